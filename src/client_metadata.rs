@@ -1,0 +1,648 @@
+//! The Client ID Metadata Document: an `https` URL that is the `client_id`, and the document served there.
+//!
+//! ```
+//! use mcp_auth_machine::client_metadata::{
+//!     ClientMetadataDocument, ClientMetadataUrl, LoopbackHost,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let url = ClientMetadataUrl::new("https://app.example/oauth/client.json")?;
+//! let document = ClientMetadataDocument::builder(url, "Example Desktop")
+//!     .loopback_redirect_uris(LoopbackHost::Ipv4, 33418, "/callback")
+//!     .build()?;
+//! assert!(document.to_json().contains(r#""token_endpoint_auth_method":"none""#));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! How to serve it: `docs/hosts.md`, REG-12.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::config::{ApplicationType, RedirectUri, RedirectUriFlaw};
+
+/// Longest URL that a server is asked to fetch (SEC-04).
+const MAX_URL_BYTES: usize = 8 * 1024;
+
+/// Largest document that a server can be relied on to read (REG-12).
+pub const MAX_DOCUMENT_BYTES: usize = 5_000;
+
+/// The URL of a client metadata document, kept as the exact text: it is the `client_id` (REG-06,
+/// REG-08).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClientMetadataUrl(Box<str>);
+
+/// Why a text is no client metadata URL (REG-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientMetadataUrlFlaw {
+    /// Longer than 8 KiB.
+    #[error("longer than 8 KiB")]
+    TooLong,
+    /// A character that RFC 3986 does not allow, or a broken percent escape.
+    #[error("holds a character that is not allowed in a URL")]
+    Character,
+    /// Not an absolute URL with a host and a usable port.
+    #[error("not an absolute URL")]
+    NotAbsolute,
+    /// A scheme other than `https`.
+    #[error("not https")]
+    Scheme,
+    /// User information before the host.
+    #[error("holds user information")]
+    UserInfo,
+    /// A fragment.
+    #[error("holds a fragment")]
+    Fragment,
+    /// No path, or only `/`.
+    #[error("needs a path")]
+    NoPath,
+    /// A `.` or `..` segment, plain or percent-encoded.
+    #[error("holds a dot segment in its path")]
+    DotSegment,
+}
+
+impl ClientMetadataUrl {
+    /// Checks a text (REG-06).
+    ///
+    /// # Errors
+    /// [`ClientMetadataUrlFlaw`].
+    pub fn new(text: &str) -> Result<Self, ClientMetadataUrlFlaw> {
+        let parts = https(text)?;
+        if matches!(parts.path, "" | "/") {
+            return Err(ClientMetadataUrlFlaw::NoPath);
+        }
+        if parts.path.split('/').any(is_dot_segment) {
+            return Err(ClientMetadataUrlFlaw::DotSegment);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The exact text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it has a query: allowed, but servers may refuse it, so a host should warn (REG-06).
+    pub fn has_query(&self) -> bool {
+        self.0.contains('?')
+    }
+}
+
+impl fmt::Debug for ClientMetadataUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for ClientMetadataUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How the client authenticates at the token endpoint. A shared secret cannot be written, since the
+/// document is public (REG-09).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// A public client.
+    #[default]
+    None,
+    /// A confidential client that signs an assertion; it then does so on every request (REG-11).
+    PrivateKeyJwt(PublicKeys),
+}
+
+impl ClientAuthentication {
+    fn method(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::PrivateKeyJwt(_) => "private_key_jwt",
+        }
+    }
+}
+
+/// Where the public keys of a `private_key_jwt` client are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKeys {
+    /// An `https` URL of a JWK set.
+    JwksUri(String),
+    /// The JSON text of a JWK set, public keys only.
+    Jwks(String),
+}
+
+/// A grant that the client uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum GrantType {
+    /// `authorization_code`
+    #[serde(rename = "authorization_code")]
+    AuthorizationCode,
+    /// `refresh_token`; left out by hosts that cannot keep one (REG-19).
+    #[serde(rename = "refresh_token")]
+    RefreshToken,
+    /// `client_credentials`
+    #[serde(rename = "client_credentials")]
+    ClientCredentials,
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
+    JwtBearer,
+}
+
+/// A loopback host in a redirect URI (AUTHZ-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoopbackHost {
+    /// `127.0.0.1`
+    Ipv4,
+    /// `[::1]`
+    Ipv6,
+    /// `localhost`: servers need not ignore its port, so no form without a port is listed.
+    Localhost,
+}
+
+impl LoopbackHost {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "127.0.0.1",
+            Self::Ipv6 => "[::1]",
+            Self::Localhost => "localhost",
+        }
+    }
+}
+
+/// Why a document cannot be built; each says what to change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientMetadataFlaw {
+    /// The client name is empty or holds control characters.
+    #[error("the client name is empty or holds control characters")]
+    ClientName,
+    /// No redirect URI was given (REG-07).
+    #[error("at least one redirect URI is needed")]
+    NoRedirectUri,
+    /// A redirect URI that a client may not use.
+    #[error("the redirect URI `{uri}`: {flaw}")]
+    RedirectUri {
+        /// The text given.
+        uri: String,
+        /// What is wrong with it.
+        flaw: RedirectUriFlaw,
+    },
+    /// A redirect URI names port 0.
+    #[error("the redirect URI `{uri}` names port 0")]
+    RedirectPort {
+        /// The text given.
+        uri: String,
+    },
+    /// Native and web redirect URIs together, and no application type given (REG-20).
+    #[error("native and web redirect URIs are mixed: set the application type")]
+    MixedApplicationTypes,
+    /// No grant type was given.
+    #[error("at least one grant type is needed")]
+    NoGrantType,
+    /// A member that must be an `https` URL (SEC-24).
+    #[error("`{member}`: {flaw}")]
+    Link {
+        /// The member's name.
+        member: &'static str,
+        /// What is wrong with the URL.
+        flaw: ClientMetadataUrlFlaw,
+    },
+    /// A scope outside the grammar of RFC 6749 section 3.3.
+    #[error("`scope` holds a character that no scope may hold")]
+    Scope,
+    /// A contact that is empty or holds control characters.
+    #[error("a contact is empty or holds control characters")]
+    Contact,
+    /// The key set is not a JSON object with at least one asymmetric key under `keys`.
+    #[error("`jwks` must be a JWK set of asymmetric keys")]
+    KeySet,
+    /// The key set holds private or symmetric key material, which must never be published.
+    #[error("`jwks` holds private or symmetric key material")]
+    SecretKey,
+    /// Larger than [`MAX_DOCUMENT_BYTES`] (REG-12).
+    #[error("the document has {bytes} bytes; servers read at most {MAX_DOCUMENT_BYTES}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// A client metadata document, ready to be served at its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientMetadataDocument {
+    url: ClientMetadataUrl,
+    redirect_uris: Vec<RedirectUri>,
+    json: String,
+}
+
+impl ClientMetadataDocument {
+    /// Starts a document for the client that is identified by `url` (REG-08).
+    pub fn builder(
+        url: ClientMetadataUrl,
+        client_name: impl Into<String>,
+    ) -> ClientMetadataDocumentBuilder {
+        ClientMetadataDocumentBuilder {
+            url,
+            client_name: client_name.into(),
+            redirect_uris: Vec::new(),
+            grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+            authentication: ClientAuthentication::default(),
+            application_type: None,
+            client_uri: None,
+            logo_uri: None,
+            policy_uri: None,
+            tos_uri: None,
+            scope: None,
+            contacts: Vec::new(),
+        }
+    }
+
+    /// Where the document is served, and the `client_id`.
+    pub fn url(&self) -> &ClientMetadataUrl {
+        &self.url
+    }
+
+    /// Whether a server that reads this document accepts the redirect URI: listed as it is, or listed
+    /// as a loopback IP literal that differs in nothing but its port (REG-13, AUTHZ-09).
+    pub fn lists(&self, redirect_uri: &RedirectUri) -> bool {
+        let portless = without_loopback_port(redirect_uri.as_str());
+        self.redirect_uris.iter().any(|listed| {
+            listed == redirect_uri
+                || (portless.is_some() && without_loopback_port(listed.as_str()) == portless)
+        })
+    }
+
+    /// The document as JSON.
+    pub fn to_json(&self) -> String {
+        self.json.clone()
+    }
+}
+
+/// Collects the members of a document.
+#[derive(Clone, Debug)]
+pub struct ClientMetadataDocumentBuilder {
+    url: ClientMetadataUrl,
+    client_name: String,
+    redirect_uris: Vec<(String, Result<RedirectUri, RedirectUriFlaw>)>,
+    grant_types: Vec<GrantType>,
+    authentication: ClientAuthentication,
+    application_type: Option<ApplicationType>,
+    client_uri: Option<String>,
+    logo_uri: Option<String>,
+    policy_uri: Option<String>,
+    tos_uri: Option<String>,
+    scope: Option<String>,
+    contacts: Vec<String>,
+}
+
+impl ClientMetadataDocumentBuilder {
+    /// Adds redirect URIs: every one that the client may send must be listed (REG-13).
+    #[must_use]
+    pub fn redirect_uris<T: Into<String>>(mut self, uris: impl IntoIterator<Item = T>) -> Self {
+        for uri in uris {
+            let uri = uri.into();
+            let checked = RedirectUri::new(uri.clone());
+            self.redirect_uris.push((uri, checked));
+        }
+        self
+    }
+
+    /// Adds a redirect URI with a private-use scheme (AUTHZ-07).
+    #[must_use]
+    pub fn private_use_redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        let uri = uri.into();
+        let checked = RedirectUri::private_use(uri.clone());
+        self.redirect_uris.push((uri, checked));
+        self
+    }
+
+    /// Adds the forms of a loopback redirect URI: one with the preferred port, for servers that match
+    /// exactly, and for an IP literal one without a port, for servers that ignore it (AUTHZ-09).
+    #[must_use]
+    pub fn loopback_redirect_uris(self, host: LoopbackHost, port: u16, path: &str) -> Self {
+        let host_text = host.as_str();
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let listed = self.redirect_uris([format!("http://{host_text}:{port}{slash}{path}")]);
+        match host {
+            LoopbackHost::Ipv4 | LoopbackHost::Ipv6 => {
+                listed.redirect_uris([format!("http://{host_text}{slash}{path}")])
+            }
+            LoopbackHost::Localhost => listed,
+        }
+    }
+
+    /// Replaces the grant types, which are `authorization_code` and `refresh_token` by default.
+    #[must_use]
+    pub fn grant_types(mut self, grants: impl IntoIterator<Item = GrantType>) -> Self {
+        self.grant_types.clear();
+        for grant in grants {
+            if !self.grant_types.contains(&grant) {
+                self.grant_types.push(grant);
+            }
+        }
+        self
+    }
+
+    /// How the client authenticates; by default not at all.
+    #[must_use]
+    pub fn authentication(mut self, authentication: ClientAuthentication) -> Self {
+        self.authentication = authentication;
+        self
+    }
+
+    /// Sets the application type, which is otherwise derived from the redirect URIs (REG-20).
+    #[must_use]
+    pub fn application_type(mut self, kind: ApplicationType) -> Self {
+        self.application_type = Some(kind);
+        self
+    }
+
+    /// The client's home page.
+    #[must_use]
+    pub fn client_uri(mut self, uri: impl Into<String>) -> Self {
+        self.client_uri = Some(uri.into());
+        self
+    }
+
+    /// The client's logo.
+    #[must_use]
+    pub fn logo_uri(mut self, uri: impl Into<String>) -> Self {
+        self.logo_uri = Some(uri.into());
+        self
+    }
+
+    /// The privacy policy.
+    #[must_use]
+    pub fn policy_uri(mut self, uri: impl Into<String>) -> Self {
+        self.policy_uri = Some(uri.into());
+        self
+    }
+
+    /// The terms of service.
+    #[must_use]
+    pub fn tos_uri(mut self, uri: impl Into<String>) -> Self {
+        self.tos_uri = Some(uri.into());
+        self
+    }
+
+    /// The scopes that the client may ask for, separated by blanks.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Adds ways to reach the people behind the client, such as e-mail addresses.
+    #[must_use]
+    pub fn contacts<T: Into<String>>(mut self, contacts: impl IntoIterator<Item = T>) -> Self {
+        self.contacts.extend(contacts.into_iter().map(Into::into));
+        self
+    }
+
+    /// Checks everything and writes the document.
+    ///
+    /// # Errors
+    /// [`ClientMetadataFlaw`], the first one found.
+    pub fn build(self) -> Result<ClientMetadataDocument, ClientMetadataFlaw> {
+        if !is_text(&self.client_name) {
+            return Err(ClientMetadataFlaw::ClientName);
+        }
+        let redirect_uris = checked(self.redirect_uris)?;
+        let application_type = match self.application_type {
+            Some(kind) => kind,
+            None => derive_application_type(&redirect_uris)?,
+        };
+        if self.grant_types.is_empty() {
+            return Err(ClientMetadataFlaw::NoGrantType);
+        }
+        if !self.contacts.iter().all(|contact| is_text(contact)) {
+            return Err(ClientMetadataFlaw::Contact);
+        }
+        let (jwks_uri, jwks) = match &self.authentication {
+            ClientAuthentication::None => (None, None),
+            ClientAuthentication::PrivateKeyJwt(PublicKeys::JwksUri(uri)) => {
+                (link("jwks_uri", Some(uri))?, None)
+            }
+            ClientAuthentication::PrivateKeyJwt(PublicKeys::Jwks(json)) => {
+                (None, Some(public_keys(json)?))
+            }
+        };
+        let method = self.authentication.method();
+        let json = Members {
+            client_id: self.url.as_str(),
+            client_name: &self.client_name,
+            client_uri: link("client_uri", self.client_uri.as_deref())?,
+            logo_uri: link("logo_uri", self.logo_uri.as_deref())?,
+            redirect_uris: redirect_uris.iter().map(RedirectUri::as_str).collect(),
+            grant_types: &self.grant_types,
+            response_types: ["code"],
+            token_endpoint_auth_method: method,
+            token_endpoint_auth_methods_supported: [method],
+            jwks_uri,
+            jwks,
+            scope: self.scope.as_deref().map(scope).transpose()?,
+            application_type: application_type.as_str(),
+            contacts: &self.contacts,
+            policy_uri: link("policy_uri", self.policy_uri.as_deref())?,
+            tos_uri: link("tos_uri", self.tos_uri.as_deref())?,
+        }
+        .to_json();
+        if json.len() > MAX_DOCUMENT_BYTES {
+            return Err(ClientMetadataFlaw::TooLarge { bytes: json.len() });
+        }
+        Ok(ClientMetadataDocument {
+            url: self.url,
+            redirect_uris,
+            json,
+        })
+    }
+}
+
+/// The document's members, in the order in which they are written (REG-07, REG-10).
+#[derive(Serialize)]
+struct Members<'a> {
+    client_id: &'a str,
+    client_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_uri: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_uri: Option<&'a str>,
+    redirect_uris: Vec<&'a str>,
+    grant_types: &'a [GrantType],
+    response_types: [&'static str; 1],
+    token_endpoint_auth_method: &'static str,
+    token_endpoint_auth_methods_supported: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    application_type: &'static str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    contacts: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_uri: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tos_uri: Option<&'a str>,
+}
+
+impl Members<'_> {
+    /// Texts, lists of texts and JSON values: serialising them cannot fail.
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn checked(
+    given: Vec<(String, Result<RedirectUri, RedirectUriFlaw>)>,
+) -> Result<Vec<RedirectUri>, ClientMetadataFlaw> {
+    let mut redirect_uris = Vec::with_capacity(given.len());
+    for (uri, checked) in given {
+        if Url::parse(&uri).is_ok_and(|parsed| parsed.port() == Some(0)) {
+            return Err(ClientMetadataFlaw::RedirectPort { uri });
+        }
+        let checked = checked.map_err(|flaw| ClientMetadataFlaw::RedirectUri { uri, flaw })?;
+        if !redirect_uris.contains(&checked) {
+            redirect_uris.push(checked);
+        }
+    }
+    Ok(redirect_uris)
+}
+
+fn derive_application_type(uris: &[RedirectUri]) -> Result<ApplicationType, ClientMetadataFlaw> {
+    let mut kinds = uris.iter().map(RedirectUri::application_type);
+    let first = kinds.next().ok_or(ClientMetadataFlaw::NoRedirectUri)?;
+    if kinds.all(|kind| kind == first) {
+        Ok(first)
+    } else {
+        Err(ClientMetadataFlaw::MixedApplicationTypes)
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    !text.trim().is_empty() && !text.chars().any(char::is_control)
+}
+
+fn link<'a>(
+    member: &'static str,
+    text: Option<&'a str>,
+) -> Result<Option<&'a str>, ClientMetadataFlaw> {
+    match text {
+        None => Ok(None),
+        Some(text) => match https(text) {
+            Ok(_) => Ok(Some(text)),
+            Err(flaw) => Err(ClientMetadataFlaw::Link { member, flaw }),
+        },
+    }
+}
+
+fn scope(text: &str) -> Result<String, ClientMetadataFlaw> {
+    let allowed = |b: u8| matches!(b, 0x20 | 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+    if text.bytes().all(allowed) && !text.trim().is_empty() {
+        Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
+    } else {
+        Err(ClientMetadataFlaw::Scope)
+    }
+}
+
+/// Members of a JWK that hold private or symmetric key material (RFC 7518 section 6).
+const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+fn public_keys(json: &str) -> Result<Value, ClientMetadataFlaw> {
+    let set: Value = serde_json::from_str(json).map_err(|_| ClientMetadataFlaw::KeySet)?;
+    let keys = set
+        .get("keys")
+        .and_then(Value::as_array)
+        .filter(|keys| !keys.is_empty())
+        .ok_or(ClientMetadataFlaw::KeySet)?;
+    for key in keys {
+        let key = key.as_object().ok_or(ClientMetadataFlaw::KeySet)?;
+        let kind = key.get("kty").and_then(Value::as_str);
+        if kind == Some("oct") || SECRET_MEMBERS.iter().any(|name| key.contains_key(*name)) {
+            return Err(ClientMetadataFlaw::SecretKey);
+        }
+        if kind.is_none() {
+            return Err(ClientMetadataFlaw::KeySet);
+        }
+    }
+    Ok(set)
+}
+
+struct HttpsUrl<'a> {
+    /// As written, without the removal of dot segments that parsing brings.
+    path: &'a str,
+}
+
+fn https(text: &str) -> Result<HttpsUrl<'_>, ClientMetadataUrlFlaw> {
+    if text.len() > MAX_URL_BYTES {
+        return Err(ClientMetadataUrlFlaw::TooLong);
+    }
+    // The parser forgives `https:host` and `https:///host`; the text itself is what servers read.
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or(ClientMetadataUrlFlaw::NotAbsolute)?;
+    if !scheme.eq_ignore_ascii_case("https") {
+        return Err(ClientMetadataUrlFlaw::Scheme);
+    }
+    if !text.bytes().all(is_url_byte) || !escapes_are_whole(text) {
+        return Err(ClientMetadataUrlFlaw::Character);
+    }
+    if text.contains('#') {
+        return Err(ClientMetadataUrlFlaw::Fragment);
+    }
+    let before_query = rest.split('?').next().unwrap_or_default();
+    let authority = before_query.split('/').next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(ClientMetadataUrlFlaw::UserInfo);
+    }
+    let url = Url::parse(text).map_err(|_| ClientMetadataUrlFlaw::NotAbsolute)?;
+    if authority.is_empty() || authority.contains('%') || url.port() == Some(0) {
+        return Err(ClientMetadataUrlFlaw::NotAbsolute);
+    }
+    Ok(HttpsUrl {
+        path: before_query.strip_prefix(authority).unwrap_or_default(),
+    })
+}
+
+/// The characters of RFC 3986: unreserved, reserved and the percent sign.
+fn is_url_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let mut digits = after.bytes();
+        [digits.next(), digits.next()]
+            .into_iter()
+            .all(|digit| digit.is_some_and(|b| b.is_ascii_hexdigit()))
+    })
+}
+
+fn is_dot_segment(segment: &str) -> bool {
+    let plain = segment.replace("%2e", ".").replace("%2E", ".");
+    matches!(plain.as_str(), "." | "..")
+}
+
+/// The text without its port when it is an `http` URI on a loopback IP literal: the one place where a
+/// server ignores the port (AUTHZ-09).
+fn without_loopback_port(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let loopback = match url.host()? {
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+        Host::Domain(_) => false,
+    };
+    let rest = text.strip_prefix("http://").filter(|_| loopback)?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at_checked(end)?;
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        Some(_) | None => authority,
+    };
+    Some(format!("{host}{tail}"))
+}

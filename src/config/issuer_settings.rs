@@ -1,0 +1,166 @@
+//! What a host knows about one authorization server that its metadata does not say: typed settings
+//! bound to one issuer, none of which switches a check off.
+
+use crate::grant::BasicEncoding;
+use crate::secret::Secret;
+
+/// What is known of the server's PKCE support (PKCE-07, QUIRK-03).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PkceSupport {
+    /// Its metadata says it.
+    #[default]
+    AsAdvertised,
+    /// The host asserts that the server checks S256 although its metadata does not say so.
+    S256Asserted,
+}
+
+/// Whether `resource` is sent (RES-11, QUIRK-04).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResourceParameter {
+    /// In every request.
+    #[default]
+    Send,
+    /// In none; tokens are marked as not bound to an audience.
+    Omit,
+}
+
+/// Whether `iss` comes back in responses (QUIRK-11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IssParameter {
+    /// As the metadata says.
+    #[default]
+    AsAdvertised,
+    /// The server advertises it and does not send it. A present `iss` is still compared.
+    NotSent,
+}
+
+/// How token answers are spelled (QUIRK-06, QUIRK-07).
+#[derive(Clone, Copy, Debug, Default)]
+pub enum TokenAnswers {
+    /// JSON.
+    #[default]
+    Json,
+    /// JSON, or form-encoded.
+    JsonOrForm,
+    /// Rewritten by the host into the standard JSON before it is read. `None` leaves it as it is.
+    Adapted(fn(&[u8]) -> Option<Vec<u8>>),
+}
+
+/// A parameter that the machine sets itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the parameter `{0}` is set by the machine")]
+pub struct ReservedName(pub String);
+
+/// Settings for one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct IssuerSettings {
+    pub(crate) pkce: PkceSupport,
+    pub(crate) resource: ResourceParameter,
+    pub(crate) iss: IssParameter,
+    pub(crate) token_answers: TokenAnswers,
+    pub(crate) basic_encoding: BasicEncoding,
+    pub(crate) authorization_origin: Option<Box<str>>,
+    authorization_parameters: Vec<(Box<str>, Box<str>)>,
+    token_parameters: Vec<(Box<str>, Box<str>)>,
+    initial_access_token: Option<Secret>,
+}
+
+impl IssuerSettings {
+    /// The defaults: exactly what the standards say.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// See [`PkceSupport`].
+    #[must_use]
+    pub fn pkce(mut self, support: PkceSupport) -> Self {
+        self.pkce = support;
+        self
+    }
+
+    /// See [`ResourceParameter`].
+    #[must_use]
+    pub fn resource_parameter(mut self, resource: ResourceParameter) -> Self {
+        self.resource = resource;
+        self
+    }
+
+    /// See [`IssParameter`].
+    #[must_use]
+    pub fn iss_parameter(mut self, iss: IssParameter) -> Self {
+        self.iss = iss;
+        self
+    }
+
+    /// See [`TokenAnswers`].
+    #[must_use]
+    pub fn token_answers(mut self, answers: TokenAnswers) -> Self {
+        self.token_answers = answers;
+        self
+    }
+
+    /// See [`BasicEncoding`].
+    #[must_use]
+    pub fn basic_encoding(mut self, encoding: BasicEncoding) -> Self {
+        self.basic_encoding = encoding;
+        self
+    }
+
+    /// Pins the origin, such as `https://login.example`, on which this issuer's authorization
+    /// endpoint is, when that is another than the issuer's own and `iss` is not advertised.
+    #[must_use]
+    pub fn authorization_origin(mut self, origin: impl Into<String>) -> Self {
+        self.authorization_origin = Some(origin.into().into_boxed_str());
+        self
+    }
+
+    /// Adds a parameter to authorization requests, such as `audience` or `prompt` (AUTHZ-15).
+    ///
+    /// # Errors
+    /// [`ReservedName`] for a parameter that the machine sets itself.
+    pub fn authorization_parameter(
+        mut self,
+        name: &str,
+        value: &str,
+    ) -> Result<Self, ReservedName> {
+        self.authorization_parameters.push(allowed(name, value)?);
+        Ok(self)
+    }
+
+    /// Adds a parameter to token requests (TOK-10).
+    ///
+    /// # Errors
+    /// [`ReservedName`] for a parameter that the machine sets itself or that carries credentials.
+    pub fn token_parameter(mut self, name: &str, value: &str) -> Result<Self, ReservedName> {
+        self.token_parameters.push(allowed(name, value)?);
+        Ok(self)
+    }
+
+    /// A token that this issuer wants to see on registration requests (REG-29).
+    #[must_use]
+    pub fn initial_access(mut self, token: impl Into<Secret>) -> Self {
+        self.initial_access_token = Some(token.into());
+        self
+    }
+
+    pub(crate) fn authorization_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.authorization_parameters
+            .iter()
+            .map(|(n, v)| (&**n, &**v))
+    }
+
+    pub(crate) fn token_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.token_parameters.iter().map(|(n, v)| (&**n, &**v))
+    }
+
+    pub(crate) fn initial_access_token(&self) -> Option<&Secret> {
+        self.initial_access_token.as_ref()
+    }
+}
+
+fn allowed(name: &str, value: &str) -> Result<(Box<str>, Box<str>), ReservedName> {
+    if name.is_empty() || crate::grant::RESERVED.contains(&name) {
+        return Err(ReservedName(name.to_owned()));
+    }
+    Ok((name.into(), value.into()))
+}

@@ -1,0 +1,232 @@
+//! What the host decides: validated once, shared by any number of machines.
+
+mod builder;
+mod clients;
+mod issuer_settings;
+mod redirect_uri;
+
+pub use builder::{ConfigBuilder, ConfigError};
+pub use clients::{BasicEncoding, PreRegistered};
+pub use issuer_settings::{
+    IssParameter, IssuerSettings, PkceSupport, ReservedName, ResourceParameter, TokenAnswers,
+};
+pub use redirect_uri::{ApplicationType, RedirectUri, RedirectUriFlaw};
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::client_metadata::ClientMetadataUrl;
+use crate::issuer::{IssuerBound, IssuerId, SlashRule};
+use crate::wire::scopes::Scopes;
+use crate::wire::token::MissingType;
+use crate::wire::url::{UrlPolicy, WebUrl};
+
+/// How strictly tolerated deviations are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// Tolerances that weaken no check are on: parent paths as `resource` (DISC-12), one slash
+    /// between a listed issuer and its document (QUIRK-01), a missing `token_type` (TOK-12).
+    #[default]
+    Tolerant,
+    /// None of them (DISC-14).
+    Strict,
+}
+
+/// When the machine registers itself (REG-16, ISO-06).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DynamicRegistration {
+    /// Only when no client is configured; configured clients are never silently replaced.
+    #[default]
+    UnlessPreRegistered,
+    /// Also at issuers for which no configured client exists.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// Support for servers of revision 2025-03-26, which publish no resource metadata (LEG-01).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Legacy {
+    /// Off.
+    #[default]
+    Off,
+    /// On, after every metadata location was absent (LEG-02).
+    On {
+        /// Whether `resource` is sent (LEG-09).
+        resource: ResourceParameter,
+    },
+}
+
+/// Whether the host can keep refresh tokens (REG-19, SCOPE-06).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefreshTokens {
+    /// They are asked for.
+    #[default]
+    Wanted,
+    /// They are not.
+    NotWanted,
+}
+
+/// Whether a callback without `iss`, from a server that does not advertise it, is good enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IssPolicy {
+    /// Accepted as the specification says, and visible as `IssBinding::Unverifiable`.
+    #[default]
+    AcceptUnverifiable,
+    /// Refused.
+    RequireVerified,
+}
+
+/// Which origins may serve the resource's metadata (SEC-10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataOrigin {
+    /// Any `https` origin that the challenge names; the document must still cover the MCP URL.
+    #[default]
+    Any,
+    /// The origin of the MCP URL alone.
+    SameOrigin,
+}
+
+/// Who shares a dynamic registration (ISO-12).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegistrationSharing {
+    /// Each principal has its own.
+    #[default]
+    PerPrincipal,
+    /// All principals of this host use one.
+    AcrossPrincipals,
+}
+
+/// Whether public metadata is kept in slots of its own (DISC-19, META-18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataCache {
+    /// Kept for the lifetime that the HTTP headers allow.
+    #[default]
+    Slots,
+    /// Always fetched.
+    Off,
+}
+
+/// Values that replace a step of discovery, and nothing else (DISC-20).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Discovery {
+    /// The whole of it.
+    #[default]
+    Standard,
+    /// The resource's metadata is at this URL.
+    ResourceMetadata(WebUrl),
+    /// The authorization server is this one.
+    Issuer(IssuerId),
+    /// The authorization server is this one, and this is its metadata.
+    ServerMetadata(IssuerId, Box<[u8]>),
+}
+
+/// A pinned pair for one resource: what the resource lists, and the issuer its document must name.
+#[derive(Clone, Debug)]
+pub(crate) struct Pin {
+    pub(crate) entry: Box<str>,
+    pub(crate) issuer: IssuerId,
+}
+
+/// The configuration of one MCP server as one host uses it. Made by [`Config::builder`]; share it
+/// among machines with an `Arc`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) mcp_url: WebUrl,
+    pub(crate) mcp_url_given: Box<str>,
+    pub(crate) policy: UrlPolicy,
+    pub(crate) redirect_uri: RedirectUri,
+    pub(crate) client_name: Box<str>,
+    pub(crate) client_uri: Option<Box<str>>,
+    pub(crate) software_id: Option<Box<str>>,
+    pub(crate) application_type: Option<ApplicationType>,
+    pub(crate) client_metadata_url: Option<ClientMetadataUrl>,
+    pub(crate) clients: Vec<IssuerBound<PreRegistered>>,
+    pub(crate) unbound_client: Option<PreRegistered>,
+    pub(crate) dynamic_registration: DynamicRegistration,
+    pub(crate) registration_sharing: RegistrationSharing,
+    pub(crate) discovery: Discovery,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) issuer_settings: Vec<(IssuerId, IssuerSettings)>,
+    pub(crate) preferred_issuers: Vec<IssuerId>,
+    pub(crate) scopes: Option<Scopes>,
+    pub(crate) refresh_tokens: RefreshTokens,
+    pub(crate) legacy: Legacy,
+    pub(crate) strictness: Strictness,
+    pub(crate) iss_policy: IssPolicy,
+    pub(crate) metadata_origin: MetadataOrigin,
+    pub(crate) metadata_cache: MetadataCache,
+    pub(crate) step_ups_per_operation: u8,
+    pub(crate) max_requests: u8,
+    pub(crate) user_time: Duration,
+    pub(crate) reports: bool,
+    pub(crate) protocol_version: HeaderValue,
+    defaults: IssuerSettings,
+}
+
+impl Config {
+    /// Starts a configuration: the MCP endpoint as the user knows it, and the redirect URI on which
+    /// the host receives callbacks.
+    pub fn builder(mcp_url: impl Into<String>, redirect_uri: impl Into<String>) -> ConfigBuilder {
+        ConfigBuilder::new(mcp_url.into(), redirect_uri.into())
+    }
+
+    /// The MCP URL in canonical spelling.
+    pub fn mcp_url(&self) -> &WebUrl {
+        &self.mcp_url
+    }
+
+    /// The redirect URI used unless an authorization names another.
+    pub fn redirect_uri(&self) -> &RedirectUri {
+        &self.redirect_uri
+    }
+
+    /// Which URLs are acceptable from servers of this MCP URL.
+    pub fn url_policy(&self) -> &UrlPolicy {
+        &self.policy
+    }
+
+    pub(crate) fn settings(&self, issuer: &IssuerId) -> &IssuerSettings {
+        self.issuer_settings
+            .iter()
+            .find(|(of, _)| of == issuer || self.slash_tolerated(of, issuer))
+            .map_or(&self.defaults, |(_, settings)| settings)
+    }
+
+    fn slash_tolerated(&self, a: &IssuerId, b: &IssuerId) -> bool {
+        self.slash_rule() == SlashRule::TolerateOne && a.same_but_slash(b.as_str())
+    }
+
+    pub(crate) fn slash_rule(&self) -> SlashRule {
+        match self.strictness {
+            Strictness::Tolerant => SlashRule::TolerateOne,
+            Strictness::Strict => SlashRule::Exact,
+        }
+    }
+
+    pub(crate) fn missing_token_type(&self) -> MissingType {
+        match self.strictness {
+            Strictness::Tolerant => MissingType::Assume,
+            Strictness::Strict => MissingType::Refuse,
+        }
+    }
+
+    /// The issuer that the document of a listed entry must name (QUIRK-02).
+    pub(crate) fn expected_issuer(&self, entry: &IssuerId) -> (IssuerId, SlashRule) {
+        self.pins
+            .iter()
+            .find(|pin| *pin.entry == *entry.as_str())
+            .map_or_else(
+                || (entry.clone(), self.slash_rule()),
+                |pin| (pin.issuer.clone(), SlashRule::Exact),
+            )
+    }
+
+    /// Whether a document asked for at an entry may name this issuer (META-08).
+    pub(crate) fn is_expected(&self, entry: &IssuerId, named: &IssuerId) -> bool {
+        let (expected, slash) = self.expected_issuer(entry);
+        expected == *named
+            || slash == SlashRule::TolerateOne && expected.same_but_slash(named.as_str())
+    }
+}

@@ -1,0 +1,257 @@
+//! What all states share: who the machine is, what it holds, and the desk where actions are laid out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+
+use crate::account::{Account, Validity};
+use crate::action::{
+    Action, AddressPolicy, Grant, LoadSlot, NeedUser, PersistSlot, Purpose, SendRequest, UrlSource,
+    Why,
+};
+use crate::budget::{Permit, SLOT_TIME};
+use crate::config::Config;
+use crate::error::Failure;
+use crate::event::Operation;
+use crate::identity::Identity;
+use crate::issuer::AtIssuer;
+use crate::memory::Memory;
+use crate::record::{RecordFlaw, read_account};
+use crate::report::Decision;
+use crate::slot::{Revision, Slot, Stored};
+use crate::state::Waiting;
+use crate::ticket::{Owner, Ticket};
+use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::token::Lifetime;
+
+/// An action that was handed out and is waited for.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) id: u64,
+    pub(crate) until: MonoMillis,
+}
+
+/// What is known of the account slot.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) at: Option<AtIssuer<Account>>,
+    pub(crate) revision: Option<Revision>,
+    /// What the store did not keep when it should have: not lost, and not used (TOK-16).
+    pub(crate) unsaved: Option<Box<AtIssuer<Account>>>,
+    /// The event during which the slot was last read.
+    pub(crate) read_at: Option<u64>,
+    pub(crate) validity: Option<Validity>,
+    /// When the token came from an authorization of this process and no request with it was
+    /// accepted yet (E08).
+    pub(crate) unproven_since: Option<MonoMillis>,
+}
+
+impl Held {
+    pub(crate) fn is_read(&self) -> bool {
+        self.read_at.is_some()
+    }
+
+    pub(crate) fn is_usable(&self, now: Moment) -> bool {
+        self.at.is_some() && self.validity.is_some_and(|validity| validity.holds(now))
+    }
+}
+
+pub(crate) struct Core {
+    pub(crate) identity: Identity,
+    pub(crate) now: Moment,
+    /// Counts events, so that what was read during this one is known to be fresh.
+    pub(crate) event: u64,
+    pub(crate) owner: Arc<Owner>,
+    next_id: u64,
+    outbox: VecDeque<Action>,
+    pub(crate) held: Held,
+    pub(crate) waiting: Option<Box<Waiting>>,
+    pub(crate) memory: Memory,
+}
+
+impl Core {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            now: Moment::default(),
+            event: 0,
+            owner: Arc::new(Owner),
+            next_id: 0,
+            outbox: VecDeque::new(),
+            held: Held::default(),
+            waiting: None,
+            memory: Memory::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        self.identity.config()
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Action> {
+        self.outbox.pop_front()
+    }
+
+    fn ticket(&mut self, wait: Duration) -> (Ticket, Ask) {
+        self.next_id = self.next_id.saturating_add(1);
+        let ask = Ask {
+            id: self.next_id,
+            until: self.now.mono.plus(wait),
+        };
+        (Ticket::new(&self.owner, self.next_id), ask)
+    }
+
+    /// The one way to the network; it costs a permit.
+    pub(crate) fn send(
+        &mut self,
+        _permit: Permit,
+        request: Request<Bytes>,
+        purpose: Purpose,
+        supplied_by: UrlSource,
+        time_limit: Duration,
+    ) -> Ask {
+        let (ticket, ask) = self.ticket(time_limit);
+        let policy = self.config().url_policy();
+        let addresses = AddressPolicy {
+            class: policy.class(),
+            host_listed: request
+                .uri()
+                .host()
+                .is_some_and(|host| policy.is_allowed_host(host)),
+        };
+        self.outbox.push_back(Action::SendRequest(SendRequest {
+            request,
+            purpose,
+            supplied_by,
+            addresses,
+            time_limit,
+            ticket,
+        }));
+        ask
+    }
+
+    pub(crate) fn load(&mut self, slot: Slot) -> Ask {
+        let (ticket, ask) = self.ticket(SLOT_TIME);
+        self.outbox
+            .push_back(Action::LoadSlot(LoadSlot { slot, ticket }));
+        ask
+    }
+
+    pub(crate) fn persist(
+        &mut self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Ask {
+        let (ticket, ask) = self.ticket(SLOT_TIME);
+        self.outbox.push_back(Action::PersistSlot(PersistSlot {
+            slot,
+            expected,
+            write,
+            expires,
+            ticket,
+        }));
+        ask
+    }
+
+    pub(crate) fn emit(&mut self, action: Action) {
+        self.outbox.push_back(action);
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.emit(Action::Error(Box::new(failure)));
+    }
+
+    pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
+        self.emit(Action::NeedUser(NeedUser { why, operation }));
+    }
+
+    /// Lays out a report, if the host wants any; the closure runs only then.
+    pub(crate) fn report(&mut self, decision: impl FnOnce() -> Decision) {
+        if self.config().reports {
+            self.emit(Action::Report(Box::new(decision())));
+        }
+    }
+
+    pub(crate) fn account_slot(&self) -> Slot {
+        Slot::account(self.identity.principal(), self.identity.mcp_url())
+    }
+
+    /// Takes over what the store holds; anything unusable counts as absent and stays in the store.
+    pub(crate) fn adopt(&mut self, stored: Option<&Stored>) -> Result<(), RecordFlaw> {
+        let read = stored
+            .map(|stored| read_account(&self.identity, stored))
+            .transpose();
+        let same_token = |a: &AtIssuer<Account>, b: &AtIssuer<Account>| match (
+            &a.held().tokens,
+            &b.held().tokens,
+        ) {
+            (Some(a), Some(b)) => a.access.same(b.access.expose()),
+            (_, _) => false,
+        };
+        let (at, flaw) = match read {
+            Ok(at) => (at, None),
+            Err(flaw) => (None, Some(flaw)),
+        };
+        // The same token keeps its monotonic deadline and what is known of it (SEC-35).
+        let unchanged = match (&at, &self.held.at) {
+            (Some(new), Some(old)) => same_token(new, old),
+            (_, _) => false,
+        };
+        if !unchanged {
+            let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
+            self.held.validity = Some(Validity::of(tokens, self.now));
+            self.held.unproven_since = None;
+        }
+        self.held.at = at;
+        self.held.revision = stored.map(|stored| stored.revision);
+        self.held.read_at = Some(self.event);
+        match flaw {
+            None => Ok(()),
+            Some(flaw) => {
+                let slot = self.account_slot();
+                self.report_unusable(slot, flaw);
+                Err(flaw)
+            }
+        }
+    }
+
+    pub(crate) fn report_unusable(&mut self, slot: Slot, flaw: RecordFlaw) {
+        self.report(|| Decision::RecordUnusable {
+            slot: slot.to_string(),
+            reason: flaw.to_string(),
+        });
+    }
+
+    /// Says that the bearer can be had.
+    pub(crate) fn ready(&mut self) {
+        let Some(at) = &self.held.at else {
+            return;
+        };
+        let account = at.held();
+        let expires = account
+            .tokens
+            .as_ref()
+            .and_then(|tokens| match tokens.lifetime {
+                Lifetime::Unknown => None,
+                Lifetime::Seconds(seconds) => Some(tokens.received.plus_seconds(seconds)),
+            });
+        let grant = Grant {
+            issuer: at.issuer().clone(),
+            scopes: account.granted.clone(),
+            expires,
+            iss_binding: account.iss_binding,
+            audience_bound: account.resource.sent,
+        };
+        self.emit(Action::Ready(grant));
+    }
+
+    /// Host and port of the MCP server.
+    pub(crate) fn mcp_host(&self) -> &str {
+        self.config().mcp_url().authority()
+    }
+}

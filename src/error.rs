@@ -1,0 +1,447 @@
+//! How an attempt fails: at which stage, why, whose fault it is, and what to do next.
+
+use std::fmt;
+
+use crate::budget::Limited;
+use crate::event::Operation;
+use crate::grant::MethodFlaw;
+use crate::issuer::{IssuerId, MetadataFlaw};
+use crate::record::RecordFlaw;
+use crate::time::UnixMillis;
+use crate::wire::callback::IssFlaw;
+use crate::wire::registration::MalformedRegistration;
+use crate::wire::scopes::Scopes;
+use crate::wire::text::Untrusted;
+use crate::wire::token::{OAuthError, UnexpectedToken};
+use crate::wire::url::{UrlFlaw, WebUrl};
+
+/// One attempt is over. What was held is still held, and the machine is usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The operation that the attempt was for, when one was named.
+    pub operation: Option<Operation>,
+    /// Where it failed.
+    pub stage: Stage,
+    /// The authorization server concerned, once one was chosen.
+    pub issuer: Option<IssuerId>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Where an attempt failed, in the order an attempt visits them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Reading what is stored.
+    Slots,
+    /// Judging the MCP server's answer.
+    Challenge,
+    /// Finding protected resource metadata.
+    ResourceMetadata,
+    /// Finding authorization server metadata.
+    ServerMetadata,
+    /// Having a client identifier.
+    Registration,
+    /// Sending the user away, and waiting.
+    Authorization,
+    /// Judging the callback.
+    Callback,
+    /// Exchanging the code.
+    Token,
+}
+
+impl Stage {
+    /// A stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slots => "slots",
+            Self::Challenge => "challenge",
+            Self::ResourceMetadata => "resource_metadata",
+            Self::ServerMetadata => "server_metadata",
+            Self::Registration => "registration",
+            Self::Authorization => "authorization",
+            Self::Callback => "callback",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A peer broke a rule.
+    Violation(Violation),
+    /// A peer said no.
+    Refused(Refusal),
+    /// A peer could not be reached, or did not answer in a usable way.
+    Unreachable(Unreachable),
+    /// The host's store did not keep what the next step depends on.
+    NotPersisted(StoreFlaw),
+    /// A limit was reached.
+    OutOfPatience(Limited),
+    /// The host's configuration does not fit what was found.
+    Misconfigured(Misconfiguration),
+    /// The user or the host gave up.
+    Abandoned,
+}
+
+/// A rule that a peer broke, named by its requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Protected resource metadata without `resource` at the announced place (DISC-11).
+    NoResource,
+    /// Protected resource metadata for something else (DISC-11, DISC-12).
+    OtherResource {
+        /// The `resource` found.
+        got: Untrusted,
+    },
+    /// Protected resource metadata with a repeated member or nested too deeply (SEC-14).
+    ResourceMetadataMalformed,
+    /// Tokens are not accepted in the header (DISC-24).
+    NoHeaderMethod,
+    /// No usable entry in `authorization_servers` (DISC-15).
+    NoAuthorizationServer,
+    /// Server metadata that must not be used.
+    Metadata(MetadataFlaw),
+    /// No authorization endpoint (META-12).
+    NoAuthorizationEndpoint,
+    /// The authorization endpoint is on another origin, and nothing binds the answer to the issuer.
+    AuthorizationOrigin {
+        /// The endpoint.
+        endpoint: WebUrl,
+    },
+    /// `S256` is not advertised (PKCE-05, PKCE-06).
+    NoPkce,
+    /// `code` or the authorization code grant is not offered (META-14).
+    NoCodeGrant,
+    /// The authorization endpoint carries parameters of ours, or makes a URL that is too long
+    /// (AUTHZ-02, AUTHZ-11, RES-08).
+    ReservedParameter,
+    /// `iss` did not pass (ISS-03 to ISS-05); nothing else of the callback is believed.
+    Iss(IssFlaw),
+    /// The callback's issuer cannot be verified, and the host requires it.
+    IssUnverifiable,
+    /// A token in the front channel (CB-12).
+    FrontChannelToken,
+    /// Not exactly one of `code` and `error` in the callback (CB-08).
+    NotOneAnswer,
+    /// The registration answer cannot be used (REG-23).
+    Registration(MalformedRegistration),
+    /// The registration lacks our redirect URI (REG-24, C01).
+    RedirectUriNotRegistered,
+    /// The registration's authentication method cannot be used (REG-23, C02).
+    RegistrationMethod(MethodFlaw),
+    /// The token answer cannot be used (TOK-11 to TOK-15).
+    Token(UnexpectedToken),
+    /// A request was redirected where that is not allowed (SEC-09, H07).
+    Redirected,
+    /// Every place that was announced is one that must not be contacted (SEC-05).
+    PlaceRefused(UrlFlaw),
+    /// The answer is larger than allowed (SEC-13).
+    TooLarge,
+    /// A token that has just been issued is refused (USE-08, E08).
+    FreshTokenRefused,
+}
+
+/// A peer's no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// An OAuth error of the authorization server.
+    OAuth {
+        /// The code.
+        error: OAuthError,
+        /// The code as sent, sanitised; `None` when only a status said no.
+        code: Option<Untrusted>,
+        /// The description, sanitised; not for end users.
+        description: Option<Untrusted>,
+        /// A page about it; never opened by itself.
+        error_uri: Option<WebUrl>,
+    },
+    /// The MCP server wants scopes that the token lacks, and no step-up is made (STEP-01, STEP-07).
+    InsufficientScope {
+        /// The scopes that the challenge named.
+        scopes: Option<Scopes>,
+        /// The resource metadata URL that the challenge named, when usable.
+        resource_metadata: Option<WebUrl>,
+        /// The challenge's description, sanitised.
+        description: Option<Untrusted>,
+        /// Authorizations made for this operation before.
+        attempts: u8,
+    },
+    /// The MCP server answered 403 without asking for scopes (QUIRK-23).
+    Forbidden,
+    /// The MCP server answered 400 with `invalid_request` (12.1).
+    InvalidRequest,
+}
+
+/// How a peer was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Whether a code may have been used up: then a new authorization is needed (TOK-20).
+    pub code_spent: bool,
+    /// When the server asked to come back (TOK-22).
+    pub retry_at: Option<UnixMillis>,
+}
+
+/// What the store did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreFlaw {
+    /// A load failed or was not answered.
+    Load,
+    /// A write failed or was not answered.
+    Write,
+    /// Another process was faster, again and again.
+    Conflict,
+    /// What was stored is not a usable record (S26).
+    Record(RecordFlaw),
+}
+
+/// How configuration and findings do not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misconfiguration {
+    /// No way to have a client identifier at this server (REG-02): configure one for this issuer.
+    NoClient {
+        /// The issuer found.
+        issuer: IssuerId,
+    },
+    /// Clients are configured, but for other issuers than the one found (ISO-06, C13).
+    OtherIssuer {
+        /// The issuers that have a client, or the one whose client was used before.
+        configured: Vec<IssuerId>,
+        /// The issuer found.
+        found: IssuerId,
+    },
+    /// No metadata anywhere: configure the authorization server, or enable legacy servers (DISC-21).
+    ServerUnknown,
+    /// The server takes only pushed authorization requests (AUTHZ-21).
+    PushedRequestsRequired,
+    /// The resource takes only tokens bound to a key (DPOP-02).
+    DpopRequired,
+    /// The configured client cannot authenticate there (TOK-04).
+    ClientMethod(MethodFlaw),
+}
+
+/// What the host does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the user, then send `Authorize`.
+    AskUser,
+    /// Change the configuration, or have the server's operator change theirs.
+    FixConfiguration,
+    /// Try again, not before this time if one is given.
+    RetryLater(Option<UnixMillis>),
+    /// Do not go on with this server: what it said contradicts what it must say.
+    DoNotTrust,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// The MCP server.
+    McpServer,
+    /// The authorization server.
+    AuthorizationServer,
+    /// The host's configuration or its HTTP stack.
+    Host,
+    /// The host's store.
+    Store,
+    /// The network, or a server that is down.
+    Network,
+    /// The user.
+    User,
+}
+
+impl Failure {
+    /// What to do next.
+    pub fn next(&self) -> Next {
+        match &self.cause {
+            Cause::Violation(violation) => violation.next(),
+            Cause::Refused(Refusal::OAuth { error, .. }) => match error {
+                OAuthError::AccessDenied
+                | OAuthError::InteractionRequired
+                | OAuthError::InvalidGrant
+                | OAuthError::InvalidToken => Next::AskUser,
+                OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
+                    Next::RetryLater(None)
+                }
+                OAuthError::InvalidRequest
+                | OAuthError::InvalidClient
+                | OAuthError::UnauthorizedClient
+                | OAuthError::UnsupportedGrantType
+                | OAuthError::UnsupportedResponseType
+                | OAuthError::InvalidScope
+                | OAuthError::InvalidTarget
+                | OAuthError::InvalidRedirectUri
+                | OAuthError::InvalidClientMetadata
+                | OAuthError::SoftwareStatement
+                | OAuthError::InsufficientScope
+                | OAuthError::Other => Next::FixConfiguration,
+            },
+            Cause::Refused(Refusal::InsufficientScope { .. }) => Next::AskUser,
+            Cause::Refused(Refusal::Forbidden | Refusal::InvalidRequest) => Next::FixConfiguration,
+            Cause::Unreachable(unreachable) => Next::RetryLater(unreachable.retry_at),
+            Cause::NotPersisted(_) => Next::RetryLater(None),
+            Cause::OutOfPatience(Limited::UserTime) | Cause::Abandoned => Next::AskUser,
+            Cause::OutOfPatience(
+                Limited::Requests
+                | Limited::Registrations
+                | Limited::Authorizations
+                | Limited::Redirects
+                | Limited::FlowTime,
+            ) => Next::RetryLater(None),
+            Cause::Misconfigured(_) => Next::FixConfiguration,
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn party(&self) -> Party {
+        match &self.cause {
+            Cause::Violation(violation) => violation.party(),
+            Cause::Refused(Refusal::OAuth { error, .. }) => match error {
+                OAuthError::AccessDenied => Party::User,
+                _other => Party::AuthorizationServer,
+            },
+            Cause::Refused(
+                Refusal::InsufficientScope { .. } | Refusal::Forbidden | Refusal::InvalidRequest,
+            ) => Party::McpServer,
+            Cause::Unreachable(_) => Party::Network,
+            Cause::NotPersisted(_) => Party::Store,
+            Cause::OutOfPatience(limited) => match limited {
+                Limited::UserTime => Party::User,
+                Limited::FlowTime => Party::Network,
+                Limited::Requests
+                | Limited::Registrations
+                | Limited::Authorizations
+                | Limited::Redirects => Party::McpServer,
+            },
+            Cause::Misconfigured(_) => Party::Host,
+            Cause::Abandoned => Party::User,
+        }
+    }
+}
+
+impl Violation {
+    fn next(&self) -> Next {
+        match self {
+            Self::OtherResource { .. }
+            | Self::Metadata(MetadataFlaw::Issuer { .. })
+            | Self::AuthorizationOrigin { .. }
+            | Self::Iss(_)
+            | Self::IssUnverifiable
+            | Self::FrontChannelToken
+            | Self::RedirectUriNotRegistered
+            | Self::Redirected
+            | Self::PlaceRefused(_)
+            | Self::ReservedParameter => Next::DoNotTrust,
+            Self::NoResource
+            | Self::ResourceMetadataMalformed
+            | Self::NoHeaderMethod
+            | Self::NoAuthorizationServer
+            | Self::Metadata(_)
+            | Self::NoAuthorizationEndpoint
+            | Self::NoPkce
+            | Self::NoCodeGrant
+            | Self::NotOneAnswer
+            | Self::Registration(_)
+            | Self::RegistrationMethod(_)
+            | Self::Token(_)
+            | Self::TooLarge
+            | Self::FreshTokenRefused => Next::FixConfiguration,
+        }
+    }
+
+    fn party(&self) -> Party {
+        match self {
+            Self::NoResource
+            | Self::OtherResource { .. }
+            | Self::ResourceMetadataMalformed
+            | Self::NoHeaderMethod
+            | Self::NoAuthorizationServer
+            | Self::PlaceRefused(_)
+            | Self::FreshTokenRefused => Party::McpServer,
+            Self::Metadata(_)
+            | Self::NoAuthorizationEndpoint
+            | Self::AuthorizationOrigin { .. }
+            | Self::NoPkce
+            | Self::NoCodeGrant
+            | Self::ReservedParameter
+            | Self::Iss(_)
+            | Self::IssUnverifiable
+            | Self::FrontChannelToken
+            | Self::NotOneAnswer
+            | Self::Registration(_)
+            | Self::RedirectUriNotRegistered
+            | Self::RegistrationMethod(_)
+            | Self::Token(_)
+            | Self::Redirected
+            | Self::TooLarge => Party::AuthorizationServer,
+        }
+    }
+}
+
+impl Cause {
+    /// A stable reason code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Violation(violation) => violation.code(),
+            Self::Refused(Refusal::OAuth { .. }) => "refused",
+            Self::Refused(Refusal::InsufficientScope { .. }) => "insufficient_scope",
+            Self::Refused(Refusal::Forbidden) => "forbidden",
+            Self::Refused(Refusal::InvalidRequest) => "invalid_request",
+            Self::Unreachable(_) => "unreachable",
+            Self::NotPersisted(_) => "not_persisted",
+            Self::OutOfPatience(_) => "out_of_patience",
+            Self::Misconfigured(Misconfiguration::NoClient { .. }) => "no_client",
+            Self::Misconfigured(Misconfiguration::OtherIssuer { .. }) => "issuer_mismatch",
+            Self::Misconfigured(Misconfiguration::ServerUnknown) => "server_unknown",
+            Self::Misconfigured(Misconfiguration::PushedRequestsRequired) => {
+                "pushed_requests_required"
+            }
+            Self::Misconfigured(Misconfiguration::DpopRequired) => "dpop_required",
+            Self::Misconfigured(Misconfiguration::ClientMethod(_)) => "client_method",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl Violation {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoResource => "no_resource",
+            Self::OtherResource { .. } => "resource_mismatch",
+            Self::ResourceMetadataMalformed => "resource_metadata_malformed",
+            Self::NoHeaderMethod => "no_header_method",
+            Self::NoAuthorizationServer => "no_authorization_server",
+            Self::Metadata(MetadataFlaw::Issuer { .. }) => "metadata_issuer_mismatch",
+            Self::Metadata(_) => "server_metadata_invalid",
+            Self::NoAuthorizationEndpoint => "no_authorization_endpoint",
+            Self::AuthorizationOrigin { .. } => "authorization_origin",
+            Self::NoPkce => "no_pkce",
+            Self::NoCodeGrant => "no_code_grant",
+            Self::ReservedParameter => "reserved_parameter",
+            Self::Iss(_) => "issuer_mismatch",
+            Self::IssUnverifiable => "issuer_unverifiable",
+            Self::FrontChannelToken => "front_channel_token",
+            Self::NotOneAnswer => "not_one_answer",
+            Self::Registration(_) => "registration_invalid",
+            Self::RedirectUriNotRegistered => "redirect_uri_not_registered",
+            Self::RegistrationMethod(_) => "registration_method",
+            Self::Token(_) => "token_answer_invalid",
+            Self::Redirected => "redirected",
+            Self::PlaceRefused(_) => "place_refused",
+            Self::TooLarge => "too_large",
+            Self::FreshTokenRefused => "fresh_token_refused",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        crate::explain::failure(self, f)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,177 @@
+//! The client at one authorization server, and how it authenticates there (TOK-04 to TOK-07).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded::byte_serialize;
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+use crate::wire::form::Form;
+use crate::wire::words::{AuthMethod, Words};
+
+/// How the client came to be known to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientOrigin {
+    /// The host configured it for this issuer.
+    PreRegistered,
+    /// A client ID metadata document: issued by nobody, valid at every server that supports them.
+    MetadataDocument,
+    /// Registered by the machine.
+    Dynamic,
+}
+
+/// How identifier and secret are encoded before base64 (TOK-06, DIS-16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BasicEncoding {
+    /// Form-encoded, as RFC 6749 section 2.3.1 says.
+    #[default]
+    Form,
+    /// As they are, for servers that do not decode.
+    Raw,
+}
+
+/// The one method by which a client authenticates; a secret exists only where one is used.
+#[derive(Clone)]
+pub(crate) enum ClientMethod {
+    None,
+    Basic(Secret, BasicEncoding),
+    Post(Secret),
+}
+
+impl ClientMethod {
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::None => AuthMethod::None.as_str(),
+            Self::Basic(..) => AuthMethod::ClientSecretBasic.as_str(),
+            Self::Post(_) => AuthMethod::ClientSecretPost.as_str(),
+        }
+    }
+}
+
+/// A client identifier with its authentication, at the server that knows it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) id: Box<str>,
+    pub(crate) origin: ClientOrigin,
+    pub(crate) method: ClientMethod,
+    /// Unix seconds; `None` for never or unknown (REG-25).
+    pub(crate) secret_expires_at: Option<u64>,
+}
+
+impl Client {
+    /// Puts the identifier and at most one authentication into a request (TOK-05).
+    pub(crate) fn authenticate(&self, form: &mut Form) -> Option<HeaderValue> {
+        match &self.method {
+            ClientMethod::None => {
+                form.push("client_id", &self.id);
+                None
+            }
+            ClientMethod::Post(secret) => {
+                form.push("client_id", &self.id);
+                form.push("client_secret", secret.expose());
+                None
+            }
+            ClientMethod::Basic(secret, encoding) => Some(basic(&self.id, secret, *encoding)),
+        }
+    }
+
+    /// Whether its secret is past its time.
+    pub(crate) fn is_expired(&self, unix_seconds: u64) -> bool {
+        self.secret_expires_at
+            .is_some_and(|expires| expires <= unix_seconds)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("origin", &self.origin)
+            .field("method", &self.method.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+fn encoded(text: &str) -> Cow<'_, str> {
+    byte_serialize(text.as_bytes()).collect()
+}
+
+fn basic(id: &str, secret: &Secret, encoding: BasicEncoding) -> HeaderValue {
+    let (id, secret) = match encoding {
+        BasicEncoding::Form => (encoded(id), encoded(secret.expose())),
+        BasicEncoding::Raw => (Cow::Borrowed(id), Cow::Borrowed(secret.expose())),
+    };
+    let pair = Zeroizing::new([&id, ":", &secret].concat());
+    let mut text = String::from("Basic ");
+    STANDARD.encode_string(pair.as_bytes(), &mut text);
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// No method fits (TOK-04 case 6, REG-23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum MethodFlaw {
+    /// There is a secret, but the server lists no method that uses it.
+    #[error("the server offers no way to use the client secret")]
+    NothingListed,
+    /// The method needs a secret and there is none.
+    #[error("the method of the registration needs a secret, and none was issued")]
+    NoSecret,
+    /// The method is not one that this client can do.
+    #[error("the method of the registration is not supported")]
+    Unsupported,
+}
+
+/// Chooses the method once, when the client is met (TOK-04, TOK-06).
+pub(crate) fn choose_method(
+    id: &str,
+    secret: Option<Secret>,
+    fixed: Option<AuthMethod>,
+    listed: Words<AuthMethod>,
+    encoding: BasicEncoding,
+) -> Result<ClientMethod, MethodFlaw> {
+    let Some(secret) = secret else {
+        return match fixed {
+            Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
+                if listed.allows(AuthMethod::ClientSecretBasic)
+                    || listed.has(AuthMethod::ClientSecretPost) =>
+            {
+                Err(MethodFlaw::NoSecret)
+            }
+            Some(AuthMethod::PrivateKeyJwt) => Err(MethodFlaw::Unsupported),
+            Some(
+                AuthMethod::None | AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost,
+            )
+            | None => Ok(ClientMethod::None),
+        };
+    };
+    match fixed {
+        Some(AuthMethod::None) if listed.allows(AuthMethod::None) => return Ok(ClientMethod::None),
+        Some(AuthMethod::ClientSecretBasic) if listed.allows(AuthMethod::ClientSecretBasic) => {
+            return Ok(ClientMethod::Basic(secret, encoding));
+        }
+        Some(AuthMethod::ClientSecretPost) if listed.allows(AuthMethod::ClientSecretPost) => {
+            return Ok(ClientMethod::Post(secret));
+        }
+        Some(AuthMethod::PrivateKeyJwt) => return Err(MethodFlaw::Unsupported),
+        Some(AuthMethod::None | AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost)
+        | None => {}
+    }
+    let disputed = encoding == BasicEncoding::Form
+        && (encoded(id) != id || encoded(secret.expose()) != secret.expose());
+    let post = listed.has(AuthMethod::ClientSecretPost);
+    if listed.allows(AuthMethod::ClientSecretBasic) && !(disputed && post) {
+        Ok(ClientMethod::Basic(secret, encoding))
+    } else if post {
+        Ok(ClientMethod::Post(secret))
+    } else if listed.has(AuthMethod::None) {
+        Ok(ClientMethod::None)
+    } else {
+        Err(MethodFlaw::NothingListed)
+    }
+}

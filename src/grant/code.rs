@@ -1,0 +1,270 @@
+//! The authorization code grant: what is kept while the user is away, and what comes back.
+
+use std::fmt;
+
+use crate::config::IssuerSettings;
+use crate::issuer::{AtIssuer, ReservedParameter};
+use crate::secret::Secret;
+use crate::time::UnixMillis;
+use crate::wire::callback::{
+    BrowserBinding, IssBinding, IssFlaw, MAX_CODE_BYTES, Parameters, check_iss,
+};
+use crate::wire::form::{Form, pairs};
+use crate::wire::pkce::{State, Verifier};
+use crate::wire::scopes::Scopes;
+use crate::wire::text::Untrusted;
+use crate::wire::token::OAuthError;
+use crate::wire::url::{UrlPolicy, WebUrl};
+
+use super::{Client, TokenGrant};
+
+/// Names of the parameters that the machine sets in an authorization or token request; a host may
+/// not add them (AUTHZ-15, TOK-10), and an endpoint may not carry them (AUTHZ-02).
+pub(crate) const RESERVED: &[&str] = &[
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "state",
+    "scope",
+    "resource",
+    "code_challenge",
+    "code_challenge_method",
+    "request",
+    "request_uri",
+    "response_mode",
+    "grant_type",
+    "code",
+    "code_verifier",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "refresh_token",
+    "assertion",
+    "username",
+    "password",
+    "token",
+    "iss",
+];
+
+/// Longest URL handed to a browser (AUTHZ-11).
+const MAX_REDIRECT_BYTES: usize = 32 * 1024;
+
+/// The resource indicator of one grant (RES-03, RES-04).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resource {
+    /// The validated identifier, byte for byte.
+    pub(crate) id: Box<str>,
+    /// False only by the host's setting for this issuer (RES-11).
+    pub(crate) sent: bool,
+}
+
+impl Resource {
+    fn push(&self, form: &mut Form) {
+        if self.sent {
+            form.push("resource", &self.id);
+        }
+    }
+}
+
+/// What is kept between the redirect and the callback (AUTHZ-16), at the server redirected to.
+#[derive(Clone)]
+pub(crate) struct Redirected(pub(crate) RedirectedParts);
+
+/// The parts of a [`Redirected`].
+#[derive(Clone)]
+pub(crate) struct RedirectedParts {
+    pub(crate) state: State,
+    pub(crate) verifier: Verifier,
+    pub(crate) redirect_uri: Box<str>,
+    pub(crate) client: Client,
+    pub(crate) resource: Resource,
+    pub(crate) requested: Scopes,
+    /// Whether the server said at the redirect that it sends `iss` (B09).
+    pub(crate) advertises_iss: bool,
+    /// Whether `offline_access` was added by SCOPE-06.
+    pub(crate) added_offline_access: bool,
+    pub(crate) browser: Option<BrowserBinding>,
+    pub(crate) created: UnixMillis,
+    pub(crate) expires: UnixMillis,
+}
+
+impl fmt::Debug for Redirected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redirected]")
+    }
+}
+
+impl fmt::Debug for RedirectedParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redirected]")
+    }
+}
+
+/// How far the clocks of two instances may differ when one takes up the other's record.
+const CLOCK_SKEW_MILLIS: u64 = 5 * 60 * 1_000;
+
+impl Redirected {
+    pub(crate) fn redirect_url(
+        &self,
+        endpoint: &WebUrl,
+        settings: &IssuerSettings,
+    ) -> Result<Box<str>, ReservedParameter> {
+        let this = &self.0;
+        let own_query = endpoint.query().unwrap_or_default();
+        let mut carries_resource = false;
+        for pair in pairs(own_query) {
+            let (name, value) = pair.map_err(|_| ReservedParameter)?;
+            if name == "resource" && value == *this.resource.id {
+                carries_resource = true;
+            } else if RESERVED.contains(&name.as_ref()) {
+                return Err(ReservedParameter);
+            }
+        }
+        let challenge = this.verifier.challenge();
+        let mut form = Form::with_capacity(512);
+        form.push("response_type", "code");
+        form.push("client_id", &this.client.id);
+        form.push("redirect_uri", &this.redirect_uri);
+        form.push("state", this.state.expose());
+        form.push("code_challenge", challenge.as_str());
+        form.push("code_challenge_method", "S256");
+        if !carries_resource {
+            this.resource.push(&mut form);
+        }
+        if !this.requested.is_empty() {
+            form.push("scope", this.requested.as_str());
+        }
+        for (name, value) in settings.authorization_parameters() {
+            form.push(name, value);
+        }
+        let joint = match endpoint.query() {
+            None => "?",
+            Some(query) if query.is_empty() || query.ends_with('&') => "",
+            Some(_) => "&",
+        };
+        let url = [endpoint.as_str(), joint, form.as_str()].concat();
+        if url.len() > MAX_REDIRECT_BYTES {
+            return Err(ReservedParameter);
+        }
+        Ok(url.into_boxed_str())
+    }
+
+    /// Steps 2 and 3 of CB-04 with the browser binding of CB-14: everything that must hold before a
+    /// callback is one of ours. All refusals look alike (I10).
+    pub(crate) fn matches(
+        &self,
+        parameters: &Parameters<'_>,
+        browser: Option<BrowserBinding>,
+        now: UnixMillis,
+    ) -> bool {
+        let this = &self.0;
+        let state = parameters
+            .state()
+            .is_some_and(|state| state.same(&this.state));
+        let bare = |uri: &str| url::Url::parse(uri.split('?').next().unwrap_or_default()).ok();
+        let target = parameters
+            .target
+            .is_none_or(|target| target_is(bare(target), bare(&this.redirect_uri)));
+        let browser = match (this.browser, browser) {
+            (None, _) => true,
+            (Some(bound), Some(seen)) => crate::secret::same_bytes(&bound.0, &seen.0),
+            (Some(_), None) => false,
+        };
+        let alive = now < this.expires && this.created.0 <= now.0.saturating_add(CLOCK_SKEW_MILLIS);
+        state && target && browser && alive
+    }
+}
+
+fn target_is(arrived: Option<url::Url>, expected: Option<url::Url>) -> bool {
+    arrived.is_some() && arrived == expected
+}
+
+impl AtIssuer<Redirected> {
+    /// Steps 4 and 5 of CB-04, for a callback that matched: `iss` first, whatever else it holds.
+    pub(crate) fn answer(self, parameters: &Parameters<'_>, policy: &UrlPolicy) -> Matched {
+        let added_offline_access = self.held().0.added_offline_access;
+        let client = self.held().0.client.origin;
+        let verdict = self.try_then(|redirected, server| {
+            let iss_binding = check_iss(
+                redirected.0.advertises_iss,
+                parameters.iss.as_deref(),
+                server.issuer().as_str(),
+            )
+            .map_err(CallbackFlaw::Iss)?;
+            if parameters.front_channel_token {
+                return Err(CallbackFlaw::FrontChannelToken);
+            }
+            match (parameters.code.as_deref(), parameters.error.as_deref()) {
+                (Some(code), None) if !code.is_empty() && code.len() <= MAX_CODE_BYTES => {
+                    Ok(CodeGrant {
+                        code: Secret::new(code),
+                        redirected,
+                        iss_binding,
+                    })
+                }
+                (None, Some(code)) => Err(CallbackFlaw::Refused {
+                    error: OAuthError::from_code(code),
+                    code: Untrusted::new(code),
+                    description: parameters.error_description.as_deref().map(Untrusted::new),
+                    error_uri: parameters
+                        .error_uri
+                        .as_deref()
+                        .and_then(|uri| policy.check(uri).ok()),
+                }),
+                (Some(_), Some(_) | None) | (None, None) => Err(CallbackFlaw::NotOneAnswer),
+            }
+        });
+        Matched {
+            verdict,
+            added_offline_access,
+            client,
+        }
+    }
+}
+
+/// A callback that belongs to one of our authorizations, judged.
+pub(crate) struct Matched {
+    pub(crate) verdict: Result<AtIssuer<CodeGrant>, CallbackFlaw>,
+    pub(crate) added_offline_access: bool,
+    pub(crate) client: super::ClientOrigin,
+}
+
+/// Why a matching callback brings no code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallbackFlaw {
+    /// `iss` did not pass; nothing else of the callback is looked at (CB-09).
+    Iss(IssFlaw),
+    /// A token in the front channel (CB-12).
+    FrontChannelToken,
+    /// Not exactly one usable `code` or `error` (CB-08, CB-15).
+    NotOneAnswer,
+    /// The server's own refusal, after `iss` passed.
+    Refused {
+        error: OAuthError,
+        code: Untrusted,
+        description: Option<Untrusted>,
+        error_uri: Option<WebUrl>,
+    },
+}
+
+/// A code that came back for one of our authorizations: made only by [`AtIssuer::answer`].
+pub(crate) struct CodeGrant {
+    code: Secret,
+    pub(crate) redirected: Redirected,
+    pub(crate) iss_binding: IssBinding,
+}
+
+impl TokenGrant for CodeGrant {
+    fn encode(&self, form: &mut Form) {
+        let parts = &self.redirected.0;
+        form.push("grant_type", "authorization_code");
+        form.push("code", self.code.expose());
+        form.push("redirect_uri", &parts.redirect_uri);
+        form.push("code_verifier", parts.verifier.expose());
+        parts.resource.push(form);
+    }
+
+    fn client(&self) -> &Client {
+        &self.redirected.0.client
+    }
+}

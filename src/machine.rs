@@ -1,0 +1,326 @@
+//! The machine: events in, actions out.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::account::Validity;
+use crate::action::Action;
+use crate::budget::{EVENTS_QUEUED, Limited};
+use crate::config::Config;
+use crate::core::Core;
+use crate::error::{Cause, Failure, Stage};
+use crate::event::{Abandon, Event, Outcome, Persistence};
+use crate::grant::ClientOrigin;
+use crate::identity::Identity;
+use crate::issuer::bearer;
+use crate::report::Decision;
+use crate::slot::Stored;
+use crate::state::{ForgettingClient, LoadingAccount, Step, Trigger, Work, judge, start};
+use crate::time::{Moment, MonoMillis};
+use crate::wire::callback::Callback;
+use crate::wire::resource::covers_url;
+
+/// The authorization of one principal at one MCP server.
+///
+/// Feed it events with [`handle`](Self::handle), take work from [`poll_action`](Self::poll_action)
+/// until there is none, and send [`Event::Timer`] at [`deadline`](Self::deadline). Nothing here
+/// blocks, fails or panics; whatever is not expected changes nothing.
+pub struct AuthMachine {
+    core: Core,
+    work: Work,
+    inbox: VecDeque<Trigger>,
+}
+
+impl AuthMachine {
+    /// A machine for one principal. It asks for the account slot at once, so that a token that is
+    /// stored is found; a callback that another instance prepared can be handed in right away.
+    pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>) -> Self {
+        let identity = Identity::new(config.into(), principal.into());
+        let mut core = Core::new(identity);
+        let work = LoadingAccount::begin(&mut core, None);
+        Self {
+            core,
+            work,
+            inbox: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of an event. Never fails: what follows is in the actions.
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        self.core.now = now;
+        self.core.event = self.core.event.saturating_add(1);
+        match event {
+            Event::HttpResponse(reply) => {
+                if reply.ticket.is_of(&self.core.owner) {
+                    self.answer(reply.ticket.id(), Answer::Reply(reply.outcome));
+                }
+            }
+            Event::SlotLoaded(loaded) => {
+                if loaded.ticket.is_of(&self.core.owner) {
+                    self.answer(loaded.ticket.id(), Answer::Loaded(loaded.found));
+                }
+            }
+            Event::SlotPersisted(persisted) => {
+                if persisted.ticket.is_of(&self.core.owner) {
+                    self.answer(persisted.ticket.id(), Answer::Persisted(persisted.outcome));
+                }
+            }
+            Event::Challenged(challenge) => {
+                if let Some(judged) = judge(&mut self.core, challenge) {
+                    self.queue(Trigger::Challenged(Box::new(judged)));
+                }
+            }
+            Event::Wanted(operation) => self.queue(Trigger::Wanted(operation)),
+            Event::Authorize(authorization) => self.authorize(authorization),
+            Event::CallbackParams(callback) => self.came_back(callback),
+            Event::Accepted(operation) => {
+                self.core.memory.forget(&operation);
+                self.core.held.unproven_since = None;
+            }
+            Event::Timer => self.time_passed(),
+            Event::Abandoned(how) => self.give_up(how),
+            Event::SignedOut => self.sign_out(),
+        }
+        self.settle();
+    }
+
+    /// The next piece of work, if there is any. Actions may be carried out in any order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.core.poll()
+    }
+
+    /// When [`Event::Timer`] is due, by the monotonic clock.
+    pub fn deadline(&self) -> Option<MonoMillis> {
+        let work = self.work.ask().map(|ask| ask.until);
+        let user = self.core.waiting.as_ref().map(|waiting| waiting.until);
+        match (work, user) {
+            (Some(work), Some(user)) => Some(work.min(user)),
+            (work, user) => work.or(user),
+        }
+    }
+
+    /// The `Authorization` header value for a request to this URL of the MCP server, marked
+    /// sensitive. Given out only while the token is good, and only for URLs that its resource covers
+    /// (USE-03, USE-04).
+    ///
+    /// # Errors
+    /// [`NoBearer`] says why there is none; send [`Event::Wanted`] or the server's refusal then.
+    pub fn bearer(&mut self, now: Moment, url: &str) -> Result<HeaderValue, NoBearer> {
+        let at = self.core.held.at.as_ref().ok_or(NoBearer::NotHeld)?;
+        let account = at.held();
+        let tokens = account.tokens.as_ref().ok_or(NoBearer::NotHeld)?;
+        let policy = self.core.config().url_policy();
+        // The record was accepted only with a resource that covers the MCP URL itself.
+        if url != self.core.identity.mcp_url() {
+            let url = policy.check(url).map_err(|_| NoBearer::OutsideResource)?;
+            let resource = policy
+                .check(&account.resource.id)
+                .map_err(|_| NoBearer::OutsideResource)?;
+            if !covers_url(&resource, &url) {
+                return Err(NoBearer::OutsideResource);
+            }
+        }
+        let validity = self.core.held.validity.unwrap_or(Validity::Over);
+        if !validity.holds(now) {
+            return Err(NoBearer::Over);
+        }
+        let value = bearer(&tokens.access);
+        if matches!(validity, Validity::Once) {
+            self.core.held.validity = Some(Validity::Over);
+        }
+        Ok(value)
+    }
+
+    /// What the machine is doing.
+    pub fn phase(&self) -> Phase {
+        match (&self.work, &self.core.waiting) {
+            (Work::Idle, None) => Phase::Resting,
+            (Work::Idle, Some(_)) => Phase::AwaitingUser,
+            (_, _) => Phase::Working(self.work.name()),
+        }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer) {
+        if self.work.ask().is_none_or(|ask| ask.id != id) {
+            return;
+        }
+        self.step(|work, core| match answer {
+            Answer::Reply(outcome) => work.replied(core, outcome),
+            Answer::Loaded(found) => work.loaded(core, found),
+            Answer::Persisted(outcome) => work.persisted(core, outcome),
+        });
+    }
+
+    fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {
+        let work = std::mem::replace(&mut self.work, Work::Idle);
+        match step(work, &mut self.core) {
+            Ok(next) => self.work = next,
+            Err(failure) => self.core.fail(failure),
+        }
+    }
+
+    fn queue(&mut self, trigger: Trigger) {
+        if self.inbox.len() < EVENTS_QUEUED {
+            self.inbox.push_back(trigger);
+        } else {
+            self.core.report(|| Decision::EventDropped);
+        }
+    }
+
+    /// A wish to authorize joins an attempt that is under way.
+    fn authorize(&mut self, authorization: crate::event::Authorization) {
+        let waits = |trigger: &Trigger| matches!(trigger, Trigger::Authorize(_));
+        if self.work.attempt().is_none() && !self.inbox.iter().any(waits) {
+            self.queue(Trigger::Authorize(Box::new(authorization)));
+        }
+    }
+
+    /// The callback of our own authorization comes before anything else that waits (L04).
+    fn came_back(&mut self, callback: Callback) {
+        let state = callback.parameters().and_then(|found| found.state());
+        let own = match (&self.core.waiting, state) {
+            (Some(waiting), Some(state)) => waiting.at.held().0.state.same(&state),
+            (_, _) => false,
+        };
+        if own {
+            self.inbox.push_front(Trigger::CameBack(callback));
+        } else {
+            self.queue(Trigger::CameBack(callback));
+        }
+    }
+
+    fn settle(&mut self) {
+        while matches!(self.work, Work::Idle) {
+            let Some(trigger) = self.inbox.pop_front() else {
+                break;
+            };
+            self.step(|_, core| start(core, trigger));
+        }
+    }
+
+    fn time_passed(&mut self) {
+        let now = self.core.now.mono;
+        if self.work.ask().is_some_and(|ask| ask.until <= now) {
+            self.step(Work::timed_out);
+        }
+        if self.core.waiting.as_ref().is_some_and(|w| w.until <= now) {
+            self.end_waiting(Cause::OutOfPatience(Limited::UserTime));
+        }
+    }
+
+    /// The user will not come back: the record is cleared, what is held stays.
+    fn end_waiting(&mut self, cause: Cause) {
+        let Some(waiting) = self.core.waiting.take() else {
+            return;
+        };
+        self.core
+            .persist(waiting.slot, Some(waiting.revision), None, None);
+        let failure = Failure {
+            operation: self.core.memory.operation.clone(),
+            stage: Stage::Authorization,
+            issuer: Some(waiting.at.issuer().clone()),
+            cause,
+        };
+        self.core.fail(failure);
+    }
+
+    fn give_up(&mut self, how: Abandon) {
+        self.inbox
+            .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));
+        let forget = match (how, &self.core.waiting) {
+            (Abandon::ResetRegistration, Some(waiting)) => {
+                let parts = &waiting.at.held().0;
+                (parts.client.origin == ClientOrigin::Dynamic)
+                    .then(|| (waiting.at.issuer().clone(), parts.redirect_uri.clone()))
+            }
+            (Abandon::Cancelled, _) | (Abandon::ResetRegistration, None) => None,
+        };
+        self.end_waiting(Cause::Abandoned);
+        if let Some(operation) = self.work.attempt() {
+            let failure = attempt_failure(operation.cloned());
+            self.drop_work();
+            self.core.fail(failure);
+        }
+        if let (Some((issuer, redirect_uri)), Work::Idle) = (forget, &self.work) {
+            self.work = ForgettingClient::begin(&mut self.core, &issuer, &redirect_uri);
+        }
+    }
+
+    /// Drops what is under way. A pending record that is just being written is cleared after it.
+    fn drop_work(&mut self) {
+        if let Work::SavingPending(state) = &self.work {
+            let (slot, revision) = state.slot();
+            self.core.persist(slot, Some(revision), None, None);
+        }
+        self.work = Work::Idle;
+    }
+
+    /// Forgets everything held; answers still under way are discarded (REFR-12).
+    fn sign_out(&mut self) {
+        self.inbox.clear();
+        self.drop_work();
+        if let Some(waiting) = self.core.waiting.take() {
+            self.core
+                .persist(waiting.slot, Some(waiting.revision), None, None);
+        }
+        let slot = self.core.account_slot();
+        if let Some(revision) = self.core.held.revision.take() {
+            self.core.persist(slot, Some(revision), None, None);
+        }
+        self.core.held = crate::core::Held::default();
+        self.core.memory = crate::memory::Memory::default();
+    }
+}
+
+fn attempt_failure(operation: Option<crate::event::Operation>) -> Failure {
+    Failure {
+        operation,
+        stage: Stage::Authorization,
+        issuer: None,
+        cause: Cause::Abandoned,
+    }
+}
+
+enum Answer {
+    Reply(Outcome),
+    Loaded(Result<Option<Stored>, ()>),
+    Persisted(Persistence),
+}
+
+/// What the machine is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing.
+    Resting,
+    /// Waiting for the user at the browser; everything it needs is in a slot.
+    AwaitingUser,
+    /// Waiting for the answer to an action, in the state of this name.
+    Working(&'static str),
+}
+
+/// Why there is no bearer for a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoBearer {
+    /// No token is held.
+    #[error("no token is held")]
+    NotHeld,
+    /// The token is over.
+    #[error("the token is over")]
+    Over,
+    /// The URL is outside the resource that the token is for.
+    #[error("the URL is outside the resource that the token is for")]
+    OutsideResource,
+}
+
+impl fmt::Debug for AuthMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthMachine")
+            .field("mcp_url", &self.core.identity.mcp_url())
+            .field("phase", &self.phase())
+            .field("issuer", &self.core.held.at.as_ref().map(|at| at.issuer()))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,111 @@
+//! The account: client and tokens, written whole, never apart.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::shared::{ClientRecord, ServerRecord};
+use super::{Opened, RecordFlaw, seal};
+use crate::account::{Account, Tokens};
+use crate::grant::Resource;
+use crate::identity::Identity;
+use crate::issuer::AtIssuer;
+use crate::secret::Secret;
+use crate::slot::Stored;
+use crate::time::UnixMillis;
+use crate::wire::callback::IssBinding;
+use crate::wire::scopes::Scopes;
+use crate::wire::token::Lifetime;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountRecord<'a> {
+    kind: Kind,
+    principal: Cow<'a, str>,
+    mcp_url: Cow<'a, str>,
+    #[serde(borrow)]
+    server: ServerRecord<'a>,
+    #[serde(borrow)]
+    client: ClientRecord<'a>,
+    resource: Cow<'a, str>,
+    resource_sent: bool,
+    requested: Cow<'a, str>,
+    granted: Cow<'a, str>,
+    iss_binding: IssBinding,
+    #[serde(borrow)]
+    tokens: Option<TokensRecord<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Account,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensRecord<'a> {
+    access: Cow<'a, str>,
+    refresh: Option<Cow<'a, str>>,
+    received: u64,
+    lifetime: Option<u64>,
+}
+
+pub(crate) fn write_account(identity: &Identity, at: &AtIssuer<Account>) -> Stored {
+    let account = at.held();
+    seal(&AccountRecord {
+        kind: Kind::Account,
+        principal: identity.principal().into(),
+        mcp_url: identity.mcp_url().into(),
+        server: ServerRecord::of(at.server()),
+        client: ClientRecord::of(&account.client),
+        resource: (*account.resource.id).into(),
+        resource_sent: account.resource.sent,
+        requested: account.requested.as_str().into(),
+        granted: account.granted.as_str().into(),
+        iss_binding: account.iss_binding,
+        tokens: account.tokens.as_ref().map(|tokens| TokensRecord {
+            access: tokens.access.expose().into(),
+            refresh: tokens.refresh.as_ref().map(|token| token.expose().into()),
+            received: tokens.received.0,
+            lifetime: match tokens.lifetime {
+                Lifetime::Unknown => None,
+                Lifetime::Seconds(seconds) => Some(seconds),
+            },
+        }),
+    })
+}
+
+pub(crate) fn read_account(
+    identity: &Identity,
+    stored: &Stored,
+) -> Result<AtIssuer<Account>, RecordFlaw> {
+    let opened = Opened::open(stored)?;
+    let record: AccountRecord<'_> = opened.read()?;
+    identity.check(&record.principal, &record.mcp_url)?;
+    let Kind::Account = record.kind;
+    let policy = identity.config().url_policy();
+    let server = record.server.restore(policy, &opened)?;
+    let covered =
+        crate::wire::resource::covers(&record.resource, identity.config().mcp_url(), policy);
+    if covered != Ok(true) {
+        return Err(RecordFlaw::Foreign);
+    }
+    let account = Account {
+        client: record.client.restore(),
+        resource: Resource {
+            id: record.resource.into(),
+            sent: record.resource_sent,
+        },
+        requested: Scopes::parse(&record.requested),
+        granted: Scopes::parse(&record.granted),
+        iss_binding: record.iss_binding,
+        tokens: record.tokens.map(|tokens| Tokens {
+            access: Secret::new(tokens.access),
+            refresh: tokens.refresh.map(Secret::new),
+            received: UnixMillis(tokens.received),
+            lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
+        }),
+    };
+    Ok(AtIssuer::restore(server, account, &opened))
+}

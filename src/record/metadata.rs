@@ -1,0 +1,145 @@
+//! Public metadata with its lifetime (DISC-19, META-18).
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::shared::ServerRecord;
+use super::{Opened, RecordFlaw, seal};
+use crate::identity::Identity;
+use crate::issuer::{IssuerId, Server};
+use crate::slot::Stored;
+use crate::time::UnixMillis;
+use crate::wire::scopes::Scopes;
+
+/// What validated resource metadata says, apart from where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResourceFacts {
+    /// The `resource` value to send (RES-03).
+    pub(crate) id: Box<str>,
+    /// Usable entries in document order.
+    pub(crate) servers: Vec<IssuerId>,
+    pub(crate) scopes: Option<Scopes>,
+    pub(crate) requires_dpop: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourceRecord<'a> {
+    kind: ResourceKind,
+    mcp_url: Cow<'a, str>,
+    resource: Cow<'a, str>,
+    authorization_servers: Vec<Cow<'a, str>>,
+    scopes: Option<Cow<'a, str>>,
+    requires_dpop: bool,
+    expires: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ResourceKind {
+    ResourceMetadata,
+}
+
+pub(crate) fn write_resource(
+    identity: &Identity,
+    facts: &ResourceFacts,
+    expires: UnixMillis,
+) -> Stored {
+    seal(&ResourceRecord {
+        kind: ResourceKind::ResourceMetadata,
+        mcp_url: identity.mcp_url().into(),
+        resource: (*facts.id).into(),
+        authorization_servers: facts.servers.iter().map(|s| s.as_str().into()).collect(),
+        scopes: facts.scopes.as_ref().map(|s| s.as_str().into()),
+        requires_dpop: facts.requires_dpop,
+        expires: expires.0,
+    })
+}
+
+/// Reads a record that is still fresh.
+pub(crate) fn read_resource(
+    identity: &Identity,
+    stored: &Stored,
+    now: UnixMillis,
+) -> Result<Option<ResourceFacts>, RecordFlaw> {
+    let opened = Opened::open(stored)?;
+    let record: ResourceRecord<'_> = opened.read()?;
+    let ResourceKind::ResourceMetadata = record.kind;
+    if record.mcp_url != identity.mcp_url() {
+        return Err(RecordFlaw::Foreign);
+    }
+    if !is_fresh(record.expires, now) {
+        return Ok(None);
+    }
+    let policy = identity.config().url_policy();
+    let covered =
+        crate::wire::resource::covers(&record.resource, identity.config().mcp_url(), policy);
+    if covered != Ok(true) {
+        return Err(RecordFlaw::Foreign);
+    }
+    let servers = record
+        .authorization_servers
+        .iter()
+        .map(|text| IssuerId::new(text, policy).map_err(|_| RecordFlaw::Url))
+        .collect::<Result<_, _>>()?;
+    Ok(Some(ResourceFacts {
+        id: record.resource.into(),
+        servers,
+        scopes: record.scopes.map(|text| Scopes::parse(&text)),
+        requires_dpop: record.requires_dpop,
+    }))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerMetadataRecord<'a> {
+    kind: ServerKind,
+    asked: Cow<'a, str>,
+    #[serde(borrow)]
+    server: ServerRecord<'a>,
+    expires: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ServerKind {
+    ServerMetadata,
+}
+
+pub(crate) fn write_server(asked: &IssuerId, server: &Server, expires: UnixMillis) -> Stored {
+    seal(&ServerMetadataRecord {
+        kind: ServerKind::ServerMetadata,
+        asked: asked.as_str().into(),
+        server: ServerRecord::of(server),
+        expires: expires.0,
+    })
+}
+
+/// Reads a record that is still fresh.
+pub(crate) fn read_server(
+    identity: &Identity,
+    asked: &IssuerId,
+    stored: &Stored,
+    now: UnixMillis,
+) -> Result<Option<Server>, RecordFlaw> {
+    let opened = Opened::open(stored)?;
+    let record: ServerMetadataRecord<'_> = opened.read()?;
+    let ServerKind::ServerMetadata = record.kind;
+    if record.asked != asked.as_str() {
+        return Err(RecordFlaw::Foreign);
+    }
+    if !is_fresh(record.expires, now) {
+        return Ok(None);
+    }
+    record
+        .server
+        .restore(identity.config().url_policy(), &opened)
+        .map(Some)
+}
+
+/// Longer than a day ahead means that the clock was set back since (DISC-19).
+fn is_fresh(expires: u64, now: UnixMillis) -> bool {
+    const DAY: u64 = 24 * 60 * 60 * 1_000;
+    now.0 < expires && expires <= now.0.saturating_add(DAY)
+}

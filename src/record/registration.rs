@@ -1,0 +1,103 @@
+//! A dynamic registration at one issuer, and the issuer that a client without one was bound to.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::shared::{ClientRecord, ServerRecord};
+use super::{Opened, RecordFlaw, seal};
+use crate::grant::Client;
+use crate::identity::Identity;
+use crate::issuer::{AtIssuer, IssuerId};
+use crate::slot::Stored;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegistrationRecord<'a> {
+    kind: Kind,
+    owner: Cow<'a, str>,
+    redirect_uri: Cow<'a, str>,
+    #[serde(borrow)]
+    server: ServerRecord<'a>,
+    #[serde(borrow)]
+    client: ClientRecord<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Registration,
+}
+
+pub(crate) fn write_registration(
+    identity: &Identity,
+    redirect_uri: &str,
+    at: &AtIssuer<Client>,
+) -> Stored {
+    seal(&RegistrationRecord {
+        kind: Kind::Registration,
+        owner: identity.registration_owner().into(),
+        redirect_uri: redirect_uri.into(),
+        server: ServerRecord::of(at.server()),
+        client: ClientRecord::of(at.held()),
+    })
+}
+
+/// Takes up a registration at the server that was just met, if it is one of that issuer.
+pub(crate) fn read_registration(
+    identity: &Identity,
+    redirect_uri: &str,
+    stored: &Stored,
+) -> Result<AtIssuer<Client>, RecordFlaw> {
+    let opened = Opened::open(stored)?;
+    let record: RegistrationRecord<'_> = opened.read()?;
+    let Kind::Registration = record.kind;
+    if record.owner != identity.registration_owner() || record.redirect_uri != redirect_uri {
+        return Err(RecordFlaw::Foreign);
+    }
+    let server = record
+        .server
+        .restore(identity.config().url_policy(), &opened)?;
+    Ok(AtIssuer::restore(server, record.client.restore(), &opened))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BindingRecord<'a> {
+    kind: BindingKind,
+    principal: Cow<'a, str>,
+    mcp_url: Cow<'a, str>,
+    client_id: Cow<'a, str>,
+    issuer: Cow<'a, str>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BindingKind {
+    Binding,
+}
+
+pub(crate) fn write_binding(identity: &Identity, client_id: &str, issuer: &IssuerId) -> Stored {
+    seal(&BindingRecord {
+        kind: BindingKind::Binding,
+        principal: identity.principal().into(),
+        mcp_url: identity.mcp_url().into(),
+        client_id: client_id.into(),
+        issuer: issuer.as_str().into(),
+    })
+}
+
+pub(crate) fn read_binding(
+    identity: &Identity,
+    client_id: &str,
+    stored: &Stored,
+) -> Result<IssuerId, RecordFlaw> {
+    let opened = Opened::open(stored)?;
+    let record: BindingRecord<'_> = opened.read()?;
+    let BindingKind::Binding = record.kind;
+    identity.check(&record.principal, &record.mcp_url)?;
+    if record.client_id != client_id {
+        return Err(RecordFlaw::Foreign);
+    }
+    IssuerId::new(&record.issuer, identity.config().url_policy()).map_err(|_| RecordFlaw::Url)
+}

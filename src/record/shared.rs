@@ -1,0 +1,137 @@
+//! The parts that several records have: a server snapshot and a client.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Opened, RecordFlaw};
+use crate::grant::{BasicEncoding, Client, ClientMethod, ClientOrigin};
+use crate::issuer::{Facts, IssuerId, Server, ServerSource};
+use crate::secret::Secret;
+use crate::wire::url::{UrlPolicy, WebUrl};
+use crate::wire::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, ResponseType, Words};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServerRecord<'a> {
+    issuer: &'a str,
+    source: ServerSource,
+    authorization_endpoint: Option<&'a str>,
+    token_endpoint: &'a str,
+    registration_endpoint: Option<&'a str>,
+    revocation_endpoint: Option<&'a str>,
+    requires_par: bool,
+    advertises_iss: bool,
+    supports_cimd: bool,
+    response_types: Words<ResponseType>,
+    grant_types: Words<GrantType>,
+    scopes: Words<KnownScope>,
+    challenge_methods: Words<ChallengeMethod>,
+    auth_methods: Words<AuthMethod>,
+    revocation_auth_methods: Words<AuthMethod>,
+}
+
+impl<'a> ServerRecord<'a> {
+    pub(super) fn of(server: &'a Server) -> Self {
+        let facts = server.facts();
+        Self {
+            issuer: facts.issuer.as_str(),
+            source: facts.source,
+            authorization_endpoint: facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
+            token_endpoint: facts.token_endpoint.as_str(),
+            registration_endpoint: facts.registration_endpoint.as_ref().map(WebUrl::as_str),
+            revocation_endpoint: facts.revocation_endpoint.as_ref().map(WebUrl::as_str),
+            requires_par: facts.requires_par,
+            advertises_iss: facts.advertises_iss,
+            supports_cimd: facts.supports_cimd,
+            response_types: facts.response_types,
+            grant_types: facts.grant_types,
+            scopes: facts.scopes,
+            challenge_methods: facts.challenge_methods,
+            auth_methods: facts.auth_methods,
+            revocation_auth_methods: facts.revocation_auth_methods,
+        }
+    }
+
+    /// Every URL is judged again: the record may be read under another configuration.
+    pub(super) fn restore(
+        self,
+        policy: &UrlPolicy,
+        opened: &Opened<'_>,
+    ) -> Result<Server, RecordFlaw> {
+        let url = |text: &str| policy.check(text).map_err(|_| RecordFlaw::Url);
+        let facts = Facts {
+            issuer: IssuerId::new(self.issuer, policy).map_err(|_| RecordFlaw::Url)?,
+            source: self.source,
+            authorization_endpoint: self.authorization_endpoint.map(url).transpose()?,
+            token_endpoint: url(self.token_endpoint)?,
+            registration_endpoint: self.registration_endpoint.map(url).transpose()?,
+            revocation_endpoint: self.revocation_endpoint.map(url).transpose()?,
+            requires_par: self.requires_par,
+            advertises_iss: self.advertises_iss,
+            supports_cimd: self.supports_cimd,
+            response_types: self.response_types,
+            grant_types: self.grant_types,
+            scopes: self.scopes,
+            challenge_methods: self.challenge_methods,
+            auth_methods: self.auth_methods,
+            revocation_auth_methods: self.revocation_auth_methods,
+        };
+        Ok(Server::restore(facts, opened))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientRecord<'a> {
+    id: std::borrow::Cow<'a, str>,
+    origin: ClientOrigin,
+    method: MethodRecord<'a>,
+    secret_expires_at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum MethodRecord<'a> {
+    None,
+    Basic {
+        secret: std::borrow::Cow<'a, str>,
+        encoding: BasicEncoding,
+    },
+    Post {
+        secret: std::borrow::Cow<'a, str>,
+    },
+}
+
+impl<'a> ClientRecord<'a> {
+    pub(super) fn of(client: &'a Client) -> Self {
+        Self {
+            id: (*client.id).into(),
+            origin: client.origin,
+            method: match &client.method {
+                ClientMethod::None => MethodRecord::None,
+                ClientMethod::Basic(secret, encoding) => MethodRecord::Basic {
+                    secret: secret.expose().into(),
+                    encoding: *encoding,
+                },
+                ClientMethod::Post(secret) => MethodRecord::Post {
+                    secret: secret.expose().into(),
+                },
+            },
+            secret_expires_at: client.secret_expires_at,
+        }
+    }
+
+    pub(super) fn restore(self) -> Client {
+        Client {
+            id: self.id.into(),
+            origin: self.origin,
+            method: match self.method {
+                MethodRecord::None => ClientMethod::None,
+                MethodRecord::Basic { secret, encoding } => {
+                    ClientMethod::Basic(Secret::new(secret), encoding)
+                }
+                MethodRecord::Post { secret } => ClientMethod::Post(Secret::new(secret)),
+            },
+            secret_expires_at: self.secret_expires_at,
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Having a client identifier at the server that was met (REG-01 to REG-05).
+
+use crate::action::Why;
+use crate::config::{DynamicRegistration, PreRegistered};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw};
+use crate::event::Persistence;
+use crate::grant::{Client, ClientMethod, ClientOrigin, choose_method};
+use crate::issuer::{AtIssuer, IssuerId, Server};
+use crate::record::{ResourceFacts, read_binding, read_registration, write_binding};
+use crate::report::Decision;
+use crate::slot::{Revision, Slot, Stored};
+use crate::state::redirect::{CodeFlow, redirect};
+use crate::state::register::Registering;
+use crate::state::{Attempt, Step, Work};
+
+/// An authorization server was met: is it the one, does it fit, and who are we there?
+pub(crate) fn met(
+    core: &mut Core,
+    attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    server: Server,
+) -> Step {
+    let issuer = server.issuer().clone();
+    let source = server.facts().source;
+    core.report(|| Decision::ServerChosen {
+        issuer: issuer.clone(),
+        source,
+    });
+    let flow = match CodeFlow::check(core, &server) {
+        Ok(flow) => flow,
+        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
+    };
+    let at = server.enter();
+    let met = Met {
+        attempt,
+        facts,
+        flow,
+    };
+    if let Some(from) = moved(core, &issuer) {
+        return met.elsewhere(core, &at, from);
+    }
+    met.choose_client(core, at)
+}
+
+/// The issuer in use, when it is another one and the user was not asked about this one yet (ISO-09).
+fn moved(core: &Core, to: &IssuerId) -> Option<(IssuerId, ClientOrigin)> {
+    let held = core.held.at.as_ref()?;
+    (held.issuer() != to).then(|| (held.issuer().clone(), held.held().client.origin))
+}
+
+/// A server that fits, and the attempt that met it.
+pub(crate) struct Met {
+    pub(crate) attempt: Box<Attempt>,
+    pub(crate) facts: ResourceFacts,
+    pub(crate) flow: CodeFlow,
+}
+
+impl Met {
+    fn fails(&self, issuer: &IssuerId, found: Misconfiguration) -> Step {
+        let cause = Cause::Misconfigured(found);
+        Err(self.attempt.fails(Stage::Registration, Some(issuer), cause))
+    }
+
+    /// The resource now uses another issuer: a configured client is not replaced, and the user is
+    /// asked before being sent there.
+    fn elsewhere(
+        self,
+        core: &mut Core,
+        at: &AtIssuer<()>,
+        (from, origin): (IssuerId, ClientOrigin),
+    ) -> Step {
+        let to = at.issuer().clone();
+        let configured = core
+            .config()
+            .clients
+            .iter()
+            .any(|client| client.issuer() == &to);
+        if origin == ClientOrigin::PreRegistered && !configured {
+            let found = Misconfiguration::OtherIssuer {
+                configured: vec![from],
+                found: to.clone(),
+            };
+            return self.fails(&to, found);
+        }
+        if core.memory.offered.as_ref() == Some(&to) {
+            return self.choose_client(core, at.clone());
+        }
+        core.memory.offered = Some(to.clone());
+        core.need_user(Why::ServerChanged { from, to }, self.attempt.operation);
+        Ok(Work::Idle)
+    }
+
+    /// The order of REG-02.
+    fn choose_client(self, core: &mut Core, at: AtIssuer<()>) -> Step {
+        let config = core.config();
+        let slash = config.slash_rule();
+        let configured = config
+            .clients
+            .iter()
+            .find_map(|client| client.open(&at, slash));
+        if let Some(client) = configured {
+            return self.pre_registered(core, client);
+        }
+        if let Some(client) = &config.unbound_client {
+            let client = client.clone();
+            return LoadingBinding::begin(core, self, at, client);
+        }
+        let facts = at.server().facts();
+        if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
+            let client = Client {
+                id: url.as_str().into(),
+                origin: ClientOrigin::MetadataDocument,
+                method: ClientMethod::None,
+                secret_expires_at: None,
+            };
+            return redirect(core, self, at.then(|()| client));
+        }
+        let registers = match config.dynamic_registration {
+            DynamicRegistration::Always => true,
+            DynamicRegistration::UnlessPreRegistered => config.clients.is_empty(),
+            DynamicRegistration::Never => false,
+        };
+        if registers && facts.registration_endpoint.is_some() {
+            return LoadingRegistration::begin(core, self, at);
+        }
+        let found = at.issuer().clone();
+        if config.clients.is_empty() {
+            return self.fails(
+                &found,
+                Misconfiguration::NoClient {
+                    issuer: found.clone(),
+                },
+            );
+        }
+        let configured = config.clients.iter().map(|c| c.issuer().clone()).collect();
+        let other = Misconfiguration::OtherIssuer {
+            configured,
+            found: found.clone(),
+        };
+        self.fails(&found, other)
+    }
+
+    fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
+        let issuer = configured.issuer().clone();
+        let encoding = core.config().settings(&issuer).basic_encoding;
+        let client = configured.try_then(|configured, server| {
+            let listed = server.facts().auth_methods;
+            let id = configured.client_id;
+            choose_method(&id, configured.secret, configured.method, listed, encoding).map(
+                |method| Client {
+                    id,
+                    origin: ClientOrigin::PreRegistered,
+                    method,
+                    secret_expires_at: None,
+                },
+            )
+        });
+        match client {
+            Ok(client) => redirect(core, self, client),
+            Err(flaw) => self.fails(&issuer, Misconfiguration::ClientMethod(flaw)),
+        }
+    }
+}
+
+/// Reads to which issuer a client without one was bound (REG-04).
+pub(crate) struct LoadingBinding {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    rest: Binding,
+}
+
+struct Binding {
+    facts: ResourceFacts,
+    flow: CodeFlow,
+    at: AtIssuer<()>,
+    client: PreRegistered,
+}
+
+impl Binding {
+    fn slot(&self, core: &Core) -> Slot {
+        Slot::binding(
+            core.identity.principal(),
+            core.identity.mcp_url(),
+            &self.client.client_id,
+        )
+    }
+
+    /// The issuer in the record decides: the same one goes on, another one is refused.
+    fn judge(self, core: &mut Core, attempt: Box<Attempt>, stored: &Stored) -> Step {
+        let found = self.at.issuer().clone();
+        let met = Met {
+            attempt,
+            facts: self.facts,
+            flow: self.flow,
+        };
+        match read_binding(&core.identity, &self.client.client_id, stored) {
+            Ok(bound) => {
+                let slash = core.config().slash_rule();
+                match crate::issuer::IssuerBound::new(bound.clone(), self.client)
+                    .open(&self.at, slash)
+                {
+                    Some(client) => met.pre_registered(core, client),
+                    None => {
+                        let other = Misconfiguration::OtherIssuer {
+                            configured: vec![bound],
+                            found: found.clone(),
+                        };
+                        met.fails(&found, other)
+                    }
+                }
+            }
+            // Never bound anew because a record cannot be read.
+            Err(flaw) => {
+                let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
+                Err(met.attempt.fails(Stage::Registration, Some(&found), cause))
+            }
+        }
+    }
+}
+
+impl LoadingBinding {
+    fn begin(core: &mut Core, met: Met, at: AtIssuer<()>, client: PreRegistered) -> Step {
+        let rest = Binding {
+            facts: met.facts,
+            flow: met.flow,
+            at,
+            client,
+        };
+        let slot = rest.slot(core);
+        let ask = core.load(slot);
+        Ok(Work::LoadingBinding(Self {
+            ask,
+            attempt: met.attempt,
+            rest,
+        }))
+    }
+
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        match found {
+            Ok(Some(stored)) => self.rest.judge(core, self.attempt, &stored),
+            Ok(None) => {
+                let slot = self.rest.slot(core);
+                let issuer = self.rest.at.issuer();
+                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);
+                let ask = core.persist(slot, None, Some(stored.clone()), None);
+                Ok(Work::SavingBinding(SavingBinding {
+                    ask,
+                    attempt: self.attempt,
+                    rest: self.rest,
+                    stored,
+                }))
+            }
+            Err(()) => {
+                let cause = Cause::NotPersisted(StoreFlaw::Load);
+                let issuer = self.rest.at.issuer();
+                Err(self.attempt.fails(Stage::Registration, Some(issuer), cause))
+            }
+        }
+    }
+}
+
+/// Writes the binding; the client is used only once it is durable.
+pub(crate) struct SavingBinding {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    rest: Binding,
+    stored: Stored,
+}
+
+impl SavingBinding {
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        match outcome {
+            Persistence::Done => {
+                let issuer = self.rest.at.issuer().clone();
+                core.report(|| Decision::ClientBound { issuer });
+                self.rest.judge(core, self.attempt, &self.stored)
+            }
+            Persistence::Conflict(Some(current)) => self.rest.judge(core, self.attempt, &current),
+            Persistence::Conflict(None) | Persistence::Failed => {
+                let cause = Cause::NotPersisted(StoreFlaw::Write);
+                let issuer = self.rest.at.issuer();
+                Err(self.attempt.fails(Stage::Registration, Some(issuer), cause))
+            }
+        }
+    }
+}
+
+/// Reads a stored registration (REG-31).
+pub(crate) struct LoadingRegistration {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    flow: CodeFlow,
+    at: AtIssuer<()>,
+}
+
+/// The slot of a registration at the server that was met.
+pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, redirect_uri: &str) -> Slot {
+    Slot::registration(
+        core.identity.registration_owner(),
+        issuer.as_str(),
+        redirect_uri,
+    )
+}
+
+impl LoadingRegistration {
+    fn begin(core: &mut Core, met: Met, at: AtIssuer<()>) -> Step {
+        let slot = registration_slot(core, at.issuer(), met.attempt.redirect_uri.as_str());
+        let ask = core.load(slot);
+        Ok(Work::LoadingRegistration(Self {
+            ask,
+            attempt: met.attempt,
+            facts: met.facts,
+            flow: met.flow,
+            at,
+        }))
+    }
+
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let Ok(stored) = found else {
+            let cause = Cause::NotPersisted(StoreFlaw::Load);
+            let issuer = self.at.issuer();
+            return Err(self.attempt.fails(Stage::Registration, Some(issuer), cause));
+        };
+        let met = Met {
+            attempt: self.attempt,
+            facts: self.facts,
+            flow: self.flow,
+        };
+        let replaced: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
+        match stored.and_then(|stored| usable(core, &met.attempt, &self.at, &stored)) {
+            Some(client) => redirect(core, met, client),
+            None => Registering::begin(core, met, self.at, replaced),
+        }
+    }
+}
+
+/// A stored registration, moved to the server as it is known now. Its own stamp decides, not the
+/// slot that it came from (A03).
+pub(crate) fn usable(
+    core: &mut Core,
+    attempt: &Attempt,
+    at: &AtIssuer<()>,
+    stored: &Stored,
+) -> Option<AtIssuer<Client>> {
+    let uri = attempt.redirect_uri.as_str();
+    match read_registration(&core.identity, uri, stored) {
+        Ok(found) => found
+            .refreshed(at)
+            .filter(|client| !client.held().is_expired(core.now.wall.seconds())),
+        Err(flaw) => {
+            let slot = registration_slot(core, at.issuer(), uri);
+            core.report_unusable(slot, flaw);
+            None
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The user comes back, perhaps to another instance: find the record, take it, then act (CB, ISS).
+
+use crate::action::Why;
+use crate::config::IssPolicy;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
+use crate::event::Persistence;
+use crate::grant::{CallbackFlaw, ClientOrigin, Matched, Redirected};
+use crate::issuer::{AtIssuer, IssuerId};
+use crate::record::read_pending;
+use crate::report::Decision;
+use crate::slot::{Revision, Slot, Stored};
+use crate::state::exchange::{Exchanging, ForgettingClient};
+use crate::state::{LoadingAccount, Step, Work};
+use crate::wire::callback::{Callback, IssBinding};
+use crate::wire::token::OAuthError;
+
+/// Judges size, syntax and `state`; anything that is not ours changes nothing, and looks the same
+/// whatever is wrong with it (CB-05, I10).
+pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
+    let Some(state) = callback.parameters().and_then(|found| found.state()) else {
+        return ignored(core);
+    };
+    let own = core
+        .waiting
+        .take_if(|waiting| waiting.at.held().0.state.same(&state));
+    let Some(waiting) = own else {
+        let slot = Slot::pending(core.identity.principal(), &state);
+        let ask = core.load(slot);
+        return Ok(Work::FindingPending(FindingPending {
+            ask,
+            slot,
+            callback,
+        }));
+    };
+    let in_time = core.now.mono < waiting.until;
+    if in_time && matches(core, &waiting.at, &callback) {
+        take(core, waiting.at, waiting.slot, waiting.revision, &callback)
+    } else {
+        core.waiting = Some(waiting);
+        ignored(core)
+    }
+}
+
+fn matches(core: &Core, at: &AtIssuer<Redirected>, callback: &Callback) -> bool {
+    callback.parameters().is_some_and(|parameters| {
+        at.held()
+            .matches(&parameters, callback.browser, core.now.wall)
+    })
+}
+
+fn ignored(core: &mut Core) -> Step {
+    core.report(|| Decision::CallbackIgnored);
+    Ok(Work::Idle)
+}
+
+/// Consumes the record; the verdict is known but nothing of it shows before the record is gone (CB-06).
+fn take(
+    core: &mut Core,
+    at: AtIssuer<Redirected>,
+    slot: Slot,
+    revision: Revision,
+    callback: &Callback,
+) -> Step {
+    let Some(parameters) = callback.parameters() else {
+        return ignored(core);
+    };
+    let issuer = at.issuer().clone();
+    let redirect_uri = at.held().0.redirect_uri.clone();
+    let matched = at.answer(&parameters, core.config().url_policy());
+    let ask = core.persist(slot, Some(revision), None, None);
+    Ok(Work::TakingPending(TakingPending {
+        ask,
+        issuer,
+        redirect_uri,
+        matched,
+    }))
+}
+
+/// Looks for the record of a callback that another instance may have prepared.
+pub(crate) struct FindingPending {
+    pub(crate) ask: Ask,
+    slot: Slot,
+    callback: Callback,
+}
+
+impl FindingPending {
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let stored = match found {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return ignored(core),
+            Err(()) => {
+                return Err(Failure {
+                    operation: None,
+                    stage: Stage::Callback,
+                    issuer: None,
+                    cause: Cause::NotPersisted(StoreFlaw::Load),
+                });
+            }
+        };
+        match read_pending(&core.identity, &stored) {
+            Ok(at) if matches(core, &at, &self.callback) => {
+                take(core, at, self.slot, stored.revision, &self.callback)
+            }
+            Ok(at) => {
+                if at.held().0.expires <= core.now.wall {
+                    core.persist(self.slot, Some(stored.revision), None, None);
+                }
+                ignored(core)
+            }
+            Err(flaw) => {
+                core.report_unusable(self.slot, flaw);
+                ignored(core)
+            }
+        }
+    }
+}
+
+/// Waits until the record is gone, so that one instance alone acts on the callback, once.
+pub(crate) struct TakingPending {
+    pub(crate) ask: Ask,
+    issuer: IssuerId,
+    redirect_uri: Box<str>,
+    matched: Matched,
+}
+
+impl TakingPending {
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        match outcome {
+            Persistence::Done => self.act(core),
+            // Another instance acts on it; what it brings is in the account slot.
+            Persistence::Conflict(_) => {
+                core.report(|| Decision::CallbackIgnored);
+                Ok(LoadingAccount::begin(core, None))
+            }
+            Persistence::Failed => {
+                let cause = Cause::NotPersisted(StoreFlaw::Write);
+                Err(fails(core, &self.issuer, cause))
+            }
+        }
+    }
+
+    fn act(self, core: &mut Core) -> Step {
+        let flaw = match self.matched.verdict {
+            Ok(grant) => {
+                let unverifiable = grant.held().iss_binding == IssBinding::Unverifiable;
+                if unverifiable && core.config().iss_policy == IssPolicy::RequireVerified {
+                    let cause = Cause::Violation(Violation::IssUnverifiable);
+                    return Err(fails(core, &self.issuer, cause));
+                }
+                return Exchanging::begin(core, grant);
+            }
+            Err(flaw) => flaw,
+        };
+        let cause = match flaw {
+            CallbackFlaw::Iss(flaw) => Cause::Violation(Violation::Iss(flaw)),
+            CallbackFlaw::FrontChannelToken => Cause::Violation(Violation::FrontChannelToken),
+            CallbackFlaw::NotOneAnswer => Cause::Violation(Violation::NotOneAnswer),
+            CallbackFlaw::Refused {
+                error: OAuthError::InvalidScope,
+                ..
+            } if self.matched.added_offline_access && !core.memory.offline_access_refused => {
+                core.memory.offline_access_refused = true;
+                let operation = core.memory.operation.clone();
+                core.need_user(Why::OfflineAccessRefused, operation);
+                return Ok(Work::Idle);
+            }
+            CallbackFlaw::Refused {
+                error: OAuthError::UnauthorizedClient | OAuthError::InvalidClient,
+                ..
+            } if self.matched.client == ClientOrigin::Dynamic && !core.memory.client_forgotten => {
+                return Ok(ForgettingClient::begin(
+                    core,
+                    &self.issuer,
+                    &self.redirect_uri,
+                ));
+            }
+            CallbackFlaw::Refused {
+                error,
+                code,
+                description,
+                error_uri,
+            } => Cause::Refused(Refusal::OAuth {
+                error,
+                code: Some(code),
+                description,
+                error_uri,
+            }),
+        };
+        Err(fails(core, &self.issuer, cause))
+    }
+}
+
+fn fails(core: &Core, issuer: &IssuerId, cause: Cause) -> Failure {
+    Failure {
+        operation: core.memory.operation.clone(),
+        stage: Stage::Callback,
+        issuer: Some(issuer.clone()),
+        cause,
+    }
+}

@@ -1,0 +1,134 @@
+//! Where discovery starts, and which of several authorization servers is taken (DISC-16, DISC-20).
+
+use crate::config::{Config, Discovery, DynamicRegistration};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Stage, Violation};
+use crate::event::Authorization;
+use crate::issuer::{IssuerId, Server, ServerSource};
+use crate::record::ResourceFacts;
+use crate::slot::{Slot, Stored};
+use crate::state::metadata::{LoadingResource, LoadingServer};
+use crate::state::resource::FetchingResource;
+use crate::state::{Attempt, Step, Work, repeat_redirect};
+use crate::wire::resource::canonical_identifier;
+use crate::wire::server::ServerDocument;
+
+/// Starts an attempt; while the user is at the browser, the same redirect is given out again.
+pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
+    if core.waiting.is_some() {
+        return repeat_redirect(core);
+    }
+    let attempt = Attempt::new(core, authorization);
+    match &core.config().discovery {
+        Discovery::Standard if core.memory.resource_metadata.is_empty() => {
+            LoadingResource::begin(core, attempt)
+        }
+        Discovery::Standard => FetchingResource::begin(core, attempt),
+        Discovery::ResourceMetadata(url) => {
+            let url = url.clone();
+            FetchingResource::begin_at(core, attempt, url)
+        }
+        Discovery::Issuer(issuer) => {
+            let facts = without_resource_metadata(core.config(), issuer);
+            LoadingServer::begin(core, attempt, facts, 0)
+        }
+        Discovery::ServerMetadata(issuer, json) => {
+            let (config, policy) = (core.config(), core.config().url_policy());
+            let facts = without_resource_metadata(config, issuer);
+            let server = ServerDocument::parse(json)
+                .map_err(|_| crate::issuer::MetadataFlaw::Malformed)
+                .and_then(|document| {
+                    let source = ServerSource::Metadata;
+                    Server::accept(issuer, &document, source, config.slash_rule(), policy)
+                });
+            match server {
+                Ok(server) => super::client::met(core, attempt, facts, server),
+                Err(flaw) => Err(attempt.fails(
+                    Stage::ServerMetadata,
+                    Some(issuer),
+                    Cause::Violation(Violation::Metadata(flaw)),
+                )),
+            }
+        }
+    }
+}
+
+fn without_resource_metadata(config: &Config, issuer: &IssuerId) -> ResourceFacts {
+    ResourceFacts {
+        id: canonical_identifier(config.mcp_url()),
+        servers: vec![issuer.clone()],
+        scopes: None,
+        requires_dpop: false,
+    }
+}
+
+/// Looks for a stored registration among several entries, in document order (DISC-16 rule 2).
+pub(crate) struct ChoosingServer {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    at: usize,
+}
+
+impl ChoosingServer {
+    /// Orders the entries: the host's choice, then the issuer already in use, then one with a
+    /// configured client, then one with a stored registration, then document order.
+    pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>, mut facts: ResourceFacts) -> Step {
+        let config = core.config();
+        let held = core.held.at.as_ref().map(|at| at.issuer());
+        let rank = |issuer: &IssuerId| {
+            let preferred = config.preferred_issuers.iter().position(|p| p == issuer);
+            let in_use = held == Some(issuer);
+            let configured = config.clients.iter().any(|c| c.issuer() == issuer);
+            match (preferred, in_use, configured) {
+                (Some(place), _, _) => place,
+                (None, true, _) => usize::MAX.saturating_sub(2),
+                (None, false, true) => usize::MAX.saturating_sub(1),
+                (None, false, false) => usize::MAX,
+            }
+        };
+        let decided = facts
+            .servers
+            .iter()
+            .any(|issuer| rank(issuer) != usize::MAX);
+        facts.servers.sort_by_key(rank);
+        let registers = config.dynamic_registration != DynamicRegistration::Never;
+        if decided || facts.servers.len() < 2 || !registers {
+            return LoadingServer::begin(core, attempt, facts, 0);
+        }
+        Self::look(core, attempt, facts, 0)
+    }
+
+    fn look(core: &mut Core, attempt: Box<Attempt>, facts: ResourceFacts, at: usize) -> Step {
+        let Some(issuer) = facts.servers.get(at) else {
+            return LoadingServer::begin(core, attempt, facts, 0);
+        };
+        let slot = Slot::registration(
+            core.identity.registration_owner(),
+            issuer.as_str(),
+            attempt.redirect_uri.as_str(),
+        );
+        let ask = core.load(slot);
+        Ok(Work::ChoosingServer(Self {
+            ask,
+            attempt,
+            facts,
+            at,
+        }))
+    }
+
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let mut facts = self.facts;
+        let known = found.ok().flatten().is_some_and(|stored| {
+            let uri = self.attempt.redirect_uri.as_str();
+            crate::record::read_registration(&core.identity, uri, &stored).is_ok()
+        });
+        if known {
+            if let Some(first) = facts.servers.get_mut(..=self.at) {
+                first.rotate_right(1);
+            }
+            return LoadingServer::begin(core, self.attempt, facts, 0);
+        }
+        Self::look(core, self.attempt, facts, self.at.saturating_add(1))
+    }
+}

@@ -1,0 +1,196 @@
+//! Fetching one public document: redirects on the same origin are followed here, nothing else is
+//! (SEC-08), and whatever is no document gets a verdict (DISC-08, META-07).
+
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::{HeaderMap, Response};
+use url::Url;
+
+use crate::action::{Purpose, UrlSource};
+use crate::budget::{DISCOVERY_TIME, DOCUMENT_REDIRECTS};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Stage, Violation};
+use crate::event::Outcome;
+use crate::issuer::discovery_request;
+use crate::report::{Decision, Verdict};
+use crate::state::Attempt;
+use crate::wire::json::MAX_BODY_BYTES;
+use crate::wire::url::{UrlFlaw, WebUrl};
+
+/// A document that is being fetched.
+pub(crate) struct Fetch {
+    pub(crate) ask: Ask,
+    url: WebUrl,
+    place: Place,
+    hops_left: u8,
+}
+
+/// Where a document is looked for, and why there.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) stage: Stage,
+    pub(crate) purpose: Purpose,
+    pub(crate) source: UrlSource,
+    /// Whether the request names the protocol revision (LEG-05).
+    pub(crate) legacy: bool,
+}
+
+/// What came of it.
+pub(crate) enum Fetched {
+    /// Status 200: perhaps a document.
+    Body(Bytes, HeaderMap),
+    /// No document there.
+    Absent,
+    /// Perhaps later.
+    Transient,
+    /// Must not be contacted, or too large.
+    Refused(UrlFlaw),
+    /// Elsewhere on the same origin.
+    Again(Fetch),
+}
+
+/// What the places tried so far came to, when none had the document.
+#[derive(Default)]
+pub(crate) struct Tried {
+    pub(crate) transient: bool,
+    pub(crate) refused: Option<UrlFlaw>,
+}
+
+impl Tried {
+    /// An error that stands in the way of concluding that there is no document (DISC-09).
+    pub(crate) fn obstacle(&self) -> Option<Cause> {
+        if self.transient {
+            Some(Cause::Unreachable(crate::error::Unreachable {
+                code_spent: false,
+                retry_at: None,
+            }))
+        } else {
+            self.refused
+                .map(|flaw| Cause::Violation(Violation::PlaceRefused(flaw)))
+        }
+    }
+}
+
+impl Fetch {
+    pub(crate) fn begin(
+        core: &mut Core,
+        attempt: &mut Attempt,
+        url: WebUrl,
+        place: Place,
+    ) -> Result<Self, Failure> {
+        Self::send(core, attempt, url, place, DOCUMENT_REDIRECTS)
+    }
+
+    fn send(
+        core: &mut Core,
+        attempt: &mut Attempt,
+        url: WebUrl,
+        place: Place,
+        hops_left: u8,
+    ) -> Result<Self, Failure> {
+        let permit = attempt.request(core, place.stage)?;
+        let version = place.legacy.then_some(&core.config().protocol_version);
+        let request = discovery_request(&url, version);
+        let ask = core.send(permit, request, place.purpose, place.source, DISCOVERY_TIME);
+        Ok(Self {
+            ask,
+            url,
+            place,
+            hops_left,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &WebUrl {
+        &self.url
+    }
+
+    pub(crate) fn replied(
+        self,
+        core: &mut Core,
+        attempt: &mut Attempt,
+        outcome: Outcome,
+    ) -> Result<Fetched, Failure> {
+        let response = match outcome {
+            Outcome::NeverSent | Outcome::MaybeSent => {
+                return Ok(self.verdict(core, Fetched::Transient));
+            }
+            Outcome::Blocked => {
+                let class = core.config().url_policy().class();
+                return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::Address(class))));
+            }
+            Outcome::TooLarge => return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::TooLong))),
+            Outcome::Response {
+                response,
+                final_url,
+            } => {
+                if final_url.is_some_and(|found| found != self.url.as_str()) {
+                    let cause = Cause::Violation(Violation::Redirected);
+                    return Err(attempt.fails(self.place.stage, None, cause));
+                }
+                response
+            }
+        };
+        let fetched = match response.status().as_u16() {
+            200 if response.body().len() > MAX_BODY_BYTES => Fetched::Refused(UrlFlaw::TooLong),
+            200 => {
+                let (parts, body) = response.into_parts();
+                return Ok(Fetched::Body(body, parts.headers));
+            }
+            301 | 302 | 303 | 307 | 308 => return self.follow(core, attempt, &response),
+            300..=399 => Fetched::Refused(UrlFlaw::NotAbsolute),
+            408 | 425 | 429 | 500..=599 => Fetched::Transient,
+            _other => Fetched::Absent,
+        };
+        Ok(self.verdict(core, fetched))
+    }
+
+    fn follow(
+        self,
+        core: &mut Core,
+        attempt: &mut Attempt,
+        response: &Response<Bytes>,
+    ) -> Result<Fetched, Failure> {
+        let target = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| Url::parse(self.url.as_str()).ok()?.join(text).ok())
+            .ok_or(UrlFlaw::NotAbsolute)
+            .and_then(|url| core.config().url_policy().check(url.as_str()))
+            .and_then(|url| {
+                if url.origin() == self.url.origin() {
+                    Ok(url)
+                } else {
+                    Err(UrlFlaw::NotAbsolute)
+                }
+            });
+        match (target, self.hops_left.checked_sub(1)) {
+            (Ok(url), Some(hops_left)) => {
+                let place = self.place;
+                core.report(|| Decision::PlaceTried {
+                    url: self.url,
+                    verdict: Verdict::Redirected,
+                });
+                Self::send(core, attempt, url, place, hops_left).map(Fetched::Again)
+            }
+            (Err(flaw), _) => Ok(self.verdict(core, Fetched::Refused(flaw))),
+            (Ok(_), None) => Ok(self.verdict(core, Fetched::Refused(UrlFlaw::TooLong))),
+        }
+    }
+
+    fn verdict(self, core: &mut Core, fetched: Fetched) -> Fetched {
+        let verdict = match &fetched {
+            Fetched::Body(..) => Verdict::Found,
+            Fetched::Absent => Verdict::Absent,
+            Fetched::Transient => Verdict::Transient,
+            Fetched::Refused(_) => Verdict::Refused,
+            Fetched::Again(_) => Verdict::Redirected,
+        };
+        report(core, self.url, verdict);
+        fetched
+    }
+}
+
+pub(crate) fn report(core: &mut Core, url: WebUrl, verdict: Verdict) {
+    core.report(|| Decision::PlaceTried { url, verdict });
+}

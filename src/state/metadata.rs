@@ -1,0 +1,100 @@
+//! Reading cached public metadata before fetching it (DISC-19, META-18).
+
+use crate::config::MetadataCache;
+use crate::core::{Ask, Core};
+use crate::record::{ResourceFacts, read_resource, read_server};
+use crate::slot::{Revision, Slot, Stored};
+use crate::state::client::met;
+use crate::state::resource::FetchingResource;
+use crate::state::server::FetchingServer;
+use crate::state::{Attempt, ChoosingServer, Step, Work};
+
+pub(crate) struct LoadingResource {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+}
+
+impl LoadingResource {
+    pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>) -> Step {
+        match core.config().metadata_cache {
+            MetadataCache::Off => FetchingResource::begin(core, attempt),
+            MetadataCache::Slots => {
+                let slot = Slot::resource_metadata(core.identity.mcp_url());
+                let ask = core.load(slot);
+                Ok(Work::LoadingResource(Self { ask, attempt }))
+            }
+        }
+    }
+
+    /// A cache that cannot be read is no obstacle.
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let Some(stored) = found.ok().flatten() else {
+            core.memory.cached_resource = None;
+            return FetchingResource::begin(core, self.attempt);
+        };
+        core.memory.cached_resource = Some(stored.revision);
+        core.memory.resource_metadata_seen = true;
+        match read_resource(&core.identity, &stored, core.now.wall) {
+            Ok(Some(facts)) => ChoosingServer::begin(core, self.attempt, facts),
+            Ok(None) => FetchingResource::begin(core, self.attempt),
+            Err(flaw) => {
+                core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
+                FetchingResource::begin(core, self.attempt)
+            }
+        }
+    }
+}
+
+pub(crate) struct LoadingServer {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    entry: usize,
+}
+
+impl LoadingServer {
+    pub(crate) fn begin(
+        core: &mut Core,
+        attempt: Box<Attempt>,
+        facts: ResourceFacts,
+        entry: usize,
+    ) -> Step {
+        let cached = match (core.config().metadata_cache, facts.servers.get(entry)) {
+            (MetadataCache::Slots, Some(issuer)) => Some(Slot::server_metadata(issuer.as_str())),
+            (MetadataCache::Slots, None) | (MetadataCache::Off, _) => None,
+        };
+        match cached {
+            None => FetchingServer::begin(core, attempt, facts, entry, None),
+            Some(slot) => {
+                let ask = core.load(slot);
+                Ok(Work::LoadingServer(Self {
+                    ask,
+                    attempt,
+                    facts,
+                    entry,
+                }))
+            }
+        }
+    }
+
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let Self {
+            attempt,
+            facts,
+            entry,
+            ..
+        } = self;
+        let stored = found.ok().flatten();
+        let revision: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
+        if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
+            match read_server(&core.identity, asked, stored, core.now.wall) {
+                Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
+                    return met(core, attempt, facts, server);
+                }
+                Ok(_) => {}
+                Err(flaw) => core.report_unusable(Slot::server_metadata(asked.as_str()), flaw),
+            }
+        }
+        FetchingServer::begin(core, attempt, facts, entry, revision)
+    }
+}

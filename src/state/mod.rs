@@ -1,0 +1,232 @@
+//! One struct for each thing that the machine can wait for, in the order an attempt visits them.
+//!
+//! A state is used up by the answer it waited for and makes the next one.
+
+mod attempt;
+mod client;
+mod come_back;
+mod decide;
+mod discover;
+mod exchange;
+mod fetch;
+mod load_account;
+mod metadata;
+mod redirect;
+mod register;
+mod resource;
+mod server;
+
+pub(crate) use attempt::Attempt;
+pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
+pub(crate) use come_back::{FindingPending, TakingPending, come_back};
+pub(crate) use decide::{Judged, judge};
+pub(crate) use discover::{ChoosingServer, discover};
+pub(crate) use exchange::{Exchanging, ForgettingClient, SavingAccount};
+pub(crate) use load_account::{LoadingAccount, Trigger, start};
+pub(crate) use metadata::{LoadingResource, LoadingServer};
+pub(crate) use redirect::{SavingPending, Waiting, repeat_redirect};
+pub(crate) use register::{Registering, SavingRegistration};
+pub(crate) use resource::FetchingResource;
+pub(crate) use server::FetchingServer;
+
+use crate::core::{Ask, Core};
+use crate::error::Failure;
+use crate::event::{Operation, Outcome, Persistence};
+use crate::slot::Stored;
+
+/// What a state makes of an answer: the next state, or the end of the attempt.
+pub(crate) type Step = Result<Work, Failure>;
+
+/// What the machine is doing now.
+pub(crate) enum Work {
+    Idle,
+    LoadingAccount(LoadingAccount),
+    LoadingResource(LoadingResource),
+    FetchingResource(FetchingResource),
+    ChoosingServer(ChoosingServer),
+    LoadingServer(LoadingServer),
+    FetchingServer(FetchingServer),
+    LoadingBinding(LoadingBinding),
+    SavingBinding(SavingBinding),
+    LoadingRegistration(LoadingRegistration),
+    Registering(Registering),
+    SavingRegistration(SavingRegistration),
+    SavingPending(SavingPending),
+    FindingPending(FindingPending),
+    TakingPending(TakingPending),
+    Exchanging(Exchanging),
+    SavingAccount(SavingAccount),
+    ForgettingClient(ForgettingClient),
+}
+
+impl Work {
+    /// The action whose answer is waited for.
+    pub(crate) fn ask(&self) -> Option<&Ask> {
+        Some(match self {
+            Self::Idle => return None,
+            Self::LoadingAccount(state) => &state.ask,
+            Self::LoadingResource(state) => &state.ask,
+            Self::FetchingResource(state) => state.ask(),
+            Self::ChoosingServer(state) => &state.ask,
+            Self::LoadingServer(state) => &state.ask,
+            Self::FetchingServer(state) => state.ask(),
+            Self::LoadingBinding(state) => &state.ask,
+            Self::SavingBinding(state) => &state.ask,
+            Self::LoadingRegistration(state) => &state.ask,
+            Self::Registering(state) => &state.ask,
+            Self::SavingRegistration(state) => &state.ask,
+            Self::SavingPending(state) => &state.ask,
+            Self::FindingPending(state) => &state.ask,
+            Self::TakingPending(state) => &state.ask,
+            Self::Exchanging(state) => &state.ask,
+            Self::SavingAccount(state) => &state.ask,
+            Self::ForgettingClient(state) => &state.ask,
+        })
+    }
+
+    /// A state's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::LoadingAccount(_) => "loading_account",
+            Self::LoadingResource(_) => "loading_resource",
+            Self::FetchingResource(_) => "fetching_resource",
+            Self::ChoosingServer(_) => "choosing_server",
+            Self::LoadingServer(_) => "loading_server",
+            Self::FetchingServer(_) => "fetching_server",
+            Self::LoadingBinding(_) => "loading_binding",
+            Self::SavingBinding(_) => "saving_binding",
+            Self::LoadingRegistration(_) => "loading_registration",
+            Self::Registering(_) => "registering",
+            Self::SavingRegistration(_) => "saving_registration",
+            Self::SavingPending(_) => "saving_pending",
+            Self::FindingPending(_) => "finding_pending",
+            Self::TakingPending(_) => "taking_pending",
+            Self::Exchanging(_) => "exchanging",
+            Self::SavingAccount(_) => "saving_account",
+            Self::ForgettingClient(_) => "forgetting_client",
+        }
+    }
+
+    /// Whether this is a part of an attempt before the user is sent away: giving up ends it here, and
+    /// says for which operation it was. Later parts spend or keep something, and are finished.
+    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
+        let attempt: &Attempt = match self {
+            Self::LoadingResource(state) => &state.attempt,
+            Self::FetchingResource(state) => &state.attempt,
+            Self::ChoosingServer(state) => &state.attempt,
+            Self::LoadingServer(state) => &state.attempt,
+            Self::FetchingServer(state) => &state.attempt,
+            Self::LoadingBinding(state) => &state.attempt,
+            Self::SavingBinding(state) => &state.attempt,
+            Self::LoadingRegistration(state) => &state.attempt,
+            Self::Registering(state) => &state.attempt,
+            Self::SavingRegistration(state) => &state.attempt,
+            Self::SavingPending(state) => return Some(state.operation.as_ref()),
+            Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::Exchanging(_)
+            | Self::SavingAccount(_)
+            | Self::ForgettingClient(_) => return None,
+        };
+        Some(attempt.operation.as_ref())
+    }
+
+    /// An HTTP answer. A state that asked for none keeps waiting.
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        match self {
+            Self::FetchingResource(state) => state.replied(core, outcome),
+            Self::FetchingServer(state) => state.replied(core, outcome),
+            Self::Registering(state) => state.replied(core, outcome),
+            Self::Exchanging(state) => state.replied(core, outcome),
+            Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::LoadingResource(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::SavingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::SavingRegistration(_)
+            | Self::SavingPending(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::SavingAccount(_)
+            | Self::ForgettingClient(_) => Ok(self),
+        }
+    }
+
+    /// What a slot holds. A state that asked for none keeps waiting.
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        match self {
+            Self::LoadingAccount(state) => state.loaded(core, found),
+            Self::LoadingResource(state) => state.loaded(core, found),
+            Self::ChoosingServer(state) => state.loaded(core, found),
+            Self::LoadingServer(state) => state.loaded(core, found),
+            Self::LoadingBinding(state) => state.loaded(core, found),
+            Self::LoadingRegistration(state) => state.loaded(core, found),
+            Self::FindingPending(state) => state.loaded(core, found),
+            Self::ForgettingClient(state) => state.loaded(core, found),
+            Self::Idle
+            | Self::FetchingResource(_)
+            | Self::FetchingServer(_)
+            | Self::SavingBinding(_)
+            | Self::Registering(_)
+            | Self::SavingRegistration(_)
+            | Self::SavingPending(_)
+            | Self::TakingPending(_)
+            | Self::Exchanging(_)
+            | Self::SavingAccount(_) => Ok(self),
+        }
+    }
+
+    /// What became of a write. A state that asked for none keeps waiting.
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        match self {
+            Self::SavingBinding(state) => state.persisted(core, outcome),
+            Self::SavingRegistration(state) => state.persisted(core, outcome),
+            Self::SavingPending(state) => state.persisted(core, outcome),
+            Self::TakingPending(state) => state.persisted(core, outcome),
+            Self::SavingAccount(state) => state.persisted(core, outcome),
+            Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::LoadingResource(_)
+            | Self::FetchingResource(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::FetchingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::Registering(_)
+            | Self::FindingPending(_)
+            | Self::Exchanging(_)
+            | Self::ForgettingClient(_) => Ok(self),
+        }
+    }
+
+    /// The host never answered: as if the answer had been that nothing usable came.
+    pub(crate) fn timed_out(self, core: &mut Core) -> Step {
+        match self {
+            Self::FetchingResource(_)
+            | Self::FetchingServer(_)
+            | Self::Registering(_)
+            | Self::Exchanging(_) => self.replied(core, Outcome::MaybeSent),
+            Self::LoadingAccount(_)
+            | Self::LoadingResource(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::FindingPending(_)
+            | Self::ForgettingClient(_) => self.loaded(core, Err(())),
+            Self::SavingBinding(_)
+            | Self::SavingRegistration(_)
+            | Self::SavingPending(_)
+            | Self::TakingPending(_)
+            | Self::SavingAccount(_) => self.persisted(core, Persistence::Failed),
+            Self::Idle => Ok(self),
+        }
+    }
+}

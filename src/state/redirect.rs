@@ -1,0 +1,305 @@
+//! Sending the user away: the record is stored first, the URL is given out after.
+
+use crate::action::{Action, BrowserUrl, Redirect};
+use crate::budget::Permit;
+use crate::config::{IssParameter, Legacy, PkceSupport, RefreshTokens, ResourceParameter};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
+use crate::event::{Operation, Persistence};
+use crate::grant::{Client, Redirected, RedirectedParts, Resource};
+use crate::issuer::{AtIssuer, Server, ServerSource};
+use crate::record::{ResourceFacts, write_pending};
+use crate::report::{Decision, ScopeSource};
+use crate::slot::{Revision, Slot};
+use crate::state::client::Met;
+use crate::state::{Attempt, Step, Work};
+use crate::time::{MonoMillis, UnixMillis, millis};
+use crate::wire::scopes::Scopes;
+use crate::wire::url::split;
+use crate::wire::words::{ChallengeMethod, GrantType, KnownScope, ResponseType};
+
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The proof that a server fits the authorization code flow; a redirect cannot be made without it.
+pub(crate) struct CodeFlow {
+    advertises_iss: bool,
+}
+
+impl CodeFlow {
+    pub(crate) fn check(core: &mut Core, server: &Server) -> Result<Self, Cause> {
+        let issuer = server.issuer().clone();
+        let settings = core.config().settings(&issuer).clone();
+        let facts = server.facts();
+        let applied = |core: &mut Core, setting| {
+            let issuer = issuer.clone();
+            core.report(|| Decision::SettingApplied { issuer, setting });
+        };
+        if facts.requires_par {
+            return Err(Cause::Misconfigured(
+                Misconfiguration::PushedRequestsRequired,
+            ));
+        }
+        let Some(endpoint) = &facts.authorization_endpoint else {
+            return Err(Cause::Violation(Violation::NoAuthorizationEndpoint));
+        };
+        let offered = facts.response_types.allows(ResponseType::Code)
+            && facts.grant_types.allows(GrantType::AuthorizationCode);
+        if !offered {
+            return Err(Cause::Violation(Violation::NoCodeGrant));
+        }
+        let methods = facts.challenge_methods;
+        let guessed = facts.source == ServerSource::LegacyDefaults;
+        if !methods.has(ChallengeMethod::S256) && !guessed {
+            if settings.pkce == PkceSupport::AsAdvertised || methods.is_listed() {
+                return Err(Cause::Violation(Violation::NoPkce));
+            }
+            applied(core, "pkce");
+        }
+        let pinned_silent = settings.iss == IssParameter::NotSent && facts.advertises_iss;
+        if pinned_silent {
+            applied(core, "iss");
+        }
+        let advertises_iss = facts.advertises_iss && !pinned_silent;
+        let own_origin = endpoint.origin() == split(issuer.as_str()).0;
+        if !own_origin && !advertises_iss {
+            if settings.authorization_origin.as_deref() != Some(endpoint.origin()) {
+                return Err(Cause::Violation(Violation::AuthorizationOrigin {
+                    endpoint: endpoint.clone(),
+                }));
+            }
+            applied(core, "authorization_origin");
+        }
+        if settings.resource == ResourceParameter::Omit {
+            applied(core, "resource");
+        }
+        Ok(Self { advertises_iss })
+    }
+}
+
+/// Chooses the scopes (SCOPE-01 to SCOPE-08, STEP-02): what was asked for before, at the same server
+/// for the same client, then what is asked for now. Says also whether `offline_access` was added.
+pub(crate) fn select_scopes<T>(
+    core: &Core,
+    attempt: &Attempt,
+    facts: &ResourceFacts,
+    at: &AtIssuer<T>,
+    client: Option<&Client>,
+) -> (Scopes, ScopeSource, bool) {
+    if let Some(scopes) = &attempt.scopes {
+        return (scopes.clone(), ScopeSource::Host, false);
+    }
+    let config = core.config();
+    let named = [
+        (&config.scopes, ScopeSource::Host),
+        (&core.memory.scope, ScopeSource::Challenge),
+        (&facts.scopes, ScopeSource::ResourceMetadata),
+    ];
+    let (asked, source) = named
+        .into_iter()
+        .find_map(|(scopes, source)| Some((scopes.clone()?, source)))
+        .unwrap_or((Scopes::default(), ScopeSource::Nobody));
+    let before = core.held.at.as_ref().filter(|held| {
+        let account = held.held();
+        held.issuer() == at.issuer()
+            && account.resource.id == facts.id
+            && client.is_some_and(|client| client.id == account.client.id)
+    });
+    let scopes = match before {
+        Some(held) => {
+            let account = held.held();
+            account.requested.union(&account.granted).union(&asked)
+        }
+        None => asked,
+    };
+    let adds = config.refresh_tokens == RefreshTokens::Wanted
+        && at.server().facts().scopes.has(KnownScope::OfflineAccess)
+        && !scopes.is_empty()
+        && !scopes.contains(OFFLINE_ACCESS)
+        && !core.memory.offline_access_refused;
+    if adds {
+        let added = Scopes::from_items([OFFLINE_ACCESS]);
+        (scopes.union(&added), source, true)
+    } else {
+        (scopes, source, false)
+    }
+}
+
+/// Makes the authorization request and has its record stored.
+pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step {
+    let Met {
+        attempt,
+        facts,
+        flow,
+    } = met;
+    let issuer = at.issuer().clone();
+    let client = at.held();
+    let (origin, method) = (client.origin, client.method.as_str());
+    core.report(|| Decision::ClientChosen {
+        issuer: issuer.clone(),
+        origin,
+        method,
+    });
+    let (scopes, source, added_offline_access) =
+        select_scopes(core, &attempt, &facts, &at, Some(client));
+    core.report(|| Decision::ScopesChosen {
+        scopes: scopes.clone(),
+        source,
+    });
+    let cap = core.config().authorizations_per_operation();
+    let now = core.now;
+    let permit = match core
+        .memory
+        .authorize(attempt.operation.as_ref(), cap, now.mono)
+    {
+        Ok(permit) => permit,
+        Err(limited) => {
+            let cause = Cause::OutOfPatience(limited);
+            return Err(attempt.fails(Stage::Authorization, Some(&issuer), cause));
+        }
+    };
+    let legacy_omits = at.server().facts().source != ServerSource::Metadata
+        && core.config().legacy
+            == Legacy::On {
+                resource: ResourceParameter::Omit,
+            };
+    let user_time = core.config().user_time;
+    let resource = Resource {
+        id: facts.id,
+        sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
+    };
+    let Attempt {
+        seed,
+        redirect_uri,
+        browser,
+        operation,
+        ..
+    } = *attempt;
+    let (verifier, state) = seed.split();
+    let slot = Slot::pending(core.identity.principal(), &state);
+    let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
+    let at = at.then(|client| {
+        Redirected(RedirectedParts {
+            state,
+            verifier,
+            redirect_uri: redirect_uri.as_str().into(),
+            client,
+            resource,
+            requested: scopes,
+            advertises_iss: flow.advertises_iss,
+            added_offline_access,
+            browser,
+            created: now.wall,
+            expires,
+        })
+    });
+    let url = match at.redirect_url(core.config().settings(&issuer)) {
+        Ok(url) => url,
+        Err(_reserved) => {
+            return Err(crate::error::Failure {
+                operation,
+                stage: Stage::Authorization,
+                issuer: Some(issuer),
+                cause: Cause::Violation(Violation::ReservedParameter),
+            });
+        }
+    };
+    let stored = write_pending(&core.identity, &at);
+    let revision = stored.revision;
+    let ask = core.persist(slot, None, Some(stored), Some(expires));
+    let new_issuer = core
+        .held
+        .at
+        .as_ref()
+        .is_none_or(|held| held.issuer() != &issuer);
+    core.memory.operation.clone_from(&operation);
+    Ok(Work::SavingPending(SavingPending {
+        ask,
+        operation,
+        url,
+        permit,
+        waiting: Box::new(Waiting {
+            at,
+            slot,
+            revision,
+            until: now.mono.plus(user_time),
+            expires,
+            new_issuer,
+        }),
+    }))
+}
+
+/// Owns the URL until the record is durable (ISS-01, S16).
+pub(crate) struct SavingPending {
+    pub(crate) ask: Ask,
+    pub(crate) operation: Option<Operation>,
+    url: Box<str>,
+    permit: Permit,
+    waiting: Box<Waiting>,
+}
+
+impl SavingPending {
+    /// The slot that this authorization is about to occupy.
+    pub(crate) fn slot(&self) -> (Slot, Revision) {
+        (self.waiting.slot, self.waiting.revision)
+    }
+
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        let flaw = match outcome {
+            Persistence::Done => {
+                self.waiting.announce(core, self.url, self.permit);
+                core.waiting = Some(self.waiting);
+                return Ok(Work::Idle);
+            }
+            Persistence::Failed => StoreFlaw::Write,
+            Persistence::Conflict(_) => StoreFlaw::Conflict,
+        };
+        Err(crate::error::Failure {
+            operation: self.operation,
+            stage: Stage::Authorization,
+            issuer: Some(self.waiting.at.issuer().clone()),
+            cause: Cause::NotPersisted(flaw),
+        })
+    }
+}
+
+/// The user is away. Everything the callback needs is in the slot; this is the same in memory.
+pub(crate) struct Waiting {
+    pub(crate) at: AtIssuer<Redirected>,
+    pub(crate) slot: Slot,
+    pub(crate) revision: Revision,
+    pub(crate) until: MonoMillis,
+    expires: UnixMillis,
+    new_issuer: bool,
+}
+
+impl Waiting {
+    fn announce(&self, core: &mut Core, url: Box<str>, _permit: Permit) {
+        self.emit(core, url);
+    }
+
+    fn emit(&self, core: &mut Core, url: Box<str>) {
+        let parts = &self.at.held().0;
+        let redirect = Redirect {
+            url: BrowserUrl(url),
+            issuer: self.at.issuer().clone(),
+            mcp_host: core.mcp_host().into(),
+            client_id: parts.client.id.clone(),
+            scopes: parts.requested.clone(),
+            new_issuer: self.new_issuer,
+            expires: self.expires,
+        };
+        core.emit(Action::Redirect(redirect));
+    }
+}
+
+/// Gives the same redirect out again: one authorization at a time (AUTHZ-18).
+pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
+    if let Some(waiting) = core.waiting.take() {
+        let settings = core.config().settings(waiting.at.issuer());
+        if let Ok(url) = waiting.at.redirect_url(settings) {
+            waiting.emit(core, url);
+        }
+        core.waiting = Some(waiting);
+    }
+    Ok(Work::Idle)
+}

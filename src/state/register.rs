@@ -1,0 +1,283 @@
+//! Dynamic client registration (REG-16 to REG-31).
+
+use crate::action::{Purpose, UrlSource};
+use crate::budget::TOKEN_TIME;
+use crate::config::RefreshTokens;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Unreachable, Violation};
+use crate::event::{Outcome, Persistence};
+use crate::grant::{Client, ClientOrigin, choose_method};
+use crate::issuer::AtIssuer;
+use crate::record::{ResourceFacts, write_registration};
+use crate::secret::Secret;
+use crate::slot::{Revision, Stored};
+use crate::state::client::{Met, registration_slot, usable};
+use crate::state::redirect::{CodeFlow, redirect, select_scopes};
+use crate::state::{Attempt, Step, Work};
+use crate::wire::http_fields::retry_after;
+use crate::wire::json::MAX_BODY_BYTES;
+use crate::wire::registration::{
+    Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
+};
+use crate::wire::token::{MAX_TOKEN_BYTES, OAuthError};
+use crate::wire::words::{AuthMethod, GrantType, ResponseType};
+
+pub(crate) struct Registering {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    flow: CodeFlow,
+    at: AtIssuer<()>,
+    replaced: Option<Revision>,
+    /// Whether this request named scopes; one without is tried after a refusal (REG-22).
+    with_scope: bool,
+}
+
+impl Registering {
+    pub(crate) fn begin(
+        core: &mut Core,
+        met: Met,
+        at: AtIssuer<()>,
+        replaced: Option<Revision>,
+    ) -> Step {
+        Self::send(core, met, at, replaced, true)
+    }
+
+    fn send(
+        core: &mut Core,
+        mut met: Met,
+        at: AtIssuer<()>,
+        replaced: Option<Revision>,
+        with_scope: bool,
+    ) -> Step {
+        let permit = met.attempt.registration(core)?;
+        let config = core.config();
+        let (scopes, _, _) = select_scopes(core, &met.attempt, &met.facts, &at, None);
+        let scope = (with_scope && !scopes.is_empty()).then(|| scopes.as_str());
+        let grants = [
+            GrantType::AuthorizationCode.as_str(),
+            GrantType::RefreshToken.as_str(),
+        ];
+        let wanted = match config.refresh_tokens {
+            RefreshTokens::Wanted => grants.as_slice(),
+            RefreshTokens::NotWanted => grants.get(..1).unwrap_or_default(),
+        };
+        let uri = &met.attempt.redirect_uri;
+        let body = serde_json::to_string(&RegistrationRequest {
+            redirect_uris: &[uri.as_str()],
+            grant_types: wanted,
+            response_types: &[ResponseType::Code.as_str()],
+            token_endpoint_auth_method: preferred_method(&at).as_str(),
+            client_name: &config.client_name,
+            application_type: config
+                .application_type
+                .unwrap_or_else(|| uri.application_type())
+                .as_str(),
+            scope,
+            client_uri: config.client_uri.as_deref(),
+            software_id: config.software_id.as_deref(),
+        })
+        .unwrap_or_default();
+        let with_scope = scope.is_some();
+        let settings = config.settings(at.issuer());
+        let Some(request) = at.registration_request(body, settings) else {
+            let issuer = at.issuer().clone();
+            let cause = Cause::Misconfigured(Misconfiguration::NoClient {
+                issuer: issuer.clone(),
+            });
+            return Err(met.attempt.fails(Stage::Registration, Some(&issuer), cause));
+        };
+        let source = UrlSource::AuthorizationServer;
+        let ask = core.send(permit, request, Purpose::Registration, source, TOKEN_TIME);
+        Ok(Work::Registering(Self {
+            ask,
+            attempt: met.attempt,
+            facts: met.facts,
+            flow: met.flow,
+            at,
+            replaced,
+            with_scope,
+        }))
+    }
+
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        let issuer = self.at.issuer().clone();
+        let fail = |attempt: &Attempt, cause| {
+            Err(attempt.fails(Stage::Registration, Some(&issuer), cause))
+        };
+        let unreachable = |retry_at| {
+            Cause::Unreachable(Unreachable {
+                code_spent: false,
+                retry_at,
+            })
+        };
+        let (response, final_url) = match outcome {
+            Outcome::Response {
+                response,
+                final_url,
+            } => (response, final_url),
+            Outcome::NeverSent | Outcome::MaybeSent | Outcome::Blocked => {
+                return fail(&self.attempt, unreachable(None));
+            }
+            Outcome::TooLarge => return fail(&self.attempt, Cause::Violation(Violation::TooLarge)),
+        };
+        let status = response.status().as_u16();
+        if final_url.is_some_and(|url| !self.at.is_registration_endpoint(&url))
+            || (300..400).contains(&status)
+        {
+            return fail(&self.attempt, Cause::Violation(Violation::Redirected));
+        }
+        if response.body().len() > MAX_BODY_BYTES {
+            return fail(&self.attempt, Cause::Violation(Violation::TooLarge));
+        }
+        let success = matches!(status, 200 | 201);
+        let document = match RegistrationDocument::parse(response.body()) {
+            Ok(document) => document,
+            Err(_) if success => {
+                let flaw = crate::wire::registration::MalformedRegistration::NoClientId;
+                return fail(
+                    &self.attempt,
+                    Cause::Violation(Violation::Registration(flaw)),
+                );
+            }
+            Err(_) => RegistrationDocument::default(),
+        };
+        let answer = match document.answer(success, self.attempt.redirect_uri.as_str()) {
+            Ok(answer) => answer,
+            Err(flaw) => {
+                return fail(
+                    &self.attempt,
+                    Cause::Violation(Violation::Registration(flaw)),
+                );
+            }
+        };
+        match answer {
+            RegistrationAnswer::Registered(registered) => self.registered(core, &registered),
+            RegistrationAnswer::Refused { .. } if status == 429 || status >= 500 => {
+                let now = core.now.wall;
+                let retry_at = retry_after(response.headers(), now.seconds())
+                    .map(|seconds| now.plus_seconds(seconds));
+                fail(&self.attempt, unreachable(retry_at))
+            }
+            RegistrationAnswer::Refused { code, description } => {
+                if self.with_scope && matches!(status, 400 | 403 | 422) {
+                    let met = Met {
+                        attempt: self.attempt,
+                        facts: self.facts,
+                        flow: self.flow,
+                    };
+                    return Self::send(core, met, self.at, self.replaced, false);
+                }
+                // Closed to us: no mechanism is left (REG-29).
+                if matches!(status, 401 | 403) && code.is_none() {
+                    let found = Misconfiguration::NoClient {
+                        issuer: issuer.clone(),
+                    };
+                    return fail(&self.attempt, Cause::Misconfigured(found));
+                }
+                let error = code.as_ref().map_or(OAuthError::Other, |code| {
+                    OAuthError::from_code(code.as_plain())
+                });
+                let refusal = Refusal::OAuth {
+                    error,
+                    code,
+                    description,
+                    error_uri: None,
+                };
+                fail(&self.attempt, Cause::Refused(refusal))
+            }
+        }
+    }
+
+    /// What the answer says is what was registered (REG-24).
+    fn registered(self, core: &mut Core, registered: &Registered<'_>) -> Step {
+        let issuer = self.at.issuer().clone();
+        let violation = |attempt: &Attempt, violation| {
+            Err(attempt.fails(
+                Stage::Registration,
+                Some(&issuer),
+                Cause::Violation(violation),
+            ))
+        };
+        if registered.redirect_uri_missing {
+            return violation(&self.attempt, Violation::RedirectUriNotRegistered);
+        }
+        let secret = registered
+            .client_secret
+            .filter(|secret| secret.len() <= MAX_TOKEN_BYTES)
+            .map(Secret::new);
+        let encoding = core.config().settings(&issuer).basic_encoding;
+        let listed = self.at.server().facts().auth_methods;
+        let method = match &registered.method {
+            Ok(fixed) => choose_method(registered.client_id, secret, *fixed, listed, encoding),
+            Err(_) => Err(crate::grant::MethodFlaw::Unsupported),
+        };
+        let method = match method {
+            Ok(method) => method,
+            Err(flaw) => return violation(&self.attempt, Violation::RegistrationMethod(flaw)),
+        };
+        let at = self.at.registered(Client {
+            id: registered.client_id.into(),
+            origin: ClientOrigin::Dynamic,
+            method,
+            secret_expires_at: registered.secret_expires_at,
+        });
+        let uri = self.attempt.redirect_uri.as_str();
+        let slot = registration_slot(core, &issuer, uri);
+        let stored = write_registration(&core.identity, uri, &at);
+        let ask = core.persist(slot, self.replaced, Some(stored), None);
+        Ok(Work::SavingRegistration(SavingRegistration {
+            ask,
+            attempt: self.attempt,
+            facts: self.facts,
+            flow: self.flow,
+            at,
+        }))
+    }
+}
+
+/// The method to ask for (REG-21): a client without a key is public where that is possible.
+fn preferred_method(at: &AtIssuer<()>) -> AuthMethod {
+    let listed = at.server().facts().auth_methods;
+    if listed.allows(AuthMethod::None) {
+        AuthMethod::None
+    } else if listed.has(AuthMethod::ClientSecretBasic) {
+        AuthMethod::ClientSecretBasic
+    } else if listed.has(AuthMethod::ClientSecretPost) {
+        AuthMethod::ClientSecretPost
+    } else {
+        AuthMethod::None
+    }
+}
+
+/// Writes the registration, so that it is used again.
+pub(crate) struct SavingRegistration {
+    pub(crate) ask: Ask,
+    pub(crate) attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    flow: CodeFlow,
+    at: AtIssuer<Client>,
+}
+
+impl SavingRegistration {
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        let current: Option<Stored> = match outcome {
+            Persistence::Done => None,
+            // Another process registered at the same time: its client is shared (REG-28).
+            Persistence::Conflict(current) => current,
+            Persistence::Failed => {
+                let cause = Cause::NotPersisted(StoreFlaw::Write);
+                let issuer = self.at.issuer();
+                return Err(self.attempt.fails(Stage::Registration, Some(issuer), cause));
+            }
+        };
+        let here = self.at.server().clone().enter();
+        let shared = current.and_then(|stored| usable(core, &self.attempt, &here, &stored));
+        let met = Met {
+            attempt: self.attempt,
+            facts: self.facts,
+            flow: self.flow,
+        };
+        redirect(core, met, shared.unwrap_or(self.at))
+    }
+}

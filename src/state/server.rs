@@ -1,0 +1,219 @@
+//! Fetching authorization server metadata (META), entry by entry and place by place.
+
+use std::collections::VecDeque;
+
+use crate::action::{Purpose, UrlSource};
+use crate::config::MetadataCache;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Misconfiguration, Stage, Violation};
+use crate::event::Outcome;
+use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
+use crate::record::{ResourceFacts, write_server};
+use crate::report::{Decision, Verdict};
+use crate::slot::{Revision, Slot};
+use crate::state::client::met;
+use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
+use crate::state::metadata::LoadingServer;
+use crate::state::{Attempt, Step, Work};
+use crate::wire::http_fields::freshness;
+use crate::wire::json::JsonFlaw;
+use crate::wire::server::ServerDocument;
+use crate::wire::well_known::{legacy_server_location, server_locations};
+
+pub(crate) struct FetchingServer {
+    pub(crate) attempt: Box<Attempt>,
+    fetch: Fetch,
+    facts: ResourceFacts,
+    search: Search,
+}
+
+/// The search for one entry's metadata.
+struct Search {
+    /// The entry of the resource's list.
+    entry: usize,
+    asked: IssuerId,
+    source: ServerSource,
+    rest: VecDeque<Box<str>>,
+    tried: Tried,
+    /// The worst document seen: another issuer's before any other flaw (META-10).
+    flaw: Option<MetadataFlaw>,
+    cached: Option<Revision>,
+}
+
+impl FetchingServer {
+    pub(crate) fn begin(
+        core: &mut Core,
+        attempt: Box<Attempt>,
+        facts: ResourceFacts,
+        entry: usize,
+        cached: Option<Revision>,
+    ) -> Step {
+        let Some(asked) = facts.servers.get(entry).cloned() else {
+            let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
+            return Err(attempt.fails(Stage::ServerMetadata, facts.servers.first(), cause));
+        };
+        let search = Search {
+            entry,
+            rest: server_locations(asked.as_str()).into(),
+            asked,
+            source: ServerSource::Metadata,
+            tried: Tried::default(),
+            flaw: None,
+            cached,
+        };
+        Self::next(core, attempt, facts, search)
+    }
+
+    /// The one place of revision 2025-03-26 (LEG-04).
+    pub(crate) fn begin_legacy(
+        core: &mut Core,
+        attempt: Box<Attempt>,
+        facts: ResourceFacts,
+    ) -> Step {
+        let Some(asked) = facts.servers.first().cloned() else {
+            return Self::begin(core, attempt, facts, 0, None);
+        };
+        let search = Search {
+            entry: 0,
+            rest: VecDeque::from([legacy_server_location(asked.as_str())]),
+            asked,
+            source: ServerSource::LegacyMetadata,
+            tried: Tried::default(),
+            flaw: None,
+            cached: None,
+        };
+        Self::next(core, attempt, facts, search)
+    }
+
+    fn next(
+        core: &mut Core,
+        mut attempt: Box<Attempt>,
+        facts: ResourceFacts,
+        mut search: Search,
+    ) -> Step {
+        while let Some(location) = search.rest.pop_front() {
+            let url = match core.config().url_policy().check(&location) {
+                Ok(url) => url,
+                Err(flaw) => {
+                    search.tried.refused = Some(flaw);
+                    continue;
+                }
+            };
+            let legacy = search.source == ServerSource::LegacyMetadata;
+            let place = Place {
+                stage: Stage::ServerMetadata,
+                purpose: Purpose::ServerMetadata,
+                source: if legacy {
+                    UrlSource::Host
+                } else {
+                    UrlSource::McpServer
+                },
+                legacy,
+            };
+            let fetch = Fetch::begin(core, &mut attempt, url, place)?;
+            return Ok(Work::FetchingServer(Self {
+                attempt,
+                fetch,
+                facts,
+                search,
+            }));
+        }
+        nowhere(core, attempt, facts, search)
+    }
+
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.fetch.ask
+    }
+
+    pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
+        let url = self.fetch.url().clone();
+        match self.fetch.replied(core, &mut self.attempt, outcome)? {
+            Fetched::Again(fetch) => return Ok(Work::FetchingServer(Self { fetch, ..self })),
+            Fetched::Body(body, headers) => match self.search.accept(core, &body) {
+                Ok(Some(server)) => {
+                    report(core, url, Verdict::Found);
+                    let seconds = freshness(&headers, core.now.wall.seconds());
+                    self.search.keep(core, &server, seconds);
+                    return met(core, self.attempt, self.facts, server);
+                }
+                Ok(None) => report(core, url, Verdict::Absent),
+                Err(flaw) => {
+                    report(core, url, Verdict::Invalid);
+                    self.search.note(flaw);
+                }
+            },
+            Fetched::Absent => {}
+            Fetched::Transient => self.search.tried.transient = true,
+            Fetched::Refused(flaw) => self.search.tried.refused = Some(flaw),
+        }
+        Self::next(core, self.attempt, self.facts, self.search)
+    }
+}
+
+impl Search {
+    fn accept(&self, core: &Core, body: &[u8]) -> Result<Option<Server>, MetadataFlaw> {
+        let document = match ServerDocument::parse(body) {
+            Ok(document) => document,
+            Err(JsonFlaw::NotAnObject) => return Ok(None),
+            Err(JsonFlaw::Malformed) => return Err(MetadataFlaw::Malformed),
+        };
+        if document.issuer().is_none() {
+            return Ok(None);
+        }
+        let config = core.config();
+        let (expected, slash) = config.expected_issuer(&self.asked);
+        let policy = config.url_policy();
+        Server::accept(&expected, &document, self.source, slash, policy).map(Some)
+    }
+
+    fn note(&mut self, flaw: MetadataFlaw) {
+        let worse = matches!(flaw, MetadataFlaw::Issuer { .. })
+            && !matches!(self.flaw, Some(MetadataFlaw::Issuer { .. }));
+        if worse || self.flaw.is_none() {
+            self.flaw = Some(flaw);
+        }
+    }
+
+    /// Keeps the document for as long as its headers allow; nothing waits for that.
+    fn keep(&self, core: &mut Core, server: &Server, seconds: u64) {
+        if *server.issuer() != self.asked {
+            let (listed, named) = (self.asked.clone(), server.issuer().clone());
+            core.report(|| Decision::SlashTolerated { listed, named });
+        }
+        if core.config().metadata_cache == MetadataCache::Slots
+            && self.source == ServerSource::Metadata
+        {
+            let expires = core.now.wall.plus_seconds(seconds);
+            let slot = Slot::server_metadata(self.asked.as_str());
+            let stored = write_server(&self.asked, server, expires);
+            core.persist(slot, self.cached, Some(stored), Some(expires));
+        }
+    }
+}
+
+/// No place had a usable document of this entry.
+fn nowhere(core: &mut Core, attempt: Box<Attempt>, facts: ResourceFacts, search: Search) -> Step {
+    let cause = search
+        .flaw
+        .map(|flaw| Cause::Violation(Violation::Metadata(flaw)))
+        .or_else(|| search.tried.obstacle());
+    if let Some(cause) = cause {
+        return Err(attempt.fails(Stage::ServerMetadata, Some(&search.asked), cause));
+    }
+    match search.source {
+        // Absent: the next entry (DISC-16).
+        ServerSource::Metadata => {
+            LoadingServer::begin(core, attempt, facts, search.entry.saturating_add(1))
+        }
+        ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => {
+            match Server::legacy_defaults(&search.asked, core.config().url_policy()) {
+                Ok(server) => met(core, attempt, facts, server),
+                Err(flaw) => Err(attempt.fails(
+                    Stage::ServerMetadata,
+                    Some(&search.asked),
+                    Cause::Violation(Violation::PlaceRefused(flaw)),
+                )),
+            }
+        }
+    }
+}

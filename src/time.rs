@@ -1,0 +1,52 @@
+//! Time is an argument: the host reads its clocks and says what they showed.
+
+use std::time::Duration;
+
+/// Wall-clock time: milliseconds since the Unix epoch. Used for expiry and for records (SEC-35).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The same instant in whole seconds.
+    pub const fn seconds(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    pub(crate) fn plus_seconds(self, seconds: u64) -> Self {
+        Self(self.0.saturating_add(seconds.saturating_mul(1_000)))
+    }
+}
+
+/// Monotonic time: milliseconds since any fixed point of this process. Used for time-outs (SEC-35).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonoMillis(pub u64);
+
+impl MonoMillis {
+    pub(crate) fn plus(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(millis(wait)))
+    }
+}
+
+/// What both clocks showed when an event happened. Either may go backwards; that is harmless.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: UnixMillis,
+    /// The monotonic clock.
+    pub mono: MonoMillis,
+}
+
+impl Moment {
+    /// A moment from both clocks, in milliseconds.
+    pub const fn new(wall_unix_millis: u64, mono_millis: u64) -> Self {
+        Self {
+            wall: UnixMillis(wall_unix_millis),
+            mono: MonoMillis(mono_millis),
+        }
+    }
+}
+
+/// A duration in whole milliseconds, saturating.
+pub(crate) fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,88 @@
+//! Special-purpose hosts (requirements 22.5): what a literal address or a well-known name stands for.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use url::Host;
+
+/// The class of an address. A driver applies the same classes to resolved addresses (SEC-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AddressClass {
+    /// Anything not listed below.
+    Public,
+    /// This machine.
+    Loopback,
+    /// A private network.
+    Private,
+    /// Link-local, which includes the metadata services of clouds.
+    LinkLocal,
+    /// The metadata service of a cloud, by name or by its own address.
+    CloudMetadata,
+    /// Reserved, documentation, multicast: never contacted.
+    Reserved,
+}
+
+/// Classifies a parsed host. Names are judged by their text alone; resolving them is the driver's part.
+pub fn classify(host: &Host<&str>) -> AddressClass {
+    match host {
+        Host::Domain(name) => classify_name(name),
+        Host::Ipv4(address) => classify_v4(*address),
+        Host::Ipv6(address) => classify_v6(*address),
+    }
+}
+
+fn classify_name(name: &str) -> AddressClass {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+    let local = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.eq_ignore_ascii_case("localhost"));
+    if local {
+        AddressClass::Loopback
+    } else if is("metadata.google.internal") {
+        AddressClass::CloudMetadata
+    } else {
+        AddressClass::Public
+    }
+}
+
+/// Classifies an IPv4 address.
+pub fn classify_v4(address: Ipv4Addr) -> AddressClass {
+    match address.octets() {
+        [127, ..] => AddressClass::Loopback,
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => {
+            AddressClass::Private
+        }
+        [169, 254, ..] => AddressClass::LinkLocal,
+        [0, ..]
+        | [192, 0, 0 | 2, _]
+        | [198, 18..=19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        | [224..=255, ..] => AddressClass::Reserved,
+        [_, _, _, _] => AddressClass::Public,
+    }
+}
+
+/// Classifies an IPv6 address; an embedded IPv4 address decides for mapped, NAT64 and 6to4 forms.
+pub fn classify_v6(address: Ipv6Addr) -> AddressClass {
+    let v4 = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        classify_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
+        [0, 0, 0, 0, 0, 0, 0, 0] => AddressClass::Reserved,
+        [0, 0, 0, 0, 0, 0xffff, high, low] => v4(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] => AddressClass::CloudMetadata,
+        [0xfc00..=0xfdff, ..] => AddressClass::Private,
+        [0xfe80..=0xfebf, ..] => AddressClass::LinkLocal,
+        [0x100, 0, 0, 0, ..] | [0x2001, 0xdb8, ..] | [0xff00..=0xffff, ..] => {
+            AddressClass::Reserved
+        }
+        [..] => AddressClass::Public,
+    }
+}

@@ -1,0 +1,184 @@
+//! The authorization response as the user's browser brought it back (CB, RFC 9207).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::form::pairs;
+use super::pkce::State;
+use super::url::split;
+
+/// Largest callback (CB-15).
+pub const MAX_CALLBACK_BYTES: usize = 16 * 1024;
+/// Longest authorization code (CB-15).
+pub const MAX_CODE_BYTES: usize = 8 * 1024;
+
+/// A callback, whole: nothing of it can be read back, and a code alone cannot be handed in, because
+/// that would lose `iss` (CB-01).
+pub struct Callback {
+    text: Zeroizing<String>,
+    form: Form,
+    pub(crate) browser: Option<BrowserBinding>,
+}
+
+enum Form {
+    Url,
+    Parameters,
+}
+
+impl Callback {
+    /// The full URL that the browser was sent to.
+    pub fn from_url(url: impl Into<String>) -> Self {
+        Self::new(url.into(), Form::Url)
+    }
+
+    /// The query of that URL, without the question mark.
+    pub fn from_query(query: impl Into<String>) -> Self {
+        Self::new(query.into(), Form::Parameters)
+    }
+
+    /// The body of a form post; a body that is not UTF-8 makes a callback that matches nothing.
+    pub fn from_form(body: &[u8]) -> Self {
+        let text = std::str::from_utf8(body).unwrap_or("%");
+        Self::new(text.to_owned(), Form::Parameters)
+    }
+
+    /// Says which browser session the callback arrived in (CB-14).
+    #[must_use]
+    pub fn in_browser(mut self, browser: BrowserBinding) -> Self {
+        self.browser = Some(browser);
+        self
+    }
+
+    fn new(text: String, form: Form) -> Self {
+        Self {
+            text: Zeroizing::new(text),
+            form,
+            browser: None,
+        }
+    }
+
+    /// Size and syntax (CB-02, CB-03): the first step, before any value is believed.
+    pub(crate) fn parameters(&self) -> Option<Parameters<'_>> {
+        if self.text.len() > MAX_CALLBACK_BYTES {
+            return None;
+        }
+        let (target, query) = match self.form {
+            Form::Url => {
+                let text = self.text.split('#').next().unwrap_or_default();
+                (Some(text), split(text).2.unwrap_or_default())
+            }
+            Form::Parameters => (None, self.text.as_str()),
+        };
+        let mut found = Parameters {
+            target: target.map(without_query),
+            ..Parameters::default()
+        };
+        for pair in pairs(query) {
+            let (name, value) = pair.ok()?;
+            let place = match name.as_ref() {
+                "state" => &mut found.state,
+                "iss" => &mut found.iss,
+                "code" => &mut found.code,
+                "error" => &mut found.error,
+                "error_description" => &mut found.error_description,
+                "error_uri" => &mut found.error_uri,
+                "access_token" | "id_token" | "response" => {
+                    found.front_channel_token = true;
+                    continue;
+                }
+                _unknown => continue,
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(found)
+    }
+}
+
+fn without_query(text: &str) -> &str {
+    text.split('?').next().unwrap_or_default()
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[callback]")
+    }
+}
+
+/// The parameters of a callback, decoded once.
+#[derive(Default)]
+pub(crate) struct Parameters<'a> {
+    /// The URL before its query, when the whole URL was given.
+    pub(crate) target: Option<&'a str>,
+    pub(crate) state: Option<Cow<'a, str>>,
+    pub(crate) iss: Option<Cow<'a, str>>,
+    pub(crate) code: Option<Cow<'a, str>>,
+    pub(crate) error: Option<Cow<'a, str>>,
+    pub(crate) error_description: Option<Cow<'a, str>>,
+    pub(crate) error_uri: Option<Cow<'a, str>>,
+    pub(crate) front_channel_token: bool,
+}
+
+impl Parameters<'_> {
+    pub(crate) fn state(&self) -> Option<State> {
+        self.state.as_deref().and_then(State::from_text)
+    }
+}
+
+/// Binds an authorization to one browser session: an opaque value that the host keeps in that
+/// session, such as a cookie (CB-14). Only its digest is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BrowserBinding(pub(crate) [u8; 16]);
+
+impl BrowserBinding {
+    /// From the host's own session value, which must not be guessable.
+    pub fn new(session: &[u8]) -> Self {
+        Self(crate::slot::short_digest(session))
+    }
+}
+
+impl fmt::Debug for BrowserBinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[browser session]")
+    }
+}
+
+/// How sure the client is that the callback came from the server it was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IssBinding {
+    /// `iss` was present and equal.
+    Verified,
+    /// The server neither advertises nor sends `iss`: a mix-up by a server that bounces the browser
+    /// on cannot be seen by any client.
+    Unverifiable,
+}
+
+/// Why `iss` did not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IssFlaw {
+    /// Advertised, but absent (ISS-04).
+    Missing,
+    /// Present and not identical (ISS-03, ISS-05).
+    Different,
+}
+
+/// The table of section 10 (ISS-03 to ISS-07, ISS-10): one form-decoding, then bytes.
+///
+/// # Errors
+/// [`IssFlaw`] for the two rows that reject.
+pub fn check_iss(
+    advertised: bool,
+    iss: Option<&str>,
+    recorded: &str,
+) -> Result<IssBinding, IssFlaw> {
+    match (advertised, iss) {
+        (_, Some(iss)) if iss == recorded => Ok(IssBinding::Verified),
+        (_, Some(_)) => Err(IssFlaw::Different),
+        (true, None) => Err(IssFlaw::Missing),
+        (false, None) => Ok(IssBinding::Unverifiable),
+    }
+}

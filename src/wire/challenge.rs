@@ -1,0 +1,373 @@
+//! `WWW-Authenticate`: the real grammar of RFC 9110 section 11.6.1, in one pass (CHAL).
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::WWW_AUTHENTICATE;
+
+use super::scopes::Scopes;
+use super::text::Untrusted;
+
+/// Most header text that is read (CHAL-11).
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Most challenges (CHAL-11).
+pub const MAX_CHALLENGES: usize = 32;
+/// Most parameters of one challenge (CHAL-11).
+pub const MAX_PARAMETERS: usize = 64;
+/// Longest value (CHAL-11).
+pub const MAX_VALUE_BYTES: usize = 8 * 1024;
+
+/// One challenge as it stands in the header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthChallenge<'h> {
+    /// The scheme as sent; compare without regard to case (CHAL-03).
+    pub scheme: Cow<'h, str>,
+    /// A `token68` value, as `Negotiate` has (CHAL-06).
+    pub token68: Option<Cow<'h, str>>,
+    /// Names as sent, values decoded, in order.
+    pub parameters: Vec<(Cow<'h, str>, Cow<'h, str>)>,
+}
+
+impl AuthChallenge<'_> {
+    fn is(&self, scheme: &str) -> bool {
+        self.scheme.eq_ignore_ascii_case(scheme)
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.parameters
+            .iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_ref())
+    }
+}
+
+/// All challenges of a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed<'h> {
+    challenges: Vec<AuthChallenge<'h>>,
+}
+
+/// The schemes that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// RFC 6750.
+    Bearer,
+    /// RFC 9449.
+    DPoP,
+}
+
+/// The challenge that counts, with its parameters (CHAL-07).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// Its scheme; `None` when only a place was found, under a scheme that is not understood.
+    pub scheme: Option<Scheme>,
+    /// Where resource metadata may be, as sent, in order (CHAL-08).
+    pub resource_metadata: Vec<String>,
+    /// The scopes wanted (CHAL-12).
+    pub scope: Option<Scopes>,
+    /// The error code.
+    pub error: Option<Box<str>>,
+    /// Its description, for developers (CHAL-14).
+    pub error_description: Option<Untrusted>,
+    /// Signature algorithms for DPoP proofs.
+    pub algs: Option<Box<str>>,
+    /// Parameters that count as absent because they were repeated with different values (CHAL-08).
+    pub dropped: Vec<&'static str>,
+}
+
+/// Reads every `WWW-Authenticate` line as one list (CHAL-01).
+pub fn parse(headers: &HeaderMap) -> Parsed<'_> {
+    let mut parsed = Parsed::default();
+    let mut left = MAX_HEADER_BYTES;
+    for line in headers.get_all(WWW_AUTHENTICATE) {
+        let bytes = line.as_bytes();
+        let whole = bytes.len() <= left;
+        let bytes = bytes.get(..left).unwrap_or(bytes);
+        left = left.saturating_sub(bytes.len());
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(bytes),
+        };
+        match text {
+            Cow::Borrowed(text) => Reader::new(text).read(&mut parsed, whole),
+            Cow::Owned(text) => {
+                let mut own = Parsed {
+                    challenges: std::mem::take(&mut parsed.challenges),
+                };
+                let mut line = Parsed::default();
+                Reader::new(&text).read(&mut line, whole);
+                own.challenges
+                    .extend(line.challenges.into_iter().map(owned));
+                own.challenges.truncate(MAX_CHALLENGES);
+                parsed = own;
+            }
+        }
+        if !whole {
+            break;
+        }
+    }
+    parsed
+}
+
+fn owned<'o>(challenge: AuthChallenge<'_>) -> AuthChallenge<'o> {
+    fn own<'o>(text: Cow<'_, str>) -> Cow<'o, str> {
+        Cow::Owned(text.into_owned())
+    }
+    AuthChallenge {
+        scheme: own(challenge.scheme),
+        token68: challenge.token68.map(own),
+        parameters: challenge
+            .parameters
+            .into_iter()
+            .map(|(name, value)| (own(name), own(value)))
+            .collect(),
+    }
+}
+
+/// What stands at the start of a list element.
+enum Element<'h> {
+    Parameter(Cow<'h, str>, Cow<'h, str>),
+    Scheme(AuthChallenge<'h>),
+    /// An unterminated quoted string: the challenge it belongs to is dropped, and nothing after it
+    /// can be told apart from it (CHAL-04).
+    Malformed,
+    End,
+}
+
+struct Reader<'h> {
+    rest: &'h str,
+}
+
+impl<'h> Reader<'h> {
+    fn new(text: &'h str) -> Self {
+        Self { rest: text }
+    }
+
+    fn read(mut self, parsed: &mut Parsed<'h>, whole: bool) {
+        let mut current: Option<AuthChallenge<'h>> = None;
+        loop {
+            match self.element(current.is_some()) {
+                Element::Parameter(name, value) => {
+                    if let Some(challenge) = &mut current
+                        && challenge.parameters.len() < MAX_PARAMETERS
+                    {
+                        challenge.parameters.push((name, value));
+                    }
+                }
+                Element::Scheme(next) => {
+                    parsed.push(current.replace(next));
+                    if parsed.challenges.len() >= MAX_CHALLENGES {
+                        return;
+                    }
+                }
+                Element::Malformed => return,
+                Element::End => {
+                    // A line cut off at the limit ends in the middle of something.
+                    if whole {
+                        parsed.push(current);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn element(&mut self, in_challenge: bool) -> Element<'h> {
+        loop {
+            self.rest = self.rest.trim_start_matches([' ', '\t', ',']);
+            if self.rest.is_empty() {
+                return Element::End;
+            }
+            let word = self.take_while(is_token_char);
+            if word.is_empty() {
+                self.skip_element();
+                continue;
+            }
+            let after = self.rest.trim_start_matches([' ', '\t']);
+            if let Some(value) = after.strip_prefix('=').filter(|_| in_challenge) {
+                self.rest = value.trim_start_matches([' ', '\t']);
+                return match self.value() {
+                    Some(value) if value.len() <= MAX_VALUE_BYTES => {
+                        Element::Parameter(Cow::Borrowed(word), value)
+                    }
+                    Some(_) | None => Element::Malformed,
+                };
+            }
+            return Element::Scheme(self.scheme(word));
+        }
+    }
+
+    fn scheme(&mut self, word: &'h str) -> AuthChallenge<'h> {
+        let scheme = Cow::Borrowed(word);
+        let spaced = self.rest.starts_with(' ');
+        let token68 = if spaced { self.token68() } else { None };
+        AuthChallenge {
+            scheme,
+            token68,
+            parameters: Vec::new(),
+        }
+    }
+
+    /// A `token68` counts only when a comma or the end of the field follows it.
+    fn token68(&mut self) -> Option<Cow<'h, str>> {
+        let start = self.rest.trim_start_matches(' ');
+        let body = start.trim_start_matches(is_token68_char);
+        let end = body.trim_start_matches('=');
+        let after = end.trim_start_matches([' ', '\t']);
+        let length = start.len().saturating_sub(end.len());
+        let value = start.get(..length).filter(|_| body.len() < start.len())?;
+        if after.is_empty() || after.starts_with(',') {
+            self.rest = after;
+            return Some(Cow::Borrowed(value));
+        }
+        None
+    }
+
+    fn take_while(&mut self, keep: impl Fn(char) -> bool) -> &'h str {
+        let end = self.rest.find(|c| !keep(c)).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        word
+    }
+
+    /// A token, a quoted string, or one of the two deviations of CHAL-09. `None`: unterminated.
+    fn value(&mut self) -> Option<Cow<'h, str>> {
+        if let Some(inner) = self.rest.strip_prefix('"') {
+            return self.quoted(inner);
+        }
+        if let Some(inner) = self.rest.strip_prefix('\'')
+            && let Some((value, rest)) = inner.split_once('\'')
+        {
+            self.rest = rest;
+            return Some(Cow::Borrowed(value));
+        }
+        Some(Cow::Borrowed(
+            self.take_while(|c| !matches!(c, ',' | ' ' | '\t')),
+        ))
+    }
+
+    fn quoted(&mut self, inner: &'h str) -> Option<Cow<'h, str>> {
+        let stop = inner.find(['"', '\\'])?;
+        let (plain, tail) = inner.split_at_checked(stop)?;
+        if let Some(rest) = tail.strip_prefix('"') {
+            self.rest = rest;
+            return Some(Cow::Borrowed(plain));
+        }
+        let mut value = plain.to_owned();
+        let mut chars = tail.chars();
+        loop {
+            match chars.next()? {
+                '"' => {
+                    self.rest = chars.as_str();
+                    return Some(Cow::Owned(value));
+                }
+                '\\' => value.push(chars.next()?),
+                other => value.push(other),
+            }
+        }
+    }
+
+    /// Passes over something that starts like no element.
+    fn skip_element(&mut self) {
+        if let Some(inner) = self.rest.strip_prefix('"') {
+            if self.quoted(inner).is_none() {
+                self.rest = "";
+            }
+        } else {
+            self.rest = self.rest.split_once(',').map_or("", |(_, rest)| rest);
+        }
+    }
+}
+
+fn is_token_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
+fn is_token68_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~+/".contains(c)
+}
+
+impl<'h> Parsed<'h> {
+    fn push(&mut self, challenge: Option<AuthChallenge<'h>>) {
+        self.challenges.extend(challenge);
+    }
+
+    /// The challenges in order.
+    pub fn challenges(&self) -> &[AuthChallenge<'h>] {
+        &self.challenges
+    }
+
+    /// Selects the one challenge whose parameters count (CHAL-07). `usable` judges a place.
+    pub fn select(&self, status: u16, usable: &dyn Fn(&str) -> bool) -> Option<Selected> {
+        let understood = || {
+            self.challenges.iter().filter_map(|challenge| {
+                let scheme = if challenge.is("Bearer") {
+                    Scheme::Bearer
+                } else if challenge.is("DPoP") {
+                    Scheme::DPoP
+                } else {
+                    return None;
+                };
+                Some((scheme, challenge))
+            })
+        };
+        let places =
+            |challenge: &AuthChallenge<'_>| challenge.values("resource_metadata").any(usable);
+        let step_up = understood().find(|(_, challenge)| {
+            status == 403 && challenge.values("error").any(|e| e == "insufficient_scope")
+        });
+        let chosen = step_up
+            .or_else(|| understood().find(|(_, challenge)| places(challenge)))
+            .or_else(|| understood().next());
+        let mut selected = chosen.map(|(scheme, challenge)| Selected::of(scheme, challenge));
+        let foreign = |challenge: &&AuthChallenge<'_>| {
+            !challenge.is("Bearer") && !challenge.is("DPoP") && places(challenge)
+        };
+        let lacks = selected
+            .as_ref()
+            .is_none_or(|selected| !selected.resource_metadata.iter().any(|text| usable(text)));
+        if let (true, Some(hint)) = (lacks, self.challenges.iter().find(foreign)) {
+            let hints = distinct(hint, "resource_metadata");
+            selected.get_or_insert_default().resource_metadata = hints;
+        }
+        selected
+    }
+}
+
+fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    for value in challenge.values(name) {
+        if !values.iter().any(|known| known == value) {
+            values.push(value.to_owned());
+        }
+    }
+    values
+}
+
+impl Selected {
+    fn of(scheme: Scheme, challenge: &AuthChallenge<'_>) -> Self {
+        let mut dropped = Vec::new();
+        let mut single = |name: &'static str| {
+            let mut values = challenge.values(name);
+            let first = values.next()?;
+            if values.any(|other| other != first) {
+                dropped.push(name);
+                return None;
+            }
+            Some(first)
+        };
+        let scope = single("scope").map(Scopes::parse);
+        let error = single("error").map(Box::from);
+        let error_description = single("error_description").map(Untrusted::new);
+        let algs = single("algs").map(Box::from);
+        Self {
+            scheme: Some(scheme),
+            resource_metadata: distinct(challenge, "resource_metadata"),
+            scope,
+            error,
+            error_description,
+            algs,
+            dropped,
+        }
+    }
+}

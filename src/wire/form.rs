@@ -1,0 +1,104 @@
+//! `application/x-www-form-urlencoded`: strict reading (CB-02), and writing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use url::form_urlencoded::byte_serialize;
+
+/// Why a form cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum FormFlaw {
+    /// A percent sign without two hexadecimal digits.
+    #[error("a broken percent escape")]
+    Escape,
+    /// Not UTF-8 after decoding.
+    #[error("not UTF-8")]
+    Utf8,
+}
+
+/// A decoded name and value.
+pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// The pairs of a form in order. `&` separates them, nothing else does; empty pieces are skipped.
+pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
+    text.split('&')
+        .filter(|piece| !piece.is_empty())
+        .map(|piece| {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            Ok((decode(name)?, decode(value)?))
+        })
+}
+
+fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
+    if !text.contains(['%', '+']) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [bytes.next(), bytes.next()].map(|d| d.and_then(hex));
+                match digits {
+                    [Some(high), Some(low)] => high << 4 | low,
+                    [_, _] => return Err(FormFlaw::Escape),
+                }
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out)
+        .map(Cow::Owned)
+        .map_err(|_| FormFlaw::Utf8)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
+/// A form that is being written. Its values may be secret: `Debug` shows names only.
+pub struct Form {
+    text: String,
+}
+
+impl Form {
+    /// An empty form with room for this many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            text: String::with_capacity(bytes),
+        }
+    }
+
+    /// Appends a pair.
+    pub fn push(&mut self, name: &str, value: &str) {
+        if !self.text.is_empty() {
+            self.text.push('&');
+        }
+        self.text.extend(byte_serialize(name.as_bytes()));
+        self.text.push('=');
+        self.text.extend(byte_serialize(value.as_bytes()));
+    }
+
+    /// The form so far.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The finished form.
+    pub fn into_string(self) -> String {
+        self.text
+    }
+}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.text.split('&').map(|pair| {
+            let name = pair.split('=').next();
+            name.unwrap_or_default()
+        });
+        f.debug_list().entries(names).finish()
+    }
+}

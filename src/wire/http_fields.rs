@@ -1,0 +1,63 @@
+//! Header fields that say how long something holds.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::HeaderMap;
+use http::header::{AGE, CACHE_CONTROL, EXPIRES, HeaderName, RETRY_AFTER};
+
+/// Longest time that a document is kept: a day (DISC-19).
+pub const MAX_FRESH_SECONDS: u64 = 24 * 60 * 60;
+/// How long it is kept when nothing is said: an hour (DISC-19).
+pub const DEFAULT_FRESH_SECONDS: u64 = 60 * 60;
+/// Longest wait believed: five minutes (TOK-22).
+pub const MAX_RETRY_SECONDS: u64 = 5 * 60;
+
+/// For how many seconds a metadata document may be kept (DISC-19).
+pub fn freshness(headers: &HeaderMap, unix_seconds: u64) -> u64 {
+    let mut max_age = None;
+    let directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(','));
+    for directive in directives {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-store" | "no-cache" => return 0,
+            "max-age" => max_age = value.trim().trim_matches('"').parse::<u64>().ok(),
+            _other => {}
+        }
+    }
+    let seconds = match max_age {
+        Some(seconds) => {
+            let age = text(headers, AGE).and_then(|age| age.trim().parse().ok());
+            seconds.saturating_sub(age.unwrap_or(0))
+        }
+        None => match text(headers, EXPIRES) {
+            Some(date) => date_seconds(date).map_or(0, |at| at.saturating_sub(unix_seconds)),
+            None => DEFAULT_FRESH_SECONDS,
+        },
+    };
+    seconds.min(MAX_FRESH_SECONDS)
+}
+
+/// After how many seconds the server wants to be asked again (TOK-22).
+pub fn retry_after(headers: &HeaderMap, unix_seconds: u64) -> Option<u64> {
+    let value = text(headers, RETRY_AFTER)?.trim();
+    let seconds = match value.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => date_seconds(value)?.saturating_sub(unix_seconds),
+    };
+    Some(seconds.min(MAX_RETRY_SECONDS))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn date_seconds(text: &str) -> Option<u64> {
+    let at: SystemTime = httpdate::parse_http_date(text).ok()?;
+    at.duration_since(UNIX_EPOCH)
+        .ok()
+        .map(|since| since.as_secs())
+}

@@ -1,0 +1,200 @@
+//! JSON from the network: UTF-8, bounded nesting, no repeated member, wrong types tolerated where
+//! the rules say so (SEC-14, DISC-17).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Largest body of a metadata, registration or token answer (SEC-13).
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Deepest nesting of arrays and objects (SEC-14).
+pub const MAX_DEPTH: usize = 32;
+/// Items considered in a list (SEC-14).
+pub const MAX_ITEMS: usize = 256;
+
+/// Why a body is not the document that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum JsonFlaw {
+    /// Not a JSON object at all: an error page, a captive portal, plain text.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// A JSON object that breaks a rule: too deep, or a member that is read occurs twice.
+    #[error("a JSON object with a repeated member or nested too deeply")]
+    Malformed,
+}
+
+/// Reads one JSON object.
+///
+/// # Errors
+/// [`JsonFlaw`] when the body is no JSON object, is nested too deeply or repeats a member that `T` reads.
+pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, JsonFlaw> {
+    let text = std::str::from_utf8(body).map_err(|_| JsonFlaw::NotAnObject)?;
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(JsonFlaw::NotAnObject);
+    }
+    if too_deep(text) {
+        return Err(JsonFlaw::Malformed);
+    }
+    serde_json::from_str(text).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => JsonFlaw::Malformed,
+        serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof
+        | serde_json::error::Category::Io => JsonFlaw::NotAnObject,
+    })
+}
+
+fn too_deep(text: &str) -> bool {
+    let openings = text.bytes().filter(|b| matches!(b, b'{' | b'[')).count();
+    if openings <= MAX_DEPTH {
+        return false;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match (quoted, escaped, byte) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (true, false, b'"') => quoted = false,
+            (true, false, _) => {}
+            (false, _, b'"') => quoted = true,
+            (false, _, b'{' | b'[') => {
+                depth = depth.saturating_add(1);
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            (false, _, b'}' | b']') => depth = depth.saturating_sub(1),
+            (false, _, _) => {}
+        }
+    }
+    false
+}
+
+/// A text member: absent when missing, `null` or of another type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text<'a>(Option<Cow<'a, str>>);
+
+impl<'a> Text<'a> {
+    /// The text, when there was one.
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// The text unless it is missing or empty.
+    pub fn non_empty(&self) -> Option<&str> {
+        self.get().filter(|text| !text.is_empty())
+    }
+}
+
+/// A flag member: set only by the JSON literal `true` (META-20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
+/// A list of texts: absent when missing, `null` or not an array; other items are passed over and
+/// only the first [`MAX_ITEMS`] are considered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts<'a>(Option<Vec<Cow<'a, str>>>);
+
+impl<'a> Texts<'a> {
+    /// The items, when there was an array.
+    pub fn get(&self) -> Option<&[Cow<'a, str>]> {
+        self.0.as_deref()
+    }
+}
+
+/// Reads a value of any type; the functions given say what to make of the type that is wanted.
+macro_rules! lenient {
+    ($de:lifetime, $a:lifetime, $ty:ty, $absent:expr, { $($own:tt)* }) => {
+        impl<$de: $a, $a> Deserialize<$de> for $ty {
+            fn deserialize<D: Deserializer<$de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Lenient<$a>(PhantomData<&$a ()>);
+                impl<$de: $a, $a> Visitor<$de> for Lenient<$a> {
+                    type Value = $ty;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("any value")
+                    }
+                    fn visit_unit<E>(self) -> Result<$ty, E> {
+                        Ok($absent)
+                    }
+                    fn visit_i64<E>(self, _: i64) -> Result<$ty, E> {
+                        Ok($absent)
+                    }
+                    fn visit_u64<E>(self, _: u64) -> Result<$ty, E> {
+                        Ok($absent)
+                    }
+                    fn visit_f64<E>(self, _: f64) -> Result<$ty, E> {
+                        Ok($absent)
+                    }
+                    fn visit_map<M: MapAccess<$de>>(self, mut map: M) -> Result<$ty, M::Error> {
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        Ok($absent)
+                    }
+                    $($own)*
+                }
+                deserializer.deserialize_any(Lenient(PhantomData))
+            }
+        }
+    };
+}
+
+fn drain<'de, S: SeqAccess<'de>>(mut seq: S) -> Result<(), S::Error> {
+    while seq.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+lenient!('de, 'a, Text<'a>, Text(None), {
+    fn visit_bool<E>(self, _: bool) -> Result<Text<'a>, E> {
+        Ok(Text(None))
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'a>, E> {
+        Ok(Text(Some(Cow::Borrowed(text))))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Text<'a>, E> {
+        Ok(Text(Some(Cow::Owned(text.to_owned()))))
+    }
+    fn visit_seq<S: SeqAccess<'de>>(self, seq: S) -> Result<Text<'a>, S::Error> {
+        drain(seq).map(|()| Text(None))
+    }
+});
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Set::deserialize(deserializer).map(|Set(set, _)| Self(set))
+    }
+}
+
+/// A flag, with the lifetime that the reader needs.
+struct Set<'a>(bool, PhantomData<&'a ()>);
+
+lenient!('de, 'a, Set<'a>, Set(false, PhantomData), {
+    fn visit_bool<E>(self, set: bool) -> Result<Set<'a>, E> {
+        Ok(Set(set, PhantomData))
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Set<'a>, E> {
+        Ok(Set(false, PhantomData))
+    }
+    fn visit_seq<S: SeqAccess<'de>>(self, seq: S) -> Result<Set<'a>, S::Error> {
+        drain(seq).map(|()| Set(false, PhantomData))
+    }
+});
+
+lenient!('de, 'a, Texts<'a>, Texts(None), {
+    fn visit_bool<E>(self, _: bool) -> Result<Texts<'a>, E> {
+        Ok(Texts(None))
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Texts<'a>, E> {
+        Ok(Texts(None))
+    }
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Texts<'a>, S::Error> {
+        let mut items = Vec::new();
+        let mut seen = 0_usize;
+        while let Some(item) = seq.next_element::<Text<'a>>()? {
+            seen = seen.saturating_add(1);
+            if seen <= MAX_ITEMS && let Text(Some(item)) = item {
+                items.push(item);
+            }
+        }
+        Ok(Texts(Some(items)))
+    }
+});

@@ -1,0 +1,147 @@
+//! PKCE with S256 (RFC 7636), and the entropy one authorization attempt is made of.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::secret::same_bytes;
+
+const VERIFIER_CHARS: usize = 43;
+const STATE_CHARS: usize = 22;
+
+/// The entropy of one authorization attempt: 48 bytes from the host's cryptographic random source.
+/// Not `Clone`: an attempt uses it up (PKCE-03, AUTHZ-04, SEC-34).
+pub struct Seed(Zeroizing<[u8; 48]>);
+
+impl Seed {
+    /// Takes 48 random bytes.
+    ///
+    /// # Errors
+    /// [`WeakSeed`] when all bytes are equal, as an unfilled buffer is.
+    pub fn new(bytes: [u8; 48]) -> Result<Self, WeakSeed> {
+        let bytes = Zeroizing::new(bytes);
+        let [first, rest @ ..] = &*bytes;
+        if rest.iter().all(|byte| byte == first) {
+            return Err(WeakSeed);
+        }
+        Ok(Self(bytes))
+    }
+
+    pub(crate) fn split(self) -> (Verifier, State) {
+        let (verifier, state) = self.0.split_at(32);
+        (
+            Verifier(Zeroizing::new(encode(verifier))),
+            State(encode(state)),
+        )
+    }
+}
+
+impl TryFrom<&[u8]> for Seed {
+    type Error = WeakSeed;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, WeakSeed> {
+        bytes.try_into().map_err(|_| WeakSeed).and_then(Self::new)
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[seed]")
+    }
+}
+
+/// A seed that is not 48 bytes long, or that was plainly not filled with random bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a seed is 48 bytes from a cryptographic random source")]
+pub struct WeakSeed;
+
+fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut text = [b'A'; N];
+    // The lengths are fixed by the callers: 32 bytes make 43 characters, 16 make 22.
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+    debug_assert_eq!(written.ok(), Some(N));
+    text
+}
+
+fn ascii(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A code verifier: 43 characters from 32 random bytes (PKCE-03).
+#[derive(Clone)]
+pub struct Verifier(Zeroizing<[u8; VERIFIER_CHARS]>);
+
+impl Verifier {
+    /// Takes over a verifier of 43 unreserved characters, as in a record.
+    pub fn from_text(text: &str) -> Option<Self> {
+        exact(text).map(|chars| Self(Zeroizing::new(chars)))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        ascii(&*self.0)
+    }
+
+    /// The S256 challenge of this verifier (PKCE-04).
+    pub fn challenge(&self) -> Challenge {
+        Challenge(encode(&Sha256::digest(&*self.0)))
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[verifier]")
+    }
+}
+
+/// An S256 code challenge; public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Challenge([u8; VERIFIER_CHARS]);
+
+impl Challenge {
+    /// The 43 characters of the `code_challenge` parameter.
+    pub fn as_str(&self) -> &str {
+        ascii(&self.0)
+    }
+}
+
+/// The `state` of one authorization request: 22 characters from 16 random bytes (AUTHZ-04).
+#[derive(Clone)]
+pub struct State([u8; STATE_CHARS]);
+
+impl State {
+    /// Takes over a state of this crate's shape; any other text is not one of ours.
+    pub fn from_text(text: &str) -> Option<Self> {
+        exact(text).map(Self)
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        ascii(&self.0)
+    }
+
+    /// Compares in constant time (CB-05).
+    pub fn same(&self, other: &Self) -> bool {
+        same_bytes(&self.0, &other.0)
+    }
+
+    /// A digest that names this state's slot without revealing it.
+    pub(crate) fn digest(&self) -> [u8; 16] {
+        crate::slot::short_digest(&self.0)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[state]")
+    }
+}
+
+fn exact<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let chars: [u8; N] = text.as_bytes().try_into().ok()?;
+    chars
+        .iter()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'~'))
+        .then_some(chars)
+}

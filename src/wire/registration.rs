@@ -1,0 +1,155 @@
+//! Dynamic client registration (RFC 7591): the request body and the answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::json::{JsonFlaw, Text, Texts, object};
+use super::text::Untrusted;
+use super::words::AuthMethod;
+
+/// What a client asks to be registered with; members without a value are left out (REG-18).
+#[derive(Debug, Serialize)]
+pub struct RegistrationRequest<'a> {
+    /// Exactly the redirect URIs that will be used.
+    pub redirect_uris: &'a [&'a str],
+    /// `authorization_code`, and `refresh_token` when the host keeps refresh tokens (REG-19).
+    pub grant_types: &'a [&'a str],
+    /// `code`.
+    pub response_types: &'a [&'a str],
+    /// The method chosen by REG-21.
+    pub token_endpoint_auth_method: &'a str,
+    /// The name that people see.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub client_name: &'a str,
+    /// `native` or `web` (REG-20).
+    pub application_type: &'a str,
+    /// The scopes about to be requested (REG-22).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'a str>,
+    /// A page about the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_uri: Option<&'a str>,
+    /// The software, for servers that group registrations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_id: Option<&'a str>,
+}
+
+/// The members of the answer that the client reads. `null` and empty texts count as absent (REG-23).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RegistrationDocument<'a> {
+    #[serde(borrow)]
+    client_id: Text<'a>,
+    #[serde(borrow)]
+    client_secret: Text<'a>,
+    #[serde(borrow)]
+    client_secret_expires_at: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token_endpoint_auth_method: Text<'a>,
+    #[serde(borrow)]
+    redirect_uris: Texts<'a>,
+    #[serde(borrow)]
+    error: Text<'a>,
+    #[serde(borrow)]
+    error_description: Text<'a>,
+}
+
+/// What a registration answer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RegistrationAnswer<'a> {
+    /// The client is registered.
+    Registered(Registered<'a>),
+    /// The server refused.
+    Refused {
+        /// The error code as sent, sanitised; `None` when the body had none.
+        code: Option<Untrusted>,
+        /// The description, sanitised.
+        description: Option<Untrusted>,
+    },
+}
+
+/// A registered client as the answer describes it (REG-24).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Registered<'a> {
+    /// The identifier.
+    pub client_id: &'a str,
+    /// The secret, if one was issued.
+    pub client_secret: Option<&'a str>,
+    /// When the secret expires, in Unix seconds; `None` for never or unknown (REG-25).
+    pub secret_expires_at: Option<u64>,
+    /// The method registered: `Ok(None)` when the answer has none, `Err` when it is one not known here.
+    pub method: Result<Option<AuthMethod>, Untrusted>,
+    /// Whether the answer lists redirect URIs and these lack the one to be used.
+    pub redirect_uri_missing: bool,
+}
+
+impl<'a> RegistrationDocument<'a> {
+    /// Reads an answer body.
+    ///
+    /// # Errors
+    /// [`JsonFlaw`] (SEC-14).
+    pub fn parse(body: &'a [u8]) -> Result<Self, JsonFlaw> {
+        object(body)
+    }
+
+    /// Interprets the answer; `success` says whether the status was 201 or 200.
+    ///
+    /// # Errors
+    /// [`MalformedRegistration`] when a success answer cannot be used.
+    pub fn answer(
+        &self,
+        success: bool,
+        redirect_uri: &str,
+    ) -> Result<RegistrationAnswer<'_>, MalformedRegistration> {
+        if !success || self.error.non_empty().is_some() {
+            return Ok(RegistrationAnswer::Refused {
+                code: self.error.non_empty().map(Untrusted::new),
+                description: self.error_description.non_empty().map(Untrusted::new),
+            });
+        }
+        let client_id = self
+            .client_id
+            .non_empty()
+            .ok_or(MalformedRegistration::NoClientId)?;
+        let method = match self.token_endpoint_auth_method.non_empty() {
+            None => Ok(None),
+            Some(text) => AuthMethod::from_spelling(text)
+                .map(Some)
+                .ok_or_else(|| Untrusted::new(text)),
+        };
+        let redirect_uri_missing = self
+            .redirect_uris
+            .get()
+            .is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri));
+        Ok(RegistrationAnswer::Registered(Registered {
+            client_id,
+            client_secret: self.client_secret.non_empty(),
+            secret_expires_at: expiry(self.client_secret_expires_at)?,
+            method,
+            redirect_uri_missing,
+        }))
+    }
+}
+
+/// A success answer that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum MalformedRegistration {
+    /// No usable `client_id`.
+    #[error("the registration answer has no client_id")]
+    NoClientId,
+    /// `client_secret_expires_at` is not a time.
+    #[error("client_secret_expires_at is not a number of seconds")]
+    Expiry,
+}
+
+fn expiry(value: Option<&RawValue>) -> Result<Option<u64>, MalformedRegistration> {
+    let text = value.map_or("null", RawValue::get);
+    let digits = text.trim_matches('"');
+    match digits {
+        "null" | "0" | "" => Ok(None),
+        _number => digits
+            .parse()
+            .map(Some)
+            .map_err(|_| MalformedRegistration::Expiry),
+    }
+}

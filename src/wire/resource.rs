@@ -1,0 +1,142 @@
+//! Protected resource metadata (RFC 9728): the document, and which resources cover an MCP URL.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::json::{Flag, JsonFlaw, Text, Texts, object};
+use super::scopes::Scopes;
+use super::url::{UrlFlaw, UrlPolicy, WebUrl, split};
+use super::words::{BearerMethod, Words};
+
+/// Most authorization servers considered (DISC-16).
+pub const MAX_SERVERS: usize = 8;
+
+/// The members that the client reads.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ResourceDocument<'a> {
+    #[serde(borrow)]
+    resource: Text<'a>,
+    #[serde(borrow)]
+    authorization_servers: Texts<'a>,
+    #[serde(borrow)]
+    scopes_supported: Texts<'a>,
+    bearer_methods_supported: Words<BearerMethod>,
+    dpop_bound_access_tokens_required: Flag,
+    #[serde(borrow)]
+    resource_name: Text<'a>,
+}
+
+impl<'a> ResourceDocument<'a> {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`JsonFlaw`] (SEC-14).
+    pub fn parse(body: &'a [u8]) -> Result<Self, JsonFlaw> {
+        object(body)
+    }
+
+    /// The `resource` member as received (RES-03).
+    pub fn resource(&self) -> Option<&str> {
+        self.resource.get()
+    }
+
+    /// The first authorization servers listed, as received, repetitions left out.
+    pub fn authorization_servers(&self) -> Vec<&str> {
+        let listed = self.authorization_servers.get().unwrap_or_default();
+        let mut servers: Vec<&str> = Vec::new();
+        for entry in listed.iter().map(Cow::as_ref) {
+            if servers.len() < MAX_SERVERS && !servers.contains(&entry) {
+                servers.push(entry);
+            }
+        }
+        servers
+    }
+
+    /// The scopes that the resource lists; none when the list is missing or empty (SCOPE-02).
+    pub fn scopes_supported(&self) -> Option<Scopes> {
+        let listed = self.scopes_supported.get()?;
+        let scopes = Scopes::from_items(listed.iter().map(Cow::as_ref));
+        (!scopes.is_empty()).then_some(scopes)
+    }
+
+    /// Whether tokens may be presented in the `Authorization` header, the only way MCP knows (DISC-24).
+    pub fn accepts_header(&self) -> bool {
+        self.bearer_methods_supported.allows(BearerMethod::Header)
+    }
+
+    /// Whether the resource takes only tokens bound to a key.
+    pub fn requires_dpop(&self) -> bool {
+        self.dpop_bound_access_tokens_required.0
+    }
+
+    /// A name to display as untrusted text (DISC-22).
+    pub fn resource_name(&self) -> Option<&str> {
+        self.resource_name.non_empty()
+    }
+}
+
+/// Whether a `resource` identifier covers an MCP URL (DISC-12, DISC-13).
+///
+/// # Errors
+/// The [`UrlFlaw`] of an identifier that is not a usable URL.
+pub fn covers(resource: &str, mcp_url: &WebUrl, policy: &UrlPolicy) -> Result<bool, UrlFlaw> {
+    if resource == mcp_url.as_str() {
+        return Ok(true);
+    }
+    let resource = policy.check(resource)?;
+    Ok(covers_url(&resource, mcp_url))
+}
+
+/// Whether a checked URL covers another: same origin, path a prefix on a segment boundary, query
+/// absent or identical.
+pub fn covers_url(resource: &WebUrl, other: &WebUrl) -> bool {
+    if resource.origin() != other.origin() {
+        return false;
+    }
+    if resource.query().is_some() && resource.query() != other.query() {
+        return false;
+    }
+    let (prefix, path) = (normal_path(resource.path()), normal_path(other.path()));
+    match path.strip_prefix(prefix.as_ref()) {
+        Some("") => true,
+        Some(rest) => prefix.ends_with('/') || rest.starts_with('/'),
+        None => false,
+    }
+}
+
+/// Percent-decodes unreserved characters and upper-cases the other escapes, so that `%2F` never
+/// becomes a separator. Dot segments are gone already: the URL is canonical.
+fn normal_path(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(path.len());
+    let mut pieces = path.split('%');
+    out.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let (escape, rest) = piece.split_at_checked(2).unwrap_or(("", piece));
+        match u8::from_str_radix(escape, 16) {
+            Ok(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                out.push(char::from(byte));
+            }
+            Ok(_) | Err(_) => {
+                out.push('%');
+                out.push_str(&escape.to_ascii_uppercase());
+            }
+        }
+        out.push_str(rest);
+    }
+    Cow::Owned(out)
+}
+
+/// The identifier of an MCP server that publishes no metadata (RES-05).
+pub fn canonical_identifier(mcp_url: &WebUrl) -> Box<str> {
+    let (origin, path, _) = split(mcp_url.as_str());
+    if path == "/" {
+        origin.into()
+    } else {
+        [origin, path].concat().into_boxed_str()
+    }
+}

@@ -1,0 +1,96 @@
+//! Scope lists: opaque, case-sensitive words in a stable order (RFC 6749 section 3.3).
+
+use std::fmt;
+
+/// Most scopes in one list (SEC-29).
+pub const MAX_SCOPES: usize = 256;
+/// Most bytes in one list (SEC-29).
+pub const MAX_SCOPE_BYTES: usize = 8 * 1024;
+
+/// A list of scopes without repetitions, in first-seen order, kept as the text that is sent:
+/// single spaces between items (SCOPE-11). Items beyond the limits are left out.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Scopes(Box<str>);
+
+impl Scopes {
+    /// Splits a text at spaces and drops what is no scope (CHAL-12).
+    pub fn parse(text: &str) -> Self {
+        Self::collect(text.split(' '), text.len())
+    }
+
+    /// From single items; an item that is no scope is dropped.
+    pub fn from_items<'a>(items: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::collect(items.into_iter(), 64)
+    }
+
+    fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
+        let mut text = String::with_capacity(expected.min(MAX_SCOPE_BYTES));
+        let mut count = 0_usize;
+        for item in items {
+            if count >= MAX_SCOPES {
+                break;
+            }
+            let room = MAX_SCOPE_BYTES.saturating_sub(text.len());
+            let valid = !item.is_empty() && item.len() < room && item.bytes().all(is_scope_byte);
+            if !valid || text.split(' ').any(|known| known == item) {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(item);
+            count = count.saturating_add(1);
+        }
+        Self(text.into_boxed_str())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// The value of a `scope` parameter.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The items in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        self.0.split(' ').filter(|item| !item.is_empty())
+    }
+
+    /// Whether this exact item is among them.
+    pub fn contains(&self, scope: &str) -> bool {
+        self.iter().any(|item| item == scope)
+    }
+
+    /// These, then those of the other list that are new.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self.clone();
+        }
+        let expected = self.0.len().saturating_add(other.0.len()).saturating_add(1);
+        Self::collect(self.iter().chain(other.iter()), expected)
+    }
+
+    /// Whether every item of the other list is among these.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.iter().all(|item| self.contains(item))
+    }
+}
+
+fn is_scope_byte(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

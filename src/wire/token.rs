@@ -1,0 +1,258 @@
+//! The token endpoint's answer (RFC 6749 sections 5.1 and 5.2).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::json::{Text, object};
+use super::scopes::Scopes;
+use super::text::Untrusted;
+use crate::secret::Secret;
+
+/// Longest token or secret (SEC-13, TOK-15).
+pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Longest lifetime believed: ten years (TOK-13).
+pub const MAX_LIFETIME_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// An OAuth error code (RFC 6749 section 5.2 and its extensions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OAuthError {
+    /// `invalid_request`
+    InvalidRequest,
+    /// `invalid_client`
+    InvalidClient,
+    /// `invalid_grant`
+    InvalidGrant,
+    /// `unauthorized_client`
+    UnauthorizedClient,
+    /// `unsupported_grant_type`
+    UnsupportedGrantType,
+    /// `unsupported_response_type`
+    UnsupportedResponseType,
+    /// `invalid_scope`
+    InvalidScope,
+    /// `invalid_target`
+    InvalidTarget,
+    /// `access_denied`
+    AccessDenied,
+    /// `server_error`
+    ServerError,
+    /// `temporarily_unavailable`
+    TemporarilyUnavailable,
+    /// `login_required`, `interaction_required`, `consent_required`, `account_selection_required`
+    InteractionRequired,
+    /// `invalid_redirect_uri`
+    InvalidRedirectUri,
+    /// `invalid_client_metadata`
+    InvalidClientMetadata,
+    /// `invalid_software_statement`, `unapproved_software_statement`
+    SoftwareStatement,
+    /// `insufficient_scope`
+    InsufficientScope,
+    /// `invalid_token`
+    InvalidToken,
+    /// Any other code.
+    Other,
+}
+
+impl OAuthError {
+    /// The code with this exact spelling, or [`OAuthError::Other`].
+    pub fn from_code(code: &str) -> Self {
+        match code {
+            "invalid_request" => Self::InvalidRequest,
+            "invalid_client" => Self::InvalidClient,
+            "invalid_grant" => Self::InvalidGrant,
+            "unauthorized_client" => Self::UnauthorizedClient,
+            "unsupported_grant_type" => Self::UnsupportedGrantType,
+            "unsupported_response_type" => Self::UnsupportedResponseType,
+            "invalid_scope" => Self::InvalidScope,
+            "invalid_target" => Self::InvalidTarget,
+            "access_denied" => Self::AccessDenied,
+            "server_error" => Self::ServerError,
+            "temporarily_unavailable" => Self::TemporarilyUnavailable,
+            "login_required"
+            | "interaction_required"
+            | "consent_required"
+            | "account_selection_required" => Self::InteractionRequired,
+            "invalid_redirect_uri" => Self::InvalidRedirectUri,
+            "invalid_client_metadata" => Self::InvalidClientMetadata,
+            "invalid_software_statement" | "unapproved_software_statement" => {
+                Self::SoftwareStatement
+            }
+            "insufficient_scope" => Self::InsufficientScope,
+            "invalid_token" => Self::InvalidToken,
+            _other => Self::Other,
+        }
+    }
+}
+
+/// How long a token lives (TOK-13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lifetime {
+    /// Nothing usable was said: usable until refused, never "for ever".
+    Unknown,
+    /// Seconds from receipt; zero is expired already.
+    Seconds(u64),
+}
+
+/// The scheme under which a token is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    /// RFC 6750.
+    Bearer,
+}
+
+/// A usable success answer.
+#[derive(Debug)]
+pub struct Granted {
+    /// The access token: visible ASCII, at most 64 KiB (TOK-15).
+    pub(crate) access_token: Secret,
+    /// The refresh token, when one was issued (SCOPE-09).
+    pub(crate) refresh_token: Option<Secret>,
+    /// The lifetime from receipt.
+    pub lifetime: Lifetime,
+    /// The scopes granted; `None` means those requested (SCOPE-12).
+    pub scope: Option<Scopes>,
+    /// Whether `token_type` was missing and taken for `Bearer` (TOK-12).
+    pub type_assumed: bool,
+}
+
+/// What the answer said.
+#[derive(Debug)]
+pub enum TokenAnswer {
+    /// A token.
+    Granted(Box<Granted>),
+    /// An OAuth error, whatever the status (TOK-18).
+    Refused {
+        /// The code.
+        error: OAuthError,
+        /// The code as sent, sanitised.
+        code: Untrusted,
+        /// The description, sanitised.
+        description: Option<Untrusted>,
+    },
+    /// Neither: nothing of the body is kept.
+    Unexpected(UnexpectedToken),
+}
+
+/// Why an answer is neither a token nor an OAuth error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnexpectedToken {
+    /// Not a JSON object, or one that repeats a member.
+    #[error("not a token answer")]
+    Body,
+    /// A status other than 200 without an OAuth error.
+    #[error("status {0} without an OAuth error")]
+    Status(u16),
+    /// No `access_token`.
+    #[error("no access_token")]
+    NoToken,
+    /// A token that cannot stand in a header, or longer than 64 KiB.
+    #[error("the access token cannot be put into a header")]
+    TokenText,
+    /// A token type that was not asked for.
+    #[error("a token type that was not asked for")]
+    TokenType,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TokenDocument<'a> {
+    #[serde(borrow)]
+    access_token: Text<'a>,
+    #[serde(borrow)]
+    refresh_token: Text<'a>,
+    #[serde(borrow)]
+    token_type: Text<'a>,
+    #[serde(borrow)]
+    expires_in: Option<&'a RawValue>,
+    #[serde(borrow)]
+    scope: Text<'a>,
+    #[serde(borrow)]
+    error: Text<'a>,
+    #[serde(borrow)]
+    error_description: Text<'a>,
+}
+
+/// Whether a missing `token_type` is taken for `Bearer` (TOK-12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingType {
+    /// Taken for `Bearer`.
+    Assume,
+    /// Refused: strict mode.
+    Refuse,
+}
+
+/// Reads an answer (TOK-11 to TOK-15, TOK-18).
+pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer {
+    let Ok(document) = object::<TokenDocument<'_>>(body) else {
+        return TokenAnswer::Unexpected(if status == 200 {
+            UnexpectedToken::Body
+        } else {
+            UnexpectedToken::Status(status)
+        });
+    };
+    if let Some(code) = document.error.get() {
+        return TokenAnswer::Refused {
+            error: OAuthError::from_code(code),
+            code: Untrusted::new(code),
+            description: document.error_description.non_empty().map(Untrusted::new),
+        };
+    }
+    if status != 200 {
+        return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
+    }
+    match granted(&document, missing_type) {
+        Ok(granted) => TokenAnswer::Granted(Box::new(granted)),
+        Err(flaw) => TokenAnswer::Unexpected(flaw),
+    }
+}
+
+fn granted(
+    document: &TokenDocument<'_>,
+    missing_type: MissingType,
+) -> Result<Granted, UnexpectedToken> {
+    let access_token = document
+        .access_token
+        .non_empty()
+        .ok_or(UnexpectedToken::NoToken)?;
+    let type_assumed = match document.token_type.non_empty() {
+        Some(text) if text.eq_ignore_ascii_case("Bearer") => false,
+        Some(_) => return Err(UnexpectedToken::TokenType),
+        None if missing_type == MissingType::Assume => true,
+        None => return Err(UnexpectedToken::TokenType),
+    };
+    let usable =
+        |token: &str| token.len() <= MAX_TOKEN_BYTES && token.bytes().all(|b| b.is_ascii_graphic());
+    if !usable(access_token) {
+        return Err(UnexpectedToken::TokenText);
+    }
+    let refresh_token = document
+        .refresh_token
+        .non_empty()
+        .filter(|token| token.len() <= MAX_TOKEN_BYTES);
+    Ok(Granted {
+        access_token: Secret::new(access_token),
+        refresh_token: refresh_token.map(Secret::new),
+        lifetime: lifetime(document.expires_in),
+        scope: document.scope.get().map(Scopes::parse),
+        type_assumed,
+    })
+}
+
+/// Digits, a fraction cut off, quotes tolerated; anything else is unknown. No floating point.
+fn lifetime(value: Option<&RawValue>) -> Lifetime {
+    let text = value.map_or("", RawValue::get).trim_matches('"');
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return Lifetime::Unknown;
+    }
+    Lifetime::Seconds(
+        whole
+            .parse()
+            .unwrap_or(MAX_LIFETIME_SECONDS)
+            .min(MAX_LIFETIME_SECONDS),
+    )
+}

@@ -1,0 +1,263 @@
+//! The one place where a URL is judged: what passes here is what is sent, byte for byte (SEC-36).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use url::{Host, Url};
+
+use super::address::{AddressClass, classify};
+
+/// Longest URL a server may supply (SEC-04).
+pub const MAX_URL_BYTES: usize = 8 * 1024;
+
+/// A URL that passed a [`UrlPolicy`], in its canonical spelling: absolute, `https` (or permitted
+/// loopback `http`), no user information, no fragment, host of a permitted class (SEC-01 to SEC-05).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WebUrl(Box<str>);
+
+impl WebUrl {
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Scheme, host and port: everything before the path.
+    pub fn origin(&self) -> &str {
+        split(&self.0).0
+    }
+
+    /// Host and port, for display beside other names.
+    pub fn authority(&self) -> &str {
+        let origin = self.origin();
+        origin.split_once("://").map_or(origin, |(_, rest)| rest)
+    }
+
+    /// The path, at least `/`.
+    pub fn path(&self) -> &str {
+        split(&self.0).1
+    }
+
+    /// The query without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        split(&self.0).2
+    }
+}
+
+impl fmt::Debug for WebUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for WebUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Splits a canonical absolute URL into origin, path and query.
+pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
+    let (before, query) = match text.split_once('?') {
+        Some((before, query)) => (before, Some(query)),
+        None => (text, None),
+    };
+    let path_at = before
+        .find("://")
+        .and_then(|at| {
+            let from = at.saturating_add(3);
+            before
+                .get(from..)
+                .and_then(|rest| rest.find('/'))
+                .map(|slash| from.saturating_add(slash))
+        })
+        .unwrap_or(before.len());
+    match before.split_at_checked(path_at) {
+        Some((origin, "")) => (origin, "/", query),
+        Some((origin, path)) => (origin, path, query),
+        None => (before, "/", query),
+    }
+}
+
+/// Why a URL was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlFlaw {
+    /// Longer than [`MAX_URL_BYTES`].
+    #[error("longer than 8 KiB")]
+    TooLong,
+    /// A character that RFC 3986 does not allow, or a broken percent escape.
+    #[error("holds a character that is not allowed in a URL")]
+    Character,
+    /// Not an absolute URL with a host.
+    #[error("not an absolute URL")]
+    NotAbsolute,
+    /// A scheme other than `https`, or `http` where that is not permitted (SEC-01, SEC-02).
+    #[error("not https")]
+    Scheme,
+    /// User information before the host.
+    #[error("holds user information")]
+    UserInfo,
+    /// A fragment.
+    #[error("holds a fragment")]
+    Fragment,
+    /// Port 0.
+    #[error("port is not usable")]
+    Port,
+    /// A special-purpose host that is not permitted for this MCP server (SEC-05).
+    #[error("points to a special-purpose address")]
+    Address(AddressClass),
+}
+
+/// Which URLs supplied by servers are acceptable, given the MCP URL that the host configured.
+#[derive(Clone, Debug)]
+pub struct UrlPolicy {
+    loopback_http: bool,
+    class: AddressClass,
+    allowed_hosts: BTreeSet<Box<str>>,
+}
+
+impl UrlPolicy {
+    /// The policy that follows from an MCP URL, which itself must be `https`, or `http` on loopback.
+    ///
+    /// # Errors
+    /// A [`UrlFlaw`] when the MCP URL breaks the lexical rules or the scheme rule.
+    pub fn for_mcp_url(text: &str) -> Result<(Self, WebUrl), UrlFlaw> {
+        let url = lexical(text, Part::WithFragment)?;
+        let class = url.host().map_or(AddressClass::Public, |h| classify(&h));
+        let loopback_http = class == AddressClass::Loopback;
+        scheme(&url, loopback_http)?;
+        let policy = Self {
+            loopback_http,
+            class,
+            allowed_hosts: BTreeSet::new(),
+        };
+        Ok((policy, WebUrl(String::from(url).into_boxed_str())))
+    }
+
+    /// Permits `http` on loopback hosts although the MCP URL is not one: a development switch (SEC-02).
+    pub fn allow_loopback_http(&mut self) {
+        self.loopback_http = true;
+        self.allow_host("localhost");
+        self.allow_host("127.0.0.1");
+        self.allow_host("[::1]");
+    }
+
+    /// Permits one host name or address literal whatever its class, reserved ones excepted (SEC-05).
+    pub fn allow_host(&mut self, host: &str) {
+        self.allowed_hosts.insert(host.to_ascii_lowercase().into());
+    }
+
+    /// The class that the MCP URL is in; a driver may connect to public addresses and to this class.
+    pub fn class(&self) -> AddressClass {
+        self.class
+    }
+
+    /// Whether the host put this host on its list.
+    pub fn is_allowed_host(&self, host: &str) -> bool {
+        self.allowed_hosts.contains(host)
+    }
+
+    /// Judges one URL (SEC-01 to SEC-05).
+    ///
+    /// # Errors
+    /// The first [`UrlFlaw`] found.
+    pub fn check(&self, text: &str) -> Result<WebUrl, UrlFlaw> {
+        let url = lexical(text, Part::WithoutFragment)?;
+        scheme(&url, self.loopback_http)?;
+        let class = url.host().map_or(AddressClass::Reserved, |h| classify(&h));
+        let permitted = match class {
+            AddressClass::Public => true,
+            AddressClass::Reserved => false,
+            AddressClass::Loopback
+            | AddressClass::Private
+            | AddressClass::LinkLocal
+            | AddressClass::CloudMetadata => {
+                class == self.class || url.host_str().is_some_and(|h| self.is_allowed_host(h))
+            }
+        };
+        if permitted {
+            Ok(WebUrl(String::from(url).into_boxed_str()))
+        } else {
+            Err(UrlFlaw::Address(class))
+        }
+    }
+}
+
+enum Part {
+    WithFragment,
+    WithoutFragment,
+}
+
+/// The lexical rules of SEC-04, before and after the parser.
+fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
+    if text.len() > MAX_URL_BYTES {
+        return Err(UrlFlaw::TooLong);
+    }
+    // The parser forgives `https:host`, `https:///host` and backslashes; senders of those are lying
+    // or broken.
+    let rest = match text.split_once("://") {
+        Some((name, rest)) if !name.is_empty() => rest,
+        Some(_) | None => return Err(UrlFlaw::NotAbsolute),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() {
+        return Err(UrlFlaw::NotAbsolute);
+    }
+    if !text.bytes().all(is_url_byte) || authority.contains('%') || !escapes_are_whole(text) {
+        return Err(UrlFlaw::Character);
+    }
+    let mut url = Url::parse(text).map_err(|_| UrlFlaw::NotAbsolute)?;
+    match part {
+        Part::WithoutFragment => {
+            if authority.contains('@') {
+                return Err(UrlFlaw::UserInfo);
+            }
+            if url.fragment().is_some() {
+                return Err(UrlFlaw::Fragment);
+            }
+        }
+        // A URL that a person typed: both are dropped (DISC-04).
+        Part::WithFragment => {
+            url.set_fragment(None);
+            let dropped = url.set_username("").and_then(|()| url.set_password(None));
+            if dropped.is_err() {
+                return Err(UrlFlaw::UserInfo);
+            }
+        }
+    }
+    if url.port() == Some(0) {
+        return Err(UrlFlaw::Port);
+    }
+    Ok(url)
+}
+
+fn scheme(url: &Url, loopback_http: bool) -> Result<(), UrlFlaw> {
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback_http && is_loopback(url) => Ok(()),
+        _other => Err(UrlFlaw::Scheme),
+    }
+}
+
+/// The loopback exception of SEC-02: address literals and exactly `localhost`, no other name.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn is_url_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        after
+            .as_bytes()
+            .get(..2)
+            .is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+    })
+}

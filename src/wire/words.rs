@@ -1,0 +1,256 @@
+//! Lists of registered words in metadata, kept as small sets: only the words that matter are known.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeSeq, Serializer};
+
+use super::json::{MAX_ITEMS, Text};
+
+/// A closed vocabulary. `ALL` lists each word with its spelling, in order of preference.
+pub trait Word: Copy + PartialEq + 'static {
+    /// Every word of the vocabulary with its registered spelling; at most 16.
+    const ALL: &'static [(&'static str, Self)];
+}
+
+/// The known words of one metadata list, or the fact that there was no list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Words<W> {
+    bits: Option<u16>,
+    kind: PhantomData<W>,
+}
+
+impl<W: Word> Words<W> {
+    /// No list at all: the defaults of the document apply (META-13).
+    pub const ABSENT: Self = Self {
+        bits: None,
+        kind: PhantomData,
+    };
+
+    /// The words of an iterator of spellings; unknown ones are passed over.
+    pub fn from_spellings<'a>(spellings: impl IntoIterator<Item = &'a str>) -> Self {
+        let bits = spellings.into_iter().fold(0, |bits, spelling| {
+            bits | mask::<W>(|text, _| text == spelling)
+        });
+        Self {
+            bits: Some(bits),
+            kind: PhantomData,
+        }
+    }
+
+    /// Whether the document had the list.
+    pub fn is_listed(&self) -> bool {
+        self.bits.is_some()
+    }
+
+    /// Whether the list is there and holds the word.
+    pub fn has(&self, word: W) -> bool {
+        self.bits
+            .is_some_and(|bits| bits & mask::<W>(|_, other| other == word) != 0)
+    }
+
+    /// Whether the list is missing or holds the word.
+    pub fn allows(&self, word: W) -> bool {
+        self.bits.is_none() || self.has(word)
+    }
+
+    /// The words of the list, in the vocabulary's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, W)> {
+        let this = *self;
+        W::ALL
+            .iter()
+            .copied()
+            .filter(move |(_, word)| this.has(*word))
+    }
+}
+
+/// The bits of the words that match.
+fn mask<W: Word>(matches: impl Fn(&str, W) -> bool) -> u16 {
+    let mut bit = 1_u16;
+    let mut found = 0;
+    for (text, word) in W::ALL {
+        if matches(text, *word) {
+            found |= bit;
+        }
+        bit = bit.wrapping_shl(1);
+    }
+    found
+}
+
+impl<W> Default for Words<W> {
+    fn default() -> Self {
+        Self {
+            bits: None,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<W: Word> fmt::Debug for Words<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_listed() {
+            f.debug_list()
+                .entries(self.iter().map(|(text, _)| text))
+                .finish()
+        } else {
+            f.write_str("(no list)")
+        }
+    }
+}
+
+impl<W: Word> Serialize for Words<W> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.is_listed() {
+            return serializer.serialize_none();
+        }
+        let mut list = serializer.serialize_seq(None)?;
+        for (text, _) in self.iter() {
+            list.serialize_element(text)?;
+        }
+        list.end()
+    }
+}
+
+impl<'de, W: Word> Deserialize<'de> for Words<W> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Lenient<W>(PhantomData<W>);
+        impl<'de, W: Word> Visitor<'de> for Lenient<W> {
+            type Value = Words<W>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Words::ABSENT)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Words::ABSENT)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Words::ABSENT)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Words::ABSENT)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Words::ABSENT)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Words::ABSENT)
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Words::ABSENT)
+            }
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+                let (mut bits, mut seen) = (0_u16, 0_usize);
+                while let Some(item) = seq.next_element::<Text<'de>>()? {
+                    seen = seen.saturating_add(1);
+                    if seen <= MAX_ITEMS
+                        && let Some(spelling) = item.get()
+                    {
+                        bits |= mask::<W>(|text, _| text == spelling);
+                    }
+                }
+                Ok(Words {
+                    bits: Some(bits),
+                    kind: PhantomData,
+                })
+            }
+        }
+        deserializer.deserialize_any(Lenient(PhantomData))
+    }
+}
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$word_doc])* $word,)+
+        }
+
+        impl $name {
+            /// The registered spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)+
+                }
+            }
+
+            /// The word with this exact spelling.
+            pub fn from_spelling(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$word),)+
+                    _other => None,
+                }
+            }
+        }
+
+        impl Word for $name {
+            const ALL: &'static [(&'static str, Self)] = &[$(($text, Self::$word),)+];
+        }
+    };
+}
+
+vocabulary! {
+    /// How a client authenticates at a token endpoint.
+    AuthMethod {
+        /// A public client: the identifier alone.
+        None = "none",
+        /// A JWT signed with the client's key.
+        PrivateKeyJwt = "private_key_jwt",
+        /// HTTP Basic.
+        ClientSecretBasic = "client_secret_basic",
+        /// The secret in the body.
+        ClientSecretPost = "client_secret_post",
+    }
+}
+
+vocabulary! {
+    /// Grants that the client may use.
+    GrantType {
+        /// A person's authorization.
+        AuthorizationCode = "authorization_code",
+        /// Renewal.
+        RefreshToken = "refresh_token",
+        /// The client on its own behalf.
+        ClientCredentials = "client_credentials",
+        /// A JWT as grant.
+        JwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        /// Token exchange.
+        TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
+    }
+}
+
+vocabulary! {
+    /// Response types of the authorization endpoint.
+    ResponseType {
+        /// An authorization code.
+        Code = "code",
+    }
+}
+
+vocabulary! {
+    /// Code challenge methods.
+    ChallengeMethod {
+        /// SHA-256.
+        S256 = "S256",
+    }
+}
+
+vocabulary! {
+    /// Scopes of the authorization server that the client itself knows.
+    KnownScope {
+        /// Asks for a refresh token.
+        OfflineAccess = "offline_access",
+    }
+}
+
+vocabulary! {
+    /// Ways to present a bearer token to the resource.
+    BearerMethod {
+        /// In the `Authorization` header: the only one that MCP allows.
+        Header = "header",
+    }
+}

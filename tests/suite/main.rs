@@ -1,0 +1,20 @@
+//! All tests of the core in one binary; each module is one area of `docs/requirements.md`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    missing_docs
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cimd;
+mod flow;

@@ -1,0 +1,375 @@
+//! A host for tests: owns a machine and a store, answers slots at once, hands everything else out.
+
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Redirect, SendRequest};
+use mcp_auth_machine::config::ConfigBuilder;
+use mcp_auth_machine::event::{Authorization, Challenge, Operation};
+use mcp_auth_machine::report::Decision;
+use mcp_auth_machine::slot::Stored;
+use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::pkce::Seed;
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment};
+
+pub const MCP: &str = "https://mcp.example/mcp";
+pub const AS: &str = "https://as.example";
+pub const REDIRECT: &str = "http://127.0.0.1:3000/callback";
+pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
+
+/// How the store behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMode {
+    #[default]
+    Works,
+    WritesFail,
+    LoadsFail,
+    /// Slot actions are handed out like everything else.
+    Manual,
+}
+
+#[derive(Default)]
+pub struct Store {
+    pub slots: BTreeMap<String, Stored>,
+    pub mode: StoreMode,
+}
+
+impl Store {
+    pub fn persist(&mut self, action: PersistSlot) -> Event {
+        if self.mode == StoreMode::WritesFail {
+            return action.failed();
+        }
+        let key = action.slot().to_string();
+        let current = self.slots.get(&key).cloned();
+        if current.as_ref().map(|stored| stored.revision) != action.expected() {
+            return action.conflict(current);
+        }
+        match action.write() {
+            Some(stored) => self.slots.insert(key, stored.clone()),
+            None => self.slots.remove(&key),
+        };
+        action.done()
+    }
+
+    /// The slots of one kind, by the first part of their names: `account`, `pending`, …
+    pub fn of_kind(&self, kind: &str) -> Vec<&Stored> {
+        self.slots
+            .iter()
+            .filter(|(key, _)| key.starts_with(kind))
+            .map(|(_, stored)| stored)
+            .collect()
+    }
+}
+
+pub struct Host {
+    pub machine: AuthMachine,
+    pub store: Store,
+    pub now: Moment,
+    pub actions: VecDeque<Action>,
+    pub reports: Vec<Decision>,
+    seeds: u8,
+}
+
+pub fn config() -> ConfigBuilder {
+    Config::builder(MCP, REDIRECT).client_name("Test client")
+}
+
+/// Entropy that differs for each number.
+pub fn seed(number: u8) -> Seed {
+    let mut bytes = [number; 48];
+    bytes[0] = 0xA5;
+    bytes[47] = number.wrapping_mul(7).wrapping_add(1);
+    Seed::new(bytes).unwrap()
+}
+
+impl Host {
+    pub fn new(config: ConfigBuilder) -> Self {
+        Self::on(Arc::new(config.build().unwrap()), Store::default())
+    }
+
+    /// A new process with this configuration on an existing store.
+    pub fn on(config: Arc<Config>, store: Store) -> Self {
+        Self::for_user(config, store, "alice")
+    }
+
+    pub fn for_user(config: Arc<Config>, store: Store, principal: &str) -> Self {
+        let mut host = Self {
+            machine: AuthMachine::new(config, principal),
+            store,
+            now: Moment::new(1_800_000_000_000, 1_000),
+            actions: VecDeque::new(),
+            reports: Vec::new(),
+            seeds: 0,
+        };
+        host.pump();
+        host
+    }
+
+    pub fn handle(&mut self, event: Event) {
+        self.machine.handle(self.now, event);
+        self.pump();
+    }
+
+    /// Moves both clocks.
+    pub fn pass(&mut self, millis: u64) {
+        self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
+    }
+
+    fn pump(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match (action, self.store.mode) {
+                (Action::Report(decision), _) => self.reports.push(*decision),
+                (Action::LoadSlot(load), StoreMode::LoadsFail) => {
+                    self.machine.handle(self.now, load.failed());
+                }
+                (Action::LoadSlot(load), StoreMode::Works | StoreMode::WritesFail) => {
+                    let found = self.store.slots.get(&load.slot().to_string()).cloned();
+                    self.machine.handle(self.now, load.found(found));
+                }
+                (Action::PersistSlot(persist), mode) if mode != StoreMode::Manual => {
+                    let event = self.store.persist(persist);
+                    self.machine.handle(self.now, event);
+                }
+                (action, _) => self.actions.push_back(action),
+            }
+        }
+    }
+
+    pub fn challenged(&mut self, status: u16, www_authenticate: &[&str]) {
+        self.challenged_for("tools/call x", status, www_authenticate, None);
+    }
+
+    pub fn challenged_for(
+        &mut self,
+        operation: &str,
+        status: u16,
+        www_authenticate: &[&str],
+        sent: Option<&str>,
+    ) {
+        let mut headers = HeaderMap::new();
+        for line in www_authenticate {
+            headers.append("www-authenticate", HeaderValue::from_str(line).unwrap());
+        }
+        let mut challenge = Challenge::new(operation, status, headers);
+        if let Some(sent) = sent {
+            challenge = challenge.sent(sent);
+        }
+        self.handle(Event::Challenged(challenge));
+    }
+
+    pub fn authorize(&mut self) {
+        let seed = self.next_seed();
+        self.handle(Event::Authorize(seed.into()));
+    }
+
+    pub fn next_seed(&mut self) -> Seed {
+        self.seeds += 1;
+        seed(self.seeds)
+    }
+
+    pub fn authorize_with(&mut self, authorization: Authorization) {
+        self.handle(Event::Authorize(authorization));
+    }
+
+    pub fn accepted(&mut self, operation: &str) {
+        self.handle(Event::Accepted(Operation::new(operation)));
+    }
+
+    #[track_caller]
+    pub fn next(&mut self) -> Action {
+        self.actions.pop_front().expect("an action")
+    }
+
+    #[track_caller]
+    pub fn request(&mut self) -> SendRequest {
+        match self.next() {
+            Action::SendRequest(send) => send,
+            other => panic!("expected a request, got {other:?}"),
+        }
+    }
+
+    /// Expects a request to this URL and answers it.
+    #[track_caller]
+    pub fn serve(&mut self, url: &str, status: u16, body: &str) -> Request<Bytes> {
+        self.serve_with(url, status, &[("content-type", "application/json")], body)
+    }
+
+    #[track_caller]
+    pub fn serve_with(
+        &mut self,
+        url: &str,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Request<Bytes> {
+        let send = self.request();
+        let request = copy(send.request());
+        assert_eq!(request.uri().to_string(), url);
+        self.handle(send.response(response(status, headers, body)));
+        request
+    }
+
+    #[track_caller]
+    pub fn need_user(&mut self) -> NeedUser {
+        match self.next() {
+            Action::NeedUser(need) => need,
+            other => panic!("expected NeedUser, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn redirect(&mut self) -> Redirect {
+        match self.next() {
+            Action::Redirect(redirect) => redirect,
+            other => panic!("expected a redirect, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn ready(&mut self) -> Grant {
+        match self.next() {
+            Action::Ready(grant) => grant,
+            other => panic!("expected Ready, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn error(&mut self) -> Failure {
+        match self.next() {
+            Action::Error(failure) => *failure,
+            other => panic!("expected an error, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn quiet(&self) {
+        assert!(self.actions.is_empty(), "unexpected: {:?}", self.actions);
+    }
+
+    /// The bearer for the MCP URL.
+    pub fn token(&mut self) -> Option<String> {
+        let now = self.now;
+        let value = self.machine.bearer(now, MCP).ok()?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    /// A refusal, consent, and discovery with ordinary documents, up to the registration answer.
+    #[track_caller]
+    pub fn discover(&mut self, prm: &str, metadata: &str) {
+        self.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        self.need_user();
+        self.authorize();
+        self.serve(PRM, 200, prm);
+        self.serve(
+            &format!("{AS}/.well-known/oauth-authorization-server"),
+            200,
+            metadata,
+        );
+    }
+
+    /// Everything up to the redirect, by dynamic registration.
+    #[track_caller]
+    pub fn to_redirect(&mut self) -> Redirect {
+        self.discover(&prm(), &metadata());
+        self.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        self.redirect()
+    }
+
+    pub fn callback(&mut self, query: &str) {
+        self.handle(Event::CallbackParams(Callback::from_url(format!(
+            "{REDIRECT}?{query}"
+        ))));
+    }
+
+    /// The whole cold flow.
+    #[track_caller]
+    pub fn sign_in(&mut self) -> Grant {
+        let redirect = self.to_redirect();
+        self.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        self.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+        self.ready()
+    }
+
+    /// How often a report with this code was made.
+    pub fn reported(&self, code: &str) -> usize {
+        self.reports
+            .iter()
+            .filter(|decision| serde_json::to_value(decision).unwrap()["code"] == code)
+            .count()
+    }
+}
+
+pub fn prm() -> String {
+    format!(r#"{{"resource":"{MCP}","authorization_servers":["{AS}"]}}"#)
+}
+
+pub fn metadata() -> String {
+    metadata_with("")
+}
+
+/// Ordinary metadata without `iss`, with further members (each with a leading comma).
+pub fn metadata_with(more: &str) -> String {
+    metadata_of(AS, more)
+}
+
+pub fn metadata_of(issuer: &str, more: &str) -> String {
+    format!(
+        r#"{{"issuer":"{issuer}","authorization_endpoint":"{issuer}/authorize","token_endpoint":"{issuer}/token",
+        "registration_endpoint":"{issuer}/register","response_types_supported":["code"],
+        "code_challenge_methods_supported":["S256"],"token_endpoint_auth_methods_supported":["none"]{more}}}"#
+    )
+}
+
+pub fn token_answer(token: &str) -> String {
+    format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#)
+}
+
+pub fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+    *response.status_mut() = status.try_into().unwrap();
+    for (name, value) in headers {
+        response.headers_mut().append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
+    }
+    response
+}
+
+pub fn copy(request: &Request<Bytes>) -> Request<Bytes> {
+    let mut copy = Request::new(request.body().clone());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// The parameters of a query or form body, decoded.
+pub fn parameters(text: &str) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text.as_bytes())
+        .into_owned()
+        .collect()
+}
+
+pub fn query(url: &str) -> Vec<(String, String)> {
+    parameters(url.split_once('?').map_or("", |(_, query)| query))
+}
+
+pub fn get(parameters: &[(String, String)], name: &str) -> Option<String> {
+    let mut found = parameters.iter().filter(|(known, _)| known == name);
+    let value = found.next().map(|(_, value)| value.clone());
+    assert!(found.next().is_none(), "{name} occurs twice");
+    value
+}
+
+pub fn body(request: &Request<Bytes>) -> Vec<(String, String)> {
+    parameters(std::str::from_utf8(request.body()).unwrap())
+}
+
+pub fn state_of(redirect: &Redirect) -> String {
+    get(&query(redirect.url.as_str()), "state").unwrap()
+}
