@@ -6,6 +6,8 @@ pub mod budget;
 pub mod client_metadata;
 pub mod config;
 mod core;
+#[cfg(feature = "ureq")]
+pub mod driver;
 pub mod error;
 pub mod event;
 mod explain;

@@ -1,0 +1,216 @@
+//! A blocking driver on `ureq`: redirects off, TLS verified, limits while reading.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+use ureq::unversioned::transport::DefaultConnector;
+
+use super::resolver::{PolicyResolver, is_blocked};
+use super::store::{Store, Swap};
+use crate::action::{Grant, NeedUser, Redirect, SendRequest};
+use crate::time::millis;
+use crate::wire::pkce::Seed;
+use crate::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer};
+
+/// What both clocks of this process show.
+pub fn now() -> Moment {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Moment::new(millis(wall), millis(START.elapsed()))
+}
+
+/// Entropy for one authorization, from the operating system (SEC-34).
+///
+/// # Errors
+/// When the operating system has none to give.
+pub fn seed() -> Result<Seed, getrandom::Error> {
+    let mut bytes = [0; 48];
+    getrandom::fill(&mut bytes)?;
+    Seed::new(bytes).map_err(|_| getrandom::Error::UNEXPECTED)
+}
+
+/// Why the driver stopped: what the host has to do or to know.
+#[derive(Debug)]
+pub enum Pause {
+    /// There is nothing to do.
+    Idle,
+    /// Send the user here.
+    Redirect(Box<Redirect>),
+    /// Ask the user, then hand in `Authorize`.
+    NeedUser(Box<NeedUser>),
+    /// A bearer can be had.
+    Ready(Box<Grant>),
+    /// The attempt is over.
+    Failed(Box<Failure>),
+}
+
+/// What goes in and out, for display. Redacted by its types.
+#[derive(Debug)]
+pub enum Note<'a> {
+    /// An event that goes in.
+    In(&'a Event),
+    /// An action that came out.
+    Out(&'a Action),
+}
+
+type Watch = Box<dyn FnMut(Note<'_>) + Send>;
+
+/// A machine with a store and an HTTP client.
+pub struct Driver<S> {
+    machine: AuthMachine,
+    store: S,
+    agent: ureq::Agent,
+    watch: Option<Watch>,
+    actions: VecDeque<Action>,
+}
+
+impl<S: Store> Driver<S> {
+    /// For one principal at one MCP server.
+    pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>, store: S) -> Self {
+        let config = config.into();
+        let settings = ureq::Agent::config_builder()
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent("")
+            .build();
+        let resolver = PolicyResolver::new(config.url_policy().clone());
+        let agent = ureq::Agent::with_parts(settings, DefaultConnector::default(), resolver);
+        Self {
+            machine: AuthMachine::new(config, principal),
+            store,
+            agent,
+            watch: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Shows every event and action to a closure.
+    #[must_use]
+    pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
+    /// Hands an event in and works until the host is needed.
+    pub fn handle(&mut self, event: Event) -> Pause {
+        self.feed(event);
+        self.run()
+    }
+
+    /// Works until the host is needed. Call it again after a pause that was not awaited.
+    pub fn run(&mut self) -> Pause {
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.actions.push_back(action);
+            }
+            let Some(action) = self.actions.pop_front() else {
+                return Pause::Idle;
+            };
+            if let Some(watch) = &mut self.watch {
+                watch(Note::Out(&action));
+            }
+            match action {
+                Action::SendRequest(send) => {
+                    let event = self.send(send);
+                    self.feed(event);
+                }
+                Action::LoadSlot(load) => {
+                    let event = match self.store.load(load.slot()) {
+                        Ok(found) => load.found(found),
+                        Err(_) => load.failed(),
+                    };
+                    self.feed(event);
+                }
+                Action::PersistSlot(persist) => {
+                    let swap =
+                        self.store
+                            .persist(persist.slot(), persist.expected(), persist.write());
+                    let event = match swap {
+                        Ok(Swap::Done) => persist.done(),
+                        Ok(Swap::Conflict(current)) => persist.conflict(current),
+                        Err(_) => persist.failed(),
+                    };
+                    self.feed(event);
+                }
+                Action::Report(_) => {}
+                Action::Redirect(redirect) => return Pause::Redirect(Box::new(redirect)),
+                Action::NeedUser(need) => return Pause::NeedUser(Box::new(need)),
+                Action::Ready(grant) => return Pause::Ready(Box::new(grant)),
+                Action::Error(failure) => return Pause::Failed(failure),
+            }
+        }
+    }
+
+    /// The `Authorization` header value for a request to this URL.
+    ///
+    /// # Errors
+    /// [`NoBearer`].
+    pub fn bearer(&mut self, url: &str) -> Result<HeaderValue, NoBearer> {
+        self.machine.bearer(now(), url)
+    }
+
+    fn feed(&mut self, event: Event) {
+        if let Some(watch) = &mut self.watch {
+            watch(Note::In(&event));
+        }
+        self.machine.handle(now(), event);
+    }
+
+    fn send(&self, send: SendRequest) -> Event {
+        let request = send.request();
+        let limit = u64::try_from(send.body_limit()).unwrap_or(u64::MAX);
+        let mut copy = http::Request::new(request.body().to_vec());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        let answer = if copy.method() == http::Method::GET {
+            let (parts, _) = copy.into_parts();
+            self.exchange(http::Request::from_parts(parts, ()), &send, limit)
+        } else {
+            self.exchange(copy, &send, limit)
+        };
+        match answer {
+            Ok(response) => send.response(response),
+            Err(error) if is_blocked(&error) => send.blocked(),
+            Err(ureq::Error::BodyExceedsLimit(_)) => send.too_large(),
+            Err(
+                ureq::Error::HostNotFound
+                | ureq::Error::ConnectionFailed
+                | ureq::Error::BadUri(_)
+                | ureq::Error::Tls(_)
+                | ureq::Error::Rustls(_),
+            ) => send.never_sent(),
+            Err(_) => send.maybe_sent(),
+        }
+    }
+
+    fn exchange(
+        &self,
+        request: http::Request<impl ureq::AsSendBody>,
+        send: &SendRequest,
+        limit: u64,
+    ) -> Result<Response<Bytes>, ureq::Error> {
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(Some(send.time_limit()))
+            .build();
+        let (parts, mut body) = self.agent.run(request)?.into_parts();
+        let body = body.with_config().limit(limit).read_to_vec()?;
+        Ok(Response::from_parts(parts, Bytes::from(body)))
+    }
+}
+
+impl<S> std::fmt::Debug for Driver<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! Where slots live.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::slot::{Revision, Slot, Stored};
+
+/// A store of slots with compare-and-swap. What it holds is secret (SEC-31).
+pub trait Store {
+    /// What a slot holds.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be known.
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError>;
+
+    /// Writes or clears a slot if it still holds `expected`; durable when it returns
+    /// [`Swap::Done`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not known to have happened.
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError>;
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Swap {
+    /// Done.
+    Done,
+    /// Not done: the slot holds something else.
+    Conflict(Option<Stored>),
+}
+
+/// The store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed: {0}")]
+pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
+
+/// A store in memory, shared by its clones. Everything is gone with the process.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<BTreeMap<Slot, Stored>>>);
+
+impl Store for MemoryStore {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(slots.get(&slot).cloned())
+    }
+
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = slots.get(&slot);
+        if current.map(|stored| stored.revision) != expected {
+            return Ok(Swap::Conflict(current.cloned()));
+        }
+        match write {
+            Some(stored) => slots.insert(slot, stored.clone()),
+            None => slots.remove(&slot),
+        };
+        Ok(Swap::Done)
+    }
+}
