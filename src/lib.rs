@@ -1,4 +1,126 @@
 //! The OAuth client of the Model Context Protocol as one pure state machine.
+//!
+//! Events go in, actions come out. The machine owns no socket, clock, random source, file or thread:
+//! the host sends its requests, keeps its slots, and says what time it is.
+//!
+//! ```text
+//!   401 from the MCP server ─┐                      ┌─ SendRequest   your HTTP client
+//!   HTTP responses ──────────┤   ┌─────────────┐    ├─ LoadSlot      your store
+//!   callback parameters ─────┼──▶│ AuthMachine │──▶─┼─ PersistSlot
+//!   slot contents ───────────┤   └─────────────┘    ├─ Redirect      your browser
+//!   timer ───────────────────┘                      └─ Ready, NeedUser, Error
+//! ```
+//!
+//! A whole sign-in, with the servers and the store played by closures:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use bytes::Bytes;
+//! use http::{HeaderMap, HeaderValue, Request, Response};
+//! use mcp_auth_machine::event::Challenge;
+//! use mcp_auth_machine::wire::{callback::Callback, pkce::Seed};
+//! use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
+//!
+//! // Your HTTP client: send as it is, follow no redirect, check certificates.
+//! fn send(request: &Request<Bytes>) -> Response<Bytes> {
+//!     let body = match request.uri().to_string().as_str() {
+//!         "https://mcp.example/.well-known/oauth-protected-resource/mcp" => {
+//!             r#"{"resource": "https://mcp.example/mcp",
+//!                 "authorization_servers": ["https://as.example"]}"#
+//!         }
+//!         "https://as.example/.well-known/oauth-authorization-server" => {
+//!             r#"{"issuer": "https://as.example",
+//!                 "authorization_endpoint": "https://as.example/authorize",
+//!                 "token_endpoint": "https://as.example/token",
+//!                 "registration_endpoint": "https://as.example/register",
+//!                 "code_challenge_methods_supported": ["S256"]}"#
+//!         }
+//!         "https://as.example/register" => r#"{"client_id": "c1"}"#,
+//!         "https://as.example/token" => {
+//!             r#"{"access_token": "t1", "token_type": "Bearer", "expires_in": 3600}"#
+//!         }
+//!         _elsewhere => "",
+//!     };
+//!     Response::new(Bytes::from(body))
+//! }
+//!
+//! // Your browser and callback listener: the URL comes back whole.
+//! fn browse(url: &str) -> String {
+//!     let state = url.split("state=").nth(1).and_then(|rest| rest.split('&').next());
+//!     format!("http://127.0.0.1:3000/callback?code=abc&state={}", state.unwrap_or_default())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:3000/callback")
+//!     .client_name("My client")
+//!     .build()?;
+//! let mut machine = AuthMachine::new(config, "alice");
+//! let mut store = BTreeMap::new();
+//! let now = Moment::new(1_800_000_000_000, 0); // your clocks: Unix and monotonic milliseconds
+//!
+//! // The MCP server said 401:
+//! let mut headers = HeaderMap::new();
+//! headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+//! machine.handle(now, Event::Challenged(Challenge::new("tools/list", 401, headers)));
+//!
+//! while let Some(action) = machine.poll_action() {
+//!     match action {
+//!         Action::SendRequest(request) => {
+//!             let response = send(request.request());
+//!             machine.handle(now, request.response(response));
+//!         }
+//!         Action::LoadSlot(load) => {
+//!             let found = store.get(&load.slot()).cloned();
+//!             machine.handle(now, load.found(found));
+//!         }
+//!         Action::PersistSlot(persist) => {
+//!             // A real store compares `persist.expected()` first.
+//!             match persist.write() {
+//!                 Some(contents) => store.insert(persist.slot(), contents.clone()),
+//!                 None => store.remove(&persist.slot()),
+//!             };
+//!             machine.handle(now, persist.done());
+//!         }
+//!         Action::NeedUser(_) => {
+//!             let entropy = std::array::from_fn(|at| at as u8); // yours: 48 random bytes
+//!             machine.handle(now, Event::Authorize(Seed::new(entropy)?.into()));
+//!         }
+//!         Action::Redirect(redirect) => {
+//!             let callback = Callback::from_url(browse(redirect.url.as_str()));
+//!             machine.handle(now, Event::CallbackParams(callback));
+//!         }
+//!         Action::Ready(_) => break,
+//!         Action::Error(failure) => return Err(failure),
+//!         Action::Report(decision) => println!("{decision:?}"),
+//!     }
+//! }
+//! let header = machine.bearer(now, "https://mcp.example/mcp")?;
+//! assert_eq!(header, "Bearer t1");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Concepts
+//!
+//! - **Slots** ([`slot`]) hold what must survive: the account, an authorization under way, a
+//!   registration, cached metadata. What follows from a write happens only after its answer.
+//! - **Tickets**: an answer is made from the action that asked, which is used up by it. Late, repeated
+//!   and foreign answers change nothing.
+//! - **Waiting for a person** is a resting state: any instance takes the callback up with
+//!   [`AuthMachine::new`] on the same slots.
+//! - **Failures** ([`Failure`]) say at which stage, why, whose fault it is ([`Failure::party`]) and what
+//!   to do next ([`Failure::next`]).
+//! - **Settings for one issuer** ([`config::IssuerSettings`]) name what a host knows about a server;
+//!   none switches a check off.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | (none) | the machine: no I/O, no clock, no random source |
+//! | `ureq` | `driver`: a blocking driver and a store in memory |
+//! | `cli` | the command `mcp-auth` |
 
 mod account;
 pub mod action;
@@ -11,7 +133,6 @@ pub mod driver;
 pub mod error;
 pub mod event;
 mod explain;
-
 mod grant;
 mod identity;
 mod issuer;
@@ -36,3 +157,8 @@ pub use machine::{AuthMachine, NoBearer, Phase};
 pub use record::RecordFlaw;
 pub use secret::Secret;
 pub use time::Moment;
+
+/// The examples of the README are compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,141 @@
+//! An MCP client: a loop of requests, refusals and retries around the blocking driver.
+
+use std::error::Error;
+use std::time::Duration;
+
+use mcp_auth_machine::action::Why;
+use mcp_auth_machine::driver::{Driver, MemoryStore, Pause, seed};
+use mcp_auth_machine::event::{Abandon, Challenge, Operation};
+use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::{Config, Event, Failure};
+use serde_json::{Value, json};
+
+use super::describe::{describe, line};
+use super::listener::Listener;
+use super::stage::Stage;
+
+/// Attempts at one request: the first, and one after each authorization.
+const TRIES: u8 = 4;
+
+/// How a call ended.
+pub(super) enum Outcome {
+    Answered(String),
+    Failed(Box<Failure>),
+    /// The user was asked, and said no.
+    Declined(Why),
+}
+
+pub(super) struct Client {
+    url: String,
+    driver: Driver<MemoryStore>,
+    listener: Listener,
+    http: ureq::Agent,
+    browser: ureq::Agent,
+}
+
+impl Client {
+    pub(super) fn new(stage: &Stage) -> Result<Self, Box<dyn Error>> {
+        let listener = stage.listener()?;
+        let url = stage.mcp_url().to_owned();
+        let config = Config::builder(&url, listener.redirect_uri())
+            .client_name("mcp-auth demo")
+            .reports(true)
+            .build()?;
+        let driver = Driver::new(config, "demo user", MemoryStore::default()).watched(|note| {
+            if let Some(text) = describe(&note) {
+                println!("{text}");
+            }
+        });
+        let settings = || {
+            ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_global(Some(Duration::from_secs(10)))
+        };
+        Ok(Self {
+            url,
+            driver,
+            listener,
+            http: settings().max_redirects(0).max_redirects_will_error(false).build().into(),
+            browser: settings().build().into(),
+        })
+    }
+
+    /// `tools/list`, then a call of the tool that it names.
+    pub(super) fn tools(&mut self) -> Result<Outcome, Box<dyn Error>> {
+        let listed = match self.call("tools/list", json!({}))? {
+            Ok(answer) => answer,
+            Err(outcome) => return Ok(outcome),
+        };
+        let tool = listed
+            .pointer("/result/tools/0/name")
+            .and_then(Value::as_str)
+            .ok_or("the MCP server lists no tool")?
+            .to_owned();
+        let arguments = json!({ "name": tool, "arguments": { "text": "hello from the demo" } });
+        match self.call("tools/call", arguments)? {
+            Ok(answer) => {
+                let text = answer.pointer("/result/content/0/text").and_then(Value::as_str);
+                let text = text.ok_or("the tool answered nothing")?;
+                Ok(Outcome::Answered(text.to_owned()))
+            }
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
+    fn call(&mut self, method: &str, params: Value) -> Result<Result<Value, Outcome>, Box<dyn Error>> {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        for _ in 0..TRIES {
+            let bearer = self.driver.bearer(&self.url).ok();
+            let mut request = self
+                .http
+                .post(&self.url)
+                .header("content-type", "application/json")
+                .header("accept", "application/json, text/event-stream");
+            if let Some(bearer) = &bearer {
+                request = request.header("authorization", bearer);
+            }
+            let mut answer = request.send(body.to_string())?;
+            let status = answer.status().as_u16();
+            println!("{}", line("mcp", &format!("{method} → {status}")));
+            if !matches!(status, 401 | 403) {
+                self.driver.handle(Event::Accepted(Operation::new(method)));
+                let text = answer.body_mut().read_to_string()?;
+                return Ok(Ok(serde_json::from_str(&text)?));
+            }
+            let mut challenge = Challenge::new(method, status, answer.headers().clone());
+            if let Some(bearer) = &bearer {
+                challenge = challenge.sent(bearer.to_str()?);
+            }
+            let pause = self.driver.handle(Event::Challenged(challenge));
+            if let Some(outcome) = self.authorize(pause)? {
+                return Ok(Err(outcome));
+            }
+        }
+        Err(format!("{method} was refused {TRIES} times").into())
+    }
+
+    /// Follows the machine until it is ready, or the end.
+    fn authorize(&mut self, mut pause: Pause) -> Result<Option<Outcome>, Box<dyn Error>> {
+        loop {
+            pause = match pause {
+                Pause::Ready(_) => return Ok(None),
+                Pause::Failed(failure) => return Ok(Some(Outcome::Failed(failure))),
+                Pause::Idle => return Err("nothing is left to do".into()),
+                Pause::NeedUser(need) => match need.why {
+                    why @ Why::ServerChanged { .. } => {
+                        self.driver.handle(Event::Abandoned(Abandon::Cancelled));
+                        return Ok(Some(Outcome::Declined(why)));
+                    }
+                    _ => self.driver.handle(Event::Authorize(seed()?.into())),
+                },
+                Pause::Redirect(redirect) => {
+                    // The consent page of the demo approves itself: following is agreeing.
+                    println!("{}", line("browser", "opens the authorization URL"));
+                    self.browser.get(redirect.url.as_str()).call()?;
+                    let callback = self.listener.wait()?;
+                    self.driver.handle(Event::CallbackParams(Callback::from_url(callback)))
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Events and actions as short lines.
+
+use mcp_auth_machine::driver::Note;
+use mcp_auth_machine::{Action, Event};
+
+pub(super) fn line(who: &str, what: &str) -> String {
+    format!("{who:>8}  {what}")
+}
+
+/// One line for a note; answers of slots go without saying.
+pub(super) fn describe(note: &Note<'_>) -> Option<String> {
+    match note {
+        Note::In(event) => incoming(event).map(|text| line("event", &text)),
+        Note::Out(action) => Some(line("action", &outgoing(action))),
+    }
+}
+
+fn incoming(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Authorize(_) => "authorize".to_owned(),
+        Event::Challenged(challenge) => format!("challenged  {challenge:?}"),
+        Event::HttpResponse(reply) => format!("http_response  {reply:?}"),
+        Event::CallbackParams(_) => "callback_params".to_owned(),
+        Event::Timer => "timer".to_owned(),
+        Event::Abandoned(_) => "abandoned".to_owned(),
+        Event::SignedOut => "signed_out".to_owned(),
+        Event::Accepted(_)
+        | Event::Wanted(_)
+        | Event::SlotLoaded(_)
+        | Event::SlotPersisted(_) => return None,
+    })
+}
+
+fn outgoing(action: &Action) -> String {
+    match action {
+        Action::SendRequest(send) => {
+            let request = send.request();
+            format!(
+                "send_request  {} {} ({})",
+                request.method(),
+                request.uri(),
+                send.purpose().as_str()
+            )
+        }
+        Action::Redirect(redirect) => format!(
+            "redirect  {:?} scopes {:?}",
+            redirect.url, redirect.scopes
+        ),
+        Action::LoadSlot(load) => format!("load_slot  {}", load.slot()),
+        Action::PersistSlot(persist) => match persist.write() {
+            Some(_) => format!("persist_slot  {}", persist.slot()),
+            None => format!("persist_slot  {} (clear)", persist.slot()),
+        },
+        Action::NeedUser(need) => format!("need_user  {}", need.why.as_str()),
+        Action::Ready(grant) => format!(
+            "ready  {} scopes {:?} iss {:?}",
+            grant.issuer, grant.scopes, grant.iss_binding
+        ),
+        Action::Error(failure) => format!(
+            "error  {} at {}",
+            failure.cause.code(),
+            failure.stage.as_str()
+        ),
+        Action::Report(decision) => {
+            let json = serde_json::to_string(decision).unwrap_or_default();
+            format!("report  {json}")
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A complete sign-in over loopback HTTP, with nothing to set up.
+
+mod client;
+mod describe;
+mod listener;
+mod stage;
+
+use std::error::Error;
+
+use mcp_auth_machine::action::Why;
+use mcp_auth_machine::error::{Cause, Violation};
+
+use client::{Client, Outcome};
+use stage::{Stage, Wish};
+
+/// What the demo shows.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The authorization server comes back with another server's `iss`: the code must not be spent.
+    #[arg(long, conflicts_with = "moved_server")]
+    wrong_iss: bool,
+    /// After a sign-in the MCP server names another authorization server: nothing that the first one
+    /// issued may go there, and the user must be asked first.
+    #[arg(long)]
+    moved_server: bool,
+}
+
+pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let wish = if options.wrong_iss {
+        Wish::WrongIss
+    } else {
+        Wish::Honest
+    };
+    let stage = Stage::set(wish)?;
+    println!("MCP server            {}", stage.mcp_url());
+    println!("authorization server  {}", stage.issuer());
+    println!();
+    let mut client = Client::new(&stage)?;
+    if options.wrong_iss {
+        return wrong_iss(&mut client);
+    }
+    match client.tools()? {
+        Outcome::Answered(text) => {
+            println!("\nsigned in; tools/call echo answered: {text}");
+        }
+        Outcome::Failed(failure) => return Err(failure),
+        Outcome::Declined(why) => return Err(format!("stopped: {}", why.as_str()).into()),
+    }
+    if options.moved_server {
+        return moved_server(&stage, &mut client);
+    }
+    Ok(())
+}
+
+fn wrong_iss(client: &mut Client) -> Result<(), Box<dyn Error>> {
+    match client.tools()? {
+        Outcome::Failed(failure) if matches!(failure.cause, Cause::Violation(Violation::Iss(_))) => {
+            println!("\nattack refused: {failure}");
+            Ok(())
+        }
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Answered(_) | Outcome::Declined(_) => Err("the attack was not refused".into()),
+    }
+}
+
+fn moved_server(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>> {
+    let attacker = stage.move_to_another()?;
+    println!("\nthe MCP server now names {attacker}\n");
+    match client.tools()? {
+        Outcome::Declined(Why::ServerChanged { from, to }) => {
+            println!("\nattack refused: asked before sending the user from {from} to {to}");
+            println!("the user declined; nothing that {from} issued has left for {to}");
+            Ok(())
+        }
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Answered(_) | Outcome::Declined(_) => Err("the attack was not refused".into()),
+    }
+}

@@ -1,0 +1,97 @@
+//! The built-in servers, on a thread of their own.
+
+use std::io;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle};
+
+use super::listener::Listener;
+use crate::servers::{self, AuthorizationServer, Iss, McpServer};
+
+/// What the first authorization server does.
+pub(super) enum Wish {
+    Honest,
+    /// It comes back with an `iss` that is not its own.
+    WrongIss,
+}
+
+/// Lifetime of the demo's access tokens.
+const TOKEN_SECONDS: u64 = 300;
+
+pub(super) struct Stage {
+    runtime: Handle,
+    mcp: McpServer,
+    mcp_url: String,
+    issuer: String,
+}
+
+impl Stage {
+    /// Starts an MCP server and the authorization server that it trusts.
+    pub(super) fn set(wish: Wish) -> io::Result<Self> {
+        let iss = match wish {
+            Wish::Honest => Iss::Honest,
+            Wish::WrongIss => Iss::Wrong("https://attacker.example".to_owned()),
+        };
+        let runtime = spawn_runtime()?;
+        let mcp = on(&runtime, servers::start_mcp())??;
+        let server = on(&runtime, authorization(iss))??;
+        let mcp_url = mcp.url();
+        server.allow_resource(mcp_url.clone());
+        mcp.trust(server.issuer().to_owned(), server.tokens());
+        Ok(Self {
+            runtime,
+            mcp,
+            mcp_url,
+            issuer: server.issuer().to_owned(),
+        })
+    }
+
+    pub(super) fn mcp_url(&self) -> &str {
+        &self.mcp_url
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(super) fn listener(&self) -> io::Result<Listener> {
+        on(&self.runtime, Listener::start())?
+    }
+
+    /// Makes the MCP server name another authorization server from now on.
+    pub(super) fn move_to_another(&self) -> io::Result<String> {
+        let server = on(&self.runtime, authorization(Iss::Honest))??;
+        server.allow_resource(self.mcp_url.clone());
+        self.mcp.trust(server.issuer().to_owned(), server.tokens());
+        Ok(server.issuer().to_owned())
+    }
+}
+
+async fn authorization(iss: Iss) -> io::Result<AuthorizationServer> {
+    servers::start(servers::Options {
+        iss,
+        access_token_seconds: TOKEN_SECONDS,
+    })
+    .await
+}
+
+fn spawn_runtime() -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    Ok(handle)
+}
+
+/// Runs a future on the servers' thread and waits for it.
+fn on<T: Send + 'static>(
+    runtime: &Handle,
+    future: impl Future<Output = T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = channel();
+    runtime.spawn(async move { sender.send(future.await) });
+    let receiver: Receiver<T> = receiver;
+    receiver
+        .recv()
+        .map_err(|_| io::Error::other("the servers' thread has ended"))
+}

@@ -1,0 +1,359 @@
+//! The authorization server: its state, its tokens and the handle that starts it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::{endpoints, lock, registration};
+
+/// How long a code can be redeemed (AS-09: short, single use).
+const CODE_LIFETIME: Duration = Duration::from_secs(60);
+/// How long a redeemed code is remembered, so that its reuse is noticed (AS-09).
+const CODE_MEMORY: Duration = Duration::from_secs(600);
+/// How long a rotated refresh token is still good for concurrent use (AS-11).
+const ROTATION_GRACE: Duration = Duration::from_secs(5);
+
+/// What the server puts into `iss` of its authorization responses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Iss {
+    /// Its own issuer (AS-01).
+    Honest,
+    /// Another issuer, as a mix-up attack would; the metadata stays honest.
+    Wrong(String),
+}
+
+/// How the authorization server behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// What it sends as `iss`.
+    pub(crate) iss: Iss,
+    /// The lifetime of access tokens (AS-12).
+    pub(crate) access_token_seconds: u64,
+}
+
+/// A running authorization server; it serves until its runtime ends.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthorizationServer {
+    shared: Arc<Shared>,
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) issuer: String,
+    pub(super) options: Options,
+    pub(super) state: Arc<Mutex<State>>,
+}
+
+/// Starts an authorization server on a free port of 127.0.0.1.
+pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    // AS-02: written once; metadata, `iss` and everything else use this text.
+    let issuer = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
+    let lifetime = Duration::from_secs(options.access_token_seconds);
+    let shared = Arc::new(Shared {
+        issuer,
+        options,
+        state: Arc::new(Mutex::new(State::new(lifetime))),
+    });
+    let router = Router::new()
+        .route(
+            "/.well-known/oauth-authorization-server",
+            get(registration::metadata),
+        )
+        .route("/register", post(registration::register))
+        .route("/authorize", get(endpoints::authorize))
+        .route("/token", post(endpoints::token))
+        .route("/revoke", post(endpoints::revoke))
+        .with_state(Arc::clone(&shared));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(AuthorizationServer { shared })
+}
+
+impl AuthorizationServer {
+    /// The issuer, `http://127.0.0.1:PORT`.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.shared.issuer
+    }
+
+    /// The tokens it issued, for a resource server to look up.
+    pub(crate) fn tokens(&self) -> TokenRegistry {
+        TokenRegistry {
+            state: Arc::clone(&self.shared.state),
+        }
+    }
+
+    /// Lets clients ask for tokens for `resource`; any other one is `invalid_target` (AS-13).
+    pub(crate) fn allow_resource(&self, resource: String) {
+        lock(&self.shared.state).resources.insert(resource);
+    }
+}
+
+/// The access tokens of one authorization server; the clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenRegistry {
+    state: Arc<Mutex<State>>,
+}
+
+impl TokenRegistry {
+    /// What a token stands for; `None` when it is unknown, expired or revoked.
+    pub(crate) fn lookup(&self, token: &str) -> Option<TokenInfo> {
+        let state = lock(&self.state);
+        let access = state.access.get(token)?;
+        (access.issued.elapsed() < state.lifetime).then(|| access.info.clone())
+    }
+}
+
+/// What a token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenInfo {
+    /// The client it was issued to.
+    pub(crate) client_id: String,
+    /// The scopes it holds.
+    pub(crate) scopes: Vec<String>,
+    /// The resource it is for.
+    pub(crate) resource: String,
+}
+
+/// A registered client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) redirect_uris: Vec<String>,
+    pub(super) refreshes: bool,
+}
+
+/// An authorization code and what it is bound to (AS-09).
+#[derive(Debug)]
+struct Code {
+    grant: CodeGrant,
+    issued: Instant,
+    /// The family of tokens it was redeemed for.
+    family: Option<String>,
+}
+
+/// What a code is bound to.
+#[derive(Debug, Clone)]
+pub(super) struct CodeGrant {
+    pub(super) info: TokenInfo,
+    pub(super) redirect_uri: String,
+    pub(super) challenge: String,
+}
+
+#[derive(Debug)]
+struct Access {
+    info: TokenInfo,
+    issued: Instant,
+    family: String,
+}
+
+#[derive(Debug)]
+struct Refresh {
+    info: TokenInfo,
+    family: String,
+    rotated: Option<Instant>,
+}
+
+/// A token endpoint's refusal: `error` and `error_description`.
+pub(super) type Refusal = (&'static str, &'static str);
+
+/// The refusal when the system has no random bytes.
+pub(super) const NO_RANDOM: Refusal = ("server_error", "no random bytes");
+
+/// What a grant was answered with.
+#[derive(Debug)]
+pub(super) struct Issued {
+    pub(super) access_token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) scopes: Vec<String>,
+}
+
+/// A redemption of a code, as the client sent it.
+#[derive(Debug)]
+pub(super) struct Redemption<'a> {
+    pub(super) code: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) redirect_uri: &'a str,
+    /// BASE64URL(SHA256(code_verifier)).
+    pub(super) challenge: &'a str,
+    pub(super) resource: Option<&'a str>,
+}
+
+/// Everything the server remembers.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) clients: HashMap<String, Client>,
+    pub(super) resources: HashSet<String>,
+    lifetime: Duration,
+    codes: HashMap<String, Code>,
+    access: HashMap<String, Access>,
+    refresh: HashMap<String, Refresh>,
+}
+
+impl State {
+    fn new(lifetime: Duration) -> Self {
+        Self {
+            clients: HashMap::new(),
+            resources: HashSet::new(),
+            lifetime,
+            codes: HashMap::new(),
+            access: HashMap::new(),
+            refresh: HashMap::new(),
+        }
+    }
+
+    /// Issues a code for a grant.
+    pub(super) fn issue_code(&mut self, grant: CodeGrant) -> Result<String, Refusal> {
+        let code = random()?;
+        self.codes.retain(|_, c| c.issued.elapsed() < CODE_MEMORY);
+        self.codes.insert(
+            code.clone(),
+            Code {
+                grant,
+                issued: Instant::now(),
+                family: None,
+            },
+        );
+        Ok(code)
+    }
+
+    /// Redeems a code (AS-09): once, by its client, with its redirect URI, verifier and resource.
+    pub(super) fn redeem(&mut self, asked: &Redemption<'_>) -> Result<Issued, Refusal> {
+        let Some(code) = self.codes.get(asked.code) else {
+            return Err(("invalid_grant", "unknown code"));
+        };
+        if code.grant.info.client_id != asked.client_id {
+            return Err(("invalid_grant", "the code is another client's"));
+        }
+        if let Some(family) = code.family.clone() {
+            self.revoke_family(&family);
+            return Err(("invalid_grant", "the code was used before"));
+        }
+        if code.issued.elapsed() >= CODE_LIFETIME {
+            return Err(("invalid_grant", "the code has expired"));
+        }
+        if code.grant.redirect_uri != asked.redirect_uri {
+            return Err(("invalid_grant", "redirect_uri differs"));
+        }
+        if code.grant.challenge != asked.challenge {
+            return Err(("invalid_grant", "code_verifier does not match"));
+        }
+        if asked.resource != Some(code.grant.info.resource.as_str()) {
+            return Err(("invalid_target", "resource differs or is missing"));
+        }
+        let info = code.grant.info.clone();
+        let family = random()?;
+        let issued = self.issue(&family, &info, info.scopes.clone())?;
+        if let Some(code) = self.codes.get_mut(asked.code) {
+            code.family = Some(family);
+        }
+        Ok(issued)
+    }
+
+    /// Rotates a refresh token (AS-11); the reuse of a rotated one ends its family.
+    pub(super) fn rotate(
+        &mut self,
+        token: &str,
+        client_id: &str,
+        resource: Option<&str>,
+        scopes: Option<Vec<String>>,
+    ) -> Result<Issued, Refusal> {
+        let Some(held) = self.refresh.get(token) else {
+            return Err(("invalid_grant", "unknown refresh token"));
+        };
+        if held.info.client_id != client_id {
+            return Err(("invalid_grant", "the refresh token is another client's"));
+        }
+        let family = held.family.clone();
+        if held.rotated.is_some_and(|at| at.elapsed() > ROTATION_GRACE) {
+            self.revoke_family(&family);
+            return Err(("invalid_grant", "the refresh token was used before"));
+        }
+        if resource != Some(held.info.resource.as_str()) {
+            return Err(("invalid_target", "resource differs or is missing"));
+        }
+        let info = held.info.clone();
+        let scopes = scopes.unwrap_or_else(|| info.scopes.clone());
+        if !scopes.iter().all(|scope| info.scopes.contains(scope)) {
+            return Err(("invalid_scope", "more scope than was granted"));
+        }
+        let issued = self.issue(&family, &info, scopes)?;
+        if let Some(held) = self.refresh.get_mut(token) {
+            held.rotated.get_or_insert_with(Instant::now);
+        }
+        Ok(issued)
+    }
+
+    /// Revokes a client's access token, or the family of its refresh token (RFC 7009).
+    pub(super) fn revoke(&mut self, token: &str, client_id: &str) {
+        let owns = |info: &TokenInfo| info.client_id == client_id;
+        if self.access.get(token).is_some_and(|held| owns(&held.info)) {
+            self.access.remove(token);
+        } else if let Some(held) = self.refresh.get(token)
+            && owns(&held.info)
+        {
+            let family = held.family.clone();
+            self.revoke_family(&family);
+        }
+    }
+
+    fn revoke_family(&mut self, family: &str) {
+        self.access.retain(|_, held| held.family != family);
+        self.refresh.retain(|_, held| held.family != family);
+    }
+
+    /// Issues an access token with `scopes` and, to a client registered for it, a refresh token
+    /// that keeps all scopes of `info`.
+    fn issue(
+        &mut self,
+        family: &str,
+        info: &TokenInfo,
+        scopes: Vec<String>,
+    ) -> Result<Issued, Refusal> {
+        let access_token = random()?;
+        let refreshes = self
+            .clients
+            .get(&info.client_id)
+            .is_some_and(|client| client.refreshes);
+        let refresh_token = if refreshes { Some(random()?) } else { None };
+        let lifetime = self.lifetime;
+        self.access.retain(|_, a| a.issued.elapsed() < lifetime);
+        self.access.insert(
+            access_token.clone(),
+            Access {
+                info: TokenInfo {
+                    scopes: scopes.clone(),
+                    ..info.clone()
+                },
+                issued: Instant::now(),
+                family: family.to_owned(),
+            },
+        );
+        if let Some(token) = &refresh_token {
+            self.refresh.insert(
+                token.clone(),
+                Refresh {
+                    info: info.clone(),
+                    family: family.to_owned(),
+                    rotated: None,
+                },
+            );
+        }
+        Ok(Issued {
+            access_token,
+            refresh_token,
+            scopes,
+        })
+    }
+}
+
+/// 256 random bits as base64url.
+pub(super) fn random() -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|_| NO_RANDOM)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

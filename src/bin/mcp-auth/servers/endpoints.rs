@@ -1,0 +1,293 @@
+//! The authorization, token and revocation endpoints.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State as Extract};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use url::form_urlencoded;
+
+use super::authorization::{CodeGrant, Iss, Issued, Redemption, Refusal, Shared, TokenInfo};
+use super::registration::same_redirect;
+use super::{BASE_SCOPE, lock};
+
+/// Form or query parameters.
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn parse(bytes: &[u8]) -> Self {
+        Self(form_urlencoded::parse(bytes).into_owned().collect())
+    }
+
+    /// A parameter's value; empty is absent, and repeated is `Err`.
+    fn get(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        let mut values = self.0.iter().filter(|(n, _)| n == name);
+        let first = values.next().map(|(_, value)| value.as_str());
+        if values.next().is_some() {
+            return Err(if name == "resource" {
+                ("invalid_target", "one resource only")
+            } else {
+                ("invalid_request", "a parameter is repeated")
+            });
+        }
+        Ok(first.filter(|value| !value.is_empty()))
+    }
+
+    fn need(&self, name: &str, missing: &'static str) -> Result<&str, Refusal> {
+        self.get(name)?.ok_or(("invalid_request", missing))
+    }
+}
+
+/// The authorization endpoint; consent approves itself.
+pub(super) async fn authorize(
+    Extract(shared): Extract<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let asked = Parameters::parse(query.unwrap_or_default().as_bytes());
+    // AS-07: without a known client and its redirect URI, a page and no redirect.
+    let (client_id, redirect_uri) = match checked_client(&shared, &asked) {
+        Ok(pair) => pair,
+        Err((_, description)) => {
+            return (
+                StatusCode::BAD_REQUEST,
+                format!("This authorization request cannot be answered: {description}.\n"),
+            )
+                .into_response();
+        }
+    };
+    let mut answer = form_urlencoded::Serializer::new(String::new());
+    match approved(&shared, &asked, client_id, redirect_uri) {
+        Ok(code) => answer.append_pair("code", &code),
+        Err((error, description)) => answer
+            .append_pair("error", error)
+            .append_pair("error_description", description),
+    };
+    if let Ok(Some(state)) = asked.get("state") {
+        answer.append_pair("state", state);
+    }
+    // AS-01: on success and error alike.
+    answer.append_pair(
+        "iss",
+        match &shared.options.iss {
+            Iss::Honest => &shared.issuer,
+            Iss::Wrong(other) => other,
+        },
+    );
+    let separator = if redirect_uri.contains('?') { '&' } else { '?' };
+    let location = format!("{redirect_uri}{separator}{}", answer.finish());
+    // AS-08: 303.
+    (
+        StatusCode::SEE_OTHER,
+        [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())],
+    )
+        .into_response()
+}
+
+fn checked_client<'a>(
+    shared: &Shared,
+    asked: &'a Parameters,
+) -> Result<(&'a str, &'a str), Refusal> {
+    let client_id = asked.need("client_id", "client_id is missing")?;
+    let redirect_uri = asked.need("redirect_uri", "redirect_uri is missing")?;
+    let state = lock(&shared.state);
+    let Some(client) = state.clients.get(client_id) else {
+        return Err(("invalid_client", "the client is unknown"));
+    };
+    if !client
+        .redirect_uris
+        .iter()
+        .any(|registered| same_redirect(registered, redirect_uri))
+    {
+        return Err(("invalid_request", "the redirect URI is not registered"));
+    }
+    Ok((client_id, redirect_uri))
+}
+
+fn approved(
+    shared: &Shared,
+    asked: &Parameters,
+    client_id: &str,
+    redirect_uri: &str,
+) -> Result<String, Refusal> {
+    asked.get("state")?;
+    if asked.need("response_type", "response_type is missing")? != "code" {
+        return Err(("unsupported_response_type", "response_type must be code"));
+    }
+    // AS-09: PKCE with S256 is required; an absent method would mean plain.
+    let challenge = asked.need("code_challenge", "code_challenge is missing")?;
+    if asked.get("code_challenge_method")? != Some("S256") {
+        return Err(("invalid_request", "code_challenge_method must be S256"));
+    }
+    if challenge.len() != 43 || URL_SAFE_NO_PAD.decode(challenge).is_err() {
+        return Err(("invalid_request", "code_challenge is no S256 value"));
+    }
+    let scopes = scopes(asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]);
+    let Some(resource) = asked.get("resource")? else {
+        return Err(("invalid_target", "resource is missing"));
+    };
+    let mut state = lock(&shared.state);
+    if !state.resources.contains(resource) {
+        return Err(("invalid_target", "the resource is unknown"));
+    }
+    state.issue_code(CodeGrant {
+        info: TokenInfo {
+            client_id: client_id.to_owned(),
+            scopes,
+            resource: resource.to_owned(),
+        },
+        redirect_uri: redirect_uri.to_owned(),
+        challenge: challenge.to_owned(),
+    })
+}
+
+/// The scopes asked for, each once.
+fn scopes(asked: &Parameters) -> Result<Option<Vec<String>>, Refusal> {
+    let Some(text) = asked.get("scope")? else {
+        return Ok(None);
+    };
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in text.split(' ').filter(|scope| !scope.is_empty()) {
+        if !scope
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+        {
+            return Err(("invalid_scope", "malformed scope"));
+        }
+        if !scopes.iter().any(|held| held == scope) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    Ok((!scopes.is_empty()).then_some(scopes))
+}
+
+/// The token endpoint (AS-10).
+pub(super) async fn token(
+    Extract(shared): Extract<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match granted(&shared, &headers, &body) {
+        Ok(issued) => {
+            let mut answer = Map::new();
+            answer.insert("access_token".to_owned(), json!(issued.access_token));
+            answer.insert("token_type".to_owned(), json!("Bearer"));
+            answer.insert(
+                "expires_in".to_owned(),
+                json!(shared.options.access_token_seconds),
+            );
+            answer.insert("scope".to_owned(), json!(issued.scopes.join(" ")));
+            if let Some(token) = issued.refresh_token {
+                answer.insert("refresh_token".to_owned(), json!(token));
+            }
+            ([(CACHE_CONTROL, "no-store")], Json(Value::Object(answer))).into_response()
+        }
+        Err(refusal) => refused_to(&headers, refusal),
+    }
+}
+
+fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, Refusal> {
+    let asked = form(headers, body)?;
+    let client_id = public_client(shared, headers, &asked)?;
+    match asked.need("grant_type", "grant_type is missing")? {
+        "authorization_code" => {
+            let verifier = asked.need("code_verifier", "code_verifier is missing")?;
+            let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+            let redemption = Redemption {
+                code: asked.need("code", "code is missing")?,
+                client_id,
+                redirect_uri: asked.need("redirect_uri", "redirect_uri is missing")?,
+                challenge: &challenge,
+                resource: asked.get("resource")?,
+            };
+            lock(&shared.state).redeem(&redemption)
+        }
+        "refresh_token" => {
+            let token = asked.need("refresh_token", "refresh_token is missing")?;
+            let resource = asked.get("resource")?;
+            let scopes = scopes(&asked)?;
+            lock(&shared.state).rotate(token, client_id, resource, scopes)
+        }
+        _ => Err(("unsupported_grant_type", "unknown grant_type")),
+    }
+}
+
+/// The revocation endpoint: 200 also for a token that is unknown or another client's (RFC 7009).
+pub(super) async fn revoke(
+    Extract(shared): Extract<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let revoked = form(&headers, &body).and_then(|asked| {
+        let client_id = public_client(&shared, &headers, &asked)?;
+        let token = asked.need("token", "token is missing")?;
+        lock(&shared.state).revoke(token, client_id);
+        Ok(())
+    });
+    match revoked {
+        Ok(()) => (StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response(),
+        Err(refusal) => refused_to(&headers, refusal),
+    }
+}
+
+fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {
+    let is_form = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| {
+            kind.trim()
+                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        });
+    if is_form {
+        Ok(Parameters::parse(body))
+    } else {
+        Err(("invalid_request", "the body must be a form"))
+    }
+}
+
+/// The client a request names: all are public, so one that sends credentials is refused.
+fn public_client<'a>(
+    shared: &Shared,
+    headers: &HeaderMap,
+    asked: &'a Parameters,
+) -> Result<&'a str, Refusal> {
+    if headers.contains_key(AUTHORIZATION) || asked.get("client_secret")?.is_some() {
+        return Err(("invalid_client", "clients are public and have no secret"));
+    }
+    let client_id = asked.need("client_id", "client_id is missing")?;
+    if lock(&shared.state).clients.contains_key(client_id) {
+        Ok(client_id)
+    } else {
+        Err(("invalid_client", "the client is unknown"))
+    }
+}
+
+/// A refusal as 400, or 401 when header authentication failed (AS-10).
+fn refused_to(headers: &HeaderMap, refusal: Refusal) -> Response {
+    let mut response = refused(refusal);
+    if refusal.0 == "invalid_client" && headers.contains_key(AUTHORIZATION) {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        response.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            axum::http::HeaderValue::from_static("Basic realm=\"demo\""),
+        );
+    }
+    response
+}
+
+/// A refusal as 400 with JSON.
+pub(super) fn refused((error, description): Refusal) -> Response {
+    (
+        StatusCode::BAD_REQUEST,
+        [(CACHE_CONTROL, "no-store")],
+        Json(json!({ "error": error, "error_description": description })),
+    )
+        .into_response()
+}

@@ -1,0 +1,26 @@
+//! The loopback servers of the demo: an OAuth authorization server and an MCP server it protects.
+//!
+//! They exist to show the client at work on one machine: plain `http` on 127.0.0.1, consent that
+//! approves itself, everything in memory. They are no pattern for a server on a network.
+
+mod authorization;
+mod endpoints;
+mod registration;
+mod resource;
+
+#[allow(unused_imports)]
+pub(crate) use authorization::{
+    AuthorizationServer, Iss, Options, TokenInfo, TokenRegistry, start,
+};
+#[allow(unused_imports)]
+pub(crate) use resource::{McpServer, start_mcp};
+
+/// The scope every request to the MCP server needs.
+pub(crate) const BASE_SCOPE: &str = "mcp:tools";
+
+/// Locks, and goes on with the value of a holder that panicked.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
