@@ -55,7 +55,11 @@ impl Client {
             url,
             driver,
             listener,
-            http: settings().max_redirects(0).max_redirects_will_error(false).build().into(),
+            http: settings()
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .build()
+                .into(),
             browser: settings().build().into(),
         })
     }
@@ -74,7 +78,9 @@ impl Client {
         let arguments = json!({ "name": tool, "arguments": { "text": "hello from the demo" } });
         match self.call("tools/call", arguments)? {
             Ok(answer) => {
-                let text = answer.pointer("/result/content/0/text").and_then(Value::as_str);
+                let text = answer
+                    .pointer("/result/content/0/text")
+                    .and_then(Value::as_str);
                 let text = text.ok_or("the tool answered nothing")?;
                 Ok(Outcome::Answered(text.to_owned()))
             }
@@ -82,7 +88,11 @@ impl Client {
         }
     }
 
-    fn call(&mut self, method: &str, params: Value) -> Result<Result<Value, Outcome>, Box<dyn Error>> {
+    fn call(
+        &mut self,
+        method: &str,
+        params: Value,
+    ) -> Result<Result<Value, Outcome>, Box<dyn Error>> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         for _ in 0..TRIES {
             let bearer = self.driver.bearer(&self.url).ok();
@@ -133,7 +143,8 @@ impl Client {
                     println!("{}", line("browser", "opens the authorization URL"));
                     self.browser.get(redirect.url.as_str()).call()?;
                     let callback = self.listener.wait()?;
-                    self.driver.handle(Event::CallbackParams(Callback::from_url(callback)))
+                    self.driver
+                        .handle(Event::CallbackParams(Callback::from_url(callback)))
                 }
             };
         }

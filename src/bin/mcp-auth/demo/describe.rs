@@ -24,10 +24,9 @@ fn incoming(event: &Event) -> Option<String> {
         Event::Timer => "timer".to_owned(),
         Event::Abandoned(_) => "abandoned".to_owned(),
         Event::SignedOut => "signed_out".to_owned(),
-        Event::Accepted(_)
-        | Event::Wanted(_)
-        | Event::SlotLoaded(_)
-        | Event::SlotPersisted(_) => return None,
+        Event::Accepted(_) | Event::Wanted(_) | Event::SlotLoaded(_) | Event::SlotPersisted(_) => {
+            return None;
+        }
     })
 }
 
@@ -42,10 +41,9 @@ fn outgoing(action: &Action) -> String {
                 send.purpose().as_str()
             )
         }
-        Action::Redirect(redirect) => format!(
-            "redirect  {:?} scopes {:?}",
-            redirect.url, redirect.scopes
-        ),
+        Action::Redirect(redirect) => {
+            format!("redirect  {:?} scopes {:?}", redirect.url, redirect.scopes)
+        }
         Action::LoadSlot(load) => format!("load_slot  {}", load.slot()),
         Action::PersistSlot(persist) => match persist.write() {
             Some(_) => format!("persist_slot  {}", persist.slot()),

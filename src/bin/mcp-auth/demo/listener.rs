@@ -27,7 +27,8 @@ impl Listener {
         let origin = format!("http://{}", socket.local_addr()?);
         let (sender, callbacks) = sync_channel(8);
         let redirect_uri = format!("{origin}/callback");
-        let handler = move |OriginalUri(uri): OriginalUri| callback(origin, sender, uri.to_string());
+        let handler =
+            move |OriginalUri(uri): OriginalUri| callback(origin, sender, uri.to_string());
         let router = Router::new().route("/callback", get(handler));
         tokio::spawn(async move { axum::serve(socket, router).await });
         Ok(Self {
@@ -49,6 +50,9 @@ impl Listener {
 async fn callback(origin: String, sender: SyncSender<String>, uri: String) -> impl IntoResponse {
     // A full channel means that nobody waits for this many: the rest is dropped.
     let _dropped = sender.try_send(format!("{origin}{uri}"));
-    let headers = [(CACHE_CONTROL, "no-store"), (REFERRER_POLICY, "no-referrer")];
+    let headers = [
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
     (headers, Html(PAGE))
 }

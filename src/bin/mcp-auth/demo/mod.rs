@@ -54,7 +54,9 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
 fn wrong_iss(client: &mut Client) -> Result<(), Box<dyn Error>> {
     match client.tools()? {
-        Outcome::Failed(failure) if matches!(failure.cause, Cause::Violation(Violation::Iss(_))) => {
+        Outcome::Failed(failure)
+            if matches!(failure.cause, Cause::Violation(Violation::Iss(_))) =>
+        {
             println!("\nattack refused: {failure}");
             Ok(())
         }
