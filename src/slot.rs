@@ -129,6 +129,12 @@ impl Revision {
     pub(crate) fn of(json: &[u8]) -> Self {
         Self(short_digest(json))
     }
+
+    /// Writes the 22 characters of the text form.
+    pub(crate) fn write_to(self, place: &mut [u8]) {
+        let written = URL_SAFE_NO_PAD.encode_slice(self.0, place);
+        debug_assert_eq!(written.ok(), Some(22));
+    }
 }
 
 impl fmt::Display for Revision {

@@ -1,6 +1,7 @@
 //! Redirect URIs that a client may use (AUTHZ-06, AUTHZ-07).
 
 use std::fmt;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -9,7 +10,7 @@ use crate::wire::url::is_loopback;
 /// A redirect URI, kept as the exact text that is registered and sent (AUTHZ-05).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RedirectUri {
-    text: Box<str>,
+    text: Arc<str>,
     application_type: ApplicationType,
 }
 
@@ -63,7 +64,7 @@ impl RedirectUri {
             _other => return Err(RedirectUriFlaw::Scheme),
         };
         Ok(Self {
-            text: text.into_boxed_str(),
+            text: text.into(),
             application_type,
         })
     }
@@ -79,9 +80,13 @@ impl RedirectUri {
             return Err(RedirectUriFlaw::PrivateUse);
         }
         Ok(Self {
-            text: text.into_boxed_str(),
+            text: text.into(),
             application_type: ApplicationType::Native,
         })
+    }
+
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// The exact text.

@@ -1,6 +1,7 @@
 //! The authorization code grant: what is kept while the user is away, and what comes back.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::config::IssuerSettings;
 use crate::issuer::{AtIssuer, ReservedParameter};
@@ -75,7 +76,7 @@ pub(crate) struct Redirected(pub(crate) RedirectedParts);
 pub(crate) struct RedirectedParts {
     pub(crate) state: State,
     pub(crate) verifier: Verifier,
-    pub(crate) redirect_uri: Box<str>,
+    pub(crate) redirect_uri: Arc<str>,
     pub(crate) client: Client,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
@@ -161,10 +162,9 @@ impl Redirected {
         let state = parameters
             .state()
             .is_some_and(|state| state.same(&this.state));
-        let bare = |uri: &str| url::Url::parse(uri.split('?').next().unwrap_or_default()).ok();
         let target = parameters
             .target
-            .is_none_or(|target| target_is(bare(target), bare(&this.redirect_uri)));
+            .is_none_or(|target| is_target(target, &this.redirect_uri));
         let browser = match (this.browser, browser) {
             (None, _) => true,
             (Some(bound), Some(seen)) => crate::secret::same_bytes(&bound.0, &seen.0),
@@ -175,8 +175,11 @@ impl Redirected {
     }
 }
 
-fn target_is(arrived: Option<url::Url>, expected: Option<url::Url>) -> bool {
-    arrived.is_some() && arrived == expected
+/// Whether a URL without its query is the redirect URI without its query (CB-07).
+fn is_target(target: &str, redirect_uri: &str) -> bool {
+    let expected = redirect_uri.split('?').next().unwrap_or_default();
+    let same = || Some(url::Url::parse(target).ok()? == url::Url::parse(expected).ok()?);
+    target == expected || same() == Some(true)
 }
 
 impl AtIssuer<Redirected> {

@@ -84,10 +84,11 @@ fn seal<T: Serialize>(record: &T) -> Stored {
     let written = serde_json::to_writer(&mut json, record);
     debug_assert!(written.is_ok());
     let revision = Revision::of(json.get(PREFIX_BYTES..).unwrap_or_default());
-    let mut text = zeroize::Zeroizing::new(String::from_utf8(json).unwrap_or_default());
-    text.replace_range(3..PREFIX_BYTES.saturating_sub(1), &revision.to_string());
+    if let Some(place) = json.get_mut(3..PREFIX_BYTES.saturating_sub(1)) {
+        revision.write_to(place);
+    }
     Stored {
-        contents: SlotContents::new(std::mem::take(&mut *text)),
+        contents: SlotContents::new(String::from_utf8(json).unwrap_or_default()),
         revision,
     }
 }

@@ -1,5 +1,7 @@
 //! The user comes back, perhaps to another instance: find the record, take it, then act (CB, ISS).
 
+use std::sync::Arc;
+
 use crate::action::Why;
 use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
@@ -66,7 +68,7 @@ fn take(
         return ignored(core);
     };
     let issuer = at.issuer().clone();
-    let redirect_uri = at.held().0.redirect_uri.clone();
+    let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
     let matched = at.answer(&parameters, core.config().url_policy());
     let ask = core.persist(slot, Some(revision), None, None);
     Ok(Work::TakingPending(TakingPending {
@@ -120,7 +122,7 @@ impl FindingPending {
 pub(crate) struct TakingPending {
     pub(crate) ask: Ask,
     issuer: IssuerId,
-    redirect_uri: Box<str>,
+    redirect_uri: Arc<str>,
     matched: Matched,
 }
 

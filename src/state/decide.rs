@@ -30,7 +30,8 @@ pub(crate) struct Judged {
     challenged: bool,
     error: Option<Box<str>>,
     scope: Option<Scopes>,
-    resource_metadata: Option<WebUrl>,
+    /// Whether it named a usable place; that is the first one remembered then.
+    named_place: bool,
     description: Option<Untrusted>,
     /// The only scheme offered is one that binds tokens to a key.
     dpop_only: bool,
@@ -66,7 +67,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         challenged: false,
         error: None,
         scope: None,
-        resource_metadata: None,
+        named_place: false,
         description: None,
         dpop_only: has("DPoP") && !has("Bearer"),
     };
@@ -91,7 +92,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     judged.challenged = matches!(selected.scheme, Some(Scheme::Bearer | Scheme::DPoP));
     judged.error = selected.error;
     judged.scope = selected.scope.filter(|scope| !scope.is_empty());
-    judged.resource_metadata = places.first().cloned();
+    judged.named_place = !places.is_empty();
     judged.description = selected.error_description;
     if !places.is_empty() {
         core.memory.resource_metadata = places;
@@ -195,7 +196,12 @@ impl Judged {
             (_, _) => {
                 let refusal = Refusal::InsufficientScope {
                     scopes: self.scope.clone(),
-                    resource_metadata: self.resource_metadata.clone(),
+                    resource_metadata: core
+                        .memory
+                        .resource_metadata
+                        .first()
+                        .filter(|_| self.named_place)
+                        .cloned(),
                     description: self.description.clone(),
                     attempts,
                 };

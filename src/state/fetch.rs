@@ -37,8 +37,8 @@ pub(crate) struct Place {
 
 /// What came of it.
 pub(crate) enum Fetched {
-    /// Status 200: perhaps a document.
-    Body(Bytes, HeaderMap),
+    /// Status 200: perhaps a document, from this place.
+    Body(WebUrl, Bytes, HeaderMap),
     /// No document there.
     Absent,
     /// Perhaps later.
@@ -100,10 +100,6 @@ impl Fetch {
         })
     }
 
-    pub(crate) fn url(&self) -> &WebUrl {
-        &self.url
-    }
-
     pub(crate) fn replied(
         self,
         core: &mut Core,
@@ -134,7 +130,7 @@ impl Fetch {
             200 if response.body().len() > MAX_BODY_BYTES => Fetched::Refused(UrlFlaw::TooLong),
             200 => {
                 let (parts, body) = response.into_parts();
-                return Ok(Fetched::Body(body, parts.headers));
+                return Ok(Fetched::Body(self.url, body, parts.headers));
             }
             301 | 302 | 303 | 307 | 308 => return self.follow(core, attempt, &response),
             300..=399 => Fetched::Refused(UrlFlaw::NotAbsolute),

@@ -181,7 +181,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
         Redirected(RedirectedParts {
             state,
             verifier,
-            redirect_uri: redirect_uri.as_str().into(),
+            redirect_uri: redirect_uri.shared(),
             client,
             resource,
             requested: scopes,

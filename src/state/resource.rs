@@ -1,7 +1,5 @@
 //! Fetching protected resource metadata from its ordered list of places (DISC-02 to DISC-15).
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -24,82 +22,104 @@ use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
 
-/// A place with what is known of it.
-struct Candidate {
-    url: WebUrl,
-    /// The MCP server or the host named it; a document there is final (DISC-10, DISC-11).
-    announced: bool,
+/// How far the ordered list of places was tried: the announced ones, then the well-known ones.
+#[derive(Clone, Copy)]
+struct Plan {
+    announced: usize,
+    well_known: usize,
+    /// The host named the one place (DISC-20).
+    configured: bool,
+}
+
+impl Plan {
+    /// The next place, and whether it was announced: a document there is final (DISC-10, DISC-11).
+    fn next(&mut self, core: &Core) -> Option<(WebUrl, bool)> {
+        let announced = &core.memory.resource_metadata;
+        if self.configured {
+            return None;
+        }
+        if let Some(url) = announced.get(self.announced) {
+            self.announced = self.announced.saturating_add(1);
+            return Some((url.clone(), true));
+        }
+        let config = core.config();
+        for location in resource_locations(config.mcp_url()).skip(self.well_known) {
+            self.well_known = self.well_known.saturating_add(1);
+            match config.url_policy().check(&location) {
+                Ok(url) if !announced.contains(&url) => return Some((url, false)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Whether the place tried last is the one at the root of the origin.
+    fn is_at_root(&self, core: &Core) -> bool {
+        resource_locations(core.config().mcp_url())
+            .nth(self.well_known)
+            .is_none()
+    }
 }
 
 pub(crate) struct FetchingResource {
     pub(crate) attempt: Box<Attempt>,
     fetch: Fetch,
     announced: bool,
-    rest: VecDeque<Candidate>,
+    plan: Plan,
     tried: Tried,
 }
 
 impl FetchingResource {
     /// The announced places, then the well-known ones.
     pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>) -> Step {
-        let config = core.config();
-        let mut places: VecDeque<Candidate> = core
-            .memory
-            .resource_metadata
-            .iter()
-            .map(|url| Candidate {
-                url: url.clone(),
-                announced: true,
-            })
-            .collect();
-        for location in resource_locations(config.mcp_url()) {
-            match config.url_policy().check(&location) {
-                Ok(url) if !places.iter().any(|known| known.url == url) => {
-                    places.push_back(Candidate {
-                        url,
-                        announced: false,
-                    });
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Self::next(core, attempt, places, Tried::default())
+        let plan = Plan {
+            announced: 0,
+            well_known: 0,
+            configured: false,
+        };
+        Self::next(core, attempt, plan, Tried::default())
     }
 
     /// The one place that the host configured (DISC-20).
     pub(crate) fn begin_at(core: &mut Core, attempt: Box<Attempt>, url: WebUrl) -> Step {
-        let places = VecDeque::from([Candidate {
-            url,
-            announced: true,
-        }]);
-        Self::next(core, attempt, places, Tried::default())
+        let plan = Plan {
+            announced: 0,
+            well_known: 0,
+            configured: true,
+        };
+        Self::look(core, attempt, plan, Tried::default(), url, true)
     }
 
-    fn next(
+    fn next(core: &mut Core, attempt: Box<Attempt>, mut plan: Plan, tried: Tried) -> Step {
+        match plan.next(core) {
+            Some((url, announced)) => Self::look(core, attempt, plan, tried, url, announced),
+            None => nowhere(core, attempt, tried),
+        }
+    }
+
+    fn look(
         core: &mut Core,
         mut attempt: Box<Attempt>,
-        mut rest: VecDeque<Candidate>,
+        plan: Plan,
         tried: Tried,
+        url: WebUrl,
+        announced: bool,
     ) -> Step {
-        let Some(candidate) = rest.pop_front() else {
-            return nowhere(core, attempt, tried);
-        };
         let place = Place {
             stage: Stage::ResourceMetadata,
             purpose: Purpose::ResourceMetadata,
-            source: if candidate.announced {
-                UrlSource::McpServer
-            } else {
-                UrlSource::Host
+            source: match (plan.configured, announced) {
+                (false, true) => UrlSource::McpServer,
+                (true, _) | (false, false) => UrlSource::Host,
             },
             legacy: false,
         };
-        let fetch = Fetch::begin(core, &mut attempt, candidate.url, place)?;
+        let fetch = Fetch::begin(core, &mut attempt, url, place)?;
         Ok(Work::FetchingResource(Self {
             attempt,
             fetch,
-            announced: candidate.announced,
-            rest,
+            announced,
+            plan,
             tried,
         }))
     }
@@ -109,11 +129,10 @@ impl FetchingResource {
     }
 
     pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
-        let url = self.fetch.url().clone();
         match self.fetch.replied(core, &mut self.attempt, outcome)? {
             Fetched::Again(fetch) => return Ok(Work::FetchingResource(Self { fetch, ..self })),
-            Fetched::Body(body, headers) => {
-                let root = self.rest.is_empty() && !self.announced;
+            Fetched::Body(url, body, headers) => {
+                let root = !self.announced && self.plan.is_at_root(core);
                 match accept(core, &body, self.announced, root) {
                     Ok(Some(facts)) => {
                         report(core, url, Verdict::Found);
@@ -130,7 +149,7 @@ impl FetchingResource {
             Fetched::Transient => self.tried.transient = true,
             Fetched::Refused(flaw) => self.tried.refused = Some(flaw),
         }
-        Self::next(core, self.attempt, self.rest, self.tried)
+        Self::next(core, self.attempt, self.plan, self.tried)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Fetching authorization server metadata (META), entry by entry and place by place.
 
-use std::collections::VecDeque;
-
 use crate::action::{Purpose, UrlSource};
 use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
@@ -33,7 +31,8 @@ struct Search {
     entry: usize,
     asked: IssuerId,
     source: ServerSource,
-    rest: VecDeque<Box<str>>,
+    /// How many places were tried.
+    places: usize,
     tried: Tried,
     /// The worst document seen: another issuer's before any other flaw (META-10).
     flaw: Option<MetadataFlaw>,
@@ -54,7 +53,7 @@ impl FetchingServer {
         };
         let search = Search {
             entry,
-            rest: server_locations(asked.as_str()).into(),
+            places: 0,
             asked,
             source: ServerSource::Metadata,
             tried: Tried::default(),
@@ -75,7 +74,7 @@ impl FetchingServer {
         };
         let search = Search {
             entry: 0,
-            rest: VecDeque::from([legacy_server_location(asked.as_str())]),
+            places: 0,
             asked,
             source: ServerSource::LegacyMetadata,
             tried: Tried::default(),
@@ -91,7 +90,7 @@ impl FetchingServer {
         facts: ResourceFacts,
         mut search: Search,
     ) -> Step {
-        while let Some(location) = search.rest.pop_front() {
+        while let Some(location) = search.next_place() {
             let url = match core.config().url_policy().check(&location) {
                 Ok(url) => url,
                 Err(flaw) => {
@@ -126,10 +125,9 @@ impl FetchingServer {
     }
 
     pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
-        let url = self.fetch.url().clone();
         match self.fetch.replied(core, &mut self.attempt, outcome)? {
             Fetched::Again(fetch) => return Ok(Work::FetchingServer(Self { fetch, ..self })),
-            Fetched::Body(body, headers) => match self.search.accept(core, &body) {
+            Fetched::Body(url, body, headers) => match self.search.accept(core, &body) {
                 Ok(Some(server)) => {
                     report(core, url, Verdict::Found);
                     let seconds = freshness(&headers, core.now.wall.seconds());
@@ -151,6 +149,17 @@ impl FetchingServer {
 }
 
 impl Search {
+    fn next_place(&mut self) -> Option<Box<str>> {
+        let at = self.places;
+        self.places = at.saturating_add(1);
+        match self.source {
+            ServerSource::Metadata => server_locations(self.asked.as_str()).nth(at),
+            ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => {
+                (at == 0).then(|| legacy_server_location(self.asked.as_str()))
+            }
+        }
+    }
+
     fn accept(&self, core: &Core, body: &[u8]) -> Result<Option<Server>, MetadataFlaw> {
         let document = match ServerDocument::parse(body) {
             Ok(document) => document,

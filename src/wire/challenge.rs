@@ -316,17 +316,22 @@ impl<'h> Parsed<'h> {
         let step_up = understood().find(|(_, challenge)| {
             status == 403 && challenge.values("error").any(|e| e == "insufficient_scope")
         });
+        // A place decides only where there is a choice.
         let chosen = step_up
-            .or_else(|| understood().find(|(_, challenge)| places(challenge)))
+            .or_else(|| {
+                let several = understood().nth(1).is_some();
+                understood().find(|(_, challenge)| several && places(challenge))
+            })
             .or_else(|| understood().next());
         let mut selected = chosen.map(|(scheme, challenge)| Selected::of(scheme, challenge));
         let foreign = |challenge: &&AuthChallenge<'_>| {
             !challenge.is("Bearer") && !challenge.is("DPoP") && places(challenge)
         };
-        let lacks = selected
-            .as_ref()
-            .is_none_or(|selected| !selected.resource_metadata.iter().any(|text| usable(text)));
-        if let (true, Some(hint)) = (lacks, self.challenges.iter().find(foreign)) {
+        let lacks = || {
+            let own = selected.as_ref();
+            own.is_none_or(|own| !own.resource_metadata.iter().any(|text| usable(text)))
+        };
+        if let Some(hint) = self.challenges.iter().find(foreign).filter(|_| lacks()) {
             let hints = distinct(hint, "resource_metadata");
             selected.get_or_insert_default().resource_metadata = hints;
         }

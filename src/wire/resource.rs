@@ -43,15 +43,14 @@ impl<'a> ResourceDocument<'a> {
     }
 
     /// The first authorization servers listed, as received, repetitions left out.
-    pub fn authorization_servers(&self) -> Vec<&str> {
+    pub fn authorization_servers(&self) -> impl Iterator<Item = &str> {
         let listed = self.authorization_servers.get().unwrap_or_default();
-        let mut servers: Vec<&str> = Vec::new();
-        for entry in listed.iter().map(Cow::as_ref) {
-            if servers.len() < MAX_SERVERS && !servers.contains(&entry) {
-                servers.push(entry);
-            }
-        }
-        servers
+        listed
+            .iter()
+            .enumerate()
+            .filter(|(at, entry)| !listed.iter().take(*at).any(|before| before == *entry))
+            .map(|(_, entry)| entry.as_ref())
+            .take(MAX_SERVERS)
     }
 
     /// The scopes that the resource lists; none when the list is missing or empty (SCOPE-02).

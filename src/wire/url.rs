@@ -250,7 +250,8 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 fn is_url_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'&'..=b';' | b'?' | b'@' | b'=' | b'%' | b'#' | b'$'
+        | b'!' | b'[' | b']' | b'_' | b'~')
 }
 
 fn escapes_are_whole(text: &str) -> bool {

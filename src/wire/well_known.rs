@@ -7,39 +7,36 @@ const SERVER: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
 
 /// Where protected resource metadata of an MCP URL may be, in order (DISC-02, DISC-04 to DISC-06).
-pub fn resource_locations(mcp_url: &WebUrl) -> Vec<Box<str>> {
+pub fn resource_locations(mcp_url: &WebUrl) -> impl Iterator<Item = Box<str>> {
     let (origin, path) = (mcp_url.origin(), mcp_url.path());
     let path = if path == "/" { "" } else { path };
-    let mut found: Vec<Box<str>> = Vec::with_capacity(2);
-    let mut add = |parts: &[&str]| {
-        let url = parts.concat().into_boxed_str();
-        if !found.contains(&url) {
-            found.push(url);
-        }
-    };
-    if let Some(query) = mcp_url.query() {
-        add(&[origin, RESOURCE, path, "?", query]);
-    }
-    add(&[origin, RESOURCE, path]);
-    if let Some(shorter) = path.strip_suffix('/') {
-        add(&[origin, RESOURCE, shorter]);
-    }
-    add(&[origin, RESOURCE]);
-    found
+    let with_query = mcp_url.query().map(|query| (path, Some(query)));
+    let without_slash = path.strip_suffix('/').map(|shorter| (shorter, None));
+    let root = (!path.is_empty()).then_some(("", None));
+    [with_query, Some((path, None)), without_slash, root]
+        .into_iter()
+        .flatten()
+        .map(move |(path, query)| match query {
+            Some(query) => [origin, RESOURCE, path, "?", query]
+                .concat()
+                .into_boxed_str(),
+            None => [origin, RESOURCE, path].concat().into_boxed_str(),
+        })
 }
 
 /// Where metadata of an issuer may be, in order (META-02 to META-05). The issuer itself stays as it is.
-pub fn server_locations(issuer: &str) -> Vec<Box<str>> {
+pub fn server_locations(issuer: &str) -> impl Iterator<Item = Box<str>> {
     let (origin, path, _) = split(issuer);
     let path = path.strip_suffix('/').unwrap_or(path);
-    let inserted = |well_known: &str| [origin, well_known, path].concat().into_boxed_str();
-    let mut found = Vec::with_capacity(3);
-    found.push(inserted(SERVER));
-    found.push(inserted(OPENID));
-    if !path.is_empty() {
-        found.push([origin, path, OPENID].concat().into_boxed_str());
-    }
-    found
+    let appended = (!path.is_empty()).then_some([origin, path, OPENID]);
+    [
+        Some([origin, SERVER, path]),
+        Some([origin, OPENID, path]),
+        appended,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|parts| parts.concat().into_boxed_str())
 }
 
 /// The one place where a server of revision 2025-03-26 publishes metadata (LEG-04).
