@@ -300,10 +300,11 @@ impl Failure {
     pub fn party(&self) -> Party {
         match &self.cause {
             Cause::Violation(violation) => violation.party(),
-            Cause::Refused(Refusal::OAuth { error, .. }) => match error {
-                OAuthError::AccessDenied => Party::User,
-                _other => Party::AuthorizationServer,
-            },
+            Cause::Refused(Refusal::OAuth {
+                error: OAuthError::AccessDenied,
+                ..
+            }) => Party::User,
+            Cause::Refused(Refusal::OAuth { .. }) => Party::AuthorizationServer,
             Cause::Refused(
                 Refusal::InsufficientScope { .. } | Refusal::Forbidden | Refusal::InvalidRequest,
             ) => Party::McpServer,

@@ -315,7 +315,8 @@ impl<T> fmt::Debug for AtIssuer<T> {
     }
 }
 
-/// What the host configured for an issuer that was not met yet (REG-03).
+/// What is bound to an issuer that was not met yet: a client that the host configured (REG-03), or one
+/// that was registered earlier.
 #[derive(Clone, Debug)]
 pub(crate) struct IssuerBound<T> {
     issuer: IssuerId,
@@ -390,16 +391,6 @@ impl AtIssuer<()> {
     /// Takes up a client that this server has just registered.
     pub(crate) fn registered(self, client: Client) -> AtIssuer<Client> {
         self.then(|()| client)
-    }
-}
-
-impl AtIssuer<Client> {
-    /// The same client at the same issuer, with the metadata as it is now.
-    pub(crate) fn refreshed(self, at: &AtIssuer<()>) -> Option<Self> {
-        (self.issuer() == at.issuer()).then(|| Self {
-            server: at.server.clone(),
-            held: self.held,
-        })
     }
 }
 

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::shared::{ClientRecord, ServerRecord};
+use super::shared::ClientRecord;
 use super::{Opened, RecordFlaw, seal};
 use crate::grant::Client;
 use crate::identity::Identity;
-use crate::issuer::{AtIssuer, IssuerId};
+use crate::issuer::{AtIssuer, IssuerBound, IssuerId};
 use crate::slot::Stored;
 
 #[derive(Serialize, Deserialize)]
@@ -17,8 +17,7 @@ struct RegistrationRecord<'a> {
     kind: Kind,
     owner: Cow<'a, str>,
     redirect_uri: Cow<'a, str>,
-    #[serde(borrow)]
-    server: ServerRecord<'a>,
+    issuer: Cow<'a, str>,
     #[serde(borrow)]
     client: ClientRecord<'a>,
 }
@@ -38,27 +37,26 @@ pub(crate) fn write_registration(
         kind: Kind::Registration,
         owner: identity.registration_owner().into(),
         redirect_uri: redirect_uri.into(),
-        server: ServerRecord::of(at.server()),
+        issuer: at.issuer().as_str().into(),
         client: ClientRecord::of(at.held()),
     })
 }
 
-/// Takes up a registration at the server that was just met, if it is one of that issuer.
+/// A registration opens only at a server of the issuer that it is stamped with (A03).
 pub(crate) fn read_registration(
     identity: &Identity,
     redirect_uri: &str,
     stored: &Stored,
-) -> Result<AtIssuer<Client>, RecordFlaw> {
+) -> Result<IssuerBound<Client>, RecordFlaw> {
     let opened = Opened::open(stored)?;
     let record: RegistrationRecord<'_> = opened.read()?;
     let Kind::Registration = record.kind;
     if record.owner != identity.registration_owner() || record.redirect_uri != redirect_uri {
         return Err(RecordFlaw::Foreign);
     }
-    let server = record
-        .server
-        .restore(identity.config().url_policy(), &opened)?;
-    Ok(AtIssuer::restore(server, record.client.restore(), &opened))
+    let issuer = IssuerId::new(&record.issuer, identity.config().url_policy())
+        .map_err(|_| RecordFlaw::Url)?;
+    Ok(IssuerBound::new(issuer, record.client.restore()))
 }
 
 #[derive(Serialize, Deserialize)]

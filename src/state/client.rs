@@ -6,7 +6,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw};
 use crate::event::Persistence;
 use crate::grant::{Client, ClientMethod, ClientOrigin, choose_method};
-use crate::issuer::{AtIssuer, IssuerId, Server};
+use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
 use crate::record::{ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
@@ -336,8 +336,8 @@ impl LoadingRegistration {
     }
 }
 
-/// A stored registration, moved to the server as it is known now. Its own stamp decides, not the
-/// slot that it came from (A03).
+/// A stored registration at the server as it is known now. Its own stamp decides, not the slot that
+/// it came from (A03).
 pub(crate) fn usable(
     core: &mut Core,
     attempt: &Attempt,
@@ -347,7 +347,7 @@ pub(crate) fn usable(
     let uri = attempt.redirect_uri.as_str();
     match read_registration(&core.identity, uri, stored) {
         Ok(found) => found
-            .refreshed(at)
+            .open(at, SlashRule::Exact)
             .filter(|client| !client.held().is_expired(core.now.wall.seconds())),
         Err(flaw) => {
             let slot = registration_slot(core, at.issuer(), uri);

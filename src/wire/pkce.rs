@@ -86,7 +86,7 @@ impl Verifier {
 
     /// The S256 challenge of this verifier (PKCE-04).
     pub fn challenge(&self) -> Challenge {
-        Challenge(encode(&Sha256::digest(&*self.0)))
+        Challenge(encode(&Sha256::digest(*self.0)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A host for tests: owns a machine and a store, answers slots at once, hands everything else out.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::wrong_self_convention)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,13 +1,14 @@
 //! An MCP client: a loop of requests, refusals and retries around the blocking driver.
 
 use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::driver::{Driver, MemoryStore, Pause, seed};
+use mcp_auth_machine::driver::{Driver, MemoryStore, Note, Pause, seed};
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::wire::callback::Callback;
-use mcp_auth_machine::{Config, Event, Failure};
+use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
 use super::describe::{describe, line};
@@ -31,6 +32,14 @@ pub(super) struct Client {
     listener: Listener,
     http: ureq::Agent,
     browser: ureq::Agent,
+    sent: Arc<Mutex<Vec<Sent>>>,
+}
+
+/// A request of the machine, as far as the demo judges it.
+pub(super) struct Sent {
+    url: String,
+    /// It carried a body or a credential.
+    loaded: bool,
 }
 
 impl Client {
@@ -41,11 +50,22 @@ impl Client {
             .client_name("mcp-auth demo")
             .reports(true)
             .build()?;
-        let driver = Driver::new(config, "demo user", MemoryStore::default()).watched(|note| {
-            if let Some(text) = describe(&note) {
-                println!("{text}");
-            }
-        });
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&sent);
+        let driver =
+            Driver::new(config, "demo user", MemoryStore::default()).watched(move |note| {
+                if let Note::Out(Action::SendRequest(send)) = &note {
+                    let request = send.request();
+                    let loaded = !request.body().is_empty()
+                        || request.headers().contains_key("authorization");
+                    let url = request.uri().to_string();
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    seen.push(Sent { url, loaded });
+                }
+                if let Some(text) = describe(&note) {
+                    println!("{text}");
+                }
+            });
         let settings = || {
             ureq::Agent::config_builder()
                 .http_status_as_error(false)
@@ -61,7 +81,15 @@ impl Client {
                 .build()
                 .into(),
             browser: settings().build().into(),
+            sent,
         })
+    }
+
+    /// How many requests went to a server, and how many of them carried anything.
+    pub(super) fn sent_to(&self, origin: &str) -> (usize, usize) {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = || sent.iter().filter(|sent| sent.url.starts_with(origin));
+        (there().count(), there().filter(|sent| sent.loaded).count())
     }
 
     /// `tools/list`, then a call of the tool that it names.
@@ -131,13 +159,11 @@ impl Client {
                 Pause::Ready(_) => return Ok(None),
                 Pause::Failed(failure) => return Ok(Some(Outcome::Failed(failure))),
                 Pause::Idle => return Err("nothing is left to do".into()),
-                Pause::NeedUser(need) => match need.why {
-                    why @ Why::ServerChanged { .. } => {
-                        self.driver.handle(Event::Abandoned(Abandon::Cancelled));
-                        return Ok(Some(Outcome::Declined(why)));
-                    }
-                    _ => self.driver.handle(Event::Authorize(seed()?.into())),
-                },
+                Pause::NeedUser(need) if matches!(need.why, Why::ServerChanged { .. }) => {
+                    self.driver.handle(Event::Abandoned(Abandon::Cancelled));
+                    return Ok(Some(Outcome::Declined(need.why)));
+                }
+                Pause::NeedUser(_) => self.driver.handle(Event::Authorize(seed()?.into())),
                 Pause::Redirect(redirect) => {
                     // The consent page of the demo approves itself: following is agreeing.
                     println!("{}", line("browser", "opens the authorization URL"));

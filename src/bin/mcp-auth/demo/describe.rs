@@ -2,6 +2,7 @@
 
 use mcp_auth_machine::driver::Note;
 use mcp_auth_machine::{Action, Event};
+use serde_json::Value;
 
 pub(super) fn line(who: &str, what: &str) -> String {
     format!("{who:>8}  {what}")
@@ -60,8 +61,17 @@ fn outgoing(action: &Action) -> String {
             failure.stage.as_str()
         ),
         Action::Report(decision) => {
-            let json = serde_json::to_string(decision).unwrap_or_default();
-            format!("report  {json}")
+            let members = serde_json::to_value(decision).unwrap_or_default();
+            let words = members
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| match (name.as_str(), value) {
+                    ("code", Value::String(code)) => code.clone(),
+                    (name, Value::String(text)) => format!("{name}={text}"),
+                    (name, other) => format!("{name}={other}"),
+                });
+            format!("report  {}", words.collect::<Vec<_>>().join("  "))
         }
     }
 }

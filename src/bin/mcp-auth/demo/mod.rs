@@ -23,6 +23,10 @@ pub(crate) struct Options {
     /// issued may go there, and the user must be asked first.
     #[arg(long)]
     moved_server: bool,
+    /// The tool needs a scope that the first sign-in did not ask for: the user is asked again, for the
+    /// union.
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server"])]
+    step_up: bool,
 }
 
 pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
@@ -35,6 +39,9 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("MCP server            {}", stage.mcp_url());
     println!("authorization server  {}", stage.issuer());
     println!();
+    if options.step_up {
+        stage.protect_tool("echo", "mcp:echo");
+    }
     let mut client = Client::new(&stage)?;
     if options.wrong_iss {
         return wrong_iss(&mut client);
@@ -71,7 +78,13 @@ fn moved_server(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>
     match client.tools()? {
         Outcome::Declined(Why::ServerChanged { from, to }) => {
             println!("\nattack refused: asked before sending the user from {from} to {to}");
-            println!("the user declined; nothing that {from} issued has left for {to}");
+            let (requests, loaded) = client.sent_to(&attacker);
+            println!(
+                "{requests} request(s) went to {to}, {loaded} of them with a body or a credential"
+            );
+            if requests == 0 || loaded > 0 {
+                return Err("the attack was not refused".into());
+            }
             Ok(())
         }
         Outcome::Failed(failure) => Err(failure),

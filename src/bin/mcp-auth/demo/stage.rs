@@ -59,6 +59,11 @@ impl Stage {
         on(&self.runtime, Listener::start())?
     }
 
+    /// Makes a tool need a scope of its own.
+    pub(super) fn protect_tool(&self, tool: &str, scope: &str) {
+        self.mcp.set_tool_scope(tool, scope);
+    }
+
     /// Makes the MCP server name another authorization server from now on.
     pub(super) fn move_to_another(&self) -> io::Result<String> {
         let server = on(&self.runtime, authorization(Iss::Honest))??;

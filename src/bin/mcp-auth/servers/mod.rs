@@ -8,11 +8,7 @@ mod endpoints;
 mod registration;
 mod resource;
 
-#[allow(unused_imports)]
-pub(crate) use authorization::{
-    AuthorizationServer, Iss, Options, TokenInfo, TokenRegistry, start,
-};
-#[allow(unused_imports)]
+pub(crate) use authorization::{AuthorizationServer, Iss, Options, start};
 pub(crate) use resource::{McpServer, start_mcp};
 
 /// The scope every request to the MCP server needs.
