@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) event: u64,
     pub(crate) owner: Arc<Owner>,
     next_id: u64,
+    /// The event during which `Ready` was last said.
+    said_ready: Option<u64>,
     outbox: VecDeque<Action>,
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
@@ -80,6 +82,7 @@ impl Core {
             event: 0,
             owner: Arc::new(Owner),
             next_id: 0,
+            said_ready: None,
             outbox: VecDeque::new(),
             held: Held::default(),
             waiting: None,
@@ -227,11 +230,14 @@ impl Core {
         });
     }
 
-    /// Says that the bearer can be had.
+    /// Says that the bearer can be had, once for all who wait.
     pub(crate) fn ready(&mut self) {
         let Some(at) = &self.held.at else {
             return;
         };
+        if self.said_ready.replace(self.event) == Some(self.event) {
+            return;
+        }
         let account = at.held();
         let expires = account
             .tokens

@@ -122,8 +122,11 @@ fn metadata(flaw: &MetadataFlaw, f: &mut Formatter<'_>) -> fmt::Result {
         MetadataFlaw::NoTokenEndpoint => {
             f.write_str("the server metadata has no token_endpoint (META-12)")
         }
-        MetadataFlaw::Endpoint { member, flaw } => {
-            write!(f, "the server metadata's {member} {flaw} (META-12)")
+        MetadataFlaw::Endpoint { member, got, flaw } => {
+            write!(
+                f,
+                "the server metadata's {member} {got:?} is refused: {flaw} (META-12)"
+            )
         }
         MetadataFlaw::Malformed => {
             f.write_str("the server metadata repeats a member or is nested too deeply (SEC-14)")

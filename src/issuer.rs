@@ -133,6 +133,8 @@ pub enum MetadataFlaw {
     Endpoint {
         /// The member.
         member: &'static str,
+        /// Its value.
+        got: Untrusted,
         /// What is wrong with it.
         flaw: UrlFlaw,
     },
@@ -174,7 +176,11 @@ impl Server {
             Some(text) => policy
                 .check(text)
                 .map(Some)
-                .map_err(|flaw| MetadataFlaw::Endpoint { member, flaw }),
+                .map_err(|flaw| MetadataFlaw::Endpoint {
+                    member,
+                    got: Untrusted::new(text),
+                    flaw,
+                }),
         };
         let token_endpoint = endpoint("token_endpoint", document.token_endpoint.get())?
             .ok_or(MetadataFlaw::NoTokenEndpoint)?;

@@ -71,6 +71,12 @@ pub enum Decision {
         /// What is wrong with it.
         reason: String,
     },
+    /// An entry of `authorization_servers` that looks like the URL of a document; it is taken as an
+    /// issuer all the same (QUIRK-21).
+    EntryLooksLikeDocument {
+        /// The entry.
+        entry: Untrusted,
+    },
     /// The authorization server that is used.
     ServerChosen {
         /// Its issuer.

@@ -1,5 +1,6 @@
 //! The authorization code grant: what is kept while the user is away, and what comes back.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -143,7 +144,7 @@ impl Redirected {
             Some(query) if query.is_empty() || query.ends_with('&') => "",
             Some(_) => "&",
         };
-        let url = [endpoint.as_str(), joint, form.as_str()].concat();
+        let url = [&plain(endpoint.as_str()), joint, form.as_str()].concat();
         if url.len() > MAX_REDIRECT_BYTES {
             return Err(ReservedParameter);
         }
@@ -173,6 +174,19 @@ impl Redirected {
         let alive = now < this.expires && this.created.0 <= now.0.saturating_add(CLOCK_SKEW_MILLIS);
         state && target && browser && alive
     }
+}
+
+/// Escapes what a shell could read as more than text (F02).
+fn plain(url: &str) -> Cow<'_, str> {
+    if !url.contains(['$', '\'', '(', ')']) {
+        return Cow::Borrowed(url);
+    }
+    let escaped = url
+        .replace('$', "%24")
+        .replace('\'', "%27")
+        .replace('(', "%28")
+        .replace(')', "%29");
+    Cow::Owned(escaped)
 }
 
 /// Whether a URL without its query is the redirect URI without its query (CB-07).

@@ -3,11 +3,11 @@
 use crate::action::Why;
 use crate::config::{DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw};
+use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::Persistence;
 use crate::grant::{Client, ClientMethod, ClientOrigin, choose_method};
 use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
-use crate::record::{ResourceFacts, read_binding, read_registration, write_binding};
+use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::redirect::{CodeFlow, redirect};
@@ -329,7 +329,11 @@ impl LoadingRegistration {
             flow: self.flow,
         };
         let replaced: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
-        match stored.and_then(|stored| usable(core, &met.attempt, &self.at, &stored)) {
+        let known = match stored {
+            Some(stored) => usable(core, &met.attempt, &self.at, &stored)?,
+            None => None,
+        };
+        match known {
             Some(client) => redirect(core, met, client),
             None => Registering::begin(core, met, self.at, replaced),
         }
@@ -343,16 +347,21 @@ pub(crate) fn usable(
     attempt: &Attempt,
     at: &AtIssuer<()>,
     stored: &Stored,
-) -> Option<AtIssuer<Client>> {
+) -> Result<Option<AtIssuer<Client>>, Failure> {
     let uri = attempt.redirect_uri.as_str();
     match read_registration(&core.identity, uri, stored) {
-        Ok(found) => found
+        Ok(found) => Ok(found
             .open(at, SlashRule::Exact)
-            .filter(|client| !client.held().is_expired(core.now.wall.seconds())),
+            .filter(|client| !client.held().is_expired(core.now.wall.seconds()))),
+        // Not overwritten by an older version (D24).
+        Err(flaw @ RecordFlaw::Newer) => {
+            let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
+            Err(attempt.fails(Stage::Registration, Some(at.issuer()), cause))
+        }
         Err(flaw) => {
             let slot = registration_slot(core, at.issuer(), uri);
             core.report_unusable(slot, flaw);
-            None
+            Ok(None)
         }
     }
 }

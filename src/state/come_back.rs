@@ -13,7 +13,7 @@ use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::exchange::{Exchanging, ForgettingClient};
-use crate::state::{LoadingAccount, Step, Work};
+use crate::state::{LoadingAccount, Step, Trigger, Work};
 use crate::wire::callback::{Callback, IssBinding};
 use crate::wire::token::OAuthError;
 
@@ -132,8 +132,7 @@ impl TakingPending {
             Persistence::Done => self.act(core),
             // Another instance acts on it; what it brings is in the account slot.
             Persistence::Conflict(_) => {
-                core.report(|| Decision::CallbackIgnored);
-                Ok(LoadingAccount::begin(core, None))
+                Ok(LoadingAccount::begin(core, Some(Trigger::TakenElsewhere)))
             }
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);

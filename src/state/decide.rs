@@ -21,6 +21,9 @@ use crate::wire::url::{UrlFlaw, WebUrl};
 /// How long a token counts as just issued while no request with it was accepted (E08).
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
+/// Announced places that are tried.
+const MAX_PLACES: usize = 4;
+
 /// A refusal of the MCP server, read.
 pub(crate) struct Judged {
     operation: Operation,
@@ -94,6 +97,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     judged.scope = selected.scope.filter(|scope| !scope.is_empty());
     judged.named_place = !places.is_empty();
     judged.description = selected.error_description;
+    places.truncate(MAX_PLACES);
     if !places.is_empty() {
         core.memory.resource_metadata = places;
     }
@@ -150,7 +154,7 @@ impl Judged {
             _ if wants_scope && (sent_is_held || core.config().step_ups_per_operation == 0) => {
                 self.step_up(core)
             }
-            403 if !self.challenged || token.is_some() => {
+            403 if !self.challenged || self.sent.is_some() && !wants_scope => {
                 Err(self.fails(Cause::Refused(Refusal::Forbidden)))
             }
             _ if self.dpop_only => {

@@ -206,9 +206,13 @@ impl SavingAccount {
         match self.then {
             Some(trigger @ Trigger::CameBack(_)) => start(core, trigger),
             // Their wish is fulfilled by what was saved.
-            Some(Trigger::Challenged(_) | Trigger::Wanted(_) | Trigger::Authorize(_)) | None => {
-                Ok(Work::Idle)
-            }
+            Some(
+                Trigger::Challenged(_)
+                | Trigger::Wanted(_)
+                | Trigger::Authorize(_)
+                | Trigger::TakenElsewhere,
+            )
+            | None => Ok(Work::Idle),
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Trigger {
     Wanted(Operation),
     Authorize(Box<Authorization>),
     CameBack(Callback),
+    /// Another instance took the record of our callback first.
+    TakenElsewhere,
 }
 
 pub(crate) struct LoadingAccount {
@@ -71,7 +73,9 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     let enough = match &trigger {
         Trigger::Challenged(_) => fresh,
         Trigger::Wanted(_) => fresh || core.held.is_usable(core.now),
-        Trigger::Authorize(_) | Trigger::CameBack(_) => core.held.is_read(),
+        Trigger::Authorize(_) | Trigger::CameBack(_) | Trigger::TakenElsewhere => {
+            core.held.is_read()
+        }
     };
     if enough {
         start_read(core, trigger)
@@ -86,6 +90,16 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
         Trigger::Authorize(authorization) => discover(core, *authorization),
         Trigger::CameBack(callback) => super::come_back(core, callback),
+        Trigger::TakenElsewhere if core.held.is_usable(core.now) => {
+            core.ready();
+            Ok(Work::Idle)
+        }
+        Trigger::TakenElsewhere => Err(Failure {
+            operation: core.memory.operation.clone(),
+            stage: Stage::Callback,
+            issuer: None,
+            cause: Cause::NotPersisted(StoreFlaw::Conflict),
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
-use crate::record::{ResourceFacts, read_resource, read_server};
+use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::client::met;
 use crate::state::resource::FetchingResource;
@@ -38,6 +38,10 @@ impl LoadingResource {
             Ok(Some(facts)) => ChoosingServer::begin(core, self.attempt, facts),
             Ok(None) => FetchingResource::begin(core, self.attempt),
             Err(flaw) => {
+                if flaw == RecordFlaw::Newer {
+                    // Without its revision it is not overwritten.
+                    core.memory.cached_resource = None;
+                }
                 core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
                 FetchingResource::begin(core, self.attempt)
             }
@@ -85,14 +89,19 @@ impl LoadingServer {
             ..
         } = self;
         let stored = found.ok().flatten();
-        let revision: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
+        let mut revision: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
         if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
             match read_server(&core.identity, asked, stored, core.now.wall) {
                 Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
                     return met(core, attempt, facts, server);
                 }
                 Ok(_) => {}
-                Err(flaw) => core.report_unusable(Slot::server_metadata(asked.as_str()), flaw),
+                Err(flaw) => {
+                    if flaw == RecordFlaw::Newer {
+                        revision = None;
+                    }
+                    core.report_unusable(Slot::server_metadata(asked.as_str()), flaw);
+                }
             }
         }
         FetchingServer::begin(core, attempt, facts, entry, revision)

@@ -272,7 +272,10 @@ impl SavingRegistration {
             }
         };
         let here = self.at.server().clone().enter();
-        let shared = current.and_then(|stored| usable(core, &self.attempt, &here, &stored));
+        let shared = match current {
+            Some(stored) => usable(core, &self.attempt, &here, &stored)?,
+            None => None,
+        };
         let met = Met {
             attempt: self.attempt,
             facts: self.facts,

@@ -193,6 +193,11 @@ fn accept(
     }
     let mut servers = Vec::new();
     for entry in document.authorization_servers() {
+        if entry.contains("/.well-known/") {
+            core.report(|| Decision::EntryLooksLikeDocument {
+                entry: Untrusted::new(entry),
+            });
+        }
         match IssuerId::new(entry, core.config().url_policy()) {
             Ok(issuer) => servers.push(issuer),
             Err(flaw) => core.report(|| Decision::EntryUnusable {
