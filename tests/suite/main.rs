@@ -18,3 +18,4 @@ mod support;
 
 mod cimd;
 mod flow;
+mod taint;

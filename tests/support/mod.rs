@@ -71,7 +71,8 @@ pub struct Host {
     pub now: Moment,
     pub actions: VecDeque<Action>,
     pub reports: Vec<Decision>,
-    seeds: u8,
+    /// Seeds given out so far; a new process must not start over.
+    pub seeds: u8,
 }
 
 pub fn config() -> ConfigBuilder {
