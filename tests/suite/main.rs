@@ -17,5 +17,8 @@
 mod support;
 
 mod cimd;
+#[cfg(feature = "cli")]
+mod command;
 mod flow;
+mod records;
 mod taint;

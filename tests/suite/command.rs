@@ -1,0 +1,63 @@
+//! The command, run as a user runs it.
+
+use std::process::{Command, Output};
+
+fn demo(arguments: &[&str]) -> (Output, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_mcp-auth"))
+        .arg("demo")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    (output, text)
+}
+
+#[test]
+fn the_demo_signs_in_and_calls_a_tool() {
+    let (output, text) = demo(&[]);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("tools/call echo answered: hello from the demo"),
+        "{text}"
+    );
+    // Secrets travel in these, and must not show.
+    for secret in [
+        "code_verifier",
+        "access_token",
+        "refresh_token",
+        "state=",
+        "Bearer ",
+    ] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[test]
+fn the_demo_refuses_a_callback_of_another_server() {
+    let (output, text) = demo(&["--wrong-iss"]);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("attack refused: issuer mismatch"), "{text}");
+    assert!(
+        !text.contains("(token)"),
+        "a token request was made: {text}"
+    );
+}
+
+#[test]
+fn the_demo_asks_before_following_a_moved_server() {
+    let (output, text) = demo(&["--moved-server"]);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("0 of them with a body or a credential"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_demo_steps_up_for_the_union() {
+    let (output, text) = demo(&["--step-up"]);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("need_user  scope_missing"), "{text}");
+    let union = r#"["mcp:tools", "offline_access", "mcp:echo"]"#;
+    assert!(text.contains(union), "{text}");
+}

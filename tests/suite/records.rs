@@ -1,0 +1,174 @@
+//! What is read back from slots: whole, altered, foreign, newer (S26, D21 to D25).
+
+use std::sync::Arc;
+
+use mcp_auth_machine::error::{Cause, Next, StoreFlaw};
+use mcp_auth_machine::slot::{SlotContents, Stored};
+use mcp_auth_machine::{Event, RecordFlaw};
+
+use crate::support::*;
+
+fn signed_in() -> (Arc<mcp_auth_machine::Config>, Store) {
+    let config = Arc::new(config().build().unwrap());
+    let mut host = Host::on(Arc::clone(&config), Store::default());
+    host.sign_in();
+    (config, std::mem::take(&mut host.store))
+}
+
+fn account_key(store: &Store) -> String {
+    let key = store.slots.keys().find(|key| key.starts_with("account"));
+    key.unwrap().clone()
+}
+
+fn copy_store(store: &Store) -> Store {
+    Store {
+        slots: store.slots.clone(),
+        mode: store.mode,
+    }
+}
+
+#[test]
+fn d21_an_altered_account_counts_as_absent_at_every_byte() {
+    let (config, store) = signed_in();
+    let key = account_key(&store);
+    let stored = store.slots[&key].clone();
+    let text = stored.contents.expose().to_owned();
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
+        let Ok(altered) = String::from_utf8(bytes) else {
+            continue;
+        };
+        let mut store = copy_store(&store);
+        let contents = SlotContents::new(altered);
+        store.slots.insert(
+            key.clone(),
+            Stored {
+                contents,
+                revision: stored.revision,
+            },
+        );
+        let mut host = Host::on(Arc::clone(&config), store);
+        host.quiet();
+        assert_eq!(host.token(), None, "byte {at}");
+        assert_eq!(host.reported("record_unusable"), 1, "byte {at}");
+    }
+}
+
+#[test]
+fn d21_a_truncated_account_counts_as_absent() {
+    let (config, store) = signed_in();
+    let key = account_key(&store);
+    let stored = store.slots[&key].clone();
+    let text = stored.contents.expose().to_owned();
+    for end in 0..text.len() {
+        let mut store = copy_store(&store);
+        let contents = SlotContents::new(&text[..end]);
+        store.slots.insert(
+            key.clone(),
+            Stored {
+                contents,
+                revision: stored.revision,
+            },
+        );
+        let mut host = Host::on(Arc::clone(&config), store);
+        assert_eq!(host.token(), None, "{end} bytes");
+    }
+}
+
+#[test]
+fn d23_another_users_account_is_not_taken() {
+    let (config, store) = signed_in();
+    let foreign = store.slots[&account_key(&store)].clone();
+    // A store that mixes keys up hands alice's record to bob.
+    let mut bob = Host::for_user(Arc::clone(&config), Store::default(), "bob");
+    bob.store.mode = StoreMode::Manual;
+    bob.challenged(401, &["Bearer"]);
+    match bob.next() {
+        mcp_auth_machine::Action::LoadSlot(load) => bob.handle(load.found(Some(foreign))),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bob.token(), None);
+    assert_eq!(bob.reported("record_unusable"), 1);
+    bob.need_user();
+}
+
+#[test]
+fn d24_a_newer_account_is_neither_used_nor_overwritten() {
+    let (config, store) = signed_in();
+    let key = account_key(&store);
+    let stored = store.slots[&key].clone();
+    let newer = stored.contents.expose().replacen("v1.", "v2.", 1);
+    let mut changed = copy_store(&store);
+    let contents = SlotContents::new(&newer);
+    changed.slots.insert(
+        key.clone(),
+        Stored {
+            contents,
+            revision: stored.revision,
+        },
+    );
+    let mut host = Host::on(config, changed);
+    let failure = host.error();
+    let flaw = StoreFlaw::Record(RecordFlaw::Newer);
+    assert_eq!(failure.cause, Cause::NotPersisted(flaw));
+    host.challenged(401, &["Bearer"]);
+    assert_eq!(host.error().cause, Cause::NotPersisted(flaw));
+    assert_eq!(host.store.slots[&key].contents.expose(), newer);
+}
+
+#[test]
+fn d25_no_redirect_without_its_record() {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &metadata());
+    host.store.mode = StoreMode::WritesFail;
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    let failure = host.error();
+    assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Write));
+    assert_eq!(failure.next(), Next::RetryLater(None));
+    host.quiet();
+}
+
+#[test]
+fn s16_no_code_is_sent_before_its_record_is_gone() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.store.mode = StoreMode::WritesFail;
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
+    host.quiet();
+}
+
+#[test]
+fn tok_16_a_token_that_is_not_stored_is_not_used_and_not_lost() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.store.mode = StoreMode::WritesFail;
+    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
+    assert_eq!(host.token(), None);
+    // The store works again: the next event that needs a token saves it, without the user.
+    host.store.mode = StoreMode::Works;
+    host.handle(Event::Wanted("tools/call x".into()));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    host.quiet();
+}
+
+#[test]
+fn d22_a_rolled_back_pending_record_sends_one_refused_code_at_worst() {
+    let config = Arc::new(config().build().unwrap());
+    let mut host = Host::on(Arc::clone(&config), Store::default());
+    let redirect = host.to_redirect();
+    let before = copy_store(&host.store);
+    let callback = format!("code=c-1&state={}", state_of(&redirect));
+    host.callback(&callback);
+    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.ready();
+    let mut again = Host::on(config, before);
+    again.callback(&callback);
+    again.serve(&format!("{AS}/token"), 400, r#"{"error":"invalid_grant"}"#);
+    assert_eq!(again.error().next(), Next::AskUser);
+    again.quiet();
+}
