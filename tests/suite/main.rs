@@ -16,6 +16,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod callback;
+mod challenge;
 mod cimd;
 #[cfg(feature = "cli")]
 mod command;
