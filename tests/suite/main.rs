@@ -21,6 +21,7 @@ mod challenge;
 mod cimd;
 #[cfg(feature = "cli")]
 mod command;
+mod discovery;
 mod flow;
 mod records;
 mod taint;
