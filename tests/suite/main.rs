@@ -24,4 +24,6 @@ mod command;
 mod discovery;
 mod flow;
 mod records;
+mod registration;
+mod request;
 mod taint;
