@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod boundary;
 mod callback;
 mod challenge;
 mod cimd;
@@ -27,3 +28,4 @@ mod records;
 mod registration;
 mod request;
 mod taint;
+mod token;

@@ -374,3 +374,14 @@ pub fn body(request: &Request<Bytes>) -> Vec<(String, String)> {
 pub fn state_of(redirect: &Redirect) -> String {
     get(&query(redirect.url.as_str()), "state").unwrap()
 }
+
+impl Host {
+    /// A refusal, consent, and the resource's metadata.
+    #[track_caller]
+    pub fn discover_prm_only(&mut self) {
+        self.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        self.need_user();
+        self.authorize();
+        self.serve(PRM, 200, &prm());
+    }
+}

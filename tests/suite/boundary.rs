@@ -1,0 +1,361 @@
+//! The boundary to the host: answers that do not belong, secrets that must not show, URLs that must
+//! not be contacted.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::wire::address::{AddressClass, classify_v4, classify_v6};
+use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::form::{FormFlaw, pairs};
+use mcp_auth_machine::wire::http_fields::{freshness, retry_after};
+use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment, Phase};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+#[test]
+fn h03_s23_an_answer_to_another_machine_changes_nothing() {
+    let mut one = Host::new(config());
+    let mut two = Host::new(config());
+    for host in [&mut one, &mut two] {
+        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        host.need_user();
+        host.authorize();
+    }
+    let (mine, other) = (one.request(), two.request());
+    assert_eq!(mine.id(), other.id());
+    one.handle(other.response(response(200, &[], &prm())));
+    one.quiet();
+    one.handle(mine.response(response(200, &[], &prm())));
+    one.request();
+}
+
+#[test]
+fn h02_s23_a_late_answer_changes_nothing() {
+    let mut host = Host::new(config());
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    let late = host.request();
+    host.pass(10_000);
+    host.handle(Event::Timer);
+    let next = host.request();
+    host.handle(late.response(response(200, &[], &prm())));
+    host.quiet();
+    host.handle(next.response(response(200, &[], &prm())));
+    host.request();
+}
+
+#[test]
+fn h05_l03_every_wait_has_an_end() {
+    // A store that never answers.
+    let config = config().build().unwrap();
+    let mut machine = AuthMachine::new(config, "alice");
+    assert!(matches!(machine.poll_action(), Some(Action::LoadSlot(_))));
+    assert_eq!(machine.phase(), Phase::Working("loading_account"));
+    let due = machine.deadline().unwrap();
+    machine.handle(Moment::new(1_800_000_000_000, due.0), Event::Timer);
+    let Some(Action::Error(failure)) = machine.poll_action() else {
+        panic!()
+    };
+    assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Load));
+    assert_eq!(machine.phase(), Phase::Resting);
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn sec_15_a_timer_that_is_early_changes_nothing() {
+    let mut host = Host::new(config());
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    let send = host.request();
+    host.pass(9_999);
+    host.handle(Event::Timer);
+    host.quiet();
+    host.handle(send.response(response(200, &[], &prm())));
+    host.request();
+}
+
+#[test]
+fn sec_16_requests_of_one_flow_are_counted() {
+    let mut host = Host::new(config().max_requests(1));
+    host.discover_prm_only();
+    assert!(matches!(host.error().cause, Cause::OutOfPatience(_)));
+}
+
+#[test]
+fn sec_06_f05_requests_say_where_they_may_connect() {
+    let mut host = Host::new(config());
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    let policy = host.request().addresses();
+    assert!(policy.permits(AddressClass::Public));
+    for class in [
+        AddressClass::Loopback,
+        AddressClass::Private,
+        AddressClass::LinkLocal,
+        AddressClass::CloudMetadata,
+        AddressClass::Reserved,
+    ] {
+        assert!(!policy.permits(class), "{class:?}");
+    }
+}
+
+#[test]
+fn tok_24_sec_32_i01_i07_s27_no_secret_shows_anywhere() {
+    let mut host = Host::new(config());
+    let mut shown = String::new();
+    let redirect = host.to_redirect();
+    let state = state_of(&redirect);
+    shown += &format!("{redirect:?}");
+    let callback = Callback::from_url(format!("{REDIRECT}?code=SECRET-code&state={state}"));
+    let event = Event::CallbackParams(callback);
+    shown += &format!("{event:?}");
+    host.handle(event);
+    let send = host.request();
+    let verifier = get(&body(send.request()), "code_verifier").unwrap();
+    shown += &format!("{send:?}");
+    let answer =
+        r#"{"access_token":"SECRET-at","refresh_token":"SECRET-rt","token_type":"Bearer"}"#;
+    let event = send.response(response(200, &[], answer));
+    shown += &format!("{event:?}");
+    host.handle(event);
+    shown += &format!("{:?} {:?} {:?}", host.ready(), host.machine, host.reports);
+    for stored in host.store.slots.values() {
+        shown += &format!("{stored:?}");
+        assert!(stored.contents.expose().len() > 30);
+    }
+    shown += &format!("{:?}", host.machine.bearer(host.now, MCP));
+    for secret in ["SECRET", state.as_str(), verifier.as_str()] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    // A refused answer that echoes secrets shows none of them either.
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=SECRET-code&state={}", state_of(&redirect)));
+    host.serve(&format!("{AS}/token"), 418, "SECRET-code was wrong");
+    let failure = host.error();
+    assert!(!format!("{failure:?} {failure}").contains("SECRET"));
+}
+
+#[test]
+fn sec_01_sec_04_sec_05_f03_f04_f08_f12_f14_urls_that_are_refused() {
+    let (policy, _) = UrlPolicy::for_mcp_url("https://mcp.example/mcp").unwrap();
+    for (url, flaw) in [
+        ("http://as.example/", UrlFlaw::Scheme),
+        ("ftp://as.example/", UrlFlaw::Scheme),
+        ("as.example", UrlFlaw::NotAbsolute),
+        ("//as.example/x", UrlFlaw::NotAbsolute),
+        ("https:as.example", UrlFlaw::NotAbsolute),
+        ("https:///as.example", UrlFlaw::NotAbsolute),
+        ("https://good@evil.example/", UrlFlaw::UserInfo),
+        ("https://as.example/#f", UrlFlaw::Fragment),
+        ("https://as.example\\@evil.example/", UrlFlaw::Character),
+        ("https://as.example/a b", UrlFlaw::Character),
+        ("https://as.example/\u{e9}", UrlFlaw::Character),
+        ("https://as.example/%zz", UrlFlaw::Character),
+        ("https://ev%69l.example/", UrlFlaw::Character),
+        ("https://as.example:0/", UrlFlaw::Port),
+        ("https://as.example:99999/", UrlFlaw::NotAbsolute),
+        ("https://[::1%25eth0]/", UrlFlaw::Character),
+    ] {
+        assert_eq!(policy.check(url), Err(flaw), "{url}");
+    }
+    for (host, class) in [
+        ("127.0.0.1", AddressClass::Loopback),
+        ("2130706433", AddressClass::Loopback),
+        ("0x7f.1", AddressClass::Loopback),
+        ("0177.0.0.1", AddressClass::Loopback),
+        ("localhost", AddressClass::Loopback),
+        ("localhost.", AddressClass::Loopback),
+        ("a.localhost", AddressClass::Loopback),
+        ("[::1]", AddressClass::Loopback),
+        ("[::ffff:127.0.0.1]", AddressClass::Loopback),
+        ("10.1.2.3", AddressClass::Private),
+        ("172.31.0.1", AddressClass::Private),
+        ("192.168.1.1", AddressClass::Private),
+        ("100.64.0.1", AddressClass::Private),
+        ("[fd12::1]", AddressClass::Private),
+        ("[::ffff:10.0.0.1]", AddressClass::Private),
+        ("[64:ff9b::a00:1]", AddressClass::Private),
+        ("[2002:a00:1::]", AddressClass::Private),
+        ("169.254.169.254", AddressClass::LinkLocal),
+        ("[fe80::1]", AddressClass::LinkLocal),
+        ("metadata.google.internal", AddressClass::CloudMetadata),
+        ("[fd00:ec2::254]", AddressClass::CloudMetadata),
+        ("0.0.0.0", AddressClass::Reserved),
+        ("192.0.2.1", AddressClass::Reserved),
+        ("198.18.0.1", AddressClass::Reserved),
+        ("224.0.0.1", AddressClass::Reserved),
+        ("255.255.255.255", AddressClass::Reserved),
+        ("[2001:db8::1]", AddressClass::Reserved),
+        ("[ff02::1]", AddressClass::Reserved),
+    ] {
+        let url = format!("https://{host}/");
+        assert_eq!(policy.check(&url), Err(UrlFlaw::Address(class)), "{host}");
+    }
+    for public in [
+        "https://127.0.0.1.nip.io/",
+        "https://localhost.evil.example/",
+        "https://172.32.0.1/",
+    ] {
+        assert!(policy.check(public).is_ok(), "{public}");
+    }
+    assert_eq!(classify_v4(Ipv4Addr::new(8, 8, 8, 8)), AddressClass::Public);
+    assert_eq!(
+        classify_v6(Ipv6Addr::new(0x2606, 0, 0, 0, 0, 0, 0, 1)),
+        AddressClass::Public
+    );
+}
+
+#[test]
+fn sec_02_f12_http_on_loopback_only() {
+    let (local, _) = UrlPolicy::for_mcp_url("http://localhost:3000/mcp").unwrap();
+    for good in [
+        "http://localhost:1/",
+        "http://127.0.0.1/",
+        "http://[::1]:2/",
+        "http://127.1/",
+        "https://as.example/",
+    ] {
+        assert!(local.check(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "http://as.example/",
+        "http://a.localhost/",
+        "http://10.0.0.1/",
+        "https://10.0.0.1/",
+    ] {
+        assert!(local.check(bad).is_err(), "{bad}");
+    }
+    assert!(UrlPolicy::for_mcp_url("http://mcp.example/mcp").is_err());
+    assert!(UrlPolicy::for_mcp_url("http://10.0.0.1/mcp").is_err());
+    let (_, private) = UrlPolicy::for_mcp_url("https://10.0.0.1/mcp").unwrap();
+    assert_eq!(private.as_str(), "https://10.0.0.1/mcp");
+    let dev = Config::builder(MCP, REDIRECT)
+        .allow_loopback_http()
+        .build()
+        .unwrap();
+    assert!(dev.url_policy().check("http://localhost:9/").is_ok());
+    let listed = Config::builder(MCP, REDIRECT)
+        .allow_host("10.0.0.1")
+        .build()
+        .unwrap();
+    assert!(listed.url_policy().check("https://10.0.0.1/x").is_ok());
+    assert!(listed.url_policy().check("https://10.0.0.2/x").is_err());
+}
+
+#[test]
+fn sec_04_f11_long_urls_are_refused() {
+    let (policy, _) = UrlPolicy::for_mcp_url(MCP).unwrap();
+    let long = format!("https://as.example/{}", "a".repeat(8 * 1024));
+    assert_eq!(policy.check(&long), Err(UrlFlaw::TooLong));
+}
+
+#[test]
+fn cb_02_forms_are_read_strictly() {
+    let read = |text: &str| -> Result<Vec<(String, String)>, FormFlaw> {
+        pairs(text)
+            .map(|pair| pair.map(|(n, v)| (n.into_owned(), v.into_owned())))
+            .collect()
+    };
+    let own = |list: &[(&str, &str)]| {
+        list.iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        read("a=1&b=x+y%2B&c&&d=e=f;g"),
+        Ok(own(&[("a", "1"), ("b", "x y+"), ("c", ""), ("d", "e=f;g")]))
+    );
+    assert_eq!(read("a=%f"), Err(FormFlaw::Escape));
+    assert_eq!(read("a=%"), Err(FormFlaw::Escape));
+    assert_eq!(read("a=%ff"), Err(FormFlaw::Utf8));
+    assert_eq!(read("a=%00"), Ok(own(&[("a", "\0")])));
+}
+
+#[test]
+fn disc_19_tok_22_header_fields_that_say_how_long() {
+    let headers = |list: &[(&str, &str)]| response(200, list, "").headers().clone();
+    let now = 784_111_777;
+    assert_eq!(freshness(&headers(&[]), now), 3_600);
+    assert_eq!(
+        freshness(
+            &headers(&[("cache-control", "public, Max-Age=\"120\"")]),
+            now
+        ),
+        120
+    );
+    assert_eq!(
+        freshness(
+            &headers(&[("cache-control", "max-age=120"), ("age", "20")]),
+            now
+        ),
+        100
+    );
+    assert_eq!(
+        freshness(&headers(&[("cache-control", "max-age=99999999")]), now),
+        86_400
+    );
+    assert_eq!(
+        freshness(&headers(&[("cache-control", "max-age=9, no-store")]), now),
+        0
+    );
+    assert_eq!(
+        freshness(&headers(&[("cache-control", "no-cache")]), now),
+        0
+    );
+    let date = "Sun, 06 Nov 1994 08:50:37 GMT";
+    assert_eq!(freshness(&headers(&[("expires", date)]), now), 60);
+    assert_eq!(freshness(&headers(&[("expires", "0")]), now), 0);
+    assert_eq!(retry_after(&headers(&[("retry-after", "7")]), now), Some(7));
+    assert_eq!(
+        retry_after(&headers(&[("retry-after", "9999")]), now),
+        Some(300)
+    );
+    assert_eq!(
+        retry_after(&headers(&[("retry-after", date)]), now),
+        Some(60)
+    );
+    assert_eq!(retry_after(&headers(&[("retry-after", "soon")]), now), None);
+}
+
+proptest! {
+    #[test]
+    fn sec_36_what_was_judged_is_what_is_sent(host in "[a-z]{1,8}\\.example", path in "[ -~]{0,40}") {
+        let (policy, _) = UrlPolicy::for_mcp_url(MCP).unwrap();
+        if let Ok(url) = policy.check(&format!("https://{host}/{path}")) {
+            let again = policy.check(url.as_str()).unwrap();
+            prop_assert_eq!(again.as_str(), url.as_str());
+            let uri: http::Uri = url.as_str().parse().unwrap();
+            prop_assert_eq!(uri.to_string(), url.as_str());
+            prop_assert_eq!(uri.host(), Some(host.as_str()));
+        }
+    }
+
+    #[test]
+    fn sec_17_s24_any_answer_ends_without_panic(status in 100_u16..600, text in ".{0,80}", which in 0_usize..4) {
+        let mut host = Host::new(config());
+        host.challenged(401, &["Bearer"]);
+        host.need_user();
+        host.authorize();
+        let good = [(PRM, prm()), ("meta", metadata()), ("reg", r#"{"client_id":"c"}"#.to_owned())];
+        for (at, (_, answer)) in good.iter().enumerate() {
+            if at < which.min(3) {
+                let send = host.request();
+                let status = if at == 2 { 201 } else { 200 };
+                host.handle(send.response(response(status, &[], answer)));
+            }
+        }
+        if which == 3 {
+            let redirect = host.redirect();
+            host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        }
+        let send = host.request();
+        host.handle(send.response(response(status, &[("location", "/x")], &text)));
+        prop_assert!(!host.actions.is_empty());
+    }
+}

@@ -1,0 +1,384 @@
+//! The code exchange (TOK) and the bearer it brings (USE).
+
+use mcp_auth_machine::config::{IssuerSettings, Strictness, TokenAnswers};
+use mcp_auth_machine::error::{Cause, Next, Refusal, Unreachable, Violation};
+use mcp_auth_machine::time::UnixMillis;
+use mcp_auth_machine::wire::token::{OAuthError, UnexpectedToken};
+use mcp_auth_machine::{Event, Failure, NoBearer};
+
+use crate::support::*;
+
+const TOKEN: &str = "https://as.example/token";
+
+fn at_token(config: mcp_auth_machine::config::ConfigBuilder) -> Host {
+    let mut host = Host::new(config);
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c%2B1&state={}", state_of(&redirect)));
+    host
+}
+
+fn exchange(status: u16, answer: &str) -> Result<Host, Failure> {
+    let mut host = at_token(config());
+    host.serve(TOKEN, status, answer);
+    match host.actions.front() {
+        Some(mcp_auth_machine::Action::Ready(_)) => {
+            host.ready();
+            Ok(host)
+        }
+        _ => {
+            let failure = host.error();
+            host.quiet();
+            assert_eq!(host.token(), None);
+            Err(failure)
+        }
+    }
+}
+
+fn unexpected(status: u16, answer: &str) -> UnexpectedToken {
+    match exchange(status, answer).err().unwrap().cause {
+        Cause::Violation(Violation::Token(flaw)) => flaw,
+        other => panic!("{other:?} for {answer}"),
+    }
+}
+
+#[test]
+fn tok_01_tok_02_tok_03_d18_the_request() {
+    let mut host = at_token(config());
+    let send = host.request();
+    let request = send.request();
+    assert_eq!(
+        (
+            request.method().as_str(),
+            request.uri().to_string().as_str()
+        ),
+        ("POST", TOKEN)
+    );
+    let mut names: Vec<_> = request
+        .headers()
+        .keys()
+        .map(|n| n.as_str().to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["accept", "content-type"]);
+    assert_eq!(
+        request.headers()["content-type"],
+        "application/x-www-form-urlencoded"
+    );
+    assert_eq!(request.headers()["accept"], "application/json");
+    let form = body(request);
+    let names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
+    let wanted = [
+        "grant_type",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "resource",
+        "client_id",
+    ];
+    assert_eq!(names, wanted);
+    assert_eq!(
+        get(&form, "grant_type").as_deref(),
+        Some("authorization_code")
+    );
+    assert_eq!(get(&form, "code").as_deref(), Some("c+1"));
+    assert_eq!(get(&form, "redirect_uri").as_deref(), Some(REDIRECT));
+    assert_eq!(get(&form, "resource").as_deref(), Some(MCP));
+    assert_eq!(send.time_limit().as_secs(), 30);
+}
+
+#[test]
+fn tok_01_a_query_of_the_endpoint_is_kept() {
+    let mut host = Host::new(config());
+    host.discover(
+        &prm(),
+        &metadata().replace("https://as.example/token", "https://as.example/token?p=1"),
+    );
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    let redirect = host.redirect();
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    assert_eq!(
+        host.request().request().uri().to_string(),
+        "https://as.example/token?p=1"
+    );
+}
+
+#[test]
+fn tok_11_tok_12_tok_14_quirk_26_success() {
+    for answer in [
+        r#"{"access_token":"t","token_type":"Bearer"}"#,
+        r#"{"access_token":"t","token_type":"BEARER","id_token":"x","unknown":{}}"#,
+        r#"{"access_token":"t","refresh_token":""}"#,
+        r#"{"access_token":"t","token_type":"bearer","refresh_token":null,"error":null}"#,
+    ] {
+        let mut host = exchange(200, answer).unwrap();
+        assert_eq!(host.token().as_deref(), Some("Bearer t"), "{answer}");
+    }
+    let mut strict = at_token(config().strictness(Strictness::Strict));
+    strict.serve(TOKEN, 200, r#"{"access_token":"t"}"#);
+    assert_eq!(
+        strict.error().cause,
+        Cause::Violation(Violation::Token(UnexpectedToken::TokenType))
+    );
+}
+
+#[test]
+fn tok_11_tok_15_d07_d16_answers_that_are_no_token() {
+    assert_eq!(unexpected(200, "<html>"), UnexpectedToken::Body);
+    assert_eq!(
+        unexpected(200, "access_token=t&token_type=bearer"),
+        UnexpectedToken::Body
+    );
+    assert_eq!(unexpected(200, "[]"), UnexpectedToken::Body);
+    assert_eq!(unexpected(200, "{}"), UnexpectedToken::NoToken);
+    assert_eq!(
+        unexpected(200, r#"{"access_token":""}"#),
+        UnexpectedToken::NoToken
+    );
+    assert_eq!(
+        unexpected(200, r#"{"access_token":7,"token_type":"Bearer"}"#),
+        UnexpectedToken::NoToken
+    );
+    assert_eq!(
+        unexpected(200, r#"{"access_token":"t","access_token":"u"}"#),
+        UnexpectedToken::Body
+    );
+    assert_eq!(
+        unexpected(201, r#"{"access_token":"t","token_type":"Bearer"}"#),
+        UnexpectedToken::Status(201)
+    );
+    assert_eq!(
+        unexpected(404, "nothing here"),
+        UnexpectedToken::Status(404)
+    );
+    for kind in ["mac", "DPoP", "N_A"] {
+        let answer = format!(r#"{{"access_token":"t","token_type":"{kind}"}}"#);
+        assert_eq!(
+            unexpected(200, &answer),
+            UnexpectedToken::TokenType,
+            "{kind}"
+        );
+    }
+    let long = "a".repeat(64 * 1024 + 1);
+    for token in ["x\\r\\nHost: evil", "a b", "\\u00e9", "\\u0000", &long] {
+        let answer = format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#);
+        assert_eq!(unexpected(200, &answer), UnexpectedToken::TokenText);
+    }
+}
+
+#[test]
+fn tok_13_quirk_10_d08_lifetimes() {
+    let expires = |value: &str| {
+        let answer =
+            format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{value}}}"#);
+        let mut host = at_token(config());
+        host.serve(TOKEN, 200, &answer);
+        host.ready().expires
+    };
+    let after = |seconds: u64| Some(UnixMillis(1_800_000_000_000 + seconds * 1_000));
+    assert_eq!(expires("3600"), after(3_600));
+    assert_eq!(expires("3600.9"), after(3_600));
+    assert_eq!(expires("\"3600\""), after(3_600));
+    assert_eq!(expires("0"), after(0));
+    let years = 10 * 365 * 24 * 60 * 60;
+    assert_eq!(expires("18446744073709551616"), after(years));
+    assert_eq!(expires("99999999999"), after(years));
+    for unknown in [
+        "null", "-1", "\"soon\"", "1e3", "1e400", "true", "{}", "[60]", "\"\"",
+    ] {
+        assert_eq!(expires(unknown), None, "{unknown}");
+    }
+}
+
+#[test]
+fn tok_13_zero_is_used_once_unknown_until_refused() {
+    let mut host = exchange(
+        200,
+        r#"{"access_token":"t","token_type":"Bearer","expires_in":0}"#,
+    )
+    .unwrap();
+    assert!(host.token().is_some());
+    assert!(host.token().is_none());
+    let mut host = exchange(200, r#"{"access_token":"t","token_type":"Bearer"}"#).unwrap();
+    host.pass(1_000_000_000);
+    assert!(host.token().is_some());
+}
+
+#[test]
+fn sec_35_s30_d09_k17_no_clock_makes_a_token_live_longer() {
+    let mut host = exchange(200, &token_answer("t")).unwrap();
+    let (wall, mono) = (host.now.wall.0, host.now.mono.0);
+    let good = |host: &mut Host, wall, mono| {
+        host.machine
+            .bearer(mcp_auth_machine::Moment::new(wall, mono), MCP)
+            .is_ok()
+    };
+    assert!(good(&mut host, wall + 3_599_000, mono + 3_599_000));
+    assert!(!good(&mut host, wall + 3_600_000, mono + 10));
+    assert!(!good(&mut host, wall - 86_400_000, mono + 3_600_000));
+    // After a restart with the wall clock set back, no more than the lifetime is left.
+    let store = std::mem::take(&mut host.store);
+    let mut later = Host::on(std::sync::Arc::new(config().build().unwrap()), store);
+    later.ready();
+    assert!(!good(&mut later, wall - 86_400_000, 3_700_000));
+}
+
+#[test]
+fn tok_18_d10_oauth_errors_whatever_the_status() {
+    for status in [200, 400, 401, 403, 500] {
+        let failure = exchange(
+            status,
+            r#"{"ok":false,"error":"invalid_grant","error_description":"gone\u0007"}"#,
+        )
+        .err()
+        .unwrap();
+        let Cause::Refused(Refusal::OAuth {
+            error, description, ..
+        }) = failure.cause
+        else {
+            panic!("{status}")
+        };
+        assert_eq!(error, OAuthError::InvalidGrant);
+        assert_eq!(description.unwrap().as_plain(), "gone");
+    }
+}
+
+#[test]
+fn tok_20_s04_a_code_is_sent_once_whatever_happens() {
+    let spent = Cause::Unreachable(Unreachable {
+        code_spent: true,
+        retry_at: None,
+    });
+    for event in 0..3 {
+        let mut host = at_token(config());
+        let send = host.request();
+        let event = match event {
+            0 => send.maybe_sent(),
+            1 => send.never_sent(),
+            _ => send.blocked(),
+        };
+        host.handle(event);
+        assert_eq!(host.error().cause, spent);
+        host.quiet();
+    }
+    for status in [500, 502, 429] {
+        assert_eq!(exchange(status, "").err().unwrap().cause, spent);
+    }
+    let mut host = at_token(config());
+    host.serve_with(TOKEN, 503, &[("retry-after", "120")], "");
+    let at = UnixMillis(1_800_000_120_000);
+    assert_eq!(host.error().next(), Next::RetryLater(Some(at)));
+    // A host that never answers: the deadline ends it (L03, G07, H05).
+    let mut host = at_token(config());
+    let _send = host.request();
+    let due = host.machine.deadline().unwrap();
+    assert_eq!(due.0, host.now.mono.0 + 30_000);
+    host.pass(30_000);
+    host.handle(Event::Timer);
+    assert_eq!(host.error().cause, spent);
+}
+
+#[test]
+fn tok_01_sec_09_s15_d12_redirects_are_errors() {
+    for status in [301, 302, 303, 307, 308] {
+        let mut host = at_token(config());
+        host.serve_with(TOKEN, status, &[("location", "https://evil.example/")], "");
+        assert_eq!(host.error().cause, Cause::Violation(Violation::Redirected));
+        host.quiet();
+    }
+    let mut host = at_token(config());
+    let send = host.request();
+    host.handle(send.response_from(
+        response(200, &[], &token_answer("t")),
+        "https://evil.example/token",
+    ));
+    assert_eq!(host.error().cause, Cause::Violation(Violation::Redirected));
+    assert_eq!(host.token(), None);
+}
+
+#[test]
+fn tok_23_final_errors_change_nothing_and_try_nothing() {
+    for code in [
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_request",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_dpop_proof",
+        "other",
+    ] {
+        let failure = exchange(400, &format!(r#"{{"error":"{code}"}}"#))
+            .err()
+            .unwrap();
+        assert!(
+            matches!(failure.cause, Cause::Refused(Refusal::OAuth { .. })),
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn quirk_06_quirk_07_other_spellings_only_by_the_hosts_setting() {
+    let settings = IssuerSettings::new().token_answers(TokenAnswers::JsonOrForm);
+    let mut host = at_token(config().issuer_settings(AS, settings));
+    host.serve(TOKEN, 200, "access_token=t&token_type=bearer&scope=a+b");
+    assert_eq!(host.ready().scopes.as_str(), "a b");
+    fn nested(body: &[u8]) -> Option<Vec<u8>> {
+        let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+        serde_json::to_vec(value.get("authed_user")?).ok()
+    }
+    let settings = IssuerSettings::new().token_answers(TokenAnswers::Adapted(nested));
+    let mut host = at_token(config().issuer_settings(AS, settings));
+    host.serve(
+        TOKEN,
+        200,
+        r#"{"ok":true,"authed_user":{"access_token":"t","token_type":"Bearer"}}"#,
+    );
+    host.ready();
+}
+
+#[test]
+fn use_03_use_04_sec_22_d19_the_bearer_is_for_its_resource() {
+    let mut host = exchange(200, &token_answer("t")).unwrap();
+    let now = host.now;
+    let mut bearer = |url: &str| host.machine.bearer(now, url);
+    assert!(bearer(MCP).unwrap().is_sensitive());
+    assert!(bearer("https://mcp.example/mcp/messages?session=1").is_ok());
+    assert!(bearer("https://MCP.example:443/mcp").is_ok());
+    for url in [
+        "https://evil.example/mcp",
+        "https://mcp.example.evil.example/mcp",
+        "http://mcp.example/mcp",
+        "https://mcp.example/other",
+        "https://mcp.example/mcpx",
+        "https://mcp.example:444/mcp",
+        "https://user@mcp.example/mcp",
+        "https://mcp.example/mcp/../other",
+        "",
+    ] {
+        assert_eq!(bearer(url), Err(NoBearer::OutsideResource), "{url}");
+    }
+}
+
+#[test]
+fn use_09_a_refusal_of_an_older_token_gets_the_newer_one() {
+    let mut host = exchange(200, &token_answer("t")).unwrap();
+    host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer old"));
+    host.ready();
+    host.challenged_for("tools/call x", 401, &["Bearer"], None);
+    host.ready();
+    host.quiet();
+}
+
+#[test]
+fn use_08_e08_a_fresh_token_that_is_refused_ends() {
+    let mut host = exchange(200, &token_answer("t")).unwrap();
+    host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
+    assert_eq!(
+        host.error().cause,
+        Cause::Violation(Violation::FreshTokenRefused)
+    );
+    host.accepted("tools/call x");
+    host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
+    host.need_user();
+}
