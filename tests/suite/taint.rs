@@ -135,7 +135,9 @@ impl<'r> World<'r> {
             Action::Error(failure) => {
                 self.reached.note(failure.cause.code());
             }
-            Action::LoadSlot(_) | Action::PersistSlot(_) | Action::Report(_) => unreachable!(),
+            Action::LoadSlot(_) | Action::PersistSlot(_) | Action::Report(_) => {
+                panic!("answered by the host")
+            }
         }
     }
 
@@ -202,7 +204,7 @@ impl<'r> World<'r> {
         let request = copy(send.request());
         self.judge(&request);
         let url = request.uri().to_string();
-        if !honest && choice % 4 == 0 {
+        if !honest && choice.is_multiple_of(4) {
             let event = match choice % 3 {
                 0 => send.maybe_sent(),
                 1 => send.response(response(500, &[], "")),
