@@ -249,10 +249,9 @@ impl AuthMachine {
         }
     }
 
-    /// Drops what is under way. A pending record that is just being written is cleared after it.
+    /// Drops what is under way. A secret record that is just being written is cleared after it.
     fn drop_work(&mut self) {
-        if let Work::SavingPending(state) = &self.work {
-            let (slot, revision) = state.slot();
+        if let Some((slot, revision)) = self.work.being_written(&self.core) {
             self.core.persist(slot, Some(revision), None, None);
         }
         self.work = Work::Idle;
@@ -266,12 +265,10 @@ impl AuthMachine {
             self.core
                 .persist(waiting.slot, Some(waiting.revision), None, None);
         }
-        let slot = self.core.account_slot();
-        if let Some(revision) = self.core.held.revision.take() {
-            self.core.persist(slot, Some(revision), None, None);
-        }
-        self.core.held = crate::core::Held::default();
         self.core.memory = crate::memory::Memory::default();
+        self.core.held.at = None;
+        self.core.held.unsaved = None;
+        self.inbox.push_back(Trigger::SignOut);
     }
 }
 

@@ -141,7 +141,7 @@ const WRITES: u8 = 3;
 pub(crate) struct SavingAccount {
     pub(crate) ask: Ask,
     at: Box<AtIssuer<Account>>,
-    revision: Revision,
+    pub(crate) revision: Revision,
     writes_left: u8,
     /// What was about to start when an earlier save had failed.
     then: Option<Trigger>,
@@ -210,7 +210,8 @@ impl SavingAccount {
                 Trigger::Challenged(_)
                 | Trigger::Wanted(_)
                 | Trigger::Authorize(_)
-                | Trigger::TakenElsewhere,
+                | Trigger::TakenElsewhere
+                | Trigger::SignOut,
             )
             | None => Ok(Work::Idle),
         }

@@ -18,6 +18,8 @@ pub(crate) enum Trigger {
     CameBack(Callback),
     /// Another instance took the record of our callback first.
     TakenElsewhere,
+    /// Everything is to be forgotten.
+    SignOut,
 }
 
 pub(crate) struct LoadingAccount {
@@ -73,9 +75,10 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     let enough = match &trigger {
         Trigger::Challenged(_) => fresh,
         Trigger::Wanted(_) => fresh || core.held.is_usable(core.now),
-        Trigger::Authorize(_) | Trigger::CameBack(_) | Trigger::TakenElsewhere => {
-            core.held.is_read()
-        }
+        Trigger::Authorize(_)
+        | Trigger::CameBack(_)
+        | Trigger::TakenElsewhere
+        | Trigger::SignOut => core.held.is_read(),
     };
     if enough {
         start_read(core, trigger)
@@ -90,6 +93,14 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
         Trigger::Authorize(authorization) => discover(core, *authorization),
         Trigger::CameBack(callback) => super::come_back(core, callback),
+        Trigger::SignOut => {
+            let slot = core.account_slot();
+            if let Some(revision) = core.held.revision.take() {
+                core.persist(slot, Some(revision), None, None);
+            }
+            core.held.at = None;
+            Ok(Work::Idle)
+        }
         Trigger::TakenElsewhere if core.held.is_usable(core.now) => {
             core.ready();
             Ok(Work::Idle)

@@ -32,7 +32,7 @@ pub(crate) use server::FetchingServer;
 use crate::core::{Ask, Core};
 use crate::error::Failure;
 use crate::event::{Operation, Outcome, Persistence};
-use crate::slot::Stored;
+use crate::slot::{Revision, Slot, Stored};
 
 /// What a state makes of an answer: the next state, or the end of the attempt.
 pub(crate) type Step = Result<Work, Failure>;
@@ -132,6 +132,30 @@ impl Work {
             | Self::ForgettingClient(_) => return None,
         };
         Some(attempt.operation.as_ref())
+    }
+
+    /// The secret record whose write was not answered yet.
+    pub(crate) fn being_written(&self, core: &Core) -> Option<(Slot, Revision)> {
+        match self {
+            Self::SavingPending(state) => Some(state.slot()),
+            Self::SavingAccount(state) => Some((core.account_slot(), state.revision)),
+            Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::LoadingResource(_)
+            | Self::FetchingResource(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::FetchingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::SavingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::Registering(_)
+            | Self::SavingRegistration(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::Exchanging(_)
+            | Self::ForgettingClient(_) => None,
+        }
     }
 
     /// An HTTP answer. A state that asked for none keeps waiting.

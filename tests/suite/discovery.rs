@@ -743,7 +743,7 @@ fn h07_an_answer_from_another_url_is_refused() {
 }
 
 #[test]
-fn leg_01_to_leg_10_a_server_of_2025_03_26() {
+fn leg_03_leg_04_leg_06_leg_07_leg_10_iss_12_a_server_of_2025_03_26() {
     let legacy = || {
         Config::builder("https://old.example/v1/mcp?x", REDIRECT).legacy(Legacy::On {
             resource: ResourceParameter::Send,

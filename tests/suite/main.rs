@@ -27,5 +27,6 @@ mod flow;
 mod records;
 mod registration;
 mod request;
+mod rules;
 mod taint;
 mod token;

@@ -352,7 +352,7 @@ fn scope_04_the_host_replaces_the_set() {
 }
 
 #[test]
-fn scope_06_scope_07_scope_08_scope_10_offline_access() {
+fn scope_06_scope_07_scope_08_scope_10_quirk_09_offline_access() {
     let with = |config, scope| scope_of(config, scope, "", &metadata_with(OFFLINE));
     assert_eq!(
         with(config(), Some("a")).as_deref(),
