@@ -13,7 +13,7 @@ use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
 use crate::ticket::Ticket;
 use crate::time::UnixMillis;
-use crate::wire::address::AddressClass;
+pub use crate::wire::address::AddressPolicy;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
@@ -74,28 +74,6 @@ pub enum UrlSource {
     McpServer,
     /// The authorization server.
     AuthorizationServer,
-}
-
-/// To which resolved addresses a driver may connect (SEC-06, F05): public ones, and those of the
-/// class that the MCP URL itself is in. Hosts on the configured list are exempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressPolicy {
-    pub(crate) class: AddressClass,
-    pub(crate) host_listed: bool,
-}
-
-impl AddressPolicy {
-    /// Whether a connection to an address of this class is permitted.
-    pub fn permits(&self, class: AddressClass) -> bool {
-        match class {
-            AddressClass::Public => true,
-            AddressClass::Reserved => false,
-            AddressClass::Loopback
-            | AddressClass::Private
-            | AddressClass::LinkLocal
-            | AddressClass::CloudMetadata => self.host_listed || class == self.class,
-        }
-    }
 }
 
 /// One HTTP request: TLS verified (SEC-03), no redirect followed, no cookies.

@@ -9,8 +9,7 @@ use http::Request;
 
 use crate::account::{Account, Validity};
 use crate::action::{
-    Action, AddressPolicy, Grant, LoadSlot, NeedUser, PersistSlot, Purpose, SendRequest, UrlSource,
-    Why,
+    Action, Grant, LoadSlot, NeedUser, PersistSlot, Purpose, SendRequest, UrlSource, Why,
 };
 use crate::budget::{Permit, SLOT_TIME};
 use crate::config::Config;
@@ -117,14 +116,7 @@ impl Core {
         time_limit: Duration,
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
-        let policy = self.config().url_policy();
-        let addresses = AddressPolicy {
-            class: policy.class(),
-            host_listed: request
-                .uri()
-                .host()
-                .is_some_and(|host| policy.is_allowed_host(host)),
-        };
+        let addresses = self.config().url_policy().addresses(request.uri().host());
         self.outbox.push_back(Action::SendRequest(SendRequest {
             request,
             purpose,

@@ -46,7 +46,7 @@ pub enum SlotKind {
     Metadata,
 }
 
-/// Names one slot. The text form ([`Slot::to_string`]) is stable, holds no secret, and is safe as a
+/// Names one slot. The text form (its `Display`) is stable, holds no secret, and is safe as a
 /// file name after its `/` and as a key of any store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {

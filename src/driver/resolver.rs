@@ -1,7 +1,6 @@
 //! The address policy, enforced on the resolved address at connect time (SEC-06, SEC-07, F05).
 
 use std::io;
-use std::net::IpAddr;
 
 use ureq::Error;
 use ureq::config::Config;
@@ -9,7 +8,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::wire::address::{AddressClass, classify_v4, classify_v6};
+use crate::wire::address::classify_ip;
 use crate::wire::url::UrlPolicy;
 
 /// Resolves names and keeps only the addresses that the policy permits: the connection is made to
@@ -25,26 +24,6 @@ impl PolicyResolver {
         Self {
             policy,
             inner: DefaultResolver::default(),
-        }
-    }
-
-    fn permits(&self, uri: &Uri, address: IpAddr) -> bool {
-        let class = match address {
-            IpAddr::V4(address) => classify_v4(address),
-            IpAddr::V6(address) => classify_v6(address),
-        };
-        match class {
-            AddressClass::Public => true,
-            AddressClass::Reserved => false,
-            AddressClass::Loopback
-            | AddressClass::Private
-            | AddressClass::LinkLocal
-            | AddressClass::CloudMetadata => {
-                class == self.policy.class()
-                    || uri
-                        .host()
-                        .is_some_and(|host| self.policy.is_allowed_host(host))
-            }
         }
     }
 }
@@ -63,8 +42,9 @@ impl Resolver for PolicyResolver {
     ) -> Result<ResolvedSocketAddrs, Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
         let mut permitted = self.empty();
+        let addresses = self.policy.addresses(uri.host());
         for address in found.iter() {
-            if self.permits(uri, address.ip()) {
+            if addresses.permits(classify_ip(address.ip())) {
                 permitted.push(*address);
             }
         }

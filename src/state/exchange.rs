@@ -13,9 +13,9 @@ use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::client::registration_slot;
 use crate::state::load_account::Trigger;
+use crate::state::post::{NoAnswer, answer};
 use crate::state::{LoadingAccount, Step, Work, start};
 use crate::wire::http_fields::retry_after;
-use crate::wire::json::MAX_BODY_BYTES;
 use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, read};
 
 /// Waits for the answer to the one request that a code is good for.
@@ -45,30 +45,14 @@ impl Exchanging {
                 retry_at,
             })
         };
-        let (response, final_url) = match outcome {
-            Outcome::Response {
-                response,
-                final_url,
-            } => (response, final_url),
-            Outcome::NeverSent | Outcome::MaybeSent | Outcome::Blocked => {
-                return Err(fails(core, &issuer, spent(None)));
-            }
-            Outcome::TooLarge => {
-                return Err(fails(core, &issuer, Cause::Violation(Violation::TooLarge)));
+        let response = match answer(outcome, |url| self.at.is_token_endpoint(url)) {
+            Ok(response) => response,
+            Err(NoAnswer::Unreachable) => return Err(fails(core, &issuer, spent(None))),
+            Err(NoAnswer::Violation(flaw)) => {
+                return Err(fails(core, &issuer, Cause::Violation(flaw)));
             }
         };
         let status = response.status().as_u16();
-        let elsewhere = final_url.is_some_and(|url| !self.at.is_token_endpoint(&url));
-        if elsewhere || (300..400).contains(&status) {
-            return Err(fails(
-                core,
-                &issuer,
-                Cause::Violation(Violation::Redirected),
-            ));
-        }
-        if response.body().len() > MAX_BODY_BYTES {
-            return Err(fails(core, &issuer, Cause::Violation(Violation::TooLarge)));
-        }
         let spelled = core.config().settings(&issuer).token_answers;
         let body = standard_answer(spelled, response.body());
         match read(status, &body, core.config().missing_token_type()) {

@@ -111,8 +111,7 @@ impl Fetch {
                 return Ok(self.verdict(core, Fetched::Transient));
             }
             Outcome::Blocked => {
-                let class = core.config().url_policy().class();
-                return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::Address(class))));
+                return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::Resolved)));
             }
             Outcome::TooLarge => return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::TooLong))),
             Outcome::Response {

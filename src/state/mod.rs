@@ -11,6 +11,7 @@ mod exchange;
 mod fetch;
 mod load_account;
 mod metadata;
+mod post;
 mod redirect;
 mod register;
 mod resource;

@@ -12,10 +12,10 @@ use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
 use crate::state::client::{Met, registration_slot, usable};
+use crate::state::post::{NoAnswer, answer};
 use crate::state::redirect::{CodeFlow, redirect, select_scopes};
 use crate::state::{Attempt, Step, Work};
 use crate::wire::http_fields::retry_after;
-use crate::wire::json::MAX_BODY_BYTES;
 use crate::wire::registration::{
     Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
 };
@@ -111,25 +111,12 @@ impl Registering {
                 retry_at,
             })
         };
-        let (response, final_url) = match outcome {
-            Outcome::Response {
-                response,
-                final_url,
-            } => (response, final_url),
-            Outcome::NeverSent | Outcome::MaybeSent | Outcome::Blocked => {
-                return fail(&self.attempt, unreachable(None));
-            }
-            Outcome::TooLarge => return fail(&self.attempt, Cause::Violation(Violation::TooLarge)),
+        let response = match answer(outcome, |url| self.at.is_registration_endpoint(url)) {
+            Ok(response) => response,
+            Err(NoAnswer::Unreachable) => return fail(&self.attempt, unreachable(None)),
+            Err(NoAnswer::Violation(flaw)) => return fail(&self.attempt, Cause::Violation(flaw)),
         };
         let status = response.status().as_u16();
-        if final_url.is_some_and(|url| !self.at.is_registration_endpoint(&url))
-            || (300..400).contains(&status)
-        {
-            return fail(&self.attempt, Cause::Violation(Violation::Redirected));
-        }
-        if response.body().len() > MAX_BODY_BYTES {
-            return fail(&self.attempt, Cause::Violation(Violation::TooLarge));
-        }
         let success = matches!(status, 200 | 201);
         let document = match RegistrationDocument::parse(response.body()) {
             Ok(document) => document,
@@ -142,7 +129,7 @@ impl Registering {
             }
             Err(_) => RegistrationDocument::default(),
         };
-        let answer = match document.answer(success, self.attempt.redirect_uri.as_str()) {
+        let verdict = match document.answer(success, self.attempt.redirect_uri.as_str()) {
             Ok(answer) => answer,
             Err(flaw) => {
                 return fail(
@@ -151,7 +138,7 @@ impl Registering {
                 );
             }
         };
-        match answer {
+        match verdict {
             RegistrationAnswer::Registered(registered) => self.registered(core, &registered),
             RegistrationAnswer::Refused { .. } if status == 429 || status >= 500 => {
                 let now = core.now.wall;

@@ -1,6 +1,6 @@
 //! Special-purpose hosts (requirements 22.5): what a literal address or a well-known name stands for.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::Host;
 
@@ -19,6 +19,36 @@ pub enum AddressClass {
     CloudMetadata,
     /// Reserved, documentation, multicast: never contacted.
     Reserved,
+}
+
+/// To which addresses a connection may be made (SEC-05, SEC-06, F05): public ones, and those of the
+/// class that the MCP URL itself is in. Hosts on the host's list are exempt, reserved ones never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressPolicy {
+    pub(crate) class: AddressClass,
+    pub(crate) host_listed: bool,
+}
+
+impl AddressPolicy {
+    /// Whether a connection to an address of this class is permitted.
+    pub fn permits(&self, class: AddressClass) -> bool {
+        match class {
+            AddressClass::Public => true,
+            AddressClass::Reserved => false,
+            AddressClass::Loopback
+            | AddressClass::Private
+            | AddressClass::LinkLocal
+            | AddressClass::CloudMetadata => self.host_listed || class == self.class,
+        }
+    }
+}
+
+/// Classifies an address, as a resolver found it.
+pub fn classify_ip(address: IpAddr) -> AddressClass {
+    match address {
+        IpAddr::V4(address) => classify_v4(address),
+        IpAddr::V6(address) => classify_v6(address),
+    }
 }
 
 /// Classifies a parsed host. Names are judged by their text alone; resolving them is the driver's part.

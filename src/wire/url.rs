@@ -5,7 +5,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
-use super::address::{AddressClass, classify};
+use super::address::{AddressClass, AddressPolicy, classify};
 
 /// Longest URL a server may supply (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -103,6 +103,9 @@ pub enum UrlFlaw {
     /// Port 0.
     #[error("port is not usable")]
     Port,
+    /// A host name that resolves to an address which must not be contacted (SEC-06).
+    #[error("resolves to a special-purpose address")]
+    Resolved,
     /// A special-purpose host that is not permitted for this MCP server (SEC-05).
     #[error("points to a special-purpose address")]
     Address(AddressClass),
@@ -147,14 +150,12 @@ impl UrlPolicy {
         self.allowed_hosts.insert(host.to_ascii_lowercase().into());
     }
 
-    /// The class that the MCP URL is in; a driver may connect to public addresses and to this class.
-    pub fn class(&self) -> AddressClass {
-        self.class
-    }
-
-    /// Whether the host put this host on its list.
-    pub fn is_allowed_host(&self, host: &str) -> bool {
-        self.allowed_hosts.contains(host)
+    /// To which addresses a connection to this host may be made.
+    pub fn addresses(&self, host: Option<&str>) -> AddressPolicy {
+        AddressPolicy {
+            class: self.class,
+            host_listed: host.is_some_and(|host| self.allowed_hosts.contains(host)),
+        }
     }
 
     /// Judges one URL (SEC-01 to SEC-05).
@@ -165,17 +166,7 @@ impl UrlPolicy {
         let url = lexical(text, Part::WithoutFragment)?;
         scheme(&url, self.loopback_http)?;
         let class = url.host().map_or(AddressClass::Reserved, |h| classify(&h));
-        let permitted = match class {
-            AddressClass::Public => true,
-            AddressClass::Reserved => false,
-            AddressClass::Loopback
-            | AddressClass::Private
-            | AddressClass::LinkLocal
-            | AddressClass::CloudMetadata => {
-                class == self.class || url.host_str().is_some_and(|h| self.is_allowed_host(h))
-            }
-        };
-        if permitted {
+        if self.addresses(url.host_str()).permits(class) {
             Ok(WebUrl(String::from(url).into_boxed_str()))
         } else {
             Err(UrlFlaw::Address(class))

@@ -734,6 +734,16 @@ fn sec_10_a15_other_origins_by_policy() {
 }
 
 #[test]
+fn sec_06_f05_a_blocked_address_is_a_refusal_and_not_an_absence() {
+    let mut host = announced();
+    let send = host.request();
+    host.handle(send.blocked());
+    host.serve(ROOT_PRM, 404, "");
+    let refused = Cause::Violation(Violation::PlaceRefused(UrlFlaw::Resolved));
+    assert_eq!(host.error().cause, refused);
+}
+
+#[test]
 fn h07_an_answer_from_another_url_is_refused() {
     let mut host = announced();
     let send = host.request();

@@ -1,0 +1,40 @@
+//! The answer to a POST: never redirected, from the endpoint itself, of bounded size (SEC-09, SEC-13).
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::error::Violation;
+use crate::event::Outcome;
+use crate::wire::json::MAX_BODY_BYTES;
+
+/// Why there is no answer to read.
+pub(crate) enum NoAnswer {
+    /// Nothing usable came; the server may have seen the request.
+    Unreachable,
+    /// What came breaks a rule.
+    Violation(Violation),
+}
+
+/// Takes the answer out; `is_endpoint` judges the URL that the HTTP stack says it came from (H07).
+pub(crate) fn answer(
+    outcome: Outcome,
+    is_endpoint: impl FnOnce(&str) -> bool,
+) -> Result<Response<Bytes>, NoAnswer> {
+    let (response, final_url) = match outcome {
+        Outcome::Response {
+            response,
+            final_url,
+        } => (response, final_url),
+        Outcome::NeverSent | Outcome::MaybeSent | Outcome::Blocked => {
+            return Err(NoAnswer::Unreachable);
+        }
+        Outcome::TooLarge => return Err(NoAnswer::Violation(Violation::TooLarge)),
+    };
+    if final_url.is_some_and(|url| !is_endpoint(&url)) || response.status().is_redirection() {
+        return Err(NoAnswer::Violation(Violation::Redirected));
+    }
+    if response.body().len() > MAX_BODY_BYTES {
+        return Err(NoAnswer::Violation(Violation::TooLarge));
+    }
+    Ok(response)
+}
