@@ -24,6 +24,7 @@ mod cimd;
 mod command;
 mod discovery;
 mod flow;
+mod golden;
 mod records;
 mod registration;
 mod request;

@@ -1,0 +1,68 @@
+//! Records of every version that was ever written are read for ever.
+
+use std::sync::Arc;
+
+use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+
+use crate::support::*;
+
+const ACCOUNT: &str = include_str!("../golden/account.v1.txt");
+const PENDING: &str = include_str!("../golden/pending.v1.txt");
+const REGISTRATION: &str = include_str!("../golden/registration.v1.txt");
+
+fn stored(golden: &str) -> Stored {
+    let text = golden.trim_end();
+    let revision = text.split('.').nth(1).unwrap().parse().unwrap();
+    let contents = SlotContents::new(text);
+    Stored { contents, revision }
+}
+
+/// What the present version writes in the same flow.
+fn written(kind: &str) -> String {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    if kind == "account" {
+        host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    }
+    host.store.of_kind(kind)[0].contents.expose().to_owned()
+}
+
+#[test]
+fn v1_is_what_is_written() {
+    assert_eq!(written("account"), ACCOUNT.trim_end());
+    assert_eq!(written("pending"), PENDING.trim_end());
+    assert_eq!(written("registration"), REGISTRATION.trim_end());
+}
+
+#[test]
+fn v1_account_is_read() {
+    let mut store = Store::default();
+    let key = Slot::account("alice", MCP).to_string();
+    store.slots.insert(key, stored(ACCOUNT));
+    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+}
+
+#[test]
+fn v1_pending_and_registration_are_read() {
+    let mut reference = Host::new(config());
+    let redirect = reference.to_redirect();
+    let mut store = Store::default();
+    for key in reference.store.slots.keys() {
+        if key.starts_with("pending") {
+            store.slots.insert(key.clone(), stored(PENDING));
+        }
+        if key.starts_with("registration") {
+            store.slots.insert(key.clone(), stored(REGISTRATION));
+        }
+    }
+    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(&format!("{AS}/token"), 400, r#"{"error":"invalid_grant"}"#);
+    host.error();
+    host.seeds = 9;
+    host.discover(&prm(), &metadata());
+    assert_eq!(&*host.redirect().client_id, "dyn-1");
+}
