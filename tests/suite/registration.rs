@@ -263,7 +263,7 @@ fn reg_23_quirk_13_answers_in_the_field() {
 }
 
 #[test]
-fn reg_24_c01_c02_what_the_answer_says_was_registered() {
+fn reg_24_sec_23_c01_c02_what_the_answer_says_was_registered() {
     let post = r#"{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post"}"#;
     let request = registered(r#"["client_secret_basic","client_secret_post"]"#, post).unwrap();
     let wanted = (None, Some("c".to_owned()), Some("s".to_owned()));

@@ -296,7 +296,7 @@ fn decode_basic(value: &str) -> String {
 }
 
 #[test]
-fn s01_s02_s03_nothing_minted_by_one_server_reaches_another() {
+fn s01_s02_s03_sec_18_nothing_minted_by_one_server_reaches_another() {
     let mut reached = Reached::default();
     let persistence = FileFailurePersistence::Direct("proptest-regressions/taint.txt");
     let mut runner = TestRunner::new(Runs {

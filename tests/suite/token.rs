@@ -243,7 +243,7 @@ fn tok_18_d10_oauth_errors_whatever_the_status() {
 }
 
 #[test]
-fn tok_20_s04_a_code_is_sent_once_whatever_happens() {
+fn tok_20_tok_21_s04_a_code_is_sent_once_whatever_happens() {
     let spent = Cause::Unreachable(Unreachable {
         code_spent: true,
         retry_at: None,
@@ -381,4 +381,13 @@ fn use_08_e08_a_fresh_token_that_is_refused_ends() {
     host.accepted("tools/call x");
     host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
     host.need_user();
+}
+
+#[test]
+fn sec_37_tok_15_tokens_are_opaque() {
+    // A JWT whose claims say that it is over and for somebody else: it is still just a token.
+    let jwt = "eyJhbGciOiJub25lIn0.eyJleHAiOjEsImF1ZCI6Imh0dHBzOi8vZXZpbC5leGFtcGxlIn0.";
+    let answer = format!(r#"{{"access_token":"{jwt}","token_type":"Bearer","expires_in":60}}"#);
+    let mut host = exchange(200, &answer).unwrap();
+    assert_eq!(host.token(), Some(format!("Bearer {jwt}")));
 }
