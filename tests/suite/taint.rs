@@ -144,7 +144,13 @@ impl<'r> World<'r> {
     /// Nothing is asked: the user comes back, the resource refuses, or something odd happens.
     fn stir(&mut self, honest: bool, choice: u8) {
         if honest && let Some((redirect, issuer)) = self.open.pop() {
-            return self.come_back(&redirect, issuer, issuer, true);
+            // The code comes from whatever server the URL really leads to.
+            let url = redirect.url.as_str();
+            let from = ISSUERS
+                .iter()
+                .position(|issuer| url.starts_with(issuer))
+                .unwrap();
+            return self.come_back(&redirect, issuer, from, true);
         }
         match choice % 10 {
             0 => self.named = usize::from(choice / 10) % 3,
@@ -185,7 +191,8 @@ impl<'r> World<'r> {
         // The first server always sends `iss`, the third never; the adversary does as it likes.
         let named = from == 0 || from == ADVERSARY && named;
         // The declared residual: an honest server without `iss`, reached through the adversary.
-        if (from, sent_to) == (2, ADVERSARY) {
+        let bounced = redirect.url.as_str().starts_with(ISSUERS[ADVERSARY]);
+        if (from, sent_to, bounced) == (2, ADVERSARY, true) {
             return self.reached.note("residual");
         }
         let code = self.mint("code", from);
