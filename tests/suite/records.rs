@@ -27,6 +27,14 @@ fn copy_store(store: &Store) -> Store {
     }
 }
 
+/// Puts other contents under the revision that is there.
+fn replace(store: &mut Store, key: &str, text: impl Into<String>) {
+    let contents = SlotContents::new(text);
+    let revision = store.slots[key].revision;
+    let stored = Stored { contents, revision };
+    store.slots.insert(key.to_owned(), stored);
+}
+
 #[test]
 fn d21_an_altered_account_counts_as_absent_at_every_byte() {
     let (config, store) = signed_in();
@@ -40,14 +48,7 @@ fn d21_an_altered_account_counts_as_absent_at_every_byte() {
             continue;
         };
         let mut store = copy_store(&store);
-        let contents = SlotContents::new(altered);
-        store.slots.insert(
-            key.clone(),
-            Stored {
-                contents,
-                revision: stored.revision,
-            },
-        );
+        replace(&mut store, &key, altered);
         let mut host = Host::on(Arc::clone(&config), store);
         host.quiet();
         assert_eq!(host.token(), None, "byte {at}");
@@ -63,14 +64,7 @@ fn d21_a_truncated_account_counts_as_absent() {
     let text = stored.contents.expose().to_owned();
     for end in 0..text.len() {
         let mut store = copy_store(&store);
-        let contents = SlotContents::new(&text[..end]);
-        store.slots.insert(
-            key.clone(),
-            Stored {
-                contents,
-                revision: stored.revision,
-            },
-        );
+        replace(&mut store, &key, &text[..end]);
         let mut host = Host::on(Arc::clone(&config), store);
         assert_eq!(host.token(), None, "{end} bytes");
     }
@@ -100,14 +94,7 @@ fn d24_a_newer_account_is_neither_used_nor_overwritten() {
     let stored = store.slots[&key].clone();
     let newer = stored.contents.expose().replacen("v1.", "v2.", 1);
     let mut changed = copy_store(&store);
-    let contents = SlotContents::new(&newer);
-    changed.slots.insert(
-        key.clone(),
-        Stored {
-            contents,
-            revision: stored.revision,
-        },
-    );
+    replace(&mut changed, &key, &newer);
     let mut host = Host::on(config, changed);
     let failure = host.error();
     let flaw = StoreFlaw::Record(RecordFlaw::Newer);
