@@ -1,19 +1,54 @@
 //! What is held at the authenticated-at issuer: one value, replaced whole.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::grant::{Client, CodeGrant, Resource};
+use serde::{Deserialize, Serialize};
+
+use crate::grant::{Client, CodeGrant, RefreshGrant, Resource};
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
-use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{Granted, Lifetime};
+
+/// How a token was obtained (TOK-17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Obtained {
+    /// The user authorized it; a refresh goes on from there.
+    AuthorizationCode,
+}
+
+/// The two kinds of token that can be revoked (RFC 7009).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// An access token.
+    AccessToken,
+    /// A refresh token.
+    RefreshToken,
+}
+
+impl TokenKind {
+    /// The `token_type_hint`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
 
 /// A client and its tokens at one authorization server, for one resource (TOK-17).
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) client: Client,
+    /// Where the user came back to; the client's registration is found by it.
+    pub(crate) redirect_uri: Arc<str>,
+    pub(crate) obtained: Obtained,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
     pub(crate) granted: Scopes,
@@ -29,6 +64,28 @@ pub(crate) struct Tokens {
     pub(crate) lifetime: Lifetime,
 }
 
+impl Account {
+    pub(crate) fn token(&self, kind: TokenKind) -> Option<&Secret> {
+        let tokens = self.tokens.as_ref()?;
+        match kind {
+            TokenKind::AccessToken => Some(&tokens.access),
+            TokenKind::RefreshToken => tokens.refresh.as_ref(),
+        }
+    }
+
+    /// Whether this is the access token held.
+    pub(crate) fn has_access(&self, token: &Secret) -> bool {
+        let held = self.token(TokenKind::AccessToken);
+        held.is_some_and(|held| held.same(token.expose()))
+    }
+
+    /// Whether this is the refresh token held.
+    pub(crate) fn has_refresh(&self, token: &Secret) -> bool {
+        let held = self.token(TokenKind::RefreshToken);
+        held.is_some_and(|held| held.same(token.expose()))
+    }
+}
+
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[account]")
@@ -42,6 +99,8 @@ impl AtIssuer<CodeGrant> {
             let parts = grant.redirected.0;
             Account {
                 client: parts.client,
+                redirect_uri: parts.redirect_uri,
+                obtained: Obtained::AuthorizationCode,
                 resource: parts.resource,
                 granted: granted.scope.unwrap_or_else(|| parts.requested.clone()),
                 requested: parts.requested,
@@ -54,6 +113,46 @@ impl AtIssuer<CodeGrant> {
                 }),
             }
         })
+    }
+}
+
+impl AtIssuer<Account> {
+    /// The grant of the refresh token, when there is one.
+    pub(crate) fn refresh_grant(self) -> Option<AtIssuer<RefreshGrant>> {
+        let refresh = self.held().token(TokenKind::RefreshToken)?.clone();
+        Some(self.then(|account| RefreshGrant { account, refresh }))
+    }
+}
+
+impl AtIssuer<RefreshGrant> {
+    /// A token answer renews the account; what it leaves out stays as it was (REFR-04).
+    pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
+        self.then(|grant| Account {
+            granted: granted.scope.unwrap_or(grant.account.granted),
+            tokens: Some(Tokens {
+                access: granted.access_token,
+                refresh: Some(granted.refresh_token.unwrap_or(grant.refresh)),
+                received: now.wall,
+                lifetime: granted.lifetime,
+            }),
+            ..grant.account
+        })
+    }
+}
+
+/// How long before its end a token is renewed: a minute, or a tenth of a short life (USE-10).
+const RENEW_BEFORE: u64 = 60;
+
+impl Tokens {
+    /// How long before its end it is renewed.
+    pub(crate) fn margin(&self) -> Duration {
+        match self.lifetime {
+            Lifetime::Unknown => Duration::ZERO,
+            Lifetime::Seconds(seconds) if seconds < RENEW_BEFORE.saturating_mul(10) => {
+                Duration::from_millis(seconds.saturating_mul(100))
+            }
+            Lifetime::Seconds(_) => Duration::from_secs(RENEW_BEFORE),
+        }
     }
 }
 
@@ -86,6 +185,14 @@ impl Validity {
         let expires = tokens.received.plus_seconds(seconds);
         let remaining = expires.0.saturating_sub(now.wall.0).min(lifetime);
         Self::Until(expires, MonoMillis(now.mono.0.saturating_add(remaining)))
+    }
+
+    /// Whether it holds for at least this much longer.
+    pub(crate) fn holds_for(self, now: Moment, margin: Duration) -> bool {
+        self.holds(Moment {
+            wall: UnixMillis(now.wall.0.saturating_add(millis(margin))),
+            mono: now.mono.plus(margin),
+        })
     }
 
     pub(crate) fn holds(self, now: Moment) -> bool {

@@ -49,8 +49,10 @@ pub enum Purpose {
     ServerMetadata,
     /// Dynamic client registration.
     Registration,
-    /// A token.
+    /// A token: for a code, or by refresh.
     Token,
+    /// Revocation of a token after sign-out (REV).
+    Revocation,
 }
 
 impl Purpose {
@@ -61,6 +63,7 @@ impl Purpose {
             Self::ServerMetadata => "server_metadata",
             Self::Registration => "registration",
             Self::Token => "token",
+            Self::Revocation => "revocation",
         }
     }
 }

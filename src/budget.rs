@@ -38,6 +38,14 @@ pub const DISCOVERY_TIME: Duration = Duration::from_secs(10);
 pub const TOKEN_TIME: Duration = Duration::from_secs(30);
 /// Time limit of the part of a flow that needs no person (SEC-15).
 pub const FLOW_TIME: Duration = Duration::from_secs(60);
+/// How long one process has the refresh token to itself (D01); longer than [`TOKEN_TIME`].
+pub const LEASE_TIME: Duration = Duration::from_secs(35);
+/// Refresh requests for one renewal (TOK-21).
+pub const REFRESHES_PER_RENEWAL: u8 = 3;
+/// How often a renewal looks at the store while another process has the lease, or is faster.
+pub const LOOKS_PER_RENEWAL: u8 = 240;
+/// Shortest and longest wait after a renewal that failed for now (11.4, L10).
+pub const RENEWAL_REST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// Time limit for the host's store.
 pub const SLOT_TIME: Duration = Duration::from_secs(30);
 /// Time the user has for an authorization, unless the host says otherwise (AUTHZ-17).
@@ -67,6 +75,10 @@ impl Budget {
             left: limit,
             limited,
         }
+    }
+
+    pub(crate) fn left(&self) -> u8 {
+        self.left
     }
 
     pub(crate) fn take(&mut self) -> Result<Permit, Limited> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 
-use crate::account::{Account, Validity};
+use crate::account::{Account, Tokens, Validity};
 use crate::action::{
     Action, Grant, LoadSlot, NeedUser, PersistSlot, Purpose, SendRequest, UrlSource, Why,
 };
@@ -18,10 +18,10 @@ use crate::event::Operation;
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
 use crate::memory::Memory;
-use crate::record::{RecordFlaw, read_account};
+use crate::record::{RecordFlaw, read_account, write_account};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
-use crate::state::Waiting;
+use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::token::Lifetime;
@@ -38,23 +38,54 @@ pub(crate) struct Ask {
 pub(crate) struct Held {
     pub(crate) at: Option<AtIssuer<Account>>,
     pub(crate) revision: Option<Revision>,
+    /// Until when some process has the refresh token to itself.
+    pub(crate) lease: Option<UnixMillis>,
     /// What the store did not keep when it should have: not lost, and not used (TOK-16).
-    pub(crate) unsaved: Option<Box<AtIssuer<Account>>>,
+    pub(crate) unsaved: Option<Box<Unsaved>>,
     /// The event during which the slot was last read.
     pub(crate) read_at: Option<u64>,
     pub(crate) validity: Option<Validity>,
-    /// When the token came from an authorization of this process and no request with it was
-    /// accepted yet (E08).
-    pub(crate) unproven_since: Option<MonoMillis>,
+    pub(crate) proof: Proof,
+}
+
+/// What is known of the token held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It is as good as any: it was stored, or a request with it was accepted.
+    #[default]
+    Assumed,
+    /// It came from an authorization at this time; no request with it was accepted yet (E08).
+    Authorized(MonoMillis),
+    /// It came from a refresh; no request with it was accepted yet (USE-08).
+    Refreshed,
 }
 
 impl Held {
+    /// Nothing is held, and the slot is known to be empty.
+    pub(crate) fn erased(event: u64) -> Self {
+        Self {
+            read_at: Some(event),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_read(&self) -> bool {
         self.read_at.is_some()
     }
 
     pub(crate) fn is_usable(&self, now: Moment) -> bool {
         self.at.is_some() && self.validity.is_some_and(|validity| validity.holds(now))
+    }
+
+    fn tokens(&self) -> Option<&Tokens> {
+        self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Usable, and not so close to its end that it would better be renewed (USE-10).
+    pub(crate) fn is_fresh(&self, now: Moment) -> bool {
+        let renewable = self.tokens().filter(|tokens| tokens.refresh.is_some());
+        let margin = renewable.map_or(Duration::ZERO, Tokens::margin);
+        self.at.is_some() && self.validity.is_some_and(|v| v.holds_for(now, margin))
     }
 }
 
@@ -70,6 +101,8 @@ pub(crate) struct Core {
     outbox: VecDeque<Action>,
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
+    /// A token request whose answer nobody waits for any more.
+    pub(crate) parting: Option<Parting>,
     pub(crate) memory: Memory,
 }
 
@@ -85,6 +118,7 @@ impl Core {
             outbox: VecDeque::new(),
             held: Held::default(),
             waiting: None,
+            parting: None,
             memory: Memory::default(),
         }
     }
@@ -126,6 +160,15 @@ impl Core {
             ticket,
         }));
         ask
+    }
+
+    /// Waits without asking for anything.
+    pub(crate) fn pause(&mut self, until: MonoMillis) -> Ask {
+        self.next_id = self.next_id.saturating_add(1);
+        Ask {
+            id: self.next_id,
+            until,
+        }
     }
 
     pub(crate) fn load(&mut self, slot: Slot) -> Ask {
@@ -188,9 +231,10 @@ impl Core {
             (Some(a), Some(b)) => a.access.same(b.access.expose()),
             (_, _) => false,
         };
-        let (at, flaw) = match read {
-            Ok(at) => (at, None),
-            Err(flaw) => (None, Some(flaw)),
+        let (at, lease, flaw) = match read {
+            Ok(Some((at, lease))) => (Some(at), lease, None),
+            Ok(None) => (None, None, None),
+            Err(flaw) => (None, None, Some(flaw)),
         };
         // The same token keeps its monotonic deadline and what is known of it (SEC-35).
         let unchanged = match (&at, &self.held.at) {
@@ -200,9 +244,10 @@ impl Core {
         if !unchanged {
             let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
             self.held.validity = Some(Validity::of(tokens, self.now));
-            self.held.unproven_since = None;
+            self.held.proof = Proof::Assumed;
         }
         self.held.at = at;
+        self.held.lease = lease;
         self.held.revision = stored.map(|stored| stored.revision);
         self.held.read_at = Some(self.event);
         match flaw {
@@ -220,6 +265,25 @@ impl Core {
             slot: slot.to_string(),
             reason: flaw.to_string(),
         });
+    }
+
+    /// Gives the refresh token back to the other processes. Not waited for: a lease that stays ends
+    /// by itself.
+    pub(crate) fn release_lease(&mut self) {
+        if self.held.lease.take().is_none() {
+            return;
+        }
+        if let Some(at) = &self.held.at {
+            let stored = write_account(&self.identity, at, None);
+            let expected = self.held.revision.replace(stored.revision);
+            let slot = self.account_slot();
+            self.persist(slot, expected, Some(stored), None);
+        }
+    }
+
+    /// Whether `Ready` was said during this event.
+    pub(crate) fn said_ready(&self) -> bool {
+        self.said_ready == Some(self.event)
     }
 
     /// Says that the bearer can be had, once for all who wait.

@@ -47,6 +47,10 @@ pub enum Stage {
     Callback,
     /// Exchanging the code.
     Token,
+    /// Renewing the token.
+    Refresh,
+    /// Revoking tokens after they were erased here.
+    Revocation,
 }
 
 impl Stage {
@@ -61,6 +65,8 @@ impl Stage {
             Self::Authorization => "authorization",
             Self::Callback => "callback",
             Self::Token => "token",
+            Self::Refresh => "refresh",
+            Self::Revocation => "revocation",
         }
     }
 }
@@ -141,6 +147,11 @@ pub enum Violation {
     TooLarge,
     /// A token that has just been issued is refused (USE-08, E08).
     FreshTokenRefused,
+    /// The issuer now names a token endpoint on another origin than the one that issued the refresh
+    /// token (REFR-11, A22).
+    TokenEndpointMoved,
+    /// The MCP server changed its authorization server while the user was at the old one (ISO-07).
+    ServerChanged,
 }
 
 /// A peer's no.
@@ -278,6 +289,7 @@ impl Failure {
                 | OAuthError::InvalidClientMetadata
                 | OAuthError::SoftwareStatement
                 | OAuthError::InsufficientScope
+                | OAuthError::UnsupportedTokenType
                 | OAuthError::Other => Next::FixConfiguration,
             },
             Cause::Refused(Refusal::InsufficientScope { .. }) => Next::AskUser,
@@ -337,6 +349,7 @@ impl Violation {
             | Self::Redirected
             | Self::PlaceRefused(_)
             | Self::ReservedParameter => Next::DoNotTrust,
+            Self::TokenEndpointMoved | Self::ServerChanged => Next::AskUser,
             Self::NoResource
             | Self::ResourceMetadataMalformed
             | Self::NoHeaderMethod
@@ -362,7 +375,8 @@ impl Violation {
             | Self::NoHeaderMethod
             | Self::NoAuthorizationServer
             | Self::PlaceRefused(_)
-            | Self::FreshTokenRefused => Party::McpServer,
+            | Self::FreshTokenRefused
+            | Self::ServerChanged => Party::McpServer,
             Self::Metadata(_)
             | Self::NoAuthorizationEndpoint
             | Self::AuthorizationOrigin { .. }
@@ -378,7 +392,8 @@ impl Violation {
             | Self::RegistrationMethod(_)
             | Self::Token(_)
             | Self::Redirected
-            | Self::TooLarge => Party::AuthorizationServer,
+            | Self::TooLarge
+            | Self::TokenEndpointMoved => Party::AuthorizationServer,
         }
     }
 }
@@ -435,6 +450,8 @@ impl Violation {
             Self::PlaceRefused(_) => "place_refused",
             Self::TooLarge => "too_large",
             Self::FreshTokenRefused => "fresh_token_refused",
+            Self::TokenEndpointMoved => "token_endpoint_moved",
+            Self::ServerChanged => "server_changed",
         }
     }
 }

@@ -109,6 +109,13 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::FreshTokenRefused => {
             "the MCP server refuses a token that has just been issued for it (USE-08)"
         }
+        Violation::TokenEndpointMoved => {
+            "the authorization server's token endpoint is now on another origin; the refresh token \
+             is not sent there (REFR-11)"
+        }
+        Violation::ServerChanged => {
+            "the MCP server changed its authorization server during the authorization (ISO-07)"
+        }
     };
     f.write_str(text)
 }

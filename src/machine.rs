@@ -10,7 +10,7 @@ use crate::account::Validity;
 use crate::action::Action;
 use crate::budget::{EVENTS_QUEUED, Limited};
 use crate::config::Config;
-use crate::core::Core;
+use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Abandon, Event, Outcome, Persistence};
 use crate::grant::ClientOrigin;
@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::issuer::bearer;
 use crate::report::Decision;
 use crate::slot::Stored;
-use crate::state::{ForgettingClient, LoadingAccount, Step, Trigger, Work, judge, start};
+use crate::state::{ForgettingClient, LoadingAccount, Parting, Step, Trigger, Work, judge, start};
 use crate::time::{Moment, MonoMillis};
 use crate::wire::callback::Callback;
 use crate::wire::resource::covers_url;
@@ -78,7 +78,7 @@ impl AuthMachine {
             Event::CallbackParams(callback) => self.came_back(callback),
             Event::Accepted(operation) => {
                 self.core.memory.forget(&operation);
-                self.core.held.unproven_since = None;
+                self.core.held.proof = Proof::Assumed;
             }
             Event::Timer => self.time_passed(),
             Event::Abandoned(how) => self.give_up(how),
@@ -145,13 +145,23 @@ impl AuthMachine {
 
     fn answer(&mut self, id: u64, answer: Answer) {
         if self.work.ask().is_none_or(|ask| ask.id != id) {
-            return;
+            return self.late(id, answer);
         }
         self.step(|work, core| match answer {
             Answer::Reply(outcome) => work.replied(core, outcome),
             Answer::Loaded(found) => work.loaded(core, found),
             Answer::Persisted(outcome) => work.persisted(core, outcome),
         });
+    }
+
+    /// An answer that came after the user had signed out: what it brings is revoked (REFR-12).
+    fn late(&mut self, id: u64, answer: Answer) {
+        let parting = self.core.parting.take_if(|parting| parting.id == id);
+        if let (Some(parting), Answer::Reply(outcome)) = (parting, answer)
+            && let Some(at) = parting.granted(&mut self.core, outcome)
+        {
+            self.inbox.push_back(Trigger::Revoke(Box::new(at)));
+        }
     }
 
     fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {
@@ -192,12 +202,45 @@ impl AuthMachine {
         }
     }
 
+    /// Starts what waits, as far as it can be started.
     fn settle(&mut self) {
-        while matches!(self.work, Work::Idle) {
+        loop {
+            self.serve();
+            if self.inbox.iter().any(Trigger::is_urgent) {
+                self.give_way();
+            }
+            if !matches!(self.work, Work::Idle) {
+                return;
+            }
             let Some(trigger) = self.inbox.pop_front() else {
-                break;
+                return;
             };
             self.step(|_, core| start(core, trigger));
+        }
+    }
+
+    /// After `Ready`, whoever wanted nothing else is served; a renewal that only waits keeps nobody
+    /// from a token that is good.
+    fn serve(&mut self) {
+        let core = &mut self.core;
+        if matches!(self.work, Work::Pausing(_)) && self.inbox.iter().any(|t| t.is_served(core)) {
+            core.ready();
+        }
+        if core.said_ready() {
+            self.inbox.retain(|trigger| !trigger.is_served(core));
+        }
+    }
+
+    /// A renewal that waits goes to the end of the line.
+    fn give_way(&mut self) {
+        let work = std::mem::replace(&mut self.work, Work::Idle);
+        if let Work::Pausing(pausing) = work {
+            self.inbox.push_back(Trigger::Renew(pausing.renewal));
+            self.inbox
+                .make_contiguous()
+                .sort_by_key(|trigger| !trigger.is_urgent());
+        } else {
+            self.work = work;
         }
     }
 
@@ -228,13 +271,21 @@ impl AuthMachine {
     }
 
     fn give_up(&mut self, how: Abandon) {
+        if self.core.waiting.is_some() || self.work.attempt().is_some() {
+            self.core.memory.declined(self.core.now.mono);
+        }
         self.inbox
             .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));
         let forget = match (how, &self.core.waiting) {
             (Abandon::ResetRegistration, Some(waiting)) => {
                 let parts = &waiting.at.held().0;
-                (parts.client.origin == ClientOrigin::Dynamic)
-                    .then(|| (waiting.at.issuer().clone(), parts.redirect_uri.clone()))
+                (parts.client.origin == ClientOrigin::Dynamic).then(|| {
+                    (
+                        waiting.at.issuer().clone(),
+                        parts.redirect_uri.clone(),
+                        parts.client.id.clone(),
+                    )
+                })
             }
             (Abandon::Cancelled, _) | (Abandon::ResetRegistration, None) => None,
         };
@@ -244,8 +295,8 @@ impl AuthMachine {
             self.drop_work();
             self.core.fail(failure);
         }
-        if let (Some((issuer, redirect_uri)), Work::Idle) = (forget, &self.work) {
-            self.work = ForgettingClient::begin(&mut self.core, &issuer, &redirect_uri);
+        if let (Some((issuer, redirect_uri, client)), Work::Idle) = (forget, &self.work) {
+            self.work = ForgettingClient::begin(&mut self.core, &issuer, &redirect_uri, &client);
         }
     }
 
@@ -260,15 +311,24 @@ impl AuthMachine {
     /// Forgets everything held; answers still under way are discarded (REFR-12).
     fn sign_out(&mut self) {
         self.inbox.clear();
-        self.drop_work();
+        let unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
+        let mut known = unsaved.or_else(|| self.core.held.at.take().map(Box::new));
+        if let Some((slot, revision)) = self.work.being_written(&self.core) {
+            self.core.persist(slot, Some(revision), None, None);
+        }
+        let work = std::mem::replace(&mut self.work, Work::Idle);
+        if let Work::SavingAccount(state) = work {
+            known = Some(Box::new(state.into_account()));
+        } else {
+            self.core.parting = Parting::of(work);
+        }
         if let Some(waiting) = self.core.waiting.take() {
             self.core
                 .persist(waiting.slot, Some(waiting.revision), None, None);
         }
         self.core.memory = crate::memory::Memory::default();
         self.core.held.at = None;
-        self.core.held.unsaved = None;
-        self.inbox.push_back(Trigger::SignOut);
+        self.inbox.push_back(Trigger::SignOut(known));
     }
 }
 

@@ -1,13 +1,16 @@
 //! What the machine remembers between events, in bounded space.
 
+use std::time::Duration;
+
 use crate::budget::{
     Budget, FAILURE_MEMORY, Limited, OPERATIONS_REMEMBERED, Permit, REDIRECT_WINDOW,
-    REDIRECTS_PER_WINDOW,
+    REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
 use crate::event::Operation;
 use crate::issuer::IssuerId;
+use crate::record::ResourceFacts;
 use crate::slot::Revision;
-use crate::time::MonoMillis;
+use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
 
@@ -29,24 +32,129 @@ pub(crate) struct Memory {
     pub(crate) resource_metadata_seen: bool,
     /// The revision of the cached resource metadata, when there is some.
     pub(crate) cached_resource: Option<Revision>,
+    /// The resource's metadata as it was just read because a token was refused: the authorization
+    /// that follows does not read it again.
+    pub(crate) resource: Option<(MonoMillis, ResourceFacts)>,
+    /// The event during which that was done: refusals from before need no reading of their own.
+    pub(crate) resource_read: Option<u64>,
+    /// The issuer that the resource no longer lists (ISO-04).
+    pub(crate) left: Option<IssuerId>,
+    pub(crate) rest: Rest,
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
 }
 
+/// What was done for one operation since a request of it was last accepted.
 struct Attempts {
     operation: Operation,
+    /// Authorizations (STEP-07).
     made: u8,
+    /// The token was refreshed for it (USE-08).
+    refreshed: bool,
+    /// A token was authorized for it (USE-08).
+    authorized: bool,
+    /// It was authorized although everything it asked for was granted (STEP-09).
+    repeated: bool,
+    /// The user declined (STEP-11).
+    declined: bool,
     since: MonoMillis,
 }
 
+/// The rest after a renewal that failed for now.
+#[derive(Default)]
+pub(crate) struct Rest {
+    pub(crate) until: MonoMillis,
+    /// When the server wants to be asked again.
+    pub(crate) retry_at: Option<UnixMillis>,
+    failures: u32,
+}
+
+impl Rest {
+    /// A renewal failed: the next one waits, longer each time.
+    pub(crate) fn failed(&mut self, now: Moment, retry_after: Option<Duration>) {
+        let (shortest, longest) = RENEWAL_REST;
+        let grown = shortest.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let wait = retry_after.unwrap_or_else(|| grown.min(longest));
+        self.failures = self.failures.saturating_add(1);
+        self.until = now.mono.plus(wait);
+        self.retry_at = Some(UnixMillis(now.wall.0.saturating_add(millis(wait))));
+    }
+}
+
 impl Memory {
-    /// Authorizations made for an operation since its last success.
-    pub(crate) fn attempts(&self, operation: &Operation, now: MonoMillis) -> u8 {
+    fn of(&self, operation: &Operation, now: MonoMillis) -> Option<&Attempts> {
         self.operations
             .iter()
             .find(|known| known.operation == *operation)
             .filter(|known| now < known.since.plus(FAILURE_MEMORY))
-            .map_or(0, |known| known.made)
+    }
+
+    /// Authorizations made for an operation since its last success.
+    pub(crate) fn attempts(&self, operation: &Operation, now: MonoMillis) -> u8 {
+        self.of(operation, now).map_or(0, |known| known.made)
+    }
+
+    /// Whether the token was refreshed for an operation since its last success.
+    pub(crate) fn was_refreshed(&self, operation: &Operation, now: MonoMillis) -> bool {
+        self.of(operation, now).is_some_and(|known| known.refreshed)
+    }
+
+    /// Whether a token was authorized for an operation since its last success.
+    pub(crate) fn was_authorized(&self, operation: &Operation, now: MonoMillis) -> bool {
+        self.of(operation, now)
+            .is_some_and(|known| known.authorized)
+    }
+
+    /// Whether the user declined an operation, or it asked again for what it had.
+    pub(crate) fn is_hopeless(&self, operation: &Operation, now: MonoMillis, adds: bool) -> bool {
+        self.of(operation, now)
+            .is_some_and(|known| known.declined || !adds && known.repeated)
+    }
+
+    /// What is known of an operation, to be changed; the one known longest makes room.
+    fn entry(&mut self, operation: &Operation, now: MonoMillis) -> Option<&mut Attempts> {
+        let known = self.of(operation, now).is_some();
+        if !known {
+            self.forget(operation);
+            if self.operations.len() >= OPERATIONS_REMEMBERED {
+                self.operations.remove(0);
+            }
+            self.operations.push(Attempts {
+                operation: operation.clone(),
+                made: 0,
+                refreshed: false,
+                authorized: false,
+                repeated: false,
+                declined: false,
+                since: now,
+            });
+        }
+        self.operations
+            .iter_mut()
+            .find(|known| known.operation == *operation)
+    }
+
+    /// The token was refreshed for an operation.
+    pub(crate) fn refreshed(&mut self, operation: Option<&Operation>, now: MonoMillis) {
+        self.rest = Rest::default();
+        if let Some(known) = operation.and_then(|operation| self.entry(operation, now)) {
+            known.refreshed = true;
+        }
+    }
+
+    /// An operation is authorized although everything it asks for is granted (STEP-09).
+    pub(crate) fn repeats(&mut self, operation: &Operation, now: MonoMillis) {
+        if let Some(known) = self.entry(operation, now) {
+            known.repeated = true;
+        }
+    }
+
+    /// The user declined the authorization under way (STEP-11).
+    pub(crate) fn declined(&mut self, now: MonoMillis) {
+        let operation = self.operation.clone();
+        if let Some(known) = operation.and_then(|operation| self.entry(&operation, now)) {
+            known.declined = true;
+        }
     }
 
     /// One more authorization: for the operation (STEP-07), and at all (E11).
@@ -61,15 +169,10 @@ impl Memory {
             if made >= cap {
                 return Err(Limited::Authorizations);
             }
-            self.forget(operation);
-            if self.operations.len() >= OPERATIONS_REMEMBERED {
-                self.operations.remove(0);
+            if let Some(known) = self.entry(operation, now) {
+                known.made = made.saturating_add(1);
+                known.since = now;
             }
-            self.operations.push(Attempts {
-                operation: operation.clone(),
-                made: made.saturating_add(1),
-                since: now,
-            });
         }
         let fresh = || (now, Budget::new(REDIRECTS_PER_WINDOW, Limited::Redirects));
         let (since, _) = self.redirects.get_or_insert_with(fresh);
@@ -80,8 +183,15 @@ impl Memory {
         budget.take()
     }
 
-    /// A token was committed: what was asked for is now in the account.
-    pub(crate) fn succeeded(&mut self) {
+    /// An authorized token was committed: what was asked for is now in the account.
+    pub(crate) fn succeeded(&mut self, now: MonoMillis) {
+        let operation = self.operation.clone();
+        if let Some(known) = operation.and_then(|operation| self.entry(&operation, now)) {
+            known.authorized = true;
+            known.declined = false;
+        }
+        self.left = None;
+        self.rest = Rest::default();
         self.scope = None;
         self.offered = None;
         self.client_forgotten = false;

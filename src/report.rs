@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::account::TokenKind;
 use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerId, ServerSource};
 use crate::wire::scopes::Scopes;
@@ -137,6 +138,39 @@ pub enum Decision {
     EventDropped,
     /// `token_type` was missing and taken for `Bearer` (TOK-12).
     TokenTypeAssumed,
+    /// A token was renewed.
+    TokenRefreshed {
+        /// By this issuer.
+        issuer: IssuerId,
+        /// With these scopes.
+        scopes: Scopes,
+        /// Living this many seconds, when known.
+        seconds: Option<u64>,
+    },
+    /// A refresh failed for now and is tried again after this many milliseconds (11.4).
+    RefreshDelayed {
+        /// How long.
+        millis: u64,
+    },
+    /// A renewal ahead of time did not succeed; the present token is still good (REFR-07).
+    RenewalPutOff {
+        /// Why, as a reason code.
+        reason: &'static str,
+    },
+    /// The server refused the refresh token; what was sent was erased (REFR-06).
+    TokensDropped {
+        /// The issuer.
+        issuer: IssuerId,
+    },
+    /// What became of the revocation of one token (REV-04).
+    Revoked {
+        /// At this issuer.
+        issuer: IssuerId,
+        /// Which token.
+        token: TokenKind,
+        /// Why not, as a reason code.
+        refused: Option<&'static str>,
+    },
     /// A token was received.
     TokenReceived {
         /// From this issuer.

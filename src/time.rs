@@ -7,9 +7,19 @@ use std::time::Duration;
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
+    /// Later than anything.
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
     /// The same instant in whole seconds.
     pub const fn seconds(self) -> u64 {
         self.0 / 1_000
+    }
+
+    /// Whether something may be kept that expires then. More than a day ahead means that the clock
+    /// was set back since (DISC-19).
+    pub(crate) fn is_fresh(self, now: Self) -> bool {
+        const DAY: u64 = 24 * 60 * 60 * 1_000;
+        now < self && self.0 <= now.0.saturating_add(DAY)
     }
 
     pub(crate) fn plus_seconds(self, seconds: u64) -> Self {

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::{
     ApplicationType, Config, Discovery, DynamicRegistration, IssPolicy, IssuerSettings, Legacy,
     MetadataCache, MetadataOrigin, Pin, PreRegistered, RedirectUri, RedirectUriFlaw, RefreshTokens,
-    RegistrationSharing, Strictness,
+    RegistrationSharing, StepUp, Strictness,
 };
 use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW, USER_TIME};
 use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw};
@@ -85,6 +85,7 @@ pub struct ConfigBuilder {
     metadata_cache: MetadataCache,
     allowed_hosts: Vec<String>,
     loopback_http: bool,
+    step_up: StepUp,
     step_ups_per_operation: u8,
     max_requests: u8,
     user_time: Duration,
@@ -128,6 +129,7 @@ impl ConfigBuilder {
             metadata_cache: MetadataCache::default(),
             allowed_hosts: Vec::new(),
             loopback_http: false,
+            step_up: StepUp::default(),
             step_ups_per_operation: AUTHORIZATIONS_PER_OPERATION.saturating_sub(1),
             max_requests: REQUESTS_PER_FLOW,
             user_time: USER_TIME,
@@ -152,6 +154,8 @@ impl ConfigBuilder {
         metadata_origin: MetadataOrigin;
         /// Whether public metadata is kept in slots.
         metadata_cache: MetadataCache;
+        /// What is done when a token lacks scopes.
+        step_up: StepUp;
         /// Step-ups allowed for one operation after its first authorization; 0 means that
         /// `insufficient_scope` is reported and no step-up is made (STEP-07).
         step_ups_per_operation: u8;
@@ -386,6 +390,7 @@ impl ConfigBuilder {
             iss_policy: self.iss_policy,
             metadata_origin: self.metadata_origin,
             metadata_cache: self.metadata_cache,
+            step_up: self.step_up,
             step_ups_per_operation: self
                 .step_ups_per_operation
                 .min(AUTHORIZATIONS_PER_OPERATION.saturating_sub(1)),

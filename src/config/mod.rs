@@ -68,6 +68,16 @@ pub enum RefreshTokens {
     NotWanted,
 }
 
+/// What is done when a token lacks scopes (STEP-01).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepUp {
+    /// The user is asked for an authorization with the scopes added.
+    #[default]
+    Reauthorize,
+    /// The challenge is reported as a typed error, and nothing else happens.
+    Report,
+}
+
 /// Whether a callback without `iss`, from a server that does not advertise it, is good enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IssPolicy {
@@ -157,6 +167,7 @@ pub struct Config {
     pub(crate) iss_policy: IssPolicy,
     pub(crate) metadata_origin: MetadataOrigin,
     pub(crate) metadata_cache: MetadataCache,
+    pub(crate) step_up: StepUp,
     pub(crate) step_ups_per_operation: u8,
     pub(crate) max_requests: u8,
     pub(crate) user_time: Duration,
@@ -221,6 +232,14 @@ impl Config {
                 || (entry.clone(), self.slash_rule()),
                 |pin| (pin.issuer.clone(), SlashRule::Exact),
             )
+    }
+
+    /// The entry whose document names an issuer: the one pinned to it, or the issuer itself.
+    pub(crate) fn entry_for(&self, issuer: &IssuerId) -> IssuerId {
+        let pinned = self.pins.iter().find(|pin| pin.issuer == *issuer);
+        pinned
+            .and_then(|pin| IssuerId::new(&pin.entry, &self.policy).ok())
+            .unwrap_or_else(|| issuer.clone())
     }
 
     /// Whether a document asked for at an entry may name this issuer (META-08).

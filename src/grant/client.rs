@@ -82,6 +82,33 @@ impl Client {
         }
     }
 
+    /// The same client, authenticating in a way that is listed: revocation endpoints have a list of
+    /// their own (REV-01).
+    pub(crate) fn fitting(&self, listed: Words<AuthMethod>) -> Self {
+        let method = match &self.method {
+            ClientMethod::Basic(secret, _)
+                if !listed.allows(AuthMethod::ClientSecretBasic)
+                    && listed.has(AuthMethod::ClientSecretPost) =>
+            {
+                ClientMethod::Post(secret.clone())
+            }
+            ClientMethod::Post(secret)
+                if !listed.has(AuthMethod::ClientSecretPost)
+                    && listed.is_listed()
+                    && listed.has(AuthMethod::ClientSecretBasic) =>
+            {
+                ClientMethod::Basic(secret.clone(), BasicEncoding::Form)
+            }
+            own @ (ClientMethod::None | ClientMethod::Basic(..) | ClientMethod::Post(_)) => {
+                own.clone()
+            }
+        };
+        Self {
+            method,
+            ..self.clone()
+        }
+    }
+
     /// Whether its secret is past its time.
     pub(crate) fn is_expired(&self, unix_seconds: u64) -> bool {
         self.secret_expires_at

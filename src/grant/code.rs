@@ -61,7 +61,7 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
-    fn push(&self, form: &mut Form) {
+    pub(super) fn push(&self, form: &mut Form) {
         if self.sent {
             form.push("resource", &self.id);
         }

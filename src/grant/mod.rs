@@ -3,6 +3,7 @@
 mod answer;
 mod client;
 mod code;
+mod refresh;
 
 pub(crate) use answer::standard_answer;
 pub use client::BasicEncoding;
@@ -12,6 +13,7 @@ pub use client::MethodFlaw;
 pub(crate) use client::{ClientMethod, choose_method};
 pub(crate) use code::{CallbackFlaw, CodeGrant, Matched, RESERVED, Resource};
 pub(crate) use code::{Redirected, RedirectedParts};
+pub(crate) use refresh::RefreshGrant;
 
 use crate::wire::form::Form;
 

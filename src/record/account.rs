@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::{ClientRecord, ServerRecord};
 use super::{Opened, RecordFlaw, seal};
-use crate::account::{Account, Tokens};
+use crate::account::{Account, Obtained, Tokens};
 use crate::grant::Resource;
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
@@ -27,6 +27,8 @@ struct AccountRecord<'a> {
     server: ServerRecord<'a>,
     #[serde(borrow)]
     client: ClientRecord<'a>,
+    redirect_uri: Cow<'a, str>,
+    obtained: Obtained,
     resource: Cow<'a, str>,
     resource_sent: bool,
     requested: Cow<'a, str>,
@@ -34,6 +36,8 @@ struct AccountRecord<'a> {
     iss_binding: IssBinding,
     #[serde(borrow)]
     tokens: Option<TokensRecord<'a>>,
+    /// Until when another process leaves the refresh token to the one that wrote this (D01).
+    lease: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,13 +49,24 @@ enum Kind {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokensRecord<'a> {
+    kind: TokenTypeRecord,
     access: Cow<'a, str>,
     refresh: Option<Cow<'a, str>>,
     received: u64,
     lifetime: Option<u64>,
 }
 
-pub(crate) fn write_account(identity: &Identity, at: &AtIssuer<Account>) -> Stored {
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum TokenTypeRecord {
+    Bearer,
+}
+
+pub(crate) fn write_account(
+    identity: &Identity,
+    at: &AtIssuer<Account>,
+    lease: Option<UnixMillis>,
+) -> Stored {
     let account = at.held();
     seal(&AccountRecord {
         kind: Kind::Account,
@@ -59,12 +74,15 @@ pub(crate) fn write_account(identity: &Identity, at: &AtIssuer<Account>) -> Stor
         mcp_url: identity.mcp_url().into(),
         server: ServerRecord::of(at.server()),
         client: ClientRecord::of(&account.client),
+        redirect_uri: (*account.redirect_uri).into(),
+        obtained: account.obtained,
         resource: (*account.resource.id).into(),
         resource_sent: account.resource.sent,
         requested: account.requested.as_str().into(),
         granted: account.granted.as_str().into(),
         iss_binding: account.iss_binding,
         tokens: account.tokens.as_ref().map(|tokens| TokensRecord {
+            kind: TokenTypeRecord::Bearer,
             access: tokens.access.expose().into(),
             refresh: tokens.refresh.as_ref().map(|token| token.expose().into()),
             received: tokens.received.0,
@@ -73,13 +91,14 @@ pub(crate) fn write_account(identity: &Identity, at: &AtIssuer<Account>) -> Stor
                 Lifetime::Seconds(seconds) => Some(seconds),
             },
         }),
+        lease: lease.map(|until| until.0),
     })
 }
 
 pub(crate) fn read_account(
     identity: &Identity,
     stored: &Stored,
-) -> Result<AtIssuer<Account>, RecordFlaw> {
+) -> Result<(AtIssuer<Account>, Option<UnixMillis>), RecordFlaw> {
     let opened = Opened::open(stored)?;
     let record: AccountRecord<'_> = opened.read()?;
     identity.check(&record.principal, &record.mcp_url)?;
@@ -93,6 +112,8 @@ pub(crate) fn read_account(
     }
     let account = Account {
         client: record.client.restore(),
+        redirect_uri: record.redirect_uri.into(),
+        obtained: record.obtained,
         resource: Resource {
             id: record.resource.into(),
             sent: record.resource_sent,
@@ -100,12 +121,16 @@ pub(crate) fn read_account(
         requested: Scopes::parse(&record.requested),
         granted: Scopes::parse(&record.granted),
         iss_binding: record.iss_binding,
-        tokens: record.tokens.map(|tokens| Tokens {
-            access: Secret::new(tokens.access),
-            refresh: tokens.refresh.map(Secret::new),
-            received: UnixMillis(tokens.received),
-            lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
+        tokens: record.tokens.map(|tokens| {
+            let TokenTypeRecord::Bearer = tokens.kind;
+            Tokens {
+                access: Secret::new(tokens.access),
+                refresh: tokens.refresh.map(Secret::new),
+                received: UnixMillis(tokens.received),
+                lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
+            }
         }),
     };
-    Ok(AtIssuer::restore(server, account, &opened))
+    let lease = record.lease.map(UnixMillis);
+    Ok((AtIssuer::restore(server, account, &opened), lease))
 }

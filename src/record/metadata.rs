@@ -69,7 +69,7 @@ pub(crate) fn read_resource(
     if record.mcp_url != identity.mcp_url() {
         return Err(RecordFlaw::Foreign);
     }
-    if !is_fresh(record.expires, now) {
+    if !UnixMillis(record.expires).is_fresh(now) {
         return Ok(None);
     }
     let policy = identity.config().url_policy();
@@ -98,7 +98,6 @@ struct ServerMetadataRecord<'a> {
     asked: Cow<'a, str>,
     #[serde(borrow)]
     server: ServerRecord<'a>,
-    expires: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,12 +106,11 @@ enum ServerKind {
     ServerMetadata,
 }
 
-pub(crate) fn write_server(asked: &IssuerId, server: &Server, expires: UnixMillis) -> Stored {
+pub(crate) fn write_server(asked: &IssuerId, server: &Server) -> Stored {
     seal(&ServerMetadataRecord {
         kind: ServerKind::ServerMetadata,
         asked: asked.as_str().into(),
         server: ServerRecord::of(server),
-        expires: expires.0,
     })
 }
 
@@ -129,17 +127,8 @@ pub(crate) fn read_server(
     if record.asked != asked.as_str() {
         return Err(RecordFlaw::Foreign);
     }
-    if !is_fresh(record.expires, now) {
-        return Ok(None);
-    }
-    record
+    let server = record
         .server
-        .restore(identity.config().url_policy(), &opened)
-        .map(Some)
-}
-
-/// Longer than a day ahead means that the clock was set back since (DISC-19).
-fn is_fresh(expires: u64, now: UnixMillis) -> bool {
-    const DAY: u64 = 24 * 60 * 60 * 1_000;
-    now.0 < expires && expires <= now.0.saturating_add(DAY)
+        .restore(identity.config().url_policy(), &opened)?;
+    Ok(Some(server).filter(|server| server.is_fresh(now)))
 }

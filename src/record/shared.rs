@@ -6,6 +6,7 @@ use super::{Opened, RecordFlaw};
 use crate::grant::{BasicEncoding, Client, ClientMethod, ClientOrigin};
 use crate::issuer::{Facts, IssuerId, Server, ServerSource};
 use crate::secret::Secret;
+use crate::time::UnixMillis;
 use crate::wire::url::{UrlPolicy, WebUrl};
 use crate::wire::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, ResponseType, Words};
 
@@ -14,6 +15,7 @@ use crate::wire::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, Res
 pub(super) struct ServerRecord<'a> {
     issuer: &'a str,
     source: ServerSource,
+    fresh_until: u64,
     authorization_endpoint: Option<&'a str>,
     token_endpoint: &'a str,
     registration_endpoint: Option<&'a str>,
@@ -35,6 +37,7 @@ impl<'a> ServerRecord<'a> {
         Self {
             issuer: facts.issuer.as_str(),
             source: facts.source,
+            fresh_until: facts.fresh_until.0,
             authorization_endpoint: facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
             token_endpoint: facts.token_endpoint.as_str(),
             registration_endpoint: facts.registration_endpoint.as_ref().map(WebUrl::as_str),
@@ -61,6 +64,7 @@ impl<'a> ServerRecord<'a> {
         let facts = Facts {
             issuer: IssuerId::new(self.issuer, policy).map_err(|_| RecordFlaw::Url)?,
             source: self.source,
+            fresh_until: UnixMillis(self.fresh_until),
             authorization_endpoint: self.authorization_endpoint.map(url).transpose()?,
             token_endpoint: url(self.token_endpoint)?,
             registration_endpoint: self.registration_endpoint.map(url).transpose()?,

@@ -1,4 +1,4 @@
-//! What one authorization attempt carries from state to state.
+//! What one authorization attempt carries from state to state, and what its requests may cost.
 
 use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::RedirectUri;
@@ -6,38 +6,26 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Authorization, Operation};
 use crate::issuer::IssuerId;
+use crate::state::Renewal;
 use crate::time::MonoMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
 
-pub(crate) struct Attempt {
-    pub(crate) seed: Seed,
-    pub(crate) redirect_uri: RedirectUri,
-    pub(crate) browser: Option<BrowserBinding>,
-    /// The scopes that the host wants, whatever the servers say.
-    pub(crate) scopes: Option<Scopes>,
+/// The requests that one errand may cost, and for which operation it is.
+pub(crate) struct Effort {
     pub(crate) operation: Option<Operation>,
     requests: Budget,
-    registrations: Budget,
     until: MonoMillis,
 }
 
-impl Attempt {
-    pub(crate) fn new(core: &Core, authorization: Authorization) -> Box<Self> {
-        let config = core.config();
-        Box::new(Self {
-            seed: authorization.seed,
-            redirect_uri: authorization
-                .redirect_uri
-                .unwrap_or_else(|| config.redirect_uri().clone()),
-            browser: authorization.browser,
-            scopes: authorization.scopes,
-            operation: core.memory.operation.clone(),
-            requests: Budget::new(config.max_requests, Limited::Requests),
-            registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
+impl Effort {
+    pub(crate) fn new(core: &Core, operation: Option<Operation>) -> Self {
+        Self {
+            operation,
+            requests: Budget::new(core.config().max_requests, Limited::Requests),
             until: core.now.mono.plus(FLOW_TIME),
-        })
+        }
     }
 
     pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {
@@ -49,7 +37,7 @@ impl Attempt {
         }
     }
 
-    /// The right to send one request of this flow, while there is time (SEC-15, SEC-16).
+    /// The right to send one request, while there is time (SEC-15, SEC-16).
     pub(crate) fn request(&mut self, core: &Core, stage: Stage) -> Result<Permit, Failure> {
         let permit = if core.now.mono >= self.until {
             Err(Limited::FlowTime)
@@ -58,12 +46,74 @@ impl Attempt {
         };
         permit.map_err(|limited| self.fails(stage, None, Cause::OutOfPatience(limited)))
     }
+}
+
+/// For what metadata is read.
+pub(crate) enum Errand {
+    /// The user is to authorize.
+    Authorize(Box<Attempt>),
+    /// A token is to be renewed: is its server still the one?
+    Renew(Box<Renewal>),
+}
+
+impl Errand {
+    pub(crate) fn effort(&mut self) -> &mut Effort {
+        match self {
+            Self::Authorize(attempt) => &mut attempt.effort,
+            Self::Renew(renewal) => &mut renewal.effort,
+        }
+    }
+
+    pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {
+        match self {
+            Self::Authorize(attempt) => attempt.effort.fails(stage, issuer, cause),
+            Self::Renew(renewal) => renewal.effort.fails(stage, issuer, cause),
+        }
+    }
+
+    /// For which operation the user is asked, when this is an attempt that can be given up.
+    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
+        match self {
+            Self::Authorize(attempt) => Some(attempt.effort.operation.as_ref()),
+            Self::Renew(_) => None,
+        }
+    }
+}
+
+pub(crate) struct Attempt {
+    pub(crate) effort: Effort,
+    pub(crate) seed: Seed,
+    pub(crate) redirect_uri: RedirectUri,
+    pub(crate) browser: Option<BrowserBinding>,
+    /// The scopes that the host wants, whatever the servers say.
+    pub(crate) scopes: Option<Scopes>,
+    registrations: Budget,
+}
+
+impl Attempt {
+    pub(crate) fn new(core: &Core, authorization: Authorization) -> Box<Self> {
+        let config = core.config();
+        Box::new(Self {
+            effort: Effort::new(core, core.memory.operation.clone()),
+            seed: authorization.seed,
+            redirect_uri: authorization
+                .redirect_uri
+                .unwrap_or_else(|| config.redirect_uri().clone()),
+            browser: authorization.browser,
+            scopes: authorization.scopes,
+            registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
+        })
+    }
+
+    pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {
+        self.effort.fails(stage, issuer, cause)
+    }
 
     /// The right to send one registration request of this flow (REG-28).
     pub(crate) fn registration(&mut self, core: &Core) -> Result<Permit, Failure> {
         self.registrations
             .take()
             .map_err(|limited| self.fails(Stage::Registration, None, Cause::OutOfPatience(limited)))
-            .and_then(|_| self.request(core, Stage::Registration))
+            .and_then(|_| self.effort.request(core, Stage::Registration))
     }
 }

@@ -71,12 +71,7 @@ impl Met {
         (from, origin): (IssuerId, ClientOrigin),
     ) -> Step {
         let to = at.issuer().clone();
-        let configured = core
-            .config()
-            .clients
-            .iter()
-            .any(|client| client.issuer() == &to);
-        if origin == ClientOrigin::PreRegistered && !configured {
+        if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {
             let found = Misconfiguration::OtherIssuer {
                 configured: vec![from],
                 found: to.clone(),
@@ -87,7 +82,10 @@ impl Met {
             return self.choose_client(core, at.clone());
         }
         core.memory.offered = Some(to.clone());
-        core.need_user(Why::ServerChanged { from, to }, self.attempt.operation);
+        core.need_user(
+            Why::ServerChanged { from, to },
+            self.attempt.effort.operation,
+        );
         Ok(Work::Idle)
     }
 

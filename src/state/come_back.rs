@@ -12,8 +12,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
-use crate::state::exchange::{Exchanging, ForgettingClient};
-use crate::state::{LoadingAccount, Step, Trigger, Work};
+use crate::state::{Exchanging, ForgettingClient, LoadingAccount, Step, Trigger, Work};
 use crate::wire::callback::{Callback, IssBinding};
 use crate::wire::token::OAuthError;
 
@@ -69,12 +68,14 @@ fn take(
     };
     let issuer = at.issuer().clone();
     let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
+    let client_id = at.held().0.client.id.clone();
     let matched = at.answer(&parameters, core.config().url_policy());
     let ask = core.persist(slot, Some(revision), None, None);
     Ok(Work::TakingPending(TakingPending {
         ask,
         issuer,
         redirect_uri,
+        client_id,
         matched,
     }))
 }
@@ -123,6 +124,7 @@ pub(crate) struct TakingPending {
     pub(crate) ask: Ask,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
+    client_id: Box<str>,
     matched: Matched,
 }
 
@@ -174,6 +176,7 @@ impl TakingPending {
                     core,
                     &self.issuer,
                     &self.redirect_uri,
+                    &self.client_id,
                 ));
             }
             CallbackFlaw::Refused {
@@ -181,12 +184,17 @@ impl TakingPending {
                 code,
                 description,
                 error_uri,
-            } => Cause::Refused(Refusal::OAuth {
-                error,
-                code: Some(code),
-                description,
-                error_uri,
-            }),
+            } => {
+                if error == OAuthError::AccessDenied {
+                    core.memory.declined(core.now.mono);
+                }
+                Cause::Refused(Refusal::OAuth {
+                    error,
+                    code: Some(code),
+                    description,
+                    error_uri,
+                })
+            }
         };
         Err(fails(core, &self.issuer, cause))
     }

@@ -1,131 +1,116 @@
-//! What an answer of the MCP server means: the table of requirements 12.1.
+//! What a refusal of the MCP server leads to: the table of requirements 12.1.
 
 use std::time::Duration;
 
-use url::Url;
-
 use crate::action::Why;
 use crate::budget::Limited;
-use crate::config::MetadataOrigin;
-use crate::core::Core;
+use crate::config::{Config, StepUp};
+use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
-use crate::event::{Challenge, Operation};
-use crate::report::Decision;
-use crate::secret::Secret;
-use crate::state::{Step, Work};
-use crate::wire::challenge::{Scheme, parse};
+use crate::event::Operation;
+use crate::state::judge::Judged;
+use crate::state::{Refused, Renewal, Step, Work};
 use crate::wire::scopes::Scopes;
-use crate::wire::text::Untrusted;
-use crate::wire::url::{UrlFlaw, WebUrl};
 
 /// How long a token counts as just issued while no request with it was accepted (E08).
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// Announced places that are tried.
-const MAX_PLACES: usize = 4;
-
-/// A refusal of the MCP server, read.
-pub(crate) struct Judged {
-    operation: Operation,
-    status: u16,
-    sent: Option<Secret>,
-    /// Whether there was a challenge that we understand.
-    challenged: bool,
-    error: Option<Box<str>>,
-    scope: Option<Scopes>,
-    /// Whether it named a usable place; that is the first one remembered then.
-    named_place: bool,
-    description: Option<Untrusted>,
-    /// The only scheme offered is one that binds tokens to a key.
-    dpop_only: bool,
+/// How the token that was sent relates to what is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// Nothing is held.
+    None,
+    /// What was sent, or nothing usable, is held.
+    Refused,
+    /// A usable one is held, and another one or none was sent.
+    Newer,
 }
 
-/// Reads a challenge and keeps what it says about places and scopes; what it leaves out erases nothing.
-pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
-    let parsed = parse(&challenge.headers);
-    let selected = parsed.select(challenge.status, &|text| place(core, text).is_ok());
-    let relevant = match challenge.status {
-        401 | 403 => true,
-        400 => selected
-            .as_ref()
-            .is_some_and(|s| s.error.as_deref() == Some("invalid_request")),
-        _other => false,
-    };
-    if !relevant {
-        core.report(|| Decision::AnswerIgnored {
-            status: challenge.status,
-        });
-        return None;
-    }
-    let has = |scheme: &str| {
-        parsed
-            .challenges()
-            .iter()
-            .any(|c| c.scheme.eq_ignore_ascii_case(scheme))
-    };
-    let mut judged = Judged {
-        operation: challenge.operation,
-        status: challenge.status,
-        sent: challenge.sent,
-        challenged: false,
-        error: None,
-        scope: None,
-        named_place: false,
-        description: None,
-        dpop_only: has("DPoP") && !has("Bearer"),
-    };
-    let Some(selected) = selected else {
-        return Some(judged);
-    };
-    if !selected.dropped.is_empty() {
-        core.report(|| Decision::ChallengeParametersDropped {
-            names: selected.dropped.clone(),
-        });
-    }
-    let mut places = Vec::new();
-    for text in &selected.resource_metadata {
-        match place(core, text) {
-            Ok(url) => places.push(url),
-            Err(flaw) => core.report(|| Decision::PlaceRefused {
-                place: Untrusted::new(text),
-                reason: flaw.to_string(),
-            }),
-        }
-    }
-    judged.challenged = matches!(selected.scheme, Some(Scheme::Bearer | Scheme::DPoP));
-    judged.error = selected.error;
-    judged.scope = selected.scope.filter(|scope| !scope.is_empty());
-    judged.named_place = !places.is_empty();
-    judged.description = selected.error_description;
-    places.truncate(MAX_PLACES);
-    if !places.is_empty() {
-        core.memory.resource_metadata = places;
-    }
-    if judged.scope.is_some() {
-        core.memory.scope.clone_from(&judged.scope);
-    }
-    Some(judged)
-}
-
-/// Judges an announced place; one that starts with a slash is on the MCP server itself (CHAL-13).
-fn place(core: &Core, text: &str) -> Result<WebUrl, UrlFlaw> {
-    let config = core.config();
-    let own = config.mcp_url();
-    let url = if text.starts_with('/') && !text.starts_with("//") {
-        let joined = Url::parse(own.as_str())
-            .and_then(|base| base.join(text))
-            .map_err(|_| UrlFlaw::NotAbsolute)?;
-        config.url_policy().check(joined.as_str())?
-    } else {
-        config.url_policy().check(text)?
-    };
-    match config.metadata_origin {
-        MetadataOrigin::SameOrigin if url.origin() != own.origin() => Err(UrlFlaw::NotAbsolute),
-        MetadataOrigin::SameOrigin | MetadataOrigin::Any => Ok(url),
-    }
+/// What is done about it.
+enum Reaction {
+    /// The token held answers it.
+    Retry,
+    /// The user is asked for more scopes, or the challenge is reported (STEP).
+    StepUp,
+    /// The token is renewed if its server is still the one (REFR, ISO).
+    Renew,
+    /// The user is asked to authorize.
+    Authorize,
+    /// Nothing helps this request.
+    Final(Cause),
 }
 
 impl Judged {
+    pub(super) fn wants_scope(&self) -> bool {
+        self.error.as_deref() == Some("insufficient_scope")
+    }
+
+    fn token(&self, core: &Core) -> Token {
+        let account = core.held.at.as_ref().map(|at| at.held());
+        let same = match (&self.sent, account) {
+            (Some(sent), Some(account)) => account.has_access(sent),
+            (_, _) => false,
+        };
+        if core.held.is_usable(core.now) && !same {
+            Token::Newer
+        } else if account.is_some_and(|account| account.tokens.is_some()) {
+            Token::Refused
+        } else {
+            Token::None
+        }
+    }
+
+    /// Whether the token held is another one than was refused: then that answers it.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        self.status != 400 && self.token(core) == Token::Newer
+    }
+
+    /// The table, row by row. The account slot was read just now (USE-09).
+    fn react(&self, core: &Core) -> Reaction {
+        let no_step_ups = core.config().step_ups() == 0;
+        match (self.status, self.token(core)) {
+            (400, _) => Reaction::Final(Cause::Refused(Refusal::InvalidRequest)),
+            (_, Token::Newer) => Reaction::Retry,
+            (_, Token::Refused) if self.wants_scope() && self.sent.is_some() => Reaction::StepUp,
+            (_, Token::None | Token::Refused) if self.wants_scope() && no_step_ups => {
+                Reaction::StepUp
+            }
+            (403, Token::None | Token::Refused)
+                if !self.challenged || self.sent.is_some() && !self.wants_scope() =>
+            {
+                Reaction::Final(Cause::Refused(Refusal::Forbidden))
+            }
+            (_, Token::None | Token::Refused) if self.dpop_only => {
+                Reaction::Final(Cause::Misconfigured(Misconfiguration::DpopRequired))
+            }
+            (_, Token::Refused) => self.renew(core),
+            (_, Token::None) => self.authorize(core),
+        }
+    }
+
+    /// A token that has just been authorized and is refused will be refused again (USE-08, E08).
+    fn renew(&self, core: &Core) -> Reaction {
+        let now = core.now.mono;
+        let fresh = match core.held.proof {
+            Proof::Authorized(since) => {
+                now < since.plus(FRESH) || core.memory.was_authorized(&self.operation, now)
+            }
+            Proof::Assumed | Proof::Refreshed => core.memory.was_authorized(&self.operation, now),
+        };
+        if fresh && self.sent.is_some() && core.held.is_usable(core.now) {
+            Reaction::Final(Cause::Violation(Violation::FreshTokenRefused))
+        } else {
+            Reaction::Renew
+        }
+    }
+
+    fn authorize(&self, core: &Core) -> Reaction {
+        match too_many(core, &self.operation) {
+            Some(cause) => Reaction::Final(cause),
+            None => Reaction::Authorize,
+        }
+    }
+
     fn fails(self, cause: Cause) -> Failure {
         Failure {
             operation: Some(self.operation),
@@ -135,77 +120,60 @@ impl Judged {
         }
     }
 
-    /// The decision, with the account slot just read (USE-09).
     pub(crate) fn decide(self, core: &mut Core) -> Step {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        let token = account.and_then(|account| account.tokens.as_ref());
-        let sent_is_held = match (&self.sent, token) {
-            (Some(sent), Some(held)) => held.access.same(sent.expose()),
-            (_, _) => false,
-        };
-        let wants_scope = self.error.as_deref() == Some("insufficient_scope");
-        match self.status {
-            400 => Err(self.fails(Cause::Refused(Refusal::InvalidRequest))),
-            // An answer to an older token, or to none: the one held now comes first.
-            _ if core.held.is_usable(core.now) && !sent_is_held => {
+        match self.react(core) {
+            Reaction::Retry => {
                 core.ready();
                 Ok(Work::Idle)
             }
-            _ if wants_scope && (sent_is_held || core.config().step_ups_per_operation == 0) => {
-                self.step_up(core)
-            }
-            403 if !self.challenged || self.sent.is_some() && !wants_scope => {
-                Err(self.fails(Cause::Refused(Refusal::Forbidden)))
-            }
-            _ if self.dpop_only => {
-                Err(self.fails(Cause::Misconfigured(Misconfiguration::DpopRequired)))
-            }
-            _ => self.start_over(core, sent_is_held),
-        }
-    }
-
-    /// The token is missing, over or refused: only a new authorization helps.
-    fn start_over(self, core: &mut Core, sent_is_held: bool) -> Step {
-        let unproven = core
-            .held
-            .unproven_since
-            .is_some_and(|since| core.now.mono < since.plus(FRESH));
-        if sent_is_held && unproven {
-            return Err(self.fails(Cause::Violation(Violation::FreshTokenRefused)));
-        }
-        let made = core.memory.attempts(&self.operation, core.now.mono);
-        if made >= core.config().authorizations_per_operation() {
-            return Err(self.fails(Cause::OutOfPatience(Limited::Authorizations)));
-        }
-        ask(core, self.operation)
-    }
-
-    /// The token lacks scopes (STEP-01, STEP-07, STEP-10).
-    fn step_up(self, core: &mut Core) -> Step {
-        let attempts = core.memory.attempts(&self.operation, core.now.mono);
-        let exhausted = core.config().step_ups_per_operation == 0
-            || attempts >= core.config().authorizations_per_operation();
-        match (&self.scope, exhausted) {
-            (Some(scopes), false) => {
-                let why = Why::ScopeMissing {
-                    scopes: scopes.clone(),
-                    description: self.description,
+            Reaction::StepUp => self.step_up(core),
+            Reaction::Renew => {
+                let now = core.now.mono;
+                let refused = Refused {
+                    may_refresh: core.held.proof != Proof::Refreshed
+                        && !core.memory.was_refreshed(&self.operation, now),
+                    event: self.event,
+                    named_place: self.named_place,
+                    token: self.sent,
                 };
+                Renewal::new(core, self.operation, Some(refused)).go(core)
+            }
+            Reaction::Authorize => ask(core, self.operation),
+            Reaction::Final(cause) => Err(self.fails(cause)),
+        }
+    }
+
+    /// The token lacks scopes (STEP-01, STEP-07, STEP-09 to STEP-11).
+    fn step_up(self, core: &mut Core) -> Step {
+        let now = core.now.mono;
+        let attempts = core.memory.attempts(&self.operation, now);
+        let wanted = self.scope.as_ref().filter(|scopes| {
+            let adds = adds(core, scopes);
+            attempts < core.config().authorizations_per_operation()
+                && core.config().step_ups() > 0
+                && !core.memory.is_hopeless(&self.operation, now, adds)
+                && fits(core, scopes)
+        });
+        match wanted.cloned() {
+            Some(scopes) => {
+                if !adds(core, &scopes) {
+                    core.memory.repeats(&self.operation, now);
+                }
                 core.memory.operation = Some(self.operation.clone());
                 if core.waiting.is_none() {
+                    let why = Why::ScopeMissing {
+                        scopes,
+                        description: self.description,
+                    };
                     core.need_user(why, Some(self.operation));
                 }
                 Ok(Work::Idle)
             }
-            (_, _) => {
+            None => {
+                let places = &core.memory.resource_metadata;
                 let refusal = Refusal::InsufficientScope {
                     scopes: self.scope.clone(),
-                    resource_metadata: core
-                        .memory
-                        .resource_metadata
-                        .first()
-                        .filter(|_| self.named_place)
-                        .cloned(),
+                    resource_metadata: places.first().filter(|_| self.named_place).cloned(),
                     description: self.description.clone(),
                     attempts,
                 };
@@ -216,29 +184,69 @@ impl Judged {
 
     /// The host wants a token without having been refused.
     pub(crate) fn wanted(core: &mut Core, operation: Operation) -> Step {
-        if core.held.is_usable(core.now) {
+        if core.held.is_fresh(core.now) {
             core.ready();
             return Ok(Work::Idle);
         }
-        ask(core, operation)
+        Renewal::new(core, operation, None).go(core)
     }
 }
 
+/// Whether a challenge asks for more than what was granted.
+fn adds(core: &Core, scopes: &Scopes) -> bool {
+    let held = core.held.at.as_ref();
+    !held.is_some_and(|at| at.held().granted.covers(scopes))
+}
+
+/// Whether everything that is asked for finds room in one request (E01).
+fn fits(core: &Core, scopes: &Scopes) -> bool {
+    let asked = core.memory.scope.as_ref().unwrap_or(scopes);
+    let all = match &core.held.at {
+        Some(at) => at.held().requested.union(&at.held().granted).union(asked),
+        None => asked.clone(),
+    };
+    all.covers(scopes)
+}
+
+/// The permanent failure after too many authorizations for one operation (STEP-07).
+fn too_many(core: &Core, operation: &Operation) -> Option<Cause> {
+    let made = core.memory.attempts(operation, core.now.mono);
+    (made >= core.config().authorizations_per_operation())
+        .then_some(Cause::OutOfPatience(Limited::Authorizations))
+}
+
 /// Asks for the user, unless the user is at the browser already.
-fn ask(core: &mut Core, operation: Operation) -> Step {
-    let had_tokens = core
-        .held
-        .at
-        .as_ref()
-        .is_some_and(|at| at.held().tokens.is_some());
-    let why = if had_tokens {
-        Why::TokenOver
-    } else {
-        Why::NoCredentials
+pub(crate) fn ask(core: &mut Core, operation: Operation) -> Step {
+    if let Some(cause) = too_many(core, &operation) {
+        return Err(Failure {
+            operation: Some(operation),
+            stage: Stage::Challenge,
+            issuer: None,
+            cause,
+        });
+    }
+    let why = match core.held.at {
+        Some(_) => Why::TokenOver,
+        None => Why::NoCredentials,
     };
     core.memory.operation = Some(operation.clone());
     if core.waiting.is_none() {
         core.need_user(why, Some(operation));
     }
     Ok(Work::Idle)
+}
+
+impl Config {
+    /// Step-ups for one operation (STEP-07); none when they are reported only (STEP-01).
+    pub(crate) fn step_ups(&self) -> u8 {
+        match self.step_up {
+            StepUp::Reauthorize => self.step_ups_per_operation,
+            StepUp::Report => 0,
+        }
+    }
+
+    /// Authorization attempts for one operation, the first included (STEP-07).
+    pub(crate) fn authorizations_per_operation(&self) -> u8 {
+        self.step_ups_per_operation.saturating_add(1)
+    }
 }

@@ -1,5 +1,6 @@
 //! Where discovery starts, and which of several authorization servers is taken (DISC-16, DISC-20).
 
+use crate::budget::FLOW_TIME;
 use crate::config::{Config, Discovery, DynamicRegistration};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, Violation};
@@ -7,9 +8,11 @@ use crate::event::Authorization;
 use crate::issuer::{IssuerId, Server, ServerSource};
 use crate::record::ResourceFacts;
 use crate::slot::{Slot, Stored};
+use crate::state::attempt::Errand;
 use crate::state::metadata::{LoadingResource, LoadingServer};
 use crate::state::resource::FetchingResource;
 use crate::state::{Attempt, Step, Work, repeat_redirect};
+use crate::time::UnixMillis;
 use crate::wire::resource::canonical_identifier;
 use crate::wire::server::ServerDocument;
 
@@ -19,18 +22,25 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
         return repeat_redirect(core);
     }
     let attempt = Attempt::new(core, authorization);
+    // Read a moment ago, for the refusal that this authorization answers.
+    let just_read = core.memory.resource.take();
+    if let Some((at, facts)) = just_read
+        && core.now.mono < at.plus(FLOW_TIME)
+    {
+        return ChoosingServer::begin(core, attempt, facts);
+    }
     match &core.config().discovery {
         Discovery::Standard if core.memory.resource_metadata.is_empty() => {
             LoadingResource::begin(core, attempt)
         }
-        Discovery::Standard => FetchingResource::begin(core, attempt),
+        Discovery::Standard => FetchingResource::begin(core, Errand::Authorize(attempt)),
         Discovery::ResourceMetadata(url) => {
             let url = url.clone();
-            FetchingResource::begin_at(core, attempt, url)
+            FetchingResource::begin_at(core, Errand::Authorize(attempt), url)
         }
         Discovery::Issuer(issuer) => {
             let facts = without_resource_metadata(core.config(), issuer);
-            LoadingServer::begin(core, attempt, facts, 0)
+            LoadingServer::begin(core, Errand::Authorize(attempt), facts, 0)
         }
         Discovery::ServerMetadata(issuer, json) => {
             let (config, policy) = (core.config(), core.config().url_policy());
@@ -39,7 +49,8 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
                 .map_err(|_| crate::issuer::MetadataFlaw::Malformed)
                 .and_then(|document| {
                     let source = ServerSource::Metadata;
-                    Server::accept(issuer, &document, source, config.slash_rule(), policy)
+                    let (fresh, slash) = (UnixMillis::MAX, config.slash_rule());
+                    Server::accept(issuer, &document, source, fresh, slash, policy)
                 });
             match server {
                 Ok(server) => super::client::met(core, attempt, facts, server),
@@ -62,6 +73,30 @@ fn without_resource_metadata(config: &Config, issuer: &IssuerId) -> ResourceFact
     }
 }
 
+/// Orders the entries: the host's choice, then the issuer already in use, then one with a configured
+/// client, then document order. Says whether any but the last decided.
+pub(crate) fn order(core: &Core, facts: &mut ResourceFacts) -> bool {
+    let config = core.config();
+    let held = core.held.at.as_ref().map(|at| at.issuer());
+    let rank = |issuer: &IssuerId| {
+        let preferred = config.preferred_issuers.iter().position(|p| p == issuer);
+        let in_use = held == Some(issuer);
+        let configured = config.clients.iter().any(|c| c.issuer() == issuer);
+        match (preferred, in_use, configured) {
+            (Some(place), _, _) => place,
+            (None, true, _) => usize::MAX.saturating_sub(2),
+            (None, false, true) => usize::MAX.saturating_sub(1),
+            (None, false, false) => usize::MAX,
+        }
+    };
+    let decided = facts
+        .servers
+        .iter()
+        .any(|issuer| rank(issuer) != usize::MAX);
+    facts.servers.sort_by_key(rank);
+    decided
+}
+
 /// Looks for a stored registration among several entries, in document order (DISC-16 rule 2).
 pub(crate) struct ChoosingServer {
     pub(crate) ask: Ask,
@@ -71,37 +106,20 @@ pub(crate) struct ChoosingServer {
 }
 
 impl ChoosingServer {
-    /// Orders the entries: the host's choice, then the issuer already in use, then one with a
-    /// configured client, then one with a stored registration, then document order.
+    /// Orders the entries; where nothing else decides, one with a stored registration comes first.
     pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>, mut facts: ResourceFacts) -> Step {
+        let decided = order(core, &mut facts);
         let config = core.config();
-        let held = core.held.at.as_ref().map(|at| at.issuer());
-        let rank = |issuer: &IssuerId| {
-            let preferred = config.preferred_issuers.iter().position(|p| p == issuer);
-            let in_use = held == Some(issuer);
-            let configured = config.clients.iter().any(|c| c.issuer() == issuer);
-            match (preferred, in_use, configured) {
-                (Some(place), _, _) => place,
-                (None, true, _) => usize::MAX.saturating_sub(2),
-                (None, false, true) => usize::MAX.saturating_sub(1),
-                (None, false, false) => usize::MAX,
-            }
-        };
-        let decided = facts
-            .servers
-            .iter()
-            .any(|issuer| rank(issuer) != usize::MAX);
-        facts.servers.sort_by_key(rank);
         let registers = config.dynamic_registration != DynamicRegistration::Never;
         if decided || facts.servers.len() < 2 || !registers {
-            return LoadingServer::begin(core, attempt, facts, 0);
+            return LoadingServer::begin(core, Errand::Authorize(attempt), facts, 0);
         }
         Self::look(core, attempt, facts, 0)
     }
 
     fn look(core: &mut Core, attempt: Box<Attempt>, facts: ResourceFacts, at: usize) -> Step {
         let Some(issuer) = facts.servers.get(at) else {
-            return LoadingServer::begin(core, attempt, facts, 0);
+            return LoadingServer::begin(core, Errand::Authorize(attempt), facts, 0);
         };
         let slot = Slot::registration(
             core.identity.registration_owner(),
@@ -127,7 +145,7 @@ impl ChoosingServer {
             if let Some(first) = facts.servers.get_mut(..=self.at) {
                 first.rotate_right(1);
             }
-            return LoadingServer::begin(core, self.attempt, facts, 0);
+            return LoadingServer::begin(core, Errand::Authorize(self.attempt), facts, 0);
         }
         Self::look(core, self.attempt, facts, self.at.saturating_add(1))
     }

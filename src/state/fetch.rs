@@ -13,7 +13,7 @@ use crate::error::{Cause, Failure, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::discovery_request;
 use crate::report::{Decision, Verdict};
-use crate::state::Attempt;
+use crate::state::Effort;
 use crate::wire::json::MAX_BODY_BYTES;
 use crate::wire::url::{UrlFlaw, WebUrl};
 
@@ -74,21 +74,21 @@ impl Tried {
 impl Fetch {
     pub(crate) fn begin(
         core: &mut Core,
-        attempt: &mut Attempt,
+        effort: &mut Effort,
         url: WebUrl,
         place: Place,
     ) -> Result<Self, Failure> {
-        Self::send(core, attempt, url, place, DOCUMENT_REDIRECTS)
+        Self::send(core, effort, url, place, DOCUMENT_REDIRECTS)
     }
 
     fn send(
         core: &mut Core,
-        attempt: &mut Attempt,
+        effort: &mut Effort,
         url: WebUrl,
         place: Place,
         hops_left: u8,
     ) -> Result<Self, Failure> {
-        let permit = attempt.request(core, place.stage)?;
+        let permit = effort.request(core, place.stage)?;
         let version = place.legacy.then_some(&core.config().protocol_version);
         let request = discovery_request(&url, version);
         let ask = core.send(permit, request, place.purpose, place.source, DISCOVERY_TIME);
@@ -103,7 +103,7 @@ impl Fetch {
     pub(crate) fn replied(
         self,
         core: &mut Core,
-        attempt: &mut Attempt,
+        effort: &mut Effort,
         outcome: Outcome,
     ) -> Result<Fetched, Failure> {
         let response = match outcome {
@@ -120,7 +120,7 @@ impl Fetch {
             } => {
                 if final_url.is_some_and(|found| found != self.url.as_str()) {
                     let cause = Cause::Violation(Violation::Redirected);
-                    return Err(attempt.fails(self.place.stage, None, cause));
+                    return Err(effort.fails(self.place.stage, None, cause));
                 }
                 response
             }
@@ -131,7 +131,7 @@ impl Fetch {
                 let (parts, body) = response.into_parts();
                 return Ok(Fetched::Body(self.url, body, parts.headers));
             }
-            301 | 302 | 303 | 307 | 308 => return self.follow(core, attempt, &response),
+            301 | 302 | 303 | 307 | 308 => return self.follow(core, effort, &response),
             300..=399 => Fetched::Refused(UrlFlaw::NotAbsolute),
             408 | 425 | 429 | 500..=599 => Fetched::Transient,
             _other => Fetched::Absent,
@@ -142,7 +142,7 @@ impl Fetch {
     fn follow(
         self,
         core: &mut Core,
-        attempt: &mut Attempt,
+        effort: &mut Effort,
         response: &Response<Bytes>,
     ) -> Result<Fetched, Failure> {
         let target = response
@@ -166,7 +166,7 @@ impl Fetch {
                     url: self.url,
                     verdict: Verdict::Redirected,
                 });
-                Self::send(core, attempt, url, place, hops_left).map(Fetched::Again)
+                Self::send(core, effort, url, place, hops_left).map(Fetched::Again)
             }
             (Err(flaw), _) => Ok(self.verdict(core, Fetched::Refused(flaw))),
             (Ok(_), None) => Ok(self.verdict(core, Fetched::Refused(UrlFlaw::TooLong))),

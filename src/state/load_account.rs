@@ -1,13 +1,14 @@
 //! Reading the account slot: at the start, and before anything is decided about a refusal (USE-09).
 
-use crate::config::Config;
+use crate::account::Account;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Operation};
+use crate::issuer::AtIssuer;
 use crate::record::RecordFlaw;
 use crate::slot::Stored;
-use crate::state::exchange::save_again;
-use crate::state::{Judged, Step, Work, discover};
+use crate::state::save::save_again;
+use crate::state::{FindingAccount, Judged, Renewal, Revoking, Step, Work, discover};
 use crate::wire::callback::Callback;
 
 /// What starts work.
@@ -18,8 +19,47 @@ pub(crate) enum Trigger {
     CameBack(Callback),
     /// Another instance took the record of our callback first.
     TakenElsewhere,
-    /// Everything is to be forgotten.
-    SignOut,
+    /// A token is renewed, or it goes on being renewed.
+    Renew(Box<Renewal>),
+    /// Everything is to be forgotten: also what was under way, if anything was.
+    SignOut(Option<Box<AtIssuer<Account>>>),
+    /// Tokens arrived after the user had signed out.
+    Revoke(Box<AtIssuer<Account>>),
+}
+
+impl Trigger {
+    /// Whether a token that is good now is all it wants.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        match self {
+            Self::Wanted(_) => core.held.is_fresh(core.now),
+            Self::Challenged(judged) => judged.is_served(core),
+            Self::Renew(renewal) => renewal.is_served(core),
+            Self::TakenElsewhere => core.held.is_usable(core.now),
+            Self::Authorize(_) | Self::CameBack(_) | Self::SignOut(_) | Self::Revoke(_) => false,
+        }
+    }
+
+    /// Whether it comes before a renewal that waits.
+    pub(crate) fn is_urgent(&self) -> bool {
+        match self {
+            Self::Authorize(_) | Self::CameBack(_) | Self::SignOut(_) | Self::Revoke(_) => true,
+            Self::Wanted(_) | Self::Challenged(_) | Self::Renew(_) | Self::TakenElsewhere => false,
+        }
+    }
+
+    /// Whether it can do with the token that is held when nothing better can be had.
+    fn can_do_with(&self, core: &Core) -> bool {
+        match self {
+            Self::Wanted(_) => core.held.is_usable(core.now),
+            Self::Renew(renewal) => renewal.has_another(core),
+            Self::Challenged(_)
+            | Self::TakenElsewhere
+            | Self::Authorize(_)
+            | Self::CameBack(_)
+            | Self::SignOut(_)
+            | Self::Revoke(_) => false,
+        }
+    }
 }
 
 pub(crate) struct LoadingAccount {
@@ -45,6 +85,10 @@ impl LoadingAccount {
             Err(()) => StoreFlaw::Load,
         };
         core.held.read_at = None;
+        if self.then.is_some_and(|trigger| trigger.can_do_with(core)) {
+            core.ready();
+            return Ok(Work::Idle);
+        }
         Err(Failure {
             operation: None,
             stage: Stage::Slots,
@@ -68,17 +112,30 @@ impl LoadingAccount {
 
 /// Starts the work of a trigger; the account slot is read first where that matters.
 pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
+    let trigger = match trigger {
+        trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_)) => return start_read(core, trigger),
+        Trigger::CameBack(callback) if core.held.unsaved.is_some() => {
+            return save_again(core, Some(callback));
+        }
+        trigger @ (Trigger::Challenged(_)
+        | Trigger::Wanted(_)
+        | Trigger::Authorize(_)
+        | Trigger::CameBack(_)
+        | Trigger::TakenElsewhere
+        | Trigger::Renew(_)) => trigger,
+    };
     if core.held.unsaved.is_some() {
-        return save_again(core, trigger);
+        return save_again(core, None);
     }
     let fresh = core.held.read_at == Some(core.event);
     let enough = match &trigger {
-        Trigger::Challenged(_) => fresh,
-        Trigger::Wanted(_) => fresh || core.held.is_usable(core.now),
+        Trigger::Challenged(_) | Trigger::Renew(_) => fresh,
+        Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
         Trigger::Authorize(_)
         | Trigger::CameBack(_)
         | Trigger::TakenElsewhere
-        | Trigger::SignOut => core.held.is_read(),
+        | Trigger::SignOut(_)
+        | Trigger::Revoke(_) => core.held.is_read(),
     };
     if enough {
         start_read(core, trigger)
@@ -93,14 +150,9 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
         Trigger::Authorize(authorization) => discover(core, *authorization),
         Trigger::CameBack(callback) => super::come_back(core, callback),
-        Trigger::SignOut => {
-            let slot = core.account_slot();
-            if let Some(revision) = core.held.revision.take() {
-                core.persist(slot, Some(revision), None, None);
-            }
-            core.held.at = None;
-            Ok(Work::Idle)
-        }
+        Trigger::Renew(renewal) => renewal.go(core),
+        Trigger::SignOut(known) => Ok(FindingAccount::begin(core, known)),
+        Trigger::Revoke(at) => Ok(Revoking::begin(core, *at)),
         Trigger::TakenElsewhere if core.held.is_usable(core.now) => {
             core.ready();
             Ok(Work::Idle)
@@ -111,12 +163,5 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             issuer: None,
             cause: Cause::NotPersisted(StoreFlaw::Conflict),
         }),
-    }
-}
-
-impl Config {
-    /// Authorization attempts for one operation, the first included (STEP-07).
-    pub(crate) fn authorizations_per_operation(&self) -> u8 {
-        self.step_ups_per_operation.saturating_add(1)
     }
 }

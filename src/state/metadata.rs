@@ -4,9 +4,9 @@ use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
 use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
 use crate::slot::{Revision, Slot, Stored};
-use crate::state::client::met;
+use crate::state::attempt::Errand;
 use crate::state::resource::FetchingResource;
-use crate::state::server::FetchingServer;
+use crate::state::server::{FetchingServer, arrived};
 use crate::state::{Attempt, ChoosingServer, Step, Work};
 
 pub(crate) struct LoadingResource {
@@ -17,7 +17,7 @@ pub(crate) struct LoadingResource {
 impl LoadingResource {
     pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>) -> Step {
         match core.config().metadata_cache {
-            MetadataCache::Off => FetchingResource::begin(core, attempt),
+            MetadataCache::Off => FetchingResource::begin(core, Errand::Authorize(attempt)),
             MetadataCache::Slots => {
                 let slot = Slot::resource_metadata(core.identity.mcp_url());
                 let ask = core.load(slot);
@@ -30,20 +30,20 @@ impl LoadingResource {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Some(stored) = found.ok().flatten() else {
             core.memory.cached_resource = None;
-            return FetchingResource::begin(core, self.attempt);
+            return FetchingResource::begin(core, Errand::Authorize(self.attempt));
         };
         core.memory.cached_resource = Some(stored.revision);
         core.memory.resource_metadata_seen = true;
         match read_resource(&core.identity, &stored, core.now.wall) {
             Ok(Some(facts)) => ChoosingServer::begin(core, self.attempt, facts),
-            Ok(None) => FetchingResource::begin(core, self.attempt),
+            Ok(None) => FetchingResource::begin(core, Errand::Authorize(self.attempt)),
             Err(flaw) => {
                 if flaw == RecordFlaw::Newer {
                     // Without its revision it is not overwritten.
                     core.memory.cached_resource = None;
                 }
                 core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
-                FetchingResource::begin(core, self.attempt)
+                FetchingResource::begin(core, Errand::Authorize(self.attempt))
             }
         }
     }
@@ -51,7 +51,7 @@ impl LoadingResource {
 
 pub(crate) struct LoadingServer {
     pub(crate) ask: Ask,
-    pub(crate) attempt: Box<Attempt>,
+    pub(crate) errand: Errand,
     facts: ResourceFacts,
     entry: usize,
 }
@@ -59,7 +59,7 @@ pub(crate) struct LoadingServer {
 impl LoadingServer {
     pub(crate) fn begin(
         core: &mut Core,
-        attempt: Box<Attempt>,
+        errand: Errand,
         facts: ResourceFacts,
         entry: usize,
     ) -> Step {
@@ -68,12 +68,12 @@ impl LoadingServer {
             (MetadataCache::Slots, None) | (MetadataCache::Off, _) => None,
         };
         match cached {
-            None => FetchingServer::begin(core, attempt, facts, entry, None),
+            None => FetchingServer::begin(core, errand, facts, entry, None),
             Some(slot) => {
                 let ask = core.load(slot);
                 Ok(Work::LoadingServer(Self {
                     ask,
-                    attempt,
+                    errand,
                     facts,
                     entry,
                 }))
@@ -83,7 +83,7 @@ impl LoadingServer {
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Self {
-            attempt,
+            errand,
             facts,
             entry,
             ..
@@ -93,7 +93,7 @@ impl LoadingServer {
         if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
             match read_server(&core.identity, asked, stored, core.now.wall) {
                 Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
-                    return met(core, attempt, facts, server);
+                    return arrived(core, errand, facts, server);
                 }
                 Ok(_) => {}
                 Err(flaw) => {
@@ -104,6 +104,6 @@ impl LoadingServer {
                 }
             }
         }
-        FetchingServer::begin(core, attempt, facts, entry, revision)
+        FetchingServer::begin(core, errand, facts, entry, revision)
     }
 }

@@ -9,26 +9,39 @@ mod decide;
 mod discover;
 mod exchange;
 mod fetch;
+mod forget;
+mod judge;
+mod lease;
 mod load_account;
 mod metadata;
 mod post;
 mod redirect;
+mod refresh;
 mod register;
+mod renew;
 mod resource;
+mod save;
 mod server;
+mod sign_out;
 
-pub(crate) use attempt::Attempt;
+pub(crate) use attempt::{Attempt, Effort};
 pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
 pub(crate) use come_back::{FindingPending, TakingPending, come_back};
-pub(crate) use decide::{Judged, judge};
 pub(crate) use discover::{ChoosingServer, discover};
-pub(crate) use exchange::{Exchanging, ForgettingClient, SavingAccount};
+pub(crate) use exchange::Exchanging;
+pub(crate) use forget::ForgettingClient;
+pub(crate) use judge::{Judged, judge};
+pub(crate) use lease::Leasing;
 pub(crate) use load_account::{LoadingAccount, Trigger, start};
 pub(crate) use metadata::{LoadingResource, LoadingServer};
 pub(crate) use redirect::{SavingPending, Waiting, repeat_redirect};
+pub(crate) use refresh::Refreshing;
 pub(crate) use register::{Registering, SavingRegistration};
+pub(crate) use renew::{Pausing, Refused, Renewal};
 pub(crate) use resource::FetchingResource;
+pub(crate) use save::{SavingAccount, Unsaved};
 pub(crate) use server::FetchingServer;
+pub(crate) use sign_out::{Erasing, FindingAccount, Parting, Revoking};
 
 use crate::core::{Ask, Core};
 use crate::error::Failure;
@@ -58,6 +71,12 @@ pub(crate) enum Work {
     Exchanging(Exchanging),
     SavingAccount(SavingAccount),
     ForgettingClient(ForgettingClient),
+    Pausing(Pausing),
+    Leasing(Leasing),
+    Refreshing(Refreshing),
+    FindingAccount(FindingAccount),
+    Erasing(Erasing),
+    Revoking(Revoking),
 }
 
 impl Work {
@@ -82,6 +101,12 @@ impl Work {
             Self::Exchanging(state) => &state.ask,
             Self::SavingAccount(state) => &state.ask,
             Self::ForgettingClient(state) => &state.ask,
+            Self::Pausing(state) => &state.ask,
+            Self::Leasing(state) => &state.ask,
+            Self::Refreshing(state) => &state.ask,
+            Self::FindingAccount(state) => &state.ask,
+            Self::Erasing(state) => &state.ask,
+            Self::Revoking(state) => &state.ask,
         })
     }
 
@@ -106,6 +131,12 @@ impl Work {
             Self::Exchanging(_) => "exchanging",
             Self::SavingAccount(_) => "saving_account",
             Self::ForgettingClient(_) => "forgetting_client",
+            Self::Pausing(_) => "pausing",
+            Self::Leasing(_) => "leasing",
+            Self::Refreshing(_) => "refreshing",
+            Self::FindingAccount(_) => "finding_account",
+            Self::Erasing(_) => "erasing",
+            Self::Revoking(_) => "revoking",
         }
     }
 
@@ -114,10 +145,10 @@ impl Work {
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         let attempt: &Attempt = match self {
             Self::LoadingResource(state) => &state.attempt,
-            Self::FetchingResource(state) => &state.attempt,
+            Self::FetchingResource(state) => return state.errand.attempt(),
             Self::ChoosingServer(state) => &state.attempt,
-            Self::LoadingServer(state) => &state.attempt,
-            Self::FetchingServer(state) => &state.attempt,
+            Self::LoadingServer(state) => return state.errand.attempt(),
+            Self::FetchingServer(state) => return state.errand.attempt(),
             Self::LoadingBinding(state) => &state.attempt,
             Self::SavingBinding(state) => &state.attempt,
             Self::LoadingRegistration(state) => &state.attempt,
@@ -130,9 +161,15 @@ impl Work {
             | Self::TakingPending(_)
             | Self::Exchanging(_)
             | Self::SavingAccount(_)
-            | Self::ForgettingClient(_) => return None,
+            | Self::ForgettingClient(_)
+            | Self::Pausing(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_) => return None,
         };
-        Some(attempt.operation.as_ref())
+        Some(attempt.effort.operation.as_ref())
     }
 
     /// The secret record whose write was not answered yet.
@@ -140,6 +177,7 @@ impl Work {
         match self {
             Self::SavingPending(state) => Some(state.slot()),
             Self::SavingAccount(state) => Some((core.account_slot(), state.revision)),
+            Self::Leasing(state) => Some((core.account_slot(), state.revision)),
             Self::Idle
             | Self::LoadingAccount(_)
             | Self::LoadingResource(_)
@@ -155,7 +193,12 @@ impl Work {
             | Self::FindingPending(_)
             | Self::TakingPending(_)
             | Self::Exchanging(_)
-            | Self::ForgettingClient(_) => None,
+            | Self::ForgettingClient(_)
+            | Self::Pausing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_) => None,
         }
     }
 
@@ -166,6 +209,8 @@ impl Work {
             Self::FetchingServer(state) => state.replied(core, outcome),
             Self::Registering(state) => state.replied(core, outcome),
             Self::Exchanging(state) => state.replied(core, outcome),
+            Self::Refreshing(state) => state.replied(core, outcome),
+            Self::Revoking(state) => state.replied(core, outcome),
             Self::Idle
             | Self::LoadingAccount(_)
             | Self::LoadingResource(_)
@@ -179,7 +224,11 @@ impl Work {
             | Self::FindingPending(_)
             | Self::TakingPending(_)
             | Self::SavingAccount(_)
-            | Self::ForgettingClient(_) => Ok(self),
+            | Self::ForgettingClient(_)
+            | Self::Pausing(_)
+            | Self::Leasing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_) => Ok(self),
         }
     }
 
@@ -194,6 +243,7 @@ impl Work {
             Self::LoadingRegistration(state) => state.loaded(core, found),
             Self::FindingPending(state) => state.loaded(core, found),
             Self::ForgettingClient(state) => state.loaded(core, found),
+            Self::FindingAccount(state) => state.loaded(core, found),
             Self::Idle
             | Self::FetchingResource(_)
             | Self::FetchingServer(_)
@@ -203,7 +253,12 @@ impl Work {
             | Self::SavingPending(_)
             | Self::TakingPending(_)
             | Self::Exchanging(_)
-            | Self::SavingAccount(_) => Ok(self),
+            | Self::SavingAccount(_)
+            | Self::Pausing(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_) => Ok(self),
         }
     }
 
@@ -215,6 +270,8 @@ impl Work {
             Self::SavingPending(state) => state.persisted(core, outcome),
             Self::TakingPending(state) => state.persisted(core, outcome),
             Self::SavingAccount(state) => state.persisted(core, outcome),
+            Self::Leasing(state) => state.persisted(core, outcome),
+            Self::Erasing(state) => state.persisted(core, outcome),
             Self::Idle
             | Self::LoadingAccount(_)
             | Self::LoadingResource(_)
@@ -227,7 +284,11 @@ impl Work {
             | Self::Registering(_)
             | Self::FindingPending(_)
             | Self::Exchanging(_)
-            | Self::ForgettingClient(_) => Ok(self),
+            | Self::ForgettingClient(_)
+            | Self::Pausing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Revoking(_) => Ok(self),
         }
     }
 
@@ -237,7 +298,9 @@ impl Work {
             Self::FetchingResource(_)
             | Self::FetchingServer(_)
             | Self::Registering(_)
-            | Self::Exchanging(_) => self.replied(core, Outcome::MaybeSent),
+            | Self::Exchanging(_)
+            | Self::Refreshing(_)
+            | Self::Revoking(_) => self.replied(core, Outcome::MaybeSent),
             Self::LoadingAccount(_)
             | Self::LoadingResource(_)
             | Self::ChoosingServer(_)
@@ -245,12 +308,16 @@ impl Work {
             | Self::LoadingBinding(_)
             | Self::LoadingRegistration(_)
             | Self::FindingPending(_)
-            | Self::ForgettingClient(_) => self.loaded(core, Err(())),
+            | Self::ForgettingClient(_)
+            | Self::FindingAccount(_) => self.loaded(core, Err(())),
             Self::SavingBinding(_)
             | Self::SavingRegistration(_)
             | Self::SavingPending(_)
             | Self::TakingPending(_)
-            | Self::SavingAccount(_) => self.persisted(core, Persistence::Failed),
+            | Self::SavingAccount(_)
+            | Self::Leasing(_)
+            | Self::Erasing(_) => self.persisted(core, Persistence::Failed),
+            Self::Pausing(state) => state.elapsed(core),
             Self::Idle => Ok(self),
         }
     }

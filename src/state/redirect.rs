@@ -12,7 +12,7 @@ use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
 use crate::slot::{Revision, Slot};
 use crate::state::client::Met;
-use crate::state::{Attempt, Step, Work};
+use crate::state::{Attempt, Effort, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::split;
@@ -149,7 +149,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
     let now = core.now;
     let permit = match core
         .memory
-        .authorize(attempt.operation.as_ref(), cap, now.mono)
+        .authorize(attempt.effort.operation.as_ref(), cap, now.mono)
     {
         Ok(permit) => permit,
         Err(limited) => {
@@ -171,7 +171,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
         seed,
         redirect_uri,
         browser,
-        operation,
+        effort: Effort { operation, .. },
         ..
     } = *attempt;
     let (verifier, state) = seed.split();

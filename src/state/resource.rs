@@ -12,9 +12,10 @@ use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, write_resource};
 use crate::report::{Decision, Verdict};
 use crate::slot::Slot;
+use crate::state::attempt::Errand;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::server::FetchingServer;
-use crate::state::{Attempt, ChoosingServer, Step, Work};
+use crate::state::{ChoosingServer, Step, Work};
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::resource::{ResourceDocument, canonical_identifier, covers};
@@ -62,7 +63,7 @@ impl Plan {
 }
 
 pub(crate) struct FetchingResource {
-    pub(crate) attempt: Box<Attempt>,
+    pub(crate) errand: Errand,
     fetch: Fetch,
     announced: bool,
     plan: Plan,
@@ -71,35 +72,35 @@ pub(crate) struct FetchingResource {
 
 impl FetchingResource {
     /// The announced places, then the well-known ones.
-    pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>) -> Step {
+    pub(crate) fn begin(core: &mut Core, errand: Errand) -> Step {
         let plan = Plan {
             announced: 0,
             well_known: 0,
             configured: false,
         };
-        Self::next(core, attempt, plan, Tried::default())
+        Self::next(core, errand, plan, Tried::default())
     }
 
     /// The one place that the host configured (DISC-20).
-    pub(crate) fn begin_at(core: &mut Core, attempt: Box<Attempt>, url: WebUrl) -> Step {
+    pub(crate) fn begin_at(core: &mut Core, errand: Errand, url: WebUrl) -> Step {
         let plan = Plan {
             announced: 0,
             well_known: 0,
             configured: true,
         };
-        Self::look(core, attempt, plan, Tried::default(), url, true)
+        Self::look(core, errand, plan, Tried::default(), url, true)
     }
 
-    fn next(core: &mut Core, attempt: Box<Attempt>, mut plan: Plan, tried: Tried) -> Step {
+    fn next(core: &mut Core, errand: Errand, mut plan: Plan, tried: Tried) -> Step {
         match plan.next(core) {
-            Some((url, announced)) => Self::look(core, attempt, plan, tried, url, announced),
-            None => nowhere(core, attempt, tried),
+            Some((url, announced)) => Self::look(core, errand, plan, tried, url, announced),
+            None => nowhere(core, errand, tried),
         }
     }
 
     fn look(
         core: &mut Core,
-        mut attempt: Box<Attempt>,
+        mut errand: Errand,
         plan: Plan,
         tried: Tried,
         url: WebUrl,
@@ -114,9 +115,9 @@ impl FetchingResource {
             },
             legacy: false,
         };
-        let fetch = Fetch::begin(core, &mut attempt, url, place)?;
+        let fetch = Fetch::begin(core, errand.effort(), url, place)?;
         Ok(Work::FetchingResource(Self {
-            attempt,
+            errand,
             fetch,
             announced,
             plan,
@@ -129,19 +130,26 @@ impl FetchingResource {
     }
 
     pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
-        match self.fetch.replied(core, &mut self.attempt, outcome)? {
+        match self.fetch.replied(core, self.errand.effort(), outcome)? {
             Fetched::Again(fetch) => return Ok(Work::FetchingResource(Self { fetch, ..self })),
             Fetched::Body(url, body, headers) => {
                 let root = !self.announced && self.plan.is_at_root(core);
                 match accept(core, &body, self.announced, root) {
                     Ok(Some(facts)) => {
                         report(core, url, Verdict::Found);
-                        return found(core, self.attempt, facts, &headers);
+                        return found(core, self.errand, facts, &headers);
                     }
                     Ok(None) => report(core, url, Verdict::Absent),
                     Err(cause) => {
                         report(core, url, Verdict::Invalid);
-                        return Err(self.attempt.fails(Stage::ResourceMetadata, None, cause));
+                        let empty = cause == Cause::Violation(Violation::NoAuthorizationServer);
+                        return match self.errand {
+                            // An empty list names no other server (A21).
+                            Errand::Renew(renewal) if empty => renewal.nowhere(core),
+                            errand @ (Errand::Authorize(_) | Errand::Renew(_)) => {
+                                Err(errand.fails(Stage::ResourceMetadata, None, cause))
+                            }
+                        };
                     }
                 }
             }
@@ -149,7 +157,7 @@ impl FetchingResource {
             Fetched::Transient => self.tried.transient = true,
             Fetched::Refused(flaw) => self.tried.refused = Some(flaw),
         }
-        Self::next(core, self.attempt, self.plan, self.tried)
+        Self::next(core, self.errand, self.plan, self.tried)
     }
 }
 
@@ -217,12 +225,7 @@ fn accept(
     }))
 }
 
-fn found(
-    core: &mut Core,
-    attempt: Box<Attempt>,
-    facts: ResourceFacts,
-    headers: &HeaderMap,
-) -> Step {
+fn found(core: &mut Core, errand: Errand, facts: ResourceFacts, headers: &HeaderMap) -> Step {
     core.memory.resource_metadata_seen = true;
     if core.config().metadata_cache == MetadataCache::Slots {
         let seconds = freshness(headers, core.now.wall.seconds());
@@ -233,14 +236,21 @@ fn found(
         // Nothing depends on a cache: the answer is not waited for.
         core.persist(slot, expected, Some(stored), Some(expires));
     }
-    ChoosingServer::begin(core, attempt, facts)
+    match errand {
+        Errand::Authorize(attempt) => ChoosingServer::begin(core, attempt, facts),
+        Errand::Renew(renewal) => renewal.listed(core, facts),
+    }
 }
 
 /// No place had a document.
-fn nowhere(core: &mut Core, attempt: Box<Attempt>, tried: Tried) -> Step {
+fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
     if let Some(cause) = tried.obstacle() {
-        return Err(attempt.fails(Stage::ResourceMetadata, None, cause));
+        return Err(errand.fails(Stage::ResourceMetadata, None, cause));
     }
+    let errand = match errand {
+        Errand::Renew(renewal) => return renewal.nowhere(core),
+        errand @ Errand::Authorize(_) => errand,
+    };
     let known = core
         .held
         .at
@@ -250,7 +260,7 @@ fn nowhere(core: &mut Core, attempt: Box<Attempt>, tried: Tried) -> Step {
     // A server that published metadata once does not become a legacy one (LEG-02).
     if known || announced || core.memory.resource_metadata_seen {
         let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
-        return Err(attempt.fails(Stage::ResourceMetadata, None, cause));
+        return Err(errand.fails(Stage::ResourceMetadata, None, cause));
     }
     let config = core.config();
     match (
@@ -264,9 +274,9 @@ fn nowhere(core: &mut Core, attempt: Box<Attempt>, tried: Tried) -> Step {
                 scopes: None,
                 requires_dpop: false,
             };
-            FetchingServer::begin_legacy(core, attempt, facts)
+            FetchingServer::begin_legacy(core, errand, facts)
         }
-        (Legacy::Off, _) | (Legacy::On { .. }, Err(_)) => Err(attempt.fails(
+        (Legacy::Off, _) | (Legacy::On { .. }, Err(_)) => Err(errand.fails(
             Stage::ResourceMetadata,
             None,
             Cause::Misconfigured(Misconfiguration::ServerUnknown),

@@ -3,23 +3,26 @@
 use crate::action::{Purpose, UrlSource};
 use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
+use http::HeaderMap;
+
 use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
 use crate::report::{Decision, Verdict};
 use crate::slot::{Revision, Slot};
+use crate::state::attempt::Errand;
 use crate::state::client::met;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::metadata::LoadingServer;
-use crate::state::{Attempt, Step, Work};
+use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::server::ServerDocument;
 use crate::wire::well_known::{legacy_server_location, server_locations};
 
 pub(crate) struct FetchingServer {
-    pub(crate) attempt: Box<Attempt>,
+    pub(crate) errand: Errand,
     fetch: Fetch,
     facts: ResourceFacts,
     search: Search,
@@ -42,14 +45,14 @@ struct Search {
 impl FetchingServer {
     pub(crate) fn begin(
         core: &mut Core,
-        attempt: Box<Attempt>,
+        errand: Errand,
         facts: ResourceFacts,
         entry: usize,
         cached: Option<Revision>,
     ) -> Step {
         let Some(asked) = facts.servers.get(entry).cloned() else {
             let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
-            return Err(attempt.fails(Stage::ServerMetadata, facts.servers.first(), cause));
+            return Err(errand.fails(Stage::ServerMetadata, facts.servers.first(), cause));
         };
         let search = Search {
             entry,
@@ -60,17 +63,13 @@ impl FetchingServer {
             flaw: None,
             cached,
         };
-        Self::next(core, attempt, facts, search)
+        Self::next(core, errand, facts, search)
     }
 
     /// The one place of revision 2025-03-26 (LEG-04).
-    pub(crate) fn begin_legacy(
-        core: &mut Core,
-        attempt: Box<Attempt>,
-        facts: ResourceFacts,
-    ) -> Step {
+    pub(crate) fn begin_legacy(core: &mut Core, errand: Errand, facts: ResourceFacts) -> Step {
         let Some(asked) = facts.servers.first().cloned() else {
-            return Self::begin(core, attempt, facts, 0, None);
+            return Self::begin(core, errand, facts, 0, None);
         };
         let search = Search {
             entry: 0,
@@ -81,15 +80,10 @@ impl FetchingServer {
             flaw: None,
             cached: None,
         };
-        Self::next(core, attempt, facts, search)
+        Self::next(core, errand, facts, search)
     }
 
-    fn next(
-        core: &mut Core,
-        mut attempt: Box<Attempt>,
-        facts: ResourceFacts,
-        mut search: Search,
-    ) -> Step {
+    fn next(core: &mut Core, mut errand: Errand, facts: ResourceFacts, mut search: Search) -> Step {
         while let Some(location) = search.next_place() {
             let url = match core.config().url_policy().check(&location) {
                 Ok(url) => url,
@@ -109,15 +103,15 @@ impl FetchingServer {
                 },
                 legacy,
             };
-            let fetch = Fetch::begin(core, &mut attempt, url, place)?;
+            let fetch = Fetch::begin(core, errand.effort(), url, place)?;
             return Ok(Work::FetchingServer(Self {
-                attempt,
+                errand,
                 fetch,
                 facts,
                 search,
             }));
         }
-        nowhere(core, attempt, facts, search)
+        nowhere(core, errand, facts, search)
     }
 
     pub(crate) fn ask(&self) -> &Ask {
@@ -125,14 +119,13 @@ impl FetchingServer {
     }
 
     pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
-        match self.fetch.replied(core, &mut self.attempt, outcome)? {
+        match self.fetch.replied(core, self.errand.effort(), outcome)? {
             Fetched::Again(fetch) => return Ok(Work::FetchingServer(Self { fetch, ..self })),
-            Fetched::Body(url, body, headers) => match self.search.accept(core, &body) {
+            Fetched::Body(url, body, headers) => match self.search.accept(core, &body, &headers) {
                 Ok(Some(server)) => {
                     report(core, url, Verdict::Found);
-                    let seconds = freshness(&headers, core.now.wall.seconds());
-                    self.search.keep(core, &server, seconds);
-                    return met(core, self.attempt, self.facts, server);
+                    self.search.keep(core, &server);
+                    return arrived(core, self.errand, self.facts, server);
                 }
                 Ok(None) => report(core, url, Verdict::Absent),
                 Err(flaw) => {
@@ -144,7 +137,7 @@ impl FetchingServer {
             Fetched::Transient => self.search.tried.transient = true,
             Fetched::Refused(flaw) => self.search.tried.refused = Some(flaw),
         }
-        Self::next(core, self.attempt, self.facts, self.search)
+        Self::next(core, self.errand, self.facts, self.search)
     }
 }
 
@@ -160,7 +153,12 @@ impl Search {
         }
     }
 
-    fn accept(&self, core: &Core, body: &[u8]) -> Result<Option<Server>, MetadataFlaw> {
+    fn accept(
+        &self,
+        core: &Core,
+        body: &[u8],
+        headers: &HeaderMap,
+    ) -> Result<Option<Server>, MetadataFlaw> {
         let document = match ServerDocument::parse(body) {
             Ok(document) => document,
             Err(JsonFlaw::NotAnObject) => return Ok(None),
@@ -172,7 +170,9 @@ impl Search {
         let config = core.config();
         let (expected, slash) = config.expected_issuer(&self.asked);
         let policy = config.url_policy();
-        Server::accept(&expected, &document, self.source, slash, policy).map(Some)
+        let seconds = freshness(headers, core.now.wall.seconds());
+        let fresh = core.now.wall.plus_seconds(seconds);
+        Server::accept(&expected, &document, self.source, fresh, slash, policy).map(Some)
     }
 
     fn note(&mut self, flaw: MetadataFlaw) {
@@ -184,40 +184,61 @@ impl Search {
     }
 
     /// Keeps the document for as long as its headers allow; nothing waits for that.
-    fn keep(&self, core: &mut Core, server: &Server, seconds: u64) {
-        if *server.issuer() != self.asked {
+    fn keep(&self, core: &mut Core, server: &Server) {
+        let expected = core.config().expected_issuer(&self.asked).0;
+        if *server.issuer() != expected {
             let (listed, named) = (self.asked.clone(), server.issuer().clone());
             core.report(|| Decision::SlashTolerated { listed, named });
         }
         if core.config().metadata_cache == MetadataCache::Slots
             && self.source == ServerSource::Metadata
         {
-            let expires = core.now.wall.plus_seconds(seconds);
+            let expires = server.facts().fresh_until;
             let slot = Slot::server_metadata(self.asked.as_str());
-            let stored = write_server(&self.asked, server, expires);
+            let stored = write_server(&self.asked, server);
             core.persist(slot, self.cached, Some(stored), Some(expires));
         }
     }
 }
 
+/// The server that was looked for.
+pub(crate) fn arrived(
+    core: &mut Core,
+    errand: Errand,
+    facts: ResourceFacts,
+    server: Server,
+) -> Step {
+    match errand {
+        Errand::Authorize(attempt) => met(core, attempt, facts, server),
+        Errand::Renew(renewal) => renewal.met(core, server),
+    }
+}
+
 /// No place had a usable document of this entry.
-fn nowhere(core: &mut Core, attempt: Box<Attempt>, facts: ResourceFacts, search: Search) -> Step {
+fn nowhere(core: &mut Core, errand: Errand, facts: ResourceFacts, search: Search) -> Step {
     let cause = search
         .flaw
         .map(|flaw| Cause::Violation(Violation::Metadata(flaw)))
         .or_else(|| search.tried.obstacle());
+    let violated = matches!(&cause, Some(Cause::Violation(Violation::Metadata(_))));
+    let errand = match errand {
+        // What was known of the server when it issued the tokens still holds (A17); a document that
+        // breaks a rule is another matter (REFR-11).
+        Errand::Renew(renewal) if !violated => return renewal.go(core),
+        errand @ (Errand::Authorize(_) | Errand::Renew(_)) => errand,
+    };
     if let Some(cause) = cause {
-        return Err(attempt.fails(Stage::ServerMetadata, Some(&search.asked), cause));
+        return Err(errand.fails(Stage::ServerMetadata, Some(&search.asked), cause));
     }
     match search.source {
         // Absent: the next entry (DISC-16).
         ServerSource::Metadata => {
-            LoadingServer::begin(core, attempt, facts, search.entry.saturating_add(1))
+            LoadingServer::begin(core, errand, facts, search.entry.saturating_add(1))
         }
         ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => {
             match Server::legacy_defaults(&search.asked, core.config().url_policy()) {
-                Ok(server) => met(core, attempt, facts, server),
-                Err(flaw) => Err(attempt.fails(
+                Ok(server) => arrived(core, errand, facts, server),
+                Err(flaw) => Err(errand.fails(
                     Stage::ServerMetadata,
                     Some(&search.asked),
                     Cause::Violation(Violation::PlaceRefused(flaw)),

@@ -51,6 +51,8 @@ pub enum OAuthError {
     InsufficientScope,
     /// `invalid_token`
     InvalidToken,
+    /// `unsupported_token_type`, of a revocation endpoint (RFC 7009 section 2.2.1)
+    UnsupportedTokenType,
     /// Any other code.
     Other,
 }
@@ -81,6 +83,7 @@ impl OAuthError {
             }
             "insufficient_scope" => Self::InsufficientScope,
             "invalid_token" => Self::InvalidToken,
+            "unsupported_token_type" => Self::UnsupportedTokenType,
             _other => Self::Other,
         }
     }
@@ -239,6 +242,18 @@ fn granted(
         scope: document.scope.get().map(Scopes::parse),
         type_assumed,
     })
+}
+
+/// The OAuth error in a body, when there is one (TOK-18): its code, as sent, and the description.
+pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)> {
+    let document = object::<TokenDocument<'_>>(body).ok()?;
+    let code = document.error.get()?;
+    let description = document.error_description.non_empty().map(Untrusted::new);
+    Some((
+        OAuthError::from_code(code),
+        Untrusted::new(code),
+        description,
+    ))
 }
 
 /// Digits, a fraction cut off, quotes tolerated; anything else is unknown. No floating point.

@@ -290,11 +290,11 @@ fn disc_16_a13_the_server_in_use_comes_first() {
         &[&format!("Bearer resource_metadata=\"{PRM}\"")],
         Some("Bearer at-1"),
     );
-    host.need_user();
-    host.authorize();
     let two =
         format!(r#"{{"resource":"{MCP}","authorization_servers":["https://x.example","{AS}"]}}"#);
     host.serve(PRM, 200, &two);
+    host.need_user();
+    host.authorize();
     // Its metadata is still cached; the stored registration is used: straight to the redirect.
     assert_eq!(host.redirect().issuer.as_str(), AS);
 }

@@ -22,20 +22,17 @@ fn signed_in(config: mcp_auth_machine::config::ConfigBuilder) -> Host {
     host
 }
 
-/// The resource names another server from now on; discovery up to its metadata.
-fn moved(host: &mut Host, metadata_more: &str) {
+/// The resource names another server from now on.
+fn moved(host: &mut Host) {
     let challenge = format!("Bearer resource_metadata=\"{PRM}\"");
     host.challenged_for("tools/call x", 401, &[&challenge], Some("Bearer at-1"));
-    host.need_user();
-    host.authorize();
     host.serve(PRM, 200, &prm().replace(AS, OTHER));
-    host.serve(OTHER_META, 200, &metadata_of(OTHER, metadata_more));
 }
 
 #[test]
 fn iso_09_s34_a06_the_user_is_asked_before_a_known_resource_moves() {
     let mut host = signed_in(config());
-    moved(&mut host, "");
+    moved(&mut host);
     let need = host.need_user();
     let Why::ServerChanged { from, to } = need.why else {
         panic!("{need:?}")
@@ -45,7 +42,7 @@ fn iso_09_s34_a06_the_user_is_asked_before_a_known_resource_moves() {
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     // Agreed: a client of its own, nothing of the old server, and a change only with the new token.
     host.authorize();
-    host.serve(PRM, 200, &prm().replace(AS, OTHER));
+    host.serve(OTHER_META, 200, &metadata_of(OTHER, ""));
     host.serve(&format!("{OTHER}/register"), 201, r#"{"client_id":"b-1"}"#);
     let redirect = host.redirect();
     assert!(redirect.new_issuer);
@@ -68,10 +65,10 @@ fn reg_14_iso_03_a_metadata_url_moves_along_and_tokens_do_not() {
     host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
     host.ready();
     host.accepted("tools/call x");
-    moved(&mut host, flag);
+    moved(&mut host);
     host.need_user();
     host.authorize();
-    host.serve(PRM, 200, &prm().replace(AS, OTHER));
+    host.serve(OTHER_META, 200, &metadata_of(OTHER, flag));
     assert_eq!(&*host.redirect().client_id, CIMD);
 }
 
@@ -84,7 +81,7 @@ fn iso_06_c13_a_configured_client_does_not_move() {
     host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
     host.ready();
     host.accepted("tools/call x");
-    moved(&mut host, "");
+    moved(&mut host);
     let failure = host.error();
     let Cause::Misconfigured(Misconfiguration::OtherIssuer { configured, found }) = failure.cause
     else {

@@ -380,6 +380,7 @@ fn use_08_e08_a_fresh_token_that_is_refused_ends() {
     );
     host.accepted("tools/call x");
     host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
+    host.serve(PRM, 200, &prm());
     host.need_user();
 }
 

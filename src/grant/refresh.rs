@@ -1,0 +1,25 @@
+//! The refresh grant (RFC 6749 section 6): the original grant goes on, never a wider one (REFR-08).
+
+use super::{Client, TokenGrant};
+use crate::account::Account;
+use crate::secret::Secret;
+use crate::wire::form::Form;
+
+/// A refresh token with the account that it belongs to.
+pub(crate) struct RefreshGrant {
+    pub(crate) account: Account,
+    pub(crate) refresh: Secret,
+}
+
+impl TokenGrant for RefreshGrant {
+    /// No `scope`: what was granted goes on as it is (REFR-03).
+    fn encode(&self, form: &mut Form) {
+        form.push("grant_type", "refresh_token");
+        form.push("refresh_token", self.refresh.expose());
+        self.account.resource.push(form);
+    }
+
+    fn client(&self) -> &Client {
+        &self.account.client
+    }
+}

@@ -1,0 +1,224 @@
+//! Containment: a credential is held inside a value that also holds the only server it may go to.
+//!
+//! Every function that joins a server's URL to something secret is in this file. None of them takes
+//! an endpoint, so there is none to get wrong.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::Request;
+
+use super::request::{FORM, JSON, bearer, post};
+use super::{IssuerId, Server, SlashRule};
+use crate::account::{Account, TokenKind};
+use crate::config::IssuerSettings;
+use crate::grant::{Client, Redirected, TokenGrant};
+use crate::record::Opened;
+use crate::wire::form::Form;
+
+/// Something held at one authorization server. There is no way to take it out, and none to set the
+/// server to another one: what is held can only become something else at the same server.
+#[derive(Clone)]
+pub(crate) struct AtIssuer<T> {
+    server: Server,
+    held: T,
+}
+
+impl<T> AtIssuer<T> {
+    /// The server.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The issuer.
+    pub(crate) fn issuer(&self) -> &IssuerId {
+        self.server.issuer()
+    }
+
+    pub(crate) fn held(&self) -> &T {
+        &self.held
+    }
+
+    /// Changes what is held and keeps the server.
+    pub(crate) fn then<U>(self, change: impl FnOnce(T) -> U) -> AtIssuer<U> {
+        AtIssuer {
+            held: change(self.held),
+            server: self.server,
+        }
+    }
+
+    pub(crate) fn try_then<U, E>(
+        self,
+        change: impl FnOnce(T, &Server) -> Result<U, E>,
+    ) -> Result<AtIssuer<U>, E> {
+        Ok(AtIssuer {
+            held: change(self.held, &self.server)?,
+            server: self.server,
+        })
+    }
+
+    /// From a record written from such a value.
+    pub(crate) fn restore(server: Server, held: T, _checked: &Opened<'_>) -> Self {
+        Self { server, held }
+    }
+}
+
+impl Server {
+    /// One arrives holding nothing.
+    pub(crate) fn enter(self) -> AtIssuer<()> {
+        AtIssuer {
+            server: self,
+            held: (),
+        }
+    }
+}
+
+/// The same issuer now names a token endpoint on another origin (A22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TokenEndpointMoved;
+
+impl<T> AtIssuer<T> {
+    /// Takes over what the same issuer says of itself now (REFR-11); what is held stays put unless
+    /// the token endpoint is still where it was.
+    pub(crate) fn revalidated(self, now: Server) -> Result<Self, TokenEndpointMoved> {
+        let origin = |server: &Server| server.facts().token_endpoint.origin().to_owned();
+        if now.issuer() == self.issuer() && origin(&now) == origin(&self.server) {
+            Ok(Self {
+                server: now,
+                held: self.held,
+            })
+        } else {
+            Err(TokenEndpointMoved)
+        }
+    }
+}
+
+impl<T> fmt::Debug for AtIssuer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtIssuer")
+            .field("issuer", self.issuer())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is bound to an issuer that was not met yet: a client that the host configured (REG-03), or one
+/// that was registered earlier.
+#[derive(Clone, Debug)]
+pub(crate) struct IssuerBound<T> {
+    issuer: IssuerId,
+    value: T,
+}
+
+impl<T: Clone> IssuerBound<T> {
+    pub(crate) fn new(issuer: IssuerId, value: T) -> Self {
+        Self { issuer, value }
+    }
+
+    pub(crate) fn issuer(&self) -> &IssuerId {
+        &self.issuer
+    }
+
+    /// Whether the value passes a test.
+    pub(crate) fn is(&self, test: impl FnOnce(&T) -> bool) -> bool {
+        test(&self.value)
+    }
+
+    /// The one door: opens at a validated server of that issuer and nowhere else.
+    pub(crate) fn open(&self, at: &AtIssuer<()>, slash: SlashRule) -> Option<AtIssuer<T>> {
+        let found = at.issuer();
+        let same = found == &self.issuer
+            || slash == SlashRule::TolerateOne && self.issuer.same_but_slash(found.as_str());
+        same.then(|| AtIssuer {
+            server: at.server.clone(),
+            held: self.value.clone(),
+        })
+    }
+}
+
+impl<G: TokenGrant> AtIssuer<G> {
+    /// Whether an answer came from the token endpoint itself (H07).
+    pub(crate) fn is_token_endpoint(&self, url: &str) -> bool {
+        self.server.facts().token_endpoint.as_str() == url
+    }
+
+    /// The only token request there is: to this server's own token endpoint (TOK-01).
+    pub(crate) fn token_request(&self, settings: &IssuerSettings) -> Request<Bytes> {
+        let mut form = Form::with_capacity(512);
+        self.held.encode(&mut form);
+        for (name, value) in settings.token_parameters() {
+            form.push(name, value);
+        }
+        let authorization = self.held.client().authenticate(&mut form);
+        post(
+            &self.server.facts().token_endpoint,
+            FORM,
+            form.into_string(),
+            authorization,
+        )
+    }
+}
+
+impl AtIssuer<Account> {
+    /// A request to revoke one token, to this server's own revocation endpoint (REV-01, REV-05).
+    pub(crate) fn revocation_request(&self, kind: TokenKind) -> Option<Request<Bytes>> {
+        let facts = self.server.facts();
+        let endpoint = facts.revocation_endpoint.as_ref()?;
+        let token = self.held.token(kind)?;
+        let mut form = Form::with_capacity(512);
+        form.push("token", token.expose());
+        form.push("token_type_hint", kind.as_str());
+        let authorization = self
+            .held
+            .client
+            .fitting(facts.revocation_auth_methods)
+            .authenticate(&mut form);
+        Some(post(endpoint, FORM, form.into_string(), authorization))
+    }
+
+    /// Whether an answer came from the revocation endpoint itself (H07).
+    pub(crate) fn is_revocation_endpoint(&self, url: &str) -> bool {
+        let endpoint = self.server.facts().revocation_endpoint.as_ref();
+        endpoint.is_some_and(|endpoint| endpoint.as_str() == url)
+    }
+}
+
+impl AtIssuer<()> {
+    /// A registration request to this server, with the host's initial access token for it (REG-17, REG-29).
+    pub(crate) fn registration_request(
+        &self,
+        body: String,
+        settings: &IssuerSettings,
+    ) -> Option<Request<Bytes>> {
+        let endpoint = self.server.facts().registration_endpoint.as_ref()?;
+        let authorization = settings.initial_access_token().map(bearer);
+        Some(post(endpoint, JSON, body, authorization))
+    }
+
+    /// Whether an answer came from the registration endpoint itself (H07).
+    pub(crate) fn is_registration_endpoint(&self, url: &str) -> bool {
+        let endpoint = self.server.facts().registration_endpoint.as_ref();
+        endpoint.is_some_and(|endpoint| endpoint.as_str() == url)
+    }
+
+    /// Takes up a client that this server has just registered.
+    pub(crate) fn registered(self, client: Client) -> AtIssuer<Client> {
+        self.then(|()| client)
+    }
+}
+
+impl AtIssuer<Redirected> {
+    /// The URL to open: this server's own authorization endpoint (AUTHZ-01, AUTHZ-02).
+    pub(crate) fn redirect_url(
+        &self,
+        settings: &IssuerSettings,
+    ) -> Result<Box<str>, ReservedParameter> {
+        let Some(endpoint) = &self.server.facts().authorization_endpoint else {
+            return Err(ReservedParameter);
+        };
+        self.held.redirect_url(endpoint, settings)
+    }
+}
+
+/// The authorization endpoint's own query holds a parameter that the client sets (AUTHZ-02, RES-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReservedParameter;

@@ -1,0 +1,67 @@
+//! Issuer identifiers: exact texts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::wire::url::{UrlFlaw, UrlPolicy};
+
+/// An issuer identifier: the exact text, never held as a URL; equality is bytes (META-09, META-11).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IssuerId(pub(super) Arc<str>);
+
+impl IssuerId {
+    /// Judges a text as an issuer: an acceptable URL in its own canonical spelling, without query
+    /// (META-05, SEC-04). The text itself is kept.
+    ///
+    /// # Errors
+    /// [`IssuerFlaw`].
+    pub fn new(text: &str, policy: &UrlPolicy) -> Result<Self, IssuerFlaw> {
+        let url = policy.check(text).map_err(IssuerFlaw::Url)?;
+        if url.query().is_some() {
+            return Err(IssuerFlaw::Query);
+        }
+        let canonical = url.as_str();
+        if canonical == text || canonical.strip_suffix('/') == Some(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(IssuerFlaw::NotCanonical)
+        }
+    }
+
+    /// The exact text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Equal after removing one terminating slash from each: the one tolerance (QUIRK-01).
+    pub(crate) fn same_but_slash(&self, other: &str) -> bool {
+        let bare = |text: &str| -> usize { text.strip_suffix('/').unwrap_or(text).len() };
+        self.0.get(..bare(&self.0)) == other.get(..bare(other))
+    }
+}
+
+impl fmt::Debug for IssuerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for IssuerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no usable issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum IssuerFlaw {
+    /// Not an acceptable URL.
+    #[error("{0}")]
+    Url(UrlFlaw),
+    /// Holds a query.
+    #[error("holds a query")]
+    Query,
+    /// Not spelled as it would be sent, such as with dot segments or an upper-case host.
+    #[error("not in canonical spelling")]
+    NotCanonical,
+}

@@ -1,0 +1,12 @@
+//! Issuers, the servers that stand behind them, and what is held at one of them.
+
+mod at;
+mod id;
+mod request;
+mod server;
+
+pub(crate) use at::{AtIssuer, IssuerBound, ReservedParameter};
+pub use id::{IssuerFlaw, IssuerId};
+pub(crate) use request::{bearer, discovery_request};
+pub(crate) use server::{Facts, SlashRule};
+pub use server::{MetadataFlaw, Server, ServerSource};

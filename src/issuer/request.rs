@@ -1,0 +1,62 @@
+//! Requests as bytes: no cookies, nothing but what is put in here.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+
+use crate::secret::Secret;
+use crate::wire::url::WebUrl;
+
+pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub(super) fn post(
+    endpoint: &WebUrl,
+    content_type: HeaderValue,
+    body: String,
+    authorization: Option<HeaderValue>,
+) -> Request<Bytes> {
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(ACCEPT, JSON);
+    headers.insert(CONTENT_TYPE, content_type);
+    if let Some(mut authorization) = authorization {
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    request(Method::POST, endpoint.as_str(), headers, Bytes::from(body))
+}
+
+/// A discovery request: no credentials, no cookies, nothing of the user (DISC-07, META-06, SEC-12).
+pub(crate) fn discovery_request(
+    url: &WebUrl,
+    protocol_version: Option<&HeaderValue>,
+) -> Request<Bytes> {
+    let mut headers = HeaderMap::with_capacity(2);
+    headers.insert(ACCEPT, JSON);
+    if let Some(version) = protocol_version {
+        headers.insert("mcp-protocol-version", version.clone());
+    }
+    request(Method::GET, url.as_str(), headers, Bytes::new())
+}
+
+fn request(method: Method, url: &str, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    // Whatever passed the URL policy is a URI; a driver refuses the empty one.
+    *request.uri_mut() = Uri::try_from(url).unwrap_or_default();
+    *request.headers_mut() = headers;
+    request
+}
+
+/// `Bearer` and a token, marked sensitive.
+pub(crate) fn bearer(token: &Secret) -> HeaderValue {
+    let token = token.expose();
+    let mut text = Vec::with_capacity(token.len().saturating_add(7));
+    text.extend_from_slice(b"Bearer ");
+    text.extend_from_slice(token.as_bytes());
+    // Tokens are visible ASCII by TOK-15.
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text))
+        .unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}

@@ -1,0 +1,201 @@
+//! Authorization servers whose metadata echoed the issuer they were asked as.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::IssuerId;
+use crate::record::Opened;
+use crate::time::UnixMillis;
+use crate::wire::server::ServerDocument;
+use crate::wire::text::Untrusted;
+use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};
+use crate::wire::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, ResponseType, Words};
+
+/// Where the facts about a server came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerSource {
+    /// A metadata document of its own.
+    Metadata,
+    /// Metadata of a server of revision 2025-03-26, found at the MCP server's origin (LEG).
+    LegacyMetadata,
+    /// The default endpoints of revision 2025-03-26 (LEG-06).
+    LegacyDefaults,
+}
+
+/// An authorization server whose metadata echoed the issuer it was asked for (META-08). A snapshot:
+/// one flow uses one, from redirect to token (META-15). Cheap to clone.
+#[derive(Clone)]
+pub struct Server(Arc<Facts>);
+
+pub(crate) struct Facts {
+    pub(crate) issuer: IssuerId,
+    pub(crate) source: ServerSource,
+    /// Until when the document may be believed without asking again (META-18, REFR-11).
+    pub(crate) fresh_until: UnixMillis,
+    pub(crate) authorization_endpoint: Option<WebUrl>,
+    pub(crate) token_endpoint: WebUrl,
+    pub(crate) registration_endpoint: Option<WebUrl>,
+    pub(crate) revocation_endpoint: Option<WebUrl>,
+    pub(crate) requires_par: bool,
+    pub(crate) advertises_iss: bool,
+    pub(crate) supports_cimd: bool,
+    pub(crate) response_types: Words<ResponseType>,
+    pub(crate) grant_types: Words<GrantType>,
+    pub(crate) scopes: Words<KnownScope>,
+    pub(crate) challenge_methods: Words<ChallengeMethod>,
+    pub(crate) auth_methods: Words<AuthMethod>,
+    pub(crate) revocation_auth_methods: Words<AuthMethod>,
+}
+
+/// Why a metadata document is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MetadataFlaw {
+    /// The document names another issuer than the one it was asked for (META-08).
+    Issuer {
+        /// The issuer asked for.
+        expected: IssuerId,
+        /// The issuer named.
+        got: Untrusted,
+    },
+    /// No `token_endpoint` (META-12).
+    NoTokenEndpoint,
+    /// An endpoint that is no acceptable URL (META-12, QUIRK-28).
+    Endpoint {
+        /// The member.
+        member: &'static str,
+        /// Its value.
+        got: Untrusted,
+        /// What is wrong with it.
+        flaw: UrlFlaw,
+    },
+    /// A repeated member, or nested too deeply (SEC-14).
+    Malformed,
+}
+
+/// How closely the issuer in a document must match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlashRule {
+    /// Identical.
+    Exact,
+    /// One terminating slash may differ between the two texts (QUIRK-01).
+    TolerateOne,
+}
+
+impl Server {
+    /// The one constructor: from the issuer that was asked for and the document that answered.
+    pub(crate) fn accept(
+        asked: &IssuerId,
+        document: &ServerDocument<'_>,
+        source: ServerSource,
+        fresh_until: UnixMillis,
+        slash: SlashRule,
+        policy: &UrlPolicy,
+    ) -> Result<Self, MetadataFlaw> {
+        let named = document.issuer().unwrap_or_default();
+        let issuer = if named == asked.as_str() {
+            asked.clone()
+        } else if slash == SlashRule::TolerateOne && asked.same_but_slash(named) {
+            IssuerId(named.into())
+        } else {
+            return Err(MetadataFlaw::Issuer {
+                expected: asked.clone(),
+                got: Untrusted::new(named),
+            });
+        };
+        let endpoint = |member, text: Option<&str>| match text {
+            None => Ok(None),
+            Some(text) => policy
+                .check(text)
+                .map(Some)
+                .map_err(|flaw| MetadataFlaw::Endpoint {
+                    member,
+                    got: Untrusted::new(text),
+                    flaw,
+                }),
+        };
+        let token_endpoint = endpoint("token_endpoint", document.token_endpoint.get())?
+            .ok_or(MetadataFlaw::NoTokenEndpoint)?;
+        Ok(Self(Arc::new(Facts {
+            issuer,
+            source,
+            fresh_until,
+            authorization_endpoint: endpoint(
+                "authorization_endpoint",
+                document.authorization_endpoint.get(),
+            )?,
+            token_endpoint,
+            registration_endpoint: endpoint(
+                "registration_endpoint",
+                document.registration_endpoint.get(),
+            )?,
+            revocation_endpoint: endpoint(
+                "revocation_endpoint",
+                document.revocation_endpoint.get(),
+            )?,
+            requires_par: document.require_pushed_authorization_requests.0,
+            advertises_iss: document.authorization_response_iss_parameter_supported.0,
+            supports_cimd: document.client_id_metadata_document_supported.0,
+            response_types: document.response_types_supported,
+            grant_types: document.grant_types_supported,
+            scopes: document.scopes_supported,
+            challenge_methods: document.code_challenge_methods_supported,
+            auth_methods: document.token_endpoint_auth_methods_supported,
+            revocation_auth_methods: document.revocation_endpoint_auth_methods_supported,
+        })))
+    }
+
+    /// The default endpoints of revision 2025-03-26, at the MCP server's origin (LEG-06).
+    pub(crate) fn legacy_defaults(base: &IssuerId, policy: &UrlPolicy) -> Result<Self, UrlFlaw> {
+        let endpoint = |path: &str| policy.check(&[base.as_str(), path].concat());
+        Ok(Self(Arc::new(Facts {
+            issuer: base.clone(),
+            source: ServerSource::LegacyDefaults,
+            fresh_until: UnixMillis::MAX,
+            authorization_endpoint: Some(endpoint("/authorize")?),
+            token_endpoint: endpoint("/token")?,
+            registration_endpoint: Some(endpoint("/register")?),
+            revocation_endpoint: None,
+            requires_par: false,
+            advertises_iss: false,
+            supports_cimd: false,
+            response_types: Words::ABSENT,
+            grant_types: Words::ABSENT,
+            scopes: Words::ABSENT,
+            challenge_methods: Words::ABSENT,
+            auth_methods: Words::ABSENT,
+            revocation_auth_methods: Words::ABSENT,
+        })))
+    }
+
+    /// From a record whose checksum held. The record was written from an accepted server.
+    pub(crate) fn restore(facts: Facts, _checked: &Opened<'_>) -> Self {
+        Self(Arc::new(facts))
+    }
+
+    /// Whether its document may be believed without asking again. What was not fetched does not age.
+    pub(crate) fn is_fresh(&self, now: UnixMillis) -> bool {
+        self.0.fresh_until == UnixMillis::MAX
+            || self.0.source != ServerSource::Metadata
+            || self.0.fresh_until.is_fresh(now)
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.0
+    }
+
+    /// The issuer of the validated document, verbatim.
+    pub fn issuer(&self) -> &IssuerId {
+        &self.0.issuer
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("issuer", &self.0.issuer)
+            .field("source", &self.0.source)
+            .finish_non_exhaustive()
+    }
+}

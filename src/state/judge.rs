@@ -1,0 +1,124 @@
+//! Reading a refusal of the MCP server (CHAL, USE-12).
+
+use url::Url;
+
+use crate::config::MetadataOrigin;
+use crate::core::Core;
+use crate::event::{Challenge, Operation};
+use crate::report::Decision;
+use crate::secret::Secret;
+use crate::wire::challenge::{Scheme, parse};
+use crate::wire::scopes::Scopes;
+use crate::wire::text::Untrusted;
+use crate::wire::url::{UrlFlaw, WebUrl};
+
+/// Announced places that are tried.
+const MAX_PLACES: usize = 4;
+
+/// A refusal of the MCP server, read.
+pub(crate) struct Judged {
+    pub(super) operation: Operation,
+    pub(super) status: u16,
+    pub(super) sent: Option<Secret>,
+    /// Whether there was a challenge that we understand.
+    pub(super) challenged: bool,
+    pub(super) error: Option<Box<str>>,
+    pub(super) scope: Option<Scopes>,
+    /// Whether it named a usable place; that is the first one remembered then.
+    pub(super) named_place: bool,
+    pub(super) description: Option<Untrusted>,
+    /// During which event it came.
+    pub(super) event: u64,
+    /// The only scheme offered is one that binds tokens to a key.
+    pub(super) dpop_only: bool,
+}
+
+/// Reads a challenge and keeps what it says about places and scopes; what it leaves out erases nothing.
+pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
+    let parsed = parse(&challenge.headers);
+    let selected = parsed.select(challenge.status, &|text| place(core, text).is_ok());
+    let relevant = match challenge.status {
+        401 | 403 => true,
+        400 => selected
+            .as_ref()
+            .is_some_and(|s| s.error.as_deref() == Some("invalid_request")),
+        _other => false,
+    };
+    if !relevant {
+        core.report(|| Decision::AnswerIgnored {
+            status: challenge.status,
+        });
+        return None;
+    }
+    let has = |scheme: &str| {
+        parsed
+            .challenges()
+            .iter()
+            .any(|c| c.scheme.eq_ignore_ascii_case(scheme))
+    };
+    let mut judged = Judged {
+        operation: challenge.operation,
+        status: challenge.status,
+        sent: challenge.sent,
+        challenged: false,
+        error: None,
+        scope: None,
+        named_place: false,
+        description: None,
+        event: core.event,
+        dpop_only: has("DPoP") && !has("Bearer"),
+    };
+    let Some(selected) = selected else {
+        return Some(judged);
+    };
+    if !selected.dropped.is_empty() {
+        core.report(|| Decision::ChallengeParametersDropped {
+            names: selected.dropped.clone(),
+        });
+    }
+    let mut places = Vec::new();
+    for text in &selected.resource_metadata {
+        match place(core, text) {
+            Ok(url) => places.push(url),
+            Err(flaw) => core.report(|| Decision::PlaceRefused {
+                place: Untrusted::new(text),
+                reason: flaw.to_string(),
+            }),
+        }
+    }
+    judged.challenged = matches!(selected.scheme, Some(Scheme::Bearer | Scheme::DPoP));
+    judged.error = selected.error;
+    judged.scope = selected.scope.filter(|scope| !scope.is_empty());
+    judged.named_place = !places.is_empty();
+    judged.description = selected.error_description;
+    places.truncate(MAX_PLACES);
+    if !places.is_empty() {
+        core.memory.resource_metadata = places;
+    }
+    if let Some(scope) = &judged.scope {
+        // What several operations lack is asked for at once (STEP-12).
+        core.memory.scope = Some(match &core.memory.scope {
+            Some(before) if judged.wants_scope() => before.union(scope),
+            Some(_) | None => scope.clone(),
+        });
+    }
+    Some(judged)
+}
+
+/// Judges an announced place; one that starts with a slash is on the MCP server itself (CHAL-13).
+fn place(core: &Core, text: &str) -> Result<WebUrl, UrlFlaw> {
+    let config = core.config();
+    let own = config.mcp_url();
+    let url = if text.starts_with('/') && !text.starts_with("//") {
+        let joined = Url::parse(own.as_str())
+            .and_then(|base| base.join(text))
+            .map_err(|_| UrlFlaw::NotAbsolute)?;
+        config.url_policy().check(joined.as_str())?
+    } else {
+        config.url_policy().check(text)?
+    };
+    match config.metadata_origin {
+        MetadataOrigin::SameOrigin if url.origin() != own.origin() => Err(UrlFlaw::NotAbsolute),
+        MetadataOrigin::SameOrigin | MetadataOrigin::Any => Ok(url),
+    }
+}

@@ -1,0 +1,61 @@
+//! Taking the refresh token for oneself, by compare-and-swap on the account slot: of several processes
+//! that are due, one sends (D01, REFR-05, S19).
+
+use crate::budget::LEASE_TIME;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Stage, StoreFlaw};
+use crate::event::Persistence;
+use crate::record::{RecordFlaw, write_account};
+use crate::slot::Revision;
+use crate::state::refresh::Refreshing;
+use crate::state::{Renewal, Step, Work};
+use crate::time::{UnixMillis, millis};
+
+pub(crate) struct Leasing {
+    pub(crate) ask: Ask,
+    pub(crate) revision: Revision,
+    until: UnixMillis,
+    renewal: Box<Renewal>,
+}
+
+impl Leasing {
+    pub(crate) fn begin(core: &mut Core, renewal: Box<Renewal>) -> Step {
+        let until = UnixMillis(core.now.wall.0.saturating_add(millis(LEASE_TIME)));
+        let Some(at) = &core.held.at else {
+            return renewal.go(core);
+        };
+        let stored = write_account(&core.identity, at, Some(until));
+        let revision = stored.revision;
+        let slot = core.account_slot();
+        let ask = core.persist(slot, core.held.revision, Some(stored), None);
+        Ok(Work::Leasing(Self {
+            ask,
+            revision,
+            until,
+            renewal,
+        }))
+    }
+
+    pub(crate) fn persisted(mut self, core: &mut Core, outcome: Persistence) -> Step {
+        match outcome {
+            Persistence::Done => {
+                core.held.revision = Some(self.revision);
+                core.held.lease = Some(self.until);
+                self.renewal.lease = Some(self.revision);
+                Refreshing::begin(core, self.renewal)
+            }
+            Persistence::Conflict(current) => match core.adopt(current.as_ref()) {
+                Err(flaw @ RecordFlaw::Newer) => {
+                    let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
+                    self.renewal.fails_for_now(core, Stage::Slots, cause)
+                }
+                Ok(()) | Err(_) => self.renewal.again(core),
+            },
+            // Not known to be written: if it was, the lease ends by itself.
+            Persistence::Failed => {
+                let cause = Cause::NotPersisted(StoreFlaw::Write);
+                self.renewal.fails_for_now(core, Stage::Slots, cause)
+            }
+        }
+    }
+}

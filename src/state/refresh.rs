@@ -1,0 +1,264 @@
+//! The refresh request, and what its answer means: the refresh column of requirements 11.4.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use sha2::{Digest, Sha256};
+
+use crate::account::Account;
+use crate::action::{Purpose, UrlSource};
+use crate::budget::TOKEN_TIME;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Refusal, Stage, Violation};
+use crate::event::Outcome;
+use crate::grant::{ClientOrigin, RefreshGrant, standard_answer};
+use crate::issuer::AtIssuer;
+use crate::report::Decision;
+use crate::state::forget::ForgettingClient;
+use crate::state::post::{NoAnswer, answer};
+use crate::state::renew::{Pausing, unreachable};
+use crate::state::save::{Kept, SavingAccount};
+use crate::state::{Renewal, Step, Work};
+use crate::time::{Moment, millis};
+use crate::wire::http_fields::retry_after;
+use crate::wire::text::Untrusted;
+use crate::wire::token::{Granted, Lifetime, OAuthError, TokenAnswer, UnexpectedToken, read};
+
+/// Longer waits are not kept from other processes.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
+
+/// Waits for the answer to a refresh request.
+pub(crate) struct Refreshing {
+    pub(crate) ask: Ask,
+    at: AtIssuer<RefreshGrant>,
+    renewal: Box<Renewal>,
+}
+
+/// What an answer means.
+enum Verdict {
+    Granted(Box<Granted>),
+    /// The grant is over: both tokens go (REFR-06).
+    GrantOver,
+    /// The refresh token is of no use; the access token may be.
+    RefreshOver,
+    /// The server does not know the client (TOK-19).
+    ClientUnknown(Option<Untrusted>),
+    /// Perhaps later; after this time if the server said so.
+    Later(Option<Duration>),
+    /// Nothing to be done about it; the tokens stay.
+    Final(Cause),
+}
+
+impl Refreshing {
+    pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>) -> Step {
+        let Some(at) = core.held.at.clone().and_then(AtIssuer::refresh_grant) else {
+            return renewal.go(core);
+        };
+        let permit = match renewal.refreshes.take() {
+            Ok(permit) => permit,
+            Err(limited) => {
+                core.release_lease();
+                return renewal.fails_for_now(core, Stage::Refresh, Cause::OutOfPatience(limited));
+            }
+        };
+        let request = at.token_request(core.config().settings(at.issuer()));
+        let source = UrlSource::AuthorizationServer;
+        let ask = core.send(permit, request, Purpose::Token, source, TOKEN_TIME);
+        Ok(Work::Refreshing(Self { ask, at, renewal }))
+    }
+
+    /// The grant, for an answer that nobody waits for any more.
+    pub(crate) fn into_grant(self) -> (Ask, AtIssuer<RefreshGrant>) {
+        (self.ask, self.at)
+    }
+
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        let Self { at, renewal, .. } = self;
+        let issuer = at.issuer().clone();
+        match judge(core, &at, outcome) {
+            Verdict::Granted(granted) => {
+                let seconds = match granted.lifetime {
+                    Lifetime::Unknown => None,
+                    Lifetime::Seconds(seconds) => Some(seconds),
+                };
+                let sent = at.held().refresh.clone();
+                let at = at.redeemed(*granted, core.now);
+                core.report(|| Decision::TokenRefreshed {
+                    issuer,
+                    scopes: at.held().granted.clone(),
+                    seconds,
+                });
+                let kept = Kept::Refreshed { renewal, sent };
+                Ok(SavingAccount::begin(core, at, kept))
+            }
+            Verdict::GrantOver => Ok(drop_tokens(core, at, renewal, |account| {
+                account.tokens = None;
+            })),
+            Verdict::RefreshOver => Ok(drop_tokens(core, at, renewal, |account| {
+                if let Some(tokens) = &mut account.tokens {
+                    tokens.refresh = None;
+                }
+            })),
+            Verdict::ClientUnknown(code) => {
+                let client = at.held().account.client.origin;
+                core.release_lease();
+                if client == ClientOrigin::Dynamic && !core.memory.client_forgotten {
+                    core.memory.operation.clone_from(&renewal.effort.operation);
+                    let redirect_uri = at.held().account.redirect_uri.clone();
+                    let id = at.held().account.client.id.clone();
+                    return Ok(ForgettingClient::begin(core, &issuer, &redirect_uri, &id));
+                }
+                let refusal = Refusal::OAuth {
+                    error: OAuthError::InvalidClient,
+                    code,
+                    description: None,
+                    error_uri: None,
+                };
+                renewal.fails_for_now(core, Stage::Refresh, Cause::Refused(refusal))
+            }
+            Verdict::Later(wait) => later(core, renewal, wait),
+            Verdict::Final(cause) => {
+                core.release_lease();
+                core.memory.rest.failed(core.now, None);
+                renewal.fails_for_now(core, Stage::Refresh, cause)
+            }
+        }
+    }
+}
+
+/// Erases what was sent, and nothing else: the swap fails when the slot holds anything newer.
+fn drop_tokens(
+    core: &mut Core,
+    at: AtIssuer<RefreshGrant>,
+    renewal: Box<Renewal>,
+    change: impl FnOnce(&mut Account),
+) -> Work {
+    let sent = at.held().refresh.clone();
+    let issuer = at.issuer().clone();
+    core.report(|| Decision::TokensDropped { issuer });
+    let at = at.then(|grant| {
+        let mut account = grant.account;
+        change(&mut account);
+        account
+    });
+    SavingAccount::begin(core, at, Kept::Dropped { renewal, sent })
+}
+
+/// Waits and tries again, at most twice; both tokens stay (REFR-07).
+fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> Step {
+    let tries = renewal.refreshes.left();
+    let again = tries > 0 && !(wait.is_some() && renewal.delayed);
+    if !again {
+        core.release_lease();
+        core.memory.rest.failed(core.now, wait);
+        let retry_at = wait.and(core.memory.rest.retry_at);
+        return renewal.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
+    }
+    renewal.delayed |= wait.is_some();
+    let wait = wait.unwrap_or_else(|| back_off(core, tries));
+    if wait > SHORT_WAIT {
+        core.release_lease();
+        renewal.lease = None;
+    }
+    core.report(|| Decision::RefreshDelayed {
+        millis: millis(wait),
+    });
+    // Whoever can do with the present token goes on with it.
+    if renewal.has_another(core) {
+        core.ready();
+    }
+    let until = core.now.mono.plus(wait);
+    renewal.not_before = Some(until);
+    Ok(Pausing::begin(core, renewal, until))
+}
+
+/// One second, then two, and up to as much again by chance: what the host says of itself and of its
+/// clocks differs between instances, and no random source is needed.
+fn back_off(core: &Core, tries: u8) -> Duration {
+    let base: u64 = if tries > 1 { 1_000 } else { 2_000 };
+    let Moment { wall, mono } = core.now;
+    let mut hash = Sha256::new();
+    hash.update(core.identity.principal());
+    hash.update(core.identity.mcp_url());
+    hash.update(wall.0.to_le_bytes());
+    hash.update(mono.0.to_le_bytes());
+    let digest = hash.finalize();
+    let chance = digest.first_chunk::<8>().copied().unwrap_or_default();
+    let jitter = u64::from_le_bytes(chance).checked_rem(base).unwrap_or(0);
+    Duration::from_millis(base.saturating_add(jitter))
+}
+
+fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, outcome: Outcome) -> Verdict {
+    let response = match answer(outcome, |url| at.is_token_endpoint(url)) {
+        Ok(response) => response,
+        Err(NoAnswer::Unreachable) => return Verdict::Later(None),
+        Err(NoAnswer::Violation(flaw)) => return Verdict::Final(Cause::Violation(flaw)),
+    };
+    let status = response.status().as_u16();
+    let spelled = core.config().settings(at.issuer()).token_answers;
+    let body = standard_answer(spelled, response.body());
+    match read(status, &body, core.config().missing_token_type()) {
+        TokenAnswer::Granted(granted) => {
+            if granted.type_assumed {
+                core.report(|| Decision::TokenTypeAssumed);
+            }
+            Verdict::Granted(granted)
+        }
+        TokenAnswer::Refused {
+            error,
+            code,
+            description,
+        } => match error {
+            OAuthError::InvalidGrant => Verdict::GrantOver,
+            OAuthError::UnauthorizedClient
+            | OAuthError::UnsupportedGrantType
+            | OAuthError::InvalidRequest => Verdict::RefreshOver,
+            OAuthError::InvalidClient => Verdict::ClientUnknown(Some(code)),
+            OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
+                Verdict::Later(asked_wait(core, &response))
+            }
+            OAuthError::InvalidScope
+            | OAuthError::InvalidTarget
+            | OAuthError::UnsupportedResponseType
+            | OAuthError::AccessDenied
+            | OAuthError::InteractionRequired
+            | OAuthError::InvalidRedirectUri
+            | OAuthError::InvalidClientMetadata
+            | OAuthError::SoftwareStatement
+            | OAuthError::InsufficientScope
+            | OAuthError::InvalidToken
+            | OAuthError::UnsupportedTokenType
+            | OAuthError::Other => Verdict::Final(Cause::Refused(Refusal::OAuth {
+                error,
+                code: Some(code),
+                description,
+                error_uri: None,
+            })),
+        },
+        TokenAnswer::Unexpected(
+            UnexpectedToken::Status(408 | 425 | 429 | 500..) | UnexpectedToken::Body,
+        ) => Verdict::Later(asked_wait(core, &response)),
+        TokenAnswer::Unexpected(flaw) => Verdict::Final(Cause::Violation(Violation::Token(flaw))),
+    }
+}
+
+/// The wait that the server asks for, five minutes at most (TOK-22).
+fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Duration> {
+    retry_after(response.headers(), core.now.wall.seconds())
+        .map(|seconds| Duration::from_secs(seconds.max(1)))
+}
+
+impl AtIssuer<RefreshGrant> {
+    /// What a late answer brought, to be revoked (REFR-12).
+    pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
+        match judge(core, &self, outcome) {
+            Verdict::Granted(granted) => Some(self.redeemed(*granted, core.now)),
+            Verdict::GrantOver
+            | Verdict::RefreshOver
+            | Verdict::ClientUnknown(_)
+            | Verdict::Later(_)
+            | Verdict::Final(_) => None,
+        }
+    }
+}

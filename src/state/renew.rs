@@ -1,0 +1,374 @@
+//! Renewing a token: who else has done it, whether its server is still the one, and when to wait
+//! (REFR, ISO-04, ISO-05, USE-08 to USE-10).
+//!
+//! A renewal goes on from what is known, as often as something changes: every pause, lost race and
+//! answer leads back to [`Renewal::go`].
+
+use std::time::Duration;
+
+use crate::action::Why;
+use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
+use crate::config::{Config, Discovery, DynamicRegistration};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Misconfiguration, Stage, Unreachable, Violation};
+use crate::event::Operation;
+use crate::grant::ClientOrigin;
+use crate::issuer::{AtIssuer, IssuerId, Server, ServerSource};
+use crate::record::ResourceFacts;
+use crate::report::Decision;
+use crate::secret::Secret;
+use crate::slot::Revision;
+use crate::state::attempt::{Effort, Errand};
+use crate::state::decide::ask;
+use crate::state::discover::order;
+use crate::state::lease::Leasing;
+use crate::state::{FetchingResource, LoadingAccount, LoadingServer, Step, Trigger, Work};
+use crate::time::{MonoMillis, millis};
+
+pub(crate) struct Renewal {
+    pub(crate) effort: Effort,
+    /// The token that the MCP server refused; none when it is only close to its end.
+    refused: Option<Refused>,
+    resource_known: bool,
+    server_known: bool,
+    /// Refresh requests that may still be sent.
+    pub(crate) refreshes: Budget,
+    looks: Budget,
+    /// What this machine wrote when it took the refresh token for itself.
+    pub(crate) lease: Option<Revision>,
+    /// When the next request may be sent, after one that failed for now.
+    pub(crate) not_before: Option<MonoMillis>,
+    /// The one retry that the server delayed was made (TOK-22).
+    pub(crate) delayed: bool,
+}
+
+/// A token that the MCP server refused.
+pub(crate) struct Refused {
+    /// None when a request without one was refused.
+    pub(crate) token: Option<Secret>,
+    /// During which event.
+    pub(crate) event: u64,
+    /// Whether the challenge named a place for metadata.
+    pub(crate) named_place: bool,
+    /// Whether it may be refreshed, or was for this operation already (USE-08).
+    pub(crate) may_refresh: bool,
+}
+
+impl Renewal {
+    pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
+        let resource_known = match &refused {
+            Some(refused) => core.memory.resource_read >= Some(refused.event),
+            None => core.memory.left.is_none(),
+        };
+        Box::new(Self {
+            effort: Effort::new(core, Some(operation)),
+            refused,
+            resource_known,
+            server_known: false,
+            refreshes: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
+            looks: Budget::new(LOOKS_PER_RENEWAL, Limited::Requests),
+            lease: None,
+            not_before: None,
+            delayed: false,
+        })
+    }
+
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        self.effort.operation.as_ref()
+    }
+
+    /// Whether the token held is good for what waits.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        match &self.refused {
+            None => core.held.is_fresh(core.now),
+            Some(_) => self.has_another(core),
+        }
+    }
+
+    /// Whether the token held is at least better than nothing.
+    pub(crate) fn has_another(&self, core: &Core) -> bool {
+        let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
+        let held = core.held.at.as_ref().map(AtIssuer::held);
+        let same = match (refused, held) {
+            (Some(token), Some(account)) => account.has_access(token),
+            (_, _) => false,
+        };
+        core.held.is_usable(core.now) && !same
+    }
+
+    /// The next thing to do, with what is known of the account slot.
+    pub(crate) fn go(self: Box<Self>, core: &mut Core) -> Step {
+        if self.is_served(core) {
+            core.ready();
+            return Ok(Work::Idle);
+        }
+        let Some((issuer, source, renewable)) = core.held.at.as_ref().map(|at| {
+            let tokens = at.held().tokens.as_ref();
+            let renewable = tokens.is_some_and(|tokens| tokens.refresh.is_some());
+            (at.issuer().clone(), at.server().facts().source, renewable)
+        }) else {
+            return self.needs_user(core);
+        };
+        if !self.resource_known && self.must_read_resource(core, source) {
+            return self.read_resource(core);
+        }
+        let may_refresh = self.refused.as_ref().is_none_or(|r| r.may_refresh);
+        if !renewable || !may_refresh {
+            return if self.has_another(core) {
+                core.ready();
+                Ok(Work::Idle)
+            } else {
+                self.needs_user(core)
+            };
+        }
+        if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
+            return Ok(Pausing::begin(core, self, until));
+        }
+        if self.not_before.is_none() && core.now.mono < core.memory.rest.until {
+            let retry_at = core.memory.rest.retry_at;
+            return self.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
+        }
+        if let Some(until) = self.foreign_lease(core) {
+            return self.look_later(core, until);
+        }
+        if !self.server_known && self.is_stale(core) {
+            return self.read_server(core, issuer);
+        }
+        Leasing::begin(core, self)
+    }
+
+    fn needs_user(self, core: &mut Core) -> Step {
+        match self.effort.operation {
+            Some(operation) => ask(core, operation),
+            None => Ok(Work::Idle),
+        }
+    }
+
+    /// It fails now, and a token that is still good remains usable (REFR-07).
+    pub(crate) fn fails_for_now(self, core: &mut Core, at: Stage, cause: Cause) -> Step {
+        let issuer = core.held.at.as_ref().map(|at| at.issuer().clone());
+        if self.has_another(core) {
+            core.report(|| Decision::RenewalPutOff {
+                reason: cause.code(),
+            });
+            core.ready();
+            return Ok(Work::Idle);
+        }
+        Err(self.effort.fails(at, issuer.as_ref(), cause))
+    }
+
+    // ---- Is the server still the one?
+
+    /// A refused token may mean that the resource has moved (ISO-05); not where the host says which
+    /// server it is, nor at a server without metadata unless it has some now.
+    fn must_read_resource(&self, core: &Core, source: ServerSource) -> bool {
+        let named_place = self.refused.as_ref().is_some_and(|r| r.named_place);
+        let by_metadata = match source {
+            ServerSource::Metadata => true,
+            ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => named_place,
+        };
+        match &core.config().discovery {
+            Discovery::Standard | Discovery::ResourceMetadata(_) => by_metadata,
+            Discovery::Issuer(_) | Discovery::ServerMetadata(..) => false,
+        }
+    }
+
+    /// Reads the resource's metadata, never from a cache (DISC-18).
+    fn read_resource(self: Box<Self>, core: &mut Core) -> Step {
+        match &core.config().discovery {
+            Discovery::ResourceMetadata(url) => {
+                let url = url.clone();
+                FetchingResource::begin_at(core, Errand::Renew(self), url)
+            }
+            Discovery::Standard | Discovery::Issuer(_) | Discovery::ServerMetadata(..) => {
+                FetchingResource::begin(core, Errand::Renew(self))
+            }
+        }
+    }
+
+    /// There is no metadata any more: that is no change, and the server in use stays (A21).
+    pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
+        self.resource_known = true;
+        core.memory.resource_read = Some(core.event);
+        self.go(core)
+    }
+
+    /// The resource lists these servers now.
+    pub(crate) fn listed(mut self: Box<Self>, core: &mut Core, mut facts: ResourceFacts) -> Step {
+        self.resource_known = true;
+        core.memory.resource_read = Some(core.event);
+        let waiting = core.waiting.as_ref().map(|w| w.at.issuer().clone());
+        let gone = |issuer: &IssuerId| !core.config().lists(&facts, issuer);
+        if waiting.as_ref().is_some_and(gone) {
+            end_flow(core);
+        }
+        let held = core.held.at.as_ref();
+        let left = held
+            .map(|at| (at.issuer().clone(), at.held().client.origin))
+            .filter(|(issuer, _)| !core.config().lists(&facts, issuer));
+        order(core, &mut facts);
+        let to = facts.servers.first().cloned();
+        core.memory.resource = Some((core.now.mono, facts));
+        core.memory.left = left.as_ref().map(|(issuer, _)| issuer.clone());
+        match (left, to) {
+            (Some((from, origin)), Some(to)) => {
+                let to = core.config().expected_issuer(&to).0;
+                self.moved(core, from, origin, to)
+            }
+            (_, _) => self.go(core),
+        }
+    }
+
+    /// Nothing that the old server issued is used from here on; the user decides about the new one
+    /// (ISO-04, ISO-06, ISO-09).
+    fn moved(self, core: &mut Core, from: IssuerId, origin: ClientOrigin, to: IssuerId) -> Step {
+        if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {
+            let cause = Cause::Misconfigured(Misconfiguration::OtherIssuer {
+                configured: vec![from],
+                found: to.clone(),
+            });
+            return Err(self.effort.fails(Stage::Registration, Some(&to), cause));
+        }
+        if core.waiting.is_none() {
+            core.memory.operation.clone_from(&self.effort.operation);
+            core.memory.offered = Some(to.clone());
+            core.need_user(Why::ServerChanged { from, to }, self.effort.operation);
+        }
+        Ok(Work::Idle)
+    }
+
+    fn is_stale(&self, core: &Core) -> bool {
+        let held = core.held.at.as_ref();
+        held.is_some_and(|at| !at.server().is_fresh(core.now.wall))
+    }
+
+    /// Asks the server about itself again (REFR-11).
+    fn read_server(mut self: Box<Self>, core: &mut Core, issuer: IssuerId) -> Step {
+        self.server_known = true;
+        let facts = core.config().facts_of(&issuer);
+        LoadingServer::begin(core, Errand::Renew(self), facts, 0)
+    }
+
+    /// What the server says of itself now; nothing is sent if its endpoint has moved away (A22).
+    pub(crate) fn met(self: Box<Self>, core: &mut Core, server: Server) -> Step {
+        let Some(at) = core.held.at.take() else {
+            return self.go(core);
+        };
+        match at.clone().revalidated(server) {
+            Ok(at) => {
+                core.held.at = Some(at);
+                self.go(core)
+            }
+            Err(_moved) => {
+                let cause = Cause::Violation(Violation::TokenEndpointMoved);
+                let failure = self.effort.fails(Stage::Refresh, Some(at.issuer()), cause);
+                core.held.at = Some(at);
+                Err(failure)
+            }
+        }
+    }
+
+    // ---- Is another process at it?
+
+    /// When the lease of another process ends; its clock is not trusted further than a lease is long.
+    fn foreign_lease(&self, core: &Core) -> Option<MonoMillis> {
+        let until = core.held.lease?;
+        if self.lease.is_some() && self.lease == core.held.revision {
+            return None;
+        }
+        let left = until.0.saturating_sub(core.now.wall.0);
+        (0 < left && left <= millis(LEASE_TIME))
+            .then(|| core.now.mono.plus(Duration::from_millis(left)))
+    }
+
+    /// Looks at the store again soon: what the other one brings is adopted (L05).
+    fn look_later(mut self: Box<Self>, core: &mut Core, lease_ends: MonoMillis) -> Step {
+        let looks_left = self.looks.left();
+        if self.looks.take().is_err() {
+            return self.fails_for_now(core, Stage::Refresh, unreachable(None));
+        }
+        let looked = LOOKS_PER_RENEWAL.saturating_sub(looks_left).min(4);
+        let wait = Duration::from_millis(100_u64 << looked).min(Duration::from_secs(1));
+        let until = core.now.mono.plus(wait).min(lease_ends);
+        Ok(Pausing::begin(core, self, until))
+    }
+
+    /// Another process changed the record: begins again with what is there, a bounded number of times.
+    pub(crate) fn again(mut self: Box<Self>, core: &mut Core) -> Step {
+        self.lease = None;
+        match self.looks.take() {
+            Ok(_look) => self.go(core),
+            Err(_) => self.fails_for_now(core, Stage::Refresh, unreachable(None)),
+        }
+    }
+}
+
+pub(crate) fn unreachable(retry_at: Option<crate::time::UnixMillis>) -> Cause {
+    Cause::Unreachable(Unreachable {
+        code_spent: false,
+        retry_at,
+    })
+}
+
+/// The resource has left the server to which the user was sent: that flow is over (ISO-07).
+fn end_flow(core: &mut Core) {
+    let Some(waiting) = core.waiting.take() else {
+        return;
+    };
+    core.persist(waiting.slot, Some(waiting.revision), None, None);
+    core.fail(Failure {
+        operation: core.memory.operation.clone(),
+        stage: Stage::Authorization,
+        issuer: Some(waiting.at.issuer().clone()),
+        cause: Cause::Violation(Violation::ServerChanged),
+    });
+}
+
+/// A renewal that waits: for another process, or for a server that needs a rest. It gives way to the
+/// user at any time.
+pub(crate) struct Pausing {
+    pub(crate) ask: Ask,
+    pub(crate) renewal: Box<Renewal>,
+}
+
+impl Pausing {
+    pub(crate) fn begin(core: &mut Core, renewal: Box<Renewal>, until: MonoMillis) -> Work {
+        let ask = core.pause(until);
+        Work::Pausing(Self { ask, renewal })
+    }
+
+    /// The wait is over: what is in the slot now?
+    pub(crate) fn elapsed(self, core: &mut Core) -> Step {
+        Ok(LoadingAccount::begin(
+            core,
+            Some(Trigger::Renew(self.renewal)),
+        ))
+    }
+}
+
+impl Config {
+    /// Whether validated resource metadata lists an issuer.
+    fn lists(&self, facts: &ResourceFacts, issuer: &IssuerId) -> bool {
+        facts
+            .servers
+            .iter()
+            .any(|entry| self.is_expected(entry, issuer))
+    }
+
+    /// Whether a pre-registered client may be followed by another one at this issuer (ISO-06).
+    pub(crate) fn may_meet(&self, issuer: &IssuerId) -> bool {
+        self.clients.iter().any(|client| client.issuer() == issuer)
+            || self.dynamic_registration == DynamicRegistration::Always
+    }
+
+    /// What is known of the resource when only its server is asked about: the entry that is pinned to
+    /// the issuer, or the issuer itself.
+    fn facts_of(&self, issuer: &IssuerId) -> ResourceFacts {
+        ResourceFacts {
+            id: crate::wire::resource::canonical_identifier(self.mcp_url()),
+            servers: vec![self.entry_for(issuer)],
+            scopes: None,
+            requires_dpop: false,
+        }
+    }
+}
