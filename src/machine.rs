@@ -223,10 +223,14 @@ impl AuthMachine {
     /// from a token that is good.
     fn serve(&mut self) {
         let core = &mut self.core;
-        if matches!(self.work, Work::Pausing(_)) && self.inbox.iter().any(|t| t.is_served(core)) {
-            core.ready();
-        }
-        if core.said_ready() {
+        if matches!(self.work, Work::Pausing(_)) {
+            let before = self.inbox.len();
+            self.inbox
+                .retain(|trigger| !trigger.is_served(core) && !trigger.can_do_with(core));
+            if self.inbox.len() < before {
+                core.ready();
+            }
+        } else if core.said_ready() {
             self.inbox.retain(|trigger| !trigger.is_served(core));
         }
     }

@@ -48,7 +48,7 @@ impl Trigger {
     }
 
     /// Whether it can do with the token that is held when nothing better can be had.
-    fn can_do_with(&self, core: &Core) -> bool {
+    pub(crate) fn can_do_with(&self, core: &Core) -> bool {
         match self {
             Self::Wanted(_) => core.held.is_usable(core.now),
             Self::Renew(renewal) => renewal.has_another(core),

@@ -98,13 +98,23 @@ impl Host {
     }
 
     pub fn for_user(config: Arc<Config>, store: Store, principal: &str) -> Self {
+        let now = Moment::new(1_800_000_000_000, 1_000);
+        Self::begin(AuthMachine::new(config, principal), store, now, 0)
+    }
+
+    /// A new process at this time, with seeds that were not used yet.
+    pub fn resumed(config: Arc<Config>, store: Store, now: Moment, seeds: u8) -> Self {
+        Self::begin(AuthMachine::new(config, "alice"), store, now, seeds)
+    }
+
+    fn begin(machine: AuthMachine, store: Store, now: Moment, seeds: u8) -> Self {
         let mut host = Self {
-            machine: AuthMachine::new(config, principal),
+            machine,
             store,
-            now: Moment::new(1_800_000_000_000, 1_000),
+            now,
             actions: VecDeque::new(),
             reports: Vec::new(),
-            seeds: 0,
+            seeds,
         };
         host.pump();
         host
@@ -295,6 +305,70 @@ impl Host {
         self.ready()
     }
 
+    /// The cold flow with this token answer; a first request with the token was accepted.
+    #[track_caller]
+    pub fn signed_in(config: ConfigBuilder, answer: &str) -> Self {
+        let mut host = Self::new(config);
+        let redirect = host.to_redirect();
+        host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        host.serve(&format!("{AS}/token"), 200, answer);
+        host.ready();
+        host.accepted("tools/call x");
+        host
+    }
+
+    /// The MCP server refuses the token held.
+    #[track_caller]
+    pub fn refused(&mut self, www_authenticate: &str) {
+        let sent = self.token();
+        self.challenged_for("tools/call x", 401, &[www_authenticate], sent.as_deref());
+    }
+
+    pub fn wanted(&mut self, operation: &str) {
+        self.handle(Event::Wanted(Operation::new(operation)));
+    }
+
+    /// Lets the time pass until the machine wants to be woken, and wakes it.
+    #[track_caller]
+    pub fn wake(&mut self) -> u64 {
+        let deadline = self.machine.deadline().expect("a deadline");
+        let wait = deadline.0.saturating_sub(self.now.mono.0);
+        self.pass(wait);
+        self.handle(Event::Timer);
+        wait
+    }
+
+    /// Answers what asks for slots from a store that several hosts share, in any mode.
+    pub fn share(&mut self, store: &mut Store) {
+        assert_eq!(self.store.mode, StoreMode::Manual);
+        while let Some(at) = self
+            .actions
+            .iter()
+            .position(|action| matches!(action, Action::LoadSlot(_) | Action::PersistSlot(_)))
+        {
+            let event = match self.actions.remove(at) {
+                Some(Action::LoadSlot(load)) => {
+                    let found = store.slots.get(&load.slot().to_string()).cloned();
+                    load.found(found)
+                }
+                Some(Action::PersistSlot(persist)) => store.persist(persist),
+                _ => unreachable!(),
+            };
+            self.handle(event);
+        }
+    }
+
+    /// A new process on the same store, at the same time.
+    #[must_use]
+    pub fn restarted(self, config: ConfigBuilder) -> Self {
+        let Self {
+            store, now, seeds, ..
+        } = self;
+        let mut later = Self::resumed(Arc::new(config.build().unwrap()), store, now, seeds);
+        later.actions.clear();
+        later
+    }
+
     /// How often a report with this code was made.
     pub fn reported(&self, code: &str) -> usize {
         self.reports
@@ -327,6 +401,17 @@ pub fn metadata_of(issuer: &str, more: &str) -> String {
 
 pub fn token_answer(token: &str) -> String {
     format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":3600}}"#)
+}
+
+/// A token that lives for an hour, with a refresh token.
+pub fn renewable(token: &str, refresh: &str) -> String {
+    renewable_for(token, refresh, "3600")
+}
+
+pub fn renewable_for(token: &str, refresh: &str, expires_in: &str) -> String {
+    format!(
+        r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in},"refresh_token":"{refresh}"}}"#
+    )
 }
 
 pub fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {

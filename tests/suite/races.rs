@@ -1,0 +1,335 @@
+//! Several processes on one store (REFR-05, REFR-06, D01, D02, D04, L05), and processes that die.
+
+use std::sync::Arc;
+
+use mcp_auth_machine::action::Why;
+use mcp_auth_machine::error::Cause;
+use mcp_auth_machine::{Action, Config, Event, Moment};
+
+use crate::support::*;
+
+const TOKEN: &str = "https://as.example/token";
+const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+const HOUR: u64 = 3_600_000;
+
+/// Two processes of one user on one store, and a token that is over.
+struct Pair {
+    store: Store,
+    a: Host,
+    b: Host,
+}
+
+fn process(config: &Arc<Config>, store: &mut Store, like: &Host) -> Host {
+    let manual = Store {
+        mode: StoreMode::Manual,
+        ..Store::default()
+    };
+    let mut host = Host::resumed(Arc::clone(config), manual, like.now, like.seeds + 50);
+    host.share(store);
+    host
+}
+
+fn pair() -> Pair {
+    let mut first = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    // The server's document is read again in advance, so that the races are about the token alone.
+    first.pass(HOUR - 30_000);
+    let mut store = std::mem::take(&mut first.store);
+    let config = Arc::new(config().build().unwrap());
+    let mut a = process(&config, &mut store, &first);
+    let mut b = process(&config, &mut store, &first);
+    for host in [&mut a, &mut b] {
+        host.ready();
+        host.pass(30_001);
+    }
+    Pair { store, a, b }
+}
+
+impl Pair {
+    /// Lets the machine work until it wants something that is not in the store; the server's document
+    /// is served on the way.
+    fn settle(host: &mut Host, store: &mut Store) {
+        host.share(store);
+        if let Some(Action::SendRequest(send)) = host.actions.front()
+            && send.request().uri().to_string() == META
+        {
+            host.serve(META, 200, &metadata());
+            host.share(store);
+        }
+    }
+
+    fn both_want(&mut self) {
+        self.a.wanted("x");
+        Self::settle(&mut self.a, &mut self.store);
+        self.b.wanted("x");
+        Self::settle(&mut self.b, &mut self.store);
+    }
+}
+
+#[test]
+fn d01_s19_l05_refr_05_of_two_that_are_due_one_sends_and_the_other_adopts() {
+    let mut pair = pair();
+    pair.both_want();
+    let send = pair.a.request();
+    pair.b.quiet();
+    // The other one looks again, ever more slowly.
+    for _ in 0..3 {
+        pair.b.wake();
+        pair.b.share(&mut pair.store);
+        pair.b.quiet();
+    }
+    pair.a
+        .handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    pair.a.share(&mut pair.store);
+    pair.a.ready();
+    pair.b.wake();
+    pair.b.share(&mut pair.store);
+    pair.b.ready();
+    for host in [&mut pair.a, &mut pair.b] {
+        assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+        host.quiet();
+    }
+}
+
+#[test]
+fn d01_two_that_write_the_lease_at_once_are_told_apart_by_the_store() {
+    let mut pair = pair();
+    // Both have read the slot before either writes.
+    pair.a.wanted("x");
+    pair.b.wanted("x");
+    let (Action::LoadSlot(load_a), Action::LoadSlot(load_b)) = (pair.a.next(), pair.b.next())
+    else {
+        panic!()
+    };
+    let held = pair.store.of_kind("account")[0].clone();
+    pair.a.handle(load_a.found(Some(held.clone())));
+    pair.b.handle(load_b.found(Some(held)));
+    // The same millisecond on both clocks: even identical leases are one.
+    Pair::settle(&mut pair.a, &mut pair.store);
+    Pair::settle(&mut pair.b, &mut pair.store);
+    let sends = |host: &Host| {
+        host.actions
+            .iter()
+            .filter(|action| matches!(action, Action::SendRequest(_)))
+            .count()
+    };
+    assert_eq!((sends(&pair.a), sends(&pair.b)), (1, 0));
+}
+
+#[test]
+fn d04_d02_l01_a_process_that_died_is_waited_for_and_then_replaced() {
+    let mut pair = pair();
+    pair.both_want();
+    let rotated = pair.a.request();
+    drop(rotated);
+    // The first process is gone, after the server rotated the token. Its lease ends.
+    let mut waited = 0;
+    while pair.b.actions.is_empty() {
+        waited += pair.b.wake();
+        pair.b.share(&mut pair.store);
+        assert!(waited <= 36_000);
+    }
+    assert!(waited >= 34_000, "{waited}");
+    // The old token is refused, once; the user signs in again, once.
+    pair.b.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
+    pair.b.share(&mut pair.store);
+    assert_eq!(pair.b.need_user().why, Why::TokenOver);
+    pair.b.quiet();
+}
+
+#[test]
+fn d02_s20_refr_06_the_loser_does_not_erase_the_winner() {
+    let mut pair = pair();
+    pair.both_want();
+    let slow = pair.a.request();
+    // The first process hangs for longer than its lease; the second one takes over and succeeds.
+    while pair.b.actions.is_empty() {
+        pair.b.wake();
+        pair.b.share(&mut pair.store);
+    }
+    pair.b.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    pair.b.share(&mut pair.store);
+    pair.b.ready();
+    // Now the first one is refused: it finds the winner's token and takes it.
+    pair.a.now = pair.b.now;
+    pair.a
+        .handle(slow.response(response(400, &[], r#"{"error":"invalid_grant"}"#)));
+    pair.a.share(&mut pair.store);
+    pair.a.ready();
+    pair.a.quiet();
+    assert_eq!(pair.a.token().as_deref(), Some("Bearer at-2"));
+    assert!(
+        pair.store.of_kind("account")[0]
+            .contents
+            .expose()
+            .contains("rt-2")
+    );
+}
+
+#[test]
+fn refr_05_a_late_success_does_not_replace_a_newer_account() {
+    let mut pair = pair();
+    pair.both_want();
+    let slow = pair.a.request();
+    while pair.b.actions.is_empty() {
+        pair.b.wake();
+        pair.b.share(&mut pair.store);
+    }
+    pair.b.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    pair.b.share(&mut pair.store);
+    pair.b.ready();
+    pair.a.now = pair.b.now;
+    pair.a
+        .handle(slow.response(response(200, &[], &renewable("at-late", "rt-late"))));
+    pair.a.share(&mut pair.store);
+    pair.a.ready();
+    assert_eq!(pair.a.token().as_deref(), Some("Bearer at-2"));
+    assert!(
+        pair.store.of_kind("account")[0]
+            .contents
+            .expose()
+            .contains("rt-2")
+    );
+}
+
+#[test]
+fn refr_12_signed_out_elsewhere_while_a_refresh_was_under_way() {
+    let mut pair = pair();
+    pair.a.wanted("x");
+    Pair::settle(&mut pair.a, &mut pair.store);
+    let send = pair.a.request();
+    pair.b.handle(Event::SignedOut);
+    pair.b.share(&mut pair.store);
+    assert!(pair.store.of_kind("account").is_empty());
+    pair.a
+        .handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    pair.a.share(&mut pair.store);
+    // Nothing comes back to life.
+    assert_eq!(pair.a.need_user().why, Why::NoCredentials);
+    assert_eq!(pair.a.token(), None);
+    assert!(pair.store.of_kind("account").is_empty());
+}
+
+#[test]
+fn a_lease_from_a_clock_that_runs_ahead_does_not_block() {
+    let mut pair = pair();
+    pair.a.now = Moment::new(pair.a.now.wall.0 + 10 * HOUR, pair.a.now.mono.0);
+    pair.both_want();
+    let _hangs = pair.a.request();
+    // Ten hours ahead of this clock: no lease that anybody could hold.
+    assert_eq!(pair.b.request().request().uri().to_string(), TOKEN);
+}
+
+#[test]
+fn s22_looking_at_a_lease_that_never_ends_ends() {
+    let mut pair = pair();
+    pair.both_want();
+    let _hangs = pair.a.request();
+    // The wall clock stands still, so the lease never ends by it.
+    let wall = pair.b.now.wall.0;
+    let mut looks = 0;
+    while pair.b.actions.is_empty() {
+        pair.b.wake();
+        pair.b.now = Moment::new(wall, pair.b.now.mono.0);
+        pair.b.share(&mut pair.store);
+        looks += 1;
+        assert!(looks <= 300);
+    }
+    assert!(looks >= 200, "{looks}");
+    assert!(matches!(pair.b.error().cause, Cause::Unreachable(_)));
+}
+
+/// Restarts after every prefix of the saves of a refresh: a token is had without a loop (S25, L01).
+#[test]
+fn s25_crash_anywhere_in_a_refresh_and_go_on() {
+    for saves in 0..4 {
+        let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+        host.pass(HOUR);
+        let mut store = std::mem::take(&mut host.store);
+        store.mode = StoreMode::Manual;
+        let mut host = Host {
+            store: Store {
+                mode: StoreMode::Manual,
+                ..Store::default()
+            },
+            ..host
+        };
+        store.mode = StoreMode::Works;
+        host.wanted("x");
+        let mut done = 0;
+        let mut server_rotated = false;
+        // Until so many writes to the account were done; then the process dies.
+        while let Some(action) = host.actions.pop_front() {
+            match action {
+                Action::LoadSlot(load) => {
+                    let found = store.slots.get(&load.slot().to_string()).cloned();
+                    host.handle(load.found(found));
+                }
+                Action::PersistSlot(persist) if persist.slot().to_string().starts_with("acc") => {
+                    if done == saves {
+                        break;
+                    }
+                    done += 1;
+                    let event = store.persist(persist);
+                    host.handle(event);
+                }
+                Action::PersistSlot(persist) => {
+                    let event = store.persist(persist);
+                    host.handle(event);
+                }
+                Action::SendRequest(send) if send.request().uri().to_string() == META => {
+                    host.handle(send.response(response(200, &[], &metadata())));
+                }
+                Action::SendRequest(send) => {
+                    server_rotated = true;
+                    let answer = renewable("at-2", "rt-2");
+                    host.handle(send.response(response(200, &[], &answer)));
+                }
+                Action::Ready(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // A new process.
+        let kept = store.of_kind("account")[0]
+            .contents
+            .expose()
+            .contains("rt-2");
+        let (now, seeds) = (host.now, host.seeds);
+        let mut later = Host::resumed(Arc::new(config().build().unwrap()), store, now, seeds);
+        later.actions.clear();
+        if kept {
+            assert_eq!(later.token().as_deref(), Some("Bearer at-2"));
+            continue;
+        }
+        later.wanted("x");
+        let mut steps = 0;
+        while later.token().is_none() {
+            steps += 1;
+            assert!(steps < 80, "no end after {saves} saves");
+            match later.actions.pop_front() {
+                None => {
+                    later.wake();
+                }
+                Some(Action::SendRequest(send)) => {
+                    let url = send.request().uri().to_string();
+                    let form = body(send.request());
+                    let answer = match url.as_str() {
+                        META => (200, metadata()),
+                        PRM => (200, prm()),
+                        _ if get(&form, "refresh_token").is_some() && server_rotated => {
+                            (400, r#"{"error":"invalid_grant"}"#.to_owned())
+                        }
+                        _ => (200, renewable("at-3", "rt-3")),
+                    };
+                    later.handle(send.response(response(answer.0, &[], &answer.1)));
+                }
+                Some(Action::NeedUser(_)) => later.authorize(),
+                Some(Action::Redirect(redirect)) => {
+                    later.callback(&format!("code=c&state={}", state_of(&redirect)));
+                }
+                Some(Action::Ready(_)) => {}
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(later.token().as_deref(), Some("Bearer at-3"), "{saves}");
+    }
+}
