@@ -4,7 +4,7 @@
 //! About half of the moves are the next honest step, so that histories get somewhere; what was reached
 //! is asserted at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::Request;
@@ -46,6 +46,7 @@ struct World<'r> {
     /// Verifiers seen in token requests: each may occur once.
     verifiers: Vec<String>,
     codes: Vec<String>,
+    refreshes: BTreeSet<String>,
     ready_at: Option<usize>,
 }
 
@@ -71,6 +72,7 @@ impl<'r> World<'r> {
             open: Vec::new(),
             verifiers: Vec::new(),
             codes: Vec::new(),
+            refreshes: BTreeSet::new(),
             ready_at: None,
         }
     }
@@ -85,8 +87,10 @@ impl<'r> World<'r> {
         let own = ISSUERS[issuer];
         let other = ISSUERS[(issuer + 1 + usize::from(lie % 2)) % 3];
         if issuer != ADVERSARY {
+            let revocation = format!(r#","revocation_endpoint":"{own}/revoke""#);
             let iss = r#","authorization_response_iss_parameter_supported":true"#;
-            return metadata_of(own, if issuer == 0 { iss } else { "" });
+            let more = [revocation.as_str(), if issuer == 0 { iss } else { "" }].concat();
+            return metadata_of(own, &more);
         }
         let document = metadata_of(own, "");
         match lie % 5 {
@@ -107,7 +111,10 @@ impl<'r> World<'r> {
         };
         match action {
             Action::SendRequest(send) => self.answer(send, honest, choice),
-            Action::NeedUser(_) => self.host.authorize(),
+            Action::NeedUser(need) => {
+                self.reached.note(need.why.as_str());
+                self.host.authorize();
+            }
             Action::Redirect(redirect) => {
                 let issuer = ISSUERS.iter().position(|i| *i == redirect.issuer.as_str());
                 self.open.push((redirect, issuer.unwrap()));
@@ -126,11 +133,13 @@ impl<'r> World<'r> {
                 {
                     self.reached.note("moved");
                 }
-                let token = self.host.token().unwrap();
-                assert!(
-                    token.starts_with(&format!("Bearer at~{issuer}~")),
-                    "{token} for {issuer}"
-                );
+                // Gone when the user signed out, or the token ended, before this was looked at.
+                if let Some(token) = self.host.token() {
+                    assert!(
+                        token.starts_with(&format!("Bearer at~{issuer}~")),
+                        "{token} for {issuer}"
+                    );
+                }
             }
             Action::Error(failure) => {
                 self.reached.note(failure.cause.code());
@@ -152,7 +161,7 @@ impl<'r> World<'r> {
                 .unwrap();
             return self.come_back(&redirect, issuer, from, true);
         }
-        match choice % 10 {
+        match choice % 12 {
             0 => self.named = usize::from(choice / 10) % 3,
             1 => {
                 // The code of another server, with or without its name.
@@ -177,7 +186,12 @@ impl<'r> World<'r> {
                 self.host.pass(1_000 * u64::from(choice));
                 self.host.handle(Event::Timer);
             }
-            6 => self.host.accepted("tools/call x"),
+            6 | 7 => self.host.accepted("tools/call x"),
+            8 => self.host.wanted("tools/call x"),
+            9 if choice > 200 => {
+                self.host.handle(Event::SignedOut);
+                self.reached.note("signed out");
+            }
             _ => {
                 let sent = self.host.token();
                 let challenge = format!("Bearer resource_metadata=\"{PRM}\"");
@@ -212,6 +226,10 @@ impl<'r> World<'r> {
         self.judge(&request);
         let url = request.uri().to_string();
         if !honest && choice.is_multiple_of(4) {
+            // The server may have rotated the token before the answer was lost.
+            if let Some(refresh) = get(&body(&request), "refresh_token") {
+                self.refreshes.insert(refresh);
+            }
             let event = match choice % 3 {
                 0 => send.maybe_sent(),
                 1 => send.response(response(500, &[], "")),
@@ -245,9 +263,30 @@ impl<'r> World<'r> {
                 let refused = r#"{"error":"invalid_grant"}"#;
                 return self.host.handle(send.response(response(400, &[], refused)));
             }
+            Some(_) if url.ends_with("/revoke") => {
+                self.reached.note("revoked");
+                String::new()
+            }
             Some(issuer) => {
+                let form = body(&request);
+                if let Some(refresh) = get(&form, "refresh_token") {
+                    // A rotated token that is sent again ends its family.
+                    if !self.refreshes.insert(refresh) && issuer != ADVERSARY {
+                        self.reached.note("reused");
+                        let refused = r#"{"error":"invalid_grant"}"#;
+                        return self.host.handle(send.response(response(400, &[], refused)));
+                    }
+                    self.reached.note("refreshed");
+                }
                 let (at, rt) = (self.mint("at", issuer), self.mint("rt", issuer));
-                format!(r#"{{"access_token":"{at}","refresh_token":"{rt}","token_type":"Bearer"}}"#)
+                let life = if choice % 3 == 0 {
+                    r#","expires_in":90"#
+                } else {
+                    ""
+                };
+                format!(
+                    r#"{{"access_token":"{at}","refresh_token":"{rt}","token_type":"Bearer"{life}}}"#
+                )
             }
         };
         let status = if url.ends_with("/register") { 201 } else { 200 };
@@ -291,8 +330,15 @@ impl<'r> World<'r> {
 }
 
 fn own_code(request: &Request<bytes::Bytes>, issuer: usize) -> bool {
-    let code = get(&body(request), "code").unwrap_or_default();
-    issuer == ADVERSARY || code.starts_with(&format!("code~{issuer}~"))
+    let form = body(request);
+    let own = |name: &str, kind: &str| {
+        get(&form, name).is_some_and(|text| text.starts_with(&format!("{kind}~{issuer}~")))
+    };
+    issuer == ADVERSARY
+        || own("code", "code")
+        || own("refresh_token", "rt")
+        || own("token", "at")
+        || own("token", "rt")
 }
 
 fn decode_basic(value: &str) -> String {
@@ -331,11 +377,17 @@ fn s01_s02_s03_sec_18_nothing_minted_by_one_server_reaches_another() {
         "mixed up",
         "restarted",
         "code sent",
+        "refreshed",
+        "reused",
+        "signed out",
+        "revoked",
         "issuer_mismatch",
         "authorization_origin",
         "metadata_issuer_mismatch",
         "abandoned",
         "unreachable",
+        "server_changed",
+        "token_over",
     ] {
         assert!(
             reached.0.contains_key(fact),
