@@ -192,10 +192,10 @@ impl Judged {
     }
 }
 
-/// Whether a challenge asks for more than what was granted.
+/// Whether a challenge asks for more than was requested or granted before.
 fn adds(core: &Core, scopes: &Scopes) -> bool {
-    let held = core.held.at.as_ref();
-    !held.is_some_and(|at| at.held().granted.covers(scopes))
+    let held = core.held.at.as_ref().map(|at| at.held());
+    !held.is_some_and(|account| account.requested.union(&account.granted).covers(scopes))
 }
 
 /// Whether everything that is asked for finds room in one request (E01).
