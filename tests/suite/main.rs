@@ -25,6 +25,7 @@ mod command;
 mod discovery;
 mod flow;
 mod golden;
+mod lifecycles;
 mod moving;
 mod races;
 mod records;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::wrong_self_convention)]
 
+pub mod playbook;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -71,6 +73,8 @@ pub struct Host {
     pub now: Moment,
     pub actions: VecDeque<Action>,
     pub reports: Vec<Decision>,
+    /// Everything that went to and fro; see [`playbook`].
+    pub log: Vec<String>,
     /// Seeds given out so far; a new process must not start over.
     pub seeds: u8,
 }
@@ -114,6 +118,7 @@ impl Host {
             now,
             actions: VecDeque::new(),
             reports: Vec::new(),
+            log: Vec::new(),
             seeds,
         };
         host.pump();
@@ -121,6 +126,7 @@ impl Host {
     }
 
     pub fn handle(&mut self, event: Event) {
+        self.log.push(playbook::happened(&event));
         self.machine.handle(self.now, event);
         self.pump();
     }
@@ -132,6 +138,7 @@ impl Host {
 
     fn pump(&mut self) {
         while let Some(action) = self.machine.poll_action() {
+            self.log.extend(playbook::asked(&action));
             match (action, self.store.mode) {
                 (Action::Report(decision), _) => self.reports.push(*decision),
                 (Action::LoadSlot(load), StoreMode::LoadsFail) => {
@@ -358,15 +365,9 @@ impl Host {
         }
     }
 
-    /// A new process on the same store, at the same time.
-    #[must_use]
-    pub fn restarted(self, config: ConfigBuilder) -> Self {
-        let Self {
-            store, now, seeds, ..
-        } = self;
-        let mut later = Self::resumed(Arc::new(config.build().unwrap()), store, now, seeds);
-        later.actions.clear();
-        later
+    /// A heading in the log.
+    pub fn chapter(&mut self, heading: &str) {
+        self.log.push(format!("# {heading}"));
     }
 
     /// How often a report with this code was made.

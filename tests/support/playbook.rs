@@ -1,0 +1,83 @@
+//! What went to and fro between a host and its machine, as text: for people, and for snapshots.
+//! Requests show where they go and the names of what they carry, never the values.
+
+use mcp_auth_machine::action::SendRequest;
+use mcp_auth_machine::{Action, Event};
+
+use super::{body, get, query};
+
+/// What the host was asked to do.
+pub fn asked(action: &Action) -> Option<String> {
+    Some(match action {
+        Action::SendRequest(send) => format!("  < {}", request(send)),
+        Action::Redirect(redirect) => {
+            let names = names(&query(redirect.url.as_str()));
+            let scopes = redirect.scopes.as_str();
+            format!(
+                "  < redirect to {} [{names}] scope '{scopes}'",
+                redirect.issuer
+            )
+        }
+        Action::LoadSlot(load) => format!("  < load {}", kind(&load.slot().to_string())),
+        Action::PersistSlot(persist) => {
+            let what = match persist.write() {
+                Some(_) => "write",
+                None => "clear",
+            };
+            format!("  < {what} {}", kind(&persist.slot().to_string()))
+        }
+        Action::NeedUser(need) => format!("  < need user: {}", need.why.as_str()),
+        Action::Ready(grant) => format!("  < ready at {}", grant.issuer),
+        Action::Error(failure) => {
+            let next = failure.next();
+            let stage = failure.stage.as_str();
+            format!(
+                "  < error {} at {stage}, next {next:?}",
+                failure.cause.code()
+            )
+        }
+        Action::Report(_) => return None,
+    })
+}
+
+fn request(send: &SendRequest) -> String {
+    let request = send.request();
+    let form = body(request);
+    let grant = get(&form, "grant_type").map_or(String::new(), |grant| format!(" {grant}"));
+    let carries = match names(&form) {
+        names if names.is_empty() || send.purpose().as_str() == "registration" => String::new(),
+        names => format!(" [{names}]"),
+    };
+    format!("{} {}{grant}{carries}", request.method(), request.uri())
+}
+
+fn names(pairs: &[(String, String)]) -> String {
+    let names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+    names.join(" ")
+}
+
+fn kind(slot: &str) -> &str {
+    slot.split('/').next().unwrap_or_default()
+}
+
+/// What happened, from the event's own (redacted) text.
+pub fn happened(event: &Event) -> String {
+    match event {
+        Event::Authorize(_) => "> authorize".to_owned(),
+        Event::Challenged(challenge) => format!("> {challenge:?}"),
+        Event::Accepted(operation) => format!("> accepted {operation}"),
+        Event::Wanted(operation) => format!("> wanted {operation}"),
+        Event::HttpResponse(reply) => {
+            let text = format!("{reply:?}");
+            let outcome = text.split_once(", ").map_or("", |(_, rest)| rest);
+            let outcome = outcome.trim_end_matches(')');
+            format!("> {}", outcome.split(',').next().unwrap_or_default())
+        }
+        Event::CallbackParams(_) => "> callback".to_owned(),
+        Event::SlotLoaded(_) => "> loaded".to_owned(),
+        Event::SlotPersisted(_) => "> persisted".to_owned(),
+        Event::Timer => "> timer".to_owned(),
+        Event::Abandoned(how) => format!("> abandoned: {how:?}"),
+        Event::SignedOut => "> signed out".to_owned(),
+    }
+}
