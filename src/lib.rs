@@ -128,7 +128,7 @@ pub mod budget;
 pub mod client_metadata;
 pub mod config;
 mod core;
-#[cfg(feature = "ureq")]
+#[cfg(any(feature = "ureq", feature = "file-store"))]
 pub mod driver;
 pub mod error;
 pub mod event;

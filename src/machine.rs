@@ -219,19 +219,21 @@ impl AuthMachine {
         }
     }
 
-    /// After `Ready`, whoever wanted nothing else is served; a renewal that only waits keeps nobody
-    /// from a token that is good.
+    /// A refusal of an older token is answered at once. Who wants any token waits for a renewal under
+    /// way, unless that only waits itself.
     fn serve(&mut self) {
         let core = &mut self.core;
-        if matches!(self.work, Work::Pausing(_)) {
-            let before = self.inbox.len();
-            self.inbox
-                .retain(|trigger| !trigger.is_served(core) && !trigger.can_do_with(core));
-            if self.inbox.len() < before {
-                core.ready();
-            }
-        } else if core.said_ready() {
-            self.inbox.retain(|trigger| !trigger.is_served(core));
+        let pausing = matches!(self.work, Work::Pausing(_));
+        let settled = pausing || core.said_ready();
+        let before = self.inbox.len();
+        self.inbox.retain(|trigger| {
+            let is_refusal = matches!(trigger, Trigger::Challenged(_));
+            let served = (settled || is_refusal) && trigger.is_served(core);
+            let content = pausing && trigger.can_do_with(core);
+            !served && !content
+        });
+        if self.inbox.len() < before {
+            core.ready();
         }
     }
 
@@ -315,6 +317,13 @@ impl AuthMachine {
     /// Forgets everything held; answers still under way are discarded (REFR-12).
     fn sign_out(&mut self) {
         self.inbox.clear();
+        // Already at it: what was erased is still to be revoked.
+        if self.work.is_signing_out() {
+            return;
+        }
+        if matches!(self.work, Work::Revoking(_)) {
+            return self.inbox.push_back(Trigger::SignOut(None));
+        }
         let unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
         let mut known = unsaved.or_else(|| self.core.held.at.take().map(Box::new));
         if let Some((slot, revision)) = self.work.being_written(&self.core) {
@@ -360,6 +369,11 @@ pub enum Phase {
     AwaitingUser,
     /// Waiting for the answer to an action, in the state of this name.
     Working(&'static str),
+}
+
+impl Phase {
+    /// The names that [`Phase::Working`] can carry.
+    pub const NAMES: &[&'static str] = Work::NAMES;
 }
 
 /// Why there is no bearer for a URL.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
@@ -13,7 +13,9 @@ use super::store::{Store, Swap};
 use crate::action::{Grant, NeedUser, Redirect, SendRequest};
 use crate::time::millis;
 use crate::wire::pkce::Seed;
-use crate::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer};
+use crate::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What both clocks of this process show.
 pub fn now() -> Moment {
@@ -39,6 +41,9 @@ pub fn seed() -> Result<Seed, getrandom::Error> {
 pub enum Pause {
     /// There is nothing to do.
     Idle,
+    /// A server or another process needs a rest, longer than [`Driver::patience`]: call
+    /// [`Driver::run`] again after this time, or hand in what the user does meanwhile.
+    Resting(Duration),
     /// Send the user here.
     Redirect(Box<Redirect>),
     /// Ask the user, then hand in `Authorize`.
@@ -67,6 +72,7 @@ pub struct Driver<S> {
     agent: ureq::Agent,
     watch: Option<Watch>,
     actions: VecDeque<Action>,
+    patience: Duration,
 }
 
 impl<S: Store> Driver<S> {
@@ -87,6 +93,7 @@ impl<S: Store> Driver<S> {
             agent,
             watch: None,
             actions: VecDeque::new(),
+            patience: PATIENCE,
         }
     }
 
@@ -94,6 +101,13 @@ impl<S: Store> Driver<S> {
     #[must_use]
     pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
         self.watch = Some(Box::new(watch));
+        self
+    }
+
+    /// How long the driver sleeps at once while a renewal waits; 10 seconds unless set.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -110,7 +124,13 @@ impl<S: Store> Driver<S> {
                 self.actions.push_back(action);
             }
             let Some(action) = self.actions.pop_front() else {
-                return Pause::Idle;
+                match self.rest() {
+                    None => return Pause::Idle,
+                    Some(rest) if rest > self.patience => return Pause::Resting(rest),
+                    Some(rest) => std::thread::sleep(rest),
+                }
+                self.feed(Event::Timer);
+                continue;
             };
             if let Some(watch) = &mut self.watch {
                 watch(Note::Out(&action));
@@ -147,6 +167,17 @@ impl<S: Store> Driver<S> {
         }
     }
 
+    /// How long the machine waits for nothing but time.
+    fn rest(&self) -> Option<Duration> {
+        match self.machine.phase() {
+            Phase::Resting | Phase::AwaitingUser => None,
+            Phase::Working(_) => {
+                let left = self.machine.deadline()?.0.saturating_sub(now().mono.0);
+                Some(Duration::from_millis(left))
+            }
+        }
+    }
+
     /// The `Authorization` header value for a request to this URL.
     ///
     /// # Errors
@@ -165,10 +196,7 @@ impl<S: Store> Driver<S> {
     fn send(&self, send: SendRequest) -> Event {
         let request = send.request();
         let limit = u64::try_from(send.body_limit()).unwrap_or(u64::MAX);
-        let mut copy = http::Request::new(request.body().to_vec());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
+        let copy = request.clone().map(|body| body.to_vec());
         let answer = if copy.method() == http::Method::GET {
             let (parts, _) = copy.into_parts();
             self.exchange(http::Request::from_parts(parts, ()), &send, limit)

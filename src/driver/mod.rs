@@ -1,8 +1,15 @@
 //! Drivers: small loops that carry out the machine's actions. They decide nothing of the protocol.
 
+#[cfg(feature = "ureq")]
 mod blocking;
+#[cfg(feature = "file-store")]
+mod file_store;
+#[cfg(feature = "ureq")]
 mod resolver;
 mod store;
 
+#[cfg(feature = "ureq")]
 pub use blocking::{Driver, Note, Pause, now, seed};
+#[cfg(feature = "file-store")]
+pub use file_store::FileStore;
 pub use store::{MemoryStore, Store, StoreError, Swap};

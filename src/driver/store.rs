@@ -40,6 +40,27 @@ pub enum Swap {
 #[error("the store failed: {0}")]
 pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
 
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl<S: Store + ?Sized> Store for Box<S> {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        (**self).load(slot)
+    }
+
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        (**self).persist(slot, expected, write)
+    }
+}
+
 /// A store in memory, shared by its clones. Everything is gone with the process.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<BTreeMap<Slot, Stored>>>);

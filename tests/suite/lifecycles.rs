@@ -116,10 +116,9 @@ fn a03_issuer_keyed_map() {
         host.serve(PRM, 200, &prm_of(B));
         host.serve(B_META, 200, &metadata_of(B, ""));
         host.serve(&format!("{B}/register"), 201, r#"{"client_id":"b-1"}"#);
-        let keys = host.store.slots.keys();
-        keys.filter(|key| key.starts_with("registration"))
+        let mut keys = host.store.slots.keys();
+        keys.find(|key| key.starts_with("registration"))
             .cloned()
-            .next()
             .unwrap()
     };
     let mut store = Store::default();

@@ -18,6 +18,7 @@ mod support;
 
 mod boundary;
 mod callback;
+mod cells;
 mod challenge;
 mod cimd;
 #[cfg(feature = "cli")]

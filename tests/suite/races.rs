@@ -50,7 +50,7 @@ impl Pair {
     fn settle(host: &mut Host, store: &mut Store) {
         host.share(store);
         if let Some(Action::SendRequest(send)) = host.actions.front()
-            && send.request().uri().to_string() == META
+            && *send.request().uri() == META
         {
             host.serve(META, 200, &metadata());
             host.share(store);
@@ -276,7 +276,7 @@ fn s25_crash_anywhere_in_a_refresh_and_go_on() {
                     let event = store.persist(persist);
                     host.handle(event);
                 }
-                Action::SendRequest(send) if send.request().uri().to_string() == META => {
+                Action::SendRequest(send) if *send.request().uri() == META => {
                     host.handle(send.response(response(200, &[], &metadata())));
                 }
                 Action::SendRequest(send) => {

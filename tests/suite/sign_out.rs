@@ -237,6 +237,31 @@ fn rev_02_what_another_process_stored_meanwhile_is_what_is_revoked() {
 }
 
 #[test]
+fn rev_02_signing_out_twice_revokes_once_and_all_of_it() {
+    let mut host = signed_in();
+    host.store.mode = StoreMode::Manual;
+    host.handle(Event::SignedOut);
+    host.handle(Event::SignedOut);
+    let mcp_auth_machine::Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    host.quiet();
+    let stored = host.store.of_kind("account")[0].clone();
+    host.handle(load.found(Some(stored)));
+    host.handle(Event::SignedOut);
+    let mcp_auth_machine::Action::PersistSlot(erase) = host.next() else {
+        panic!()
+    };
+    host.store.mode = StoreMode::Works;
+    let erased = host.store.persist(erase);
+    host.handle(erased);
+    host.handle(Event::SignedOut);
+    host.serve(REVOKE, 200, "");
+    host.serve(REVOKE, 200, "");
+    host.quiet();
+}
+
+#[test]
 fn h10_after_sign_out_everything_can_begin_again() {
     let mut host = signed_in();
     host.handle(Event::SignedOut);

@@ -279,7 +279,7 @@ impl<'r> World<'r> {
                     self.reached.note("refreshed");
                 }
                 let (at, rt) = (self.mint("at", issuer), self.mint("rt", issuer));
-                let life = if choice % 3 == 0 {
+                let life = if choice.is_multiple_of(3) {
                     r#","expires_in":90"#
                 } else {
                     ""

@@ -359,7 +359,7 @@ impl Host {
                     load.found(found)
                 }
                 Some(Action::PersistSlot(persist)) => store.persist(persist),
-                _ => unreachable!(),
+                other => panic!("{other:?}"),
             };
             self.handle(event);
         }

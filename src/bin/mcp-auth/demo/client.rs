@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::driver::{Driver, MemoryStore, Note, Pause, seed};
+use mcp_auth_machine::driver::{Driver, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, Config, Event, Failure};
@@ -28,8 +28,8 @@ pub(super) enum Outcome {
 
 pub(super) struct Client {
     url: String,
-    driver: Driver<MemoryStore>,
-    listener: Listener,
+    driver: Driver<Box<dyn Store>>,
+    listener: Option<Listener>,
     http: ureq::Agent,
     browser: ureq::Agent,
     sent: Arc<Mutex<Vec<Sent>>>,
@@ -44,28 +44,46 @@ pub(super) struct Sent {
 
 impl Client {
     pub(super) fn new(stage: &Stage) -> Result<Self, Box<dyn Error>> {
+        Self::with_listener(stage, Box::new(MemoryStore::default()))
+    }
+
+    /// A client whose user can sign in.
+    pub(super) fn with_listener(
+        stage: &Stage,
+        store: Box<dyn Store>,
+    ) -> Result<Self, Box<dyn Error>> {
         let listener = stage.listener()?;
-        let url = stage.mcp_url().to_owned();
-        let config = Config::builder(&url, listener.redirect_uri())
+        let mut client = Self::on_store(stage.mcp_url(), listener.redirect_uri(), store)?;
+        client.listener = Some(listener);
+        Ok(client)
+    }
+
+    /// A client that lives from what is stored.
+    pub(super) fn on_store(
+        url: &str,
+        redirect_uri: &str,
+        store: Box<dyn Store>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let url = url.to_owned();
+        let config = Config::builder(&url, redirect_uri)
             .client_name("mcp-auth demo")
             .reports(true)
             .build()?;
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);
-        let driver =
-            Driver::new(config, "demo user", MemoryStore::default()).watched(move |note| {
-                if let Note::Out(Action::SendRequest(send)) = &note {
-                    let request = send.request();
-                    let loaded = !request.body().is_empty()
-                        || request.headers().contains_key("authorization");
-                    let url = request.uri().to_string();
-                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    seen.push(Sent { url, loaded });
-                }
-                if let Some(text) = describe(&note) {
-                    println!("{text}");
-                }
-            });
+        let driver = Driver::new(config, "demo user", store).watched(move |note| {
+            if let Note::Out(Action::SendRequest(send)) = &note {
+                let request = send.request();
+                let loaded =
+                    !request.body().is_empty() || request.headers().contains_key("authorization");
+                let url = request.uri().to_string();
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.push(Sent { url, loaded });
+            }
+            if let Some(text) = describe(&note) {
+                println!("{text}");
+            }
+        });
         let settings = || {
             ureq::Agent::config_builder()
                 .http_status_as_error(false)
@@ -74,7 +92,7 @@ impl Client {
         Ok(Self {
             url,
             driver,
-            listener,
+            listener: None,
             http: settings()
                 .max_redirects(0)
                 .max_redirects_will_error(false)
@@ -90,6 +108,20 @@ impl Client {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let there = || sent.iter().filter(|sent| sent.url.starts_with(origin));
         (there().count(), there().filter(|sent| sent.loaded).count())
+    }
+
+    /// `tools/list`, with a token wanted before it is sent.
+    pub(super) fn list(&mut self) -> Result<Outcome, Box<dyn Error>> {
+        let pause = self
+            .driver
+            .handle(Event::Wanted(Operation::new("tools/list")));
+        if let Some(outcome) = self.authorize(pause)? {
+            return Ok(outcome);
+        }
+        match self.call("tools/list", json!({}))? {
+            Ok(_tools) => Ok(Outcome::Answered("tools/list".to_owned())),
+            Err(outcome) => Ok(outcome),
+        }
     }
 
     /// `tools/list`, then a call of the tool that it names.
@@ -158,6 +190,10 @@ impl Client {
             pause = match pause {
                 Pause::Ready(_) => return Ok(None),
                 Pause::Failed(failure) => return Ok(Some(Outcome::Failed(failure))),
+                Pause::Resting(rest) => {
+                    std::thread::sleep(rest);
+                    self.driver.run()
+                }
                 Pause::Idle => return Err("nothing is left to do".into()),
                 Pause::NeedUser(need) if matches!(need.why, Why::ServerChanged { .. }) => {
                     self.driver.handle(Event::Abandoned(Abandon::Cancelled));
@@ -168,7 +204,8 @@ impl Client {
                     // The consent page of the demo approves itself: following is agreeing.
                     println!("{}", line("browser", "opens the authorization URL"));
                     self.browser.get(redirect.url.as_str()).call()?;
-                    let callback = self.listener.wait()?;
+                    let listener = self.listener.as_ref().ok_or("nobody to sign in here")?;
+                    let callback = listener.wait()?;
                     self.driver
                         .handle(Event::CallbackParams(Callback::from_url(callback)))
                 }

@@ -3,6 +3,7 @@
 mod client;
 mod describe;
 mod listener;
+mod refresh;
 mod stage;
 
 use std::error::Error;
@@ -27,11 +28,21 @@ pub(crate) struct Options {
     /// union.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server"])]
     step_up: bool,
+    /// The token lives for seconds, and two processes on one store want the next one: one refresh.
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up"])]
+    refresh: bool,
+    #[command(flatten)]
+    joining: refresh::Joining,
 }
 
 pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    if let Some((url, store)) = options.joining.wanted() {
+        return refresh::join(url, store);
+    }
     let wish = if options.wrong_iss {
         Wish::WrongIss
+    } else if options.refresh {
+        Wish::ShortTokens
     } else {
         Wish::Honest
     };
@@ -39,6 +50,9 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("MCP server            {}", stage.mcp_url());
     println!("authorization server  {}", stage.issuer());
     println!();
+    if options.refresh {
+        return refresh::run(&stage);
+    }
     if options.step_up {
         stage.protect_tool("echo", "mcp:echo");
     }

@@ -14,6 +14,8 @@ pub(super) enum Wish {
     Honest,
     /// It comes back with an `iss` that is not its own.
     WrongIss,
+    /// Its tokens live for seconds.
+    ShortTokens,
 }
 
 /// Lifetime of the demo's access tokens.
@@ -23,19 +25,23 @@ pub(super) struct Stage {
     runtime: Handle,
     mcp: McpServer,
     mcp_url: String,
-    issuer: String,
+    server: AuthorizationServer,
 }
 
 impl Stage {
     /// Starts an MCP server and the authorization server that it trusts.
     pub(super) fn set(wish: Wish) -> io::Result<Self> {
         let iss = match wish {
-            Wish::Honest => Iss::Honest,
+            Wish::Honest | Wish::ShortTokens => Iss::Honest,
             Wish::WrongIss => Iss::Wrong("https://attacker.example".to_owned()),
+        };
+        let seconds = match wish {
+            Wish::Honest | Wish::WrongIss => TOKEN_SECONDS,
+            Wish::ShortTokens => super::refresh::TOKEN_SECONDS,
         };
         let runtime = spawn_runtime()?;
         let mcp = on(&runtime, servers::start_mcp())??;
-        let server = on(&runtime, authorization(iss))??;
+        let server = on(&runtime, authorization(iss, seconds))??;
         let mcp_url = mcp.url();
         server.allow_resource(mcp_url.clone());
         mcp.trust(server.issuer().to_owned(), server.tokens());
@@ -43,7 +49,7 @@ impl Stage {
             runtime,
             mcp,
             mcp_url,
-            issuer: server.issuer().to_owned(),
+            server,
         })
     }
 
@@ -52,7 +58,12 @@ impl Stage {
     }
 
     pub(super) fn issuer(&self) -> &str {
-        &self.issuer
+        self.server.issuer()
+    }
+
+    /// How many refresh requests the authorization server has seen.
+    pub(super) fn refreshes(&self) -> u64 {
+        self.server.refreshes()
     }
 
     pub(super) fn listener(&self) -> io::Result<Listener> {
@@ -66,17 +77,17 @@ impl Stage {
 
     /// Makes the MCP server name another authorization server from now on.
     pub(super) fn move_to_another(&self) -> io::Result<String> {
-        let server = on(&self.runtime, authorization(Iss::Honest))??;
+        let server = on(&self.runtime, authorization(Iss::Honest, TOKEN_SECONDS))??;
         server.allow_resource(self.mcp_url.clone());
         self.mcp.trust(server.issuer().to_owned(), server.tokens());
         Ok(server.issuer().to_owned())
     }
 }
 
-async fn authorization(iss: Iss) -> io::Result<AuthorizationServer> {
+async fn authorization(iss: Iss, seconds: u64) -> io::Result<AuthorizationServer> {
     servers::start(servers::Options {
         iss,
-        access_token_seconds: TOKEN_SECONDS,
+        access_token_seconds: seconds,
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! The authorization server: its state, its tokens and the handle that starts it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ pub(crate) struct AuthorizationServer {
 pub(super) struct Shared {
     pub(super) issuer: String,
     pub(super) options: Options,
+    pub(super) refreshes: AtomicU64,
     pub(super) state: Arc<Mutex<State>>,
 }
 
@@ -59,6 +61,7 @@ pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServ
     let shared = Arc::new(Shared {
         issuer,
         options,
+        refreshes: AtomicU64::new(0),
         state: Arc::new(Mutex::new(State::new(lifetime))),
     });
     let router = Router::new()
@@ -86,6 +89,11 @@ impl AuthorizationServer {
         TokenRegistry {
             state: Arc::clone(&self.shared.state),
         }
+    }
+
+    /// How many refresh requests it has seen.
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.shared.refreshes.load(Ordering::Relaxed)
     }
 
     /// Lets clients ask for tokens for `resource`; any other one is `invalid_target` (AS-13).

@@ -1,6 +1,7 @@
 //! The authorization, token and revocation endpoints.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -209,6 +210,7 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
             lock(&shared.state).redeem(&redemption)
         }
         "refresh_token" => {
+            shared.refreshes.fetch_add(1, Ordering::Relaxed);
             let token = asked.need("refresh_token", "refresh_token is missing")?;
             let resource = asked.get("resource")?;
             let scopes = scopes(&asked)?;
