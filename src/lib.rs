@@ -120,6 +120,7 @@
 //! |---|---|
 //! | (none) | the machine: no I/O, no clock, no random source |
 //! | `ureq` | `driver`: a blocking driver and a store in memory |
+//! | `file-store` | `driver`: a store in a directory, for several processes |
 //! | `cli` | the command `mcp-auth` |
 
 mod account;

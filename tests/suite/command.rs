@@ -54,6 +54,14 @@ fn the_demo_asks_before_following_a_moved_server() {
 }
 
 #[test]
+fn d01_refr_05_the_demo_refreshes_once_for_two_processes() {
+    let (output, text) = demo(&["--refresh"]);
+    assert!(output.status.success(), "{text}");
+    let end = "2 processes have a new token; 1 refresh request(s) reached the server";
+    assert!(text.contains(end), "{text}");
+}
+
+#[test]
 fn the_demo_steps_up_for_the_union() {
     let (output, text) = demo(&["--step-up"]);
     assert!(output.status.success(), "{text}");

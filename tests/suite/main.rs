@@ -36,5 +36,7 @@ mod request;
 mod rules;
 mod sign_out;
 mod step_up;
+#[cfg(feature = "file-store")]
+mod stores;
 mod taint;
 mod token;

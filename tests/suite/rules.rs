@@ -350,3 +350,93 @@ fn a_403_without_a_token_is_judged_by_its_challenge() {
     host.handle(Event::Challenged(challenge));
     assert!(matches!(host.error().cause, Cause::Refused(_)));
 }
+
+#[test]
+fn use_01_use_02_use_05_the_token_is_a_sensitive_header_value_over_a_protected_channel() {
+    let mut host = signed_in(config());
+    let value = host.machine.bearer(host.now, MCP).unwrap();
+    assert!(value.is_sensitive());
+    assert_eq!(value.to_str().unwrap(), "Bearer at-1");
+    // Never for a plain channel, whatever the configuration says of the resource.
+    let plain = MCP.replace("https", "http");
+    assert!(host.machine.bearer(host.now, &plain).is_err());
+    // Nothing that the machine sends carries an access token in a URL or a body.
+    host.refused("Bearer");
+    let send = host.request();
+    assert!(!send.request().uri().to_string().contains("at-1"));
+    assert!(send.request().body().is_empty());
+    assert!(!send.request().headers().contains_key("authorization"));
+}
+
+#[test]
+fn d03_s04_a_code_that_was_sent_before_a_crash_is_not_sent_again() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    let callback = format!("code=c-1&state={}", state_of(&redirect));
+    host.callback(&callback);
+    let _lost = host.request();
+    // The process dies; the user's browser reloads the callback in the next one.
+    let (now, seeds) = (host.now, host.seeds);
+    let store = std::mem::take(&mut host.store);
+    let mut later = Host::resumed(Arc::new(config().build().unwrap()), store, now, seeds);
+    later.callback(&callback);
+    later.quiet();
+    assert_eq!(later.reported("callback_ignored"), 1);
+    // A new authorization is all it takes.
+    later.wanted("x");
+    later.need_user();
+    later.authorize();
+    assert_ne!(state_of(&later.redirect()), state_of(&redirect));
+}
+
+#[test]
+fn d26_s05_two_machines_of_one_process_share_no_entropy() {
+    // Nothing random lives in a machine: each attempt is made of the seed that comes with it, and a
+    // seed cannot be copied.
+    let config = Arc::new(config().build().unwrap());
+    let attempt = |seeds: u8| {
+        let mut host = Host::on(Arc::clone(&config), Store::default());
+        host.seeds = seeds;
+        let found = query(host.to_redirect().url.as_str());
+        (get(&found, "state"), get(&found, "code_challenge"))
+    };
+    let (first, second) = (attempt(1), attempt(2));
+    assert_ne!(first.0, second.0);
+    assert_ne!(first.1, second.1);
+    assert_eq!(attempt(1), first);
+}
+
+#[test]
+fn h01_h06_answers_are_read_by_the_role_of_their_question() {
+    // A token answer where metadata was asked for, and metadata where a token was.
+    let mut host = Host::new(config());
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &token_answer("t"));
+    assert!(matches!(host.error().cause, Cause::Violation(_)));
+    assert_eq!(host.token(), None);
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(&format!("{AS}/token"), 200, &metadata());
+    assert!(matches!(host.error().cause, Cause::Violation(_)));
+    assert_eq!(host.token(), None);
+    // An action is used up by its answer, so there is none to give twice; what belongs to an action
+    // that is over changes nothing.
+    let mut host = signed_in(config());
+    host.refused("Bearer");
+    let late = host.request();
+    host.wake();
+    let before = host.actions.len();
+    host.handle(late.response(response(200, &[], &prm())));
+    assert_eq!(host.actions.len(), before);
+}
+
+#[test]
+fn cb_a_callback_of_another_user_or_server_is_nobodys() {
+    let mut host = signed_in(config());
+    host.callback("code=c&state=BBBBBBBBBBBBBBBBBBBBBB");
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+}
