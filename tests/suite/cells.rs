@@ -466,6 +466,42 @@ fn l01_l09_h10_it_heals_from_every_cell() {
     }
 }
 
+/// A process that dies at any point, with what it was writing kept or lost: the next one finds its way
+/// from the slots alone (S25, S26, L01, D03, D04).
+#[test]
+fn s25_it_heals_from_the_slots_after_a_crash_anywhere() {
+    let mut crashes = 0;
+    for history in HISTORIES {
+        for steps in 0.. {
+            for keep in [false, true] {
+                let mut world = World::after(*history, steps);
+                while let Some(action) = world.host.actions.pop_front() {
+                    if let (true, Action::PersistSlot(persist)) = (keep, action) {
+                        let _nobody_hears = world.store.persist(persist);
+                    }
+                }
+                let manual = Store {
+                    mode: StoreMode::Manual,
+                    ..Store::default()
+                };
+                let config = Arc::new((history.config)());
+                let (now, seeds) = (world.host.now, world.host.seeds);
+                world.host = Host::resumed(config, manual, now, seeds);
+                world.host.actions.clear();
+                heal(
+                    &mut world,
+                    &format!("crash after {steps} steps, kept {keep}"),
+                );
+                crashes += 1;
+            }
+            if !World::after(*history, steps).step() {
+                break;
+            }
+        }
+    }
+    assert!(crashes > 150, "{crashes}");
+}
+
 fn heal(world: &mut World, place: &str) {
     world.history.refresh = (200, "");
     // What is still on its way is lost; every wait ends.
