@@ -56,8 +56,8 @@ pub(crate) enum Proof {
     Assumed,
     /// It came from an authorization at this time; no request with it was accepted yet (E08).
     Authorized(MonoMillis),
-    /// It came from a refresh; no request with it was accepted yet (USE-08).
-    Refreshed,
+    /// It came from a refresh at this time; no request with it was accepted yet (USE-08).
+    Refreshed(MonoMillis),
 }
 
 impl Held {

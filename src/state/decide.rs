@@ -12,7 +12,7 @@ use crate::state::judge::Judged;
 use crate::state::{Refused, Renewal, Step, Work};
 use crate::wire::scopes::Scopes;
 
-/// How long a token counts as just issued while no request with it was accepted (E08).
+/// How long a token counts as just obtained while no request with it was accepted (E08).
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
 /// How the token that was sent relates to what is held.
@@ -130,7 +130,7 @@ impl Judged {
             Reaction::Renew => {
                 let now = core.now.mono;
                 let refused = Refused {
-                    may_refresh: core.held.proof != Proof::Refreshed
+                    may_refresh: !just_refreshed(core)
                         && !core.memory.was_refreshed(&self.operation, now),
                     event: self.event,
                     named_place: self.named_place,
@@ -189,6 +189,14 @@ impl Judged {
             return Ok(Work::Idle);
         }
         Renewal::new(core, operation, None).go(core)
+    }
+}
+
+/// Whether a refresh did not help a moment ago.
+fn just_refreshed(core: &Core) -> bool {
+    match core.held.proof {
+        Proof::Refreshed(since) => core.now.mono < since.plus(FRESH),
+        Proof::Assumed | Proof::Authorized(_) => false,
     }
 }
 

@@ -165,7 +165,7 @@ impl SavingAccount {
                 next(core, self.then)
             }
             Kept::Refreshed { renewal, .. } => {
-                core.held.proof = Proof::Refreshed;
+                core.held.proof = Proof::Refreshed(now);
                 core.memory.refreshed(renewal.operation(), now);
                 core.ready();
                 next(core, self.then)
