@@ -95,7 +95,9 @@ impl Judged {
             Proof::Authorized(since) => {
                 now < since.plus(FRESH) || core.memory.was_authorized(&self.operation, now)
             }
-            Proof::Assumed | Proof::Refreshed => core.memory.was_authorized(&self.operation, now),
+            Proof::Assumed | Proof::Refreshed(_) => {
+                core.memory.was_authorized(&self.operation, now)
+            }
         };
         if fresh && self.sent.is_some() && core.held.is_usable(core.now) {
             Reaction::Final(Cause::Violation(Violation::FreshTokenRefused))
