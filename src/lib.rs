@@ -121,6 +121,7 @@
 //! | (none) | the machine: no I/O, no clock, no random source |
 //! | `ureq` | `driver`: a blocking driver and a store in memory |
 //! | `file-store` | `driver`: a store in a directory, for several processes |
+//! | `server` | `server`: helpers for authorization servers and MCP servers |
 //! | `cli` | the command `mcp-auth` |
 
 mod account;
@@ -142,6 +143,8 @@ mod memory;
 mod record;
 pub mod report;
 mod secret;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod slot;
 mod state;
 mod ticket;
