@@ -59,6 +59,17 @@ fn d01_refr_05_the_demo_refreshes_once_for_two_processes() {
 }
 
 #[test]
+fn step_05_the_demo_keeps_the_first_access_after_a_no() {
+    let (output, text) = demo(&["--step-up", "--decline"]);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("declined: the authorization was declined"),
+        "{text}"
+    );
+    assert!(text.contains("tools/list still answers"), "{text}");
+}
+
+#[test]
 fn the_demo_steps_up_for_the_union() {
     let (output, text) = demo(&["--step-up"]);
     assert!(output.status.success(), "{text}");

@@ -9,7 +9,7 @@ mod stage;
 use std::error::Error;
 
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::error::{Cause, Violation};
+use mcp_auth_machine::error::{Cause, Next, Violation};
 
 use client::{Client, Outcome};
 use stage::{Stage, Wish};
@@ -28,6 +28,12 @@ pub(crate) struct Options {
     /// union.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server"])]
     step_up: bool,
+    /// With `--step-up`: the user says no the second time, and keeps what was granted the first time.
+    #[arg(long, requires = "step_up")]
+    decline: bool,
+    /// The built-in servers alone, until interrupted: for trying other clients.
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
+    serve: bool,
     /// The token lives for seconds, and two processes on one store want the next one: one refresh.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up"])]
     refresh: bool,
@@ -50,6 +56,13 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     println!("MCP server            {}", stage.mcp_url());
     println!("authorization server  {}", stage.issuer());
     println!();
+    if options.serve {
+        stage.protect_tool("echo", "mcp:echo");
+        println!("serving until interrupted; the tool echo needs the scope mcp:echo");
+        loop {
+            std::thread::park();
+        }
+    }
     if options.refresh {
         return refresh::run(&stage);
     }
@@ -59,6 +72,9 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut client = Client::new(&stage)?;
     if options.wrong_iss {
         return wrong_iss(&mut client);
+    }
+    if options.decline {
+        return declined(&stage, &mut client);
     }
     match client.tools()? {
         Outcome::Answered(text) => {
@@ -83,6 +99,30 @@ fn wrong_iss(client: &mut Client) -> Result<(), Box<dyn Error>> {
         }
         Outcome::Failed(failure) => Err(failure),
         Outcome::Answered(_) | Outcome::Declined(_) => Err("the attack was not refused".into()),
+    }
+}
+
+fn declined(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>> {
+    if let Outcome::Failed(failure) = client.list()? {
+        return Err(failure);
+    }
+    stage.decline_once();
+    match client.tools()? {
+        Outcome::Failed(failure)
+            if matches!(failure.cause, Cause::Refused(_)) && failure.next() == Next::AskUser =>
+        {
+            println!("\ndeclined: {failure}");
+        }
+        Outcome::Failed(failure) => return Err(failure),
+        Outcome::Answered(_) | Outcome::Declined(_) => return Err("nobody was asked".into()),
+    }
+    match client.list()? {
+        Outcome::Answered(_) => {
+            println!("tools/list still answers");
+            Ok(())
+        }
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Declined(_) => Err("the first access was lost".into()),
     }
 }
 

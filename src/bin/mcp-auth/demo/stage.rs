@@ -40,11 +40,12 @@ impl Stage {
             Wish::ShortTokens => super::refresh::TOKEN_SECONDS,
         };
         let runtime = spawn_runtime()?;
-        let mcp = on(&runtime, servers::start_mcp())??;
+        let mcp = on(&runtime, servers::start_mcp(&[servers::ECHO]))??;
         let server = on(&runtime, authorization(iss, seconds))??;
         let mcp_url = mcp.url();
         server.allow_resource(mcp_url.clone());
-        mcp.trust(server.issuer().to_owned(), server.tokens());
+        mcp.trust(server.issuer(), server.tokens())
+            .map_err(io::Error::other)?;
         Ok(Self {
             runtime,
             mcp,
@@ -70,6 +71,11 @@ impl Stage {
         on(&self.runtime, Listener::start())?
     }
 
+    /// The user says no at the next consent.
+    pub(super) fn decline_once(&self) {
+        self.server.decline_once();
+    }
+
     /// Makes a tool need a scope of its own.
     pub(super) fn protect_tool(&self, tool: &str, scope: &str) {
         self.mcp.set_tool_scope(tool, scope);
@@ -79,7 +85,9 @@ impl Stage {
     pub(super) fn move_to_another(&self) -> io::Result<String> {
         let server = on(&self.runtime, authorization(Iss::Honest, TOKEN_SECONDS))??;
         server.allow_resource(self.mcp_url.clone());
-        self.mcp.trust(server.issuer().to_owned(), server.tokens());
+        self.mcp
+            .trust(server.issuer(), server.tokens())
+            .map_err(io::Error::other)?;
         Ok(server.issuer().to_owned())
     }
 }

@@ -10,6 +10,8 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use mcp_auth_machine::server as helpers;
+
 use super::{endpoints, lock, registration};
 
 /// How long a code can be redeemed (AS-09: short, single use).
@@ -46,7 +48,9 @@ pub(crate) struct AuthorizationServer {
 /// What the handlers share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) issuer: String,
+    pub(super) server: helpers::AuthorizationServer,
+    /// The server that the responses claim to come from.
+    pub(super) responder: helpers::AuthorizationServer,
     pub(super) options: Options,
     pub(super) refreshes: AtomicU64,
     pub(super) state: Arc<Mutex<State>>,
@@ -55,20 +59,30 @@ pub(super) struct Shared {
 /// Starts an authorization server on a free port of 127.0.0.1.
 pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    // AS-02: written once; metadata, `iss` and everything else use this text.
+    // AS-02: written once; metadata, `iss` and everything else use this value.
     let issuer = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
+    let server = helpers::AuthorizationServer::new(&issuer).map_err(std::io::Error::other)?;
+    let responder = match &options.iss {
+        Iss::Honest => server.clone(),
+        Iss::Wrong(other) => {
+            helpers::AuthorizationServer::new(other).map_err(std::io::Error::other)?
+        }
+    };
+    let paths = server.metadata_paths();
     let lifetime = Duration::from_secs(options.access_token_seconds);
     let shared = Arc::new(Shared {
-        issuer,
+        server,
+        responder,
         options,
         refreshes: AtomicU64::new(0),
         state: Arc::new(Mutex::new(State::new(lifetime))),
     });
-    let router = Router::new()
-        .route(
-            "/.well-known/oauth-authorization-server",
-            get(registration::metadata),
-        )
+    let mut router = Router::new();
+    // AS-04: wherever a client may ask.
+    for path in paths {
+        router = router.route(&path, get(registration::metadata));
+    }
+    let router = router
         .route("/register", post(registration::register))
         .route("/authorize", get(endpoints::authorize))
         .route("/token", post(endpoints::token))
@@ -81,7 +95,7 @@ pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServ
 impl AuthorizationServer {
     /// The issuer, `http://127.0.0.1:PORT`.
     pub(crate) fn issuer(&self) -> &str {
-        &self.shared.issuer
+        self.shared.server.issuer()
     }
 
     /// The tokens it issued, for a resource server to look up.
@@ -94,6 +108,11 @@ impl AuthorizationServer {
     /// How many refresh requests it has seen.
     pub(crate) fn refreshes(&self) -> u64 {
         self.shared.refreshes.load(Ordering::Relaxed)
+    }
+
+    /// Says no at the next consent.
+    pub(crate) fn decline_once(&self) {
+        lock(&self.shared.state).declines = true;
     }
 
     /// Lets clients ask for tokens for `resource`; any other one is `invalid_target` (AS-13).
@@ -196,6 +215,8 @@ pub(super) struct Redemption<'a> {
 pub(super) struct State {
     pub(super) clients: HashMap<String, Client>,
     pub(super) resources: HashSet<String>,
+    /// The next consent is refused.
+    pub(super) declines: bool,
     lifetime: Duration,
     codes: HashMap<String, Code>,
     access: HashMap<String, Access>,
@@ -207,6 +228,7 @@ impl State {
         Self {
             clients: HashMap::new(),
             resources: HashSet::new(),
+            declines: false,
             lifetime,
             codes: HashMap::new(),
             access: HashMap::new(),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State as Extract};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -15,8 +15,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::authorization::{CodeGrant, Iss, Issued, Redemption, Refusal, Shared, TokenInfo};
-use super::registration::same_redirect;
+use mcp_auth_machine::server::{AuthorizationError, RedirectTarget};
+
+use super::authorization::{CodeGrant, Issued, Redemption, Refusal, Shared, TokenInfo};
 use super::{BASE_SCOPE, lock};
 
 /// Form or query parameters.
@@ -53,7 +54,7 @@ pub(super) async fn authorize(
 ) -> Response {
     let asked = Parameters::parse(query.unwrap_or_default().as_bytes());
     // AS-07: without a known client and its redirect URI, a page and no redirect.
-    let (client_id, redirect_uri) = match checked_client(&shared, &asked) {
+    let (client_id, target) = match checked_client(&shared, &asked) {
         Ok(pair) => pair,
         Err((_, description)) => {
             return (
@@ -63,52 +64,47 @@ pub(super) async fn authorize(
                 .into_response();
         }
     };
-    let mut answer = form_urlencoded::Serializer::new(String::new());
-    match approved(&shared, &asked, client_id, redirect_uri) {
-        Ok(code) => answer.append_pair("code", &code),
-        Err((error, description)) => answer
-            .append_pair("error", error)
-            .append_pair("error_description", description),
-    };
+    let approved = approved(&shared, &asked, client_id, target.as_str());
+    let mut responding = shared.responder.respond(target);
     if let Ok(Some(state)) = asked.get("state") {
-        answer.append_pair("state", state);
+        responding = responding.state(state);
     }
-    // AS-01: on success and error alike.
-    answer.append_pair(
-        "iss",
-        match &shared.options.iss {
-            Iss::Honest => &shared.issuer,
-            Iss::Wrong(other) => other,
-        },
-    );
-    let separator = if redirect_uri.contains('?') { '&' } else { '?' };
-    let location = format!("{redirect_uri}{separator}{}", answer.finish());
-    // AS-08: 303.
-    (
-        StatusCode::SEE_OTHER,
-        [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())],
-    )
-        .into_response()
+    // AS-01, AS-08: `iss` and 303, on success and error alike.
+    let response = match approved {
+        Ok(code) => responding.code(&code),
+        Err((error, description)) => {
+            responding.error(authorization_error(error), Some(description))
+        }
+    };
+    response.into_http().map(axum::body::Body::from)
+}
+
+fn authorization_error(code: &str) -> AuthorizationError {
+    match code {
+        "access_denied" => AuthorizationError::AccessDenied,
+        "invalid_request" => AuthorizationError::InvalidRequest,
+        "invalid_scope" => AuthorizationError::InvalidScope,
+        "invalid_target" => AuthorizationError::InvalidTarget,
+        "unsupported_response_type" => AuthorizationError::UnsupportedResponseType,
+        _other => AuthorizationError::ServerError,
+    }
 }
 
 fn checked_client<'a>(
     shared: &Shared,
     asked: &'a Parameters,
-) -> Result<(&'a str, &'a str), Refusal> {
+) -> Result<(&'a str, RedirectTarget), Refusal> {
     let client_id = asked.need("client_id", "client_id is missing")?;
     let redirect_uri = asked.need("redirect_uri", "redirect_uri is missing")?;
     let state = lock(&shared.state);
     let Some(client) = state.clients.get(client_id) else {
         return Err(("invalid_client", "the client is unknown"));
     };
-    if !client
-        .redirect_uris
-        .iter()
-        .any(|registered| same_redirect(registered, redirect_uri))
-    {
-        return Err(("invalid_request", "the redirect URI is not registered"));
+    let registered = client.redirect_uris.iter().map(String::as_str);
+    match RedirectTarget::find(registered, redirect_uri) {
+        Some(target) => Ok((client_id, target)),
+        None => Err(("invalid_request", "the redirect URI is not registered")),
     }
-    Ok((client_id, redirect_uri))
 }
 
 fn approved(
@@ -134,6 +130,9 @@ fn approved(
         return Err(("invalid_target", "resource is missing"));
     };
     let mut state = lock(&shared.state);
+    if std::mem::take(&mut state.declines) {
+        return Err(("access_denied", "the user said no"));
+    }
     if !state.resources.contains(resource) {
         return Err(("invalid_target", "the resource is unknown"));
     }

@@ -9,7 +9,7 @@ mod registration;
 mod resource;
 
 pub(crate) use authorization::{AuthorizationServer, Iss, Options, start};
-pub(crate) use resource::{McpServer, start_mcp};
+pub(crate) use resource::{ECHO, McpServer, start_mcp};
 
 /// The scope every request to the MCP server needs.
 pub(crate) const BASE_SCOPE: &str = "mcp:tools";

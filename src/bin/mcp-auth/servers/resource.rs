@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State as Extract;
-use axum::http::header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use mcp_auth_machine::server::{Presented, ProtectedResource, Refused, ResourceFlaw};
+use mcp_auth_machine::wire::scopes::Scopes;
 use serde_json::{Value, json};
 
 use super::authorization::{TokenInfo, TokenRegistry};
@@ -31,23 +33,38 @@ struct Shared {
     base: String,
     /// The resource identifier, `http://127.0.0.1:PORT/mcp`.
     url: String,
+    tools: Vec<Tool>,
     state: Mutex<State>,
 }
 
+/// A tool: it answers with the text it is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+}
+
+/// The one tool of the demo.
+pub(crate) const ECHO: Tool = Tool {
+    name: "echo",
+    description: "Returns the text it is given.",
+};
+
 #[derive(Debug, Default)]
 struct State {
-    trusted: Option<(String, TokenRegistry)>,
+    trusted: Option<(ProtectedResource, TokenRegistry)>,
     tool_scopes: HashMap<String, String>,
 }
 
 /// Starts an MCP server on a free port of 127.0.0.1. It trusts no authorization server yet.
-pub(crate) async fn start_mcp() -> std::io::Result<McpServer> {
+pub(crate) async fn start_mcp(tools: &[Tool]) -> std::io::Result<McpServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     // RS-11: built from the configuration, never from request headers.
     let base = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     let shared = Arc::new(Shared {
         url: format!("{base}/mcp"),
         base,
+        tools: tools.to_vec(),
         state: Mutex::new(State::default()),
     });
     // Any other method on /mcp is 405.
@@ -67,8 +84,13 @@ impl McpServer {
 
     /// Names this authorization server in the metadata and takes its tokens, and no other's.
     /// Called again, it moves the resource to another authorization server.
-    pub(crate) fn trust(&self, issuer: String, tokens: TokenRegistry) {
-        lock(&self.shared.state).trusted = Some((issuer, tokens));
+    ///
+    /// # Errors
+    /// When the issuer is none (RS-01).
+    pub(crate) fn trust(&self, issuer: &str, tokens: TokenRegistry) -> Result<(), ResourceFlaw> {
+        let resource = ProtectedResource::new(&self.shared.url, issuer)?.scopes(BASE_SCOPE);
+        lock(&self.shared.state).trusted = Some((resource, tokens));
+        Ok(())
     }
 
     /// Makes calls of a tool need this scope, besides `mcp:tools`.
@@ -80,18 +102,13 @@ impl McpServer {
 }
 
 /// RFC 9728 metadata (RS-01, RS-07).
-async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Json<Value> {
-    let issuers: Vec<String> = lock(&shared.state)
-        .trusted
-        .iter()
-        .map(|(issuer, _)| issuer.clone())
-        .collect();
-    Json(json!({
-        "resource": shared.url,
-        "authorization_servers": issuers,
-        "scopes_supported": [BASE_SCOPE],
-        "bearer_methods_supported": ["header"],
-    }))
+async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response {
+    match &lock(&shared.state).trusted {
+        Some((resource, _)) => {
+            ([(CONTENT_TYPE, "application/json")], resource.metadata()).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 /// The MCP endpoint: the token first, then the message (RS-04, RS-08).
@@ -103,11 +120,12 @@ async fn call(Extract(shared): Extract<Arc<Shared>>, headers: HeaderMap, body: B
     {
         return StatusCode::FORBIDDEN.into_response();
     }
-    let info = match authenticated(&shared, &headers) {
+    let Some((resource, tokens)) = lock(&shared.state).trusted.clone() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let info = match authenticated(&resource, &tokens, &headers) {
         Ok(info) => info,
-        Err(error) => {
-            return challenged(&shared, StatusCode::UNAUTHORIZED, error, BASE_SCOPE);
-        }
+        Err(refused) => return refuse(&resource, &refused),
     };
     let message = match serde_json::from_slice::<Value>(&body) {
         Ok(message) if message.is_object() => message,
@@ -115,21 +133,21 @@ async fn call(Extract(shared): Extract<Arc<Shared>>, headers: HeaderMap, body: B
         Err(_) => return malformed(-32700, "Parse error"),
     };
     let method = message.get("method").and_then(Value::as_str);
-    // RS-05: everything the operation needs, at once.
+    // RS-05: everything the operation needs, at once. No scope includes another here (RS-06).
     let needed = needed(&shared, method, &message);
-    if !needed.iter().all(|scope| info.scopes.contains(scope)) {
-        return challenged(
-            &shared,
-            StatusCode::FORBIDDEN,
-            Some("insufficient_scope"),
-            &needed.join(" "),
-        );
+    let held = Scopes::from_items(info.scopes.iter().map(String::as_str));
+    if let Err(refused) = resource.allows(&held, &needed, |_, _| false) {
+        return refuse(&resource, &refused);
     }
     let (Some(method), Some(id)) = (method, message.get("id")) else {
         // A notification, or a response to a request nobody made.
         return StatusCode::ACCEPTED.into_response();
     };
-    let answer = match answered(method, message.get("params").unwrap_or(&Value::Null)) {
+    let answer = match answered(
+        &shared.tools,
+        method,
+        message.get("params").unwrap_or(&Value::Null),
+    ) {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
         Err((code, text)) => json!({
             "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": text },
@@ -138,63 +156,43 @@ async fn call(Extract(shared): Extract<Arc<Shared>>, headers: HeaderMap, body: B
     Json(answer).into_response()
 }
 
-/// What the request's token stands for; `Err` has the `error` of the challenge.
-fn authenticated(shared: &Shared, headers: &HeaderMap) -> Result<TokenInfo, Option<&'static str>> {
-    const INVALID: Option<&str> = Some("invalid_token");
-    let mut sent = headers.get_all(AUTHORIZATION).iter();
-    let header = sent.next().ok_or(None)?;
-    if sent.next().is_some() {
-        return Err(INVALID);
-    }
-    let header = header.to_str().map_err(|_| INVALID)?;
-    let (scheme, token) = header.split_once(' ').ok_or(None)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(None);
-    }
-    let trusted = lock(&shared.state).trusted.clone();
-    let (_, tokens) = trusted.ok_or(INVALID)?;
+/// What the request's token stands for.
+fn authenticated(
+    resource: &ProtectedResource,
+    tokens: &TokenRegistry,
+    headers: &HeaderMap,
+) -> Result<TokenInfo, Refused> {
+    let token = match Presented::from_headers(headers)? {
+        None => return Err(Refused::Missing),
+        Some(Presented::Bearer(token)) => token,
+        Some(Presented::Dpop { .. }) => return Err(Refused::Invalid),
+    };
     tokens
-        .lookup(token.trim())
+        .lookup(&token)
         // RS-08: a token for another resource is no token here.
-        .filter(|info| info.resource == shared.url)
-        .ok_or(INVALID)
+        .filter(|info| info.resource == resource.identifier())
+        .ok_or(Refused::Invalid)
 }
 
 /// The scopes a message needs.
-fn needed(shared: &Shared, method: Option<&str>, message: &Value) -> Vec<String> {
-    let mut needed = vec![BASE_SCOPE.to_owned()];
-    if method == Some("tools/call") {
-        let tool = message.pointer("/params/name").and_then(Value::as_str);
-        let state = lock(&shared.state);
-        if let Some(scope) = tool.and_then(|tool| state.tool_scopes.get(tool)) {
-            for scope in scope.split_whitespace() {
-                if !needed.iter().any(|held| held == scope) {
-                    needed.push(scope.to_owned());
-                }
-            }
-        }
+fn needed(shared: &Shared, method: Option<&str>, message: &Value) -> Scopes {
+    let base = Scopes::parse(BASE_SCOPE);
+    if method != Some("tools/call") {
+        return base;
     }
-    needed
+    let tool = message.pointer("/params/name").and_then(Value::as_str);
+    let state = lock(&shared.state);
+    match tool.and_then(|tool| state.tool_scopes.get(tool)) {
+        Some(scope) => base.union(&Scopes::parse(scope)),
+        None => base,
+    }
 }
 
-/// A refusal with one challenge, each parameter once (RS-02, RS-03, RS-05).
-fn challenged(shared: &Shared, status: StatusCode, error: Option<&str>, scope: &str) -> Response {
-    let mut challenge = String::from("Bearer ");
-    if let Some(error) = error {
-        challenge.push_str(&format!("error={}, ", quoted(error)));
-    }
-    let metadata = format!("{}/.well-known/oauth-protected-resource/mcp", shared.base);
-    challenge.push_str(&format!(
-        "resource_metadata={}, scope={}",
-        quoted(&metadata),
-        quoted(scope)
-    ));
-    (status, [(WWW_AUTHENTICATE, challenge)]).into_response()
-}
-
-/// A quoted-string of RFC 9110 §5.6.4.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+/// A refusal with its challenge (RS-02 to RS-05).
+fn refuse(resource: &ProtectedResource, refused: &Refused) -> Response {
+    let answer = resource.answer(refused);
+    let challenge = [(WWW_AUTHENTICATE, answer.www_authenticate())];
+    (answer.status(), challenge).into_response()
 }
 
 fn malformed(code: i32, text: &str) -> Response {
@@ -208,7 +206,7 @@ fn malformed(code: i32, text: &str) -> Response {
 }
 
 /// The result of a request, or a JSON-RPC error.
-fn answered(method: &str, params: &Value) -> Result<Value, (i32, &'static str)> {
+fn answered(tools: &[Tool], method: &str, params: &Value) -> Result<Value, (i32, &'static str)> {
     match method {
         "initialize" => {
             let asked = params.get("protocolVersion").and_then(Value::as_str);
@@ -221,23 +219,27 @@ fn answered(method: &str, params: &Value) -> Result<Value, (i32, &'static str)> 
                 "serverInfo": { "name": "mcp-auth-demo", "version": env!("CARGO_PKG_VERSION") },
             }))
         }
-        "tools/list" => Ok(json!({
-            "tools": [{
-                "name": "echo",
-                "description": "Returns the text it is given.",
-                "inputSchema": {
-                    "type": "object",
-                    "properties": { "text": { "type": "string" } },
-                    "required": ["text"],
-                },
-            }],
-        })),
+        "tools/list" => {
+            let listed = tools.iter().map(|tool| {
+                json!({
+                    "name": tool.name,
+                    "description": tool.description,
+                    "inputSchema": {
+                        "type": "object",
+                        "properties": { "text": { "type": "string" } },
+                        "required": ["text"],
+                    },
+                })
+            });
+            Ok(json!({ "tools": listed.collect::<Vec<_>>() }))
+        }
         "tools/call" => {
-            if params.get("name").and_then(Value::as_str) != Some("echo") {
+            let name = params.get("name").and_then(Value::as_str);
+            if !tools.iter().any(|tool| Some(tool.name) == name) {
                 return Err((-32602, "Unknown tool"));
             }
             let Some(text) = params.pointer("/arguments/text").and_then(Value::as_str) else {
-                return Err((-32602, "echo needs the argument text, a string"));
+                return Err((-32602, "the tool needs the argument text, a string"));
             };
             Ok(json!({ "content": [{ "type": "text", "text": text }], "isError": false }))
         }
