@@ -34,6 +34,8 @@ mod refresh;
 mod registration;
 mod request;
 mod rules;
+#[cfg(feature = "server")]
+mod servers;
 mod sign_out;
 mod step_up;
 #[cfg(feature = "file-store")]
