@@ -281,6 +281,15 @@ impl Core {
         }
     }
 
+    /// The user said no, or gave up. What a step-up wanted is not asked for along with anything else;
+    /// what a first sign-in needs is needed by the next one too.
+    pub(crate) fn declined(&mut self) {
+        self.memory.declined(self.now.mono);
+        if self.held.is_usable(self.now) {
+            self.memory.scope = None;
+        }
+    }
+
     /// Whether `Ready` was said during this event.
     pub(crate) fn said_ready(&self) -> bool {
         self.said_ready == Some(self.event)

@@ -278,7 +278,7 @@ impl AuthMachine {
 
     fn give_up(&mut self, how: Abandon) {
         if self.core.waiting.is_some() || self.work.attempt().is_some() {
-            self.core.memory.declined(self.core.now.mono);
+            self.core.declined();
         }
         self.inbox
             .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));

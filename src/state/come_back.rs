@@ -186,7 +186,7 @@ impl TakingPending {
                 error_uri,
             } => {
                 if error == OAuthError::AccessDenied {
-                    core.memory.declined(core.now.mono);
+                    core.declined();
                 }
                 Cause::Refused(Refusal::OAuth {
                     error,

@@ -167,6 +167,10 @@ fn step_05_step_11_a_declined_step_up_loses_no_access_and_is_not_asked_again() {
         // Another operation may ask, and the user may come back to it.
         lacks(&mut host, "y", "c");
         host.need_user();
+        // And what was declined is not asked for along with it.
+        assert_eq!(consent(&mut host).scopes.as_str(), "a c");
+        host.handle(Event::Abandoned(Default::default()));
+        host.error();
         host.pass(10 * 60_000);
         lacks(&mut host, "x", "b");
         host.need_user();

@@ -7,7 +7,8 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 
 use super::listener::Listener;
-use crate::servers::{self, AuthorizationServer, Iss, McpServer};
+use crate::servers::authorization::{self, AuthorizationServer, Iss, Options};
+use crate::servers::resource::{ECHO, McpServer, start_mcp};
 
 /// What the first authorization server does.
 pub(super) enum Wish {
@@ -40,8 +41,8 @@ impl Stage {
             Wish::ShortTokens => super::refresh::TOKEN_SECONDS,
         };
         let runtime = spawn_runtime()?;
-        let mcp = on(&runtime, servers::start_mcp(&[servers::ECHO]))??;
-        let server = on(&runtime, authorization(iss, seconds))??;
+        let mcp = on(&runtime, start_mcp(&[ECHO]))??;
+        let server = on(&runtime, authorization_server(iss, seconds))??;
         let mcp_url = mcp.url();
         server.allow_resource(mcp_url.clone());
         mcp.trust(server.issuer(), server.tokens())
@@ -83,7 +84,10 @@ impl Stage {
 
     /// Makes the MCP server name another authorization server from now on.
     pub(super) fn move_to_another(&self) -> io::Result<String> {
-        let server = on(&self.runtime, authorization(Iss::Honest, TOKEN_SECONDS))??;
+        let server = on(
+            &self.runtime,
+            authorization_server(Iss::Honest, TOKEN_SECONDS),
+        )??;
         server.allow_resource(self.mcp_url.clone());
         self.mcp
             .trust(server.issuer(), server.tokens())
@@ -92,8 +96,8 @@ impl Stage {
     }
 }
 
-async fn authorization(iss: Iss, seconds: u64) -> io::Result<AuthorizationServer> {
-    servers::start(servers::Options {
+async fn authorization_server(iss: Iss, seconds: u64) -> io::Result<AuthorizationServer> {
+    authorization::start(Options {
         iss,
         access_token_seconds: seconds,
     })

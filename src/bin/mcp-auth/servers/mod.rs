@@ -3,13 +3,10 @@
 //! They exist to show the client at work on one machine: plain `http` on 127.0.0.1, consent that
 //! approves itself, everything in memory. They are no pattern for a server on a network.
 
-mod authorization;
+pub(crate) mod authorization;
 mod endpoints;
 mod registration;
-mod resource;
-
-pub(crate) use authorization::{AuthorizationServer, Iss, Options, start};
-pub(crate) use resource::{ECHO, McpServer, start_mcp};
+pub(crate) mod resource;
 
 /// The scope every request to the MCP server needs.
 pub(crate) const BASE_SCOPE: &str = "mcp:tools";
