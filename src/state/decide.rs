@@ -140,7 +140,12 @@ impl Judged {
                 };
                 Renewal::new(core, self.operation, Some(refused)).go(core)
             }
-            Reaction::Authorize => ask(core, self.operation),
+            Reaction::Authorize => {
+                if let Some(scopes) = &self.scope {
+                    core.memory.scope = Some(all_asked(core, scopes));
+                }
+                ask(core, self.operation)
+            }
             Reaction::Final(cause) => Err(self.fails(cause)),
         }
     }
@@ -163,6 +168,7 @@ impl Judged {
                 }
                 core.memory.operation = Some(self.operation.clone());
                 if core.waiting.is_none() {
+                    core.memory.scope = Some(all_asked(core, &scopes));
                     let why = Why::ScopeMissing {
                         scopes,
                         description: self.description,
@@ -208,12 +214,20 @@ fn adds(core: &Core, scopes: &Scopes) -> bool {
     !held.is_some_and(|account| account.requested.union(&account.granted).covers(scopes))
 }
 
+/// What several operations lack is asked for at once (STEP-12).
+fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
+    match &core.memory.scope {
+        Some(before) => before.union(scopes),
+        None => scopes.clone(),
+    }
+}
+
 /// Whether everything that is asked for finds room in one request (E01).
 fn fits(core: &Core, scopes: &Scopes) -> bool {
-    let asked = core.memory.scope.as_ref().unwrap_or(scopes);
+    let asked = all_asked(core, scopes);
     let all = match &core.held.at {
-        Some(at) => at.held().requested.union(&at.held().granted).union(asked),
-        None => asked.clone(),
+        Some(at) => at.held().requested.union(&at.held().granted).union(&asked),
+        None => asked,
     };
     all.covers(scopes)
 }

@@ -95,12 +95,8 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     if !places.is_empty() {
         core.memory.resource_metadata = places;
     }
-    if let Some(scope) = &judged.scope {
-        // What several operations lack is asked for at once (STEP-12).
-        core.memory.scope = Some(match &core.memory.scope {
-            Some(before) if judged.wants_scope() => before.union(scope),
-            Some(_) | None => scope.clone(),
-        });
+    if judged.scope.is_some() && !judged.wants_scope() {
+        core.memory.scope.clone_from(&judged.scope);
     }
     Some(judged)
 }
