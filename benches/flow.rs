@@ -124,6 +124,7 @@ fn drive(
             }
             Action::Ready(_) => return true,
             Action::Error(failure) => panic!("{failure}"),
+            Action::Sign(_) | Action::ObtainAssertion(_) => panic!("nothing to sign"),
             Action::Report(_) => {}
         }
     }

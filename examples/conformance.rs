@@ -8,9 +8,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcp_auth_machine::config::{ConfigBuilder, Legacy, PreRegistered, ResourceParameter};
+use http::Method;
+use http::header::AUTHORIZATION;
+use mcp_auth_machine::action::{ObtainAssertion, SubjectTokenKind};
+use mcp_auth_machine::config::{
+    ConfigBuilder, Dpop, DpopPolicy, Enterprise, IssuerSettings, JwtBearerSupport, Legacy,
+    PreRegistered, ResourceParameter, WorkloadIdentity,
+};
 use mcp_auth_machine::driver::{Driver, MemoryStore, Pause, seed};
-use mcp_auth_machine::event::{Challenge, Operation};
+use mcp_auth_machine::event::{Challenge, Observed, Operation};
+use mcp_auth_machine::signer::SoftwareKey;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event};
 use serde_json::{Value, json};
@@ -36,8 +43,9 @@ fn run() -> Result<(), Failed> {
     let scenario = std::env::var("MCP_CONFORMANCE_SCENARIO").unwrap_or_default();
     let version = std::env::var("MCP_CONFORMANCE_PROTOCOL_VERSION")
         .unwrap_or_else(|_| "2025-11-25".to_owned());
-    let config = configure(&url, &scenario)?.build()?;
-    let mut client = Client::new(url, version, config);
+    let mut secrets = Secrets::default();
+    let config = configure(&url, &scenario, &mut secrets)?.build()?;
+    let mut client = Client::new(url, version, config, secrets);
     client.call("tools/list", json!({}))?;
     client.call(
         "tools/call",
@@ -46,7 +54,7 @@ fn run() -> Result<(), Failed> {
 }
 
 /// What the host of each scenario knows.
-fn configure(url: &str, scenario: &str) -> Result<ConfigBuilder, Failed> {
+fn configure(url: &str, scenario: &str, host: &mut Secrets) -> Result<ConfigBuilder, Failed> {
     let mut config = Config::builder(url, REDIRECT_URI)
         .client_name("mcp-auth-machine conformance client")
         .client_metadata_url(CLIENT_METADATA_URL);
@@ -58,15 +66,78 @@ fn configure(url: &str, scenario: &str) -> Result<ConfigBuilder, Failed> {
     if let Ok(text) = std::env::var("MCP_CONFORMANCE_CONTEXT") {
         let context: Value = serde_json::from_str(&text)?;
         let text = |name: &str| context.get(name).and_then(Value::as_str);
-        if let (Some(id), Some(secret)) = (text("client_id"), text("client_secret")) {
-            let client = PreRegistered::new(id).secret(secret);
+        let client = text("client_id").map(PreRegistered::new);
+        let client = match (client, text("client_secret"), text("private_key_pem")) {
+            (Some(client), Some(secret), _) => Some(client.secret(secret)),
+            (Some(client), None, Some(pem)) => {
+                let key = SoftwareKey::from_pem(KEY, pem)?;
+                let client = client.key(key.describe()?);
+                host.key = Some(key);
+                Some(client)
+            }
+            (_, _, _) => None,
+        };
+        if let Some(client) = client {
             config = match text("issuer") {
                 Some(issuer) => config.pre_registered(issuer, client),
                 None => config.pre_registered_unbound(client),
             };
         }
+        if scenario.starts_with("auth/client-credentials") {
+            config = config.client_credentials();
+        }
+        if let Some(jwt) = text("valid_jwt") {
+            // The suite does not say which server may have it: the one of the resource is asked first.
+            config = config.workload_identity(WorkloadIdentity::at(issuer_of(url)?));
+            host.token = Some((jwt.to_owned(), None));
+        }
+        if let (Some(issuer), Some(id)) = (text("idp_issuer"), text("idp_client_id")) {
+            let mut enterprise = Enterprise::new(issuer, PreRegistered::new(id)).public_client();
+            if let Some(endpoint) = text("idp_token_endpoint") {
+                let metadata = json!({ "issuer": issuer, "token_endpoint": endpoint });
+                enterprise = enterprise.metadata(metadata.to_string());
+            }
+            // The operator knows that the resource's server has the profile; it does not say so.
+            let settings = IssuerSettings::new().jwt_bearer(JwtBearerSupport::Assumed);
+            config = config
+                .enterprise(enterprise)
+                .issuer_settings(issuer_of(url)?, settings);
+            let token = text("idp_id_token").ok_or("no ID token")?;
+            host.token = Some((token.to_owned(), Some(SubjectTokenKind::IdToken)));
+        }
+    }
+    if scenario.starts_with("auth/dpop") {
+        let key = SoftwareKey::generate(KEY)?;
+        config = config.dpop(Dpop::new(DpopPolicy::IfSupported).key(key.describe()?));
+        host.key = Some(key);
     }
     Ok(config)
+}
+
+/// The key of this client.
+const KEY: &str = "conformance";
+
+/// What only the host has.
+#[derive(Default)]
+struct Secrets {
+    key: Option<SoftwareKey>,
+    token: Option<(String, Option<SubjectTokenKind>)>,
+}
+
+/// The issuer that the resource names: what an operator would have written into the configuration.
+fn issuer_of(url: &str) -> Result<String, Failed> {
+    let (origin, path) = url.split_at(
+        url.match_indices('/')
+            .nth(2)
+            .map_or(url.len(), |(at, _)| at),
+    );
+    let place = format!("{origin}/.well-known/oauth-protected-resource{path}");
+    let document: Value =
+        serde_json::from_str(&ureq::get(&place).call()?.body_mut().read_to_string()?)?;
+    let issuer = document
+        .pointer("/authorization_servers/0")
+        .and_then(Value::as_str);
+    Ok(issuer.ok_or("no authorization server")?.to_owned())
 }
 
 struct Client {
@@ -79,17 +150,27 @@ struct Client {
 }
 
 impl Client {
-    fn new(url: String, version: String, config: Config) -> Self {
+    fn new(url: String, version: String, config: Config, secrets: Secrets) -> Self {
         let settings = ureq::Agent::config_builder()
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(10)))
             .build();
+        let mut driver = Driver::new(Arc::new(config), "conformance", MemoryStore::default());
+        if let Some(key) = secrets.key {
+            driver = driver.signer(key);
+        }
+        if let Some((token, kind)) = secrets.token {
+            driver = driver.assertions(move |asked: ObtainAssertion| match kind {
+                Some(kind) => asked.subject(token.as_str(), kind),
+                None => asked.workload(token.as_str()),
+            });
+        }
         Self {
             url,
             version,
-            driver: Driver::new(Arc::new(config), "conformance", MemoryStore::default()),
+            driver,
             http: settings.new_agent(),
             started: Instant::now(),
             id: 0,
@@ -111,18 +192,23 @@ impl Client {
             self.id = self.id.saturating_add(1);
             let body =
                 json!({ "jsonrpc": "2.0", "id": self.id, "method": method, "params": params });
-            let bearer = self.driver.bearer(&self.url).ok();
+            let presented = self
+                .driver
+                .present(&Method::POST, &self.url)
+                .unwrap_or_default();
             let mut request = self
                 .http
                 .post(&self.url)
                 .header("content-type", "application/json")
                 .header("accept", "application/json, text/event-stream")
                 .header("mcp-protocol-version", &self.version);
-            if let Some(bearer) = &bearer {
-                request = request.header("authorization", bearer);
+            for (name, value) in &presented {
+                request = request.header(name, value);
             }
             let answer = request.send(body.to_string())?;
             let status = answer.status().as_u16();
+            let seen = Observed::new(&self.url, answer.headers());
+            self.driver.handle(Event::Observed(seen));
             if !matches!(status, 401 | 403) {
                 self.driver.handle(Event::Accepted(Operation::new(method)));
                 return match status {
@@ -131,8 +217,8 @@ impl Client {
                 };
             }
             let mut challenge = Challenge::new(method, status, answer.headers().clone());
-            if let Some(bearer) = &bearer {
-                challenge = challenge.sent(bearer.to_str()?);
+            if let Some(sent) = presented.get(AUTHORIZATION) {
+                challenge = challenge.sent(sent.to_str()?);
             }
             self.authorize(Event::Challenged(challenge))?;
         }

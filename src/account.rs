@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grant::{Client, CodeGrant, RefreshGrant, Resource};
 use crate::issuer::AtIssuer;
+use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::callback::IssBinding;
@@ -20,6 +21,12 @@ use crate::wire::token::{Granted, Lifetime};
 pub(crate) enum Obtained {
     /// The user authorized it; a refresh goes on from there.
     AuthorizationCode,
+    /// With the client's own credentials.
+    ClientCredentials,
+    /// With an assertion of the host's platform.
+    JwtBearer,
+    /// By way of the organisation's identity provider.
+    Enterprise,
 }
 
 /// The two kinds of token that can be revoked (RFC 7009).
@@ -46,8 +53,10 @@ impl TokenKind {
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) client: Client,
-    /// Where the user came back to; the client's registration is found by it.
-    pub(crate) redirect_uri: Arc<str>,
+    /// Where the user came back to, if there was one; the client's registration is found by it.
+    pub(crate) redirect_uri: Option<Arc<str>>,
+    /// The key that the tokens are bound to.
+    pub(crate) binding: Option<KeyBinding>,
     pub(crate) obtained: Obtained,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
@@ -99,7 +108,8 @@ impl AtIssuer<CodeGrant> {
             let parts = grant.redirected.0;
             Account {
                 client: parts.client,
-                redirect_uri: parts.redirect_uri,
+                redirect_uri: Some(parts.redirect_uri),
+                binding: parts.binding,
                 obtained: Obtained::AuthorizationCode,
                 resource: parts.resource,
                 granted: granted.scope.unwrap_or_else(|| parts.requested.clone()),

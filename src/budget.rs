@@ -38,6 +38,8 @@ pub const DISCOVERY_TIME: Duration = Duration::from_secs(10);
 pub const TOKEN_TIME: Duration = Duration::from_secs(30);
 /// Time limit of the part of a flow that needs no person (SEC-15).
 pub const FLOW_TIME: Duration = Duration::from_secs(60);
+/// Time limit for a signature, or a token of the host's platform.
+pub const SIGN_TIME: Duration = Duration::from_secs(30);
 /// How long one process has the refresh token to itself (D01); longer than [`TOKEN_TIME`].
 pub const LEASE_TIME: Duration = Duration::from_secs(35);
 /// Refresh requests for one renewal (TOK-21).
@@ -54,6 +56,8 @@ pub const USER_TIME: Duration = Duration::from_secs(10 * 60);
 pub const FAILURE_MEMORY: Duration = Duration::from_secs(10 * 60);
 /// Operations whose attempts are counted one by one; the least recent one is forgotten first.
 pub const OPERATIONS_REMEMBERED: usize = 64;
+/// Servers whose nonces are remembered.
+pub const ORIGINS_REMEMBERED: usize = 8;
 /// Events kept while the machine is busy; more are dropped, and reported.
 pub const EVENTS_QUEUED: usize = 16;
 

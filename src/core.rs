@@ -9,12 +9,13 @@ use http::Request;
 
 use crate::account::{Account, Tokens, Validity};
 use crate::action::{
-    Action, Grant, LoadSlot, NeedUser, PersistSlot, Purpose, SendRequest, UrlSource, Why,
+    Action, AssertionKind, Grant, LoadSlot, NeedUser, ObtainAssertion, PersistSlot, Purpose,
+    SendRequest, Sign, ToSign, UrlSource, Why,
 };
 use crate::budget::{Permit, SLOT_TIME};
 use crate::config::Config;
 use crate::error::Failure;
-use crate::event::Operation;
+use crate::event::{Observed, Operation};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
 use crate::memory::Memory;
@@ -25,6 +26,7 @@ use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::token::Lifetime;
+use crate::wire::words::SigningAlgorithm;
 
 /// An action that was handed out and is waited for.
 #[derive(Debug)]
@@ -171,6 +173,38 @@ impl Core {
         }
     }
 
+    /// An ask that nobody answers, for what is about to ask for something.
+    pub(crate) fn nobody(&self) -> Ask {
+        Ask {
+            id: 0,
+            until: self.now.mono,
+        }
+    }
+
+    pub(crate) fn sign(
+        &mut self,
+        key: Arc<str>,
+        algorithm: SigningAlgorithm,
+        subject: ToSign,
+        time_limit: Duration,
+    ) -> Ask {
+        let (ticket, ask) = self.ticket(time_limit);
+        self.outbox.push_back(Action::Sign(Sign {
+            key,
+            algorithm,
+            subject,
+            ticket,
+        }));
+        ask
+    }
+
+    pub(crate) fn obtain(&mut self, kind: AssertionKind, time_limit: Duration) -> Ask {
+        let (ticket, ask) = self.ticket(time_limit);
+        self.outbox
+            .push_back(Action::ObtainAssertion(ObtainAssertion { kind, ticket }));
+        ask
+    }
+
     pub(crate) fn load(&mut self, slot: Slot) -> Ask {
         let (ticket, ask) = self.ticket(SLOT_TIME);
         self.outbox
@@ -287,6 +321,14 @@ impl Core {
         self.memory.declined(self.now.mono);
         if self.held.is_usable(self.now) {
             self.memory.scope = None;
+        }
+    }
+
+    /// Keeps the nonce that a server wants to see next (DPOP-12).
+    pub(crate) fn observe(&mut self, observed: &Observed) {
+        let url = self.config().url_policy().check(&observed.url);
+        if let (Ok(url), Some(nonce)) = (url, &observed.nonce) {
+            self.memory.nonces.keep(url.origin(), nonce.clone());
         }
     }
 

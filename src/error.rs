@@ -47,6 +47,8 @@ pub enum Stage {
     Callback,
     /// Exchanging the code.
     Token,
+    /// The organisation's identity provider (EMA-19).
+    IdentityProvider,
     /// Renewing the token.
     Refresh,
     /// Revoking tokens after they were erased here.
@@ -65,6 +67,7 @@ impl Stage {
             Self::Authorization => "authorization",
             Self::Callback => "callback",
             Self::Token => "token",
+            Self::IdentityProvider => "identity_provider",
             Self::Refresh => "refresh",
             Self::Revocation => "revocation",
         }
@@ -152,6 +155,12 @@ pub enum Violation {
     TokenEndpointMoved,
     /// The MCP server changed its authorization server while the user was at the old one (ISO-07).
     ServerChanged,
+    /// The server has not the endpoint that is needed.
+    NoEndpoint,
+    /// A bound token was required, and the server issued another kind (DPOP-13).
+    TokenNotBound,
+    /// The identity provider's answer is no grant that can be used (EMA-10, EMA-12).
+    NoIdJag,
 }
 
 /// A peer's no.
@@ -233,6 +242,24 @@ pub enum Misconfiguration {
     DpopRequired,
     /// The configured client cannot authenticate there (TOK-04).
     ClientMethod(MethodFlaw),
+    /// The host has not the key that a token is bound to, or could not sign with it.
+    KeyMissing,
+    /// The host could not sign.
+    SignerFailed,
+    /// Neither the server nor the keys allow a token that is bound to a key, and one is required
+    /// (DPOP-02).
+    DpopUnavailable,
+    /// The host's platform has no assertion to give (WIF-05, EMA-05).
+    NoAssertion,
+    /// Assertions may not be sent to this server (WIF-12).
+    AssertionNotAllowed {
+        /// The issuers to which they may.
+        allowed: Vec<IssuerId>,
+        /// The issuer found.
+        found: IssuerId,
+    },
+    /// The server does not offer the grant that the configuration wants (WIF-04, EMA-03).
+    GrantNotOffered,
 }
 
 /// What the host does next.
@@ -274,6 +301,7 @@ impl Failure {
                 OAuthError::AccessDenied
                 | OAuthError::InteractionRequired
                 | OAuthError::InvalidGrant
+                | OAuthError::InsufficientUserAuthentication
                 | OAuthError::InvalidToken => Next::AskUser,
                 OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
                     Next::RetryLater(None)
@@ -290,6 +318,8 @@ impl Failure {
                 | OAuthError::SoftwareStatement
                 | OAuthError::InsufficientScope
                 | OAuthError::UnsupportedTokenType
+                | OAuthError::UseDpopNonce
+                | OAuthError::InvalidDpopProof
                 | OAuthError::Other => Next::FixConfiguration,
             },
             Cause::Refused(Refusal::InsufficientScope { .. }) => Next::AskUser,
@@ -363,6 +393,9 @@ impl Violation {
             | Self::RegistrationMethod(_)
             | Self::Token(_)
             | Self::TooLarge
+            | Self::NoEndpoint
+            | Self::TokenNotBound
+            | Self::NoIdJag
             | Self::FreshTokenRefused => Next::FixConfiguration,
         }
     }
@@ -393,6 +426,9 @@ impl Violation {
             | Self::Token(_)
             | Self::Redirected
             | Self::TooLarge
+            | Self::NoEndpoint
+            | Self::TokenNotBound
+            | Self::NoIdJag
             | Self::TokenEndpointMoved => Party::AuthorizationServer,
         }
     }
@@ -418,6 +454,14 @@ impl Cause {
             }
             Self::Misconfigured(Misconfiguration::DpopRequired) => "dpop_required",
             Self::Misconfigured(Misconfiguration::ClientMethod(_)) => "client_method",
+            Self::Misconfigured(Misconfiguration::KeyMissing) => "key_missing",
+            Self::Misconfigured(Misconfiguration::SignerFailed) => "signer_failed",
+            Self::Misconfigured(Misconfiguration::DpopUnavailable) => "dpop_unavailable",
+            Self::Misconfigured(Misconfiguration::NoAssertion) => "no_assertion",
+            Self::Misconfigured(Misconfiguration::AssertionNotAllowed { .. }) => {
+                "assertion_not_allowed"
+            }
+            Self::Misconfigured(Misconfiguration::GrantNotOffered) => "grant_not_offered",
             Self::Abandoned => "abandoned",
         }
     }
@@ -452,6 +496,9 @@ impl Violation {
             Self::FreshTokenRefused => "fresh_token_refused",
             Self::TokenEndpointMoved => "token_endpoint_moved",
             Self::ServerChanged => "server_changed",
+            Self::NoEndpoint => "no_endpoint",
+            Self::TokenNotBound => "token_not_bound",
+            Self::NoIdJag => "no_id_jag",
         }
     }
 }

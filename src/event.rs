@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
+use crate::action::SubjectTokenKind;
 use crate::config::RedirectUri;
 use crate::secret::Secret;
 use crate::slot::Stored;
@@ -35,6 +36,13 @@ pub enum Event {
     SlotLoaded(Loaded),
     /// The answer to a `PersistSlot`.
     SlotPersisted(Persisted),
+    /// The answer to a `Sign`.
+    Signed(Signed),
+    /// The answer to an `ObtainAssertion`.
+    AssertionObtained(Assertion),
+    /// An answer of the MCP server or of anybody else: a DPoP nonce in it is used from now on
+    /// (DPOP-12). Only hosts with DPoP need to hand these in.
+    Observed(Observed),
     /// Time passed. Harmless when early; [`AuthMachine::deadline`](crate::AuthMachine::deadline)
     /// says when it matters.
     Timer,
@@ -220,6 +228,44 @@ impl fmt::Debug for Reply {
         };
         write!(f, "Reply({}, {outcome})", self.ticket.id())
     }
+}
+
+/// A signature, finished as a token.
+#[derive(Debug)]
+pub struct Signed {
+    pub(crate) ticket: Ticket,
+    pub(crate) token: Option<Secret>,
+}
+
+/// A token of the host's platform.
+#[derive(Debug)]
+pub struct Assertion {
+    pub(crate) ticket: Ticket,
+    pub(crate) token: Option<(Secret, Option<SubjectTokenKind>)>,
+}
+
+/// The headers of an answer, and the URL that it came from.
+#[derive(Debug)]
+pub struct Observed {
+    pub(crate) url: Box<str>,
+    pub(crate) nonce: Option<Box<str>>,
+}
+
+impl Observed {
+    /// From an answer's URL and headers; nothing but `DPoP-Nonce` is kept of them.
+    pub fn new(url: &str, headers: &HeaderMap) -> Self {
+        Self {
+            url: url.into(),
+            nonce: nonce(headers),
+        }
+    }
+}
+
+/// The one well-formed `DPoP-Nonce` (DPOP-12).
+pub(crate) fn nonce(headers: &HeaderMap) -> Option<Box<str>> {
+    let mut found = headers.get_all("dpop-nonce").iter();
+    let text = found.next()?.to_str().ok()?;
+    (found.next().is_none() && crate::wire::jwt::is_nonce(text)).then(|| text.into())
 }
 
 /// The answer to a load.

@@ -113,6 +113,11 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
             "the authorization server's token endpoint is now on another origin; the refresh token \
              is not sent there (REFR-11)"
         }
+        Violation::NoEndpoint => "the server has not the endpoint that is needed",
+        Violation::TokenNotBound => {
+            "a token bound to a key was required, and the server issued another kind (DPOP-13)"
+        }
+        Violation::NoIdJag => "the identity provider's answer is no grant for this server (EMA-10)",
         Violation::ServerChanged => {
             "the MCP server changed its authorization server during the authorization (ISO-07)"
         }
@@ -182,5 +187,26 @@ fn misconfiguration(found: &Misconfiguration, f: &mut Formatter<'_>) -> fmt::Res
             f.write_str("the resource takes only tokens bound to a key (DPOP-02)")
         }
         Misconfiguration::ClientMethod(flaw) => write!(f, "{flaw} (TOK-04)"),
+        Misconfiguration::KeyMissing => {
+            f.write_str("the key that the token is bound to is not configured (REFR-10)")
+        }
+        Misconfiguration::SignerFailed => f.write_str("the host could not sign"),
+        Misconfiguration::DpopUnavailable => f.write_str(
+            "a token bound to a key is required, and server and keys have no algorithm in common \
+             (DPOP-02)",
+        ),
+        Misconfiguration::NoAssertion => {
+            f.write_str("the host's platform has no assertion to give (WIF-05, EMA-05)")
+        }
+        Misconfiguration::AssertionNotAllowed { allowed, found } => {
+            f.write_str("assertions may be sent to")?;
+            for issuer in allowed {
+                write!(f, " {issuer}")?;
+            }
+            write!(f, ", but the MCP server uses {found} (WIF-12)")
+        }
+        Misconfiguration::GrantNotOffered => {
+            f.write_str("the server does not offer the grant that is configured (WIF-04, EMA-03)")
+        }
     }
 }

@@ -82,6 +82,9 @@
 //!             };
 //!             machine.handle(now, persist.done());
 //!         }
+//!         // Only with keys, or with an assertion as grant.
+//!         Action::Sign(sign) => machine.handle(now, sign.failed()),
+//!         Action::ObtainAssertion(obtain) => machine.handle(now, obtain.failed()),
 //!         Action::NeedUser(_) => {
 //!             let entropy = std::array::from_fn(|at| at as u8); // yours: 48 random bytes
 //!             machine.handle(now, Event::Authorize(Seed::new(entropy)?.into()));
@@ -122,6 +125,7 @@
 //! | `ureq` | `driver`: a blocking driver and a store in memory |
 //! | `file-store` | `driver`: a store in a directory, for several processes |
 //! | `server` | `server`: helpers for authorization servers and MCP servers |
+//! | `signer` | `signer`: keys in software that sign assertions and proofs |
 //! | `cli` | the command `mcp-auth` |
 
 mod account;
@@ -138,13 +142,17 @@ mod explain;
 mod grant;
 mod identity;
 mod issuer;
+pub mod key;
 mod machine;
 mod memory;
+pub mod present;
 mod record;
 pub mod report;
 mod secret;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "signer")]
+pub mod signer;
 pub mod slot;
 mod state;
 mod ticket;
@@ -157,7 +165,8 @@ pub use error::Failure;
 pub use event::Event;
 pub use grant::{ClientOrigin, MethodFlaw};
 pub use issuer::{IssuerFlaw, IssuerId, MetadataFlaw, Server, ServerSource};
-pub use machine::{AuthMachine, NoBearer, Phase};
+pub use machine::{AuthMachine, Phase};
+pub use present::NoBearer;
 pub use record::RecordFlaw;
 pub use secret::Secret;
 pub use time::Moment;

@@ -4,10 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderValue;
-
-use crate::account::Validity;
-use crate::action::Action;
+use crate::action::{Action, SubjectTokenKind};
 use crate::budget::{EVENTS_QUEUED, Limited};
 use crate::config::Config;
 use crate::core::{Core, Proof};
@@ -15,13 +12,12 @@ use crate::error::{Cause, Failure, Stage};
 use crate::event::{Abandon, Event, Outcome, Persistence};
 use crate::grant::ClientOrigin;
 use crate::identity::Identity;
-use crate::issuer::bearer;
 use crate::report::Decision;
+use crate::secret::Secret;
 use crate::slot::Stored;
 use crate::state::{ForgettingClient, LoadingAccount, Parting, Step, Trigger, Work, judge, start};
 use crate::time::{Moment, MonoMillis};
 use crate::wire::callback::Callback;
-use crate::wire::resource::covers_url;
 
 /// The authorization of one principal at one MCP server.
 ///
@@ -29,7 +25,7 @@ use crate::wire::resource::covers_url;
 /// until there is none, and send [`Event::Timer`] at [`deadline`](Self::deadline). Nothing here
 /// blocks, fails or panics; whatever is not expected changes nothing.
 pub struct AuthMachine {
-    core: Core,
+    pub(crate) core: Core,
     work: Work,
     inbox: VecDeque<Trigger>,
 }
@@ -68,6 +64,17 @@ impl AuthMachine {
                     self.answer(persisted.ticket.id(), Answer::Persisted(persisted.outcome));
                 }
             }
+            Event::Signed(signed) => {
+                if signed.ticket.is_of(&self.core.owner) {
+                    self.answer(signed.ticket.id(), Answer::Signed(signed.token));
+                }
+            }
+            Event::AssertionObtained(assertion) => {
+                if assertion.ticket.is_of(&self.core.owner) {
+                    self.answer(assertion.ticket.id(), Answer::Obtained(assertion.token));
+                }
+            }
+            Event::Observed(observed) => self.core.observe(&observed),
             Event::Challenged(challenge) => {
                 if let Some(judged) = judge(&mut self.core, challenge) {
                     self.queue(Trigger::Challenged(Box::new(judged)));
@@ -95,43 +102,11 @@ impl AuthMachine {
     /// When [`Event::Timer`] is due, by the monotonic clock.
     pub fn deadline(&self) -> Option<MonoMillis> {
         let work = self.work.ask().map(|ask| ask.until);
-        let user = self.core.waiting.as_ref().map(|waiting| waiting.until);
+        let user = self.core.waiting.as_ref().map(|waiting| waiting.rest.until);
         match (work, user) {
             (Some(work), Some(user)) => Some(work.min(user)),
             (work, user) => work.or(user),
         }
-    }
-
-    /// The `Authorization` header value for a request to this URL of the MCP server, marked
-    /// sensitive. Given out only while the token is good, and only for URLs that its resource covers
-    /// (USE-03, USE-04).
-    ///
-    /// # Errors
-    /// [`NoBearer`] says why there is none; send [`Event::Wanted`] or the server's refusal then.
-    pub fn bearer(&mut self, now: Moment, url: &str) -> Result<HeaderValue, NoBearer> {
-        let at = self.core.held.at.as_ref().ok_or(NoBearer::NotHeld)?;
-        let account = at.held();
-        let tokens = account.tokens.as_ref().ok_or(NoBearer::NotHeld)?;
-        let policy = self.core.config().url_policy();
-        // The record was accepted only with a resource that covers the MCP URL itself.
-        if url != self.core.identity.mcp_url() {
-            let url = policy.check(url).map_err(|_| NoBearer::OutsideResource)?;
-            let resource = policy
-                .check(&account.resource.id)
-                .map_err(|_| NoBearer::OutsideResource)?;
-            if !covers_url(&resource, &url) {
-                return Err(NoBearer::OutsideResource);
-            }
-        }
-        let validity = self.core.held.validity.unwrap_or(Validity::Over);
-        if !validity.holds(now) {
-            return Err(NoBearer::Over);
-        }
-        let value = bearer(&tokens.access);
-        if matches!(validity, Validity::Once) {
-            self.core.held.validity = Some(Validity::Over);
-        }
-        Ok(value)
     }
 
     /// What the machine is doing.
@@ -151,6 +126,8 @@ impl AuthMachine {
             Answer::Reply(outcome) => work.replied(core, outcome),
             Answer::Loaded(found) => work.loaded(core, found),
             Answer::Persisted(outcome) => work.persisted(core, outcome),
+            Answer::Signed(token) => work.signed(core, token),
+            Answer::Obtained(token) => work.obtained(core, token),
         });
     }
 
@@ -241,7 +218,7 @@ impl AuthMachine {
     fn give_way(&mut self) {
         let work = std::mem::replace(&mut self.work, Work::Idle);
         if let Work::Pausing(pausing) = work {
-            self.inbox.push_back(Trigger::Renew(pausing.renewal));
+            self.inbox.push_back(pausing.then);
             self.inbox
                 .make_contiguous()
                 .sort_by_key(|trigger| !trigger.is_urgent());
@@ -255,7 +232,12 @@ impl AuthMachine {
         if self.work.ask().is_some_and(|ask| ask.until <= now) {
             self.step(Work::timed_out);
         }
-        if self.core.waiting.as_ref().is_some_and(|w| w.until <= now) {
+        if self
+            .core
+            .waiting
+            .as_ref()
+            .is_some_and(|w| w.rest.until <= now)
+        {
             self.end_waiting(Cause::OutOfPatience(Limited::UserTime));
         }
     }
@@ -266,7 +248,7 @@ impl AuthMachine {
             return;
         };
         self.core
-            .persist(waiting.slot, Some(waiting.revision), None, None);
+            .persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
         let failure = Failure {
             operation: self.core.memory.operation.clone(),
             stage: Stage::Authorization,
@@ -337,7 +319,7 @@ impl AuthMachine {
         }
         if let Some(waiting) = self.core.waiting.take() {
             self.core
-                .persist(waiting.slot, Some(waiting.revision), None, None);
+                .persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
         }
         self.core.memory = crate::memory::Memory::default();
         self.core.held.at = None;
@@ -358,6 +340,8 @@ enum Answer {
     Reply(Outcome),
     Loaded(Result<Option<Stored>, ()>),
     Persisted(Persistence),
+    Signed(Option<Secret>),
+    Obtained(Option<(Secret, Option<SubjectTokenKind>)>),
 }
 
 /// What the machine is doing.
@@ -374,20 +358,6 @@ pub enum Phase {
 impl Phase {
     /// The names that [`Phase::Working`] can carry.
     pub const NAMES: &[&'static str] = Work::NAMES;
-}
-
-/// Why there is no bearer for a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoBearer {
-    /// No token is held.
-    #[error("no token is held")]
-    NotHeld,
-    /// The token is over.
-    #[error("the token is over")]
-    Over,
-    /// The URL is outside the resource that the token is for.
-    #[error("the URL is outside the resource that the token is for")]
-    OutsideResource,
 }
 
 impl fmt::Debug for AuthMachine {

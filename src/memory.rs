@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::budget::{
-    Budget, FAILURE_MEMORY, Limited, OPERATIONS_REMEMBERED, Permit, REDIRECT_WINDOW,
-    REDIRECTS_PER_WINDOW, RENEWAL_REST,
+    Budget, FAILURE_MEMORY, Limited, OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED, Permit,
+    REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
 use crate::event::Operation;
 use crate::issuer::IssuerId;
@@ -13,6 +13,7 @@ use crate::slot::Revision;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
+use crate::wire::words::{SigningAlgorithm, Words};
 
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -40,6 +41,9 @@ pub(crate) struct Memory {
     /// The issuer that the resource no longer lists (ISO-04).
     pub(crate) left: Option<IssuerId>,
     pub(crate) rest: Rest,
+    pub(crate) nonces: Nonces,
+    /// The algorithms of proofs that the resource named last (DPOP-16).
+    pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
 }
@@ -55,9 +59,31 @@ struct Attempts {
     authorized: bool,
     /// It was authorized although everything it asked for was granted (STEP-09).
     repeated: bool,
+    /// A request was repeated with the resource's nonce (DPOP-11).
+    nonce_retried: bool,
     /// The user declined (STEP-11).
     declined: bool,
     since: MonoMillis,
+}
+
+/// The nonces that servers want to see in proofs, by origin: one server's is never sent to another
+/// (DPOP-12).
+#[derive(Default)]
+pub(crate) struct Nonces(Vec<(Box<str>, Box<str>)>);
+
+impl Nonces {
+    pub(crate) fn of(&self, origin: &str) -> Option<Box<str>> {
+        let found = self.0.iter().find(|(of, _)| **of == *origin);
+        found.map(|(_, nonce)| nonce.clone())
+    }
+
+    pub(crate) fn keep(&mut self, origin: &str, nonce: Box<str>) {
+        self.0.retain(|(of, _)| **of != *origin);
+        if self.0.len() >= ORIGINS_REMEMBERED {
+            self.0.remove(0);
+        }
+        self.0.push((origin.into(), nonce));
+    }
 }
 
 /// The rest after a renewal that failed for now.
@@ -105,6 +131,19 @@ impl Memory {
             .is_some_and(|known| known.authorized)
     }
 
+    /// Whether a request of an operation was repeated with the resource's nonce.
+    pub(crate) fn nonce_retried(&self, operation: &Operation, now: MonoMillis) -> bool {
+        let known = self.of(operation, now);
+        known.is_some_and(|known| known.nonce_retried)
+    }
+
+    /// A request of an operation is repeated with the resource's nonce.
+    pub(crate) fn retried_nonce(&mut self, operation: &Operation, now: MonoMillis) {
+        if let Some(known) = self.entry(operation, now) {
+            known.nonce_retried = true;
+        }
+    }
+
     /// Whether the user declined an operation, or it asked again for what it had.
     pub(crate) fn is_hopeless(&self, operation: &Operation, now: MonoMillis, adds: bool) -> bool {
         self.of(operation, now)
@@ -125,6 +164,7 @@ impl Memory {
                 refreshed: false,
                 authorized: false,
                 repeated: false,
+                nonce_retried: false,
                 declined: false,
                 since: now,
             });

@@ -171,6 +171,9 @@ pub enum Decision {
         /// Why not, as a reason code.
         refused: Option<&'static str>,
     },
+    /// A proof was sent, and the token that came is not bound to its key; it is used as a bearer token
+    /// (DPOP-13).
+    TokenNotBound,
     /// A token was received.
     TokenReceived {
         /// From this issuer.

@@ -1,17 +1,20 @@
 //! Collects the host's decisions and checks them together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use super::{
-    ApplicationType, Config, Discovery, DynamicRegistration, IssPolicy, IssuerSettings, Legacy,
-    MetadataCache, MetadataOrigin, Pin, PreRegistered, RedirectUri, RedirectUriFlaw, RefreshTokens,
-    RegistrationSharing, StepUp, Strictness,
+    ApplicationType, Config, Discovery, Dpop, DynamicRegistration, Enterprise, IssPolicy,
+    IssuerSettings, Legacy, MachineFlow, MetadataCache, MetadataOrigin, Pin, PreRegistered,
+    PushedRequests, RedirectUri, RedirectUriFlaw, RefreshTokens, RegistrationSharing, SignIn,
+    StepUp, Strictness, WorkloadIdentity,
 };
 use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW, USER_TIME};
 use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw};
 use crate::issuer::{IssuerBound, IssuerFlaw, IssuerId};
+use crate::key::SigningKey;
 use crate::wire::scopes::Scopes;
 use crate::wire::url::{UrlFlaw, UrlPolicy};
 
@@ -45,6 +48,9 @@ pub enum ConfigError {
     /// An entry without an issuer beside another entry (REG-04).
     #[error("a client without an issuer can only stand alone")]
     UnboundClient,
+    /// A key for proofs whose public part is not known.
+    #[error("the key `{0}` needs its public part for proofs of possession")]
+    PublicKey(String),
     /// A client identifier that is empty.
     #[error("a client identifier is empty")]
     ClientId,
@@ -86,6 +92,10 @@ pub struct ConfigBuilder {
     allowed_hosts: Vec<String>,
     loopback_http: bool,
     step_up: StepUp,
+    sign_in: SignIn,
+    dpop: Dpop,
+    pushed_requests: PushedRequests,
+    client_metadata_key: Option<SigningKey>,
     step_ups_per_operation: u8,
     max_requests: u8,
     user_time: Duration,
@@ -130,6 +140,10 @@ impl ConfigBuilder {
             allowed_hosts: Vec::new(),
             loopback_http: false,
             step_up: StepUp::default(),
+            sign_in: SignIn::default(),
+            dpop: Dpop::default(),
+            pushed_requests: PushedRequests::default(),
+            client_metadata_key: None,
             step_ups_per_operation: AUTHORIZATIONS_PER_OPERATION.saturating_sub(1),
             max_requests: REQUESTS_PER_FLOW,
             user_time: USER_TIME,
@@ -156,6 +170,10 @@ impl ConfigBuilder {
         metadata_cache: MetadataCache;
         /// What is done when a token lacks scopes.
         step_up: StepUp;
+        /// Whether tokens are bound to a key, and to which (DPOP-01).
+        dpop: Dpop;
+        /// When authorization requests are pushed (AUTHZ-20).
+        pushed_requests: PushedRequests;
         /// Step-ups allowed for one operation after its first authorization; 0 means that
         /// `insufficient_scope` is reported and no step-up is made (STEP-07).
         step_ups_per_operation: u8;
@@ -165,6 +183,35 @@ impl ConfigBuilder {
         user_time: Duration;
         /// Whether `Report` actions are given out; on by default.
         reports: bool;
+    }
+
+    /// The client acts for itself, with the credentials that are pre-registered (M2M). It never falls
+    /// back to a user.
+    #[must_use]
+    pub fn client_credentials(mut self) -> Self {
+        self.sign_in = SignIn::Machine(MachineFlow::ClientCredentials);
+        self
+    }
+
+    /// The client is a workload whose platform vouches for it (WIF).
+    #[must_use]
+    pub fn workload_identity(mut self, workload: WorkloadIdentity) -> Self {
+        self.sign_in = SignIn::Machine(MachineFlow::Workload(Arc::new(workload)));
+        self
+    }
+
+    /// The organisation's identity provider decides about access (EMA).
+    #[must_use]
+    pub fn enterprise(mut self, enterprise: Enterprise) -> Self {
+        self.sign_in = SignIn::Machine(MachineFlow::Enterprise(enterprise.shared()));
+        self
+    }
+
+    /// The key whose public part the client's metadata document publishes (EMA-15, EMA-21).
+    #[must_use]
+    pub fn client_metadata_key(mut self, key: SigningKey) -> Self {
+        self.client_metadata_key = Some(key);
+        self
     }
 
     /// The name that people see at consent.
@@ -348,6 +395,35 @@ impl ConfigBuilder {
             .iter()
             .map(|text| issuer(text))
             .collect::<Result<_, ConfigError>>()?;
+        let sign_in = match self.sign_in {
+            SignIn::Machine(MachineFlow::Workload(workload)) => {
+                let allowed = workload.issuers.iter().map(|text| issuer(text));
+                let workload = WorkloadIdentity {
+                    allowed: allowed.collect::<Result<_, _>>()?,
+                    ..(*workload).clone()
+                };
+                SignIn::Machine(MachineFlow::Workload(Arc::new(workload)))
+            }
+            SignIn::Machine(MachineFlow::Enterprise(enterprise)) => {
+                let enterprise = Enterprise {
+                    idp: Some(issuer(&enterprise.issuer)?),
+                    ..(*enterprise).clone()
+                };
+                SignIn::Machine(MachineFlow::Enterprise(enterprise.shared()))
+            }
+            other @ (SignIn::User | SignIn::Machine(MachineFlow::ClientCredentials)) => other,
+        };
+        let mut dpop_keys = Vec::new();
+        for (of, key) in &self.dpop.given {
+            if key.public.is_none() {
+                return Err(ConfigError::PublicKey(key.name().to_owned()));
+            }
+            dpop_keys.push((of.as_deref().map(issuer).transpose()?, key.clone()));
+        }
+        let dpop = Dpop {
+            keys: dpop_keys,
+            ..self.dpop
+        };
         let discovery = match &self.supplied {
             Supplied::Nothing => Discovery::Standard,
             Supplied::ResourceMetadata(url) => Discovery::ResourceMetadata(
@@ -391,6 +467,10 @@ impl ConfigBuilder {
             metadata_origin: self.metadata_origin,
             metadata_cache: self.metadata_cache,
             step_up: self.step_up,
+            sign_in,
+            dpop,
+            pushed_requests: self.pushed_requests,
+            client_metadata_key: self.client_metadata_key,
             step_ups_per_operation: self
                 .step_ups_per_operation
                 .min(AUTHORIZATIONS_PER_OPERATION.saturating_sub(1)),

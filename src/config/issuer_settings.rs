@@ -46,6 +46,26 @@ pub enum TokenAnswers {
     Adapted(fn(&[u8]) -> Option<Vec<u8>>),
 }
 
+/// Whether the JWT bearer grant is used at a server that does not say it has it (WIF-04, EMA-03).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JwtBearerSupport {
+    /// Only where the metadata says so.
+    #[default]
+    AsAdvertised,
+    /// The host knows that the server has it.
+    Assumed,
+}
+
+/// For whom a workload's assertion is asked of its platform (WIF-05, DIS-11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AssertionAudience {
+    /// The server's issuer.
+    #[default]
+    Issuer,
+    /// The server's token endpoint.
+    TokenEndpoint,
+}
+
 /// A parameter that the machine sets itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the parameter `{0}` is set by the machine")]
@@ -63,6 +83,9 @@ pub struct IssuerSettings {
     authorization_parameters: Vec<(Box<str>, Box<str>)>,
     token_parameters: Vec<(Box<str>, Box<str>)>,
     initial_access_token: Option<Secret>,
+    pub(crate) client_id_with_assertion: bool,
+    pub(crate) jwt_bearer: JwtBearerSupport,
+    pub(crate) assertion_audience: AssertionAudience,
 }
 
 impl IssuerSettings {
@@ -134,6 +157,27 @@ impl IssuerSettings {
     pub fn token_parameter(mut self, name: &str, value: &str) -> Result<Self, ReservedName> {
         self.token_parameters.push(allowed(name, value)?);
         Ok(self)
+    }
+
+    /// Puts `client_id` beside a client assertion: some servers need it (TOK-05).
+    #[must_use]
+    pub fn client_id_with_assertion(mut self) -> Self {
+        self.client_id_with_assertion = true;
+        self
+    }
+
+    /// See [`JwtBearerSupport`].
+    #[must_use]
+    pub fn jwt_bearer(mut self, support: JwtBearerSupport) -> Self {
+        self.jwt_bearer = support;
+        self
+    }
+
+    /// See [`AssertionAudience`].
+    #[must_use]
+    pub fn assertion_audience(mut self, audience: AssertionAudience) -> Self {
+        self.assertion_audience = audience;
+        self
     }
 
     /// A token that this issuer wants to see on registration requests (REG-29).

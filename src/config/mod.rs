@@ -3,13 +3,17 @@
 mod builder;
 mod clients;
 mod issuer_settings;
+mod machine;
 mod redirect_uri;
 
 pub use builder::{ConfigBuilder, ConfigError};
 pub use clients::{BasicEncoding, PreRegistered};
 pub use issuer_settings::{
-    IssParameter, IssuerSettings, PkceSupport, ReservedName, ResourceParameter, TokenAnswers,
+    AssertionAudience, IssParameter, IssuerSettings, JwtBearerSupport, PkceSupport, ReservedName,
+    ResourceParameter, TokenAnswers,
 };
+pub use machine::{Dpop, DpopPolicy, Enterprise, PushedRequests, WorkloadIdentity};
+pub(crate) use machine::{MachineFlow, SignIn};
 pub use redirect_uri::{ApplicationType, RedirectUri, RedirectUriFlaw};
 
 use std::time::Duration;
@@ -18,6 +22,7 @@ use http::HeaderValue;
 
 use crate::client_metadata::ClientMetadataUrl;
 use crate::issuer::{IssuerBound, IssuerId, SlashRule};
+use crate::key::SigningKey;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::MissingType;
 use crate::wire::url::{UrlPolicy, WebUrl};
@@ -168,6 +173,10 @@ pub struct Config {
     pub(crate) metadata_origin: MetadataOrigin,
     pub(crate) metadata_cache: MetadataCache,
     pub(crate) step_up: StepUp,
+    pub(crate) sign_in: SignIn,
+    pub(crate) dpop: Dpop,
+    pub(crate) pushed_requests: PushedRequests,
+    pub(crate) client_metadata_key: Option<SigningKey>,
     pub(crate) step_ups_per_operation: u8,
     pub(crate) max_requests: u8,
     pub(crate) user_time: Duration,

@@ -5,12 +5,15 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Response};
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::resolver::{PolicyResolver, is_blocked};
+use super::secrets::{Assertions, NoSecrets, Signer};
 use super::store::{Store, Swap};
-use crate::action::{Grant, NeedUser, Redirect, SendRequest};
+use crate::action::{Grant, NeedUser, Redirect, SendRequest, Sign};
+use crate::present::Presentation;
 use crate::time::millis;
 use crate::wire::pkce::Seed;
 use crate::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
@@ -24,6 +27,12 @@ pub fn now() -> Moment {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Moment::new(millis(wall), millis(START.elapsed()))
+}
+
+fn random() -> Result<[u8; 16], getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Entropy for one authorization, from the operating system (SEC-34).
@@ -73,6 +82,8 @@ pub struct Driver<S> {
     watch: Option<Watch>,
     actions: VecDeque<Action>,
     patience: Duration,
+    signer: Box<dyn Signer + Send>,
+    assertions: Box<dyn Assertions + Send>,
 }
 
 impl<S: Store> Driver<S> {
@@ -94,6 +105,8 @@ impl<S: Store> Driver<S> {
             watch: None,
             actions: VecDeque::new(),
             patience: PATIENCE,
+            signer: Box::new(NoSecrets),
+            assertions: Box::new(NoSecrets),
         }
     }
 
@@ -101,6 +114,20 @@ impl<S: Store> Driver<S> {
     #[must_use]
     pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
         self.watch = Some(Box::new(watch));
+        self
+    }
+
+    /// Signs with the host's keys.
+    #[must_use]
+    pub fn signer(mut self, signer: impl Signer + Send + 'static) -> Self {
+        self.signer = Box::new(signer);
+        self
+    }
+
+    /// Obtains tokens of the host's platform or identity provider.
+    #[must_use]
+    pub fn assertions(mut self, assertions: impl Assertions + Send + 'static) -> Self {
+        self.assertions = Box::new(assertions);
         self
     }
 
@@ -158,6 +185,14 @@ impl<S: Store> Driver<S> {
                     };
                     self.feed(event);
                 }
+                Action::Sign(sign) => {
+                    let event = self.sign(sign);
+                    self.feed(event);
+                }
+                Action::ObtainAssertion(obtain) => {
+                    let event = self.assertions.obtain(obtain);
+                    self.feed(event);
+                }
                 Action::Report(_) => {}
                 Action::Redirect(redirect) => return Pause::Redirect(Box::new(redirect)),
                 Action::NeedUser(need) => return Pause::NeedUser(Box::new(need)),
@@ -184,6 +219,45 @@ impl<S: Store> Driver<S> {
     /// [`NoBearer`].
     pub fn bearer(&mut self, url: &str) -> Result<HeaderValue, NoBearer> {
         self.machine.bearer(now(), url)
+    }
+
+    /// The headers with which one request presents the token: `Authorization`, and `DPoP` where the
+    /// token is bound to a key.
+    ///
+    /// # Errors
+    /// [`NoBearer`]; [`NoBearer::KeyMissing`] also when the signer cannot sign.
+    pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
+        let mut headers = HeaderMap::new();
+        match self.machine.present(now(), method, url)? {
+            Presentation::Bearer(value) => {
+                headers.insert(AUTHORIZATION, value);
+            }
+            Presentation::Bound(proof) => {
+                let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
+                let random = random().map_err(|_| NoBearer::KeyMissing)?;
+                let prepared = proof.prepare(random);
+                let signature = self
+                    .signer
+                    .sign(&key, algorithm, prepared.input())
+                    .map_err(|_| NoBearer::KeyMissing)?;
+                let found = prepared.signature(&signature).ok_or(NoBearer::KeyMissing)?;
+                headers.insert(AUTHORIZATION, found.authorization);
+                headers.insert("dpop", found.dpop);
+            }
+        }
+        Ok(headers)
+    }
+
+    fn sign(&mut self, sign: Sign) -> Event {
+        let (key, algorithm) = (sign.key().to_owned(), sign.algorithm());
+        let Ok(random) = random() else {
+            return sign.failed();
+        };
+        let prepared = sign.prepare(random);
+        match self.signer.sign(&key, algorithm, prepared.input()) {
+            Ok(signature) => prepared.signature(&signature),
+            Err(_) => prepared.failed(),
+        }
     }
 
     fn feed(&mut self, event: Event) {

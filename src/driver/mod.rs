@@ -6,10 +6,14 @@ mod blocking;
 mod file_store;
 #[cfg(feature = "ureq")]
 mod resolver;
+#[cfg(feature = "ureq")]
+mod secrets;
 mod store;
 
 #[cfg(feature = "ureq")]
 pub use blocking::{Driver, Note, Pause, now, seed};
 #[cfg(feature = "file-store")]
 pub use file_store::FileStore;
+#[cfg(feature = "ureq")]
+pub use secrets::{Assertions, NoSecrets, Refused, Signer};
 pub use store::{MemoryStore, Store, StoreError, Swap};

@@ -10,9 +10,14 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
+use crate::config::IssuerSettings;
+use crate::key::SigningKey;
 use crate::secret::Secret;
 use crate::wire::form::Form;
-use crate::wire::words::{AuthMethod, Words};
+use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
+
+/// The type of a client assertion (RFC 7523 section 2.2).
+const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// How the client came to be known to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +48,20 @@ pub(crate) enum ClientMethod {
     None,
     Basic(Secret, BasicEncoding),
     Post(Secret),
+    /// A JWT made for each request (TOK-08).
+    PrivateKeyJwt(AssertionKey),
+    /// A JWT that the host was given.
+    StaticAssertion(Secret),
+    /// No identifier at all: the assertion that is the grant says who asks (WIF-03).
+    Unnamed,
+}
+
+/// The host's key that signs client assertions, and how.
+#[derive(Clone)]
+pub(crate) struct AssertionKey {
+    pub(crate) name: std::sync::Arc<str>,
+    pub(crate) algorithm: SigningAlgorithm,
+    pub(crate) kid: Option<Box<str>>,
 }
 
 impl ClientMethod {
@@ -51,6 +70,8 @@ impl ClientMethod {
             Self::None => AuthMethod::None.as_str(),
             Self::Basic(..) => AuthMethod::ClientSecretBasic.as_str(),
             Self::Post(_) => AuthMethod::ClientSecretPost.as_str(),
+            Self::PrivateKeyJwt(_) | Self::StaticAssertion(_) => AuthMethod::PrivateKeyJwt.as_str(),
+            Self::Unnamed => "unnamed",
         }
     }
 }
@@ -67,14 +88,30 @@ pub(crate) struct Client {
 
 impl Client {
     /// Puts the identifier and at most one authentication into a request (TOK-05).
-    pub(crate) fn authenticate(&self, form: &mut Form) -> Option<HeaderValue> {
+    pub(crate) fn authenticate(
+        &self,
+        form: &mut Form,
+        assertion: Option<&Secret>,
+        settings: &IssuerSettings,
+    ) -> Option<HeaderValue> {
+        let mut assert = |token: &Secret| {
+            if settings.client_id_with_assertion {
+                form.push_once("client_id", &self.id);
+            }
+            form.push("client_assertion_type", CLIENT_ASSERTION_TYPE);
+            form.push("client_assertion", token.expose());
+            None
+        };
         match &self.method {
+            ClientMethod::PrivateKeyJwt(_) => assertion.and_then(assert),
+            ClientMethod::StaticAssertion(token) => assert(token),
+            ClientMethod::Unnamed => None,
             ClientMethod::None => {
-                form.push("client_id", &self.id);
+                form.push_once("client_id", &self.id);
                 None
             }
             ClientMethod::Post(secret) => {
-                form.push("client_id", &self.id);
+                form.push_once("client_id", &self.id);
                 form.push("client_secret", secret.expose());
                 None
             }
@@ -99,9 +136,12 @@ impl Client {
             {
                 ClientMethod::Basic(secret.clone(), BasicEncoding::Form)
             }
-            own @ (ClientMethod::None | ClientMethod::Basic(..) | ClientMethod::Post(_)) => {
-                own.clone()
-            }
+            own @ (ClientMethod::None
+            | ClientMethod::Basic(..)
+            | ClientMethod::Post(_)
+            | ClientMethod::PrivateKeyJwt(_)
+            | ClientMethod::StaticAssertion(_)
+            | ClientMethod::Unnamed) => own.clone(),
         };
         Self {
             method,
@@ -152,6 +192,34 @@ pub enum MethodFlaw {
     /// The method is not one that this client can do.
     #[error("the method of the registration is not supported")]
     Unsupported,
+    /// The key and the server have no signing algorithm in common (TOK-09).
+    #[error("the key can do none of the server's signing algorithms")]
+    Algorithm,
+    /// A client without a person behind it must authenticate (M2M-08).
+    #[error("a client that acts for itself needs a secret or a key")]
+    Public,
+}
+
+/// The assertion method for a key, if the server takes it (TOK-08, TOK-09).
+pub(crate) fn key_method(
+    key: &SigningKey,
+    listed: Words<AuthMethod>,
+    algorithms: Words<SigningAlgorithm>,
+) -> Result<ClientMethod, MethodFlaw> {
+    if !listed.has(AuthMethod::PrivateKeyJwt) {
+        return Err(MethodFlaw::NothingListed);
+    }
+    let algorithm = key
+        .algorithms
+        .iter()
+        .copied()
+        .find(|a| algorithms.allows(*a));
+    let key = AssertionKey {
+        name: std::sync::Arc::clone(&key.name),
+        algorithm: algorithm.ok_or(MethodFlaw::Algorithm)?,
+        kid: key.kid.clone(),
+    };
+    Ok(ClientMethod::PrivateKeyJwt(key))
 }
 
 /// Chooses the method once, when the client is met (TOK-04, TOK-06).

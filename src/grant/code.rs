@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::IssuerSettings;
 use crate::issuer::{AtIssuer, ReservedParameter};
+use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::wire::callback::{
@@ -18,7 +19,7 @@ use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 use crate::wire::url::{UrlPolicy, WebUrl};
 
-use super::{Client, TokenGrant};
+use super::{Client, Endpoint, TokenGrant};
 
 /// Names of the parameters that the machine sets in an authorization or token request; a host may
 /// not add them (AUTHZ-15, TOK-10), and an endpoint may not carry them (AUTHZ-02).
@@ -31,6 +32,7 @@ pub(crate) const RESERVED: &[&str] = &[
     "resource",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
     "request",
     "request_uri",
     "response_mode",
@@ -86,6 +88,8 @@ pub(crate) struct RedirectedParts {
     /// Whether `offline_access` was added by SCOPE-06.
     pub(crate) added_offline_access: bool,
     pub(crate) browser: Option<BrowserBinding>,
+    /// The key that the tokens are to be bound to.
+    pub(crate) binding: Option<KeyBinding>,
     pub(crate) created: UnixMillis,
     pub(crate) expires: UnixMillis,
 }
@@ -106,49 +110,54 @@ impl fmt::Debug for RedirectedParts {
 const CLOCK_SKEW_MILLIS: u64 = 5 * 60 * 1_000;
 
 impl Redirected {
+    /// The whole authorization request in a URL.
     pub(crate) fn redirect_url(
         &self,
         endpoint: &WebUrl,
         settings: &IssuerSettings,
     ) -> Result<Box<str>, ReservedParameter> {
-        let this = &self.0;
-        let own_query = endpoint.query().unwrap_or_default();
-        let mut carries_resource = false;
-        for pair in pairs(own_query) {
-            let (name, value) = pair.map_err(|_| ReservedParameter)?;
-            if name == "resource" && value == *this.resource.id {
-                carries_resource = true;
-            } else if RESERVED.contains(&name.as_ref()) {
-                return Err(ReservedParameter);
-            }
-        }
-        let challenge = this.verifier.challenge();
+        let carries_resource = own_query(endpoint, Some(&self.0.resource.id))?;
         let mut form = Form::with_capacity(512);
+        self.push_request(&mut form, !carries_resource);
+        for (name, value) in settings.authorization_parameters() {
+            form.push(name, value);
+        }
+        join(endpoint, &form)
+    }
+
+    /// A URL with a reference to the request, which was pushed (RFC 9126 section 4).
+    pub(crate) fn reference_url(
+        &self,
+        endpoint: &WebUrl,
+        reference: &str,
+    ) -> Result<Box<str>, ReservedParameter> {
+        own_query(endpoint, None)?;
+        let mut form = Form::with_capacity(256);
+        form.push("client_id", &self.0.client.id);
+        form.push("request_uri", reference);
+        join(endpoint, &form)
+    }
+
+    /// The parameters of the request.
+    fn push_request(&self, form: &mut Form, with_resource: bool) {
+        let this = &self.0;
+        let challenge = this.verifier.challenge();
         form.push("response_type", "code");
         form.push("client_id", &this.client.id);
         form.push("redirect_uri", &this.redirect_uri);
         form.push("state", this.state.expose());
         form.push("code_challenge", challenge.as_str());
         form.push("code_challenge_method", "S256");
-        if !carries_resource {
-            this.resource.push(&mut form);
+        if let Some(binding) = &this.binding {
+            // The code is bound to the key too (DPOP-17).
+            form.push("dpop_jkt", &binding.thumbprint);
+        }
+        if with_resource {
+            this.resource.push(form);
         }
         if !this.requested.is_empty() {
             form.push("scope", this.requested.as_str());
         }
-        for (name, value) in settings.authorization_parameters() {
-            form.push(name, value);
-        }
-        let joint = match endpoint.query() {
-            None => "?",
-            Some(query) if query.is_empty() || query.ends_with('&') => "",
-            Some(_) => "&",
-        };
-        let url = [&plain(endpoint.as_str()), joint, form.as_str()].concat();
-        if url.len() > MAX_REDIRECT_BYTES {
-            return Err(ReservedParameter);
-        }
-        Ok(url.into_boxed_str())
     }
 
     /// Steps 2 and 3 of CB-04 with the browser binding of CB-14: everything that must hold before a
@@ -174,6 +183,33 @@ impl Redirected {
         let alive = now < this.expires && this.created.0 <= now.0.saturating_add(CLOCK_SKEW_MILLIS);
         state && target && browser && alive
     }
+}
+
+/// Whether the endpoint's own query holds our resource already; it may hold nothing else of ours.
+fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, ReservedParameter> {
+    let mut carries_resource = false;
+    for pair in pairs(endpoint.query().unwrap_or_default()) {
+        let (name, value) = pair.map_err(|_| ReservedParameter)?;
+        if name == "resource" && resource == Some(value.as_ref()) {
+            carries_resource = true;
+        } else if RESERVED.contains(&name.as_ref()) {
+            return Err(ReservedParameter);
+        }
+    }
+    Ok(carries_resource)
+}
+
+fn join(endpoint: &WebUrl, form: &Form) -> Result<Box<str>, ReservedParameter> {
+    let joint = match endpoint.query() {
+        None => "?",
+        Some(query) if query.is_empty() || query.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    let url = [&plain(endpoint.as_str()), joint, form.as_str()].concat();
+    if url.len() > MAX_REDIRECT_BYTES {
+        return Err(ReservedParameter);
+    }
+    Ok(url.into_boxed_str())
 }
 
 /// Escapes what a shell could read as more than text (F02).
@@ -271,6 +307,23 @@ pub(crate) struct CodeGrant {
     pub(crate) iss_binding: IssBinding,
 }
 
+/// Pushed to the server instead of being put into a URL (RFC 9126).
+impl TokenGrant for Redirected {
+    const ENDPOINT: Endpoint = Endpoint::PushedAuthorization;
+
+    fn encode(&self, form: &mut Form) {
+        self.push_request(form, true);
+    }
+
+    fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    fn binding(&self) -> Option<&KeyBinding> {
+        self.0.binding.as_ref()
+    }
+}
+
 impl TokenGrant for CodeGrant {
     fn encode(&self, form: &mut Form) {
         let parts = &self.redirected.0;
@@ -283,5 +336,9 @@ impl TokenGrant for CodeGrant {
 
     fn client(&self) -> &Client {
         &self.redirected.0.client
+    }
+
+    fn binding(&self) -> Option<&KeyBinding> {
+        self.redirected.0.binding.as_ref()
     }
 }

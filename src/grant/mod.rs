@@ -1,26 +1,45 @@
 //! What a token request is made of.
 
 mod answer;
+mod assertion;
 mod client;
 mod code;
 mod refresh;
+mod revocation;
 
 pub(crate) use answer::standard_answer;
+pub(crate) use assertion::{Asked, ClientCredentials, ID_JAG, JwtBearer, TokenExchange};
 pub use client::BasicEncoding;
 pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
-pub(crate) use client::{ClientMethod, choose_method};
+pub(crate) use client::{AssertionKey, ClientMethod, choose_method, key_method};
 pub(crate) use code::{CallbackFlaw, CodeGrant, Matched, RESERVED, Resource};
 pub(crate) use code::{Redirected, RedirectedParts};
 pub(crate) use refresh::RefreshGrant;
+pub(crate) use revocation::Revocation;
 
+use crate::key::KeyBinding;
 use crate::wire::form::Form;
 
-/// A grant: the only way a secret reaches the body of a token request.
+/// An endpoint of an authorization server at which a client authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Token,
+    Revocation,
+    PushedAuthorization,
+}
+
+/// A grant: the only way a secret reaches the body of a request.
 pub(crate) trait TokenGrant {
+    /// The endpoint that it is for.
+    const ENDPOINT: Endpoint = Endpoint::Token;
     /// Writes the grant's parameters, client authentication excepted.
     fn encode(&self, form: &mut Form);
     /// The client that the grant belongs to.
     fn client(&self) -> &Client;
+    /// The key that proves possession, when the token is to be bound to one.
+    fn binding(&self) -> Option<&KeyBinding> {
+        None
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Client, TokenGrant};
 use crate::account::Account;
+use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::wire::form::Form;
 
@@ -21,5 +22,10 @@ impl TokenGrant for RefreshGrant {
 
     fn client(&self) -> &Client {
         &self.account.client
+    }
+
+    /// The key of its issuance (REFR-10, DPOP-15).
+    fn binding(&self) -> Option<&KeyBinding> {
+        self.account.binding.as_ref()
     }
 }

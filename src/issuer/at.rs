@@ -6,15 +6,16 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Request};
 
 use super::request::{FORM, JSON, bearer, post};
 use super::{IssuerId, Server, SlashRule};
-use crate::account::{Account, TokenKind};
 use crate::config::IssuerSettings;
-use crate::grant::{Client, Redirected, TokenGrant};
+use crate::grant::{Client, Endpoint, Redirected, TokenGrant};
 use crate::record::Opened;
+use crate::secret::Secret;
 use crate::wire::form::Form;
+use crate::wire::url::WebUrl;
 
 /// Something held at one authorization server. There is no way to take it out, and none to set the
 /// server to another one: what is held can only become something else at the same server.
@@ -136,49 +137,44 @@ impl<T: Clone> IssuerBound<T> {
 }
 
 impl<G: TokenGrant> AtIssuer<G> {
-    /// Whether an answer came from the token endpoint itself (H07).
-    pub(crate) fn is_token_endpoint(&self, url: &str) -> bool {
-        self.server.facts().token_endpoint.as_str() == url
+    /// This server's own endpoint for what is held.
+    pub(crate) fn endpoint(&self) -> Option<&WebUrl> {
+        let facts = self.server.facts();
+        match G::ENDPOINT {
+            Endpoint::Token => Some(&facts.token_endpoint),
+            Endpoint::Revocation => facts.revocation_endpoint.as_ref(),
+            Endpoint::PushedAuthorization => facts.pushed_endpoint.as_ref(),
+        }
     }
 
-    /// The only token request there is: to this server's own token endpoint (TOK-01).
-    pub(crate) fn token_request(&self, settings: &IssuerSettings) -> Request<Bytes> {
+    /// Whether an answer came from that endpoint itself (H07).
+    pub(crate) fn is_endpoint(&self, url: &str) -> bool {
+        self.endpoint().is_some_and(|own| own.as_str() == url)
+    }
+
+    /// The only request with client authentication there is: to this server's own endpoint (TOK-01,
+    /// REV-05).
+    pub(crate) fn request(
+        &self,
+        settings: &IssuerSettings,
+        assertion: Option<&Secret>,
+        proof: Option<&Secret>,
+    ) -> Option<Request<Bytes>> {
         let mut form = Form::with_capacity(512);
         self.held.encode(&mut form);
-        for (name, value) in settings.token_parameters() {
-            form.push(name, value);
+        match G::ENDPOINT {
+            Endpoint::Token => form.extend(settings.token_parameters()),
+            Endpoint::PushedAuthorization => form.extend(settings.authorization_parameters()),
+            Endpoint::Revocation => {}
         }
-        let authorization = self.held.client().authenticate(&mut form);
-        post(
-            &self.server.facts().token_endpoint,
-            FORM,
-            form.into_string(),
-            authorization,
-        )
-    }
-}
-
-impl AtIssuer<Account> {
-    /// A request to revoke one token, to this server's own revocation endpoint (REV-01, REV-05).
-    pub(crate) fn revocation_request(&self, kind: TokenKind) -> Option<Request<Bytes>> {
-        let facts = self.server.facts();
-        let endpoint = facts.revocation_endpoint.as_ref()?;
-        let token = self.held.token(kind)?;
-        let mut form = Form::with_capacity(512);
-        form.push("token", token.expose());
-        form.push("token_type_hint", kind.as_str());
-        let authorization = self
-            .held
-            .client
-            .fitting(facts.revocation_auth_methods)
-            .authenticate(&mut form);
-        Some(post(endpoint, FORM, form.into_string(), authorization))
-    }
-
-    /// Whether an answer came from the revocation endpoint itself (H07).
-    pub(crate) fn is_revocation_endpoint(&self, url: &str) -> bool {
-        let endpoint = self.server.facts().revocation_endpoint.as_ref();
-        endpoint.is_some_and(|endpoint| endpoint.as_str() == url)
+        let client = self.held.client();
+        let authorization = client.authenticate(&mut form, assertion, settings);
+        let body = form.into_string();
+        let mut request = post(self.endpoint()?, FORM, body, authorization);
+        if let Some(proof) = proof.and_then(|proof| HeaderValue::try_from(proof.expose()).ok()) {
+            request.headers_mut().insert("dpop", proof);
+        }
+        Some(request)
     }
 }
 
@@ -216,6 +212,14 @@ impl AtIssuer<Redirected> {
             return Err(ReservedParameter);
         };
         self.held.redirect_url(endpoint, settings)
+    }
+
+    /// The same endpoint with a reference to a pushed request.
+    pub(crate) fn reference_url(&self, reference: &str) -> Result<Box<str>, ReservedParameter> {
+        let Some(endpoint) = &self.server.facts().authorization_endpoint else {
+            return Err(ReservedParameter);
+        };
+        self.held.reference_url(endpoint, reference)
     }
 }
 

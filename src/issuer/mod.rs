@@ -7,6 +7,6 @@ mod server;
 
 pub(crate) use at::{AtIssuer, IssuerBound, ReservedParameter};
 pub use id::{IssuerFlaw, IssuerId};
-pub(crate) use request::{bearer, discovery_request};
+pub(crate) use request::{bearer, bound, discovery_request};
 pub(crate) use server::{Facts, SlashRule};
 pub use server::{MetadataFlaw, Server, ServerSource};

@@ -50,9 +50,18 @@ fn request(method: Method, url: &str, headers: HeaderMap, body: Bytes) -> Reques
 
 /// `Bearer` and a token, marked sensitive.
 pub(crate) fn bearer(token: &Secret) -> HeaderValue {
+    with_scheme(b"Bearer ", token)
+}
+
+/// `DPoP` and a token, marked sensitive (DPOP-09).
+pub(crate) fn bound(token: &Secret) -> HeaderValue {
+    with_scheme(b"DPoP ", token)
+}
+
+fn with_scheme(scheme: &[u8], token: &Secret) -> HeaderValue {
     let token = token.expose();
-    let mut text = Vec::with_capacity(token.len().saturating_add(7));
-    text.extend_from_slice(b"Bearer ");
+    let mut text = Vec::with_capacity(token.len().saturating_add(scheme.len()));
+    text.extend_from_slice(scheme);
     text.extend_from_slice(token.as_bytes());
     // Tokens are visible ASCII by TOK-15.
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(text))

@@ -9,7 +9,10 @@ use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
 use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};
-use crate::wire::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, ResponseType, Words};
+use crate::wire::words::{
+    AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
+    SigningAlgorithm, Words,
+};
 
 /// Where the facts about a server came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -37,6 +40,7 @@ pub(crate) struct Facts {
     pub(crate) token_endpoint: WebUrl,
     pub(crate) registration_endpoint: Option<WebUrl>,
     pub(crate) revocation_endpoint: Option<WebUrl>,
+    pub(crate) pushed_endpoint: Option<WebUrl>,
     pub(crate) requires_par: bool,
     pub(crate) advertises_iss: bool,
     pub(crate) supports_cimd: bool,
@@ -46,6 +50,9 @@ pub(crate) struct Facts {
     pub(crate) challenge_methods: Words<ChallengeMethod>,
     pub(crate) auth_methods: Words<AuthMethod>,
     pub(crate) revocation_auth_methods: Words<AuthMethod>,
+    pub(crate) assertion_algorithms: Words<SigningAlgorithm>,
+    pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
+    pub(crate) grant_profiles: Words<GrantProfile>,
 }
 
 /// Why a metadata document is not used.
@@ -134,6 +141,10 @@ impl Server {
                 "revocation_endpoint",
                 document.revocation_endpoint.get(),
             )?,
+            pushed_endpoint: endpoint(
+                "pushed_authorization_request_endpoint",
+                document.pushed_authorization_request_endpoint.get(),
+            )?,
             requires_par: document.require_pushed_authorization_requests.0,
             advertises_iss: document.authorization_response_iss_parameter_supported.0,
             supports_cimd: document.client_id_metadata_document_supported.0,
@@ -143,6 +154,9 @@ impl Server {
             challenge_methods: document.code_challenge_methods_supported,
             auth_methods: document.token_endpoint_auth_methods_supported,
             revocation_auth_methods: document.revocation_endpoint_auth_methods_supported,
+            assertion_algorithms: document.token_endpoint_auth_signing_alg_values_supported,
+            dpop_algorithms: document.dpop_signing_alg_values_supported,
+            grant_profiles: document.authorization_grant_profiles_supported,
         })))
     }
 
@@ -157,6 +171,7 @@ impl Server {
             token_endpoint: endpoint("/token")?,
             registration_endpoint: Some(endpoint("/register")?),
             revocation_endpoint: None,
+            pushed_endpoint: None,
             requires_par: false,
             advertises_iss: false,
             supports_cimd: false,
@@ -166,6 +181,9 @@ impl Server {
             challenge_methods: Words::ABSENT,
             auth_methods: Words::ABSENT,
             revocation_auth_methods: Words::ABSENT,
+            assertion_algorithms: Words::ABSENT,
+            dpop_algorithms: Words::ABSENT,
+            grant_profiles: Words::ABSENT,
         })))
     }
 

@@ -10,6 +10,7 @@ use crate::account::{Account, Obtained, Tokens};
 use crate::grant::Resource;
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
+use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::slot::Stored;
 use crate::time::UnixMillis;
@@ -27,7 +28,8 @@ struct AccountRecord<'a> {
     server: ServerRecord<'a>,
     #[serde(borrow)]
     client: ClientRecord<'a>,
-    redirect_uri: Cow<'a, str>,
+    redirect_uri: Option<Cow<'a, str>>,
+    dpop: Option<KeyBinding>,
     obtained: Obtained,
     resource: Cow<'a, str>,
     resource_sent: bool,
@@ -60,6 +62,7 @@ struct TokensRecord<'a> {
 #[serde(rename_all = "snake_case")]
 enum TokenTypeRecord {
     Bearer,
+    Dpop,
 }
 
 pub(crate) fn write_account(
@@ -74,7 +77,8 @@ pub(crate) fn write_account(
         mcp_url: identity.mcp_url().into(),
         server: ServerRecord::of(at.server()),
         client: ClientRecord::of(&account.client),
-        redirect_uri: (*account.redirect_uri).into(),
+        redirect_uri: account.redirect_uri.as_deref().map(Into::into),
+        dpop: account.binding.clone(),
         obtained: account.obtained,
         resource: (*account.resource.id).into(),
         resource_sent: account.resource.sent,
@@ -82,7 +86,10 @@ pub(crate) fn write_account(
         granted: account.granted.as_str().into(),
         iss_binding: account.iss_binding,
         tokens: account.tokens.as_ref().map(|tokens| TokensRecord {
-            kind: TokenTypeRecord::Bearer,
+            kind: match account.binding {
+                None => TokenTypeRecord::Bearer,
+                Some(_) => TokenTypeRecord::Dpop,
+            },
             access: tokens.access.expose().into(),
             refresh: tokens.refresh.as_ref().map(|token| token.expose().into()),
             received: tokens.received.0,
@@ -110,9 +117,20 @@ pub(crate) fn read_account(
     if covered != Ok(true) {
         return Err(RecordFlaw::Foreign);
     }
+    // A token and the key that it is bound to are never told apart.
+    let agrees = record.tokens.as_ref().is_none_or(|tokens| {
+        matches!(
+            (&tokens.kind, &record.dpop),
+            (TokenTypeRecord::Bearer, None) | (TokenTypeRecord::Dpop, Some(_))
+        )
+    });
+    if !agrees {
+        return Err(RecordFlaw::Damaged);
+    }
     let account = Account {
         client: record.client.restore(),
-        redirect_uri: record.redirect_uri.into(),
+        redirect_uri: record.redirect_uri.map(Into::into),
+        binding: record.dpop,
         obtained: record.obtained,
         resource: Resource {
             id: record.resource.into(),
@@ -121,14 +139,11 @@ pub(crate) fn read_account(
         requested: Scopes::parse(&record.requested),
         granted: Scopes::parse(&record.granted),
         iss_binding: record.iss_binding,
-        tokens: record.tokens.map(|tokens| {
-            let TokenTypeRecord::Bearer = tokens.kind;
-            Tokens {
-                access: Secret::new(tokens.access),
-                refresh: tokens.refresh.map(Secret::new),
-                received: UnixMillis(tokens.received),
-                lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
-            }
+        tokens: record.tokens.map(|tokens| Tokens {
+            access: Secret::new(tokens.access),
+            refresh: tokens.refresh.map(Secret::new),
+            received: UnixMillis(tokens.received),
+            lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
         }),
     };
     let lease = record.lease.map(UnixMillis);

@@ -11,6 +11,7 @@ use crate::issuer::{IssuerId, Server};
 use crate::slot::Stored;
 use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
+use crate::wire::words::{SigningAlgorithm, Words};
 
 /// What validated resource metadata says, apart from where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,20 @@ pub(crate) struct ResourceFacts {
     pub(crate) servers: Vec<IssuerId>,
     pub(crate) scopes: Option<Scopes>,
     pub(crate) requires_dpop: bool,
+    pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
+}
+
+impl ResourceFacts {
+    /// What is known when only a server is.
+    pub(crate) fn of_server(issuer: IssuerId) -> Self {
+        Self {
+            id: Box::default(),
+            servers: vec![issuer],
+            scopes: None,
+            requires_dpop: false,
+            dpop_algorithms: Words::ABSENT,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +47,7 @@ struct ResourceRecord<'a> {
     authorization_servers: Vec<Cow<'a, str>>,
     scopes: Option<Cow<'a, str>>,
     requires_dpop: bool,
+    dpop_algorithms: Words<SigningAlgorithm>,
     expires: u64,
 }
 
@@ -53,6 +69,7 @@ pub(crate) fn write_resource(
         authorization_servers: facts.servers.iter().map(|s| s.as_str().into()).collect(),
         scopes: facts.scopes.as_ref().map(|s| s.as_str().into()),
         requires_dpop: facts.requires_dpop,
+        dpop_algorithms: facts.dpop_algorithms,
         expires: expires.0,
     })
 }
@@ -88,6 +105,7 @@ pub(crate) fn read_resource(
         servers,
         scopes: record.scopes.map(|text| Scopes::parse(&text)),
         requires_dpop: record.requires_dpop,
+        dpop_algorithms: record.dpop_algorithms,
     }))
 }
 

@@ -11,6 +11,7 @@ use super::{Opened, RecordFlaw, seal};
 use crate::grant::{Redirected, RedirectedParts, Resource};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
+use crate::key::KeyBinding;
 use crate::slot::Stored;
 use crate::time::UnixMillis;
 use crate::wire::callback::BrowserBinding;
@@ -36,6 +37,7 @@ struct PendingRecord<'a> {
     advertises_iss: bool,
     added_offline_access: bool,
     browser: Option<Cow<'a, str>>,
+    dpop: Option<KeyBinding>,
     created: u64,
     expires: u64,
 }
@@ -65,6 +67,7 @@ pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> S
         browser: parts
             .browser
             .map(|binding| URL_SAFE_NO_PAD.encode(binding.0).into()),
+        dpop: parts.binding.clone(),
         created: parts.created.0,
         expires: parts.expires.0,
     })
@@ -104,6 +107,7 @@ pub(crate) fn read_pending(
         advertises_iss: record.advertises_iss,
         added_offline_access: record.added_offline_access,
         browser,
+        binding: record.dpop,
         created: UnixMillis(record.created),
         expires: UnixMillis(record.expires),
     });

@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Opened, RecordFlaw};
-use crate::grant::{BasicEncoding, Client, ClientMethod, ClientOrigin};
+use crate::grant::{AssertionKey, BasicEncoding, Client, ClientMethod, ClientOrigin};
 use crate::issuer::{Facts, IssuerId, Server, ServerSource};
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::wire::url::{UrlPolicy, WebUrl};
-use crate::wire::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, ResponseType, Words};
+use crate::wire::words::{
+    AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
+    SigningAlgorithm, Words,
+};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +23,7 @@ pub(super) struct ServerRecord<'a> {
     token_endpoint: &'a str,
     registration_endpoint: Option<&'a str>,
     revocation_endpoint: Option<&'a str>,
+    pushed_endpoint: Option<&'a str>,
     requires_par: bool,
     advertises_iss: bool,
     supports_cimd: bool,
@@ -29,6 +33,9 @@ pub(super) struct ServerRecord<'a> {
     challenge_methods: Words<ChallengeMethod>,
     auth_methods: Words<AuthMethod>,
     revocation_auth_methods: Words<AuthMethod>,
+    assertion_algorithms: Words<SigningAlgorithm>,
+    dpop_algorithms: Words<SigningAlgorithm>,
+    grant_profiles: Words<GrantProfile>,
 }
 
 impl<'a> ServerRecord<'a> {
@@ -42,6 +49,7 @@ impl<'a> ServerRecord<'a> {
             token_endpoint: facts.token_endpoint.as_str(),
             registration_endpoint: facts.registration_endpoint.as_ref().map(WebUrl::as_str),
             revocation_endpoint: facts.revocation_endpoint.as_ref().map(WebUrl::as_str),
+            pushed_endpoint: facts.pushed_endpoint.as_ref().map(WebUrl::as_str),
             requires_par: facts.requires_par,
             advertises_iss: facts.advertises_iss,
             supports_cimd: facts.supports_cimd,
@@ -51,6 +59,9 @@ impl<'a> ServerRecord<'a> {
             challenge_methods: facts.challenge_methods,
             auth_methods: facts.auth_methods,
             revocation_auth_methods: facts.revocation_auth_methods,
+            assertion_algorithms: facts.assertion_algorithms,
+            dpop_algorithms: facts.dpop_algorithms,
+            grant_profiles: facts.grant_profiles,
         }
     }
 
@@ -69,6 +80,7 @@ impl<'a> ServerRecord<'a> {
             token_endpoint: url(self.token_endpoint)?,
             registration_endpoint: self.registration_endpoint.map(url).transpose()?,
             revocation_endpoint: self.revocation_endpoint.map(url).transpose()?,
+            pushed_endpoint: self.pushed_endpoint.map(url).transpose()?,
             requires_par: self.requires_par,
             advertises_iss: self.advertises_iss,
             supports_cimd: self.supports_cimd,
@@ -78,6 +90,9 @@ impl<'a> ServerRecord<'a> {
             challenge_methods: self.challenge_methods,
             auth_methods: self.auth_methods,
             revocation_auth_methods: self.revocation_auth_methods,
+            assertion_algorithms: self.assertion_algorithms,
+            dpop_algorithms: self.dpop_algorithms,
+            grant_profiles: self.grant_profiles,
         };
         Ok(Server::restore(facts, opened))
     }
@@ -103,6 +118,15 @@ enum MethodRecord<'a> {
     Post {
         secret: std::borrow::Cow<'a, str>,
     },
+    PrivateKeyJwt {
+        key: std::borrow::Cow<'a, str>,
+        algorithm: SigningAlgorithm,
+        kid: Option<std::borrow::Cow<'a, str>>,
+    },
+    StaticAssertion {
+        assertion: std::borrow::Cow<'a, str>,
+    },
+    Unnamed,
 }
 
 impl<'a> ClientRecord<'a> {
@@ -119,6 +143,15 @@ impl<'a> ClientRecord<'a> {
                 ClientMethod::Post(secret) => MethodRecord::Post {
                     secret: secret.expose().into(),
                 },
+                ClientMethod::PrivateKeyJwt(key) => MethodRecord::PrivateKeyJwt {
+                    key: (*key.name).into(),
+                    algorithm: key.algorithm,
+                    kid: key.kid.as_deref().map(Into::into),
+                },
+                ClientMethod::StaticAssertion(assertion) => MethodRecord::StaticAssertion {
+                    assertion: assertion.expose().into(),
+                },
+                ClientMethod::Unnamed => MethodRecord::Unnamed,
             },
             secret_expires_at: client.secret_expires_at,
         }
@@ -134,6 +167,19 @@ impl<'a> ClientRecord<'a> {
                     ClientMethod::Basic(Secret::new(secret), encoding)
                 }
                 MethodRecord::Post { secret } => ClientMethod::Post(Secret::new(secret)),
+                MethodRecord::PrivateKeyJwt {
+                    key,
+                    algorithm,
+                    kid,
+                } => ClientMethod::PrivateKeyJwt(AssertionKey {
+                    name: key.into(),
+                    algorithm,
+                    kid: kid.map(Into::into),
+                }),
+                MethodRecord::StaticAssertion { assertion } => {
+                    ClientMethod::StaticAssertion(Secret::new(assertion))
+                }
+                MethodRecord::Unnamed => ClientMethod::Unnamed,
             },
             secret_expires_at: self.secret_expires_at,
         }

@@ -7,6 +7,7 @@ use crate::error::{Cause, Failure, Stage};
 use crate::event::{Authorization, Operation};
 use crate::issuer::IssuerId;
 use crate::state::Renewal;
+use crate::state::obtain::{AtIdp, Obtaining};
 use crate::time::MonoMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
@@ -54,6 +55,8 @@ pub(crate) enum Errand {
     Authorize(Box<Attempt>),
     /// A token is to be renewed: is its server still the one?
     Renew(Box<Renewal>),
+    /// A token is to be obtained without a user.
+    Obtain(Box<Obtaining>),
 }
 
 impl Errand {
@@ -61,6 +64,7 @@ impl Errand {
         match self {
             Self::Authorize(attempt) => &mut attempt.effort,
             Self::Renew(renewal) => &mut renewal.effort,
+            Self::Obtain(obtaining) => &mut obtaining.effort,
         }
     }
 
@@ -68,6 +72,7 @@ impl Errand {
         match self {
             Self::Authorize(attempt) => attempt.effort.fails(stage, issuer, cause),
             Self::Renew(renewal) => renewal.effort.fails(stage, issuer, cause),
+            Self::Obtain(obtaining) => obtaining.effort.fails(stage, issuer, cause),
         }
     }
 
@@ -75,7 +80,41 @@ impl Errand {
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         match self {
             Self::Authorize(attempt) => Some(attempt.effort.operation.as_ref()),
-            Self::Renew(_) => None,
+            Self::Renew(_) | Self::Obtain(_) => None,
+        }
+    }
+}
+
+/// For what a server's metadata is read.
+pub(crate) enum ServerErrand {
+    /// It is the resource's server.
+    Resource(Errand),
+    /// It is the organisation's identity provider.
+    Idp(Box<AtIdp>),
+}
+
+impl ServerErrand {
+    pub(crate) fn effort(&mut self) -> &mut Effort {
+        match self {
+            Self::Resource(errand) => errand.effort(),
+            Self::Idp(at) => &mut at.obtaining.effort,
+        }
+    }
+
+    pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {
+        match self {
+            Self::Resource(errand) => errand.fails(stage, issuer, cause),
+            Self::Idp(at) => {
+                let stage = Stage::IdentityProvider;
+                at.obtaining.effort.fails(stage, issuer, cause)
+            }
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
+        match self {
+            Self::Resource(errand) => errand.attempt(),
+            Self::Idp(_) => None,
         }
     }
 }

@@ -4,12 +4,13 @@ use crate::action::Why;
 use crate::config::{DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
-use crate::event::Persistence;
-use crate::grant::{Client, ClientMethod, ClientOrigin, choose_method};
+use crate::event::{Operation, Persistence};
+use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw};
 use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
+use crate::state::obtain::{Obtaining, configured_method};
 use crate::state::redirect::{CodeFlow, redirect};
 use crate::state::register::Registering;
 use crate::state::{Attempt, Step, Work};
@@ -102,7 +103,12 @@ impl Met {
         }
         if let Some(client) = &config.unbound_client {
             let client = client.clone();
-            return LoadingBinding::begin(core, self, at, client);
+            let Self {
+                attempt,
+                facts,
+                flow,
+            } = self;
+            return LoadingBinding::begin(core, Then::Code(attempt, flow), facts, at, client);
         }
         let facts = at.server().facts();
         if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
@@ -143,16 +149,13 @@ impl Met {
         let issuer = configured.issuer().clone();
         let encoding = core.config().settings(&issuer).basic_encoding;
         let client = configured.try_then(|configured, server| {
-            let listed = server.facts().auth_methods;
-            let id = configured.client_id;
-            choose_method(&id, configured.secret, configured.method, listed, encoding).map(
-                |method| Client {
-                    id,
-                    origin: ClientOrigin::PreRegistered,
-                    method,
-                    secret_expires_at: None,
-                },
-            )
+            let method = configured_method(&configured, server.facts(), encoding)?;
+            Ok::<_, MethodFlaw>(Client {
+                id: configured.client_id,
+                origin: ClientOrigin::PreRegistered,
+                method,
+                secret_expires_at: None,
+            })
         });
         match client {
             Ok(client) => redirect(core, self, client),
@@ -161,16 +164,54 @@ impl Met {
     }
 }
 
+/// What a client is bound for.
+pub(crate) enum Then {
+    /// The user is sent away.
+    Code(Box<Attempt>, CodeFlow),
+    /// A token is obtained without a user.
+    Obtain(Box<Obtaining>),
+}
+
+impl Then {
+    fn fails(&self, issuer: &IssuerId, cause: Cause) -> Step {
+        let stage = Stage::Registration;
+        Err(match self {
+            Self::Code(attempt, _) => attempt.fails(stage, Some(issuer), cause),
+            Self::Obtain(obtaining) => obtaining.effort.fails(stage, Some(issuer), cause),
+        })
+    }
+
+    fn attempt(&self) -> Option<Option<&Operation>> {
+        match self {
+            Self::Code(attempt, _) => Some(attempt.effort.operation.as_ref()),
+            Self::Obtain(_) => None,
+        }
+    }
+
+    fn go_on(self, core: &mut Core, facts: ResourceFacts, client: AtIssuer<PreRegistered>) -> Step {
+        match self {
+            Self::Code(attempt, flow) => {
+                let met = Met {
+                    attempt,
+                    facts,
+                    flow,
+                };
+                met.pre_registered(core, client)
+            }
+            Self::Obtain(obtaining) => obtaining.pre_registered(core, facts, client),
+        }
+    }
+}
+
 /// Reads to which issuer a client without one was bound (REG-04).
 pub(crate) struct LoadingBinding {
     pub(crate) ask: Ask,
-    pub(crate) attempt: Box<Attempt>,
     rest: Binding,
 }
 
 struct Binding {
+    then: Then,
     facts: ResourceFacts,
-    flow: CodeFlow,
     at: AtIssuer<()>,
     client: PreRegistered,
 }
@@ -185,58 +226,60 @@ impl Binding {
     }
 
     /// The issuer in the record decides: the same one goes on, another one is refused.
-    fn judge(self, core: &mut Core, attempt: Box<Attempt>, stored: &Stored) -> Step {
+    fn judge(self, core: &mut Core, stored: &Stored) -> Step {
         let found = self.at.issuer().clone();
-        let met = Met {
-            attempt,
-            facts: self.facts,
-            flow: self.flow,
-        };
         match read_binding(&core.identity, &self.client.client_id, stored) {
             Ok(bound) => {
                 let slash = core.config().slash_rule();
                 match crate::issuer::IssuerBound::new(bound.clone(), self.client)
                     .open(&self.at, slash)
                 {
-                    Some(client) => met.pre_registered(core, client),
+                    Some(client) => self.then.go_on(core, self.facts, client),
                     None => {
                         let other = Misconfiguration::OtherIssuer {
                             configured: vec![bound],
                             found: found.clone(),
                         };
-                        met.fails(&found, other)
+                        self.then.fails(&found, Cause::Misconfigured(other))
                     }
                 }
             }
             // Never bound anew because a record cannot be read.
             Err(flaw) => {
                 let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
-                Err(met.attempt.fails(Stage::Registration, Some(&found), cause))
+                self.then.fails(&found, cause)
             }
         }
     }
 }
 
 impl LoadingBinding {
-    fn begin(core: &mut Core, met: Met, at: AtIssuer<()>, client: PreRegistered) -> Step {
+    pub(crate) fn begin(
+        core: &mut Core,
+        then: Then,
+        facts: ResourceFacts,
+        at: AtIssuer<()>,
+        client: PreRegistered,
+    ) -> Step {
         let rest = Binding {
-            facts: met.facts,
-            flow: met.flow,
+            then,
+            facts,
             at,
             client,
         };
         let slot = rest.slot(core);
         let ask = core.load(slot);
-        Ok(Work::LoadingBinding(Self {
-            ask,
-            attempt: met.attempt,
-            rest,
-        }))
+        Ok(Work::LoadingBinding(Self { ask, rest }))
+    }
+
+    /// For which operation, when this is an attempt that can be given up.
+    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
+        self.rest.then.attempt()
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         match found {
-            Ok(Some(stored)) => self.rest.judge(core, self.attempt, &stored),
+            Ok(Some(stored)) => self.rest.judge(core, &stored),
             Ok(None) => {
                 let slot = self.rest.slot(core);
                 let issuer = self.rest.at.issuer();
@@ -244,15 +287,13 @@ impl LoadingBinding {
                 let ask = core.persist(slot, None, Some(stored.clone()), None);
                 Ok(Work::SavingBinding(SavingBinding {
                     ask,
-                    attempt: self.attempt,
                     rest: self.rest,
                     stored,
                 }))
             }
             Err(()) => {
                 let cause = Cause::NotPersisted(StoreFlaw::Load);
-                let issuer = self.rest.at.issuer();
-                Err(self.attempt.fails(Stage::Registration, Some(issuer), cause))
+                self.rest.then.fails(self.rest.at.issuer(), cause)
             }
         }
     }
@@ -261,24 +302,27 @@ impl LoadingBinding {
 /// Writes the binding; the client is used only once it is durable.
 pub(crate) struct SavingBinding {
     pub(crate) ask: Ask,
-    pub(crate) attempt: Box<Attempt>,
     rest: Binding,
     stored: Stored,
 }
 
 impl SavingBinding {
+    /// For which operation, when this is an attempt that can be given up.
+    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
+        self.rest.then.attempt()
+    }
+
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
             Persistence::Done => {
                 let issuer = self.rest.at.issuer().clone();
                 core.report(|| Decision::ClientBound { issuer });
-                self.rest.judge(core, self.attempt, &self.stored)
+                self.rest.judge(core, &self.stored)
             }
-            Persistence::Conflict(Some(current)) => self.rest.judge(core, self.attempt, &current),
+            Persistence::Conflict(Some(current)) => self.rest.judge(core, &current),
             Persistence::Conflict(None) | Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
-                let issuer = self.rest.at.issuer();
-                Err(self.attempt.fails(Stage::Registration, Some(issuer), cause))
+                self.rest.then.fails(self.rest.at.issuer(), cause)
             }
         }
     }

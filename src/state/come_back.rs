@@ -34,9 +34,15 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
             callback,
         }));
     };
-    let in_time = core.now.mono < waiting.until;
+    let in_time = core.now.mono < waiting.rest.until;
     if in_time && matches(core, &waiting.at, &callback) {
-        take(core, waiting.at, waiting.slot, waiting.revision, &callback)
+        take(
+            core,
+            waiting.at,
+            waiting.rest.slot,
+            waiting.rest.revision,
+            &callback,
+        )
     } else {
         core.waiting = Some(waiting);
         ignored(core)

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use crate::action::Why;
 use crate::budget::Limited;
-use crate::config::{Config, StepUp};
+use crate::config::{Config, DpopPolicy, SignIn, StepUp};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Operation;
 use crate::state::judge::Judged;
+use crate::state::obtain::obtain;
 use crate::state::{Refused, Renewal, Step, Work};
 use crate::wire::scopes::Scopes;
+use crate::wire::token::OAuthError;
 
 /// How long a token counts as just obtained while no request with it was accepted (E08).
 const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -30,6 +32,8 @@ enum Token {
 enum Reaction {
     /// The token held answers it.
     Retry,
+    /// The same token again, with the server's nonce in the proof.
+    Nonce,
     /// The user is asked for more scopes, or the challenge is reported (STEP).
     StepUp,
     /// The token is renewed if its server is still the one (REFR, ISO).
@@ -80,7 +84,24 @@ impl Judged {
             {
                 Reaction::Final(Cause::Refused(Refusal::Forbidden))
             }
-            (_, Token::None | Token::Refused) if self.dpop_only => {
+            // The nonce is kept already; the same token does (DPOP-11).
+            (401, Token::Refused)
+                if self.wants_nonce
+                    && !core.memory.nonce_retried(&self.operation, core.now.mono) =>
+            {
+                Reaction::Nonce
+            }
+            (401, Token::Refused) if self.proof_refused => {
+                Reaction::Final(Cause::Refused(Refusal::OAuth {
+                    error: OAuthError::InvalidDpopProof,
+                    code: None,
+                    description: self.description.clone(),
+                    error_uri: None,
+                }))
+            }
+            (_, Token::None | Token::Refused)
+                if self.dpop_only && core.config().dpop.policy == DpopPolicy::Never =>
+            {
                 Reaction::Final(Cause::Misconfigured(Misconfiguration::DpopRequired))
             }
             (_, Token::Refused) => self.renew(core),
@@ -128,6 +149,11 @@ impl Judged {
                 core.ready();
                 Ok(Work::Idle)
             }
+            Reaction::Nonce => {
+                core.memory.retried_nonce(&self.operation, core.now.mono);
+                core.ready();
+                Ok(Work::Idle)
+            }
             Reaction::StepUp => self.step_up(core),
             Reaction::Renew => {
                 let now = core.now.mono;
@@ -144,7 +170,7 @@ impl Judged {
                 if let Some(scopes) = &self.scope {
                     core.memory.scope = Some(all_asked(core, scopes));
                 }
-                ask(core, self.operation)
+                ask(core, self.operation, true)
             }
             Reaction::Final(cause) => Err(self.fails(cause)),
         }
@@ -167,6 +193,10 @@ impl Judged {
                     core.memory.repeats(&self.operation, now);
                 }
                 core.memory.operation = Some(self.operation.clone());
+                if let SignIn::Machine(flow) = core.config().sign_in.clone() {
+                    core.memory.scope = Some(all_asked(core, &scopes));
+                    return obtain(core, flow, self.operation, true);
+                }
                 if core.waiting.is_none() {
                     core.memory.scope = Some(all_asked(core, &scopes));
                     let why = Why::ScopeMissing {
@@ -239,8 +269,12 @@ fn too_many(core: &Core, operation: &Operation) -> Option<Cause> {
         .then_some(Cause::OutOfPatience(Limited::Authorizations))
 }
 
-/// Asks for the user, unless the user is at the browser already.
-pub(crate) fn ask(core: &mut Core, operation: Operation) -> Step {
+/// Asks for the user, unless the user is at the browser already; a client that acts for itself helps
+/// itself.
+pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step {
+    if let SignIn::Machine(flow) = core.config().sign_in.clone() {
+        return obtain(core, flow, operation, refused);
+    }
     if let Some(cause) = too_many(core, &operation) {
         return Err(Failure {
             operation: Some(operation),

@@ -8,9 +8,10 @@ use crate::event::Authorization;
 use crate::issuer::{IssuerId, Server, ServerSource};
 use crate::record::ResourceFacts;
 use crate::slot::{Slot, Stored};
-use crate::state::attempt::Errand;
+use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::metadata::{LoadingResource, LoadingServer};
 use crate::state::resource::FetchingResource;
+use crate::state::server::arrived;
 use crate::state::{Attempt, Step, Work, repeat_redirect};
 use crate::time::UnixMillis;
 use crate::wire::resource::canonical_identifier;
@@ -22,25 +23,30 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
         return repeat_redirect(core);
     }
     let attempt = Attempt::new(core, authorization);
-    // Read a moment ago, for the refusal that this authorization answers.
+    locate(core, Errand::Authorize(attempt))
+}
+
+/// Finds the resource's server: as the host says, as was read a moment ago, or by metadata.
+pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
+    // Read a moment ago, for the refusal that this errand answers.
     let just_read = core.memory.resource.take();
     if let Some((at, facts)) = just_read
         && core.now.mono < at.plus(FLOW_TIME)
     {
-        return ChoosingServer::begin(core, attempt, facts);
+        return listed(core, errand, facts);
     }
     match &core.config().discovery {
         Discovery::Standard if core.memory.resource_metadata.is_empty() => {
-            LoadingResource::begin(core, attempt)
+            LoadingResource::begin(core, errand)
         }
-        Discovery::Standard => FetchingResource::begin(core, Errand::Authorize(attempt)),
+        Discovery::Standard => FetchingResource::begin(core, errand),
         Discovery::ResourceMetadata(url) => {
             let url = url.clone();
-            FetchingResource::begin_at(core, Errand::Authorize(attempt), url)
+            FetchingResource::begin_at(core, errand, url)
         }
         Discovery::Issuer(issuer) => {
             let facts = without_resource_metadata(core.config(), issuer);
-            LoadingServer::begin(core, Errand::Authorize(attempt), facts, 0)
+            LoadingServer::begin(core, ServerErrand::Resource(errand), facts, 0)
         }
         Discovery::ServerMetadata(issuer, json) => {
             let (config, policy) = (core.config(), core.config().url_policy());
@@ -53,8 +59,8 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
                     Server::accept(issuer, &document, source, fresh, slash, policy)
                 });
             match server {
-                Ok(server) => super::client::met(core, attempt, facts, server),
-                Err(flaw) => Err(attempt.fails(
+                Ok(server) => arrived(core, ServerErrand::Resource(errand), facts, server),
+                Err(flaw) => Err(errand.fails(
                     Stage::ServerMetadata,
                     Some(issuer),
                     Cause::Violation(Violation::Metadata(flaw)),
@@ -64,12 +70,22 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
     }
 }
 
+/// The resource lists these servers.
+pub(crate) fn listed(core: &mut Core, errand: Errand, mut facts: ResourceFacts) -> Step {
+    match errand {
+        Errand::Authorize(attempt) => ChoosingServer::begin(core, attempt, facts),
+        Errand::Renew(renewal) => renewal.listed(core, facts),
+        Errand::Obtain(_) => {
+            order(core, &mut facts);
+            LoadingServer::begin(core, ServerErrand::Resource(errand), facts, 0)
+        }
+    }
+}
+
 fn without_resource_metadata(config: &Config, issuer: &IssuerId) -> ResourceFacts {
     ResourceFacts {
         id: canonical_identifier(config.mcp_url()),
-        servers: vec![issuer.clone()],
-        scopes: None,
-        requires_dpop: false,
+        ..ResourceFacts::of_server(issuer.clone())
     }
 }
 
@@ -112,14 +128,24 @@ impl ChoosingServer {
         let config = core.config();
         let registers = config.dynamic_registration != DynamicRegistration::Never;
         if decided || facts.servers.len() < 2 || !registers {
-            return LoadingServer::begin(core, Errand::Authorize(attempt), facts, 0);
+            return LoadingServer::begin(
+                core,
+                ServerErrand::Resource(Errand::Authorize(attempt)),
+                facts,
+                0,
+            );
         }
         Self::look(core, attempt, facts, 0)
     }
 
     fn look(core: &mut Core, attempt: Box<Attempt>, facts: ResourceFacts, at: usize) -> Step {
         let Some(issuer) = facts.servers.get(at) else {
-            return LoadingServer::begin(core, Errand::Authorize(attempt), facts, 0);
+            return LoadingServer::begin(
+                core,
+                ServerErrand::Resource(Errand::Authorize(attempt)),
+                facts,
+                0,
+            );
         };
         let slot = Slot::registration(
             core.identity.registration_owner(),
@@ -145,7 +171,12 @@ impl ChoosingServer {
             if let Some(first) = facts.servers.get_mut(..=self.at) {
                 first.rotate_right(1);
             }
-            return LoadingServer::begin(core, Errand::Authorize(self.attempt), facts, 0);
+            return LoadingServer::begin(
+                core,
+                ServerErrand::Resource(Errand::Authorize(self.attempt)),
+                facts,
+                0,
+            );
         }
         Self::look(core, self.attempt, facts, self.at.saturating_add(1))
     }

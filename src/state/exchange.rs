@@ -1,64 +1,75 @@
-//! Spending the code, and keeping what it brings before anything is said of it (TOK).
+//! Spending the code (TOK).
+
+use bytes::Bytes;
+use http::Response;
 
 use crate::account::Account;
-use crate::action::{Purpose, UrlSource};
-use crate::budget::{Budget, Limited, TOKEN_TIME};
+use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, Unreachable, Violation};
 use crate::event::Outcome;
 use crate::grant::{ClientOrigin, CodeGrant, TokenGrant, standard_answer};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::forget::ForgettingClient;
-use crate::state::post::{NoAnswer, answer};
+use crate::state::post::answer;
 use crate::state::save::{Kept, SavingAccount};
+use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
+use crate::time::UnixMillis;
 use crate::wire::http_fields::retry_after;
 use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, read};
 
 /// Waits for the answer to the one request that a code is good for.
 pub(crate) struct Exchanging {
-    pub(crate) ask: Ask,
-    at: AtIssuer<CodeGrant>,
+    call: Call<CodeGrant>,
 }
 
 impl Exchanging {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<CodeGrant>) -> Step {
-        // One permit: a code is never sent again, whatever comes of it (TOK-20, S04).
-        let permit = match Budget::new(1, Limited::Requests).take() {
-            Ok(permit) => permit,
-            Err(limited) => return Err(fails(core, at.issuer(), Cause::OutOfPatience(limited))),
+        // A code is never sent again, whatever comes of it (TOK-20, S04): but for the one answer that
+        // says that nothing was spent, a nonce to be put into a proof.
+        let requests = match at.held().binding() {
+            None => 1,
+            Some(_) => 2,
         };
-        let request = at.token_request(core.config().settings(at.issuer()));
-        let source = UrlSource::AuthorizationServer;
-        let ask = core.send(permit, request, Purpose::Token, source, TOKEN_TIME);
-        Ok(Work::Exchanging(Self { ask, at }))
+        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        Self::called(core, call)
+    }
+
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.call.ask
     }
 
     /// The grant, for an answer that nobody waits for any more.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<CodeGrant>) {
-        (self.ask, self.at)
+        self.call.into_grant()
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
-        let issuer = self.at.issuer().clone();
-        let spent = |retry_at| {
-            Cause::Unreachable(Unreachable {
-                code_spent: true,
-                retry_at,
-            })
-        };
-        let response = match answer(outcome, |url| self.at.is_token_endpoint(url)) {
-            Ok(response) => response,
-            Err(NoAnswer::Unreachable) => return Err(fails(core, &issuer, spent(None))),
-            Err(NoAnswer::Violation(flaw)) => {
-                return Err(fails(core, &issuer, Cause::Violation(flaw)));
-            }
-        };
-        let status = response.status().as_u16();
-        let spelled = core.config().settings(&issuer).token_answers;
-        let body = standard_answer(spelled, response.body());
-        match read(status, &body, core.config().missing_token_type()) {
+        let called = self.call.replied(core, outcome);
+        Self::called(core, called)
+    }
+
+    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        let called = self.call.signed(core, token);
+        Self::called(core, called)
+    }
+
+    fn called(core: &mut Core, called: Called<CodeGrant>) -> Step {
+        match called {
+            Called::Again(call) => Ok(Work::Exchanging(Self { call })),
+            Called::Answered(at, response) => Self::answered(core, at, &response),
+            Called::Failed(at, CallFlaw::Unreachable) => Err(fails(core, at.issuer(), spent(None))),
+            Called::Failed(at, CallFlaw::Final(cause)) => Err(fails(core, at.issuer(), cause)),
+        }
+    }
+
+    fn answered(core: &mut Core, at: AtIssuer<CodeGrant>, response: &Response<Bytes>) -> Step {
+        let issuer = at.issuer().clone();
+        match read_answer(core, &issuer, response) {
             TokenAnswer::Granted(granted) => {
                 if granted.type_assumed {
                     core.report(|| Decision::TokenTypeAssumed);
@@ -67,21 +78,34 @@ impl Exchanging {
                     Lifetime::Unknown => None,
                     Lifetime::Seconds(seconds) => Some(seconds),
                 };
-                let at = self.at.redeemed(*granted, core.now);
-                core.report(|| Decision::TokenReceived {
-                    issuer,
-                    scopes: at.held().granted.clone(),
-                    seconds,
-                });
-                Ok(SavingAccount::begin(core, at, Kept::Authorized))
+                let kind = granted.token_type;
+                let bound = super::bound::judge(core, at.held().binding(), kind);
+                let at = at.redeemed(*granted, core.now);
+                match bound {
+                    Ok(binding) => {
+                        core.report(|| Decision::TokenReceived {
+                            issuer,
+                            scopes: at.held().granted.clone(),
+                            seconds,
+                        });
+                        let at = at.then(|account| Account { binding, ..account });
+                        Ok(SavingAccount::begin(core, at, Kept::Authorized))
+                    }
+                    Err(flaw) => {
+                        // Discarded, and nobody else is to have it either (DPOP-13).
+                        let failure = fails(core, &issuer, Cause::Violation(flaw));
+                        core.fail(failure);
+                        Ok(Revoking::begin(core, at))
+                    }
+                }
             }
             TokenAnswer::Refused {
                 error: OAuthError::InvalidClient,
                 ..
-            } if self.at.held().client().origin == ClientOrigin::Dynamic
+            } if at.held().client().origin == ClientOrigin::Dynamic
                 && !core.memory.client_forgotten =>
             {
-                let parts = &self.at.held().redirected.0;
+                let parts = &at.held().redirected.0;
                 Ok(ForgettingClient::begin(
                     core,
                     &issuer,
@@ -117,17 +141,30 @@ impl Exchanging {
     }
 }
 
+fn spent(retry_at: Option<UnixMillis>) -> Cause {
+    Cause::Unreachable(Unreachable {
+        code_spent: true,
+        retry_at,
+    })
+}
+
+/// A token answer, as this issuer spells it.
+pub(crate) fn read_answer(
+    core: &Core,
+    issuer: &IssuerId,
+    response: &Response<Bytes>,
+) -> TokenAnswer {
+    let spelled = core.config().settings(issuer).token_answers;
+    let body = standard_answer(spelled, response.body());
+    let status = response.status().as_u16();
+    read(status, &body, core.config().missing_token_type())
+}
+
 impl AtIssuer<CodeGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        let response = answer(outcome, |url| self.is_token_endpoint(url)).ok()?;
-        let spelled = core.config().settings(self.issuer()).token_answers;
-        let body = standard_answer(spelled, response.body());
-        match read(
-            response.status().as_u16(),
-            &body,
-            core.config().missing_token_type(),
-        ) {
+        let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
+        match read_answer(core, self.issuer(), &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }

@@ -11,6 +11,7 @@ use crate::wire::challenge::{Scheme, parse};
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::url::{UrlFlaw, WebUrl};
+use crate::wire::words::Words;
 
 /// Announced places that are tried.
 const MAX_PLACES: usize = 4;
@@ -29,6 +30,10 @@ pub(crate) struct Judged {
     pub(super) description: Option<Untrusted>,
     /// During which event it came.
     pub(super) event: u64,
+    /// The resource wants its nonce in the proof, and named one.
+    pub(super) wants_nonce: bool,
+    /// The resource refuses the proof.
+    pub(super) proof_refused: bool,
     /// The only scheme offered is one that binds tokens to a key.
     pub(super) dpop_only: bool,
 }
@@ -66,6 +71,8 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         named_place: false,
         description: None,
         event: core.event,
+        wants_nonce: false,
+        proof_refused: false,
         dpop_only: has("DPoP") && !has("Bearer"),
     };
     let Some(selected) = selected else {
@@ -75,6 +82,19 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         core.report(|| Decision::ChallengeParametersDropped {
             names: selected.dropped.clone(),
         });
+    }
+    if let Some(algs) = &selected.algs {
+        core.memory.dpop_algorithms = Words::from_spellings(algs.split(' '));
+    }
+    let nonce = crate::event::nonce(&challenge.headers);
+    let is = |code: &str| {
+        selected.scheme == Some(Scheme::DPoP) && selected.error.as_deref() == Some(code)
+    };
+    judged.wants_nonce = is("use_dpop_nonce") && nonce.is_some();
+    judged.proof_refused = is("invalid_dpop_proof") || is("use_dpop_nonce");
+    if let Some(nonce) = nonce {
+        let origin = core.config().mcp_url().origin().to_owned();
+        core.memory.nonces.keep(&origin, nonce);
     }
     let mut places = Vec::new();
     for text in &selected.resource_metadata {

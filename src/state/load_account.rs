@@ -7,6 +7,7 @@ use crate::event::{Authorization, Operation};
 use crate::issuer::AtIssuer;
 use crate::record::RecordFlaw;
 use crate::slot::Stored;
+use crate::state::obtain::Obtaining;
 use crate::state::save::save_again;
 use crate::state::{FindingAccount, Judged, Renewal, Revoking, Step, Work, discover};
 use crate::wire::callback::Callback;
@@ -21,6 +22,8 @@ pub(crate) enum Trigger {
     TakenElsewhere,
     /// A token is renewed, or it goes on being renewed.
     Renew(Box<Renewal>),
+    /// A token is being obtained without a user.
+    Obtain(Box<Obtaining>),
     /// Everything is to be forgotten: also what was under way, if anything was.
     SignOut(Option<Box<AtIssuer<Account>>>),
     /// Tokens arrived after the user had signed out.
@@ -34,6 +37,7 @@ impl Trigger {
             Self::Wanted(_) => core.held.is_fresh(core.now),
             Self::Challenged(judged) => judged.is_served(core),
             Self::Renew(renewal) => renewal.is_served(core),
+            Self::Obtain(_) => core.held.is_fresh(core.now),
             Self::TakenElsewhere => core.held.is_usable(core.now),
             Self::Authorize(_) | Self::CameBack(_) | Self::SignOut(_) | Self::Revoke(_) => false,
         }
@@ -43,7 +47,11 @@ impl Trigger {
     pub(crate) fn is_urgent(&self) -> bool {
         match self {
             Self::Authorize(_) | Self::CameBack(_) | Self::SignOut(_) | Self::Revoke(_) => true,
-            Self::Wanted(_) | Self::Challenged(_) | Self::Renew(_) | Self::TakenElsewhere => false,
+            Self::Wanted(_)
+            | Self::Challenged(_)
+            | Self::Renew(_)
+            | Self::Obtain(_)
+            | Self::TakenElsewhere => false,
         }
     }
 
@@ -53,6 +61,7 @@ impl Trigger {
             Self::Wanted(_) => core.held.is_usable(core.now),
             Self::Renew(renewal) => renewal.has_another(core),
             Self::Challenged(_)
+            | Self::Obtain(_)
             | Self::TakenElsewhere
             | Self::Authorize(_)
             | Self::CameBack(_)
@@ -122,6 +131,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         | Trigger::Authorize(_)
         | Trigger::CameBack(_)
         | Trigger::TakenElsewhere
+        | Trigger::Obtain(_)
         | Trigger::Renew(_)) => trigger,
     };
     if core.held.unsaved.is_some() {
@@ -129,7 +139,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     }
     let fresh = core.held.read_at == Some(core.event);
     let enough = match &trigger {
-        Trigger::Challenged(_) | Trigger::Renew(_) => fresh,
+        Trigger::Challenged(_) | Trigger::Renew(_) | Trigger::Obtain(_) => fresh,
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
         Trigger::Authorize(_)
         | Trigger::CameBack(_)
@@ -151,6 +161,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Authorize(authorization) => discover(core, *authorization),
         Trigger::CameBack(callback) => super::come_back(core, callback),
         Trigger::Renew(renewal) => renewal.go(core),
+        Trigger::Obtain(obtaining) => obtaining.go(core),
         Trigger::SignOut(known) => Ok(FindingAccount::begin(core, known)),
         Trigger::Revoke(at) => Ok(Revoking::begin(core, *at)),
         Trigger::TakenElsewhere if core.held.is_usable(core.now) => {

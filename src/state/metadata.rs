@@ -4,24 +4,25 @@ use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
 use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
 use crate::slot::{Revision, Slot, Stored};
-use crate::state::attempt::Errand;
+use crate::state::attempt::{Errand, ServerErrand};
+use crate::state::discover::listed;
 use crate::state::resource::FetchingResource;
 use crate::state::server::{FetchingServer, arrived};
-use crate::state::{Attempt, ChoosingServer, Step, Work};
+use crate::state::{Step, Work};
 
 pub(crate) struct LoadingResource {
     pub(crate) ask: Ask,
-    pub(crate) attempt: Box<Attempt>,
+    pub(crate) errand: Errand,
 }
 
 impl LoadingResource {
-    pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>) -> Step {
+    pub(crate) fn begin(core: &mut Core, errand: Errand) -> Step {
         match core.config().metadata_cache {
-            MetadataCache::Off => FetchingResource::begin(core, Errand::Authorize(attempt)),
+            MetadataCache::Off => FetchingResource::begin(core, errand),
             MetadataCache::Slots => {
                 let slot = Slot::resource_metadata(core.identity.mcp_url());
                 let ask = core.load(slot);
-                Ok(Work::LoadingResource(Self { ask, attempt }))
+                Ok(Work::LoadingResource(Self { ask, errand }))
             }
         }
     }
@@ -30,20 +31,20 @@ impl LoadingResource {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Some(stored) = found.ok().flatten() else {
             core.memory.cached_resource = None;
-            return FetchingResource::begin(core, Errand::Authorize(self.attempt));
+            return FetchingResource::begin(core, self.errand);
         };
         core.memory.cached_resource = Some(stored.revision);
         core.memory.resource_metadata_seen = true;
         match read_resource(&core.identity, &stored, core.now.wall) {
-            Ok(Some(facts)) => ChoosingServer::begin(core, self.attempt, facts),
-            Ok(None) => FetchingResource::begin(core, Errand::Authorize(self.attempt)),
+            Ok(Some(facts)) => listed(core, self.errand, facts),
+            Ok(None) => FetchingResource::begin(core, self.errand),
             Err(flaw) => {
                 if flaw == RecordFlaw::Newer {
                     // Without its revision it is not overwritten.
                     core.memory.cached_resource = None;
                 }
                 core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
-                FetchingResource::begin(core, Errand::Authorize(self.attempt))
+                FetchingResource::begin(core, self.errand)
             }
         }
     }
@@ -51,7 +52,7 @@ impl LoadingResource {
 
 pub(crate) struct LoadingServer {
     pub(crate) ask: Ask,
-    pub(crate) errand: Errand,
+    pub(crate) errand: ServerErrand,
     facts: ResourceFacts,
     entry: usize,
 }
@@ -59,7 +60,7 @@ pub(crate) struct LoadingServer {
 impl LoadingServer {
     pub(crate) fn begin(
         core: &mut Core,
-        errand: Errand,
+        errand: ServerErrand,
         facts: ResourceFacts,
         entry: usize,
     ) -> Step {

@@ -3,6 +3,8 @@
 //! A state is used up by the answer it waited for and makes the next one.
 
 mod attempt;
+mod bound;
+mod call;
 mod client;
 mod come_back;
 mod decide;
@@ -14,7 +16,9 @@ mod judge;
 mod lease;
 mod load_account;
 mod metadata;
+mod obtain;
 mod post;
+mod pushed;
 mod redirect;
 mod refresh;
 mod register;
@@ -34,6 +38,8 @@ pub(crate) use judge::{Judged, judge};
 pub(crate) use lease::Leasing;
 pub(crate) use load_account::{LoadingAccount, Trigger, start};
 pub(crate) use metadata::{LoadingResource, LoadingServer};
+pub(crate) use obtain::{ExchangingSubject, ObtainingAssertion, Requesting};
+pub(crate) use pushed::Pushing;
 pub(crate) use redirect::{SavingPending, Waiting, repeat_redirect};
 pub(crate) use refresh::Refreshing;
 pub(crate) use register::{Registering, SavingRegistration};
@@ -43,9 +49,11 @@ pub(crate) use save::{SavingAccount, Unsaved};
 pub(crate) use server::FetchingServer;
 pub(crate) use sign_out::{Erasing, FindingAccount, Parting, Revoking};
 
+use crate::action::SubjectTokenKind;
 use crate::core::{Ask, Core};
 use crate::error::Failure;
 use crate::event::{Operation, Outcome, Persistence};
+use crate::secret::Secret;
 use crate::slot::{Revision, Slot, Stored};
 
 /// What a state makes of an answer: the next state, or the end of the attempt.
@@ -56,6 +64,8 @@ pub(crate) type Step = Result<Work, Failure>;
 macro_rules! states {
     (
         http { $($http:ident = $http_name:literal),* $(,)? }
+        call { $($call:ident = $call_name:literal),* $(,)? }
+        obtain { $($obtain:ident = $obtain_name:literal),* $(,)? }
         fetch { $($fetch:ident = $fetch_name:literal),* $(,)? }
         load { $($load:ident = $load_name:literal),* $(,)? }
         persist { $($persist:ident = $persist_name:literal),* $(,)? }
@@ -64,14 +74,15 @@ macro_rules! states {
         /// What the machine is doing now.
         pub(crate) enum Work {
             Idle,
-            $($http($http),)* $($fetch($fetch),)* $($load($load),)*
+            $($http($http),)* $($call($call),)* $($obtain($obtain),)*
+            $($fetch($fetch),)* $($load($load),)*
             $($persist($persist),)* $($pause($pause),)*
         }
 
         impl Work {
             /// The names of all states but the idle one.
             pub(crate) const NAMES: &[&str] = &[
-                $($http_name,)* $($fetch_name,)* $($load_name,)* $($persist_name,)* $($pause_name,)*
+                $($http_name,)* $($call_name,)* $($obtain_name,)* $($fetch_name,)* $($load_name,)* $($persist_name,)* $($pause_name,)*
             ];
 
             /// The action whose answer is waited for.
@@ -79,6 +90,8 @@ macro_rules! states {
                 Some(match self {
                     Self::Idle => return None,
                     $(Self::$http(state) => &state.ask,)*
+                    $(Self::$call(state) => state.ask(),)*
+                    $(Self::$obtain(state) => &state.ask,)*
                     $(Self::$fetch(state) => state.ask(),)*
                     $(Self::$load(state) => &state.ask,)*
                     $(Self::$persist(state) => &state.ask,)*
@@ -91,6 +104,8 @@ macro_rules! states {
                 match self {
                     Self::Idle => "idle",
                     $(Self::$http(_) => $http_name,)*
+                    $(Self::$call(_) => $call_name,)*
+                    $(Self::$obtain(_) => $obtain_name,)*
                     $(Self::$fetch(_) => $fetch_name,)*
                     $(Self::$load(_) => $load_name,)*
                     $(Self::$persist(_) => $persist_name,)*
@@ -102,9 +117,32 @@ macro_rules! states {
             pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
                 match self {
                     $(Self::$http(state) => state.replied(core, outcome),)*
+                    $(Self::$call(state) => state.replied(core, outcome),)*
                     $(Self::$fetch(state) => state.replied(core, outcome),)*
-                    Self::Idle $(| Self::$load(_))* $(| Self::$persist(_))*
-                    $(| Self::$pause(_))* => Ok(self),
+                    Self::Idle $(| Self::$obtain(_))* $(| Self::$load(_))*
+                    $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                }
+            }
+
+            /// A signature, finished as a token.
+            pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+                match self {
+                    $(Self::$call(state) => state.signed(core, token),)*
+                    Self::Idle $(| Self::$http(_))* $(| Self::$obtain(_))* $(| Self::$fetch(_))*
+                    $(| Self::$load(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                }
+            }
+
+            /// A token of the host's platform.
+            pub(crate) fn obtained(
+                self,
+                core: &mut Core,
+                token: Option<(Secret, Option<SubjectTokenKind>)>,
+            ) -> Step {
+                match self {
+                    $(Self::$obtain(state) => state.obtained(core, token),)*
+                    Self::Idle $(| Self::$http(_))* $(| Self::$call(_))* $(| Self::$fetch(_))*
+                    $(| Self::$load(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
                 }
             }
 
@@ -116,8 +154,8 @@ macro_rules! states {
             ) -> Step {
                 match self {
                     $(Self::$load(state) => state.loaded(core, found),)*
-                    Self::Idle $(| Self::$http(_))* $(| Self::$fetch(_))*
-                    $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                    Self::Idle $(| Self::$http(_))* $(| Self::$call(_))* $(| Self::$obtain(_))*
+                    $(| Self::$fetch(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
                 }
             }
 
@@ -125,17 +163,18 @@ macro_rules! states {
             pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
                 match self {
                     $(Self::$persist(state) => state.persisted(core, outcome),)*
-                    Self::Idle $(| Self::$http(_))* $(| Self::$fetch(_))*
-                    $(| Self::$load(_))* $(| Self::$pause(_))* => Ok(self),
+                    Self::Idle $(| Self::$http(_))* $(| Self::$call(_))* $(| Self::$obtain(_))*
+                    $(| Self::$fetch(_))* $(| Self::$load(_))* $(| Self::$pause(_))* => Ok(self),
                 }
             }
 
             /// The host never answered: as if the answer had been that nothing usable came.
             pub(crate) fn timed_out(self, core: &mut Core) -> Step {
                 match self {
-                    $(Self::$http(_))|* $(| Self::$fetch(_))* => {
+                    $(Self::$http(_))|* $(| Self::$call(_))* $(| Self::$fetch(_))* => {
                         self.replied(core, Outcome::MaybeSent)
                     }
+                    $(Self::$obtain(_))|* => self.obtained(core, None),
                     $(Self::$load(_))|* => self.loaded(core, Err(())),
                     $(Self::$persist(_))|* => self.persisted(core, Persistence::Failed),
                     $(Self::$pause(state) => state.elapsed(core),)*
@@ -149,9 +188,17 @@ macro_rules! states {
 states! {
     http {
         Registering = "registering",
+    }
+    call {
         Exchanging = "exchanging",
         Refreshing = "refreshing",
         Revoking = "revoking",
+        Pushing = "pushing",
+        Requesting = "requesting",
+        ExchangingSubject = "exchanging_subject",
+    }
+    obtain {
+        ObtainingAssertion = "obtaining_assertion",
     }
     fetch {
         FetchingResource = "fetching_resource",
@@ -187,13 +234,13 @@ impl Work {
     /// says for which operation it was. Later parts spend or keep something, and are finished.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         let attempt: &Attempt = match self {
-            Self::LoadingResource(state) => &state.attempt,
+            Self::LoadingResource(state) => return state.errand.attempt(),
             Self::FetchingResource(state) => return state.errand.attempt(),
             Self::ChoosingServer(state) => &state.attempt,
             Self::LoadingServer(state) => return state.errand.attempt(),
             Self::FetchingServer(state) => return state.errand.attempt(),
-            Self::LoadingBinding(state) => &state.attempt,
-            Self::SavingBinding(state) => &state.attempt,
+            Self::LoadingBinding(state) => return state.attempt(),
+            Self::SavingBinding(state) => return state.attempt(),
             Self::LoadingRegistration(state) => &state.attempt,
             Self::Registering(state) => &state.attempt,
             Self::SavingRegistration(state) => &state.attempt,
@@ -210,7 +257,11 @@ impl Work {
             | Self::Refreshing(_)
             | Self::FindingAccount(_)
             | Self::Erasing(_)
-            | Self::Revoking(_) => return None,
+            | Self::Revoking(_)
+            | Self::Pushing(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => return None,
         };
         Some(attempt.effort.operation.as_ref())
     }
@@ -246,7 +297,11 @@ impl Work {
             | Self::Refreshing(_)
             | Self::FindingAccount(_)
             | Self::Erasing(_)
-            | Self::Revoking(_) => None,
+            | Self::Revoking(_)
+            | Self::Pushing(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => None,
         }
     }
 }

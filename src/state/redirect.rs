@@ -2,7 +2,9 @@
 
 use crate::action::{Action, BrowserUrl, Redirect};
 use crate::budget::Permit;
-use crate::config::{IssParameter, Legacy, PkceSupport, RefreshTokens, ResourceParameter};
+use crate::config::{
+    IssParameter, Legacy, PkceSupport, PushedRequests, RefreshTokens, ResourceParameter,
+};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
@@ -12,7 +14,7 @@ use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
 use crate::slot::{Revision, Slot};
 use crate::state::client::Met;
-use crate::state::{Attempt, Effort, Step, Work};
+use crate::state::{Attempt, Effort, Pushing, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::split;
@@ -34,7 +36,7 @@ impl CodeFlow {
             let issuer = issuer.clone();
             core.report(|| Decision::SettingApplied { issuer, setting });
         };
-        if facts.requires_par {
+        if facts.requires_par && facts.pushed_endpoint.is_none() {
             return Err(Cause::Misconfigured(
                 Misconfiguration::PushedRequestsRequired,
             ));
@@ -85,8 +87,32 @@ pub(crate) fn select_scopes<T>(
     at: &AtIssuer<T>,
     client: Option<&Client>,
 ) -> (Scopes, ScopeSource, bool) {
-    if let Some(scopes) = &attempt.scopes {
-        return (scopes.clone(), ScopeSource::Host, false);
+    let wanted = attempt.scopes.as_ref();
+    let (scopes, source) = asked_scopes(core, wanted, facts, at, client);
+    let adds = wanted.is_none()
+        && core.config().refresh_tokens == RefreshTokens::Wanted
+        && at.server().facts().scopes.has(KnownScope::OfflineAccess)
+        && !scopes.is_empty()
+        && !scopes.contains(OFFLINE_ACCESS)
+        && !core.memory.offline_access_refused;
+    if adds {
+        let added = Scopes::from_items([OFFLINE_ACCESS]);
+        (scopes.union(&added), source, true)
+    } else {
+        (scopes, source, false)
+    }
+}
+
+/// The scopes that are asked for, whoever asks.
+pub(crate) fn asked_scopes<T>(
+    core: &Core,
+    wanted: Option<&Scopes>,
+    facts: &ResourceFacts,
+    at: &AtIssuer<T>,
+    client: Option<&Client>,
+) -> (Scopes, ScopeSource) {
+    if let Some(scopes) = wanted {
+        return (scopes.clone(), ScopeSource::Host);
     }
     let config = core.config();
     let named = [
@@ -111,17 +137,7 @@ pub(crate) fn select_scopes<T>(
         }
         None => asked,
     };
-    let adds = config.refresh_tokens == RefreshTokens::Wanted
-        && at.server().facts().scopes.has(KnownScope::OfflineAccess)
-        && !scopes.is_empty()
-        && !scopes.contains(OFFLINE_ACCESS)
-        && !core.memory.offline_access_refused;
-    if adds {
-        let added = Scopes::from_items([OFFLINE_ACCESS]);
-        (scopes.union(&added), source, true)
-    } else {
-        (scopes, source, false)
-    }
+    (scopes, source)
 }
 
 /// Makes the authorization request and has its record stored.
@@ -145,6 +161,10 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
         scopes: scopes.clone(),
         source,
     });
+    let binding = match super::bound::choose(core, at.server(), &facts) {
+        Ok(binding) => binding,
+        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
+    };
     let cap = core.config().authorizations_per_operation();
     let now = core.now;
     let permit = match core
@@ -188,11 +208,18 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
             advertises_iss: flow.advertises_iss,
             added_offline_access,
             browser,
+            binding,
             created: now.wall,
             expires,
         })
     });
-    let url = match at.redirect_url(core.config().settings(&issuer)) {
+    let settings = core.config().settings(&issuer);
+    let url = if is_pushed(core, at.server()) {
+        at.reference_url("").map(|_| None)
+    } else {
+        at.redirect_url(settings).map(Some)
+    };
+    let url = match url {
         Ok(url) => url,
         Err(_reserved) => {
             return Err(crate::error::Failure {
@@ -219,20 +246,33 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
         permit,
         waiting: Box::new(Waiting {
             at,
-            slot,
-            revision,
-            until: now.mono.plus(user_time),
-            expires,
-            new_issuer,
+            rest: WaitingParts {
+                slot,
+                revision,
+                until: now.mono.plus(user_time),
+                expires,
+                new_issuer,
+            },
         }),
     }))
+}
+
+/// Whether the parameters go to the server directly (AUTHZ-20, AUTHZ-21).
+fn is_pushed(core: &Core, server: &Server) -> bool {
+    let facts = server.facts();
+    let wanted = match core.config().pushed_requests {
+        PushedRequests::WhenRequired => facts.requires_par,
+        PushedRequests::WhenOffered => true,
+    };
+    wanted && facts.pushed_endpoint.is_some()
 }
 
 /// Owns the URL until the record is durable (ISS-01, S16).
 pub(crate) struct SavingPending {
     pub(crate) ask: Ask,
     pub(crate) operation: Option<Operation>,
-    url: Box<str>,
+    /// None when the request is pushed.
+    url: Option<Box<str>>,
     permit: Permit,
     waiting: Box<Waiting>,
 }
@@ -240,15 +280,23 @@ pub(crate) struct SavingPending {
 impl SavingPending {
     /// The slot that this authorization is about to occupy.
     pub(crate) fn slot(&self) -> (Slot, Revision) {
-        (self.waiting.slot, self.waiting.revision)
+        (self.waiting.rest.slot, self.waiting.rest.revision)
     }
 
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         let flaw = match outcome {
             Persistence::Done => {
-                self.waiting.announce(core, self.url, self.permit);
-                core.waiting = Some(self.waiting);
-                return Ok(Work::Idle);
+                return match self.url {
+                    Some(url) => {
+                        self.waiting.announce(core, url, self.permit);
+                        core.waiting = Some(self.waiting);
+                        Ok(Work::Idle)
+                    }
+                    None => {
+                        let Waiting { at, rest } = *self.waiting;
+                        Pushing::begin(core, at, Box::new(rest), self.operation)
+                    }
+                };
             }
             Persistence::Failed => StoreFlaw::Write,
             Persistence::Conflict(_) => StoreFlaw::Conflict,
@@ -265,11 +313,28 @@ impl SavingPending {
 /// The user is away. Everything the callback needs is in the slot; this is the same in memory.
 pub(crate) struct Waiting {
     pub(crate) at: AtIssuer<Redirected>,
+    pub(crate) rest: WaitingParts,
+}
+
+/// What belongs to it beside the credentials.
+pub(crate) struct WaitingParts {
     pub(crate) slot: Slot,
     pub(crate) revision: Revision,
     pub(crate) until: MonoMillis,
     expires: UnixMillis,
     new_issuer: bool,
+}
+
+impl WaitingParts {
+    /// The user is sent away with a reference to what was pushed.
+    pub(crate) fn wait(self, core: &mut Core, at: AtIssuer<Redirected>, reference: &str) {
+        let url = at.reference_url(reference);
+        let waiting = Box::new(Waiting { at, rest: self });
+        if let Ok(url) = url {
+            waiting.emit(core, url);
+        }
+        core.waiting = Some(waiting);
+    }
 }
 
 impl Waiting {
@@ -285,8 +350,8 @@ impl Waiting {
             mcp_host: core.mcp_host().into(),
             client_id: parts.client.id.clone(),
             scopes: parts.requested.clone(),
-            new_issuer: self.new_issuer,
-            expires: self.expires,
+            new_issuer: self.rest.new_issuer,
+            expires: self.rest.expires,
         };
         core.emit(Action::Redirect(redirect));
     }
@@ -295,6 +360,12 @@ impl Waiting {
 /// Gives the same redirect out again: one authorization at a time (AUTHZ-18).
 pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
     if let Some(waiting) = core.waiting.take() {
+        if is_pushed(core, waiting.at.server()) {
+            // A reference is good once (AUTHZ-21): the same request is pushed again.
+            let Waiting { at, rest } = *waiting;
+            let operation = core.memory.operation.clone();
+            return Pushing::begin(core, at, Box::new(rest), operation);
+        }
         let settings = core.config().settings(waiting.at.issuer());
         if let Ok(url) = waiting.at.redirect_url(settings) {
             waiting.emit(core, url);

@@ -7,31 +7,32 @@ use http::Response;
 use sha2::{Digest, Sha256};
 
 use crate::account::Account;
-use crate::action::{Purpose, UrlSource};
-use crate::budget::TOKEN_TIME;
+use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Refusal, Stage, Violation};
 use crate::event::Outcome;
-use crate::grant::{ClientOrigin, RefreshGrant, standard_answer};
+use crate::grant::{ClientOrigin, RefreshGrant, TokenGrant};
 use crate::issuer::AtIssuer;
 use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::exchange::read_answer;
 use crate::state::forget::ForgettingClient;
-use crate::state::post::{NoAnswer, answer};
+use crate::state::post::answer;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::save::{Kept, SavingAccount};
-use crate::state::{Renewal, Step, Work};
+use crate::state::{Renewal, Step, Trigger, Work};
 use crate::time::{Moment, millis};
 use crate::wire::http_fields::retry_after;
 use crate::wire::text::Untrusted;
-use crate::wire::token::{Granted, Lifetime, OAuthError, TokenAnswer, UnexpectedToken, read};
+use crate::wire::token::{Granted, Lifetime, OAuthError, TokenAnswer, UnexpectedToken};
 
 /// Longer waits are not kept from other processes.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
 
 /// Waits for the answer to a refresh request.
 pub(crate) struct Refreshing {
-    pub(crate) ask: Ask,
-    at: AtIssuer<RefreshGrant>,
+    call: Call<RefreshGrant>,
     renewal: Box<Renewal>,
 }
 
@@ -55,35 +56,77 @@ impl Refreshing {
         let Some(at) = core.held.at.clone().and_then(AtIssuer::refresh_grant) else {
             return renewal.go(core);
         };
-        let permit = match renewal.refreshes.take() {
-            Ok(permit) => permit,
-            Err(limited) => {
-                core.release_lease();
-                return renewal.fails_for_now(core, Stage::Refresh, Cause::OutOfPatience(limited));
-            }
+        if let Err(limited) = renewal.refreshes.take() {
+            core.release_lease();
+            return renewal.fails_for_now(core, Stage::Refresh, Cause::OutOfPatience(limited));
+        }
+        let requests = match at.held().binding() {
+            None => 1,
+            Some(_) => 2,
         };
-        let request = at.token_request(core.config().settings(at.issuer()));
-        let source = UrlSource::AuthorizationServer;
-        let ask = core.send(permit, request, Purpose::Token, source, TOKEN_TIME);
-        Ok(Work::Refreshing(Self { ask, at, renewal }))
+        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        Self::called(core, call, renewal)
+    }
+
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.call.ask
     }
 
     /// The grant, for an answer that nobody waits for any more.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<RefreshGrant>) {
-        (self.ask, self.at)
+        self.call.into_grant()
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
-        let Self { at, renewal, .. } = self;
+        let called = self.call.replied(core, outcome);
+        Self::called(core, called, self.renewal)
+    }
+
+    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        let called = self.call.signed(core, token);
+        Self::called(core, called, self.renewal)
+    }
+
+    fn called(core: &mut Core, called: Called<RefreshGrant>, renewal: Box<Renewal>) -> Step {
+        match called {
+            Called::Again(call) => Ok(Work::Refreshing(Self { call, renewal })),
+            Called::Answered(at, response) => {
+                let verdict = judge(core, &at, &response);
+                Self::judged(core, at, renewal, verdict)
+            }
+            Called::Failed(at, CallFlaw::Unreachable) => {
+                Self::judged(core, at, renewal, Verdict::Later(None))
+            }
+            Called::Failed(at, CallFlaw::Final(cause)) => {
+                Self::judged(core, at, renewal, Verdict::Final(cause))
+            }
+        }
+    }
+
+    fn judged(
+        core: &mut Core,
+        at: AtIssuer<RefreshGrant>,
+        renewal: Box<Renewal>,
+        verdict: Verdict,
+    ) -> Step {
         let issuer = at.issuer().clone();
-        match judge(core, &at, outcome) {
+        match verdict {
             Verdict::Granted(granted) => {
                 let seconds = match granted.lifetime {
                     Lifetime::Unknown => None,
                     Lifetime::Seconds(seconds) => Some(seconds),
                 };
                 let sent = at.held().refresh.clone();
+                let binding =
+                    match super::bound::judge(core, at.held().binding(), granted.token_type) {
+                        Ok(binding) => binding,
+                        Err(flaw) => {
+                            let verdict = Verdict::Final(Cause::Violation(flaw));
+                            return Self::judged(core, at, renewal, verdict);
+                        }
+                    };
                 let at = at.redeemed(*granted, core.now);
+                let at = at.then(|account| Account { binding, ..account });
                 core.report(|| Decision::TokenRefreshed {
                     issuer,
                     scopes: at.held().granted.clone(),
@@ -101,12 +144,15 @@ impl Refreshing {
                 }
             })),
             Verdict::ClientUnknown(code) => {
-                let client = at.held().account.client.origin;
+                let account = &at.held().account;
                 core.release_lease();
-                if client == ClientOrigin::Dynamic && !core.memory.client_forgotten {
+                if let (ClientOrigin::Dynamic, Some(redirect_uri), false) = (
+                    account.client.origin,
+                    account.redirect_uri.clone(),
+                    core.memory.client_forgotten,
+                ) {
                     core.memory.operation.clone_from(&renewal.effort.operation);
-                    let redirect_uri = at.held().account.redirect_uri.clone();
-                    let id = at.held().account.client.id.clone();
+                    let id = account.client.id.clone();
                     return Ok(ForgettingClient::begin(core, &issuer, &redirect_uri, &id));
                 }
                 let refusal = Refusal::OAuth {
@@ -170,12 +216,12 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     }
     let until = core.now.mono.plus(wait);
     renewal.not_before = Some(until);
-    Ok(Pausing::begin(core, renewal, until))
+    Ok(Pausing::begin(core, Trigger::Renew(renewal), until))
 }
 
 /// One second, then two, and up to as much again by chance: what the host says of itself and of its
 /// clocks differs between instances, and no random source is needed.
-fn back_off(core: &Core, tries: u8) -> Duration {
+pub(crate) fn back_off(core: &Core, tries: u8) -> Duration {
     let base: u64 = if tries > 1 { 1_000 } else { 2_000 };
     let Moment { wall, mono } = core.now;
     let mut hash = Sha256::new();
@@ -189,16 +235,8 @@ fn back_off(core: &Core, tries: u8) -> Duration {
     Duration::from_millis(base.saturating_add(jitter))
 }
 
-fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, outcome: Outcome) -> Verdict {
-    let response = match answer(outcome, |url| at.is_token_endpoint(url)) {
-        Ok(response) => response,
-        Err(NoAnswer::Unreachable) => return Verdict::Later(None),
-        Err(NoAnswer::Violation(flaw)) => return Verdict::Final(Cause::Violation(flaw)),
-    };
-    let status = response.status().as_u16();
-    let spelled = core.config().settings(at.issuer()).token_answers;
-    let body = standard_answer(spelled, response.body());
-    match read(status, &body, core.config().missing_token_type()) {
+fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes>) -> Verdict {
+    match read_answer(core, at.issuer(), response) {
         TokenAnswer::Granted(granted) => {
             if granted.type_assumed {
                 core.report(|| Decision::TokenTypeAssumed);
@@ -216,7 +254,7 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, outcome: Outcome) -> Verd
             | OAuthError::InvalidRequest => Verdict::RefreshOver,
             OAuthError::InvalidClient => Verdict::ClientUnknown(Some(code)),
             OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
-                Verdict::Later(asked_wait(core, &response))
+                Verdict::Later(asked_wait(core, response))
             }
             OAuthError::InvalidScope
             | OAuthError::InvalidTarget
@@ -229,6 +267,9 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, outcome: Outcome) -> Verd
             | OAuthError::InsufficientScope
             | OAuthError::InvalidToken
             | OAuthError::UnsupportedTokenType
+            | OAuthError::UseDpopNonce
+            | OAuthError::InvalidDpopProof
+            | OAuthError::InsufficientUserAuthentication
             | OAuthError::Other => Verdict::Final(Cause::Refused(Refusal::OAuth {
                 error,
                 code: Some(code),
@@ -238,13 +279,13 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, outcome: Outcome) -> Verd
         },
         TokenAnswer::Unexpected(
             UnexpectedToken::Status(408 | 425 | 429 | 500..) | UnexpectedToken::Body,
-        ) => Verdict::Later(asked_wait(core, &response)),
+        ) => Verdict::Later(asked_wait(core, response)),
         TokenAnswer::Unexpected(flaw) => Verdict::Final(Cause::Violation(Violation::Token(flaw))),
     }
 }
 
 /// The wait that the server asks for, five minutes at most (TOK-22).
-fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Duration> {
+pub(crate) fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Duration> {
     retry_after(response.headers(), core.now.wall.seconds())
         .map(|seconds| Duration::from_secs(seconds.max(1)))
 }
@@ -252,7 +293,8 @@ fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Duration> {
 impl AtIssuer<RefreshGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
     pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        match judge(core, &self, outcome) {
+        let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
+        match judge(core, &self, &response) {
             Verdict::Granted(granted) => Some(self.redeemed(*granted, core.now)),
             Verdict::GrantOver
             | Verdict::RefreshOver

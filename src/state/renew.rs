@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::action::Why;
 use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
-use crate::config::{Config, Discovery, DynamicRegistration};
+use crate::config::{Config, Discovery, DynamicRegistration, SignIn};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, Unreachable, Violation};
 use crate::event::Operation;
@@ -18,7 +18,7 @@ use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::Revision;
-use crate::state::attempt::{Effort, Errand};
+use crate::state::attempt::{Effort, Errand, ServerErrand};
 use crate::state::decide::ask;
 use crate::state::discover::order;
 use crate::state::lease::Leasing;
@@ -122,7 +122,7 @@ impl Renewal {
             };
         }
         if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
-            return Ok(Pausing::begin(core, self, until));
+            return Ok(Pausing::begin(core, Trigger::Renew(self), until));
         }
         if self.not_before.is_none() && core.now.mono < core.memory.rest.until {
             let retry_at = core.memory.rest.retry_at;
@@ -139,7 +139,7 @@ impl Renewal {
 
     fn needs_user(self, core: &mut Core) -> Step {
         match self.effort.operation {
-            Some(operation) => ask(core, operation),
+            Some(operation) => ask(core, operation, self.refused.is_some()),
             None => Ok(Work::Idle),
         }
     }
@@ -229,6 +229,10 @@ impl Renewal {
             });
             return Err(self.effort.fails(Stage::Registration, Some(&to), cause));
         }
+        if matches!(core.config().sign_in, SignIn::Machine(_)) {
+            // There is no user to ask; credentials are bound to servers by configuration.
+            return self.needs_user(core);
+        }
         if core.waiting.is_none() {
             core.memory.operation.clone_from(&self.effort.operation);
             core.memory.offered = Some(to.clone());
@@ -246,7 +250,7 @@ impl Renewal {
     fn read_server(mut self: Box<Self>, core: &mut Core, issuer: IssuerId) -> Step {
         self.server_known = true;
         let facts = core.config().facts_of(&issuer);
-        LoadingServer::begin(core, Errand::Renew(self), facts, 0)
+        LoadingServer::begin(core, ServerErrand::Resource(Errand::Renew(self)), facts, 0)
     }
 
     /// What the server says of itself now; nothing is sent if its endpoint has moved away (A22).
@@ -290,7 +294,7 @@ impl Renewal {
         let looked = LOOKS_PER_RENEWAL.saturating_sub(looks_left).min(4);
         let wait = Duration::from_millis(100_u64 << looked).min(Duration::from_secs(1));
         let until = core.now.mono.plus(wait).min(lease_ends);
-        Ok(Pausing::begin(core, self, until))
+        Ok(Pausing::begin(core, Trigger::Renew(self), until))
     }
 
     /// Another process changed the record: begins again with what is there, a bounded number of times.
@@ -315,7 +319,7 @@ fn end_flow(core: &mut Core) {
     let Some(waiting) = core.waiting.take() else {
         return;
     };
-    core.persist(waiting.slot, Some(waiting.revision), None, None);
+    core.persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
     core.fail(Failure {
         operation: core.memory.operation.clone(),
         stage: Stage::Authorization,
@@ -328,21 +332,18 @@ fn end_flow(core: &mut Core) {
 /// user at any time.
 pub(crate) struct Pausing {
     pub(crate) ask: Ask,
-    pub(crate) renewal: Box<Renewal>,
+    pub(crate) then: Trigger,
 }
 
 impl Pausing {
-    pub(crate) fn begin(core: &mut Core, renewal: Box<Renewal>, until: MonoMillis) -> Work {
+    pub(crate) fn begin(core: &mut Core, then: Trigger, until: MonoMillis) -> Work {
         let ask = core.pause(until);
-        Work::Pausing(Self { ask, renewal })
+        Work::Pausing(Self { ask, then })
     }
 
     /// The wait is over: what is in the slot now?
     pub(crate) fn elapsed(self, core: &mut Core) -> Step {
-        Ok(LoadingAccount::begin(
-            core,
-            Some(Trigger::Renew(self.renewal)),
-        ))
+        Ok(LoadingAccount::begin(core, Some(self.then)))
     }
 }
 
@@ -364,11 +365,6 @@ impl Config {
     /// What is known of the resource when only its server is asked about: the entry that is pinned to
     /// the issuer, or the issuer itself.
     fn facts_of(&self, issuer: &IssuerId) -> ResourceFacts {
-        ResourceFacts {
-            id: crate::wire::resource::canonical_identifier(self.mcp_url()),
-            servers: vec![self.entry_for(issuer)],
-            scopes: None,
-            requires_dpop: false,
-        }
+        ResourceFacts::of_server(self.entry_for(issuer))
     }
 }

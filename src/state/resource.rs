@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::action::{Purpose, UrlSource};
-use crate::config::{Legacy, MetadataCache, Strictness};
+use crate::config::{DpopPolicy, Legacy, MetadataCache, Strictness};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
@@ -12,10 +12,11 @@ use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, write_resource};
 use crate::report::{Decision, Verdict};
 use crate::slot::Slot;
-use crate::state::attempt::Errand;
+use crate::state::attempt::{Errand, ServerErrand};
+use crate::state::discover::listed;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::server::FetchingServer;
-use crate::state::{ChoosingServer, Step, Work};
+use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::resource::{ResourceDocument, canonical_identifier, covers};
@@ -146,7 +147,9 @@ impl FetchingResource {
                         return match self.errand {
                             // An empty list names no other server (A21).
                             Errand::Renew(renewal) if empty => renewal.nowhere(core),
-                            errand @ (Errand::Authorize(_) | Errand::Renew(_)) => {
+                            errand @ (Errand::Authorize(_)
+                            | Errand::Renew(_)
+                            | Errand::Obtain(_)) => {
                                 Err(errand.fails(Stage::ResourceMetadata, None, cause))
                             }
                         };
@@ -196,7 +199,8 @@ fn accept(
     if !document.accepts_header() {
         return Err(Cause::Violation(Violation::NoHeaderMethod));
     }
-    if document.requires_dpop() {
+    let never = config.dpop.policy == DpopPolicy::Never;
+    if document.requires_dpop() && never {
         return Err(Cause::Misconfigured(Misconfiguration::DpopRequired));
     }
     let mut servers = Vec::new();
@@ -221,7 +225,8 @@ fn accept(
         id: resource.into(),
         servers,
         scopes: document.scopes_supported(),
-        requires_dpop: false,
+        requires_dpop: document.requires_dpop(),
+        dpop_algorithms: document.dpop_algorithms(),
     }))
 }
 
@@ -236,10 +241,7 @@ fn found(core: &mut Core, errand: Errand, facts: ResourceFacts, headers: &Header
         // Nothing depends on a cache: the answer is not waited for.
         core.persist(slot, expected, Some(stored), Some(expires));
     }
-    match errand {
-        Errand::Authorize(attempt) => ChoosingServer::begin(core, attempt, facts),
-        Errand::Renew(renewal) => renewal.listed(core, facts),
-    }
+    listed(core, errand, facts)
 }
 
 /// No place had a document.
@@ -249,7 +251,7 @@ fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
     }
     let errand = match errand {
         Errand::Renew(renewal) => return renewal.nowhere(core),
-        errand @ Errand::Authorize(_) => errand,
+        errand @ (Errand::Authorize(_) | Errand::Obtain(_)) => errand,
     };
     let known = core
         .held
@@ -270,11 +272,9 @@ fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
         (Legacy::On { .. }, Ok(base)) => {
             let facts = ResourceFacts {
                 id: canonical_identifier(config.mcp_url()),
-                servers: vec![base],
-                scopes: None,
-                requires_dpop: false,
+                ..ResourceFacts::of_server(base)
             };
-            FetchingServer::begin_legacy(core, errand, facts)
+            FetchingServer::begin_legacy(core, ServerErrand::Resource(errand), facts)
         }
         (Legacy::Off, _) | (Legacy::On { .. }, Err(_)) => Err(errand.fails(
             Stage::ResourceMetadata,

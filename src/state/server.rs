@@ -11,7 +11,7 @@ use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
 use crate::report::{Decision, Verdict};
 use crate::slot::{Revision, Slot};
-use crate::state::attempt::Errand;
+use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::client::met;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::metadata::LoadingServer;
@@ -22,7 +22,7 @@ use crate::wire::server::ServerDocument;
 use crate::wire::well_known::{legacy_server_location, server_locations};
 
 pub(crate) struct FetchingServer {
-    pub(crate) errand: Errand,
+    pub(crate) errand: ServerErrand,
     fetch: Fetch,
     facts: ResourceFacts,
     search: Search,
@@ -45,7 +45,7 @@ struct Search {
 impl FetchingServer {
     pub(crate) fn begin(
         core: &mut Core,
-        errand: Errand,
+        errand: ServerErrand,
         facts: ResourceFacts,
         entry: usize,
         cached: Option<Revision>,
@@ -67,7 +67,11 @@ impl FetchingServer {
     }
 
     /// The one place of revision 2025-03-26 (LEG-04).
-    pub(crate) fn begin_legacy(core: &mut Core, errand: Errand, facts: ResourceFacts) -> Step {
+    pub(crate) fn begin_legacy(
+        core: &mut Core,
+        errand: ServerErrand,
+        facts: ResourceFacts,
+    ) -> Step {
         let Some(asked) = facts.servers.first().cloned() else {
             return Self::begin(core, errand, facts, 0, None);
         };
@@ -83,7 +87,12 @@ impl FetchingServer {
         Self::next(core, errand, facts, search)
     }
 
-    fn next(core: &mut Core, mut errand: Errand, facts: ResourceFacts, mut search: Search) -> Step {
+    fn next(
+        core: &mut Core,
+        mut errand: ServerErrand,
+        facts: ResourceFacts,
+        mut search: Search,
+    ) -> Step {
         while let Some(location) = search.next_place() {
             let url = match core.config().url_policy().check(&location) {
                 Ok(url) => url,
@@ -96,7 +105,7 @@ impl FetchingServer {
             let place = Place {
                 stage: Stage::ServerMetadata,
                 purpose: Purpose::ServerMetadata,
-                source: if legacy {
+                source: if legacy || matches!(errand, ServerErrand::Idp(_)) {
                     UrlSource::Host
                 } else {
                     UrlSource::McpServer
@@ -204,18 +213,20 @@ impl Search {
 /// The server that was looked for.
 pub(crate) fn arrived(
     core: &mut Core,
-    errand: Errand,
+    errand: ServerErrand,
     facts: ResourceFacts,
     server: Server,
 ) -> Step {
     match errand {
-        Errand::Authorize(attempt) => met(core, attempt, facts, server),
-        Errand::Renew(renewal) => renewal.met(core, server),
+        ServerErrand::Resource(Errand::Authorize(attempt)) => met(core, attempt, facts, server),
+        ServerErrand::Resource(Errand::Renew(renewal)) => renewal.met(core, server),
+        ServerErrand::Resource(Errand::Obtain(obtaining)) => obtaining.met(core, facts, server),
+        ServerErrand::Idp(at) => at.met(core, server),
     }
 }
 
 /// No place had a usable document of this entry.
-fn nowhere(core: &mut Core, errand: Errand, facts: ResourceFacts, search: Search) -> Step {
+fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: Search) -> Step {
     let cause = search
         .flaw
         .map(|flaw| Cause::Violation(Violation::Metadata(flaw)))
@@ -224,8 +235,8 @@ fn nowhere(core: &mut Core, errand: Errand, facts: ResourceFacts, search: Search
     let errand = match errand {
         // What was known of the server when it issued the tokens still holds (A17); a document that
         // breaks a rule is another matter (REFR-11).
-        Errand::Renew(renewal) if !violated => return renewal.go(core),
-        errand @ (Errand::Authorize(_) | Errand::Renew(_)) => errand,
+        ServerErrand::Resource(Errand::Renew(renewal)) if !violated => return renewal.go(core),
+        errand @ (ServerErrand::Resource(_) | ServerErrand::Idp(_)) => errand,
     };
     if let Some(cause) = cause {
         return Err(errand.fails(Stage::ServerMetadata, Some(&search.asked), cause));

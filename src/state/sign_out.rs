@@ -5,17 +5,17 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::{Account, TokenKind};
-use crate::action::{Purpose, UrlSource};
-use crate::budget::{Budget, Limited, TOKEN_TIME};
+use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Unreachable};
 use crate::event::{Outcome, Persistence};
-use crate::grant::{CodeGrant, RefreshGrant};
+use crate::grant::{CodeGrant, RefreshGrant, Revocation};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::record::read_account;
 use crate::report::Decision;
+use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
-use crate::state::post::{NoAnswer, answer};
+use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::{Step, Work};
 use crate::wire::http_fields::retry_after;
 use crate::wire::token::{OAuthError, refusal};
@@ -159,53 +159,46 @@ fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<Stor
 
 /// Revokes the refresh token, which normally ends the grant, then the access token (REV-02).
 pub(crate) struct Revoking {
-    pub(crate) ask: Ask,
-    at: AtIssuer<Account>,
-    kind: TokenKind,
-    requests: Budget,
+    call: Call<Revocation>,
     failed: Option<Cause>,
 }
 
 impl Revoking {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>) -> Work {
-        let requests = Budget::new(2, Limited::Requests);
-        Self::revoke(core, at, TokenKind::RefreshToken, requests, None)
+        Self::revoke(core, at, TokenKind::RefreshToken, None)
     }
 
-    /// This token, or the next one that there is.
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.call.ask
+    }
+
+    /// This token, or the next one that there is, where the server has an endpoint for it.
     fn revoke(
         core: &mut Core,
         at: AtIssuer<Account>,
         kind: TokenKind,
-        mut requests: Budget,
         failed: Option<Cause>,
     ) -> Work {
-        let permit = requests.take();
-        if let (Some(request), Ok(permit)) = (at.revocation_request(kind), permit) {
-            let source = UrlSource::AuthorizationServer;
-            let ask = core.send(permit, request, Purpose::Revocation, source, TOKEN_TIME);
-            return Work::Revoking(Self {
-                ask,
-                at,
-                kind,
-                requests,
-                failed,
-            });
+        if at.server().facts().revocation_endpoint.is_none() {
+            return Work::Idle;
         }
-        Self::after(core, at, kind, requests, failed)
+        match at.revocation(kind) {
+            Some(at) => {
+                let call = Call::begin(core, at, Budget::new(1, Limited::Requests));
+                Self::called(core, call, failed)
+            }
+            None => Self::after(core, at, kind, failed),
+        }
     }
 
     fn after(
         core: &mut Core,
         at: AtIssuer<Account>,
         kind: TokenKind,
-        requests: Budget,
         failed: Option<Cause>,
     ) -> Work {
         match kind {
-            TokenKind::RefreshToken => {
-                Self::revoke(core, at, TokenKind::AccessToken, requests, failed)
-            }
+            TokenKind::RefreshToken => Self::revoke(core, at, TokenKind::AccessToken, failed),
             TokenKind::AccessToken => {
                 if let Some(cause) = failed {
                     let failure = fails(at.issuer(), cause);
@@ -217,19 +210,30 @@ impl Revoking {
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
-        let flaw = match answer(outcome, |url| self.at.is_revocation_endpoint(url)) {
-            Ok(response) => judge(core, &response).err(),
-            Err(NoAnswer::Unreachable) => Some(later(None)),
-            Err(NoAnswer::Violation(flaw)) => Some(Cause::Violation(flaw)),
+        let called = self.call.replied(core, outcome);
+        Ok(Self::called(core, called, self.failed))
+    }
+
+    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        let called = self.call.signed(core, token);
+        Ok(Self::called(core, called, self.failed))
+    }
+
+    fn called(core: &mut Core, called: Called<Revocation>, failed: Option<Cause>) -> Work {
+        let (at, flaw) = match called {
+            Called::Again(call) => return Work::Revoking(Self { call, failed }),
+            Called::Answered(at, response) => (at, judge(core, &response).err()),
+            Called::Failed(at, CallFlaw::Unreachable) => (at, Some(later(None))),
+            Called::Failed(at, CallFlaw::Final(cause)) => (at, Some(cause)),
         };
-        let (issuer, kind) = (self.at.issuer().clone(), self.kind);
+        let (issuer, kind) = (at.issuer().clone(), at.held().kind);
         core.report(|| Decision::Revoked {
             issuer,
             token: kind,
             refused: flaw.as_ref().map(Cause::code),
         });
-        let failed = self.failed.or(flaw);
-        Ok(Self::after(core, self.at, self.kind, self.requests, failed))
+        let at = at.then(|revocation| revocation.account);
+        Self::after(core, at, kind, failed.or(flaw))
     }
 }
 

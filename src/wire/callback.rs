@@ -155,6 +155,8 @@ pub enum IssBinding {
     /// The server neither advertises nor sends `iss`: a mix-up by a server that bounces the browser
     /// on cannot be seen by any client.
     Unverifiable,
+    /// Nobody was sent away: the token was obtained without a user.
+    NoCallback,
 }
 
 /// Why `iss` did not pass.

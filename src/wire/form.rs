@@ -72,6 +72,21 @@ impl Form {
         }
     }
 
+    /// Appends pairs.
+    pub fn extend<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in pairs {
+            self.push(name, value);
+        }
+    }
+
+    /// Appends a pair unless there is one of this name.
+    pub fn push_once(&mut self, name: &str, value: &str) {
+        let there = |piece: &str| piece.split('=').next() == Some(name);
+        if !self.text.split('&').any(there) {
+            self.push(name, value);
+        }
+    }
+
     /// Appends a pair.
     pub fn push(&mut self, name: &str, value: &str) {
         if !self.text.is_empty() {

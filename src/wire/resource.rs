@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::json::{Flag, JsonFlaw, Text, Texts, object};
 use super::scopes::Scopes;
 use super::url::{UrlFlaw, UrlPolicy, WebUrl, split};
-use super::words::{BearerMethod, Words};
+use super::words::{BearerMethod, SigningAlgorithm, Words};
 
 /// Most authorization servers considered (DISC-16).
 pub const MAX_SERVERS: usize = 8;
@@ -24,6 +24,7 @@ pub struct ResourceDocument<'a> {
     scopes_supported: Texts<'a>,
     bearer_methods_supported: Words<BearerMethod>,
     dpop_bound_access_tokens_required: Flag,
+    dpop_signing_alg_values_supported: Words<SigningAlgorithm>,
     #[serde(borrow)]
     resource_name: Text<'a>,
 }
@@ -51,6 +52,11 @@ impl<'a> ResourceDocument<'a> {
             .filter(|(at, entry)| !listed.iter().take(*at).any(|before| before == *entry))
             .map(|(_, entry)| entry.as_ref())
             .take(MAX_SERVERS)
+    }
+
+    /// The algorithms of proofs that the resource takes (DPOP-16).
+    pub fn dpop_algorithms(&self) -> Words<SigningAlgorithm> {
+        self.dpop_signing_alg_values_supported
     }
 
     /// The scopes that the resource lists; none when the list is missing or empty (SCOPE-02).

@@ -79,6 +79,16 @@ impl Scopes {
         Self::collect(self.iter().chain(other.iter()), expected)
     }
 
+    /// These without one item.
+    #[must_use]
+    pub fn without(&self, scope: &str) -> Self {
+        if self.contains(scope) {
+            Self::from_items(self.iter().filter(|item| *item != scope))
+        } else {
+            self.clone()
+        }
+    }
+
     /// Whether every item of the other list is among these.
     pub fn covers(&self, other: &Self) -> bool {
         other.iter().all(|item| self.contains(item))

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 
 use super::json::{Flag, JsonFlaw, Text, object};
-use super::words::{AuthMethod, ChallengeMethod, GrantType, KnownScope, ResponseType, Words};
+use super::words::{
+    AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
+    SigningAlgorithm, Words,
+};
 
 /// A metadata document before any rule was applied to it.
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +22,8 @@ pub struct ServerDocument<'a> {
     pub(crate) registration_endpoint: Text<'a>,
     #[serde(borrow)]
     pub(crate) revocation_endpoint: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) pushed_authorization_request_endpoint: Text<'a>,
     pub(crate) require_pushed_authorization_requests: Flag,
     pub(crate) authorization_response_iss_parameter_supported: Flag,
     pub(crate) client_id_metadata_document_supported: Flag,
@@ -28,6 +33,9 @@ pub struct ServerDocument<'a> {
     pub(crate) code_challenge_methods_supported: Words<ChallengeMethod>,
     pub(crate) token_endpoint_auth_methods_supported: Words<AuthMethod>,
     pub(crate) revocation_endpoint_auth_methods_supported: Words<AuthMethod>,
+    pub(crate) token_endpoint_auth_signing_alg_values_supported: Words<SigningAlgorithm>,
+    pub(crate) dpop_signing_alg_values_supported: Words<SigningAlgorithm>,
+    pub(crate) authorization_grant_profiles_supported: Words<GrantProfile>,
 }
 
 impl<'a> ServerDocument<'a> {

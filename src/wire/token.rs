@@ -51,6 +51,12 @@ pub enum OAuthError {
     InsufficientScope,
     /// `invalid_token`
     InvalidToken,
+    /// `use_dpop_nonce` (RFC 9449 section 8)
+    UseDpopNonce,
+    /// `invalid_dpop_proof` (RFC 9449 section 5)
+    InvalidDpopProof,
+    /// `insufficient_user_authentication` (RFC 9470)
+    InsufficientUserAuthentication,
     /// `unsupported_token_type`, of a revocation endpoint (RFC 7009 section 2.2.1)
     UnsupportedTokenType,
     /// Any other code.
@@ -83,6 +89,9 @@ impl OAuthError {
             }
             "insufficient_scope" => Self::InsufficientScope,
             "invalid_token" => Self::InvalidToken,
+            "use_dpop_nonce" => Self::UseDpopNonce,
+            "invalid_dpop_proof" => Self::InvalidDpopProof,
+            "insufficient_user_authentication" => Self::InsufficientUserAuthentication,
             "unsupported_token_type" => Self::UnsupportedTokenType,
             _other => Self::Other,
         }
@@ -103,6 +112,8 @@ pub enum Lifetime {
 pub enum TokenType {
     /// RFC 6750.
     Bearer,
+    /// RFC 9449: bound to a key.
+    Dpop,
 }
 
 /// A usable success answer.
@@ -116,6 +127,8 @@ pub struct Granted {
     pub lifetime: Lifetime,
     /// The scopes granted; `None` means those requested (SCOPE-12).
     pub scope: Option<Scopes>,
+    /// How the token is presented.
+    pub token_type: TokenType,
     /// Whether `token_type` was missing and taken for `Bearer` (TOK-12).
     pub type_assumed: bool,
 }
@@ -220,10 +233,11 @@ fn granted(
         .access_token
         .non_empty()
         .ok_or(UnexpectedToken::NoToken)?;
-    let type_assumed = match document.token_type.non_empty() {
-        Some(text) if text.eq_ignore_ascii_case("Bearer") => false,
+    let (token_type, type_assumed) = match document.token_type.non_empty() {
+        Some(text) if text.eq_ignore_ascii_case("Bearer") => (TokenType::Bearer, false),
+        Some(text) if text.eq_ignore_ascii_case("DPoP") => (TokenType::Dpop, false),
         Some(_) => return Err(UnexpectedToken::TokenType),
-        None if missing_type == MissingType::Assume => true,
+        None if missing_type == MissingType::Assume => (TokenType::Bearer, true),
         None => return Err(UnexpectedToken::TokenType),
     };
     let usable =
@@ -240,6 +254,7 @@ fn granted(
         refresh_token: refresh_token.map(Secret::new),
         lifetime: lifetime(document.expires_in),
         scope: document.scope.get().map(Scopes::parse),
+        token_type,
         type_assumed,
     })
 }
@@ -254,6 +269,42 @@ pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)
         Untrusted::new(code),
         description,
     ))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ExchangeDocument<'a> {
+    #[serde(borrow)]
+    access_token: Text<'a>,
+    #[serde(borrow)]
+    issued_token_type: Text<'a>,
+    #[serde(borrow)]
+    token_type: Text<'a>,
+}
+
+/// Reads a token exchange answer as a grant for another server (EMA-10): exactly that type, and no
+/// access token.
+///
+/// # Errors
+/// The OAuth error, or `None` when it is neither.
+pub(crate) fn read_id_jag(
+    status: u16,
+    body: &[u8],
+) -> Result<Secret, Option<(OAuthError, Untrusted, Option<Untrusted>)>> {
+    if let Some(refused) = refusal(body) {
+        return Err(Some(refused));
+    }
+    let document = object::<ExchangeDocument<'_>>(body).map_err(|_| None)?;
+    let fits = status == 200
+        && document.issued_token_type.get() == Some(crate::grant::ID_JAG)
+        && document
+            .token_type
+            .get()
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("N_A"));
+    match document.access_token.non_empty() {
+        Some(grant) if fits && grant.len() <= MAX_TOKEN_BYTES => Ok(Secret::new(grant)),
+        Some(_) | None => Err(None),
+    }
 }
 
 /// Digits, a fraction cut off, quotes tolerated; anything else is unknown. No floating point.

@@ -248,6 +248,47 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// Asymmetric signing algorithms, in order of preference (DPOP-16).
+    SigningAlgorithm {
+        /// ECDSA on P-256 with SHA-256.
+        Es256 = "ES256",
+        /// Ed25519, under its older name.
+        EdDsa = "EdDSA",
+        /// Ed25519.
+        Ed25519 = "Ed25519",
+        /// RSASSA-PSS with SHA-256.
+        Ps256 = "PS256",
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        Rs256 = "RS256",
+    }
+}
+
+impl Serialize for SigningAlgorithm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for SigningAlgorithm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::ALL
+            .iter()
+            .find(|(spelling, _)| *spelling == text)
+            .map(|(_, algorithm)| *algorithm)
+            .ok_or_else(|| serde::de::Error::custom("no signing algorithm"))
+    }
+}
+
+vocabulary! {
+    /// Profiles of grants.
+    GrantProfile {
+        /// Identity assertion authorization grants (EMA-03).
+        IdJag = "urn:ietf:params:oauth:grant-profile:id-jag",
+    }
+}
+
+vocabulary! {
     /// Ways to present a bearer token to the resource.
     BearerMethod {
         /// In the `Authorization` header: the only one that MCP allows.

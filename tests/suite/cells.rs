@@ -7,7 +7,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use mcp_auth_machine::config::PreRegistered;
+use mcp_auth_machine::action::{ObtainAssertion, SubjectTokenKind};
+use mcp_auth_machine::config::{Enterprise, PreRegistered, PushedRequests};
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::wire::callback::Callback;
@@ -36,7 +37,14 @@ struct History {
     kicks: &'static [Kick],
     /// What the token endpoint answers to a refresh.
     refresh: (u16, &'static str),
+    /// Further members of the server's metadata.
+    more: &'static str,
 }
+
+const PUSHED: &str = r#","pushed_authorization_request_endpoint":"https://as.example/par""#;
+const PROFILE: &str =
+    r#","authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"]"#;
+const IDP: &str = "https://idp.example";
 
 const HISTORIES: &[History] = &[
     // Cold, on the second server of two; then renewed, refused, and signed out.
@@ -55,6 +63,7 @@ const HISTORIES: &[History] = &[
             200,
             r#"{"access_token":"at-2","token_type":"Bearer","refresh_token":"rt-2","expires_in":3600}"#,
         ),
+        more: "",
     },
     // A client without an issuer is bound.
     History {
@@ -66,6 +75,7 @@ const HISTORIES: &[History] = &[
         },
         kicks: &[Kick::Refused, Kick::CallBack],
         refresh: (200, ""),
+        more: "",
     },
     // The server rests, then forgets the client.
     History {
@@ -78,6 +88,7 @@ const HISTORIES: &[History] = &[
             Kick::Timer,
         ],
         refresh: (503, ""),
+        more: "",
     },
     History {
         config: || config().build().unwrap(),
@@ -88,6 +99,30 @@ const HISTORIES: &[History] = &[
             Kick::Wanted,
         ],
         refresh: (401, r#"{"error":"invalid_client"}"#),
+        more: "",
+    },
+    // The request is pushed.
+    History {
+        config: || {
+            let config = config().pushed_requests(PushedRequests::WhenOffered);
+            config.build().unwrap()
+        },
+        kicks: &[Kick::Refused, Kick::CallBack],
+        refresh: (200, ""),
+        more: PUSHED,
+    },
+    // Nobody signs in: the organisation's provider decides.
+    History {
+        config: || {
+            let client = || PreRegistered::new("service").assertion("a.b.c");
+            let config = config()
+                .pre_registered(AS, client())
+                .enterprise(Enterprise::new(IDP, client()));
+            config.build().unwrap()
+        },
+        kicks: &[Kick::Refused],
+        refresh: (200, ""),
+        more: PROFILE,
     },
 ];
 
@@ -149,12 +184,26 @@ impl World {
                 self.host.handle(event);
             }
             Some(Action::SendRequest(send)) => {
+                // A pushed request carries the state that the URL does not.
+                let pushed = get(&body(send.request()), "state");
+                self.state = pushed.or(self.state.take());
                 let (status, text) = self.answer(&copy(send.request()));
                 self.host
                     .handle(send.response(response(status, &[], &text)));
             }
+            Some(Action::Sign(sign)) => {
+                let event = sign.prepare([1; 16]).signature(&[7; 64]);
+                self.host.handle(event);
+            }
+            Some(Action::ObtainAssertion(asked)) => {
+                self.host
+                    .handle(asked.subject("subject", SubjectTokenKind::IdToken));
+            }
             Some(Action::NeedUser(_)) => self.host.authorize(),
-            Some(Action::Redirect(redirect)) => self.state = Some(state_of(&redirect)),
+            Some(Action::Redirect(redirect)) => {
+                let state = get(&query(redirect.url.as_str()), "state");
+                self.state = state.or(self.state.take());
+            }
             Some(Action::Ready(_)) => self.host.accepted("tools/call x"),
             Some(Action::Error(_)) => {}
             Some(other) => panic!("{other:?}"),
@@ -172,9 +221,20 @@ impl World {
                 prm().replace(&format!("[\"{AS}\"]"), &format!("[\"{B}\",\"{AS}\"]")),
             ),
             _ if url.starts_with(B) => (404, String::new()),
+            _ if url.starts_with(IDP) && url.contains("/.well-known/") => {
+                (200, metadata_of(IDP, ""))
+            }
+            _ if url.starts_with(IDP) => {
+                let grant = r#"{"access_token":"jag","token_type":"N_A","issued_token_type":"urn:ietf:params:oauth:token-type:id-jag"}"#;
+                (200, grant.to_owned())
+            }
+            _ if url.ends_with("/par") => (201, r#"{"request_uri":"urn:x"}"#.to_owned()),
             _ if url.contains("/.well-known/") => {
                 let revocation = format!(r#","revocation_endpoint":"{AS}/revoke""#);
-                (200, metadata_with(&revocation))
+                (
+                    200,
+                    metadata_with(&[&revocation, self.history.more].concat()),
+                )
             }
             _ if url.ends_with("/register") => (201, r#"{"client_id":"dyn-1"}"#.to_owned()),
             _ if url.ends_with("/revoke") => (200, String::new()),
@@ -267,6 +327,16 @@ fn persist(
     Some(())
 }
 
+fn obtained(world: &mut World, event: fn(ObtainAssertion) -> Event) -> Option<()> {
+    let is = |action: &Action| matches!(action, Action::ObtainAssertion(_));
+    let at = world.host.actions.iter().rposition(is)?;
+    let Some(Action::ObtainAssertion(asked)) = world.host.actions.remove(at) else {
+        panic!()
+    };
+    world.host.handle(event(asked));
+    Some(())
+}
+
 fn damaged() -> Option<Stored> {
     Some(Stored {
         contents: SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}"),
@@ -345,6 +415,10 @@ const EVENTS: &[(&str, Try)] = &[
         persist(w, |p| p.conflict(damaged()))
     }),
     ("conflict, newer", |w| persist(w, |p| p.conflict(newer()))),
+    ("assertion of the other kind", |w| {
+        obtained(w, |asked| asked.workload("w.l.1"))
+    }),
+    ("no assertion", |w| obtained(w, |asked| asked.failed())),
     ("stray callback", |w| {
         w.host.callback("code=c&state=BBBBBBBBBBBBBBBBBBBBBB");
         Some(())
@@ -527,7 +601,8 @@ fn heal(world: &mut World, place: &str) {
         match world.host.actions.front() {
             Some(Action::Redirect(redirect)) => {
                 redirects += 1;
-                let state = state_of(redirect);
+                let state = get(&query(redirect.url.as_str()), "state");
+                let state = state.or(world.state.clone()).unwrap();
                 world.host.actions.pop_front();
                 world.host.callback(&format!("code=heal&state={state}"));
             }

@@ -24,10 +24,12 @@ mod cimd;
 #[cfg(feature = "cli")]
 mod command;
 mod discovery;
+mod dpop;
 mod flow;
 mod golden;
 mod lifecycles;
 mod moving;
+mod pushed;
 mod races;
 mod records;
 mod refresh;
@@ -42,3 +44,4 @@ mod step_up;
 mod stores;
 mod taint;
 mod token;
+mod without_user;

@@ -303,8 +303,8 @@ fn authz_16_authz_22_the_record_is_whole_and_no_response_mode_is_sent() {
 }
 
 #[test]
-fn authz_21_pushed_requests_are_refused_with_a_reason() {
-    let more = r#","require_pushed_authorization_requests":true,"pushed_authorization_request_endpoint":"https://as.example/par""#;
+fn authz_21_pushed_requests_without_an_endpoint_are_refused_with_a_reason() {
+    let more = r#","require_pushed_authorization_requests":true"#;
     let failure = flow(config(), None, "", &metadata_with(more))
         .err()
         .unwrap();

@@ -144,6 +144,8 @@ impl<'r> World<'r> {
             Action::Error(failure) => {
                 self.reached.note(failure.cause.code());
             }
+            Action::Sign(sign) => self.host.handle(sign.failed()),
+            Action::ObtainAssertion(obtain) => self.host.handle(obtain.failed()),
             Action::LoadSlot(_) | Action::PersistSlot(_) | Action::Report(_) => {
                 panic!("answered by the host")
             }

@@ -75,6 +75,8 @@ pub struct Host {
     pub reports: Vec<Decision>,
     /// Everything that went to and fro; see [`playbook`].
     pub log: Vec<String>,
+    /// Signatures made so far.
+    pub signatures: u8,
     /// Seeds given out so far; a new process must not start over.
     pub seeds: u8,
 }
@@ -119,6 +121,7 @@ impl Host {
             actions: VecDeque::new(),
             reports: Vec::new(),
             log: Vec::new(),
+            signatures: 0,
             seeds,
         };
         host.pump();
@@ -370,6 +373,19 @@ impl Host {
         self.log.push(format!("# {heading}"));
     }
 
+    /// Signs what is asked for, without a key; header and claims of it.
+    #[track_caller]
+    pub fn signs(&mut self) -> (serde_json::Value, serde_json::Value) {
+        let Action::Sign(sign) = self.next() else {
+            panic!("expected something to sign")
+        };
+        self.signatures += 1;
+        let prepared = sign.prepare([self.signatures; 16]);
+        let parts = decoded(std::str::from_utf8(prepared.input()).unwrap());
+        self.handle(prepared.signature(&[7; 64]));
+        parts
+    }
+
     /// How often a report with this code was made.
     pub fn reported(&self, code: &str) -> usize {
         self.reports
@@ -412,6 +428,19 @@ pub fn renewable(token: &str, refresh: &str) -> String {
 pub fn renewable_for(token: &str, refresh: &str, expires_in: &str) -> String {
     format!(
         r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in},"refresh_token":"{refresh}"}}"#
+    )
+}
+
+/// Header and claims of a JWT, or of its signing input.
+pub fn decoded(jwt: &str) -> (serde_json::Value, serde_json::Value) {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let mut parts = jwt
+        .split('.')
+        .map(|part| serde_json::from_slice(&engine.decode(part).unwrap()));
+    (
+        parts.next().unwrap().unwrap(),
+        parts.next().unwrap().unwrap(),
     )
 }
 

@@ -26,6 +26,8 @@ pub fn asked(action: &Action) -> Option<String> {
             };
             format!("  < {what} {}", kind(&persist.slot().to_string()))
         }
+        Action::Sign(sign) => format!("  < sign with {}", sign.algorithm().as_str()),
+        Action::ObtainAssertion(obtain) => format!("  < obtain {:?}", obtain.kind()),
         Action::NeedUser(need) => format!("  < need user: {}", need.why.as_str()),
         Action::Ready(grant) => format!("  < ready at {}", grant.issuer),
         Action::Error(failure) => {
@@ -76,6 +78,9 @@ pub fn happened(event: &Event) -> String {
         Event::CallbackParams(_) => "> callback".to_owned(),
         Event::SlotLoaded(_) => "> loaded".to_owned(),
         Event::SlotPersisted(_) => "> persisted".to_owned(),
+        Event::Signed(_) => "> signed".to_owned(),
+        Event::AssertionObtained(_) => "> obtained".to_owned(),
+        Event::Observed(_) => "> observed".to_owned(),
         Event::Timer => "> timer".to_owned(),
         Event::Abandoned(how) => format!("> abandoned: {how:?}"),
         Event::SignedOut => "> signed out".to_owned(),

@@ -25,9 +25,13 @@ fn incoming(event: &Event) -> Option<String> {
         Event::Timer => "timer".to_owned(),
         Event::Abandoned(_) => "abandoned".to_owned(),
         Event::SignedOut => "signed_out".to_owned(),
-        Event::Accepted(_) | Event::Wanted(_) | Event::SlotLoaded(_) | Event::SlotPersisted(_) => {
-            return None;
-        }
+        Event::Accepted(_)
+        | Event::Wanted(_)
+        | Event::Observed(_)
+        | Event::SlotLoaded(_)
+        | Event::SlotPersisted(_) => return None,
+        Event::Signed(_) => "signed".to_owned(),
+        Event::AssertionObtained(_) => "assertion_obtained".to_owned(),
     })
 }
 
@@ -50,6 +54,8 @@ fn outgoing(action: &Action) -> String {
             Some(_) => format!("persist_slot  {}", persist.slot()),
             None => format!("persist_slot  {} (clear)", persist.slot()),
         },
+        Action::Sign(sign) => format!("sign  {sign:?}"),
+        Action::ObtainAssertion(obtain) => format!("obtain_assertion  {:?}", obtain.kind()),
         Action::NeedUser(need) => format!("need_user  {}", need.why.as_str()),
         Action::Ready(grant) => format!(
             "ready  {} scopes {:?} iss {:?}",

@@ -1,5 +1,7 @@
 //! What the machine asks of its host.
 
+mod sign;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ pub use crate::wire::address::AddressPolicy;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
+pub(crate) use sign::ToSign;
+pub use sign::{AssertionKind, ObtainAssertion, Prepared, Sign, SubjectTokenKind};
 
 /// One piece of work. Actions are independent of each other: what depends on an answer does not
 /// exist before the answer.
@@ -30,6 +34,10 @@ pub enum Action {
     LoadSlot(LoadSlot),
     /// Write or clear a slot.
     PersistSlot(PersistSlot),
+    /// Sign with a key of the host.
+    Sign(Sign),
+    /// Obtain a token of the host's platform or identity provider.
+    ObtainAssertion(ObtainAssertion),
     /// Nothing more without the user: answer with [`Event::Authorize`] when the user agrees.
     NeedUser(NeedUser),
     /// [`AuthMachine::bearer`](crate::AuthMachine::bearer) answers now: retry what was waiting.
@@ -53,6 +61,8 @@ pub enum Purpose {
     Token,
     /// Revocation of a token after sign-out (REV).
     Revocation,
+    /// A pushed authorization request (AUTHZ-20).
+    PushedAuthorization,
 }
 
 impl Purpose {
@@ -64,6 +74,7 @@ impl Purpose {
             Self::Registration => "registration",
             Self::Token => "token",
             Self::Revocation => "revocation",
+            Self::PushedAuthorization => "pushed_authorization",
         }
     }
 }

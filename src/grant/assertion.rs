@@ -1,0 +1,101 @@
+//! Grants of clients that act for themselves or for an organisation: client credentials, JWT bearer,
+//! token exchange (M2M, WIF, EMA).
+
+use super::{Client, Resource, TokenGrant};
+use crate::action::SubjectTokenKind;
+use crate::issuer::IssuerId;
+use crate::key::KeyBinding;
+use crate::secret::Secret;
+use crate::wire::form::Form;
+use crate::wire::scopes::Scopes;
+use crate::wire::words::GrantType;
+
+/// What a grant without a user asks for, and as whom.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) client: Client,
+    pub(crate) resource: Resource,
+    pub(crate) scopes: Scopes,
+    pub(crate) binding: Option<KeyBinding>,
+}
+
+impl Asked {
+    fn push(&self, form: &mut Form) {
+        self.resource.push(form);
+        if !self.scopes.is_empty() {
+            form.push("scope", self.scopes.as_str());
+        }
+    }
+}
+
+/// RFC 6749 section 4.4 (M2M-04).
+pub(crate) struct ClientCredentials(pub(crate) Asked);
+
+impl TokenGrant for ClientCredentials {
+    fn encode(&self, form: &mut Form) {
+        form.push("grant_type", GrantType::ClientCredentials.as_str());
+        self.0.push(form);
+    }
+
+    fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    fn binding(&self) -> Option<&KeyBinding> {
+        self.0.binding.as_ref()
+    }
+}
+
+/// RFC 7523 section 2.1 (WIF-02, EMA-13). The assertion is used up with it.
+pub(crate) struct JwtBearer {
+    pub(crate) asked: Asked,
+    pub(crate) assertion: Secret,
+}
+
+impl TokenGrant for JwtBearer {
+    fn encode(&self, form: &mut Form) {
+        form.push("grant_type", GrantType::JwtBearer.as_str());
+        form.push("assertion", self.assertion.expose());
+        self.asked.push(form);
+    }
+
+    fn client(&self) -> &Client {
+        &self.asked.client
+    }
+
+    fn binding(&self) -> Option<&KeyBinding> {
+        self.asked.binding.as_ref()
+    }
+}
+
+/// RFC 8693, at the identity provider (EMA-06): the subject token for a grant that is good at one
+/// other server.
+pub(crate) struct TokenExchange {
+    pub(crate) client: Client,
+    pub(crate) subject: Secret,
+    pub(crate) kind: SubjectTokenKind,
+    pub(crate) audience: IssuerId,
+    pub(crate) resource: Box<str>,
+    pub(crate) scopes: Scopes,
+}
+
+/// The type of the token that is asked for (EMA-10).
+pub(crate) const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
+
+impl TokenGrant for TokenExchange {
+    fn encode(&self, form: &mut Form) {
+        form.push("grant_type", GrantType::TokenExchange.as_str());
+        form.push("requested_token_type", ID_JAG);
+        form.push("audience", self.audience.as_str());
+        form.push("resource", &self.resource);
+        if !self.scopes.is_empty() {
+            form.push("scope", self.scopes.as_str());
+        }
+        form.push("subject_token", self.subject.expose());
+        form.push("subject_token_type", self.kind.as_str());
+    }
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+}

@@ -1,0 +1,42 @@
+//! Revocation (RFC 7009): not a grant, but sent in the same way and to the same server.
+
+use super::{Client, Endpoint, TokenGrant};
+use crate::account::{Account, TokenKind};
+use crate::issuer::AtIssuer;
+use crate::secret::Secret;
+use crate::wire::form::Form;
+
+/// One token that is to be revoked, by a client that authenticates as this endpoint wants it.
+pub(crate) struct Revocation {
+    pub(crate) account: Account,
+    pub(crate) kind: TokenKind,
+    token: Secret,
+    client: Client,
+}
+
+impl AtIssuer<Account> {
+    /// The revocation of one token, where there is such a token.
+    pub(crate) fn revocation(&self, kind: TokenKind) -> Option<AtIssuer<Revocation>> {
+        let token = self.held().token(kind)?.clone();
+        let listed = self.server().facts().revocation_auth_methods;
+        Some(self.clone().then(|account| Revocation {
+            client: account.client.fitting(listed),
+            account,
+            kind,
+            token,
+        }))
+    }
+}
+
+impl TokenGrant for Revocation {
+    const ENDPOINT: Endpoint = Endpoint::Revocation;
+
+    fn encode(&self, form: &mut Form) {
+        form.push("token", self.token.expose());
+        form.push("token_type_hint", self.kind.as_str());
+    }
+
+    fn client(&self) -> &Client {
+        &self.client
+    }
+}

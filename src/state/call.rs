@@ -1,0 +1,196 @@
+//! One request with client authentication: what it needs is signed first, then it is sent, and sent
+//! once more when the server wants its nonce in the proof (DPOP-07, DPOP-10).
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::action::{Purpose, ToSign, UrlSource};
+use crate::budget::{Budget, SIGN_TIME, TOKEN_TIME};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Misconfiguration, Violation};
+use crate::event::{Outcome, nonce};
+use crate::grant::{ClientMethod, Endpoint, TokenGrant};
+use crate::issuer::AtIssuer;
+use crate::key::KeyBinding;
+use crate::secret::Secret;
+use crate::state::post::{NoAnswer, answer};
+use crate::wire::jwt::ProofSubject;
+use crate::wire::token::{OAuthError, refusal};
+
+/// A call that is being made.
+pub(crate) struct Call<G> {
+    pub(crate) ask: Ask,
+    at: AtIssuer<G>,
+    requests: Budget,
+    step: CallStep,
+    /// The nonce of the server was put in once already.
+    with_nonce: bool,
+}
+
+enum CallStep {
+    SigningAssertion,
+    SigningProof { assertion: Option<Secret> },
+    Sent,
+}
+
+/// How it goes on.
+pub(crate) enum Called<G> {
+    /// Something more is waited for.
+    Again(Call<G>),
+    /// The endpoint answered.
+    Answered(AtIssuer<G>, Response<Bytes>),
+    /// It did not, or not in a way that may be read.
+    Failed(AtIssuer<G>, CallFlaw),
+}
+
+pub(crate) enum CallFlaw {
+    /// No usable answer; the server may have seen the request.
+    Unreachable,
+    /// The answer breaks a rule, or the host could not sign: the cause says which.
+    Final(Cause),
+}
+
+impl<G: TokenGrant> Call<G> {
+    /// Begins with whatever has to be signed. The requests that it may cost are the caller's to give.
+    pub(crate) fn begin(core: &mut Core, at: AtIssuer<G>, requests: Budget) -> Called<G> {
+        let call = Self {
+            ask: core.nobody(),
+            at,
+            requests,
+            step: CallStep::SigningAssertion,
+            with_nonce: false,
+        };
+        call.authenticate(core)
+    }
+
+    /// The grant, for an answer that nobody waits for any more: only a request that is under way has one.
+    pub(crate) fn into_grant(self) -> (Ask, AtIssuer<G>) {
+        (self.ask, self.at)
+    }
+
+    fn authenticate(mut self, core: &mut Core) -> Called<G> {
+        let client = self.at.held().client();
+        let ClientMethod::PrivateKeyJwt(key) = &client.method else {
+            return self.prove(core, None);
+        };
+        let subject = ToSign::Assertion {
+            client_id: client.id.clone(),
+            issuer: self.at.issuer().clone(),
+            kid: key.kid.clone(),
+            unix_seconds: core.now.wall.seconds(),
+        };
+        let (name, algorithm) = (std::sync::Arc::clone(&key.name), key.algorithm);
+        self.ask = core.sign(name, algorithm, subject, SIGN_TIME);
+        self.step = CallStep::SigningAssertion;
+        Called::Again(self)
+    }
+
+    fn prove(mut self, core: &mut Core, assertion: Option<Secret>) -> Called<G> {
+        let Some(binding) = self.at.held().binding() else {
+            return self.send(core, assertion, None);
+        };
+        let Some(endpoint) = self.at.endpoint().cloned() else {
+            return self.send(core, assertion, None);
+        };
+        let Some(key) = core.config().key_of(binding) else {
+            let cause = Cause::Misconfigured(Misconfiguration::KeyMissing);
+            return Called::Failed(self.at, CallFlaw::Final(cause));
+        };
+        let KeyBinding { algorithm, .. } = *binding;
+        let (name, jwk) = (std::sync::Arc::clone(&key.name), key.jwk());
+        let subject = ToSign::Proof(Box::new(ProofSubject {
+            jwk,
+            algorithm,
+            method: "POST".into(),
+            url: endpoint.as_str().into(),
+            ath: None,
+            nonce: core.memory.nonces.of(endpoint.origin()),
+            unix_seconds: core.now.wall.seconds(),
+        }));
+        self.ask = core.sign(name, algorithm, subject, SIGN_TIME);
+        self.step = CallStep::SigningProof { assertion };
+        Called::Again(self)
+    }
+
+    /// The host's signature, or none.
+    pub(crate) fn signed(mut self, core: &mut Core, token: Option<Secret>) -> Called<G> {
+        let Some(token) = token else {
+            let cause = Cause::Misconfigured(Misconfiguration::SignerFailed);
+            return Called::Failed(self.at, CallFlaw::Final(cause));
+        };
+        match std::mem::replace(&mut self.step, CallStep::Sent) {
+            CallStep::SigningAssertion => self.prove(core, Some(token)),
+            CallStep::SigningProof { assertion } => self.send(core, assertion, Some(token)),
+            CallStep::Sent => Called::Again(self),
+        }
+    }
+
+    fn send(
+        mut self,
+        core: &mut Core,
+        assertion: Option<Secret>,
+        proof: Option<Secret>,
+    ) -> Called<G> {
+        let permit = match self.requests.take() {
+            Ok(permit) => permit,
+            Err(limited) => {
+                let cause = Cause::OutOfPatience(limited);
+                return Called::Failed(self.at, CallFlaw::Final(cause));
+            }
+        };
+        let settings = core.config().settings(self.at.issuer());
+        let request = self
+            .at
+            .request(settings, assertion.as_ref(), proof.as_ref());
+        let Some(request) = request else {
+            let cause = Cause::Violation(Violation::NoEndpoint);
+            return Called::Failed(self.at, CallFlaw::Final(cause));
+        };
+        let purpose = match G::ENDPOINT {
+            Endpoint::Token => Purpose::Token,
+            Endpoint::Revocation => Purpose::Revocation,
+            Endpoint::PushedAuthorization => Purpose::PushedAuthorization,
+        };
+        let source = UrlSource::AuthorizationServer;
+        self.ask = core.send(permit, request, purpose, source, TOKEN_TIME);
+        self.step = CallStep::Sent;
+        Called::Again(self)
+    }
+
+    /// The answer. One that was never asked for, because something is still being signed, is none.
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Called<G> {
+        match &self.step {
+            CallStep::SigningAssertion | CallStep::SigningProof { .. } => {
+                return self.signed(core, None);
+            }
+            CallStep::Sent => {}
+        }
+        let response = match answer(outcome, |url| self.at.is_endpoint(url)) {
+            Ok(response) => response,
+            Err(NoAnswer::Unreachable) => return Called::Failed(self.at, CallFlaw::Unreachable),
+            Err(NoAnswer::Violation(flaw)) => {
+                return Called::Failed(self.at, CallFlaw::Final(Cause::Violation(flaw)));
+            }
+        };
+        let found = nonce(response.headers());
+        if let (Some(nonce), Some(endpoint)) = (&found, self.at.endpoint()) {
+            let origin = endpoint.origin().to_owned();
+            core.memory.nonces.keep(&origin, nonce.clone());
+        }
+        let wants_nonce = self.at.held().binding().is_some()
+            && response.status().as_u16() != 200
+            && matches!(
+                refusal(response.body()),
+                Some((OAuthError::UseDpopNonce, _, _))
+            );
+        if wants_nonce && found.is_some() && !self.with_nonce {
+            // The same grant, with new signatures: the server has not spent anything (RFC 9449 §8).
+            let again = Self {
+                with_nonce: true,
+                ..self
+            };
+            return again.authenticate(core);
+        }
+        Called::Answered(self.at, response)
+    }
+}
