@@ -1,0 +1,434 @@
+//! Tokens without a user: client credentials, workload assertions, the organisation's identity
+//! provider (M2M, WIF, EMA). No other way is tried when one fails.
+
+mod assertion;
+mod provider;
+mod request;
+
+pub(crate) use assertion::ObtainingAssertion;
+pub(crate) use provider::{AtIdp, ExchangingSubject};
+use request::MachineGrant;
+pub(crate) use request::Requesting;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::account::{Account, Obtained, Tokens};
+use crate::action::{AssertionKind, SubjectTokenKind};
+use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
+use crate::config::{
+    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
+    WorkloadIdentity,
+};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
+use crate::event::{Operation, Outcome};
+use crate::grant::{
+    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
+    TokenExchange, TokenGrant, choose_method, key_method,
+};
+use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
+use crate::key::KeyBinding;
+use crate::record::ResourceFacts;
+use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::attempt::{Effort, Errand, ServerErrand};
+use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::client::{LoadingBinding, Then};
+use crate::state::discover::{listed, locate};
+use crate::state::exchange::read_answer;
+use crate::state::redirect::asked_scopes;
+use crate::state::refresh::{asked_wait, back_off};
+use crate::state::renew::{Pausing, unreachable};
+use crate::state::save::{Kept, SavingAccount};
+use crate::state::{LoadingServer, Step, Trigger, Work};
+use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::callback::IssBinding;
+use crate::wire::form::Form;
+use crate::wire::server::ServerDocument;
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
+use crate::wire::words::{GrantProfile, GrantType};
+
+/// A token that is being obtained.
+pub(crate) struct Obtaining {
+    pub(crate) effort: Effort,
+    flow: MachineFlow,
+    /// Token requests that may still be sent.
+    requests: Budget,
+    delayed: bool,
+    not_before: Option<MonoMillis>,
+    /// What the resource said, for another attempt soon.
+    facts: Option<ResourceFacts>,
+    /// A refused grant of the identity provider was replaced once (EMA-16).
+    second_jag: bool,
+    /// A refused subject token was replaced once (EMA-17).
+    second_subject: bool,
+}
+
+/// Begins, unless a server needs a rest. What a refusal asked for is counted (STEP-07).
+pub(crate) fn obtain(
+    core: &mut Core,
+    flow: MachineFlow,
+    operation: Operation,
+    refused: bool,
+) -> Step {
+    let fails = |operation, cause| {
+        Err(Failure {
+            operation: Some(operation),
+            stage: Stage::Token,
+            issuer: None,
+            cause,
+        })
+    };
+    if core.now.mono < core.memory.rest.until {
+        let retry_at = core.memory.rest.retry_at;
+        return fails(operation, unreachable(retry_at));
+    }
+    if refused {
+        let cap = core.config().authorizations_per_operation();
+        let now = core.now.mono;
+        if let Err(limited) = core.memory.authorize(Some(&operation), cap, now) {
+            return fails(operation, Cause::OutOfPatience(limited));
+        }
+    }
+    core.memory.operation = Some(operation.clone());
+    let obtaining = Box::new(Obtaining {
+        effort: Effort::new(core, Some(operation)),
+        flow,
+        requests: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
+        delayed: false,
+        not_before: None,
+        facts: None,
+        second_jag: false,
+        second_subject: false,
+    });
+    locate(core, Errand::Obtain(obtaining))
+}
+
+impl Obtaining {
+    /// Goes on after a pause: somebody else may have been faster.
+    pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
+        if core.held.is_fresh(core.now) {
+            core.ready();
+            return Ok(Work::Idle);
+        }
+        if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
+            return Ok(Pausing::begin(core, Trigger::Obtain(self), until));
+        }
+        self.effort = Effort::new(core, self.effort.operation.clone());
+        match self.facts.take() {
+            Some(facts) => listed(core, Errand::Obtain(self), facts),
+            None => locate(core, Errand::Obtain(self)),
+        }
+    }
+
+    fn fails(&self, stage: Stage, issuer: &IssuerId, cause: Cause) -> Step {
+        Err(self.effort.fails(stage, Some(issuer), cause))
+    }
+
+    fn misconfigured(&self, issuer: &IssuerId, found: Misconfiguration) -> Step {
+        self.fails(Stage::Registration, issuer, Cause::Misconfigured(found))
+    }
+
+    /// The resource's authorization server was met: is it one that may have our credentials?
+    pub(crate) fn met(
+        mut self: Box<Self>,
+        core: &mut Core,
+        facts: ResourceFacts,
+        server: Server,
+    ) -> Step {
+        let (issuer, source) = (server.issuer().clone(), server.facts().source);
+        core.report(|| Decision::ServerChosen { issuer, source });
+        let at = server.enter();
+        self.facts = Some(facts.clone());
+        match self.flow.clone() {
+            MachineFlow::ClientCredentials => self.with_own_credentials(core, facts, at),
+            MachineFlow::Workload(workload) => self.with_assertion(core, facts, at, &workload),
+            MachineFlow::Enterprise(_) => self.through_provider(core, facts, at),
+        }
+    }
+
+    // ---- Client credentials
+
+    fn with_own_credentials(
+        self: Box<Self>,
+        core: &mut Core,
+        facts: ResourceFacts,
+        at: AtIssuer<()>,
+    ) -> Step {
+        match self.configured(core, &at) {
+            Some(client) => self.pre_registered(core, facts, client),
+            None => match core.config().unbound_client.clone() {
+                Some(client) => LoadingBinding::begin(core, Then::Obtain(self), facts, at, client),
+                None => self.nobody_there(core, &at),
+            },
+        }
+    }
+
+    fn configured(&self, core: &Core, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
+        let config = core.config();
+        let slash = config.slash_rule();
+        config
+            .clients
+            .iter()
+            .find_map(|client| client.open(at, slash))
+    }
+
+    /// Credentials for other servers are no credentials here (A04).
+    fn nobody_there(&self, core: &Core, at: &AtIssuer<()>) -> Step {
+        let found = at.issuer().clone();
+        let configured: Vec<_> = core
+            .config()
+            .clients
+            .iter()
+            .map(|client| client.issuer().clone())
+            .collect();
+        let misconfiguration = if configured.is_empty() {
+            Misconfiguration::NoClient {
+                issuer: found.clone(),
+            }
+        } else {
+            Misconfiguration::OtherIssuer {
+                configured,
+                found: found.clone(),
+            }
+        };
+        self.misconfigured(&found, misconfiguration)
+    }
+
+    /// The client that is configured for this server, authenticating in the way that it lists.
+    pub(crate) fn pre_registered(
+        self: Box<Self>,
+        core: &mut Core,
+        facts: ResourceFacts,
+        client: AtIssuer<PreRegistered>,
+    ) -> Step {
+        let issuer = client.issuer().clone();
+        match authenticating(core, client) {
+            Ok(client) => self.known(core, facts, client),
+            Err(flaw) => self.misconfigured(&issuer, Misconfiguration::ClientMethod(flaw)),
+        }
+    }
+
+    /// The client is known at the resource's server.
+    fn known(
+        self: Box<Self>,
+        core: &mut Core,
+        facts: ResourceFacts,
+        client: AtIssuer<Client>,
+    ) -> Step {
+        match self.flow.clone() {
+            MachineFlow::Enterprise(enterprise) => {
+                let at = self.asked(core, facts, client)?;
+                let errand = Box::new(AtIdp {
+                    obtaining: self,
+                    at,
+                });
+                errand.find(core, &enterprise)
+            }
+            MachineFlow::ClientCredentials | MachineFlow::Workload(_)
+                if is_public(client.held()) =>
+            {
+                let issuer = client.issuer().clone();
+                let flaw = Misconfiguration::ClientMethod(MethodFlaw::Public);
+                self.misconfigured(&issuer, flaw)
+            }
+            MachineFlow::ClientCredentials | MachineFlow::Workload(_) => {
+                let at = self.asked(core, facts, client)?;
+                let at = at.then(|asked| MachineGrant::ClientCredentials(ClientCredentials(asked)));
+                Requesting::begin(core, self, at)
+            }
+        }
+    }
+
+    /// What is asked for, and as whom.
+    fn asked(
+        &self,
+        core: &mut Core,
+        facts: ResourceFacts,
+        at: AtIssuer<Client>,
+    ) -> Result<AtIssuer<Asked>, Failure> {
+        let binding = crate::state::bound::choose(core, at.server(), &facts);
+        let issuer = at.issuer().clone();
+        let binding = binding.map_err(|cause| {
+            self.effort
+                .fails(Stage::ServerMetadata, Some(&issuer), cause)
+        })?;
+        let (origin, method) = (at.held().origin, at.held().method.as_str());
+        core.report(|| Decision::ClientChosen {
+            issuer: issuer.clone(),
+            origin,
+            method,
+        });
+        let (scopes, source) = asked_scopes(core, None, &facts, &at, Some(at.held()));
+        // A client that acts for itself is never away (M2M-04).
+        let scopes = scopes.without("offline_access");
+        core.report(|| Decision::ScopesChosen {
+            scopes: scopes.clone(),
+            source,
+        });
+        let sent = core.config().settings(&issuer).resource == ResourceParameter::Send;
+        Ok(at.then(|client| Asked {
+            client,
+            resource: Resource { id: facts.id, sent },
+            scopes,
+            binding,
+        }))
+    }
+
+    // ---- Workload identity
+
+    fn with_assertion(
+        self: Box<Self>,
+        core: &mut Core,
+        facts: ResourceFacts,
+        at: AtIssuer<()>,
+        workload: &WorkloadIdentity,
+    ) -> Step {
+        let issuer = at.issuer().clone();
+        let slash = core.config().slash_rule();
+        let may = workload.allowed.iter().any(|allowed| {
+            *allowed == issuer
+                || slash == SlashRule::TolerateOne && allowed.same_but_slash(issuer.as_str())
+        });
+        if !may {
+            let found = Misconfiguration::AssertionNotAllowed {
+                allowed: workload.allowed.clone(),
+                found: issuer.clone(),
+            };
+            return self.misconfigured(&issuer, found);
+        }
+        let assumed = core.config().settings(&issuer).jwt_bearer == JwtBearerSupport::Assumed;
+        if !at.server().facts().grant_types.has(GrantType::JwtBearer) && !assumed {
+            return self.misconfigured(&issuer, Misconfiguration::GrantNotOffered);
+        }
+        let client = at.then(|()| Client {
+            id: workload.client_id.clone().unwrap_or_default(),
+            origin: ClientOrigin::PreRegistered,
+            method: match &workload.client_id {
+                Some(_) => ClientMethod::None,
+                None => ClientMethod::Unnamed,
+            },
+            secret_expires_at: None,
+        });
+        let asked = self.asked(core, facts, client)?;
+        Ok(ObtainingAssertion::workload(core, self, asked))
+    }
+
+    // ---- Enterprise-managed
+
+    fn through_provider(
+        self: Box<Self>,
+        core: &mut Core,
+        facts: ResourceFacts,
+        at: AtIssuer<()>,
+    ) -> Step {
+        let issuer = at.issuer().clone();
+        let server = at.server().facts();
+        let assumed = core.config().settings(&issuer).jwt_bearer == JwtBearerSupport::Assumed;
+        let offered = server.grant_profiles.has(GrantProfile::IdJag) || assumed;
+        if !offered || !server.grant_types.allows(GrantType::JwtBearer) {
+            return self.misconfigured(&issuer, Misconfiguration::GrantNotOffered);
+        }
+        if let Some(client) = self.configured(core, &at) {
+            return self.pre_registered(core, facts, client);
+        }
+        if let Some(client) = core.config().unbound_client.clone() {
+            return LoadingBinding::begin(core, Then::Obtain(self), facts, at, client);
+        }
+        match &core.config().client_metadata_url {
+            Some(url) if server.supports_cimd => {
+                let key = core.config().client_metadata_key.as_ref();
+                let method = key.map_or(Ok(ClientMethod::None), |key| {
+                    key_method(key, server.auth_methods, server.assertion_algorithms)
+                });
+                let id: Box<str> = url.as_str().into();
+                match method {
+                    Ok(method) => {
+                        let client = at.then(|()| Client {
+                            id,
+                            origin: ClientOrigin::MetadataDocument,
+                            method,
+                            secret_expires_at: None,
+                        });
+                        self.known(core, facts, client)
+                    }
+                    Err(flaw) => self.misconfigured(&issuer, Misconfiguration::ClientMethod(flaw)),
+                }
+            }
+            // No registration in this flow (EMA-15).
+            Some(_) | None => self.nobody_there(core, &at),
+        }
+    }
+
+    /// Waits and tries again, or ends (11.4).
+    fn later(
+        mut self: Box<Self>,
+        core: &mut Core,
+        issuer: &IssuerId,
+        wait: Option<std::time::Duration>,
+    ) -> Step {
+        let tries = self.requests.left();
+        if tries == 0 || wait.is_some() && self.delayed {
+            core.memory.rest.failed(core.now, wait);
+            let retry_at = wait.and(core.memory.rest.retry_at);
+            return self.fails(Stage::Token, issuer, unreachable(retry_at));
+        }
+        self.delayed |= wait.is_some();
+        let wait = wait.unwrap_or_else(|| back_off(core, tries));
+        core.report(|| Decision::RefreshDelayed {
+            millis: crate::time::millis(wait),
+        });
+        let until = core.now.mono.plus(wait);
+        self.not_before = Some(until);
+        Ok(Pausing::begin(core, Trigger::Obtain(self), until))
+    }
+}
+
+/// A configured client, with the one way in which it authenticates at this server.
+fn authenticating(
+    core: &Core,
+    configured: AtIssuer<PreRegistered>,
+) -> Result<AtIssuer<Client>, MethodFlaw> {
+    let encoding = core.config().settings(configured.issuer()).basic_encoding;
+    configured.try_then(|configured, server| {
+        let facts = server.facts();
+        let method = configured_method(&configured, facts, encoding)?;
+        Ok(Client {
+            id: configured.client_id,
+            origin: ClientOrigin::PreRegistered,
+            method,
+            secret_expires_at: None,
+        })
+    })
+}
+
+/// A key where it can be used, then an assertion that was supplied, then a secret (TOK-04, M2M-05).
+pub(crate) fn configured_method(
+    configured: &PreRegistered,
+    facts: &crate::issuer::Facts,
+    encoding: crate::config::BasicEncoding,
+) -> Result<ClientMethod, MethodFlaw> {
+    let by_key = configured
+        .key
+        .as_ref()
+        .map(|key| key_method(key, facts.auth_methods, facts.assertion_algorithms));
+    match (by_key, &configured.assertion, &configured.secret) {
+        (Some(Ok(method)), _, _) => Ok(method),
+        (_, Some(assertion), _) => Ok(ClientMethod::StaticAssertion(assertion.clone())),
+        (Some(Err(flaw)), None, None) => Err(flaw),
+        (Some(Err(_)) | None, None, secret) => choose_method(
+            &configured.client_id,
+            secret.clone(),
+            configured.method,
+            facts.auth_methods,
+            encoding,
+        ),
+    }
+}
+
+fn is_public(client: &Client) -> bool {
+    matches!(client.method, ClientMethod::None | ClientMethod::Unnamed)
+}

@@ -1,0 +1,223 @@
+//! The organisation's identity provider: its metadata, and its grant for one other server (EMA-04 to
+//! EMA-12).
+
+use super::{MachineGrant, Obtaining, ObtainingAssertion, Requesting, authenticating, is_public};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::account::{Account, Obtained, Tokens};
+use crate::action::{AssertionKind, SubjectTokenKind};
+use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
+use crate::config::{
+    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
+    WorkloadIdentity,
+};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
+use crate::event::{Operation, Outcome};
+use crate::grant::{
+    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
+    TokenExchange, TokenGrant, choose_method, key_method,
+};
+use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
+use crate::key::KeyBinding;
+use crate::record::ResourceFacts;
+use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::attempt::{Effort, Errand, ServerErrand};
+use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::client::{LoadingBinding, Then};
+use crate::state::discover::{listed, locate};
+use crate::state::exchange::read_answer;
+use crate::state::redirect::asked_scopes;
+use crate::state::refresh::{asked_wait, back_off};
+use crate::state::renew::{Pausing, unreachable};
+use crate::state::save::{Kept, SavingAccount};
+use crate::state::{LoadingServer, Step, Trigger, Work};
+use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::callback::IssBinding;
+use crate::wire::form::Form;
+use crate::wire::server::ServerDocument;
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
+use crate::wire::words::{GrantProfile, GrantType};
+
+/// The resource's server with what is asked of it, while the identity provider is looked for.
+pub(crate) struct AtIdp {
+    pub(crate) obtaining: Box<Obtaining>,
+    at: AtIssuer<Asked>,
+}
+
+impl AtIdp {
+    fn find(self: Box<Self>, core: &mut Core, enterprise: &Enterprise) -> Step {
+        let Some(idp) = &enterprise.idp else {
+            let issuer = self.at.issuer().clone();
+            return self
+                .obtaining
+                .misconfigured(&issuer, Misconfiguration::GrantNotOffered);
+        };
+        let facts = ResourceFacts::of_server(idp.clone());
+        let Some(json) = &enterprise.metadata else {
+            return LoadingServer::begin(core, ServerErrand::Idp(self), facts, 0);
+        };
+        let (policy, slash) = (core.config().url_policy(), core.config().slash_rule());
+        let server = ServerDocument::parse(json)
+            .map_err(|_| crate::issuer::MetadataFlaw::Malformed)
+            .and_then(|document| {
+                let source = ServerSource::Metadata;
+                Server::accept(idp, &document, source, UnixMillis::MAX, slash, policy)
+            });
+        match server {
+            Ok(server) => self.met(core, server),
+            Err(flaw) => {
+                let cause = Cause::Violation(Violation::Metadata(flaw));
+                self.obtaining.fails(Stage::IdentityProvider, idp, cause)
+            }
+        }
+    }
+
+    /// The identity provider was met: the one that the host named, and no other (EMA-04).
+    pub(crate) fn met(self, core: &mut Core, server: Server) -> Step {
+        let MachineFlow::Enterprise(enterprise) = self.obtaining.flow.clone() else {
+            return self.obtaining.go(core);
+        };
+        let issuer = server.issuer().clone();
+        let slash = core.config().slash_rule();
+        let client = enterprise.idp.clone().and_then(|idp| {
+            IssuerBound::new(idp, enterprise.client.clone()).open(&server.enter(), slash)
+        });
+        let Some(client) = client else {
+            return self
+                .obtaining
+                .misconfigured(&issuer, Misconfiguration::GrantNotOffered);
+        };
+        match authenticating(core, client) {
+            Ok(client) if is_public(client.held()) && !enterprise.public => self
+                .obtaining
+                .misconfigured(&issuer, Misconfiguration::ClientMethod(MethodFlaw::Public)),
+            Ok(idp) => Ok(ObtainingAssertion::subject(
+                core,
+                self.obtaining,
+                self.at,
+                idp,
+            )),
+            Err(flaw) => self
+                .obtaining
+                .misconfigured(&issuer, Misconfiguration::ClientMethod(flaw)),
+        }
+    }
+}
+
+/// Waits for the identity provider's grant for the resource's server (EMA-06 to EMA-11).
+pub(crate) struct ExchangingSubject {
+    call: Call<TokenExchange>,
+    obtaining: Box<Obtaining>,
+    at: AtIssuer<Asked>,
+}
+
+impl ExchangingSubject {
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.call.ask
+    }
+
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        let called = self.call.replied(core, outcome);
+        Self::called(core, called, self.obtaining, self.at)
+    }
+
+    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        let called = self.call.signed(core, token);
+        Self::called(core, called, self.obtaining, self.at)
+    }
+
+    fn called(
+        core: &mut Core,
+        called: Called<TokenExchange>,
+        mut obtaining: Box<Obtaining>,
+        at: AtIssuer<Asked>,
+    ) -> Step {
+        let (idp, response) = match called {
+            Called::Again(call) => {
+                return Ok(Work::ExchangingSubject(Self {
+                    call,
+                    obtaining,
+                    at,
+                }));
+            }
+            Called::Answered(idp, response) => (idp, response),
+            Called::Failed(idp, CallFlaw::Unreachable) => {
+                if let Err(limited) = obtaining.requests.take() {
+                    let cause = Cause::OutOfPatience(limited);
+                    return obtaining.fails(Stage::IdentityProvider, idp.issuer(), cause);
+                }
+                return obtaining.later(core, idp.issuer(), None);
+            }
+            Called::Failed(idp, CallFlaw::Final(cause)) => {
+                return obtaining.fails(Stage::IdentityProvider, idp.issuer(), cause);
+            }
+        };
+        let issuer = idp.issuer().clone();
+        let status = response.status().as_u16();
+        match read_id_jag(status, response.body()) {
+            Ok(assertion) => {
+                // Bound to the server that it was asked for, and good nowhere else (EMA-11).
+                let bound = IssuerBound::new(idp.held().audience.clone(), assertion);
+                let opened = bound.open(&at.clone().then(|_asked| ()), SlashRule::Exact);
+                match opened {
+                    Some(opened) => {
+                        let at = opened.then(|assertion| {
+                            let asked = at.held().clone();
+                            MachineGrant::Enterprise(JwtBearer { asked, assertion })
+                        });
+                        Requesting::begin(core, obtaining, at)
+                    }
+                    None => {
+                        let cause = Cause::Violation(Violation::NoIdJag);
+                        obtaining.fails(Stage::IdentityProvider, &issuer, cause)
+                    }
+                }
+            }
+            Err(Some((error, code, description))) => {
+                let stale = matches!(
+                    error,
+                    OAuthError::InvalidGrant
+                        | OAuthError::InteractionRequired
+                        | OAuthError::InsufficientUserAuthentication
+                );
+                if stale && !obtaining.second_subject {
+                    obtaining.second_subject = true;
+                    let at_idp = idp.then(|exchange| exchange.client);
+                    let work = ObtainingAssertion::subject(core, obtaining, at, at_idp);
+                    return Ok(work);
+                }
+                let refusal = Refusal::OAuth {
+                    error,
+                    code: Some(code),
+                    description,
+                    error_uri: None,
+                };
+                obtaining.fails(Stage::IdentityProvider, &issuer, Cause::Refused(refusal))
+            }
+            Err(None) if matches!(status, 408 | 425 | 429 | 500..) => {
+                if let Err(limited) = obtaining.requests.take() {
+                    let cause = Cause::OutOfPatience(limited);
+                    return obtaining.fails(Stage::IdentityProvider, &issuer, cause);
+                }
+                let wait = asked_wait(core, &response);
+                obtaining.later(core, &issuer, wait)
+            }
+            Err(None) => {
+                let cause = Cause::Violation(Violation::NoIdJag);
+                obtaining.fails(Stage::IdentityProvider, &issuer, cause)
+            }
+        }
+    }
+}
+
+impl Enterprise {
+    /// The same for every machine of a configuration.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+}

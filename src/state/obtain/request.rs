@@ -1,0 +1,243 @@
+//! The token request without a user, and what its answer means (11.4).
+
+use super::{AtIdp, Obtaining};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::account::{Account, Obtained, Tokens};
+use crate::action::{AssertionKind, SubjectTokenKind};
+use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
+use crate::config::{
+    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
+    WorkloadIdentity,
+};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
+use crate::event::{Operation, Outcome};
+use crate::grant::{
+    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
+    TokenExchange, TokenGrant, choose_method, key_method,
+};
+use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
+use crate::key::KeyBinding;
+use crate::record::ResourceFacts;
+use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::attempt::{Effort, Errand, ServerErrand};
+use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::client::{LoadingBinding, Then};
+use crate::state::discover::{listed, locate};
+use crate::state::exchange::read_answer;
+use crate::state::redirect::asked_scopes;
+use crate::state::refresh::{asked_wait, back_off};
+use crate::state::renew::{Pausing, unreachable};
+use crate::state::save::{Kept, SavingAccount};
+use crate::state::{LoadingServer, Step, Trigger, Work};
+use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::callback::IssBinding;
+use crate::wire::form::Form;
+use crate::wire::server::ServerDocument;
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
+use crate::wire::words::{GrantProfile, GrantType};
+
+/// A grant of a client without a user.
+pub(crate) enum MachineGrant {
+    ClientCredentials(ClientCredentials),
+    Workload(JwtBearer),
+    Enterprise(JwtBearer),
+}
+
+impl MachineGrant {
+    fn asked(&self) -> &Asked {
+        match self {
+            Self::ClientCredentials(grant) => &grant.0,
+            Self::Workload(grant) | Self::Enterprise(grant) => &grant.asked,
+        }
+    }
+
+    fn into_parts(self) -> (Asked, Obtained) {
+        match self {
+            Self::ClientCredentials(grant) => (grant.0, Obtained::ClientCredentials),
+            Self::Workload(grant) => (grant.asked, Obtained::JwtBearer),
+            Self::Enterprise(grant) => (grant.asked, Obtained::Enterprise),
+        }
+    }
+}
+
+impl TokenGrant for MachineGrant {
+    fn encode(&self, form: &mut Form) {
+        match self {
+            Self::ClientCredentials(grant) => grant.encode(form),
+            Self::Workload(grant) | Self::Enterprise(grant) => grant.encode(form),
+        }
+    }
+
+    fn client(&self) -> &Client {
+        &self.asked().client
+    }
+
+    fn binding(&self) -> Option<&KeyBinding> {
+        self.asked().binding.as_ref()
+    }
+}
+
+impl AtIssuer<MachineGrant> {
+    /// A token answer makes an account; a refresh token in it is left alone (M2M-09, WIF-10, EMA-18).
+    fn redeemed(
+        self,
+        granted: Granted,
+        binding: Option<KeyBinding>,
+        now: Moment,
+    ) -> AtIssuer<Account> {
+        self.then(|grant| {
+            let (asked, obtained) = grant.into_parts();
+            Account {
+                client: asked.client,
+                redirect_uri: None,
+                binding,
+                obtained,
+                resource: asked.resource,
+                granted: granted.scope.unwrap_or_else(|| asked.scopes.clone()),
+                requested: asked.scopes,
+                iss_binding: IssBinding::NoCallback,
+                tokens: Some(Tokens {
+                    access: granted.access_token,
+                    refresh: None,
+                    received: now.wall,
+                    lifetime: granted.lifetime,
+                }),
+            }
+        })
+    }
+}
+
+/// Waits for the answer to a token request without a user.
+pub(crate) struct Requesting {
+    call: Call<MachineGrant>,
+    obtaining: Box<Obtaining>,
+}
+
+impl Requesting {
+    fn begin(core: &mut Core, mut obtaining: Box<Obtaining>, at: AtIssuer<MachineGrant>) -> Step {
+        if let Err(limited) = obtaining.requests.take() {
+            return obtaining.fails(Stage::Token, at.issuer(), Cause::OutOfPatience(limited));
+        }
+        let requests = match at.held().binding() {
+            None => 1,
+            Some(_) => 2,
+        };
+        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        Self::called(core, call, obtaining)
+    }
+
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.call.ask
+    }
+
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        let called = self.call.replied(core, outcome);
+        Self::called(core, called, self.obtaining)
+    }
+
+    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        let called = self.call.signed(core, token);
+        Self::called(core, called, self.obtaining)
+    }
+
+    fn called(core: &mut Core, called: Called<MachineGrant>, obtaining: Box<Obtaining>) -> Step {
+        match called {
+            Called::Again(call) => Ok(Work::Requesting(Self { call, obtaining })),
+            Called::Answered(at, response) => answered(core, obtaining, at, &response),
+            Called::Failed(at, CallFlaw::Unreachable) => obtaining.later(core, at.issuer(), None),
+            Called::Failed(at, CallFlaw::Final(cause)) => {
+                obtaining.fails(Stage::Token, at.issuer(), cause)
+            }
+        }
+    }
+}
+
+/// The columns of requirements 11.4 for grants without a user.
+fn answered(
+    core: &mut Core,
+    mut obtaining: Box<Obtaining>,
+    at: AtIssuer<MachineGrant>,
+    response: &Response<Bytes>,
+) -> Step {
+    let issuer = at.issuer().clone();
+    match read_answer(core, &issuer, response) {
+        TokenAnswer::Granted(granted) => {
+            if granted.type_assumed {
+                core.report(|| Decision::TokenTypeAssumed);
+            }
+            let kind = granted.token_type;
+            match crate::state::bound::judge(core, at.held().binding(), kind) {
+                Ok(binding) => {
+                    let at = at.redeemed(*granted, binding, core.now);
+                    core.report(|| Decision::TokenReceived {
+                        issuer,
+                        scopes: at.held().granted.clone(),
+                        seconds: None,
+                    });
+                    Ok(SavingAccount::begin(core, at, Kept::Authorized))
+                }
+                Err(flaw) => obtaining.fails(Stage::Token, &issuer, Cause::Violation(flaw)),
+            }
+        }
+        TokenAnswer::Refused {
+            error: OAuthError::ServerError | OAuthError::TemporarilyUnavailable,
+            ..
+        }
+        | TokenAnswer::Unexpected(
+            UnexpectedToken::Status(408 | 425 | 429 | 500..) | UnexpectedToken::Body,
+        ) => {
+            let wait = asked_wait(core, response);
+            obtaining.later(core, &issuer, wait)
+        }
+        TokenAnswer::Refused {
+            error: OAuthError::InvalidGrant,
+            ..
+        } if matches!(at.held(), MachineGrant::Enterprise(_)) && !obtaining.second_jag => {
+            // The grant of the provider is used up; a fresh one is tried, once (EMA-16).
+            obtaining.second_jag = true;
+            again_at_provider(core, obtaining, at)
+        }
+        TokenAnswer::Refused {
+            error: OAuthError::InsufficientUserAuthentication,
+            ..
+        } if matches!(at.held(), MachineGrant::Enterprise(_)) && !obtaining.second_subject => {
+            obtaining.second_subject = true;
+            again_at_provider(core, obtaining, at)
+        }
+        TokenAnswer::Refused {
+            error,
+            code,
+            description,
+        } => {
+            let refusal = Refusal::OAuth {
+                error,
+                code: Some(code),
+                description,
+                error_uri: None,
+            };
+            obtaining.fails(Stage::Token, &issuer, Cause::Refused(refusal))
+        }
+        TokenAnswer::Unexpected(flaw) => {
+            let cause = Cause::Violation(Violation::Token(flaw));
+            obtaining.fails(Stage::Token, &issuer, cause)
+        }
+    }
+}
+
+fn again_at_provider(
+    core: &mut Core,
+    obtaining: Box<Obtaining>,
+    at: AtIssuer<MachineGrant>,
+) -> Step {
+    let MachineFlow::Enterprise(enterprise) = obtaining.flow.clone() else {
+        return obtaining.go(core);
+    };
+    let at = at.then(|grant| grant.into_parts().0);
+    Box::new(AtIdp { obtaining, at }).find(core, &enterprise)
+}
