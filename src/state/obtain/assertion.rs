@@ -1,46 +1,17 @@
 //! Tokens of the host's platform, just before they are sent (WIF-05, EMA-05).
 
 use super::{ExchangingSubject, MachineGrant, Obtaining, Requesting};
-use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
-
-use crate::account::{Account, Obtained, Tokens};
 use crate::action::{AssertionKind, SubjectTokenKind};
-use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
-use crate::config::{
-    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
-    WorkloadIdentity,
-};
+use crate::budget::{Budget, Limited, SIGN_TIME};
+use crate::config::AssertionAudience;
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
-use crate::event::{Operation, Outcome};
-use crate::grant::{
-    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
-    TokenExchange, TokenGrant, choose_method, key_method,
-};
-use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
-use crate::key::KeyBinding;
-use crate::record::ResourceFacts;
-use crate::report::Decision;
+use crate::error::Misconfiguration;
+use crate::grant::{Asked, Client, JwtBearer, TokenExchange};
+use crate::issuer::AtIssuer;
 use crate::secret::Secret;
-use crate::state::attempt::{Effort, Errand, ServerErrand};
-use crate::state::call::{Call, CallFlaw, Called};
-use crate::state::client::{LoadingBinding, Then};
-use crate::state::discover::{listed, locate};
-use crate::state::exchange::read_answer;
-use crate::state::redirect::asked_scopes;
-use crate::state::refresh::{asked_wait, back_off};
-use crate::state::renew::{Pausing, unreachable};
-use crate::state::save::{Kept, SavingAccount};
-use crate::state::{LoadingServer, Step, Trigger, Work};
-use crate::time::{Moment, MonoMillis, UnixMillis};
-use crate::wire::callback::IssBinding;
-use crate::wire::form::Form;
-use crate::wire::server::ServerDocument;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
-use crate::wire::words::{GrantProfile, GrantType};
+use crate::state::call::Call;
+use crate::state::{Step, Work};
 
 /// Waits for a token of the host's platform, just before it is sent (WIF-05, EMA-05).
 pub(crate) struct ObtainingAssertion {
@@ -52,7 +23,11 @@ pub(crate) struct ObtainingAssertion {
 }
 
 impl ObtainingAssertion {
-    fn workload(core: &mut Core, obtaining: Box<Obtaining>, at: AtIssuer<Asked>) -> Work {
+    pub(super) fn workload(
+        core: &mut Core,
+        obtaining: Box<Obtaining>,
+        at: AtIssuer<Asked>,
+    ) -> Work {
         let audience = match core.config().settings(at.issuer()).assertion_audience {
             AssertionAudience::Issuer => at.issuer().as_str(),
             AssertionAudience::TokenEndpoint => at.server().facts().token_endpoint.as_str(),
@@ -69,7 +44,7 @@ impl ObtainingAssertion {
         })
     }
 
-    fn subject(
+    pub(super) fn subject(
         core: &mut Core,
         obtaining: Box<Obtaining>,
         at: AtIssuer<Asked>,

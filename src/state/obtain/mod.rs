@@ -10,45 +10,28 @@ pub(crate) use provider::{AtIdp, ExchangingSubject};
 use request::MachineGrant;
 pub(crate) use request::Requesting;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use http::Response;
-
-use crate::account::{Account, Obtained, Tokens};
-use crate::action::{AssertionKind, SubjectTokenKind};
-use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
+use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{
-    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
-    WorkloadIdentity,
+    JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter, WorkloadIdentity,
 };
-use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
-use crate::event::{Operation, Outcome};
+use crate::core::Core;
+use crate::error::{Cause, Failure, Misconfiguration, Stage};
+use crate::event::Operation;
 use crate::grant::{
-    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
-    TokenExchange, TokenGrant, choose_method, key_method,
+    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, MethodFlaw, Resource,
+    choose_method, key_method,
 };
-use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
-use crate::key::KeyBinding;
+use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
-use crate::secret::Secret;
-use crate::state::attempt::{Effort, Errand, ServerErrand};
-use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::attempt::{Effort, Errand};
 use crate::state::client::{LoadingBinding, Then};
 use crate::state::discover::{listed, locate};
-use crate::state::exchange::read_answer;
 use crate::state::redirect::asked_scopes;
-use crate::state::refresh::{asked_wait, back_off};
+use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
-use crate::state::save::{Kept, SavingAccount};
-use crate::state::{LoadingServer, Step, Trigger, Work};
-use crate::time::{Moment, MonoMillis, UnixMillis};
-use crate::wire::callback::IssBinding;
-use crate::wire::form::Form;
-use crate::wire::server::ServerDocument;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
+use crate::state::{Step, Trigger, Work};
+use crate::time::MonoMillis;
 use crate::wire::words::{GrantProfile, GrantType};
 
 /// A token that is being obtained.

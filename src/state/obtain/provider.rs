@@ -4,53 +4,30 @@
 use super::{MachineGrant, Obtaining, ObtainingAssertion, Requesting, authenticating, is_public};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Response;
-
-use crate::account::{Account, Obtained, Tokens};
-use crate::action::{AssertionKind, SubjectTokenKind};
-use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
-use crate::config::{
-    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
-    WorkloadIdentity,
-};
+use crate::config::{Enterprise, MachineFlow};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
-use crate::event::{Operation, Outcome};
-use crate::grant::{
-    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
-    TokenExchange, TokenGrant, choose_method, key_method,
-};
-use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
-use crate::key::KeyBinding;
+use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
+use crate::event::Outcome;
+use crate::grant::{Asked, JwtBearer, MethodFlaw, TokenExchange, TokenGrant};
+use crate::issuer::{AtIssuer, IssuerBound, Server, ServerSource, SlashRule};
 use crate::record::ResourceFacts;
-use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::attempt::{Effort, Errand, ServerErrand};
+use crate::state::attempt::ServerErrand;
 use crate::state::call::{Call, CallFlaw, Called};
-use crate::state::client::{LoadingBinding, Then};
-use crate::state::discover::{listed, locate};
-use crate::state::exchange::read_answer;
-use crate::state::redirect::asked_scopes;
-use crate::state::refresh::{asked_wait, back_off};
-use crate::state::renew::{Pausing, unreachable};
-use crate::state::save::{Kept, SavingAccount};
-use crate::state::{LoadingServer, Step, Trigger, Work};
-use crate::time::{Moment, MonoMillis, UnixMillis};
-use crate::wire::callback::IssBinding;
-use crate::wire::form::Form;
+use crate::state::refresh::asked_wait;
+use crate::state::{LoadingServer, Step, Work};
+use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
-use crate::wire::words::{GrantProfile, GrantType};
+use crate::wire::token::{OAuthError, read_id_jag};
 
 /// The resource's server with what is asked of it, while the identity provider is looked for.
 pub(crate) struct AtIdp {
     pub(crate) obtaining: Box<Obtaining>,
-    at: AtIssuer<Asked>,
+    pub(super) at: AtIssuer<Asked>,
 }
 
 impl AtIdp {
-    fn find(self: Box<Self>, core: &mut Core, enterprise: &Enterprise) -> Step {
+    pub(super) fn find(self: Box<Self>, core: &mut Core, enterprise: &Enterprise) -> Step {
         let Some(idp) = &enterprise.idp else {
             let issuer = self.at.issuer().clone();
             return self
@@ -131,7 +108,7 @@ impl ExchangingSubject {
         Self::called(core, called, self.obtaining, self.at)
     }
 
-    fn called(
+    pub(super) fn called(
         core: &mut Core,
         called: Called<TokenExchange>,
         mut obtaining: Box<Obtaining>,

@@ -1,46 +1,30 @@
 //! The token request without a user, and what its answer means (11.4).
 
 use super::{AtIdp, Obtaining};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
 
 use crate::account::{Account, Obtained, Tokens};
-use crate::action::{AssertionKind, SubjectTokenKind};
-use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL, SIGN_TIME};
-use crate::config::{
-    AssertionAudience, Enterprise, JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter,
-    WorkloadIdentity,
-};
+use crate::budget::{Budget, Limited};
+use crate::config::MachineFlow;
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
-use crate::event::{Operation, Outcome};
-use crate::grant::{
-    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, JwtBearer, MethodFlaw, Resource,
-    TokenExchange, TokenGrant, choose_method, key_method,
-};
-use crate::issuer::{AtIssuer, IssuerBound, IssuerId, Server, ServerSource, SlashRule};
+use crate::error::{Cause, Refusal, Stage, Violation};
+use crate::event::Outcome;
+use crate::grant::{Asked, Client, ClientCredentials, JwtBearer, TokenGrant};
+use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
-use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::attempt::{Effort, Errand, ServerErrand};
 use crate::state::call::{Call, CallFlaw, Called};
-use crate::state::client::{LoadingBinding, Then};
-use crate::state::discover::{listed, locate};
 use crate::state::exchange::read_answer;
-use crate::state::redirect::asked_scopes;
-use crate::state::refresh::{asked_wait, back_off};
-use crate::state::renew::{Pausing, unreachable};
+use crate::state::refresh::asked_wait;
 use crate::state::save::{Kept, SavingAccount};
-use crate::state::{LoadingServer, Step, Trigger, Work};
-use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::state::{Step, Work};
+use crate::time::Moment;
 use crate::wire::callback::IssBinding;
 use crate::wire::form::Form;
-use crate::wire::server::ServerDocument;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read_id_jag};
-use crate::wire::words::{GrantProfile, GrantType};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
 
 /// A grant of a client without a user.
 pub(crate) enum MachineGrant {
@@ -120,7 +104,11 @@ pub(crate) struct Requesting {
 }
 
 impl Requesting {
-    fn begin(core: &mut Core, mut obtaining: Box<Obtaining>, at: AtIssuer<MachineGrant>) -> Step {
+    pub(super) fn begin(
+        core: &mut Core,
+        mut obtaining: Box<Obtaining>,
+        at: AtIssuer<MachineGrant>,
+    ) -> Step {
         if let Err(limited) = obtaining.requests.take() {
             return obtaining.fails(Stage::Token, at.issuer(), Cause::OutOfPatience(limited));
         }
