@@ -52,6 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = runtime.block_on(authorization::start(Options {
         iss: Iss::Honest,
         access_token_seconds: 300,
+        service: None,
     }))?;
     server.allow_resource(mcp.url());
     mcp.trust(server.issuer(), server.tokens())?;

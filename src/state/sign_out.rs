@@ -16,6 +16,7 @@ use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
 use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::obtain::MachineGrant;
 use crate::state::{Step, Work};
 use crate::wire::http_fields::retry_after;
 use crate::wire::token::{OAuthError, refusal};
@@ -113,6 +114,7 @@ pub(crate) struct Parting {
 enum PartingGrant {
     Code(AtIssuer<CodeGrant>),
     Refresh(AtIssuer<RefreshGrant>),
+    Machine(AtIssuer<MachineGrant>),
 }
 
 impl Parting {
@@ -124,6 +126,9 @@ impl Parting {
         } else if let Work::Refreshing(state) = work {
             let (ask, at) = state.into_grant();
             (ask, PartingGrant::Refresh(at))
+        } else if let Work::Requesting(state) = work {
+            let (ask, at) = state.into_grant();
+            (ask, PartingGrant::Machine(at))
         } else {
             return None;
         };
@@ -135,6 +140,7 @@ impl Parting {
         match self.grant {
             PartingGrant::Code(at) => at.late(core, outcome),
             PartingGrant::Refresh(at) => at.late(core, outcome),
+            PartingGrant::Machine(at) => at.late(core, outcome),
         }
     }
 }

@@ -70,6 +70,30 @@ fn step_05_the_demo_keeps_the_first_access_after_a_no() {
 }
 
 #[test]
+fn dpop_07_dpop_08_the_demo_proves_its_key_at_each_request() {
+    let (output, text) = demo(&["--dpop"]);
+    assert!(output.status.success(), "{text}");
+    // For the token, and the servers took every proof.
+    assert!(text.contains("proof, ES256"), "{text}");
+    assert!(text.contains("tools/call echo answered"), "{text}");
+}
+
+#[test]
+fn m2m_02_the_demo_acts_for_itself() {
+    let (output, text) = demo(&["--client-credentials"]);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("tools/call echo answered"), "{text}");
+    for word in [
+        "need_user",
+        "redirect ",
+        "/register",
+        "a secret of the demo",
+    ] {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+}
+
+#[test]
 fn the_demo_steps_up_for_the_union() {
     let (output, text) = demo(&["--step-up"]);
     assert!(output.status.success(), "{text}");

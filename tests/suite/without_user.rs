@@ -873,6 +873,23 @@ fn ema_23_a_step_up_goes_the_whole_way_with_the_union() {
 }
 
 #[test]
+fn refr_12_a_token_that_comes_after_sign_out_is_revoked() {
+    let more = r#","revocation_endpoint":"https://as.example/revoke""#;
+    let mut host = to_token(
+        m2m(),
+        &machine_metadata(AS, r#""client_secret_basic""#, more),
+    );
+    let send = host.request();
+    host.handle(Event::SignedOut);
+    host.quiet();
+    host.handle(send.response(response(200, &[], &token_answer("at-1"))));
+    let form = body(&host.serve("https://as.example/revoke", 200, ""));
+    assert_eq!(get(&form, "token").as_deref(), Some("at-1"));
+    host.quiet();
+    assert_eq!(host.token(), None);
+}
+
+#[test]
 fn rev_01_a_key_signs_for_revocation_too() {
     let key = SigningKey::new("service-key", [SigningAlgorithm::Es256]);
     let config = config()

@@ -7,8 +7,7 @@ mod request;
 
 pub(crate) use assertion::ObtainingAssertion;
 pub(crate) use provider::{AtIdp, ExchangingSubject};
-use request::MachineGrant;
-pub(crate) use request::Requesting;
+pub(crate) use request::{MachineGrant, Requesting};
 
 use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{

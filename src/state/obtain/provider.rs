@@ -8,7 +8,7 @@ use crate::config::{Enterprise, MachineFlow};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
-use crate::grant::{Asked, JwtBearer, MethodFlaw, TokenExchange, TokenGrant};
+use crate::grant::{Asked, JwtBearer, MethodFlaw, TokenExchange};
 use crate::issuer::{AtIssuer, IssuerBound, Server, ServerSource, SlashRule};
 use crate::record::ResourceFacts;
 use crate::secret::Secret;

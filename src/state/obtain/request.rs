@@ -18,6 +18,7 @@ use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::exchange::read_answer;
+use crate::state::post::answer;
 use crate::state::refresh::asked_wait;
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Step, Work};
@@ -68,6 +69,15 @@ impl TokenGrant for MachineGrant {
 }
 
 impl AtIssuer<MachineGrant> {
+    /// What a late answer brought, to be revoked (REFR-12).
+    pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
+        let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
+        match read_answer(core, self.issuer(), &response) {
+            TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, None, core.now)),
+            TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
+        }
+    }
+
     /// A token answer makes an account; a refresh token in it is left alone (M2M-09, WIF-10, EMA-18).
     fn redeemed(
         self,
@@ -122,6 +132,11 @@ impl Requesting {
 
     pub(crate) fn ask(&self) -> &Ask {
         &self.call.ask
+    }
+
+    /// The grant, for an answer that nobody waits for any more.
+    pub(crate) fn into_grant(self) -> (Ask, AtIssuer<MachineGrant>) {
+        self.call.into_grant()
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {

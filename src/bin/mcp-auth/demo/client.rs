@@ -4,16 +4,20 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Method;
+use http::header::AUTHORIZATION;
 use mcp_auth_machine::action::Why;
+use mcp_auth_machine::config::{ConfigBuilder, Dpop, DpopPolicy, PreRegistered};
 use mcp_auth_machine::driver::{Driver, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
+use mcp_auth_machine::signer::SoftwareKey;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
 use super::describe::{describe, line};
 use super::listener::Listener;
-use super::stage::Stage;
+use super::stage::{SERVICE, Stage};
 
 /// Attempts at one request: the first, and one after each authorization.
 const TRIES: u8 = 4;
@@ -58,11 +62,40 @@ impl Client {
         redirect_uri: &str,
         store: Box<dyn Store>,
     ) -> Result<Self, Box<dyn Error>> {
-        let url = url.to_owned();
-        let config = Config::builder(&url, redirect_uri)
+        Self::build(url, Self::configure(url, redirect_uri).build()?, store)
+    }
+
+    fn configure(url: &str, redirect_uri: &str) -> ConfigBuilder {
+        Config::builder(url, redirect_uri)
             .client_name("mcp-auth demo")
             .reports(true)
-            .build()?;
+    }
+
+    /// A client whose tokens are bound to a key of this process.
+    pub(super) fn with_key(stage: &Stage) -> Result<Self, Box<dyn Error>> {
+        let listener = stage.listener()?;
+        let key = SoftwareKey::generate("demo")?;
+        let dpop = Dpop::new(DpopPolicy::Require).key(key.describe()?);
+        let config = Self::configure(stage.mcp_url(), listener.redirect_uri()).dpop(dpop);
+        let store = Box::new(MemoryStore::default());
+        let mut client = Self::build(stage.mcp_url(), config.build()?, store)?;
+        client.driver = client.driver.signer(key);
+        client.listener = Some(listener);
+        Ok(client)
+    }
+
+    /// A client that acts for itself: nobody signs in.
+    pub(super) fn for_itself(stage: &Stage) -> Result<Self, Box<dyn Error>> {
+        let (id, secret) = SERVICE;
+        let config = Self::configure(stage.mcp_url(), "http://127.0.0.1:9/callback")
+            .pre_registered(stage.issuer(), PreRegistered::new(id).secret(secret))
+            .client_credentials();
+        let store = Box::new(MemoryStore::default());
+        Self::build(stage.mcp_url(), config.build()?, store)
+    }
+
+    fn build(url: &str, config: Config, store: Box<dyn Store>) -> Result<Self, Box<dyn Error>> {
+        let url = url.to_owned();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);
         let driver = Driver::new(config, "demo user", store).watched(move |note| {
@@ -144,14 +177,17 @@ impl Client {
     ) -> Result<Result<Value, Outcome>, Box<dyn Error>> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         for _ in 0..TRIES {
-            let bearer = self.driver.bearer(&self.url).ok();
+            let presented = self
+                .driver
+                .present(&Method::POST, &self.url)
+                .unwrap_or_default();
             let mut request = self
                 .http
                 .post(&self.url)
                 .header("content-type", "application/json")
                 .header("accept", "application/json, text/event-stream");
-            if let Some(bearer) = &bearer {
-                request = request.header("authorization", bearer);
+            for (name, value) in &presented {
+                request = request.header(name, value);
             }
             let mut answer = request.send(body.to_string())?;
             let status = answer.status().as_u16();
@@ -162,8 +198,8 @@ impl Client {
                 return Ok(Ok(serde_json::from_str(&text)?));
             }
             let mut challenge = Challenge::new(method, status, answer.headers().clone());
-            if let Some(bearer) = &bearer {
-                challenge = challenge.sent(bearer.to_str()?);
+            if let Some(sent) = presented.get(AUTHORIZATION) {
+                challenge = challenge.sent(sent.to_str()?);
             }
             let pause = self.driver.handle(Event::Challenged(challenge));
             if let Some(outcome) = self.authorize(pause)? {

@@ -31,6 +31,12 @@ pub(crate) struct Options {
     /// With `--step-up`: the user says no the second time, and keeps what was granted the first time.
     #[arg(long, requires = "step_up")]
     decline: bool,
+    /// Tokens are bound to a key: every request carries a fresh proof.
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
+    dpop: bool,
+    /// The client acts for itself, with a secret: nobody signs in.
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh", "dpop"])]
+    client_credentials: bool,
     /// The built-in servers alone, until interrupted: for trying other clients.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
     serve: bool,
@@ -69,7 +75,13 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if options.step_up {
         stage.protect_tool("echo", "mcp:echo");
     }
-    let mut client = Client::new(&stage)?;
+    let mut client = if options.dpop {
+        Client::with_key(&stage)?
+    } else if options.client_credentials {
+        Client::for_itself(&stage)?
+    } else {
+        Client::new(&stage)?
+    };
     if options.wrong_iss {
         return wrong_iss(&mut client);
     }

@@ -22,6 +22,9 @@ pub(super) enum Wish {
 /// Lifetime of the demo's access tokens.
 const TOKEN_SECONDS: u64 = 300;
 
+/// The demo's client that acts for itself.
+pub(super) const SERVICE: (&str, &str) = ("demo service", "a secret of the demo");
+
 pub(super) struct Stage {
     runtime: Handle,
     mcp: McpServer,
@@ -100,6 +103,7 @@ async fn authorization_server(iss: Iss, seconds: u64) -> io::Result<Authorizatio
     authorization::start(Options {
         iss,
         access_token_seconds: seconds,
+        service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
     })
     .await
 }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use mcp_auth_machine::server as helpers;
 
+use super::proof::Proofs;
 use super::{endpoints, lock, registration};
 
 /// How long a code can be redeemed (AS-09: short, single use).
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) iss: Iss,
     /// The lifetime of access tokens (AS-12).
     pub(crate) access_token_seconds: u64,
+    /// A client that acts for itself: identifier and secret.
+    pub(crate) service: Option<(String, String)>,
 }
 
 /// A running authorization server; it serves until its runtime ends.
@@ -53,6 +56,7 @@ pub(super) struct Shared {
     pub(super) responder: helpers::AuthorizationServer,
     pub(super) options: Options,
     pub(super) refreshes: AtomicU64,
+    pub(super) proofs: Proofs,
     pub(super) state: Arc<Mutex<State>>,
 }
 
@@ -75,6 +79,7 @@ pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServ
         responder,
         options,
         refreshes: AtomicU64::new(0),
+        proofs: Proofs::default(),
         state: Arc::new(Mutex::new(State::new(lifetime))),
     });
     let mut router = Router::new();
@@ -145,6 +150,8 @@ pub(crate) struct TokenInfo {
     pub(crate) scopes: Vec<String>,
     /// The resource it is for.
     pub(crate) resource: String,
+    /// The thumbprint of the key it is bound to.
+    pub(crate) key: Option<String>,
 }
 
 /// A registered client.
@@ -197,6 +204,8 @@ pub(super) struct Issued {
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
     pub(super) scopes: Vec<String>,
+    /// Whether it is bound to a key.
+    pub(super) bound: bool,
 }
 
 /// A redemption of a code, as the client sent it.
@@ -208,6 +217,8 @@ pub(super) struct Redemption<'a> {
     /// BASE64URL(SHA256(code_verifier)).
     pub(super) challenge: &'a str,
     pub(super) resource: Option<&'a str>,
+    /// The key that the client proved.
+    pub(super) key: Option<&'a str>,
 }
 
 /// Everything the server remembers.
@@ -275,7 +286,14 @@ impl State {
         if asked.resource != Some(code.grant.info.resource.as_str()) {
             return Err(("invalid_target", "resource differs or is missing"));
         }
-        let info = code.grant.info.clone();
+        // A code that was asked for with a key is redeemed with that key (DPOP-17).
+        if code.grant.info.key.is_some() && code.grant.info.key.as_deref() != asked.key {
+            return Err(("invalid_grant", "the code is bound to another key"));
+        }
+        let info = TokenInfo {
+            key: asked.key.map(str::to_owned),
+            ..code.grant.info.clone()
+        };
         let family = random()?;
         let issued = self.issue(&family, &info, info.scopes.clone())?;
         if let Some(code) = self.codes.get_mut(asked.code) {
@@ -291,12 +309,16 @@ impl State {
         client_id: &str,
         resource: Option<&str>,
         scopes: Option<Vec<String>>,
+        key: Option<&str>,
     ) -> Result<Issued, Refusal> {
         let Some(held) = self.refresh.get(token) else {
             return Err(("invalid_grant", "unknown refresh token"));
         };
         if held.info.client_id != client_id {
             return Err(("invalid_grant", "the refresh token is another client's"));
+        }
+        if held.info.key.as_deref() != key {
+            return Err(("invalid_grant", "the refresh token is bound to a key"));
         }
         let family = held.family.clone();
         if held.rotated.is_some_and(|at| at.elapsed() > ROTATION_GRACE) {
@@ -316,6 +338,15 @@ impl State {
             held.rotated.get_or_insert_with(Instant::now);
         }
         Ok(issued)
+    }
+
+    /// A token for a client that acts for itself (M2M).
+    pub(super) fn serve(&mut self, info: &TokenInfo) -> Result<Issued, Refusal> {
+        if !self.resources.contains(&info.resource) {
+            return Err(("invalid_target", "the resource is unknown"));
+        }
+        let family = random()?;
+        self.issue(&family, info, info.scopes.clone())
     }
 
     /// Revokes a client's access token, or the family of its refresh token (RFC 7009).
@@ -377,6 +408,7 @@ impl State {
             access_token,
             refresh_token,
             scopes,
+            bound: info.key.is_some(),
         })
     }
 }

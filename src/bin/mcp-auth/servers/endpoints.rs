@@ -10,14 +10,16 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENT
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
 use mcp_auth_machine::server::{AuthorizationError, RedirectTarget};
 
 use super::authorization::{CodeGrant, Issued, Redemption, Refusal, Shared, TokenInfo};
+use super::proof::Subject;
 use super::{BASE_SCOPE, lock};
 
 /// Form or query parameters.
@@ -141,6 +143,7 @@ fn approved(
             client_id: client_id.to_owned(),
             scopes,
             resource: resource.to_owned(),
+            key: asked.get("dpop_jkt")?.map(str::to_owned),
         },
         redirect_uri: redirect_uri.to_owned(),
         challenge: challenge.to_owned(),
@@ -177,7 +180,8 @@ pub(super) async fn token(
         Ok(issued) => {
             let mut answer = Map::new();
             answer.insert("access_token".to_owned(), json!(issued.access_token));
-            answer.insert("token_type".to_owned(), json!("Bearer"));
+            let kind = if issued.bound { "DPoP" } else { "Bearer" };
+            answer.insert("token_type".to_owned(), json!(kind));
             answer.insert(
                 "expires_in".to_owned(),
                 json!(shared.options.access_token_seconds),
@@ -194,8 +198,21 @@ pub(super) async fn token(
 
 fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, Refusal> {
     let asked = form(headers, body)?;
+    let proved = proved(shared, headers)?;
+    let key = proved.as_deref();
+    let grant_type = asked.need("grant_type", "grant_type is missing")?;
+    if grant_type == "client_credentials" {
+        let client_id = service(shared, headers)?;
+        let info = TokenInfo {
+            client_id,
+            scopes: scopes(&asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]),
+            resource: asked.need("resource", "resource is missing")?.to_owned(),
+            key: proved,
+        };
+        return lock(&shared.state).serve(&info);
+    }
     let client_id = public_client(shared, headers, &asked)?;
-    match asked.need("grant_type", "grant_type is missing")? {
+    match grant_type {
         "authorization_code" => {
             let verifier = asked.need("code_verifier", "code_verifier is missing")?;
             let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
@@ -205,6 +222,7 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
                 redirect_uri: asked.need("redirect_uri", "redirect_uri is missing")?,
                 challenge: &challenge,
                 resource: asked.get("resource")?,
+                key,
             };
             lock(&shared.state).redeem(&redemption)
         }
@@ -213,10 +231,46 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
             let token = asked.need("refresh_token", "refresh_token is missing")?;
             let resource = asked.get("resource")?;
             let scopes = scopes(&asked)?;
-            lock(&shared.state).rotate(token, client_id, resource, scopes)
+            lock(&shared.state).rotate(token, client_id, resource, scopes, key)
         }
         _ => Err(("unsupported_grant_type", "unknown grant_type")),
     }
+}
+
+/// The key that a token request proves, when it carries a proof (AS-19).
+fn proved(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    const REFUSED: Refusal = ("invalid_dpop_proof", "the proof is not good");
+    let mut proofs = headers.get_all("dpop").iter();
+    let Some(proof) = proofs.next() else {
+        return Ok(None);
+    };
+    let subject = Subject {
+        method: "POST",
+        url: &format!("{}/token", shared.server.issuer()),
+        token: None,
+    };
+    let proof = proof.to_str().map_err(|_| REFUSED)?;
+    match (shared.proofs.check(proof, &subject), proofs.next()) {
+        (Some(key), None) => Ok(Some(key)),
+        (Some(_) | None, _) => Err(REFUSED),
+    }
+}
+
+/// The client that acts for itself, by Basic.
+fn service(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
+    const REFUSED: Refusal = ("invalid_client", "the client is unknown");
+    let (id, secret) = shared.options.service.as_ref().ok_or(REFUSED)?;
+    let sent = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Basic "))
+        .and_then(|text| STANDARD.decode(text).ok())
+        .ok_or(REFUSED)?;
+    let encode =
+        |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let wanted = format!("{}:{}", encode(id), encode(secret));
+    let same: bool = sent.ct_eq(wanted.as_bytes()).into();
+    if same { Ok(id.clone()) } else { Err(REFUSED) }
 }
 
 /// The revocation endpoint: 200 also for a token that is unknown or another client's (RFC 7009).

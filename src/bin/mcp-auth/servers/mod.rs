@@ -5,6 +5,7 @@
 
 pub(crate) mod authorization;
 mod endpoints;
+pub(crate) mod proof;
 mod registration;
 pub(crate) mod resource;
 

@@ -26,8 +26,9 @@ pub(super) async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response 
         .metadata(&format!("{issuer}/authorize"), &format!("{issuer}/token"))
         .registration_endpoint(&format!("{issuer}/register"))
         .revocation_endpoint(&format!("{issuer}/revoke"))
-        .grant_types(["authorization_code", "refresh_token"])
-        .token_auth_methods(["none"])
+        .grant_types(["authorization_code", "refresh_token", "client_credentials"])
+        .token_auth_methods(["none", "client_secret_basic"])
+        .dpop_algorithms(["ES256"])
         .scopes([BASE_SCOPE, "offline_access"])
         .member(
             "revocation_endpoint_auth_methods_supported",

@@ -15,6 +15,7 @@ use mcp_auth_machine::wire::scopes::Scopes;
 use serde_json::{Value, json};
 
 use super::authorization::{TokenInfo, TokenRegistry};
+use super::proof::{Proofs, Subject};
 use super::{BASE_SCOPE, lock};
 
 /// The protocol versions `initialize` agrees to; the last one is offered to anyone else.
@@ -34,6 +35,7 @@ struct Shared {
     /// The resource identifier, `http://127.0.0.1:PORT/mcp`.
     url: String,
     tools: Vec<Tool>,
+    proofs: Proofs,
     state: Mutex<State>,
 }
 
@@ -65,6 +67,7 @@ pub(crate) async fn start_mcp(tools: &[Tool]) -> std::io::Result<McpServer> {
         url: format!("{base}/mcp"),
         base,
         tools: tools.to_vec(),
+        proofs: Proofs::default(),
         state: Mutex::new(State::default()),
     });
     // Any other method on /mcp is 405.
@@ -123,7 +126,7 @@ async fn call(Extract(shared): Extract<Arc<Shared>>, headers: HeaderMap, body: B
     let Some((resource, tokens)) = lock(&shared.state).trusted.clone() else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let info = match authenticated(&resource, &tokens, &headers) {
+    let info = match authenticated(&shared, &resource, &tokens, &headers) {
         Ok(info) => info,
         Err(refused) => return refuse(&resource, &refused),
     };
@@ -158,17 +161,28 @@ async fn call(Extract(shared): Extract<Arc<Shared>>, headers: HeaderMap, body: B
 
 /// What the request's token stands for.
 fn authenticated(
+    shared: &Shared,
     resource: &ProtectedResource,
     tokens: &TokenRegistry,
     headers: &HeaderMap,
 ) -> Result<TokenInfo, Refused> {
-    let token = match Presented::from_headers(headers)? {
+    let (token, key) = match Presented::from_headers(headers)? {
         None => return Err(Refused::Missing),
-        Some(Presented::Bearer(token)) => token,
-        Some(Presented::Dpop { .. }) => return Err(Refused::Invalid),
+        Some(Presented::Bearer(token)) => (token, None),
+        Some(Presented::Dpop { token, proof }) => {
+            let subject = Subject {
+                method: "POST",
+                url: resource.identifier(),
+                token: Some(&token),
+            };
+            let key = shared.proofs.check(&proof, &subject);
+            (token, Some(key.ok_or(Refused::Invalid)?))
+        }
     };
     tokens
         .lookup(&token)
+        // RS-09: with the key that it is bound to, or with none.
+        .filter(|info| info.key == key)
         // RS-08: a token for another resource is no token here.
         .filter(|info| info.resource == resource.identifier())
         .ok_or(Refused::Invalid)
