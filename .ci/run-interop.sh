@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Other people's software against the built-in servers of `mcp-auth demo --serve`:
 #
-#   run-interop.sh <mcp-auth binary>
+#   run-interop.sh <mcp-auth binary> <example sign>
 #
+# - the signatures of the software signer verify with the cryptography of Node;
 # - the official TypeScript client signs in, steps up and refreshes;
 # - the two authorization-server scenarios of the official conformance suite.
 #
 # Installs from npm into CONF_CACHE (default ${TMPDIR:-/tmp}/mcp-conformance-cache).
 set -eu -o pipefail
-binary=$1
+binary=$1 sign=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${CONF_CACHE:-${TMPDIR:-/tmp}/mcp-conformance-cache}
 CLIENT=2.4.0
@@ -33,6 +34,8 @@ sdk=$cache/client-$CLIENT
 suite=$cache/conformance-$CONFORMANCE
 [ -d "$suite/node_modules/@modelcontextprotocol/conformance" ] ||
   npm_into "$suite" "@modelcontextprotocol/conformance@$CONFORMANCE"
+
+"$node" "$here/tests/npm/verify.mjs" "$sign"
 
 work=$(mktemp -d)
 "$binary" demo --serve >"$work/servers" &
