@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::Request;
-use mcp_auth_machine::action::{Redirect, SendRequest};
-use mcp_auth_machine::config::DynamicRegistration;
+use mcp_auth_machine::action::{AssertionKind, Redirect, SendRequest, SubjectTokenKind};
+use mcp_auth_machine::config::{
+    Dpop, DpopPolicy, DynamicRegistration, Enterprise, PreRegistered, WorkloadIdentity,
+};
 use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::key::{PublicKey, SigningKey};
+use mcp_auth_machine::wire::words::SigningAlgorithm;
 use mcp_auth_machine::{Action, Config, Event};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, FileFailurePersistence, TestRunner};
@@ -23,6 +27,30 @@ const ISSUERS: [&str; 3] = [
     "https://c.example",
 ];
 const ADVERSARY: usize = 1;
+/// An organisation's identity provider, honest.
+const IDP: &str = "https://d.example";
+const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// How the client of a history gets its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    User,
+    Bound,
+    Credentials,
+    Key,
+    Workload,
+    Enterprise,
+}
+
+const FLOWS: [Flow; 6] = [
+    Flow::User,
+    Flow::Bound,
+    Flow::Credentials,
+    Flow::Key,
+    Flow::Workload,
+    Flow::Enterprise,
+];
 
 /// Facts that some history must have reached, or the search proved nothing.
 #[derive(Default)]
@@ -50,19 +78,42 @@ struct World<'r> {
     ready_at: Option<usize>,
 }
 
-fn config_for_histories() -> Arc<Config> {
+fn config_for_histories(flow: Flow) -> Arc<Config> {
+    let client = |issuer: usize| {
+        let client = PreRegistered::new(format!("pre~{issuer}~0"));
+        match flow {
+            Flow::Key => client.key(SigningKey::new("key", [SigningAlgorithm::Es256])),
+            _ => client.secret(format!("sec~{issuer}~0")),
+        }
+    };
     let config = config()
-        .pre_registered(
-            ISSUERS[2],
-            mcp_auth_machine::config::PreRegistered::new("pre~2~0").secret("sec~2~0"),
-        )
+        .pre_registered(ISSUERS[2], client(2))
         .dynamic_registration(DynamicRegistration::Always);
+    let config = match flow {
+        Flow::User => config,
+        Flow::Bound => {
+            let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"abc"}"#;
+            let key = SigningKey::new("key", [SigningAlgorithm::Es256]);
+            let key = key.public(PublicKey::from_jwk(jwk).unwrap());
+            config.dpop(Dpop::new(DpopPolicy::IfSupported).key(key))
+        }
+        Flow::Credentials | Flow::Key => config
+            .pre_registered(ISSUERS[0], client(0))
+            .client_credentials(),
+        Flow::Workload => config.workload_identity(WorkloadIdentity::at(ISSUERS[0])),
+        Flow::Enterprise => {
+            let idp = PreRegistered::new("pre~3~0").secret("sec~3~0");
+            config
+                .pre_registered(ISSUERS[0], client(0))
+                .enterprise(Enterprise::new(IDP, idp))
+        }
+    };
     Arc::new(config.build().unwrap())
 }
 
 impl<'r> World<'r> {
-    fn new(reached: &'r mut Reached) -> Self {
-        let config = config_for_histories();
+    fn new(reached: &'r mut Reached, flow: Flow) -> Self {
+        let config = config_for_histories(flow);
         Self {
             host: Host::on(Arc::clone(&config), Store::default()),
             config,
@@ -84,12 +135,25 @@ impl<'r> World<'r> {
     }
 
     fn metadata(&self, issuer: usize, lie: u8) -> String {
+        let methods = r#"["none","client_secret_basic","private_key_jwt"]"#;
+        self.document(issuer, lie).replace(r#"["none"]"#, methods)
+    }
+
+    fn document(&self, issuer: usize, lie: u8) -> String {
         let own = ISSUERS[issuer];
         let other = ISSUERS[(issuer + 1 + usize::from(lie % 2)) % 3];
         if issuer != ADVERSARY {
             let revocation = format!(r#","revocation_endpoint":"{own}/revoke""#);
             let iss = r#","authorization_response_iss_parameter_supported":true"#;
-            let more = [revocation.as_str(), if issuer == 0 { iss } else { "" }].concat();
+            let machine = format!(
+                r#","grant_types_supported":["authorization_code","client_credentials","{JWT_BEARER}"],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"],"dpop_signing_alg_values_supported":["ES256"]"#
+            );
+            let more = [
+                machine.as_str(),
+                revocation.as_str(),
+                if issuer == 0 { iss } else { "" },
+            ]
+            .concat();
             return metadata_of(own, &more);
         }
         let document = metadata_of(own, "");
@@ -136,7 +200,7 @@ impl<'r> World<'r> {
                 // Gone when the user signed out, or the token ended, before this was looked at.
                 if let Some(token) = self.host.token() {
                     assert!(
-                        token.starts_with(&format!("Bearer at~{issuer}~")),
+                        token.contains(&format!("at~{issuer}~")),
                         "{token} for {issuer}"
                     );
                 }
@@ -144,8 +208,25 @@ impl<'r> World<'r> {
             Action::Error(failure) => {
                 self.reached.note(failure.cause.code());
             }
-            Action::Sign(sign) => self.host.handle(sign.failed()),
-            Action::ObtainAssertion(obtain) => self.host.handle(obtain.failed()),
+            Action::Sign(sign) => {
+                self.reached.note("signed");
+                let event = sign.prepare([choice; 16]).signature(&[7; 64]);
+                self.host.handle(event);
+            }
+            Action::ObtainAssertion(asked) => {
+                let event = match asked.kind().clone() {
+                    AssertionKind::Workload { audience } => {
+                        let of = ISSUERS.iter().position(|issuer| **issuer == *audience);
+                        let jwt = self.mint("wl", of.unwrap());
+                        asked.workload(jwt)
+                    }
+                    _ => {
+                        let token = self.mint("sub", 3);
+                        asked.subject(token, SubjectTokenKind::IdToken)
+                    }
+                };
+                self.host.handle(event);
+            }
             Action::LoadSlot(_) | Action::PersistSlot(_) | Action::Report(_) => {
                 panic!("answered by the host")
             }
@@ -245,6 +326,20 @@ impl<'r> World<'r> {
         }
         let issuer = ISSUERS.iter().position(|issuer| url.starts_with(issuer));
         let body = match issuer {
+            None if url.starts_with(IDP) => {
+                let form = body(&request);
+                let audience = get(&form, "audience").unwrap_or_default();
+                let of = ISSUERS.iter().position(|issuer| *issuer == audience);
+                match of {
+                    Some(of) => {
+                        let jag = self.mint("jag", of);
+                        format!(
+                            r#"{{"access_token":"{jag}","issued_token_type":"{ID_JAG}","token_type":"N_A"}}"#
+                        )
+                    }
+                    None => metadata_of(IDP, "").replace("[\"none\"]", "[\"client_secret_basic\"]"),
+                }
+            }
             None => {
                 let named = if honest {
                     self.named
@@ -261,7 +356,7 @@ impl<'r> World<'r> {
                 format!(r#"{{"client_id":"{}"}}"#, self.mint("cid", issuer))
             }
             // An honest server knows its own codes.
-            Some(issuer) if !own_code(&request, issuer) => {
+            Some(issuer) if !own_grant(&request, issuer) => {
                 let refused = r#"{"error":"invalid_grant"}"#;
                 return self.host.handle(send.response(response(400, &[], refused)));
             }
@@ -281,13 +376,17 @@ impl<'r> World<'r> {
                     self.reached.note("refreshed");
                 }
                 let (at, rt) = (self.mint("at", issuer), self.mint("rt", issuer));
+                let kind = match request.headers().contains_key("dpop") {
+                    true => "DPoP",
+                    false => "Bearer",
+                };
                 let life = if choice.is_multiple_of(3) {
                     r#","expires_in":90"#
                 } else {
                     ""
                 };
                 format!(
-                    r#"{{"access_token":"{at}","refresh_token":"{rt}","token_type":"Bearer"{life}}}"#
+                    r#"{{"access_token":"{at}","refresh_token":"{rt}","token_type":"{kind}"{life}}}"#
                 )
             }
         };
@@ -299,7 +398,10 @@ impl<'r> World<'r> {
     /// The rule, judged by host names alone: it knows nothing of our types.
     fn judge(&mut self, request: &Request<bytes::Bytes>) {
         let host = request.uri().host().unwrap();
-        let to = ISSUERS.iter().position(|issuer| issuer.ends_with(host));
+        let to = match IDP.ends_with(host) {
+            true => Some(3),
+            false => ISSUERS.iter().position(|issuer| issuer.ends_with(host)),
+        };
         let pairs = body(request);
         let mut texts: Vec<String> = pairs.iter().map(|(_, value)| value.clone()).collect();
         texts.push(request.uri().to_string());
@@ -307,14 +409,33 @@ impl<'r> World<'r> {
             texts.push(decode_basic(value.to_str().unwrap()));
         }
         for text in &texts {
-            for kind in ["code", "cid", "at", "rt", "pre", "sec"] {
+            for kind in ["code", "cid", "at", "rt", "pre", "sec", "wl", "jag", "sub"] {
                 // What the adversary minted goes where the adversary's own metadata says.
-                for issuer in [0, 2] {
+                for issuer in [0, 2, 3] {
                     let sentinel = format!("{kind}~{issuer}~");
                     if text.contains(&sentinel) {
                         assert_eq!(Some(issuer), to, "{sentinel} went to {}", request.uri());
                     }
                 }
+            }
+        }
+        // An assertion is for the server that it goes to (S32); a proof is about this request.
+        if let Some(assertion) = get(&pairs, "client_assertion") {
+            let (_, claims) = decoded(&assertion);
+            assert_eq!(claims["aud"], ISSUERS[to.unwrap()]);
+            self.reached.note("client assertion");
+        }
+        if let Some(proof) = request.headers().get("dpop") {
+            let (_, claims) = decoded(proof.to_str().unwrap());
+            assert_eq!(claims["htu"], request.uri().to_string());
+            self.reached.note("proof");
+        }
+        for (name, fact) in [
+            ("assertion", "assertion grant"),
+            ("subject_token", "exchange"),
+        ] {
+            if get(&pairs, name).is_some() {
+                self.reached.note(fact);
             }
         }
         if let Some(verifier) = get(&pairs, "code_verifier") {
@@ -331,14 +452,20 @@ impl<'r> World<'r> {
     }
 }
 
-fn own_code(request: &Request<bytes::Bytes>, issuer: usize) -> bool {
+/// An honest server knows its own codes, tokens, clients, and assertions made for it.
+fn own_grant(request: &Request<bytes::Bytes>, issuer: usize) -> bool {
     let form = body(request);
+    if get(&form, "grant_type").as_deref() == Some("client_credentials") {
+        return true;
+    }
     let own = |name: &str, kind: &str| {
         get(&form, name).is_some_and(|text| text.starts_with(&format!("{kind}~{issuer}~")))
     };
     issuer == ADVERSARY
         || own("code", "code")
         || own("refresh_token", "rt")
+        || own("assertion", "wl")
+        || own("assertion", "jag")
         || own("token", "at")
         || own("token", "rt")
 }
@@ -360,11 +487,13 @@ fn s01_s02_s03_sec_18_nothing_minted_by_one_server_reaches_another() {
         ..Runs::default()
     });
     let moves = prop::collection::vec((any::<bool>(), any::<u8>()), 20..120);
+    // Half of the histories have a user.
+    let flow = prop_oneof![Just(Flow::User), prop::sample::select(FLOWS.as_slice())];
     let reached_cell = std::cell::RefCell::new(&mut reached);
     runner
-        .run(&moves, |moves| {
+        .run(&(flow, moves), |(flow, moves)| {
             let mut reached = reached_cell.borrow_mut();
-            let mut world = World::new(&mut reached);
+            let mut world = World::new(&mut reached, flow);
             for (honest, choice) in moves {
                 world.step(honest, choice);
             }
@@ -390,6 +519,12 @@ fn s01_s02_s03_sec_18_nothing_minted_by_one_server_reaches_another() {
         "unreachable",
         "server_changed",
         "token_over",
+        "signed",
+        "client assertion",
+        "proof",
+        "assertion grant",
+        "exchange",
+        "assertion_not_allowed",
     ] {
         assert!(
             reached.0.contains_key(fact),
