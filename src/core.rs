@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 
 use crate::account::{Account, Tokens, Validity};
 use crate::action::{
@@ -322,6 +322,16 @@ impl Core {
         if self.held.is_usable(self.now) {
             self.memory.scope = None;
         }
+    }
+
+    /// A proof was refused: perhaps the clocks differ (DPOP-20).
+    pub(crate) fn compare_clocks(&mut self, headers: &HeaderMap) {
+        let Some(theirs) = crate::wire::http_fields::date(headers) else {
+            return;
+        };
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let seconds = signed(theirs).saturating_sub(signed(self.now.wall.seconds()));
+        self.report(|| Decision::ClockDiffers { seconds });
     }
 
     /// Keeps the nonce that a server wants to see next (DPOP-12).

@@ -174,6 +174,11 @@ pub enum Decision {
     /// A proof was sent, and the token that came is not bound to its key; it is used as a bearer token
     /// (DPOP-13).
     TokenNotBound,
+    /// A proof was refused, and the server's clock shows so many seconds more than ours (DPOP-20).
+    ClockDiffers {
+        /// Seconds; negative when the server's clock is behind.
+        seconds: i64,
+    },
     /// A token was received.
     TokenReceived {
         /// From this issuer.

@@ -8,6 +8,7 @@ use crate::issuer::IssuerId;
 use crate::secret::Secret;
 use crate::ticket::Ticket;
 use crate::wire::jwt::{jti, signed};
+use crate::wire::token::AuthenticationWish;
 use crate::wire::words::SigningAlgorithm;
 
 /// What is to be signed; the token is finished with the host's random bytes.
@@ -144,6 +145,8 @@ pub enum AssertionKind {
         issuer: IssuerId,
         /// The one handed in before was refused: a new one is needed (EMA-17).
         renew: bool,
+        /// How the user is to authenticate for it.
+        wish: AuthenticationWish,
     },
 }
 

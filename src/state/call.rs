@@ -177,12 +177,13 @@ impl<G: TokenGrant> Call<G> {
             let origin = endpoint.origin().to_owned();
             core.memory.nonces.keep(&origin, nonce.clone());
         }
+        let refused = refusal(response.body()).map(|(error, _, _)| error);
+        if refused == Some(OAuthError::InvalidDpopProof) {
+            core.compare_clocks(response.headers());
+        }
         let wants_nonce = self.at.held().binding().is_some()
             && response.status().as_u16() != 200
-            && matches!(
-                refusal(response.body()),
-                Some((OAuthError::UseDpopNonce, _, _))
-            );
+            && refused == Some(OAuthError::UseDpopNonce);
         if wants_nonce && found.is_some() && !self.with_nonce {
             // The same grant, with new signatures: the server has not spent anything (RFC 9449 §8).
             let again = Self {

@@ -92,6 +92,9 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     };
     judged.wants_nonce = is("use_dpop_nonce") && nonce.is_some();
     judged.proof_refused = is("invalid_dpop_proof") || is("use_dpop_nonce");
+    if is("invalid_dpop_proof") {
+        core.compare_clocks(&challenge.headers);
+    }
     if let Some(nonce) = nonce {
         let origin = core.config().mcp_url().origin().to_owned();
         core.memory.nonces.keep(&origin, nonce);

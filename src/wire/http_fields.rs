@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
-use http::header::{AGE, CACHE_CONTROL, EXPIRES, HeaderName, RETRY_AFTER};
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, RETRY_AFTER};
 
 /// Longest time that a document is kept: a day (DISC-19).
 pub const MAX_FRESH_SECONDS: u64 = 24 * 60 * 60;
@@ -49,6 +49,11 @@ pub fn retry_after(headers: &HeaderMap, unix_seconds: u64) -> Option<u64> {
         Err(_) => date_seconds(value)?.saturating_sub(unix_seconds),
     };
     Some(seconds.min(MAX_RETRY_SECONDS))
+}
+
+/// When an answer was made, by the server's clock, in Unix seconds.
+pub fn date(headers: &HeaderMap) -> Option<u64> {
+    date_seconds(text(headers, DATE)?)
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

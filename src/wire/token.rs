@@ -271,6 +271,34 @@ pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)
     ))
 }
 
+/// How the user is to authenticate, as a server that wants more says it (RFC 9470, EMA-17).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthenticationWish {
+    /// The authentication contexts that would do, sanitised.
+    pub acr_values: Option<Untrusted>,
+    /// How many seconds ago the user may have authenticated.
+    pub max_age: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WishDocument<'a> {
+    #[serde(borrow)]
+    acr_values: Text<'a>,
+    #[serde(borrow)]
+    max_age: Option<&'a RawValue>,
+}
+
+/// Reads the wish of an error answer.
+pub(crate) fn authentication_wish(body: &[u8]) -> AuthenticationWish {
+    let document = object::<WishDocument<'_>>(body).unwrap_or_default();
+    let max_age = document.max_age.map(RawValue::get);
+    AuthenticationWish {
+        acr_values: document.acr_values.non_empty().map(Untrusted::new),
+        max_age: max_age.and_then(|text| text.trim_matches('"').parse().ok()),
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ExchangeDocument<'a> {

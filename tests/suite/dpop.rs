@@ -478,6 +478,27 @@ fn dpop_19_a_signer_that_fails_ends_the_attempt_and_spends_nothing() {
 }
 
 #[test]
+fn dpop_20_a_refused_proof_shows_how_the_clocks_differ_and_is_not_repeated() {
+    let refused = r#"{"error":"invalid_dpop_proof"}"#;
+    let (mut host, _, _) = to_token(with(DpopPolicy::Require), &metadata_with(LISTED));
+    // 1_800_000_000 is 2027-01-15 08:00:00.
+    let date = [("date", "Fri, 15 Jan 2027 08:10:00 GMT")];
+    host.serve_with(TOKEN, 400, &date, refused);
+    assert!(matches!(
+        host.error().cause,
+        Cause::Refused(Refusal::OAuth {
+            error: OAuthError::InvalidDpopProof,
+            ..
+        })
+    ));
+    host.quiet();
+    assert!(host.reports.iter().any(|decision| matches!(
+        decision,
+        mcp_auth_machine::report::Decision::ClockDiffers { seconds: 600 }
+    )));
+}
+
+#[test]
 fn iso_13_a_key_for_each_server() {
     let other = JWK.replace("l8tF", "m8tF");
     let own = SigningKey::new("own", [SigningAlgorithm::Es256])

@@ -39,6 +39,8 @@ mod rules;
 #[cfg(feature = "server")]
 mod servers;
 mod sign_out;
+#[cfg(feature = "signer")]
+mod signer;
 mod step_up;
 #[cfg(feature = "file-store")]
 mod stores;

@@ -11,7 +11,7 @@ use mcp_auth_machine::config::{
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Stage, Violation};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::callback::IssBinding;
-use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::wire::token::{AuthenticationWish, OAuthError};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 use mcp_auth_machine::{Action, Event, Failure, MethodFlaw};
 
@@ -558,7 +558,8 @@ fn to_exchange() -> Host {
         &AssertionKind::Subject {
             issuer: mcp_auth_machine::IssuerId::new(IDP, config().build().unwrap().url_policy())
                 .unwrap(),
-            renew: false
+            renew: false,
+            wish: AuthenticationWish::default(),
         }
     );
     host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
@@ -789,14 +790,18 @@ fn ema_17_a_refused_subject_token_is_replaced_once() {
         "login_required",
         "insufficient_user_authentication",
     ] {
-        let refused = format!(r#"{{"error":"{error}"}}"#);
+        let refused = format!(r#"{{"error":"{error}","acr_values":"mfa","max_age":60}}"#);
         let mut host = to_exchange();
         host.serve(IDP_TOKEN, 400, &refused);
         let asked = obtain(&mut host);
-        assert!(matches!(
-            asked.kind(),
-            AssertionKind::Subject { renew: true, .. }
-        ));
+        let AssertionKind::Subject {
+            renew: true, wish, ..
+        } = asked.kind()
+        else {
+            panic!("{asked:?}")
+        };
+        assert_eq!(wish.acr_values.as_ref().unwrap().as_plain(), "mfa");
+        assert_eq!(wish.max_age, Some(60));
         host.handle(asked.subject("new", SubjectTokenKind::IdToken));
         host.serve(IDP_TOKEN, 400, &refused);
         assert_eq!(host.error().stage, Stage::IdentityProvider);

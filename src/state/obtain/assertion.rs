@@ -53,6 +53,7 @@ impl ObtainingAssertion {
         let kind = AssertionKind::Subject {
             issuer: idp.issuer().clone(),
             renew: obtaining.second_subject,
+            wish: obtaining.wish.clone(),
         };
         let ask = core.obtain(kind, SIGN_TIME);
         Work::ObtainingAssertion(Self {

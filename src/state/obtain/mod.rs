@@ -31,6 +31,7 @@ use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::{Step, Trigger, Work};
 use crate::time::MonoMillis;
+use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 
 /// A token that is being obtained.
@@ -45,8 +46,9 @@ pub(crate) struct Obtaining {
     facts: Option<ResourceFacts>,
     /// A refused grant of the identity provider was replaced once (EMA-16).
     second_jag: bool,
-    /// A refused subject token was replaced once (EMA-17).
+    /// A refused subject token was replaced once (EMA-17), and how the user is to authenticate.
     second_subject: bool,
+    wish: AuthenticationWish,
 }
 
 /// Begins, unless a server needs a rest. What a refusal asked for is counted (STEP-07).
@@ -85,6 +87,7 @@ pub(crate) fn obtain(
         facts: None,
         second_jag: false,
         second_subject: false,
+        wish: AuthenticationWish::default(),
     });
     locate(core, Errand::Obtain(obtaining))
 }

@@ -18,7 +18,7 @@ use crate::state::refresh::asked_wait;
 use crate::state::{LoadingServer, Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
-use crate::wire::token::{OAuthError, read_id_jag};
+use crate::wire::token::{OAuthError, authentication_wish, read_id_jag};
 
 /// The resource's server with what is asked of it, while the identity provider is looked for.
 pub(crate) struct AtIdp {
@@ -164,6 +164,7 @@ impl ExchangingSubject {
                 );
                 if stale && !obtaining.second_subject {
                     obtaining.second_subject = true;
+                    obtaining.wish = authentication_wish(response.body());
                     let at_idp = idp.then(|exchange| exchange.client);
                     let work = ObtainingAssertion::subject(core, obtaining, at, at_idp);
                     return Ok(work);

@@ -25,7 +25,7 @@ use crate::state::{Step, Work};
 use crate::time::Moment;
 use crate::wire::callback::IssBinding;
 use crate::wire::form::Form;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
 /// A grant of a client without a user.
 pub(crate) enum MachineGrant {
@@ -211,6 +211,7 @@ fn answered(
             ..
         } if matches!(at.held(), MachineGrant::Enterprise(_)) && !obtaining.second_subject => {
             obtaining.second_subject = true;
+            obtaining.wish = authentication_wish(response.body());
             again_at_provider(core, obtaining, at)
         }
         TokenAnswer::Refused {
