@@ -349,28 +349,30 @@ impl Core {
 
     /// Says that the bearer can be had, once for all who wait.
     pub(crate) fn ready(&mut self) {
-        let Some(at) = &self.held.at else {
+        let Some(grant) = self.grant() else {
             return;
         };
-        if self.said_ready.replace(self.event) == Some(self.event) {
-            return;
+        if self.said_ready.replace(self.event) != Some(self.event) {
+            self.emit(Action::Ready(grant));
         }
+    }
+
+    /// What is held now.
+    pub(crate) fn grant(&self) -> Option<Grant> {
+        let at = self.held.at.as_ref()?;
         let account = at.held();
-        let expires = account
-            .tokens
-            .as_ref()
-            .and_then(|tokens| match tokens.lifetime {
-                Lifetime::Unknown => None,
-                Lifetime::Seconds(seconds) => Some(tokens.received.plus_seconds(seconds)),
-            });
-        let grant = Grant {
+        let tokens = account.tokens.as_ref()?;
+        let expires = match tokens.lifetime {
+            Lifetime::Unknown => None,
+            Lifetime::Seconds(seconds) => Some(tokens.received.plus_seconds(seconds)),
+        };
+        Some(Grant {
             issuer: at.issuer().clone(),
             scopes: account.granted.clone(),
             expires,
             iss_binding: account.iss_binding,
             audience_bound: account.resource.sent,
-        };
-        self.emit(Action::Ready(grant));
+        })
     }
 
     /// Host and port of the MCP server.

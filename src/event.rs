@@ -198,6 +198,22 @@ pub struct Reply {
     pub(crate) outcome: Outcome,
 }
 
+impl Reply {
+    /// The number of the action that asked, as [`SendRequest::id`](crate::action::SendRequest::id)
+    /// gave it.
+    pub fn id(&self) -> u64 {
+        self.ticket.id()
+    }
+
+    /// The answer, where one came: for drivers that show it. Its body may hold secrets.
+    pub fn response(&self) -> Option<&Response<Bytes>> {
+        match &self.outcome {
+            Outcome::Response { response, .. } => Some(response),
+            Outcome::NeverSent | Outcome::MaybeSent | Outcome::TooLarge | Outcome::Blocked => None,
+        }
+    }
+}
+
 pub(crate) enum Outcome {
     Response {
         response: Response<Bytes>,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::action::{Action, SubjectTokenKind};
+use crate::action::{Action, Grant, SubjectTokenKind};
 use crate::budget::{EVENTS_QUEUED, Limited};
 use crate::config::Config;
 use crate::core::{Core, Proof};
@@ -116,6 +116,12 @@ impl AuthMachine {
             (Work::Idle, Some(_)) => Phase::AwaitingUser,
             (_, _) => Phase::Working(self.work.name()),
         }
+    }
+
+    /// The token that is held, whether or not it is over. `None` also before the account slot has been
+    /// read.
+    pub fn grant(&self) -> Option<Grant> {
+        self.core.grant()
     }
 
     fn answer(&mut self, id: u64, answer: Answer) {

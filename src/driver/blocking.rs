@@ -248,6 +248,11 @@ impl<S: Store> Driver<S> {
         Ok(headers)
     }
 
+    /// The token that is held, whether or not it is over; call [`Driver::run`] once before.
+    pub fn grant(&self) -> Option<Grant> {
+        self.machine.grant()
+    }
+
     fn sign(&mut self, sign: Sign) -> Event {
         let (key, algorithm) = (sign.key().to_owned(), sign.algorithm());
         let Ok(random) = random() else {

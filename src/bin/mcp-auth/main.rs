@@ -1,22 +1,51 @@
 //! `mcp-auth`: MCP authorization on the command line.
 
+mod account;
 mod demo;
+mod describe;
+mod doctor;
+mod listener;
+mod problem;
+mod runtime;
 mod servers;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use problem::{Problem, STATUSES};
+
 /// MCP authorization on the command line.
 #[derive(Parser)]
-#[command(name = "mcp-auth", version, about, arg_required_else_help = true)]
+#[command(name = "mcp-auth", version, about, arg_required_else_help = true, after_help = STATUSES)]
 struct Arguments {
+    /// Write one JSON object to standard output; what else there is to say goes to standard error.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Sign in to an MCP server, and keep what it grants for `token`.
+    #[command(after_help = STATUSES)]
+    Login(Box<account::login::Options>),
+    /// Print an access token that is good now, renewed where needed. Safe to run in parallel.
+    #[command(after_help = STATUSES)]
+    Token(account::token::Options),
+    /// What is held for one MCP server, without asking anybody.
+    #[command(after_help = STATUSES)]
+    Status(account::status::Options),
+    /// What is held for every MCP server.
+    #[command(after_help = STATUSES)]
+    List(account::status::ListOptions),
+    /// Erase what is held for an MCP server, and revoke it where the server can.
+    #[command(after_help = STATUSES)]
+    Logout(account::logout::Options),
+    /// Examine how an MCP server is set up, without signing in and without registering anything.
+    #[command(after_help = STATUSES)]
+    Doctor(doctor::Options),
     /// Sign in for real, over loopback HTTP, to a built-in MCP server and authorization server.
     ///
     /// Needs no set-up. Prints each event and action of the machine as one line. Exit status 0 when
@@ -25,15 +54,24 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let Arguments { json, command } = Arguments::parse();
     let outcome = match command {
-        Command::Demo(options) => demo::run(options),
+        Command::Login(options) => account::login::run(*options, json),
+        Command::Token(options) => account::token::run(&options, json),
+        Command::Status(options) => account::status::run(&options, json),
+        Command::List(options) => account::status::list(&options, json),
+        Command::Logout(options) => account::logout::run(&options, json),
+        Command::Doctor(options) => doctor::run(&options, json),
+        Command::Demo(options) => demo::run(options).map_err(Problem::Other),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mcp-auth: {error}");
-            ExitCode::FAILURE
+        Err(problem) => {
+            if let Some(object) = problem.json().filter(|_| json) {
+                println!("{object}");
+            }
+            eprintln!("mcp-auth: {}", problem.words());
+            problem.status()
         }
     }
 }

@@ -15,12 +15,14 @@ use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
-use super::describe::{describe, line};
-use super::listener::Listener;
 use super::stage::{SERVICE, Stage};
+use crate::describe::{describe, line};
+use crate::listener::Listener;
 
 /// Attempts at one request: the first, and one after each authorization.
 const TRIES: u8 = 4;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a call ended.
 pub(super) enum Outcome {
@@ -230,7 +232,7 @@ impl Client {
                     println!("{}", line("browser", "opens the authorization URL"));
                     self.browser.get(redirect.url.as_str()).call()?;
                     let listener = self.listener.as_ref().ok_or("nobody to sign in here")?;
-                    let callback = listener.wait()?;
+                    let callback = listener.wait(PATIENCE)?;
                     self.driver
                         .handle(Event::CallbackParams(Callback::from_url(callback)))
                 }

@@ -1,8 +1,6 @@
 //! A complete sign-in over loopback HTTP, with nothing to set up.
 
 mod client;
-mod describe;
-mod listener;
 mod refresh;
 mod stage;
 
@@ -40,6 +38,9 @@ pub(crate) struct Options {
     /// The built-in servers alone, until interrupted: for trying other clients.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
     serve: bool,
+    /// With `--serve`: how long access tokens live.
+    #[arg(long, requires = "serve", value_name = "SECONDS")]
+    token_seconds: Option<u64>,
     /// The token lives for seconds, and two processes on one store want the next one: one refresh.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up"])]
     refresh: bool,
@@ -58,7 +59,7 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         Wish::Honest
     };
-    let stage = Stage::set(wish)?;
+    let stage = Stage::set(wish, options.token_seconds)?;
     println!("MCP server            {}", stage.mcp_url());
     println!("authorization server  {}", stage.issuer());
     println!();

@@ -1,12 +1,11 @@
 //! The built-in servers, on a thread of their own.
 
 use std::io;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 
-use super::listener::Listener;
+use crate::listener::Listener;
+use crate::runtime::{on, spawn_runtime};
 use crate::servers::authorization::{self, AuthorizationServer, Iss, Options};
 use crate::servers::resource::{ECHO, McpServer, start_mcp};
 
@@ -34,15 +33,15 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts an MCP server and the authorization server that it trusts.
-    pub(super) fn set(wish: Wish) -> io::Result<Self> {
+    pub(super) fn set(wish: Wish, token_seconds: Option<u64>) -> io::Result<Self> {
         let iss = match wish {
             Wish::Honest | Wish::ShortTokens => Iss::Honest,
             Wish::WrongIss => Iss::Wrong("https://attacker.example".to_owned()),
         };
-        let seconds = match wish {
+        let seconds = token_seconds.unwrap_or(match wish {
             Wish::Honest | Wish::WrongIss => TOKEN_SECONDS,
             Wish::ShortTokens => super::refresh::TOKEN_SECONDS,
-        };
+        });
         let runtime = spawn_runtime()?;
         let mcp = on(&runtime, start_mcp(&[ECHO]))??;
         let server = on(&runtime, authorization_server(iss, seconds))??;
@@ -72,7 +71,7 @@ impl Stage {
     }
 
     pub(super) fn listener(&self) -> io::Result<Listener> {
-        on(&self.runtime, Listener::start())?
+        on(&self.runtime, Listener::start(None))?
     }
 
     /// The user says no at the next consent.
@@ -106,24 +105,4 @@ async fn authorization_server(iss: Iss, seconds: u64) -> io::Result<Authorizatio
         service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
     })
     .await
-}
-
-fn spawn_runtime() -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-    Ok(handle)
-}
-
-/// Runs a future on the servers' thread and waits for it.
-fn on<T: Send + 'static>(
-    runtime: &Handle,
-    future: impl Future<Output = T> + Send + 'static,
-) -> io::Result<T> {
-    let (sender, receiver) = channel();
-    runtime.spawn(async move { sender.send(future.await) });
-    let receiver: Receiver<T> = receiver;
-    receiver
-        .recv()
-        .map_err(|_| io::Error::other("the servers' thread has ended"))
 }

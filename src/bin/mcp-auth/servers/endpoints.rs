@@ -280,9 +280,13 @@ pub(super) async fn revoke(
     body: Bytes,
 ) -> Response {
     let revoked = form(&headers, &body).and_then(|asked| {
-        let client_id = public_client(&shared, &headers, &asked)?;
+        let client_id = if headers.contains_key(AUTHORIZATION) {
+            service(&shared, &headers)?
+        } else {
+            public_client(&shared, &headers, &asked)?.to_owned()
+        };
         let token = asked.need("token", "token is missing")?;
-        lock(&shared.state).revoke(token, client_id);
+        lock(&shared.state).revoke(token, &client_id);
         Ok(())
     });
     match revoked {

@@ -13,37 +13,54 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 const PAGE: &str = "<!doctype html><title>Signed in</title><p>You can close this page.</p>";
-const PATIENCE: Duration = Duration::from_secs(30);
-
-pub(super) struct Listener {
+pub(crate) struct Listener {
     redirect_uri: String,
+    port: u16,
+    sender: SyncSender<String>,
     callbacks: Receiver<String>,
 }
 
 impl Listener {
-    /// Binds a free port of the loopback interface.
-    pub(super) async fn start() -> io::Result<Self> {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let origin = format!("http://{}", socket.local_addr()?);
+    /// Binds a port of the loopback interface: the preferred one where it is free.
+    pub(crate) async fn start(preferred: Option<u16>) -> io::Result<Self> {
+        let socket = match TcpListener::bind(("127.0.0.1", preferred.unwrap_or(0))).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                TcpListener::bind(("127.0.0.1", 0)).await?
+            }
+            other => other?,
+        };
+        let address = socket.local_addr()?;
+        let origin = format!("http://{address}");
         let (sender, callbacks) = sync_channel(8);
         let redirect_uri = format!("{origin}/callback");
-        let handler =
-            move |OriginalUri(uri): OriginalUri| callback(origin, sender, uri.to_string());
+        let to = sender.clone();
+        let handler = move |OriginalUri(uri): OriginalUri| callback(origin, to, uri.to_string());
         let router = Router::new().route("/callback", get(handler));
         tokio::spawn(async move { axum::serve(socket, router).await });
         Ok(Self {
             redirect_uri,
+            port: address.port(),
+            sender,
             callbacks,
         })
     }
 
-    pub(super) fn redirect_uri(&self) -> &str {
+    pub(crate) fn redirect_uri(&self) -> &str {
         &self.redirect_uri
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// For callbacks that come another way, such as pasted ones.
+    pub(crate) fn sender(&self) -> SyncSender<String> {
+        self.sender.clone()
+    }
+
     /// The full URL of the next callback.
-    pub(super) fn wait(&self) -> Result<String, RecvTimeoutError> {
-        self.callbacks.recv_timeout(PATIENCE)
+    pub(crate) fn wait(&self, patience: Duration) -> Result<String, RecvTimeoutError> {
+        self.callbacks.recv_timeout(patience)
     }
 }
 

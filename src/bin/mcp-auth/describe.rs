@@ -4,12 +4,12 @@ use mcp_auth_machine::driver::Note;
 use mcp_auth_machine::{Action, Event};
 use serde_json::Value;
 
-pub(super) fn line(who: &str, what: &str) -> String {
+pub(crate) fn line(who: &str, what: &str) -> String {
     format!("{who:>8}  {what}")
 }
 
 /// One line for a note; answers of slots go without saying.
-pub(super) fn describe(note: &Note<'_>) -> Option<String> {
+pub(crate) fn describe(note: &Note<'_>) -> Option<String> {
     match note {
         Note::In(event) => incoming(event).map(|text| line("event", &text)),
         Note::Out(action) => Some(line("action", &outgoing(action))),

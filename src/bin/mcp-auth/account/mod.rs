@@ -1,0 +1,60 @@
+//! Accounts at MCP servers, kept between runs.
+
+mod host;
+mod keys;
+pub(crate) mod login;
+pub(crate) mod logout;
+mod person;
+mod profile;
+pub(crate) mod status;
+pub(crate) mod token;
+
+use std::path::PathBuf;
+
+use crate::problem::Problem;
+
+/// Which account, and where accounts are kept.
+#[derive(clap::Args)]
+pub(crate) struct Place {
+    /// The directory of the accounts; the user's data directory unless given. It holds tokens:
+    /// readable by its owner alone, but not encrypted.
+    #[arg(long, env = "MCP_AUTH_STORE", value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Print what the machine does, one line each, to standard error.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl Place {
+    fn directory(&self) -> Result<PathBuf, Problem> {
+        if let Some(directory) = &self.store {
+            return Ok(directory.clone());
+        }
+        let found = directories::ProjectDirs::from("", "", "mcp-auth")
+            .ok_or("there is no home directory; name one with --store")?;
+        Ok(found.data_local_dir().to_owned())
+    }
+}
+
+/// One account of a server.
+#[derive(clap::Args)]
+pub(crate) struct Selected {
+    /// The URL of the MCP server
+    url: String,
+    /// A name for the account, where there is more than one at the same server
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    account: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A span of time as people say it.
+fn in_words(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "seconds"),
+        120..7_200 => (seconds / 60, "minutes"),
+        7_200..172_800 => (seconds / 3_600, "hours"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit}")
+}

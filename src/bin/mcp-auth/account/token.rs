@@ -1,0 +1,60 @@
+//! `token`: one that is good now.
+
+use http::Method;
+use http::header::AUTHORIZATION;
+use serde_json::{Map, Value, json};
+
+use super::Selected;
+use super::host::{Host, left};
+use super::profile::Profile;
+use crate::problem::Problem;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    selected: Selected,
+    /// Print the headers of a request instead of the token alone
+    #[arg(long)]
+    header: bool,
+    /// The method of that request: a token that is bound to a key is presented for one request
+    #[arg(long, default_value = "POST", requires = "header")]
+    method: Method,
+}
+
+pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+    let Selected {
+        url,
+        account,
+        place,
+    } = &options.selected;
+    let directory = place.directory()?;
+    let Some(profile) = Profile::load(&directory, url, account)? else {
+        return Err(Problem::Unknown { url: url.clone() });
+    };
+    let mut host = Host::open(&directory, &profile, place.verbose)?;
+    let grant = host.wanted(None)?;
+    let url = host.url().to_owned();
+    let presented = host.present(&options.method, &url)?;
+    let mut headers = Map::new();
+    for (name, value) in &presented {
+        headers.insert(name.to_string(), Value::from(value.to_str()?));
+    }
+    if as_json {
+        println!(
+            "{}",
+            json!({ "server": url, "headers": headers, "expires_in": left(&grant) })
+        );
+    } else if options.header {
+        for (name, value) in &presented {
+            println!("{name}: {}", value.to_str()?);
+        }
+    } else {
+        let value = presented.get(AUTHORIZATION).ok_or("there is no token")?;
+        let token = value.to_str()?.strip_prefix("Bearer ");
+        println!(
+            "{}",
+            token.ok_or("this token is bound to a key; use --header")?
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! What is right and wrong with a server's set-up, in words, with the rule and the fix.
+
+use http::HeaderMap;
+use mcp_auth_machine::Failure;
+use mcp_auth_machine::error::{Party, Stage};
+use mcp_auth_machine::report::Decision;
+use mcp_auth_machine::wire::challenge;
+use serde::Serialize;
+use serde_json::Value;
+
+/// How a finding is to be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mark {
+    Ok,
+    Note,
+    Warning,
+    Broken,
+}
+
+#[derive(Serialize)]
+pub(super) struct Finding {
+    pub(super) mark: Mark,
+    /// The rule, by its number.
+    pub(super) rule: &'static str,
+    /// The reason code of the machine, where it gave up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<&'static str>,
+    pub(super) words: String,
+    /// What the operator does about it.
+    pub(super) fix: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn new(mark: Mark, rule: &'static str, words: impl Into<String>) -> Self {
+        Self {
+            mark,
+            rule,
+            code: None,
+            words: words.into(),
+            fix: None,
+        }
+    }
+
+    fn fix(mut self, fix: &str) -> Self {
+        self.fix = Some(fix.to_owned());
+        self
+    }
+}
+
+pub(super) fn judge_challenge(status: u16, headers: &HeaderMap) -> Finding {
+    let parsed = challenge::parse(headers);
+    let selected = parsed.select(status, &|_| true);
+    match (status, selected) {
+        (401, Some(found)) if !found.resource_metadata.is_empty() => Finding::new(
+            Mark::Ok,
+            "RS-02",
+            "a request without a token gets 401 and a challenge that names the resource metadata",
+        ),
+        (401, Some(_)) => Finding::new(
+            Mark::Warning,
+            "RS-02",
+            "the challenge of the 401 names no resource metadata",
+        )
+        .fix("add resource_metadata=\"…\" to WWW-Authenticate"),
+        (401, None) => Finding::new(
+            Mark::Warning,
+            "RS-02",
+            "the 401 carries no challenge that a client can read",
+        )
+        .fix("answer with WWW-Authenticate: Bearer resource_metadata=\"…\""),
+        (200..=299, _) => Finding::new(
+            Mark::Note,
+            "RS-02",
+            "a request without a token is accepted; only some operations may need one",
+        ),
+        (_, _) => Finding::new(
+            Mark::Warning,
+            "RS-02",
+            format!("a request without a token gets {status} instead of 401"),
+        )
+        .fix("answer 401 with a challenge wherever a token is missing"),
+    }
+}
+
+/// What the machine tolerated or refused on its way.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most decisions are no findings"
+)]
+pub(super) fn finding(decision: &Decision) -> Option<Finding> {
+    let found = match decision {
+        Decision::ChallengeParametersDropped { names } => Finding::new(
+            Mark::Warning,
+            "CHAL-08",
+            format!(
+                "the challenge repeats {} with different values",
+                names.join(", ")
+            ),
+        )
+        .fix("send each parameter once"),
+        Decision::PlaceRefused { place, reason } => Finding::new(
+            Mark::Warning,
+            "CHAL-13",
+            format!("{} must not be contacted: {reason}", place.as_plain()),
+        )
+        .fix("name an https URL on a public address"),
+        Decision::EntryUnusable { entry, reason } => Finding::new(
+            Mark::Warning,
+            "DISC-15",
+            format!(
+                "{} in authorization_servers is no issuer: {reason}",
+                entry.as_plain()
+            ),
+        )
+        .fix("list issuers exactly as their metadata spells them"),
+        Decision::EntryLooksLikeDocument { entry } => Finding::new(
+            Mark::Warning,
+            "QUIRK-21",
+            format!(
+                "{} in authorization_servers looks like a document",
+                entry.as_plain()
+            ),
+        )
+        .fix("list the issuer, not the URL of its metadata"),
+        Decision::SlashTolerated { listed, named } => Finding::new(
+            Mark::Warning,
+            "QUIRK-01",
+            format!("{listed} is listed, and its metadata says {named}"),
+        )
+        .fix("spell the issuer the same in both documents; strict clients refuse this"),
+        _ => return None,
+    };
+    Some(found)
+}
+
+/// The rule that was broken, and by whom.
+pub(super) fn judge_failure(failure: &Failure) -> Finding {
+    let fix = match failure.party() {
+        Party::McpServer => "the operator of the MCP server corrects its answers",
+        Party::AuthorizationServer => {
+            "the operator of the authorization server corrects its metadata"
+        }
+        Party::Network => "check that the server is up and can be reached from here",
+        Party::Host | Party::Store | Party::User => {
+            "configure what the server does not publish, or have it published"
+        }
+    };
+    let rule = match failure.stage {
+        Stage::ResourceMetadata => "DISC",
+        Stage::ServerMetadata => "META",
+        Stage::Slots
+        | Stage::Challenge
+        | Stage::Registration
+        | Stage::Authorization
+        | Stage::Callback
+        | Stage::Token
+        | Stage::IdentityProvider
+        | Stage::Refresh
+        | Stage::Revocation => "",
+    };
+    let mut finding = Finding::new(Mark::Broken, rule, failure.to_string()).fix(fix);
+    finding.code = Some(failure.cause.code());
+    finding
+}
+
+/// What the authorization server offers, as far as clients need to know.
+pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
+    let flag = |name: &str| document.get(name).and_then(Value::as_bool) == Some(true);
+    let has = |name: &str| document.get(name).is_some_and(Value::is_string);
+    let lists = |name: &str, word: &str| {
+        let list = document.get(name).and_then(Value::as_array);
+        list.is_some_and(|items| items.iter().any(|item| item == word))
+    };
+    let mut found = Vec::new();
+    let documents = flag("client_id_metadata_document_supported");
+    let registration = has("registration_endpoint");
+    found.push(match (documents, registration) {
+        (true, _) => Finding::new(
+            Mark::Ok,
+            "REG-02",
+            "clients present a metadata document by its URL",
+        ),
+        (false, true) => Finding::new(Mark::Ok, "REG-02", "clients register themselves"),
+        (false, false) => Finding::new(
+            Mark::Warning,
+            "REG-02",
+            "clients must be registered beforehand: login needs --client-id",
+        )
+        .fix("support client ID metadata documents, so that any client can sign in"),
+    });
+    found.push(if flag("authorization_response_iss_parameter_supported") {
+        Finding::new(
+            Mark::Ok,
+            "ISS-03",
+            "the callback names its issuer: mix-ups are seen",
+        )
+    } else {
+        Finding::new(
+            Mark::Warning,
+            "ISS-03",
+            "the callback does not promise to name its issuer: mix-ups cannot be seen",
+        )
+        .fix("send iss, and advertise authorization_response_iss_parameter_supported")
+    });
+    let optional = [
+        (
+            has("revocation_endpoint"),
+            "REV-01",
+            "tokens can be revoked",
+        ),
+        (
+            document.get("dpop_signing_alg_values_supported").is_some(),
+            "DPOP-01",
+            "tokens can be bound to a key: login --dpop-key",
+        ),
+        (
+            lists("grant_types_supported", "client_credentials"),
+            "M2M-01",
+            "clients can act for themselves: login --client-credentials",
+        ),
+        (
+            lists(
+                "grant_types_supported",
+                "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            ),
+            "WIF-04",
+            "assertions are accepted as grants: workload identity, enterprise-managed authorization",
+        ),
+        (
+            flag("require_pushed_authorization_requests"),
+            "AUTHZ-20",
+            "authorization requests must be pushed; clients do that by themselves",
+        ),
+    ];
+    for (offered, rule, words) in optional {
+        if offered {
+            found.push(Finding::new(Mark::Note, rule, words));
+        }
+    }
+    found
+}

@@ -1,0 +1,291 @@
+//! `doctor` at servers that are set up well, and at each that is not.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::support::{Desk, Servers};
+
+/// An MCP server and an authorization server as two documents and a challenge.
+struct SetUp {
+    origin: String,
+    listener: TcpListener,
+    challenge: (u16, String),
+    resource: Value,
+    server: Value,
+    more: BTreeMap<String, (u16, String, String)>,
+}
+
+const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
+const SERVER: &str = "/.well-known/oauth-authorization-server";
+
+impl SetUp {
+    fn good() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = format!("http://{}", listener.local_addr().expect("an address"));
+        Self {
+            challenge: (
+                401,
+                format!("www-authenticate: Bearer resource_metadata=\"{origin}{RESOURCE}\"\r\n"),
+            ),
+            resource: json!({
+                "resource": format!("{origin}/mcp"), "authorization_servers": [origin],
+            }),
+            server: json!({
+                "issuer": origin,
+                "authorization_endpoint": format!("{origin}/authorize"),
+                "token_endpoint": format!("{origin}/token"),
+                "registration_endpoint": format!("{origin}/register"),
+                "response_types_supported": ["code"],
+                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": true,
+            }),
+            more: BTreeMap::new(),
+            origin,
+            listener,
+        }
+    }
+
+    /// Serves it, and has it examined.
+    fn examined(self) -> (Option<i32>, Value) {
+        let mut answers = self.more;
+        answers
+            .entry("/mcp".into())
+            .or_insert((self.challenge.0, self.challenge.1, String::new()));
+        for (path, document) in [(RESOURCE, &self.resource), (SERVER, &self.server)] {
+            let body = (200, String::new(), document.to_string());
+            answers.entry(path.into()).or_insert(body);
+        }
+        let listener = self.listener;
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let _closed = serve(&stream, &answers);
+            }
+        });
+        Desk::new().json(&["doctor", &format!("{}/mcp", self.origin)])
+    }
+}
+
+fn serve(
+    stream: &TcpStream,
+    answers: &BTreeMap<String, (u16, String, String)>,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    assert!(
+        path.contains("/.well-known/") || path == "/mcp" || path == "/elsewhere",
+        "nothing but metadata is read: {line}"
+    );
+    let mut length = 0;
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    reader.take(length).read_to_end(&mut Vec::new())?;
+    let missing = (404, String::new(), String::new());
+    let (status, headers, body) = answers.get(&path).unwrap_or(&missing);
+    let mut stream = stream;
+    write!(
+        stream,
+        "HTTP/1.1 {status} x\r\n{headers}content-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn marks(answer: &Value, mark: &str) -> Vec<String> {
+    let findings = answer["findings"].as_array().expect("findings");
+    findings
+        .iter()
+        .filter(|found| found["mark"] == mark)
+        .map(|found| {
+            let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+            assert!(
+                mark == "ok" || mark == "note" || found["fix"].is_string(),
+                "{found}"
+            );
+            let code = text("code");
+            if code.is_empty() { text("rule") } else { code }
+        })
+        .collect()
+}
+
+#[test]
+fn a_good_server_and_the_built_in_one() {
+    let (status, answer) = SetUp::good().examined();
+    assert_eq!(
+        (status, &answer["usable"]),
+        (Some(0), &Value::from(true)),
+        "{answer}"
+    );
+    assert_eq!(marks(&answer, "warning"), [""; 0]);
+    let passed = marks(&answer, "ok");
+    for rule in [
+        "RS-02", "DISC-11", "META-08", "META-12", "PKCE-05", "REG-02", "ISS-03",
+    ] {
+        assert!(
+            passed.iter().any(|found| found == rule),
+            "{rule} in {passed:?}"
+        );
+    }
+
+    let servers = Servers::start(&[]);
+    let (status, answer) = Desk::new().json(&["doctor", &servers.mcp]);
+    assert_eq!(
+        (status, &answer["issuer"]),
+        (Some(0), &Value::from(servers.issuer.as_str()))
+    );
+    assert_eq!(marks(&answer, "warning"), [""; 0], "{answer}");
+}
+
+type Break = fn(&mut SetUp);
+
+/// Set-ups in which no client can sign in, and the code that says why.
+const BROKEN: &[(&str, Break)] = &[
+    ("server_unknown", |s| {
+        s.more
+            .insert(RESOURCE.into(), (404, String::new(), String::new()));
+        s.more
+            .insert(SERVER.into(), (404, String::new(), String::new()));
+    }),
+    ("no_resource", |s| drop(s.resource["resource"].take())),
+    ("resource_mismatch", |s| {
+        s.resource["resource"] = "https://other.example/mcp".into()
+    }),
+    ("resource_mismatch", |s| {
+        s.resource["resource"] = format!("{}/mcp/more", s.origin).into()
+    }),
+    ("no_authorization_server", |s| {
+        s.resource["authorization_servers"] = json!([])
+    }),
+    ("no_authorization_server", |s| {
+        s.resource["authorization_servers"] = json!(["http://as.example"]);
+    }),
+    ("no_header_method", |s| {
+        s.resource["bearer_methods_supported"] = json!(["query"])
+    }),
+    ("resource_metadata_malformed", |s| {
+        let body = format!(
+            "{{\"resource\": \"{0}/mcp\", \"resource\": \"{0}/mcp\"}}",
+            s.origin
+        );
+        s.more.insert(RESOURCE.into(), (200, String::new(), body));
+    }),
+    ("unreachable", |s| {
+        s.more
+            .insert(RESOURCE.into(), (503, String::new(), String::new()));
+    }),
+    ("metadata_issuer_mismatch", |s| {
+        s.server["issuer"] = "https://other.example".into()
+    }),
+    ("metadata_issuer_mismatch", |s| {
+        s.server["issuer"] = format!("{}/tenant", s.origin).into()
+    }),
+    ("server_metadata_invalid", |s| {
+        drop(s.server["token_endpoint"].take())
+    }),
+    ("server_metadata_invalid", |s| {
+        s.server["token_endpoint"] = "http://as.example/token".into()
+    }),
+    ("no_authorization_endpoint", |s| {
+        drop(s.server["authorization_endpoint"].take())
+    }),
+    ("no_code_grant", |s| {
+        s.server["response_types_supported"] = json!(["token"])
+    }),
+    ("no_code_grant", |s| {
+        s.server["grant_types_supported"] = json!(["client_credentials"])
+    }),
+    ("no_pkce", |s| {
+        drop(s.server["code_challenge_methods_supported"].take())
+    }),
+    ("no_pkce", |s| {
+        s.server["code_challenge_methods_supported"] = json!(["plain"])
+    }),
+    ("unreachable", |s| {
+        s.more
+            .insert(SERVER.into(), (500, String::new(), String::new()));
+    }),
+    ("server_unknown", |s| {
+        s.more
+            .insert(SERVER.into(), (200, String::new(), "<html>".into()));
+    }),
+    ("dpop_required", |s| {
+        s.resource["dpop_bound_access_tokens_required"] = true.into()
+    }),
+];
+
+/// Set-ups that work although something is wrong, and the rule.
+const FLAWED: &[(&str, Break)] = &[
+    ("RS-02", |s| {
+        s.challenge = (401, "www-authenticate: Bearer\r\n".into())
+    }),
+    ("RS-02", |s| s.challenge = (401, String::new())),
+    ("RS-02", |s| s.challenge = (403, String::new())),
+    ("CHAL-13", |s| {
+        let header = "www-authenticate: Bearer resource_metadata=\"http://as.example/x\"\r\n";
+        s.challenge = (401, header.into());
+    }),
+    ("CHAL-08", |s| {
+        s.challenge = (
+            401,
+            "www-authenticate: Bearer scope=\"a\", scope=\"b\"\r\n".into(),
+        );
+    }),
+    ("QUIRK-01", |s| {
+        s.resource["authorization_servers"] = json!([format!("{}/", s.origin)]);
+    }),
+    ("DISC-15", |s| {
+        s.resource["authorization_servers"] = json!(["http://as.example", s.origin.clone()]);
+    }),
+    ("REG-02", |s| drop(s.server["registration_endpoint"].take())),
+    ("ISS-03", |s| {
+        drop(s.server["authorization_response_iss_parameter_supported"].take());
+    }),
+];
+
+#[test]
+fn each_broken_set_up_is_named() {
+    for (at, (code, change)) in BROKEN.iter().enumerate() {
+        let mut set_up = SetUp::good();
+        change(&mut set_up);
+        let (status, answer) = set_up.examined();
+        assert_eq!(
+            (status, &answer["usable"]),
+            (Some(1), &Value::from(false)),
+            "{at}: {answer}"
+        );
+        assert_eq!(marks(&answer, "broken"), [*code], "{at}: {answer}");
+    }
+}
+
+#[test]
+fn each_flaw_that_clients_tolerate_is_named() {
+    for (at, (rule, change)) in FLAWED.iter().enumerate() {
+        let mut set_up = SetUp::good();
+        change(&mut set_up);
+        let (status, answer) = set_up.examined();
+        assert_eq!(
+            (status, &answer["usable"]),
+            (Some(0), &Value::from(true)),
+            "{at}: {answer}"
+        );
+        let warnings = marks(&answer, "warning");
+        assert!(
+            warnings.iter().any(|found| found == rule),
+            "{at}: {rule} in {answer}"
+        );
+    }
+}

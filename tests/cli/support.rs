@@ -1,0 +1,161 @@
+//! Processes, and a user who follows the URL that is printed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The built-in servers, in a process of their own.
+pub(crate) struct Servers {
+    process: Child,
+    /// Kept, so that the process can go on writing.
+    _output: BufReader<ChildStdout>,
+    pub(crate) mcp: String,
+    pub(crate) issuer: String,
+}
+
+impl Servers {
+    pub(crate) fn start(more: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-auth"))
+            .args(["demo", "--serve"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the built-in servers start");
+        let stdout = process.stdout.take().expect("its output is a pipe");
+        let mut lines = BufReader::new(stdout);
+        let mcp = value(&mut lines, "MCP server");
+        let issuer = value(&mut lines, "authorization server");
+        Self {
+            process,
+            _output: lines,
+            mcp,
+            issuer,
+        }
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    let read = from.read_line(&mut line).expect("a line");
+    assert_ne!(read, 0, "the process ended");
+    line.trim().to_owned()
+}
+
+fn value(from: &mut impl BufRead, name: &str) -> String {
+    let line = line(from);
+    let found = line.strip_prefix(name);
+    found
+        .expect("the line that was announced")
+        .trim()
+        .to_owned()
+}
+
+/// A directory of accounts, and the command on it.
+pub(crate) struct Desk(TempDir);
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-auth"));
+        command
+            .env("MCP_AUTH_STORE", self.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("it runs")
+    }
+
+    /// Runs it with `--json`; the status and the object.
+    pub(crate) fn json(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let output = self.command(arguments).arg("--json").output();
+        let output = output.expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = serde_json::from_str(&text).unwrap_or_else(|error| {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            panic!("one JSON object expected ({error}): {text:?}, {stderr}")
+        });
+        (output.status.code(), value)
+    }
+
+    /// Signs in without a browser: the URL that is printed is followed, as the consent page of the
+    /// built-in server approves itself. `paste`: the callback does not reach the listener, and is
+    /// pasted instead.
+    pub(crate) fn sign_in(&self, arguments: &[&str], paste: bool) -> Output {
+        let mut command = self.command(&["login", "--no-browser", "--timeout", "30"]);
+        let mut process = command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let stderr = process.stderr.take().expect("its messages are a pipe");
+        let mut messages = BufReader::new(stderr);
+        loop {
+            let mut message = String::new();
+            let read = messages.read_line(&mut message).expect("a message");
+            if read == 0 {
+                break;
+            }
+            let message = message.trim();
+            if !message.starts_with("http://127.0.0.1") {
+                continue;
+            }
+            let callback = follow(message, !paste);
+            if paste {
+                let mut stdin = process.stdin.take().expect("its input is a pipe");
+                // What is not ours first: it changes nothing.
+                writeln!(stdin, "http://127.0.0.1/callback?code=x&state=y").expect("pasted");
+                writeln!(stdin, "{callback}").expect("pasted");
+            }
+        }
+        process.wait_with_output().expect("it ends")
+    }
+}
+
+/// Follows the authorization URL; the address at which the browser ends.
+fn follow(url: &str, to_the_end: bool) -> String {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .build()
+        .into();
+    let answer = agent
+        .get(url)
+        .call()
+        .expect("the authorization endpoint answers");
+    let location = answer
+        .headers()
+        .get("location")
+        .expect("it sends the user back");
+    let location = location.to_str().expect("a URL").to_owned();
+    if to_the_end {
+        agent.get(&location).call().expect("the listener answers");
+    }
+    location
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
+}
