@@ -21,6 +21,7 @@ use crate::issuer::AtIssuer;
 use crate::memory::Memory;
 use crate::record::{RecordFlaw, read_account, write_account};
 use crate::report::Decision;
+use crate::secret::Secret;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
@@ -47,6 +48,9 @@ pub(crate) struct Held {
     /// The event during which the slot was last read.
     pub(crate) read_at: Option<u64>,
     pub(crate) validity: Option<Validity>,
+    /// The token that this process received last, with its end by the monotonic clock: that stays,
+    /// however long the store takes and wherever the wall clock goes meanwhile (SEC-35).
+    received: Option<(Secret, Validity)>,
     pub(crate) proof: Proof,
 }
 
@@ -81,6 +85,28 @@ impl Held {
 
     fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Until when these tokens may be used: what is known of them already, or what they say.
+    pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
+        let same = |other: &Secret| tokens.is_some_and(|t| t.access.same(other.expose()));
+        if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
+            && same(&held.access)
+        {
+            return validity;
+        }
+        match &self.received {
+            Some((access, validity)) if same(access) => *validity,
+            Some(_) | None => Validity::of(tokens, now),
+        }
+    }
+
+    /// Takes note of tokens that are about to be stored.
+    pub(crate) fn receive(&mut self, tokens: Option<&Tokens>, now: Moment) {
+        let validity = self.validity_of(tokens, now);
+        if let (Some(tokens), Validity::Until(..)) = (tokens, validity) {
+            self.received = Some((tokens.access.clone(), validity));
+        }
     }
 
     /// Usable, and not so close to its end that it would better be renewed (USE-10).
@@ -277,7 +303,7 @@ impl Core {
         };
         if !unchanged {
             let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
-            self.held.validity = Some(Validity::of(tokens, self.now));
+            self.held.validity = Some(self.held.validity_of(tokens, self.now));
             self.held.proof = Proof::Assumed;
         }
         self.held.at = at;

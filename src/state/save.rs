@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): an account is handed out only after the store has it.
 
-use crate::account::{Account, Validity};
+use crate::account::Account;
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
@@ -57,6 +57,7 @@ impl SavingAccount {
         then: Option<Callback>,
         writes_left: u8,
     ) -> Work {
+        core.held.receive(at.held().tokens.as_ref(), core.now);
         let stored = write_account(&core.identity, &at, None);
         let revision = stored.revision;
         let slot = core.account_slot();
@@ -151,7 +152,8 @@ impl SavingAccount {
     }
 
     fn committed(self, core: &mut Core) -> Step {
-        core.held.validity = Some(Validity::of(self.at.held().tokens.as_ref(), core.now));
+        let tokens = self.at.held().tokens.as_ref();
+        core.held.validity = Some(core.held.validity_of(tokens, core.now));
         core.held.at = Some(*self.at);
         core.held.revision = Some(self.revision);
         core.held.lease = None;

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::wrong_self_convention)]
 
 pub mod playbook;
+pub mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,0 +1,68 @@
+//! Histories: proptest over moves, half of them the next honest step, so that they get somewhere.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
+
+use crate::effort::effort;
+use crate::support::world::facts::{SOMETIMES, SOMETIMES_WITHOUT_USER};
+use crate::support::world::{Client, Facts, Setup, World};
+
+#[test]
+fn s01_to_s34_l01_hold_in_every_history() {
+    let facts = RefCell::new(Facts::default());
+    let persistence = FileFailurePersistence::Direct("proptest-regressions/histories.txt");
+    let cases = u32::try_from(effort(4_000, 100_000, 10_000_000)).unwrap();
+    let mut runner = TestRunner::new(Config {
+        cases,
+        failure_persistence: Some(Box::new(persistence)),
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    });
+    // Half of the clients have a user; half of the worlds one process.
+    let client = prop_oneof![
+        prop::sample::select(Client::WITH_USER.as_slice()),
+        prop::sample::select(Client::ALL.as_slice()),
+    ];
+    let moves = prop::collection::vec((any::<bool>(), any::<u16>()), 1..160);
+    let world = (client, prop_oneof![Just(1_usize), 2..4_usize], moves);
+    let verdict = runner.run(&world, |(client, instances, moves)| {
+        let mut world = World::new(Setup { client, instances });
+        for (honest, choice) in moves {
+            let next = world.choose(honest, choice);
+            world.apply(next);
+        }
+        world.heal();
+        facts.borrow_mut().merge(&world.facts);
+        Ok(())
+    });
+    match verdict {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, (client, instances, moves))) => {
+            panic!("{}\n{reason}", told(Setup { client, instances }, &moves))
+        }
+        Err(other) => panic!("{other}"),
+    }
+    let facts = facts.into_inner();
+    let wanted = [SOMETIMES, SOMETIMES_WITHOUT_USER].concat();
+    let missing = facts.missing(&wanted);
+    assert!(missing.is_empty(), "never reached: {missing:?}; {facts:?}");
+}
+
+/// The moves of a history up to where it fails, as they happened.
+fn told(setup: Setup, moves: &[(bool, u16)]) -> String {
+    let told = RefCell::new(format!("{setup:?}\n"));
+    let replay = AssertUnwindSafe(|| {
+        let mut world = World::new(setup);
+        for (honest, choice) in moves {
+            let next = world.choose(*honest, *choice);
+            writeln!(told.borrow_mut(), "{next:?} {}", world.next_action(next)).unwrap();
+            world.apply(next);
+        }
+    });
+    let _fails_again = catch_unwind(replay);
+    told.into_inner()
+}

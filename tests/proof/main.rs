@@ -1,0 +1,24 @@
+//! The engines that drive the world (`tests/support/world`) and judge every step: histories, simulation,
+//! storms. `cargo test` runs a little of each; with `PROOF=each` the figures of a CI run, with
+//! `PROOF=long` those that are worth a date (`docs/verification.md`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    missing_docs
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod effort;
+mod histories;
+mod simulation;
+mod storms;

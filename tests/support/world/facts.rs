@@ -1,0 +1,102 @@
+//! What histories have reached: without these, a search that finds nothing has proved nothing.
+
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Default)]
+pub struct Facts(BTreeMap<&'static str, u64>);
+
+/// Every engine that runs whole histories must meet all of these.
+pub const SOMETIMES: &[&str] = &[
+    "ready at a",
+    "ready at b",
+    "ready at c",
+    "moved",
+    "code sent",
+    "refreshed",
+    "refreshed without a new refresh token",
+    "reused",
+    "revoked",
+    "stepped up",
+    "registered",
+    "registered again",
+    "crashed",
+    "resumed by another process",
+    "conflict",
+    "lost the race",
+    "write failed",
+    "load failed",
+    "rolled back",
+    "damaged",
+    "confused",
+    "forgotten",
+    "signed out",
+    "wall clock jumped",
+    "mixed up",
+    "residual",
+    "answer for another machine",
+    "iss advertised, equal",
+    "iss advertised, absent",
+    "iss advertised, different",
+    "iss not advertised, equal",
+    "iss not advertised, absent",
+    "iss not advertised, different",
+    "iss twice",
+    "iss alike",
+    "error callback",
+    "error callback, poisoned",
+    "stray callback",
+    "callback twice",
+    // Why an attempt ended, or waits.
+    "no_credentials",
+    "token_over",
+    "scope_missing",
+    "server_changed",
+    "client_forgotten",
+    "issuer_mismatch",
+    "metadata_issuer_mismatch",
+    "authorization_origin",
+    "abandoned",
+    "unreachable",
+    "not_persisted",
+    "out_of_patience",
+    "refused",
+    "redirected",
+    "too_large",
+    "place_refused",
+    "no_pkce",
+    "reserved_parameter",
+    "front_channel_token",
+    "fresh_token_refused",
+    "token_answer_invalid",
+];
+
+/// Further ones, of clients without a user and with keys.
+pub const SOMETIMES_WITHOUT_USER: &[&str] = &[
+    "signed",
+    "client assertion",
+    "proof",
+    "assertion grant",
+    "exchange",
+];
+
+impl Facts {
+    pub fn note(&mut self, fact: &'static str) {
+        *self.0.entry(fact).or_default() += 1;
+    }
+
+    pub fn count(&self, fact: &str) -> u64 {
+        self.0.get(fact).copied().unwrap_or_default()
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (fact, count) in &other.0 {
+            *self.0.entry(fact).or_default() += count;
+        }
+    }
+
+    /// The facts of a list that were never met.
+    pub fn missing<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
+        let unmet = |fact: &&&str| !self.0.contains_key(**fact);
+        wanted.iter().filter(unmet).copied().collect()
+    }
+}

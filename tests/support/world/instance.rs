@@ -1,0 +1,113 @@
+//! One process: a machine, and what it has asked for.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use mcp_auth_machine::action::{Redirect, Why};
+use mcp_auth_machine::{Action, AuthMachine, Config};
+
+use super::{ISSUERS, MCP, Visit, World, scanner};
+
+pub struct Instance {
+    pub(super) machine: AuthMachine,
+    pub(super) actions: VecDeque<Action>,
+    /// The revisions that it has read, or wanted to write.
+    pub(super) seen: BTreeSet<String>,
+}
+
+impl Instance {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        Self {
+            machine: AuthMachine::new(config, "alice"),
+            actions: VecDeque::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+}
+
+impl World {
+    /// Takes out what the machine asks for, and judges it there and then.
+    pub(super) fn collect(&mut self, at: usize) {
+        let now = self.now;
+        loop {
+            let Some(instance) = &mut self.instances[at] else {
+                return;
+            };
+            let Some(action) = instance.machine.poll_action() else {
+                scanner::diagnostic("the machine", &format!("{:?}", instance.machine));
+                return;
+            };
+            let text = format!("{action:?}");
+            scanner::diagnostic("an action", &text);
+            text.hash(&mut self.digest);
+            match &action {
+                Action::SendRequest(send) => {
+                    self.ledger.sent(at, send, &self.shelf, &mut self.facts);
+                }
+                Action::PersistSlot(persist) => {
+                    let written = persist.write().map(|stored| stored.revision.to_string());
+                    instance.seen.extend(written);
+                    self.ledger.writes(at, persist);
+                }
+                Action::Redirect(redirect) => self.redirected(at, &redirect.clone()),
+                Action::Ready(grant) => {
+                    let bearer = instance.machine.bearer(now, MCP).ok();
+                    let bearer = bearer.as_ref().and_then(|value| value.to_str().ok());
+                    let issuer = grant.issuer.as_str();
+                    self.ledger.ready(at, issuer, bearer, now, &mut self.facts);
+                }
+                Action::NeedUser(need) => {
+                    self.facts.note(need.why.as_str());
+                    self.ledger.asks(at, &need.why);
+                    if let Why::ServerChanged { from, to } = &need.why {
+                        scanner::diagnostic("a reason", &format!("{from} {to}"));
+                    }
+                }
+                Action::Error(failure) => {
+                    self.facts.note(failure.cause.code());
+                    self.facts.note(match &failure.cause {
+                        mcp_auth_machine::error::Cause::OutOfPatience(_) => "out_of_patience",
+                        mcp_auth_machine::error::Cause::NotPersisted(_) => "not_persisted",
+                        mcp_auth_machine::error::Cause::Unreachable(_) => "unreachable",
+                        _ => "another failure",
+                    });
+                    scanner::diagnostic("a failure", &failure.to_string());
+                    self.ledger.failed(at, &format!("{failure:?} {failure}"));
+                }
+                Action::Report(decision) => {
+                    scanner::diagnostic("a report", &serde_json::to_string(decision).unwrap());
+                    continue;
+                }
+                Action::Sign(_) => self.facts.note("signed"),
+                Action::LoadSlot(_) | Action::ObtainAssertion(_) => {}
+            }
+            if let Some(instance) = &mut self.instances[at] {
+                instance.actions.push_back(action);
+            }
+        }
+    }
+
+    fn redirected(&mut self, at: usize, redirect: &Redirect) {
+        let issuer = ISSUERS
+            .iter()
+            .position(|issuer| *issuer == redirect.issuer.as_str())
+            .expect("an issuer of this world");
+        self.ledger
+            .redirected(at, redirect, issuer, &self.shelf, &self.setup);
+    }
+
+    /// The user gets the URL and may come back by it.
+    pub(super) fn visit(&mut self, redirect: &Redirect) {
+        let issuer = ISSUERS
+            .iter()
+            .position(|issuer| *issuer == redirect.issuer.as_str());
+        self.visits.push(Visit {
+            url: redirect.url.as_str().into(),
+            issuer: issuer.expect("an issuer of this world"),
+        });
+        if self.visits.len() > 4 {
+            self.visits.remove(0);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A world that lies: three authorization servers, a resource that may say anything, a browser that can
+//! be led astray, a store that fails, conflicts or rolls back, crashes between any two actions, clocks
+//! that jump, and one to three instances of the machine. Every engine drives it by [`Move`]s and every
+//! step is judged by the same checks, which know nothing of the machine's types.
+
+#![allow(dead_code)]
+
+mod browser;
+mod checks;
+pub mod facts;
+mod heal;
+mod instance;
+mod moves;
+mod resource;
+pub mod scanner;
+mod servers;
+mod setup;
+mod store;
+
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::wire::pkce::Seed;
+use mcp_auth_machine::{Config, Event, Moment};
+
+pub use checks::Ledger;
+pub use facts::Facts;
+use instance::Instance;
+pub use moves::{How, Move, Return, Said};
+use servers::Registry;
+pub use setup::{Client, Setup};
+use store::Shelf;
+
+pub const MCP: &str = "https://mcp.example/mcp";
+pub const REDIRECT: &str = "http://127.0.0.1:3000/callback";
+pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
+pub const OPERATION: &str = "tools/call x";
+/// The first says `iss` and advertises it, the last never does; the one between lies.
+pub const ISSUERS: [&str; 3] = [
+    "https://a.example",
+    "https://b.example",
+    "https://c.example",
+];
+pub const LIAR: usize = 1;
+/// An organisation's identity provider, honest.
+pub const PROVIDER: usize = 3;
+pub const PROVIDER_URL: &str = "https://d.example";
+/// Only ever named in `Location`: nothing may go there.
+pub const ELSEWHERE: &str = "https://loc.example";
+
+/// Which server a text names by its origin, if any.
+pub fn server_of(url: &str) -> Option<usize> {
+    let rest = url.strip_prefix("https://")?;
+    let host = rest.split(['/', '?']).next()?;
+    match host {
+        "a.example" => Some(0),
+        "b.example" => Some(LIAR),
+        "c.example" => Some(2),
+        "d.example" => Some(PROVIDER),
+        _ => None,
+    }
+}
+
+/// A redirect that the user may still follow.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    url: Arc<str>,
+    issuer: usize,
+}
+
+pub struct World {
+    pub setup: Setup,
+    config: Arc<Config>,
+    pub facts: Facts,
+    pub ledger: Ledger,
+    servers: Registry,
+    shelf: Shelf,
+    pub now: Moment,
+    instances: Vec<Option<Instance>>,
+    visits: Vec<Visit>,
+    /// Which issuer the resource names now.
+    named: usize,
+    seeds: u8,
+    minted: u32,
+    /// Of everything that the machines asked for.
+    digest: DefaultHasher,
+}
+
+impl World {
+    pub fn new(setup: Setup) -> Self {
+        let mut world = Self {
+            setup,
+            config: setup.config(),
+            facts: Facts::default(),
+            ledger: Ledger::default(),
+            servers: Registry::default(),
+            shelf: Shelf::default(),
+            now: Moment::new(1_800_000_000_000, 1_000),
+            instances: Vec::new(),
+            visits: Vec::new(),
+            named: 0,
+            seeds: 0,
+            minted: 0,
+            digest: DefaultHasher::new(),
+        };
+        for _ in 0..setup.instances {
+            world.instances.push(None);
+        }
+        for at in 0..world.instances.len() {
+            world.start(at);
+        }
+        world
+    }
+
+    /// A new process on the shared store.
+    fn start(&mut self, at: usize) {
+        let instance = Instance::new(Arc::clone(&self.config));
+        self.instances[at] = Some(instance);
+        self.collect(at);
+    }
+
+    /// Something happens; what the machine makes of it is judged.
+    pub fn apply(&mut self, happens: Move) {
+        match happens {
+            Move::Answer { at, action, how } => self.answer(at, action, how),
+            Move::Return { visit, at, how } => self.come_back(visit, at, how),
+            Move::Resource { at, said } => self.resource(at, said),
+            Move::Names(issuer) => self.named = issuer,
+            Move::Crash { at, keeps } => self.crash(at, keeps),
+            Move::Cancel(at) => {
+                self.ledger.cancelled(at);
+                self.tell(at, Event::Abandoned(Abandon::Cancelled));
+            }
+            Move::SignOut(at) => {
+                self.facts.note("signed out");
+                self.ledger.signed_out(at);
+                self.tell(at, Event::SignedOut);
+            }
+            Move::Wait(seconds) => self.wait(u64::from(seconds) * 1_000),
+            Move::WallClock(forward) => self.jump(forward),
+            Move::RollBack(slot) => self.shelf.roll_back(slot, &mut self.facts),
+            Move::Damage(slot) => self.shelf.damage(slot, &mut self.facts),
+            Move::Confuse => self.shelf.confuse(&mut self.facts),
+        }
+    }
+
+    /// A digest of everything that was asked for so far.
+    pub fn digest(&self) -> u64 {
+        self.digest.finish()
+    }
+
+    /// Time passes for everybody; timers fire.
+    fn wait(&mut self, millis: u64) {
+        self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
+        for at in 0..self.instances.len() {
+            self.tell(at, Event::Timer);
+        }
+    }
+
+    fn jump(&mut self, forward: bool) {
+        let day = 24 * 3_600_000;
+        let wall = self.now.wall.0;
+        let wall = if forward { wall + day } else { wall - day };
+        self.now = Moment::new(wall, self.now.mono.0);
+        self.facts.note("wall clock jumped");
+    }
+
+    /// The process ends; what it was just writing is kept or lost.
+    fn crash(&mut self, at: usize, keeps: bool) {
+        if let Some(instance) = self.instances[at].take() {
+            self.facts.note("crashed");
+            if keeps {
+                self.shelf.finish(instance, at, &mut self.ledger);
+            }
+        }
+        self.ledger.crashed(at);
+        self.start(at);
+    }
+
+    fn tell(&mut self, at: usize, event: Event) {
+        let now = self.now;
+        let Some(instance) = &mut self.instances[at] else {
+            return;
+        };
+        scanner::diagnostic("an event", &format!("{event:?}"));
+        instance.machine.handle(now, event);
+        self.collect(at);
+    }
+
+    fn seed(&mut self) -> Seed {
+        self.seeds = self.seeds.wrapping_add(1);
+        super::seed(self.seeds)
+    }
+
+    /// A recognisable text: kind, issuer, number.
+    fn mint(&mut self, kind: &str, issuer: usize) -> String {
+        self.minted += 1;
+        format!("{kind}~{issuer}~{}", self.minted)
+    }
+}

@@ -1,0 +1,130 @@
+//! The MCP server, and the way actions are answered.
+
+use http::{HeaderMap, HeaderValue};
+use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind};
+use mcp_auth_machine::event::{Challenge, Operation};
+use mcp_auth_machine::{Action, Event, Phase};
+
+use super::{How, ISSUERS, MCP, OPERATION, PRM, PROVIDER, Said, World};
+
+/// What operations need beyond nothing.
+pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
+
+impl World {
+    /// The token that an instance would send now.
+    pub(super) fn token(&mut self, at: usize) -> Option<String> {
+        let now = self.now;
+        let instance = self.instances[at].as_mut()?;
+        let value = instance.machine.bearer(now, MCP).ok()?;
+        let text = value.to_str().ok()?.to_owned();
+        self.ledger.presented(at, &text, now);
+        Some(text)
+    }
+
+    pub(super) fn resource(&mut self, at: usize, said: Said) {
+        let sent = self.token(at);
+        self.ledger.external(at);
+        // What is said while something is under way is judged after that.
+        let idle = self.instances[at]
+            .as_ref()
+            .is_some_and(|i| i.actions.is_empty() && i.machine.phase() == Phase::Resting);
+        self.ledger.hears(at);
+        match said {
+            Said::Wanted => self.tell(at, Event::Wanted(Operation::new(OPERATION))),
+            Said::Honest if sent.is_some() => {
+                self.tell(at, Event::Accepted(Operation::new(OPERATION)));
+            }
+            Said::Honest | Said::Unauthorized => {
+                let line = format!("Bearer resource_metadata=\"{PRM}\"");
+                self.challenge(at, 401, &line, sent.as_deref());
+            }
+            Said::Forbidden(which) => {
+                let scopes = SCOPES[usize::from(which) % SCOPES.len()];
+                let line = format!(
+                    "Bearer error=\"insufficient_scope\", scope=\"{scopes}\", resource_metadata=\"{PRM}\""
+                );
+                if sent.is_some() && idle {
+                    self.ledger.lacks(at, scopes);
+                }
+                self.challenge(at, 403, &line, sent.as_deref());
+            }
+        }
+    }
+
+    fn challenge(&mut self, at: usize, status: u16, line: &str, sent: Option<&str>) {
+        let mut headers = HeaderMap::new();
+        if let Ok(line) = HeaderValue::from_str(line) {
+            headers.append("www-authenticate", line);
+        }
+        let mut challenge = Challenge::new(OPERATION, status, headers);
+        if let Some(sent) = sent {
+            challenge = challenge.sent(sent);
+        }
+        self.tell(at, Event::Challenged(challenge));
+    }
+
+    /// An outstanding action gets its answer.
+    pub(super) fn answer(&mut self, at: usize, action: usize, how: How) {
+        let Some(action) = self.instances[at]
+            .as_mut()
+            .and_then(|instance| instance.actions.remove(action))
+        else {
+            return;
+        };
+        if how == How::Forgotten {
+            return self.facts.note("forgotten");
+        }
+        let fails = how == How::Fails;
+        match action {
+            Action::SendRequest(send) => self.serve(at, send, how),
+            Action::LoadSlot(load) => {
+                if fails {
+                    self.facts.note("load failed");
+                    return self.tell(at, load.failed());
+                }
+                let key = load.slot().to_string();
+                let found = self.shelf.load(&key).cloned();
+                self.saw(at, &key, found.as_ref());
+                self.ledger
+                    .loads(at, &load, found.is_some(), &mut self.facts);
+                self.tell(at, load.found(found));
+            }
+            Action::PersistSlot(persist) => {
+                if let Some(revision) = self.shelf.load(&persist.slot().to_string()) {
+                    let known = self.knows(at, &revision.revision.to_string());
+                    self.ledger.replaces(at, &persist, known, &self.shelf);
+                }
+                let event = self.stored(at, persist, fails, how == How::Lies);
+                self.tell(at, event);
+            }
+            Action::Redirect(redirect) => self.visit(&redirect),
+            Action::NeedUser(_) => {
+                self.ledger.external(at);
+                let seed = self.seed();
+                self.tell(at, Event::Authorize(seed.into()));
+            }
+            Action::Sign(sign) if fails => self.tell(at, sign.failed()),
+            Action::Sign(sign) => {
+                self.minted += 1;
+                let random = std::array::from_fn(|at| (self.minted >> (at % 4 * 8)) as u8);
+                self.tell(at, sign.prepare(random).signature(&[7; 64]));
+            }
+            Action::ObtainAssertion(asked) if fails => self.tell(at, asked.failed()),
+            Action::ObtainAssertion(asked) => {
+                let event = match asked.kind().clone() {
+                    AssertionKind::Workload { audience } => {
+                        let of = ISSUERS.iter().position(|issuer| **issuer == *audience);
+                        let jwt = self.mint("wl", of.expect("an issuer of this world"));
+                        asked.workload(jwt)
+                    }
+                    _ => {
+                        let token = self.mint("sub", PROVIDER);
+                        asked.subject(token, SubjectTokenKind::IdToken)
+                    }
+                };
+                self.tell(at, event);
+            }
+            Action::Ready(_) | Action::Error(_) | Action::Report(_) => {}
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The store that all instances share: compare-and-swap, and an attacker who can roll back, damage and
+//! confuse what it holds.
+
+use std::collections::BTreeMap;
+
+use mcp_auth_machine::action::PersistSlot;
+use mcp_auth_machine::slot::{SlotContents, Stored};
+use mcp_auth_machine::{Action, Event};
+
+use super::instance::Instance;
+use super::{Facts, ISSUERS, Ledger};
+
+#[derive(Clone, Debug, Default)]
+pub struct Shelf {
+    slots: BTreeMap<String, Stored>,
+    /// What slots held before, for rolling back.
+    before: BTreeMap<String, Stored>,
+    /// Somebody has tampered with secret slots: what depends on them is not to be expected any more.
+    pub(super) tampered: bool,
+}
+
+/// Whether the store compares before it writes; a store that does not is a planted bug.
+fn compares() -> bool {
+    true
+}
+
+impl Shelf {
+    pub(super) fn load(&self, slot: &str) -> Option<&Stored> {
+        self.slots.get(slot)
+    }
+
+    pub(super) fn holds(&self, slot: &str) -> bool {
+        self.slots.contains_key(slot)
+    }
+
+    /// The server that a client without an issuer was bound to.
+    pub(super) fn bound(&self) -> Option<usize> {
+        let registration = |(key, _): &(&String, &Stored)| key.starts_with("registration/");
+        let (_, stored) = self.slots.iter().find(registration)?;
+        let text = stored.contents.expose();
+        ISSUERS.iter().position(|issuer| text.contains(issuer))
+    }
+
+    /// Whether it was done; else what the slot holds.
+    pub(super) fn swap(&mut self, persist: &PersistSlot) -> Result<(), Option<Stored>> {
+        let key = persist.slot().to_string();
+        let current = self.slots.get(&key);
+        let found = current.map(|stored| stored.revision);
+        if found != persist.expected() && compares() {
+            return Err(current.cloned());
+        }
+        let before = match persist.write() {
+            Some(stored) => self.slots.insert(key.clone(), stored.clone()),
+            None => self.slots.remove(&key),
+        };
+        if let Some(before) = before {
+            self.before.insert(key, before);
+        }
+        Ok(())
+    }
+
+    /// What a process was writing when it died.
+    pub(super) fn finish(&mut self, instance: Instance, at: usize, ledger: &mut Ledger) {
+        for action in instance.actions {
+            if let Action::PersistSlot(persist) = action {
+                ledger.stores(at, &persist, self);
+                let _nobody_hears = self.swap(&persist);
+            }
+        }
+    }
+
+    fn secret(&self, pick: usize) -> Option<String> {
+        let secret = |key: &&String| !key.starts_with("metadata/");
+        let keys: Vec<&String> = self
+            .slots
+            .keys()
+            .chain(self.before.keys())
+            .filter(secret)
+            .collect();
+        let pick = pick.checked_rem(keys.len())?;
+        keys.get(pick).map(|key| (*key).clone())
+    }
+
+    pub(super) fn roll_back(&mut self, pick: usize, facts: &mut Facts) {
+        let Some(key) = self.secret(pick) else { return };
+        if let Some(before) = self.before.get(&key) {
+            facts.note("rolled back");
+            self.slots.insert(key, before.clone());
+            self.tampered = true;
+        }
+    }
+
+    pub(super) fn damage(&mut self, pick: usize, facts: &mut Facts) {
+        let Some(key) = self.secret(pick) else { return };
+        if let Some(stored) = self.slots.get_mut(&key) {
+            facts.note("damaged");
+            let mut text = stored.contents.expose().to_owned();
+            match pick % 3 {
+                0 => text.truncate(text.len() / 2),
+                1 => text = text.replacen("https://a.example", "https://b.example", 1),
+                _ => text.push(' '),
+            }
+            stored.contents = SlotContents::new(text);
+            self.tampered = true;
+        }
+    }
+
+    /// Each registration comes under the key of another issuer, and so does each pending attempt.
+    pub(super) fn confuse(&mut self, facts: &mut Facts) {
+        for kind in ["registration/", "pending/"] {
+            let kind = |key: &&String| key.starts_with(kind);
+            let keys: Vec<String> = self.slots.keys().filter(kind).cloned().collect();
+            let mut held: Vec<Stored> = keys.iter().map(|key| self.slots[key].clone()).collect();
+            if held.len() < 2 {
+                continue;
+            }
+            facts.note("confused");
+            self.tampered = true;
+            held.rotate_left(1);
+            self.slots.extend(keys.into_iter().zip(held));
+        }
+    }
+}
+
+impl super::World {
+    pub(super) fn stored(
+        &mut self,
+        at: usize,
+        persist: PersistSlot,
+        fails: bool,
+        lies: bool,
+    ) -> Event {
+        if fails {
+            self.facts.note("write failed");
+            return persist.failed();
+        }
+        self.ledger.stores(at, &persist, &self.shelf);
+        let key = persist.slot().to_string();
+        match self.shelf.swap(&persist) {
+            Ok(()) => {
+                if lies {
+                    self.facts.note("write failed");
+                    return persist.failed();
+                }
+                self.saw(at, &key, persist.write());
+                persist.done()
+            }
+            Err(current) => {
+                self.facts.note("conflict");
+                if key.starts_with("account/") && current.is_some() {
+                    self.facts.note("lost the race");
+                }
+                self.saw(at, &key, current.as_ref());
+                persist.conflict(current)
+            }
+        }
+    }
+
+    pub(super) fn saw(&mut self, at: usize, key: &str, stored: Option<&Stored>) {
+        let contents = stored.map(|stored| stored.contents.expose());
+        self.ledger.sees(at, key, contents);
+        if let (Some(instance), Some(stored)) = (&mut self.instances[at], stored) {
+            instance.seen.insert(stored.revision.to_string());
+        }
+    }
+
+    /// Whether an instance knows what it is about to replace (S19).
+    pub(super) fn knows(&self, at: usize, revision: &str) -> bool {
+        let instance = self.instances[at].as_ref();
+        instance.is_none_or(|instance| instance.seen.contains(revision))
+    }
+}
