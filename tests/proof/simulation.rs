@@ -5,7 +5,7 @@
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::effort::{effort, only};
+use crate::effort::{effort, only, tells};
 use crate::support::world::facts::{SOMETIMES, SOMETIMES_WITHOUT_USER};
 use crate::support::world::{Client, Facts, Setup, World};
 
@@ -22,6 +22,9 @@ fn run(seed: u64, facts: &mut Facts) -> u64 {
     for _ in 0..STEPS {
         let is_honest = random.random_range(0..10) < honest;
         let next = world.choose(is_honest, random.random());
+        if tells() {
+            println!("{next:?} {}", world.next_action(next));
+        }
         world.apply(next);
     }
     if seed.is_multiple_of(2) {

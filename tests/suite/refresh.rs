@@ -5,7 +5,7 @@ use mcp_auth_machine::config::{DynamicRegistration, PreRegistered};
 use mcp_auth_machine::error::{Cause, Next, Refusal, Stage, Violation};
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::wire::token::OAuthError;
-use mcp_auth_machine::{Action, Event};
+use mcp_auth_machine::{Action, Event, Moment};
 
 use crate::support::*;
 
@@ -687,4 +687,25 @@ fn h08_the_user_comes_first_while_a_renewal_waits() {
     host.handle(Event::Timer);
     host.quiet();
     assert_eq!(host.token().as_deref(), Some("Bearer at-9"));
+}
+
+/// A store that was down when a token came, and a wall clock that was put back meanwhile, do not make the
+/// token live longer.
+#[test]
+fn sec_35_s30_a_late_save_does_not_lengthen_a_life() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.store.mode = StoreMode::WritesFail;
+    let answer = r#"{"access_token":"at-1","token_type":"Bearer","expires_in":600}"#;
+    host.serve(&format!("{AS}/token"), 200, answer);
+    host.error();
+    host.store.mode = StoreMode::Works;
+    let (wall, mono) = (host.now.wall.0 - 86_400_000, host.now.mono.0 + 500_000);
+    host.now = Moment::new(wall, mono);
+    host.wanted("tools/call x");
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    host.pass(101_000);
+    assert_eq!(host.token(), None, "it was received 601 seconds ago");
 }

@@ -65,8 +65,6 @@ struct Seat {
     stepping_up: bool,
     poisoned: bool,
     ready_at: Option<usize>,
-    /// What was granted and is not stored yet: issuer, client, and the scopes requested.
-    granted: Option<(usize, String, Vec<String>)>,
     /// The account as it last saw it.
     account: Option<String>,
 }
@@ -81,8 +79,6 @@ pub struct Ledger {
     seats: Vec<Seat>,
     /// Changes of the server that the user was asked about.
     asked: Vec<(String, String)>,
-    /// The client and the scopes that were requested with what is held, by issuer.
-    held: [(String, Vec<String>); 3],
     /// Where the client without an issuer has shown its secret.
     bound: Option<usize>,
     poisoned: bool,
@@ -119,7 +115,7 @@ impl Ledger {
 
     pub(super) fn signed_out(&mut self, at: usize) {
         self.seat(at).signing_out = true;
-        self.held = Default::default();
+        self.tokens.retain(|token| token.by != at);
         for seat in &mut self.seats {
             seat.lacks.clear();
         }
@@ -231,8 +227,9 @@ impl Ledger {
             return;
         }
         if issuer == 9 {
-            let bound = *self.bound.get_or_insert(to.unwrap_or(LIAR));
-            assert_eq!(Some(bound), to, "S01: {text} of {bound} went to {to:?}");
+            // The liar may send its own client elsewhere.
+            let own = self.bound == Some(LIAR) || (self.bound.is_some() && self.bound == to);
+            assert!(own, "S01: {text} of {:?} went to {to:?}", self.bound);
             return;
         }
         assert_eq!(Some(issuer), to, "S01: {text} went to {to:?}{path}");
@@ -320,9 +317,15 @@ impl Ledger {
     }
 
     /// One record holds what one server issued, and nothing of another (S03).
-    pub(super) fn writes(&mut self, at: usize, persist: &PersistSlot) {
+    pub(super) fn writes(&mut self, at: usize, persist: &PersistSlot, tampered: bool) {
         let key = persist.slot().to_string();
         let Some(stored) = persist.write() else {
+            let seat = self.seat(at);
+            let ended = seat.ended || seat.signing_out || !key.starts_with("account/");
+            assert!(
+                ended || tampered,
+                "S20: the account is erased although no server ended it"
+            );
             return;
         };
         let text = stored.contents.expose();
@@ -343,20 +346,6 @@ impl Ledger {
         assert!(owner.is_none() || text.contains(&named), "S17: {text}");
         if key.starts_with("pending/") {
             self.seat(at).pending = Some(key);
-        }
-    }
-
-    /// The store is about to do it.
-    pub(super) fn stores(&mut self, at: usize, persist: &PersistSlot, shelf: &Shelf) {
-        let key = persist.slot().to_string();
-        if persist.write().is_none() && key.starts_with("account/") && shelf.holds(&key) {
-            let current = shelf.load(&key).map(|stored| stored.revision);
-            let seat = self.seat(at);
-            let ended = seat.ended || seat.signing_out || shelf.tampered;
-            assert!(
-                ended || current != persist.expected(),
-                "S20: the account is erased although no server ended it"
-            );
         }
     }
 
@@ -456,6 +445,13 @@ impl Ledger {
             let own = own || poison && to == Some(LIAR);
             assert!(own, "S03: {} at {to:?}", found.text);
         }
+        if redirect.client_id.starts_with("pre~9~") {
+            let bound = *self.bound.get_or_insert(issuer);
+            assert_eq!(
+                bound, issuer,
+                "REG-04: bound to one server, used at another"
+            );
+        }
         // Asked for again, the same attempt is shown again.
         if self.sent.iter().any(|sent| sent.url == url) {
             return;
@@ -486,11 +482,9 @@ impl Ledger {
                     "S21: {scope} is lacking and not requested"
                 );
             }
-            let (client, held) = &self.held[issuer];
-            let same_client = **client == *redirect.client_id;
-            for scope in held.iter().filter(|_| same_client && !shelf.tampered) {
+            for scope in self.requested_before(at, redirect) {
                 assert!(
-                    scopes.contains(scope),
+                    scopes.contains(&scope),
                     "S21: {scope} was lost in {scopes:?}"
                 );
             }
@@ -503,6 +497,22 @@ impl Ledger {
             scopes,
             pending,
         });
+    }
+
+    /// What was requested before, for the same client at the same server, as far as an instance knows.
+    fn requested_before(&mut self, at: usize, redirect: &Redirect) -> Vec<String> {
+        let account = self.seat(at).account.clone().unwrap_or_default();
+        let json = account.splitn(3, '.').nth(2).unwrap_or_default();
+        let Ok(account) = serde_json::from_str::<serde_json::Value>(json) else {
+            return Vec::new();
+        };
+        let same = account["server"]["issuer"] == redirect.issuer.as_str()
+            && account["client"]["id"] == *redirect.client_id;
+        let requested = account["requested"].as_str().unwrap_or_default();
+        let scopes = requested
+            .split(' ')
+            .filter(|scope| same && !scope.is_empty());
+        scopes.map(str::to_owned).collect()
     }
 
     /// The server of an account that an instance knows changes only when the user was asked (S34).
@@ -525,13 +535,7 @@ impl Ledger {
     }
 
     /// A server has granted something.
-    pub(super) fn granted(
-        &mut self,
-        at: usize,
-        answer: &str,
-        request: &http::Request<bytes::Bytes>,
-        now: Moment,
-    ) {
+    pub(super) fn granted(&mut self, at: usize, answer: &str, now: Moment) {
         let Ok(answer) = serde_json::from_str::<serde_json::Value>(answer) else {
             return;
         };
@@ -546,18 +550,6 @@ impl Ledger {
             seconds: answer["expires_in"].as_u64(),
         });
         self.seat(at).ended = false;
-        let form = body(request);
-        let code = get(&form, "code");
-        let delivered = self
-            .delivered
-            .iter()
-            .find(|known| Some(&known.code) == code.as_ref());
-        let sent =
-            delivered.and_then(|known| self.sent.iter().find(|sent| sent.state == known.state));
-        if let Some((issuer, scopes)) = sent.map(|sent| (sent.issuer, sent.scopes.clone())) {
-            let client = super::servers::client_of(request, &form);
-            self.seat(at).granted = Some((issuer, client, scopes));
-        }
     }
 
     pub(super) fn refused(&mut self, at: usize, form: &[(String, String)]) {
@@ -593,9 +585,6 @@ impl Ledger {
         seat.lacks.clear();
         seat.stepping_up = false;
         seat.signing_out = false;
-        if let Some((issuer, client, scopes)) = seat.granted.take() {
-            self.held[issuer] = (client, scopes);
-        }
         if let Some(bearer) = bearer {
             let own = in_text(bearer).all(|found| found.kind == "at" && found.issuer == issuer);
             assert!(own, "D20: {bearer} for {issuer}");

@@ -48,7 +48,7 @@ impl World {
                 Action::PersistSlot(persist) => {
                     let written = persist.write().map(|stored| stored.revision.to_string());
                     instance.seen.extend(written);
-                    self.ledger.writes(at, persist);
+                    self.ledger.writes(at, persist, self.shelf.tampered);
                 }
                 Action::Redirect(redirect) => self.redirected(at, &redirect.clone()),
                 Action::Ready(grant) => {

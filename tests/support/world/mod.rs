@@ -171,7 +171,7 @@ impl World {
         if let Some(instance) = self.instances[at].take() {
             self.facts.note("crashed");
             if keeps {
-                self.shelf.finish(instance, at, &mut self.ledger);
+                self.shelf.finish(instance);
             }
         }
         self.ledger.crashed(at);

@@ -243,9 +243,8 @@ impl World {
             push(How::Honest);
             if let Action::SendRequest(send) = front {
                 let to = super::server_of(&send.request().uri().to_string());
-                match to {
-                    Some(super::LIAR) => lies.iter().for_each(|lie| push(How::Lie(*lie))),
-                    Some(_) | None => {}
+                if to == Some(super::LIAR) {
+                    lies.iter().for_each(|lie| push(How::Lie(*lie)));
                 }
                 push(How::Lost);
                 push(How::Busy(500));

@@ -149,7 +149,11 @@ impl World {
         let more = [cimd, &grants, if says_iss { iss } else { "" }].concat();
         let document = metadata_of(own, &more).replace(r#"["none"]"#, methods);
         let authorize = format!("\"{own}/authorize\"");
-        let other = ISSUERS[if lie.unwrap_or(0) % 2 == 0 { 0 } else { 2 }];
+        let other = ISSUERS[if lie.unwrap_or(0).is_multiple_of(2) {
+            0
+        } else {
+            2
+        }];
         match lie {
             None => document,
             // The user signs in at an honest server, the code is to come here.
@@ -237,7 +241,7 @@ impl World {
                     self.refused(&request, at, &text);
                 }
                 if status == 200 && url.ends_with("/token") {
-                    self.ledger.granted(at, &text, &request, self.now);
+                    self.ledger.granted(at, &text, self.now);
                 }
                 let json = [("content-type", "application/json")];
                 send.response(response(status, &json, &text))

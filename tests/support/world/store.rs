@@ -8,7 +8,7 @@ use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::{Action, Event};
 
 use super::instance::Instance;
-use super::{Facts, ISSUERS, Ledger};
+use super::{Facts, ISSUERS};
 
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
@@ -60,10 +60,9 @@ impl Shelf {
     }
 
     /// What a process was writing when it died.
-    pub(super) fn finish(&mut self, instance: Instance, at: usize, ledger: &mut Ledger) {
+    pub(super) fn finish(&mut self, instance: Instance) {
         for action in instance.actions {
             if let Action::PersistSlot(persist) = action {
-                ledger.stores(at, &persist, self);
                 let _nobody_hears = self.swap(&persist);
             }
         }
@@ -134,7 +133,6 @@ impl super::World {
             self.facts.note("write failed");
             return persist.failed();
         }
-        self.ledger.stores(at, &persist, &self.shelf);
         let key = persist.slot().to_string();
         match self.shelf.swap(&persist) {
             Ok(()) => {
