@@ -50,8 +50,14 @@ pub(crate) struct Held {
     pub(crate) validity: Option<Validity>,
     /// The token that this process received last, with its end by the monotonic clock: that stays,
     /// however long the store takes and wherever the wall clock goes meanwhile (SEC-35).
-    received: Option<(Secret, Validity)>,
+    received: Option<Received>,
     pub(crate) proof: Proof,
+}
+
+struct Received {
+    access: Secret,
+    at: UnixMillis,
+    validity: Validity,
 }
 
 /// What is known of the token held.
@@ -87,16 +93,19 @@ impl Held {
         self.at.as_ref()?.held().tokens.as_ref()
     }
 
-    /// Until when these tokens may be used: what is known of them already, or what they say.
+    /// Until when these tokens may be used: what is known of them already, or what they say. A server
+    /// may issue the same text again: when it was received counts too.
     pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
-        let same = |other: &Secret| tokens.is_some_and(|t| t.access.same(other.expose()));
+        let same = |access: &Secret, received: UnixMillis| {
+            tokens.is_some_and(|t| t.received == received && t.access.same(access.expose()))
+        };
         if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
-            && same(&held.access)
+            && same(&held.access, held.received)
         {
             return validity;
         }
         match &self.received {
-            Some((access, validity)) if same(access) => *validity,
+            Some(known) if same(&known.access, known.at) => known.validity,
             Some(_) | None => Validity::of(tokens, now),
         }
     }
@@ -105,7 +114,11 @@ impl Held {
     pub(crate) fn receive(&mut self, tokens: Option<&Tokens>, now: Moment) {
         let validity = self.validity_of(tokens, now);
         if let (Some(tokens), Validity::Until(..)) = (tokens, validity) {
-            self.received = Some((tokens.access.clone(), validity));
+            self.received = Some(Received {
+                access: tokens.access.clone(),
+                at: tokens.received,
+                validity,
+            });
         }
     }
 
@@ -288,7 +301,7 @@ impl Core {
             &a.held().tokens,
             &b.held().tokens,
         ) {
-            (Some(a), Some(b)) => a.access.same(b.access.expose()),
+            (Some(a), Some(b)) => a.received == b.received && a.access.same(b.access.expose()),
             (_, _) => false,
         };
         let (at, lease, flaw) = match read {

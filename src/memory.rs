@@ -100,7 +100,8 @@ impl Rest {
     pub(crate) fn failed(&mut self, now: Moment, retry_after: Option<Duration>) {
         let (shortest, longest) = RENEWAL_REST;
         let grown = shortest.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        let wait = retry_after.unwrap_or_else(|| grown.min(longest));
+        // A server that asks for less does not get asked more often (L10).
+        let wait = grown.min(longest).max(retry_after.unwrap_or_default());
         self.failures = self.failures.saturating_add(1);
         self.until = now.mono.plus(wait);
         self.retry_at = Some(UnixMillis(now.wall.0.saturating_add(millis(wait))));

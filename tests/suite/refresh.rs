@@ -440,7 +440,8 @@ fn tok_22_11_4_one_delayed_retry_as_the_server_asks() {
         let Next::RetryLater(Some(at)) = failure.next() else {
             panic!("{failure:?}")
         };
-        assert_eq!(at.0, host.now.wall.0 + least);
+        // However soon the server would have it, a failed renewal rests a while (L10).
+        assert_eq!(at.0, host.now.wall.0 + least.max(5_000));
         host.quiet();
     }
 }

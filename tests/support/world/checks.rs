@@ -67,6 +67,7 @@ struct Seat {
     ready_at: Option<usize>,
     /// The account as it last saw it.
     account: Option<String>,
+    waits_for: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -161,6 +162,8 @@ impl Ledger {
 
     /// Nothing of an error whose `iss` is wrong is shown (S09).
     pub(super) fn failed(&mut self, at: usize, text: &str) {
+        // It may have given up on an answer.
+        self.seat(at).waits_for = None;
         if self.seat(at).poisoned {
             assert!(!text.contains(POISON), "S09: {text}");
         }
@@ -329,6 +332,9 @@ impl Ledger {
             return;
         };
         let text = stored.contents.expose();
+        if key.starts_with("account/") {
+            self.keeps(at, text, tampered);
+        }
         let record = !key.starts_with("metadata/");
         let mut owner = None;
         for found in in_text(text) {
@@ -349,6 +355,21 @@ impl Ledger {
         }
     }
 
+    /// Tokens are dropped only when a server has ended them (S20).
+    fn keeps(&mut self, at: usize, text: &str, tampered: bool) {
+        let seat = self.seat(at);
+        let before = account(seat.account.as_deref().unwrap_or_default());
+        let ended = seat.ended || seat.signing_out || tampered;
+        let (old, new) = (&before["tokens"], &account(text)["tokens"]);
+        let same = old["access"] == new["access"];
+        let lost = !old.is_null() && new.is_null();
+        let unrenewable = same && !old["refresh"].is_null() && new["refresh"].is_null();
+        assert!(
+            ended || !(lost || unrenewable),
+            "S20: tokens are dropped although no server ended them"
+        );
+    }
+
     /// Compare-and-swap is only as good as what is compared (S19).
     pub(super) fn replaces(
         &mut self,
@@ -365,10 +386,18 @@ impl Ledger {
         );
     }
 
-    /// An instance has seen what a slot holds.
-    pub(super) fn sees(&mut self, at: usize, key: &str, contents: Option<&str>) {
+    /// An instance asks for the account, or writes it: it waits for this answer and for no earlier one.
+    pub(super) fn waits(&mut self, at: usize, key: &str, id: u64) {
         if key.starts_with("account/") {
-            self.seat(at).account = contents.map(str::to_owned);
+            self.seat(at).waits_for = Some(id);
+        }
+    }
+
+    /// An instance has seen what a slot holds.
+    pub(super) fn sees(&mut self, at: usize, key: &str, id: u64, contents: Option<&str>) {
+        let seat = self.seat(at);
+        if key.starts_with("account/") && seat.waits_for == Some(id) {
+            seat.account = contents.map(str::to_owned);
         }
     }
 
@@ -501,11 +530,7 @@ impl Ledger {
 
     /// What was requested before, for the same client at the same server, as far as an instance knows.
     fn requested_before(&mut self, at: usize, redirect: &Redirect) -> Vec<String> {
-        let account = self.seat(at).account.clone().unwrap_or_default();
-        let json = account.splitn(3, '.').nth(2).unwrap_or_default();
-        let Ok(account) = serde_json::from_str::<serde_json::Value>(json) else {
-            return Vec::new();
-        };
+        let account = account(self.seat(at).account.as_deref().unwrap_or_default());
         let same = account["server"]["issuer"] == redirect.issuer.as_str()
             && account["client"]["id"] == *redirect.client_id;
         let requested = account["requested"].as_str().unwrap_or_default();
@@ -607,4 +632,10 @@ impl Ledger {
             );
         }
     }
+}
+
+/// What an account record says; null when it cannot be read.
+fn account(record: &str) -> serde_json::Value {
+    let json = record.splitn(3, '.').nth(2).unwrap_or_default();
+    serde_json::from_str(json).unwrap_or_default()
 }

@@ -48,6 +48,8 @@ impl World {
                 Action::PersistSlot(persist) => {
                     let written = persist.write().map(|stored| stored.revision.to_string());
                     instance.seen.extend(written);
+                    self.ledger
+                        .waits(at, &persist.slot().to_string(), persist.id());
                     self.ledger.writes(at, persist, self.shelf.tampered);
                 }
                 Action::Redirect(redirect) => self.redirected(at, &redirect.clone()),
@@ -80,7 +82,10 @@ impl World {
                     continue;
                 }
                 Action::Sign(_) => self.facts.note("signed"),
-                Action::LoadSlot(_) | Action::ObtainAssertion(_) => {}
+                Action::LoadSlot(load) => {
+                    self.ledger.waits(at, &load.slot().to_string(), load.id());
+                }
+                Action::ObtainAssertion(_) => {}
             }
             if let Some(instance) = &mut self.instances[at] {
                 instance.actions.push_back(action);

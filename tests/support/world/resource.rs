@@ -84,7 +84,7 @@ impl World {
                 }
                 let key = load.slot().to_string();
                 let found = self.shelf.load(&key).cloned();
-                self.saw(at, &key, found.as_ref());
+                self.saw(at, &key, load.id(), found.as_ref());
                 self.ledger
                     .loads(at, &load, found.is_some(), &mut self.facts);
                 self.tell(at, load.found(found));

@@ -140,7 +140,7 @@ impl super::World {
                     self.facts.note("write failed");
                     return persist.failed();
                 }
-                self.saw(at, &key, persist.write());
+                self.saw(at, &key, persist.id(), persist.write());
                 persist.done()
             }
             Err(current) => {
@@ -148,15 +148,15 @@ impl super::World {
                 if key.starts_with("account/") && current.is_some() {
                     self.facts.note("lost the race");
                 }
-                self.saw(at, &key, current.as_ref());
+                self.saw(at, &key, persist.id(), current.as_ref());
                 persist.conflict(current)
             }
         }
     }
 
-    pub(super) fn saw(&mut self, at: usize, key: &str, stored: Option<&Stored>) {
+    pub(super) fn saw(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>) {
         let contents = stored.map(|stored| stored.contents.expose());
-        self.ledger.sees(at, key, contents);
+        self.ledger.sees(at, key, id, contents);
         if let (Some(instance), Some(stored)) = (&mut self.instances[at], stored) {
             instance.seen.insert(stored.revision.to_string());
         }

@@ -1,0 +1,327 @@
+//! The bugs, as edits of the copy. The numbers are those of `docs/threats.md` section 2.4.
+
+use super::copy::Edit;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Histories,
+    Simulation,
+    Storms,
+}
+
+use Engine::{Histories, Simulation, Storms};
+
+pub(crate) struct Bug {
+    pub(crate) number: u8,
+    pub(crate) name: &'static str,
+    pub(crate) caught_by: &'static [Engine],
+    pub(crate) edits: &'static [Edit],
+}
+
+const BOTH: &[Engine] = &[Histories, Simulation];
+
+const fn edit(file: &'static str, find: &'static str, put: &'static str) -> Edit {
+    Edit { file, find, put }
+}
+
+pub(crate) const BUGS: &[Bug] = &[
+    Bug {
+        number: 1,
+        name: "account moves at the redirect",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/lib.rs",
+                "mod account;\n",
+                "mod account;\npub mod planted;\n",
+            ),
+            edit(
+                "src/issuer/at.rs",
+                "impl<T> AtIssuer<T> {\n    /// The server.\n",
+                "impl<T> AtIssuer<T> {\n    pub(crate) fn planted(server: Server, held: T) -> Self {\n        Self { server, held }\n    }\n    /// The server.\n",
+            ),
+            edit(
+                "src/state/redirect.rs",
+                "    let stored = write_pending(&core.identity, &at);\n",
+                "    if crate::planted::on(1)\n        && let Some(held) = core.held.at.take()\n    {\n        let moved = AtIssuer::planted(at.server().clone(), held.held().clone());\n        let record = crate::record::write_account(&core.identity, &moved, None);\n        let slot = core.account_slot();\n        core.persist(slot, core.held.revision, Some(record), None);\n        core.held.at = Some(moved);\n    }\n    let stored = write_pending(&core.identity, &at);\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 2,
+        name: "the code goes to the account's server",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/state/come_back.rs",
+                "                return Exchanging::begin(core, grant);\n",
+                "                if crate::planted::on(2)\n                    && let Some(held) = &core.held.at\n                {\n                    let server = held.server().clone();\n                    let parts = grant.held().clone();\n                    return Exchanging::begin(core, AtIssuer::planted(server, parts));\n                }\n                return Exchanging::begin(core, grant);\n",
+            ),
+            edit(
+                "src/grant/code.rs",
+                "pub(crate) struct CodeGrant {",
+                "#[derive(Clone)]\npub(crate) struct CodeGrant {",
+            ),
+        ],
+    },
+    Bug {
+        number: 3,
+        name: "a registration opens anywhere",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/issuer/at.rs",
+            "        let same = found == &self.issuer\n",
+            "        let same = crate::planted::on(3) || found == &self.issuer\n",
+        )],
+    },
+    Bug {
+        number: 4,
+        name: "tokens and client stored apart",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/core.rs",
+                "    pub(crate) fn new(identity: Identity) -> Self {\n",
+                "    pub(crate) fn new(identity: Identity) -> Self {\n        crate::planted::CLIENT.set(None);\n        crate::planted::VERIFIER.set(None);\n",
+            ),
+            edit(
+                "src/record/account.rs",
+                "        client: record.client.restore(),\n        redirect_uri: record.redirect_uri",
+                "        client: match crate::planted::CLIENT.with_borrow(Clone::clone) {\n            Some(client) if crate::planted::on(4) => client,\n            _ => record.client.restore(),\n        },\n        redirect_uri: record.redirect_uri",
+            ),
+            edit(
+                "src/record/pending.rs",
+                "pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {\n",
+                "pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {\n    crate::planted::CLIENT.set(Some(at.held().0.client.clone()));\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 5,
+        name: "the attempt is not used up first",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/come_back.rs",
+            "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
+            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, issuer, redirect_uri, client_id, matched };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
+        )],
+    },
+    Bug {
+        number: 6,
+        name: "no compare-and-swap",
+        caught_by: BOTH,
+        edits: &[edit(
+            "tests/support/world/store.rs",
+            "fn compares() -> bool {\n    true\n",
+            "fn compares() -> bool {\n    !mcp_auth_machine::planted::on(6)\n",
+        )],
+    },
+    Bug {
+        number: 7,
+        name: "no endpoint-origin rule",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/redirect.rs",
+            "        if !own_origin && !advertises_iss {\n",
+            "        if !own_origin && !advertises_iss && !crate::planted::on(7) {\n",
+        )],
+    },
+    Bug {
+        number: 8,
+        name: "the first of two iss wins",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/wire/callback.rs",
+            "            if place.replace(value).is_some() {\n",
+            "            if crate::planted::on(8) && name == \"iss\" && place.is_some() {\n                continue;\n            }\n            if place.replace(value).is_some() {\n",
+        )],
+    },
+    Bug {
+        number: 9,
+        name: "iss normalised",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/wire/callback.rs",
+            "    match (advertised, iss) {\n",
+            "    let iss = match iss {\n        Some(iss) if crate::planted::on(9) => Some(iss.trim_end_matches('/')),\n        iss => iss,\n    };\n    match (advertised, iss) {\n",
+        )],
+    },
+    Bug {
+        number: 10,
+        name: "error before state",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/come_back.rs",
+            "    let Some(waiting) = own else {\n",
+            "    let error = callback.parameters().is_some_and(|found| found.error.is_some());\n    if crate::planted::on(10) && own.is_none() && error && core.waiting.take().is_some() {\n        let issuer = core.identity.mcp_url().to_owned();\n        let _unused = issuer;\n        return Err(Failure {\n            operation: None,\n            stage: Stage::Callback,\n            issuer: None,\n            cause: Cause::Abandoned,\n        });\n    }\n    let Some(waiting) = own else {\n",
+        )],
+    },
+    Bug {
+        number: 11,
+        name: "discovery between callback and code",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/exchange.rs",
+            "        // A code is never sent again,",
+            "        if crate::planted::on(11) {\n            let mut budget = Budget::new(1, Limited::Requests);\n            if let Ok(permit) = budget.take() {\n                let url = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n                let mut request = http::Request::new(Bytes::new());\n                *request.uri_mut() = url.parse().unwrap_or_default();\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again,",
+        )],
+    },
+    Bug {
+        number: 12,
+        name: "iss ignored where not advertised",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/wire/callback.rs",
+            "        (_, Some(_)) => Err(IssFlaw::Different),\n",
+            "        (false, Some(_)) if crate::planted::on(12) => Ok(IssBinding::Unverifiable),\n        (_, Some(_)) => Err(IssFlaw::Different),\n",
+        )],
+    },
+    Bug {
+        number: 13,
+        name: "redirects followed anywhere",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/fetch.rs",
+            "                if url.origin() == self.url.origin() {\n",
+            "                if crate::planted::on(13) || url.origin() == self.url.origin() {\n",
+        )],
+    },
+    Bug {
+        number: 14,
+        name: "scopes overwritten",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/state/redirect.rs",
+                "    let scopes = match before {\n        Some(held) => {\n",
+                "    let scopes = match before {\n        Some(held) if !crate::planted::on(14) => {\n",
+            ),
+            edit(
+                "src/state/redirect.rs",
+                "        None => asked,\n    };\n    (scopes, source)\n",
+                "        _ => asked,\n    };\n    (scopes, source)\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 15,
+        name: "no budgets",
+        caught_by: &[Storms],
+        edits: &[edit(
+            "src/budget.rs",
+            "        self.left = self.left.checked_sub(1).ok_or(self.limited)?;\n",
+            "        if crate::planted::on(15) {\n            return Ok(Permit(()));\n        }\n        self.left = self.left.checked_sub(1).ok_or(self.limited)?;\n",
+        )],
+    },
+    Bug {
+        number: 16,
+        name: "500 ends the grant",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/refresh.rs",
+            "        TokenAnswer::Unexpected(\n            UnexpectedToken::Status(408",
+            "        TokenAnswer::Unexpected(UnexpectedToken::Status(500..)) if crate::planted::on(16) => {\n            Verdict::GrantOver\n        }\n        TokenAnswer::Unexpected(\n            UnexpectedToken::Status(408",
+        )],
+    },
+    Bug {
+        number: 17,
+        name: "expiry by the wall clock alone",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/account.rs",
+            "            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,\n",
+            "            Self::Until(wall, _) if crate::planted::on(17) => now.wall < wall,\n            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,\n",
+        )],
+    },
+    Bug {
+        number: 18,
+        name: "one place for verifiers",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/state/redirect.rs",
+                "    let (verifier, state) = seed.split();\n",
+                "    let (verifier, state) = seed.split();\n    crate::planted::VERIFIER.set(Some(verifier.clone()));\n",
+            ),
+            edit(
+                "src/grant/code.rs",
+                "                    Ok(CodeGrant {\n                        code: Secret::new(code),\n                        redirected,\n",
+                "                    let mut redirected = redirected;\n                    if crate::planted::on(18)\n                        && let Some(verifier) = crate::planted::VERIFIER.with_borrow(Clone::clone)\n                    {\n                        redirected.0.verifier = verifier;\n                    }\n                    Ok(CodeGrant {\n                        code: Secret::new(code),\n                        redirected,\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 19,
+        name: "answers of other machines taken",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/ticket.rs",
+                "        Arc::ptr_eq(&self.owner, owner)\n",
+                "        crate::planted::on(19) || Arc::ptr_eq(&self.owner, owner)\n",
+            ),
+            edit(
+                "src/machine.rs",
+                "        if self.work.ask().is_none_or(|ask| ask.id != id) {\n",
+                "        if self.work.ask().is_none_or(|ask| ask.id != id && !crate::planted::on(19)) {\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 20,
+        name: "bound anew at each server",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/client.rs",
+            "            Ok(Some(stored)) => self.rest.judge(core, &stored),\n            Ok(None) => {\n                let slot = self.rest.slot(core);\n                let issuer = self.rest.at.issuer();\n                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);\n                let ask = core.persist(slot, None, ",
+            "            Ok(Some(stored)) if !crate::planted::on(20) => self.rest.judge(core, &stored),\n            Ok(found) => {\n                let slot = self.rest.slot(core);\n                let issuer = self.rest.at.issuer();\n                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);\n                let ask = core.persist(slot, found.map(|found| found.revision), ",
+        )],
+    },
+    Bug {
+        number: 21,
+        name: "assertion for the token endpoint",
+        caught_by: BOTH,
+        edits: &[
+            edit(
+                "src/state/call.rs",
+                "            issuer: self.at.issuer().clone(),\n",
+                "            issuer: match crate::planted::on(21) {\n                true => crate::issuer::IssuerId::planted(self.at.server().facts().token_endpoint.as_str()),\n                false => self.at.issuer().clone(),\n            },\n",
+            ),
+            edit(
+                "src/issuer/id.rs",
+                "impl IssuerId {\n",
+                "impl IssuerId {\n    pub(crate) fn planted(text: &str) -> Self {\n        Self(text.into())\n    }\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 22,
+        name: "redirect before the record",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/redirect.rs",
+            "    core.memory.operation.clone_from(&operation);\n    Ok(Work::SavingPending(SavingPending {\n",
+            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(Action::Redirect(Redirect {\n            url: BrowserUrl(url.clone()),\n            issuer: issuer.clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n        }));\n    }\n    Ok(Work::SavingPending(SavingPending {\n",
+        )],
+    },
+    Bug {
+        number: 23,
+        name: "PKCE where offered",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/state/redirect.rs",
+            "        if !methods.has(ChallengeMethod::S256) && !guessed {\n",
+            "        if !methods.has(ChallengeMethod::S256) && !guessed && !crate::planted::on(23) {\n",
+        )],
+    },
+    Bug {
+        number: 24,
+        name: "Debug shows a secret",
+        caught_by: BOTH,
+        edits: &[edit(
+            "src/slot.rs",
+            "        f.write_str(\"[slot contents]\")\n",
+            "        if crate::planted::on(24) {\n            return f.write_str(self.expose());\n        }\n        f.write_str(\"[slot contents]\")\n",
+        )],
+    },
+];

@@ -1,0 +1,90 @@
+//! The planted bugs: each guard of the machine is broken on purpose, and every engine that should see it
+//! is shown to. A bound that misses one is too low.
+//!
+//! The bugs live in a copy of the crate, made under the target directory; the crate itself has no
+//! switches. Run with `cargo test --test planted -- --ignored --nocapture`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod bugs;
+mod copy;
+
+use std::process::Command;
+
+use bugs::{BUGS, Engine};
+use copy::Copy;
+
+impl Engine {
+    fn test(self) -> &'static str {
+        match self {
+            Self::Histories => "histories::",
+            Self::Simulation => "simulation::",
+            Self::Storms => "storms::",
+        }
+    }
+}
+
+/// What an engine says when this bug is switched on: the first violation, or that it passes.
+fn verdict(copy: &Copy, bug: u8, engine: Engine) -> Option<String> {
+    let output = Command::new(copy.proof())
+        .arg(engine.test())
+        .current_dir(copy.root())
+        .env("PLANTED", bug.to_string())
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("PROOF")
+        .output()
+        .expect("the proof runs");
+    if output.status.success() {
+        return None;
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let is_property = |line: &&str| {
+        let mut chars = line.chars();
+        let letter = chars.next().is_some_and(|c| c.is_ascii_uppercase());
+        letter
+            && line
+                .split_once(": ")
+                .is_some_and(|(id, _)| (3..=8).contains(&id.len()))
+    };
+    let violation = said
+        .lines()
+        .find(is_property)
+        .or(said.lines().find(|l| l.contains("panicked")));
+    Some(violation.unwrap_or("it fails").chars().take(90).collect())
+}
+
+#[test]
+#[ignore = "builds a copy of the crate; .ci/run does"]
+fn every_planted_bug_is_caught() {
+    let copy = Copy::make(BUGS.iter().flat_map(|bug| bug.edits));
+    for engine in [Engine::Histories, Engine::Simulation, Engine::Storms] {
+        let verdict = verdict(&copy, 0, engine);
+        assert_eq!(verdict, None, "{engine:?} fails without a bug");
+    }
+    let mut missed = Vec::new();
+    for bug in BUGS {
+        for engine in bug.caught_by {
+            match verdict(&copy, bug.number, *engine) {
+                Some(how) => println!("K{:02} {:32} {engine:?}: {how}", bug.number, bug.name),
+                None => {
+                    println!("K{:02} {:32} {engine:?}: MISSED", bug.number, bug.name);
+                    missed.push((bug.number, *engine));
+                }
+            }
+        }
+    }
+    assert!(missed.is_empty(), "missed: {missed:?}");
+    let numbers: Vec<u8> = BUGS.iter().map(|bug| bug.number).collect();
+    assert_eq!(
+        numbers,
+        (1..=24).collect::<Vec<u8>>(),
+        "K01 to K24, each once"
+    );
+}
