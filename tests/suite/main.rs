@@ -28,6 +28,7 @@ mod dpop;
 mod flow;
 mod golden;
 mod lifecycles;
+mod matrix;
 mod moving;
 mod pushed;
 mod races;
