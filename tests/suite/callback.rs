@@ -6,7 +6,7 @@ use mcp_auth_machine::config::{IssParameter, IssPolicy, IssuerSettings};
 use mcp_auth_machine::error::{Cause, Next, Party, Refusal, Violation};
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::callback::{
-    BrowserBinding, Callback, IssBinding, IssFlaw, MAX_CALLBACK_BYTES,
+    BrowserBinding, Callback, IssBinding, IssFlaw, MAX_CALLBACK_BYTES, MAX_CODE_BYTES,
 };
 use mcp_auth_machine::wire::token::OAuthError;
 
@@ -286,16 +286,24 @@ fn cb_08_not_exactly_one_of_code_and_error() {
         );
         host.quiet();
     }
-    let (mut host, redirect) = redirected(ADVERTISED);
-    let long = "a".repeat(9_000);
-    host.callback(&format!(
-        "code={long}&state={}&iss={AS}",
-        state_of(&redirect)
-    ));
-    assert_eq!(
-        host.error().cause,
-        Cause::Violation(Violation::NotOneAnswer)
-    );
+}
+
+#[test]
+fn cb_15_a_code_has_a_largest_size() {
+    for (length, accepted) in [(MAX_CODE_BYTES, true), (MAX_CODE_BYTES + 1, false)] {
+        let (mut host, redirect) = redirected(ADVERTISED);
+        let code = "a".repeat(length);
+        let state = state_of(&redirect);
+        host.callback(&format!("code={code}&state={state}&iss={AS}"));
+        if accepted {
+            assert_eq!(get(&body(host.request().request()), "code"), Some(code));
+        } else {
+            let wanted = Cause::Violation(Violation::NotOneAnswer);
+            assert_eq!(host.error().cause, wanted);
+            host.quiet();
+        }
+    }
+    assert_eq!(MAX_CODE_BYTES, 8 * 1024);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Protected resource metadata (DISC), server metadata (META), legacy servers (LEG).
+//! Protected resource metadata (DISC) and server metadata (META).
 
 use mcp_auth_machine::config::{
     ConfigBuilder, Legacy, MetadataOrigin, ResourceParameter, Strictness,
@@ -8,7 +8,7 @@ use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::resource::{canonical_identifier, covers};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
 use mcp_auth_machine::wire::well_known::{resource_locations, server_locations};
-use mcp_auth_machine::{Config, Failure, MetadataFlaw};
+use mcp_auth_machine::{Failure, MetadataFlaw};
 
 use crate::support::*;
 
@@ -750,96 +750,6 @@ fn h07_an_answer_from_another_url_is_refused() {
     let answer = response(200, &[], &prm());
     host.handle(send.response_from(answer, "https://evil.example/"));
     assert_eq!(host.error().cause, Cause::Violation(Violation::Redirected));
-}
-
-#[test]
-fn leg_03_leg_04_leg_06_leg_07_leg_10_iss_12_a_server_of_2025_03_26() {
-    let legacy = || {
-        Config::builder("https://old.example/v1/mcp?x", REDIRECT).legacy(Legacy::On {
-            resource: ResourceParameter::Send,
-        })
-    };
-    let enter = || {
-        let mut host = asked(legacy(), "Bearer scope=\"a\"");
-        for place in ["/v1/mcp?x", "/v1/mcp", ""] {
-            let base = "https://old.example/.well-known/oauth-protected-resource";
-            host.serve(&format!("{base}{place}"), 404, "");
-        }
-        host
-    };
-    let place = "https://old.example/.well-known/oauth-authorization-server";
-    // Metadata at the origin.
-    let mut host = enter();
-    let request = host.serve(place, 200, &metadata_of("https://old.example", ""));
-    assert_eq!(request.headers()["mcp-protocol-version"], "2025-03-26");
-    host.serve("https://old.example/register", 201, r#"{"client_id":"c"}"#);
-    host.redirect();
-    // None there: the default endpoints, PKCE and state all the same.
-    let mut host = enter();
-    host.serve(place, 404, "");
-    host.serve("https://old.example/register", 201, r#"{"client_id":"c"}"#);
-    let redirect = host.redirect();
-    assert!(
-        redirect
-            .url
-            .as_str()
-            .starts_with("https://old.example/authorize?")
-    );
-    let asked_for = query(redirect.url.as_str());
-    assert_eq!(
-        get(&asked_for, "code_challenge_method").as_deref(),
-        Some("S256")
-    );
-    assert_eq!(
-        get(&asked_for, "resource").as_deref(),
-        Some("https://old.example/v1/mcp")
-    );
-    assert_eq!(get(&asked_for, "scope").as_deref(), Some("a"));
-    assert_eq!(redirect.issuer.as_str(), "https://old.example");
-    // ISS-12: a foreign `iss` is refused there too.
-    host.callback(&format!(
-        "code=c&state={}&iss=https://evil.example",
-        state_of(&redirect)
-    ));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::Iss(_))
-    ));
-    // Transient: no defaults. Invalid: no defaults.
-    let mut host = enter();
-    host.serve(place, 503, "");
-    assert!(matches!(host.error().cause, Cause::Unreachable(_)));
-    let mut host = enter();
-    host.serve(place, 200, &metadata_of("https://evil.example", ""));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::Metadata(_))
-    ));
-    let without =
-        metadata_of("https://old.example", "").replace("\"registration_endpoint\"", "\"x\"");
-    let mut host = enter();
-    host.serve(place, 200, &without);
-    assert!(matches!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::NoClient { .. })
-    ));
-}
-
-#[test]
-fn leg_02_sec_20_an_announced_document_rules_legacy_out() {
-    let legacy = Legacy::On {
-        resource: ResourceParameter::Send,
-    };
-    let mut host = asked(
-        config().legacy(legacy),
-        &format!("Bearer resource_metadata=\"{PRM}\""),
-    );
-    host.serve(PRM, 404, "");
-    host.serve(ROOT_PRM, 404, "");
-    assert_eq!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
-    );
 }
 
 #[test]

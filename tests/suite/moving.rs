@@ -132,7 +132,7 @@ fn a02_iso_02_an_aborted_move_leaves_everything_and_leaks_nothing() {
 }
 
 #[test]
-fn a08_a09_what_was_registered_at_one_server_stays_there() {
+fn a08_a09_tok_07_what_was_registered_at_one_server_stays_there() {
     // First contact: a registration with a secret at A, given up before any token.
     let mut host = Host::new(config());
     let document = metadata().replace("[\"none\"]", "[\"client_secret_post\"]");
@@ -240,7 +240,7 @@ fn a12_s03_iso_10_there_and_back_again() {
 }
 
 #[test]
-fn a16_a_challenge_that_points_elsewhere_on_a_live_session() {
+fn a16_disc_18_a_challenge_that_points_elsewhere_on_a_live_session() {
     let mut host = signed_in();
     let place = "https://mcp.example/elsewhere";
     host.refused(&format!("Bearer resource_metadata=\"{place}\""));
@@ -317,7 +317,7 @@ fn iso_05_where_the_host_names_the_server_nothing_is_read_again() {
 }
 
 #[test]
-fn a18_iso_05_leg_a_server_without_metadata_is_asked_again_only_when_it_names_some() {
+fn a18_iso_05_leg_10_a_server_without_metadata_is_asked_again_only_when_it_names_some() {
     let legacy = || {
         config().legacy(Legacy::On {
             resource: ResourceParameter::Omit,

@@ -216,7 +216,7 @@ fn reg_21_the_method_asked_for() {
 }
 
 #[test]
-fn reg_22_quirk_12_quirk_25_once_more_without_scope() {
+fn reg_22_reg_28_quirk_12_quirk_25_once_more_without_scope() {
     let mut host = Host::new(config().scopes("a"));
     host.discover(&prm(), &metadata());
     let refused = r#"{"error":"invalid_client_metadata"}"#;
@@ -224,7 +224,7 @@ fn reg_22_quirk_12_quirk_25_once_more_without_scope() {
     assert_eq!(json_body(&first)["scope"], "a");
     let second = host.serve(REGISTER, 400, refused);
     assert!(json_body(&second).get("scope").is_none());
-    // REG-28: two are the limit.
+    // Two are the limit.
     assert!(matches!(
         host.error().cause,
         Cause::Refused(Refusal::OAuth { .. })
@@ -394,7 +394,7 @@ fn reg_28_another_processs_registration_is_shared() {
 }
 
 #[test]
-fn tok_04_tok_05_tok_07_one_method_by_the_rules() {
+fn tok_04_tok_05_one_method_by_the_rules() {
     let static_client = |fixed: Option<AuthMethod>, list: &str| {
         let mut client = PreRegistered::new("c").secret("s");
         if let Some(fixed) = fixed {

@@ -316,12 +316,12 @@ fn l04_g11_floods_are_bounded_and_the_good_callback_still_works() {
 }
 
 #[test]
-fn sign_out_forgets_and_discards() {
+fn refr_12_sign_out_forgets_and_discards() {
     let mut host = signed_in(config());
     host.handle(Event::SignedOut);
     assert_eq!(host.token(), None);
     assert!(host.store.of_kind("account").is_empty());
-    // An exchange under way: its answer is discarded (REFR-12).
+    // An exchange under way: its answer is discarded.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));

@@ -1,0 +1,103 @@
+//! A client after its registration: when its secret is over, and at the revocation endpoint (REG,
+//! META-13).
+
+use mcp_auth_machine::Event;
+use mcp_auth_machine::action::Why;
+use mcp_auth_machine::config::PreRegistered;
+
+use crate::support::*;
+
+const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+const TOKEN: &str = "https://as.example/token";
+const REGISTER: &str = "https://as.example/register";
+const REVOKE: &str = "https://as.example/revoke";
+const HOUR: u64 = 3_600_000;
+
+fn basic() -> String {
+    metadata().replace("[\"none\"]", "[\"client_secret_basic\"]")
+}
+
+/// Signed in with a registration whose secret is good for two hours.
+fn signed_in() -> Host {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &basic());
+    let answer = r#"{"client_id":"c-1","client_secret":"s-1","client_secret_expires_at":1800007200,"token_endpoint_auth_method":"client_secret_basic"}"#;
+    host.serve(REGISTER, 201, answer);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.accepted("tools/call x");
+    host
+}
+
+#[test]
+fn reg_25_a_secret_that_is_over_is_not_sent_with_a_refresh() {
+    // In its time it is.
+    let mut host = signed_in();
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &basic());
+    let request = host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    assert!(request.headers().contains_key("authorization"));
+    host.ready();
+    // Then a new client is needed, and the old refresh token is not for it.
+    host.pass(HOUR);
+    host.wanted("x");
+    assert_eq!(host.need_user().why, Why::TokenOver);
+    host.quiet();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &basic());
+    let answer = r#"{"client_id":"c-2","client_secret":"s-2","client_secret_expires_at":0,"token_endpoint_auth_method":"client_secret_basic"}"#;
+    host.serve(REGISTER, 201, answer);
+    let redirect = host.redirect();
+    assert_eq!(&*redirect.client_id, "c-2");
+    host.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+    assert_eq!(get(&form, "code").as_deref(), Some("c-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+}
+
+#[test]
+fn reg_25_a_token_that_is_still_good_outlives_the_secret() {
+    let mut host = signed_in();
+    host.pass(HOUR + 30_000);
+    host.wanted("x");
+    host.serve(META, 200, &basic());
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    // Close to the end of the token, past that of the secret.
+    host.pass(HOUR - 10_000);
+    host.wanted("x");
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}
+
+/// Signed in as a client with a secret, with these members about revocation; signed out.
+fn revocation(methods: &str, more: &str) -> http::Request<bytes::Bytes> {
+    let document = metadata_with(&format!(r#","revocation_endpoint":"{REVOKE}"{more}"#));
+    let document = document.replace("[\"none\"]", methods);
+    let client = PreRegistered::new("pre").secret("s3cret");
+    let mut host = Host::new(config().pre_registered(AS, client));
+    host.discover(&prm(), &document);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+    host.handle(Event::SignedOut);
+    host.serve(REVOKE, 200, "")
+}
+
+#[test]
+fn meta_13_rev_01_without_a_list_revocation_is_authenticated_by_basic() {
+    for methods in ["[\"client_secret_post\"]", "[\"client_secret_basic\"]"] {
+        for more in ["", r#","revocation_endpoint_auth_methods_supported":null"#] {
+            let request = revocation(methods, more);
+            assert!(request.headers().contains_key("authorization"), "{methods}");
+            assert_eq!(get(&body(&request), "client_secret"), None);
+        }
+    }
+}

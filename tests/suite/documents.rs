@@ -1,0 +1,216 @@
+//! Documents of both kinds: how many are asked for, how much of them is read, and what is passed over.
+
+use bytes::Bytes;
+use http::Response;
+use mcp_auth_machine::budget::{Limited, REQUESTS_PER_FLOW};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
+use mcp_auth_machine::wire::json::{JsonFlaw, MAX_DEPTH, MAX_ITEMS};
+use mcp_auth_machine::wire::resource::{ResourceDocument, covers};
+use mcp_auth_machine::wire::server::ServerDocument;
+use mcp_auth_machine::wire::url::UrlPolicy;
+use mcp_auth_machine::{Action, Event};
+
+use crate::support::*;
+
+const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+
+/// A host that has asked for the announced document.
+fn announced() -> Host {
+    let mut host = Host::new(config());
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    host
+}
+
+/// Metadata of the resource that lists so many servers.
+fn listing(servers: usize) -> String {
+    let listed: Vec<String> = (0..servers)
+        .map(|number| format!("\"https://s{number}.example/tenant\""))
+        .collect();
+    let listed = listed.join(",");
+    format!(r#"{{"resource":"{MCP}","authorization_servers":[{listed}]}}"#)
+}
+
+#[test]
+fn disc_16_sec_16_eight_servers_are_tried_at_most() {
+    let mut host = announced();
+    host.serve(PRM, 200, &listing(20));
+    let (mut hosts, mut requests) = (std::collections::BTreeSet::new(), 1);
+    while let Some(Action::SendRequest(send)) = host.actions.front() {
+        hosts.insert(send.request().uri().host().unwrap().to_owned());
+        requests += 1;
+        let send = host.request();
+        host.handle(send.response(response(404, &[], "")));
+    }
+    assert_eq!(
+        host.error().cause,
+        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+    );
+    assert_eq!(hosts.len(), 8);
+    assert!(requests <= usize::from(REQUESTS_PER_FLOW), "{requests}");
+    assert_eq!(REQUESTS_PER_FLOW, 40);
+}
+
+#[test]
+fn sec_15_the_part_without_a_person_ends_after_a_minute() {
+    let mut host = announced();
+    let send = host.request();
+    assert_eq!(send.time_limit().as_secs(), 10);
+    let begun = host.now.mono.0;
+    host.pass(9_000);
+    host.handle(send.response(response(200, &[], &listing(8))));
+    while let Some(Action::SendRequest(_)) = host.actions.front() {
+        let send = host.request();
+        host.pass(9_000);
+        host.handle(send.response(response(404, &[], "")));
+    }
+    assert_eq!(host.error().cause, Cause::OutOfPatience(Limited::FlowTime));
+    assert!(host.now.mono.0 - begun < 70_000);
+    host.quiet();
+}
+
+#[test]
+fn disc_17_what_has_another_type_is_passed_over_and_reported() {
+    let document = format!(
+        r#"{{"resource":"{MCP}","authorization_servers":["{AS}"],"scopes_supported":"a",
+        "dpop_bound_access_tokens_required":"true","bearer_methods_supported":{{}},"resource_name":null,"x":[{{}}]}}"#
+    );
+    let mut host = announced();
+    host.serve(PRM, 200, &document);
+    host.serve(META, 200, &metadata());
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    let redirect = host.redirect();
+    assert_eq!(get(&query(redirect.url.as_str()), "scope"), None);
+    assert_eq!(host.reported("members_ignored"), 1);
+    let shown = format!("{:?}", host.reports);
+    for name in [
+        "scopes_supported",
+        "dpop_bound_access_tokens_required",
+        "bearer_methods_supported",
+    ] {
+        assert!(shown.contains(name), "{name} in {shown}");
+    }
+    assert!(!shown.contains("resource_name"));
+    // Nothing to report of a document that is as it should be.
+    let mut host = announced();
+    host.serve(PRM, 200, &prm());
+    assert_eq!(host.reported("members_ignored"), 0);
+}
+
+#[test]
+fn disc_23_meta_19_signed_metadata_is_left_alone() {
+    // {"iss":"https://evil.example","authorization_servers":["https://evil.example"], ...}
+    let signed = r#","signed_metadata":"eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2V2aWwuZXhhbXBsZSIsImF1dGhvcml6YXRpb25fc2VydmVycyI6WyJodHRwczovL2V2aWwuZXhhbXBsZSJdfQ.""#;
+    let mut host = announced();
+    host.serve(PRM, 200, &prm().replace('}', &format!("{signed}}}")));
+    host.serve(META, 200, &metadata_with(signed));
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    assert_eq!(host.redirect().issuer.as_str(), AS);
+}
+
+#[test]
+fn meta_04_an_issuer_with_a_path_has_three_places_and_no_root() {
+    let mut host = announced();
+    host.serve(PRM, 200, &listing(1));
+    for place in [
+        "/.well-known/oauth-authorization-server/tenant",
+        "/.well-known/openid-configuration/tenant",
+        "/tenant/.well-known/openid-configuration",
+    ] {
+        host.serve(&format!("https://s0.example{place}"), 404, "");
+    }
+    assert_eq!(
+        host.error().cause,
+        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+    );
+    host.quiet();
+}
+
+#[test]
+fn sec_14_utf_8_nesting_and_long_lists() {
+    let document = |scopes: &str| {
+        format!(
+            r#"{{"resource":"{MCP}","authorization_servers":["{AS}"],"scopes_supported":[{scopes}]}}"#
+        )
+    };
+    // Not UTF-8.
+    let mut bytes = document("\"a\"").into_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'a').unwrap();
+    bytes[at] = 0xFF;
+    assert_eq!(
+        ResourceDocument::parse(&bytes).unwrap_err(),
+        JsonFlaw::NotAnObject
+    );
+    let mut host = announced();
+    let send = host.request();
+    host.handle(send.response(Response::new(Bytes::from(bytes))));
+    assert!(
+        host.request()
+            .request()
+            .uri()
+            .path()
+            .ends_with("/oauth-protected-resource")
+    );
+    // As deep as may be, and one deeper.
+    for (depth, good) in [(MAX_DEPTH, true), (MAX_DEPTH + 1, false)] {
+        let lists = depth - 1;
+        let deep = format!(
+            r#"{{"issuer":"{AS}","x":{}{}}}"#,
+            "[".repeat(lists),
+            "]".repeat(lists)
+        );
+        assert_eq!(
+            ServerDocument::parse(deep.as_bytes()).is_ok(),
+            good,
+            "{depth}"
+        );
+    }
+    assert_eq!(MAX_DEPTH, 32);
+    // Brackets in a text are text.
+    let text = format!(r#"{{"issuer":"{AS}","x":"{}"}}"#, "[".repeat(200));
+    assert!(ServerDocument::parse(text.as_bytes()).is_ok());
+    // What comes after the items that are considered.
+    let long = "\"a\",".repeat(MAX_ITEMS);
+    let long = document(&format!("{long}\"late\""));
+    let found = ResourceDocument::parse(long.as_bytes()).unwrap();
+    assert_eq!(found.scopes_supported().unwrap().as_str(), "a");
+    assert_eq!(MAX_ITEMS, 256);
+    // A member that is read twice, in either kind of document.
+    let twice = format!(r#"{{"issuer":"{AS}","issuer":"{AS}"}}"#);
+    assert_eq!(
+        ServerDocument::parse(twice.as_bytes()).unwrap_err(),
+        JsonFlaw::Malformed
+    );
+}
+
+#[test]
+fn res_07_upper_case_in_scheme_and_host_is_accepted() {
+    let (policy, url) = UrlPolicy::for_mcp_url(MCP).unwrap();
+    for resource in ["HTTPS://MCP.EXAMPLE/mcp", "Https://mcp.Example"] {
+        assert_eq!(covers(resource, &url, &policy), Ok(true), "{resource}");
+        let mut host = announced();
+        host.serve(PRM, 200, &prm().replace(MCP, resource));
+        host.serve(META, 200, &metadata());
+        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        let sent = query(host.redirect().url.as_str());
+        assert_eq!(get(&sent, "resource").as_deref(), Some(resource));
+    }
+    let (_, upper) = UrlPolicy::for_mcp_url("HTTPS://MCP.Example/mcp").unwrap();
+    assert_eq!(covers(MCP, &upper, &policy), Ok(true));
+}
+
+#[test]
+fn disc_20_a_server_that_the_host_names_must_promise_s256_too() {
+    // The host names the server: the resource's own document is not needed, and PKCE is.
+    let mut host = Host::new(config().issuer(AS));
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    let silent = metadata().replace("code_challenge_methods_supported", "x");
+    host.serve(META, 200, &silent);
+    assert_eq!(host.error().cause, Cause::Violation(Violation::NoPkce));
+    host.quiet();
+    host.handle(Event::Timer);
+    host.quiet();
+}
