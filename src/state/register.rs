@@ -189,6 +189,9 @@ impl Registering {
         if registered.redirect_uri_missing {
             return violation(&self.attempt, Violation::RedirectUriNotRegistered);
         }
+        if registered.code_grant_missing {
+            return violation(&self.attempt, Violation::NoCodeGrant);
+        }
         let secret = registered
             .client_secret
             .filter(|secret| secret.len() <= MAX_TOKEN_BYTES)

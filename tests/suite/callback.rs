@@ -120,7 +120,7 @@ fn iss_10_empty_counts_as_present() {
 }
 
 #[test]
-fn iss_08_iss_11_after_a_rejection_nothing_is_sent_and_the_record_is_gone() {
+fn iss_08_after_a_rejection_nothing_is_sent_and_the_record_is_gone() {
     let (mut host, redirect) = redirected(ADVERTISED);
     let state = state_of(&redirect);
     host.callback(&format!("code=c-1&state={state}&iss=https://evil.example"));
@@ -193,7 +193,7 @@ fn ignored(make: impl Fn(&str) -> Callback) {
 }
 
 #[test]
-fn cb_05_b10_b13_i10_a_wrong_or_missing_state_changes_nothing() {
+fn cb_05_sec_21_b10_b13_i10_a_wrong_or_missing_state_changes_nothing() {
     let query = |text: String| Callback::from_query(text);
     ignored(|_| query(format!("code=x&iss={AS}")));
     ignored(|_| query(format!("code=x&state=&iss={AS}")));
@@ -248,7 +248,7 @@ fn cb_07_b17_the_redirect_target_must_be_ours() {
 }
 
 #[test]
-fn cb_14_b21_b27_another_browser_session_changes_nothing() {
+fn cb_14_sec_21_b21_b27_another_browser_session_changes_nothing() {
     let mut host = Host::new(config());
     host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
     host.need_user();

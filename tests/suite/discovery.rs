@@ -77,6 +77,9 @@ fn disc_12_disc_13_quirk_20_worked_coverage() {
         ("https://h/api/v10", "https://h/api/v1", false),
         ("https://h/api/V1", "https://h/api/v1", false),
         ("https://h:8443/mcp", "https://h/mcp", false),
+        ("https://h/mcp", "https://h/x/../mcp", true),
+        ("https://h/mcp", "https://h/mcp/%2e%2e/other", false),
+        ("https://h/mcp/../other", "https://h/mcp", false),
     ];
     for (mcp_url, resource, wanted) in rows {
         let (policy, url) = UrlPolicy::for_mcp_url(mcp_url).unwrap();
@@ -507,7 +510,7 @@ fn meta_08_meta_09_a24_quirk_02_issuers_are_compared_as_bytes() {
 }
 
 #[test]
-fn quirk_01_one_slash_is_tolerated_named_and_off_in_strict_mode() {
+fn quirk_01_meta_11_one_slash_is_tolerated_named_and_off_in_strict_mode() {
     let slash = metadata().replace(
         "\"issuer\":\"https://as.example\"",
         "\"issuer\":\"https://as.example/\"",

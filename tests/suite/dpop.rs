@@ -14,28 +14,28 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const LISTED: &str = r#","dpop_signing_alg_values_supported":["RS256","ES256"]"#;
+pub const TOKEN: &str = "https://as.example/token";
+pub const LISTED: &str = r#","dpop_signing_alg_values_supported":["RS256","ES256"]"#;
 
-const JWK: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}"#;
-const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+pub const JWK: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}"#;
+pub const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
-fn key() -> SigningKey {
+pub fn key() -> SigningKey {
     SigningKey::new("key-1", [SigningAlgorithm::Es256]).public(PublicKey::from_jwk(JWK).unwrap())
 }
 
-fn with(policy: DpopPolicy) -> ConfigBuilder {
+pub fn with(policy: DpopPolicy) -> ConfigBuilder {
     config().dpop(Dpop::new(policy).key(key()))
 }
 
-fn bound(token: &str) -> String {
+pub fn bound(token: &str) -> String {
     format!(
         r#"{{"access_token":"{token}","token_type":"DPoP","expires_in":3600,"refresh_token":"rt-1"}}"#
     )
 }
 
 /// Up to the token request, which is signed for.
-fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
+pub fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
     let mut host = Host::new(config);
     host.discover(&prm(), metadata);
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
@@ -47,7 +47,7 @@ fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
     (host, header, claims)
 }
 
-fn signed_in() -> Host {
+pub fn signed_in() -> Host {
     let (mut host, _, _) = to_token(with(DpopPolicy::IfSupported), &metadata_with(LISTED));
     host.serve(TOKEN, 200, &bound("at-1"));
     host.ready();
@@ -496,66 +496,6 @@ fn dpop_20_a_refused_proof_shows_how_the_clocks_differ_and_is_not_repeated() {
         decision,
         mcp_auth_machine::report::Decision::ClockDiffers { seconds: 600 }
     )));
-}
-
-#[test]
-fn dpop_21_proofs_replace_no_other_check() {
-    let iss = r#","authorization_response_iss_parameter_supported":true"#;
-    let to_redirect = |more: &str| {
-        let mut host = Host::new(with(DpopPolicy::Require));
-        host.discover(&prm(), &metadata_with(&format!("{LISTED}{more}")));
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
-        let redirect = host.redirect();
-        (host, redirect)
-    };
-    // State, PKCE and the resource are sent as ever, and the verifier with the code.
-    let (mut host, redirect) = to_redirect("");
-    let sent = query(redirect.url.as_str());
-    assert_eq!(get(&sent, "code_challenge_method").as_deref(), Some("S256"));
-    assert_eq!(get(&sent, "resource").as_deref(), Some(MCP));
-    host.callback("code=c&state=AAAAAAAAAAAAAAAAAAAAAA");
-    host.quiet();
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.signs();
-    let form = body(&host.serve(TOKEN, 200, &bound("at-1")));
-    assert_eq!(get(&form, "code_verifier").unwrap().len(), 43);
-    assert_eq!(get(&form, "resource").as_deref(), Some(MCP));
-    host.ready();
-    // The token is for its resource, over TLS.
-    for url in ["https://other.example/mcp", "http://mcp.example/mcp"] {
-        let presented = host.machine.present(host.now, &Method::POST, url);
-        assert_eq!(presented.unwrap_err(), NoBearer::OutsideResource, "{url}");
-    }
-    // Another issuer's callback, and a server that does not promise S256.
-    let (mut host, redirect) = to_redirect(iss);
-    let state = state_of(&redirect);
-    host.callback(&format!("code=c&state={state}&iss=https://evil.example"));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::Iss(_))
-    ));
-    host.quiet();
-    let silent = metadata_with(LISTED).replace("code_challenge_methods_supported", "x");
-    let mut host = Host::new(with(DpopPolicy::Require));
-    host.discover(&prm(), &silent);
-    assert_eq!(host.error().cause, Cause::Violation(Violation::NoPkce));
-}
-
-#[test]
-fn authz_16_the_record_names_the_key() {
-    let mut host = Host::new(with(DpopPolicy::Require));
-    host.discover(&prm(), &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
-    host.redirect();
-    let pending = host.store.of_kind("pending");
-    assert!(pending[0].contents.expose().contains(THUMBPRINT));
-}
-
-#[test]
-fn tok_17_the_account_names_the_key() {
-    let host = signed_in();
-    let account = host.store.of_kind("account");
-    assert!(account[0].contents.expose().contains(THUMBPRINT));
 }
 
 #[test]

@@ -390,6 +390,25 @@ fn ema_17_a_refused_subject_token_is_replaced_once() {
         assert_eq!(host.error().stage, Stage::IdentityProvider);
         host.quiet();
     }
+    // The resource's server may want the user to be authenticated better, too.
+    let refused = r#"{"error":"insufficient_user_authentication","acr_values":"mfa"}"#;
+    let mut host = to_exchange();
+    host.serve(IDP_TOKEN, 200, &id_jag("jag.1"));
+    host.serve(TOKEN, 400, refused);
+    let asked = obtain(&mut host);
+    let AssertionKind::Subject {
+        renew: true, wish, ..
+    } = asked.kind()
+    else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(wish.acr_values.as_ref().unwrap().as_plain(), "mfa");
+    host.handle(asked.subject("new", SubjectTokenKind::IdToken));
+    let form = body(&host.serve(IDP_TOKEN, 200, &id_jag("jag.2")));
+    assert_eq!(get(&form, "subject_token").as_deref(), Some("new"));
+    host.serve(TOKEN, 400, refused);
+    assert_eq!(host.error().stage, Stage::Token);
+    host.quiet();
 }
 
 #[test]

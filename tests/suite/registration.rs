@@ -237,6 +237,14 @@ fn reg_23_quirk_13_answers_in_the_field() {
     let ok = |answer: &str| registered(r#"["none"]"#, answer).unwrap();
     let request = ok(r#"{"client_id":"c","client_secret":null,"client_uri":"","scope":null}"#);
     assert_eq!(authentication(&request), (None, Some("c".to_owned()), None));
+    // 200 is as good as 201, and no other status is.
+    for (status, good) in [(200, true), (201, true), (202, false), (204, false)] {
+        let mut host = found(config(), "");
+        host.serve(REGISTER, status, r#"{"client_id":"c"}"#);
+        let action = host.next();
+        let redirected = matches!(action, mcp_auth_machine::Action::Redirect(_));
+        assert_eq!(redirected, good, "{status}");
+    }
     // A secret although only `none` is offered: not used.
     let request = ok(r#"{"client_id":"c","client_secret":"s"}"#);
     assert_eq!(authentication(&request), (None, Some("c".to_owned()), None));
@@ -274,6 +282,21 @@ fn reg_24_sec_23_c01_c02_what_the_answer_says_was_registered() {
         failure.cause,
         Cause::Violation(Violation::RedirectUriNotRegistered)
     );
+    for (grants, good) in [
+        (r#"["authorization_code"]"#, true),
+        ("null", true),
+        (r#"["refresh_token","client_credentials"]"#, false),
+        ("[]", false),
+    ] {
+        let answer = format!(r#"{{"client_id":"c","grant_types":{grants}}}"#);
+        match registered(r#"["none"]"#, &answer) {
+            Ok(_) => assert!(good, "{grants}"),
+            Err(failure) => {
+                assert!(!good, "{grants}");
+                assert_eq!(failure.cause, Cause::Violation(Violation::NoCodeGrant));
+            }
+        }
+    }
     let unknown = r#"{"client_id":"c","token_endpoint_auth_method":"tls_client_auth"}"#;
     let failure = registered(r#"["none"]"#, unknown).err().unwrap();
     let flaw = Violation::RegistrationMethod(MethodFlaw::Unsupported);

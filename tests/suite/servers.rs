@@ -251,7 +251,7 @@ fn as_07_redirect_uris_match_exactly_but_for_a_loopback_port() {
 }
 
 #[test]
-fn as_08_a_query_of_the_redirect_uri_is_kept() {
+fn as_08_a_303_that_keeps_the_query_of_the_redirect_uri() {
     let uri = "https://c.example/cb?keep=1";
     let target = RedirectTarget::find([uri], uri).unwrap();
     let response = server().respond(target).code("c");
@@ -259,6 +259,7 @@ fn as_08_a_query_of_the_redirect_uri_is_kept() {
         response.location(),
         Some("https://c.example/cb?keep=1&code=c&iss=https%3A%2F%2Fas.example")
     );
+    assert_eq!(response.into_http().status().as_u16(), 303);
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn tok_08_tok_09_m2m_05_m2m_12_private_key_jwt() {
 }
 
 #[test]
-fn tok_05_an_assertion_that_was_supplied_and_an_identifier_beside_it() {
+fn tok_05_quirk_31_an_assertion_that_was_supplied_and_an_identifier_beside_it() {
     let client = PreRegistered::new("service").assertion("a.b.c");
     let settings = IssuerSettings::new().client_id_with_assertion();
     let config = config()
