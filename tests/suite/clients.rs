@@ -1,5 +1,5 @@
-//! A client after its registration: when its secret is over, and at the revocation endpoint (REG,
-//! META-13).
+//! A client after its registration: when its secret is over, at the revocation endpoint, and when
+//! another one takes its place (REG, META-13, TOK-17).
 
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::Why;
@@ -100,4 +100,49 @@ fn meta_13_rev_01_without_a_list_revocation_is_authenticated_by_basic() {
             assert_eq!(get(&body(&request), "client_secret"), None);
         }
     }
+}
+
+/// A process with this client on the store of the one before.
+fn with_client(client: PreRegistered, store: Store, seeds: u8) -> Host {
+    let config = config().pre_registered(AS, client).build().unwrap();
+    let mut host = Host::on(std::sync::Arc::new(config), store);
+    host.seeds = seeds;
+    host
+}
+
+#[test]
+fn tok_17_iso_01_an_account_is_for_the_client_that_it_was_made_for() {
+    let mut first = with_client(PreRegistered::new("one"), Store::default(), 0);
+    first.discover(&prm(), &metadata());
+    let redirect = first.redirect();
+    first.callback(&format!("code=c&state={}", state_of(&redirect)));
+    first.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    first.ready();
+    // The same client, whatever else is new about it.
+    let store = std::mem::take(&mut first.store);
+    let mut same = with_client(PreRegistered::new("one").secret("s"), store, 10);
+    same.ready();
+    assert_eq!(same.token().as_deref(), Some("Bearer at-1"));
+    // Another one at that issuer: neither its token nor its refresh token is used.
+    let store = std::mem::take(&mut same.store);
+    let mut other = with_client(PreRegistered::new("two"), store, 20);
+    other.quiet();
+    assert_eq!(other.token(), None);
+    assert_eq!(other.reported("record_unusable"), 1);
+    other.wanted("x");
+    assert_eq!(other.need_user().why, Why::NoCredentials);
+    other.authorize();
+    let redirect = other.redirect();
+    assert_eq!(&*redirect.client_id, "two");
+    other.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+    let form = body(&other.serve(TOKEN, 200, &renewable("at-2", "rt-2")));
+    assert_eq!(get(&form, "client_id").as_deref(), Some("two"));
+    other.ready();
+    assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+    // Signed out as the other client: what is there is erased all the same.
+    let store = std::mem::take(&mut other.store);
+    let mut last = with_client(PreRegistered::new("one"), store, 30);
+    assert_eq!(last.token(), None);
+    last.handle(Event::SignedOut);
+    assert!(last.store.of_kind("account").is_empty());
 }
