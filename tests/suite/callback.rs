@@ -427,6 +427,18 @@ fn authz_17_b24_an_expired_authorization_is_over() {
 }
 
 #[test]
+fn authz_17_the_host_sets_the_time() {
+    let minutes = |number: u64| std::time::Duration::from_secs(number * 60);
+    for (passed, accepted) in [(minutes(19), true), (minutes(20), false)] {
+        let mut host = Host::new(config().user_time(minutes(20)));
+        let redirect = host.to_redirect();
+        host.pass(u64::try_from(passed.as_millis()).unwrap());
+        host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        assert_eq!(!host.actions.is_empty(), accepted);
+    }
+}
+
+#[test]
 fn authz_19_b25_a_cancelled_authorization_is_over() {
     let (mut host, redirect) = redirected(ADVERTISED);
     host.handle(Event::Abandoned(Default::default()));

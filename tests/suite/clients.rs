@@ -146,3 +146,43 @@ fn tok_17_iso_01_an_account_is_for_the_client_that_it_was_made_for() {
     last.handle(Event::SignedOut);
     assert!(last.store.of_kind("account").is_empty());
 }
+
+#[test]
+fn tok_17_an_account_of_another_document_or_unbound_client_is_not_used() {
+    let cimd = |path: &str| config().client_metadata_url(format!("https://client.example{path}"));
+    let unbound = |id: &str| config().pre_registered_unbound(PreRegistered::new(id));
+    let flag = metadata_with(r#","client_id_metadata_document_supported":true"#);
+    for (own, other) in [
+        (cimd("/one"), cimd("/two")),
+        (unbound("one"), unbound("two")),
+    ] {
+        let mut host = Host::new(own.clone());
+        host.discover(&prm(), &flag);
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+        host.ready();
+        let mut store = std::mem::take(&mut host.store);
+        for (config, used) in [(own, true), (other, false)] {
+            let mut later = Host::on(std::sync::Arc::new(config.build().unwrap()), store);
+            assert_eq!(later.token().is_some(), used);
+            store = std::mem::take(&mut later.store);
+        }
+    }
+}
+
+#[test]
+fn tok_04_a_registration_as_public_is_kept_although_there_is_a_secret() {
+    let mut host = Host::new(config());
+    let both = metadata().replace("[\"none\"]", "[\"client_secret_basic\",\"none\"]");
+    host.discover(&prm(), &both);
+    let answer = r#"{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"none"}"#;
+    host.serve(REGISTER, 201, answer);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let send = host.request();
+    assert!(!send.request().headers().contains_key("authorization"));
+    let form = body(send.request());
+    assert_eq!(get(&form, "client_id").as_deref(), Some("c"));
+    assert_eq!(get(&form, "client_secret"), None);
+}

@@ -368,10 +368,12 @@ fn ema_16_a_refused_grant_is_replaced_once() {
 
 #[test]
 fn ema_17_a_refused_subject_token_is_replaced_once() {
+    let about = r#"invalid_request","error_description":"the Subject_Token is no good"#;
     for error in [
         "invalid_grant",
         "login_required",
         "insufficient_user_authentication",
+        about,
     ] {
         let refused = format!(r#"{{"error":"{error}","acr_values":"mfa","max_age":60}}"#);
         let mut host = to_exchange();
@@ -418,6 +420,7 @@ fn ema_19_a_refusal_by_policy_is_told_as_the_providers() {
         "invalid_target",
         "invalid_scope",
         "unauthorized_client",
+        r#"invalid_request","error_description":"no audience"#,
     ] {
         let mut host = to_exchange();
         host.serve(IDP_TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#));
