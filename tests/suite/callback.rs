@@ -1,7 +1,6 @@
 //! Issuer identification (ISS) and the order of checks on a callback (CB).
 
-use mcp_auth_machine::Event;
-use mcp_auth_machine::action::Redirect;
+use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::{IssParameter, IssPolicy, IssuerSettings};
 use mcp_auth_machine::error::{Cause, Next, Party, Refusal, Violation};
 use mcp_auth_machine::event::Authorization;
@@ -9,6 +8,7 @@ use mcp_auth_machine::wire::callback::{
     BrowserBinding, Callback, IssBinding, IssFlaw, MAX_CALLBACK_BYTES, MAX_CODE_BYTES,
 };
 use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
@@ -376,6 +376,58 @@ fn cb_10_errors_are_mapped_and_their_texts_made_safe() {
         }
         host.quiet();
     }
+}
+
+#[test]
+fn cb_10_a_registration_that_is_refused_at_the_browser_is_forgotten_once() {
+    for code in ["unauthorized_client", "invalid_client"] {
+        let (mut host, redirect) = redirected(ADVERTISED);
+        let answer =
+            |redirect: &Redirect| format!("error={code}&state={}&iss={AS}", state_of(redirect));
+        host.callback(&answer(&redirect));
+        assert_eq!(host.need_user().why, Why::ClientForgotten);
+        assert!(host.store.of_kind("registration").is_empty());
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
+        let redirect = host.redirect();
+        assert_eq!(&*redirect.client_id, "dyn-2");
+        host.callback(&answer(&redirect));
+        assert!(matches!(
+            host.error().cause,
+            Cause::Refused(Refusal::OAuth { .. })
+        ));
+        host.quiet();
+    }
+}
+
+#[test]
+fn cb_06_of_two_instances_with_the_same_callback_one_acts() {
+    let (mut first, redirect) = redirected(ADVERTISED);
+    let query = format!("code=c-1&state={}&iss={AS}", state_of(&redirect));
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let store = Store {
+        slots: first.store.slots.clone(),
+        mode: StoreMode::Works,
+    };
+    let mut second = Host::on(config, store);
+    second.store.mode = StoreMode::Manual;
+    second.callback(&query);
+    // Both have read the record; the first one consumes it.
+    let Action::LoadSlot(load) = second.next() else {
+        panic!()
+    };
+    let found = second.store.slots.get(&load.slot().to_string()).cloned();
+    second.handle(load.found(found));
+    first.callback(&query);
+    first.request();
+    let Action::PersistSlot(erase) = second.next() else {
+        panic!()
+    };
+    assert!(erase.write().is_none());
+    second.handle(erase.conflict(None));
+    let sends = |action: &Action| matches!(action, Action::SendRequest(_));
+    assert!(!second.actions.iter().any(sends), "the code is sent twice");
 }
 
 #[test]

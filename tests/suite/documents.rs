@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use mcp_auth_machine::budget::{Limited, REQUESTS_PER_FLOW};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
-use mcp_auth_machine::wire::json::{JsonFlaw, MAX_DEPTH, MAX_ITEMS};
+use mcp_auth_machine::wire::json::{JsonFlaw, MAX_BODY_BYTES, MAX_DEPTH, MAX_ITEMS};
 use mcp_auth_machine::wire::resource::{ResourceDocument, covers};
 use mcp_auth_machine::wire::server::ServerDocument;
 use mcp_auth_machine::wire::url::UrlPolicy;
@@ -213,4 +213,34 @@ fn disc_20_a_server_that_the_host_names_must_promise_s256_too() {
     host.quiet();
     host.handle(Event::Timer);
     host.quiet();
+}
+
+#[test]
+fn sec_13_answers_to_posts_have_the_same_limit() {
+    let padding = " ".repeat(MAX_BODY_BYTES);
+    let mut host = announced();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let send = host.request();
+    assert_eq!(send.body_limit(), 256 * 1024);
+    let answer = format!(r#"{{"client_id":"c"}}{padding}"#);
+    host.handle(send.response(response(201, &[], &answer)));
+    assert_eq!(host.error().cause, Cause::Violation(Violation::TooLarge));
+    host.quiet();
+    for too_large in [false, true] {
+        let mut host = Host::new(config());
+        let redirect = host.to_redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let send = host.request();
+        assert_eq!(send.body_limit(), 256 * 1024);
+        host.handle(if too_large {
+            send.too_large()
+        } else {
+            let answer = format!("{}{padding}", token_answer("at-1"));
+            send.response(response(200, &[], &answer))
+        });
+        assert_eq!(host.error().cause, Cause::Violation(Violation::TooLarge));
+        assert_eq!(host.token(), None);
+        host.quiet();
+    }
 }

@@ -399,6 +399,18 @@ fn rs_02_rs_03_rs_04_rs_05_refusals_that_the_machine_understands() {
 }
 
 #[test]
+fn rs_07_no_challenge_asks_for_offline_access() {
+    let needed = Scopes::parse("offline_access a");
+    for refused in [Refused::InsufficientScope(needed), Refused::Missing] {
+        let answer = resource().scopes("a offline_access").answer(&refused);
+        let mut headers = HeaderMap::new();
+        headers.insert("www-authenticate", answer.www_authenticate());
+        let selected = parse(&headers).select(403, &|_| true).unwrap();
+        assert_eq!(selected.scope.unwrap().as_str(), "a");
+    }
+}
+
+#[test]
 fn rs_05_rs_06_what_an_operation_needs_is_named_at_once() {
     let held = Scopes::parse("files:admin");
     let needed = Scopes::parse("files:read files:write mail:send");
