@@ -148,6 +148,9 @@ fn chal_07_dpop_22_one_challenge_is_selected() {
     let selected = select(401, &foreign);
     assert_eq!(places(&selected), ["https://h/hint"]);
     assert_eq!(scopes(&selected), ["a"]);
+    let own =
+        [r#"Custom resource_metadata="https://h/hint", Bearer resource_metadata="https://h/own""#];
+    assert_eq!(places(&select(401, &own)), ["https://h/own"]);
     let dpop = select(401, &[r#"DPoP resource_metadata="https://h/p", scope="s""#]).unwrap();
     assert_eq!(dpop.scheme, Some(Scheme::DPoP));
     assert_eq!(dpop.scope.unwrap().as_str(), "s");

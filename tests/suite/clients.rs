@@ -1,9 +1,11 @@
 //! A client after its registration: when its secret is over, at the revocation endpoint, and when
 //! another one takes its place (REG, META-13, TOK-17).
 
-use mcp_auth_machine::Event;
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::PreRegistered;
+use mcp_auth_machine::error::{Cause, Misconfiguration};
+use mcp_auth_machine::slot::SlotContents;
+use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
@@ -11,6 +13,7 @@ const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const TOKEN: &str = "https://as.example/token";
 const REGISTER: &str = "https://as.example/register";
 const REVOKE: &str = "https://as.example/revoke";
+const OTHER: &str = "https://b.example";
 const HOUR: u64 = 3_600_000;
 
 fn basic() -> String {
@@ -185,4 +188,74 @@ fn tok_04_a_registration_as_public_is_kept_although_there_is_a_secret() {
     let form = body(send.request());
     assert_eq!(get(&form, "client_id").as_deref(), Some("c"));
     assert_eq!(get(&form, "client_secret"), None);
+}
+
+/// A client without an issuer, up to what follows the server's metadata.
+fn unbound(store: Store, issuer: &str) -> Host {
+    let client = PreRegistered::new("u").secret("s");
+    let config = config().pre_registered_unbound(client).build().unwrap();
+    let mut host = Host::on(std::sync::Arc::new(config), store);
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm().replace(AS, issuer));
+    let place = format!("{issuer}/.well-known/oauth-authorization-server");
+    let document = metadata_of(issuer, "").replace("[\"none\"]", "[\"client_secret_basic\"]");
+    if let Some(Action::SendRequest(_)) = host.actions.front() {
+        host.serve(&place, 200, &document);
+    }
+    host
+}
+
+#[test]
+fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
+    let mut first = unbound(Store::default(), AS);
+    first.redirect();
+    let mut store = std::mem::take(&mut first.store);
+    let is_binding = |key: &&String| key.starts_with("registration");
+    let key = store.slots.keys().find(is_binding).unwrap().clone();
+    let damaged = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
+    store.slots.get_mut(&key).unwrap().contents = damaged;
+    let mut later = unbound(store, OTHER);
+    assert!(matches!(later.error().cause, Cause::NotPersisted(_)));
+    later.quiet();
+}
+
+#[test]
+fn reg_04_of_two_that_bind_at_once_the_first_one_decides() {
+    let mut first = unbound(Store::default(), AS);
+    first.redirect();
+    let bound = first.store.of_kind("registration")[0].clone();
+    assert!(bound.contents.expose().contains("\"binding\""));
+    // The other process found nothing, and its own binding comes too late.
+    let config = config()
+        .pre_registered_unbound(PreRegistered::new("u").secret("s"))
+        .build()
+        .unwrap();
+    let mut second = Host::on(std::sync::Arc::new(config), Store::default());
+    second.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    second.need_user();
+    second.authorize();
+    second.serve(PRM, 200, &prm().replace(AS, OTHER));
+    let place = format!("{OTHER}/.well-known/oauth-authorization-server");
+    second.store.mode = StoreMode::Manual;
+    second.serve(&place, 200, &metadata_of(OTHER, ""));
+    loop {
+        match second.next() {
+            Action::LoadSlot(load) => second.handle(load.found(None)),
+            Action::PersistSlot(persist)
+                if persist.slot().to_string().starts_with("registration") =>
+            {
+                second.handle(persist.conflict(Some(bound.clone())));
+                break;
+            }
+            Action::PersistSlot(persist) => second.handle(persist.done()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        second.error().cause,
+        Cause::Misconfigured(Misconfiguration::OtherIssuer { .. })
+    ));
+    second.quiet();
 }

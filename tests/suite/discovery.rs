@@ -484,6 +484,23 @@ fn meta_01_meta_07_meta_10_each_candidate_is_judged_on_its_own() {
 }
 
 #[test]
+fn meta_10_another_issuer_is_what_is_told_whatever_else_is_wrong() {
+    let lie = metadata_of("https://evil.example", "");
+    let flawed = metadata().replace("\"token_endpoint\"", "\"x\"");
+    for documents in [
+        [(200, &*lie), (200, &*flawed)],
+        [(200, &flawed), (200, &lie)],
+    ] {
+        let failure = with_metadata(config(), &documents).err().unwrap();
+        assert!(matches!(
+            failure.cause,
+            Cause::Violation(Violation::Metadata(MetadataFlaw::Issuer { .. }))
+        ));
+        assert!(!format!("{failure:?}").contains("evil.example/"));
+    }
+}
+
+#[test]
 fn meta_08_meta_09_a24_quirk_02_issuers_are_compared_as_bytes() {
     for named in [
         "https://as.example/tenant",

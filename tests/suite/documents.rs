@@ -244,3 +244,94 @@ fn sec_13_answers_to_posts_have_the_same_limit() {
         host.quiet();
     }
 }
+
+#[test]
+fn sec_16_no_configuration_lifts_the_limits() {
+    // Eight servers with three places each; every place moves three times and is empty in the end.
+    let mut host = Host::new(config().max_requests(200));
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &listing(8));
+    let mut requests = 1;
+    while let Some(Action::SendRequest(_)) = host.actions.front() {
+        let send = host.request();
+        requests += 1;
+        let moved = format!("/{requests}");
+        let status = if requests % 4 == 1 { 404 } else { 302 };
+        host.handle(send.response(response(status, &[("location", &moved)], "")));
+    }
+    assert_eq!(host.error().cause, Cause::OutOfPatience(Limited::Requests));
+    assert_eq!(requests, 40);
+    host.quiet();
+}
+
+#[test]
+fn step_07_no_configuration_allows_a_fourth_authorization() {
+    let mut host = Host::new(config().step_ups_per_operation(9));
+    for _ in 0..3 {
+        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        host.need_user();
+        host.authorize();
+        while let Some(Action::SendRequest(send)) = host.actions.front() {
+            let url = send.request().uri().to_string();
+            let (status, text) = match url.as_str() {
+                PRM => (200, prm()),
+                META => (200, metadata()),
+                _ => (201, r#"{"client_id":"c"}"#.to_owned()),
+            };
+            host.serve(&url, status, &text);
+        }
+        host.redirect();
+        host.handle(Event::Abandoned(Default::default()));
+        host.error();
+    }
+    host.challenged(401, &["Bearer"]);
+    let wanted = Cause::OutOfPatience(Limited::Authorizations);
+    assert_eq!(host.error().cause, wanted);
+    host.quiet();
+}
+
+/// A new process on what the other one stored, some hours later.
+fn hours_later(host: &mut Host, config: mcp_auth_machine::config::ConfigBuilder) -> Host {
+    let (mut now, seeds) = (host.now, host.seeds);
+    now = mcp_auth_machine::Moment::new(now.wall.0 + 3 * 3_600_000, now.mono.0 + 3 * 3_600_000);
+    let config = std::sync::Arc::new(config.build().unwrap());
+    Host::resumed(config, std::mem::take(&mut host.store), now, seeds)
+}
+
+#[test]
+fn disc_16_an_entry_with_a_registration_comes_before_the_others() {
+    let mut first = Host::new(config());
+    first.to_redirect();
+    let mut later = hours_later(&mut first, config());
+    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    later.need_user();
+    later.authorize();
+    let three = format!(r#"["https://x.example","https://y.example","{AS}"]"#);
+    later.serve(PRM, 200, &prm().replace(&format!("[\"{AS}\"]"), &three));
+    later.serve(META, 200, &metadata());
+    assert_eq!(&*later.redirect().client_id, "dyn-1");
+}
+
+#[test]
+fn meta_08_a_document_that_is_kept_is_held_to_what_is_expected_now() {
+    let mut first = Host::new(config());
+    first.discover(&prm(), &metadata());
+    // The host knows better meanwhile: the entry's document must name another issuer.
+    let pinned = config().pin(AS, "https://login.example");
+    let (now, seeds) = (first.now, first.seeds);
+    let pinned = std::sync::Arc::new(pinned.build().unwrap());
+    let mut later = Host::resumed(pinned, std::mem::take(&mut first.store), now, seeds);
+    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    later.need_user();
+    later.authorize();
+    later.serve(PRM, 200, &prm());
+    later.serve(META, 200, &metadata_of("https://login.example", ""));
+    later.serve(
+        "https://login.example/register",
+        201,
+        r#"{"client_id":"c"}"#,
+    );
+    assert_eq!(later.redirect().issuer.as_str(), "https://login.example");
+}
