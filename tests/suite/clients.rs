@@ -3,7 +3,7 @@
 
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::PreRegistered;
-use mcp_auth_machine::error::{Cause, Misconfiguration};
+use mcp_auth_machine::error::{Cause, Misconfiguration, StoreFlaw};
 use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::{Action, Event};
 
@@ -217,7 +217,10 @@ fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
     let damaged = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
     store.slots.get_mut(&key).unwrap().contents = damaged;
     let mut later = unbound(store, OTHER);
-    assert!(matches!(later.error().cause, Cause::NotPersisted(_)));
+    assert!(matches!(
+        later.error().cause,
+        Cause::NotPersisted(StoreFlaw::Record(_))
+    ));
     later.quiet();
 }
 

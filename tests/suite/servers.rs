@@ -272,6 +272,8 @@ fn as_15_the_answer_holds_every_registered_value() {
         "application_type": "native",
         "unknown": 1,
         "tos_uri": null,
+        "logo_uri": "",
+        "response_types": [],
     });
     let request = RegistrationRequest::parse(body.to_string().as_bytes()).unwrap();
     assert_eq!(request.text("client_name"), Some("A \u{e9}"));
@@ -291,7 +293,9 @@ fn as_15_the_answer_holds_every_registered_value() {
     ] {
         assert_eq!(answer[name], value, "{name}");
     }
-    assert!(answer.get("unknown").is_none() && answer.get("tos_uri").is_none());
+    for name in ["unknown", "tos_uri", "logo_uri"] {
+        assert!(answer.get(name).is_none(), "{name}");
+    }
     for (body, flaw) in [
         ("[]", RegistrationFlaw::NotAnObject),
         ("{}", RegistrationFlaw::RedirectUri),
