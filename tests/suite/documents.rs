@@ -7,6 +7,7 @@ use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
 use mcp_auth_machine::wire::json::{JsonFlaw, MAX_BODY_BYTES, MAX_DEPTH, MAX_ITEMS};
 use mcp_auth_machine::wire::resource::{ResourceDocument, covers};
 use mcp_auth_machine::wire::server::ServerDocument;
+use mcp_auth_machine::wire::token::MAX_TOKEN_BYTES;
 use mcp_auth_machine::wire::url::UrlPolicy;
 use mcp_auth_machine::{Action, Event};
 
@@ -334,4 +335,23 @@ fn meta_08_a_document_that_is_kept_is_held_to_what_is_expected_now() {
         r#"{"client_id":"c"}"#,
     );
     assert_eq!(later.redirect().issuer.as_str(), "https://login.example");
+}
+
+#[test]
+fn sec_13_a_token_or_secret_that_is_too_long_is_an_error() {
+    for (length, good) in [(MAX_TOKEN_BYTES, true), (MAX_TOKEN_BYTES + 1, false)] {
+        let long = "a".repeat(length);
+        let mut host = Host::new(config());
+        let redirect = host.to_redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(&format!("{AS}/token"), 200, &renewable("at-1", &long));
+        assert_eq!(matches!(host.next(), Action::Ready(_)), good, "{length}");
+        assert_eq!(host.token().is_some(), good);
+        let mut host = Host::new(config());
+        host.discover(&prm(), &metadata());
+        let answer = format!(r#"{{"client_id":"c","client_secret":"{long}"}}"#);
+        host.serve(&format!("{AS}/register"), 201, &answer);
+        assert_eq!(matches!(host.next(), Action::Redirect(_)), good, "{length}");
+    }
+    assert_eq!(MAX_TOKEN_BYTES, 64 * 1024);
 }
