@@ -384,6 +384,28 @@ fn a19_s26_iso_11_a_record_without_an_issuer_is_no_record() {
     host.quiet();
 }
 
+#[test]
+fn use_04_tok_17_a_record_for_a_resource_that_does_not_cover_is_no_record() {
+    for (resource, used) in [
+        ("https://mcp.example", true),
+        ("https://evil.example/mcp", false),
+        ("https://mcp.example/mcp/other", false),
+    ] {
+        let reference = signed_in();
+        let text = reference.store.of_kind("account")[0].contents.expose();
+        let json = text.splitn(3, '.').nth(2).unwrap();
+        let own = format!(r#""resource":"{MCP}""#);
+        assert!(json.contains(&own));
+        let other = json.replace(&own, &format!(r#""resource":"{resource}""#));
+        let mut store = Store::default();
+        store
+            .slots
+            .insert(Slot::account("alice", MCP).to_string(), sealed(&other));
+        let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+        assert_eq!(host.token().is_some(), used, "{resource}");
+    }
+}
+
 /// The contents of a record with this JSON.
 fn sealed(json: &str) -> Stored {
     use base64::Engine;

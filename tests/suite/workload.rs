@@ -2,7 +2,8 @@
 
 use mcp_auth_machine::action::{AssertionKind, ObtainAssertion, SubjectTokenKind};
 use mcp_auth_machine::config::{
-    AssertionAudience, ConfigBuilder, IssuerSettings, JwtBearerSupport, WorkloadIdentity,
+    AssertionAudience, ConfigBuilder, IssuerSettings, JwtBearerSupport, PreRegistered,
+    WorkloadIdentity,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal};
 
@@ -162,4 +163,20 @@ fn wif_05_wif_07_wif_08_wif_09_a_refusal_is_told_and_is_the_end() {
     assert_eq!(misconfigured(host.error()), Misconfiguration::NoAssertion);
     host.handle(late.workload("w.l.1"));
     host.quiet();
+}
+
+#[test]
+fn wif_03_a_client_that_is_configured_for_that_server_is_not_used() {
+    let config = wif().pre_registered(AS, PreRegistered::new("c").secret("s"));
+    let mut host = to_token(config.clone(), &wif_metadata());
+    let asked = obtain(&mut host);
+    host.handle(asked.workload("w.l.1"));
+    let request = host.serve(TOKEN, 200, &token_answer("at-1"));
+    assert!(!request.headers().contains_key("authorization"));
+    assert_eq!(get(&body(&request), "client_id"), None);
+    host.ready();
+    // And is no reason to leave the account alone.
+    let store = std::mem::take(&mut host.store);
+    let mut later = Host::on(std::sync::Arc::new(config.build().unwrap()), store);
+    assert_eq!(later.token().as_deref(), Some("Bearer at-1"));
 }
