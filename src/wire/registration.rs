@@ -130,7 +130,9 @@ impl<'a> RegistrationDocument<'a> {
             client_secret: self.client_secret.non_empty(),
             secret_expires_at: expiry(self.client_secret_expires_at)?,
             method,
-            code_grant_missing: lacks(&self.grant_types, "authorization_code"),
+            // An empty list says nothing (QUIRK-13).
+            code_grant_missing: lacks(&self.grant_types, "authorization_code")
+                && self.grant_types.get().is_some_and(|list| !list.is_empty()),
             redirect_uri_missing: lacks(&self.redirect_uris, redirect_uri),
         }))
     }
