@@ -304,7 +304,13 @@ impl Core {
             (Some(a), Some(b)) => a.received == b.received && a.access.same(b.access.expose()),
             (_, _) => false,
         };
+        let config = self.identity.config();
+        let replaced = |at: &AtIssuer<Account>| {
+            let client = &at.held().client;
+            config.replaces(at.issuer(), &client.id, client.origin)
+        };
         let (at, lease, flaw) = match read {
+            Ok(Some((at, _))) if replaced(&at) => (None, None, Some(RecordFlaw::Foreign)),
             Ok(Some((at, lease))) => (Some(at), lease, None),
             Ok(None) => (None, None, None),
             Err(flaw) => (None, None, Some(flaw)),

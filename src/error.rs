@@ -121,7 +121,7 @@ pub enum Violation {
     },
     /// `S256` is not advertised (PKCE-05, PKCE-06).
     NoPkce,
-    /// `code` or the authorization code grant is not offered (META-14).
+    /// `code` or the authorization code grant is not offered (META-14), or not to this client (REG-24).
     NoCodeGrant,
     /// The authorization endpoint carries parameters of ours, or makes a URL that is too long
     /// (AUTHZ-02, AUTHZ-11, RES-08).

@@ -81,7 +81,7 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
              it, say so with IssuerSettings::pkce"
         }
         Violation::NoCodeGrant => {
-            "the server does not offer the authorization code grant (META-14)"
+            "the server does not offer the authorization code grant (META-14, REG-24)"
         }
         Violation::ReservedParameter => {
             "the authorization endpoint carries parameters that only the client may set (AUTHZ-02)"

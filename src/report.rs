@@ -65,6 +65,11 @@ pub enum Decision {
         /// What is wrong with it.
         reason: String,
     },
+    /// Members of the resource's metadata have another type than theirs and count as absent (DISC-17).
+    MembersIgnored {
+        /// Their names.
+        names: Vec<&'static str>,
+    },
     /// An entry of `authorization_servers` that is no usable issuer (DISC-15, QUIRK-21).
     EntryUnusable {
         /// The entry.

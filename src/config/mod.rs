@@ -21,6 +21,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::client_metadata::ClientMetadataUrl;
+use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerBound, IssuerId, SlashRule};
 use crate::key::SigningKey;
 use crate::wire::scopes::Scopes;
@@ -249,6 +250,31 @@ impl Config {
         pinned
             .and_then(|pin| IssuerId::new(&pin.entry, &self.policy).ok())
             .unwrap_or_else(|| issuer.clone())
+    }
+
+    /// Whether the host has configured another client than this one for its issuer: then nothing that
+    /// this one got is used (TOK-17).
+    pub(crate) fn replaces(
+        &self,
+        issuer: &IssuerId,
+        client_id: &str,
+        origin: ClientOrigin,
+    ) -> bool {
+        if matches!(self.sign_in, SignIn::Machine(MachineFlow::Workload(_))) {
+            return false;
+        }
+        let own = self.clients.iter().find(|client| {
+            client.issuer() == issuer || self.slash_tolerated(client.issuer(), issuer)
+        });
+        let document = self.client_metadata_url.as_ref();
+        match (own, &self.unbound_client, document) {
+            (Some(own), _, _) => !own.is(|own| *own.client_id == *client_id),
+            (None, Some(own), _) => *own.client_id != *client_id,
+            (None, None, Some(url)) => {
+                origin == ClientOrigin::MetadataDocument && url.as_str() != client_id
+            }
+            (None, None, None) => false,
+        }
     }
 
     /// Whether a document asked for at an entry may name this issuer (META-08).

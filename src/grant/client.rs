@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// The same client, authenticating in a way that is listed: revocation endpoints have a list of
-    /// their own (REV-01).
+    /// their own (REV-01), and Basic where they have none (META-13).
     pub(crate) fn fitting(&self, listed: Words<AuthMethod>) -> Self {
         let method = match &self.method {
             ClientMethod::Basic(secret, _)
@@ -131,8 +131,7 @@ impl Client {
             }
             ClientMethod::Post(secret)
                 if !listed.has(AuthMethod::ClientSecretPost)
-                    && listed.is_listed()
-                    && listed.has(AuthMethod::ClientSecretBasic) =>
+                    && listed.allows(AuthMethod::ClientSecretBasic) =>
             {
                 ClientMethod::Basic(secret.clone(), BasicEncoding::Form)
             }

@@ -177,7 +177,7 @@ impl Redirected {
             .is_none_or(|target| is_target(target, &this.redirect_uri));
         let browser = match (this.browser, browser) {
             (None, _) => true,
-            (Some(bound), Some(seen)) => crate::secret::same_bytes(&bound.0, &seen.0),
+            (Some(bound), Some(seen)) => bound.same(&seen),
             (Some(_), None) => false,
         };
         let alive = now < this.expires && this.created.0 <= now.0.saturating_add(CLOCK_SKEW_MILLIS);

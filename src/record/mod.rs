@@ -33,8 +33,8 @@ pub enum RecordFlaw {
     /// Written by a newer version; it is left as it is.
     #[error("the contents were written by a newer version")]
     Newer,
-    /// Belongs to another user or MCP server (D23).
-    #[error("the contents belong to another user or MCP server")]
+    /// Belongs to another user, MCP server or client (D23, TOK-17).
+    #[error("the contents belong to another user, MCP server or client")]
     Foreign,
     /// Holds a URL that must not be contacted from here.
     #[error("the contents hold a URL that is not acceptable here")]

@@ -67,6 +67,7 @@ impl RegistrationRequest {
         for name in TEXTS {
             match sent.get(*name) {
                 None | Some(Value::Null) => {}
+                Some(Value::String(text)) if text.is_empty() => {}
                 Some(value @ Value::String(_)) => {
                     members.insert((*name).to_owned(), value.clone());
                 }
@@ -76,6 +77,7 @@ impl RegistrationRequest {
         for name in LISTS {
             match sent.get(*name) {
                 None | Some(Value::Null) => {}
+                Some(Value::Array(items)) if items.is_empty() => {}
                 Some(value @ Value::Array(items)) if items.iter().all(Value::is_string) => {
                     members.insert((*name).to_owned(), value.clone());
                 }

@@ -189,10 +189,14 @@ impl Registering {
         if registered.redirect_uri_missing {
             return violation(&self.attempt, Violation::RedirectUriNotRegistered);
         }
-        let secret = registered
-            .client_secret
-            .filter(|secret| secret.len() <= MAX_TOKEN_BYTES)
-            .map(Secret::new);
+        if registered.code_grant_missing {
+            return violation(&self.attempt, Violation::NoCodeGrant);
+        }
+        let secret = registered.client_secret;
+        if secret.is_some_and(|secret| secret.len() > MAX_TOKEN_BYTES) {
+            return violation(&self.attempt, Violation::TooLarge);
+        }
+        let secret = secret.map(Secret::new);
         let encoding = core.config().settings(&issuer).basic_encoding;
         let listed = self.at.server().facts().auth_methods;
         let method = match &registered.method {

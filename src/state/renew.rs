@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::account::Account;
 use crate::action::Why;
 use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{Config, Discovery, DynamicRegistration, SignIn};
@@ -103,8 +104,12 @@ impl Renewal {
             return Ok(Work::Idle);
         }
         let Some((issuer, source, renewable)) = core.held.at.as_ref().map(|at| {
-            let tokens = at.held().tokens.as_ref();
-            let renewable = tokens.is_some_and(|tokens| tokens.refresh.is_some());
+            let Account { tokens, client, .. } = at.held();
+            // A refresh token is of no use to the client that is registered next (REG-25, TOK-19).
+            let renewable = tokens
+                .as_ref()
+                .is_some_and(|tokens| tokens.refresh.is_some())
+                && !client.is_expired(core.now.wall.seconds());
             (at.issuer().clone(), at.server().facts().source, renewable)
         }) else {
             return self.needs_user(core);

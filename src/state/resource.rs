@@ -19,7 +19,7 @@ use crate::state::server::FetchingServer;
 use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
-use crate::wire::resource::{ResourceDocument, canonical_identifier, covers};
+use crate::wire::resource::{ResourceDocument, canonical_identifier, covers, of_another_type};
 use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
@@ -196,6 +196,11 @@ fn accept(
             got: Untrusted::new(resource),
         }));
     }
+    let names = of_another_type(body);
+    if !names.is_empty() {
+        core.report(|| Decision::MembersIgnored { names });
+    }
+    let config = core.config();
     if !document.accepts_header() {
         return Err(Cause::Violation(Violation::NoHeaderMethod));
     }

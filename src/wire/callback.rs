@@ -130,13 +130,18 @@ impl Parameters<'_> {
 
 /// Binds an authorization to one browser session: an opaque value that the host keeps in that
 /// session, such as a cookie (CB-14). Only its digest is stored.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct BrowserBinding(pub(crate) [u8; 16]);
 
 impl BrowserBinding {
     /// From the host's own session value, which must not be guessable.
     pub fn new(session: &[u8]) -> Self {
         Self(crate::slot::short_digest(session))
+    }
+
+    /// Compares in constant time (SEC-33).
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        crate::secret::same_bytes(&self.0, &other.0)
     }
 }
 

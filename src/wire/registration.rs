@@ -47,6 +47,8 @@ pub struct RegistrationDocument<'a> {
     #[serde(borrow)]
     token_endpoint_auth_method: Text<'a>,
     #[serde(borrow)]
+    grant_types: Texts<'a>,
+    #[serde(borrow)]
     redirect_uris: Texts<'a>,
     #[serde(borrow)]
     error: Text<'a>,
@@ -79,6 +81,8 @@ pub struct Registered<'a> {
     pub secret_expires_at: Option<u64>,
     /// The method registered: `Ok(None)` when the answer has none, `Err` when it is one not known here.
     pub method: Result<Option<AuthMethod>, Untrusted>,
+    /// Whether the answer lists grants and these lack the authorization code.
+    pub code_grant_missing: bool,
     /// Whether the answer lists redirect URIs and these lack the one to be used.
     pub redirect_uri_missing: bool,
 }
@@ -117,16 +121,19 @@ impl<'a> RegistrationDocument<'a> {
                 .map(Some)
                 .ok_or_else(|| Untrusted::new(text)),
         };
-        let redirect_uri_missing = self
-            .redirect_uris
-            .get()
-            .is_some_and(|uris| !uris.iter().any(|uri| uri == redirect_uri));
+        let lacks = |list: &Texts<'_>, wanted: &str| {
+            list.get()
+                .is_some_and(|items| !items.iter().any(|item| item == wanted))
+        };
         Ok(RegistrationAnswer::Registered(Registered {
             client_id,
             client_secret: self.client_secret.non_empty(),
             secret_expires_at: expiry(self.client_secret_expires_at)?,
             method,
-            redirect_uri_missing,
+            // An empty list says nothing (QUIRK-13).
+            code_grant_missing: lacks(&self.grant_types, "authorization_code")
+                && self.grant_types.get().is_some_and(|list| !list.is_empty()),
+            redirect_uri_missing: lacks(&self.redirect_uris, redirect_uri),
         }))
     }
 }

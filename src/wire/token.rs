@@ -245,10 +245,10 @@ fn granted(
     if !usable(access_token) {
         return Err(UnexpectedToken::TokenText);
     }
-    let refresh_token = document
-        .refresh_token
-        .non_empty()
-        .filter(|token| token.len() <= MAX_TOKEN_BYTES);
+    let refresh_token = document.refresh_token.non_empty();
+    if refresh_token.is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
+        return Err(UnexpectedToken::TokenText);
+    }
     Ok(Granted {
         access_token: Secret::new(access_token),
         refresh_token: refresh_token.map(Secret::new),

@@ -247,6 +247,7 @@ const FLAWED: &[(&str, Break)] = &[
     ("QUIRK-01", |s| {
         s.resource["authorization_servers"] = json!([format!("{}/", s.origin)]);
     }),
+    ("DISC-17", |s| s.resource["scopes_supported"] = "a b".into()),
     ("DISC-15", |s| {
         s.resource["authorization_servers"] = json!(["http://as.example", s.origin.clone()]);
     }),

@@ -3,11 +3,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use mcp_auth_machine::action::{Purpose, UrlSource};
+use mcp_auth_machine::config::IssuerSettings;
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::wire::address::{AddressClass, classify_v4, classify_v6};
-use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::wire::form::{FormFlaw, pairs};
 use mcp_auth_machine::wire::http_fields::{freshness, retry_after};
+use mcp_auth_machine::wire::pkce::{Seed, State, Verifier};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment, Phase};
 use proptest::prelude::*;
@@ -101,6 +104,107 @@ fn sec_06_f05_requests_say_where_they_may_connect() {
         AddressClass::Reserved,
     ] {
         assert!(!policy.permits(class), "{class:?}");
+    }
+}
+
+#[test]
+fn sec_06_requests_say_what_they_are_for_and_who_named_the_url() {
+    let mut host = Host::new(config());
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    let mut seen = Vec::new();
+    let answers = [
+        (404, String::new()),
+        (200, prm()),
+        (
+            200,
+            metadata_with(r#","revocation_endpoint":"https://as.example/revoke""#),
+        ),
+        (201, r#"{"client_id":"c"}"#.to_owned()),
+    ];
+    let mut answer = |host: &mut Host, status: u16, text: &str| {
+        let send = host.request();
+        seen.push((send.purpose(), send.supplied_by()));
+        host.handle(send.response(response(status, &[], text)));
+    };
+    for (status, text) in answers {
+        answer(&mut host, status, &text);
+    }
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    answer(&mut host, 200, &token_answer("at-1"));
+    host.ready();
+    host.handle(Event::SignedOut);
+    answer(&mut host, 200, "");
+    // The same place, when the MCP server names it.
+    let mut host = Host::new(config());
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    answer(&mut host, 200, &prm());
+    let wanted = [
+        (Purpose::ResourceMetadata, UrlSource::Host),
+        (Purpose::ResourceMetadata, UrlSource::Host),
+        (Purpose::ServerMetadata, UrlSource::McpServer),
+        (Purpose::Registration, UrlSource::AuthorizationServer),
+        (Purpose::Token, UrlSource::AuthorizationServer),
+        (Purpose::Revocation, UrlSource::AuthorizationServer),
+        (Purpose::ResourceMetadata, UrlSource::McpServer),
+    ];
+    assert_eq!(seen, wanted);
+}
+
+/// Whether a type has an ordinary comparison.
+struct Compares<T>(std::marker::PhantomData<T>);
+
+trait Not {
+    const EQUAL: bool = false;
+}
+
+impl<T> Not for Compares<T> {}
+
+impl<T: PartialEq> Compares<T> {
+    const EQUAL: bool = true;
+}
+
+#[test]
+fn sec_33_secrets_have_no_ordinary_comparison() {
+    let compared = [
+        Compares::<mcp_auth_machine::Secret>::EQUAL,
+        Compares::<State>::EQUAL,
+        Compares::<Verifier>::EQUAL,
+        Compares::<Seed>::EQUAL,
+        Compares::<Callback>::EQUAL,
+        Compares::<BrowserBinding>::EQUAL,
+    ];
+    assert_eq!(compared, [false; 6]);
+    let text = [Compares::<String>::EQUAL];
+    assert_eq!(text, [true], "a comparison would be seen");
+    // The one comparison there is looks at every character.
+    let state = |text: &str| State::from_text(text).unwrap();
+    let own = "ABCDEFGHIJKLMNOPQRSTUV";
+    assert!(state(own).same(&state(own)));
+    for at in 0..own.len() {
+        let mut other = own.to_owned().into_bytes();
+        other[at] = b'x';
+        let other = String::from_utf8(other).unwrap();
+        assert!(!state(own).same(&state(&other)), "{at}");
+    }
+}
+
+#[test]
+fn authz_11_what_is_opened_has_a_largest_size() {
+    for (length, opened) in [(31 * 1024, true), (33 * 1024, false)] {
+        let settings = IssuerSettings::new()
+            .authorization_parameter("hint", &"x".repeat(length))
+            .unwrap();
+        let mut host = Host::new(config().issuer_settings(AS, settings));
+        host.discover(&prm(), &metadata());
+        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        let action = host.next();
+        assert_eq!(matches!(action, Action::Redirect(_)), opened, "{length}");
+        host.quiet();
     }
 }
 

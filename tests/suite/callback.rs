@@ -1,14 +1,14 @@
 //! Issuer identification (ISS) and the order of checks on a callback (CB).
 
-use mcp_auth_machine::Event;
-use mcp_auth_machine::action::Redirect;
+use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::{IssParameter, IssPolicy, IssuerSettings};
 use mcp_auth_machine::error::{Cause, Next, Party, Refusal, Violation};
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::callback::{
-    BrowserBinding, Callback, IssBinding, IssFlaw, MAX_CALLBACK_BYTES,
+    BrowserBinding, Callback, IssBinding, IssFlaw, MAX_CALLBACK_BYTES, MAX_CODE_BYTES,
 };
 use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
@@ -120,7 +120,7 @@ fn iss_10_empty_counts_as_present() {
 }
 
 #[test]
-fn iss_08_iss_11_after_a_rejection_nothing_is_sent_and_the_record_is_gone() {
+fn iss_08_after_a_rejection_nothing_is_sent_and_the_record_is_gone() {
     let (mut host, redirect) = redirected(ADVERTISED);
     let state = state_of(&redirect);
     host.callback(&format!("code=c-1&state={state}&iss=https://evil.example"));
@@ -193,7 +193,7 @@ fn ignored(make: impl Fn(&str) -> Callback) {
 }
 
 #[test]
-fn cb_05_b10_b13_i10_a_wrong_or_missing_state_changes_nothing() {
+fn cb_05_sec_21_b10_b13_i10_a_wrong_or_missing_state_changes_nothing() {
     let query = |text: String| Callback::from_query(text);
     ignored(|_| query(format!("code=x&iss={AS}")));
     ignored(|_| query(format!("code=x&state=&iss={AS}")));
@@ -248,7 +248,7 @@ fn cb_07_b17_the_redirect_target_must_be_ours() {
 }
 
 #[test]
-fn cb_14_b21_b27_another_browser_session_changes_nothing() {
+fn cb_14_sec_21_b21_b27_another_browser_session_changes_nothing() {
     let mut host = Host::new(config());
     host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
     host.need_user();
@@ -286,16 +286,24 @@ fn cb_08_not_exactly_one_of_code_and_error() {
         );
         host.quiet();
     }
-    let (mut host, redirect) = redirected(ADVERTISED);
-    let long = "a".repeat(9_000);
-    host.callback(&format!(
-        "code={long}&state={}&iss={AS}",
-        state_of(&redirect)
-    ));
-    assert_eq!(
-        host.error().cause,
-        Cause::Violation(Violation::NotOneAnswer)
-    );
+}
+
+#[test]
+fn cb_15_a_code_has_a_largest_size() {
+    for (length, accepted) in [(MAX_CODE_BYTES, true), (MAX_CODE_BYTES + 1, false)] {
+        let (mut host, redirect) = redirected(ADVERTISED);
+        let code = "a".repeat(length);
+        let state = state_of(&redirect);
+        host.callback(&format!("code={code}&state={state}&iss={AS}"));
+        if accepted {
+            assert_eq!(get(&body(host.request().request()), "code"), Some(code));
+        } else {
+            let wanted = Cause::Violation(Violation::NotOneAnswer);
+            assert_eq!(host.error().cause, wanted);
+            host.quiet();
+        }
+    }
+    assert_eq!(MAX_CODE_BYTES, 8 * 1024);
 }
 
 #[test]
@@ -371,6 +379,58 @@ fn cb_10_errors_are_mapped_and_their_texts_made_safe() {
 }
 
 #[test]
+fn cb_10_a_registration_that_is_refused_at_the_browser_is_forgotten_once() {
+    for code in ["unauthorized_client", "invalid_client"] {
+        let (mut host, redirect) = redirected(ADVERTISED);
+        let answer =
+            |redirect: &Redirect| format!("error={code}&state={}&iss={AS}", state_of(redirect));
+        host.callback(&answer(&redirect));
+        assert_eq!(host.need_user().why, Why::ClientForgotten);
+        assert!(host.store.of_kind("registration").is_empty());
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
+        let redirect = host.redirect();
+        assert_eq!(&*redirect.client_id, "dyn-2");
+        host.callback(&answer(&redirect));
+        assert!(matches!(
+            host.error().cause,
+            Cause::Refused(Refusal::OAuth { .. })
+        ));
+        host.quiet();
+    }
+}
+
+#[test]
+fn cb_06_of_two_instances_with_the_same_callback_one_acts() {
+    let (mut first, redirect) = redirected(ADVERTISED);
+    let query = format!("code=c-1&state={}&iss={AS}", state_of(&redirect));
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let store = Store {
+        slots: first.store.slots.clone(),
+        mode: StoreMode::Works,
+    };
+    let mut second = Host::on(config, store);
+    second.store.mode = StoreMode::Manual;
+    second.callback(&query);
+    // Both have read the record; the first one consumes it.
+    let Action::LoadSlot(load) = second.next() else {
+        panic!()
+    };
+    let found = second.store.slots.get(&load.slot().to_string()).cloned();
+    second.handle(load.found(found));
+    first.callback(&query);
+    first.request();
+    let Action::PersistSlot(erase) = second.next() else {
+        panic!()
+    };
+    assert!(erase.write().is_none());
+    second.handle(erase.conflict(None));
+    let sends = |action: &Action| matches!(action, Action::SendRequest(_));
+    assert!(!second.actions.iter().any(sends), "the code is sent twice");
+}
+
+#[test]
 fn cb_06_s04_b11_a_callback_works_once() {
     let (mut host, redirect) = redirected(ADVERTISED);
     let query = format!("code=c-1&state={}&iss={AS}", state_of(&redirect));
@@ -416,6 +476,18 @@ fn authz_17_b24_an_expired_authorization_is_over() {
     host.handle(Event::Timer);
     assert_eq!(host.error().next(), Next::AskUser);
     assert!(host.store.of_kind("pending").is_empty());
+}
+
+#[test]
+fn authz_17_the_host_sets_the_time() {
+    let minutes = |number: u64| std::time::Duration::from_secs(number * 60);
+    for (passed, accepted) in [(minutes(19), true), (minutes(20), false)] {
+        let mut host = Host::new(config().user_time(minutes(20)));
+        let redirect = host.to_redirect();
+        host.pass(u64::try_from(passed.as_millis()).unwrap());
+        host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        assert_eq!(!host.actions.is_empty(), accepted);
+    }
 }
 
 #[test]

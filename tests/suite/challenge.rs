@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::Action;
 use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal};
 use mcp_auth_machine::wire::challenge::{
-    MAX_CHALLENGES, MAX_HEADER_BYTES, MAX_VALUE_BYTES, Scheme, Selected, parse,
+    MAX_CHALLENGES, MAX_HEADER_BYTES, MAX_PARAMETERS, MAX_VALUE_BYTES, Scheme, Selected, parse,
 };
 use proptest::prelude::*;
 
@@ -148,6 +148,9 @@ fn chal_07_dpop_22_one_challenge_is_selected() {
     let selected = select(401, &foreign);
     assert_eq!(places(&selected), ["https://h/hint"]);
     assert_eq!(scopes(&selected), ["a"]);
+    let own =
+        [r#"Custom resource_metadata="https://h/hint", Bearer resource_metadata="https://h/own""#];
+    assert_eq!(places(&select(401, &own)), ["https://h/own"]);
     let dpop = select(401, &[r#"DPoP resource_metadata="https://h/p", scope="s""#]).unwrap();
     assert_eq!(dpop.scheme, Some(Scheme::DPoP));
     assert_eq!(dpop.scope.unwrap().as_str(), "s");
@@ -197,6 +200,11 @@ fn chal_11_g04_limits() {
     assert_eq!(parse(&all).challenges().len(), 1);
     let value = format!(r#"Bearer scope="{}""#, "x".repeat(MAX_VALUE_BYTES + 1));
     assert_eq!(select(401, &[&value]), None);
+    let parameters: String = (0..MAX_PARAMETERS).map(|n| format!("p{n}=x, ")).collect();
+    let full = format!("Bearer {parameters}scope=\"late\", Bearer scope=\"a\"");
+    let all = headers(&[&full]);
+    assert_eq!(parse(&all).challenges()[0].parameters.len(), MAX_PARAMETERS);
+    assert!(scopes(&select(401, &[&full])).is_empty());
 }
 
 #[test]
@@ -286,7 +294,7 @@ proptest! {
     }
 
     #[test]
-    fn rs_02_what_is_quoted_is_read_back(values in prop::collection::vec("[ -~]{0,20}", 1..5)) {
+    fn chal_04_what_is_quoted_is_read_back(values in prop::collection::vec("[ -~]{0,20}", 1..5)) {
         let quote = |text: &String| text.replace('\\', "\\\\").replace('"', "\\\"");
         let parameters: Vec<String> =
             values.iter().enumerate().map(|(n, v)| format!("p{n}=\"{}\"", quote(v))).collect();

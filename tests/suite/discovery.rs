@@ -1,4 +1,4 @@
-//! Protected resource metadata (DISC), server metadata (META), legacy servers (LEG).
+//! Protected resource metadata (DISC) and server metadata (META).
 
 use mcp_auth_machine::config::{
     ConfigBuilder, Legacy, MetadataOrigin, ResourceParameter, Strictness,
@@ -8,7 +8,7 @@ use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::resource::{canonical_identifier, covers};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
 use mcp_auth_machine::wire::well_known::{resource_locations, server_locations};
-use mcp_auth_machine::{Config, Failure, MetadataFlaw};
+use mcp_auth_machine::{Failure, MetadataFlaw};
 
 use crate::support::*;
 
@@ -77,6 +77,9 @@ fn disc_12_disc_13_quirk_20_worked_coverage() {
         ("https://h/api/v10", "https://h/api/v1", false),
         ("https://h/api/V1", "https://h/api/v1", false),
         ("https://h:8443/mcp", "https://h/mcp", false),
+        ("https://h/mcp", "https://h/x/../mcp", true),
+        ("https://h/mcp", "https://h/mcp/%2e%2e/other", false),
+        ("https://h/mcp/../other", "https://h/mcp", false),
     ];
     for (mcp_url, resource, wanted) in rows {
         let (policy, url) = UrlPolicy::for_mcp_url(mcp_url).unwrap();
@@ -481,6 +484,23 @@ fn meta_01_meta_07_meta_10_each_candidate_is_judged_on_its_own() {
 }
 
 #[test]
+fn meta_10_another_issuer_is_what_is_told_whatever_else_is_wrong() {
+    let lie = metadata_of("https://evil.example", "");
+    let flawed = metadata().replace("\"token_endpoint\"", "\"x\"");
+    for documents in [
+        [(200, &*lie), (200, &*flawed)],
+        [(200, &flawed), (200, &lie)],
+    ] {
+        let failure = with_metadata(config(), &documents).err().unwrap();
+        assert!(matches!(
+            failure.cause,
+            Cause::Violation(Violation::Metadata(MetadataFlaw::Issuer { .. }))
+        ));
+        assert!(!format!("{failure:?}").contains("evil.example/"));
+    }
+}
+
+#[test]
 fn meta_08_meta_09_a24_quirk_02_issuers_are_compared_as_bytes() {
     for named in [
         "https://as.example/tenant",
@@ -507,7 +527,7 @@ fn meta_08_meta_09_a24_quirk_02_issuers_are_compared_as_bytes() {
 }
 
 #[test]
-fn quirk_01_one_slash_is_tolerated_named_and_off_in_strict_mode() {
+fn quirk_01_meta_11_one_slash_is_tolerated_named_and_off_in_strict_mode() {
     let slash = metadata().replace(
         "\"issuer\":\"https://as.example\"",
         "\"issuer\":\"https://as.example/\"",
@@ -750,96 +770,6 @@ fn h07_an_answer_from_another_url_is_refused() {
     let answer = response(200, &[], &prm());
     host.handle(send.response_from(answer, "https://evil.example/"));
     assert_eq!(host.error().cause, Cause::Violation(Violation::Redirected));
-}
-
-#[test]
-fn leg_03_leg_04_leg_06_leg_07_leg_10_iss_12_a_server_of_2025_03_26() {
-    let legacy = || {
-        Config::builder("https://old.example/v1/mcp?x", REDIRECT).legacy(Legacy::On {
-            resource: ResourceParameter::Send,
-        })
-    };
-    let enter = || {
-        let mut host = asked(legacy(), "Bearer scope=\"a\"");
-        for place in ["/v1/mcp?x", "/v1/mcp", ""] {
-            let base = "https://old.example/.well-known/oauth-protected-resource";
-            host.serve(&format!("{base}{place}"), 404, "");
-        }
-        host
-    };
-    let place = "https://old.example/.well-known/oauth-authorization-server";
-    // Metadata at the origin.
-    let mut host = enter();
-    let request = host.serve(place, 200, &metadata_of("https://old.example", ""));
-    assert_eq!(request.headers()["mcp-protocol-version"], "2025-03-26");
-    host.serve("https://old.example/register", 201, r#"{"client_id":"c"}"#);
-    host.redirect();
-    // None there: the default endpoints, PKCE and state all the same.
-    let mut host = enter();
-    host.serve(place, 404, "");
-    host.serve("https://old.example/register", 201, r#"{"client_id":"c"}"#);
-    let redirect = host.redirect();
-    assert!(
-        redirect
-            .url
-            .as_str()
-            .starts_with("https://old.example/authorize?")
-    );
-    let asked_for = query(redirect.url.as_str());
-    assert_eq!(
-        get(&asked_for, "code_challenge_method").as_deref(),
-        Some("S256")
-    );
-    assert_eq!(
-        get(&asked_for, "resource").as_deref(),
-        Some("https://old.example/v1/mcp")
-    );
-    assert_eq!(get(&asked_for, "scope").as_deref(), Some("a"));
-    assert_eq!(redirect.issuer.as_str(), "https://old.example");
-    // ISS-12: a foreign `iss` is refused there too.
-    host.callback(&format!(
-        "code=c&state={}&iss=https://evil.example",
-        state_of(&redirect)
-    ));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::Iss(_))
-    ));
-    // Transient: no defaults. Invalid: no defaults.
-    let mut host = enter();
-    host.serve(place, 503, "");
-    assert!(matches!(host.error().cause, Cause::Unreachable(_)));
-    let mut host = enter();
-    host.serve(place, 200, &metadata_of("https://evil.example", ""));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::Metadata(_))
-    ));
-    let without =
-        metadata_of("https://old.example", "").replace("\"registration_endpoint\"", "\"x\"");
-    let mut host = enter();
-    host.serve(place, 200, &without);
-    assert!(matches!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::NoClient { .. })
-    ));
-}
-
-#[test]
-fn leg_02_sec_20_an_announced_document_rules_legacy_out() {
-    let legacy = Legacy::On {
-        resource: ResourceParameter::Send,
-    };
-    let mut host = asked(
-        config().legacy(legacy),
-        &format!("Bearer resource_metadata=\"{PRM}\""),
-    );
-    host.serve(PRM, 404, "");
-    host.serve(ROOT_PRM, 404, "");
-    assert_eq!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
-    );
 }
 
 #[test]

@@ -14,28 +14,28 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const LISTED: &str = r#","dpop_signing_alg_values_supported":["RS256","ES256"]"#;
+pub const TOKEN: &str = "https://as.example/token";
+pub const LISTED: &str = r#","dpop_signing_alg_values_supported":["RS256","ES256"]"#;
 
-const JWK: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}"#;
-const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+pub const JWK: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}"#;
+pub const THUMBPRINT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
-fn key() -> SigningKey {
+pub fn key() -> SigningKey {
     SigningKey::new("key-1", [SigningAlgorithm::Es256]).public(PublicKey::from_jwk(JWK).unwrap())
 }
 
-fn with(policy: DpopPolicy) -> ConfigBuilder {
+pub fn with(policy: DpopPolicy) -> ConfigBuilder {
     config().dpop(Dpop::new(policy).key(key()))
 }
 
-fn bound(token: &str) -> String {
+pub fn bound(token: &str) -> String {
     format!(
         r#"{{"access_token":"{token}","token_type":"DPoP","expires_in":3600,"refresh_token":"rt-1"}}"#
     )
 }
 
 /// Up to the token request, which is signed for.
-fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
+pub fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
     let mut host = Host::new(config);
     host.discover(&prm(), metadata);
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
@@ -47,7 +47,7 @@ fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
     (host, header, claims)
 }
 
-fn signed_in() -> Host {
+pub fn signed_in() -> Host {
     let (mut host, _, _) = to_token(with(DpopPolicy::IfSupported), &metadata_with(LISTED));
     host.serve(TOKEN, 200, &bound("at-1"));
     host.ready();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::support::*;
 
 #[test]
-fn cold_flow_by_dynamic_registration() {
+fn reg_16_cold_flow_by_dynamic_registration() {
     let mut host = Host::new(config());
     let grant = host.sign_in();
     assert_eq!(grant.issuer.as_str(), AS);
@@ -16,7 +16,7 @@ fn cold_flow_by_dynamic_registration() {
 }
 
 #[test]
-fn the_callback_is_taken_up_by_another_instance() {
+fn authz_16_the_callback_is_taken_up_by_another_instance() {
     let config = Arc::new(config().build().unwrap());
     let mut first = Host::on(Arc::clone(&config), Store::default());
     let redirect = first.to_redirect();

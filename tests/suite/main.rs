@@ -16,18 +16,24 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bound;
 mod boundary;
 mod callback;
 mod cells;
 mod challenge;
 mod cimd;
+mod clients;
 #[cfg(feature = "cli")]
 mod command;
 mod discovery;
+mod documents;
 mod dpop;
+mod enterprise;
 mod flow;
 mod golden;
+mod legacy;
 mod lifecycles;
+mod matrix;
 mod moving;
 mod pushed;
 mod races;
@@ -47,3 +53,4 @@ mod stores;
 mod taint;
 mod token;
 mod without_user;
+mod workload;

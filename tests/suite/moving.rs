@@ -132,7 +132,7 @@ fn a02_iso_02_an_aborted_move_leaves_everything_and_leaks_nothing() {
 }
 
 #[test]
-fn a08_a09_what_was_registered_at_one_server_stays_there() {
+fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
     // First contact: a registration with a secret at A, given up before any token.
     let mut host = Host::new(config());
     let document = metadata().replace("[\"none\"]", "[\"client_secret_post\"]");
@@ -240,7 +240,7 @@ fn a12_s03_iso_10_there_and_back_again() {
 }
 
 #[test]
-fn a16_a_challenge_that_points_elsewhere_on_a_live_session() {
+fn a16_disc_18_a_challenge_that_points_elsewhere_on_a_live_session() {
     let mut host = signed_in();
     let place = "https://mcp.example/elsewhere";
     host.refused(&format!("Bearer resource_metadata=\"{place}\""));
@@ -317,7 +317,7 @@ fn iso_05_where_the_host_names_the_server_nothing_is_read_again() {
 }
 
 #[test]
-fn a18_iso_05_leg_a_server_without_metadata_is_asked_again_only_when_it_names_some() {
+fn a18_iso_05_leg_10_a_server_without_metadata_is_asked_again_only_when_it_names_some() {
     let legacy = || {
         config().legacy(Legacy::On {
             resource: ResourceParameter::Omit,
@@ -382,6 +382,28 @@ fn a19_s26_iso_11_a_record_without_an_issuer_is_no_record() {
     host.wanted("x");
     assert_eq!(host.need_user().why, Why::NoCredentials);
     host.quiet();
+}
+
+#[test]
+fn use_04_tok_17_a_record_for_a_resource_that_does_not_cover_is_no_record() {
+    for (resource, used) in [
+        ("https://mcp.example", true),
+        ("https://evil.example/mcp", false),
+        ("https://mcp.example/mcp/other", false),
+    ] {
+        let reference = signed_in();
+        let text = reference.store.of_kind("account")[0].contents.expose();
+        let json = text.splitn(3, '.').nth(2).unwrap();
+        let own = format!(r#""resource":"{MCP}""#);
+        assert!(json.contains(&own));
+        let other = json.replace(&own, &format!(r#""resource":"{resource}""#));
+        let mut store = Store::default();
+        store
+            .slots
+            .insert(Slot::account("alice", MCP).to_string(), sealed(&other));
+        let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+        assert_eq!(host.token().is_some(), used, "{resource}");
+    }
 }
 
 /// The contents of a record with this JSON.

@@ -106,6 +106,7 @@ fn authz_21_a_refusal_sends_nobody_away_and_leaves_nothing() {
         (500, ""),
         (201, "{}"),
         (201, "<html>"),
+        (202, PUSHED),
         (307, ""),
     ] {
         let mut host = to_push(config(), REQUIRED);

@@ -66,7 +66,7 @@ impl Pair {
 }
 
 #[test]
-fn d01_s19_l05_refr_05_of_two_that_are_due_one_sends_and_the_other_adopts() {
+fn d01_s19_l05_refr_05_quirk_18_of_two_that_are_due_one_sends_and_the_other_adopts() {
     let mut pair = pair();
     pair.both_want();
     let send = pair.a.request();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mcp_auth_machine::error::{Cause, Next, StoreFlaw};
-use mcp_auth_machine::slot::{SlotContents, Stored};
-use mcp_auth_machine::{Event, RecordFlaw};
+use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use mcp_auth_machine::{Event, NoBearer, RecordFlaw};
 
 use crate::support::*;
 
@@ -158,4 +158,56 @@ fn d22_a_rolled_back_pending_record_sends_one_refused_code_at_worst() {
     again.serve(&format!("{AS}/token"), 400, r#"{"error":"invalid_grant"}"#);
     assert_eq!(again.error().next(), Next::AskUser);
     again.quiet();
+}
+
+/// What a store that mixes keys up hands out: the same contents under another key.
+fn under(key: &str, stored: &Stored) -> Store {
+    let mut store = Store::default();
+    store.slots.insert(key.to_owned(), stored.clone());
+    store
+}
+
+#[test]
+fn tok_17_iso_01_a_record_of_another_mcp_server_is_not_taken() {
+    let (config, store) = signed_in();
+    let stored = store.slots[&account_key(&store)].clone();
+    assert!(Host::on(config, store).token().is_some());
+    // The token's resource covers the other URL, and still it is another server's record.
+    let other = "https://mcp.example/mcp/other";
+    let config = Arc::new(
+        mcp_auth_machine::Config::builder(other, REDIRECT)
+            .build()
+            .unwrap(),
+    );
+    let key = Slot::account("alice", other).to_string();
+    let mut host = Host::on(config, under(&key, &stored));
+    assert_eq!(host.machine.bearer(host.now, other), Err(NoBearer::NotHeld));
+    assert_eq!(host.reported("record_unusable"), 1);
+    host.quiet();
+}
+
+#[test]
+fn iso_12_a_registration_or_an_attempt_of_another_user_is_not_taken() {
+    let config = Arc::new(config().build().unwrap());
+    let mut alice = Host::on(Arc::clone(&config), Store::default());
+    let redirect = alice.to_redirect();
+    let of_alice = |kind: &str| alice.store.of_kind(kind)[0].clone();
+    // The keys under which bob's would be.
+    let mut bob = Host::for_user(Arc::clone(&config), Store::default(), "bob");
+    bob.to_redirect();
+    let key = |kind: &str| {
+        let mut keys = bob.store.slots.keys();
+        keys.find(|key| key.starts_with(kind)).unwrap().clone()
+    };
+    let store = under(&key("registration"), &of_alice("registration"));
+    let mut later = Host::for_user(Arc::clone(&config), store, "bob");
+    later.discover(&prm(), &metadata());
+    later.serve(&format!("{AS}/register"), 201, r#"{"client_id":"bobs"}"#);
+    assert_eq!(&*later.redirect().client_id, "bobs");
+    // The state of alice's attempt, in bob's session.
+    let store = under(&key("pending"), &of_alice("pending"));
+    let mut later = Host::for_user(config, store, "bob");
+    later.callback(&format!("code=c&state={}", state_of(&redirect)));
+    later.quiet();
+    assert_eq!(later.reported("callback_ignored"), 1);
 }

@@ -216,7 +216,7 @@ fn reg_21_the_method_asked_for() {
 }
 
 #[test]
-fn reg_22_quirk_12_quirk_25_once_more_without_scope() {
+fn reg_22_reg_28_quirk_12_quirk_25_once_more_without_scope() {
     let mut host = Host::new(config().scopes("a"));
     host.discover(&prm(), &metadata());
     let refused = r#"{"error":"invalid_client_metadata"}"#;
@@ -224,7 +224,7 @@ fn reg_22_quirk_12_quirk_25_once_more_without_scope() {
     assert_eq!(json_body(&first)["scope"], "a");
     let second = host.serve(REGISTER, 400, refused);
     assert!(json_body(&second).get("scope").is_none());
-    // REG-28: two are the limit.
+    // Two are the limit.
     assert!(matches!(
         host.error().cause,
         Cause::Refused(Refusal::OAuth { .. })
@@ -237,6 +237,14 @@ fn reg_23_quirk_13_answers_in_the_field() {
     let ok = |answer: &str| registered(r#"["none"]"#, answer).unwrap();
     let request = ok(r#"{"client_id":"c","client_secret":null,"client_uri":"","scope":null}"#);
     assert_eq!(authentication(&request), (None, Some("c".to_owned()), None));
+    // 200 is as good as 201, and no other status is.
+    for (status, good) in [(200, true), (201, true), (202, false), (204, false)] {
+        let mut host = found(config(), "");
+        host.serve(REGISTER, status, r#"{"client_id":"c"}"#);
+        let action = host.next();
+        let redirected = matches!(action, mcp_auth_machine::Action::Redirect(_));
+        assert_eq!(redirected, good, "{status}");
+    }
     // A secret although only `none` is offered: not used.
     let request = ok(r#"{"client_id":"c","client_secret":"s"}"#);
     assert_eq!(authentication(&request), (None, Some("c".to_owned()), None));
@@ -274,6 +282,21 @@ fn reg_24_sec_23_c01_c02_what_the_answer_says_was_registered() {
         failure.cause,
         Cause::Violation(Violation::RedirectUriNotRegistered)
     );
+    for (grants, good) in [
+        (r#"["authorization_code"]"#, true),
+        ("null", true),
+        (r#"["refresh_token","client_credentials"]"#, false),
+        ("[]", true),
+    ] {
+        let answer = format!(r#"{{"client_id":"c","grant_types":{grants}}}"#);
+        match registered(r#"["none"]"#, &answer) {
+            Ok(_) => assert!(good, "{grants}"),
+            Err(failure) => {
+                assert!(!good, "{grants}");
+                assert_eq!(failure.cause, Cause::Violation(Violation::NoCodeGrant));
+            }
+        }
+    }
     let unknown = r#"{"client_id":"c","token_endpoint_auth_method":"tls_client_auth"}"#;
     let failure = registered(r#"["none"]"#, unknown).err().unwrap();
     let flaw = Violation::RegistrationMethod(MethodFlaw::Unsupported);
@@ -394,7 +417,7 @@ fn reg_28_another_processs_registration_is_shared() {
 }
 
 #[test]
-fn tok_04_tok_05_tok_07_one_method_by_the_rules() {
+fn tok_04_tok_05_one_method_by_the_rules() {
     let static_client = |fixed: Option<AuthMethod>, list: &str| {
         let mut client = PreRegistered::new("c").secret("s");
         if let Some(fixed) = fixed {

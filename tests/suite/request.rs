@@ -3,11 +3,12 @@
 use mcp_auth_machine::Secret;
 use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::{
-    ConfigBuilder, ConfigError, IssuerSettings, PkceSupport, RedirectUri, RefreshTokens,
-    ResourceParameter,
+    ConfigBuilder, ConfigError, IssuerSettings, PkceSupport, PreRegistered, RedirectUri,
+    RefreshTokens, ResourceParameter,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::event::Authorization;
+use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::pkce::{Seed, Verifier};
 use mcp_auth_machine::wire::scopes::{MAX_SCOPE_BYTES, MAX_SCOPES, Scopes};
 use mcp_auth_machine::{Action, Event, Failure};
@@ -179,7 +180,7 @@ fn authz_06_authz_07_redirect_uris() {
 }
 
 #[test]
-fn authz_09_quirk_17_the_listeners_own_port_is_registered_and_sent() {
+fn authz_09_tok_03_quirk_17_the_listeners_own_port_is_registered_and_sent() {
     let mut host = Host::new(config());
     host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
     host.need_user();
@@ -201,6 +202,11 @@ fn authz_09_quirk_17_the_listeners_own_port_is_registered_and_sent() {
     );
     host.callback(&format!("code=x&state={}", state_of(&redirect)));
     host.quiet();
+    // The same text goes with the code.
+    let url = format!("{uri}?code=x&state={}", state_of(&redirect));
+    host.handle(Event::CallbackParams(Callback::from_url(url)));
+    let form = body(host.request().request());
+    assert_eq!(get(&form, "redirect_uri").as_deref(), Some(uri));
 }
 
 #[test]
@@ -303,7 +309,7 @@ fn authz_16_authz_22_the_record_is_whole_and_no_response_mode_is_sent() {
 }
 
 #[test]
-fn authz_21_pushed_requests_without_an_endpoint_are_refused_with_a_reason() {
+fn authz_21_meta_20_pushed_requests_without_an_endpoint_are_refused_with_a_reason() {
     let more = r#","require_pushed_authorization_requests":true"#;
     let failure = flow(config(), None, "", &metadata_with(more))
         .err()
@@ -502,6 +508,32 @@ fn pkce_03_pkce_04_vector() {
 }
 
 #[test]
+fn pkce_01_pkce_03_confidential_clients_too_with_the_hosts_own_bytes() {
+    use base64::Engine;
+    let client = PreRegistered::new("c").secret("s");
+    let mut host = Host::new(config().pre_registered(AS, client));
+    host.discover(
+        &prm(),
+        &metadata().replace("[\"none\"]", "[\"client_secret_basic\"]"),
+    );
+    let redirect = host.redirect();
+    let asked = query(redirect.url.as_str());
+    assert_eq!(
+        get(&asked, "code_challenge_method").as_deref(),
+        Some("S256")
+    );
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    let send = host.request();
+    assert!(send.request().headers().contains_key("authorization"));
+    let verifier = get(&body(send.request()), "code_verifier").unwrap();
+    // The first 32 bytes of the seed that came with the authorization.
+    let mut bytes = [1; 32];
+    bytes[0] = 0xA5;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    assert_eq!(engine.decode(verifier).unwrap(), bytes);
+}
+
+#[test]
 fn pkce_01_pkce_02_pkce_08_pkce_09_s05_the_verifier_belongs_to_one_request() {
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -555,6 +587,32 @@ fn pkce_05_pkce_06_pkce_07_b16_quirk_03_no_redirect_without_s256() {
         assert!(flow(config(), None, "", &document).is_err());
         assert!(flow(asserted(), None, "", &document).is_err(), "{other}");
     }
+}
+
+#[test]
+fn sec_19_a_verifier_goes_with_the_challenge_of_its_own_request_alone() {
+    let only = |list: &str| metadata().replace("[\"S256\"]", list);
+    for list in ["[\"plain\"]", "[\"S512\",\"plain\"]", "null"] {
+        let failure = flow(config(), None, "", &only(list)).err().unwrap();
+        assert_eq!(failure.cause, Cause::Violation(Violation::NoPkce), "{list}");
+    }
+    // The first request is given up; the second one's code takes the second one's verifier.
+    let (mut host, first) = flow(config(), None, "", &metadata()).unwrap();
+    host.handle(Event::Abandoned(Default::default()));
+    host.error();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    let second = host.redirect();
+    let challenge =
+        |redirect: &Redirect| get(&query(redirect.url.as_str()), "code_challenge").unwrap();
+    host.callback(&format!("code=x&state={}", state_of(&first)));
+    host.quiet();
+    host.callback(&format!("code=y&state={}", state_of(&second)));
+    let form = body(host.request().request());
+    let verifier = get(&form, "code_verifier").unwrap();
+    let own = Verifier::from_text(&verifier).unwrap().challenge();
+    assert_eq!(own.as_str(), challenge(&second));
+    assert_ne!(own.as_str(), challenge(&first));
 }
 
 #[test]

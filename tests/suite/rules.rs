@@ -92,7 +92,7 @@ fn iso_06_c13_a_configured_client_does_not_move() {
 }
 
 #[test]
-fn meta_11_meta_15_s06_a22_the_callback_leg_uses_the_frozen_server_and_discovers_nothing() {
+fn meta_15_iss_11_s06_a22_the_callback_leg_uses_the_frozen_server_and_discovers_nothing() {
     let config = Arc::new(config().build().unwrap());
     let mut host = Host::on(Arc::clone(&config), Store::default());
     let redirect = host.to_redirect();
@@ -149,7 +149,7 @@ fn res_06_a_resource_with_a_fragment_is_refused() {
 }
 
 #[test]
-fn authz_03_authz_04_sec_19_sec_21_only_codes_with_state_and_challenge() {
+fn authz_03_authz_04_only_codes_with_state_and_challenge() {
     for _ in 0..3 {
         let mut host = Host::new(config());
         let found = query(host.to_redirect().url.as_str());
@@ -316,12 +316,12 @@ fn l04_g11_floods_are_bounded_and_the_good_callback_still_works() {
 }
 
 #[test]
-fn sign_out_forgets_and_discards() {
+fn refr_12_sign_out_forgets_and_discards() {
     let mut host = signed_in(config());
     host.handle(Event::SignedOut);
     assert_eq!(host.token(), None);
     assert!(host.store.of_kind("account").is_empty());
-    // An exchange under way: its answer is discarded (REFR-12).
+    // An exchange under way: its answer is discarded.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));

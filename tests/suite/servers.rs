@@ -251,7 +251,7 @@ fn as_07_redirect_uris_match_exactly_but_for_a_loopback_port() {
 }
 
 #[test]
-fn as_08_a_query_of_the_redirect_uri_is_kept() {
+fn as_08_a_303_that_keeps_the_query_of_the_redirect_uri() {
     let uri = "https://c.example/cb?keep=1";
     let target = RedirectTarget::find([uri], uri).unwrap();
     let response = server().respond(target).code("c");
@@ -259,6 +259,7 @@ fn as_08_a_query_of_the_redirect_uri_is_kept() {
         response.location(),
         Some("https://c.example/cb?keep=1&code=c&iss=https%3A%2F%2Fas.example")
     );
+    assert_eq!(response.into_http().status().as_u16(), 303);
 }
 
 #[test]
@@ -271,6 +272,8 @@ fn as_15_the_answer_holds_every_registered_value() {
         "application_type": "native",
         "unknown": 1,
         "tos_uri": null,
+        "logo_uri": "",
+        "response_types": [],
     });
     let request = RegistrationRequest::parse(body.to_string().as_bytes()).unwrap();
     assert_eq!(request.text("client_name"), Some("A \u{e9}"));
@@ -290,7 +293,9 @@ fn as_15_the_answer_holds_every_registered_value() {
     ] {
         assert_eq!(answer[name], value, "{name}");
     }
-    assert!(answer.get("unknown").is_none() && answer.get("tos_uri").is_none());
+    for name in ["unknown", "tos_uri", "logo_uri"] {
+        assert!(answer.get(name).is_none(), "{name}");
+    }
     for (body, flaw) in [
         ("[]", RegistrationFlaw::NotAnObject),
         ("{}", RegistrationFlaw::RedirectUri),
@@ -394,6 +399,18 @@ fn rs_02_rs_03_rs_04_rs_05_refusals_that_the_machine_understands() {
         assert_eq!(selected.resource_metadata.len(), 1);
         assert_eq!(&*selected.resource_metadata[0], PRM);
         assert!(selected.dropped.is_empty());
+    }
+}
+
+#[test]
+fn rs_07_no_challenge_asks_for_offline_access() {
+    let needed = Scopes::parse("offline_access a");
+    for refused in [Refused::InsufficientScope(needed), Refused::Missing] {
+        let answer = resource().scopes("a offline_access").answer(&refused);
+        let mut headers = HeaderMap::new();
+        headers.insert("www-authenticate", answer.www_authenticate());
+        let selected = parse(&headers).select(403, &|_| true).unwrap();
+        assert_eq!(selected.scope.unwrap().as_str(), "a");
     }
 }
 

@@ -6,7 +6,7 @@ use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::StepUp;
 use mcp_auth_machine::error::{Cause, Next, Refusal, Violation};
 use mcp_auth_machine::wire::scopes::Scopes;
-use mcp_auth_machine::{Event, Failure};
+use mcp_auth_machine::{Action, Event, Failure};
 
 use crate::support::*;
 
@@ -82,6 +82,44 @@ fn step_01_quirk_22_403_and_401_are_answered_alike() {
         assert_eq!(scopes.as_str(), "b");
         host.quiet();
     }
+}
+
+#[test]
+fn quirk_22_without_a_token_it_is_a_plain_challenge() {
+    for status in [401, 403] {
+        let challenge = "Bearer error=\"insufficient_scope\", scope=\"b\"";
+        let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+        host.pass(3_600_000);
+        host.challenged_for("x", status, &[challenge], None);
+        // The token that is over is renewed; nobody is asked for more scopes.
+        let renews = |action: &Action| matches!(action, Action::SendRequest(_));
+        assert!(host.actions.iter().all(renews), "{:?}", host.actions);
+        assert_eq!(host.actions.len(), 1);
+    }
+}
+
+#[test]
+fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
+    // The same server, for the whole host instead of the endpoint.
+    let mut host = signed_in(config(), "old");
+    lacks(&mut host, "x", "new");
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm().replace(MCP, "https://mcp.example"));
+    assert_eq!(host.redirect().scopes.as_str(), "new");
+    // The same server and resource, for a client that was registered anew.
+    let mut host = signed_in(config(), "old");
+    lacks(&mut host, "x", "new");
+    host.need_user();
+    let redirect = consent(&mut host);
+    assert_eq!(redirect.scopes.as_str(), "old new");
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 400, r#"{"error":"invalid_client"}"#);
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
+    assert_eq!(host.redirect().scopes.as_str(), "new");
 }
 
 #[test]

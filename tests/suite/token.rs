@@ -112,6 +112,8 @@ fn tok_11_tok_12_tok_14_quirk_26_success() {
     ] {
         let mut host = exchange(200, answer).unwrap();
         assert_eq!(host.token().as_deref(), Some("Bearer t"), "{answer}");
+        let assumed = usize::from(!answer.contains("token_type"));
+        assert_eq!(host.reported("token_type_assumed"), assumed, "{answer}");
     }
     let mut strict = at_token(config().strictness(Strictness::Strict));
     strict.serve(TOKEN, 200, r#"{"access_token":"t"}"#);

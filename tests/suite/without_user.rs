@@ -1,42 +1,32 @@
-//! Tokens without a user: client credentials (M2M), workload identity (WIF), the organisation's
-//! identity provider (EMA).
+//! Tokens without a user, by client credentials (M2M); and what the other grants share.
 
-use mcp_auth_machine::action::{
-    AssertionKind, ObtainAssertion, Purpose, SubjectTokenKind, UrlSource,
-};
-use mcp_auth_machine::config::{
-    AssertionAudience, ConfigBuilder, DynamicRegistration, Enterprise, IssuerSettings,
-    JwtBearerSupport, PreRegistered, WorkloadIdentity,
-};
-use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Stage, Violation};
+use mcp_auth_machine::action::{ObtainAssertion, Purpose};
+use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, IssuerSettings, PreRegistered};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::callback::IssBinding;
-use mcp_auth_machine::wire::token::{AuthenticationWish, OAuthError};
+use mcp_auth_machine::wire::token::OAuthError;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 use mcp_auth_machine::{Action, Event, Failure, MethodFlaw};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
-const OTHER: &str = "https://b.example";
-const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
-const IDP: &str = "https://idp.example";
-const IDP_META: &str = "https://idp.example/.well-known/oauth-authorization-server";
-const IDP_TOKEN: &str = "https://idp.example/token";
-const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
-const HOUR: u64 = 3_600_000;
+pub const TOKEN: &str = "https://as.example/token";
+pub const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+pub const OTHER: &str = "https://b.example";
+pub const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub const HOUR: u64 = 3_600_000;
 
 /// Metadata without anything that a user would need.
-fn machine_metadata(issuer: &str, methods: &str, more: &str) -> String {
+pub fn machine_metadata(issuer: &str, methods: &str, more: &str) -> String {
     format!(
         r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/token",
         "token_endpoint_auth_methods_supported":[{methods}]{more}}}"#
     )
 }
 
-fn service() -> PreRegistered {
+pub fn service() -> PreRegistered {
     PreRegistered::new("service").secret("s3cret")
 }
 
@@ -45,7 +35,7 @@ fn m2m() -> ConfigBuilder {
 }
 
 /// Refused without a token; metadata up to the token request.
-fn to_token(config: ConfigBuilder, metadata: &str) -> Host {
+pub fn to_token(config: ConfigBuilder, metadata: &str) -> Host {
     let mut host = Host::new(config);
     host.challenged(
         401,
@@ -56,21 +46,19 @@ fn to_token(config: ConfigBuilder, metadata: &str) -> Host {
     host
 }
 
-fn obtain(host: &mut Host) -> ObtainAssertion {
+pub fn obtain(host: &mut Host) -> ObtainAssertion {
     match host.next() {
         Action::ObtainAssertion(asked) => asked,
         other => panic!("{other:?}"),
     }
 }
 
-fn misconfigured(failure: Failure) -> Misconfiguration {
+pub fn misconfigured(failure: Failure) -> Misconfiguration {
     match failure.cause {
         Cause::Misconfigured(found) => found,
         other => panic!("{other:?}"),
     }
 }
-
-// ---- Client credentials
 
 #[test]
 fn m2m_02_m2m_04_m2m_06_the_request_and_nobody_is_asked() {
@@ -213,7 +201,7 @@ fn tok_08_tok_09_m2m_05_m2m_12_private_key_jwt() {
 }
 
 #[test]
-fn tok_05_an_assertion_that_was_supplied_and_an_identifier_beside_it() {
+fn tok_05_quirk_31_an_assertion_that_was_supplied_and_an_identifier_beside_it() {
     let client = PreRegistered::new("service").assertion("a.b.c");
     let settings = IssuerSettings::new().client_id_with_assertion();
     let config = config()
@@ -377,504 +365,6 @@ fn m2m_11_step_07_a_step_up_is_a_new_request_with_the_union() {
         Cause::Refused(Refusal::InsufficientScope { attempts: 3, .. })
     ));
     host.quiet();
-}
-
-// ---- Workload identity
-
-fn wif() -> ConfigBuilder {
-    config().workload_identity(WorkloadIdentity::at(AS))
-}
-
-fn wif_metadata() -> String {
-    machine_metadata(
-        AS,
-        r#""none""#,
-        &format!(r#","grant_types_supported":["{JWT_BEARER}"]"#),
-    )
-}
-
-#[test]
-fn wif_02_wif_03_wif_05_wif_11_the_assertion_is_the_grant() {
-    let mut host = to_token(wif(), &wif_metadata());
-    let asked = obtain(&mut host);
-    assert_eq!(
-        asked.kind(),
-        &AssertionKind::Workload {
-            audience: AS.into()
-        }
-    );
-    host.handle(asked.workload("w.l.1"));
-    let request = host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
-    let form = body(&request);
-    assert_eq!(get(&form, "grant_type").as_deref(), Some(JWT_BEARER));
-    assert_eq!(get(&form, "assertion").as_deref(), Some("w.l.1"));
-    assert_eq!(get(&form, "resource").as_deref(), Some(MCP));
-    for name in ["client_id", "client_secret", "client_assertion"] {
-        assert_eq!(get(&form, name), None, "{name}");
-    }
-    assert!(!request.headers().contains_key("authorization"));
-    host.ready();
-    // Not kept anywhere.
-    for stored in host.store.slots.values() {
-        assert!(!stored.contents.expose().contains("w.l.1"));
-        assert!(!stored.contents.expose().contains("rt-1"));
-    }
-    // Another one each time (WIF-10).
-    host.pass(HOUR);
-    host.wanted("x");
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &wif_metadata());
-    let asked = obtain(&mut host);
-    host.handle(asked.workload("w.l.2"));
-    let form = body(host.request().request());
-    assert_eq!(get(&form, "assertion").as_deref(), Some("w.l.2"));
-}
-
-#[test]
-fn wif_03_wif_05_what_the_host_may_set() {
-    let workload = WorkloadIdentity::at(OTHER).and_at(AS).client_id("w-1");
-    let settings = IssuerSettings::new().assertion_audience(AssertionAudience::TokenEndpoint);
-    let config = config()
-        .workload_identity(workload)
-        .issuer_settings(AS, settings);
-    let mut host = to_token(config, &wif_metadata());
-    let asked = obtain(&mut host);
-    assert_eq!(
-        asked.kind(),
-        &AssertionKind::Workload {
-            audience: TOKEN.into()
-        }
-    );
-    host.handle(asked.workload("w.l.1"));
-    let form = body(host.request().request());
-    assert_eq!(get(&form, "client_id").as_deref(), Some("w-1"));
-}
-
-#[test]
-fn wif_12_sec_30_assertions_go_to_allowed_servers_only() {
-    let mut host = Host::new(wif());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.serve(PRM, 200, &prm().replace(AS, OTHER));
-    host.serve(OTHER_META, 200, &wif_metadata().replace(AS, OTHER));
-    // Not even asked for.
-    let Misconfiguration::AssertionNotAllowed { allowed, found } = misconfigured(host.error())
-    else {
-        panic!()
-    };
-    assert_eq!((allowed[0].as_str(), found.as_str()), (AS, OTHER));
-    host.quiet();
-}
-
-#[test]
-fn wif_04_the_grant_must_be_offered() {
-    let without = machine_metadata(AS, r#""none""#, "");
-    let mut host = to_token(wif(), &without);
-    assert_eq!(
-        misconfigured(host.error()),
-        Misconfiguration::GrantNotOffered
-    );
-    host.quiet();
-    let settings = IssuerSettings::new().jwt_bearer(JwtBearerSupport::Assumed);
-    let mut host = to_token(wif().issuer_settings(AS, settings), &without);
-    obtain(&mut host);
-}
-
-#[test]
-fn wif_05_wif_07_wif_08_wif_09_a_refusal_is_told_and_is_the_end() {
-    for (status, error) in [
-        (400, "invalid_grant"),
-        (400, "invalid_scope"),
-        (400, "unauthorized_client"),
-        (400, "unsupported_grant_type"),
-        (401, "invalid_client"),
-        (400, "invalid_target"),
-    ] {
-        let mut host = to_token(wif(), &wif_metadata());
-        let asked = obtain(&mut host);
-        host.handle(asked.workload("w.l.1"));
-        host.serve(TOKEN, status, &format!(r#"{{"error":"{error}"}}"#));
-        let failure = host.error();
-        let Cause::Refused(Refusal::OAuth {
-            code: Some(code), ..
-        }) = failure.cause
-        else {
-            panic!("{failure:?}")
-        };
-        assert_eq!(code.as_plain(), error);
-        host.quiet();
-    }
-    // None to be had, one of the wrong kind, or no answer at all.
-    for answer in [
-        |asked: ObtainAssertion| asked.failed(),
-        |asked: ObtainAssertion| asked.subject("s", SubjectTokenKind::IdToken),
-    ] {
-        let mut host = to_token(wif(), &wif_metadata());
-        let asked = obtain(&mut host);
-        host.handle(answer(asked));
-        assert_eq!(misconfigured(host.error()), Misconfiguration::NoAssertion);
-        host.quiet();
-    }
-    let mut host = to_token(wif(), &wif_metadata());
-    let late = obtain(&mut host);
-    host.wake();
-    assert_eq!(misconfigured(host.error()), Misconfiguration::NoAssertion);
-    host.handle(late.workload("w.l.1"));
-    host.quiet();
-}
-
-// ---- Enterprise-managed
-
-fn ema() -> ConfigBuilder {
-    let idp_client = PreRegistered::new("idp-client").secret("idp-secret");
-    config()
-        .pre_registered(AS, service())
-        .enterprise(Enterprise::new(IDP, idp_client))
-}
-
-fn ema_metadata() -> String {
-    let more = format!(
-        r#","grant_types_supported":["{JWT_BEARER}"],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"]"#
-    );
-    machine_metadata(AS, r#""client_secret_basic""#, &more)
-}
-
-fn idp_metadata() -> String {
-    machine_metadata(IDP, r#""client_secret_basic""#, "")
-}
-
-fn id_jag(grant: &str) -> String {
-    format!(
-        r#"{{"access_token":"{grant}","issued_token_type":"{ID_JAG}","token_type":"N_A","expires_in":300}}"#
-    )
-}
-
-/// Up to the exchange at the identity provider.
-fn to_exchange() -> Host {
-    let mut host = to_token(ema(), &ema_metadata());
-    host.serve(IDP_META, 200, &idp_metadata());
-    let asked = obtain(&mut host);
-    assert_eq!(
-        asked.kind(),
-        &AssertionKind::Subject {
-            issuer: mcp_auth_machine::IssuerId::new(IDP, config().build().unwrap().url_policy())
-                .unwrap(),
-            renew: false,
-            wish: AuthenticationWish::default(),
-        }
-    );
-    host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
-    host
-}
-
-#[test]
-fn ema_02_ema_04_to_ema_14_the_whole_way() {
-    let mut host = to_token(ema(), &ema_metadata());
-    let send = host.request();
-    assert_eq!(send.request().uri().to_string(), IDP_META);
-    assert_eq!(send.supplied_by(), UrlSource::Host);
-    host.handle(send.response(response(200, &[], &idp_metadata())));
-    let asked = obtain(&mut host);
-    host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
-    let request = host.serve(IDP_TOKEN, 200, &id_jag("jag.1.x"));
-    let form = body(&request);
-    let wanted = [
-        (
-            "grant_type",
-            "urn:ietf:params:oauth:grant-type:token-exchange",
-        ),
-        ("requested_token_type", ID_JAG),
-        ("audience", AS),
-        ("resource", MCP),
-        ("scope", "a"),
-        ("subject_token", "id.to.ken"),
-        (
-            "subject_token_type",
-            "urn:ietf:params:oauth:token-type:id_token",
-        ),
-    ];
-    for (name, value) in wanted {
-        assert_eq!(get(&form, name).as_deref(), Some(value), "{name}");
-    }
-    let first = request.headers()["authorization"].clone();
-    let request = host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
-    let form = body(&request);
-    for (name, value) in [
-        ("grant_type", JWT_BEARER),
-        ("assertion", "jag.1.x"),
-        ("resource", MCP),
-        ("scope", "a"),
-    ] {
-        assert_eq!(get(&form, name).as_deref(), Some(value), "{name}");
-    }
-    // Each server sees its own client.
-    assert_ne!(first, request.headers()["authorization"]);
-    assert_eq!(get(&form, "subject_token"), None);
-    host.ready();
-    for stored in host.store.slots.values() {
-        for secret in ["id.to.ken", "jag.1.x", "rt-1", "idp-secret"] {
-            assert!(!stored.contents.expose().contains(secret), "{secret}");
-        }
-    }
-}
-
-#[test]
-fn ema_10_what_is_no_grant_is_not_forwarded() {
-    for (status, answer) in [
-        (200, id_jag("jag").replace("N_A", "Bearer")),
-        (200, id_jag("jag").replace("id-jag", "access_token")),
-        (200, id_jag("")),
-        (200, "<html>".to_owned()),
-        (400, "{}".to_owned()),
-        (201, id_jag("jag")),
-    ] {
-        let mut host = to_exchange();
-        host.serve(IDP_TOKEN, status, &answer);
-        let failure = host.error();
-        assert_eq!(
-            failure.cause,
-            Cause::Violation(Violation::NoIdJag),
-            "{answer}"
-        );
-        assert_eq!(failure.stage, Stage::IdentityProvider);
-        host.quiet();
-    }
-    // Any case will do for the type.
-    let mut host = to_exchange();
-    host.serve(IDP_TOKEN, 200, &id_jag("jag").replace("N_A", "n_a"));
-    assert_eq!(host.request().request().uri().to_string(), TOKEN);
-}
-
-#[test]
-fn ema_03_ema_15_when_the_profile_is_used() {
-    // Not said, and not known to the host.
-    let mut host = to_token(ema(), &machine_metadata(AS, r#""client_secret_basic""#, ""));
-    assert_eq!(
-        misconfigured(host.error()),
-        Misconfiguration::GrantNotOffered
-    );
-    host.quiet();
-    // Known to the host; but the grant is not in the list that there is.
-    let settings = || IssuerSettings::new().jwt_bearer(JwtBearerSupport::Assumed);
-    let other = r#","grant_types_supported":["authorization_code"]"#;
-    let metadata = machine_metadata(AS, r#""client_secret_basic""#, other);
-    let mut host = to_token(ema().issuer_settings(AS, settings()), &metadata);
-    assert_eq!(
-        misconfigured(host.error()),
-        Misconfiguration::GrantNotOffered
-    );
-    let mut host = to_token(
-        ema().issuer_settings(AS, settings()),
-        &machine_metadata(AS, r#""client_secret_basic""#, ""),
-    );
-    host.serve(IDP_META, 200, &idp_metadata());
-    obtain(&mut host);
-    // By metadata document where the server supports that; never by registration.
-    let base = || config().enterprise(Enterprise::new(IDP, PreRegistered::new("i").secret("s")));
-    let cimd = base().client_metadata_url("https://client.example/client.json");
-    let supports = ema_metadata().replace('}', r#","client_id_metadata_document_supported":true}"#);
-    let mut host = to_token(cimd, &supports);
-    host.serve(IDP_META, 200, &idp_metadata());
-    let asked = obtain(&mut host);
-    host.handle(asked.subject("s", SubjectTokenKind::Saml2));
-    host.serve(IDP_TOKEN, 200, &id_jag("jag"));
-    let form = body(host.request().request());
-    assert_eq!(
-        get(&form, "client_id").as_deref(),
-        Some("https://client.example/client.json")
-    );
-    let registers = ema_metadata().replace(
-        '}',
-        r#","registration_endpoint":"https://as.example/register"}"#,
-    );
-    let mut host = to_token(base(), &registers);
-    assert!(matches!(
-        misconfigured(host.error()),
-        Misconfiguration::NoClient { .. }
-    ));
-    host.quiet();
-}
-
-#[test]
-fn ema_04_the_provider_is_the_one_that_the_host_named() {
-    let mut host = to_token(ema(), &ema_metadata());
-    host.serve(
-        IDP_META,
-        200,
-        &idp_metadata().replace(
-            "\"issuer\":\"https://idp.example\"",
-            "\"issuer\":\"https://evil.example\"",
-        ),
-    );
-    host.serve(
-        "https://idp.example/.well-known/openid-configuration",
-        404,
-        "",
-    );
-    let failure = host.error();
-    assert_eq!(failure.stage, Stage::IdentityProvider);
-    assert!(matches!(
-        failure.cause,
-        Cause::Violation(Violation::Metadata(_))
-    ));
-    host.quiet();
-    // Or its metadata comes from the host; it is held to the same rule.
-    let enterprise = |json: String| {
-        let client = PreRegistered::new("i").secret("s");
-        config()
-            .pre_registered(AS, service())
-            .enterprise(Enterprise::new(IDP, client).metadata(json))
-    };
-    let mut host = to_token(enterprise(idp_metadata()), &ema_metadata());
-    obtain(&mut host);
-    let mut host = to_token(enterprise(idp_metadata().replace(IDP, AS)), &ema_metadata());
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::Metadata(_))
-    ));
-    host.quiet();
-}
-
-#[test]
-fn ema_09_an_exchange_is_authenticated_unless_the_host_says_otherwise() {
-    let public = |declared: bool| {
-        let enterprise = Enterprise::new(IDP, PreRegistered::new("i"));
-        let enterprise = if declared {
-            enterprise.public_client()
-        } else {
-            enterprise
-        };
-        config()
-            .pre_registered(AS, service())
-            .enterprise(enterprise)
-    };
-    let none = machine_metadata(IDP, r#""none""#, "");
-    let mut host = to_token(public(false), &ema_metadata());
-    host.serve(IDP_META, 200, &none);
-    assert!(matches!(
-        misconfigured(host.error()),
-        Misconfiguration::ClientMethod(MethodFlaw::Public)
-    ));
-    host.quiet();
-    let mut host = to_token(public(true), &ema_metadata());
-    host.serve(IDP_META, 200, &none);
-    let asked = obtain(&mut host);
-    host.handle(asked.subject("s", SubjectTokenKind::RefreshToken));
-    let form = body(host.request().request());
-    assert_eq!(get(&form, "client_id").as_deref(), Some("i"));
-}
-
-#[test]
-fn ema_16_a_refused_grant_is_replaced_once() {
-    let mut host = to_exchange();
-    host.serve(IDP_TOKEN, 200, &id_jag("jag.1"));
-    host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
-    let asked = obtain(&mut host);
-    host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
-    host.serve(IDP_TOKEN, 200, &id_jag("jag.2"));
-    let form = body(&host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#));
-    assert_eq!(get(&form, "assertion").as_deref(), Some("jag.2"));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Refused(Refusal::OAuth {
-            error: OAuthError::InvalidGrant,
-            ..
-        })
-    ));
-    host.quiet();
-}
-
-#[test]
-fn ema_17_a_refused_subject_token_is_replaced_once() {
-    for error in [
-        "invalid_grant",
-        "login_required",
-        "insufficient_user_authentication",
-    ] {
-        let refused = format!(r#"{{"error":"{error}","acr_values":"mfa","max_age":60}}"#);
-        let mut host = to_exchange();
-        host.serve(IDP_TOKEN, 400, &refused);
-        let asked = obtain(&mut host);
-        let AssertionKind::Subject {
-            renew: true, wish, ..
-        } = asked.kind()
-        else {
-            panic!("{asked:?}")
-        };
-        assert_eq!(wish.acr_values.as_ref().unwrap().as_plain(), "mfa");
-        assert_eq!(wish.max_age, Some(60));
-        host.handle(asked.subject("new", SubjectTokenKind::IdToken));
-        host.serve(IDP_TOKEN, 400, &refused);
-        assert_eq!(host.error().stage, Stage::IdentityProvider);
-        host.quiet();
-    }
-}
-
-#[test]
-fn ema_19_a_refusal_by_policy_is_told_as_the_providers() {
-    for error in [
-        "access_denied",
-        "invalid_target",
-        "invalid_scope",
-        "unauthorized_client",
-    ] {
-        let mut host = to_exchange();
-        host.serve(IDP_TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#));
-        let failure = host.error();
-        assert_eq!(failure.stage, Stage::IdentityProvider);
-        assert_eq!(failure.issuer.unwrap().as_str(), IDP);
-        assert!(matches!(failure.cause, Cause::Refused(_)));
-        // No redirect, no user.
-        host.quiet();
-    }
-}
-
-#[test]
-fn ema_11_ema_18_ema_22_a_grant_is_presented_once_at_its_server() {
-    let mut host = to_exchange();
-    host.serve(IDP_TOKEN, 200, &id_jag("jag.1"));
-    host.serve(TOKEN, 200, &token_answer("at-1"));
-    host.ready();
-    host.accepted("tools/call x");
-    // The resource moves: nothing of this goes to a server for which nobody is configured.
-    host.refused("Bearer");
-    host.serve(PRM, 200, &prm().replace(AS, OTHER));
-    assert!(matches!(
-        misconfigured(host.error()),
-        Misconfiguration::OtherIssuer { .. }
-    ));
-    host.quiet();
-    // Renewed by the whole way, with a grant of its own.
-    host.pass(HOUR);
-    host.wanted("x");
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &ema_metadata());
-    host.serve(IDP_META, 200, &idp_metadata());
-    let asked = obtain(&mut host);
-    host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
-    host.serve(IDP_TOKEN, 200, &id_jag("jag.2"));
-    let form = body(&host.serve(TOKEN, 200, &token_answer("at-2")));
-    assert_eq!(get(&form, "assertion").as_deref(), Some("jag.2"));
-    host.ready();
-}
-
-#[test]
-fn ema_23_a_step_up_goes_the_whole_way_with_the_union() {
-    let mut host = to_exchange();
-    host.serve(IDP_TOKEN, 200, &id_jag("jag.1"));
-    host.serve(TOKEN, 200, &token_answer("at-1"));
-    host.ready();
-    host.accepted("tools/call x");
-    let challenge = "Bearer error=\"insufficient_scope\", scope=\"b\"";
-    host.challenged_for("tools/call x", 403, &[challenge], Some("Bearer at-1"));
-    host.serve(PRM, 200, &prm());
-    let asked = obtain(&mut host);
-    host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
-    let form = body(&host.serve(IDP_TOKEN, 200, &id_jag("jag.2")));
-    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
-    let form = body(&host.serve(TOKEN, 200, &token_answer("at-2")));
-    // The same in both steps (EMA-14).
-    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
-    host.ready();
 }
 
 #[test]

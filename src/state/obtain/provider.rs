@@ -18,6 +18,7 @@ use crate::state::refresh::asked_wait;
 use crate::state::{LoadingServer, Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
+use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, authentication_wish, read_id_jag};
 
 /// The resource's server with what is asked of it, while the identity provider is looked for.
@@ -161,7 +162,8 @@ impl ExchangingSubject {
                     OAuthError::InvalidGrant
                         | OAuthError::InteractionRequired
                         | OAuthError::InsufficientUserAuthentication
-                );
+                ) || error == OAuthError::InvalidRequest
+                    && description.as_ref().is_some_and(names_subject_token);
                 if stale && !obtaining.second_subject {
                     obtaining.second_subject = true;
                     obtaining.wish = authentication_wish(response.body());
@@ -191,6 +193,12 @@ impl ExchangingSubject {
             }
         }
     }
+}
+
+/// Whether a description of `invalid_request` is about the subject token (EMA-17).
+fn names_subject_token(description: &Untrusted) -> bool {
+    let text = description.as_plain().to_ascii_lowercase();
+    text.contains("subject_token") || text.contains("subject token")
 }
 
 impl Enterprise {

@@ -105,6 +105,15 @@ pub(super) fn finding(decision: &Decision) -> Option<Finding> {
             format!("{} must not be contacted: {reason}", place.as_plain()),
         )
         .fix("name an https URL on a public address"),
+        Decision::MembersIgnored { names } => Finding::new(
+            Mark::Warning,
+            "DISC-17",
+            format!(
+                "{} of another type in the resource's metadata",
+                names.join(", ")
+            ),
+        )
+        .fix("write lists as arrays and flags as true or false"),
         Decision::EntryUnusable { entry, reason } => Finding::new(
             Mark::Warning,
             "DISC-15",

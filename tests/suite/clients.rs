@@ -1,0 +1,264 @@
+//! A client after its registration: when its secret is over, at the revocation endpoint, and when
+//! another one takes its place (REG, META-13, TOK-17).
+
+use mcp_auth_machine::action::Why;
+use mcp_auth_machine::config::PreRegistered;
+use mcp_auth_machine::error::{Cause, Misconfiguration, StoreFlaw};
+use mcp_auth_machine::slot::SlotContents;
+use mcp_auth_machine::{Action, Event};
+
+use crate::support::*;
+
+const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+const TOKEN: &str = "https://as.example/token";
+const REGISTER: &str = "https://as.example/register";
+const REVOKE: &str = "https://as.example/revoke";
+const OTHER: &str = "https://b.example";
+const HOUR: u64 = 3_600_000;
+
+fn basic() -> String {
+    metadata().replace("[\"none\"]", "[\"client_secret_basic\"]")
+}
+
+/// Signed in with a registration whose secret is good for two hours.
+fn signed_in() -> Host {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &basic());
+    let answer = r#"{"client_id":"c-1","client_secret":"s-1","client_secret_expires_at":1800007200,"token_endpoint_auth_method":"client_secret_basic"}"#;
+    host.serve(REGISTER, 201, answer);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.accepted("tools/call x");
+    host
+}
+
+#[test]
+fn reg_25_a_secret_that_is_over_is_not_sent_with_a_refresh() {
+    // In its time it is.
+    let mut host = signed_in();
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &basic());
+    let request = host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    assert!(request.headers().contains_key("authorization"));
+    host.ready();
+    // Then a new client is needed, and the old refresh token is not for it.
+    host.pass(HOUR);
+    host.wanted("x");
+    assert_eq!(host.need_user().why, Why::TokenOver);
+    host.quiet();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &basic());
+    let answer = r#"{"client_id":"c-2","client_secret":"s-2","client_secret_expires_at":0,"token_endpoint_auth_method":"client_secret_basic"}"#;
+    host.serve(REGISTER, 201, answer);
+    let redirect = host.redirect();
+    assert_eq!(&*redirect.client_id, "c-2");
+    host.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+    assert_eq!(get(&form, "code").as_deref(), Some("c-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+}
+
+#[test]
+fn reg_25_a_token_that_is_still_good_outlives_the_secret() {
+    let mut host = signed_in();
+    host.pass(HOUR + 30_000);
+    host.wanted("x");
+    host.serve(META, 200, &basic());
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    // Close to the end of the token, past that of the secret.
+    host.pass(HOUR - 10_000);
+    host.wanted("x");
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}
+
+/// Signed in as a client with a secret, with these members about revocation; signed out.
+fn revocation(methods: &str, more: &str) -> http::Request<bytes::Bytes> {
+    let document = metadata_with(&format!(r#","revocation_endpoint":"{REVOKE}"{more}"#));
+    let document = document.replace("[\"none\"]", methods);
+    let client = PreRegistered::new("pre").secret("s3cret");
+    let mut host = Host::new(config().pre_registered(AS, client));
+    host.discover(&prm(), &document);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+    host.handle(Event::SignedOut);
+    host.serve(REVOKE, 200, "")
+}
+
+#[test]
+fn meta_13_rev_01_without_a_list_revocation_is_authenticated_by_basic() {
+    for methods in ["[\"client_secret_post\"]", "[\"client_secret_basic\"]"] {
+        for more in ["", r#","revocation_endpoint_auth_methods_supported":null"#] {
+            let request = revocation(methods, more);
+            assert!(request.headers().contains_key("authorization"), "{methods}");
+            assert_eq!(get(&body(&request), "client_secret"), None);
+        }
+    }
+}
+
+/// A process with this client on the store of the one before.
+fn with_client(client: PreRegistered, store: Store, seeds: u8) -> Host {
+    let config = config().pre_registered(AS, client).build().unwrap();
+    let mut host = Host::on(std::sync::Arc::new(config), store);
+    host.seeds = seeds;
+    host
+}
+
+#[test]
+fn tok_17_iso_01_an_account_is_for_the_client_that_it_was_made_for() {
+    let mut first = with_client(PreRegistered::new("one"), Store::default(), 0);
+    first.discover(&prm(), &metadata());
+    let redirect = first.redirect();
+    first.callback(&format!("code=c&state={}", state_of(&redirect)));
+    first.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    first.ready();
+    // The same client, whatever else is new about it.
+    let store = std::mem::take(&mut first.store);
+    let mut same = with_client(PreRegistered::new("one").secret("s"), store, 10);
+    same.ready();
+    assert_eq!(same.token().as_deref(), Some("Bearer at-1"));
+    // Another one at that issuer: neither its token nor its refresh token is used.
+    let store = std::mem::take(&mut same.store);
+    let mut other = with_client(PreRegistered::new("two"), store, 20);
+    other.quiet();
+    assert_eq!(other.token(), None);
+    assert_eq!(other.reported("record_unusable"), 1);
+    other.wanted("x");
+    assert_eq!(other.need_user().why, Why::NoCredentials);
+    other.authorize();
+    let redirect = other.redirect();
+    assert_eq!(&*redirect.client_id, "two");
+    other.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+    let form = body(&other.serve(TOKEN, 200, &renewable("at-2", "rt-2")));
+    assert_eq!(get(&form, "client_id").as_deref(), Some("two"));
+    other.ready();
+    assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+    // Signed out as the other client: what is there is erased all the same.
+    let store = std::mem::take(&mut other.store);
+    let mut last = with_client(PreRegistered::new("one"), store, 30);
+    assert_eq!(last.token(), None);
+    last.handle(Event::SignedOut);
+    assert!(last.store.of_kind("account").is_empty());
+}
+
+#[test]
+fn tok_17_an_account_of_another_document_or_unbound_client_is_not_used() {
+    let cimd = |path: &str| config().client_metadata_url(format!("https://client.example{path}"));
+    let unbound = |id: &str| config().pre_registered_unbound(PreRegistered::new(id));
+    let flag = metadata_with(r#","client_id_metadata_document_supported":true"#);
+    for (own, other) in [
+        (cimd("/one"), cimd("/two")),
+        (unbound("one"), unbound("two")),
+    ] {
+        let mut host = Host::new(own.clone());
+        host.discover(&prm(), &flag);
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+        host.ready();
+        let mut store = std::mem::take(&mut host.store);
+        for (config, used) in [(own, true), (other, false)] {
+            let mut later = Host::on(std::sync::Arc::new(config.build().unwrap()), store);
+            assert_eq!(later.token().is_some(), used);
+            store = std::mem::take(&mut later.store);
+        }
+    }
+}
+
+#[test]
+fn tok_04_a_registration_as_public_is_kept_although_there_is_a_secret() {
+    let mut host = Host::new(config());
+    let both = metadata().replace("[\"none\"]", "[\"client_secret_basic\",\"none\"]");
+    host.discover(&prm(), &both);
+    let answer = r#"{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"none"}"#;
+    host.serve(REGISTER, 201, answer);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let send = host.request();
+    assert!(!send.request().headers().contains_key("authorization"));
+    let form = body(send.request());
+    assert_eq!(get(&form, "client_id").as_deref(), Some("c"));
+    assert_eq!(get(&form, "client_secret"), None);
+}
+
+/// A client without an issuer, up to what follows the server's metadata.
+fn unbound(store: Store, issuer: &str) -> Host {
+    let client = PreRegistered::new("u").secret("s");
+    let config = config().pre_registered_unbound(client).build().unwrap();
+    let mut host = Host::on(std::sync::Arc::new(config), store);
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm().replace(AS, issuer));
+    let place = format!("{issuer}/.well-known/oauth-authorization-server");
+    let document = metadata_of(issuer, "").replace("[\"none\"]", "[\"client_secret_basic\"]");
+    if let Some(Action::SendRequest(_)) = host.actions.front() {
+        host.serve(&place, 200, &document);
+    }
+    host
+}
+
+#[test]
+fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
+    let mut first = unbound(Store::default(), AS);
+    first.redirect();
+    let mut store = std::mem::take(&mut first.store);
+    let is_binding = |key: &&String| key.starts_with("registration");
+    let key = store.slots.keys().find(is_binding).unwrap().clone();
+    let damaged = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
+    store.slots.get_mut(&key).unwrap().contents = damaged;
+    let mut later = unbound(store, OTHER);
+    assert!(matches!(
+        later.error().cause,
+        Cause::NotPersisted(StoreFlaw::Record(_))
+    ));
+    later.quiet();
+}
+
+#[test]
+fn reg_04_of_two_that_bind_at_once_the_first_one_decides() {
+    let mut first = unbound(Store::default(), AS);
+    first.redirect();
+    let bound = first.store.of_kind("registration")[0].clone();
+    assert!(bound.contents.expose().contains("\"binding\""));
+    // The other process found nothing, and its own binding comes too late.
+    let config = config()
+        .pre_registered_unbound(PreRegistered::new("u").secret("s"))
+        .build()
+        .unwrap();
+    let mut second = Host::on(std::sync::Arc::new(config), Store::default());
+    second.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    second.need_user();
+    second.authorize();
+    second.serve(PRM, 200, &prm().replace(AS, OTHER));
+    let place = format!("{OTHER}/.well-known/oauth-authorization-server");
+    second.store.mode = StoreMode::Manual;
+    second.serve(&place, 200, &metadata_of(OTHER, ""));
+    loop {
+        match second.next() {
+            Action::LoadSlot(load) => second.handle(load.found(None)),
+            Action::PersistSlot(persist)
+                if persist.slot().to_string().starts_with("registration") =>
+            {
+                second.handle(persist.conflict(Some(bound.clone())));
+                break;
+            }
+            Action::PersistSlot(persist) => second.handle(persist.done()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        second.error().cause,
+        Cause::Misconfigured(Misconfiguration::OtherIssuer { .. })
+    ));
+    second.quiet();
+}
