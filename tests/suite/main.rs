@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod boundary;
 mod callback;
 mod cells;

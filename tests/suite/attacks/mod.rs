@@ -1,0 +1,3 @@
+//! The attacks of `docs/threats.md`, section 1: what is not shown elsewhere, and the list of all of them.
+
+mod list;
