@@ -3,6 +3,9 @@
 mod a_issuer;
 mod b_callback;
 mod b_overlap;
+mod c_registration;
+mod d_storage;
+mod d_tokens;
 mod list;
 
 use mcp_auth_machine::Action;
