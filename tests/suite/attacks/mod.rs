@@ -6,6 +6,8 @@ mod b_overlap;
 mod c_registration;
 mod d_storage;
 mod d_tokens;
+mod e_challenges;
+mod f_urls;
 mod list;
 
 use mcp_auth_machine::Action;
