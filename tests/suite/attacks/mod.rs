@@ -8,6 +8,11 @@ mod d_storage;
 mod d_tokens;
 mod e_challenges;
 mod f_urls;
+mod g_limits;
+mod g_parsers;
+mod h_boundary;
+mod i_leakage;
+mod i_sources;
 mod list;
 
 use mcp_auth_machine::Action;
