@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use mcp_auth_machine::Config;
 use mcp_auth_machine::action::Why;
+use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use mcp_auth_machine::{Config, Event};
 
 use super::*;
 
@@ -169,6 +170,26 @@ fn d25_a_conflict_before_a_request_is_read_and_never_written_over() {
     assert_eq!(conflicts, 1);
     host.quiet();
     assert_eq!(host.token().as_deref(), Some("Bearer at-9"));
+}
+
+#[test]
+fn d25_no_refresh_and_no_redirect_without_a_record_of_it() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+    host.pass(60_000);
+    host.store.mode = StoreMode::WritesFail;
+    host.wanted("x");
+    assert!(matches!(host.error().cause, Cause::NotPersisted(_)));
+    host.quiet();
+    let mut host = Host::new(config());
+    host.to_redirect();
+    host.handle(Event::Abandoned(Default::default()));
+    host.error();
+    // The registration is known already: the record of the attempt is all that is written.
+    host.store.mode = StoreMode::WritesFail;
+    asked(&mut host);
+    host.serve(PRM, 200, &prm());
+    assert!(matches!(host.error().cause, Cause::NotPersisted(_)));
+    host.quiet();
 }
 
 #[test]

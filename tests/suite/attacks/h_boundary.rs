@@ -1,5 +1,12 @@
 //! Hosts that are clumsy (1.H), beside `boundary`, `cells` and `rules`.
 
+use std::marker::PhantomData;
+
+use mcp_auth_machine::action::{
+    LoadSlot, ObtainAssertion, PersistSlot, Prepared, SendRequest, Sign,
+};
+use mcp_auth_machine::event::{Authorization, Challenge};
+use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::pkce::Seed;
 use mcp_auth_machine::{AuthMachine, Event};
 
@@ -9,7 +16,7 @@ use super::*;
 fn h08_events_before_anything_is_drained_wait_for_their_turn() {
     let mut machine = AuthMachine::new(config().build().unwrap(), "alice");
     let now = mcp_auth_machine::Moment::new(1_800_000_000_000, 1_000);
-    let challenge = || mcp_auth_machine::event::Challenge::new("x", 401, http::HeaderMap::new());
+    let challenge = || Challenge::new("x", 401, http::HeaderMap::new());
     machine.handle(now, Event::Challenged(challenge()));
     machine.handle(now, Event::Authorize(seed(1).into()));
     machine.handle(now, Event::Timer);
@@ -66,4 +73,45 @@ fn h10_after_an_error_only_what_begins_something_does_anything() {
     host.serve(PRM, 200, &prm());
     let again = host.redirect();
     assert_ne!(state_of(&again), state);
+}
+
+trait NotCloneable {
+    const CLONES: bool = false;
+}
+
+struct Probe<T>(PhantomData<T>);
+
+impl<T> NotCloneable for Probe<T> {}
+
+impl<T: Clone> Probe<T> {
+    const CLONES: bool = true;
+}
+
+#[test]
+fn h01_d26_what_is_used_up_cannot_be_copied() {
+    macro_rules! that_clone {
+        ($($kind:ty),* $(,)?) => {
+            [$((stringify!($kind), Probe::<$kind>::CLONES)),*]
+                .into_iter()
+                .filter_map(|(name, clones)| clones.then_some(name))
+                .collect::<Vec<_>>()
+        };
+    }
+    // Answers are made of actions, and attempts of seeds: each is there once.
+    let found = that_clone![
+        SendRequest,
+        LoadSlot,
+        PersistSlot,
+        Sign,
+        Prepared,
+        ObtainAssertion,
+        Action,
+        Event,
+        Seed,
+        Authorization,
+        Callback,
+        AuthMachine,
+        Challenge,
+    ];
+    assert_eq!(found, ["Challenge"]);
 }

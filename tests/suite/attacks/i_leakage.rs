@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use mcp_auth_machine::action::{Redirect, SendRequest};
+use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::event::{Authorization, Challenge, Event};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::slot::{SlotContents, Stored};
@@ -68,6 +69,70 @@ fn i02_i03_i04_what_a_server_writes_shows_as_plain_text() {
     let failure = host.error();
     plain(&host, &failure);
     assert!(!shown(&host, &failure).contains("SECRET"));
+}
+
+/// A refusal that repeats a text in every place it has.
+fn echo(text: &str) -> String {
+    format!(
+        r#"{{"error":"no {text}","error_description":"{} {text} was wrong"}}"#,
+        "y".repeat(490)
+    )
+}
+
+#[test]
+fn i02_a_secret_that_a_server_repeats_is_not_in_the_error() {
+    const CODE: &str = "SENTINEL-code-and-more";
+    let client = PreRegistered::new("pre").secret("SENTINEL-of-the-client");
+    for list in ["client_secret_basic", "client_secret_post"] {
+        let document = metadata().replace("[\"none\"]", &format!("[\"{list}\"]"));
+        let signed_away = || {
+            let mut host = Host::new(config().pre_registered(AS, client.clone()));
+            host.discover(&prm(), &document);
+            let redirect = host.redirect();
+            host.callback(&format!("code={CODE}&state={}", state_of(&redirect)));
+            host
+        };
+        for secret in [CODE, "SENTINEL-of-the-client", "verifier"] {
+            let mut host = signed_away();
+            let send = host.request();
+            let verifier = get(&body(send.request()), "code_verifier").unwrap();
+            let text = if secret == "verifier" {
+                &verifier
+            } else {
+                secret
+            };
+            host.handle(send.response(response(400, &[], &echo(text))));
+            let failure = host.error();
+            let shown = shown(&host, &failure);
+            assert!(
+                !shown.contains("SENTINEL") && !shown.contains(&verifier[..12]),
+                "{shown}"
+            );
+        }
+        let mut host = signed_away();
+        host.serve(
+            TOKEN,
+            200,
+            &renewable_for("at-1", "SENTINEL-to-renew", "60"),
+        );
+        host.ready();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(TOKEN, 400, &echo("SENTINEL-to-renew"));
+        let failure = host.error();
+        assert!(!shown(&host, &failure).contains("SENTINEL"));
+    }
+    // What repeats nothing is kept.
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code={CODE}&state={}", state_of(&redirect)));
+    host.serve(
+        TOKEN,
+        400,
+        r#"{"error":"invalid_grant","error_description":"SENTINEL"}"#,
+    );
+    let failure = host.error();
+    assert!(shown(&host, &failure).contains("SENTINEL"));
 }
 
 #[test]
