@@ -36,6 +36,37 @@ fn a10_a_refresh_under_way_is_neither_repeated_nor_moved() {
 }
 
 #[test]
+fn a13_a_server_in_use_that_is_still_listed_stays_wherever_it_stands() {
+    let flag = r#","client_id_metadata_document_supported":true"#;
+    let listed = |first: &str, second: &str| {
+        let servers = format!(r#"["{first}","{second}"]"#);
+        prm().replace(&format!(r#"["{AS}"]"#), &servers)
+    };
+    // Nothing is registered anywhere, so that only the use itself speaks for the first one.
+    let client = || config().client_metadata_url("https://client.example/client.json");
+    for answer in [renewable("at-1", "rt-1"), token_answer("at-1")] {
+        let mut host = Host::new(client());
+        host.discover(&listed(AS, B), &metadata_with(flag));
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &answer);
+        host.ready();
+        host.accepted("tools/call x");
+        host.refused("Bearer");
+        host.serve(PRM, 200, &listed(B, AS));
+        if answer.contains("rt-1") {
+            host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+            host.ready();
+        } else {
+            assert_eq!(host.need_user().why, Why::TokenOver);
+            host.authorize();
+            assert_eq!(host.redirect().issuer.as_str(), AS);
+        }
+        host.quiet();
+    }
+}
+
+#[test]
 fn a14_documents_for_another_resource_are_discarded_whoever_they_name() {
     for resource in [
         "https://evil.example/mcp",
