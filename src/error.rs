@@ -171,9 +171,9 @@ pub enum Refusal {
     OAuth {
         /// The code.
         error: OAuthError,
-        /// The code as sent, sanitised; `None` when only a status said no.
+        /// The code as sent, sanitised; `None` when only a status said no, or when it repeats a secret.
         code: Option<Untrusted>,
-        /// The description, sanitised; not for end users.
+        /// The description, sanitised; not for end users. Left out when it repeats a secret that was sent.
         description: Option<Untrusted>,
         /// A page about it; never opened by itself.
         error_uri: Option<WebUrl>,

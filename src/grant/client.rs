@@ -119,6 +119,16 @@ impl Client {
         }
     }
 
+    /// What it authenticates with, where that is a text.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        match &self.method {
+            ClientMethod::Basic(secret, _)
+            | ClientMethod::Post(secret)
+            | ClientMethod::StaticAssertion(secret) => Some(secret.expose()),
+            ClientMethod::None | ClientMethod::PrivateKeyJwt(_) | ClientMethod::Unnamed => None,
+        }
+    }
+
     /// The same client, authenticating in a way that is listed: revocation endpoints have a list of
     /// their own (REV-01), and Basic where they have none (META-13).
     pub(crate) fn fitting(&self, listed: Words<AuthMethod>) -> Self {

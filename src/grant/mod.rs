@@ -4,6 +4,7 @@ mod answer;
 mod assertion;
 mod client;
 mod code;
+mod echo;
 mod refresh;
 mod revocation;
 

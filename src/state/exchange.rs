@@ -6,7 +6,7 @@ use http::Response;
 use crate::account::Account;
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Refusal, Stage, Unreachable, Violation};
+use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
 use crate::event::Outcome;
 use crate::grant::{ClientOrigin, CodeGrant, TokenGrant, standard_answer};
 use crate::issuer::{AtIssuer, IssuerId};
@@ -118,13 +118,8 @@ impl Exchanging {
                 code,
                 description,
             } => {
-                let refusal = Refusal::OAuth {
-                    error,
-                    code: Some(code),
-                    description,
-                    error_uri: None,
-                };
-                Err(fails(core, &issuer, Cause::Refused(refusal)))
+                let cause = at.refused(error, Some(code), description);
+                Err(fails(core, &issuer, cause))
             }
             TokenAnswer::Unexpected(UnexpectedToken::Status(429 | 500..)) => {
                 let now = core.now.wall;

@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, Response};
-use url::Url;
 
 use crate::action::{Purpose, UrlSource};
 use crate::budget::{DISCOVERY_TIME, DOCUMENT_REDIRECTS};
@@ -149,9 +148,8 @@ impl Fetch {
             .headers()
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| Url::parse(self.url.as_str()).ok()?.join(text).ok())
             .ok_or(UrlFlaw::NotAbsolute)
-            .and_then(|url| core.config().url_policy().check(url.as_str()))
+            .and_then(|text| core.config().url_policy().resolve(&self.url, text))
             .and_then(|url| {
                 if url.origin() == self.url.origin() {
                     Ok(url)

@@ -1,7 +1,5 @@
 //! Reading a refusal of the MCP server (CHAL, USE-12).
 
-use url::Url;
-
 use crate::config::MetadataOrigin;
 use crate::core::Core;
 use crate::event::{Challenge, Operation};
@@ -129,10 +127,7 @@ fn place(core: &Core, text: &str) -> Result<WebUrl, UrlFlaw> {
     let config = core.config();
     let own = config.mcp_url();
     let url = if text.starts_with('/') && !text.starts_with("//") {
-        let joined = Url::parse(own.as_str())
-            .and_then(|base| base.join(text))
-            .map_err(|_| UrlFlaw::NotAbsolute)?;
-        config.url_policy().check(joined.as_str())?
+        config.url_policy().resolve(own, text)?
     } else {
         config.url_policy().check(text)?
     };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Refusal, Stage, Unreachable, Violation};
+use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
 use crate::event::{Operation, Outcome};
 use crate::grant::{Redirected, TokenGrant};
 use crate::issuer::AtIssuer;
@@ -78,7 +78,7 @@ impl Pushing {
                     operation,
                 }));
             }
-            Called::Answered(at, response) => match reference(&response) {
+            Called::Answered(at, response) => match reference(&at, &response) {
                 Ok(reference) => {
                     rest.wait(core, at, &reference);
                     return Ok(Work::Idle);
@@ -106,14 +106,9 @@ impl Pushing {
 }
 
 /// The reference, which is all that the browser is to carry.
-fn reference(response: &Response<Bytes>) -> Result<Box<str>, Cause> {
+fn reference(at: &AtIssuer<Redirected>, response: &Response<Bytes>) -> Result<Box<str>, Cause> {
     if let Some((error, code, description)) = refusal(response.body()) {
-        return Err(Cause::Refused(Refusal::OAuth {
-            error,
-            code: Some(code),
-            description,
-            error_uri: None,
-        }));
+        return Err(at.refused(error, Some(code), description));
     }
     let status = response.status().as_u16();
     let document = object::<PushedDocument<'_>>(response.body()).ok();

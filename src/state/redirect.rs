@@ -90,8 +90,7 @@ pub(crate) fn select_scopes<T>(
     let wanted = attempt.scopes.as_ref();
     let (scopes, source) = asked_scopes(core, wanted, facts, at, client);
     let adds = wanted.is_none()
-        && core.config().refresh_tokens == RefreshTokens::Wanted
-        && at.server().facts().scopes.has(KnownScope::OfflineAccess)
+        && wants_offline_access(core, at)
         && !scopes.is_empty()
         && !scopes.contains(OFFLINE_ACCESS)
         && !core.memory.offline_access_refused;
@@ -101,6 +100,12 @@ pub(crate) fn select_scopes<T>(
     } else {
         (scopes, source, false)
     }
+}
+
+/// Whether the host keeps refresh tokens and the server lists the scope for them (SCOPE-06).
+fn wants_offline_access<T>(core: &Core, at: &AtIssuer<T>) -> bool {
+    core.config().refresh_tokens == RefreshTokens::Wanted
+        && at.server().facts().scopes.has(KnownScope::OfflineAccess)
 }
 
 /// The scopes that are asked for, whoever asks.
@@ -124,6 +129,13 @@ pub(crate) fn asked_scopes<T>(
         .into_iter()
         .find_map(|(scopes, source)| Some((scopes.clone()?, source)))
         .unwrap_or((Scopes::default(), ScopeSource::Nobody));
+    // A resource that merely lists it does not decide about refresh tokens (SCOPE-07, E07).
+    let listed = source == ScopeSource::ResourceMetadata;
+    let asked = if listed && !wants_offline_access(core, at) {
+        asked.without(OFFLINE_ACCESS)
+    } else {
+        asked
+    };
     let before = core.held.at.as_ref().filter(|held| {
         let account = held.held();
         held.issuer() == at.issuer()

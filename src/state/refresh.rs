@@ -270,12 +270,7 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             | OAuthError::UseDpopNonce
             | OAuthError::InvalidDpopProof
             | OAuthError::InsufficientUserAuthentication
-            | OAuthError::Other => Verdict::Final(Cause::Refused(Refusal::OAuth {
-                error,
-                code: Some(code),
-                description,
-                error_uri: None,
-            })),
+            | OAuthError::Other => Verdict::Final(at.refused(error, Some(code), description)),
         },
         TokenAnswer::Unexpected(
             UnexpectedToken::Status(408 | 425 | 429 | 500..) | UnexpectedToken::Body,

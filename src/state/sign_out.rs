@@ -7,7 +7,7 @@ use http::Response;
 use crate::account::{Account, TokenKind};
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Unreachable};
+use crate::error::{Cause, Failure, Stage, StoreFlaw, Unreachable};
 use crate::event::{Outcome, Persistence};
 use crate::grant::{CodeGrant, RefreshGrant, Revocation};
 use crate::issuer::{AtIssuer, IssuerId};
@@ -228,7 +228,10 @@ impl Revoking {
     fn called(core: &mut Core, called: Called<Revocation>, failed: Option<Cause>) -> Work {
         let (at, flaw) = match called {
             Called::Again(call) => return Work::Revoking(Self { call, failed }),
-            Called::Answered(at, response) => (at, judge(core, &response).err()),
+            Called::Answered(at, response) => {
+                let flaw = judge(core, &at, &response).err();
+                (at, flaw)
+            }
             Called::Failed(at, CallFlaw::Unreachable) => (at, Some(later(None))),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, Some(cause)),
         };
@@ -244,7 +247,7 @@ impl Revoking {
 }
 
 /// 200 is success whatever the body says (REV-04).
-fn judge(core: &Core, response: &Response<Bytes>) -> Result<(), Cause> {
+fn judge(core: &Core, at: &AtIssuer<Revocation>, response: &Response<Bytes>) -> Result<(), Cause> {
     let status = response.status().as_u16();
     match status {
         200 => Ok(()),
@@ -260,12 +263,7 @@ fn judge(core: &Core, response: &Response<Bytes>) -> Result<(), Cause> {
                 Some((error, code, description)) => (error, Some(code), description),
                 None => (OAuthError::Other, None, None),
             };
-            Err(Cause::Refused(Refusal::OAuth {
-                error,
-                code,
-                description,
-                error_uri: None,
-            }))
+            Err(at.refused(error, code, description))
         }
     }
 }

@@ -25,21 +25,21 @@ impl Scopes {
 
     fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
         let mut text = String::with_capacity(expected.min(MAX_SCOPE_BYTES));
-        let mut count = 0_usize;
+        let mut known = Vec::new();
         for item in items {
-            if count >= MAX_SCOPES {
+            if known.len() >= MAX_SCOPES {
                 break;
             }
             let room = MAX_SCOPE_BYTES.saturating_sub(text.len());
             let valid = !item.is_empty() && item.len() < room && item.bytes().all(is_scope_byte);
-            if !valid || text.split(' ').any(|known| known == item) {
+            if !valid || known.contains(&item) {
                 continue;
             }
             if !text.is_empty() {
                 text.push(' ');
             }
             text.push_str(item);
-            count = count.saturating_add(1);
+            known.push(item);
         }
         Self(text.into_boxed_str())
     }

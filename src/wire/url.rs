@@ -172,6 +172,18 @@ impl UrlPolicy {
             Err(UrlFlaw::Address(class))
         }
     }
+
+    /// Judges a reference relative to a URL. Its characters are judged first: parsers read a backslash
+    /// as a slash and skip tabs, so that `/\evil.example` would be on another host (SEC-04, F13).
+    pub(crate) fn resolve(&self, base: &WebUrl, text: &str) -> Result<WebUrl, UrlFlaw> {
+        if !text.bytes().all(is_url_byte) || !escapes_are_whole(text) {
+            return Err(UrlFlaw::Character);
+        }
+        let joined = Url::parse(base.as_str())
+            .and_then(|base| base.join(text))
+            .map_err(|_| UrlFlaw::NotAbsolute)?;
+        self.check(joined.as_str())
+    }
 }
 
 enum Part {

@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod bound;
 mod boundary;
 mod callback;

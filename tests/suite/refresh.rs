@@ -584,7 +584,7 @@ fn refr_09_without_a_refresh_token_the_user_is_asked() {
 }
 
 #[test]
-fn d07_d15_refr_08_step_05_a_refresh_never_asks_for_scopes() {
+fn d15_refr_08_step_05_a_refresh_never_asks_for_scopes() {
     let mut host = signed_in();
     let sent = host.token();
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"more\"";

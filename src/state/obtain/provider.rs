@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Enterprise, MachineFlow};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
+use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{Asked, JwtBearer, MethodFlaw, TokenExchange};
 use crate::issuer::{AtIssuer, IssuerBound, Server, ServerSource, SlashRule};
@@ -171,13 +171,8 @@ impl ExchangingSubject {
                     let work = ObtainingAssertion::subject(core, obtaining, at, at_idp);
                     return Ok(work);
                 }
-                let refusal = Refusal::OAuth {
-                    error,
-                    code: Some(code),
-                    description,
-                    error_uri: None,
-                };
-                obtaining.fails(Stage::IdentityProvider, &issuer, Cause::Refused(refusal))
+                let cause = idp.refused(error, Some(code), description);
+                obtaining.fails(Stage::IdentityProvider, &issuer, cause)
             }
             Err(None) if matches!(status, 408 | 425 | 429 | 500..) => {
                 if let Err(limited) = obtaining.requests.take() {

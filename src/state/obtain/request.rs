@@ -9,7 +9,7 @@ use crate::account::{Account, Obtained, Tokens};
 use crate::budget::{Budget, Limited};
 use crate::config::MachineFlow;
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Refusal, Stage, Violation};
+use crate::error::{Cause, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{Asked, Client, ClientCredentials, JwtBearer, TokenGrant};
 use crate::issuer::AtIssuer;
@@ -219,13 +219,8 @@ fn answered(
             code,
             description,
         } => {
-            let refusal = Refusal::OAuth {
-                error,
-                code: Some(code),
-                description,
-                error_uri: None,
-            };
-            obtaining.fails(Stage::Token, &issuer, Cause::Refused(refusal))
+            let cause = at.refused(error, Some(code), description);
+            obtaining.fails(Stage::Token, &issuer, cause)
         }
         TokenAnswer::Unexpected(flaw) => {
             let cause = Cause::Violation(Violation::Token(flaw));

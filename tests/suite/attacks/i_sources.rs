@@ -1,0 +1,120 @@
+//! What no conversation shows and the sources do: how things are compared, cleared and kept.
+
+use std::fs;
+use std::path::Path;
+
+/// The library's own files, comments left out; the command and the driver are hosts.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    assert!(found.len() > 60);
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.to_str().unwrap().to_owned();
+        if path.is_dir() {
+            if !["bin", "driver", "server"]
+                .iter()
+                .any(|host| name.ends_with(host))
+            {
+                collect(&path, found);
+            }
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        found.push((name, code.collect::<Vec<_>>().join("\n")));
+    }
+}
+
+/// The attributes and the definition of a type.
+fn definition(name: &str) -> String {
+    let sources = sources();
+    let text = sources.iter().find(|(_, text)| {
+        text.contains(&format!("struct {name}(")) || text.contains(&format!("struct {name} {{"))
+    });
+    let text = &text.unwrap_or_else(|| panic!("no struct {name}")).1;
+    let at = text.find(&format!("struct {name}")).unwrap();
+    let from = text[..at].rfind("\n\n").unwrap_or(0);
+    let to = text[at..].find("\n\n").map_or(text.len(), |end| at + end);
+    text[from..to].to_owned()
+}
+
+#[test]
+fn i05_what_is_secret_is_compared_in_constant_time_or_not_at_all() {
+    let secret = sources()
+        .into_iter()
+        .find(|(name, _)| Path::new(name).ends_with("src/secret.rs"));
+    assert!(secret.unwrap().1.contains("a.ct_eq(b).into()"));
+    for name in ["Secret", "State", "Verifier", "Seed", "Callback"] {
+        let text = definition(name);
+        for derived in ["PartialEq", "Hash", "PartialOrd"] {
+            assert!(!text.contains(derived), "{name} derives {derived}");
+        }
+    }
+    for (name, text) in sources() {
+        assert!(!text.contains("impl PartialEq for S"), "{name}");
+        for comparison in ["expose() ==", "expose() !=", "== self.expose()"] {
+            assert!(!text.contains(comparison), "{name}: {comparison}");
+        }
+    }
+}
+
+#[test]
+fn i06_what_is_secret_is_cleared_when_it_goes() {
+    for name in ["Secret", "Verifier", "Seed", "SlotContents", "Callback"] {
+        assert!(definition(name).contains("Zeroizing<"), "{name}");
+    }
+    assert!(!definition("Seed").contains("Clone"));
+    assert!(!definition("Callback").contains("Clone"));
+}
+
+#[test]
+fn g12_no_map_is_keyed_by_hashes_of_what_peers_send() {
+    for (name, text) in sources() {
+        assert!(
+            !text.contains("HashMap") && !text.contains("HashSet"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn i09_nothing_panics_with_words_of_its_own() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
+    let lints = &manifest["lints"]["clippy"];
+    for lint in [
+        "unwrap_used",
+        "expect_used",
+        "panic",
+        "indexing_slicing",
+        "string_slice",
+        "arithmetic_side_effects",
+        "unreachable",
+        "todo",
+        "unimplemented",
+    ] {
+        assert_eq!(lints[lint].as_str(), Some("deny"), "{lint}");
+    }
+    for (name, text) in sources() {
+        for exception in [
+            "allow(clippy",
+            "expect(clippy",
+            ".unwrap()",
+            ".expect(",
+            "panic!(",
+            " assert!(",
+        ] {
+            assert!(!text.contains(exception), "{name}: {exception}");
+        }
+    }
+}
