@@ -118,3 +118,7 @@ async fn exchange(
     *response.headers_mut() = std::mem::take(answer.headers_mut());
     Ok(response)
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
