@@ -13,6 +13,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod servers;
 
+mod chaos;
 mod dropped;
 mod gateway;
 mod shared;

@@ -1,13 +1,16 @@
 //! Signing in, being asked for more, saying no, signing out.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use http::Method;
 use mcp_auth_machine::action::{NeedUser, Redirect, Why};
+use mcp_auth_machine::config::{Dpop, DpopPolicy, PreRegistered};
 use mcp_auth_machine::driver::asynchronous::{Callbacks, Client, Nobody, StartFlaw, Stopped, User};
 use mcp_auth_machine::driver::{FileStore, MemoryStore, Note};
 use mcp_auth_machine::error::{Cause, Stage};
 use mcp_auth_machine::event::{Abandon, Authorization};
+use mcp_auth_machine::signer::SoftwareKey;
 use mcp_auth_machine::{Action, NoBearer};
 use tokio::sync::{Notify, Semaphore};
 
@@ -54,13 +57,40 @@ async fn a_client_that_acts_for_itself_needs_nobody() {
         .config()
         .pre_registered(
             world.server.issuer(),
-            mcp_auth_machine::config::PreRegistered::new(SERVICE.0).secret(SERVICE.1),
+            PreRegistered::new(SERVICE.0).secret(SERVICE.1),
         )
         .client_credentials();
     let store = MemoryStore::default();
     let client = Client::builder(config.build().unwrap(), "service", store);
     let client = client.start().unwrap();
     world.call(&client, "read").await.unwrap();
+}
+
+#[tokio::test]
+async fn dpop08_each_request_carries_a_proof_of_its_own() {
+    let world = World::start().await;
+    let user = Agreeing::new();
+    let key = SoftwareKey::generate("key").unwrap();
+    let dpop = Dpop::new(DpopPolicy::Require).key(key.describe().unwrap());
+    let config = world.config().dpop(dpop).build().unwrap();
+    let client = Client::builder(config, "alice", MemoryStore::default())
+        .user(user.clone())
+        .signer(key);
+    let client = client.start().unwrap();
+    let bound = world.call(&client, "read").await.unwrap();
+    let mut proofs = BTreeSet::new();
+    for _ in 0..3 {
+        let headers = client.authorize("read", &Method::POST, &world.url).await;
+        let headers = headers.unwrap();
+        assert_eq!(token(&headers), bound);
+        proofs.insert(headers["dpop"].to_str().unwrap().to_owned());
+        let (status, _) = world.post("read", headers).await;
+        assert!(status.is_success());
+    }
+    assert_eq!(proofs.len(), 3);
+    world.revoke(&bound, &user.client_id()).await;
+    assert_ne!(world.call(&client, "read").await.unwrap(), bound);
+    assert_eq!((world.server.refreshes(), user.trips()), (1, 1));
 }
 
 #[tokio::test]

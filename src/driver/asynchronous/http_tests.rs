@@ -209,3 +209,29 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
         assert!(matches!(blocked, Outcome::Blocked), "{url}");
     }
 }
+
+#[tokio::test]
+async fn sec07_behind_a_proxy_the_name_of_the_proxy_is_judged() {
+    let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let behind = |proxy: String| {
+        let proxy = reqwest::Proxy::http(proxy).unwrap();
+        reqwest::ClientBuilder::new().proxy(proxy)
+    };
+    let mut listed = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:9/callback");
+    listed = listed.allow_host("localhost");
+    let listed = Arc::new(listed.build().unwrap());
+    for (config, proxy, is_blocked) in [
+        (elsewhere(), "localhost", true),
+        (listed, "localhost", false),
+        // What the host says in numbers passes no resolver.
+        (elsewhere(), "127.0.0.1", false),
+    ] {
+        let http = client(behind(server.url(proxy)), &config).unwrap();
+        let asked = action(&config, "http://as.example/document");
+        let Event::HttpResponse(reply) = send(http, asked).await else {
+            panic!("no reply");
+        };
+        assert_eq!(matches!(reply.outcome, Outcome::Blocked), is_blocked);
+        assert_eq!(server.met.try_recv().is_err(), is_blocked);
+    }
+}
