@@ -124,6 +124,7 @@
 //! | (none) | the machine: no I/O, no clock, no random source |
 //! | `ureq` | `driver`: a blocking driver and a store in memory |
 //! | `reqwest` | `driver::asynchronous`: a driver for `tokio`, one handle for any number of tasks |
+//! | `tracing` | the drivers tell `tracing` what goes in and out, redacted, at the level `debug` |
 //! | `file-store` | `driver`: a store in a directory, for several processes |
 //! | `server` | `server`: helpers for authorization servers and MCP servers |
 //! | `signer` | `signer`: keys in software that sign assertions and proofs |

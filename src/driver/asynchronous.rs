@@ -58,12 +58,13 @@
 //! token answer and its slot, would take the only copy of a refresh token with it. Here nothing that a
 //! caller holds is needed to go on, so **any future of this module may be dropped at any time**: what
 //! it asked for is finished, and the next one who asks finds it done. A sign-in goes on too; it ends
-//! when the user returns from it, at its time limit, or with [`Client::abandon`].
+//! when [`User::redirect`] returns, at its time limit, or with [`Client::abandon`].
 //!
 //! The task asks the machine one question at a time, and the next only when the machine rests, so each
 //! answer has its addressee. A hundred callers with the same refused token make one renewal: the first
 //! causes it, the others are answered from what it brought. A failure that came of asking others is
-//! told to all who waited for the same.
+//! told to all who waited for the same. While a renewal or a sign-in is under way, who can do with the
+//! token that is still good gets it at once.
 //!
 //! The task ends after the last handle was dropped, when a request that is under way has been answered
 //! and stored. It ends with the runtime too, as in a crash: await [`Client::close`] before the end of a
@@ -80,8 +81,12 @@
 //! Proxies are used as `reqwest` uses them: those of the environment, unless [`Builder::http`] says
 //! otherwise. Behind a proxy the policy judges the address of the proxy, which is all that is connected
 //! to: a proxy inside needs its name in
-//! [`ConfigBuilder::allow_host`](crate::config::ConfigBuilder::allow_host). The proxy resolves the
-//! names of the servers, so the check of those has to be made there.
+//! [`ConfigBuilder::allow_host`](crate::config::ConfigBuilder::allow_host), or is given as an address,
+//! which is not judged. The proxy resolves the names of the servers, so the check of those has to be
+//! made there.
+//!
+//! TLS is done by `rustls` with `ring`. The feature brings `reqwest` without a provider of its own: the
+//! client that sends your MCP requests is yours, with the features that you choose.
 //!
 //! # Stores and secrets
 //!

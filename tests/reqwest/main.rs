@@ -19,3 +19,4 @@ mod gateway;
 mod shared;
 mod sign_in;
 mod support;
+mod under_way;

@@ -187,8 +187,9 @@ pub struct Call {
 }
 
 impl Call {
-    /// The headers of the next attempt: those of [`Client::authorize`], or none as long as only the
-    /// user could help: then the server's refusal says what is needed, if anything is.
+    /// The headers of the next attempt: those of [`Client::authorize`], or none when only the user
+    /// could help: then the server's refusal says what is needed, if anything is. A sign-in that is
+    /// under way is waited for.
     ///
     /// # Errors
     /// [`Stopped`], but never [`Stopped::NeedUser`].

@@ -116,6 +116,8 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
                     ..
                 },
             ) if self.sign_in.is_none() => job.stop(Stopped::NeedUser(need)),
+            // Nobody is asked on behalf of somebody who is gone.
+            Some(job) if job.is_deserted() => {}
             Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => {
                 self.joined.push(job);
                 self.ask_user(need);
@@ -210,17 +212,14 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
     }
 
     pub(super) fn abandon(&mut self, how: Abandon) {
-        let asking = matches!(
-            &self.sign_in,
-            Some(SignIn {
-                step: Step::Asking { .. },
-                ..
-            })
-        );
-        if let (true, Some(sign_in)) = (asking, &self.sign_in) {
-            let why = Stopped::NeedUser(sign_in.need.clone());
+        let machine_knows = matches!(self.current, Some(Job::Consented(_)));
+        let unknown = match self.sign_in.as_ref().map(|sign_in| &sign_in.step) {
+            Some(Step::Asking { .. }) => true,
+            Some(Step::Agreed) => !machine_knows,
+            Some(Step::AtBrowser(_) | Step::Left) | None => false,
+        };
+        if unknown {
             self.end_sign_in();
-            self.send_home(&why);
         }
         self.feed(Event::Abandoned(how));
     }

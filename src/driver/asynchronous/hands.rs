@@ -67,7 +67,6 @@ impl<S: Store + Send + Sync + 'static> Hands<S> {
                 stored
             }
             Some(done) = self.running.join_next() => done.ok().flatten(),
-            else => std::future::pending().await,
         }
     }
 

@@ -57,16 +57,16 @@ fn config(mcp_url: &str) -> Arc<Config> {
     Arc::new(built.unwrap())
 }
 
-fn here() -> Arc<Config> {
+pub(super) fn here() -> Arc<Config> {
     config("http://localhost:1/mcp")
 }
 
-fn elsewhere() -> Arc<Config> {
+pub(super) fn elsewhere() -> Arc<Config> {
     config("https://mcp.example/mcp")
 }
 
 /// A request of the machine's, turned to another place.
-fn action(config: &Arc<Config>, url: &str) -> SendRequest {
+pub(super) fn action(config: &Arc<Config>, url: &str) -> SendRequest {
     let mut machine = AuthMachine::new(Arc::clone(config), "alice");
     let now = crate::driver::now();
     let mut headers = HeaderMap::new();
@@ -90,7 +90,7 @@ fn action(config: &Arc<Config>, url: &str) -> SendRequest {
     }
 }
 
-async fn outcome(config: &Arc<Config>, send_this: SendRequest) -> Outcome {
+pub(super) async fn outcome(config: &Arc<Config>, send_this: SendRequest) -> Outcome {
     let http = client(reqwest::ClientBuilder::new().no_proxy(), config);
     match send(http.unwrap(), send_this).await {
         Event::HttpResponse(reply) => reply.outcome,

@@ -130,6 +130,13 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
 
     /// With the token at hand, or in line. A token that is just being judged is not given out.
     fn serve(&mut self, job: Job) {
+        if let Job::Grant(reply) = job {
+            match self.machine.grant() {
+                None => self.line.push_back(Job::Grant(reply)),
+                found => drop(reply.send(Ok(found))),
+            }
+            return;
+        }
         match self.served(&job) {
             Some(presentation) => self.give(job, Some(presentation)),
             None => self.line.push_back(job),
