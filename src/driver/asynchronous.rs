@@ -66,9 +66,9 @@
 //! told to all who waited for the same. While a renewal or a sign-in is under way, who can do with the
 //! token that is still good gets it at once.
 //!
-//! The task ends after the last handle was dropped, when a request that is under way has been answered
-//! and stored. It ends with the runtime too, as in a crash: await [`Client::close`] before the end of a
-//! program.
+//! The task ends after the last handle was dropped or one was closed, when a request that is under way
+//! has been answered and stored. It ends with the runtime too, as in a crash: await [`Client::close`]
+//! before the end of a program.
 //!
 //! # The network
 //!

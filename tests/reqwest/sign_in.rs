@@ -301,14 +301,22 @@ async fn refr12_signing_out_tells_everybody_and_erases() {
 async fn the_last_handle_ends_the_task_though_the_user_is_away() {
     let world = World::start().await;
     let away = Arc::new(Notify::new());
-    let client = world.client(Lost(Arc::clone(&away)));
+    let (goes, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+    let lost = Lost(Arc::clone(&away));
+    let builder = world.on(MemoryStore::default()).user(lost);
+    let client = builder.watched(move |_| {
+        let _goes_with_the_task = &goes;
+    });
+    let client = client.start().unwrap();
     let calling = {
         let (world, client) = (Arc::clone(&world), client.clone());
         tokio::spawn(async move { world.call(&client, "read").await })
     };
     away.notified().await;
     calling.abort();
-    client.close().await;
+    drop(client);
+    // The user's future goes with the task.
+    gone.recv().await;
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use http::Method;
 use mcp_auth_machine::Action;
 use mcp_auth_machine::action::Purpose;
+use mcp_auth_machine::driver::asynchronous::Stopped;
 use mcp_auth_machine::driver::{MemoryStore, Note, seed};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -41,7 +42,9 @@ async fn tok16_what_the_last_handle_left_under_way_is_stored() {
     };
     begun.recv().await.unwrap();
     calling.abort();
-    client.close().await;
+    drop(client);
+    // The closure goes with the task.
+    assert!(begun.recv().await.is_none());
     assert_eq!(world.server.refreshes(), 1);
 
     let sent = Arc::new(AtomicUsize::new(0));
@@ -55,6 +58,45 @@ async fn tok16_what_the_last_handle_left_under_way_is_stored() {
     let headers = next.authorize("read", &Method::POST, &world.url).await;
     assert_ne!(token(&headers.unwrap()), old);
     assert_eq!(sent.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_finishes_what_is_under_way_and_ends_all_handles() {
+    let world = World::start().await;
+    let user = Agreeing::new();
+    let store = MemoryStore::default();
+    let (begins, mut begun) = unbounded_channel();
+    let client = world
+        .on(store.clone())
+        .user(user.clone())
+        .watched(move |note| {
+            if is_token_request(&note) {
+                let _ = begins.send(());
+            }
+        })
+        .start()
+        .unwrap();
+    let old = world.call(&client, "read").await.unwrap();
+    begun.recv().await.unwrap();
+    world.revoke(&old, &user.client_id()).await;
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let (world, client) = (Arc::clone(&world), client.clone());
+            tokio::spawn(async move { world.call(&client, "read").await })
+        })
+        .collect();
+    begun.recv().await.unwrap();
+    let other = client.clone();
+    client.close().await;
+    for call in calls {
+        let told = call.await.unwrap();
+        assert!(matches!(told, Ok(_) | Err(Stopped::Ended)), "{told:?}");
+    }
+    let told = other.grant().await;
+    assert!(matches!(told, Err(Stopped::Ended)), "{told:?}");
+    let next = world.on(store).start().unwrap();
+    assert_ne!(world.call(&next, "read").await.unwrap(), old);
+    assert_eq!(world.server.refreshes(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

@@ -15,7 +15,7 @@ use crate::wire::callback::Callback;
 use crate::{Config, Event};
 
 /// The authorization of one principal at one MCP server, shared by its clones. The task behind it
-/// ends after the last one.
+/// ends after the last one, or with [`close`](Self::close).
 #[derive(Clone)]
 pub struct Client {
     messages: mpsc::UnboundedSender<Message>,
@@ -144,16 +144,13 @@ impl Client {
         .await
     }
 
-    /// Gives this handle back, and waits until all others are gone too and everything that was begun
-    /// is finished and stored: for the end of a program, which would stop the runtime otherwise.
-    pub async fn close(self) {
-        let Self {
-            messages,
-            mut ended,
-        } = self;
-        drop(messages);
+    /// Ends the driver for all its handles, which get [`Stopped::Ended`] from now on, and waits until
+    /// what is under way is finished and stored: for the end of a program, which would stop the
+    /// runtime in the middle of it otherwise.
+    pub async fn close(mut self) {
+        self.tell(Message::Close);
         // Nothing is ever sent; the task's end closes the channel.
-        while ended.changed().await.is_ok() {}
+        while self.ended.changed().await.is_ok() {}
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Told<T>) -> Job) -> Result<T, Stopped> {

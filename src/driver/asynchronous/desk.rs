@@ -139,6 +139,9 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
     }
 
     fn ask_user(&mut self, need: NeedUser) {
+        if self.messages.is_closed() {
+            return self.send_home(&Stopped::Ended);
+        }
         match self.sign_in.as_mut().map(|sign_in| &sign_in.step) {
             Some(Step::Asking { .. }) => {
                 if let Some(sign_in) = &mut self.sign_in {

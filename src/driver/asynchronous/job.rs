@@ -29,7 +29,7 @@ pub enum Stopped {
     /// The operating system has no random bytes to give: no sign-in was started (SEC-34).
     #[error("the operating system has no random bytes")]
     NoEntropy,
-    /// The driver's task is gone with its runtime.
+    /// The driver was closed, or is gone with its runtime.
     #[error("the driver has ended")]
     Ended,
 }
@@ -41,6 +41,7 @@ pub(super) enum Message {
     /// An event that asks for nothing.
     Note(Event),
     Abandon(Abandon),
+    Close,
 }
 
 /// The request that a token is for.

@@ -44,7 +44,7 @@ pub(super) struct Task<S, U> {
 }
 
 impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
-    /// Works until the last handle is gone and what was begun is finished.
+    /// Works until the last handle is gone, or one closed it, and what was begun is finished.
     pub(super) async fn run(mut self) {
         let mut open = true;
         self.settle();
@@ -57,7 +57,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
                         self.feed(event);
                     }
                 }
-                done = SignIn::done(&mut self.sign_in) => self.user_did(done),
+                // Before what the user did: a callback that was handed in counts.
                 message = self.messages.recv(), if open => match message {
                     Some(message) => self.receive(message),
                     None => {
@@ -65,6 +65,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
                         self.end_sign_in();
                     }
                 },
+                done = SignIn::done(&mut self.sign_in) => self.user_did(done),
                 () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => {
                     self.feed(Event::Timer);
                 }
@@ -98,7 +99,16 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
             Message::Note(event) => self.feed(event),
             Message::Abandon(how) => self.abandon(how),
             Message::Job(job) => self.take(job),
+            Message::Close => self.close(),
         }
+    }
+
+    /// Nobody is answered any more, except whom the machine is at work for.
+    fn close(&mut self) {
+        self.messages.close();
+        while self.messages.try_recv().is_ok() {}
+        self.line.clear();
+        self.joined.clear();
     }
 
     fn take(&mut self, job: Job) {
@@ -165,7 +175,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
                 self.act(action);
             }
             match self.machine.phase() {
-                PAUSING if self.gives_way() => {}
+                PAUSING if self.gives_way() || self.user_has_left() => {}
                 Phase::Working(_) => return,
                 Phase::Resting | Phase::AwaitingUser => self.said_nothing(),
             }
