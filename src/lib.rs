@@ -123,6 +123,8 @@
 //! |---|---|
 //! | (none) | the machine: no I/O, no clock, no random source |
 //! | `ureq` | `driver`: a blocking driver and a store in memory |
+//! | `reqwest` | `driver::asynchronous`: a driver for `tokio`, one handle for any number of tasks |
+//! | `tracing` | the drivers tell `tracing` what goes in and out, redacted, at the level `debug` |
 //! | `file-store` | `driver`: a store in a directory, for several processes |
 //! | `server` | `server`: helpers for authorization servers and MCP servers |
 //! | `signer` | `signer`: keys in software that sign assertions and proofs |
@@ -134,7 +136,7 @@ pub mod budget;
 pub mod client_metadata;
 pub mod config;
 mod core;
-#[cfg(any(feature = "ureq", feature = "file-store"))]
+#[cfg(any(feature = "ureq", feature = "reqwest", feature = "file-store"))]
 pub mod driver;
 pub mod error;
 pub mod event;

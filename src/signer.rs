@@ -153,7 +153,7 @@ impl SoftwareKey {
     }
 }
 
-#[cfg(feature = "ureq")]
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
 impl crate::driver::Signer for SoftwareKey {
     fn sign(
         &mut self,

@@ -1,49 +1,24 @@
 //! A blocking driver on `ureq`: redirects off, TLS verified, limits while reading.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Response};
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::resolver::{PolicyResolver, is_blocked};
-use super::secrets::{Assertions, NoSecrets, Signer};
+use super::clock::now;
+use super::note::{Note, Watch};
+use super::policy::is_blocked;
+use super::resolver::PolicyResolver;
+use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
 use super::store::{Store, Swap};
-use crate::action::{Grant, NeedUser, Redirect, SendRequest, Sign};
+use crate::action::{Grant, NeedUser, Redirect, SendRequest};
 use crate::present::Presentation;
-use crate::time::millis;
-use crate::wire::pkce::Seed;
-use crate::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
+use crate::{Action, AuthMachine, Config, Event, Failure, NoBearer, Phase};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What both clocks of this process show.
-pub fn now() -> Moment {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Moment::new(millis(wall), millis(START.elapsed()))
-}
-
-fn random() -> Result<[u8; 16], getrandom::Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Entropy for one authorization, from the operating system (SEC-34).
-///
-/// # Errors
-/// When the operating system has none to give.
-pub fn seed() -> Result<Seed, getrandom::Error> {
-    let mut bytes = [0; 48];
-    getrandom::fill(&mut bytes)?;
-    Seed::new(bytes).map_err(|_| getrandom::Error::UNEXPECTED)
-}
 
 /// Why the driver stopped: what the host has to do or to know.
 #[derive(Debug)]
@@ -63,23 +38,12 @@ pub enum Pause {
     Failed(Box<Failure>),
 }
 
-/// What goes in and out, for display. Redacted by its types.
-#[derive(Debug)]
-pub enum Note<'a> {
-    /// An event that goes in.
-    In(&'a Event),
-    /// An action that came out.
-    Out(&'a Action),
-}
-
-type Watch = Box<dyn FnMut(Note<'_>) + Send>;
-
 /// A machine with a store and an HTTP client.
 pub struct Driver<S> {
     machine: AuthMachine,
     store: S,
     agent: ureq::Agent,
-    watch: Option<Watch>,
+    watch: Watch,
     actions: VecDeque<Action>,
     patience: Duration,
     signer: Box<dyn Signer + Send>,
@@ -102,7 +66,7 @@ impl<S: Store> Driver<S> {
             machine: AuthMachine::new(config, principal),
             store,
             agent,
-            watch: None,
+            watch: Watch::default(),
             actions: VecDeque::new(),
             patience: PATIENCE,
             signer: Box::new(NoSecrets),
@@ -113,7 +77,7 @@ impl<S: Store> Driver<S> {
     /// Shows every event and action to a closure.
     #[must_use]
     pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
-        self.watch = Some(Box::new(watch));
+        self.watch = Watch::new(watch);
         self
     }
 
@@ -159,9 +123,7 @@ impl<S: Store> Driver<S> {
                 self.feed(Event::Timer);
                 continue;
             };
-            if let Some(watch) = &mut self.watch {
-                watch(Note::Out(&action));
-            }
+            self.watch.see(Note::Out(&action));
             match action {
                 Action::SendRequest(send) => {
                     let event = self.send(send);
@@ -185,8 +147,8 @@ impl<S: Store> Driver<S> {
                     };
                     self.feed(event);
                 }
-                Action::Sign(sign) => {
-                    let event = self.sign(sign);
+                Action::Sign(asked) => {
+                    let event = sign(&mut *self.signer, asked);
                     self.feed(event);
                 }
                 Action::ObtainAssertion(obtain) => {
@@ -227,25 +189,10 @@ impl<S: Store> Driver<S> {
     /// # Errors
     /// [`NoBearer`]; [`NoBearer::KeyMissing`] also when the signer cannot sign.
     pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
-        let mut headers = HeaderMap::new();
         match self.machine.present(now(), method, url)? {
-            Presentation::Bearer(value) => {
-                headers.insert(AUTHORIZATION, value);
-            }
-            Presentation::Bound(proof) => {
-                let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
-                let random = random().map_err(|_| NoBearer::KeyMissing)?;
-                let prepared = proof.prepare(random);
-                let signature = self
-                    .signer
-                    .sign(&key, algorithm, prepared.input())
-                    .map_err(|_| NoBearer::KeyMissing)?;
-                let found = prepared.signature(&signature).ok_or(NoBearer::KeyMissing)?;
-                headers.insert(AUTHORIZATION, found.authorization);
-                headers.insert("dpop", found.dpop);
-            }
+            Presentation::Bearer(value) => Ok(bearer(value)),
+            Presentation::Bound(proof) => prove(&mut *self.signer, *proof),
         }
-        Ok(headers)
     }
 
     /// The token that is held, whether or not it is over; call [`Driver::run`] once before.
@@ -253,22 +200,8 @@ impl<S: Store> Driver<S> {
         self.machine.grant()
     }
 
-    fn sign(&mut self, sign: Sign) -> Event {
-        let (key, algorithm) = (sign.key().to_owned(), sign.algorithm());
-        let Ok(random) = random() else {
-            return sign.failed();
-        };
-        let prepared = sign.prepare(random);
-        match self.signer.sign(&key, algorithm, prepared.input()) {
-            Ok(signature) => prepared.signature(&signature),
-            Err(_) => prepared.failed(),
-        }
-    }
-
     fn feed(&mut self, event: Event) {
-        if let Some(watch) = &mut self.watch {
-            watch(Note::In(&event));
-        }
+        self.watch.see(Note::In(&event));
         self.machine.handle(now(), event);
     }
 
@@ -284,7 +217,7 @@ impl<S: Store> Driver<S> {
         };
         match answer {
             Ok(response) => send.response(response),
-            Err(error) if is_blocked(&error) => send.blocked(),
+            Err(ureq::Error::Io(error)) if is_blocked(&error) => send.blocked(),
             Err(ureq::Error::BodyExceedsLimit(_)) => send.too_large(),
             Err(
                 ureq::Error::HostNotFound

@@ -1,19 +1,31 @@
 //! Drivers: small loops that carry out the machine's actions. They decide nothing of the protocol.
 
+#[cfg(feature = "reqwest")]
+pub mod asynchronous;
 #[cfg(feature = "ureq")]
 mod blocking;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+mod clock;
 #[cfg(feature = "file-store")]
 mod file_store;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+mod note;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+mod policy;
 #[cfg(feature = "ureq")]
 mod resolver;
-#[cfg(feature = "ureq")]
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod secrets;
 mod store;
 
 #[cfg(feature = "ureq")]
-pub use blocking::{Driver, Note, Pause, now, seed};
+pub use blocking::{Driver, Pause};
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub use clock::{now, seed};
 #[cfg(feature = "file-store")]
 pub use file_store::FileStore;
-#[cfg(feature = "ureq")]
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub use note::Note;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use secrets::{Assertions, NoSecrets, Refused, Signer};
 pub use store::{MemoryStore, Store, StoreError, Swap};

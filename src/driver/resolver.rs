@@ -1,4 +1,4 @@
-//! The address policy, enforced on the resolved address at connect time (SEC-06, SEC-07, F05).
+//! The address policy for `ureq`.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::wire::address::classify_ip;
+use super::policy::permitted;
 use crate::wire::url::UrlPolicy;
 
 /// Resolves names and keeps only the addresses that the policy permits: the connection is made to
@@ -28,11 +28,6 @@ impl PolicyResolver {
     }
 }
 
-/// The error that stands for a blocked address.
-pub(super) fn is_blocked(error: &Error) -> bool {
-    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
-}
-
 impl Resolver for PolicyResolver {
     fn resolve(
         &self,
@@ -41,16 +36,10 @@ impl Resolver for PolicyResolver {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
+        let kept = permitted(&self.policy, uri.host(), found.iter().copied());
         let mut permitted = self.empty();
-        let addresses = self.policy.addresses(uri.host());
-        for address in found.iter() {
-            if addresses.permits(classify_ip(address.ip())) {
-                permitted.push(*address);
-            }
-        }
-        if permitted.is_empty() {
-            let blocked = io::Error::new(io::ErrorKind::PermissionDenied, "address policy");
-            return Err(Error::Io(blocked));
+        for address in kept.map_err(io::Error::from)? {
+            permitted.push(address);
         }
         Ok(permitted)
     }

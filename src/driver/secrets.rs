@@ -1,8 +1,13 @@
 //! What only the host can do: sign with its keys, and obtain tokens of its platform.
 
-use crate::Event;
-use crate::action::ObtainAssertion;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+use super::clock::random;
+use crate::action::{ObtainAssertion, Sign};
+use crate::present::UnsignedProof;
 use crate::wire::words::SigningAlgorithm;
+use crate::{Event, NoBearer};
 
 /// The host cannot, or will not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,4 +54,36 @@ impl Assertions for NoSecrets {
     fn obtain(&mut self, asked: ObtainAssertion) -> Event {
         asked.failed()
     }
+}
+
+/// Has the machine's bytes signed.
+pub(super) fn sign(signer: &mut dyn Signer, asked: Sign) -> Event {
+    let (key, algorithm) = (asked.key().to_owned(), asked.algorithm());
+    let Ok(random) = random() else {
+        return asked.failed();
+    };
+    let prepared = asked.prepare(random);
+    match signer.sign(&key, algorithm, prepared.input()) {
+        Ok(signature) => prepared.signature(&signature),
+        Err(Refused) => prepared.failed(),
+    }
+}
+
+/// The headers of one request with a bearer token.
+pub(super) fn bearer(value: HeaderValue) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, value)])
+}
+
+/// The headers of one request with a token that is bound to a key.
+pub(super) fn prove(signer: &mut dyn Signer, proof: UnsignedProof) -> Result<HeaderMap, NoBearer> {
+    let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
+    let random = random().map_err(|_| NoBearer::KeyMissing)?;
+    let prepared = proof.prepare(random);
+    let signature = signer
+        .sign(&key, algorithm, prepared.input())
+        .map_err(|_| NoBearer::KeyMissing)?;
+    let found = prepared.signature(&signature).ok_or(NoBearer::KeyMissing)?;
+    let mut headers = bearer(found.authorization);
+    headers.insert("dpop", found.dpop);
+    Ok(headers)
 }
