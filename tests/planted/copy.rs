@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::reveal::reveal;
+
 /// In this file, this text, which occurs once, becomes that.
 pub(crate) struct Edit {
     pub(crate) file: &'static str,
@@ -11,9 +13,27 @@ pub(crate) struct Edit {
     pub(crate) put: &'static str,
 }
 
-pub(crate) struct Copy {
+/// What is built in the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The engines of `tests/proof`.
+    Proof,
+    /// The exhaustive search, for which every type can be cloned and shown.
+    Search,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Proof => "proof",
+            Self::Search => "search",
+        }
+    }
+}
+
+pub(crate) struct Planted {
     root: PathBuf,
-    proof: PathBuf,
+    program: PathBuf,
 }
 
 const SWITCH: &str = "//! Which bug is switched on.
@@ -30,12 +50,12 @@ thread_local! {
 }
 ";
 
-impl Copy {
-    pub(crate) fn make<'a>(edits: impl Iterator<Item = &'a Edit>) -> Self {
+impl Planted {
+    pub(crate) fn make<'a>(kind: Kind, edits: impl Iterator<Item = &'a Edit>) -> Self {
         let from = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or(from.join("target"), PathBuf::from);
-        let root = target.join("planted");
+        let root = target.join("planted").join(kind.name());
         let _absent = fs::remove_dir_all(&root);
         for folder in ["src", "tests/support", "tests/proof"] {
             copy_folder(&from.join(folder), &root.join(folder));
@@ -46,21 +66,25 @@ impl Copy {
         fs::create_dir_all(root.join("proptest-regressions")).expect("a folder");
         fs::copy(from.join("Cargo.lock"), root.join("Cargo.lock")).expect("Cargo.lock");
         let manifest = fs::read_to_string(from.join("Cargo.toml")).expect("Cargo.toml");
-        fs::write(root.join("Cargo.toml"), reduced(&manifest)).expect("a manifest");
+        fs::write(root.join("Cargo.toml"), reduced(&manifest, kind)).expect("a manifest");
         fs::write(root.join("src/planted.rs"), SWITCH).expect("a module");
         for edit in edits {
-            let path = root.join(edit.file);
-            let text = fs::read_to_string(&path).expect(edit.file);
-            let places = text.matches(edit.find).count();
-            assert_eq!(
-                places, 1,
-                "{}: {places} places for {:?}",
-                edit.file, edit.find
-            );
-            fs::write(&path, text.replacen(edit.find, edit.put, 1)).expect(edit.file);
+            edit.apply(&root);
         }
-        let proof = build(&root, &target);
-        Self { root, proof }
+        if kind == Kind::Search {
+            let own = from.join("tests/planted");
+            fs::copy(own.join("search.rs"), root.join("tests/search.rs")).expect("a file");
+            let place = root.join("tests/support/world/fingerprint.rs");
+            fs::copy(own.join("fingerprint.rs"), place).expect("a file");
+            for folder in ["src", "tests/support/world"] {
+                reveal_folder(&root.join(folder));
+            }
+            for edit in FOR_SEARCH {
+                edit.apply(&root);
+            }
+        }
+        let program = build(&root, &target, kind);
+        Self { root, program }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -68,8 +92,65 @@ impl Copy {
     }
 
     /// The engines, as one program.
-    pub(crate) fn proof(&self) -> &Path {
-        &self.proof
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+}
+
+impl Edit {
+    fn apply(&self, root: &Path) {
+        let path = root.join(self.file);
+        let text = fs::read_to_string(&path).expect(self.file);
+        let places = text.matches(self.find).count();
+        let (file, find) = (self.file, self.find);
+        assert_eq!(places, 1, "{file}: {places} places for {find:?}");
+        fs::write(&path, text.replacen(find, self.put, 1)).expect(file);
+    }
+}
+
+/// What the search does without: texts for people, and the configuration, which never changes.
+const FOR_SEARCH: &[Edit] = &[
+    Edit {
+        file: "tests/support/world/mod.rs",
+        find: "mod facts;\n",
+        put: "mod facts;\nmod fingerprint;\n",
+    },
+    Edit {
+        file: "tests/support/world/mod.rs",
+        find: "        scanner::diagnostic(\"an event\", &format!(\"{event:?}\"));\n",
+        put: "",
+    },
+    Edit {
+        file: "tests/support/world/instance.rs",
+        find: "                scanner::diagnostic(\"the machine\", &format!(\"{:?}\", instance.machine));\n",
+        put: "",
+    },
+    Edit {
+        file: "tests/support/world/instance.rs",
+        find: "            let text = format!(\"{action:?}\");\n            scanner::diagnostic(\"an action\", &text);\n            text.hash(&mut self.digest);\n",
+        put: "",
+    },
+    Edit {
+        file: "tests/support/world/scanner.rs",
+        find: "pub fn diagnostic(place: &str, text: &str) {\n",
+        put: "pub fn diagnostic(place: &str, text: &str) {\n    if cfg!(not(miri)) {\n        return;\n    }\n",
+    },
+    Edit {
+        file: "src/identity.rs",
+        find: "#[derive(Clone, Debug)]\npub(crate) struct Identity {",
+        put: "impl std::fmt::Debug for Identity {\n    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {\n        f.write_str(&self.principal)\n    }\n}\n#[derive(Clone)]\npub(crate) struct Identity {",
+    },
+];
+
+fn reveal_folder(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            reveal_folder(&path);
+        } else {
+            let text = fs::read_to_string(&path).expect("a source file");
+            fs::write(&path, reveal(&text)).expect("a source file");
+        }
     }
 }
 
@@ -87,7 +168,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// The manifest with the library and its engines alone.
-fn reduced(manifest: &str) -> String {
+fn reduced(manifest: &str, kind: Kind) -> String {
     let mut sections: Vec<String> = Vec::new();
     for line in manifest.lines() {
         if line.starts_with('[') || sections.is_empty() {
@@ -100,19 +181,23 @@ fn reduced(manifest: &str) -> String {
     }
     sections.retain(|section| !section.starts_with("[[") || section.contains("name = \"proof\""));
     sections.retain(|section| !section.starts_with("[lints"));
+    if kind == Kind::Search {
+        sections.retain(|section| !section.starts_with("[["));
+        sections.push("[[test]]\nname = \"search\"\npath = \"tests/search.rs\"\n".to_owned());
+    }
     // A package of its own, whatever lies above it.
     sections.push("[workspace]\n".to_owned());
     sections.concat()
 }
 
-fn build(root: &Path, target: &Path) -> PathBuf {
+fn build(root: &Path, target: &Path, kind: Kind) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
             "test",
             "--release",
             "--test",
-            "proof",
+            kind.name(),
             "--no-run",
             "--message-format=json",
         ])
@@ -136,8 +221,8 @@ fn build(root: &Path, target: &Path) -> PathBuf {
     assert!(output.status.success(), "{stderr}\n{errors}");
     let executable = |line: &str| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_proof = message["target"]["name"] == "proof";
-        let path = message["executable"].as_str().filter(|_| is_proof)?;
+        let is_it = message["target"]["name"] == kind.name();
+        let path = message["executable"].as_str().filter(|_| is_it)?;
         Some(PathBuf::from(path))
     };
     stdout

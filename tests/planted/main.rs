@@ -14,11 +14,12 @@
 
 mod bugs;
 mod copy;
+mod reveal;
 
 use std::process::Command;
 
 use bugs::{BUGS, Engine};
-use copy::Copy;
+use copy::{Kind, Planted};
 
 impl Engine {
     fn test(self) -> &'static str {
@@ -31,8 +32,8 @@ impl Engine {
 }
 
 /// What an engine says when this bug is switched on: the first violation, or that it passes.
-fn verdict(copy: &Copy, bug: u8, engine: Engine) -> Option<String> {
-    let output = Command::new(copy.proof())
+fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
+    let output = Command::new(copy.program())
         .arg(engine.test())
         .current_dir(copy.root())
         .env("PLANTED", bug.to_string())
@@ -63,7 +64,7 @@ fn verdict(copy: &Copy, bug: u8, engine: Engine) -> Option<String> {
 #[test]
 #[ignore = "builds a copy of the crate; .ci/run does"]
 fn every_planted_bug_is_caught() {
-    let copy = Copy::make(BUGS.iter().flat_map(|bug| bug.edits));
+    let copy = Planted::make(Kind::Proof, BUGS.iter().flat_map(|bug| bug.edits));
     for engine in [Engine::Histories, Engine::Simulation, Engine::Storms] {
         let verdict = verdict(&copy, 0, engine);
         assert_eq!(verdict, None, "{engine:?} fails without a bug");
@@ -87,4 +88,18 @@ fn every_planted_bug_is_caught() {
         (1..=24).collect::<Vec<u8>>(),
         "K01 to K24, each once"
     );
+}
+
+/// The exhaustive search, without a bug.
+#[test]
+#[ignore = "builds a copy of the crate; .ci/run does"]
+fn the_search_finds_nothing() {
+    let copy = Planted::make(Kind::Search, BUGS.iter().flat_map(|bug| bug.edits));
+    let status = Command::new(copy.program())
+        .arg("--nocapture")
+        .current_dir(copy.root())
+        .env("PLANTED", "0")
+        .env("RUST_BACKTRACE", "0")
+        .status();
+    assert!(status.expect("the search runs").success());
 }

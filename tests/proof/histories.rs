@@ -12,7 +12,7 @@ use crate::support::world::facts::{SOMETIMES, SOMETIMES_WITHOUT_USER};
 use crate::support::world::{Client, Facts, Setup, World};
 
 #[test]
-fn s01_to_s34_l01_hold_in_every_history() {
+fn sec_18_s01_to_s34_l01_hold_in_every_history() {
     let facts = RefCell::new(Facts::default());
     let persistence = FileFailurePersistence::Direct("proptest-regressions/histories.txt");
     let cases = u32::try_from(effort(4_000, 100_000, 10_000_000)).unwrap();

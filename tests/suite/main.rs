@@ -51,7 +51,6 @@ mod signer;
 mod step_up;
 #[cfg(feature = "file-store")]
 mod stores;
-mod taint;
 mod token;
 mod without_user;
 mod workload;

@@ -73,6 +73,7 @@ fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (directory, binary, main) in [
         ("tests/suite", "suite", "main.rs"),
+        ("tests/proof", "proof", "main.rs"),
         ("tests/cli", "cli", "main.rs"),
         ("src", "unit", "lib.rs"),
     ] {

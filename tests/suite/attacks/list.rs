@@ -10,8 +10,9 @@ use serde::Deserialize;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Where tests are, and what cargo prints before their paths.
-const BINARIES: [(&str, &str); 3] = [
+const BINARIES: [(&str, &str); 4] = [
     ("tests/suite", "suite"),
+    ("tests/proof", "proof"),
     ("tests/cli", "cli"),
     ("src", "unit"),
 ];
