@@ -173,6 +173,9 @@ pub use record::RecordFlaw;
 pub use secret::Secret;
 pub use time::Moment;
 
+#[cfg(doctest)]
+mod doors;
+
 /// The examples of the README are compiled with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

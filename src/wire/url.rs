@@ -196,12 +196,13 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     if text.len() > MAX_URL_BYTES {
         return Err(UrlFlaw::TooLong);
     }
-    // The parser forgives `https:host`, `https:///host` and backslashes; senders of those are lying
-    // or broken.
-    let rest = match text.split_once("://") {
-        Some((name, rest)) if !name.is_empty() => rest,
-        Some(_) | None => return Err(UrlFlaw::NotAbsolute),
+    // The parser forgives `https:host`, `https:/host`, `https:///host` and backslashes; senders of
+    // those are lying or broken.
+    let rest = match text.split_once(':') {
+        Some((name, rest)) if !name.is_empty() => rest.strip_prefix("//"),
+        Some(_) | None => None,
     };
+    let rest = rest.ok_or(UrlFlaw::NotAbsolute)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() {
         return Err(UrlFlaw::NotAbsolute);
@@ -212,7 +213,7 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     let mut url = Url::parse(text).map_err(|_| UrlFlaw::NotAbsolute)?;
     match part {
         Part::WithoutFragment => {
-            if authority.contains('@') {
+            if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
                 return Err(UrlFlaw::UserInfo);
             }
             if url.fragment().is_some() {

@@ -18,6 +18,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod corpus;
 mod effort;
 mod histories;
 mod simulation;

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, clippy::wrong_self_convention)]
 
+pub mod fuzzed;
 pub mod playbook;
+pub mod reference;
 pub mod world;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -328,3 +328,18 @@ fn f10_f11_an_endpoint_cannot_set_our_parameters_or_drown_them() {
         assert_eq!(refused(member, &long), UrlFlaw::TooLong);
     }
 }
+
+#[test]
+fn f07_f08_a_second_scheme_hides_no_user_information() {
+    for url in [
+        "https:/user@as.example/x://y",
+        "https:/user:word@as.example/x://y/",
+        "https:user@as.example/://y",
+    ] {
+        for member in ["authorization_endpoint", "token_endpoint"] {
+            assert_eq!(refused(member, url), UrlFlaw::NotAbsolute, "{url}");
+        }
+    }
+    let plain = "https://as.example/authorize/x://y";
+    assert!(endpoint("authorization_endpoint", plain).is_ok());
+}

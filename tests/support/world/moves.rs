@@ -121,6 +121,19 @@ const RETURNS: [Return; 17] = [
     Return::Honest,
 ];
 
+/// Those that differ in what a client must do.
+const SEARCHED_RETURNS: [Return; 9] = [
+    Return::Honest,
+    Return::From(0),
+    Return::From(2),
+    Return::FromNamed(2),
+    Return::WithoutIss,
+    Return::WithOtherIss,
+    Return::IssTwice,
+    Return::IssAlike,
+    Return::ErrorStray,
+];
+
 const HTTP: [How; 10] = [
     How::Lost,
     How::NeverSent,
@@ -256,12 +269,7 @@ impl World {
         }
         for visit in 0..self.visits.len() {
             for at in 0..self.instances.len() {
-                for how in [
-                    Return::Honest,
-                    Return::From(0),
-                    Return::From(2),
-                    Return::WithoutIss,
-                ] {
+                for how in SEARCHED_RETURNS {
                     options.push(Move::Return { visit, at, how });
                 }
             }

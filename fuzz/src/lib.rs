@@ -1,0 +1,6 @@
+//! The fuzz targets do what `tests/support/fuzzed.rs` says; `cargo test` runs the corpora through it too.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+pub use support::fuzzed;
