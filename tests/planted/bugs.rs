@@ -7,9 +7,10 @@ pub(crate) enum Engine {
     Histories,
     Simulation,
     Storms,
+    Search,
 }
 
-use Engine::{Histories, Simulation, Storms};
+use Engine::{Histories, Search, Simulation, Storms};
 
 pub(crate) struct Bug {
     pub(crate) number: u8,
@@ -19,6 +20,7 @@ pub(crate) struct Bug {
 }
 
 const BOTH: &[Engine] = &[Histories, Simulation];
+const ALL: &[Engine] = &[Histories, Simulation, Search];
 
 const fn edit(file: &'static str, find: &'static str, put: &'static str) -> Edit {
     Edit { file, find, put }
@@ -28,7 +30,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 1,
         name: "account moves at the redirect",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[
             edit(
                 "src/lib.rs",
@@ -50,7 +52,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 2,
         name: "the code goes to the account's server",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[
             edit(
                 "src/state/come_back.rs",
@@ -67,7 +69,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 3,
         name: "a registration opens anywhere",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/issuer/at.rs",
             "        let same = found == &self.issuer\n",
@@ -77,7 +79,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 4,
         name: "tokens and client stored apart",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[
             edit(
                 "src/core.rs",
@@ -99,7 +101,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 5,
         name: "the attempt is not used up first",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/come_back.rs",
             "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
@@ -109,7 +111,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 6,
         name: "no compare-and-swap",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "tests/support/world/store.rs",
             "fn compares() -> bool {\n    true\n",
@@ -119,7 +121,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 7,
         name: "no endpoint-origin rule",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/redirect.rs",
             "        if !own_origin && !advertises_iss {\n",
@@ -129,7 +131,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 8,
         name: "the first of two iss wins",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/wire/callback.rs",
             "            if place.replace(value).is_some() {\n",
@@ -139,7 +141,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 9,
         name: "iss normalised",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/wire/callback.rs",
             "    match (advertised, iss) {\n",
@@ -149,7 +151,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 10,
         name: "error before state",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/come_back.rs",
             "    let Some(waiting) = own else {\n",
@@ -159,7 +161,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 11,
         name: "discovery between callback and code",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/exchange.rs",
             "        // A code is never sent again,",
@@ -169,7 +171,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 12,
         name: "iss ignored where not advertised",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/wire/callback.rs",
             "        (_, Some(_)) => Err(IssFlaw::Different),\n",
@@ -179,7 +181,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 13,
         name: "redirects followed anywhere",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/fetch.rs",
             "                if url.origin() == self.url.origin() {\n",
@@ -236,7 +238,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 18,
         name: "one place for verifiers",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[
             edit(
                 "src/state/redirect.rs",
@@ -253,7 +255,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 19,
         name: "answers of other machines taken",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[
             edit(
                 "src/ticket.rs",
@@ -270,7 +272,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 20,
         name: "bound anew at each server",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/client.rs",
             "            Ok(Some(stored)) => self.rest.judge(core, &stored),\n            Ok(None) => {\n                let slot = self.rest.slot(core);\n                let issuer = self.rest.at.issuer();\n                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);\n                let ask = core.persist(slot, None, ",
@@ -280,7 +282,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 21,
         name: "assertion for the token endpoint",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[
             edit(
                 "src/state/call.rs",
@@ -297,7 +299,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 22,
         name: "redirect before the record",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/redirect.rs",
             "    core.memory.operation.clone_from(&operation);\n    Ok(Work::SavingPending(SavingPending {\n",
@@ -307,7 +309,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 23,
         name: "PKCE where offered",
-        caught_by: BOTH,
+        caught_by: ALL,
         edits: &[edit(
             "src/state/redirect.rs",
             "        if !methods.has(ChallengeMethod::S256) && !guessed {\n",

@@ -185,6 +185,19 @@ fn reduced(manifest: &str, kind: Kind) -> String {
         sections.retain(|section| !section.starts_with("[["));
         sections.push("[[test]]\nname = \"search\"\npath = \"tests/search.rs\"\n".to_owned());
     }
+    // What cargo builds is named after name and version, not after the place: another version keeps the
+    // copies apart, and from the original.
+    let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
+    let own = format!(
+        "version = \"{}-{}\"",
+        env!("CARGO_PKG_VERSION"),
+        kind.name()
+    );
+    for section in &mut sections {
+        if section.starts_with("[package]") {
+            *section = section.replace(version, &own);
+        }
+    }
     // A package of its own, whatever lies above it.
     sections.push("[workspace]\n".to_owned());
     sections.concat()

@@ -132,7 +132,7 @@ impl Search {
 
     /// Everything that can follow a situation.
     fn expand(&self, node: &Node, facts: &mut Facts, next: &mut [Vec<Node>; 2]) {
-        let lies = [0, 1, 4];
+        let lies = [0, 1, 3, 4];
         for step in node.world.options(&lies) {
             let asks = node.world.next_action(step).starts_with("NeedUser");
             let Some(bounds) = node.bounds.after(step, asks) else {

@@ -262,6 +262,7 @@ impl World {
                 push(How::Lost);
                 push(How::Busy(500));
                 push(How::Refused(0));
+                push(How::Redirected);
             }
             if let Action::PersistSlot(_) = front {
                 push(How::Fails);
