@@ -2,7 +2,7 @@
 //! situations. Nothing that a function does is changed.
 
 pub(crate) fn reveal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 1_024);
+    let mut out = String::with_capacity(text.len().saturating_mul(2));
     let mut attributes = String::new();
     let mut skipping = false;
     for line in text.lines() {
