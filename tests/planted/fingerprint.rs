@@ -31,22 +31,37 @@ impl World {
 }
 
 const COUNTERS: [(&str, &str); 2] = [("event: ", "event: "), ("id: ", "next_id: ")];
-const RELATIVE: [&str; 5] = ["event: ", "read_at: Some(", "resource_read: Some(", "said_ready: Some(", "id: "];
+const RELATIVE: [&str; 5] = [
+    "event: ",
+    "read_at: Some(",
+    "resource_read: Some(",
+    "said_ready: Some(",
+    "id: ",
+];
 
 fn digits(text: &str, at: usize) -> Option<(u64, usize)> {
     let rest = text.get(at..)?;
-    let length = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let length = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     Some((rest.get(..length)?.parse().ok()?, length))
 }
 
 /// Rewrites the numbers of events and questions as distances from the newest.
 fn relative(text: &mut String, from: usize) {
     let part = text.split_off(from);
-    let counter = |name: &str| part.find(name).and_then(|at| digits(&part, at + name.len())).map_or(0, |(n, _)| n);
+    let counter = |name: &str| {
+        part.find(name)
+            .and_then(|at| digits(&part, at + name.len()))
+            .map_or(0, |(n, _)| n)
+    };
     let (events, ids) = (counter(COUNTERS[0].1), counter(COUNTERS[1].1));
     let mut rest = part.as_str();
     loop {
-        let next = RELATIVE.iter().filter_map(|name| rest.find(name).map(|at| (at, *name))).min();
+        let next = RELATIVE
+            .iter()
+            .filter_map(|name| rest.find(name).map(|at| (at, *name)))
+            .min();
         let Some((at, name)) = next else { break };
         let after = at + name.len();
         text.push_str(&rest[..after]);

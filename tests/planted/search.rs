@@ -39,19 +39,33 @@ impl Bounds {
     fn is_honest(next: Move) -> bool {
         matches!(
             next,
-            Move::Answer { how: How::Honest, .. }
-                | Move::Return { how: Return::Honest, .. }
-                | Move::Resource { said: Said::Honest, .. }
+            Move::Answer {
+                how: How::Honest,
+                ..
+            } | Move::Return {
+                how: Return::Honest,
+                ..
+            } | Move::Resource {
+                said: Said::Honest,
+                ..
+            }
         )
     }
 
     /// What is left after a move; none when it costs more than is left.
     fn after(mut self, next: Move, asks: bool) -> Option<Self> {
         let place = match next {
-            Move::Answer { how: How::Honest, .. } if asks => &mut self.starts,
-            Move::Answer { how: How::Honest, .. } => return Some(self),
+            Move::Answer {
+                how: How::Honest, ..
+            } if asks => &mut self.starts,
+            Move::Answer {
+                how: How::Honest, ..
+            } => return Some(self),
             Move::Answer { .. } => &mut self.lies,
-            Move::Return { how: Return::Honest, .. } => return Some(self),
+            Move::Return {
+                how: Return::Honest,
+                ..
+            } => return Some(self),
             Move::Return { .. } => &mut self.callbacks,
             Move::Resource { .. } => &mut self.requests,
             Move::Names(_) => &mut self.moves,
@@ -123,11 +137,17 @@ impl Search {
 
     fn is_new(&self, node: &Node) -> bool {
         let print = node.world.fingerprint(&format!("{:?}", node.bounds));
-        self.seen[(print as usize) % SHARDS].lock().unwrap().insert(print)
+        self.seen[(print as usize) % SHARDS]
+            .lock()
+            .unwrap()
+            .insert(print)
     }
 
     fn situations(&self) -> u64 {
-        self.seen.iter().map(|shard| shard.lock().unwrap().len() as u64).sum()
+        self.seen
+            .iter()
+            .map(|shard| shard.lock().unwrap().len() as u64)
+            .sum()
     }
 
     /// Everything that can follow a situation.
@@ -140,14 +160,20 @@ impl Search {
             };
             let mut world = node.world.clone();
             world.facts = Facts::default();
-            let path = Arc::new(Path { last: Some((step, Arc::clone(&node.path))) });
+            let path = Arc::new(Path {
+                last: Some((step, Arc::clone(&node.path))),
+            });
             let outcome = catch_unwind(AssertUnwindSafe(|| world.apply(step)));
             let transitions = self.tally.transitions.fetch_add(1, Ordering::Relaxed);
             facts.merge(&world.facts);
             if outcome.is_err() {
                 return self.tell(&path, node);
             }
-            let node = Node { world, bounds, path };
+            let node = Node {
+                world,
+                bounds,
+                path,
+            };
             if !self.is_new(&node) {
                 continue;
             }
@@ -166,7 +192,12 @@ impl Search {
     fn tell(&self, path: &Path, node: &Node) {
         self.stop.store(true, Ordering::Relaxed);
         let told: Vec<String> = path.told().iter().map(|step| format!("{step:?}")).collect();
-        let text = format!("{:?}, {} moves:\n{}", node.world.setup, told.len(), told.join("\n"));
+        let text = format!(
+            "{:?}, {} moves:\n{}",
+            node.world.setup,
+            told.len(),
+            told.join("\n")
+        );
         self.found.lock().unwrap().get_or_insert(text);
     }
 
@@ -197,8 +228,14 @@ impl Search {
             }
             let work = &work;
             let results: Vec<_> = std::thread::scope(|scope| {
-                let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || work(part))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                let threads: Vec<_> = parts
+                    .into_iter()
+                    .map(|part| scope.spawn(move || work(part)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
             });
             frontier.resize_with(frontier.len().max(deviations + 2), Vec::new);
             for ([same, more], met) in results {
@@ -212,7 +249,10 @@ impl Search {
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
 }
 
 /// Situations that one run may meet, over all clients; `SEARCH=…` for more.
@@ -222,9 +262,33 @@ const SITUATIONS: u64 = 1_200_000;
 fn s01_to_s34_hold_in_every_situation() {
     let limit = number("SEARCH", SITUATIONS);
     // Narrow and deep, then wide: several starts show what two do not.
-    let deep = Bounds { requests: 4, starts: 4, crashes: 0, lies: 1, callbacks: 1, moves: 3, waits: 0 };
-    let crash = Bounds { requests: 2, starts: 2, crashes: 1, lies: 1, callbacks: 1, moves: 1, waits: 0 };
-    let pair = Bounds { requests: 2, starts: 2, crashes: 0, lies: 1, callbacks: 1, moves: 1, waits: 0 };
+    let deep = Bounds {
+        requests: 4,
+        starts: 4,
+        crashes: 0,
+        lies: 1,
+        callbacks: 1,
+        moves: 3,
+        waits: 0,
+    };
+    let crash = Bounds {
+        requests: 2,
+        starts: 2,
+        crashes: 1,
+        lies: 1,
+        callbacks: 1,
+        moves: 1,
+        waits: 0,
+    };
+    let pair = Bounds {
+        requests: 2,
+        starts: 2,
+        crashes: 0,
+        lies: 1,
+        callbacks: 1,
+        moves: 1,
+        waits: 0,
+    };
     let plans = [
         (Client::Document, 1, deep, 1),
         (Client::Dynamic, 1, deep, 1),
@@ -239,21 +303,38 @@ fn s01_to_s34_hold_in_every_situation() {
     for (client, instances, bounds, part) in plans {
         let search = Search::new((limit * part).div_ceil(parts));
         let path = Arc::new(Path { last: None });
-        let start = Node { world: World::new(Setup { client, instances }), bounds, path };
+        let start = Node {
+            world: World::new(Setup { client, instances }),
+            bounds,
+            path,
+        };
         let closed = search.run(start, &mut facts);
         if let Some(found) = search.found.lock().unwrap().take() {
             panic!("{found}");
         }
         let met = search.situations();
-        println!("{client:?} on {instances}: {met} situations, {}", if closed { "closed" } else { "cut" });
+        println!(
+            "{client:?} on {instances}: {met} situations, {}",
+            if closed { "closed" } else { "cut" }
+        );
         situations += met;
         transitions += search.tally.transitions.load(Ordering::Relaxed);
         healed += search.tally.healed.load(Ordering::Relaxed);
     }
     println!("{situations} situations, {transitions} transitions, {healed} of them healed");
     if std::env::var_os("PLANTED").is_none() {
-        let wanted = ["ready at a", "ready at b", "ready at c", "moved", "code sent", "mixed up",
-            "crashed", "server_changed", "iss advertised, absent", "iss not advertised, absent"];
+        let wanted = [
+            "ready at a",
+            "ready at b",
+            "ready at c",
+            "moved",
+            "code sent",
+            "mixed up",
+            "crashed",
+            "server_changed",
+            "iss advertised, absent",
+            "iss not advertised, absent",
+        ];
         let missing = facts.missing(&wanted);
         assert!(missing.is_empty(), "never reached: {missing:?}");
     }

@@ -1,0 +1,116 @@
+//! Records: whose they are, and what becomes of them (S03, S17, S19, S20).
+
+use mcp_auth_machine::action::{LoadSlot, PersistSlot};
+
+use super::super::scanner::in_text;
+use super::super::store::Shelf;
+use super::super::{Facts, ISSUERS};
+use super::{Ledger, account};
+
+impl Ledger {
+    /// One record holds what one server issued, and nothing of another (S03).
+    pub(in crate::support::world) fn writes(
+        &mut self,
+        at: usize,
+        persist: &PersistSlot,
+        tampered: bool,
+    ) {
+        let key = persist.slot().to_string();
+        let Some(stored) = persist.write() else {
+            let seat = self.seat(at);
+            let ended = seat.ended || seat.signing_out || !key.starts_with("account/");
+            assert!(
+                ended || tampered,
+                "S20: the account is erased although no server ended it"
+            );
+            return;
+        };
+        let text = stored.contents.expose();
+        if key.starts_with("account/") {
+            self.keeps(at, text, tampered);
+        }
+        let record = !key.starts_with("metadata/");
+        let mut owner = None;
+        for found in in_text(text) {
+            if found.kind == "poison" || found.issuer == 9 {
+                continue;
+            }
+            assert!(record, "S27: {} in a public slot", found.text);
+            let owner = *owner.get_or_insert(found.issuer);
+            assert_eq!(owner, found.issuer, "S03: {text}");
+        }
+        let named = format!(
+            "\"issuer\":\"{}\"",
+            ISSUERS.get(owner.unwrap_or(9)).unwrap_or(&"")
+        );
+        assert!(owner.is_none() || text.contains(&named), "S17: {text}");
+        if key.starts_with("pending/") {
+            self.seat(at).pending = Some(key);
+        }
+    }
+
+    /// Tokens are dropped only when a server has ended them (S20).
+    fn keeps(&mut self, at: usize, text: &str, tampered: bool) {
+        let seat = self.seat(at);
+        let before = account(seat.account.as_deref().unwrap_or_default());
+        let ended = seat.ended || seat.signing_out || tampered;
+        let (old, new) = (&before["tokens"], &account(text)["tokens"]);
+        let same = old["access"] == new["access"];
+        let lost = !old.is_null() && new.is_null();
+        let unrenewable = same && !old["refresh"].is_null() && new["refresh"].is_null();
+        assert!(
+            ended || !(lost || unrenewable),
+            "S20: tokens are dropped although no server ended them"
+        );
+    }
+
+    /// Compare-and-swap is only as good as what is compared (S19).
+    pub(in crate::support::world) fn replaces(
+        &mut self,
+        at: usize,
+        persist: &PersistSlot,
+        known: bool,
+        shelf: &Shelf,
+    ) {
+        let current = shelf.load(&persist.slot().to_string());
+        let replaces = current.map(|stored| stored.revision) == persist.expected();
+        assert!(
+            !replaces || known || shelf.tampered,
+            "S19: instance {at} replaces what it never saw"
+        );
+    }
+
+    /// An instance asks for the account, or writes it: it waits for this answer and for no earlier one.
+    pub(in crate::support::world) fn waits(&mut self, at: usize, key: &str, id: u64) {
+        if key.starts_with("account/") {
+            self.seat(at).waits_for = Some(id);
+        }
+    }
+
+    /// An instance has seen what a slot holds.
+    pub(in crate::support::world) fn sees(
+        &mut self,
+        at: usize,
+        key: &str,
+        id: u64,
+        contents: Option<&str>,
+    ) {
+        let seat = self.seat(at);
+        if key.starts_with("account/") && seat.waits_for == Some(id) {
+            seat.account = contents.map(str::to_owned);
+        }
+    }
+
+    pub(in crate::support::world) fn loads(
+        &mut self,
+        at: usize,
+        load: &LoadSlot,
+        found: bool,
+        facts: &mut Facts,
+    ) {
+        let key = load.slot().to_string();
+        if found && key.starts_with("pending/") && self.seat(at).pending.as_ref() != Some(&key) {
+            facts.note("found by another process");
+        }
+    }
+}
