@@ -36,6 +36,7 @@ mod legacy;
 mod lifecycles;
 mod matrix;
 mod moving;
+mod playbooks;
 mod pushed;
 mod races;
 mod records;
