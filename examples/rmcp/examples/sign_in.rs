@@ -4,7 +4,7 @@ use std::error::Error;
 use std::future::IntoFuture as _;
 
 use axum::Router;
-use axum::extract::OriginalUri;
+use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use axum::routing::get;
 use mcp_auth_machine::Config;
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let origin = format!("http://{}", listener.local_addr()?);
     let callback = format!("{origin}/callback");
     let (came_back, urls) = mpsc::channel(8);
-    let page = get(|OriginalUri(uri): OriginalUri| async move {
+    let page = get(move |uri: Uri| async move {
         let _dropped = came_back.try_send(format!("{origin}{uri}"));
         let headers = [
             (CACHE_CONTROL, "no-store"),

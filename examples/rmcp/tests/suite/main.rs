@@ -18,3 +18,9 @@ mod guard;
 mod refusals;
 mod streams;
 mod support;
+
+#[test]
+fn the_program_in_the_readme_is_the_one_that_runs() {
+    let program = include_str!("../../examples/sign_in.rs");
+    assert!(include_str!("../../README.md").contains(&format!("```rust\n{program}```")));
+}

@@ -138,3 +138,18 @@ async fn a_server_that_is_busy_is_told_apart() {
     let limited = transport_error(error);
     assert!(matches!(limited, StreamableHttpError::HttpStatus(told) if told.status == 429));
 }
+
+#[tokio::test]
+async fn the_end_of_a_session_sends_nobody_to_the_browser() {
+    let world = World::start().await;
+    let user = Agreeing::default();
+    let client = direct(world.authorization(user.clone()));
+    let url = world.url.as_str().into();
+    let ended = client.delete_session(url, "session".into(), None, HashMap::new());
+    let refused = ended.await;
+    assert!(
+        matches!(refused, Err(StreamableHttpError::AuthRequired(_))),
+        "{refused:?}"
+    );
+    assert_eq!((user.trips(), world.guard.take_seen().len()), (0, 1));
+}
