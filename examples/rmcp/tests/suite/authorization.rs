@@ -14,8 +14,13 @@ use mcp_auth_rmcp::stopped;
 use rmcp::model::ProtocolVersion;
 use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _};
 
+use tokio::sync::Barrier;
+
 use crate::guard::TOOLS;
 use crate::support::{Agreeing, World, direct, stopped_by};
+
+/// How many requests rmcp has under way.
+const AT_ONCE: usize = 16;
 
 #[tokio::test]
 async fn a_complete_sign_in_from_the_first_refusal_to_the_end_of_the_session() {
@@ -79,6 +84,7 @@ async fn many_calls_with_a_token_that_has_ended_make_one_refresh() {
     let connection = Arc::new(world.connect(user.clone()).await);
     connection.call("read").await.unwrap();
     world.revoke(&user.client_id()).await;
+    *world.guard.gate.lock().unwrap() = Some(Arc::new(Barrier::new(AT_ONCE)));
     let calls: Vec<_> = (0..100)
         .map(|_| {
             let connection = Arc::clone(&connection);
@@ -90,7 +96,7 @@ async fn many_calls_with_a_token_that_has_ended_make_one_refresh() {
     }
     let seen = world.guard.take_seen();
     let refused = seen.iter().filter(|seen| !seen.status.is_success()).count();
-    assert!(refused > 1, "they did not run together");
+    assert_eq!(refused, AT_ONCE);
     assert_eq!((user.trips(), world.server.refreshes()), (1, 1));
 }
 

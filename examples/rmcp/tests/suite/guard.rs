@@ -24,6 +24,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 
 use crate::servers::BASE_SCOPE;
 use crate::servers::authorization::TokenRegistry;
@@ -58,6 +59,8 @@ pub(crate) struct Guard {
     pub(crate) instead: Mutex<Option<Instead>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) streams: AtomicUsize,
+    /// Refusals are held back until so many are ready.
+    pub(crate) gate: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl Guard {
@@ -76,6 +79,7 @@ impl Guard {
             instead: Mutex::default(),
             seen: Mutex::default(),
             streams: AtomicUsize::new(0),
+            gate: Mutex::default(),
         });
         let service: StreamableHttpService<Notes, LocalSessionManager> = StreamableHttpService::new(
             || Ok(Notes),
@@ -144,6 +148,10 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     let presented = Presented::from_headers(&headers).unwrap();
     let response = match guard.judge(&method, presented.as_ref(), &body) {
         Err(refused) => {
+            let gate = guard.gate.lock().unwrap().clone();
+            if let Some(gate) = gate {
+                gate.wait().await;
+            }
             let answer = guard.resource.answer(&refused);
             let challenge = [(WWW_AUTHENTICATE, answer.www_authenticate())];
             (answer.status(), challenge).into_response()
