@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::{Method, StatusCode};
 use mcp_auth_machine::action::{NeedUser, Redirect, Why};
@@ -16,7 +17,7 @@ use rmcp::service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt
 
 use tokio::sync::Barrier;
 
-use crate::guard::TOOLS;
+use crate::guard::{Instead, TOOLS};
 use crate::support::{Agreeing, World, direct, stopped_by};
 
 /// How many requests rmcp has under way.
@@ -59,6 +60,33 @@ async fn servers_without_sessions_are_signed_in_to_as_well() {
     assert_eq!(user.trips(), 1);
     let seen = world.guard.take_seen();
     assert!(seen.iter().all(|seen| seen.method == Method::POST));
+}
+
+#[tokio::test]
+async fn an_old_server_is_noticed_behind_its_authorization() {
+    let world = World::start().await;
+    world.guard.old.store(true, Ordering::SeqCst);
+    let user = Agreeing::default();
+    let transport = direct(world.authorization(user.clone())).transport(world.url.as_str());
+    let lifecycle = ClientLifecycleMode::Auto {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        legacy_version: None,
+    };
+    let mcp = ().serve_with_lifecycle(transport, lifecycle).await.unwrap();
+    assert_eq!(mcp.list_all_tools().await.unwrap().len(), TOOLS.len());
+    assert_eq!(user.trips(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_has_forgotten_is_opened_again() {
+    let world = World::start().await;
+    let user = Agreeing::default();
+    let connection = world.connect(user.clone()).await;
+    world.guard.answer_instead(Instead::NoSession);
+    connection.call("read").await.unwrap();
+    let seen = world.guard.take_seen();
+    assert!(seen.iter().any(|seen| seen.status == StatusCode::NOT_FOUND));
+    assert_eq!((user.trips(), world.server.refreshes()), (1, 0));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! rmcp's server behind a middleware that checks tokens.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -39,6 +39,7 @@ pub(crate) struct Seen {
     pub(crate) status: StatusCode,
     pub(crate) token: Option<String>,
     pub(crate) proof: Option<String>,
+    pub(crate) last_event: Option<String>,
 }
 
 /// What the server answers in place of itself.
@@ -49,6 +50,8 @@ pub(crate) enum Instead {
     Echo(StatusCode),
     /// A stream of server-sent events, as it stands.
     Events(String),
+    /// Once, that there is no such session.
+    NoSession,
 }
 
 pub(crate) struct Guard {
@@ -59,6 +62,8 @@ pub(crate) struct Guard {
     pub(crate) instead: Mutex<Option<Instead>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) streams: AtomicUsize,
+    /// It does not know `server/discover`, and says so with a page.
+    pub(crate) old: AtomicBool,
     /// Refusals are held back until so many are ready.
     pub(crate) gate: Mutex<Option<Arc<Barrier>>>,
 }
@@ -79,6 +84,7 @@ impl Guard {
             instead: Mutex::default(),
             seen: Mutex::default(),
             streams: AtomicUsize::new(0),
+            old: AtomicBool::new(false),
             gate: Mutex::default(),
         });
         let service: StreamableHttpService<Notes, LocalSessionManager> = StreamableHttpService::new(
@@ -168,6 +174,7 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
             (Some(token.to_string()), Some(proof.to_string()))
         }
     };
+    let last_event = headers.get("last-event-id");
     let status = response.status();
     let opened = method == Method::GET && status.is_success();
     guard.seen.lock().unwrap().push(Seen {
@@ -175,6 +182,7 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
         status,
         token,
         proof,
+        last_event: last_event.map(|id| id.to_str().unwrap().to_owned()),
     });
     if opened {
         guard.streams.fetch_add(1, Ordering::SeqCst);
@@ -182,16 +190,24 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     response
 }
 
-/// Calls of tools alone are answered by somebody else.
+/// Calls of tools alone are answered by somebody else, and what an old server does not know.
 fn instead(guard: &Guard, headers: &HeaderMap, body: &Bytes) -> Option<Response> {
-    if tool(body).is_empty() {
+    let message: Value = serde_json::from_slice(body).unwrap_or_default();
+    if message["method"] == "server/discover" && guard.old.load(Ordering::SeqCst) {
+        return Some((StatusCode::BAD_REQUEST, "what is this?").into_response());
+    }
+    if message["method"] != "tools/call" {
         return None;
     }
-    let instead = guard.instead.lock().unwrap().clone()?;
-    Some(match instead {
+    let mut planted = guard.instead.lock().unwrap();
+    Some(match planted.clone()? {
         Instead::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, to)]).into_response(),
         Instead::Echo(status) => (status, format!("{headers:?}")).into_response(),
         Instead::Events(text) => ([(CONTENT_TYPE, "text/event-stream")], text).into_response(),
+        Instead::NoSession => {
+            *planted = None;
+            StatusCode::NOT_FOUND.into_response()
+        }
     })
 }
 

@@ -41,7 +41,7 @@ async fn a_stream_is_opened_with_a_renewed_token() {
     let open = client.get_stream(
         world.url.as_str().into(),
         Some("no session".into()),
-        None,
+        Some("event 7".into()),
         None,
         HashMap::new(),
     );
@@ -50,6 +50,8 @@ async fn a_stream_is_opened_with_a_renewed_token() {
     let seen = world.guard.take_seen();
     let statuses: Vec<_> = seen.iter().map(|seen| seen.status.as_u16()).collect();
     assert_eq!(statuses, [401, 404]);
+    let events: Vec<_> = seen.iter().map(|seen| seen.last_event.as_deref()).collect();
+    assert_eq!(events, [Some("event 7"); 2]);
     assert_eq!((user.trips(), world.server.refreshes()), (1, 1));
 }
 
