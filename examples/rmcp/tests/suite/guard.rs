@@ -48,6 +48,8 @@ pub(crate) enum Instead {
     Redirect(String),
     /// An error that repeats the request's headers.
     Echo(StatusCode),
+    /// An error with a JSON body.
+    Json(StatusCode, &'static str),
     /// A stream of server-sent events, as it stands.
     Events(String),
     /// Once, that there is no such session.
@@ -203,6 +205,9 @@ fn instead(guard: &Guard, headers: &HeaderMap, body: &Bytes) -> Option<Response>
     Some(match planted.clone()? {
         Instead::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, to)]).into_response(),
         Instead::Echo(status) => (status, format!("{headers:?}")).into_response(),
+        Instead::Json(status, body) => {
+            (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+        }
         Instead::Events(text) => ([(CONTENT_TYPE, "text/event-stream")], text).into_response(),
         Instead::NoSession => {
             *planted = None;

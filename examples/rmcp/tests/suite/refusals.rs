@@ -10,13 +10,15 @@ use mcp_auth_machine::driver::MemoryStore;
 use mcp_auth_machine::driver::asynchronous::{Client, Stopped};
 use mcp_auth_machine::{Config, NoBearer};
 use mcp_auth_rmcp::Error;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, PingRequest, RequestId};
+use rmcp::model::ServerJsonRpcMessage;
 use rmcp::service::ServiceError;
-use rmcp::transport::streamable_http_client::{StreamableHttpClient as _, StreamableHttpError};
+use rmcp::transport::streamable_http_client::{
+    StreamableHttpClient as _, StreamableHttpError, StreamableHttpPostResponse,
+};
 use tokio::net::TcpListener;
 
 use crate::guard::Instead;
-use crate::support::{Agreeing, World, direct, transport_error};
+use crate::support::{Agreeing, World, calling, direct, transport_error};
 
 /// A server that counts what arrives.
 async fn elsewhere() -> (String, Arc<AtomicUsize>) {
@@ -30,11 +32,6 @@ async fn elsewhere() -> (String, Arc<AtomicUsize>) {
     });
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, count)
-}
-
-fn ping() -> ClientJsonRpcMessage {
-    let request = ClientRequest::PingRequest(PingRequest::default());
-    ClientJsonRpcMessage::request(request, RequestId::Number(1))
 }
 
 #[tokio::test]
@@ -61,7 +58,13 @@ async fn a_transport_to_another_place_gets_no_token() {
     let authorization = world.authorization(Agreeing::default());
     world.try_connect(authorization.clone()).await.unwrap();
     let client = direct(authorization);
-    let posted = client.post_message(other.as_str().into(), ping(), None, None, HashMap::new());
+    let posted = client.post_message(
+        other.as_str().into(),
+        calling("read"),
+        None,
+        None,
+        HashMap::new(),
+    );
     let Err(StreamableHttpError::Client(Error::Stopped(stopped))) = posted.await else {
         panic!("posted");
     };
@@ -87,7 +90,13 @@ async fn a_second_token_is_refused() {
         attempts.push((None, HashMap::from([(name, value)])));
     }
     for (token, custom) in attempts {
-        let posted = client.post_message(world.url.as_str().into(), ping(), None, token, custom);
+        let posted = client.post_message(
+            world.url.as_str().into(),
+            calling("read"),
+            None,
+            token,
+            custom,
+        );
         let refused = posted.await;
         assert!(
             matches!(refused, Err(StreamableHttpError::ReservedHeaderConflict(_))),
@@ -118,7 +127,7 @@ async fn errors_hold_no_token_and_no_url() {
     let config = config.build().unwrap();
     let authorization = Client::builder(config, "alice", MemoryStore::default());
     let client = direct(authorization.start().unwrap());
-    let posted = client.post_message(url.into(), ping(), None, None, HashMap::new());
+    let posted = client.post_message(url.into(), calling("read"), None, None, HashMap::new());
     let error = posted.await.unwrap_err();
     let told = format!("{error} {error:?}");
     assert!(!told.contains("secret"), "{told}");
@@ -152,4 +161,22 @@ async fn the_end_of_a_session_sends_nobody_to_the_browser() {
         "{refused:?}"
     );
     assert_eq!((user.trips(), world.guard.take_seen().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn an_error_of_the_protocol_reaches_the_caller_whatever_its_status() {
+    let world = World::start().await;
+    let client = direct(world.authorization(Agreeing::default()));
+    let told = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such tool"}}"#;
+    for status in [400, 404, 500] {
+        let status = StatusCode::from_u16(status).unwrap();
+        world.guard.answer_instead(Instead::Json(status, told));
+        let url = world.url.as_str().into();
+        let posted = client.post_message(url, calling("read"), None, None, HashMap::new());
+        let answer = posted.await.unwrap();
+        let StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), _) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(error.error.message, "no such tool");
+    }
 }

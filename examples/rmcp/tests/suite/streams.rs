@@ -6,16 +6,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use http::Method;
 use mcp_auth_machine::driver::asynchronous::Nobody;
-use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, RequestId,
-};
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClient as _, StreamableHttpError, StreamableHttpPostResponse,
 };
 use tokio::time::timeout;
 
 use crate::guard::Instead;
-use crate::support::{Agreeing, World, direct};
+use crate::support::{Agreeing, World, calling, direct};
 
 #[tokio::test]
 async fn the_servers_own_stream_is_authorized_and_brings_its_messages() {
@@ -77,12 +74,9 @@ async fn an_event_larger_than_the_transport_allows_ends_the_stream() {
     let text = format!("data: short\n\ndata: {}\n\n", "long".repeat(100));
     world.guard.answer_instead(Instead::Events(text));
     let client = direct(world.authorization(Agreeing::default()));
-    let call = CallToolRequest::new(CallToolRequestParams::new("read"));
-    let call = ClientRequest::CallToolRequest(call);
-    let call = ClientJsonRpcMessage::request(call, RequestId::Number(1));
     for (limit, whole) in [(64, false), (1024, true)] {
         let url = world.url.as_str().into();
-        let (call, custom) = (call.clone(), HashMap::new());
+        let (call, custom) = (calling("read"), HashMap::new());
         let posted =
             client.post_message_with_max_sse_event_size(url, call, None, None, custom, limit);
         let StreamableHttpPostResponse::Sse(mut events, _) = posted.await.unwrap() else {

@@ -12,7 +12,10 @@ use mcp_auth_machine::driver::MemoryStore;
 use mcp_auth_machine::driver::asynchronous::{Callbacks, Client, Stopped, User};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_rmcp::{AuthorizedClient, Error, stopped};
-use rmcp::model::{CallToolRequestParams, ClientConfig};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientConfig, ClientJsonRpcMessage, ClientRequest,
+    RequestId,
+};
 use rmcp::service::{ClientInitializeError, NotificationContext, RunningService};
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
@@ -182,4 +185,11 @@ pub(crate) fn browser() -> reqwest::Client {
         .tls_backend_preconfigured(tls)
         .build()
         .unwrap()
+}
+
+/// A message for those tests that are the transport themselves.
+pub(crate) fn calling(tool: &'static str) -> ClientJsonRpcMessage {
+    let call = CallToolRequest::new(CallToolRequestParams::new(tool));
+    let call = ClientRequest::CallToolRequest(call);
+    ClientJsonRpcMessage::request(call, RequestId::Number(1))
 }
