@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use mcp_auth_machine::action::{NeedUser, Redirect, Why};
@@ -103,6 +104,20 @@ async fn a_token_that_has_ended_is_renewed_without_the_user() {
     assert_eq!(seen[0].token.as_deref(), Some(old.as_str()));
     assert_ne!(seen[1].token, seen[0].token);
     assert_eq!((user.trips(), world.server.refreshes()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_is_renewed_before_it_is_refused() {
+    let world = World::with_tokens_for(2).await;
+    let user = Agreeing::default();
+    let connection = world.connect(user.clone()).await;
+    world.guard.take_seen();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    connection.call("read").await.unwrap();
+    let seen = world.guard.take_seen();
+    assert!(seen.iter().all(|seen| seen.status.is_success()), "{seen:?}");
+    assert!(world.server.refreshes() > 0);
+    assert_eq!(user.trips(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,9 +37,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::with_tokens_for(300).await
+    }
+
+    pub(crate) async fn with_tokens_for(access_token_seconds: u64) -> Self {
         let server = authorization::start(Options {
             iss: Iss::Honest,
-            access_token_seconds: 300,
+            access_token_seconds,
             service: None,
         });
         let server = server.await.unwrap();
