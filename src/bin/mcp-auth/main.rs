@@ -4,6 +4,7 @@ mod account;
 mod demo;
 mod describe;
 mod doctor;
+mod lines;
 mod listener;
 mod problem;
 mod runtime;
@@ -51,6 +52,14 @@ enum Command {
     /// Needs no set-up. Prints each event and action of the machine as one line. Exit status 0 when
     /// the demo ended as announced, 1 otherwise.
     Demo(demo::Options),
+    /// The machine for programs in any language: JSON lines in on standard input, JSON lines out.
+    ///
+    /// The first line is the configuration, then events; after each line come the actions there are,
+    /// then `idle`. docs/design.md, section 8, has every line.
+    Drive,
+    /// Run a file of lines as `drive` takes and prints them, and say where something else comes out.
+    #[command(after_help = STATUSES)]
+    Replay(lines::replay::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +72,8 @@ fn main() -> ExitCode {
         Command::Logout(options) => account::logout::run(&options, json),
         Command::Doctor(options) => doctor::run(&options, json),
         Command::Demo(options) => demo::run(options).map_err(Problem::Other),
+        Command::Drive => lines::drive::run(),
+        Command::Replay(options) => lines::replay::run(&options, json),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
