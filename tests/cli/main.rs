@@ -10,4 +10,5 @@
 
 mod accounts;
 mod doctor;
+mod lines;
 mod support;

@@ -6,6 +6,7 @@ mod config;
 pub(crate) mod drive;
 mod entropy;
 mod events;
+pub(crate) mod record;
 pub(crate) mod replay;
 mod session;
 mod strict;
