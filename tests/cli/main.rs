@@ -11,4 +11,5 @@
 mod accounts;
 mod doctor;
 mod lines;
+mod record;
 mod support;
