@@ -6,7 +6,8 @@
     python3 examples/drive.py http://127.0.0.1:PORT/mcp target/debug/mcp-auth  # in another
 
 Python 3, standard library. The machine runs as a child process: events go in, actions come out, one
-JSON object a line (docs/design.md, section 8). Here are its HTTP client, its store and its browser.
+JSON object a line (docs/design.md, section 8). Here are its HTTP client, its store and its browser. For
+loopback alone: a real client checks the resolved address against "addresses", and keeps slots encrypted.
 """
 
 import base64
