@@ -135,6 +135,21 @@ fn a_clients_secret_and_a_bound_token_are_not_in_it() {
 }
 
 #[test]
+fn what_a_person_pastes_is_kept_only_where_it_belongs() {
+    let servers = Servers::start(&[]);
+    let desk = Desk::new();
+    let file = desk.path().join("transcript.jsonl");
+    let path = file.to_str().expect("a path");
+    let output = desk.sign_in(&[&servers.mcp, "--record", path], true);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let parts = [
+        "http://127.0.0.1/elsewhere?code=not-kept&state=strange",
+        "code=code-1",
+    ];
+    check(&desk, &file, &secrets(&desk), &parts);
+}
+
+#[test]
 fn what_cannot_be_covered_is_not_written() {
     let servers = Servers::start(&[]);
     let desk = Desk::new();

@@ -6,9 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_auth_machine::Moment;
 use mcp_auth_machine::slot::{SlotKind, Stored};
+use mcp_auth_machine::wire::pkce::State;
 use serde_json::{Value, json};
 
-use super::documents::{answer, cover, dropped, headers, parameter, record};
+use super::documents::{answer, cover, headers, parameter, record};
 use super::secrets::Secrets;
 use super::tape::{Asked, Happened, text_of};
 use crate::lines::session::Session;
@@ -32,12 +33,14 @@ pub(super) struct Copy {
     /// What stands for a `state`.
     states: BTreeMap<String, String>,
     redirects: Vec<String>,
+    redirect_uri: String,
     seeds: u8,
 }
 
 impl Copy {
     pub(super) fn start(&mut self, mut config: Value, at: Moment) -> Result<(), Flaw> {
         cover(&mut config, &mut self.secrets);
+        self.redirect_uri = text_of(&config, "redirect_uri").to_owned();
         let random: Vec<u8> = (1..=32).collect();
         if let Some(members) = config.as_object_mut() {
             members.insert("random".to_owned(), URL_SAFE_NO_PAD.encode(random).into());
@@ -121,7 +124,7 @@ impl Copy {
                 });
                 json!({
                     "event": "challenged", "operation": operation, "status": status,
-                    "headers": headers(given), "sent": sent,
+                    "headers": headers(given, false), "sent": sent,
                 })
             }
             Happened::Authorize => {
@@ -149,7 +152,7 @@ impl Copy {
                 };
                 json!({
                     "event": "http_response", "id": id, "status": status,
-                    "headers": headers(given), "body": body,
+                    "headers": headers(given, *public), "body": body,
                 })
             }
             Happened::Undelivered(how) => {
@@ -196,25 +199,34 @@ impl Copy {
         Ok(kept)
     }
 
-    /// The parameters that the machine reads, with others in place of `code` and `state`.
+    /// The parameters that the machine reads, with others in place of `code` and `state`. Where it
+    /// came to is kept only if that is where it should come to: what a person pastes may be anything.
     fn callback(&mut self, url: &str) -> String {
         let (target, query) = url.split_once('?').unwrap_or((url, ""));
+        let target = match target == self.redirect_uri {
+            true => target,
+            false => "http://127.0.0.1/elsewhere",
+        };
+        let state = parameter(url, "state").and_then(|state| self.states.get(&state).cloned());
         let mut kept = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             let value = match name.as_ref() {
-                "iss" | "error" | "token_type" => value.into_owned(),
+                "iss" if value.starts_with("http") && !value.contains(['?', '#', '@']) => {
+                    value.into_owned()
+                }
+                "error" if is_code(&value) => value.into_owned(),
                 "state" => {
                     self.secrets.saw(&value);
                     let own = self.states.get(value.as_ref());
-                    own.cloned().unwrap_or_else(|| "A".repeat(22))
+                    own.cloned().unwrap_or_else(|| strange(&value))
                 }
-                "code" => self.secrets.cover("code", &value),
-                "access_token" | "id_token" => {
-                    self.secrets.saw(&value);
+                "code" if state.is_some() => self.secrets.cover("code", &value),
+                "code" | "iss" | "error" | "access_token" | "id_token" | "token_type" => {
+                    self.secrets.saw_any(&value);
                     "not-kept".to_owned()
                 }
                 _ => {
-                    dropped(&value.into_owned().into(), &mut self.secrets);
+                    self.secrets.saw_any(&value);
                     continue;
                 }
             };
@@ -222,4 +234,17 @@ impl Copy {
         }
         format!("{target}?{}", kept.finish())
     }
+}
+
+/// What stands for a `state` that is not ours: of the shape of ours, if it was.
+fn strange(state: &str) -> String {
+    match State::from_text(state) {
+        Some(_) => "A".repeat(22),
+        None => "strange".to_owned(),
+    }
+}
+
+/// An error code, as they are registered.
+fn is_code(text: &str) -> bool {
+    text.len() <= 40 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }

@@ -68,12 +68,12 @@ pub(super) fn answer(body: &[u8], secrets: &mut Secrets) -> String {
 }
 
 /// Texts that are not kept and look like credentials must not appear elsewhere either.
-pub(super) fn dropped(value: &Value, secrets: &mut Secrets) {
+fn dropped(value: &Value, secrets: &mut Secrets) {
     match value {
-        Value::String(text) if text.len() >= 16 && !text.contains([' ', '/']) => secrets.saw(text),
+        Value::String(text) => secrets.saw_any(text),
         Value::Array(items) => items.iter().for_each(|item| dropped(item, secrets)),
         Value::Object(members) => members.values().for_each(|item| dropped(item, secrets)),
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -88,14 +88,15 @@ const HEADERS: [&str; 7] = [
     "www-authenticate",
 ];
 
-pub(super) fn headers(headers: &HeaderMap) -> Value {
+/// `public`: of a document, which may be elsewhere on its server.
+pub(super) fn headers(headers: &HeaderMap, public: bool) -> Value {
     headers
         .iter()
         .filter_map(|(name, value)| {
             let text = value.to_str().ok()?;
             match name.as_str() {
                 // Where to, and not what for.
-                "location" => Some(json!([name.as_str(), text.split(['?', '#']).next()])),
+                "location" if public => Some(json!([name.as_str(), text.split(['?', '#']).next()])),
                 known if HEADERS.contains(&known) => Some(json!([known, text])),
                 _ => None,
             }
@@ -114,13 +115,36 @@ pub(super) fn record(
     match kind {
         // Public, as it was fetched.
         SlotKind::Metadata => {}
-        SlotKind::Account | SlotKind::Registration => cover(&mut record, secrets),
+        SlotKind::Account | SlotKind::Registration if is_known(&record) => {
+            cover(&mut record, secrets);
+        }
+        SlotKind::Account | SlotKind::Registration => return None,
         SlotKind::Pending => return None,
     }
     let json = record.to_string();
     let digest = Sha256::digest(json.as_bytes());
     let revision = URL_SAFE_NO_PAD.encode(digest.first_chunk::<16>()?);
     Some((format!("v1.{revision}.{json}"), revision))
+}
+
+/// The members of records: one that is not here could hold anything.
+const RECORDED: &str = "access advertises_iss algorithm assertion assertion_algorithms auth_methods \
+    authorization_endpoint basic challenge_methods client client_id dpop dpop_algorithms \
+    encoding fresh_until grant_profiles grant_types granted id iss_binding issuer key kid \
+    kind lease lifetime mcp_url method obtained origin owner post principal private_key_jwt \
+    pushed_endpoint received redirect_uri refresh registration_endpoint requested required \
+    requires_par resource resource_sent response_types revocation_auth_methods \
+    revocation_endpoint scopes secret secret_expires_at server source static_assertion \
+    supports_cimd thumbprint token_endpoint tokens";
+
+fn is_known(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .all(|(name, value)| RECORDED.split(' ').any(|known| known == name) && is_known(value)),
+        Value::Array(items) => items.iter().all(is_known),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
 }
 
 /// Replaces the credentials of a configuration or of a record, wherever they are in it.

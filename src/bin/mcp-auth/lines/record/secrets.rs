@@ -50,6 +50,13 @@ impl Secrets {
         }
     }
 
+    /// Something that may be secret: no word, no list of words, no address.
+    pub(super) fn saw_any(&mut self, text: &str) {
+        if text.len() >= 16 && !text.contains([' ', '/']) {
+            self.saw(text);
+        }
+    }
+
     /// Whether the text holds none of them, in any form in which it could travel.
     pub(super) fn are_absent(&self, text: &str) -> Result<(), &'static str> {
         if self.too_short {
