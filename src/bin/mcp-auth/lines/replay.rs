@@ -42,6 +42,9 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     let text =
         std::fs::read_to_string(&options.file).map_err(|error| format!("{path}: {error}"))?;
     let rows = rows(&text).map_err(|flaw| format!("{path}: {flaw}"))?;
+    if !rows.iter().any(|row| matches!(row.kind, Kind::In)) {
+        return Err(format!("{path}: there is no line in to run").into());
+    }
     if !rows.iter().any(|row| matches!(row.kind, Kind::Out(_))) {
         return transcript(&rows, as_json);
     }
