@@ -55,6 +55,16 @@ impl SigningKey {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The algorithms that it can do, the preferred one first.
+    pub fn algorithms(&self) -> &[SigningAlgorithm] {
+        &self.algorithms
+    }
+
+    /// The public key, where it is known.
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        self.public.as_ref()
+    }
 }
 
 /// A public key as a JSON Web Key: the members that its thumbprint is made of, and no others

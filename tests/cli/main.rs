@@ -10,4 +10,8 @@
 
 mod accounts;
 mod doctor;
+mod drive;
+mod lines;
+mod pipe;
+mod record;
 mod support;

@@ -28,6 +28,8 @@ pub(crate) enum Problem {
     TimedOut,
     /// `doctor` found a rule broken; the findings say which.
     Examined,
+    /// `replay` found that something else came out; the words say where.
+    Differs(String),
     /// The machine gave up.
     Failed(Box<Failure>),
     /// Anything else.
@@ -51,7 +53,7 @@ impl Problem {
                 Next::RetryLater(_) => 4,
                 Next::DoNotTrust => 5,
             },
-            Self::Examined | Self::Other(_) => 1,
+            Self::Examined | Self::Differs(_) | Self::Other(_) => 1,
         })
     }
 
@@ -63,6 +65,7 @@ impl Problem {
             Self::TimedOut => "user_time",
             Self::Failed(failure) => failure.cause.code(),
             Self::Examined => "broken",
+            Self::Differs(_) => "different",
             Self::Other(_) => "error",
         }
     }
@@ -86,6 +89,7 @@ impl Problem {
             }
             Self::TimedOut => "the browser did not come back in time; nothing was changed".into(),
             Self::Examined => "clients cannot sign in to this server".into(),
+            Self::Differs(words) => words.clone(),
             Self::Failed(failure) => failure.to_string(),
             Self::Other(error) => error.to_string(),
         }
@@ -93,7 +97,7 @@ impl Problem {
 
     /// `None` where the command has said all in its own object.
     pub(crate) fn json(&self) -> Option<Value> {
-        if matches!(self, Self::Examined) {
+        if matches!(self, Self::Examined | Self::Differs(_)) {
             return None;
         }
         let mut error = json!({ "code": self.code(), "message": self.words() });

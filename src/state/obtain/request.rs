@@ -25,7 +25,9 @@ use crate::state::{Step, Work};
 use crate::time::Moment;
 use crate::wire::callback::IssBinding;
 use crate::wire::form::Form;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
+use crate::wire::token::{
+    Granted, Lifetime, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish,
+};
 
 /// A grant of a client without a user.
 pub(crate) enum MachineGrant {
@@ -175,13 +177,17 @@ fn answered(
                 core.report(|| Decision::TokenTypeAssumed);
             }
             let kind = granted.token_type;
+            let seconds = match granted.lifetime {
+                Lifetime::Unknown => None,
+                Lifetime::Seconds(seconds) => Some(seconds),
+            };
             match crate::state::bound::judge(core, at.held().binding(), kind) {
                 Ok(binding) => {
                     let at = at.redeemed(*granted, binding, core.now);
                     core.report(|| Decision::TokenReceived {
                         issuer,
                         scopes: at.held().granted.clone(),
-                        seconds: None,
+                        seconds,
                     });
                     Ok(SavingAccount::begin(core, at, Kept::Authorized))
                 }

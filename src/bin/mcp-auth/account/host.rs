@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use mcp_auth_machine::action::{Grant, Why};
-use mcp_auth_machine::driver::{Driver, FileStore, Note, Pause, now, seed};
+use mcp_auth_machine::driver::{Driver, FileStore, Note, Pause, Store, now, seed};
 use mcp_auth_machine::error::Stage;
-use mcp_auth_machine::event::{Abandon, Operation};
+use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, Event, NoBearer};
@@ -18,6 +18,7 @@ use super::in_words;
 use super::person::Person;
 use super::profile::Profile;
 use crate::describe::describe;
+use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
 /// How long a command waits for a server that asks for a rest, or for another process.
@@ -25,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Host {
     url: String,
-    driver: Driver<FileStore>,
+    driver: Driver<Box<dyn Store>>,
+    recorder: Recorder,
 }
 
 impl Host {
@@ -33,14 +35,19 @@ impl Host {
         directory: &Path,
         profile: &Profile,
         verbose: bool,
+        recorder: &Recorder,
     ) -> Result<Self, Problem> {
         let (config, keys) = profile.config()?;
         let url = config.mcp_url().as_str().to_owned();
         let store = FileStore::open(directory.join("slots"))?;
+        let store = recorder.store(store);
+        recorder.start(|| profile.line(&keys));
+        let seen = recorder.clone();
         let driver = Driver::new(config, profile.account.as_str(), store)
             .signer(keys)
             .patience(PATIENCE)
             .watched(move |note| {
+                seen.see(&note);
                 if let Note::Out(Action::Report(decision)) = &note {
                     warn(decision);
                 }
@@ -48,15 +55,15 @@ impl Host {
                     eprintln!("{text}");
                 }
             });
-        Ok(Self { url, driver })
+        Ok(Self {
+            url,
+            driver,
+            recorder: recorder.clone(),
+        })
     }
 
     /// Hands an event in, and follows until a token can be had.
-    pub(super) fn follow(
-        &mut self,
-        event: Event,
-        person: Option<&Person>,
-    ) -> Result<Grant, Problem> {
+    fn follow(&mut self, event: Event, person: Option<&Person>) -> Result<Grant, Problem> {
         let mut pause = self.driver.handle(event);
         loop {
             pause = match pause {
@@ -77,12 +84,14 @@ impl Host {
                     if let Why::ServerChanged { from, to } = &need.why
                         && !person.agrees(from.as_str(), to.as_str())
                     {
+                        self.recorder.plain("abandoned");
                         self.driver.handle(Event::Abandoned(Abandon::Cancelled));
                         return Err(Problem::Declined {
                             from: from.to_string(),
                             to: to.to_string(),
                         });
                     }
+                    self.recorder.authorize();
                     self.driver.handle(Event::Authorize(seed()?.into()))
                 }
                 Pause::Redirect(redirect) => {
@@ -100,9 +109,11 @@ impl Host {
         let deadline = person.deadline();
         loop {
             let Some(callback) = person.come_back(deadline) else {
+                self.recorder.plain("abandoned");
                 self.driver.handle(Event::Abandoned(Abandon::Cancelled));
                 return Err(Problem::TimedOut);
             };
+            self.recorder.callback(&callback);
             let event = Event::CallbackParams(Callback::from_url(callback));
             let pause = self.driver.handle(event);
             if !matches!(pause, Pause::Idle) {
@@ -114,7 +125,31 @@ impl Host {
 
     /// A token that is good now.
     pub(super) fn wanted(&mut self, person: Option<&Person>) -> Result<Grant, Problem> {
+        self.recorder.operation("wanted", "token");
         self.follow(Event::Wanted(Operation::new("token")), person)
+    }
+
+    /// A refusal by the MCP server.
+    pub(super) fn challenged(
+        &mut self,
+        operation: &str,
+        answer: (u16, &HeaderMap),
+        sent: Option<&str>,
+        person: Option<&Person>,
+    ) -> Result<Grant, Problem> {
+        let (status, headers) = answer;
+        self.recorder.challenged(operation, status, headers, sent);
+        let mut challenge = Challenge::new(operation, status, headers.clone());
+        if let Some(sent) = sent {
+            challenge = challenge.sent(sent);
+        }
+        self.follow(Event::Challenged(challenge), person)
+    }
+
+    pub(super) fn accepted(&mut self, operation: &str) {
+        self.recorder.operation("accepted", operation);
+        self.driver
+            .handle(Event::Accepted(Operation::new(operation)));
     }
 
     /// What is stored, whether or not it is good.
@@ -127,6 +162,7 @@ impl Host {
 
     /// Erases the account, then revokes what it held where the server can.
     pub(super) fn sign_out(&mut self) -> Result<(), Problem> {
+        self.recorder.plain("signed_out");
         let mut pause = self.driver.handle(Event::SignedOut);
         loop {
             pause = match pause {
@@ -150,10 +186,6 @@ impl Host {
     /// The headers of one request.
     pub(super) fn present(&mut self, method: &Method, url: &str) -> Result<HeaderMap, NoBearer> {
         self.driver.present(method, url)
-    }
-
-    pub(super) fn driver(&mut self) -> &mut Driver<FileStore> {
-        &mut self.driver
     }
 }
 

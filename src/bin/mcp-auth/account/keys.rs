@@ -23,6 +23,12 @@ impl Keys {
         self.0.push(key);
         Ok(described)
     }
+
+    /// What may be known of the key with this name.
+    pub(super) fn described(&self, name: &str) -> Option<SigningKey> {
+        let key = self.0.iter().find(|key| key.name() == name)?;
+        key.describe().ok()
+    }
 }
 
 /// A file that the user named; an error names it too.

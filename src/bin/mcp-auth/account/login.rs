@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::AUTHORIZATION;
-use mcp_auth_machine::Event;
 use mcp_auth_machine::error::{Cause, Misconfiguration};
-use mcp_auth_machine::event::{Challenge, Operation};
 use serde_json::json;
 
 use super::Selected;
 use super::host::{Host, grant_json, grant_words};
 use super::person::Person;
 use super::profile::{Profile, Settings};
+use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
@@ -38,7 +37,7 @@ const TRIES: u8 = 4;
 /// A request that changes nothing, in every revision.
 const PROBE: &str = "ping";
 
-pub(crate) fn run(options: Options, as_json: bool) -> Result<(), Problem> {
+pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let Options {
         selected,
         no_browser,
@@ -65,7 +64,7 @@ pub(crate) fn run(options: Options, as_json: bool) -> Result<(), Problem> {
         None
     };
     profile.port = person.as_ref().map(Person::port);
-    let mut host = Host::open(&directory, &profile, selected.place.verbose)?;
+    let mut host = Host::open(&directory, &profile, selected.place.verbose, recorder)?;
     // Remembered before a token exists: `logout` finds whatever `login` leaves.
     profile.save(&directory)?;
     if let Err(problem) = accepted(&mut host, person.as_ref()) {
@@ -114,7 +113,7 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
         let status = answer.status().as_u16();
         if !matches!(status, 401 | 403) {
             if presented.contains_key(AUTHORIZATION) {
-                host.driver().handle(Event::Accepted(Operation::new(PROBE)));
+                host.accepted(PROBE);
                 return Ok(());
             }
             // Not every server protects every request: it may still name an authorization server.
@@ -124,11 +123,8 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
                 Ok(_) => Ok(()),
             };
         }
-        let mut challenge = Challenge::new(PROBE, status, answer.headers().clone());
-        if let Some(sent) = presented.get(AUTHORIZATION) {
-            challenge = challenge.sent(sent.to_str()?);
-        }
-        host.follow(Event::Challenged(challenge), person)?;
+        let sent = presented.get(AUTHORIZATION).map(|sent| sent.to_str());
+        host.challenged(PROBE, (status, answer.headers()), sent.transpose()?, person)?;
     }
     Err(format!("{url} refused {TRIES} requests, each with a new token").into())
 }

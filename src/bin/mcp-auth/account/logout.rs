@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Selected;
 use super::host::Host;
 use super::profile::{Profile, Settings};
+use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
@@ -13,7 +14,7 @@ pub(crate) struct Options {
     selected: Selected,
 }
 
-pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let Selected {
         url,
         account,
@@ -23,13 +24,13 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     let Some(mut profile) = Profile::load(&directory, url, account)? else {
         return Err(Problem::Unknown { url: url.clone() });
     };
-    let mut host = match Host::open(&directory, &profile, place.verbose) {
+    let mut host = match Host::open(&directory, &profile, place.verbose, recorder) {
         Ok(host) => host,
         // A key or a secret that is gone does not keep anybody signed in.
         Err(problem) => {
             eprintln!("mcp-auth: {}; erasing without it", problem.words());
             profile.settings = Settings::default();
-            Host::open(&directory, &profile, place.verbose)?
+            Host::open(&directory, &profile, place.verbose, recorder)?
         }
     };
     host.sign_out()?;

@@ -9,8 +9,10 @@ use mcp_auth_machine::config::{ConfigBuilder, Dpop, DpopPolicy, PreRegistered};
 use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::{Config, Secret};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::keys::{Keys, read};
+use crate::lines::record::key_json;
 use crate::problem::Problem;
 
 /// How the client presents itself.
@@ -64,15 +66,19 @@ impl Settings {
     }
 
     fn secret(&self) -> Result<Option<Secret>, Problem> {
+        Ok(self.secret_text()?.map(Secret::from))
+    }
+
+    fn secret_text(&self) -> Result<Option<String>, Problem> {
         if let Some(path) = &self.client_secret_file {
-            return Ok(Some(Secret::from(read(path)?.trim())));
+            return Ok(Some(read(path)?.trim().to_owned()));
         }
         let Some(name) = &self.client_secret_env else {
             return Ok(None);
         };
         let found = std::env::var(name)
             .map_err(|_| format!("the environment variable {name} holds no client secret"))?;
-        Ok(Some(found.into()))
+        Ok(Some(found))
     }
 
     /// Paths that hold wherever the command runs next.
@@ -118,6 +124,40 @@ impl Settings {
     }
 }
 
+impl Settings {
+    fn describe(&self, keys: &Keys, to: &mut Map<String, Value>) {
+        let key = |path: &Option<PathBuf>| {
+            let name = path.as_ref()?.display().to_string();
+            keys.described(&name).map(|key| key_json(&key))
+        };
+        if let Some(id) = &self.client_id {
+            let secret = self.secret_text().unwrap_or_default();
+            let client = json!({
+                "issuer": self.issuer, "client_id": id, "client_secret": secret,
+                "key": key(&self.client_key),
+            });
+            to.insert("clients".to_owned(), json!([client]));
+        }
+        to.insert(
+            "client_credentials".to_owned(),
+            self.client_credentials.into(),
+        );
+        if let Some(url) = &self.client_metadata_url {
+            to.insert("client_metadata_url".to_owned(), url.as_str().into());
+        }
+        if let Some(scopes) = &self.scope {
+            to.insert("scopes".to_owned(), json!([scopes]));
+        }
+        if self.dpop_key.is_some() {
+            let keys = json!([{ "issuer": null, "key": key(&self.dpop_key) }]);
+            to.insert(
+                "dpop".to_owned(),
+                json!({ "policy": "require", "keys": keys }),
+            );
+        }
+    }
+}
+
 /// One account, as it is remembered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Profile {
@@ -141,6 +181,19 @@ impl Profile {
             .reports(true);
         let (builder, keys) = self.settings.apply(builder)?;
         Ok((builder.build()?, keys))
+    }
+
+    /// The same configuration as a line of a transcript.
+    pub(super) fn line(&self, keys: &Keys) -> Value {
+        let port = self.port.unwrap_or(NO_PORT);
+        let mut line = json!({
+            "mcp_url": self.url, "redirect_uri": format!("http://127.0.0.1:{port}/callback"),
+            "principal": self.account, "client_name": "mcp-auth", "reports": true,
+        });
+        if let Some(members) = line.as_object_mut() {
+            self.settings.describe(keys, members);
+        }
+        line
     }
 
     /// The name of this account's file: spellings of the same URL share one.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::host::{Host, grant_json, grant_words};
 use super::profile::Profile;
 use super::{Place, Selected};
+use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
@@ -23,7 +24,7 @@ pub(crate) struct ListOptions {
 
 /// One account in both forms.
 fn account(directory: &Path, profile: &Profile, verbose: bool) -> Result<(Value, String), Problem> {
-    let grant = Host::open(directory, profile, verbose)?.stored()?;
+    let grant = Host::open(directory, profile, verbose, &Recorder::default())?.stored()?;
     let mut answer = grant_json(grant.as_ref());
     if let Some(members) = answer.as_object_mut() {
         members.insert("server".to_owned(), profile.url.as_str().into());

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Selected;
 use super::host::{Host, left};
 use super::profile::Profile;
+use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
@@ -21,7 +22,7 @@ pub(crate) struct Options {
     method: Method,
 }
 
-pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let Selected {
         url,
         account,
@@ -31,7 +32,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     let Some(profile) = Profile::load(&directory, url, account)? else {
         return Err(Problem::Unknown { url: url.clone() });
     };
-    let mut host = Host::open(&directory, &profile, place.verbose)?;
+    let mut host = Host::open(&directory, &profile, place.verbose, recorder)?;
     let grant = host.wanted(None)?;
     let url = host.url().to_owned();
     let presented = host.present(&options.method, &url)?;

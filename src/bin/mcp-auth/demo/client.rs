@@ -17,12 +17,19 @@ use serde_json::{Value, json};
 
 use super::stage::{SERVICE, Stage};
 use crate::describe::{describe, line};
+use crate::lines::record::{Recorder, key_json};
 use crate::listener::Listener;
 
 /// Attempts at one request: the first, and one after each authorization.
 const TRIES: u8 = 4;
 
+const NAME: &str = "mcp-auth demo";
+const PRINCIPAL: &str = "demo user";
+
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The redirect URI of clients to which nobody comes back.
+const NOWHERE: &str = "http://127.0.0.1:9/callback";
 
 /// How a call ended.
 pub(super) enum Outcome {
@@ -40,20 +47,23 @@ pub(super) struct Client {
     browser: ureq::Agent,
     /// The URLs of the machine's requests.
     sent: Arc<Mutex<Vec<String>>>,
+    recorder: Recorder,
 }
 
 impl Client {
-    pub(super) fn new(stage: &Stage) -> Result<Self, Box<dyn Error>> {
-        Self::with_listener(stage, Box::new(MemoryStore::default()))
+    pub(super) fn new(stage: &Stage, recorder: &Recorder) -> Result<Self, Box<dyn Error>> {
+        Self::with_listener(stage, Box::new(MemoryStore::default()), recorder)
     }
 
     /// A client whose user can sign in.
     pub(super) fn with_listener(
         stage: &Stage,
         store: Box<dyn Store>,
+        recorder: &Recorder,
     ) -> Result<Self, Box<dyn Error>> {
         let listener = stage.listener()?;
-        let mut client = Self::on_store(stage.mcp_url(), listener.redirect_uri(), store)?;
+        let (url, back) = (stage.mcp_url(), listener.redirect_uri());
+        let mut client = Self::on_store(url, back, store, recorder)?;
         client.listener = Some(listener);
         Ok(client)
     }
@@ -63,44 +73,82 @@ impl Client {
         url: &str,
         redirect_uri: &str,
         store: Box<dyn Store>,
+        recorder: &Recorder,
     ) -> Result<Self, Box<dyn Error>> {
-        Self::build(url, Self::configure(url, redirect_uri).build()?, store)
+        recorder.start(|| Self::line(url, redirect_uri, json!({})));
+        let config = Self::configure(url, redirect_uri).build()?;
+        Self::build(url, config, store, recorder)
+    }
+
+    /// The configuration as a line of a transcript, with what is not the same in all demos.
+    fn line(url: &str, redirect_uri: &str, mut more: Value) -> Value {
+        if let Some(members) = more.as_object_mut() {
+            for (name, value) in [
+                ("mcp_url", url),
+                ("redirect_uri", redirect_uri),
+                ("principal", PRINCIPAL),
+                ("client_name", NAME),
+            ] {
+                members.insert(name.to_owned(), value.into());
+            }
+        }
+        more
     }
 
     fn configure(url: &str, redirect_uri: &str) -> ConfigBuilder {
         Config::builder(url, redirect_uri)
-            .client_name("mcp-auth demo")
+            .client_name(NAME)
             .reports(true)
     }
 
     /// A client whose tokens are bound to a key of this process.
-    pub(super) fn with_key(stage: &Stage) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn with_key(stage: &Stage, recorder: &Recorder) -> Result<Self, Box<dyn Error>> {
         let listener = stage.listener()?;
         let key = SoftwareKey::generate("demo")?;
-        let dpop = Dpop::new(DpopPolicy::Require).key(key.describe()?);
+        let described = key.describe()?;
+        recorder.start(|| {
+            let keys = json!([{ "issuer": null, "key": key_json(&described) }]);
+            let dpop = json!({ "dpop": { "policy": "require", "keys": keys } });
+            Self::line(stage.mcp_url(), listener.redirect_uri(), dpop)
+        });
+        let dpop = Dpop::new(DpopPolicy::Require).key(described);
         let config = Self::configure(stage.mcp_url(), listener.redirect_uri()).dpop(dpop);
         let store = Box::new(MemoryStore::default());
-        let mut client = Self::build(stage.mcp_url(), config.build()?, store)?;
+        let mut client = Self::build(stage.mcp_url(), config.build()?, store, recorder)?;
         client.driver = client.driver.signer(key);
         client.listener = Some(listener);
         Ok(client)
     }
 
     /// A client that acts for itself: nobody signs in.
-    pub(super) fn for_itself(stage: &Stage) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn for_itself(stage: &Stage, recorder: &Recorder) -> Result<Self, Box<dyn Error>> {
         let (id, secret) = SERVICE;
-        let config = Self::configure(stage.mcp_url(), "http://127.0.0.1:9/callback")
+        recorder.start(|| {
+            let client = json!({
+                "issuer": stage.issuer(), "client_id": id, "client_secret": secret,
+            });
+            let more = json!({ "clients": [client], "client_credentials": true });
+            Self::line(stage.mcp_url(), NOWHERE, more)
+        });
+        let config = Self::configure(stage.mcp_url(), NOWHERE)
             .pre_registered(stage.issuer(), PreRegistered::new(id).secret(secret))
             .client_credentials();
         let store = Box::new(MemoryStore::default());
-        Self::build(stage.mcp_url(), config.build()?, store)
+        Self::build(stage.mcp_url(), config.build()?, store, recorder)
     }
 
-    fn build(url: &str, config: Config, store: Box<dyn Store>) -> Result<Self, Box<dyn Error>> {
+    fn build(
+        url: &str,
+        config: Config,
+        store: Box<dyn Store>,
+        recorder: &Recorder,
+    ) -> Result<Self, Box<dyn Error>> {
+        let noted = recorder.clone();
         let url = url.to_owned();
         let sent = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sent);
-        let driver = Driver::new(config, "demo user", store).watched(move |note| {
+        let driver = Driver::new(config, PRINCIPAL, recorder.store(store)).watched(move |note| {
+            noted.see(&note);
             if let Note::Out(Action::SendRequest(send)) = &note {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.push(send.request().uri().to_string());
@@ -125,6 +173,7 @@ impl Client {
                 .into(),
             browser: settings().build().into(),
             sent,
+            recorder: recorder.clone(),
         })
     }
 
@@ -136,6 +185,7 @@ impl Client {
 
     /// `tools/list`, with a token wanted before it is sent.
     pub(super) fn list(&mut self) -> Result<Outcome, Box<dyn Error>> {
+        self.recorder.operation("wanted", "tools/list");
         let pause = self
             .driver
             .handle(Event::Wanted(Operation::new("tools/list")));
@@ -195,13 +245,18 @@ impl Client {
             let status = answer.status().as_u16();
             println!("{}", line("mcp", &format!("{method} → {status}")));
             if !matches!(status, 401 | 403) {
+                self.recorder.operation("accepted", method);
                 self.driver.handle(Event::Accepted(Operation::new(method)));
                 let text = answer.body_mut().read_to_string()?;
                 return Ok(Ok(serde_json::from_str(&text)?));
             }
+            let sent = presented.get(AUTHORIZATION).map(|sent| sent.to_str());
+            let sent = sent.transpose()?;
+            self.recorder
+                .challenged(method, status, answer.headers(), sent);
             let mut challenge = Challenge::new(method, status, answer.headers().clone());
-            if let Some(sent) = presented.get(AUTHORIZATION) {
-                challenge = challenge.sent(sent.to_str()?);
+            if let Some(sent) = sent {
+                challenge = challenge.sent(sent);
             }
             let pause = self.driver.handle(Event::Challenged(challenge));
             if let Some(outcome) = self.authorize(pause)? {
@@ -223,16 +278,21 @@ impl Client {
                 }
                 Pause::Idle => return Err("nothing is left to do".into()),
                 Pause::NeedUser(need) if matches!(need.why, Why::ServerChanged { .. }) => {
+                    self.recorder.plain("abandoned");
                     self.driver.handle(Event::Abandoned(Abandon::Cancelled));
                     return Ok(Some(Outcome::Declined(need.why)));
                 }
-                Pause::NeedUser(_) => self.driver.handle(Event::Authorize(seed()?.into())),
+                Pause::NeedUser(_) => {
+                    self.recorder.authorize();
+                    self.driver.handle(Event::Authorize(seed()?.into()))
+                }
                 Pause::Redirect(redirect) => {
                     // The consent page of the demo approves itself: following is agreeing.
                     println!("{}", line("browser", "opens the authorization URL"));
                     self.browser.get(redirect.url.as_str()).call()?;
                     let listener = self.listener.as_ref().ok_or("nobody to sign in here")?;
                     let callback = listener.wait(PATIENCE)?;
+                    self.recorder.callback(&callback);
                     self.driver
                         .handle(Event::CallbackParams(Callback::from_url(callback)))
                 }

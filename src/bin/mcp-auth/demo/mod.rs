@@ -12,6 +12,8 @@ use mcp_auth_machine::error::{Cause, Next, Violation};
 use client::{Client, Outcome};
 use stage::{Stage, Wish};
 
+use crate::lines::record::Recorder;
+
 /// What the demo shows.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -48,7 +50,14 @@ pub(crate) struct Options {
     joining: refresh::Joining,
 }
 
-pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
+impl Options {
+    /// Whether there is a client in this process, whose machine can be watched.
+    pub(crate) fn has_client(&self) -> bool {
+        !self.serve && self.joining.wanted().is_none()
+    }
+}
+
+pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if let Some((url, store)) = options.joining.wanted() {
         return refresh::join(url, store);
     }
@@ -71,17 +80,17 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
         }
     }
     if options.refresh {
-        return refresh::run(&stage);
+        return refresh::run(&stage, recorder);
     }
     if options.step_up {
         stage.protect_tool("echo", "mcp:echo");
     }
     let mut client = if options.dpop {
-        Client::with_key(&stage)?
+        Client::with_key(&stage, recorder)?
     } else if options.client_credentials {
-        Client::for_itself(&stage)?
+        Client::for_itself(&stage, recorder)?
     } else {
-        Client::new(&stage)?
+        Client::new(&stage, recorder)?
     };
     if options.wrong_iss {
         return wrong_iss(&mut client);

@@ -10,6 +10,7 @@ use mcp_auth_machine::driver::FileStore;
 
 use super::client::{Client, Outcome};
 use super::stage::Stage;
+use crate::lines::record::Recorder;
 
 /// Lifetime of an access token in this demo.
 pub(super) const TOKEN_SECONDS: u64 = 5;
@@ -34,7 +35,12 @@ impl Joining {
 pub(super) fn join(url: &str, directory: PathBuf) -> Result<(), Box<dyn Error>> {
     // Nobody signs in here, so nobody comes back to this address.
     let store = Box::new(FileStore::open(directory)?);
-    let mut client = Client::on_store(url, "http://127.0.0.1:9/callback", store)?;
+    let mut client = Client::on_store(
+        url,
+        "http://127.0.0.1:9/callback",
+        store,
+        &Recorder::default(),
+    )?;
     match client.list()? {
         Outcome::Answered(_) => Ok(()),
         Outcome::Failed(failure) => Err(failure),
@@ -42,10 +48,10 @@ pub(super) fn join(url: &str, directory: PathBuf) -> Result<(), Box<dyn Error>> 
     }
 }
 
-pub(super) fn run(stage: &Stage) -> Result<(), Box<dyn Error>> {
+pub(super) fn run(stage: &Stage, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let store = Box::new(FileStore::open(directory.path())?);
-    let mut client = Client::with_listener(stage, store)?;
+    let mut client = Client::with_listener(stage, store, recorder)?;
     if let Outcome::Failed(failure) = client.list()? {
         return Err(failure);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use mcp_auth_machine::action::Purpose;
 use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
-use mcp_auth_machine::driver::{Driver, MemoryStore, Note, Pause, seed};
+use mcp_auth_machine::driver::{Driver, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Stage};
 use mcp_auth_machine::event::Challenge;
 use mcp_auth_machine::report::{Decision, Verdict};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use findings::{Finding, Mark, finding, judge_challenge, judge_failure, judge_server};
 
+use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
@@ -62,7 +63,7 @@ impl Seen {
     }
 }
 
-pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let mut findings = Vec::new();
     let config = Config::builder(&options.url, "http://127.0.0.1:9/callback")
         .client_name("mcp-auth doctor")
@@ -77,12 +78,23 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
 
     let seen = Arc::new(Mutex::new(Seen::default()));
     let watching = Arc::clone(&seen);
-    let mut driver = Driver::new(config, "doctor", MemoryStore::default()).watched(move |note| {
+    recorder.start(|| {
+        json!({
+            "mcp_url": options.url, "redirect_uri": "http://127.0.0.1:9/callback",
+            "principal": "doctor", "client_name": "mcp-auth doctor",
+            "dynamic_registration": false, "metadata_cache": "off", "reports": true,
+        })
+    });
+    recorder.challenged("doctor", 401, &headers, None);
+    let store = recorder.store(MemoryStore::default());
+    let noted = recorder.clone();
+    let mut driver = Driver::new(config, "doctor", store).watched(move |note| {
+        noted.see(&note);
         let mut seen = watching.lock().unwrap_or_else(PoisonError::into_inner);
         seen.note(&note);
     });
     let challenge = Challenge::new("doctor", 401, headers);
-    let failure = follow(&mut driver, challenge)?;
+    let failure = follow(&mut driver, challenge, recorder)?;
     drop(driver);
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
 
@@ -154,12 +166,19 @@ fn probe(url: &str) -> Result<(u16, HeaderMap), Problem> {
 }
 
 /// Follows the machine to its end: without a client there is only one.
-fn follow(driver: &mut Driver<MemoryStore>, challenge: Challenge) -> Result<Failure, Problem> {
+fn follow(
+    driver: &mut Driver<Box<dyn Store>>,
+    challenge: Challenge,
+    recorder: &Recorder,
+) -> Result<Failure, Problem> {
     let mut pause = driver.handle(Event::Challenged(challenge));
     loop {
         pause = match pause {
             Pause::Failed(failure) => return Ok(*failure),
-            Pause::NeedUser(_) => driver.handle(Event::Authorize(seed()?.into())),
+            Pause::NeedUser(_) => {
+                recorder.authorize();
+                driver.handle(Event::Authorize(seed()?.into()))
+            }
             Pause::Resting(rest) => {
                 std::thread::sleep(rest);
                 driver.run()

@@ -1,0 +1,59 @@
+//! The line protocol (docs/design.md, section 8): the machine for every other language, and the
+//! format of a bug report.
+
+mod actions;
+mod config;
+pub(crate) mod drive;
+mod entropy;
+mod events;
+pub(crate) mod record;
+pub(crate) mod replay;
+mod session;
+mod strict;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use strict::Strict;
+
+/// Why a line is not understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misunderstood(String);
+
+impl Misunderstood {
+    fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+type Members = Map<String, Value>;
+
+/// The members of one line.
+fn members(line: &[u8]) -> Result<Members, Misunderstood> {
+    match serde_json::from_slice(line) {
+        Ok(Strict(Value::Object(members))) => Ok(members),
+        Ok(Strict(_)) => Err(Misunderstood::new("a line is one JSON object")),
+        Err(flaw) => Err(Misunderstood::new(format!("not JSON: {flaw}"))),
+    }
+}
+
+/// All that is left of a line, with nothing left over.
+fn read<T: DeserializeOwned>(members: Members) -> Result<T, Misunderstood> {
+    serde_json::from_value(Value::Object(members))
+        .map_err(|flaw| Misunderstood::new(flaw.to_string()))
+}
+
+/// Bytes in base64url without padding.
+fn bytes<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Misunderstood> {
+    let found = URL_SAFE_NO_PAD.decode(text).ok();
+    found
+        .and_then(|found| found.try_into().ok())
+        .ok_or_else(|| {
+            Misunderstood::new(format!(
+                "`{name}` must be {N} bytes in base64url without padding"
+            ))
+        })
+}

@@ -1,0 +1,228 @@
+//! What is kept of answers, records and callbacks: named members, and nothing else.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use mcp_auth_machine::slot::SlotKind;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::secrets::Secrets;
+
+/// Members of answers that say nothing secret.
+const PLAIN: [&str; 15] = [
+    "token_type",
+    "expires_in",
+    "scope",
+    "error",
+    "issued_token_type",
+    "client_id",
+    "client_id_issued_at",
+    "client_secret_expires_at",
+    "redirect_uris",
+    "grant_types",
+    "response_types",
+    "token_endpoint_auth_method",
+    "application_type",
+    "client_name",
+    "iss",
+];
+
+/// Members that are credentials, and what stands for them.
+fn credential(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "access_token" | "access" => "token",
+        "refresh_token" | "refresh" => "refresh",
+        "client_secret" | "secret" => "secret",
+        "request_uri" => "urn:request",
+        "assertion" => "assertion",
+        _ => return None,
+    })
+}
+
+/// An answer of an endpoint that takes or gives credentials.
+pub(super) fn answer(body: &[u8], secrets: &mut Secrets) -> String {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+        let text = String::from_utf8_lossy(body);
+        secrets.saw(text.trim());
+        return if body.is_empty() {
+            String::new()
+        } else {
+            "not kept".to_owned()
+        };
+    };
+    let mut kept = Map::new();
+    for (name, value) in members {
+        match (credential(&name), &value) {
+            (Some(kind), Value::String(secret)) => {
+                let name_of_it = secrets.cover(kind, secret);
+                kept.insert(name, name_of_it.into());
+            }
+            (None, _) if PLAIN.contains(&name.as_str()) => {
+                kept.insert(name, value);
+            }
+            (_, _) => dropped(&value, secrets),
+        }
+    }
+    Value::Object(kept).to_string()
+}
+
+/// Texts that are not kept and look like credentials must not appear elsewhere either.
+fn dropped(value: &Value, secrets: &mut Secrets) {
+    match value {
+        Value::String(text) => secrets.saw_any(text),
+        Value::Array(items) => items.iter().for_each(|item| dropped(item, secrets)),
+        Value::Object(members) => members.values().for_each(|item| dropped(item, secrets)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Headers that the machine reads.
+const HEADERS: [&str; 7] = [
+    "age",
+    "cache-control",
+    "content-type",
+    "date",
+    "dpop-nonce",
+    "retry-after",
+    "www-authenticate",
+];
+
+/// `public`: of a document, which may be elsewhere on its server.
+pub(super) fn headers(headers: &HeaderMap, public: bool) -> Value {
+    headers
+        .iter()
+        .filter_map(|(name, value)| {
+            let text = value.to_str().ok()?;
+            match name.as_str() {
+                // Where to, and not what for.
+                "location" if public => Some(json!([name.as_str(), text.split(['?', '#']).next()])),
+                known if HEADERS.contains(&known) => Some(json!([known, text])),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// A record that was there before: its credentials replaced, and sealed anew. `None`: not kept.
+pub(super) fn record(
+    kind: SlotKind,
+    contents: &str,
+    secrets: &mut Secrets,
+) -> Option<(String, String)> {
+    let json = contents.strip_prefix("v1.")?.get(23..)?;
+    let mut record: Value = serde_json::from_str(json).ok()?;
+    match kind {
+        // Public, as it was fetched.
+        SlotKind::Metadata => {}
+        SlotKind::Account | SlotKind::Registration if is_known(&record) => {
+            cover(&mut record, secrets);
+        }
+        SlotKind::Account | SlotKind::Registration => return None,
+        SlotKind::Pending => return None,
+    }
+    let json = record.to_string();
+    let digest = Sha256::digest(json.as_bytes());
+    let revision = URL_SAFE_NO_PAD.encode(digest.first_chunk::<16>()?);
+    Some((format!("v1.{revision}.{json}"), revision))
+}
+
+/// The members of records: one that is not here could hold anything.
+const RECORDED: &str = "access advertises_iss algorithm assertion assertion_algorithms auth_methods \
+    authorization_endpoint basic challenge_methods client client_id dpop dpop_algorithms \
+    encoding fresh_until grant_profiles grant_types granted id iss_binding issuer key kid \
+    kind lease lifetime mcp_url method obtained origin owner post principal private_key_jwt \
+    pushed_endpoint received redirect_uri refresh registration_endpoint requested required \
+    requires_par resource resource_sent response_types revocation_auth_methods \
+    revocation_endpoint scopes secret secret_expires_at server source static_assertion \
+    supports_cimd thumbprint token_endpoint tokens";
+
+fn is_known(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .all(|(name, value)| RECORDED.split(' ').any(|known| known == name) && is_known(value)),
+        Value::Array(items) => items.iter().all(is_known),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// Replaces the credentials of a configuration or of a record, wherever they are in it.
+pub(super) fn cover(value: &mut Value, secrets: &mut Secrets) {
+    match value {
+        Value::Object(members) => {
+            let is_key = members.contains_key("algorithms");
+            for (name, value) in members {
+                match (credential(name), value) {
+                    // The host's name for a key, in a record or in a configuration.
+                    (None, Value::String(text)) if name == "key" || name == "name" && is_key => {
+                        *text = secrets.rename(text);
+                    }
+                    (Some(kind), Value::String(secret)) => *secret = secrets.cover(kind, secret),
+                    (_, other) => cover(other, secrets),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| cover(item, secrets)),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The credentials of a form that was sent, and of an `authorization` header.
+pub(super) fn sent(headers: &HeaderMap, body: &[u8], secrets: &mut Secrets) {
+    const CARRIERS: [&str; 9] = [
+        "code",
+        "code_verifier",
+        "client_secret",
+        "refresh_token",
+        "token",
+        "assertion",
+        "client_assertion",
+        "subject_token",
+        "state",
+    ];
+    for (name, value) in url::form_urlencoded::parse(body) {
+        if CARRIERS.contains(&name.as_ref()) {
+            secrets.saw(&value);
+        }
+    }
+    for name in ["authorization", "dpop"] {
+        if let Some(text) = headers.get(name).and_then(|value| value.to_str().ok()) {
+            secrets.saw(text.rsplit(' ').next().unwrap_or_default());
+        }
+    }
+}
+
+/// The parameter of a URL.
+pub(super) fn parameter(url: &str, wanted: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs
+        .find(|(name, _)| name == wanted)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// The credentials of what was written to a slot.
+pub(super) fn written(contents: &str, secrets: &mut Secrets) {
+    let json = contents.split_once(".{").map_or("", |(_, rest)| rest);
+    let Ok(record) = serde_json::from_str::<Value>(&format!("{{{json}")) else {
+        return;
+    };
+    let mut rest = vec![record];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    let secret =
+                        credential(&name).is_some() || name == "state" || name == "verifier";
+                    match value.as_str() {
+                        Some(text) if secret => secrets.saw(text),
+                        Some(_) | None => rest.push(value),
+                    }
+                }
+            }
+            Value::Array(items) => rest.extend(items),
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `replay`: a file of lines in and out is run again, and what comes out is compared.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::members;
+use super::session::Session;
+use crate::problem::Problem;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The file: lines in, and the lines out that are expected. One with lines in alone is run, and
+    /// the whole is printed
+    file: PathBuf,
+}
+
+/// A line of the file.
+struct Row {
+    number: usize,
+    text: String,
+    kind: Kind,
+}
+
+enum Kind {
+    In,
+    Out(Value),
+    /// For people.
+    Comment,
+}
+
+/// The first place at which something else came out.
+#[derive(Debug)]
+struct Difference {
+    line: usize,
+    expected: Option<Value>,
+    got: Option<Value>,
+}
+
+pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+    let path = options.file.display();
+    let text =
+        std::fs::read_to_string(&options.file).map_err(|error| format!("{path}: {error}"))?;
+    let rows = rows(&text).map_err(|flaw| format!("{path}: {flaw}"))?;
+    if !rows.iter().any(|row| matches!(row.kind, Kind::In)) {
+        return Err(format!("{path}: there is no line in to run").into());
+    }
+    if !rows.iter().any(|row| matches!(row.kind, Kind::Out(_))) {
+        return transcript(&rows, as_json);
+    }
+    let Some(difference) = compare(&rows)? else {
+        if as_json {
+            println!("{}", json!({ "same": true, "lines": rows.len() }));
+        } else {
+            println!("{path}: the same");
+        }
+        return Ok(());
+    };
+    let words = format!("{path}: {}", difference.words());
+    if as_json {
+        let Difference {
+            line,
+            expected,
+            got,
+        } = difference;
+        println!(
+            "{}",
+            json!({ "same": false, "line": line, "expected": expected, "got": got, "message": words })
+        );
+    }
+    Err(Problem::Differs(words))
+}
+
+fn rows(text: &str) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    for (number, text) in (1..).zip(text.lines()) {
+        let said = |flaw: &str| format!("line {number}: {flaw}");
+        let found = members(text.as_bytes()).map_err(|flaw| said(&flaw.to_string()))?;
+        let has = |name: &str| found.contains_key(name);
+        let kind = match (has("config") || has("event"), has("action"), has("comment")) {
+            (true, false, false) => Kind::In,
+            (false, true, false) => Kind::Out(Value::Object(found)),
+            (false, false, true) if found.len() == 1 => Kind::Comment,
+            (_, _, _) => {
+                return Err(said(
+                    "one of `config`, `event`, `action`, `comment` expected",
+                ));
+            }
+        };
+        rows.push(Row {
+            number,
+            text: text.to_owned(),
+            kind,
+        });
+    }
+    Ok(rows)
+}
+
+/// What a line in causes.
+fn outs(session: &mut Session, line: &str) -> Result<Vec<Value>, Problem> {
+    let lines = session.take(line.as_bytes());
+    let values: Result<_, _> = lines.iter().map(serde_json::to_value).collect();
+    Ok(values?)
+}
+
+fn transcript(rows: &[Row], as_json: bool) -> Result<(), Problem> {
+    let mut session = Session::default();
+    let mut all = Vec::new();
+    for row in rows {
+        all.push(row.text.clone());
+        if matches!(row.kind, Kind::In) {
+            for line in session.take(row.text.as_bytes()) {
+                all.push(serde_json::to_string(&line)?);
+            }
+        }
+    }
+    if as_json {
+        let lines: Result<Vec<Value>, _> = all.iter().map(|l| serde_json::from_str(l)).collect();
+        println!("{}", json!({ "transcript": lines? }));
+    } else {
+        for line in all {
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+fn compare(rows: &[Row]) -> Result<Option<Difference>, Problem> {
+    let mut session = Session::default();
+    let mut due = Vec::new().into_iter();
+    let mut end = 0;
+    for row in rows {
+        end = row.number;
+        match &row.kind {
+            Kind::Comment => {}
+            Kind::In => {
+                if let Some(got) = due.next() {
+                    return Ok(Some(Difference {
+                        line: row.number,
+                        expected: None,
+                        got: Some(got),
+                    }));
+                }
+                due = outs(&mut session, &row.text)?.into_iter();
+            }
+            Kind::Out(expected) => {
+                let got = due.next();
+                if got.as_ref() != Some(expected) {
+                    return Ok(Some(Difference {
+                        line: row.number,
+                        expected: Some(expected.clone()),
+                        got,
+                    }));
+                }
+            }
+        }
+    }
+    Ok(due.next().map(|got| Difference {
+        line: end.saturating_add(1),
+        expected: None,
+        got: Some(got),
+    }))
+}
+
+impl Difference {
+    fn words(&self) -> String {
+        let line = self.line;
+        let said = |value: &Option<Value>| match value {
+            Some(value) => value.to_string(),
+            None => "nothing".to_owned(),
+        };
+        let (expected, got) = (said(&self.expected), said(&self.got));
+        let mut words = format!("line {line} differs\n  expected {expected}\n  got      {got}");
+        if let (Some(Value::Object(expected)), Some(Value::Object(got))) =
+            (&self.expected, &self.got)
+            && expected.get("action") == got.get("action")
+        {
+            let names = expected.keys().chain(got.keys());
+            let mut other: Vec<&str> = names
+                .filter(|name| expected.get(*name) != got.get(*name))
+                .map(String::as_str)
+                .collect();
+            other.sort_unstable();
+            other.dedup();
+            words.push_str("\n  in ");
+            words.push_str(&other.join(", "));
+        }
+        words
+    }
+}
