@@ -146,6 +146,9 @@ impl KeyringStore {
 
     fn read(&self, slot: Slot) -> Result<Option<(Head, Stored)>, KeyringFlaw> {
         let Some(text) = self.get(&slot.to_string())? else {
+            // Secrets that a process left which died while it erased or wrote.
+            self.clear(slot, Side::Left, 0)?;
+            self.clear(slot, Side::Right, 0)?;
             return Ok(None);
         };
         let (head, rest) = Head::read(&text).ok_or(KeyringFlaw::Damaged)?;
@@ -179,7 +182,6 @@ impl KeyringStore {
             Some(stored) => self.write(slot, old_side.other(), stored)?,
             None => {
                 self.delete(&slot.to_string())?;
-                // What a process left that died before it could refer to it.
                 self.clear(slot, old_side.other(), 0)?;
             }
         }

@@ -1,5 +1,6 @@
 //! Stores that break one rule each: the contract names it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ enum Bug {
 struct Broken {
     bug: Bug,
     inner: MemoryStore,
-    /// The revision that was written last, apart from the contents.
-    revision: Arc<Mutex<Option<Revision>>>,
+    /// The revisions, apart from the contents.
+    revisions: Arc<Mutex<BTreeMap<Slot, Revision>>>,
 }
 
 impl Broken {
@@ -42,7 +43,7 @@ impl Broken {
         Self {
             bug,
             inner: MemoryStore::default(),
-            revision: Arc::default(),
+            revisions: Arc::default(),
         }
     }
 
@@ -70,9 +71,10 @@ impl Store for Broken {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let mut found = self.inner.load(self.slot(slot))?;
         if self.bug == Bug::WritesInTwoSteps
-            && let (Some(found), Some(revision)) = (&mut found, *self.revision.lock().unwrap())
+            && let Some(found) = &mut found
+            && let Some(revision) = self.revisions.lock().unwrap().get(&slot)
         {
-            found.revision = revision;
+            found.revision = *revision;
         }
         Ok(found)
     }
@@ -118,8 +120,9 @@ impl Store for Broken {
             Bug::WritesInTwoSteps if fits => {
                 let swap = self.inner.persist(slot, expected, write)?;
                 std::thread::sleep(Duration::from_millis(5));
-                if matches!(swap, Swap::Done) {
-                    *self.revision.lock().unwrap() = write.map(|write| write.revision);
+                if let (Swap::Done, Some(write)) = (&swap, write) {
+                    let mut revisions = self.revisions.lock().unwrap();
+                    revisions.insert(slot, write.revision);
                 }
                 Ok(swap)
             }

@@ -1,10 +1,13 @@
 //! The keyring, played by the credential store for tests of the crate `keyring-core`.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use keyring_core::api::CredentialStoreApi;
-use keyring_core::{Error, mock};
+use keyring_core::api::{CredentialApi, CredentialStoreApi};
+use keyring_core::{Credential, Entry, Error, mock};
 use mcp_auth_machine::driver::{KeyringFlaw, KeyringStore, Store, Swap, contract};
 use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
 
@@ -127,41 +130,127 @@ fn large_contents_are_spread_and_nothing_of_them_is_left() {
     assert_eq!(desktop.users(), Vec::<String>::new());
 }
 
-#[test]
-fn a_process_that_died_at_any_step_leaves_the_old_contents_or_the_new() {
-    let (old, new) = (large("old"), large("new"));
-    // Each entry fails once, and the process is gone with it.
-    let mut users: Vec<String> = ["left", "right"]
-        .iter()
-        .flat_map(|side| (0..4).map(move |number| format!("{}.{side}.{number}", slot())))
-        .collect();
-    users.push(slot().to_string());
-    let (mut olds, mut news) = (0, 0);
-    for user in users {
-        let desktop = Desktop::new();
-        done(&desktop.store(), None, Some(&old));
-        let credential = desktop.credential(&user);
-        credential.set_error(Error::PlatformFailure("the process died".into()));
-        let swapped = desktop
-            .store()
-            .persist(slot(), Some(old.revision), Some(&new));
-        // An error that nobody met is of no interest.
-        credential.inner.lock().unwrap().borrow_mut().error = None;
-        let found = desktop.store().load(slot()).unwrap().unwrap();
-        if swapped.is_ok() {
-            assert_eq!(found, new);
+/// A keyring that answers so many times, and then never again.
+#[derive(Clone)]
+struct Dying {
+    inner: Arc<mock::Store>,
+    left: Arc<AtomicUsize>,
+}
+
+struct DyingEntry {
+    inner: Entry,
+    left: Arc<AtomicUsize>,
+}
+
+impl DyingEntry {
+    fn alive(&self) -> keyring_core::Result<()> {
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        match self.left.fetch_update(order, order, one_less) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::PlatformFailure("the process died".into())),
         }
-        assert!(found == old || found == new, "{user}");
-        olds += usize::from(found == old);
-        news += usize::from(found == new);
-        // Whatever was left is cleared with the next write.
-        let small = stored("small");
-        done(&desktop.store(), Some(found.revision), Some(&small));
-        done(&desktop.store(), Some(small.revision), Some(&old));
-        done(&desktop.store(), Some(old.revision), None);
-        assert_eq!(desktop.users(), Vec::<String>::new(), "{user}");
     }
-    assert!(olds > 0 && news > 0, "{olds} {news}");
+}
+
+impl CredentialStoreApi for Dying {
+    fn vendor(&self) -> String {
+        self.inner.vendor()
+    }
+
+    fn id(&self) -> String {
+        self.inner.id()
+    }
+
+    fn build(
+        &self,
+        service: &str,
+        user: &str,
+        more: Option<&HashMap<&str, &str>>,
+    ) -> keyring_core::Result<Entry> {
+        Ok(Entry::new_with_credential(Arc::new(DyingEntry {
+            inner: self.inner.build(service, user, more)?,
+            left: Arc::clone(&self.left),
+        })))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl CredentialApi for DyingEntry {
+    fn set_secret(&self, secret: &[u8]) -> keyring_core::Result<()> {
+        self.alive()?;
+        self.inner.set_secret(secret)
+    }
+
+    fn get_secret(&self) -> keyring_core::Result<Vec<u8>> {
+        self.alive()?;
+        self.inner.get_secret()
+    }
+
+    fn delete_credential(&self) -> keyring_core::Result<()> {
+        self.alive()?;
+        self.inner.delete_credential()
+    }
+
+    fn get_credential(&self) -> keyring_core::Result<Option<Arc<Credential>>> {
+        Ok(None)
+    }
+
+    fn get_specifiers(&self) -> Option<(String, String)> {
+        self.inner.get_specifiers()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Swaps in a process that dies after each of its steps in turn; then the slot holds what it did
+/// before or what was to be written, and whatever else is left is cleared by the next writes.
+fn survives(old: Option<&Stored>, new: Option<&Stored>) {
+    let small = stored("small");
+    for steps in 0.. {
+        let desktop = Desktop::new();
+        let was = old.map(|old| {
+            done(&desktop.store(), None, Some(old));
+            old.revision
+        });
+        let dying = Dying {
+            inner: Arc::clone(&desktop.keyring),
+            left: Arc::new(AtomicUsize::new(steps)),
+        };
+        let store = KeyringStore::with_keyring(Arc::new(dying), SERVICE, desktop.path());
+        let swapped = store.unwrap().persist(slot(), was, new);
+        let found = desktop.store().load(slot()).unwrap();
+        if swapped.is_ok() {
+            assert!(steps > 2);
+            assert_eq!(found.as_ref(), new);
+            assert!(desktop.users().len() < 6);
+            return;
+        }
+        assert!(found.as_ref() == old || found.as_ref() == new, "{steps}");
+        if found.is_none() {
+            assert_eq!(desktop.users(), Vec::<String>::new(), "{steps}");
+        }
+        let held = found.map(|found| found.revision);
+        done(&desktop.store(), held, Some(&small));
+        done(&desktop.store(), Some(small.revision), None);
+        assert_eq!(desktop.users(), Vec::<String>::new(), "{steps}");
+    }
+}
+
+#[test]
+fn a_process_that_dies_at_any_step_leaves_the_old_contents_or_the_new() {
+    let (one, two, small) = (large("one"), large("two"), stored("first"));
+    let held = [None, Some(&one), Some(&two), Some(&small)];
+    for old in held {
+        for new in held {
+            survives(old, new);
+        }
+    }
 }
 
 #[test]
