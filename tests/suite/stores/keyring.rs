@@ -328,3 +328,19 @@ fn without_a_desktop_there_is_no_keyring() {
         Ok(_) => {}
     }
 }
+
+/// On a desktop: `cargo test --features keyring -- --ignored this_desktop`. On Linux without one, under
+/// `dbus-run-session`, with `gnome-keyring-daemon --unlock` before it.
+#[test]
+#[ignore = "needs a keyring that is unlocked"]
+fn the_keyring_of_this_desktop_keeps_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || KeyringStore::open(SERVICE, directory.path()).unwrap();
+    contract::check(&open()).unwrap();
+    contract::check_races(&[open(), open()]).unwrap();
+    let (old, new) = (large("old"), stored("new"));
+    done(&open(), None, Some(&old));
+    assert_eq!(open().load(slot()).unwrap().as_ref(), Some(&old));
+    done(&open(), Some(old.revision), Some(&new));
+    done(&open(), Some(new.revision), None);
+}
