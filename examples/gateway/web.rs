@@ -12,7 +12,7 @@ use axum::{Form, Router};
 use mcp_auth_machine::Config;
 use mcp_auth_machine::driver::asynchronous::Client;
 use mcp_auth_machine::driver::{Store, seed};
-use mcp_auth_machine::event::Authorization;
+use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::wire::callback::Callback;
 use serde::Deserialize;
 use serde_json::json;
@@ -123,6 +123,8 @@ async fn connect(State(gateway): Shared, headers: HeaderMap) -> Result<Response,
     let session = gateway.session(&headers)?;
     let authorization = Authorization::new(seed().map_err(Problem::failed)?);
     let client = gateway.client(&session)?;
+    // A sign-in that began in another browser, or was left there, would come back to that one.
+    client.abandon(Abandon::Cancelled);
     let redirect = client.begin(authorization.browser(session.browser)).await?;
     let place = redirect.map_or_else(|| "/".to_owned(), |to| to.url.as_str().to_owned());
     Ok((StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response())

@@ -20,7 +20,8 @@ const KEPT: usize = 8;
 /// found when it did not.
 const SWAP: &str = "\
 local found = redis.call('HMGET', KEYS[1], 'revision', 'contents')
-if (found[1] or '') ~= ARGV[1] then
+local strange = found[2] and not found[1]
+if strange or (found[1] or '') ~= ARGV[1] then
   return {0, found[1], found[2]}
 end
 if ARGV[2] == '' then

@@ -1,11 +1,15 @@
 //! The example `gateway` as two processes with one Redis.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method};
 use mcp_auth_machine::driver::asynchronous::Client;
 use mcp_auth_machine::driver::{RedisStore, Sealed};
+use tokio::net::TcpStream;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
 use crate::gateway::keys::Keys;
 use crate::gateway::{Settings, serve};
@@ -115,6 +119,14 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
     let redirect = alice.connect(&one).await;
     let callback = alice.consent(&redirect).await;
     assert!(callback.starts_with(&format!("{two}/callback?")));
+    let mut kinds = block_in_place(|| ends(&redis));
+    kinds.dedup();
+    let [metadata, pending, registration] = kinds.as_slice() else {
+        panic!("{kinds:?}");
+    };
+    assert_eq!(*metadata, ("metadata".to_owned(), true));
+    assert_eq!(*pending, ("pending".to_owned(), true));
+    assert_eq!(*registration, ("registration".to_owned(), false));
 
     // Another browser, even one in which the same user is signed in, changes nothing.
     let elsewhere = Browser::of("alice", &two).await;
@@ -151,9 +163,8 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
-    let world = World::start().await;
+/// One instance in this process; without Redis, its store is in memory.
+async fn alone(world: &World) -> String {
     let port = free_port();
     let gateway = format!("http://127.0.0.1:{port}");
     let settings = Settings {
@@ -163,15 +174,33 @@ async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
         redis: None,
         key: None,
     };
-    // Without Redis, the store is in memory.
     let serving = tokio::spawn(serve(settings));
-    while tokio::net::TcpStream::connect(("127.0.0.1", port))
-        .await
-        .is_err()
-    {
+    while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         assert!(!serving.is_finished());
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
+    gateway
+}
+
+#[tokio::test]
+async fn the_browser_that_began_last_is_the_one_that_ends_it() {
+    let world = World::start().await;
+    let gateway = alone(&world).await;
+    let left = Browser::of("alice", &gateway).await;
+    let used = Browser::of("alice", &gateway).await;
+    let first = left.consent(&left.connect(&gateway).await).await;
+    let second = used.consent(&used.connect(&gateway).await).await;
+    assert_ne!(first, second);
+    left.get(&first).await;
+    assert_eq!(left.calls(&gateway).await, StatusCode::FORBIDDEN);
+    used.get(&second).await;
+    assert_eq!(used.calls(&gateway).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
+    let world = World::start().await;
+    let gateway = alone(&world).await;
     let mut nobody = Browser::of("alice", &gateway).await;
     assert_eq!(nobody.calls(&gateway).await, StatusCode::FORBIDDEN);
     let callback = nobody.consent(&nobody.connect(&gateway).await).await;
@@ -191,7 +220,6 @@ async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
     nobody.cookie = honest;
     assert_eq!(nobody.get(&callback).await.0, StatusCode::OK);
     assert_eq!(nobody.calls(&gateway).await, StatusCode::OK);
-    serving.abort();
 }
 
 /// What a third instance finds in the store.
@@ -203,6 +231,23 @@ async fn account(world: &World, redis: &Redis, public: &str) -> String {
     let client = Client::builder(config, "alice", store).start().unwrap();
     let headers = client.authorize("read", &Method::POST, &world.url).await;
     token(&headers.unwrap())
+}
+
+/// The kinds of the slots that are held, and whether they have an end.
+fn ends(redis: &Redis) -> Vec<(String, bool)> {
+    let mut connection = redis.connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+    let mut ends: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let left: i64 = redis::cmd("PTTL").arg(key).query(&mut connection).unwrap();
+            let (_, slot) = key.split_once(':').unwrap();
+            let (kind, _) = slot.split_once('/').unwrap();
+            (kind.to_owned(), left > 0)
+        })
+        .collect();
+    ends.sort();
+    ends
 }
 
 fn nothing_is_stored_in_the_clear(redis: &Redis) {

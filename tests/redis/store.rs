@@ -136,6 +136,7 @@ fn what_is_no_slot_is_an_error_and_is_not_overwritten() {
         &["revision", "none", "contents", "x"][..],
         &["revision", "AAAAAAAAAAAAAAAAAAAAAA"],
         &["revision", "none"],
+        &["contents", "x"],
     ] {
         set(fields);
         store.load(slot()).unwrap_err();
