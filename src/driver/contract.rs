@@ -15,14 +15,14 @@
 //! is dropped at its end.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::store::{Store, StoreError, Swap};
 use crate::slot::{Revision, Slot, SlotContents, Stored};
 use crate::time::UnixMillis;
 
-/// How many threads use each store at once.
+/// How many threads write through each store at once. One more reads.
 const THREADS: usize = 4;
 
 /// How often they race.
@@ -145,31 +145,37 @@ pub fn check_races<S: Store + Sync>(stores: &[S]) -> Result<(), Violation> {
     at.clear()
 }
 
-/// One round: everybody replaces the same revision. What is held afterwards.
+/// One round: everybody replaces the same revision, while others read. What is held afterwards.
 fn race<S: Store + Sync>(stores: &[S], round: usize, held: &Stored) -> Result<Stored, Violation> {
-    let won = AtomicUsize::new(0);
-    let one = |store: &S, number: usize| {
-        let at = At::new(store, "many");
+    let (won, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let write = |store: &S, number: usize| {
         let text = format!("{round} {number} {}", large());
-        if at.done(Some(held.revision), Some(&stored(text)))? {
+        if At::new(store, "many").done(Some(held.revision), Some(&stored(text)))? {
             won.fetch_add(1, Ordering::SeqCst);
         }
-        let whole = at
-            .store
-            .load(at.slot)?
-            .is_some_and(|found| is_whole(&found));
-        expect(whole, Rule::NeverHalf)
+        Ok(())
+    };
+    let read = |store: &S| {
+        while !over.load(Ordering::SeqCst) {
+            let found = At::new(store, "many").load()?;
+            expect(found.is_some_and(|found| is_whole(&found)), Rule::NeverHalf)?;
+            thread::yield_now();
+        }
+        Ok(())
     };
     let told: Vec<_> = thread::scope(|scope| {
-        let numbered = stores
-            .iter()
-            .cycle()
-            .zip(0..THREADS.saturating_mul(stores.len()));
-        let one = &one;
-        let threads: Vec<_> = numbered
-            .map(|(store, number)| scope.spawn(move || one(store, number)))
+        let (write, read) = (&write, &read);
+        let readers = stores.iter().map(|store| scope.spawn(move || read(store)));
+        let readers: Vec<_> = readers.collect();
+        let writers = stores.iter().cycle().enumerate();
+        let writers: Vec<_> = writers
+            .take(THREADS.saturating_mul(stores.len()))
+            .map(|(number, store)| scope.spawn(move || write(store, number)))
             .collect();
-        threads.into_iter().map(|thread| thread.join()).collect()
+        let mut told: Vec<_> = writers.into_iter().map(|thread| thread.join()).collect();
+        over.store(true, Ordering::SeqCst);
+        told.extend(readers.into_iter().map(|thread| thread.join()));
+        told
     });
     for told in told {
         // A store that panics fails.

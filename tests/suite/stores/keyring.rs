@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
 
 use keyring_core::api::{CredentialApi, CredentialStoreApi};
 use keyring_core::{Credential, Entry, Error, mock};
@@ -94,6 +96,18 @@ fn the_keyring_store_keeps_the_contract() {
 }
 
 #[test]
+fn a_slow_keyring_is_not_read_while_it_is_written() {
+    let desktop = Desktop::new();
+    let slow = Dying {
+        inner: Arc::clone(&desktop.keyring),
+        left: Arc::new(AtomicUsize::new(usize::MAX)),
+        pause: Duration::from_micros(100),
+    };
+    let store = KeyringStore::with_keyring(Arc::new(slow), SERVICE, desktop.path()).unwrap();
+    contract::check_races(&[store.clone(), store]).unwrap();
+}
+
+#[test]
 fn sec_31_secrets_are_in_the_keyring_and_in_no_file() {
     let desktop = Desktop::new();
     let store = desktop.store();
@@ -130,20 +144,23 @@ fn large_contents_are_spread_and_nothing_of_them_is_left() {
     assert_eq!(desktop.users(), Vec::<String>::new());
 }
 
-/// A keyring that answers so many times, and then never again.
+/// A keyring that takes its time, answers so many times, and then never again.
 #[derive(Clone)]
 struct Dying {
     inner: Arc<mock::Store>,
     left: Arc<AtomicUsize>,
+    pause: Duration,
 }
 
 struct DyingEntry {
     inner: Entry,
     left: Arc<AtomicUsize>,
+    pause: Duration,
 }
 
 impl DyingEntry {
     fn alive(&self) -> keyring_core::Result<()> {
+        sleep(self.pause);
         let one_less = |left: usize| left.checked_sub(1);
         let order = Ordering::SeqCst;
         match self.left.fetch_update(order, order, one_less) {
@@ -171,6 +188,7 @@ impl CredentialStoreApi for Dying {
         Ok(Entry::new_with_credential(Arc::new(DyingEntry {
             inner: self.inner.build(service, user, more)?,
             left: Arc::clone(&self.left),
+            pause: self.pause,
         })))
     }
 
@@ -210,17 +228,19 @@ impl CredentialApi for DyingEntry {
 
 /// Swaps in a process that dies after each of its steps in turn; then the slot holds what it did
 /// before or what was to be written, and whatever else is left is cleared by the next writes.
-fn survives(old: Option<&Stored>, new: Option<&Stored>) {
+fn survives(writes: usize, old: Option<&Stored>, new: Option<&Stored>) {
     let small = stored("small");
     for steps in 0.. {
         let desktop = Desktop::new();
-        let was = old.map(|old| {
-            done(&desktop.store(), None, Some(old));
-            old.revision
-        });
+        let mut was = None;
+        for old in std::iter::repeat_n(old, writes).flatten() {
+            done(&desktop.store(), was, Some(old));
+            was = Some(old.revision);
+        }
         let dying = Dying {
             inner: Arc::clone(&desktop.keyring),
             left: Arc::new(AtomicUsize::new(steps)),
+            pause: Duration::ZERO,
         };
         let store = KeyringStore::with_keyring(Arc::new(dying), SERVICE, desktop.path());
         let swapped = store.unwrap().persist(slot(), was, new);
@@ -237,6 +257,7 @@ fn survives(old: Option<&Stored>, new: Option<&Stored>) {
         }
         let held = found.map(|found| found.revision);
         done(&desktop.store(), held, Some(&small));
+        assert_eq!(desktop.users(), [slot().to_string()], "{steps}");
         done(&desktop.store(), Some(small.revision), None);
         assert_eq!(desktop.users(), Vec::<String>::new(), "{steps}");
     }
@@ -248,7 +269,9 @@ fn a_process_that_dies_at_any_step_leaves_the_old_contents_or_the_new() {
     let held = [None, Some(&one), Some(&two), Some(&small)];
     for old in held {
         for new in held {
-            survives(old, new);
+            // Each write goes to the other side.
+            survives(1, old, new);
+            survives(2, old, new);
         }
     }
 }
