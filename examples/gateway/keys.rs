@@ -45,6 +45,7 @@ pub(crate) struct Keys {
 pub(crate) struct Session {
     pub(crate) user: String,
     pub(crate) browser: BrowserBinding,
+    pub(crate) proof: Vec<u8>,
 }
 
 impl Keys {
@@ -99,6 +100,7 @@ impl Keys {
         (seconds() < end).then_some(Session {
             user: String::from_utf8(user).ok()?,
             browser: BrowserBinding::new(session.as_bytes()),
+            proof,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! One instance: its routes, and a client of the MCP server for each user.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{RawQuery, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use mcp_auth_machine::Config;
+use mcp_auth_machine::action::{BrowserUrl, Redirect};
 use mcp_auth_machine::driver::asynchronous::Client;
 use mcp_auth_machine::driver::{Store, seed};
 use mcp_auth_machine::event::{Abandon, Authorization};
@@ -33,6 +34,7 @@ pub(crate) struct Gateway {
     /// Whether browsers reach it over HTTPS.
     secure: bool,
     clients: Mutex<HashMap<String, Client>>,
+    begun: Mutex<HashMap<String, (BrowserUrl, Vec<u8>)>>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +74,7 @@ impl Gateway {
             http,
             secure,
             clients: Mutex::default(),
+            begun: Mutex::default(),
         }
     }
 
@@ -94,6 +97,7 @@ impl Gateway {
         if clients.len() >= MAX_CLIENTS {
             // Whoever is being served has a handle of their own.
             clients.clear();
+            self.begun().clear();
         }
         let store = Arc::clone(&self.store);
         let client = Client::builder(Arc::clone(&self.config), session.user.as_str(), store)
@@ -101,6 +105,19 @@ impl Gateway {
             .map_err(Problem::failed)?;
         clients.insert(session.user.clone(), client.clone());
         Ok(client)
+    }
+}
+
+impl Gateway {
+    /// Where each user was sent last, and in which browser.
+    fn begun(&self) -> MutexGuard<'_, HashMap<String, (BrowserUrl, Vec<u8>)>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_of_another_browser(&self, to: &Redirect, session: &Session) -> bool {
+        let begun = self.begun();
+        let last = begun.get(&session.user);
+        last.is_some_and(|(url, proof)| *url == to.url && *proof != session.proof)
     }
 }
 
@@ -123,9 +140,21 @@ async fn connect(State(gateway): Shared, headers: HeaderMap) -> Result<Response,
     let session = gateway.session(&headers)?;
     let authorization = Authorization::new(seed().map_err(Problem::failed)?);
     let client = gateway.client(&session)?;
-    // A sign-in that began in another browser, or was left there, would come back to that one.
-    client.abandon(Abandon::Cancelled);
-    let redirect = client.begin(authorization.browser(session.browser)).await?;
+    let mut redirect = client.begin(authorization.browser(session.browser)).await?;
+    if redirect
+        .as_ref()
+        .is_some_and(|to| gateway.is_of_another_browser(to, &session))
+    {
+        // One that was left there: it would come back to that browser alone.
+        client.abandon(Abandon::Cancelled);
+        let authorization = Authorization::new(seed().map_err(Problem::failed)?);
+        redirect = client.begin(authorization.browser(session.browser)).await?;
+    }
+    if let Some(to) = &redirect {
+        gateway
+            .begun()
+            .insert(session.user, (to.url.clone(), session.proof));
+    }
     let place = redirect.map_or_else(|| "/".to_owned(), |to| to.url.as_str().to_owned());
     Ok((StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response())
 }

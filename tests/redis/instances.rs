@@ -198,6 +198,23 @@ async fn the_browser_that_began_last_is_the_one_that_ends_it() {
 }
 
 #[tokio::test]
+async fn a_tool_that_needs_more_is_allowed_by_connecting_again() {
+    let world = World::start().await;
+    let gateway = alone(&world).await;
+    let alice = Browser::of("alice", &gateway).await;
+    let connects = async || {
+        let callback = alice.consent(&alice.connect(&gateway).await).await;
+        alice.get(&callback).await;
+    };
+    connects().await;
+    assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
+    world.mcp.set_tool_scope("read", "more");
+    assert_eq!(alice.calls(&gateway).await, StatusCode::FORBIDDEN);
+    connects().await;
+    assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
     let world = World::start().await;
     let gateway = alone(&world).await;
