@@ -126,6 +126,8 @@
 //! | `reqwest` | `driver::asynchronous`: a driver for `tokio`, one handle for any number of tasks |
 //! | `tracing` | the drivers tell `tracing` what goes in and out, redacted, at the level `debug` |
 //! | `file-store` | `driver`: a store in a directory, for several processes |
+//! | `redis` | `driver`: a store in Redis, for the instances of a service |
+//! | `keyring` | `driver`: a store in the keyring of the operating system, for desktop hosts |
 //! | `server` | `server`: helpers for authorization servers and MCP servers |
 //! | `signer` | `signer`: keys in software that sign assertions and proofs |
 //! | `cli` | the command `mcp-auth` |
@@ -136,7 +138,12 @@ pub mod budget;
 pub mod client_metadata;
 pub mod config;
 mod core;
-#[cfg(any(feature = "ureq", feature = "reqwest", feature = "file-store"))]
+#[cfg(any(
+    feature = "ureq",
+    feature = "reqwest",
+    feature = "file-store",
+    feature = "redis"
+))]
 pub mod driver;
 pub mod error;
 pub mod event;

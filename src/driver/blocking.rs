@@ -13,7 +13,7 @@ use super::note::{Note, Watch};
 use super::policy::is_blocked;
 use super::resolver::PolicyResolver;
 use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
-use super::store::{Store, Swap};
+use super::store::{Store, load_from, persist_in};
 use crate::action::{Grant, NeedUser, Redirect, SendRequest};
 use crate::present::Presentation;
 use crate::{Action, AuthMachine, Config, Event, Failure, NoBearer, Phase};
@@ -130,21 +130,11 @@ impl<S: Store> Driver<S> {
                     self.feed(event);
                 }
                 Action::LoadSlot(load) => {
-                    let event = match self.store.load(load.slot()) {
-                        Ok(found) => load.found(found),
-                        Err(_) => load.failed(),
-                    };
+                    let event = load_from(&self.store, load);
                     self.feed(event);
                 }
                 Action::PersistSlot(persist) => {
-                    let swap =
-                        self.store
-                            .persist(persist.slot(), persist.expected(), persist.write());
-                    let event = match swap {
-                        Ok(Swap::Done) => persist.done(),
-                        Ok(Swap::Conflict(current)) => persist.conflict(current),
-                        Err(_) => persist.failed(),
-                    };
+                    let event = persist_in(&self.store, persist);
                     self.feed(event);
                 }
                 Action::Sign(asked) => {

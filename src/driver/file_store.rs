@@ -39,7 +39,7 @@ impl FileStore {
     }
 
     /// Held until it is dropped, also by a process that dies.
-    fn lock(&self) -> io::Result<File> {
+    pub(super) fn lock(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);
         #[cfg(unix)]

@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+use crate::Event;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+use crate::action::{LoadSlot, PersistSlot};
 use crate::slot::{Revision, Slot, Stored};
+use crate::time::UnixMillis;
 
 /// A store of slots with compare-and-swap. What it holds is secret (SEC-31).
+///
+/// [`contract`](super::contract) checks a store of your own.
 pub trait Store {
     /// What a slot holds.
     ///
@@ -24,6 +31,22 @@ pub trait Store {
         expected: Option<Revision>,
         write: Option<&Stored>,
     ) -> Result<Swap, StoreError>;
+
+    /// The same, for contents that are of no use after `expires`: a store that can drop them then
+    /// does. The others keep them, unless they say otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let _kept = expires;
+        self.persist(slot, expected, write)
+    }
 }
 
 /// What became of a write.
@@ -46,18 +69,54 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
-impl<S: Store + ?Sized> Store for Box<S> {
-    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        (**self).load(slot)
-    }
+macro_rules! through {
+    ($($pointer:ident),*) => {$(
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+                (**self).load(slot)
+            }
 
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError> {
-        (**self).persist(slot, expected, write)
+            fn persist(
+                &self,
+                slot: Slot,
+                expected: Option<Revision>,
+                write: Option<&Stored>,
+            ) -> Result<Swap, StoreError> {
+                (**self).persist(slot, expected, write)
+            }
+
+            fn persist_until(
+                &self,
+                slot: Slot,
+                expected: Option<Revision>,
+                write: Option<&Stored>,
+                expires: Option<UnixMillis>,
+            ) -> Result<Swap, StoreError> {
+                (**self).persist_until(slot, expected, write, expires)
+            }
+        }
+    )*};
+}
+
+through!(Arc, Box);
+
+/// Carries the action out.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
+    match store.load(load.slot()) {
+        Ok(found) => load.found(found),
+        Err(_) => load.failed(),
+    }
+}
+
+/// Carries the action out.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
+    let (slot, expected) = (persist.slot(), persist.expected());
+    match store.persist_until(slot, expected, persist.write(), persist.expires()) {
+        Ok(Swap::Done) => persist.done(),
+        Ok(Swap::Conflict(current)) => persist.conflict(current),
+        Err(_) => persist.failed(),
     }
 }
 

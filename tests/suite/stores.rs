@@ -1,15 +1,13 @@
-//! The contract of every store: compare-and-swap, for one and for many at once.
+//! The stores keep the contract, and the contract notices stores that do not.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use mcp_auth_machine::driver::{FileStore, MemoryStore, Store, Swap};
+use mcp_auth_machine::driver::{FileStore, MemoryStore, Store, Swap, contract};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 
-fn slot() -> Slot {
+pub(super) fn slot() -> Slot {
     Slot::account("alice", "https://mcp.example/mcp")
 }
 
-fn stored(text: &str) -> Stored {
+pub(super) fn stored(text: &str) -> Stored {
     // Any 16 bytes will do for a store.
     let mut revision = [b'A'; 22];
     for (place, byte) in revision.iter_mut().take(20).zip(text.bytes()) {
@@ -21,69 +19,19 @@ fn stored(text: &str) -> Stored {
     }
 }
 
-fn swap(store: &impl Store, expected: Option<Revision>, write: Option<&Stored>) -> Swap {
+pub(super) fn swap(store: &impl Store, expected: Option<Revision>, write: Option<&Stored>) -> Swap {
     store.persist(slot(), expected, write).unwrap()
 }
 
-/// What every store has to do.
-fn keeps_the_contract(store: &impl Store) {
-    let (first, second) = (stored("first"), stored("second"));
-    assert_eq!(store.load(slot()).unwrap(), None);
-    // An empty slot is not replaced by mistake.
-    let wrong = swap(store, Some(first.revision), Some(&second));
-    assert!(matches!(wrong, Swap::Conflict(None)), "{wrong:?}");
-    assert!(matches!(swap(store, None, Some(&first)), Swap::Done));
-    assert_eq!(store.load(slot()).unwrap().as_ref(), Some(&first));
-    // A full one neither; the current contents are told.
-    let wrong = swap(store, None, Some(&second));
-    assert!(matches!(&wrong, Swap::Conflict(Some(current)) if *current == first));
-    assert!(matches!(
-        swap(store, Some(first.revision), Some(&second)),
-        Swap::Done
-    ));
-    let wrong = swap(store, Some(first.revision), None);
-    assert!(matches!(&wrong, Swap::Conflict(Some(current)) if *current == second));
-    // Other slots are other slots.
-    assert_eq!(
-        store
-            .load(Slot::account("bob", "https://mcp.example/mcp"))
-            .unwrap(),
-        None
-    );
-    assert!(matches!(
-        swap(store, Some(second.revision), None),
-        Swap::Done
-    ));
-    assert_eq!(store.load(slot()).unwrap(), None);
-    assert!(matches!(swap(store, None, None), Swap::Done));
-}
-
-/// Of many that replace the same revision, one does.
-fn has_one_winner<S: Store + Clone + Send>(store: &S) {
-    let base = stored("base");
-    assert!(matches!(swap(store, None, Some(&base)), Swap::Done));
-    for round in 0..20 {
-        let expected = store.load(slot()).unwrap().unwrap().revision;
-        let won = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for number in 0..8 {
-                let (store, won) = (store.clone(), &won);
-                scope.spawn(move || {
-                    let mine = stored(&format!("round{round}number{number}"));
-                    if matches!(swap(&store, Some(expected), Some(&mine)), Swap::Done) {
-                        won.fetch_add(1, Ordering::SeqCst);
-                    }
-                });
-            }
-        });
-        assert_eq!(won.load(Ordering::SeqCst), 1);
-    }
+/// For one caller at a time, and for many through two handles.
+pub(super) fn keeps_the_contract<S: Store + Clone + Sync>(store: &S) {
+    contract::check(store).unwrap();
+    contract::check_races(&[store.clone(), store.clone()]).unwrap();
 }
 
 #[test]
 fn the_memory_store() {
     keeps_the_contract(&MemoryStore::default());
-    has_one_winner(&MemoryStore::default());
 }
 
 #[test]
@@ -91,12 +39,11 @@ fn sec_31_the_file_store() {
     let directory = tempfile::tempdir().unwrap();
     let store = FileStore::open(directory.path().join("deep/down")).unwrap();
     keeps_the_contract(&store);
-    has_one_winner(&store);
+    swap(&store, None, Some(&stored("kept")));
     // Another process finds the same.
-    let found = store.load(slot()).unwrap();
-    assert!(found.is_some());
     let other = FileStore::open(directory.path().join("deep/down")).unwrap();
-    assert_eq!(other.load(slot()).unwrap(), found);
+    assert_eq!(other.load(slot()).unwrap(), Some(stored("kept")));
+    contract::check_races(&[store, other]).unwrap();
 }
 
 #[cfg(unix)]
@@ -131,3 +78,8 @@ fn a_process_that_died_while_it_wrote_leaves_the_old_contents() {
         .persist(slot(), None, Some(&stored("new")))
         .unwrap_err();
 }
+
+mod broken;
+#[cfg(feature = "keyring")]
+mod keyring;
+mod sealed;

@@ -12,7 +12,7 @@ use super::job::Stopped;
 use crate::Event;
 use crate::action::{LoadSlot, ObtainAssertion, PersistSlot, SendRequest, Sign};
 use crate::driver::secrets::{Assertions, Signer, bearer, prove, sign};
-use crate::driver::store::{Store, Swap};
+use crate::driver::store::{Store, load_from, persist_in};
 use crate::present::Presentation;
 
 pub(super) type Shared<T> = Arc<Mutex<Box<T>>>;
@@ -130,17 +130,8 @@ impl<S: Store + Send + Sync + 'static> Hands<S> {
 impl Errand {
     fn run(self, store: &impl Store) -> Event {
         match self {
-            Self::Load(load) => match store.load(load.slot()) {
-                Ok(found) => load.found(found),
-                Err(_) => load.failed(),
-            },
-            Self::Persist(persist) => {
-                match store.persist(persist.slot(), persist.expected(), persist.write()) {
-                    Ok(Swap::Done) => persist.done(),
-                    Ok(Swap::Conflict(current)) => persist.conflict(current),
-                    Err(_) => persist.failed(),
-                }
-            }
+            Self::Load(load) => load_from(store, load),
+            Self::Persist(persist) => persist_in(store, persist),
         }
     }
 }

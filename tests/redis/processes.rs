@@ -1,0 +1,148 @@
+//! A Redis server, and this program once more as another process.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// A server that keeps nothing, ended when it is dropped.
+pub(crate) struct Redis {
+    process: Child,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..5 {
+            // Somebody else may take it meanwhile.
+            let port = free_port();
+            if let Some(process) = start(port, &directory) {
+                return Self {
+                    process,
+                    port,
+                    directory,
+                };
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub(crate) fn connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_connection().unwrap()
+    }
+
+    pub(crate) fn stop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+
+    /// On the same port, with nothing in it.
+    pub(crate) fn start_again(&mut self) {
+        self.process = start(self.port, &self.directory).expect("redis-server starts again");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// `None` when it ended at once, as it does when the port is taken.
+fn start(port: u16, directory: &TempDir) -> Option<Child> {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let mut process = match command.spawn() {
+        Ok(process) => process,
+        Err(error) if error.kind() == ErrorKind::NotFound => panic!(
+            "these tests need redis-server on the PATH: install the package redis-server \
+             (apt-get install redis-server)"
+        ),
+        Err(error) => panic!("redis-server: {error}"),
+    };
+    let client = redis::Client::open(("127.0.0.1", port)).unwrap();
+    for _ in 0..200 {
+        if process.try_wait().unwrap().is_some() {
+            return None;
+        }
+        if let Ok(mut connection) = client.get_connection()
+            && redis::cmd("PING").exec(&mut connection).is_ok()
+        {
+            return Some(process);
+        }
+        sleep(Duration::from_millis(50));
+    }
+    let _gone = process.kill();
+    let _reaped = process.wait();
+    panic!("redis-server does not answer");
+}
+
+/// This program as another process, in which one ignored test plays a part. Ended when dropped.
+pub(crate) struct Part {
+    process: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Part {
+    pub(crate) fn start(test: &str, settings: &[(&str, &str)]) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        Self { process, lines }
+    }
+
+    /// The rest of the next line that begins with these words.
+    pub(crate) fn says(&mut self, words: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.lines.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "the process ended before it said: {words}");
+            // The test harness writes its own words before ours.
+            if let Some((_, rest)) = line.split_once(words) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    pub(crate) fn go_on(&mut self) {
+        let stdin = self.process.stdin.as_mut().unwrap();
+        writeln!(stdin).unwrap();
+    }
+
+    pub(crate) fn ends_well(mut self) {
+        std::io::copy(&mut self.lines, &mut std::io::sink()).unwrap();
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
