@@ -11,6 +11,7 @@ use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Operation};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, NoBearer};
 use serde_json::{Value, json};
 
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Host {
     url: String,
     driver: Driver<FileStore>,
+    /// Somebody was sent to sign in.
+    asked: bool,
 }
 
 impl Host {
@@ -48,7 +51,11 @@ impl Host {
                     eprintln!("{text}");
                 }
             });
-        Ok(Self { url, driver })
+        Ok(Self {
+            url,
+            driver,
+            asked: false,
+        })
     }
 
     /// Hands an event in, and follows until a token can be had.
@@ -87,6 +94,7 @@ impl Host {
                 }
                 Pause::Redirect(redirect) => {
                     let person = person.ok_or("nobody is here to sign in")?;
+                    self.asked = true;
                     person.send(&redirect);
                     self.come_back(person)?
                 }
@@ -115,6 +123,20 @@ impl Host {
     /// A token that is good now.
     pub(super) fn wanted(&mut self, person: Option<&Person>) -> Result<Grant, Problem> {
         self.follow(Event::Wanted(Operation::new("token")), person)
+    }
+
+    /// Asks for scopes that the account has not, although the server accepts what it has. Whoever
+    /// was just asked for them is not asked twice.
+    pub(super) fn widen(&mut self, scopes: &str, person: Option<&Person>) -> Result<(), Problem> {
+        let held = self.stored()?;
+        let missing = held.is_some_and(|grant| {
+            let wanted = Scopes::parse(scopes);
+            wanted.iter().any(|scope| !grant.scopes.contains(scope))
+        });
+        if missing && !self.asked {
+            self.follow(Event::Authorize(seed()?.into()), person)?;
+        }
+        Ok(())
     }
 
     /// What is stored, whether or not it is good.

@@ -54,6 +54,7 @@ pub(crate) fn run(options: Options, as_json: bool) -> Result<(), Problem> {
         port: None,
         settings: Settings::default(),
     });
+    let named = settings.scopes().map(str::to_owned);
     // What was given replaces what was remembered; nothing given keeps it.
     if !settings.is_empty() {
         profile.settings = settings.absolute()?;
@@ -68,7 +69,11 @@ pub(crate) fn run(options: Options, as_json: bool) -> Result<(), Problem> {
     let mut host = Host::open(&directory, &profile, selected.place.verbose)?;
     // Remembered before a token exists: `logout` finds whatever `login` leaves.
     profile.save(&directory)?;
-    if let Err(problem) = accepted(&mut host, person.as_ref()) {
+    let signed_in = accepted(&mut host, person.as_ref()).and_then(|()| match &named {
+        Some(scopes) => host.widen(scopes, person.as_ref()),
+        None => Ok(()),
+    });
+    if let Err(problem) = signed_in {
         if !matches!(host.stored(), Ok(Some(_))) {
             profile.remove(&directory)?;
         }

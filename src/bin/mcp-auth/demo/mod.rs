@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// With `--serve`: how long access tokens live.
     #[arg(long, requires = "serve", value_name = "SECONDS")]
     token_seconds: Option<u64>,
+    /// With `--serve`: print a line for each token request, with its client and how it was answered.
+    #[arg(long, requires = "serve")]
+    log: bool,
     /// The token lives for seconds, and two processes on one store want the next one: one refresh.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up"])]
     refresh: bool,
@@ -59,7 +62,7 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         Wish::Honest
     };
-    let stage = Stage::set(wish, options.token_seconds)?;
+    let stage = Stage::set(wish, options.token_seconds, options.log)?;
     println!("MCP server            {}", stage.mcp_url());
     println!("authorization server  {}", stage.issuer());
     println!();

@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) access_token_seconds: u64,
     /// A client that acts for itself: identifier and secret.
     pub(crate) service: Option<(String, String)>,
+    /// Prints a line for each token request.
+    pub(crate) log: bool,
 }
 
 /// A running authorization server; it serves until its runtime ends.
