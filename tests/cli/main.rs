@@ -9,5 +9,6 @@
 )]
 
 mod accounts;
+mod crashes;
 mod doctor;
 mod support;
