@@ -1,20 +1,24 @@
 // A certified OpenID provider, and an MCP server that trusts it, on loopback HTTP.
 //
-//   node provider.mjs [--token-seconds N] [--tokens opaque|jwt] [--iss URL]
-//                                  with oidc-provider installed beside it
+//   node provider.mjs [options]      with oidc-provider installed beside it
 //
 // --token-seconds   how long access tokens live (300)
 // --tokens          what they look like: opaque and introspected, or JWTs (opaque)
 // --iss             what authorization responses claim to come from, instead of the issuer
+// --client-key      a private key (PEM), for a client `key` that authenticates with it
+// --pushed          authorization requests must be pushed
+// --nonce           proofs of possession need a nonce of the provider
 //
 // Signs everybody in and agrees to everything, as long as the browser keeps its cookies. Prints its
 // URLs as one line of JSON when it is ready: `issuer`, `mcp`, `counts` (how many requests were granted
-// or refused, by grant type), and `inspector`, the credentials for introspection.
+// or refused, by grant type), `inspector`, the credentials for introspection, and `secret`, that of the
+// client `secret`.
 
-import { randomBytes } from 'node:crypto';
+import { createHash, createPublicKey, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
-import { createRemoteJWKSet, jwtVerify } from 'jose';
+import { EmbeddedJWK, calculateJwkThumbprint, createRemoteJWKSet, jwtVerify } from 'jose';
 import { Provider, errors } from 'oidc-provider';
 
 const { values: options } = parseArgs({
@@ -22,6 +26,9 @@ const { values: options } = parseArgs({
     'token-seconds': { type: 'string', default: '300' },
     tokens: { type: 'string', default: 'opaque' },
     iss: { type: 'string' },
+    'client-key': { type: 'string' },
+    pushed: { type: 'boolean' },
+    nonce: { type: 'boolean' },
   },
 });
 const lifetime = Number(options['token-seconds']);
@@ -38,18 +45,46 @@ const issuer = await listening(providerServer);
 const origin = await listening(resourceServer);
 const mcp = `${origin}/mcp`;
 const metadata = '/.well-known/oauth-protected-resource/mcp';
-const inspector = { id: 'inspector', secret: randomBytes(24).toString('base64url') };
+const random = () => randomBytes(24).toString('base64url');
+const inspector = { id: 'inspector', secret: random() };
 
-const provider = new Provider(issuer, {
-  clients: [{
+// Clients that are registered already. The port of a native client's redirect URI is free.
+const registered = {
+  application_type: 'native',
+  redirect_uris: ['http://127.0.0.1/callback'],
+  grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
+};
+const secret = random();
+const clients = [
+  {
     client_id: inspector.id,
     client_secret: inspector.secret,
     redirect_uris: [],
     response_types: [],
     grant_types: [],
-  }],
-  cookies: { keys: [randomBytes(24).toString('base64url')] },
+  },
+  { ...registered, client_id: 'secret', client_secret: secret },
+];
+if (options['client-key']) {
+  const key = createPublicKey(readFileSync(options['client-key'])).export({ format: 'jwk' });
+  clients.push({
+    ...registered,
+    client_id: 'key',
+    token_endpoint_auth_method: 'private_key_jwt',
+    jwks: { keys: [key] },
+  });
+}
+
+const provider = new Provider(issuer, {
+  clients,
+  cookies: { keys: [random()] },
   features: {
+    clientCredentials: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => options.nonce === true },
+    pushedAuthorizationRequests: {
+      enabled: true,
+      requirePushedAuthorizationRequests: options.pushed === true,
+    },
     devInteractions: { enabled: false },
     introspection: { enabled: true },
     registration: { enabled: true },
@@ -119,13 +154,13 @@ provider.use(async (ctx, next) => {
 });
 providerServer.on('request', provider.callback());
 
-// The scopes of a token that is good here, or nothing.
+// What a token that is good here stands for, or nothing.
 const keys = createRemoteJWKSet(new URL(`${issuer}/jwks`));
-async function scopesOf(token) {
+async function lookUp(token) {
   if (options.tokens === 'jwt') {
     const checks = { issuer, audience: mcp, typ: 'at+jwt', algorithms: ['RS256'] };
     const verified = await jwtVerify(token, keys, checks).catch(() => undefined);
-    return verified?.payload.scope.split(' ');
+    return verified?.payload;
   }
   const answer = await fetch(`${issuer}/token/introspection`, {
     method: 'POST',
@@ -133,9 +168,29 @@ async function scopesOf(token) {
     body: new URLSearchParams({ token }),
   });
   const found = await answer.json();
-  return found.active && found.aud === mcp && found.iss === issuer && found.token_type === 'Bearer'
-    ? found.scope.split(' ')
-    : undefined;
+  return found.active && found.aud === mcp && found.iss === issuer ? found : undefined;
+}
+
+// Whether a proof belongs to this token, this key and this request.
+async function proves(proof, token, key) {
+  const checks = { typ: 'dpop+jwt', algorithms: ['ES256'], maxTokenAge: 60 };
+  const verified = await jwtVerify(proof, EmbeddedJWK, checks).catch(() => undefined);
+  if (!verified) return false;
+  const { payload, protectedHeader } = verified;
+  return payload.htm === 'POST' && payload.htu === mcp
+    && payload.ath === createHash('sha256').update(token).digest('base64url')
+    && await calculateJwkThumbprint(protectedHeader.jwk) === key;
+}
+
+// The scopes that the request may use, or nothing.
+async function scopesOf({ authorization, dpop }) {
+  const [, scheme, token] = /^(Bearer|DPoP) ([^ ]+)$/i.exec(authorization ?? '') ?? [];
+  const found = token && await lookUp(token);
+  const key = found?.cnf?.jkt;
+  const presented = key
+    ? scheme.toLowerCase() === 'dpop' && await proves(dpop ?? '', token, key)
+    : scheme?.toLowerCase() === 'bearer';
+  return found && presented ? found.scope.split(' ') : undefined;
 }
 
 async function body(request) {
@@ -162,9 +217,8 @@ async function serve(request, response) {
   }
   if (request.url === '/counts') return answer(200, {}, counts);
   if (request.url !== '/mcp') return answer(404, {});
-  const token = /^Bearer ([^ ]+)$/i.exec(request.headers.authorization ?? '')?.[1];
-  if (!token) return challenge(401, `scope="${READ}", `);
-  const scopes = await scopesOf(token);
+  if (!request.headers.authorization) return challenge(401, `scope="${READ}", `);
+  const scopes = await scopesOf(request.headers);
   if (!scopes) return challenge(401, 'error="invalid_token", ');
   const { id, method, params } = await body(request);
   const needed = method === 'tools/call' && params.name === 'add' ? [READ, WRITE] : [READ];
@@ -181,4 +235,4 @@ resourceServer.on('request', (request, response) => {
   });
 });
 
-console.log(JSON.stringify({ issuer, mcp, counts: `${origin}/counts`, inspector }));
+console.log(JSON.stringify({ issuer, mcp, counts: `${origin}/counts`, inspector, secret }));

@@ -5,12 +5,12 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::string_slice,
     clippy::arithmetic_side_effects,
     missing_docs
 )]
 
 mod browsers;
+mod clients;
 mod sign_in;
 mod support;
 mod tokens;

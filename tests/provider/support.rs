@@ -21,6 +21,7 @@ pub(crate) struct Provider {
     pub(crate) mcp: String,
     counts: String,
     inspector: String,
+    pub(crate) secret: String,
 }
 
 impl Provider {
@@ -49,6 +50,7 @@ impl Provider {
             issuer: member("/issuer").to_owned(),
             mcp: member("/mcp").to_owned(),
             counts: member("/counts").to_owned(),
+            secret: member("/secret").to_owned(),
             inspector: format!("Basic {}", STANDARD.encode(inspector)),
             process,
             _output: output,
@@ -102,13 +104,20 @@ impl Provider {
 
     /// Calls a tool with a token; the status.
     pub(crate) fn call(&self, token: &str, tool: &str) -> u16 {
+        self.call_with(&format!("authorization: Bearer {token}"), tool)
+    }
+
+    /// Calls a tool with the lines of `token --header`; the status.
+    pub(crate) fn call_with(&self, headers: &str, tool: &str) -> u16 {
         let message = serde_json::json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool },
         });
-        let answer = agent()
-            .post(&self.mcp)
-            .header("authorization", format!("Bearer {token}"))
-            .send(message.to_string());
+        let mut request = agent().post(&self.mcp);
+        for line in headers.lines() {
+            let (name, value) = line.split_once(": ").expect("a header");
+            request = request.header(name, value);
+        }
+        let answer = request.send(message.to_string());
         answer.expect("an answer").status().as_u16()
     }
 }
@@ -178,13 +187,21 @@ impl Desk {
 
     /// Signs in with the browser, and must succeed.
     pub(crate) fn sign_in(&self, more: &[&str]) -> Value {
-        let (status, answer) = self.json("login", more);
+        let timeout = &["--timeout", "60"];
+        let (status, answer) = self.json("login", &[more, timeout].concat());
         assert_eq!(status, Some(0), "{answer}");
         answer
     }
 
     pub(crate) fn token(&self) -> String {
         let output = self.run("token", &[]);
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The headers of one request.
+    pub(crate) fn headers(&self) -> String {
+        let output = self.run("token", &["--header"]);
         assert!(output.status.success(), "{}", said(&output));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -200,8 +217,8 @@ impl Desk {
     /// The record of the account, as it is stored.
     pub(crate) fn account(&self) -> Value {
         let text = only_file(&self.file("accounts/slots/account"));
-        let start = text.find('{').expect("a record");
-        serde_json::from_str(&text[start..]).expect("JSON")
+        let start = text.find('{').and_then(|start| text.get(start..));
+        serde_json::from_str(start.expect("a record")).expect("JSON")
     }
 }
 

@@ -62,11 +62,14 @@ pub(crate) fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         Wish::Honest
     };
-    let stage = Stage::set(wish, options.token_seconds, options.log)?;
+    let stage = Stage::set(wish, options.token_seconds)?;
     println!("MCP server            {}", stage.mcp_url());
     println!("authorization server  {}", stage.issuer());
     println!();
     if options.serve {
+        if options.log {
+            stage.log();
+        }
         stage.protect_tool("echo", "mcp:echo");
         println!("serving until interrupted; the tool echo needs the scope mcp:echo");
         loop {

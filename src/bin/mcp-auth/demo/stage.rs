@@ -33,7 +33,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts an MCP server and the authorization server that it trusts.
-    pub(super) fn set(wish: Wish, token_seconds: Option<u64>, log: bool) -> io::Result<Self> {
+    pub(super) fn set(wish: Wish, token_seconds: Option<u64>) -> io::Result<Self> {
         let iss = match wish {
             Wish::Honest | Wish::ShortTokens => Iss::Honest,
             Wish::WrongIss => Iss::Wrong("https://attacker.example".to_owned()),
@@ -44,7 +44,7 @@ impl Stage {
         });
         let runtime = spawn_runtime()?;
         let mcp = on(&runtime, start_mcp(&[ECHO]))??;
-        let server = on(&runtime, authorization_server(iss, seconds, log))??;
+        let server = on(&runtime, authorization_server(iss, seconds))??;
         let mcp_url = mcp.url();
         server.allow_resource(mcp_url.clone());
         mcp.trust(server.issuer(), server.tokens())
@@ -74,6 +74,11 @@ impl Stage {
         on(&self.runtime, Listener::start(None))?
     }
 
+    /// Prints a line for each token request from now on.
+    pub(super) fn log(&self) {
+        self.server.log();
+    }
+
     /// The user says no at the next consent.
     pub(super) fn decline_once(&self) {
         self.server.decline_once();
@@ -88,7 +93,7 @@ impl Stage {
     pub(super) fn move_to_another(&self) -> io::Result<String> {
         let server = on(
             &self.runtime,
-            authorization_server(Iss::Honest, TOKEN_SECONDS, false),
+            authorization_server(Iss::Honest, TOKEN_SECONDS),
         )??;
         server.allow_resource(self.mcp_url.clone());
         self.mcp
@@ -98,16 +103,11 @@ impl Stage {
     }
 }
 
-async fn authorization_server(
-    iss: Iss,
-    seconds: u64,
-    log: bool,
-) -> io::Result<AuthorizationServer> {
+async fn authorization_server(iss: Iss, seconds: u64) -> io::Result<AuthorizationServer> {
     authorization::start(Options {
         iss,
         access_token_seconds: seconds,
         service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
-        log,
     })
     .await
 }

@@ -178,7 +178,7 @@ pub(super) async fn token(
     body: Bytes,
 ) -> Response {
     let answer = granted(&shared, &headers, &body);
-    if shared.options.log {
+    if shared.logs.load(Ordering::Relaxed) {
         log(&body, answer.as_ref().err());
     }
     match answer {
