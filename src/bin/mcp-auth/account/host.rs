@@ -127,14 +127,14 @@ impl Host {
 
     /// Asks for scopes that the account has not, although the server accepts what it has. Whoever
     /// was just asked for them is not asked twice.
-    pub(super) fn widen(&mut self, scopes: &str, person: Option<&Person>) -> Result<(), Problem> {
+    pub(super) fn widen(&mut self, scopes: &str, person: &Person) -> Result<(), Problem> {
         let held = self.stored()?;
         let missing = held.is_some_and(|grant| {
             let wanted = Scopes::parse(scopes);
             wanted.iter().any(|scope| !grant.scopes.contains(scope))
         });
         if missing && !self.asked {
-            self.follow(Event::Authorize(seed()?.into()), person)?;
+            self.follow(Event::Authorize(seed()?.into()), Some(person))?;
         }
         Ok(())
     }

@@ -75,9 +75,10 @@ pub(crate) fn run(options: Options, as_json: bool) -> Result<(), Problem> {
     let mut host = Host::open(&directory, &profile, selected.place.verbose)?;
     // Remembered before a token exists: `logout` finds whatever `login` leaves.
     profile.save(&directory)?;
-    let signed_in = accepted(&mut host, person.as_ref()).and_then(|()| match &named {
-        Some(scopes) => host.widen(scopes, person.as_ref()),
-        None => Ok(()),
+    // A client that acts for itself gets other scopes with its next token.
+    let signed_in = accepted(&mut host, person.as_ref()).and_then(|()| match (&named, &person) {
+        (Some(scopes), Some(person)) => host.widen(scopes, person),
+        (None, _) | (_, None) => Ok(()),
     });
     if let Err(problem) = signed_in {
         if !matches!(host.stored(), Ok(Some(_))) {
