@@ -254,3 +254,53 @@ fn a_kill_costs_at_most_the_one_window() {
     assert!(middle > 0, "no kill came while a token was renewed");
     assert!(windows <= middle);
 }
+
+/// Of six processes that want the next token three are killed; the others have it, or all of them are
+/// told to sign in. Waits for a lease to end, as above.
+#[test]
+fn who_is_left_agrees() {
+    let servers = Servers::start(&["--token-seconds", TOKEN_SECONDS, "--log"]);
+    let url = servers.mcp.as_str();
+    let desks: Vec<Desk> = (0..8).map(|_| Desk::new()).collect();
+    for desk in &desks {
+        let output = desk.sign_in(&[url], false);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let seconds: u64 = TOKEN_SECONDS.parse().expect("a number");
+    sleep(Duration::from_secs(seconds + 1));
+
+    let mut random = SmallRng::seed_from_u64(10);
+    let left: Vec<Vec<Child>> = desks
+        .iter()
+        .map(|desk| {
+            let start = |_| Victim::Token.start(desk, url);
+            let mut processes: Vec<Child> = (0..6).map(start).collect();
+            let left = processes.split_off(3);
+            for mut victim in processes {
+                sleep(Duration::from_millis(20).mul_f64(random.random::<f64>()));
+                let _ended = victim.kill();
+                let _reaped = victim.wait();
+            }
+            left
+        })
+        .collect();
+    for (desk, processes) in desks.iter().zip(left) {
+        let outputs: Vec<Output> = processes
+            .into_iter()
+            .map(|process| process.wait_with_output().expect("it ends"))
+            .collect();
+        let account = account(desk).expect("an account");
+        let client = account["client"]["id"].as_str().expect("a client");
+        let outcomes = servers.outcomes("refresh_token", client);
+        let statuses: Vec<Option<i32>> = outputs.iter().map(|out| out.status.code()).collect();
+        match statuses.as_slice() {
+            [Some(0), Some(0), Some(0)] => {
+                assert!(!outcomes.is_empty());
+                assert!(outcomes.iter().all(|outcome| outcome == "granted"));
+            }
+            [Some(3), Some(3), Some(3)] => assert_eq!(outcomes, ["granted", "invalid_grant"]),
+            _ => panic!("{statuses:?}, {outcomes:?}: {}", text(&outputs[0].stderr)),
+        }
+        println!("{outcomes:?}");
+    }
+}
