@@ -63,7 +63,7 @@ fn a_client_acts_for_itself() {
 /// With a nonce: the first proof at the token endpoint is refused, and the next one has it.
 #[test]
 #[ignore = "needs npm; .ci/run does"]
-fn dpop_12_tokens_are_bound_to_a_key() {
+fn dpop_10_tokens_are_bound_to_a_key() {
     let provider = Provider::start(&["--nonce", "--token-seconds", "10"]);
     let desk = Desk::new(&provider);
     desk.sign_in(&["--dpop-key", KEY]);

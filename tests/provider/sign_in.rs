@@ -70,7 +70,7 @@ fn more_scopes_are_asked_for_by_name() {
 
 #[test]
 #[ignore = "needs npm; .ci/run does"]
-fn iss_01_a_callback_of_another_issuer_is_refused() {
+fn iss_03_a_callback_of_another_issuer_is_refused() {
     let provider = Provider::start(&["--iss", "https://attacker.example"]);
     let desk = Desk::new(&provider);
     let output = desk.run("login", &["--json"]);

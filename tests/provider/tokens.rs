@@ -7,7 +7,7 @@ const SECONDS: [&str; 2] = ["--token-seconds", "10"];
 
 #[test]
 #[ignore = "needs npm; .ci/run does"]
-fn refr_07_a_renewal_takes_the_place_of_what_was_held() {
+fn refr_04_a_renewal_takes_the_place_of_what_was_held() {
     let provider = Provider::start(&SECONDS);
     let desk = Desk::new(&provider);
     desk.sign_in(&[]);
@@ -36,7 +36,7 @@ fn refr_07_a_renewal_takes_the_place_of_what_was_held() {
 
 #[test]
 #[ignore = "needs npm; .ci/run does"]
-fn refr_09_ten_processes_one_refresh() {
+fn refr_05_ten_processes_one_refresh() {
     let provider = Provider::start(&SECONDS);
     let desk = Desk::new(&provider);
     desk.sign_in(&[]);
