@@ -182,7 +182,8 @@ impl Trial {
             );
         }
         assert_eq!(names("slots/account").len(), 1);
-        assert!(names("slots/registration").len() <= 1);
+        // Two when the port of the first one was taken by somebody else meanwhile.
+        assert!(names("slots/registration").len() <= 2);
         // A sign-in that ended half-way; the next login clears it when it is old.
         assert!(names("slots/pending").len() <= usize::from(self.victim == Victim::FirstLogin));
     }
@@ -299,7 +300,10 @@ fn who_is_left_agrees() {
                 assert!(outcomes.iter().all(|outcome| outcome == "granted"));
             }
             [Some(3), Some(3), Some(3)] => assert_eq!(outcomes, ["granted", "invalid_grant"]),
-            _ => panic!("{statuses:?}, {outcomes:?}: {}", text(&outputs[0].stderr)),
+            _ => {
+                let said: Vec<String> = outputs.iter().map(|out| text(&out.stderr)).collect();
+                panic!("{statuses:?}, {outcomes:?}: {said:?}");
+            }
         }
         println!("{outcomes:?}");
     }
