@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::support::{Desk, Servers, text};
 
 /// Asks the MCP server for its tools; the status.
-fn call(servers: &Servers, header: &str) -> u16 {
+pub(crate) fn call(servers: &Servers, header: &str) -> u16 {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .build()
@@ -218,6 +218,39 @@ fn a_token_bound_to_a_key_is_presented_for_one_request() {
         401,
         "a proof is good for one request"
     );
+}
+
+#[test]
+fn scopes_that_are_named_are_asked_for_once() {
+    let servers = Servers::start(&[]);
+    let desk = Desk::new();
+    let url = servers.mcp.as_str();
+    let scopes = || desk.json(&["status", url]).1["scopes"].to_string();
+    assert!(desk.sign_in(&[url], false).status.success());
+    assert!(!scopes().contains("mcp:echo"));
+    let more = [url, "--scope", "mcp:tools mcp:echo"];
+    assert!(desk.sign_in(&more, false).status.success());
+    assert!(scopes().contains("mcp:echo"), "{}", scopes());
+    let token = text(&desk.run(&["token", url]).stdout);
+    assert!(desk.sign_in(&more, false).status.success());
+    assert_eq!(text(&desk.run(&["token", url]).stdout), token);
+}
+
+#[test]
+fn what_a_killed_login_leaves_is_cleared_by_the_next() {
+    let servers = Servers::start(&[]);
+    let desk = Desk::new();
+    assert!(desk.sign_in(&[&servers.mcp], false).status.success());
+    let pending = desk.path().join("slots/pending");
+    let long_ago = SystemTime::now() - Duration::from_secs(86_400);
+    for (name, time) in [("old", long_ago), ("new", SystemTime::now())] {
+        let file = fs::File::create(pending.join(name)).expect("made");
+        file.set_modified(time).expect("dated");
+    }
+    let half = desk.path().join("profiles/.writing-half");
+    fs::write(&half, "{").expect("written");
+    assert!(desk.sign_in(&[&servers.mcp], false).status.success());
+    assert!(!half.exists() && !pending.join("old").exists() && pending.join("new").exists());
 }
 
 /// Long enough for ten processes on a slow machine, short enough to wait for.

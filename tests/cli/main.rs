@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod crashes;
 mod doctor;
 mod drive;
 mod lines;

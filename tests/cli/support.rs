@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -10,8 +11,7 @@ use tempfile::TempDir;
 /// The built-in servers, in a process of their own.
 pub(crate) struct Servers {
     process: Child,
-    /// Kept, so that the process can go on writing.
-    _output: BufReader<ChildStdout>,
+    log: Arc<Mutex<Vec<String>>>,
     pub(crate) mcp: String,
     pub(crate) issuer: String,
 }
@@ -29,12 +29,29 @@ impl Servers {
         let mut lines = BufReader::new(stdout);
         let mcp = value(&mut lines, "MCP server");
         let issuer = value(&mut lines, "authorization server");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&log);
+        // The process can go on writing, whether or not anybody looks.
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                to.lock().expect("the log").push(line);
+            }
+        });
         Self {
             process,
-            _output: lines,
+            log,
             mcp,
             issuer,
         }
+    }
+
+    /// The outcomes of a client's requests for a grant, in order: `granted`, or an error code.
+    pub(crate) fn outcomes(&self, grant_type: &str, client_id: &str) -> Vec<String> {
+        let asked = format!("token request  {grant_type} {client_id} ");
+        let log = self.log.lock().expect("the log");
+        log.iter()
+            .filter_map(|line| line.strip_prefix(&asked).map(str::to_owned))
+            .collect()
     }
 }
 
@@ -135,7 +152,7 @@ impl Desk {
 }
 
 /// Follows the authorization URL; the address at which the browser ends.
-fn follow(url: &str, to_the_end: bool) -> String {
+pub(crate) fn follow(url: &str, to_the_end: bool) -> String {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -151,7 +168,8 @@ fn follow(url: &str, to_the_end: bool) -> String {
         .expect("it sends the user back");
     let location = location.to_str().expect("a URL").to_owned();
     if to_the_end {
-        agent.get(&location).call().expect("the listener answers");
+        // Nobody listens when the command was killed meanwhile.
+        let _answer = agent.get(&location).call();
     }
     location
 }

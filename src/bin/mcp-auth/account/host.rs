@@ -11,6 +11,7 @@ use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, NoBearer};
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ pub(super) struct Host {
     url: String,
     driver: Driver<Box<dyn Store>>,
     recorder: Recorder,
+    /// Somebody was sent to sign in.
+    asked: bool,
 }
 
 impl Host {
@@ -59,6 +62,7 @@ impl Host {
             url,
             driver,
             recorder: recorder.clone(),
+            asked: false,
         })
     }
 
@@ -96,6 +100,7 @@ impl Host {
                 }
                 Pause::Redirect(redirect) => {
                     let person = person.ok_or("nobody is here to sign in")?;
+                    self.asked = true;
                     person.send(&redirect);
                     self.come_back(person)?
                 }
@@ -150,6 +155,21 @@ impl Host {
         self.recorder.operation("accepted", operation);
         self.driver
             .handle(Event::Accepted(Operation::new(operation)));
+    }
+
+    /// Asks for scopes that the account has not, although the server accepts what it has. Whoever
+    /// was just asked for them is not asked twice.
+    pub(super) fn widen(&mut self, scopes: &str, person: &Person) -> Result<(), Problem> {
+        let held = self.stored()?;
+        let missing = held.is_some_and(|grant| {
+            let wanted = Scopes::parse(scopes);
+            wanted.iter().any(|scope| !grant.scopes.contains(scope))
+        });
+        if missing && !self.asked {
+            self.recorder.authorize();
+            self.follow(Event::Authorize(seed()?.into()), Some(person))?;
+        }
+        Ok(())
     }
 
     /// What is stored, whether or not it is good.

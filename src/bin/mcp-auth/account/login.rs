@@ -1,5 +1,7 @@
 //! `login`: until the MCP server accepts a token.
 
+use std::fs::{self, DirEntry};
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -34,6 +36,9 @@ pub(crate) struct Options {
 /// Requests to the MCP server: the first, and one after each authorization.
 const TRIES: u8 = 4;
 
+/// The machine takes no callback that comes later, by far.
+const ABANDONED: Duration = Duration::from_secs(3_600);
+
 /// A request that changes nothing, in every revision.
 const PROBE: &str = "ping";
 
@@ -53,6 +58,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         port: None,
         settings: Settings::default(),
     });
+    let named = settings.scopes().map(str::to_owned);
     // What was given replaces what was remembered; nothing given keeps it.
     if !settings.is_empty() {
         profile.settings = settings.absolute()?;
@@ -64,10 +70,16 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         None
     };
     profile.port = person.as_ref().map(Person::port);
+    clear_abandoned(&directory.join("slots").join("pending"));
     let mut host = Host::open(&directory, &profile, selected.place.verbose, recorder)?;
     // Remembered before a token exists: `logout` finds whatever `login` leaves.
     profile.save(&directory)?;
-    if let Err(problem) = accepted(&mut host, person.as_ref()) {
+    // A client that acts for itself gets other scopes with its next token.
+    let signed_in = accepted(&mut host, person.as_ref()).and_then(|()| match (&named, &person) {
+        (Some(scopes), Some(person)) => host.widen(scopes, person),
+        (None, _) | (_, None) => Ok(()),
+    });
+    if let Err(problem) = signed_in {
         if !matches!(host.stored(), Ok(Some(_))) {
             profile.remove(&directory)?;
         }
@@ -86,6 +98,22 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         println!("{} asks for no sign-in", host.url());
     }
     Ok(())
+}
+
+/// Removes the records of sign-ins that nobody came back from. They have expired and would be refused;
+/// what cannot be removed does no harm.
+fn clear_abandoned(folder: &Path) {
+    let abandoned = |file: &DirEntry| {
+        let modified = file.metadata().and_then(|facts| facts.modified()).ok();
+        modified
+            .and_then(|time| time.elapsed().ok())
+            .is_some_and(|age| age > ABANDONED)
+    };
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if abandoned(&file) {
+            let _stays = fs::remove_file(file.path());
+        }
+    }
 }
 
 /// Asks the MCP server until it accepts a request.

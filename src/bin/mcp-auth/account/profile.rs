@@ -60,6 +60,11 @@ impl Settings {
         *self == Self::default()
     }
 
+    /// The scopes that are named.
+    pub(super) fn scopes(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
     /// Whether a person signs in.
     pub(super) fn has_person(&self) -> bool {
         !self.client_credentials
@@ -168,6 +173,9 @@ pub(super) struct Profile {
     pub(super) settings: Settings,
 }
 
+/// How the names of files begin that are not complete yet.
+const LEFT_OVER: &str = ".writing-";
+
 /// The port of clients whose user never comes back here.
 const NO_PORT: u16 = 9;
 
@@ -242,12 +250,23 @@ impl Profile {
         Ok(found)
     }
 
-    /// Replaces the file as a whole.
+    /// Replaces the file as a whole. Left-overs of processes that died here are cleared: the lock
+    /// says that they are nobody's.
     pub(super) fn save(&self, directory: &Path) -> Result<(), Problem> {
         let path = Self::file(directory, &self.url, &self.account)?;
         let folder = path.parent().unwrap_or(directory);
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let lock = fs::File::create(folder.join("lock"))?;
+        lock.lock()?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(LEFT_OVER) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        let mut file = tempfile::Builder::new()
+            .prefix(LEFT_OVER)
+            .tempfile_in(folder)?;
         serde_json::to_writer_pretty(&mut file, self)?;
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;

@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// With `--serve`: how long access tokens live.
     #[arg(long, requires = "serve", value_name = "SECONDS")]
     token_seconds: Option<u64>,
+    /// With `--serve`: print a line for each token request, with its client and how it was answered.
+    #[arg(long, requires = "serve")]
+    log: bool,
     /// The token lives for seconds, and two processes on one store want the next one: one refresh.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up"])]
     refresh: bool,
@@ -73,6 +76,9 @@ pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn E
     println!("authorization server  {}", stage.issuer());
     println!();
     if options.serve {
+        if options.log {
+            stage.log();
+        }
         stage.protect_tool("echo", "mcp:echo");
         println!("serving until interrupted; the tool echo needs the scope mcp:echo");
         loop {

@@ -74,6 +74,11 @@ impl Stage {
         on(&self.runtime, Listener::start(None))?
     }
 
+    /// Prints a line for each token request from now on.
+    pub(super) fn log(&self) {
+        self.server.log();
+    }
+
     /// The user says no at the next consent.
     pub(super) fn decline_once(&self) {
         self.server.decline_once();

@@ -1,7 +1,7 @@
 //! The authorization server: its state, its tokens and the handle that starts it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) responder: helpers::AuthorizationServer,
     pub(super) options: Options,
     pub(super) refreshes: AtomicU64,
+    /// Whether a line is printed for each token request.
+    pub(super) logs: AtomicBool,
     pub(super) proofs: Proofs,
     pub(super) state: Arc<Mutex<State>>,
 }
@@ -79,6 +81,7 @@ pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServ
         responder,
         options,
         refreshes: AtomicU64::new(0),
+        logs: AtomicBool::new(false),
         proofs: Proofs::default(),
         state: Arc::new(Mutex::new(State::new(lifetime))),
     });
@@ -113,6 +116,11 @@ impl AuthorizationServer {
     /// How many refresh requests it has seen.
     pub(crate) fn refreshes(&self) -> u64 {
         self.shared.refreshes.load(Ordering::Relaxed)
+    }
+
+    /// Prints a line for each token request from now on.
+    pub(crate) fn log(&self) {
+        self.shared.logs.store(true, Ordering::Relaxed);
     }
 
     /// Says no at the next consent.

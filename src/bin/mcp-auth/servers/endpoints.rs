@@ -1,5 +1,6 @@
 //! The authorization, token and revocation endpoints.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -176,7 +177,11 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match granted(&shared, &headers, &body) {
+    let answer = granted(&shared, &headers, &body);
+    if shared.logs.load(Ordering::Relaxed) {
+        log(&body, answer.as_ref().err());
+    }
+    match answer {
         Ok(issued) => {
             let mut answer = Map::new();
             answer.insert("access_token".to_owned(), json!(issued.access_token));
@@ -194,6 +199,20 @@ pub(super) async fn token(
         }
         Err(refusal) => refused_to(&headers, refusal),
     }
+}
+
+/// One line: the grant, the client that names itself, and the error code or `granted`.
+fn log(body: &[u8], refusal: Option<&Refusal>) {
+    let asked = Parameters::parse(body);
+    let named = |name| asked.get(name).ok().flatten().unwrap_or("-");
+    let outcome = refusal.map_or("granted", |(error, _)| error);
+    // Nobody may be listening any more.
+    let _unheard = writeln!(
+        io::stdout(),
+        "token request  {} {} {outcome}",
+        named("grant_type").escape_debug(),
+        named("client_id").escape_debug(),
+    );
 }
 
 fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, Refusal> {

@@ -1,0 +1,16 @@
+//! The command `mcp-auth` against a certified OpenID provider that knows nothing of it. Needs packages
+//! from npm: `.ci/run-provider.sh` installs them and runs these tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+mod browsers;
+mod clients;
+mod sign_in;
+mod support;
+mod tokens;
