@@ -1,6 +1,8 @@
 //! login, token, status, list, logout.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -311,4 +313,81 @@ fn what_is_wrong_is_said_with_a_status() {
     assert_eq!(status, Some(1));
     assert!(answer["error"]["message"].is_string());
     assert_eq!(desk.json(&["list"]).1["accounts"], Value::Array(Vec::new()));
+}
+
+/// A secret that is piped in is kept with the account, for `token`, until the sign-out.
+#[test]
+fn a_secret_is_asked_for() {
+    let servers = Servers::start(&[]);
+    let desk = Desk::new();
+    let url = servers.mcp.as_str();
+    let login = [
+        "login",
+        url,
+        "--client-credentials",
+        "--client-id",
+        "demo service",
+        "--issuer",
+        &servers.issuer,
+        "--client-secret-prompt",
+    ];
+    let output = desk.told(&login, "");
+    assert_eq!(output.status.code(), Some(1), "nothing was typed");
+    assert!(text(&output.stderr).contains("no client secret"));
+
+    let output = desk.told(&login, "a secret of the demo\n");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let secrets = desk.path().join("secrets");
+    assert_eq!(fs::read_dir(&secrets).expect("a folder").count(), 1);
+    let header = text(&desk.run(&["token", url, "--header"]).stdout);
+    assert_eq!(call(&servers, &header), 200);
+    assert!(desk.run(&["logout", url]).status.success());
+    assert_eq!(fs::read_dir(&secrets).expect("a folder").count(), 0);
+}
+
+/// What is known of a server that deviates is said in a file, for one issuer, and remembered.
+#[test]
+fn settings_for_one_issuer() {
+    let servers = Servers::start(&[]);
+    let desk = Desk::new();
+    let settings = desk.path().join("issuers.json");
+    let path = settings.to_str().expect("a path");
+    let url = servers.mcp.as_str();
+    let login = ["login", url, "--no-browser", "--issuer-settings", path];
+
+    fs::write(
+        &settings,
+        r#"[{"issuer":"https://as.example","pkce":"off"}]"#,
+    )
+    .expect("written");
+    let output = desk.told(&login, "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("issuers.json"),
+        "{}",
+        text(&output.stderr)
+    );
+
+    let omit = format!(
+        r#"[{{"issuer":"{}","resource_parameter":"omit"}}]"#,
+        servers.issuer
+    );
+    fs::write(&settings, omit).expect("written");
+    let mut process = desk
+        .command(&login)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
+    let shown = lines.find_map(|line| {
+        let line = line.ok()?;
+        let at = line.find("http")?;
+        line.contains("code_challenge=")
+            .then(|| line[at..].to_owned())
+    });
+    let shown = shown.expect("the URL is printed");
+    assert!(!shown.contains("resource="), "{shown}");
+    process.kill().expect("it is there");
+    process.wait().expect("it ends");
 }

@@ -105,6 +105,16 @@ impl Desk {
         self.command(arguments).output().expect("it runs")
     }
 
+    /// Runs it with this on standard input.
+    pub(crate) fn told(&self, arguments: &[&str], input: &str) -> Output {
+        let mut process = self.command(arguments);
+        let mut process = process.stdin(Stdio::piped()).spawn().expect("it runs");
+        let mut stdin = process.stdin.take().expect("a pipe");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        process.wait_with_output().expect("it ends")
+    }
+
     /// Runs it with `--json`; the status and the object.
     pub(crate) fn json(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let output = self.command(arguments).arg("--json").output();

@@ -61,7 +61,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     let named = settings.scopes().map(str::to_owned);
     // What was given replaces what was remembered; nothing given keeps it.
     if !settings.is_empty() {
-        profile.settings = settings.absolute()?;
+        profile.set(&directory, settings)?;
     }
     let person = if profile.settings.has_person() {
         let patience = Duration::from_secs(timeout);

@@ -6,6 +6,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 mod person;
 mod profile;
+mod secret;
 pub(crate) mod status;
 pub(crate) mod token;
 

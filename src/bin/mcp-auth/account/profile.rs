@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::keys::{Keys, read};
+use super::secret;
+use crate::lines::config::issuer_settings;
 use crate::lines::record::key_json;
 use crate::problem::Problem;
 
@@ -36,6 +38,10 @@ pub(crate) struct Settings {
         conflicts_with = "client_key"
     )]
     client_secret_env: Option<String>,
+    /// Ask for the client's secret, or take the first line of standard input; it is kept with the account
+    #[arg(long, requires = "client_id", conflicts_with_all = ["client_secret_file", "client_secret_env", "client_key"])]
+    #[serde(skip)]
+    client_secret_prompt: bool,
     /// A private key (PKCS #8, PEM) with which the client authenticates: private_key_jwt
     #[arg(long, value_name = "FILE", requires = "client_id")]
     client_key: Option<PathBuf>,
@@ -46,6 +52,10 @@ pub(crate) struct Settings {
     /// The URL under which the client's metadata document is published
     #[arg(long, value_name = "URL", conflicts_with = "client_id")]
     client_metadata_url: Option<String>,
+    /// A file with what is known of authorization servers that deviate: a JSON array, an object with
+    /// `issuer` for each, as in the configuration of `drive`
+    #[arg(long, value_name = "FILE")]
+    issuer_settings: Option<PathBuf>,
     /// The scopes to ask for, instead of those that the server names
     #[arg(long, value_name = "SCOPES")]
     scope: Option<String>,
@@ -70,6 +80,15 @@ impl Settings {
         !self.client_credentials
     }
 
+    /// Asks for the secret where that was wished, and keeps it under the name of the account.
+    fn ask(&mut self, directory: &Path, profile: &str) -> Result<(), Problem> {
+        if std::mem::take(&mut self.client_secret_prompt) {
+            let secret = secret::ask()?;
+            self.client_secret_file = Some(secret::keep(directory, profile, &secret)?);
+        }
+        Ok(())
+    }
+
     fn secret(&self) -> Result<Option<Secret>, Problem> {
         Ok(self.secret_text()?.map(Secret::from))
     }
@@ -87,11 +106,12 @@ impl Settings {
     }
 
     /// Paths that hold wherever the command runs next.
-    pub(super) fn absolute(mut self) -> io::Result<Self> {
+    fn absolute(mut self) -> io::Result<Self> {
         for path in [
             &mut self.client_secret_file,
             &mut self.client_key,
             &mut self.dpop_key,
+            &mut self.issuer_settings,
         ] {
             *path = path.as_deref().map(std::path::absolute).transpose()?;
         }
@@ -121,6 +141,13 @@ impl Settings {
         }
         if let Some(scopes) = &self.scope {
             to = to.scopes(scopes);
+        }
+        if let Some(path) = &self.issuer_settings {
+            let found = issuer_settings(&read(path)?);
+            let found = found.map_err(|flaw| format!("{}: {flaw}", path.display()))?;
+            for (issuer, settings) in found {
+                to = to.issuer_settings(issuer, settings);
+            }
         }
         if let Some(path) = &self.dpop_key {
             to = to.dpop(Dpop::new(DpopPolicy::Require).key(keys.read(path)?));
@@ -152,6 +179,13 @@ impl Settings {
         }
         if let Some(scopes) = &self.scope {
             to.insert("scopes".to_owned(), json!([scopes]));
+        }
+        let adapted = self
+            .issuer_settings
+            .as_deref()
+            .and_then(|path| read(path).ok());
+        if let Some(adapted) = adapted.and_then(|text| serde_json::from_str(&text).ok()) {
+            to.insert("issuer_settings".to_owned(), adapted);
         }
         if self.dpop_key.is_some() {
             let keys = json!([{ "issuer": null, "key": key(&self.dpop_key) }]);
@@ -206,12 +240,16 @@ impl Profile {
 
     /// The name of this account's file: spellings of the same URL share one.
     fn file(directory: &Path, url: &str, account: &str) -> Result<PathBuf, Problem> {
+        let name = Self::name(url, account)?;
+        Ok(directory.join("profiles").join(format!("{name}.json")))
+    }
+
+    fn name(url: &str, account: &str) -> Result<String, Problem> {
         let canonical = Config::builder(url, format!("http://127.0.0.1:{NO_PORT}/callback"))
             .build()
             .map_err(|flaw| format!("{url}: {flaw}"))?;
         let slot = Slot::account(account, canonical.mcp_url().as_str()).to_string();
-        let digest = slot.rsplit('/').next().unwrap_or_default();
-        Ok(directory.join("profiles").join(format!("{digest}.json")))
+        Ok(slot.rsplit('/').next().unwrap_or_default().to_owned())
     }
 
     pub(super) fn load(
@@ -274,7 +312,16 @@ impl Profile {
         Ok(())
     }
 
+    /// Takes over settings that were given now.
+    pub(super) fn set(&mut self, directory: &Path, settings: Settings) -> Result<(), Problem> {
+        let mut settings = settings.absolute()?;
+        settings.ask(directory, &Self::name(&self.url, &self.account)?)?;
+        self.settings = settings;
+        Ok(())
+    }
+
     pub(super) fn remove(&self, directory: &Path) -> Result<(), Problem> {
+        secret::forget(directory, &Self::name(&self.url, &self.account)?)?;
         match fs::remove_file(Self::file(directory, &self.url, &self.account)?) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),

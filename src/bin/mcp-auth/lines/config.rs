@@ -7,7 +7,7 @@ mod words;
 use std::time::Duration;
 
 use mcp_auth_machine::Config;
-use mcp_auth_machine::config::ConfigBuilder;
+use mcp_auth_machine::config::{ConfigBuilder, IssuerSettings};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,6 +19,13 @@ use self::words::{
 };
 use super::entropy::Entropy;
 use super::{Members, Misunderstood, bytes, read};
+
+/// The settings of issuers, from an array of their own.
+pub(crate) fn issuer_settings(text: &str) -> Result<Vec<(String, IssuerSettings)>, Misunderstood> {
+    let found: Vec<Settings> =
+        serde_json::from_str(text).map_err(|flaw| Misunderstood::new(flaw.to_string()))?;
+    found.into_iter().map(Settings::read).collect()
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

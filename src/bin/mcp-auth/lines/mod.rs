@@ -2,7 +2,7 @@
 //! format of a bug report.
 
 mod actions;
-mod config;
+pub(crate) mod config;
 pub(crate) mod drive;
 mod entropy;
 mod events;

@@ -33,7 +33,7 @@ fn credential(name: &str) -> Option<&'static str> {
     Some(match name {
         "access_token" | "access" => "token",
         "refresh_token" | "refresh" => "refresh",
-        "client_secret" | "secret" => "secret",
+        "client_secret" | "secret" | "initial_access" => "secret",
         "request_uri" => "urn:request",
         "assertion" => "assertion",
         _ => return None,
