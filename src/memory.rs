@@ -23,8 +23,8 @@ pub(crate) struct Memory {
     pub(crate) scope: Option<Scopes>,
     /// The operation that asked last.
     pub(crate) operation: Option<Operation>,
-    /// The issuer for which the user was asked whether the change is right (ISO-09).
-    pub(crate) offered: Option<IssuerId>,
+    /// The change, from one issuer to another, that the user was asked about (ISO-09).
+    pub(crate) offered: Option<(IssuerId, IssuerId)>,
     /// The server refused `offline_access` (9.1).
     pub(crate) offline_access_refused: bool,
     /// A registration was forgotten since the last success: once is enough (C08).

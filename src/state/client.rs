@@ -79,10 +79,12 @@ impl Met {
             };
             return self.fails(&to, found);
         }
-        if core.memory.offered.as_ref() == Some(&to) {
+        // Agreed to for another account is not agreed to for this one (S34).
+        let change = Some((from.clone(), to.clone()));
+        if core.memory.offered == change {
             return self.choose_client(core, at.clone());
         }
-        core.memory.offered = Some(to.clone());
+        core.memory.offered = change;
         core.need_user(
             Why::ServerChanged { from, to },
             self.attempt.effort.operation,

@@ -240,7 +240,7 @@ impl Renewal {
         }
         if core.waiting.is_none() {
             core.memory.operation.clone_from(&self.effort.operation);
-            core.memory.offered = Some(to.clone());
+            core.memory.offered = Some((from.clone(), to.clone()));
             core.need_user(Why::ServerChanged { from, to }, self.effort.operation);
         }
         Ok(Work::Idle)

@@ -101,7 +101,6 @@ impl World {
             Return::ErrorPoisoned => {
                 self.facts.note("error callback, poisoned");
                 let other = encoded("https://evil.example");
-                self.ledger.poisoned();
                 format!("{error}&state={state}&iss={other}")
             }
             Return::StateWrong | Return::StateMissing => {

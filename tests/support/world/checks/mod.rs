@@ -39,7 +39,6 @@ struct Sent {
     challenge: String,
     issuer: usize,
     url: String,
-    scopes: Vec<String>,
     /// Where its record lies.
     pending: Option<String>,
 }
@@ -64,7 +63,6 @@ struct Seat {
     pending: Option<String>,
     lacks: Vec<String>,
     stepping_up: bool,
-    poisoned: bool,
     ready_at: Option<usize>,
     /// The account as it last saw it.
     account: Option<String>,
@@ -83,7 +81,6 @@ pub struct Ledger {
     asked: Vec<(String, String)>,
     /// Where the client without an issuer has shown its secret.
     bound: Option<usize>,
-    poisoned: bool,
 }
 
 impl Ledger {
@@ -138,10 +135,6 @@ impl Ledger {
         }
     }
 
-    pub(in crate::support::world) fn poisoned(&mut self) {
-        self.poisoned = true;
-    }
-
     pub(in crate::support::world) fn bound(&self) -> Option<usize> {
         self.bound
     }
@@ -165,9 +158,6 @@ impl Ledger {
     pub(in crate::support::world) fn failed(&mut self, at: usize, text: &str) {
         // It may have given up on an answer.
         self.seat(at).waits_for = None;
-        if self.seat(at).poisoned {
-            assert!(!text.contains(POISON), "S09: {text}");
-        }
         if text.contains("Iss(") {
             assert!(!text.contains(POISON), "S09: {text}");
         }

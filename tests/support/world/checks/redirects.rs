@@ -124,7 +124,6 @@ impl Ledger {
             challenge,
             issuer,
             url: url.to_owned(),
-            scopes,
             pending,
         });
     }
