@@ -41,7 +41,7 @@ fn copy_of(kind: Kind) -> Planted {
 }
 
 /// How many situations the search looks at for one bug.
-const SITUATIONS: &str = "300000";
+const SITUATIONS: &str = "500000";
 
 /// What an engine says when this bug is switched on: the first violation, or that it passes.
 fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
