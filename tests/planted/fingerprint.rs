@@ -30,7 +30,6 @@ impl World {
     }
 }
 
-const COUNTERS: [(&str, &str); 2] = [("event: ", "event: "), ("id: ", "next_id: ")];
 const RELATIVE: [&str; 5] = [
     "event: ",
     "read_at: Some(",
@@ -55,24 +54,24 @@ fn relative(text: &mut String, from: usize) {
             .and_then(|at| digits(&part, at + name.len()))
             .map_or(0, |(n, _)| n)
     };
-    let (events, ids) = (counter(COUNTERS[0].1), counter(COUNTERS[1].1));
-    let mut rest = part.as_str();
+    let (events, ids) = (counter("event: "), counter("next_id: "));
+    let find = |name: &str, from: usize| part[from..].find(name).map(|at| from + at);
+    let mut places = RELATIVE.map(|name| find(name, 0));
+    let mut copied = 0;
     loop {
-        let next = RELATIVE
-            .iter()
-            .filter_map(|name| rest.find(name).map(|at| (at, *name)))
-            .min();
-        let Some((at, name)) = next else { break };
+        let next = places.iter().enumerate();
+        let next = next.filter_map(|(which, place)| place.map(|at| (at, which)));
+        let Some((at, which)) = next.min() else { break };
+        let name = RELATIVE[which];
         let after = at + name.len();
-        text.push_str(&rest[..after]);
-        match digits(rest, after) {
-            Some((number, length)) => {
-                let newest = if name == "id: " { ids } else { events };
-                let _fits = write!(text, "-{}", newest.wrapping_sub(number));
-                rest = &rest[after + length..];
-            }
-            None => rest = &rest[after..],
+        places[which] = find(name, after);
+        text.push_str(&part[copied..after]);
+        copied = after;
+        if let Some((number, length)) = digits(&part, after) {
+            let newest = if name == "id: " { ids } else { events };
+            let _fits = write!(text, "-{}", newest.wrapping_sub(number));
+            copied = after + length;
         }
     }
-    text.push_str(rest);
+    text.push_str(&part[copied..]);
 }

@@ -12,7 +12,6 @@ mod support;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use support::world::{Client, Facts, How, Move, Return, Said, Setup, World};
@@ -83,9 +82,14 @@ impl Bounds {
     }
 }
 
-#[derive(Clone)]
 struct Node {
     world: World,
+    bounds: Bounds,
+    path: Arc<Path>,
+}
+
+/// A situation that is looked at later: kept as the way to it, which always leads there (S25).
+struct Later {
     bounds: Bounds,
     path: Arc<Path>,
 }
@@ -108,50 +112,45 @@ impl Path {
     }
 }
 
-#[derive(Default)]
-struct Tally {
-    transitions: AtomicU64,
-    healed: AtomicU64,
-}
-
-const SHARDS: usize = 64;
-
 struct Search {
-    seen: Vec<Mutex<HashSet<u128>>>,
-    tally: Tally,
-    found: Mutex<Option<String>>,
-    stop: AtomicBool,
-    limit: u64,
+    setup: Setup,
+    limit: usize,
+    seen: HashSet<u128>,
+    situations: usize,
+    facts: Facts,
+    transitions: u64,
+    healed: u64,
 }
+
+/// A violation: the way to it.
+struct Violation(Vec<Move>);
 
 impl Search {
-    fn new(limit: u64) -> Self {
+    fn new(setup: Setup, limit: usize) -> Self {
         Self {
-            seen: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            tally: Tally::default(),
-            found: Mutex::default(),
-            stop: AtomicBool::new(false),
+            setup,
             limit,
+            seen: HashSet::new(),
+            situations: 0,
+            facts: Facts::default(),
+            transitions: 0,
+            healed: 0,
         }
     }
 
-    fn is_new(&self, node: &Node) -> bool {
-        let print = node.world.fingerprint(&format!("{:?}", node.bounds));
-        self.seen[(print as usize) % SHARDS]
-            .lock()
-            .unwrap()
-            .insert(print)
+    fn is_new(&mut self, world: &World, bounds: Bounds) -> bool {
+        let new = self.seen.insert(world.fingerprint(&format!("{bounds:?}")));
+        self.situations = self.seen.len();
+        new
     }
 
-    fn situations(&self) -> u64 {
-        self.seen
-            .iter()
-            .map(|shard| shard.lock().unwrap().len() as u64)
-            .sum()
-    }
-
-    /// Everything that can follow a situation.
-    fn expand(&self, node: &Node, facts: &mut Facts, next: &mut [Vec<Node>; 2]) {
+    /// Everything that can follow a situation: by honest steps, and by others.
+    fn expand(
+        &mut self,
+        node: &Node,
+        honest: &mut Vec<Node>,
+        other: &mut Vec<Later>,
+    ) -> Result<(), Violation> {
         let lies = [0, 1, 3, 4];
         for step in node.world.options(&lies) {
             let asks = node.world.next_action(step).starts_with("NeedUser");
@@ -164,99 +163,129 @@ impl Search {
                 last: Some((step, Arc::clone(&node.path))),
             });
             let outcome = catch_unwind(AssertUnwindSafe(|| world.apply(step)));
-            let transitions = self.tally.transitions.fetch_add(1, Ordering::Relaxed);
-            facts.merge(&world.facts);
+            self.transitions += 1;
+            self.facts.merge(&world.facts);
             if outcome.is_err() {
-                return self.tell(&path, node);
+                return Err(Violation(path.told()));
             }
-            let node = Node {
-                world,
-                bounds,
-                path,
-            };
-            if !self.is_new(&node) {
+            if !self.is_new(&world, bounds) {
                 continue;
             }
             // Every so often: does it heal from here?
-            if transitions.is_multiple_of(64) {
-                let mut world = node.world.clone();
-                self.tally.healed.fetch_add(1, Ordering::Relaxed);
+            if self.transitions.is_multiple_of(64) {
+                let mut world = world.clone();
+                self.healed += 1;
                 if catch_unwind(AssertUnwindSafe(|| world.heal())).is_err() {
-                    return self.tell(&node.path, &node);
+                    return Err(Violation(path.told()));
                 }
             }
-            next[usize::from(!Bounds::is_honest(step))].push(node);
+            if Bounds::is_honest(step) {
+                honest.push(Node {
+                    world,
+                    bounds,
+                    path,
+                });
+            } else {
+                other.push(Later { bounds, path });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.situations >= self.limit
+    }
+
+    fn again(&self, later: Later) -> Node {
+        let mut world = World::new(self.setup);
+        later
+            .path
+            .told()
+            .into_iter()
+            .for_each(|step| world.apply(step));
+        Node {
+            world,
+            bounds: later.bounds,
+            path: later.path,
         }
     }
 
-    fn tell(&self, path: &Path, node: &Node) {
-        self.stop.store(true, Ordering::Relaxed);
-        let told: Vec<String> = path.told().iter().map(|step| format!("{step:?}")).collect();
-        let text = format!(
-            "{:?}, {} moves:\n{}",
-            node.world.setup,
-            told.len(),
-            told.join("\n")
-        );
-        self.found.lock().unwrap().get_or_insert(text);
-    }
-
-    fn run(&self, start: Node, facts: &mut Facts) -> bool {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut frontier = vec![vec![start]];
-        while let Some(deviations) = frontier.iter().position(|level| !level.is_empty()) {
-            if self.stop.load(Ordering::Relaxed) || self.situations() >= self.limit {
-                return false;
-            }
-            let mut level = std::mem::take(&mut frontier[deviations]);
-            let share = level.len().div_ceil(threads);
-            let work = |nodes: Vec<Node>| {
-                let mut facts = Facts::default();
-                let mut next = [Vec::new(), Vec::new()];
-                for (at, node) in nodes.into_iter().enumerate() {
-                    let full = at % 1_024 == 0 && self.situations() >= self.limit;
-                    if full || self.stop.load(Ordering::Relaxed) {
-                        break;
+    /// Whether everything was looked at.
+    fn run(&mut self, bounds: Bounds) -> Result<bool, Violation> {
+        let path = Arc::new(Path { last: None });
+        let mut level = vec![Later { bounds, path }];
+        while !level.is_empty() {
+            let mut next = Vec::new();
+            for later in level {
+                let mut honest = vec![self.again(later)];
+                while let Some(node) = honest.pop() {
+                    if self.is_full() {
+                        return Ok(false);
                     }
-                    self.expand(&node, &mut facts, &mut next);
+                    self.expand(&node, &mut honest, &mut next)?;
                 }
-                (next, facts)
-            };
-            let mut parts = Vec::new();
-            while !level.is_empty() {
-                parts.push(level.split_off(level.len().saturating_sub(share)));
             }
-            let work = &work;
-            let results: Vec<_> = std::thread::scope(|scope| {
-                let threads: Vec<_> = parts
-                    .into_iter()
-                    .map(|part| scope.spawn(move || work(part)))
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().unwrap())
-                    .collect()
-            });
-            frontier.resize_with(frontier.len().max(deviations + 2), Vec::new);
-            for ([same, more], met) in results {
-                facts.merge(&met);
-                frontier[deviations].extend(same);
-                frontier[deviations + 1].extend(more);
-            }
+            level = next;
         }
-        true
+        Ok(true)
     }
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
+fn told(path: &[Move]) -> String {
+    let lines: Vec<String> = path.iter().map(|step| format!("{step:?}")).collect();
+    lines.join("\n")
+}
+
+/// Each plan by one thread from start to end, so that a search goes the same way every time.
+fn in_parallel(mut plans: Vec<(Search, Bounds)>) -> Vec<(Search, Result<bool, Violation>)> {
+    plans.reverse();
+    let waiting = Mutex::new(plans);
+    let done = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((mut search, bounds)) = { waiting.lock().unwrap().pop() } {
+                    let closed = search.run(bounds);
+                    search.seen = HashSet::new();
+                    done.lock().unwrap().push((search, closed));
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap()
+}
+
+fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(otherwise)
 }
 
+/// Two processes, four starts, a crash, and one thing that an attacker does.
+const PAIR: Bounds = Bounds {
+    requests: 4,
+    starts: 4,
+    crashes: 1,
+    lies: 1,
+    callbacks: 1,
+    moves: 2,
+    waits: 0,
+};
+/// One process, five starts, two crashes, and two things that an attacker does.
+const ALONE: Bounds = Bounds {
+    requests: 5,
+    starts: 5,
+    crashes: 2,
+    lies: 2,
+    callbacks: 2,
+    moves: 3,
+    waits: 0,
+};
+
 /// Situations that one run may meet, over all clients; `SEARCH=…` for more.
-const SITUATIONS: u64 = 1_200_000;
+const SITUATIONS: usize = 1_200_000;
 
 #[test]
 fn s01_to_s34_hold_in_every_situation() {
@@ -289,37 +318,44 @@ fn s01_to_s34_hold_in_every_situation() {
         moves: 1,
         waits: 0,
     };
-    let plans = [
-        (Client::Document, 1, deep, 1),
-        (Client::Dynamic, 1, deep, 1),
-        (Client::Registered, 1, crash, 1),
-        (Client::Unbound, 1, deep, 1),
-        (Client::Key, 1, deep, 1),
-        (Client::Document, 2, pair, 4),
-    ];
-    let parts: u64 = plans.iter().map(|(_, _, _, parts)| parts).sum();
+    let plans = if std::env::var("PROOF").as_deref() == Ok("long") {
+        let limit = number("SEARCH", 13_000_000);
+        let clients = [Client::Document, Client::Dynamic, Client::Registered];
+        let pairs = clients.map(|client| (client, 2, PAIR, limit));
+        let alone = clients.map(|client| (client, 1, ALONE, limit));
+        [pairs, alone].concat()
+    } else {
+        let ninth = number("SEARCH", SITUATIONS).div_ceil(9);
+        vec![
+            (Client::Document, 2, pair, ninth.saturating_mul(4)),
+            (Client::Document, 1, deep, ninth),
+            (Client::Dynamic, 1, deep, ninth),
+            (Client::Registered, 1, crash, ninth),
+            (Client::Unbound, 1, deep, ninth),
+            (Client::Key, 1, deep, ninth),
+        ]
+    };
+    let plan = |(client, instances, bounds, limit)| {
+        (Search::new(Setup { client, instances }, limit), bounds)
+    };
+    let plans = plans.into_iter().map(plan).collect();
     let mut facts = Facts::default();
     let (mut situations, mut transitions, mut healed) = (0, 0, 0);
-    for (client, instances, bounds, part) in plans {
-        let search = Search::new((limit * part).div_ceil(parts));
-        let path = Arc::new(Path { last: None });
-        let start = Node {
-            world: World::new(Setup { client, instances }),
-            bounds,
-            path,
+    for (search, closed) in in_parallel(plans) {
+        let Setup { client, instances } = search.setup;
+        let met = search.situations;
+        let ending = match closed {
+            Ok(true) => "closed",
+            Ok(false) => "cut",
+            Err(Violation(path)) => {
+                panic!("{:?}, {} moves:\n{}", search.setup, path.len(), told(&path))
+            }
         };
-        let closed = search.run(start, &mut facts);
-        if let Some(found) = search.found.lock().unwrap().take() {
-            panic!("{found}");
-        }
-        let met = search.situations();
-        println!(
-            "{client:?} on {instances}: {met} situations, {}",
-            if closed { "closed" } else { "cut" }
-        );
+        println!("{client:?} on {instances}: {met} situations, {ending}");
         situations += met;
-        transitions += search.tally.transitions.load(Ordering::Relaxed);
-        healed += search.tally.healed.load(Ordering::Relaxed);
+        transitions += search.transitions;
+        healed += search.healed;
+        facts.merge(&search.facts);
     }
     println!("{situations} situations, {transitions} transitions, {healed} of them healed");
     if std::env::var_os("PLANTED").is_none() {

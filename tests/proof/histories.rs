@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, FileFailurePersistence, TestError, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestError, TestRunner};
 
 use crate::effort::effort;
 use crate::support::world::facts::{SOMETIMES, SOMETIMES_WITHOUT_USER};
@@ -20,6 +20,7 @@ fn sec_18_s01_to_s34_l01_hold_in_every_history() {
         cases,
         failure_persistence: Some(Box::new(persistence)),
         max_shrink_iters: 20_000,
+        rng_seed: seed(),
         ..Config::default()
     });
     // Half of the clients have a user; half of the worlds one process.
@@ -50,6 +51,14 @@ fn sec_18_s01_to_s34_l01_hold_in_every_history() {
     let wanted = [SOMETIMES, SOMETIMES_WITHOUT_USER].concat();
     let missing = facts.missing(&wanted);
     assert!(missing.is_empty(), "never reached: {missing:?}; {facts:?}");
+}
+
+/// A gate says the same of the same commit twice; a long run goes where none has been.
+fn seed() -> RngSeed {
+    match effort(0, 0, 1) {
+        0 => RngSeed::Fixed(24),
+        _ => RngSeed::Random,
+    }
 }
 
 /// The moves of a history up to where it fails, as they happened.

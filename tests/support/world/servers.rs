@@ -1,6 +1,7 @@
 //! The authorization servers: two honest and strict, one that lies, and an identity provider.
 
 use http::Request;
+use mcp_auth_machine::Event;
 use mcp_auth_machine::action::SendRequest;
 use sha2::{Digest, Sha256};
 
@@ -237,7 +238,7 @@ impl World {
             }
             How::Honest | How::Lie(_) | How::Fails | How::Lies | How::Forgotten => {
                 let (status, text) = self.reply(&request, &url, to, how);
-                if status == 400 {
+                if matches!(status, 400 | 401) {
                     self.refused(&request, at, &text);
                 }
                 if status == 200 && url.ends_with("/token") {
@@ -267,6 +268,8 @@ impl World {
             return self.tell(at, send.maybe_sent());
         }
         self.facts.note("answer for another machine");
+        // What only the moment changes, a clock put back for one, is not the answer's doing.
+        self.tell(other, Event::Timer);
         let queued = |world: &Self| {
             world.instances[other]
                 .as_ref()
