@@ -309,7 +309,8 @@ impl AuthMachine {
         if self.work.is_signing_out() {
             return;
         }
-        if matches!(self.work, Work::Revoking(_)) {
+        if let Work::Revoking(revoking) = &mut self.work {
+            revoking.end();
             return self.inbox.push_back(Trigger::SignOut(None));
         }
         let unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);

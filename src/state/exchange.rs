@@ -95,7 +95,7 @@ impl Exchanging {
                         // Discarded, and nobody else is to have it either (DPOP-13).
                         let failure = fails(core, &issuer, Cause::Violation(flaw));
                         core.fail(failure);
-                        Ok(Revoking::begin(core, at))
+                        Revoking::begin(core, at, None)
                     }
                 }
             }

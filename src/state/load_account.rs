@@ -163,7 +163,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Renew(renewal) => renewal.go(core),
         Trigger::Obtain(obtaining) => obtaining.go(core),
         Trigger::SignOut(known) => Ok(FindingAccount::begin(core, known)),
-        Trigger::Revoke(at) => Ok(Revoking::begin(core, *at)),
+        Trigger::Revoke(at) => Revoking::begin(core, *at, None),
         Trigger::TakenElsewhere if core.held.is_usable(core.now) => {
             core.ready();
             Ok(Work::Idle)

@@ -111,21 +111,31 @@ impl SavingAccount {
 
     /// Somebody else changed the account: theirs is adopted.
     fn gives_way(self, core: &mut Core) -> Step {
-        match self.kept {
-            Kept::Refreshed { renewal, .. } if core.held.at.is_none() => {
+        match (self.kept, self.then) {
+            (Kept::Refreshed { renewal, .. }, then) if core.held.at.is_none() => {
                 // The user has signed out elsewhere: nobody is to have what came (REFR-12).
-                let operation = renewal.operation().cloned();
-                core.need_user(Why::NoCredentials, operation);
-                Ok(Revoking::begin(core, *self.at))
+                if then.is_none() {
+                    let operation = renewal.operation().cloned();
+                    core.need_user(Why::NoCredentials, operation);
+                }
+                Revoking::begin(core, *self.at, then)
             }
-            Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => renewal.again(core),
-            Kept::Authorized | Kept::ClientForgotten => {
+            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
+                renewal.again(core)
+            }
+            (
+                Kept::Refreshed { .. }
+                | Kept::Dropped { .. }
+                | Kept::Authorized
+                | Kept::ClientForgotten,
+                then,
+            ) => {
                 if core.held.is_usable(core.now) {
                     core.ready();
-                } else {
+                } else if then.is_none() {
                     ask_for(core, Why::ClientForgotten, None);
                 }
-                Ok(Work::Idle)
+                next(core, then)
             }
         }
     }
@@ -159,25 +169,26 @@ impl SavingAccount {
         core.held.lease = None;
         core.held.read_at = Some(core.event);
         let now = core.now.mono;
-        match self.kept {
-            Kept::Authorized => {
+        match (self.kept, self.then) {
+            (Kept::Authorized, then) => {
                 core.held.proof = Proof::Authorized(now);
                 core.memory.succeeded(now);
                 core.ready();
-                next(core, self.then)
+                next(core, then)
             }
-            Kept::Refreshed { renewal, .. } => {
+            (Kept::Refreshed { renewal, .. }, then) => {
                 core.held.proof = Proof::Refreshed(now);
                 core.memory.refreshed(renewal.operation(), now);
                 core.ready();
-                next(core, self.then)
+                next(core, then)
             }
             // What is left may be good enough; otherwise the user is needed.
-            Kept::Dropped { renewal, .. } => renewal.go(core),
-            Kept::ClientForgotten => {
+            (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
+            (Kept::ClientForgotten, None) => {
                 ask_for(core, Why::ClientForgotten, None);
                 Ok(Work::Idle)
             }
+            (Kept::Dropped { .. } | Kept::ClientForgotten, then) => next(core, then),
         }
     }
 }
@@ -187,7 +198,8 @@ fn ask_for(core: &mut Core, why: Why, operation: Option<Operation>) {
     core.need_user(why, operation);
 }
 
-fn next(core: &mut Core, then: Option<Callback>) -> Step {
+/// What comes after: the callback that waited for this.
+pub(crate) fn next(core: &mut Core, then: Option<Callback>) -> Step {
     match then {
         Some(callback) => start(core, Trigger::CameBack(callback)),
         None => Ok(Work::Idle),

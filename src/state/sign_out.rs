@@ -17,7 +17,9 @@ use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
 use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::obtain::MachineGrant;
+use crate::state::save::next;
 use crate::state::{Step, Work};
+use crate::wire::callback::Callback;
 use crate::wire::http_fields::retry_after;
 use crate::wire::token::{OAuthError, refusal};
 
@@ -45,11 +47,11 @@ impl FindingAccount {
                 let at = freshest(core, self.known, Some(&stored));
                 Ok(Erasing::begin(core, at, revision, WRITES))
             }
-            Ok(None) => Ok(finish(core, self.known, None)),
+            Ok(None) => finish(core, self.known, None),
             Err(()) => match core.held.revision {
                 // Not readable, perhaps erasable.
                 Some(revision) => Ok(Erasing::begin(core, self.known, revision, WRITES)),
-                None => Ok(finish(core, self.known, Some(StoreFlaw::Load))),
+                None => finish(core, self.known, Some(StoreFlaw::Load)),
             },
         }
     }
@@ -101,7 +103,7 @@ impl Erasing {
             Persistence::Conflict(Some(_)) => Some(StoreFlaw::Conflict),
             Persistence::Failed => Some(StoreFlaw::Write),
         };
-        Ok(finish(core, self.at, flaw))
+        finish(core, self.at, flaw)
     }
 }
 
@@ -146,7 +148,7 @@ impl Parting {
 }
 
 /// The slot is empty, or it is known that it is not; either way the tokens are revoked.
-fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<StoreFlaw>) -> Work {
+fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<StoreFlaw>) -> Step {
     core.held = crate::core::Held::erased(core.event);
     if let Some(flaw) = flaw {
         core.held.read_at = None;
@@ -158,76 +160,84 @@ fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<Stor
         });
     }
     match at {
-        Some(at) => Revoking::begin(core, *at),
-        None => Work::Idle,
+        Some(at) => Revoking::begin(core, *at, None),
+        None => Ok(Work::Idle),
     }
 }
 
 /// Revokes the refresh token, which normally ends the grant, then the access token (REV-02).
 pub(crate) struct Revoking {
     call: Call<Revocation>,
+    progress: Progress,
+}
+
+/// What has come of it so far, and what comes after it.
+struct Progress {
     failed: Option<Cause>,
+    then: Option<Callback>,
 }
 
 impl Revoking {
-    pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>) -> Work {
-        Self::revoke(core, at, TokenKind::RefreshToken, None)
+    /// A callback that waits for this is looked at afterwards.
+    pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, then: Option<Callback>) -> Step {
+        let failed = None;
+        Progress { failed, then }.revoke(core, at, TokenKind::RefreshToken)
     }
 
     pub(crate) fn ask(&self) -> &Ask {
         &self.call.ask
     }
 
-    /// This token, or the next one that there is, where the server has an endpoint for it.
-    fn revoke(
-        core: &mut Core,
-        at: AtIssuer<Account>,
-        kind: TokenKind,
-        failed: Option<Cause>,
-    ) -> Work {
-        if at.server().facts().revocation_endpoint.is_none() {
-            return Work::Idle;
-        }
-        match at.revocation(kind) {
-            Some(at) => {
-                let call = Call::begin(core, at, Budget::new(1, Limited::Requests));
-                Self::called(core, call, failed)
-            }
-            None => Self::after(core, at, kind, failed),
-        }
-    }
-
-    fn after(
-        core: &mut Core,
-        at: AtIssuer<Account>,
-        kind: TokenKind,
-        failed: Option<Cause>,
-    ) -> Work {
-        match kind {
-            TokenKind::RefreshToken => Self::revoke(core, at, TokenKind::AccessToken, failed),
-            TokenKind::AccessToken => {
-                if let Some(cause) = failed {
-                    let failure = fails(at.issuer(), cause);
-                    core.fail(failure);
-                }
-                Work::Idle
-            }
-        }
+    /// Nothing comes after it.
+    pub(crate) fn end(&mut self) {
+        self.progress.then = None;
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
         let called = self.call.replied(core, outcome);
-        Ok(Self::called(core, called, self.failed))
+        self.progress.called(core, called)
     }
 
     pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
         let called = self.call.signed(core, token);
-        Ok(Self::called(core, called, self.failed))
+        self.progress.called(core, called)
+    }
+}
+
+impl Progress {
+    /// This token, or the next one that there is, where the server has an endpoint for it.
+    fn revoke(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
+        if at.server().facts().revocation_endpoint.is_none() {
+            return next(core, self.then);
+        }
+        match at.revocation(kind) {
+            Some(at) => {
+                let call = Call::begin(core, at, Budget::new(1, Limited::Requests));
+                self.called(core, call)
+            }
+            None => self.after(core, at, kind),
+        }
     }
 
-    fn called(core: &mut Core, called: Called<Revocation>, failed: Option<Cause>) -> Work {
+    fn after(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
+        match kind {
+            TokenKind::RefreshToken => self.revoke(core, at, TokenKind::AccessToken),
+            TokenKind::AccessToken => {
+                if let Some(cause) = self.failed {
+                    let failure = fails(at.issuer(), cause);
+                    core.fail(failure);
+                }
+                next(core, self.then)
+            }
+        }
+    }
+
+    fn called(self, core: &mut Core, called: Called<Revocation>) -> Step {
         let (at, flaw) = match called {
-            Called::Again(call) => return Work::Revoking(Self { call, failed }),
+            Called::Again(call) => {
+                let progress = self;
+                return Ok(Work::Revoking(Revoking { call, progress }));
+            }
             Called::Answered(at, response) => {
                 let flaw = judge(core, &at, &response).err();
                 (at, flaw)
@@ -242,7 +252,8 @@ impl Revoking {
             refused: flaw.as_ref().map(Cause::code),
         });
         let at = at.then(|revocation| revocation.account);
-        Self::after(core, at, kind, failed.or(flaw))
+        let failed = self.failed.or(flaw);
+        Self { failed, ..self }.after(core, at, kind)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcp_auth_machine::action::Why;
+use mcp_auth_machine::action::{SendRequest, Why};
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::{Action, Config, Event, Moment};
 
@@ -30,7 +30,10 @@ fn process(config: &Arc<Config>, store: &mut Store, like: &Host) -> Host {
 }
 
 fn pair() -> Pair {
-    let mut first = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    pair_of(Host::signed_in(config(), &renewable("at-1", "rt-1")))
+}
+
+fn pair_of(mut first: Host) -> Pair {
     // The server's document is read again in advance, so that the races are about the token alone.
     first.pass(HOUR - 30_000);
     let mut store = std::mem::take(&mut first.store);
@@ -332,4 +335,92 @@ fn s25_crash_anywhere_in_a_refresh_and_go_on() {
         }
         assert_eq!(later.token().as_deref(), Some("Bearer at-3"), "{saves}");
     }
+}
+
+fn revocable() -> String {
+    metadata_with(r#","revocation_endpoint":"https://as.example/revoke""#)
+}
+
+/// A renewal that could not be saved, and a sign-in that comes back while somebody else has changed the
+/// account meanwhile: that account stands, and the sign-in goes on.
+fn comes_back_behind_an_unsaved_renewal(change: impl FnOnce(&mut Store)) -> (Host, Store) {
+    let mut first = Host::new(config());
+    first.discover(&prm(), &revocable());
+    first.serve(
+        "https://as.example/register",
+        201,
+        r#"{"client_id":"dyn-1"}"#,
+    );
+    let redirect = first.redirect();
+    first.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    first.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    first.ready();
+    first.accepted("tools/call x");
+    let Pair {
+        mut store,
+        mut a,
+        mut b,
+    } = pair_of(first);
+    b.authorize();
+    b.share(&mut store);
+    while let Some(Action::SendRequest(send)) = b.actions.front() {
+        let url = send.request().uri().to_string();
+        let body = if url == META { revocable() } else { prm() };
+        b.serve(&url, 200, &body);
+        b.share(&mut store);
+    }
+    let redirect = b.redirect();
+    a.wanted("x");
+    a.share(&mut store);
+    let send = a.request();
+    store.mode = StoreMode::WritesFail;
+    a.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    a.share(&mut store);
+    assert!(matches!(a.error().cause, Cause::NotPersisted(_)));
+    store.mode = StoreMode::Works;
+    change(&mut store);
+    a.callback(&format!("code=c-9&state={}", state_of(&redirect)));
+    a.share(&mut store);
+    (a, store)
+}
+
+fn sent(send: &SendRequest) -> String {
+    String::from_utf8_lossy(send.request().body()).into_owned()
+}
+
+fn finishes(mut a: Host, mut store: Store) {
+    a.share(&mut store);
+    let send = a.request();
+    assert!(sent(&send).contains("code=c-9"), "{}", sent(&send));
+    a.handle(send.response(response(200, &[], &renewable("at-9", "rt-9"))));
+    a.share(&mut store);
+    a.ready();
+    assert_eq!(a.token().as_deref(), Some("Bearer at-9"));
+    a.quiet();
+}
+
+#[test]
+fn l04_d25_a_callback_behind_a_save_that_gives_way_is_not_lost() {
+    let other = Host::signed_in(config(), &renewable("at-7", "rt-7"));
+    let (a, store) = comes_back_behind_an_unsaved_renewal(|store| {
+        let theirs = other.store.slots.into_iter();
+        let account = theirs.filter(|(key, _)| key.starts_with("account/"));
+        store.slots.extend(account);
+    });
+    finishes(a, store);
+}
+
+#[test]
+fn l04_refr_12_a_callback_behind_a_save_that_the_user_undid_is_not_lost() {
+    let (mut a, store) = comes_back_behind_an_unsaved_renewal(|store| {
+        store.slots.retain(|key, _| !key.starts_with("account/"));
+    });
+    // What was not saved is revoked first.
+    for kind in ["refresh_token", "access_token"] {
+        let send = a.request();
+        assert_eq!(*send.request().uri(), "https://as.example/revoke");
+        assert!(sent(&send).contains(kind), "{}", sent(&send));
+        a.handle(send.response(response(200, &[], "")));
+    }
+    finishes(a, store);
 }
