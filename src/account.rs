@@ -154,6 +154,12 @@ impl AtIssuer<RefreshGrant> {
 const RENEW_BEFORE: u64 = 60;
 
 impl Tokens {
+    /// Whether these are the ones: a server may issue the same text again, so when they were received
+    /// counts too.
+    pub(crate) fn is(&self, access: &Secret, received: UnixMillis) -> bool {
+        self.received == received && self.access.same(access.expose())
+    }
+
     /// How long before its end it is renewed.
     pub(crate) fn margin(&self) -> Duration {
         match self.lifetime {

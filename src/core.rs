@@ -26,7 +26,6 @@ use crate::slot::{Revision, Slot, Stored};
 use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
-use crate::wire::token::Lifetime;
 use crate::wire::words::SigningAlgorithm;
 
 /// An action that was handed out and is waited for.
@@ -93,12 +92,9 @@ impl Held {
         self.at.as_ref()?.held().tokens.as_ref()
     }
 
-    /// Until when these tokens may be used: what is known of them already, or what they say. A server
-    /// may issue the same text again: when it was received counts too.
+    /// Until when these tokens may be used: what is known of them already, or what they say.
     pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
-        let same = |access: &Secret, received: UnixMillis| {
-            tokens.is_some_and(|t| t.received == received && t.access.same(access.expose()))
-        };
+        let same = |access: &Secret, received| tokens.is_some_and(|t| t.is(access, received));
         if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
             && same(&held.access, held.received)
         {
@@ -297,13 +293,6 @@ impl Core {
         let read = stored
             .map(|stored| read_account(&self.identity, stored))
             .transpose();
-        let same_token = |a: &AtIssuer<Account>, b: &AtIssuer<Account>| match (
-            &a.held().tokens,
-            &b.held().tokens,
-        ) {
-            (Some(a), Some(b)) => a.received == b.received && a.access.same(b.access.expose()),
-            (_, _) => false,
-        };
         let config = self.identity.config();
         let replaced = |at: &AtIssuer<Account>| {
             let client = &at.held().client;
@@ -316,15 +305,15 @@ impl Core {
             Err(flaw) => (None, None, Some(flaw)),
         };
         // The same token keeps its monotonic deadline and what is known of it (SEC-35).
-        let unchanged = match (&at, &self.held.at) {
-            (Some(new), Some(old)) => same_token(new, old),
+        let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
+        let unchanged = match (tokens, self.held.tokens()) {
+            (Some(new), Some(old)) => new.is(&old.access, old.received),
             (_, _) => false,
         };
         if !unchanged {
-            let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
-            self.held.validity = Some(self.held.validity_of(tokens, self.now));
             self.held.proof = Proof::Assumed;
         }
+        self.held.validity = Some(self.held.validity_of(tokens, self.now));
         self.held.at = at;
         self.held.lease = lease;
         self.held.revision = stored.map(|stored| stored.revision);
@@ -407,10 +396,8 @@ impl Core {
         let at = self.held.at.as_ref()?;
         let account = at.held();
         let tokens = account.tokens.as_ref()?;
-        let expires = match tokens.lifetime {
-            Lifetime::Unknown => None,
-            Lifetime::Seconds(seconds) => Some(tokens.received.plus_seconds(seconds)),
-        };
+        let seconds = tokens.lifetime.seconds();
+        let expires = seconds.map(|seconds| tokens.received.plus_seconds(seconds));
         Some(Grant {
             issuer: at.issuer().clone(),
             scopes: account.granted.clone(),

@@ -93,10 +93,7 @@ pub(crate) fn write_account(
             access: tokens.access.expose().into(),
             refresh: tokens.refresh.as_ref().map(|token| token.expose().into()),
             received: tokens.received.0,
-            lifetime: match tokens.lifetime {
-                Lifetime::Unknown => None,
-                Lifetime::Seconds(seconds) => Some(seconds),
-            },
+            lifetime: tokens.lifetime.seconds(),
         }),
         lease: lease.map(|until| until.0),
     })

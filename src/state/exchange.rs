@@ -20,7 +20,7 @@ use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::http_fields::retry_after;
-use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, read};
+use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, read};
 
 /// Waits for the answer to the one request that a code is good for.
 pub(crate) struct Exchanging {
@@ -74,10 +74,7 @@ impl Exchanging {
                 if granted.type_assumed {
                     core.report(|| Decision::TokenTypeAssumed);
                 }
-                let seconds = match granted.lifetime {
-                    Lifetime::Unknown => None,
-                    Lifetime::Seconds(seconds) => Some(seconds),
-                };
+                let seconds = granted.lifetime.seconds();
                 let kind = granted.token_type;
                 let bound = super::bound::judge(core, at.held().binding(), kind);
                 let at = at.redeemed(*granted, core.now);

@@ -25,7 +25,7 @@ use crate::state::{Renewal, Step, Trigger, Work};
 use crate::time::{Moment, millis};
 use crate::wire::http_fields::retry_after;
 use crate::wire::text::Untrusted;
-use crate::wire::token::{Granted, Lifetime, OAuthError, TokenAnswer, UnexpectedToken};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
 
 /// Longer waits are not kept from other processes.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
@@ -112,10 +112,7 @@ impl Refreshing {
         let issuer = at.issuer().clone();
         match verdict {
             Verdict::Granted(granted) => {
-                let seconds = match granted.lifetime {
-                    Lifetime::Unknown => None,
-                    Lifetime::Seconds(seconds) => Some(seconds),
-                };
+                let seconds = granted.lifetime.seconds();
                 let sent = at.held().refresh.clone();
                 let binding =
                     match super::bound::judge(core, at.held().binding(), granted.token_type) {

@@ -107,6 +107,16 @@ pub enum Lifetime {
     Seconds(u64),
 }
 
+impl Lifetime {
+    /// Seconds from receipt, where anything usable was said.
+    pub const fn seconds(self) -> Option<u64> {
+        match self {
+            Self::Unknown => None,
+            Self::Seconds(seconds) => Some(seconds),
+        }
+    }
+}
+
 /// The scheme under which a token is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenType {

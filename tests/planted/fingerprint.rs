@@ -10,7 +10,7 @@ impl World {
     pub fn fingerprint(&self, more: &str) -> u128 {
         let mut text = String::with_capacity(8_192);
         text.push_str(more);
-        for instance in self.instances.iter().flatten() {
+        for instance in &self.instances {
             let from = text.len();
             let _fits = write!(text, "{:?}|{:?}", instance.machine, instance.actions);
             relative(&mut text, from);

@@ -13,6 +13,7 @@ use mcp_auth_machine::wire::url::UrlPolicy;
 use mcp_auth_machine::{Action, Event};
 
 use super::reference;
+use super::world::scanner::alarming;
 use super::world::{Client, Setup, World};
 use super::{Host, MCP, REDIRECT, Store, StoreMode, config, state_of};
 
@@ -33,7 +34,6 @@ pub const TARGETS: &[Target] = &[
 
 /// Nothing that a peer wrote and that people may read turns a terminal round (S28).
 fn plain(text: &str) {
-    let alarming = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c);
     assert!(!text.contains(alarming), "S28: {text:?}");
 }
 

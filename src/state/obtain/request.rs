@@ -25,9 +25,7 @@ use crate::state::{Step, Work};
 use crate::time::Moment;
 use crate::wire::callback::IssBinding;
 use crate::wire::form::Form;
-use crate::wire::token::{
-    Granted, Lifetime, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish,
-};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
 /// A grant of a client without a user.
 pub(crate) enum MachineGrant {
@@ -177,10 +175,7 @@ fn answered(
                 core.report(|| Decision::TokenTypeAssumed);
             }
             let kind = granted.token_type;
-            let seconds = match granted.lifetime {
-                Lifetime::Unknown => None,
-                Lifetime::Seconds(seconds) => Some(seconds),
-            };
+            let seconds = granted.lifetime.seconds();
             match crate::state::bound::judge(core, at.held().binding(), kind) {
                 Ok(binding) => {
                     let at = at.redeemed(*granted, binding, core.now);

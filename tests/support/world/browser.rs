@@ -146,19 +146,14 @@ impl World {
     }
 
     fn deliver(&mut self, at: usize, query: &str, stray: bool) {
-        let Some(instance) = &self.instances[at] else {
-            return;
-        };
-        let before = (instance.machine.phase(), instance.machine.deadline());
-        let idle = matches!(before.0, Phase::Resting | Phase::AwaitingUser);
+        let instance = &self.instances[at];
+        let phase = instance.machine.phase();
+        let idle = matches!(phase, Phase::Resting | Phase::AwaitingUser);
         let queued = instance.actions.len();
         self.ledger.external(at);
         self.ledger.came_back(at, idle);
         let callback = Callback::from_url(format!("{REDIRECT}?{query}"));
         self.tell(at, Event::CallbackParams(callback));
-        let Some(instance) = &self.instances[at] else {
-            return;
-        };
         if stray && idle {
             // Another instance may have prepared it: looking that up is all that may happen (S08); any
             // event is an occasion to save what could not be saved before.
@@ -167,7 +162,7 @@ impl World {
                 Action::PersistSlot(persist) => persist.write().is_some(),
                 _ => false,
             };
-            let more = instance.actions.iter().skip(queued);
+            let more = self.instances[at].actions.iter().skip(queued);
             for action in more {
                 assert!(only_looks(action), "S08: a stray callback made {action:?}");
             }

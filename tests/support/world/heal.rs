@@ -27,9 +27,7 @@ impl World {
         self.visits.clear();
         for at in 0..self.instances.len() {
             for _ in 0..24 {
-                let Some(instance) = &mut self.instances[at] else {
-                    break;
-                };
+                let instance = &mut self.instances[at];
                 instance.actions.clear();
                 let Some(deadline) = instance.machine.deadline() else {
                     break;
@@ -39,7 +37,7 @@ impl World {
         }
         // Longer than any document is kept, even if the wall clock was put back meanwhile.
         self.wait(50 * 3_600_000);
-        for instance in self.instances.iter_mut().flatten() {
+        for instance in &mut self.instances {
             instance.actions.clear();
         }
         self.ledger.external(0);
@@ -47,12 +45,9 @@ impl World {
         let (mut redirects, mut answers) = (0, 0);
         let mut told = Vec::new();
         for _ in 0..STEPS {
-            told.extend(
-                self.instances[0]
-                    .as_ref()
-                    .map(|i| format!("{:?}", i.actions)),
-            );
-            match self.instances[0].as_ref().and_then(|i| i.actions.front()) {
+            let instance = &self.instances[0];
+            told.push(format!("{:?}", instance.actions));
+            match instance.actions.front() {
                 Some(Action::Ready(_)) => return,
                 Some(action) => {
                     if let Action::Redirect(_) = action {
@@ -69,15 +64,10 @@ impl World {
                         let (at, how) = (0, Return::Honest);
                         self.apply(Move::Return { visit, at, how });
                     }
-                    None => {
-                        let deadline = self.instances[0]
-                            .as_ref()
-                            .and_then(|i| i.machine.deadline());
-                        match deadline {
-                            Some(at) => self.wait(at.0.saturating_sub(self.now.mono.0)),
-                            None => self.resource(0, super::Said::Unauthorized),
-                        }
-                    }
+                    None => match instance.machine.deadline() {
+                        Some(at) => self.wait(at.0.saturating_sub(self.now.mono.0)),
+                        None => self.resource(0, super::Said::Unauthorized),
+                    },
                 },
             }
             assert!(
@@ -87,7 +77,7 @@ impl World {
             );
             assert!(answers <= ANSWERS, "L01: no token after {ANSWERS} answers");
         }
-        let phase = self.instances[0].as_ref().map(|i| i.machine.phase());
+        let phase = self.instances[0].machine.phase();
         panic!(
             "L01: no token after {STEPS} steps; {phase:?}\n{}",
             told.join("\n")

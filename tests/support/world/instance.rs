@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use mcp_auth_machine::action::{Redirect, Why};
+use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::{Action, AuthMachine, Config};
 
-use super::{ISSUERS, MCP, Visit, World, scanner};
+use super::{MCP, Visit, World, issuer_named, scanner};
 
 pub struct Instance {
     pub(super) machine: AuthMachine,
@@ -31,9 +31,7 @@ impl World {
     pub(super) fn collect(&mut self, at: usize) {
         let now = self.now;
         loop {
-            let Some(instance) = &mut self.instances[at] else {
-                return;
-            };
+            let instance = &mut self.instances[at];
             let Some(action) = instance.machine.poll_action() else {
                 scanner::diagnostic("the machine", &format!("{:?}", instance.machine));
                 return;
@@ -52,7 +50,11 @@ impl World {
                         .waits(at, &persist.slot().to_string(), persist.id());
                     self.ledger.writes(at, persist, self.shelf.tampered);
                 }
-                Action::Redirect(redirect) => self.redirected(at, &redirect.clone()),
+                Action::Redirect(redirect) => {
+                    let issuer = issuer_named(redirect.issuer.as_str());
+                    self.ledger
+                        .redirected(at, redirect, issuer, &self.shelf, &self.setup);
+                }
                 Action::Ready(grant) => {
                     let bearer = instance.machine.bearer(now, MCP).ok();
                     let bearer = bearer.as_ref().and_then(|value| value.to_str().ok());
@@ -62,18 +64,9 @@ impl World {
                 Action::NeedUser(need) => {
                     self.facts.note(need.why.as_str());
                     self.ledger.asks(at, &need.why);
-                    if let Why::ServerChanged { from, to } = &need.why {
-                        scanner::diagnostic("a reason", &format!("{from} {to}"));
-                    }
                 }
                 Action::Error(failure) => {
                     self.facts.note(failure.cause.code());
-                    self.facts.note(match &failure.cause {
-                        mcp_auth_machine::error::Cause::OutOfPatience(_) => "out_of_patience",
-                        mcp_auth_machine::error::Cause::NotPersisted(_) => "not_persisted",
-                        mcp_auth_machine::error::Cause::Unreachable(_) => "unreachable",
-                        _ => "another failure",
-                    });
                     scanner::diagnostic("a failure", &failure.to_string());
                     self.ledger.failed(at, &format!("{failure:?} {failure}"));
                 }
@@ -87,29 +80,15 @@ impl World {
                 }
                 Action::ObtainAssertion(_) => {}
             }
-            if let Some(instance) = &mut self.instances[at] {
-                instance.actions.push_back(action);
-            }
+            instance.actions.push_back(action);
         }
-    }
-
-    fn redirected(&mut self, at: usize, redirect: &Redirect) {
-        let issuer = ISSUERS
-            .iter()
-            .position(|issuer| *issuer == redirect.issuer.as_str())
-            .expect("an issuer of this world");
-        self.ledger
-            .redirected(at, redirect, issuer, &self.shelf, &self.setup);
     }
 
     /// The user gets the URL and may come back by it.
     pub(super) fn visit(&mut self, redirect: &Redirect) {
-        let issuer = ISSUERS
-            .iter()
-            .position(|issuer| *issuer == redirect.issuer.as_str());
         self.visits.push(Visit {
             url: redirect.url.as_str().into(),
-            issuer: issuer.expect("an issuer of this world"),
+            issuer: issuer_named(redirect.issuer.as_str()),
         });
         if self.visits.len() > 4 {
             self.visits.remove(0);

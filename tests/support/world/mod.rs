@@ -49,6 +49,12 @@ pub const PROVIDER_URL: &str = "https://d.example";
 /// Only ever named in `Location`: nothing may go there.
 pub const ELSEWHERE: &str = "https://loc.example";
 
+/// Which server this issuer is.
+fn issuer_named(text: &str) -> usize {
+    let place = ISSUERS.iter().position(|issuer| *issuer == text);
+    place.expect("an issuer of this world")
+}
+
 /// Which server a text names by its origin, if any.
 pub fn server_of(url: &str) -> Option<usize> {
     let rest = url.strip_prefix("https://")?;
@@ -77,7 +83,7 @@ pub struct World {
     servers: Registry,
     shelf: Shelf,
     pub now: Moment,
-    instances: Vec<Option<Instance>>,
+    instances: Vec<Instance>,
     visits: Vec<Visit>,
     /// Which issuer the resource names now.
     named: usize,
@@ -104,20 +110,13 @@ impl World {
             minted: 0,
             digest: DefaultHasher::new(),
         };
-        for _ in 0..setup.instances {
-            world.instances.push(None);
-        }
-        for at in 0..world.instances.len() {
-            world.start(at);
+        for at in 0..setup.instances {
+            world
+                .instances
+                .push(Instance::new(Arc::clone(&world.config)));
+            world.collect(at);
         }
         world
-    }
-
-    /// A new process on the shared store.
-    fn start(&mut self, at: usize) {
-        let instance = Instance::new(Arc::clone(&self.config));
-        self.instances[at] = Some(instance);
-        self.collect(at);
     }
 
     /// Something happens; what the machine makes of it is judged.
@@ -168,23 +167,20 @@ impl World {
 
     /// The process ends; what it was just writing is kept or lost.
     fn crash(&mut self, at: usize, keeps: bool) {
-        if let Some(instance) = self.instances[at].take() {
-            self.facts.note("crashed");
-            if keeps {
-                self.shelf.finish(instance);
-            }
+        self.facts.note("crashed");
+        let next = Instance::new(Arc::clone(&self.config));
+        let last = std::mem::replace(&mut self.instances[at], next);
+        if keeps {
+            self.shelf.finish(last);
         }
         self.ledger.crashed(at);
-        self.start(at);
+        self.collect(at);
     }
 
     fn tell(&mut self, at: usize, event: Event) {
         let now = self.now;
-        let Some(instance) = &mut self.instances[at] else {
-            return;
-        };
         scanner::diagnostic("an event", &format!("{event:?}"));
-        instance.machine.handle(now, event);
+        self.instances[at].machine.handle(now, event);
         self.collect(at);
     }
 

@@ -151,7 +151,7 @@ impl World {
     /// The next honest step, if something is under way.
     pub fn honest(&self) -> Option<Move> {
         for (at, instance) in self.instances.iter().enumerate() {
-            if instance.as_ref().is_some_and(|i| !i.actions.is_empty()) {
+            if !instance.actions.is_empty() {
                 let how = How::Honest;
                 return Some(Move::Answer { at, action: 0, how });
             }
@@ -175,7 +175,7 @@ impl World {
     fn mischief(&self, choice: u16) -> Move {
         let at = usize::from(choice) % self.instances.len();
         let pick = usize::from(choice >> 2);
-        let outstanding = self.instances[at].as_ref().map_or(0, |i| i.actions.len());
+        let outstanding = self.instances[at].actions.len();
         // What is under way gets most of the trouble.
         if outstanding > 0 && !pick.is_multiple_of(3) {
             let action = (pick / 3) % outstanding;
@@ -223,10 +223,7 @@ impl World {
     }
 
     fn trouble(&self, at: usize, action: usize, pick: usize) -> How {
-        let waits = self.instances[at]
-            .as_ref()
-            .and_then(|i| i.actions.get(action));
-        match waits {
+        match self.instances[at].actions.get(action) {
             Some(Action::SendRequest(_)) => match pick % 4 {
                 0 | 1 => How::Lie((pick / 4 % 16) as u8),
                 2 => How::Refused((pick / 4 % 16) as u8),
@@ -249,7 +246,7 @@ impl World {
     pub fn options(&self, lies: &[u8]) -> Vec<Move> {
         let mut options = Vec::new();
         for (at, instance) in self.instances.iter().enumerate() {
-            let Some(front) = instance.as_ref().and_then(|i| i.actions.front()) else {
+            let Some(front) = instance.actions.front() else {
                 continue;
             };
             let mut push = |how| options.push(Move::Answer { at, action: 0, how });
@@ -276,10 +273,7 @@ impl World {
             }
         }
         for at in 0..self.instances.len() {
-            let idle = self.instances[at]
-                .as_ref()
-                .is_some_and(|i| i.actions.is_empty());
-            if idle {
+            if self.instances[at].actions.is_empty() {
                 for said in [Said::Honest, Said::Unauthorized] {
                     options.push(Move::Resource { at, said });
                 }
@@ -298,9 +292,7 @@ impl World {
     pub fn next_action(&self, next: Move) -> String {
         match next {
             Move::Answer { at, action, .. } => {
-                let action = self.instances[at]
-                    .as_ref()
-                    .and_then(|i| i.actions.get(action));
+                let action = self.instances[at].actions.get(action);
                 action.map_or_else(String::new, |action| format!("{action:?}"))
             }
             _ => String::new(),

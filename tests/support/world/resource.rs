@@ -5,7 +5,7 @@ use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind};
 use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
-use super::{How, ISSUERS, MCP, OPERATION, PRM, PROVIDER, Said, World};
+use super::{How, MCP, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
 
 /// What operations need beyond nothing.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
@@ -14,8 +14,7 @@ impl World {
     /// The token that an instance would send now.
     pub(super) fn token(&mut self, at: usize) -> Option<String> {
         let now = self.now;
-        let instance = self.instances[at].as_mut()?;
-        let value = instance.machine.bearer(now, MCP).ok()?;
+        let value = self.instances[at].machine.bearer(now, MCP).ok()?;
         let text = value.to_str().ok()?.to_owned();
         self.ledger.presented(at, &text, now);
         Some(text)
@@ -25,9 +24,8 @@ impl World {
         let sent = self.token(at);
         self.ledger.external(at);
         // What is said while something is under way is judged after that.
-        let idle = self.instances[at]
-            .as_ref()
-            .is_some_and(|i| i.actions.is_empty() && i.machine.phase() == Phase::Resting);
+        let instance = &self.instances[at];
+        let idle = instance.actions.is_empty() && instance.machine.phase() == Phase::Resting;
         self.ledger.hears(at);
         match said {
             Said::Wanted => self.tell(at, Event::Wanted(Operation::new(OPERATION))),
@@ -65,10 +63,7 @@ impl World {
 
     /// An outstanding action gets its answer.
     pub(super) fn answer(&mut self, at: usize, action: usize, how: How) {
-        let Some(action) = self.instances[at]
-            .as_mut()
-            .and_then(|instance| instance.actions.remove(action))
-        else {
+        let Some(action) = self.instances[at].actions.remove(action) else {
             return;
         };
         if how == How::Forgotten {
@@ -85,8 +80,6 @@ impl World {
                 let key = load.slot().to_string();
                 let found = self.shelf.load(&key).cloned();
                 self.saw(at, &key, load.id(), found.as_ref());
-                self.ledger
-                    .loads(at, &load, found.is_some(), &mut self.facts);
                 self.tell(at, load.found(found));
             }
             Action::PersistSlot(persist) => {
@@ -113,8 +106,7 @@ impl World {
             Action::ObtainAssertion(asked) => {
                 let event = match asked.kind().clone() {
                     AssertionKind::Workload { audience } => {
-                        let of = ISSUERS.iter().position(|issuer| **issuer == *audience);
-                        let jwt = self.mint("wl", of.expect("an issuer of this world"));
+                        let jwt = self.mint("wl", issuer_named(&audience));
                         asked.workload(jwt)
                     }
                     _ => {

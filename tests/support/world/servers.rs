@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::scanner::POISON;
 use super::setup::DOCUMENT;
-use super::{ELSEWHERE, How, ISSUERS, LIAR, MCP, PROVIDER, PROVIDER_URL, World, server_of};
+use super::{
+    ELSEWHERE, How, ISSUERS, LIAR, MCP, PROVIDER, PROVIDER_URL, World, issuer_named, server_of,
+};
 use crate::support::{body, copy, decoded, get, metadata_of, response};
 
 const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
@@ -271,9 +273,8 @@ impl World {
         // What only the moment changes, a clock put back for one, is not the answer's doing.
         self.tell(other, Event::Timer);
         let queued = |world: &Self| {
-            world.instances[other]
-                .as_ref()
-                .map(|i| (i.actions.len(), i.machine.phase()))
+            let instance = &world.instances[other];
+            (instance.actions.len(), instance.machine.phase())
         };
         let before = queued(self);
         let answer = send.response(response(200, &[], &self.metadata(0, None)));
@@ -329,8 +330,7 @@ impl World {
     fn exchange(&mut self, request: &Request<bytes::Bytes>) -> (u16, String) {
         self.facts.note("exchange");
         let audience = get(&body(request), "audience").unwrap_or_default();
-        let of = ISSUERS.iter().position(|issuer| *issuer == audience);
-        let jag = self.mint("jag", of.expect("an issuer of this world"));
+        let jag = self.mint("jag", issuer_named(&audience));
         let answer = format!(
             r#"{{"access_token":"{jag}","issued_token_type":"{ID_JAG}","token_type":"N_A"}}"#
         );

@@ -157,14 +157,12 @@ impl super::World {
     pub(super) fn saw(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>) {
         let contents = stored.map(|stored| stored.contents.expose());
         self.ledger.sees(at, key, id, contents);
-        if let (Some(instance), Some(stored)) = (&mut self.instances[at], stored) {
-            instance.seen.insert(stored.revision.to_string());
-        }
+        let seen = stored.map(|stored| stored.revision.to_string());
+        self.instances[at].seen.extend(seen);
     }
 
     /// Whether an instance knows what it is about to replace (S19).
     pub(super) fn knows(&self, at: usize, revision: &str) -> bool {
-        let instance = self.instances[at].as_ref();
-        instance.is_none_or(|instance| instance.seen.contains(revision))
+        self.instances[at].seen.contains(revision)
     }
 }

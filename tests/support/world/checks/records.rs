@@ -1,10 +1,10 @@
 //! Records: whose they are, and what becomes of them (S03, S17, S19, S20).
 
-use mcp_auth_machine::action::{LoadSlot, PersistSlot};
+use mcp_auth_machine::action::PersistSlot;
 
+use super::super::ISSUERS;
 use super::super::scanner::in_text;
 use super::super::store::Shelf;
-use super::super::{Facts, ISSUERS};
 use super::{Ledger, account};
 
 impl Ledger {
@@ -98,19 +98,6 @@ impl Ledger {
         let seat = self.seat(at);
         if key.starts_with("account/") && seat.waits_for == Some(id) {
             seat.account = contents.map(str::to_owned);
-        }
-    }
-
-    pub(in crate::support::world) fn loads(
-        &mut self,
-        at: usize,
-        load: &LoadSlot,
-        found: bool,
-        facts: &mut Facts,
-    ) {
-        let key = load.slot().to_string();
-        if found && key.starts_with("pending/") && self.seat(at).pending.as_ref() != Some(&key) {
-            facts.note("found by another process");
         }
     }
 }

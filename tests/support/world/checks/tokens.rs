@@ -3,7 +3,7 @@
 use mcp_auth_machine::Moment;
 
 use super::super::scanner::in_text;
-use super::super::{Facts, ISSUERS};
+use super::super::{Facts, issuer_named};
 use super::{Ledger, Token};
 use crate::support::get;
 
@@ -40,10 +40,7 @@ impl Ledger {
         now: Moment,
         facts: &mut Facts,
     ) {
-        let issuer = ISSUERS
-            .iter()
-            .position(|known| *known == issuer)
-            .expect("an issuer");
+        let issuer = issuer_named(issuer);
         facts.note(["ready at a", "ready at b", "ready at c"][issuer]);
         let seat = self.seat(at);
         if seat
