@@ -35,8 +35,9 @@ impl World {
                 self.wait(deadline.0.saturating_sub(self.now.mono.0));
             }
         }
-        // Longer than any document is kept, even if the wall clock was put back meanwhile.
-        self.wait(50 * 3_600_000);
+        // Longer than any document is kept, wherever the wall clock was when it came.
+        let behind = self.latest - self.now.wall.0;
+        self.wait(behind + 50 * 3_600_000);
         for instance in &mut self.instances {
             instance.actions.clear();
         }

@@ -83,6 +83,8 @@ pub struct World {
     servers: Registry,
     shelf: Shelf,
     pub now: Moment,
+    /// The latest that the wall clock ever showed, in milliseconds.
+    latest: u64,
     instances: Vec<Instance>,
     visits: Vec<Visit>,
     /// Which issuer the resource names now.
@@ -103,6 +105,7 @@ impl World {
             servers: Registry::default(),
             shelf: Shelf::default(),
             now: Moment::new(1_800_000_000_000, 1_000),
+            latest: 1_800_000_000_000,
             instances: Vec::new(),
             visits: Vec::new(),
             named: 0,
@@ -152,6 +155,7 @@ impl World {
     /// Time passes for everybody; timers fire.
     fn wait(&mut self, millis: u64) {
         self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
+        self.latest = self.latest.max(self.now.wall.0);
         for at in 0..self.instances.len() {
             self.tell(at, Event::Timer);
         }
@@ -162,6 +166,7 @@ impl World {
         let wall = self.now.wall.0;
         let wall = if forward { wall + day } else { wall - day };
         self.now = Moment::new(wall, self.now.mono.0);
+        self.latest = self.latest.max(wall);
         self.facts.note("wall clock jumped");
     }
 
