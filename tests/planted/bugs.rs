@@ -7,10 +7,12 @@ pub(crate) enum Engine {
     Histories,
     Simulation,
     Storms,
+    /// A kept history that shows it.
+    Traces,
     Search,
 }
 
-use Engine::{Histories, Search, Simulation, Storms};
+use Engine::{Histories, Search, Simulation, Storms, Traces};
 
 pub(crate) struct Bug {
     pub(crate) number: u8,
@@ -19,8 +21,8 @@ pub(crate) struct Bug {
     pub(crate) edits: &'static [Edit],
 }
 
-const BOTH: &[Engine] = &[Histories, Simulation];
-const ALL: &[Engine] = &[Histories, Simulation, Search];
+const BOTH: &[Engine] = &[Histories, Simulation, Traces];
+const ALL: &[Engine] = &[Histories, Simulation, Traces, Search];
 
 const fn edit(file: &'static str, find: &'static str, put: &'static str) -> Edit {
     Edit { file, find, put }

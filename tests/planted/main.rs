@@ -28,6 +28,7 @@ impl Engine {
             Self::Histories => "histories::",
             Self::Simulation => "simulation::",
             Self::Storms => "storms::",
+            Self::Traces => "traces::every",
             Self::Search => "every_situation",
         }
     }
@@ -83,7 +84,7 @@ fn every_planted_bug_is_caught() {
     for bug in BUGS {
         for engine in bug.caught_by {
             let copy = match engine {
-                Engine::Histories | Engine::Simulation | Engine::Storms => &*PROOF,
+                Engine::Histories | Engine::Simulation | Engine::Storms | Engine::Traces => &*PROOF,
                 Engine::Search => &*SEARCH,
             };
             match verdict(copy, bug.number, *engine) {
@@ -102,6 +103,31 @@ fn every_planted_bug_is_caught() {
         (1..=24).collect::<Vec<u8>>(),
         "K01 to K24, each once"
     );
+}
+
+/// Finds a short history for every bug anew, and keeps it in `tests/proof/traces`.
+#[test]
+#[ignore = "writes into the sources"]
+fn keep_traces() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proof/traces");
+    for bug in BUGS
+        .iter()
+        .filter(|bug| bug.caught_by.contains(&Engine::Traces))
+    {
+        let status = Command::new(PROOF.program())
+            .args(["traces::keep", "--ignored", "--nocapture"])
+            .current_dir(PROOF.root())
+            .env("PLANTED", bug.number.to_string())
+            .env("TRACE", format!("{folder}/K{:02}.jsonl", bug.number))
+            .env("RUST_BACKTRACE", "0")
+            .stderr(std::process::Stdio::null())
+            .status();
+        assert!(
+            status.expect("the proof runs").success(),
+            "K{:02}",
+            bug.number
+        );
+    }
 }
 
 /// The exhaustive search, without a bug.

@@ -23,3 +23,4 @@ mod effort;
 mod histories;
 mod simulation;
 mod storms;
+mod traces;

@@ -1,11 +1,12 @@
 //! What can happen next: one vocabulary for every engine.
 
 use mcp_auth_machine::Action;
+use serde::{Deserialize, Serialize};
 
 use super::{Client, World};
 
 /// How an outstanding action is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum How {
     /// As the next honest step would be.
     Honest,
@@ -36,7 +37,7 @@ pub enum How {
 }
 
 /// How the user comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Return {
     /// As the server that was visited sends its users back.
     Honest,
@@ -58,7 +59,7 @@ pub enum Return {
 }
 
 /// What the MCP server says to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Said {
     /// 200 to a token it knows, 401 otherwise.
     Honest,
@@ -71,7 +72,7 @@ pub enum Said {
 }
 
 /// One thing that happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Move {
     Answer {
         at: usize,

@@ -8,11 +8,12 @@ use mcp_auth_machine::config::{
 };
 use mcp_auth_machine::key::{PublicKey, SigningKey};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
+use serde::{Deserialize, Serialize};
 
 use super::{ISSUERS, MCP, PROVIDER_URL, REDIRECT};
 
 /// How the client of a history is known, and how it gets its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Client {
     /// Registers itself.
     Dynamic,
@@ -63,7 +64,7 @@ impl Client {
 
 pub const DOCUMENT: &str = "https://client.example/id.json";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     pub client: Client,
     pub instances: usize,
