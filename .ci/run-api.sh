@@ -39,7 +39,7 @@ for list in public-api.txt public-api-features.txt; do
   if [ "$accept" ]; then
     cp "$work/$list" "docs/$list" || exit 2
   else
-    diff -u "docs/$list" "$work/$list" || status=1
+    diff -u --label "docs/$list" --label now "docs/$list" "$work/$list" || status=1
   fi
 done
 [ $status -eq 0 ] || { echo "api: differs; if that is meant: .ci/run-api.sh --accept" >&2; exit 1; }
