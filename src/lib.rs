@@ -132,6 +132,15 @@
 //! | `signer` | `signer`: keys in software that sign assertions and proofs |
 //! | `cli` | the command `mcp-auth` |
 
+// The core touches nothing; what clippy.toml names is for the drivers.
+#![deny(
+    clippy::dbg_macro,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
+
 mod account;
 pub mod action;
 pub mod budget;
@@ -144,6 +153,7 @@ mod core;
     feature = "file-store",
     feature = "redis"
 ))]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod driver;
 pub mod error;
 pub mod event;
