@@ -105,7 +105,10 @@ fn i09_nothing_panics_with_words_of_its_own() {
     ] {
         assert_eq!(lints[lint].as_str(), Some("deny"), "{lint}");
     }
+    // What the drivers may do and the core may not: no panic among it.
+    let drivers = "allow(clippy::disallowed_methods, clippy::disallowed_types)";
     for (name, text) in sources() {
+        let text = text.replacen(drivers, "", 1);
         for exception in [
             "allow(clippy",
             "expect(clippy",
