@@ -1,7 +1,7 @@
 //! Having a client identifier at the server that was met (REG-01 to REG-05).
 
 use crate::action::Why;
-use crate::config::{DynamicRegistration, PreRegistered};
+use crate::config::{Config, DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
@@ -95,12 +95,7 @@ impl Met {
     /// The order of REG-02.
     fn choose_client(self, core: &mut Core, at: AtIssuer<()>) -> Step {
         let config = core.config();
-        let slash = config.slash_rule();
-        let configured = config
-            .clients
-            .iter()
-            .find_map(|client| client.open(&at, slash));
-        if let Some(client) = configured {
+        if let Some(client) = config.client_at(&at) {
             return self.pre_registered(core, client);
         }
         if let Some(client) = &config.unbound_client {
@@ -130,21 +125,8 @@ impl Met {
         if registers && facts.registration_endpoint.is_some() {
             return LoadingRegistration::begin(core, self, at);
         }
-        let found = at.issuer().clone();
-        if config.clients.is_empty() {
-            return self.fails(
-                &found,
-                Misconfiguration::NoClient {
-                    issuer: found.clone(),
-                },
-            );
-        }
-        let configured = config.clients.iter().map(|c| c.issuer().clone()).collect();
-        let other = Misconfiguration::OtherIssuer {
-            configured,
-            found: found.clone(),
-        };
-        self.fails(&found, other)
+        let nobody = config.nobody_at(at.issuer());
+        self.fails(at.issuer(), nobody)
     }
 
     fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
@@ -407,5 +389,25 @@ pub(crate) fn usable(
             core.report_unusable(slot, flaw);
             Ok(None)
         }
+    }
+}
+
+impl Config {
+    /// The pre-registered client at this server.
+    pub(crate) fn client_at(&self, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
+        let slash = self.slash_rule();
+        self.clients
+            .iter()
+            .find_map(|client| client.open(at, slash))
+    }
+
+    /// Credentials for other servers are no credentials here (A04).
+    pub(crate) fn nobody_at(&self, found: &IssuerId) -> Misconfiguration {
+        let found = found.clone();
+        if self.clients.is_empty() {
+            return Misconfiguration::NoClient { issuer: found };
+        }
+        let configured = self.clients.iter().map(|c| c.issuer().clone()).collect();
+        Misconfiguration::OtherIssuer { configured, found }
     }
 }

@@ -5,17 +5,15 @@ use crate::config::{Config, Discovery, DynamicRegistration};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, Violation};
 use crate::event::Authorization;
-use crate::issuer::{IssuerId, Server, ServerSource};
+use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::metadata::{LoadingResource, LoadingServer};
 use crate::state::resource::FetchingResource;
-use crate::state::server::arrived;
+use crate::state::server::{arrived, configured};
 use crate::state::{Attempt, Step, Work, repeat_redirect};
-use crate::time::UnixMillis;
 use crate::wire::resource::canonical_identifier;
-use crate::wire::server::ServerDocument;
 
 /// Starts an attempt; while the user is at the browser, the same redirect is given out again.
 pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
@@ -49,16 +47,8 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
             LoadingServer::begin(core, ServerErrand::Resource(errand), facts, 0)
         }
         Discovery::ServerMetadata(issuer, json) => {
-            let (config, policy) = (core.config(), core.config().url_policy());
-            let facts = without_resource_metadata(config, issuer);
-            let server = ServerDocument::parse(json)
-                .map_err(|_| crate::issuer::MetadataFlaw::Malformed)
-                .and_then(|document| {
-                    let source = ServerSource::Metadata;
-                    let (fresh, slash) = (UnixMillis::MAX, config.slash_rule());
-                    Server::accept(issuer, &document, source, fresh, slash, policy)
-                });
-            match server {
+            let facts = without_resource_metadata(core.config(), issuer);
+            match configured(core.config(), issuer, json) {
                 Ok(server) => arrived(core, ServerErrand::Resource(errand), facts, server),
                 Err(flaw) => Err(errand.fails(
                     Stage::ServerMetadata,

@@ -1,7 +1,7 @@
 //! Fetching authorization server metadata (META), entry by entry and place by place.
 
 use crate::action::{Purpose, UrlSource};
-use crate::config::MetadataCache;
+use crate::config::{Config, MetadataCache};
 use crate::core::{Ask, Core};
 use http::HeaderMap;
 
@@ -16,6 +16,7 @@ use crate::state::client::met;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::metadata::LoadingServer;
 use crate::state::{Step, Work};
+use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::server::ServerDocument;
@@ -208,6 +209,24 @@ impl Search {
             core.persist(slot, self.cached, Some(stored), Some(expires));
         }
     }
+}
+
+/// A server whose metadata the host brings along.
+pub(crate) fn configured(
+    config: &Config,
+    issuer: &IssuerId,
+    metadata: &[u8],
+) -> Result<Server, MetadataFlaw> {
+    let document = ServerDocument::parse(metadata).map_err(|_| MetadataFlaw::Malformed)?;
+    let (source, slash) = (ServerSource::Metadata, config.slash_rule());
+    Server::accept(
+        issuer,
+        &document,
+        source,
+        UnixMillis::MAX,
+        slash,
+        config.url_policy(),
+    )
 }
 
 /// The server that was looked for.

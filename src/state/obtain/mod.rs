@@ -113,6 +113,10 @@ impl Obtaining {
         Err(self.effort.fails(stage, Some(issuer), cause))
     }
 
+    fn nobody_there(&self, core: &Core, at: &AtIssuer<()>) -> Step {
+        self.misconfigured(at.issuer(), core.config().nobody_at(at.issuer()))
+    }
+
     fn misconfigured(&self, issuer: &IssuerId, found: Misconfiguration) -> Step {
         self.fails(Stage::Registration, issuer, Cause::Misconfigured(found))
     }
@@ -143,44 +147,13 @@ impl Obtaining {
         facts: ResourceFacts,
         at: AtIssuer<()>,
     ) -> Step {
-        match self.configured(core, &at) {
+        match core.config().client_at(&at) {
             Some(client) => self.pre_registered(core, facts, client),
             None => match core.config().unbound_client.clone() {
                 Some(client) => LoadingBinding::begin(core, Then::Obtain(self), facts, at, client),
                 None => self.nobody_there(core, &at),
             },
         }
-    }
-
-    fn configured(&self, core: &Core, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
-        let config = core.config();
-        let slash = config.slash_rule();
-        config
-            .clients
-            .iter()
-            .find_map(|client| client.open(at, slash))
-    }
-
-    /// Credentials for other servers are no credentials here (A04).
-    fn nobody_there(&self, core: &Core, at: &AtIssuer<()>) -> Step {
-        let found = at.issuer().clone();
-        let configured: Vec<_> = core
-            .config()
-            .clients
-            .iter()
-            .map(|client| client.issuer().clone())
-            .collect();
-        let misconfiguration = if configured.is_empty() {
-            Misconfiguration::NoClient {
-                issuer: found.clone(),
-            }
-        } else {
-            Misconfiguration::OtherIssuer {
-                configured,
-                found: found.clone(),
-            }
-        };
-        self.misconfigured(&found, misconfiguration)
     }
 
     /// The client that is configured for this server, authenticating in the way that it lists.
@@ -317,7 +290,7 @@ impl Obtaining {
         if !offered || !server.grant_types.allows(GrantType::JwtBearer) {
             return self.misconfigured(&issuer, Misconfiguration::GrantNotOffered);
         }
-        if let Some(client) = self.configured(core, &at) {
+        if let Some(client) = core.config().client_at(&at) {
             return self.pre_registered(core, facts, client);
         }
         if let Some(client) = core.config().unbound_client.clone() {

@@ -9,15 +9,14 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{Asked, JwtBearer, MethodFlaw, TokenExchange};
-use crate::issuer::{AtIssuer, IssuerBound, Server, ServerSource, SlashRule};
+use crate::issuer::{AtIssuer, IssuerBound, Server, SlashRule};
 use crate::record::ResourceFacts;
 use crate::secret::Secret;
 use crate::state::attempt::ServerErrand;
 use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::refresh::asked_wait;
+use crate::state::server::configured;
 use crate::state::{LoadingServer, Step, Work};
-use crate::time::UnixMillis;
-use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, authentication_wish, read_id_jag};
 
@@ -39,14 +38,7 @@ impl AtIdp {
         let Some(json) = &enterprise.metadata else {
             return LoadingServer::begin(core, ServerErrand::Idp(self), facts, 0);
         };
-        let (policy, slash) = (core.config().url_policy(), core.config().slash_rule());
-        let server = ServerDocument::parse(json)
-            .map_err(|_| crate::issuer::MetadataFlaw::Malformed)
-            .and_then(|document| {
-                let source = ServerSource::Metadata;
-                Server::accept(idp, &document, source, UnixMillis::MAX, slash, policy)
-            });
-        match server {
+        match configured(core.config(), idp, json) {
             Ok(server) => self.met(core, server),
             Err(flaw) => {
                 let cause = Cause::Violation(Violation::Metadata(flaw));
