@@ -168,7 +168,7 @@ impl FromStr for Revision {
 
 /// The contents of a slot: opaque to the host, and secret unless the slot is a metadata slot. Hosts
 /// encrypt them at rest (SEC-31).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct SlotContents(Zeroizing<String>);
 
 impl SlotContents {
@@ -182,6 +182,15 @@ impl SlotContents {
         &self.0
     }
 }
+
+/// Compares in time that depends on the lengths only (SEC-33).
+impl PartialEq for SlotContents {
+    fn eq(&self, other: &Self) -> bool {
+        crate::secret::same_bytes(self.0.as_bytes(), other.0.as_bytes())
+    }
+}
+
+impl Eq for SlotContents {}
 
 impl fmt::Debug for SlotContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

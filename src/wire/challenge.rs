@@ -1,6 +1,7 @@
 //! `WWW-Authenticate`: the real grammar of RFC 9110 section 11.6.1, in one pass (CHAL).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
@@ -340,13 +341,12 @@ impl<'h> Parsed<'h> {
 }
 
 fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Vec<String> {
-    let mut values: Vec<String> = Vec::new();
-    for value in challenge.values(name) {
-        if !values.iter().any(|known| known == value) {
-            values.push(value.to_owned());
-        }
-    }
-    values
+    let mut known = BTreeSet::new();
+    challenge
+        .values(name)
+        .filter(|value| known.insert(*value))
+        .map(str::to_owned)
+        .collect()
 }
 
 impl Selected {

@@ -1,6 +1,8 @@
 //! Scope lists: opaque, case-sensitive words in a stable order (RFC 6749 section 3.3).
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Most scopes in one list (SEC-29).
 pub const MAX_SCOPES: usize = 256;
@@ -25,21 +27,20 @@ impl Scopes {
 
     fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
         let mut text = String::with_capacity(expected.min(MAX_SCOPE_BYTES));
-        let mut known = Vec::new();
+        let mut known = BTreeSet::new();
         for item in items {
             if known.len() >= MAX_SCOPES {
                 break;
             }
             let room = MAX_SCOPE_BYTES.saturating_sub(text.len());
             let valid = !item.is_empty() && item.len() < room && item.bytes().all(is_scope_byte);
-            if !valid || known.contains(&item) {
+            if !valid || !known.insert(sorted(item)) {
                 continue;
             }
             if !text.is_empty() {
                 text.push(' ');
             }
             text.push_str(item);
-            known.push(item);
         }
         Self(text.into_boxed_str())
     }
@@ -91,8 +92,16 @@ impl Scopes {
 
     /// Whether every item of the other list is among these.
     pub fn covers(&self, other: &Self) -> bool {
-        other.iter().all(|item| self.contains(item))
+        let own: BTreeSet<_> = self.iter().map(sorted).collect();
+        other.iter().all(|item| own.contains(&sorted(item)))
     }
+}
+
+/// What a set of items is sorted by: numbers compare fast, and whoever makes two of them equal gains nothing.
+fn sorted(item: &str) -> (u64, &str) {
+    let mut hash = DefaultHasher::new();
+    item.hash(&mut hash);
+    (hash.finish(), item)
 }
 
 fn is_scope_byte(byte: u8) -> bool {

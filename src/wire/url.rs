@@ -100,6 +100,9 @@ pub enum UrlFlaw {
     /// A fragment.
     #[error("holds a fragment")]
     Fragment,
+    /// A host name longer than DNS knows: 253 characters, 63 between two dots.
+    #[error("the host name is too long")]
+    HostName,
     /// Port 0.
     #[error("port is not usable")]
     Port,
@@ -210,6 +213,10 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     if !text.bytes().all(is_url_byte) || authority.contains('%') || !escapes_are_whole(text) {
         return Err(UrlFlaw::Character);
     }
+    // The parser decodes each label of a name in time that grows with the square of its length.
+    if !is_of_name_length(authority) {
+        return Err(UrlFlaw::HostName);
+    }
     let mut url = Url::parse(text).map_err(|_| UrlFlaw::NotAbsolute)?;
     match part {
         Part::WithoutFragment => {
@@ -251,6 +258,13 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+fn is_of_name_length(authority: &str) -> bool {
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let name = host.split(':').next().unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= 253 && name.split('.').all(|label| label.len() <= 63)
 }
 
 fn is_url_byte(byte: u8) -> bool {

@@ -357,6 +357,18 @@ fn sec_04_f11_long_urls_are_refused() {
     let (policy, _) = UrlPolicy::for_mcp_url(MCP).unwrap();
     let long = format!("https://as.example/{}", "a".repeat(8 * 1024));
     assert_eq!(policy.check(&long), Err(UrlFlaw::TooLong));
+    let named = |name: String| policy.check(&format!("https://{name}:8443/x"));
+    assert!(named(format!("{}.example", "a".repeat(63))).is_ok());
+    assert_eq!(
+        named(format!("{}.example", "a".repeat(64))),
+        Err(UrlFlaw::HostName)
+    );
+    assert!(named(format!("{}abc.", "a.".repeat(125))).is_ok());
+    assert_eq!(
+        named(format!("{}abcd", "a.".repeat(125))),
+        Err(UrlFlaw::HostName)
+    );
+    assert!(policy.check("https://[2606:4700:4700::1111]:8443/").is_ok());
 }
 
 #[test]

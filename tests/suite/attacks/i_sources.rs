@@ -54,14 +54,27 @@ fn i05_what_is_secret_is_compared_in_constant_time_or_not_at_all() {
         .into_iter()
         .find(|(name, _)| Path::new(name).ends_with("src/secret.rs"));
     assert!(secret.unwrap().1.contains("a.ct_eq(b).into()"));
-    for name in ["Secret", "State", "Verifier", "Seed", "Callback"] {
+    for name in [
+        "Secret",
+        "State",
+        "Verifier",
+        "Seed",
+        "Callback",
+        "SlotContents",
+    ] {
         let text = definition(name);
         for derived in ["PartialEq", "Hash", "PartialOrd"] {
             assert!(!text.contains(derived), "{name} derives {derived}");
         }
     }
     for (name, text) in sources() {
-        assert!(!text.contains("impl PartialEq for S"), "{name}");
+        for (_, own) in text
+            .match_indices("impl PartialEq for S")
+            .map(|(at, _)| text.split_at(at))
+        {
+            let body = own.split("\n}").next().unwrap();
+            assert!(body.contains("same_bytes("), "{name}: {body}");
+        }
         for comparison in ["expose() ==", "expose() !=", "== self.expose()"] {
             assert!(!text.contains(comparison), "{name}: {comparison}");
         }
