@@ -192,11 +192,11 @@ impl Registering {
         if registered.code_grant_missing {
             return violation(&self.attempt, Violation::NoCodeGrant);
         }
-        let secret = registered.client_secret;
-        if secret.is_some_and(|secret| secret.len() > MAX_TOKEN_BYTES) {
+        let secret = registered.client_secret.clone();
+        let length = |secret: &Secret| secret.expose().len();
+        if secret.as_ref().map_or(0, length) > MAX_TOKEN_BYTES {
             return violation(&self.attempt, Violation::TooLarge);
         }
-        let secret = secret.map(Secret::new);
         let encoding = core.config().settings(&issuer).basic_encoding;
         let listed = self.at.server().facts().auth_methods;
         let method = match &registered.method {

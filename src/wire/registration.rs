@@ -1,11 +1,14 @@
 //! Dynamic client registration (RFC 7591): the request body and the answer.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::json::{JsonFlaw, Text, Texts, object};
 use super::text::Untrusted;
 use super::words::AuthMethod;
+use crate::secret::Secret;
 
 /// What a client asks to be registered with; members without a value are left out (REG-18).
 #[derive(Debug, Serialize)]
@@ -35,7 +38,7 @@ pub struct RegistrationRequest<'a> {
 }
 
 /// The members of the answer that the client reads. `null` and empty texts count as absent (REG-23).
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct RegistrationDocument<'a> {
     #[serde(borrow)]
@@ -57,7 +60,7 @@ pub struct RegistrationDocument<'a> {
 }
 
 /// What a registration answer said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum RegistrationAnswer<'a> {
     /// The client is registered.
     Registered(Registered<'a>),
@@ -71,12 +74,12 @@ pub enum RegistrationAnswer<'a> {
 }
 
 /// A registered client as the answer describes it (REG-24).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Registered<'a> {
     /// The identifier.
     pub client_id: &'a str,
     /// The secret, if one was issued.
-    pub client_secret: Option<&'a str>,
+    pub client_secret: Option<Secret>,
     /// When the secret expires, in Unix seconds; `None` for never or unknown (REG-25).
     pub secret_expires_at: Option<u64>,
     /// The method registered: `Ok(None)` when the answer has none, `Err` when it is one not known here.
@@ -85,6 +88,16 @@ pub struct Registered<'a> {
     pub code_grant_missing: bool,
     /// Whether the answer lists redirect URIs and these lack the one to be used.
     pub redirect_uri_missing: bool,
+}
+
+/// Without the secret (TOK-24).
+impl fmt::Debug for RegistrationDocument<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistrationDocument")
+            .field("client_id", &self.client_id)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> RegistrationDocument<'a> {
@@ -127,7 +140,7 @@ impl<'a> RegistrationDocument<'a> {
         };
         Ok(RegistrationAnswer::Registered(Registered {
             client_id,
-            client_secret: self.client_secret.non_empty(),
+            client_secret: self.client_secret.non_empty().map(Secret::new),
             secret_expires_at: expiry(self.client_secret_expires_at)?,
             method,
             // An empty list says nothing (QUIRK-13).

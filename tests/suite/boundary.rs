@@ -4,15 +4,19 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use mcp_auth_machine::action::{Purpose, UrlSource};
-use mcp_auth_machine::config::IssuerSettings;
+use mcp_auth_machine::config::{Enterprise, IssuerSettings, PreRegistered};
 use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::event::{Authorization, Challenge};
+use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::address::{AddressClass, classify_v4, classify_v6};
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::wire::form::{FormFlaw, pairs};
 use mcp_auth_machine::wire::http_fields::{freshness, retry_after};
 use mcp_auth_machine::wire::pkce::{Seed, State, Verifier};
+use mcp_auth_machine::wire::registration::RegistrationDocument;
+use mcp_auth_machine::wire::token::{MissingType, TokenAnswer, read};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
-use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment, Phase};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment, Phase, Secret};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -473,5 +477,42 @@ proptest! {
         let send = host.request();
         host.handle(send.response(response(status, &[("location", "/x")], &text)));
         prop_assert!(!host.actions.is_empty());
+    }
+}
+
+/// Whatever takes a secret in keeps it to itself, before the machine has seen it too.
+#[test]
+fn tok_24_s27_public_types_that_take_a_secret_do_not_show_it() {
+    let registration = br#"{"client_id":"dyn-1","client_secret":"SECRET-1"}"#;
+    let registration = RegistrationDocument::parse(registration).unwrap();
+    let registered = registration.answer(true, REDIRECT).unwrap();
+    let token = br#"{"access_token":"SECRET-2","refresh_token":"SECRET-3","token_type":"Bearer"}"#;
+    let token = read(200, token, MissingType::Assume);
+    assert!(matches!(token, TokenAnswer::Granted(_)));
+    let client = PreRegistered::new("pre").secret("SECRET-4");
+    let asserted = PreRegistered::new("pre").assertion("SECRET-5");
+    let provider = Enterprise::new("https://idp.example", client.clone());
+    let config = config()
+        .pre_registered(AS, client.clone())
+        .issuer_settings(AS, IssuerSettings::new().initial_access("SECRET-6"));
+    let types: [&dyn std::fmt::Debug; 14] = [
+        &registration,
+        &registered,
+        &token,
+        &client,
+        &asserted,
+        &provider,
+        &config,
+        &config.clone().build().unwrap(),
+        &Secret::new("SECRET-7"),
+        &SlotContents::new("SECRET-8"),
+        &Callback::from_query("code=SECRET-9&state=SECRET-10"),
+        &Challenge::new("x", 401, http::HeaderMap::new()).sent("SECRET-11"),
+        &BrowserBinding::new(b"SECRET-12-of-the-session-of-this-browser"),
+        &Authorization::from(seed(7)),
+    ];
+    for shown in types.map(|value| format!("{value:?}")) {
+        assert!(!shown.contains("SECRET"), "{shown}");
+        assert!(!shown.contains("7, 7, 7"), "{shown}");
     }
 }

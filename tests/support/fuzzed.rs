@@ -105,7 +105,9 @@ pub fn server_metadata(data: &[u8]) {
 pub fn registration(data: &[u8]) {
     if let Ok(document) = RegistrationDocument::parse(data) {
         for success in [true, false] {
-            let _answer = document.answer(success, REDIRECT);
+            let answer = document.answer(success, REDIRECT);
+            let shown = format!("{document:?}{answer:?}");
+            assert!(!shown.contains("sentinel"), "S27: {shown}");
         }
     }
 }
