@@ -46,6 +46,7 @@ mod request;
 mod rules;
 #[cfg(feature = "server")]
 mod servers;
+mod settings;
 mod sign_out;
 #[cfg(feature = "signer")]
 mod signer;
