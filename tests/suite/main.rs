@@ -30,6 +30,7 @@ mod discovery;
 mod documents;
 mod dpop;
 mod enterprise;
+mod failures;
 mod flow;
 mod golden;
 mod legacy;

@@ -1,0 +1,134 @@
+//! What a host is told of a failure: a code for machines, whose fault it is, what to do next, and a sentence.
+
+use std::fmt::Write;
+
+use mcp_auth_machine::budget::Limited;
+use mcp_auth_machine::error::{
+    Cause, Misconfiguration, Next, Party, Refusal, Stage, StoreFlaw, Unreachable, Violation,
+};
+use mcp_auth_machine::wire::callback::IssFlaw;
+use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::{Failure, MethodFlaw};
+
+fn failure(cause: Cause) -> Failure {
+    Failure {
+        operation: None,
+        stage: Stage::Token,
+        issuer: None,
+        cause,
+    }
+}
+
+fn violations() -> Vec<Violation> {
+    vec![
+        Violation::NoResource,
+        Violation::ResourceMetadataMalformed,
+        Violation::NoHeaderMethod,
+        Violation::NoAuthorizationServer,
+        Violation::NoAuthorizationEndpoint,
+        Violation::NoPkce,
+        Violation::NoCodeGrant,
+        Violation::ReservedParameter,
+        Violation::Iss(IssFlaw::Missing),
+        Violation::Iss(IssFlaw::Different),
+        Violation::IssUnverifiable,
+        Violation::FrontChannelToken,
+        Violation::NotOneAnswer,
+        Violation::RedirectUriNotRegistered,
+        Violation::RegistrationMethod(MethodFlaw::NoSecret),
+        Violation::Redirected,
+        Violation::TooLarge,
+        Violation::FreshTokenRefused,
+        Violation::TokenEndpointMoved,
+        Violation::ServerChanged,
+        Violation::NoEndpoint,
+        Violation::TokenNotBound,
+        Violation::NoIdJag,
+    ]
+}
+
+fn others() -> Vec<Cause> {
+    let oauth = |error| {
+        Cause::Refused(Refusal::OAuth {
+            error,
+            code: None,
+            description: None,
+            error_uri: None,
+        })
+    };
+    let unreachable = |code_spent| {
+        Cause::Unreachable(Unreachable {
+            code_spent,
+            retry_at: None,
+        })
+    };
+    let mut causes = vec![
+        oauth(OAuthError::AccessDenied),
+        oauth(OAuthError::InvalidClient),
+        oauth(OAuthError::TemporarilyUnavailable),
+        Cause::Refused(Refusal::InsufficientScope {
+            scopes: None,
+            resource_metadata: None,
+            description: None,
+            attempts: 1,
+        }),
+        Cause::Refused(Refusal::Forbidden),
+        Cause::Refused(Refusal::InvalidRequest),
+        unreachable(false),
+        unreachable(true),
+    ];
+    causes
+        .extend([StoreFlaw::Load, StoreFlaw::Write, StoreFlaw::Conflict].map(Cause::NotPersisted));
+    let limits = [
+        Limited::Requests,
+        Limited::Registrations,
+        Limited::Authorizations,
+        Limited::Redirects,
+        Limited::FlowTime,
+        Limited::UserTime,
+    ];
+    causes.extend(limits.map(Cause::OutOfPatience));
+    let settings = [
+        Misconfiguration::ServerUnknown,
+        Misconfiguration::PushedRequestsRequired,
+        Misconfiguration::DpopRequired,
+        Misconfiguration::ClientMethod(MethodFlaw::Algorithm),
+        Misconfiguration::KeyMissing,
+        Misconfiguration::SignerFailed,
+        Misconfiguration::DpopUnavailable,
+        Misconfiguration::NoAssertion,
+        Misconfiguration::GrantNotOffered,
+    ];
+    causes.extend(settings.map(Cause::Misconfigured));
+    causes.push(Cause::Abandoned);
+    causes
+}
+
+#[test]
+fn every_failure_has_a_code_a_culprit_a_next_step_and_a_sentence() {
+    let mut told = String::new();
+    let causes = violations().into_iter().map(Cause::Violation);
+    for cause in causes.chain(others()) {
+        let failure = failure(cause);
+        let (code, party) = (failure.cause.code(), format!("{:?}", failure.party()));
+        let next = format!("{:?}", failure.next());
+        writeln!(told, "{code:26} {party:20} {next:18} {failure}").unwrap();
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn the_culprit_is_the_one_who_can_change_it() {
+    let party = |cause| failure(cause).party();
+    let iss = Violation::Iss(IssFlaw::Different);
+    assert_eq!(party(Cause::Violation(iss)), Party::AuthorizationServer);
+    assert_eq!(
+        party(Cause::Violation(Violation::NoResource)),
+        Party::McpServer
+    );
+    assert_eq!(party(Cause::OutOfPatience(Limited::UserTime)), Party::User);
+    assert_eq!(party(Cause::NotPersisted(StoreFlaw::Write)), Party::Store);
+    let next = |cause| failure(cause).next();
+    let lie = Violation::Iss(IssFlaw::Missing);
+    assert_eq!(next(Cause::Violation(lie)), Next::DoNotTrust);
+}
