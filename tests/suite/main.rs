@@ -38,6 +38,7 @@ mod lifecycles;
 mod matrix;
 mod moving;
 mod playbooks;
+mod provider_keys;
 mod pushed;
 mod races;
 mod records;
