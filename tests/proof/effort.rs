@@ -1,5 +1,7 @@
 //! How much an engine does.
 
+use std::ops::Range;
+
 /// By the variable `PROOF`: nothing, `each` run of CI, or `long`.
 pub fn effort(quick: u64, each: u64, long: u64) -> u64 {
     match std::env::var("PROOF").as_deref() {
@@ -9,15 +11,20 @@ pub fn effort(quick: u64, each: u64, long: u64) -> u64 {
     }
 }
 
-/// Whether this seed is to be run: all of them, or the one that `PROOF_SEED` names.
-pub fn only(seed: u64) -> bool {
-    match std::env::var("PROOF_SEED") {
-        Ok(named) => named.parse() == Ok(seed),
-        Err(_) => true,
+/// Which seeds: as many, or those that `PROOF_SEEDS` names, one (`7`) or a range (`0..1000`), so that a long run
+/// can be had in parts.
+pub fn seeds(quick: u64, each: u64, long: u64) -> Range<u64> {
+    let Ok(named) = std::env::var("PROOF_SEEDS") else {
+        return 0..effort(quick, each, long);
+    };
+    let number = |text: &str| text.parse::<u64>().expect("the number of a seed");
+    match named.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => number(&named)..number(&named) + 1,
     }
 }
 
 /// Whether every step is told: when one seed was asked for.
 pub fn tells() -> bool {
-    std::env::var_os("PROOF_SEED").is_some()
+    std::env::var("PROOF_SEEDS").is_ok_and(|named| !named.contains(".."))
 }

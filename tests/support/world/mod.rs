@@ -93,6 +93,8 @@ pub struct World {
     minted: u32,
     /// Of everything that the machines asked for.
     digest: DefaultHasher,
+    /// How many events the machines were given.
+    pub events: u64,
 }
 
 impl World {
@@ -112,6 +114,7 @@ impl World {
             seeds: 0,
             minted: 0,
             digest: DefaultHasher::new(),
+            events: 0,
         };
         for at in 0..setup.instances {
             world
@@ -185,6 +188,7 @@ impl World {
     fn tell(&mut self, at: usize, event: Event) {
         let now = self.now;
         scanner::diagnostic("an event", &format!("{event:?}"));
+        self.events += 1;
         self.instances[at].machine.handle(now, event);
         self.collect(at);
     }
