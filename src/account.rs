@@ -1,6 +1,5 @@
 //! What is held at the authenticated-at issuer: one value, replaced whole.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,12 +91,6 @@ impl Account {
     pub(crate) fn has_refresh(&self, token: &Secret) -> bool {
         let held = self.token(TokenKind::RefreshToken);
         held.is_some_and(|held| held.same(token.expose()))
-    }
-}
-
-impl fmt::Debug for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[account]")
     }
 }
 

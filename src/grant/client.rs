@@ -1,7 +1,6 @@
 //! The client at one authorization server, and how it authenticates there (TOK-04 to TOK-07).
 
 use std::borrow::Cow;
-use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -162,15 +161,6 @@ impl Client {
     pub(crate) fn is_expired(&self, unix_seconds: u64) -> bool {
         self.secret_expires_at
             .is_some_and(|expires| expires <= unix_seconds)
-    }
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("origin", &self.origin)
-            .field("method", &self.method.as_str())
-            .finish_non_exhaustive()
     }
 }
 

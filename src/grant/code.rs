@@ -1,7 +1,6 @@
 //! The authorization code grant: what is kept while the user is away, and what comes back.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::config::IssuerSettings;
@@ -92,18 +91,6 @@ pub(crate) struct RedirectedParts {
     pub(crate) binding: Option<KeyBinding>,
     pub(crate) created: UnixMillis,
     pub(crate) expires: UnixMillis,
-}
-
-impl fmt::Debug for Redirected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redirected]")
-    }
-}
-
-impl fmt::Debug for RedirectedParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redirected]")
-    }
 }
 
 /// How far the clocks of two instances may differ when one takes up the other's record.

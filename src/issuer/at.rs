@@ -3,7 +3,6 @@
 //! Every function that joins a server's URL to something secret is in this file. None of them takes
 //! an endpoint, so there is none to get wrong.
 
-use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
@@ -91,14 +90,6 @@ impl<T> AtIssuer<T> {
         } else {
             Err(TokenEndpointMoved)
         }
-    }
-}
-
-impl<T> fmt::Debug for AtIssuer<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AtIssuer")
-            .field("issuer", self.issuer())
-            .finish_non_exhaustive()
     }
 }
 
