@@ -18,13 +18,13 @@ check() {
   spin -a $flags "$models/$model.pml" >spin.log 2>&1 &&
     gcc -O1 -w $compile -DCOLLAPSE -DMEMLIM=3500 -o pan pan.c >gcc.log 2>&1 &&
     timeout 60 ./pan -m200000 $run >out 2>&1 </dev/null
-  found=$(grep -m1 -oE 'assertion violated .*|acceptance cycle|invalid end state|max search depth too small|out of memory|invalid array index' out 2>/dev/null)
+  found=$(grep -m1 -oE '^pan:1: (assertion violated .*|acceptance cycle|invalid end state)|max search depth too small|out of memory|invalid array index' out 2>/dev/null)
   if [ "$wanted" = holds ]; then
     grep -q 'errors: 0' out && [ -z "$found" ] && ! grep -q 'Search not completed' out || verdict=FAIL
   else
     [[ $found =~ $wanted ]] || verdict=FAIL
   fi
-  found=${found#assertion violated }
+  found=${found#pan:1: }
   printf '%-26s %-4s %4ss  %s\n' "$name" "$verdict" $((SECONDS - from)) \
     "${found:-$(awk '/states, stored/ {s=$1} /transitions/ {t=$1} /depth reached/ {d=$5} END {print s " states, " t " transitions, depth " d+0}' out)}"
   [ "$verdict" = ok ] || failed=1
