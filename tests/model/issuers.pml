@@ -10,7 +10,6 @@
  * -DRESIDUAL lets the liar send the browser on to a server that sends no `iss`: the declared residual
  * -DHEAL     the world turns honest at any moment; `ltl heal` then wants a token
  * -DLATE     judges the harm, and not the step that leads to it
- * -DWITNESS=n  place n must be reachable: the assertion there must fail
  */
 
 #define NOBODY 0
@@ -28,9 +27,6 @@
 #ifndef CRASHES
 #define CRASHES 1
 #endif
-#ifndef WITNESS
-#define WITNESS 0
-#endif
 #ifdef HEAL
 #define ATTEMPTS (STARTS + 1)
 #define WILD (!honest)
@@ -39,175 +35,8 @@
 #define WILD true
 #endif
 
-/* ---- Properties: pan names the one that fell. `hidden`: no part of the state. */
-
-hidden byte S01_credential_goes_home = true;
-hidden byte S03_one_issuer_in_a_request = true;
-hidden byte S04_code_sent_once = true;
-hidden byte S05_own_verifier = true;
-hidden byte S07_answer_of_the_issuer_asked = true;
-hidden byte S12_token_of_the_own_challenge = true;
-hidden byte S16_durable_first = true;
-hidden byte S17_account_names_the_minter = true;
-hidden byte S32_assertion_for_its_reader = true;
-hidden byte S34_asked_before_a_change = true;
-hidden byte L04_own_callback_is_taken = true;
-hidden byte L01_one_redirect = true;
-
-#define CHECK(property, holds) property = (holds); assert(property)
-/* What comes before the harm; -DLATE leaves it unjudged, and shows the harm itself. */
-#ifdef LATE
-#define EARLY(property, holds) skip
-#else
-#define EARLY(property, holds) CHECK(property, holds)
-#endif
-#define REACHED(place) assert(WITNESS != place)
-
-/* ---- The guards. Each can be taken away alone. */
-
-/* A client that one issuer handed out, or was configured for, opens at that issuer. */
-#ifdef K03
-#define OPENS(stamp, found) true
-#else
-#define OPENS(stamp, found) ((stamp) == (found))
-#endif
-
-/* An authorization endpoint elsewhere is accepted only where `iss` will show a mix. */
-#ifdef K07
-#define ORIGIN_RULE true
-#else
-#define ORIGIN_RULE (doc.authorization == doc.issuer || doc.advertises)
-#endif
-
-/* A document comes from the origin that was asked for it. */
-#ifdef K13
-#define NOT_LED_AWAY true
-#else
-#define NOT_LED_AWAY (!doc.led_away)
-#endif
-
-#ifdef K23
-#define PKCE_RULE true
-#else
-#define PKCE_RULE (doc.s256)
-#endif
-
-/* A client that is configured for no issuer belongs to the first one it met, for ever. */
-#ifdef K20
-#define BINDS_TO(found) true
-#else
-#define BINDS_TO(found) (bound == NOBODY || bound == (found))
-#endif
-
-/* Another server than the account's is entered only if the user agreed to this very change. */
-#define CHANGE(from, to) ((from) * 4 + (to))
-#ifdef X34
-#define AGREED(from, to) (p[me].offered != 0)
-#else
-#define AGREED(from, to) (p[me].offered == CHANGE(from, to))
-#endif
-
-/* RFC 9207 with the stricter rule of MCP: byte equality, once, also where it was not advertised. The
- * identifier of the liar is that of A but for a slash, so who normalises takes one for the other. */
-#ifdef K09
-#define SAME(x, y) ((x) == (y) || ((x) == A && (y) == B) || ((x) == B && (y) == A))
-#else
-#define SAME(x, y) ((x) == (y))
-#endif
-#ifdef K08
-#define ONCE true
-#else
-#define ONCE (!cb.twice)
-#endif
-#ifdef K12
-#define ISS_WHERE_SENT (cb.iss == NOBODY || !at[t].advertises || SAME(cb.iss, at[t].issuer))
-#else
-#define ISS_WHERE_SENT (cb.iss == NOBODY || SAME(cb.iss, at[t].issuer))
-#endif
-#define ISS_RULE (ONCE && ISS_WHERE_SENT && (cb.iss != NOBODY || !at[t].advertises))
-
-/* An answer belongs to the question that is open. */
-#ifdef K19
-#define TICKET_FITS true
-#else
-#define TICKET_FITS false
-#endif
-
-/* The store: compare-and-swap. */
-#ifdef K06
-#define SWAPS(holds) true
-#else
-#define SWAPS(holds) (holds)
-#endif
-
-/* ---- The world */
-
-mtype = { DOCUMENT, CONFIGURED, DYNAMIC, UNBOUND };
-mtype client_kind;      /* what the host configured; CONFIGURED: for A */
-bool c_knows_s256;
-bool honest;            /* with HEAL */
-bool held_again;
-unsigned home : 2;      /* whom an honest resource names */
-
-/* What a server says of itself, as it is read. */
-typedef Document {
-  unsigned issuer : 2;
-  unsigned authorization : 2;   /* whose endpoints these are */
-  unsigned token : 2;
-  bool advertises;
-  bool s256;
-  bool led_away;                /* it came from elsewhere, by a redirect */
-}
-Document doc;
-
-/* An attempt: the pending record, frozen. Its number is `state`, verifier and challenge in one. */
-typedef Attempt {
-  unsigned issuer : 2;
-  unsigned authorization : 2;
-  unsigned token : 2;
-  unsigned client : 2;          /* who handed out the client's secret; NOBODY: it has none */
-  bool advertises;
-  bool stored;                  /* the slot holds it */
-  bool shown;                   /* the user was sent away with it */
-  bool open;                    /* shown, and no callback of it was believed or refused yet */
-}
-Attempt at[ATTEMPTS];
-unsigned begun : 3;
-
-/* The account: one record, written whole. */
-typedef Account {
-  unsigned issuer : 2;
-  unsigned token : 2;           /* whose token endpoint is used */
-  unsigned minter : 2;          /* who minted the tokens */
-  unsigned client : 2;
-}
-Account account;                /* in the store */
-Account held[2];                /* as each process read it */
-bool seen[2] = true;            /* whether that is what the store holds: equality of revisions */
-#define COPY(from, to) \
-  to.issuer = from.issuer; to.token = from.token; to.minter = from.minter; to.client = from.client
-
-bool registered[4];             /* the registration slots; the store may confuse them (A03) */
-unsigned bound : 2;             /* the slot of the client without an issuer */
-unsigned first_bound : 2;       /* where that client's secret was shown first */
-unsigned last_client : 2;       /* K04: the one place for a client */
-unsigned last_verifier : 3;     /* K18: the one place for a verifier */
-
-/* A callback, as it is read. */
-typedef Callback {
-  unsigned from : 2;            /* who minted the code */
-  unsigned iss : 2;             /* the first `iss`, or NOBODY */
-  bool twice;                   /* there is another `iss` after it */
-  bool own;                     /* minted for the challenge of this attempt, not of an attacker's */
-  bool error;
-}
-Callback cb;
-byte t, to, sent_client, verifier, stamp;
-bool believed;
-
-bool code_sent[16];             /* by (who minted it, attempt) */
-unsigned late : 2;              /* an answer of A that is still on its way */
-unsigned crashes : 2;
+#include "issuers-rules.pml"
+#include "issuers-world.pml"
 
 /* ---- A process */
 
@@ -231,11 +60,6 @@ inline tidy() {
   t = 0; to = NOBODY; sent_client = NOBODY; verifier = 0; stamp = NOBODY; believed = false
 }
 
-inline is(i, au, tk, adv) {
-  doc.issuer = i; doc.authorization = au; doc.token = tk; doc.advertises = adv;
-  doc.s256 = true; doc.led_away = false
-}
-
 inline read_account() {
   COPY(account, held[me]);
   seen[me] = true
@@ -257,25 +81,6 @@ inline forget_if_over() {
      at[t].client = NOBODY; at[t].advertises = false; at[t].shown = false;
      code_sent[A * 4 + t] = false; code_sent[B * 4 + t] = false; code_sent[C * 4 + t] = false
   :: else
-  fi
-}
-
-/* The resource names a server, and its document is read. What B says of itself is what B likes. */
-inline discover() {
-  if
-  :: WILD || home == A -> is(A, A, A, true)
-  :: WILD || home == C -> is(C, C, C, false); doc.s256 = c_knows_s256
-  :: WILD ->
-     is(B, B, B, false);
-     if
-     :: doc.token = A                           /* reversed mix (B03) */
-     :: if :: skip :: doc.advertises = true fi;
-        if :: skip :: doc.authorization = A :: doc.authorization = C fi
-     fi
-  :: WILD -> is(A, A, B, true); doc.led_away = true   /* an open redirect at A, abused */
-#ifdef HEAL
-  :: honest && home == B -> is(B, B, B, false)
-#endif
   fi
 }
 
@@ -305,7 +110,7 @@ inline choose_client() {
         bound = doc.issuer;
         if :: first_bound == NOBODY -> first_bound = bound :: else fi;
         sent_client = first_bound
-     :: else -> REACHED(10)
+     :: else -> REACHED("client bound elsewhere")
      fi
   fi
 }
@@ -321,9 +126,9 @@ inline send_away() {
 inline start() {
   discover();
   if
-  :: !NOT_LED_AWAY -> REACHED(11)
-  :: !PKCE_RULE -> REACHED(12)
-  :: !ORIGIN_RULE -> REACHED(13)
+  :: !NOT_LED_AWAY -> REACHED("led away")
+  :: !PKCE_RULE -> REACHED("no PKCE refused")
+  :: !ORIGIN_RULE -> REACHED("origin refused")
   :: NOT_LED_AWAY && PKCE_RULE && ORIGIN_RULE ->
      if
      :: held[me].minter != NOBODY && held[me].issuer != doc.issuer &&
@@ -356,13 +161,9 @@ inline saved() {
   at[t].stored = true;
   p[me].waiting = t + 1;
   if
-  :: client_kind == DOCUMENT && at[t].issuer == B ->
-     /* B wants the request pushed, signed; it reads what it is sent (B03). */
-#ifdef K21
-     CHECK(S32_assertion_for_its_reader, at[t].token == B)
-#else
-     CHECK(S32_assertion_for_its_reader, at[t].issuer == B)
-#endif
+  :: client_kind == DOCUMENT ->
+     /* The request is pushed, signed, and the server that it is pushed to reads it (B03). */
+     CHECK(S32_assertion_for_its_reader, MAY_READ(at[t].issuer, AUDIENCE))
   :: else
   fi;
 #ifdef K01
@@ -380,36 +181,6 @@ inline saved() {
   p[me].offered = 0;
   rest()
 }
-
-/* Where the browser ends up, and what it brings back for attempt t. */
-inline browse() {
-  cb.twice = false; cb.own = true; cb.error = false; cb.iss = NOBODY;
-  if
-  :: cb.from = at[t].authorization
-  :: WILD && at[t].authorization == B -> cb.from = A        /* sent on (B01) */
-#ifdef RESIDUAL
-  :: at[t].authorization == B -> cb.from = C
-#else
-  :: WILD && at[t].authorization == B && at[t].advertises -> cb.from = C
-#endif
-  :: WILD && HONEST(at[t].issuer) ->                        /* the attacker's own code (B15) */
-     cb.from = at[t].issuer; cb.own = false
-  :: WILD -> cb.from = at[t].authorization; cb.error = true /* the user declined */
-  fi;
-  if
-  :: cb.from == A -> cb.iss = A
-  :: WILD && cb.from == A && at[t].issuer == B ->           /* planted before A's own (B06) */
-     cb.iss = B; cb.twice = true
-  :: cb.from == C
-  :: cb.from == B && at[t].advertises && !WILD -> cb.iss = B
-  :: cb.from == B && WILD
-  :: cb.from == B && WILD -> cb.iss = B
-  :: cb.from == B && WILD -> cb.iss = A
-  fi
-}
-
-/* What an owner minted goes to that owner; what the liar minted may go where the liar says. */
-#define MAY_READ(reader, minter) ((minter) == NOBODY || (minter) == B || (reader) == (minter))
 
 inline send_code() {
   to = at[t].token; verifier = t; sent_client = at[t].client;
@@ -431,7 +202,7 @@ inline send_code() {
   CHECK(S01_credential_goes_home, MAY_READ(to, sent_client));
   CHECK(S03_one_issuer_in_a_request,
         sent_client == NOBODY || sent_client == at[t].issuer || sent_client == B);
-  if :: crashes > 0 -> REACHED(7) :: else fi;
+  if :: crashes > 0 -> REACHED("code sent after a crash") :: else fi;
   /* What the server makes of it: an honest one mints for its own code and the right verifier. */
   if
   :: to == B -> p[me].answer = B
@@ -439,7 +210,7 @@ inline send_code() {
      ((p[me].own && verifier == t) || (to == C && !c_knows_s256)) -> p[me].answer = to
   :: else ->
      p[me].answer = NOBODY;
-     if :: !p[me].own -> REACHED(8) :: else fi
+     if :: !p[me].own -> REACHED("injected code refused") :: else fi
   fi;
   p[me].phase = EXCHANGING
 }
@@ -448,10 +219,10 @@ inline send_code() {
 inline come_back() {
   if
   :: p[me].waiting == t + 1 || at[t].stored ->
-     if :: p[me].waiting != t + 1 -> REACHED(5) :: else fi;
+     if :: p[me].waiting != t + 1 -> REACHED("taken up by another process") :: else fi;
      believed = ISS_RULE && !cb.error;
      EARLY(S07_answer_of_the_issuer_asked, !believed || cb.from == at[t].issuer);
-     if :: !believed && !cb.error && cb.from != at[t].issuer -> REACHED(4) :: else fi;
+     if :: !believed && !cb.error && cb.from != at[t].issuer -> REACHED("mix-up refused") :: else fi;
      if :: p[me].waiting == t + 1 -> p[me].waiting = 0 :: else fi;
      p[me].on = t; p[me].from = cb.from; p[me].own = cb.own; p[me].verdict = believed;
 #ifdef K05
@@ -485,7 +256,7 @@ inline taken() {
      :: p[me].verdict -> send_code()
      :: else -> rest()
      fi
-  :: else -> REACHED(6); rest()
+  :: else -> REACHED("attempt lost to the other process"); rest()
   fi
 }
 
@@ -495,7 +266,7 @@ inline store_account() {
   if
   :: SWAPS(seen[me]) ->
      if
-     :: account.minter != NOBODY && account.issuer != at[t].issuer -> REACHED(3)
+     :: account.minter != NOBODY && account.issuer != at[t].issuer -> REACHED("moved to another issuer")
      :: else
      fi;
      account.issuer = at[t].issuer; account.token = at[t].token;
@@ -508,11 +279,11 @@ inline store_account() {
      if :: honest && me == 0 && account.issuer == home -> held_again = true :: else fi;
 #endif
      if
-     :: account.issuer == A -> REACHED(1)
-     :: account.issuer == C -> REACHED(2)
-     :: account.issuer == B -> REACHED(9)
+     :: account.issuer == A -> REACHED("held at A")
+     :: account.issuer == C -> REACHED("held at C")
+     :: account.issuer == B -> REACHED("held at the liar")
      fi
-  :: else -> REACHED(14); read_account()
+  :: else -> REACHED("account save conflict"); read_account()
   fi
 }
 
@@ -564,7 +335,7 @@ end:
   :: atomic { p[me].phase == EXCHANGING && WILD && late != NOBODY ->
        if
        :: TICKET_FITS -> p[me].answer = late; p[me].own = true; p[me].phase = STORING
-       :: else -> REACHED(15)
+       :: else -> REACHED("late answer dropped")
        fi;
        late = NOBODY }
   :: atomic { p[me].phase == STORING -> store_account(); tidy() }

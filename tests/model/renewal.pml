@@ -6,13 +6,14 @@
  * -DNOLEASE nobody sees that another process has taken the token for itself
  */
 
-#ifndef WITNESS
-#define WITNESS 0
-#endif
 #ifndef ROTATIONS
 #define ROTATIONS 3
 #endif
-#define REACHED(place) assert(WITNESS != place)
+#ifdef WITNESS          /* each place says once that it was reached */
+#define REACHED(what) c_code { static int said; if (!said++) printf("reached: %s\n", what); }
+#else
+#define REACHED(what) skip
+#endif
 #define CHECK(property, holds) property = (holds); assert(property)
 
 hidden byte S19_one_process_renews = true;
@@ -50,8 +51,9 @@ mtype = { NOTHING, GRANTED, ENDED, FAILED, LOST };
 
 /* The server: which token is the live one, and whether its family has ended. */
 byte live = 1;
+byte first = 1;         /* of the family; a token from before it is refused, and ends nothing */
 bool ended;
-bool excused;           /* an answer was lost or a process died: one reuse may follow (D04) */
+bool excused;           /* an answer was lost, a process died or slept: one reuse may follow (D04) */
 
 /* The store: the number of the refresh token, 0 for none, and the lease. */
 byte stored = 1;
@@ -69,6 +71,7 @@ byte brought[2];
 byte age = LIFE;        /* of the access token; both stop at LIFE */
 byte wall_age = LIFE;   /* as the wall clock has it */
 bool crashed;
+bool suspended;
 bool honest;            /* nothing goes wrong from here on */
 bool served;
 bool signed_in_again;
@@ -84,7 +87,7 @@ inline rest() {
   phase[me] = REST; said[me] = NOTHING; sent[me] = 0; brought[me] = 0; holds_lease[me] = false
 }
 
-/* The lease ends by the clock, later than any request of its holder. */
+/* The lease ends by the clock, later than any request of a holder that was not suspended. */
 #define HOLDER_GONE (!holds_lease[0] && !holds_lease[1])
 
 proctype Client(bit me) {
@@ -94,16 +97,16 @@ end:
   :: atomic { phase[me] == REST && seen[me] && held[me] != 0 && GOOD ->
        CHECK(S30_no_token_outlives_its_time, !received[me] || age < LIFE);
        if :: honest && me == 0 -> served = true :: else fi;
-       if :: !received[me] -> REACHED(1) :: else fi }
+       if :: !received[me] -> REACHED("other's token used") :: else fi }
   :: atomic { phase[me] == REST && seen[me] && held[me] != 0 && !GOOD && LEASE_IS_FREE &&
-              live < ROTATIONS ->
+              (live < ROTATIONS || honest) ->
        phase[me] = READY_TO_LEASE }
   :: atomic { phase[me] == READY_TO_LEASE ->
        if
        :: SWAPS(seen[me]) ->
           stored = held[me]; leased = true; holds_lease[me] = true; wrote();
           phase[me] = ASKING
-       :: else -> REACHED(2); reload(); rest()
+       :: else -> REACHED("lease conflict"); reload(); rest()
        fi }
   /* The request arrives: at a server that ends the family of a token that comes again. */
   :: atomic { phase[me] == ASKING ->
@@ -116,7 +119,8 @@ end:
           :: said[me] = GRANTED
           :: !honest -> said[me] = LOST; excused = true; brought[me] = 0
           fi
-       :: sent[me] != live || ended ->
+       :: sent[me] < first -> said[me] = ENDED
+       :: sent[me] >= first && (sent[me] != live || ended) ->
           CHECK(S19_one_process_renews, ended || excused);
           ended = true; said[me] = ENDED
        fi;
@@ -127,8 +131,8 @@ end:
        if
        :: SWAPS(seen[me]) ->
           CHECK(S20_only_the_ended_is_erased, stored == sent[me] || stored == 0);
-          stored = 0; held[me] = 0; leased = false; wrote(); REACHED(3)
-       :: else -> REACHED(4); reload()
+          stored = 0; held[me] = 0; leased = false; wrote(); REACHED("grant ended")
+       :: else -> REACHED("end conflict"); reload()
        fi;
        rest() }
   :: atomic { phase[me] == ANSWERED && said[me] != GRANTED && !ENDS_IT(said[me]) ->
@@ -139,21 +143,21 @@ end:
        :: SWAPS(seen[me]) ->
           stored = brought[me]; leased = false; wrote();
           held[me] = stored; received[me] = true; received[1 - me] = false;
-          age = 0; wall_age = 0; REACHED(5);
-          if :: live > 2 -> REACHED(6) :: else fi;
+          age = 0; wall_age = 0; REACHED("renewed");
+          if :: live > 2 -> REACHED("renewed twice") :: else fi;
           rest()
        :: else ->
-          /* Only what replaced the token that was sent stays; else ours is dropped. */
-          REACHED(7);
+          /* What is stored is adopted, and ours dropped. */
+          REACHED("save conflict");
           reload(); rest()
        fi }
   /* The user signs in again where nothing is held. */
-  :: atomic { phase[me] == REST && seen[me] && held[me] == 0 && !signed_in_again ->
+  :: atomic { phase[me] == REST && seen[me] && held[me] == 0 && (!signed_in_again || honest) ->
        signed_in_again = true;
-       live++; ended = false; excused = false;
+       live++; first = live; ended = false; excused = false;
        stored = live; leased = false; held[me] = live; wrote();
        received[me] = true; received[1 - me] = false; age = 0; wall_age = 0;
-       REACHED(8) }
+       REACHED("signed in again") }
   :: atomic { me == 0 && !crashed && !honest ->
        crashed = true; excused = excused || phase[me] == ANSWERED || phase[me] == SAVING;
        rest(); received[me] = false; held[me] = stored; seen[me] = true }
@@ -168,7 +172,10 @@ end:
   :: atomic { wall_age > 0 && age > 0 && stored != 0 && !honest && age == LIFE &&
               (received[0] || received[1]) -> wall_age = 0 }
   :: atomic { leased && HOLDER_GONE -> leased = false; seen[0] = false; seen[1] = false }
-  :: atomic { !honest && live < ROTATIONS && !signed_in_again -> honest = true }
+  /* A machine is suspended over the end of its lease, once: its request and another's may both be sent. */
+  :: atomic { leased && !HOLDER_GONE && !suspended && !honest ->
+       suspended = true; excused = true; leased = false }
+  :: atomic { !honest -> honest = true }
   od
 }
 
