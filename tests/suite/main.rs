@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod again;
 mod attacks;
 mod bound;
 mod boundary;
@@ -24,6 +25,7 @@ mod cells;
 mod challenge;
 mod cimd;
 mod clients;
+mod coming_back;
 #[cfg(feature = "cli")]
 mod command;
 mod discovery;
@@ -31,11 +33,13 @@ mod documents;
 mod dpop;
 mod enterprise;
 mod flow;
+mod giving_up;
 mod golden;
 mod legacy;
 mod lifecycles;
 mod matrix;
 mod moving;
+mod places;
 mod playbooks;
 mod pushed;
 mod races;
