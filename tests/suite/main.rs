@@ -47,6 +47,7 @@ mod records;
 mod refresh;
 mod registration;
 mod request;
+mod revoking;
 mod rules;
 #[cfg(feature = "server")]
 mod servers;
