@@ -304,25 +304,27 @@ impl AuthMachine {
 
     /// Forgets everything held; answers still under way are discarded (REFR-12).
     fn sign_out(&mut self) {
-        self.inbox.clear();
-        // Already at it: what was erased is still to be revoked.
-        if self.work.is_signing_out() {
+        // What is to be erased or revoked already still is.
+        self.inbox
+            .retain(|trigger| matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_)));
+        let waits = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_));
+        if self.work.is_signing_out() || self.inbox.iter().any(waits) {
             return;
-        }
-        if let Work::Revoking(revoking) = &mut self.work {
-            revoking.end();
-            return self.inbox.push_back(Trigger::SignOut(None));
         }
         let unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
         let mut known = unsaved.or_else(|| self.core.held.at.take().map(Box::new));
-        if let Some((slot, revision)) = self.work.being_written(&self.core) {
-            self.core.persist(slot, Some(revision), None, None);
-        }
-        let work = std::mem::replace(&mut self.work, Work::Idle);
-        if let Work::SavingAccount(state) = work {
-            known = Some(Box::new(state.into_account()));
+        if let Work::Revoking(revoking) = &mut self.work {
+            revoking.end();
         } else {
-            self.core.parting = Parting::of(work);
+            if let Some((slot, revision)) = self.work.being_written(&self.core) {
+                self.core.persist(slot, Some(revision), None, None);
+            }
+            let work = std::mem::replace(&mut self.work, Work::Idle);
+            if let Work::SavingAccount(state) = work {
+                known = Some(Box::new(state.into_account()));
+            } else {
+                self.core.parting = Parting::of(work);
+            }
         }
         if let Some(waiting) = self.core.waiting.take() {
             self.core
@@ -330,7 +332,7 @@ impl AuthMachine {
         }
         self.core.memory = crate::memory::Memory::default();
         self.core.held.at = None;
-        self.inbox.push_back(Trigger::SignOut(known));
+        self.inbox.push_front(Trigger::SignOut(known));
     }
 }
 

@@ -118,17 +118,8 @@ impl Registering {
         };
         let status = response.status().as_u16();
         let success = matches!(status, 200 | 201);
-        let document = match RegistrationDocument::parse(response.body()) {
-            Ok(document) => document,
-            Err(_) if success => {
-                let flaw = crate::wire::registration::MalformedRegistration::NoClientId;
-                return fail(
-                    &self.attempt,
-                    Cause::Violation(Violation::Registration(flaw)),
-                );
-            }
-            Err(_) => RegistrationDocument::default(),
-        };
+        // What cannot be read says nothing.
+        let document = RegistrationDocument::parse(response.body()).unwrap_or_default();
         let verdict = match document.answer(success, self.attempt.redirect_uri.as_str()) {
             Ok(answer) => answer,
             Err(flaw) => {

@@ -253,9 +253,9 @@ fn ema_03_ema_15_when_the_profile_is_used() {
     obtain(&mut host);
     // By metadata document where the server supports that; never by registration.
     let base = || config().enterprise(Enterprise::new(IDP, PreRegistered::new("i").secret("s")));
-    let cimd = base().client_metadata_url("https://client.example/client.json");
+    let cimd = || base().client_metadata_url("https://client.example/client.json");
     let supports = ema_metadata().replace('}', r#","client_id_metadata_document_supported":true}"#);
-    let mut host = to_token(cimd, &supports);
+    let mut host = to_token(cimd(), &supports);
     host.serve(IDP_META, 200, &idp_metadata());
     let asked = obtain(&mut host);
     host.handle(asked.subject("s", SubjectTokenKind::Saml2));
@@ -265,6 +265,12 @@ fn ema_03_ema_15_when_the_profile_is_used() {
         get(&form, "client_id").as_deref(),
         Some("https://client.example/client.json")
     );
+    let mut host = to_token(cimd(), &ema_metadata());
+    assert!(matches!(
+        misconfigured(host.error()),
+        Misconfiguration::NoClient { .. }
+    ));
+    host.quiet();
     let registers = ema_metadata().replace(
         '}',
         r#","registration_endpoint":"https://as.example/register"}"#,

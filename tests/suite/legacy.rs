@@ -223,3 +223,51 @@ fn leg_02_a_server_that_had_metadata_once_does_not_become_a_legacy_one() {
     );
     host.quiet();
 }
+
+#[test]
+fn what_stands_in_for_metadata_of_the_resource_is_not_kept() {
+    let mut host = entered();
+    host.serve(META, 200, &metadata_of(BASE, ""));
+    host.serve(REGISTER, 201, CLIENT);
+    host.redirect();
+    assert!(host.store.of_kind("metadata").is_empty());
+}
+
+#[test]
+fn a_legacy_server_stays_one_for_the_next_authorization() {
+    let mut host = entered();
+    host.serve(META, 404, "");
+    host.serve(REGISTER, 201, CLIENT);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(&format!("{BASE}/token"), 200, &token_answer("at-1"));
+    host.ready();
+    host.pass(3_600_000);
+    host.wanted("x");
+    host.need_user();
+    host.authorize();
+    for place in ["/v1/mcp?x", "/v1/mcp", ""] {
+        let url = format!("{BASE}/.well-known/oauth-protected-resource{place}");
+        host.serve(&url, 404, "");
+    }
+    host.serve(META, 404, "");
+    assert_eq!(host.redirect().issuer.as_str(), BASE);
+}
+
+#[test]
+fn an_account_at_a_server_with_metadata_rules_legacy_out() {
+    let mut host = Host::signed_in(config(), &token_answer("at-1"));
+    let mut store = std::mem::take(&mut host.store);
+    store.slots.retain(|key, _| key.starts_with("account"));
+    let config = config().legacy(on(ResourceParameter::Send));
+    let mut host = Host::resumed(config.build().unwrap().into(), store, host.now, 50);
+    host.ready();
+    host.authorize();
+    host.serve(PRM, 404, "");
+    host.serve(ROOT_PRM, 404, "");
+    assert_eq!(
+        host.error().cause,
+        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+    );
+    host.quiet();
+}

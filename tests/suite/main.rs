@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod again;
 mod attacks;
 mod bound;
 mod boundary;
@@ -24,6 +25,7 @@ mod cells;
 mod challenge;
 mod cimd;
 mod clients;
+mod coming_back;
 #[cfg(feature = "cli")]
 mod command;
 mod discovery;
@@ -32,11 +34,13 @@ mod dpop;
 mod enterprise;
 mod failures;
 mod flow;
+mod giving_up;
 mod golden;
 mod legacy;
 mod lifecycles;
 mod matrix;
 mod moving;
+mod places;
 mod playbooks;
 mod provider_keys;
 mod pushed;
@@ -45,6 +49,7 @@ mod records;
 mod refresh;
 mod registration;
 mod request;
+mod revoking;
 mod rules;
 #[cfg(feature = "server")]
 mod servers;

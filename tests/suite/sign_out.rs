@@ -2,20 +2,20 @@
 
 use mcp_auth_machine::action::Purpose;
 use mcp_auth_machine::config::PreRegistered;
-use mcp_auth_machine::error::{Cause, Refusal, Stage};
+use mcp_auth_machine::error::{Cause, Refusal, Stage, StoreFlaw};
 use mcp_auth_machine::wire::token::OAuthError;
-use mcp_auth_machine::{Event, Phase};
+use mcp_auth_machine::{Action, Event, Phase};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const REVOKE: &str = "https://as.example/revoke";
+pub const TOKEN: &str = "https://as.example/token";
+pub const REVOKE: &str = "https://as.example/revoke";
 
-fn revocable(more: &str) -> String {
+pub fn revocable(more: &str) -> String {
     metadata_with(&format!(r#","revocation_endpoint":"{REVOKE}"{more}"#))
 }
 
-fn signed_in_at(
+pub fn signed_in_at(
     config: mcp_auth_machine::config::ConfigBuilder,
     document: &str,
     answer: &str,
@@ -25,7 +25,7 @@ fn signed_in_at(
     if host
         .actions
         .front()
-        .is_some_and(|a| matches!(a, mcp_auth_machine::Action::SendRequest(_)))
+        .is_some_and(|a| matches!(a, Action::SendRequest(_)))
     {
         host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
     }
@@ -242,14 +242,14 @@ fn rev_02_signing_out_twice_revokes_once_and_all_of_it() {
     host.store.mode = StoreMode::Manual;
     host.handle(Event::SignedOut);
     host.handle(Event::SignedOut);
-    let mcp_auth_machine::Action::LoadSlot(load) = host.next() else {
+    let Action::LoadSlot(load) = host.next() else {
         panic!()
     };
     host.quiet();
     let stored = host.store.of_kind("account")[0].clone();
     host.handle(load.found(Some(stored)));
     host.handle(Event::SignedOut);
-    let mcp_auth_machine::Action::PersistSlot(erase) = host.next() else {
+    let Action::PersistSlot(erase) = host.next() else {
         panic!()
     };
     host.store.mode = StoreMode::Works;
@@ -273,4 +273,28 @@ fn h10_after_sign_out_everything_can_begin_again() {
     host.authorize();
     host.serve(PRM, 200, &prm());
     host.redirect();
+}
+
+#[test]
+fn an_erasure_that_others_keep_overtaking_ends_and_the_tokens_are_revoked() {
+    let mut host = signed_in();
+    let stored = host.store.of_kind("account")[0].clone();
+    host.store.mode = StoreMode::Manual;
+    host.handle(Event::SignedOut);
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    host.handle(load.found(Some(stored.clone())));
+    for _ in 0..3 {
+        let Action::PersistSlot(erase) = host.next() else {
+            panic!()
+        };
+        assert!(erase.write().is_none());
+        host.handle(erase.conflict(Some(stored.clone())));
+    }
+    let failure = host.error();
+    assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Conflict));
+    host.serve(REVOKE, 200, "");
+    host.serve(REVOKE, 200, "");
+    host.quiet();
 }

@@ -2,7 +2,7 @@
 
 use mcp_auth_machine::action::{AssertionKind, ObtainAssertion, SubjectTokenKind};
 use mcp_auth_machine::config::{
-    AssertionAudience, ConfigBuilder, IssuerSettings, JwtBearerSupport, PreRegistered,
+    AssertionAudience, ConfigBuilder, IssuerSettings, JwtBearerSupport, PreRegistered, Strictness,
     WorkloadIdentity,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal};
@@ -106,6 +106,29 @@ fn wif_12_sec_30_assertions_go_to_allowed_servers_only() {
     };
     assert_eq!((allowed[0].as_str(), found.as_str()), (AS, OTHER));
     host.quiet();
+}
+
+#[test]
+fn an_allowed_server_may_differ_by_a_slash_unless_the_host_is_strict() {
+    for (listed, strictness, may) in [
+        (AS, Strictness::Strict, true),
+        ("https://as.example/", Strictness::Strict, false),
+        ("https://as.example/", Strictness::Tolerant, true),
+    ] {
+        let config = config()
+            .workload_identity(WorkloadIdentity::at(listed))
+            .strictness(strictness);
+        let mut host = to_token(config, &wif_metadata());
+        if may {
+            obtain(&mut host);
+        } else {
+            assert!(matches!(
+                misconfigured(host.error()),
+                Misconfiguration::AssertionNotAllowed { .. }
+            ));
+        }
+        host.quiet();
+    }
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! The user comes back to another process, too late, or with a refusal; and a client that is forgotten
+//! (CB, AUTHZ-17, TOK-19).
+
+use std::sync::Arc;
+
+use mcp_auth_machine::action::{Redirect, Why};
+use mcp_auth_machine::error::{Cause, Refusal, StoreFlaw};
+use mcp_auth_machine::slot::Stored;
+use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::{Action, Config, Event, Moment};
+
+use crate::support::*;
+
+const TOKEN: &str = "https://as.example/token";
+const REGISTER: &str = "https://as.example/register";
+const MINUTES: u64 = 60_000;
+
+fn shared() -> Arc<Config> {
+    Arc::new(config().build().unwrap())
+}
+
+fn redirected() -> (Host, Redirect) {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    (host, redirect)
+}
+
+fn answer(redirect: &Redirect) -> String {
+    format!("code=c-1&state={}", state_of(redirect))
+}
+
+fn refusal(redirect: &Redirect, code: &str) -> String {
+    format!("error={code}&state={}", state_of(redirect))
+}
+
+#[track_caller]
+fn one(store: &Store, kind: &str) -> (String, Stored) {
+    let mut found = store.slots.iter().filter(|(key, _)| key.starts_with(kind));
+    let (key, stored) = found.next().unwrap();
+    assert!(found.next().is_none());
+    (key.clone(), stored.clone())
+}
+
+#[test]
+fn another_process_clears_a_record_that_is_over_and_no_other() {
+    let (mut host, redirect) = redirected();
+    let store = std::mem::take(&mut host.store);
+    let mut other = Host::resumed(shared(), store, host.now, 50);
+    // Not at our redirect URI: the record stays for the callback that is.
+    let query = answer(&redirect);
+    let elsewhere = Callback::from_url(format!("http://127.0.0.1:3000/other?{query}"));
+    other.handle(Event::CallbackParams(elsewhere));
+    other.quiet();
+    assert_eq!(other.store.of_kind("pending").len(), 1);
+    other.pass(10 * MINUTES);
+    other.callback(&query);
+    other.quiet();
+    assert!(other.store.of_kind("pending").is_empty());
+}
+
+#[test]
+fn the_time_of_an_authorization_ends_though_the_wall_clock_stands_still() {
+    let (mut host, redirect) = redirected();
+    let until = host.machine.deadline().unwrap();
+    host.now = Moment::new(host.now.wall.0, until.0);
+    host.callback(&answer(&redirect));
+    host.quiet();
+}
+
+#[test]
+fn a_process_that_came_second_takes_the_token_of_the_first() {
+    for first_is_done in [true, false] {
+        let (mut first, redirect) = redirected();
+        let manual = || Store {
+            mode: StoreMode::Manual,
+            ..Store::default()
+        };
+        let mut store = std::mem::replace(&mut first.store, manual());
+        let mut second = Host::resumed(shared(), manual(), first.now, 50);
+        second.share(&mut store);
+        second.callback(&answer(&redirect));
+        let Action::LoadSlot(load) = second.next() else {
+            panic!()
+        };
+        let found = store.slots.get(&load.slot().to_string()).cloned();
+        second.handle(load.found(found));
+        let Action::PersistSlot(take) = second.next() else {
+            panic!()
+        };
+        first.callback(&answer(&redirect));
+        first.share(&mut store);
+        if first_is_done {
+            first.serve(TOKEN, 200, &token_answer("at-1"));
+            first.share(&mut store);
+            first.ready();
+        }
+        let late = store.persist(take);
+        second.handle(late);
+        second.share(&mut store);
+        if first_is_done {
+            second.ready();
+            assert_eq!(second.token().as_deref(), Some("Bearer at-1"));
+        } else {
+            // Nothing came yet, and nothing is claimed.
+            assert_eq!(
+                second.error().cause,
+                Cause::NotPersisted(StoreFlaw::Conflict)
+            );
+        }
+        second.quiet();
+    }
+}
+
+#[test]
+fn a_refused_scope_is_the_end_where_none_was_added() {
+    let (mut host, redirect) = redirected();
+    host.callback(&refusal(&redirect, "invalid_scope"));
+    assert!(matches!(
+        host.error().cause,
+        Cause::Refused(Refusal::OAuth {
+            error: OAuthError::InvalidScope,
+            ..
+        })
+    ));
+    host.quiet();
+}
+
+#[test]
+fn a_registration_that_another_process_made_since_is_not_forgotten() {
+    let (mut host, redirect) = redirected();
+    let mut other = Host::new(config());
+    other.discover(&prm(), &metadata());
+    other.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+    let (key, newer) = one(&other.store, "registration");
+    host.store.slots.insert(key, newer.clone());
+    host.callback(&refusal(&redirect, "unauthorized_client"));
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    assert_eq!(one(&host.store, "registration").1, newer);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    assert_eq!(&*host.redirect().client_id, "dyn-2");
+}
+
+#[test]
+fn the_tokens_of_another_client_outlive_one_that_is_forgotten() {
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    let (key, _) = one(&host.store, "registration");
+    host.store.slots.remove(&key);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+    let redirect = host.redirect();
+    host.callback(&refusal(&redirect, "unauthorized_client"));
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    let (_, account) = one(&host.store, "account");
+    assert!(account.contents.expose().contains("rt-1"));
+}
+
+/// The next write of the account; others are done, and loads answered.
+#[track_caller]
+fn account_write(host: &mut Host) -> mcp_auth_machine::action::PersistSlot {
+    loop {
+        match host.next() {
+            Action::LoadSlot(load) => {
+                let found = host.store.slots.get(&load.slot().to_string()).cloned();
+                host.handle(load.found(found));
+            }
+            Action::PersistSlot(write) if write.slot().to_string().starts_with("account") => {
+                return write;
+            }
+            Action::PersistSlot(write) => {
+                let event = host.store.persist(write);
+                host.handle(event);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The server does not know the client any more; the write that erases its tokens is not answered yet.
+fn forgetting() -> (Host, Stored, mcp_auth_machine::action::PersistSlot) {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+    let (_, signed_in) = one(&host.store, "account");
+    host.pass(60_000);
+    host.wanted("x");
+    let send = host.request();
+    host.store.mode = StoreMode::Manual;
+    host.handle(send.response(response(401, &[], r#"{"error":"invalid_client"}"#)));
+    // The lease is given back first.
+    account_write(&mut host);
+    let erase = account_write(&mut host);
+    assert!(!erase.write().unwrap().contents.expose().contains("rt-1"));
+    (host, signed_in, erase)
+}
+
+#[test]
+fn tokens_of_a_forgotten_client_go_also_where_another_process_wrote_meanwhile() {
+    let (mut host, same_client, erase) = forgetting();
+    host.handle(erase.conflict(Some(same_client.clone())));
+    let again = account_write(&mut host);
+    assert_eq!(again.expected(), Some(same_client.revision));
+    assert!(!again.write().unwrap().contents.expose().contains("rt-1"));
+    host.handle(again.done());
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    host.quiet();
+}
+
+#[test]
+fn an_account_of_a_newer_client_is_adopted_instead() {
+    let (mut host, _, erase) = forgetting();
+    let mut other = Host::new(config());
+    other.discover(&prm(), &metadata());
+    other.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+    let redirect = other.redirect();
+    other.callback(&answer(&redirect));
+    other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    other.ready();
+    host.handle(erase.conflict(Some(one(&other.store, "account").1)));
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}

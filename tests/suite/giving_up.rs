@@ -1,0 +1,96 @@
+//! Giving up, at every step before the user is sent away (AUTHZ-19).
+
+use mcp_auth_machine::config::PreRegistered;
+use mcp_auth_machine::error::Cause;
+use mcp_auth_machine::event::Operation;
+use mcp_auth_machine::{Action, Event, Phase};
+
+use crate::support::*;
+use crate::without_user::{META, machine_metadata, service};
+
+fn give_up(host: &mut Host) {
+    host.handle(Event::Abandoned(Default::default()));
+}
+
+/// Given up: told for the operation that wanted it, and nothing goes on.
+#[track_caller]
+fn is_over(host: &mut Host) {
+    give_up(host);
+    let failure = host.error();
+    assert_eq!(failure.cause, Cause::Abandoned);
+    assert_eq!(failure.operation, Some(Operation::new("tools/call x")));
+    host.quiet();
+    assert_eq!(host.machine.phase(), Phase::Resting);
+}
+
+/// The client has no issuer yet: its record is asked for.
+fn to_binding(host: &mut Host, metadata: &str) -> mcp_auth_machine::action::LoadSlot {
+    host.store.mode = StoreMode::Manual;
+    host.serve(META, 200, metadata);
+    loop {
+        if let Action::LoadSlot(load) = host.next() {
+            return load;
+        }
+    }
+}
+
+#[test]
+fn an_attempt_that_is_given_up_is_told_for_its_operation() {
+    let mut host = Host::new(config());
+    host.discover_prm_only();
+    let send = host.request();
+    is_over(&mut host);
+    host.handle(send.response(response(200, &[], &metadata())));
+    host.quiet();
+}
+
+#[test]
+fn an_attempt_is_given_up_while_a_client_is_bound() {
+    let unbound = || {
+        let mut host = Host::new(config().pre_registered_unbound(PreRegistered::new("pre")));
+        host.discover_prm_only();
+        let load = to_binding(&mut host, &metadata());
+        (host, load)
+    };
+    let (mut host, load) = unbound();
+    is_over(&mut host);
+    host.handle(load.found(None));
+    host.quiet();
+    let (mut host, load) = unbound();
+    host.handle(load.found(None));
+    let Action::PersistSlot(bind) = host.next() else {
+        panic!()
+    };
+    is_over(&mut host);
+    host.handle(bind.done());
+    host.quiet();
+}
+
+#[test]
+fn a_token_without_a_user_is_nothing_that_a_user_gives_up() {
+    let config = config()
+        .pre_registered_unbound(service())
+        .client_credentials();
+    let mut host = Host::new(config);
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.serve(PRM, 200, &prm());
+    let send = host.request();
+    give_up(&mut host);
+    host.quiet();
+    host.actions.push_back(Action::SendRequest(send));
+    let document = machine_metadata(AS, r#""client_secret_basic""#, "");
+    let load = to_binding(&mut host, &document);
+    give_up(&mut host);
+    host.quiet();
+    host.handle(load.found(None));
+    let Action::PersistSlot(bind) = host.next() else {
+        panic!()
+    };
+    give_up(&mut host);
+    host.quiet();
+    host.handle(bind.done());
+    assert_eq!(
+        host.request().request().uri().to_string(),
+        format!("{AS}/token")
+    );
+}

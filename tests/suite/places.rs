@@ -1,0 +1,184 @@
+//! Where documents are looked for, and what is kept of them (DISC, META, CHAL).
+
+use std::sync::Arc;
+
+use mcp_auth_machine::config::{ConfigBuilder, DpopPolicy, MetadataCache, MetadataOrigin};
+use mcp_auth_machine::config::{DynamicRegistration, PreRegistered};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
+use mcp_auth_machine::slot::SlotContents;
+use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
+use mcp_auth_machine::{MetadataFlaw, Moment};
+
+use crate::dpop;
+use crate::support::*;
+use crate::without_user::{META, OTHER, TOKEN};
+
+const OPENID: &str = "https://as.example/.well-known/openid-configuration";
+const ROOT_PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource";
+
+/// Refused with this challenge, and the user agrees.
+fn begun(config: ConfigBuilder, challenge: &str) -> Host {
+    begun_on(config, Store::default(), challenge)
+}
+
+fn begun_on(config: ConfigBuilder, store: Store, challenge: &str) -> Host {
+    let now = Moment::new(1_800_000_000_000, 1_000);
+    let mut host = Host::resumed(Arc::new(config.build().unwrap()), store, now, 50);
+    host.challenged(401, &[challenge]);
+    host.need_user();
+    host.authorize();
+    host
+}
+
+#[test]
+fn a_place_at_the_mcp_server_itself_is_of_the_same_origin() {
+    let own = "https://mcp.example/own";
+    let config = || config().metadata_origin(MetadataOrigin::SameOrigin);
+    for named in [own, "/own"] {
+        let challenge = format!("Bearer resource_metadata=\"{named}\"");
+        let mut host = begun(config(), &challenge);
+        host.serve(own, 200, &prm());
+    }
+    let elsewhere = "Bearer resource_metadata=\"https://cdn.example/own\"";
+    begun(config(), elsewhere).serve(PRM, 200, &prm());
+}
+
+#[test]
+fn an_entry_with_a_configured_client_comes_before_one_without() {
+    let client = PreRegistered::new("pre");
+    let config = config()
+        .pre_registered(AS, client)
+        .dynamic_registration(DynamicRegistration::Always);
+    let mut host = begun(config, "Bearer");
+    let both = format!("\"{OTHER}\",\"{AS}\"");
+    host.serve(PRM, 200, &prm().replace(&format!("\"{AS}\""), &both));
+    host.serve(META, 200, &metadata());
+    assert_eq!(host.redirect().issuer.as_str(), AS);
+}
+
+#[test]
+fn every_place_that_is_tried_is_reported() {
+    let mut host = begun(config(), "Bearer");
+    host.serve(PRM, 404, "");
+    assert_eq!(host.reported("place_tried"), 1);
+    host.serve(ROOT_PRM, 200, &prm());
+    assert_eq!(host.reported("place_tried"), 2);
+    host.serve(META, 200, &metadata());
+    assert_eq!(host.reported("place_tried"), 3);
+}
+
+/// A document, and white space up to the largest body that is read.
+fn padded(document: &str) -> String {
+    format!("{document}{}", " ".repeat(MAX_BODY_BYTES - document.len()))
+}
+
+#[test]
+fn bodies_of_the_largest_size_are_read() {
+    let mut host = begun(config(), "Bearer");
+    host.serve(PRM, 200, &padded(&prm()));
+    host.serve(META, 200, &padded(&metadata()));
+    let client = r#"{"client_id":"dyn-1"}"#;
+    host.serve(&format!("{AS}/register"), 201, &padded(client));
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &padded(&token_answer("at-1")));
+    host.ready();
+}
+
+#[test]
+fn a_challenge_may_name_offline_access_itself() {
+    let mut host = begun(config(), "Bearer scope=\"a offline_access\"");
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    let found = query(host.redirect().url.as_str());
+    assert_eq!(get(&found, "scope").as_deref(), Some("a offline_access"));
+}
+
+#[track_caller]
+fn flaw(first: &str, second: &str) -> MetadataFlaw {
+    let mut host = begun(config(), "Bearer");
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, first);
+    host.serve(OPENID, 200, second);
+    match host.error().cause {
+        Cause::Violation(Violation::Metadata(flaw)) => flaw,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn of_several_documents_that_break_rules_the_first_wrong_issuer_is_told() {
+    let of = |issuer: &str| metadata_of(issuer, "");
+    let incomplete = format!(r#"{{"issuer":"{AS}"}}"#);
+    let twice = format!(r#"{{"issuer":"{AS}","issuer":"{AS}"}}"#);
+    let named = |found: MetadataFlaw| match found {
+        MetadataFlaw::Issuer { got, .. } => got.as_plain().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        named(flaw(&of("https://e.example"), &of(OTHER))),
+        "https://e.example"
+    );
+    assert_eq!(named(flaw(&incomplete, &of(OTHER))), OTHER);
+    assert_eq!(named(flaw(&of(OTHER), &incomplete)), OTHER);
+    assert_eq!(flaw(&incomplete, &twice), MetadataFlaw::NoTokenEndpoint);
+    assert_eq!(flaw(&twice, &incomplete), MetadataFlaw::Malformed);
+}
+
+#[test]
+fn nothing_is_kept_where_the_host_wants_no_cache() {
+    let mut host = begun(config().metadata_cache(MetadataCache::Off), "Bearer");
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    assert!(host.store.of_kind("metadata").is_empty());
+}
+
+/// A store that holds both documents, and the names of their slots.
+fn cached(config: ConfigBuilder, prm: &str, metadata: &str) -> (Store, String, String) {
+    let mut host = begun(config, "Bearer");
+    let names = |host: &Host| -> Vec<String> {
+        let slots = host.store.slots.keys();
+        slots
+            .filter(|key| key.starts_with("metadata"))
+            .cloned()
+            .collect()
+    };
+    host.serve(PRM, 200, prm);
+    let resource = names(&host).remove(0);
+    host.serve(META, 200, metadata);
+    let server = names(&host).into_iter().find(|key| *key != resource);
+    (std::mem::take(&mut host.store), resource, server.unwrap())
+}
+
+#[test]
+fn a_cached_document_of_a_newer_version_stays_and_a_damaged_one_is_replaced() {
+    for newer in [true, false] {
+        let (mut store, resource, server) = cached(config(), &prm(), &metadata());
+        let text = if newer { "v2.x.{}" } else { "v1.x.{}" };
+        for key in [&resource, &server] {
+            store.slots.get_mut(key).unwrap().contents = SlotContents::new(text);
+        }
+        let mut host = begun_on(config(), store, "Bearer");
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
+        for key in [&resource, &server] {
+            let stayed = host.store.slots[key].contents.expose() == text;
+            assert_eq!(stayed, newer);
+        }
+    }
+}
+
+#[test]
+fn a_cached_document_that_requires_bound_tokens_is_obeyed() {
+    let required = prm().replace('}', r#","dpop_bound_access_tokens_required":true}"#);
+    let able = dpop::with(DpopPolicy::IfSupported);
+    let (store, ..) = cached(able, &required, &metadata_with(dpop::LISTED));
+    let mut host = begun_on(config(), store, "Bearer");
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    assert_eq!(
+        host.error().cause,
+        Cause::Misconfigured(Misconfiguration::DpopRequired)
+    );
+    host.quiet();
+}
