@@ -3,7 +3,6 @@
 //! Every function that joins a server's URL to something secret is in this file. None of them takes
 //! an endpoint, so there is none to get wrong.
 
-
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 

@@ -11,13 +11,13 @@ pub fn effort(quick: u64, each: u64, long: u64) -> u64 {
     }
 }
 
-/// Which seeds: as many, or those that `PROOF_SEEDS` names, one (`7`) or a range (`0..1000`), so that a long run
-/// can be had in parts.
-pub fn seeds(quick: u64, each: u64, long: u64) -> Range<u64> {
-    let Ok(named) = std::env::var("PROOF_SEEDS") else {
-        return 0..effort(quick, each, long);
+/// Which seeds or shards: as many, or those that this variable names, one (`7`) or a range (`0..1000`), so that a
+/// long run can be had in parts.
+pub fn parts(variable: &str, count: u64) -> Range<u64> {
+    let Ok(named) = std::env::var(variable) else {
+        return 0..count;
     };
-    let number = |text: &str| text.parse::<u64>().expect("the number of a seed");
+    let number = |text: &str| text.parse::<u64>().expect("a number");
     match named.split_once("..") {
         Some((from, to)) => number(from)..number(to),
         None => number(&named)..number(&named) + 1,

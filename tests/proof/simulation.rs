@@ -5,7 +5,7 @@
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::effort::{seeds, tells};
+use crate::effort::{effort, parts, tells};
 use crate::support::world::facts::{SOMETIMES, SOMETIMES_WITHOUT_USER};
 use crate::support::world::{Client, Facts, Setup, World};
 
@@ -63,7 +63,7 @@ fn share(seeds: impl Iterator<Item = u64>) -> Found {
 
 #[test]
 fn s01_to_s34_l01_s25_hold_for_every_seed() {
-    let seeds = seeds(400, 10_000, 3_000_000);
+    let seeds = parts("PROOF_SEEDS", effort(400, 10_000, 3_000_000));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut found = Found::default();
     std::thread::scope(|scope| {
