@@ -201,11 +201,10 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     }
     // The parser forgives `https:host`, `https:/host`, `https:///host` and backslashes; senders of
     // those are lying or broken.
-    let rest = match text.split_once(':') {
-        Some((name, rest)) if !name.is_empty() => rest.strip_prefix("//"),
-        Some(_) | None => None,
-    };
-    let rest = rest.ok_or(UrlFlaw::NotAbsolute)?;
+    let rest = text
+        .split_once(':')
+        .and_then(|(_, rest)| rest.strip_prefix("//"))
+        .ok_or(UrlFlaw::NotAbsolute)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() {
         return Err(UrlFlaw::NotAbsolute);
@@ -220,7 +219,7 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     let mut url = Url::parse(text).map_err(|_| UrlFlaw::NotAbsolute)?;
     match part {
         Part::WithoutFragment => {
-            if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
+            if authority.contains('@') {
                 return Err(UrlFlaw::UserInfo);
             }
             if url.fragment().is_some() {
