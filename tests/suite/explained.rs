@@ -76,6 +76,6 @@ fn a_refusal_says_who_said_no_to_what() {
 #[test]
 fn a_misconfiguration_says_what_was_configured_and_what_was_found() {
     let mut host = Host::new(config().pre_registered(OTHER, PreRegistered::new("pre")));
-    host.discover_prm_only();
+    host.discover(&prm(), &metadata());
     says(&host.error(), &[OTHER, AS, "change the configuration"]);
 }
