@@ -194,6 +194,11 @@ enum Part {
     WithoutFragment,
 }
 
+/// As the parser sees it, should it ever see more than the text shows.
+fn has_user_information(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
 /// The lexical rules of SEC-04, before and after the parser.
 fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     if text.len() > MAX_URL_BYTES {
@@ -201,11 +206,10 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     }
     // The parser forgives `https:host`, `https:/host`, `https:///host` and backslashes; senders of
     // those are lying or broken.
-    let rest = match text.split_once(':') {
-        Some((name, rest)) if !name.is_empty() => rest.strip_prefix("//"),
-        Some(_) | None => None,
-    };
-    let rest = rest.ok_or(UrlFlaw::NotAbsolute)?;
+    let rest = text
+        .split_once(':')
+        .and_then(|(_, rest)| rest.strip_prefix("//"))
+        .ok_or(UrlFlaw::NotAbsolute)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() {
         return Err(UrlFlaw::NotAbsolute);
@@ -220,7 +224,7 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     let mut url = Url::parse(text).map_err(|_| UrlFlaw::NotAbsolute)?;
     match part {
         Part::WithoutFragment => {
-            if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
+            if authority.contains('@') || has_user_information(&url) {
                 return Err(UrlFlaw::UserInfo);
             }
             if url.fragment().is_some() {

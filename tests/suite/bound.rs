@@ -150,6 +150,9 @@ fn dpop_16_the_first_of_the_host_that_everybody_takes() {
     let algs = format!("{place}, algs=\"ES256 RS256\"");
     assert_eq!(of(&algs, &prm(), all).as_deref(), Some("ES256"));
     assert_eq!(of(&algs, &resource(r#""PS256""#), all), None);
+    // What is listed twice is listed.
+    let twice = format!("{place}, algs=\"ES256 RS256 ES256\"");
+    assert_eq!(of(&twice, &prm(), all).as_deref(), Some("ES256"));
     // Neither `none` nor a symmetric one is ever in common.
     assert_eq!(of(&place, &prm(), r#""none","HS256""#), None);
 }

@@ -189,6 +189,20 @@ fn chal_03_chal_05_case_and_white_space() {
 }
 
 #[test]
+fn a_line_that_is_not_utf_8_is_read_like_any_other() {
+    let mut all = headers(&["Basic realm=\"first\""]);
+    let line = b"Negotiate YII==, Bearer realm=\"caf\xe9\", scope=\"a b\", resource_metadata=\"https://h/p\"";
+    all.append("www-authenticate", HeaderValue::from_bytes(line).unwrap());
+    let parsed = parse(&all);
+    let schemes: Vec<&str> = parsed.challenges().iter().map(|one| &*one.scheme).collect();
+    assert_eq!(schemes, ["Basic", "Negotiate", "Bearer"]);
+    assert_eq!(parsed.challenges()[1].token68.as_deref(), Some("YII=="));
+    let selected = parsed.select(401, &|_| true);
+    assert_eq!(places(&selected), ["https://h/p"]);
+    assert_eq!(scopes(&selected), ["a", "b"]);
+}
+
+#[test]
 fn chal_11_g04_limits() {
     let many = vec!["Bearer"; MAX_CHALLENGES + 8].join(", ");
     assert_eq!(parse(&headers(&[&many])).challenges().len(), MAX_CHALLENGES);

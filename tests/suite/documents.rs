@@ -100,6 +100,44 @@ fn disc_17_what_has_another_type_is_passed_over_and_reported() {
 }
 
 #[test]
+fn what_has_another_type_is_passed_over_whole() {
+    for (member, value) in [
+        ("resource_name", r#"["x",{}]"#),
+        ("dpop_bound_access_tokens_required", "[true]"),
+        ("bearer_methods_supported", r#"{"body":["x"]}"#),
+    ] {
+        let more = format!(r#","{member}":{value}}}"#);
+        let document = prm().replace('}', &more);
+        let found = ResourceDocument::parse(document.as_bytes()).unwrap();
+        assert_eq!(found.resource(), Some(MCP), "{member}");
+        assert_eq!(found.resource_name(), None);
+        assert!(!found.requires_dpop() && found.accepts_header());
+        let mut host = announced();
+        host.serve(PRM, 200, &document);
+        assert_eq!(host.reported("members_ignored"), 1, "{member}");
+        host.serve(
+            META,
+            200,
+            &metadata_with(r#","grant_types_supported":{"x":1}"#),
+        );
+        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        host.redirect();
+    }
+}
+
+#[test]
+fn a_resource_may_have_a_name_to_show() {
+    let named = |name: &str| prm().replace('}', &format!(r#","resource_name":{name}}}"#));
+    let document = named(r#""Files of <b>Example</b>""#);
+    let found = ResourceDocument::parse(document.as_bytes()).unwrap();
+    let name = found.resource_name();
+    assert_eq!(name, Some("Files of <b>Example</b>"));
+    let document = named("\"\"");
+    let found = ResourceDocument::parse(document.as_bytes()).unwrap();
+    assert_eq!(found.resource_name(), None);
+}
+
+#[test]
 fn disc_23_meta_19_signed_metadata_is_left_alone() {
     // {"iss":"https://evil.example","authorization_servers":["https://evil.example"], ...}
     let signed = r#","signed_metadata":"eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2V2aWwuZXhhbXBsZSIsImF1dGhvcml6YXRpb25fc2VydmVycyI6WyJodHRwczovL2V2aWwuZXhhbXBsZSJdfQ.""#;

@@ -373,6 +373,13 @@ fn dpop_13_what_kind_of_token_came() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     assert_eq!(host.reported("token_not_bound"), 1);
+    // A kind that nobody knows is no bound one.
+    let (mut host, _, _) = to_token(with(DpopPolicy::IfSupported), &metadata_with(LISTED));
+    host.serve(TOKEN, 200, &bound("at-1").replace("DPoP", "mac"));
+    assert_eq!(
+        host.error().cause,
+        Cause::Violation(Violation::Token(UnexpectedToken::TokenType))
+    );
     // Nobody asked for a bound one.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::error::{Cause, Next, StoreFlaw};
+use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use mcp_auth_machine::wire::words::SigningAlgorithm;
 use mcp_auth_machine::{Event, NoBearer, RecordFlaw};
 
 use crate::support::*;
@@ -210,4 +213,25 @@ fn iso_12_a_registration_or_an_attempt_of_another_user_is_not_taken() {
     later.callback(&format!("code=c&state={}", state_of(&redirect)));
     later.quiet();
     assert_eq!(later.reported("callback_ignored"), 1);
+}
+
+#[test]
+fn a_key_is_used_by_the_next_process_as_it_was_agreed() {
+    use SigningAlgorithm::{EdDsa, Es256, Ps256, Rs256};
+    for algorithm in [Es256, EdDsa, Ps256, Rs256] {
+        let client = PreRegistered::new("c").key(SigningKey::new("k", [algorithm]).kid("k1"));
+        let config = Arc::new(config().pre_registered(AS, client).build().unwrap());
+        let mut host = Host::on(Arc::clone(&config), Store::default());
+        host.discover(
+            &prm(),
+            &metadata().replace("[\"none\"]", "[\"private_key_jwt\"]"),
+        );
+        let redirect = host.redirect();
+        let mut later = Host::on(config, std::mem::take(&mut host.store));
+        later.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let (header, claims) = later.signs();
+        assert_eq!(header["alg"], algorithm.as_str());
+        assert_eq!(header["kid"], "k1");
+        assert_eq!(claims["aud"], AS);
+    }
 }

@@ -220,6 +220,7 @@ fn sec_28_i02_i03_i04_peer_text_is_cut_and_cleaned() {
     assert_eq!(text.as_plain(), "a[31mbc");
     assert_eq!(Untrusted::new(&"x".repeat(9_999)).as_plain().len(), 512);
     assert_eq!(format!("{:?}", Untrusted::new("a\"b")), r#""a\"b""#);
+    assert!(Untrusted::new("\r\n\u{202e}").is_empty() && !Untrusted::new("\r\na").is_empty());
 }
 
 #[test]

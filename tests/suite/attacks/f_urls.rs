@@ -191,6 +191,14 @@ fn f07_f08_an_issuer_is_spelled_as_it_is_sent() {
 }
 
 #[test]
+fn user_information_is_refused_even_when_it_is_empty() {
+    for information in ["@", ":@", "user@", ":word@", "user:word@", "good.example@"] {
+        let url = format!("https://{information}as.example/token");
+        assert_eq!(refused("token_endpoint", &url), UrlFlaw::UserInfo, "{url}");
+    }
+}
+
+#[test]
 fn f09_international_names_are_compared_and_shown_as_ascii() {
     const ASCII: &str = "https://xn--s-zfa.example";
     let (policy, _) = UrlPolicy::for_mcp_url(MCP).unwrap();
