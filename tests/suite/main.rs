@@ -24,20 +24,24 @@ mod cells;
 mod challenge;
 mod cimd;
 mod clients;
+mod comes_back;
 #[cfg(feature = "cli")]
 mod command;
 mod discovery;
 mod documents;
 mod dpop;
+mod endpoints;
 mod enterprise;
 mod flow;
 mod golden;
 mod legacy;
 mod lifecycles;
 mod matrix;
+mod methods;
 mod moving;
 mod playbooks;
 mod pushed;
+mod queue;
 mod races;
 mod records;
 mod refresh;
@@ -49,9 +53,11 @@ mod servers;
 mod sign_out;
 #[cfg(feature = "signer")]
 mod signer;
+mod slashes;
 mod step_up;
 #[cfg(feature = "file-store")]
 mod stores;
 mod token;
+mod values;
 mod without_user;
 mod workload;
