@@ -1,4 +1,4 @@
-//! What waits while the machine is busy, and what it finds when its turn comes.
+//! What waits while the machine is busy, and what is known of the account slot when its turn comes.
 
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::slot::SlotKind;
@@ -88,7 +88,7 @@ fn a_renewal_replaces_the_account_that_still_holds_the_token_sent() {
     host.wanted("x");
     host.share(&mut store);
     let send = host.request();
-    // Another process took the lease for one that is over, and put it back.
+    // Another revision, as before the lease, with the same refresh token.
     store.slots = without_lease;
     host.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
     host.share(&mut store);
@@ -108,19 +108,4 @@ fn an_account_slot_that_was_erased_is_known_to_be_empty() {
     host.store.mode = StoreMode::Manual;
     host.authorize();
     assert_eq!(load(&mut host).slot().kind(), SlotKind::Metadata);
-}
-
-#[test]
-fn metadata_that_the_host_brings_along_does_not_age() {
-    let mut host = Host::new(config().server_metadata(AS, metadata()));
-    host.authorize();
-    host.serve("https://as.example/register", 201, r#"{"client_id":"c"}"#);
-    let redirect = host.redirect();
-    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
-    host.ready();
-    host.pass(48 * 3_600_000);
-    host.wanted("x");
-    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
-    host.ready();
 }

@@ -72,6 +72,35 @@ fn a_configured_client_is_for_the_issuer_that_it_names() {
     }
 }
 
+#[test]
+fn where_both_spellings_are_configured_the_exact_one_counts() {
+    let named = |issuer: &str| {
+        let settings = IssuerSettings::new().authorization_parameter("audience", issuer);
+        (PreRegistered::new(issuer), settings.unwrap())
+    };
+    for (first, second) in [(AS, SLASH), (SLASH, AS)] {
+        let ((client, settings), (other, others)) = (named(first), named(second));
+        let config = config()
+            .pre_registered(first, client)
+            .pre_registered(second, other)
+            .issuer_settings(first, settings)
+            .issuer_settings(second, others);
+        let mut host = Host::new(config.clone());
+        host.discover(&prm(), &metadata());
+        let redirect = host.redirect();
+        assert_eq!(&*redirect.client_id, AS);
+        let sent = query(redirect.url.as_str());
+        assert_eq!(get(&sent, "audience").as_deref(), Some(AS));
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let form = body(&host.serve(TOKEN, 200, &token_answer("at-1")));
+        assert_eq!(get(&form, "client_id").as_deref(), Some(AS));
+        host.ready();
+        // A later process holds the account to be that client's.
+        let mut later = process(config, host.store);
+        assert_eq!(later.token().as_deref(), Some("Bearer at-1"));
+    }
+}
+
 fn process(config: ConfigBuilder, store: Store) -> Host {
     let mut host = Host::on(Arc::new(config.build().unwrap()), store);
     host.seeds = 50;
