@@ -73,7 +73,7 @@ fn a_configured_client_is_for_the_issuer_that_it_names() {
 }
 
 #[test]
-fn where_both_spellings_are_configured_the_exact_one_counts() {
+fn iso_01_where_both_spellings_are_configured_the_exact_one_counts() {
     let named = |issuer: &str| {
         let settings = IssuerSettings::new().authorization_parameter("audience", issuer);
         (PreRegistered::new(issuer), settings.unwrap())
