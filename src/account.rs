@@ -157,10 +157,10 @@ impl Tokens {
     pub(crate) fn margin(&self) -> Duration {
         match self.lifetime {
             Lifetime::Unknown => Duration::ZERO,
-            Lifetime::Seconds(seconds) if seconds < RENEW_BEFORE.saturating_mul(10) => {
-                Duration::from_millis(seconds.saturating_mul(100))
+            Lifetime::Seconds(seconds) => {
+                let tenth = Duration::from_millis(seconds.saturating_mul(100));
+                tenth.min(Duration::from_secs(RENEW_BEFORE))
             }
-            Lifetime::Seconds(_) => Duration::from_secs(RENEW_BEFORE),
         }
     }
 }

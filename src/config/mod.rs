@@ -209,10 +209,27 @@ impl Config {
     }
 
     pub(crate) fn settings(&self, issuer: &IssuerId) -> &IssuerSettings {
-        self.issuer_settings
-            .iter()
-            .find(|(of, _)| of == issuer || self.slash_tolerated(of, issuer))
+        self.kept_for(issuer, &self.issuer_settings, |(of, _)| of)
             .map_or(&self.defaults, |(_, settings)| settings)
+    }
+
+    /// The client that is configured for an issuer.
+    pub(crate) fn client_of(&self, issuer: &IssuerId) -> Option<&IssuerBound<PreRegistered>> {
+        self.kept_for(issuer, &self.clients, IssuerBound::issuer)
+    }
+
+    /// What is kept for an issuer, or else for its one other spelling (ISO-01, QUIRK-01).
+    fn kept_for<'a, T>(
+        &self,
+        issuer: &IssuerId,
+        kept: &'a [T],
+        of: impl Fn(&T) -> &IssuerId,
+    ) -> Option<&'a T> {
+        let exact = kept.iter().find(|one| of(one) == issuer);
+        exact.or_else(|| {
+            kept.iter()
+                .find(|one| self.slash_tolerated(of(one), issuer))
+        })
     }
 
     fn slash_tolerated(&self, a: &IssuerId, b: &IssuerId) -> bool {
@@ -263,9 +280,7 @@ impl Config {
         if matches!(self.sign_in, SignIn::Machine(MachineFlow::Workload(_))) {
             return false;
         }
-        let own = self.clients.iter().find(|client| {
-            client.issuer() == issuer || self.slash_tolerated(client.issuer(), issuer)
-        });
+        let own = self.client_of(issuer);
         let document = self.client_metadata_url.as_ref();
         match (own, &self.unbound_client, document) {
             (Some(own), _, _) => !own.is(|own| *own.client_id == *client_id),

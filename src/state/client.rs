@@ -395,10 +395,7 @@ pub(crate) fn usable(
 impl Config {
     /// The pre-registered client at this server.
     pub(crate) fn client_at(&self, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
-        let slash = self.slash_rule();
-        self.clients
-            .iter()
-            .find_map(|client| client.open(at, slash))
+        self.client_of(at.issuer())?.open(at, self.slash_rule())
     }
 
     /// Credentials for other servers are no credentials here (A04).

@@ -65,8 +65,10 @@ fn reg_06_url_is_judged_at_construction() {
     ] {
         assert_eq!(ClientMetadataUrl::new(text), Err(flaw), "{text}");
     }
-    let long = format!("https://app.example/{}", "a".repeat(8 * 1024));
-    assert_eq!(ClientMetadataUrl::new(&long), Err(TooLong));
+    let origin = "https://app.example/";
+    let longest = format!("{origin}{}", "a".repeat(8 * 1024 - origin.len()));
+    assert!(ClientMetadataUrl::new(&longest).is_ok());
+    assert_eq!(ClientMetadataUrl::new(&format!("{longest}a")), Err(TooLong));
 }
 
 #[test]
@@ -273,6 +275,23 @@ fn reg_13_listed_redirect_uris() {
         ("http://localhost:50000/callback", false),
         ("http://localhost/callback", false),
         ("https://app.example/callback", false),
+    ] {
+        let uri = RedirectUri::new(text).unwrap();
+        assert_eq!(document.lists(&uri), listed, "{text}");
+    }
+}
+
+#[test]
+fn an_ipv6_literal_is_listed_on_any_port_too() {
+    let document = ClientMetadataDocument::builder(url(URL), "Example Desktop")
+        .redirect_uris(["http://[::1]/callback"])
+        .build()
+        .unwrap();
+    for (text, listed) in [
+        ("http://[::1]/callback", true),
+        ("http://[::1]:50000/callback", true),
+        ("http://[::1]:50000/other", false),
+        ("http://127.0.0.1:50000/callback", false),
     ] {
         let uri = RedirectUri::new(text).unwrap();
         assert_eq!(document.lists(&uri), listed, "{text}");

@@ -105,6 +105,30 @@ fn meta_13_rev_01_without_a_list_revocation_is_authenticated_by_basic() {
     }
 }
 
+#[test]
+fn the_method_stays_at_revocation_unless_it_is_not_listed_and_another_is() {
+    let (basic, post) = (r#"["client_secret_basic"]"#, r#"["client_secret_post"]"#);
+    let both = r#"["client_secret_basic","client_secret_post"]"#;
+    let neither = r#"["private_key_jwt"]"#;
+    for (methods, listed, in_header) in [
+        (basic, basic, true),
+        (basic, both, true),
+        (basic, neither, true),
+        (basic, post, false),
+        (post, post, false),
+        (post, both, false),
+        (post, neither, false),
+        (post, basic, true),
+    ] {
+        let more = format!(r#","revocation_endpoint_auth_methods_supported":{listed}"#);
+        let request = revocation(methods, &more);
+        let header = request.headers().contains_key("authorization");
+        assert_eq!(header, in_header, "{methods} {listed}");
+        let secret = get(&body(&request), "client_secret");
+        assert_eq!(secret.is_some(), !in_header, "{methods} {listed}");
+    }
+}
+
 /// A process with this client on the store of the one before.
 fn with_client(client: PreRegistered, store: Store, seeds: u8) -> Host {
     let config = config().pre_registered(AS, client).build().unwrap();

@@ -393,3 +393,18 @@ fn sec_13_a_token_or_secret_that_is_too_long_is_an_error() {
     }
     assert_eq!(MAX_TOKEN_BYTES, 64 * 1024);
 }
+
+#[test]
+fn server_metadata_that_the_host_brings_along_does_not_age() {
+    let mut host = Host::new(config().server_metadata(AS, metadata()));
+    host.authorize();
+    host.serve("https://as.example/register", 201, r#"{"client_id":"c"}"#);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.serve("https://as.example/token", 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.pass(48 * 3_600_000);
+    host.wanted("x");
+    host.serve("https://as.example/token", 200, &renewable("at-2", "rt-2"));
+    host.ready();
+}

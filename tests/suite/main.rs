@@ -16,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acceptance;
 mod again;
 mod attacks;
 mod bound;
@@ -31,6 +32,7 @@ mod command;
 mod discovery;
 mod documents;
 mod dpop;
+mod endpoints;
 mod enterprise;
 mod explained;
 mod failures;
@@ -41,11 +43,13 @@ mod legacy;
 mod lifecycles;
 mod limits;
 mod matrix;
+mod methods;
 mod moving;
 mod places;
 mod playbooks;
 mod provider_keys;
 mod pushed;
+mod queue;
 mod races;
 mod records;
 mod refresh;
@@ -59,9 +63,11 @@ mod settings;
 mod sign_out;
 #[cfg(feature = "signer")]
 mod signer;
+mod slashes;
 mod step_up;
 #[cfg(feature = "file-store")]
 mod stores;
 mod token;
+mod values;
 mod without_user;
 mod workload;

@@ -108,6 +108,42 @@ fn d24_a_newer_account_is_neither_used_nor_overwritten() {
 }
 
 #[test]
+fn beside_a_newer_account_no_authorization_is_begun() {
+    let (config, mut store) = signed_in();
+    let key = account_key(&store);
+    let text = store.slots[&key].contents.expose().to_owned();
+    let newer = text.replacen("v1.", "v2.", 1);
+    replace(&mut store, &key, &newer);
+    let mut host = Host::on(config, store);
+    let cause = Cause::NotPersisted(StoreFlaw::Record(RecordFlaw::Newer));
+    assert_eq!(host.error().cause, cause);
+    host.seeds = 50;
+    host.authorize();
+    assert_eq!(host.error().cause, cause);
+    host.quiet();
+    assert_eq!(host.store.slots[&key].contents.expose(), newer);
+}
+
+#[test]
+fn a_version_that_is_spelled_otherwise_is_no_newer_one() {
+    let (config, store) = signed_in();
+    let key = account_key(&store);
+    let text = store.slots[&key].contents.expose().to_owned();
+    for (version, newer) in [
+        ("v01.", false),
+        ("v+1.", false),
+        ("v0.", false),
+        ("2.", false),
+        ("v2.", true),
+    ] {
+        let mut changed = copy_store(&store);
+        replace(&mut changed, &key, text.replacen("v1.", version, 1));
+        let host = Host::on(Arc::clone(&config), changed);
+        assert_eq!(!host.actions.is_empty(), newer, "{version}");
+    }
+}
+
+#[test]
 fn d25_no_redirect_without_its_record() {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata());

@@ -23,7 +23,7 @@ fn found(config: ConfigBuilder, more: &str) -> Host {
 }
 
 /// Metadata with another list of authentication methods.
-fn methods(list: &str) -> String {
+pub fn methods(list: &str) -> String {
     metadata().replace(r#"["none"]"#, list)
 }
 
@@ -32,14 +32,14 @@ fn json_body(request: &Request<bytes::Bytes>) -> Value {
 }
 
 /// Registers with this answer; the token request that follows, or the failure.
-fn registered(list: &str, answer: &str) -> Result<Request<bytes::Bytes>, Failure> {
+pub fn registered(list: &str, answer: &str) -> Result<Request<bytes::Bytes>, Failure> {
     let mut host = Host::new(config());
     host.discover(&prm(), &methods(list));
     host.serve(REGISTER, 201, answer);
     token_request(host)
 }
 
-fn token_request(mut host: Host) -> Result<Request<bytes::Bytes>, Failure> {
+pub fn token_request(mut host: Host) -> Result<Request<bytes::Bytes>, Failure> {
     match host.next() {
         mcp_auth_machine::Action::Redirect(redirect) => {
             host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
@@ -50,7 +50,7 @@ fn token_request(mut host: Host) -> Result<Request<bytes::Bytes>, Failure> {
     }
 }
 
-fn authentication(
+pub fn authentication(
     request: &Request<bytes::Bytes>,
 ) -> (Option<String>, Option<String>, Option<String>) {
     let header = request.headers().get("authorization");

@@ -35,13 +35,6 @@ pub(crate) enum MachineGrant {
 }
 
 impl MachineGrant {
-    fn asked(&self) -> &Asked {
-        match self {
-            Self::ClientCredentials(grant) => &grant.0,
-            Self::Workload(grant) | Self::Enterprise(grant) => &grant.asked,
-        }
-    }
-
     fn into_parts(self) -> (Asked, Obtained) {
         match self {
             Self::ClientCredentials(grant) => (grant.0, Obtained::ClientCredentials),
@@ -60,11 +53,17 @@ impl TokenGrant for MachineGrant {
     }
 
     fn client(&self) -> &Client {
-        &self.asked().client
+        match self {
+            Self::ClientCredentials(grant) => grant.client(),
+            Self::Workload(grant) | Self::Enterprise(grant) => grant.client(),
+        }
     }
 
     fn binding(&self) -> Option<&KeyBinding> {
-        self.asked().binding.as_ref()
+        match self {
+            Self::ClientCredentials(grant) => grant.binding(),
+            Self::Workload(grant) | Self::Enterprise(grant) => grant.binding(),
+        }
     }
 }
 

@@ -1,0 +1,111 @@
+//! What waits while the machine is busy, and what is known of the account slot when its turn comes.
+
+use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::slot::SlotKind;
+use mcp_auth_machine::{Action, Event};
+
+use crate::support::*;
+
+const TOKEN: &str = "https://as.example/token";
+
+/// A machine whose account slot is being read.
+fn busy() -> Host {
+    let manual = Store {
+        mode: StoreMode::Manual,
+        ..Store::default()
+    };
+    Host::on(std::sync::Arc::new(config().build().unwrap()), manual)
+}
+
+#[track_caller]
+fn load(host: &mut Host) -> mcp_auth_machine::action::LoadSlot {
+    match host.next() {
+        Action::LoadSlot(load) => load,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn persist(host: &mut Host) -> mcp_auth_machine::action::PersistSlot {
+    match host.next() {
+        Action::PersistSlot(persist) => persist,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn sixteen_events_are_kept_while_the_machine_is_busy() {
+    let mut host = busy();
+    for number in 0..16 {
+        host.wanted(&number.to_string());
+    }
+    assert_eq!(host.reported("event_dropped"), 0);
+    host.wanted("one more");
+    assert_eq!(host.reported("event_dropped"), 1);
+}
+
+#[test]
+fn giving_up_ends_the_wish_to_authorize_and_no_other() {
+    let mut host = busy();
+    host.wanted("tools/call x");
+    host.authorize();
+    host.handle(Event::Abandoned(Default::default()));
+    let event = load(&mut host).found(None);
+    host.handle(event);
+    let operation = host.need_user().operation.unwrap();
+    assert_eq!(operation.as_str(), "tools/call x");
+    host.quiet();
+}
+
+#[test]
+fn who_waits_for_a_token_hears_of_it_once_though_a_callback_follows() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.store.mode = StoreMode::WritesFail;
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
+    // Saved again before a callback is looked at, while somebody wants a token.
+    host.store.mode = StoreMode::Manual;
+    host.callback("code=x&state=AAAAAAAAAAAAAAAAAAAAAA");
+    host.wanted("tools/call x");
+    let event = persist(&mut host).done();
+    host.handle(event);
+    host.ready();
+    let event = load(&mut host).found(None);
+    host.handle(event);
+    assert_eq!(host.reported("callback_ignored"), 1);
+    host.quiet();
+}
+
+#[test]
+fn a_renewal_replaces_the_account_that_still_holds_the_token_sent() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "600"));
+    let mut store = std::mem::take(&mut host.store);
+    let without_lease = store.slots.clone();
+    host.store.mode = StoreMode::Manual;
+    host.pass(600_000);
+    host.wanted("x");
+    host.share(&mut store);
+    let send = host.request();
+    // Another revision, as before the lease, with the same refresh token.
+    store.slots = without_lease;
+    host.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    host.share(&mut store);
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    let kept = store.of_kind("account")[0].contents.expose();
+    assert!(kept.contains("rt-2") && !kept.contains("rt-1"));
+}
+
+#[test]
+fn an_account_slot_that_was_erased_is_known_to_be_empty() {
+    let mut host = Host::new(config());
+    host.sign_in();
+    host.handle(Event::SignedOut);
+    host.quiet();
+    host.store.mode = StoreMode::Manual;
+    host.authorize();
+    assert_eq!(load(&mut host).slot().kind(), SlotKind::Metadata);
+}
