@@ -15,9 +15,9 @@ use crate::without_user::{
 };
 
 const OPENID: &str = "https://as.example/.well-known/openid-configuration";
-const IDP: &str = "https://idp.example";
-const IDP_META: &str = "https://idp.example/.well-known/oauth-authorization-server";
-const IDP_TOKEN: &str = "https://idp.example/token";
+pub const IDP: &str = "https://idp.example";
+pub const IDP_META: &str = "https://idp.example/.well-known/oauth-authorization-server";
+pub const IDP_TOKEN: &str = "https://idp.example/token";
 const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 
 fn ema() -> ConfigBuilder {
@@ -27,7 +27,7 @@ fn ema() -> ConfigBuilder {
         .enterprise(Enterprise::new(IDP, idp_client))
 }
 
-fn ema_metadata() -> String {
+pub fn ema_metadata() -> String {
     let more = format!(
         r#","grant_types_supported":["{JWT_BEARER}"],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"]"#
     );

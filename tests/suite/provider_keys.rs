@@ -8,12 +8,9 @@ use mcp_auth_machine::error::{Cause, Misconfiguration, Stage, Violation};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 
+use crate::enterprise::{IDP, IDP_META, IDP_TOKEN, ema_metadata};
 use crate::support::*;
-use crate::without_user::{JWT_BEARER, machine_metadata, misconfigured, obtain, service, to_token};
-
-const IDP: &str = "https://idp.example";
-const IDP_META: &str = "https://idp.example/.well-known/oauth-authorization-server";
-const IDP_TOKEN: &str = "https://idp.example/token";
+use crate::without_user::{machine_metadata, misconfigured, obtain, service, to_token};
 
 fn with_key() -> ConfigBuilder {
     let key = SigningKey::new("idp-key", [SigningAlgorithm::Es256]);
@@ -23,13 +20,6 @@ fn with_key() -> ConfigBuilder {
         .enterprise(Enterprise::new(IDP, client))
 }
 
-fn server() -> String {
-    let more = format!(
-        r#","grant_types_supported":["{JWT_BEARER}"],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"]"#
-    );
-    machine_metadata(AS, r#""client_secret_basic""#, &more)
-}
-
 fn provider(algorithm: &str) -> String {
     let more = format!(r#","token_endpoint_auth_signing_alg_values_supported":["{algorithm}"]"#);
     machine_metadata(IDP, r#""private_key_jwt""#, &more)
@@ -37,7 +27,7 @@ fn provider(algorithm: &str) -> String {
 
 #[test]
 fn the_exchange_is_signed_for_the_provider() {
-    let mut host = to_token(with_key(), &server());
+    let mut host = to_token(with_key(), &ema_metadata());
     host.serve(IDP_META, 200, &provider("ES256"));
     let asked = obtain(&mut host);
     host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
@@ -54,7 +44,7 @@ fn the_exchange_is_signed_for_the_provider() {
 
 #[test]
 fn a_signer_that_fails_ends_the_exchange() {
-    let mut host = to_token(with_key(), &server());
+    let mut host = to_token(with_key(), &ema_metadata());
     host.serve(IDP_META, 200, &provider("ES256"));
     let asked = obtain(&mut host);
     host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));
@@ -68,7 +58,7 @@ fn a_signer_that_fails_ends_the_exchange() {
 
 #[test]
 fn a_key_that_the_provider_cannot_check_is_told_before_anything_is_sent() {
-    let mut host = to_token(with_key(), &server());
+    let mut host = to_token(with_key(), &ema_metadata());
     host.serve(IDP_META, 200, &provider("RS256"));
     assert_eq!(
         misconfigured(host.error()),
@@ -79,7 +69,7 @@ fn a_key_that_the_provider_cannot_check_is_told_before_anything_is_sent() {
 
 #[test]
 fn an_answer_that_is_no_token_is_the_providers_violation() {
-    let mut host = to_token(with_key(), &server());
+    let mut host = to_token(with_key(), &ema_metadata());
     host.serve(IDP_META, 200, &provider("ES256"));
     let asked = obtain(&mut host);
     host.handle(asked.subject("id.to.ken", SubjectTokenKind::IdToken));

@@ -6,6 +6,7 @@ use mcp_auth_machine::action::{SendRequest, Why};
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::{Action, Config, Event, Moment};
 
+use crate::sign_out::{revocable, signed_in_at};
 use crate::support::*;
 
 const TOKEN: &str = "https://as.example/token";
@@ -337,24 +338,10 @@ fn s25_crash_anywhere_in_a_refresh_and_go_on() {
     }
 }
 
-fn revocable() -> String {
-    metadata_with(r#","revocation_endpoint":"https://as.example/revoke""#)
-}
-
 /// A renewal that could not be saved, and a sign-in that comes back while somebody else has changed the
 /// account meanwhile: that account stands, and the sign-in goes on.
 fn comes_back_behind_an_unsaved_renewal(change: impl FnOnce(&mut Store)) -> (Host, Store) {
-    let mut first = Host::new(config());
-    first.discover(&prm(), &revocable());
-    first.serve(
-        "https://as.example/register",
-        201,
-        r#"{"client_id":"dyn-1"}"#,
-    );
-    let redirect = first.redirect();
-    first.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-    first.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
-    first.ready();
+    let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
     first.accepted("tools/call x");
     let Pair {
         mut store,
@@ -365,7 +352,7 @@ fn comes_back_behind_an_unsaved_renewal(change: impl FnOnce(&mut Store)) -> (Hos
     b.share(&mut store);
     while let Some(Action::SendRequest(send)) = b.actions.front() {
         let url = send.request().uri().to_string();
-        let body = if url == META { revocable() } else { prm() };
+        let body = if url == META { revocable("") } else { prm() };
         b.serve(&url, 200, &body);
         b.share(&mut store);
     }

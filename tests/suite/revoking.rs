@@ -68,14 +68,20 @@ fn a_callback_from_before_signing_out_is_dropped_though_its_record_stays() {
     host.quiet();
 }
 
-/// Signed in again, while a token request from before the last signing out is still under way.
-fn signed_in_again() -> (Host, SendRequest) {
+/// A first token is asked for.
+fn asking() -> (Host, SendRequest) {
     let mut host = Host::new(config());
     host.discover(&prm(), &revocable(""));
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let late = host.request();
+    (host, late)
+}
+
+/// Signed in again, while a token request from before the last signing out is still under way.
+fn signed_in_again() -> (Host, SendRequest) {
+    let (mut host, late) = asking();
     host.handle(Event::SignedOut);
     host.challenged(401, &["Bearer"]);
     host.need_user();
@@ -108,12 +114,7 @@ fn a_token_is_not_given_out_after_signing_out_during_a_revocation() {
 
 #[test]
 fn a_late_token_is_revoked_however_often_the_user_signs_out() {
-    let mut host = Host::new(config());
-    host.discover(&prm(), &revocable(""));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
-    let redirect = host.redirect();
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    let late = host.request();
+    let (mut host, late) = asking();
     host.store.mode = StoreMode::Manual;
     host.handle(Event::SignedOut);
     let Action::LoadSlot(load) = host.next() else {
