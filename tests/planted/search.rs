@@ -12,6 +12,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use support::world::{Client, Facts, How, Move, Return, Said, Setup, World};
@@ -192,8 +193,9 @@ impl Search {
         Ok(())
     }
 
-    fn is_full(&self) -> bool {
-        self.situations >= self.limit
+    /// Whether enough was looked at: all that it may look at, or another plan has found something.
+    fn is_over(&self, stop: &AtomicBool) -> bool {
+        self.situations >= self.limit || stop.load(Ordering::Relaxed)
     }
 
     fn again(&self, later: Later) -> Node {
@@ -211,7 +213,7 @@ impl Search {
     }
 
     /// Whether everything was looked at.
-    fn run(&mut self, bounds: Bounds) -> Result<bool, Violation> {
+    fn run(&mut self, bounds: Bounds, stop: &AtomicBool) -> Result<bool, Violation> {
         let path = Arc::new(Path { last: None });
         let mut level = vec![Later { bounds, path }];
         while !level.is_empty() {
@@ -219,7 +221,7 @@ impl Search {
             for later in level {
                 let mut honest = vec![self.again(later)];
                 while let Some(node) = honest.pop() {
-                    if self.is_full() {
+                    if self.is_over(stop) {
                         return Ok(false);
                     }
                     self.expand(&node, &mut honest, &mut next)?;
@@ -241,12 +243,16 @@ fn in_parallel(mut plans: Vec<(Search, Bounds)>) -> Vec<(Search, Result<bool, Vi
     plans.reverse();
     let waiting = Mutex::new(plans);
     let done = Mutex::new(Vec::new());
+    let stop = AtomicBool::new(false);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((mut search, bounds)) = { waiting.lock().unwrap().pop() } {
-                    let closed = search.run(bounds);
+                    let closed = search.run(bounds, &stop);
+                    if closed.is_err() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
                     search.seen = HashSet::new();
                     done.lock().unwrap().push((search, closed));
                 }

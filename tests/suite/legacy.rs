@@ -37,6 +37,18 @@ fn entered() -> Host {
     enter(legacy(ResourceParameter::Send), "Bearer scope=\"a\"")
 }
 
+/// Nothing is found, and no legacy server is assumed.
+#[track_caller]
+fn nothing_is_assumed(mut host: Host) {
+    host.serve(PRM, 404, "");
+    host.serve(ROOT_PRM, 404, "");
+    assert_eq!(
+        host.error().cause,
+        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+    );
+    host.quiet();
+}
+
 #[test]
 fn leg_03_leg_04_leg_05_metadata_is_asked_for_at_the_origin() {
     let mut host = entered();
@@ -172,13 +184,7 @@ fn asked(challenge: &str) -> Host {
 #[test]
 fn leg_02_sec_20_an_announced_document_rules_legacy_out() {
     let mut host = asked(&format!("Bearer resource_metadata=\"{PRM}\""));
-    host.serve(PRM, 404, "");
-    host.serve(ROOT_PRM, 404, "");
-    assert_eq!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
-    );
-    host.quiet();
+    nothing_is_assumed(host);
 }
 
 #[test]
@@ -215,13 +221,7 @@ fn leg_02_a_server_that_had_metadata_once_does_not_become_a_legacy_one() {
     host.error();
     host.pass(2 * 3_600_000);
     host.authorize();
-    host.serve(PRM, 404, "");
-    host.serve(ROOT_PRM, 404, "");
-    assert_eq!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
-    );
-    host.quiet();
+    nothing_is_assumed(host);
 }
 
 #[test]
@@ -263,11 +263,5 @@ fn an_account_at_a_server_with_metadata_rules_legacy_out() {
     let mut host = Host::resumed(config.build().unwrap().into(), store, host.now, 50);
     host.ready();
     host.authorize();
-    host.serve(PRM, 404, "");
-    host.serve(ROOT_PRM, 404, "");
-    assert_eq!(
-        host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
-    );
-    host.quiet();
+    nothing_is_assumed(host);
 }
