@@ -183,7 +183,7 @@ fn asked(challenge: &str) -> Host {
 
 #[test]
 fn leg_02_sec_20_an_announced_document_rules_legacy_out() {
-    let mut host = asked(&format!("Bearer resource_metadata=\"{PRM}\""));
+    let host = asked(&format!("Bearer resource_metadata=\"{PRM}\""));
     nothing_is_assumed(host);
 }
 
