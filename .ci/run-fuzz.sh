@@ -2,6 +2,8 @@
 # Runs every fuzz target for a while, from the committed corpora; new inputs stay out of the sources.
 #
 #   bash .ci/run-fuzz.sh [SECONDS]        for each target, 30 unless given
+#   SEED=1 bash .ci/run-fuzz.sh           always the same way, from the committed corpora alone
+#   TARGETS='url token' bash .ci/run-fuzz.sh 3600
 #
 # Installs cargo-fuzz when it is not there. JOBS targets run at a time. Exit status 1 when one finds
 # something: the input is then under fuzz/artifacts.
@@ -17,8 +19,10 @@ command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz --version 
 cargo fuzz build -s none || exit 2
 
 one() { # target
+  [ -z "${SEED:-}" ] || rm -rf "${found:?}/$1"
   mkdir -p "$found/$1"
-  cargo fuzz run -s none "$1" "$found/$1" "fuzz/corpus/$1" -- -max_total_time="$seconds" >"$found/$1.log" 2>&1
+  cargo fuzz run -s none "$1" "$found/$1" "fuzz/corpus/$1" -- \
+    -max_total_time="$seconds" ${SEED:+-seed="$SEED"} >"$found/$1.log" 2>&1
   local status=$?
   echo "$1: $(grep -E '^Done ' "$found/$1.log" || { grep -m 1 -A 1 panicked "$found/$1.log" || tail -n 3 "$found/$1.log"; })"
   return $status
@@ -26,5 +30,7 @@ one() { # target
 export -f one
 export found seconds
 
-find fuzz/fuzz_targets -name '*.rs' -printf '%f\n' | sed 's/\.rs$//' | sort |
+targets=${TARGETS:-$(find fuzz/fuzz_targets -name '*.rs' -printf '%f\n' | sed 's/\.rs$//' | sort)}
+# shellcheck disable=SC2086
+printf '%s\n' $targets |
   xargs -P "${JOBS:-2}" -I {} bash -c 'one {}'

@@ -16,6 +16,15 @@ use crate::state::{Exchanging, ForgettingClient, LoadingAccount, Step, Trigger, 
 use crate::wire::callback::{Callback, IssBinding};
 use crate::wire::token::OAuthError;
 
+/// Where the authorization was prepared that the user comes back from.
+#[derive(Clone, Copy)]
+enum Prepared {
+    /// By this machine: a refusal is the answer to what it asked for.
+    Here,
+    /// By another instance, or before a restart: what this machine asks for is not what was refused.
+    Elsewhere,
+}
+
 /// Judges size, syntax and `state`; anything that is not ours changes nothing, and looks the same
 /// whatever is wrong with it (CB-05, I10).
 pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
@@ -36,13 +45,8 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
     };
     let in_time = core.now.mono < waiting.rest.until;
     if in_time && matches(core, &waiting.at, &callback) {
-        take(
-            core,
-            waiting.at,
-            waiting.rest.slot,
-            waiting.rest.revision,
-            &callback,
-        )
+        let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
+        take(core, waiting.at, Prepared::Here, slot, revision, &callback)
     } else {
         core.waiting = Some(waiting);
         ignored(core)
@@ -65,6 +69,7 @@ fn ignored(core: &mut Core) -> Step {
 fn take(
     core: &mut Core,
     at: AtIssuer<Redirected>,
+    prepared: Prepared,
     slot: Slot,
     revision: Revision,
     callback: &Callback,
@@ -79,6 +84,7 @@ fn take(
     let ask = core.persist(slot, Some(revision), None, None);
     Ok(Work::TakingPending(TakingPending {
         ask,
+        prepared,
         issuer,
         redirect_uri,
         client_id,
@@ -109,7 +115,15 @@ impl FindingPending {
         };
         match read_pending(&core.identity, &stored) {
             Ok(at) if matches(core, &at, &self.callback) => {
-                take(core, at, self.slot, stored.revision, &self.callback)
+                let (slot, revision) = (self.slot, stored.revision);
+                take(
+                    core,
+                    at,
+                    Prepared::Elsewhere,
+                    slot,
+                    revision,
+                    &self.callback,
+                )
             }
             Ok(at) => {
                 if at.held().0.expires <= core.now.wall {
@@ -128,6 +142,7 @@ impl FindingPending {
 /// Waits until the record is gone, so that one instance alone acts on the callback, once.
 pub(crate) struct TakingPending {
     pub(crate) ask: Ask,
+    prepared: Prepared,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
     client_id: Box<str>,
@@ -191,8 +206,9 @@ impl TakingPending {
                 description,
                 error_uri,
             } => {
-                if error == OAuthError::AccessDenied {
-                    core.declined();
+                match self.prepared {
+                    Prepared::Here if error == OAuthError::AccessDenied => core.declined(),
+                    Prepared::Here | Prepared::Elsewhere => {}
                 }
                 Cause::Refused(Refusal::OAuth {
                     error,

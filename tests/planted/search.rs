@@ -364,7 +364,7 @@ fn s01_to_s34_hold_in_every_situation() {
         facts.merge(&search.facts);
     }
     println!("{situations} situations, {transitions} transitions, {healed} of them healed");
-    if std::env::var_os("PLANTED").is_none() {
+    if number("PLANTED", 0) == 0 {
         let wanted = [
             "ready at a",
             "ready at b",

@@ -215,6 +215,26 @@ fn step_05_step_11_a_declined_step_up_loses_no_access_and_is_not_asked_again() {
     }
 }
 
+/// The user says no to what another process asked for, and yes to what this one asks for.
+#[test]
+fn step_11_s21_a_refusal_of_what_another_process_asked_for_drops_nothing() {
+    let mut host = signed_in(config(), "a");
+    let store = std::mem::take(&mut host.store);
+    let config = Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, store, host.now, 50);
+    other.ready();
+    lacks(&mut other, "y", "c");
+    other.need_user();
+    other.authorize();
+    let theirs = other.redirect();
+    host.store = std::mem::take(&mut other.store);
+    lacks(&mut host, "x", "b");
+    host.need_user();
+    host.callback(&format!("error=access_denied&state={}", state_of(&theirs)));
+    host.error();
+    assert_eq!(consent(&mut host).scopes.as_str(), "a b");
+}
+
 #[test]
 fn step_07_step_08_the_cap_counts_for_each_operation_and_is_remembered() {
     let mut host = signed_in(config(), "a");

@@ -102,12 +102,28 @@ pub fn server_metadata(data: &[u8]) {
     }
 }
 
+/// What stands for a secret, in the corpora.
+const SENTINEL: &str = "sentinel";
+
+/// What is shown of an answer tells none of its secrets (S27). Where what stands for a secret is also in a
+/// member that may be shown, nothing can be told.
+fn discreet(data: &[u8], secrets: &[&str], shown: &str) {
+    let Ok(mut said) = serde_json::from_slice::<serde_json::Map<_, _>>(data) else {
+        return;
+    };
+    said.retain(|name, _| !secrets.contains(&name.as_str()));
+    let is_secret = !serde_json::Value::Object(said)
+        .to_string()
+        .contains(SENTINEL);
+    assert!(!is_secret || !shown.contains(SENTINEL), "S27: {shown}");
+}
+
 pub fn registration(data: &[u8]) {
     if let Ok(document) = RegistrationDocument::parse(data) {
         for success in [true, false] {
             let answer = document.answer(success, REDIRECT);
             let shown = format!("{document:?}{answer:?}");
-            assert!(!shown.contains("sentinel"), "S27: {shown}");
+            discreet(data, &["client_secret"], &shown);
         }
     }
 }
@@ -119,7 +135,7 @@ pub fn token(data: &[u8]) {
                 TokenAnswer::Granted(granted) => {
                     assert_eq!(status, 200);
                     let shown = format!("{granted:?}");
-                    assert!(!shown.contains("sentinel"), "S27: {shown}");
+                    discreet(data, &["access_token", "refresh_token"], &shown);
                 }
                 TokenAnswer::Refused {
                     code, description, ..
