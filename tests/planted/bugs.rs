@@ -106,8 +106,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[edit(
             "src/state/come_back.rs",
-            "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
-            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, issuer, redirect_uri, client_id, matched };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
+            "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        prepared,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
+            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, prepared, issuer, redirect_uri, client_id, matched };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        prepared,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
         )],
     },
     Bug {
