@@ -518,3 +518,21 @@ fn iso_13_a_key_for_each_server() {
     let found = query(host.redirect().url.as_str());
     assert_eq!(get(&found, "dpop_jkt"), Some(thumbprint));
 }
+
+#[test]
+fn dpop_12_the_nonces_of_eight_origins_are_kept() {
+    for (others, kept) in [(7, true), (8, false)] {
+        let mut host = signed_in();
+        let mut observe = |url: &str, nonce: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("dpop-nonce", HeaderValue::from_static(nonce));
+            host.handle(Event::Observed(Observed::new(url, &headers)));
+        };
+        observe(MCP, "of-the-resource");
+        for number in 0..others {
+            observe(&format!("https://n{number}.example/"), "another");
+        }
+        let (_, _, claims) = present(&mut host, &Method::POST, MCP);
+        assert_eq!(claims.get("nonce").is_some(), kept, "{others}");
+    }
+}

@@ -6,7 +6,9 @@ use mcp_auth_machine::config::{
     ConfigBuilder, Enterprise, IssuerSettings, JwtBearerSupport, PreRegistered,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
+use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::token::{AuthenticationWish, OAuthError};
+use mcp_auth_machine::wire::words::SigningAlgorithm;
 
 use crate::support::*;
 use crate::without_user::{
@@ -281,6 +283,65 @@ fn ema_03_ema_15_when_the_profile_is_used() {
         Misconfiguration::NoClient { .. }
     ));
     host.quiet();
+}
+
+/// The client of a metadata document authenticates with the key that its document publishes.
+#[test]
+fn ema_15_a_document_with_a_key() {
+    const ID: &str = "https://client.example/client.json";
+    let key = SigningKey::new("cimd-key", [SigningAlgorithm::Es256]).kid("k1");
+    let client = || {
+        config()
+            .enterprise(Enterprise::new(IDP, PreRegistered::new("i").secret("s")))
+            .client_metadata_url(ID)
+            .client_metadata_key(key.clone())
+    };
+    let supports = |methods: &str, algorithm: &str| {
+        let flag = format!(
+            r#","client_id_metadata_document_supported":true,"token_endpoint_auth_signing_alg_values_supported":["{algorithm}"]}}"#
+        );
+        let document = ema_metadata().replace('}', &flag);
+        document.replace(r#""client_secret_basic""#, methods)
+    };
+    let mut host = to_token(client(), &supports(r#""private_key_jwt""#, "ES256"));
+    host.serve(IDP_META, 200, &idp_metadata());
+    subject(&mut host);
+    host.serve(IDP_TOKEN, 200, &id_jag("jag"));
+    let (header, claims) = host.signs();
+    assert_eq!(
+        (&header["alg"], &header["kid"]),
+        (&"ES256".into(), &"k1".into())
+    );
+    assert_eq!((&claims["iss"], &claims["aud"]), (&ID.into(), &AS.into()));
+    let form = body(host.request().request());
+    assert_eq!(get(&form, "assertion").as_deref(), Some("jag"));
+    assert!(get(&form, "client_assertion").is_some());
+    // A server that cannot check it is told before the provider is asked.
+    for (methods, algorithm, flaw) in [
+        (
+            r#""client_secret_basic""#,
+            "ES256",
+            MethodFlaw::NothingListed,
+        ),
+        (r#""private_key_jwt""#, "RS256", MethodFlaw::Algorithm),
+    ] {
+        let mut host = to_token(client(), &supports(methods, algorithm));
+        let wanted = Misconfiguration::ClientMethod(flaw);
+        assert_eq!(misconfigured(host.error()), wanted);
+        host.quiet();
+    }
+}
+
+#[test]
+fn ema_03_reg_04_a_client_without_an_issuer_is_bound_first() {
+    let client = PreRegistered::new("i").secret("s");
+    let own = config()
+        .enterprise(Enterprise::new(IDP, client))
+        .pre_registered_unbound(service());
+    let mut host = to_token(own, &ema_metadata());
+    assert_eq!(host.store.of_kind("registration").len(), 1);
+    host.serve(IDP_META, 200, &idp_metadata());
+    obtain(&mut host);
 }
 
 #[test]

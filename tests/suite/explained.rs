@@ -79,3 +79,29 @@ fn a_misconfiguration_says_what_was_configured_and_what_was_found() {
     host.discover(&prm(), &metadata());
     says(&host.error(), &[OTHER, AS, "change the configuration"]);
 }
+
+#[test]
+fn metadata_that_cannot_be_used_is_told_with_its_rule() {
+    let token = format!(r#""token_endpoint":"{AS}/token""#);
+    for (find, put, parts) in [
+        (
+            &*token,
+            r#""x":"y""#.to_owned(),
+            ["META-12", "no token_endpoint"],
+        ),
+        (
+            &*token,
+            format!("{token},{token}"),
+            ["SEC-14", "repeats a member"],
+        ),
+    ] {
+        let document = metadata();
+        assert!(document.contains(find));
+        let mut host = Host::new(config());
+        host.discover(&prm(), &document.replace(find, &put));
+        if let Some(Action::SendRequest(_)) = host.actions.front() {
+            host.serve(&format!("{AS}/.well-known/openid-configuration"), 404, "");
+        }
+        says(&host.error(), &parts);
+    }
+}

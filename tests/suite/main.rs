@@ -52,6 +52,7 @@ mod pushed;
 mod queue;
 mod races;
 mod records;
+mod redaction;
 mod refresh;
 mod registration;
 mod request;
@@ -67,6 +68,7 @@ mod slashes;
 mod step_up;
 #[cfg(feature = "file-store")]
 mod stores;
+mod tampered;
 mod token;
 mod values;
 mod without_user;

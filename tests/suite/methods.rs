@@ -2,7 +2,9 @@
 
 use mcp_auth_machine::MethodFlaw;
 use mcp_auth_machine::config::PreRegistered;
-use mcp_auth_machine::error::{Cause, Violation};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
+use mcp_auth_machine::key::SigningKey;
+use mcp_auth_machine::wire::words::SigningAlgorithm;
 
 use crate::registration::{authentication, methods, registered, token_request};
 use crate::support::*;
@@ -82,4 +84,26 @@ fn the_body_is_preferred_where_the_encoding_changes_either_part() {
         let (header, ..) = authentication(&token_request(host).unwrap());
         assert_eq!(header.is_none(), in_body, "{id} {secret}");
     }
+}
+
+#[test]
+fn a_registration_for_a_key_that_nobody_has_is_of_no_use() {
+    for secret in ["", r#","client_secret":"s""#] {
+        let method = r#","token_endpoint_auth_method":"private_key_jwt""#;
+        let answer = format!(r#"{{"client_id":"c"{secret}{method}}}"#);
+        let flaw = Violation::RegistrationMethod(MethodFlaw::Unsupported);
+        let failure = registered(BOTH, &answer).unwrap_err();
+        assert_eq!(failure.cause, Cause::Violation(flaw), "{secret}");
+    }
+}
+
+#[test]
+fn tok_08_a_key_is_of_use_where_assertions_are_listed() {
+    let key = SigningKey::new("k", [SigningAlgorithm::Es256]);
+    let client = PreRegistered::new("c").key(key);
+    let mut host = Host::new(config().pre_registered(AS, client));
+    host.discover(&prm(), &methods(BOTH));
+    let flaw = Misconfiguration::ClientMethod(MethodFlaw::NothingListed);
+    assert_eq!(host.error().cause, Cause::Misconfigured(flaw));
+    host.quiet();
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mcp_auth_machine::action::{Purpose, Why};
 use mcp_auth_machine::config::{DynamicRegistration, Legacy, PreRegistered, ResourceParameter};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Violation};
-use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
@@ -403,18 +403,6 @@ fn use_04_tok_17_a_record_for_a_resource_that_does_not_cover_is_no_record() {
             .insert(Slot::account("alice", MCP).to_string(), sealed(&other));
         let mut host = Host::on(Arc::new(config().build().unwrap()), store);
         assert_eq!(host.token().is_some(), used, "{resource}");
-    }
-}
-
-/// The contents of a record with this JSON.
-fn sealed(json: &str) -> Stored {
-    use base64::Engine;
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(json.as_bytes());
-    let digest = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&digest[..16]);
-    Stored {
-        revision: digest.parse().unwrap(),
-        contents: SlotContents::new(format!("v1.{digest}.{json}")),
     }
 }
 

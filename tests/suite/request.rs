@@ -164,6 +164,8 @@ fn authz_06_authz_07_redirect_uris() {
         "cb",
         "http://localhost.evil.com/",
         "https://u@app.example/",
+        "https://app.example/\u{e9}",
+        "https://app.example/c b",
     ] {
         assert!(RedirectUri::new(bad).is_err(), "{bad}");
     }

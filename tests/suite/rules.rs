@@ -123,6 +123,45 @@ fn meta_13_defaults_of_absent_members() {
     );
 }
 
+/// A member of another type says nothing, whatever it is.
+#[test]
+fn meta_13_sec_14_a_member_of_another_type_counts_as_absent() {
+    for other in [
+        "null",
+        "true",
+        "-1",
+        "1",
+        "1.5",
+        r#""none""#,
+        r#"{"a":[{}]}"#,
+    ] {
+        let document = metadata().replace("[\"none\"]", other);
+        let mut host = Host::new(config().pre_registered(AS, PreRegistered::new("c").secret("s")));
+        host.discover(&prm(), &document);
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let send = host.request();
+        assert!(
+            send.request().headers().contains_key("authorization"),
+            "{other}"
+        );
+        if other.starts_with('"') {
+            continue;
+        }
+        // No endpoint, so no registration.
+        let register = format!(r#""registration_endpoint":"{AS}/register""#);
+        let document = metadata();
+        assert!(document.contains(&register));
+        let without = format!(r#""registration_endpoint":{other}"#);
+        let mut host = Host::new(config());
+        host.discover(&prm(), &document.replace(&register, &without));
+        assert!(matches!(
+            host.error().cause,
+            Cause::Misconfigured(Misconfiguration::NoClient { .. })
+        ));
+    }
+}
+
 #[test]
 fn scope_09_a_refresh_token_is_not_expected() {
     let mut host = signed_in(config());

@@ -506,3 +506,25 @@ fn scopes_survive_a_restart_for_the_next_step_up() {
     // Metadata and registration are still stored.
     assert_eq!(later.redirect().scopes.as_str(), "a b c");
 }
+
+#[test]
+fn step_08_sixty_four_operations_are_remembered() {
+    for (others, forgotten) in [(63, false), (64, true)] {
+        let mut host = signed_in(config(), "a");
+        lacks(&mut host, "x", "b");
+        host.need_user();
+        consent(&mut host);
+        host.handle(Event::Abandoned(Default::default()));
+        host.error();
+        for number in 0..others {
+            lacks(&mut host, &format!("y{number}"), "a");
+            host.need_user();
+        }
+        lacks(&mut host, "x", "b");
+        if forgotten {
+            host.need_user();
+        } else {
+            insufficient(host.error());
+        }
+    }
+}

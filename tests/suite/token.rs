@@ -325,6 +325,17 @@ fn quirk_06_quirk_07_other_spellings_only_by_the_hosts_setting() {
     let mut host = at_token(config().issuer_settings(AS, settings));
     host.serve(TOKEN, 200, "access_token=t&token_type=bearer&scope=a+b");
     assert_eq!(host.ready().scopes.as_str(), "a b");
+    for spoilt in [
+        "access_token=t&token_type=bearer&access_token=u",
+        "access_token=%ff&token_type=bearer",
+        "{",
+    ] {
+        let settings = IssuerSettings::new().token_answers(TokenAnswers::JsonOrForm);
+        let mut host = at_token(config().issuer_settings(AS, settings));
+        host.serve(TOKEN, 200, spoilt);
+        let wanted = Cause::Violation(Violation::Token(UnexpectedToken::Body));
+        assert_eq!(host.error().cause, wanted, "{spoilt}");
+    }
     fn nested(body: &[u8]) -> Option<Vec<u8>> {
         let value: serde_json::Value = serde_json::from_slice(body).ok()?;
         serde_json::to_vec(value.get("authed_user")?).ok()

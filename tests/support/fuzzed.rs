@@ -2,7 +2,6 @@
 //! same functions by `cargo test`. A panic is a finding.
 
 use http::{HeaderMap, HeaderValue};
-use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::wire::challenge;
 use mcp_auth_machine::wire::form;
 use mcp_auth_machine::wire::registration::RegistrationDocument;
@@ -217,15 +216,7 @@ pub fn url(data: &[u8]) {
 
 /// The account slot as an attacker left it: the text of a record under a checksum that holds (S26).
 pub fn record(data: &[u8]) {
-    use base64::Engine;
-    use sha2::Digest;
-    let json = String::from_utf8_lossy(data);
-    let digest = sha2::Sha256::digest(json.as_bytes());
-    let digest = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&digest[..16]);
-    let stored = Stored {
-        contents: SlotContents::new(format!("v1.{digest}.{json}")),
-        revision: digest.parse().unwrap(),
-    };
+    let stored = super::sealed(&String::from_utf8_lossy(data));
     let mut store = Store {
         mode: StoreMode::Works,
         ..Store::default()

@@ -16,7 +16,7 @@ use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Redirect, SendReque
 use mcp_auth_machine::config::ConfigBuilder;
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
 use mcp_auth_machine::report::Decision;
-use mcp_auth_machine::slot::Stored;
+use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::pkce::Seed;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment};
@@ -432,6 +432,19 @@ pub fn renewable_for(token: &str, refresh: &str, expires_in: &str) -> String {
     format!(
         r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in},"refresh_token":"{refresh}"}}"#
     )
+}
+
+/// The contents of a record with this JSON, under a checksum that holds.
+pub fn sealed(json: &str) -> Stored {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(json.as_bytes());
+    let digest = URL_SAFE_NO_PAD.encode(&digest[..16]);
+    Stored {
+        revision: digest.parse().unwrap(),
+        contents: SlotContents::new(format!("v1.{digest}.{json}")),
+    }
 }
 
 /// Header and claims of a JWT, or of its signing input.
