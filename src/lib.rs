@@ -183,7 +183,7 @@ pub use config::Config;
 pub use error::Failure;
 pub use event::Event;
 pub use grant::{ClientOrigin, MethodFlaw};
-pub use issuer::{IssuerFlaw, IssuerId, MetadataFlaw, Server, ServerSource};
+pub use issuer::{IssuerFlaw, IssuerId, MetadataFlaw, ServerSource};
 pub use machine::{AuthMachine, Phase};
 pub use present::NoBearer;
 pub use record::RecordFlaw;

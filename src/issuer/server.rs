@@ -1,6 +1,5 @@
 //! Authorization servers whose metadata echoed the issuer they were asked as.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::IssuerId;
@@ -29,7 +28,7 @@ pub enum ServerSource {
 /// An authorization server whose metadata echoed the issuer it was asked for (META-08). A snapshot:
 /// one flow uses one, from redirect to token (META-15). Cheap to clone.
 #[derive(Clone)]
-pub struct Server(Arc<Facts>);
+pub(crate) struct Server(Arc<Facts>);
 
 pub(crate) struct Facts {
     pub(crate) issuer: IssuerId,
@@ -204,16 +203,7 @@ impl Server {
     }
 
     /// The issuer of the validated document, verbatim.
-    pub fn issuer(&self) -> &IssuerId {
+    pub(crate) fn issuer(&self) -> &IssuerId {
         &self.0.issuer
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("issuer", &self.0.issuer)
-            .field("source", &self.0.source)
-            .finish_non_exhaustive()
     }
 }

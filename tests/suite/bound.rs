@@ -242,3 +242,21 @@ fn tok_17_the_account_names_the_key() {
     let account = host.store.of_kind("account");
     assert!(account[0].contents.expose().contains(THUMBPRINT));
 }
+
+#[test]
+fn dpop_01_dpop_02_m2m_04_a_server_that_cannot_bind_tokens_is_not_asked_for_one() {
+    let other = r#","dpop_signing_alg_values_supported":["RS256"]"#;
+    for listed in ["", other] {
+        let client = PreRegistered::new("service").secret("s3cret");
+        let config = with(DpopPolicy::Require)
+            .pre_registered(AS, client)
+            .client_credentials();
+        let document = machine_metadata(AS, r#""client_secret_basic""#, listed);
+        let mut host = without_user(config, &document);
+        assert!(
+            matches!(host.error().cause, Cause::Misconfigured(_)),
+            "{listed}"
+        );
+        host.quiet();
+    }
+}

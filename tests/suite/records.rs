@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcp_auth_machine::config::{PreRegistered, RegistrationSharing};
+use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::error::{Cause, Next, StoreFlaw};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
@@ -269,29 +269,5 @@ fn a_key_is_used_by_the_next_process_as_it_was_agreed() {
         assert_eq!(header["alg"], algorithm.as_str());
         assert_eq!(header["kid"], "k1");
         assert_eq!(claims["aud"], AS);
-    }
-}
-
-#[test]
-fn iso_12_a_host_may_share_registrations_among_its_users() {
-    for (sharing, shared) in [
-        (RegistrationSharing::PerPrincipal, false),
-        (RegistrationSharing::AcrossPrincipals, true),
-    ] {
-        let config = Arc::new(config().registration_sharing(sharing).build().unwrap());
-        let mut alice = Host::on(Arc::clone(&config), Store::default());
-        alice.to_redirect();
-        let store = std::mem::take(&mut alice.store);
-        let mut bob = Host::for_user(config, store, "bob");
-        bob.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        bob.need_user();
-        bob.authorize();
-        bob.serve(PRM, 200, &prm());
-        if shared {
-            assert_eq!(&*bob.redirect().client_id, "dyn-1");
-        } else {
-            bob.serve(&format!("{AS}/register"), 201, r#"{"client_id":"bobs"}"#);
-            assert_eq!(&*bob.redirect().client_id, "bobs");
-        }
     }
 }

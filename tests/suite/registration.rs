@@ -4,7 +4,7 @@ use http::Request;
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::{
     BasicEncoding, ConfigBuilder, ConfigError, DynamicRegistration, IssuerSettings, PreRegistered,
-    RefreshTokens,
+    RefreshTokens, RegistrationSharing,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::wire::words::AuthMethod;
@@ -555,15 +555,24 @@ fn quirk_14_a_host_may_reset_the_registration_when_no_callback_comes() {
 
 #[test]
 fn iso_12_registrations_are_kept_apart_by_principal_unless_shared() {
-    let config = std::sync::Arc::new(config().build().unwrap());
-    let mut alice = Host::for_user(std::sync::Arc::clone(&config), Store::default(), "alice");
-    alice.to_redirect();
-    let store = std::mem::take(&mut alice.store);
-    let mut bob = Host::for_user(config, store, "bob");
-    bob.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    bob.need_user();
-    bob.authorize();
-    bob.serve(PRM, 200, &prm());
-    bob.serve(REGISTER, 201, r#"{"client_id":"bobs"}"#);
-    assert_eq!(&*bob.redirect().client_id, "bobs");
+    for (sharing, shared) in [
+        (RegistrationSharing::PerPrincipal, false),
+        (RegistrationSharing::AcrossPrincipals, true),
+    ] {
+        let config = config().registration_sharing(sharing).build().unwrap();
+        let config = std::sync::Arc::new(config);
+        let mut alice = Host::on(std::sync::Arc::clone(&config), Store::default());
+        alice.to_redirect();
+        let store = std::mem::take(&mut alice.store);
+        let mut bob = Host::for_user(config, store, "bob");
+        bob.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        bob.need_user();
+        bob.authorize();
+        bob.serve(PRM, 200, &prm());
+        if !shared {
+            bob.serve(REGISTER, 201, r#"{"client_id":"bobs"}"#);
+        }
+        let client = if shared { "dyn-1" } else { "bobs" };
+        assert_eq!(&*bob.redirect().client_id, client);
+    }
 }

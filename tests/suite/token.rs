@@ -115,6 +115,14 @@ fn tok_11_tok_12_tok_14_quirk_26_success() {
         let assumed = usize::from(!answer.contains("token_type"));
         assert_eq!(host.reported("token_type_assumed"), assumed, "{answer}");
     }
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    host.pass(3_600_000);
+    host.wanted("x");
+    let place = format!("{AS}/.well-known/oauth-authorization-server");
+    host.serve(&place, 200, &metadata());
+    host.serve(TOKEN, 200, r#"{"access_token":"t"}"#);
+    host.ready();
+    assert_eq!(host.reported("token_type_assumed"), 1);
     let mut strict = at_token(config().strictness(Strictness::Strict));
     strict.serve(TOKEN, 200, r#"{"access_token":"t"}"#);
     assert_eq!(
@@ -404,4 +412,42 @@ fn sec_37_tok_15_tokens_are_opaque() {
     let answer = format!(r#"{{"access_token":"{jwt}","token_type":"Bearer","expires_in":60}}"#);
     let mut host = exchange(200, &answer).unwrap();
     assert_eq!(host.token(), Some(format!("Bearer {jwt}")));
+}
+
+#[test]
+fn every_error_code_of_the_rfcs_is_known_by_its_exact_spelling() {
+    use OAuthError::*;
+    for (code, error) in [
+        ("invalid_request", InvalidRequest),
+        ("invalid_client", InvalidClient),
+        ("invalid_grant", InvalidGrant),
+        ("unauthorized_client", UnauthorizedClient),
+        ("unsupported_grant_type", UnsupportedGrantType),
+        ("unsupported_response_type", UnsupportedResponseType),
+        ("invalid_scope", InvalidScope),
+        ("invalid_target", InvalidTarget),
+        ("access_denied", AccessDenied),
+        ("server_error", ServerError),
+        ("temporarily_unavailable", TemporarilyUnavailable),
+        ("login_required", InteractionRequired),
+        ("interaction_required", InteractionRequired),
+        ("consent_required", InteractionRequired),
+        ("account_selection_required", InteractionRequired),
+        ("invalid_redirect_uri", InvalidRedirectUri),
+        ("invalid_client_metadata", InvalidClientMetadata),
+        ("invalid_software_statement", SoftwareStatement),
+        ("unapproved_software_statement", SoftwareStatement),
+        ("insufficient_scope", InsufficientScope),
+        ("invalid_token", InvalidToken),
+        ("use_dpop_nonce", UseDpopNonce),
+        ("invalid_dpop_proof", InvalidDpopProof),
+        (
+            "insufficient_user_authentication",
+            InsufficientUserAuthentication,
+        ),
+        ("unsupported_token_type", UnsupportedTokenType),
+    ] {
+        assert_eq!(OAuthError::from_code(code), error);
+        assert_eq!(OAuthError::from_code(&code.to_uppercase()), Other);
+    }
 }

@@ -403,3 +403,19 @@ fn rev_01_a_key_signs_for_revocation_too() {
     assert!(get(&form, "client_assertion").is_some());
     host.quiet();
 }
+
+/// What has no user takes a stray callback for what it is, and goes on.
+#[test]
+fn m2m_02_a_callback_that_nobody_waits_for_changes_nothing() {
+    let mut host = to_token(m2m(), &machine_metadata(AS, r#""client_secret_basic""#, ""));
+    let send = host.request();
+    host.handle(send.response(response(503, &[], "")));
+    host.callback("code=c&state=nobodys-state-22-chars");
+    host.callback(&format!("code=c&state={}", "A".repeat(22)));
+    host.quiet();
+    assert_eq!(host.reported("callback_ignored"), 2);
+    host.wake();
+    host.serve(TOKEN, 200, r#"{"access_token":"at-1"}"#);
+    host.ready();
+    assert_eq!(host.reported("token_type_assumed"), 1);
+}
