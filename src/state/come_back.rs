@@ -13,7 +13,7 @@ use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::{Exchanging, ForgettingClient, LoadingAccount, Step, Trigger, Work};
-use crate::wire::callback::{Callback, IssBinding};
+use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::token::OAuthError;
 
 /// Where the authorization was prepared that the user comes back from.
@@ -44,20 +44,35 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
         }));
     };
     let in_time = core.now.mono < waiting.rest.until;
-    if in_time && matches(core, &waiting.at, &callback) {
-        let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
-        take(core, waiting.at, Prepared::Here, slot, revision, &callback)
-    } else {
-        core.waiting = Some(waiting);
-        ignored(core)
+    match matching(core, &waiting.at, &callback) {
+        Some(parameters) if in_time => {
+            let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
+            take(
+                core,
+                waiting.at,
+                Prepared::Here,
+                slot,
+                revision,
+                &parameters,
+            )
+        }
+        Some(_) | None => {
+            core.waiting = Some(waiting);
+            ignored(core)
+        }
     }
 }
 
-fn matches(core: &Core, at: &AtIssuer<Redirected>, callback: &Callback) -> bool {
-    callback.parameters().is_some_and(|parameters| {
-        at.held()
-            .matches(&parameters, callback.browser, core.now.wall)
-    })
+/// What the callback says, if it belongs to this attempt.
+fn matching<'a>(
+    core: &Core,
+    at: &AtIssuer<Redirected>,
+    callback: &'a Callback,
+) -> Option<Parameters<'a>> {
+    let (browser, now) = (callback.browser, core.now.wall);
+    callback
+        .parameters()
+        .filter(|parameters| at.held().matches(parameters, browser, now))
 }
 
 fn ignored(core: &mut Core) -> Step {
@@ -72,15 +87,12 @@ fn take(
     prepared: Prepared,
     slot: Slot,
     revision: Revision,
-    callback: &Callback,
+    parameters: &Parameters<'_>,
 ) -> Step {
-    let Some(parameters) = callback.parameters() else {
-        return ignored(core);
-    };
     let issuer = at.issuer().clone();
     let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
     let client_id = at.held().0.client.id.clone();
-    let matched = at.answer(&parameters, core.config().url_policy());
+    let matched = at.answer(parameters, core.config().url_policy());
     let ask = core.persist(slot, Some(revision), None, None);
     Ok(Work::TakingPending(TakingPending {
         ask,
@@ -114,23 +126,18 @@ impl FindingPending {
             }
         };
         match read_pending(&core.identity, &stored) {
-            Ok(at) if matches(core, &at, &self.callback) => {
-                let (slot, revision) = (self.slot, stored.revision);
-                take(
-                    core,
-                    at,
-                    Prepared::Elsewhere,
-                    slot,
-                    revision,
-                    &self.callback,
-                )
-            }
-            Ok(at) => {
-                if at.held().0.expires <= core.now.wall {
-                    core.persist(self.slot, Some(stored.revision), None, None);
+            Ok(at) => match matching(core, &at, &self.callback) {
+                Some(parameters) => {
+                    let (slot, revision) = (self.slot, stored.revision);
+                    take(core, at, Prepared::Elsewhere, slot, revision, &parameters)
                 }
-                ignored(core)
-            }
+                None => {
+                    if at.held().0.expires <= core.now.wall {
+                        core.persist(self.slot, Some(stored.revision), None, None);
+                    }
+                    ignored(core)
+                }
+            },
             Err(flaw) => {
                 core.report_unusable(self.slot, flaw);
                 ignored(core)

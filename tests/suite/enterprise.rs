@@ -1,12 +1,15 @@
 //! The organisation's identity provider decides (EMA).
 
+use std::sync::Arc;
+
 use mcp_auth_machine::MethodFlaw;
 use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind, UrlSource};
 use mcp_auth_machine::config::{
     ConfigBuilder, Enterprise, IssuerSettings, JwtBearerSupport, PreRegistered,
 };
-use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Violation};
 use mcp_auth_machine::key::SigningKey;
+use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::token::{AuthenticationWish, OAuthError};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 
@@ -338,10 +341,30 @@ fn ema_03_reg_04_a_client_without_an_issuer_is_bound_first() {
     let own = config()
         .enterprise(Enterprise::new(IDP, client))
         .pre_registered_unbound(service());
-    let mut host = to_token(own, &ema_metadata());
+    let own = Arc::new(own.build().unwrap());
+    let mut host = Host::on(Arc::clone(&own), Store::default());
+    host.challenged(401, &["Bearer"]);
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &ema_metadata());
     assert_eq!(host.store.of_kind("registration").len(), 1);
+    // Who wants to authorize meanwhile joins what is under way.
+    host.authorize();
     host.serve(IDP_META, 200, &idp_metadata());
     obtain(&mut host);
+    // A binding that cannot be read is not made anew.
+    let mut store = std::mem::take(&mut host.store);
+    for (key, stored) in &mut store.slots {
+        if key.starts_with("registration") {
+            stored.contents = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
+        }
+    }
+    let mut later = Host::on(own, store);
+    later.challenged(401, &["Bearer"]);
+    assert!(matches!(
+        later.error().cause,
+        Cause::NotPersisted(StoreFlaw::Record(_))
+    ));
+    later.quiet();
 }
 
 #[test]

@@ -107,3 +107,12 @@ fn tok_08_a_key_is_of_use_where_assertions_are_listed() {
     assert_eq!(host.error().cause, Cause::Misconfigured(flaw));
     host.quiet();
 }
+
+#[test]
+fn reg_21_where_nothing_that_a_registration_can_use_is_listed_it_asks_to_be_public() {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &methods(r#"["private_key_jwt"]"#));
+    let send = host.request();
+    let asked: serde_json::Value = serde_json::from_slice(send.request().body()).unwrap();
+    assert_eq!(asked["token_endpoint_auth_method"], "none");
+}

@@ -7,6 +7,7 @@ use mcp_auth_machine::config::{DynamicRegistration, PreRegistered};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
 use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
+use mcp_auth_machine::wire::url::UrlFlaw;
 use mcp_auth_machine::{MetadataFlaw, Moment};
 
 use crate::dpop;
@@ -180,5 +181,38 @@ fn a_cached_document_that_requires_bound_tokens_is_obeyed() {
         host.error().cause,
         Cause::Misconfigured(Misconfiguration::DpopRequired)
     );
+    host.quiet();
+}
+
+#[test]
+fn disc_20_disc_18_where_the_host_names_the_place_no_other_is_tried() {
+    let place = "https://mcp.example/elsewhere";
+    let config = || config().resource_metadata_url(place);
+    let mut host = begun(config(), "Bearer");
+    host.serve(place, 404, "");
+    host.error();
+    host.quiet();
+    // And it is read there again when the token is refused.
+    let mut host = begun(config(), "Bearer");
+    host.serve(place, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.accepted("tools/call x");
+    host.refused("Bearer");
+    host.serve(place, 200, &prm());
+}
+
+/// The longest issuer has room for no well-known path: nothing is fetched, and that is what is told.
+#[test]
+fn sec_01_an_issuer_whose_places_are_too_long_is_refused() {
+    let long = format!("{OTHER}/{}", "i".repeat(8 * 1024 - OTHER.len() - 1));
+    let mut host = begun(config(), "Bearer");
+    host.serve(PRM, 200, &prm().replace(AS, &long));
+    let wanted = Violation::PlaceRefused(UrlFlaw::TooLong);
+    assert_eq!(host.error().cause, Cause::Violation(wanted));
     host.quiet();
 }

@@ -109,3 +109,24 @@ fn an_account_slot_that_was_erased_is_known_to_be_empty() {
     host.authorize();
     assert_eq!(load(&mut host).slot().kind(), SlotKind::Metadata);
 }
+
+/// The token is kept by the machine when the store has changed under it again and again.
+#[test]
+fn tok_16_a_store_that_never_stands_still_is_asked_three_times() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.store.mode = StoreMode::Manual;
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    for _ in 0..3 {
+        let write = persist(&mut host);
+        host.handle(write.conflict(None));
+    }
+    let cause = host.error().cause;
+    assert_eq!(cause, Cause::NotPersisted(StoreFlaw::Conflict));
+    host.quiet();
+    host.store.mode = StoreMode::Works;
+    host.wanted("x");
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+}

@@ -298,3 +298,19 @@ fn an_erasure_that_others_keep_overtaking_ends_and_the_tokens_are_revoked() {
     host.serve(REVOKE, 200, "");
     host.quiet();
 }
+
+#[test]
+fn refr_12_what_was_refused_after_the_sign_out_leaves_nothing_to_revoke() {
+    for answer in [r#"{"error":"invalid_grant"}"#, "<html>"] {
+        let mut host = Host::new(config());
+        host.discover(&prm(), &revocable(""));
+        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let send = host.request();
+        host.handle(Event::SignedOut);
+        host.handle(send.response(response(400, &[], answer)));
+        host.quiet();
+        assert_eq!(host.machine.phase(), Phase::Resting);
+    }
+}
