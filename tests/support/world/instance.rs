@@ -5,9 +5,18 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use mcp_auth_machine::action::Redirect;
-use mcp_auth_machine::{Action, AuthMachine, Config};
+use mcp_auth_machine::{Action, AuthMachine, Config, Phase};
 
 use super::{MCP, Visit, World, issuer_named, scanner};
+
+/// What a machine does that waits for the account slot.
+const OF_THE_ACCOUNT: [&str; 5] = [
+    "loading_account",
+    "finding_account",
+    "saving_account",
+    "leasing",
+    "erasing",
+];
 
 pub struct Instance {
     pub(super) machine: AuthMachine,
@@ -34,6 +43,10 @@ impl World {
             let instance = &mut self.instances[at];
             let Some(action) = instance.machine.poll_action() else {
                 scanner::diagnostic("the machine", &format!("{:?}", instance.machine));
+                let phase = instance.machine.phase();
+                if !matches!(phase, Phase::Working(name) if OF_THE_ACCOUNT.contains(&name)) {
+                    self.ledger.waits_no_more(at);
+                }
                 return;
             };
             let text = format!("{action:?}");

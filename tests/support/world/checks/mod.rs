@@ -156,8 +156,6 @@ impl Ledger {
 
     /// Nothing of an error whose `iss` is wrong is shown (S09).
     pub(in crate::support::world) fn failed(&mut self, at: usize, text: &str) {
-        // It may have given up on an answer.
-        self.seat(at).waits_for = None;
         if text.contains("Iss(") {
             assert!(!text.contains(POISON), "S09: {text}");
         }

@@ -87,6 +87,11 @@ impl Ledger {
         }
     }
 
+    /// An instance does something else now: whatever it asked of the account slot, it asks no more.
+    pub(in crate::support::world) fn waits_no_more(&mut self, at: usize) {
+        self.seat(at).waits_for = None;
+    }
+
     /// An instance has seen what a slot holds.
     pub(in crate::support::world) fn sees(
         &mut self,
