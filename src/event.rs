@@ -19,7 +19,8 @@ use crate::wire::scopes::Scopes;
 /// [`Event::SlotPersisted`]) are made from the action that asked, which is used up by it.
 #[derive(Debug)]
 pub enum Event {
-    /// The host wants, and consents to, an authorization; it lends the entropy for it.
+    /// The host wants, and consents to, an authorization; it lends the entropy for it. A client that
+    /// acts for itself takes it for the wish for a token.
     Authorize(Authorization),
     /// The MCP server answered 401, 403 or 400.
     Challenged(Challenge),

@@ -1,6 +1,7 @@
 //! Reading the account slot: at the start, and before anything is decided about a refusal (USE-09).
 
 use crate::account::Account;
+use crate::config::SignIn;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Operation};
@@ -158,7 +159,14 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
     match trigger {
         Trigger::Challenged(judged) => judged.decide(core),
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
-        Trigger::Authorize(authorization) => discover(core, *authorization),
+        Trigger::Authorize(authorization) => match core.config().sign_in {
+            SignIn::User => discover(core, *authorization),
+            // Nobody is sent anywhere: what it wants is a token.
+            SignIn::Machine(_) => {
+                let operation = core.memory.operation.clone();
+                Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
+            }
+        },
         Trigger::CameBack(callback) => super::come_back(core, callback),
         Trigger::Renew(renewal) => renewal.go(core),
         Trigger::Obtain(obtaining) => obtaining.go(core),

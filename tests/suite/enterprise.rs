@@ -347,8 +347,6 @@ fn ema_03_reg_04_a_client_without_an_issuer_is_bound_first() {
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &ema_metadata());
     assert_eq!(host.store.of_kind("registration").len(), 1);
-    // Who wants to authorize meanwhile joins what is under way.
-    host.authorize();
     host.serve(IDP_META, 200, &idp_metadata());
     obtain(&mut host);
     // A binding that cannot be read is not made anew.

@@ -419,3 +419,23 @@ fn m2m_02_a_callback_that_nobody_waits_for_changes_nothing() {
     host.ready();
     assert_eq!(host.reported("token_type_assumed"), 1);
 }
+
+/// Whoever says "authorize" of a client without a user gets a token, and nobody is sent anywhere.
+#[test]
+fn m2m_02_m2m_04_to_authorize_is_to_want_a_token() {
+    let mut host = Host::new(m2m());
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.authorize();
+    host.serve(
+        META,
+        200,
+        &machine_metadata(AS, r#""client_secret_basic""#, ""),
+    );
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+    host.quiet();
+    host.authorize();
+    host.ready();
+    host.quiet();
+}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::{Action, AuthMachine, Config, Phase};
 
+use super::checks::Ledger;
 use super::{MCP, Visit, World, issuer_named, scanner};
 
 /// What a machine does that waits for the account slot.
@@ -81,7 +82,7 @@ impl World {
                 Action::Error(failure) => {
                     self.facts.note(failure.cause.code());
                     scanner::diagnostic("a failure", &failure.to_string());
-                    self.ledger.failed(at, &format!("{failure:?} {failure}"));
+                    Ledger::failed(&format!("{failure:?} {failure}"));
                 }
                 Action::Report(decision) => {
                     scanner::diagnostic("a report", &serde_json::to_string(decision).unwrap());

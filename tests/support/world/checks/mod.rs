@@ -155,7 +155,7 @@ impl Ledger {
     }
 
     /// Nothing of an error whose `iss` is wrong is shown (S09).
-    pub(in crate::support::world) fn failed(&mut self, at: usize, text: &str) {
+    pub(in crate::support::world) fn failed(text: &str) {
         if text.contains("Iss(") {
             assert!(!text.contains(POISON), "S09: {text}");
         }
