@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
-use crate::wire::token::{Granted, Lifetime};
+use crate::wire::token::{AccessToken, Granted, Lifetime};
 
 /// How a token was obtained (TOK-17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub(crate) struct Account {
 
 #[derive(Clone)]
 pub(crate) struct Tokens {
-    pub(crate) access: Secret,
+    pub(crate) access: AccessToken,
     pub(crate) refresh: Option<Secret>,
     pub(crate) received: UnixMillis,
     pub(crate) lifetime: Lifetime,
@@ -76,7 +76,7 @@ impl Account {
     pub(crate) fn token(&self, kind: TokenKind) -> Option<&Secret> {
         let tokens = self.tokens.as_ref()?;
         match kind {
-            TokenKind::AccessToken => Some(&tokens.access),
+            TokenKind::AccessToken => Some(tokens.access.secret()),
             TokenKind::RefreshToken => tokens.refresh.as_ref(),
         }
     }
@@ -149,8 +149,8 @@ const RENEW_BEFORE: u64 = 60;
 impl Tokens {
     /// Whether these are the ones: a server may issue the same text again, so when they were received
     /// counts too.
-    pub(crate) fn is(&self, access: &Secret, received: UnixMillis) -> bool {
-        self.received == received && self.access.same(access.expose())
+    pub(crate) fn is(&self, access: &AccessToken, received: UnixMillis) -> bool {
+        self.received == received && self.access.secret().same(access.secret().expose())
     }
 
     /// How long before its end it is renewed.

@@ -21,11 +21,11 @@ use crate::issuer::AtIssuer;
 use crate::memory::Memory;
 use crate::record::{RecordFlaw, read_account, write_account};
 use crate::report::Decision;
-use crate::secret::Secret;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
 
 /// An action that was handed out and is waited for.
@@ -54,7 +54,7 @@ pub(crate) struct Held {
 }
 
 struct Received {
-    access: Secret,
+    access: AccessToken,
     at: UnixMillis,
     validity: Validity,
 }
@@ -94,7 +94,7 @@ impl Held {
 
     /// Until when these tokens may be used: what is known of them already, or what they say.
     pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
-        let same = |access: &Secret, received| tokens.is_some_and(|t| t.is(access, received));
+        let same = |access: &AccessToken, received| tokens.is_some_and(|t| t.is(access, received));
         if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
             && same(&held.access, held.received)
         {

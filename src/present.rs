@@ -10,10 +10,10 @@ use crate::account::Validity;
 use crate::issuer::{bearer, bound};
 use crate::key::KeyBinding;
 use crate::machine::AuthMachine;
-use crate::secret::Secret;
 use crate::time::Moment;
 use crate::wire::jwt::{ProofSubject, ath, jti, signed};
 use crate::wire::resource::covers_url;
+use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
 
 /// How a request presents the token.
@@ -95,7 +95,7 @@ impl AuthMachine {
         method: &Method,
         url: &str,
         binding: &KeyBinding,
-        token: Secret,
+        token: AccessToken,
     ) -> Result<UnsignedProof, NoBearer> {
         let config = self.core.config();
         let key = config.key_of(binding).ok_or(NoBearer::KeyMissing)?;
@@ -109,7 +109,7 @@ impl AuthMachine {
                 jwk: key.jwk(),
                 algorithm: binding.algorithm,
                 method: method.as_str().into(),
-                ath: Some(ath(token.expose())),
+                ath: Some(ath(token.secret().expose())),
                 nonce: self.core.memory.nonces.of(url.origin()),
                 url: url.as_str().into(),
                 unix_seconds: now.wall.seconds(),
@@ -156,7 +156,7 @@ impl AuthMachine {
 pub struct UnsignedProof {
     key: Arc<str>,
     subject: ProofSubject,
-    token: Secret,
+    token: AccessToken,
 }
 
 impl UnsignedProof {
@@ -188,7 +188,7 @@ impl fmt::Debug for UnsignedProof {
 /// The bytes of a proof that are to be signed.
 pub struct PreparedProof {
     input: Vec<u8>,
-    token: Secret,
+    token: AccessToken,
 }
 
 impl PreparedProof {

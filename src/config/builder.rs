@@ -45,6 +45,9 @@ pub enum ConfigError {
     /// The URL of the resource's metadata.
     #[error("the resource metadata URL: {0}")]
     ResourceMetadataUrl(UrlFlaw),
+    /// An initial access token that cannot stand in a header (REG-29).
+    #[error("the initial access token for `{0}` has characters that cannot stand in a header")]
+    InitialAccess(String),
     /// An entry without an issuer beside another entry (REG-04).
     #[error("a client without an issuer can only stand alone")]
     UnboundClient,
@@ -377,6 +380,9 @@ impl ConfigBuilder {
                 .any(|(known, _)| known.as_str() == of)
             {
                 return Err(ConfigError::Twice(of.clone()));
+            }
+            if settings.initial_access_token().is_err() {
+                return Err(ConfigError::InitialAccess(of.clone()));
             }
             issuer_settings.push((issuer(of)?, settings.clone()));
         }

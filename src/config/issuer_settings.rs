@@ -3,6 +3,7 @@
 
 use crate::grant::BasicEncoding;
 use crate::secret::Secret;
+use crate::wire::token::AccessToken;
 
 /// What is known of the server's PKCE support (PKCE-07, QUIRK-03).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,8 +198,12 @@ impl IssuerSettings {
         self.token_parameters.iter().map(|(n, v)| (&**n, &**v))
     }
 
-    pub(crate) fn initial_access_token(&self) -> Option<&Secret> {
-        self.initial_access_token.as_ref()
+    /// The initial access token; an error when it cannot stand in a header.
+    pub(crate) fn initial_access_token(&self) -> Result<Option<AccessToken>, ()> {
+        let token = self.initial_access_token.as_ref();
+        token
+            .map(|token| AccessToken::new(token.expose()).ok_or(()))
+            .transpose()
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
-use crate::secret::Secret;
+use crate::wire::token::AccessToken;
 use crate::wire::url::WebUrl;
 
 pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -49,21 +49,20 @@ fn request(method: Method, url: &str, headers: HeaderMap, body: Bytes) -> Reques
 }
 
 /// `Bearer` and a token, marked sensitive.
-pub(crate) fn bearer(token: &Secret) -> HeaderValue {
+pub(crate) fn bearer(token: &AccessToken) -> HeaderValue {
     with_scheme(b"Bearer ", token)
 }
 
 /// `DPoP` and a token, marked sensitive (DPOP-09).
-pub(crate) fn bound(token: &Secret) -> HeaderValue {
+pub(crate) fn bound(token: &AccessToken) -> HeaderValue {
     with_scheme(b"DPoP ", token)
 }
 
-fn with_scheme(scheme: &[u8], token: &Secret) -> HeaderValue {
-    let token = token.expose();
+fn with_scheme(scheme: &[u8], token: &AccessToken) -> HeaderValue {
+    let token = token.secret().expose();
     let mut text = Vec::with_capacity(token.len().saturating_add(scheme.len()));
     text.extend_from_slice(scheme);
     text.extend_from_slice(token.as_bytes());
-    // Tokens are visible ASCII by TOK-15.
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(text))
         .unwrap_or_else(|_| HeaderValue::from_static(""));
     value.set_sensitive(true);

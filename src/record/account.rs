@@ -16,7 +16,7 @@ use crate::slot::Stored;
 use crate::time::UnixMillis;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
-use crate::wire::token::Lifetime;
+use crate::wire::token::{AccessToken, Lifetime};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +90,7 @@ pub(crate) fn write_account(
                 None => TokenTypeRecord::Bearer,
                 Some(_) => TokenTypeRecord::Dpop,
             },
-            access: tokens.access.expose().into(),
+            access: tokens.access.secret().expose().into(),
             refresh: tokens.refresh.as_ref().map(|token| token.expose().into()),
             received: tokens.received.0,
             lifetime: tokens.lifetime.seconds(),
@@ -124,6 +124,7 @@ pub(crate) fn read_account(
     if !agrees {
         return Err(RecordFlaw::Damaged);
     }
+    let tokens = record.tokens.map(restore).transpose()?;
     let account = Account {
         client: record.client.restore(),
         redirect_uri: record.redirect_uri.map(Into::into),
@@ -136,13 +137,17 @@ pub(crate) fn read_account(
         requested: Scopes::parse(&record.requested),
         granted: Scopes::parse(&record.granted),
         iss_binding: record.iss_binding,
-        tokens: record.tokens.map(|tokens| Tokens {
-            access: Secret::new(tokens.access),
-            refresh: tokens.refresh.map(Secret::new),
-            received: UnixMillis(tokens.received),
-            lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
-        }),
+        tokens,
     };
     let lease = record.lease.map(UnixMillis);
     Ok((AtIssuer::restore(server, account, &opened), lease))
+}
+
+fn restore(tokens: TokensRecord<'_>) -> Result<Tokens, RecordFlaw> {
+    Ok(Tokens {
+        access: AccessToken::new(&tokens.access).ok_or(RecordFlaw::Damaged)?,
+        refresh: tokens.refresh.map(Secret::new),
+        received: UnixMillis(tokens.received),
+        lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
+    })
 }

@@ -126,11 +126,28 @@ pub enum TokenType {
     Dpop,
 }
 
+/// An access token that can stand in a header: visible ASCII, at most 64 KiB (TOK-15).
+#[derive(Clone, Debug)]
+pub(crate) struct AccessToken(Secret);
+
+impl AccessToken {
+    /// `None` for a text that cannot stand in a header.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let fits = (1..=MAX_TOKEN_BYTES).contains(&text.len());
+        let usable = fits && text.bytes().all(|byte| byte.is_ascii_graphic());
+        usable.then(|| Self(Secret::new(text)))
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.0
+    }
+}
+
 /// A usable success answer.
 #[derive(Debug)]
 pub struct Granted {
-    /// The access token: visible ASCII, at most 64 KiB (TOK-15).
-    pub(crate) access_token: Secret,
+    /// The access token.
+    pub(crate) access_token: AccessToken,
     /// The refresh token, when one was issued (SCOPE-09).
     pub(crate) refresh_token: Option<Secret>,
     /// The lifetime from receipt.
@@ -250,17 +267,13 @@ fn granted(
         None if missing_type == MissingType::Assume => (TokenType::Bearer, true),
         None => return Err(UnexpectedToken::TokenType),
     };
-    let usable =
-        |token: &str| token.len() <= MAX_TOKEN_BYTES && token.bytes().all(|b| b.is_ascii_graphic());
-    if !usable(access_token) {
-        return Err(UnexpectedToken::TokenText);
-    }
+    let access_token = AccessToken::new(access_token).ok_or(UnexpectedToken::TokenText)?;
     let refresh_token = document.refresh_token.non_empty();
     if refresh_token.is_some_and(|token| token.len() > MAX_TOKEN_BYTES) {
         return Err(UnexpectedToken::TokenText);
     }
     Ok(Granted {
-        access_token: Secret::new(access_token),
+        access_token,
         refresh_token: refresh_token.map(Secret::new),
         lifetime: lifetime(document.expires_in),
         scope: document.scope.get().map(Scopes::parse),

@@ -380,6 +380,11 @@ fn reg_26_reg_29_quirk_24_refusals() {
         let at = mcp_auth_machine::time::UnixMillis(1_800_000_007_000);
         assert_eq!(host.error().next(), Next::RetryLater(Some(at)), "{status}");
     }
+    for unusable in ["", "in itial", "initial\n", "initi\u{e4}l"] {
+        let settings = IssuerSettings::new().initial_access(unusable);
+        let built = config().issuer_settings(AS, settings).build();
+        assert_eq!(built.err(), Some(ConfigError::InitialAccess(AS.to_owned())));
+    }
     let settings = IssuerSettings::new().initial_access("initial");
     let mut host = found(config().issuer_settings(AS, settings), "");
     let send = host.request();

@@ -37,6 +37,9 @@ fn s26_an_account_whose_parts_disagree_is_not_used() {
     for (find, put, used) in [
         (bearer, bearer, true),
         (bearer, r#""tokens":{"kind":"dpop""#, false),
+        (r#""access":"at-1""#, r#""access":"\u00e9at-1""#, false),
+        (r#""access":"at-1""#, r#""access":"at-1\r\nx: y""#, false),
+        (r#""access":"at-1""#, r#""access":"""#, false),
         (r#""mcp_url":"#, r#""mcp_uri":"#, false),
         (r#""principal":"alice""#, r#""principal":"mallory""#, false),
     ] {
