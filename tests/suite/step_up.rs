@@ -215,6 +215,18 @@ fn step_05_step_11_a_declined_step_up_loses_no_access_and_is_not_asked_again() {
     }
 }
 
+#[test]
+fn step_11_a_server_that_fails_at_the_browser_is_no_refusal_of_the_user() {
+    let mut host = signed_in(config(), "a");
+    lacks(&mut host, "x", "b");
+    host.need_user();
+    let redirect = consent(&mut host);
+    host.callback(&format!("error=server_error&state={}", state_of(&redirect)));
+    host.error();
+    lacks(&mut host, "x", "b");
+    host.need_user();
+}
+
 /// The user says no to what another process asked for, and yes to what this one asks for.
 #[test]
 fn step_11_s21_a_refusal_of_what_another_process_asked_for_drops_nothing() {
