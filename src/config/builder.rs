@@ -381,7 +381,7 @@ impl ConfigBuilder {
             {
                 return Err(ConfigError::Twice(of.clone()));
             }
-            if settings.initial_access_token().is_err() {
+            if settings.has_unusable_token() {
                 return Err(ConfigError::InitialAccess(of.clone()));
             }
             issuer_settings.push((issuer(of)?, settings.clone()));

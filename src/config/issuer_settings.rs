@@ -72,6 +72,10 @@ pub enum AssertionAudience {
 #[error("the parameter `{0}` is set by the machine")]
 pub struct ReservedName(pub String);
 
+/// A token that cannot stand in a header; the configuration is not built with it.
+#[derive(Clone, Debug)]
+struct Unusable;
+
 /// Settings for one issuer.
 #[derive(Clone, Debug, Default)]
 pub struct IssuerSettings {
@@ -83,7 +87,7 @@ pub struct IssuerSettings {
     pub(crate) authorization_origin: Option<Box<str>>,
     authorization_parameters: Vec<(Box<str>, Box<str>)>,
     token_parameters: Vec<(Box<str>, Box<str>)>,
-    initial_access_token: Option<Secret>,
+    initial_access_token: Option<Result<AccessToken, Unusable>>,
     pub(crate) client_id_with_assertion: bool,
     pub(crate) jwt_bearer: JwtBearerSupport,
     pub(crate) assertion_audience: AssertionAudience,
@@ -184,7 +188,7 @@ impl IssuerSettings {
     /// A token that this issuer wants to see on registration requests (REG-29).
     #[must_use]
     pub fn initial_access(mut self, token: impl Into<Secret>) -> Self {
-        self.initial_access_token = Some(token.into());
+        self.initial_access_token = Some(AccessToken::new(token.into().expose()).ok_or(Unusable));
         self
     }
 
@@ -198,12 +202,13 @@ impl IssuerSettings {
         self.token_parameters.iter().map(|(n, v)| (&**n, &**v))
     }
 
-    /// The initial access token; an error when it cannot stand in a header.
-    pub(crate) fn initial_access_token(&self) -> Result<Option<AccessToken>, ()> {
-        let token = self.initial_access_token.as_ref();
-        token
-            .map(|token| AccessToken::new(token.expose()).ok_or(()))
-            .transpose()
+    pub(crate) fn initial_access_token(&self) -> Option<&AccessToken> {
+        self.initial_access_token.as_ref()?.as_ref().ok()
+    }
+
+    /// Whether the initial access token cannot stand in a header.
+    pub(crate) fn has_unusable_token(&self) -> bool {
+        matches!(self.initial_access_token, Some(Err(Unusable)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::wire::url::is_loopback;
+use crate::wire::url::{has_user_information, is_loopback};
 
 /// A redirect URI, kept as the exact text that is registered and sent (AUTHZ-05).
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -106,7 +106,7 @@ fn parse(text: &str) -> Result<Url, RedirectUriFlaw> {
     if !clean {
         return Err(RedirectUriFlaw::NotAbsolute);
     }
-    if url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+    if url.fragment().is_some() || has_user_information(&url) {
         return Err(RedirectUriFlaw::Part);
     }
     Ok(url)

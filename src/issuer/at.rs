@@ -176,8 +176,7 @@ impl AtIssuer<()> {
         settings: &IssuerSettings,
     ) -> Option<Request<Bytes>> {
         let endpoint = self.server.facts().registration_endpoint.as_ref()?;
-        let token = settings.initial_access_token().ok()?;
-        let authorization = token.as_ref().map(bearer);
+        let authorization = settings.initial_access_token().map(bearer);
         Some(post(endpoint, JSON, body, authorization))
     }
 

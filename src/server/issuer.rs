@@ -1,6 +1,8 @@
 //! The one issuer value of a server: written once, used everywhere (AS-02).
 
-use url::{Host, Url};
+use url::Url;
+
+use crate::wire::url::{has_user_information, is_loopback};
 
 /// Why a text cannot be an issuer of a server (AS-02).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -28,10 +30,7 @@ pub(super) fn check(text: &str) -> Result<(), ServerIssuerFlaw> {
         "http" if loopback => {}
         _other => return Err(ServerIssuerFlaw::Scheme),
     }
-    let bare = url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
+    let bare = url.query().is_none() && url.fragment().is_none() && !has_user_information(&url);
     if !bare {
         return Err(ServerIssuerFlaw::Parts);
     }
@@ -39,15 +38,5 @@ pub(super) fn check(text: &str) -> Result<(), ServerIssuerFlaw> {
         Ok(())
     } else {
         Err(ServerIssuerFlaw::NotCanonical)
-    }
-}
-
-/// Whether a URL is on this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }

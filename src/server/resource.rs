@@ -4,9 +4,10 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::issuer::{ServerIssuerFlaw, check, is_loopback};
+use super::issuer::{ServerIssuerFlaw, check};
 use super::presented::PresentedFlaw;
 use crate::wire::scopes::Scopes;
+use crate::wire::url::{has_user_information, is_loopback};
 
 /// Why a resource cannot be described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -39,8 +40,7 @@ impl ProtectedResource {
     pub fn new(identifier: &str, issuer: &str) -> Result<Self, ResourceFlaw> {
         let url = Url::parse(identifier).map_err(|_| ResourceFlaw::Identifier)?;
         let scheme = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
-        let bare =
-            url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        let bare = url.fragment().is_none() && !has_user_information(&url);
         let spelled =
             url.as_str() == identifier || url.as_str().strip_suffix('/') == Some(identifier);
         if !(scheme && bare && spelled) {

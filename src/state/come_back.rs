@@ -17,7 +17,7 @@ use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::token::OAuthError;
 
 /// Where the authorization was prepared that the user comes back from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Prepared {
     /// By this machine: a refusal is the answer to what it asked for.
     Here,
@@ -213,9 +213,8 @@ impl TakingPending {
                 description,
                 error_uri,
             } => {
-                match self.prepared {
-                    Prepared::Here if error == OAuthError::AccessDenied => core.declined(),
-                    Prepared::Here | Prepared::Elsewhere => {}
+                if error == OAuthError::AccessDenied && self.prepared == Prepared::Here {
+                    core.declined();
                 }
                 Cause::Refused(Refusal::OAuth {
                     error,

@@ -194,8 +194,8 @@ enum Part {
     WithoutFragment,
 }
 
-/// As the parser sees it, should it ever see more than the text shows.
-fn has_user_information(url: &Url) -> bool {
+/// Whether there is a user or a password, as the parser sees it.
+pub(crate) fn has_user_information(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 

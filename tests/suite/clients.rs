@@ -4,7 +4,6 @@
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::error::{Cause, Misconfiguration, StoreFlaw};
-use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
@@ -236,10 +235,8 @@ fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
     let mut first = unbound(Store::default(), AS);
     first.redirect();
     let mut store = std::mem::take(&mut first.store);
-    let is_binding = |key: &&String| key.starts_with("registration");
-    let key = store.slots.keys().find(is_binding).unwrap().clone();
-    let damaged = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
-    store.slots.get_mut(&key).unwrap().contents = damaged;
+    assert_eq!(store.of_kind("registration").len(), 1);
+    store.damage("registration");
     let mut later = unbound(store, OTHER);
     assert!(matches!(
         later.error().cause,

@@ -9,7 +9,6 @@ use mcp_auth_machine::config::{
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Violation};
 use mcp_auth_machine::key::SigningKey;
-use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::token::{AuthenticationWish, OAuthError};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 
@@ -351,11 +350,7 @@ fn ema_03_reg_04_a_client_without_an_issuer_is_bound_first() {
     obtain(&mut host);
     // A binding that cannot be read is not made anew.
     let mut store = std::mem::take(&mut host.store);
-    for (key, stored) in &mut store.slots {
-        if key.starts_with("registration") {
-            stored.contents = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
-        }
-    }
+    store.damage("registration");
     let mut later = Host::on(own, store);
     later.challenged(401, &["Bearer"]);
     assert!(matches!(

@@ -60,6 +60,14 @@ impl Store {
         action.done()
     }
 
+    /// Makes what is in the slots of one kind unreadable, under the revisions that they have.
+    pub fn damage(&mut self, kind: &str) {
+        let of_kind = |(key, _): &(&String, &mut Stored)| key.starts_with(kind);
+        for (_, stored) in self.slots.iter_mut().filter(of_kind) {
+            stored.contents = SlotContents::new("v1.AAAAAAAAAAAAAAAAAAAAAA.{}");
+        }
+    }
+
     /// The slots of one kind, by the first part of their names: `account`, `pending`, …
     pub fn of_kind(&self, kind: &str) -> Vec<&Stored> {
         self.slots
