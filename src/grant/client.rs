@@ -13,6 +13,7 @@ use crate::config::IssuerSettings;
 use crate::key::SigningKey;
 use crate::secret::Secret;
 use crate::wire::form::Form;
+use crate::wire::scopes::Scopes;
 use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
 
 /// The type of a client assertion (RFC 7523 section 2.2).
@@ -83,6 +84,23 @@ pub(crate) struct Client {
     pub(crate) method: ClientMethod,
     /// Unix seconds; `None` for never or unknown (REG-25).
     pub(crate) secret_expires_at: Option<u64>,
+}
+
+/// A client as one server knows it: who it is there, and what it may ask for, where that was said (REG-24).
+#[derive(Clone)]
+pub(crate) struct Registration {
+    pub(crate) client: Client,
+    pub(crate) scopes: Option<Scopes>,
+}
+
+/// Whose scopes nobody has told.
+impl From<Client> for Registration {
+    fn from(client: Client) -> Self {
+        Self {
+            client,
+            scopes: None,
+        }
+    }
 }
 
 impl Client {

@@ -14,7 +14,7 @@ pub use client::BasicEncoding;
 pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
-pub(crate) use client::{AssertionKey, ClientMethod, choose_method, key_method};
+pub(crate) use client::{AssertionKey, ClientMethod, Registration, choose_method, key_method};
 pub(crate) use code::{CallbackFlaw, CodeGrant, Matched, RESERVED, Resource};
 pub(crate) use code::{Redirected, RedirectedParts};
 pub(crate) use refresh::RefreshGrant;

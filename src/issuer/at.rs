@@ -9,7 +9,7 @@ use http::{HeaderValue, Request};
 use super::request::{FORM, JSON, bearer, post};
 use super::{IssuerId, Server, SlashRule};
 use crate::config::IssuerSettings;
-use crate::grant::{Client, Endpoint, Redirected, TokenGrant};
+use crate::grant::{Endpoint, Redirected, Registration, TokenGrant};
 use crate::record::Opened;
 use crate::secret::Secret;
 use crate::wire::form::Form;
@@ -187,7 +187,7 @@ impl AtIssuer<()> {
     }
 
     /// Takes up a client that this server has just registered.
-    pub(crate) fn registered(self, client: Client) -> AtIssuer<Client> {
+    pub(crate) fn registered(self, client: Registration) -> AtIssuer<Registration> {
         self.then(|()| client)
     }
 }

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::ClientRecord;
 use super::{Opened, RecordFlaw, seal};
-use crate::grant::Client;
+use crate::grant::Registration;
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerBound, IssuerId};
 use crate::slot::Stored;
+use crate::wire::scopes::Scopes;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +21,8 @@ struct RegistrationRecord<'a> {
     issuer: Cow<'a, str>,
     #[serde(borrow)]
     client: ClientRecord<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,14 +34,19 @@ enum Kind {
 pub(crate) fn write_registration(
     identity: &Identity,
     redirect_uri: &str,
-    at: &AtIssuer<Client>,
+    at: &AtIssuer<Registration>,
 ) -> Stored {
+    let registration = at.held();
     seal(&RegistrationRecord {
         kind: Kind::Registration,
         owner: identity.registration_owner().into(),
         redirect_uri: redirect_uri.into(),
         issuer: at.issuer().as_str().into(),
-        client: ClientRecord::of(at.held()),
+        client: ClientRecord::of(&registration.client),
+        scope: registration
+            .scopes
+            .as_ref()
+            .map(|scopes| scopes.as_str().into()),
     })
 }
 
@@ -47,7 +55,7 @@ pub(crate) fn read_registration(
     identity: &Identity,
     redirect_uri: &str,
     stored: &Stored,
-) -> Result<IssuerBound<Client>, RecordFlaw> {
+) -> Result<IssuerBound<Registration>, RecordFlaw> {
     let opened = Opened::open(stored)?;
     let record: RegistrationRecord<'_> = opened.read()?;
     let Kind::Registration = record.kind;
@@ -56,7 +64,11 @@ pub(crate) fn read_registration(
     }
     let issuer = IssuerId::new(&record.issuer, identity.config().url_policy())
         .map_err(|_| RecordFlaw::Url)?;
-    Ok(IssuerBound::new(issuer, record.client.restore()))
+    let registration = Registration {
+        client: record.client.restore(),
+        scopes: record.scope.map(|text| Scopes::parse(&text)),
+    };
+    Ok(IssuerBound::new(issuer, registration))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use crate::config::{Config, DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
-use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw};
+use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration};
 use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
@@ -115,7 +115,7 @@ impl Met {
                 method: ClientMethod::None,
                 secret_expires_at: None,
             };
-            return redirect(core, self, at.then(|()| client));
+            return redirect(core, self, at.then(|()| client.into()));
         }
         let registers = match config.dynamic_registration {
             DynamicRegistration::Always => true,
@@ -142,7 +142,7 @@ impl Met {
             })
         });
         match client {
-            Ok(client) => redirect(core, self, client),
+            Ok(client) => redirect(core, self, client.then(Registration::from)),
             Err(flaw) => self.fails(&issuer, Misconfiguration::ClientMethod(flaw)),
         }
     }
@@ -373,12 +373,12 @@ pub(crate) fn usable(
     attempt: &Attempt,
     at: &AtIssuer<()>,
     stored: &Stored,
-) -> Result<Option<AtIssuer<Client>>, Failure> {
+) -> Result<Option<AtIssuer<Registration>>, Failure> {
     let uri = attempt.redirect_uri.as_str();
     match read_registration(&core.identity, uri, stored) {
         Ok(found) => Ok(found
             .open(at, SlashRule::Exact)
-            .filter(|client| !client.held().is_expired(core.now.wall.seconds()))),
+            .filter(|known| !known.held().client.is_expired(core.now.wall.seconds()))),
         // Not overwritten by an older version (D24).
         Err(flaw @ RecordFlaw::Newer) => {
             let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));

@@ -44,7 +44,8 @@ impl ForgettingClient {
             Ok(Some(stored)) => {
                 let known = read_registration(&core.identity, &self.redirect_uri, &stored);
                 let same = known.is_ok_and(|known| {
-                    known.issuer() == &self.issuer && known.is(|c| c.id == self.client_id)
+                    known.issuer() == &self.issuer
+                        && known.is(|known| known.client.id == self.client_id)
                 });
                 if same {
                     // A registration that stays is found out again, once.

@@ -8,7 +8,7 @@ use crate::config::{
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
-use crate::grant::{Client, Redirected, RedirectedParts, Resource};
+use crate::grant::{Client, Redirected, RedirectedParts, Registration, Resource};
 use crate::issuer::{AtIssuer, Server, ServerSource};
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
@@ -79,17 +79,21 @@ impl CodeFlow {
 }
 
 /// Chooses the scopes (SCOPE-01 to SCOPE-08, STEP-02): what was asked for before, at the same server
-/// for the same client, then what is asked for now. Says also whether `offline_access` was added.
+/// for the same client, then what is asked for now. What nobody demands stays within what the client
+/// is registered for (REG-24). Says also whether `offline_access` was added.
 pub(crate) fn select_scopes<T>(
     core: &Core,
     attempt: &Attempt,
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
-    client: Option<&Client>,
+    known: Option<&Registration>,
 ) -> (Scopes, ScopeSource, bool) {
     let wanted = attempt.scopes.as_ref();
-    let (scopes, source) = asked_scopes(core, wanted, facts, at, client);
+    let client = known.map(|known| &known.client);
+    let registered = known.and_then(|known| known.scopes.as_ref());
+    let (scopes, source) = asked_scopes(core, wanted, facts, at, client, registered);
     let adds = wanted.is_none()
+        && registered.is_none_or(|registered| registered.contains(OFFLINE_ACCESS))
         && wants_offline_access(core, at)
         && !scopes.is_empty()
         && !scopes.contains(OFFLINE_ACCESS)
@@ -115,6 +119,7 @@ pub(crate) fn asked_scopes<T>(
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
     client: Option<&Client>,
+    registered: Option<&Scopes>,
 ) -> (Scopes, ScopeSource) {
     if let Some(scopes) = wanted {
         return (scopes.clone(), ScopeSource::Host);
@@ -136,6 +141,10 @@ pub(crate) fn asked_scopes<T>(
     } else {
         asked
     };
+    let asked = match registered {
+        Some(registered) if listed => asked.within(registered),
+        Some(_) | None => asked,
+    };
     let before = core.held.at.as_ref().filter(|held| {
         let account = held.held();
         held.issuer() == at.issuer()
@@ -153,14 +162,14 @@ pub(crate) fn asked_scopes<T>(
 }
 
 /// Makes the authorization request and has its record stored.
-pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step {
+pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) -> Step {
     let Met {
         attempt,
         facts,
         flow,
     } = met;
     let issuer = at.issuer().clone();
-    let client = at.held();
+    let client = &at.held().client;
     let (origin, method) = (client.origin, client.method.as_str());
     core.report(|| Decision::ClientChosen {
         issuer: issuer.clone(),
@@ -168,7 +177,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
         method,
     });
     let (scopes, source, added_offline_access) =
-        select_scopes(core, &attempt, &facts, &at, Some(client));
+        select_scopes(core, &attempt, &facts, &at, Some(at.held()));
     core.report(|| Decision::ScopesChosen {
         scopes: scopes.clone(),
         source,
@@ -209,12 +218,12 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Client>) -> Step 
     let (verifier, state) = seed.split();
     let slot = Slot::pending(core.identity.principal(), &state);
     let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
-    let at = at.then(|client| {
+    let at = at.then(|known| {
         Redirected(RedirectedParts {
             state,
             verifier,
             redirect_uri: redirect_uri.shared(),
-            client,
+            client: known.client,
             resource,
             requested: scopes,
             advertises_iss: flow.advertises_iss,

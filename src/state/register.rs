@@ -6,7 +6,7 @@ use crate::config::RefreshTokens;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Unreachable, Violation};
 use crate::event::{Outcome, Persistence};
-use crate::grant::{Client, ClientOrigin, choose_method};
+use crate::grant::{Client, ClientOrigin, Registration, choose_method};
 use crate::issuer::AtIssuer;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
@@ -198,11 +198,15 @@ impl Registering {
             Ok(method) => method,
             Err(flaw) => return violation(&self.attempt, Violation::RegistrationMethod(flaw)),
         };
-        let at = self.at.registered(Client {
+        let client = Client {
             id: registered.client_id.into(),
             origin: ClientOrigin::Dynamic,
             method,
             secret_expires_at: registered.secret_expires_at,
+        };
+        let at = self.at.registered(Registration {
+            client,
+            scopes: registered.scope.clone(),
         });
         let uri = self.attempt.redirect_uri.as_str();
         let slot = registration_slot(core, &issuer, uri);
@@ -238,7 +242,7 @@ pub(crate) struct SavingRegistration {
     pub(crate) attempt: Box<Attempt>,
     facts: ResourceFacts,
     flow: CodeFlow,
-    at: AtIssuer<Client>,
+    at: AtIssuer<Registration>,
 }
 
 impl SavingRegistration {

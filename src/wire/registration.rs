@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::json::{JsonFlaw, Text, Texts, object};
+use super::scopes::Scopes;
 use super::text::Untrusted;
 use super::words::AuthMethod;
 use crate::secret::Secret;
@@ -54,6 +55,8 @@ pub struct RegistrationDocument<'a> {
     #[serde(borrow)]
     redirect_uris: Texts<'a>,
     #[serde(borrow)]
+    scope: Text<'a>,
+    #[serde(borrow)]
     error: Text<'a>,
     #[serde(borrow)]
     error_description: Text<'a>,
@@ -88,6 +91,8 @@ pub struct Registered<'a> {
     pub code_grant_missing: bool,
     /// Whether the answer lists redirect URIs and these lack the one to be used.
     pub redirect_uri_missing: bool,
+    /// What the client may ask for; `None` when the answer does not say.
+    pub scope: Option<Scopes>,
 }
 
 /// Without the secret (TOK-24).
@@ -147,6 +152,11 @@ impl<'a> RegistrationDocument<'a> {
             code_grant_missing: lacks(&self.grant_types, "authorization_code")
                 && self.grant_types.get().is_some_and(|list| !list.is_empty()),
             redirect_uri_missing: lacks(&self.redirect_uris, redirect_uri),
+            scope: self
+                .scope
+                .non_empty()
+                .map(Scopes::parse)
+                .filter(|scopes| !scopes.is_empty()),
         }))
     }
 }

@@ -90,6 +90,13 @@ impl Scopes {
         }
     }
 
+    /// These, as far as they are in the other list too.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        let allowed: BTreeSet<_> = other.iter().map(sorted).collect();
+        Self::from_items(self.iter().filter(|item| allowed.contains(&sorted(item))))
+    }
+
     /// Whether every item of the other list is among these.
     pub fn covers(&self, other: &Self) -> bool {
         let own: BTreeSet<_> = self.iter().map(sorted).collect();

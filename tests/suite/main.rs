@@ -58,6 +58,7 @@ mod registration;
 mod request;
 mod revoking;
 mod rules;
+mod scopes;
 #[cfg(feature = "server")]
 mod servers;
 mod settings;

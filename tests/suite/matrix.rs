@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// Rules with the level MUST that are not proven, or not altogether. This number only goes down.
-const OPEN_MUSTS: usize = 1;
-
 /// What proves one rule, or why nothing has to.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -188,7 +185,7 @@ fn every_rule_is_in_the_matrix_and_nothing_else() {
 #[test]
 fn every_rule_is_proven_or_says_why_not() {
     let levels: BTreeMap<String, Level> = rules().into_iter().collect();
-    let (mut found, mut open) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for (id, proof) in matrix() {
         let is_proven = !proof.tests.is_empty() || proof.document.is_some();
         let is_said = is_proven || proof.open.is_some();
@@ -202,15 +199,10 @@ fn every_rule_is_proven_or_says_why_not() {
             found.push(format!("{id}: an empty reason"));
         }
         if proof.open.is_some() && levels.get(&id) == Some(&Level::Must) {
-            open.push(id);
+            found.push(format!("{id}: a MUST that is open"));
         }
     }
     none(found);
-    assert_eq!(
-        open.len(),
-        OPEN_MUSTS,
-        "rules that are not proven: {open:?}"
-    );
 }
 
 #[test]

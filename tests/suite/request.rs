@@ -1,10 +1,10 @@
 //! The authorization request (AUTHZ, SCOPE, RES, PKCE) and the settings for single issuers (QUIRK).
 
 use mcp_auth_machine::Secret;
-use mcp_auth_machine::action::{Redirect, Why};
+use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::config::{
     ConfigBuilder, ConfigError, IssuerSettings, PkceSupport, PreRegistered, RedirectUri,
-    RefreshTokens, ResourceParameter,
+    ResourceParameter,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::event::Authorization;
@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use crate::support::*;
 
 /// Discovery with this challenge scope, resource metadata members and server metadata members.
-fn flow(
+pub fn flow(
     config: ConfigBuilder,
     scope: Option<&str>,
     prm_more: &str,
@@ -47,18 +47,6 @@ fn flow(
         other => panic!("{other:?}"),
     }
 }
-
-fn scope_of(
-    config: ConfigBuilder,
-    scope: Option<&str>,
-    prm_more: &str,
-    metadata: &str,
-) -> Option<String> {
-    let (_, redirect) = flow(config, scope, prm_more, metadata).unwrap();
-    get(&query(redirect.url.as_str()), "scope")
-}
-
-const OFFLINE: &str = r#","scopes_supported":["openid","offline_access"]"#;
 
 #[test]
 fn authz_01_authz_05_res_09_the_parameters_of_the_request() {
@@ -322,129 +310,6 @@ fn authz_21_meta_20_pushed_requests_without_an_endpoint_are_refused_with_a_reaso
     );
     let text = r#","require_pushed_authorization_requests":"true""#;
     assert!(flow(config(), None, "", &metadata_with(text)).is_ok());
-}
-
-#[test]
-fn scope_01_scope_02_scope_03_scope_05_where_scopes_come_from() {
-    let listed = r#","scopes_supported":["x","y"]"#;
-    assert_eq!(
-        scope_of(config(), Some("a"), listed, &metadata()).as_deref(),
-        Some("a")
-    );
-    assert_eq!(
-        scope_of(config(), None, listed, &metadata()).as_deref(),
-        Some("x y")
-    );
-    for undefined in [
-        "",
-        r#","scopes_supported":null"#,
-        r#","scopes_supported":[]"#,
-        r#","scopes_supported":"x""#,
-    ] {
-        assert_eq!(
-            scope_of(config(), None, undefined, &metadata_with(OFFLINE)),
-            None,
-            "{undefined}"
-        );
-    }
-    assert_eq!(scope_of(config(), Some(""), "", &metadata()), None);
-}
-
-#[test]
-fn scope_04_the_host_replaces_the_set() {
-    let listed = r#","scopes_supported":["x","y"]"#;
-    assert_eq!(
-        scope_of(config().scopes("h"), Some("a"), listed, &metadata()).as_deref(),
-        Some("h")
-    );
-}
-
-#[test]
-fn scope_06_scope_07_scope_08_scope_10_quirk_09_offline_access() {
-    let with = |config, scope| scope_of(config, scope, "", &metadata_with(OFFLINE));
-    assert_eq!(
-        with(config(), Some("a")).as_deref(),
-        Some("a offline_access")
-    );
-    assert_eq!(
-        with(config(), Some("offline_access a")).as_deref(),
-        Some("offline_access a")
-    );
-    assert_eq!(with(config(), None), None);
-    assert_eq!(
-        with(config().refresh_tokens(RefreshTokens::NotWanted), Some("a")).as_deref(),
-        Some("a")
-    );
-    assert_eq!(
-        scope_of(config(), Some("a"), "", &metadata()).as_deref(),
-        Some("a")
-    );
-    let (_, redirect) = flow(config(), Some("a"), "", &metadata_with(OFFLINE)).unwrap();
-    assert_eq!(get(&query(redirect.url.as_str()), "prompt"), None);
-}
-
-#[test]
-fn quirk_30_offline_access_is_given_up_once_refused() {
-    let (mut host, redirect) = flow(config(), Some("a"), "", &metadata_with(OFFLINE)).unwrap();
-    host.callback(&format!(
-        "error=invalid_scope&state={}",
-        state_of(&redirect)
-    ));
-    assert_eq!(host.need_user().why, Why::OfflineAccessRefused);
-    host.authorize();
-    host.serve(PRM, 200, &prm());
-    let redirect = host.redirect();
-    assert_eq!(redirect.scopes.as_str(), "a");
-    host.callback(&format!(
-        "error=invalid_scope&state={}",
-        state_of(&redirect)
-    ));
-    assert!(matches!(
-        host.error().cause,
-        Cause::Refused(Refusal::OAuth { .. })
-    ));
-}
-
-#[test]
-fn scope_11_scope_12_requested_and_granted_are_kept_apart() {
-    for (answer, granted) in [
-        ("", "b a"),
-        (r#","scope":"a""#, "a"),
-        (r#","scope":"a z""#, "a z"),
-    ] {
-        let (mut host, redirect) = flow(config(), Some("b  a b"), "", &metadata()).unwrap();
-        assert_eq!(redirect.scopes.as_str(), "b a");
-        host.callback(&format!("code=x&state={}", state_of(&redirect)));
-        let body = format!(r#"{{"access_token":"t","token_type":"bearer"{answer}}}"#);
-        host.serve(&format!("{AS}/token"), 200, &body);
-        assert_eq!(host.ready().scopes.as_str(), granted);
-        let stored = host.store.of_kind("account")[0]
-            .contents
-            .expose()
-            .to_owned();
-        assert!(stored.contains(r#""requested":"b a""#));
-        assert!(stored.contains(&format!(r#""granted":"{granted}""#)));
-    }
-}
-
-#[test]
-fn step_02_e03_a_step_up_asks_for_the_union() {
-    let (mut host, redirect) = flow(config(), Some("a b"), "", &metadata()).unwrap();
-    host.callback(&format!("code=x&state={}", state_of(&redirect)));
-    host.serve(
-        &format!("{AS}/token"),
-        200,
-        r#"{"access_token":"t","token_type":"Bearer","scope":"a d"}"#,
-    );
-    host.ready();
-    let challenge = r#"Bearer error="insufficient_scope", scope="c a""#;
-    host.challenged_for("tools/call x", 403, &[challenge], Some("Bearer t"));
-    assert!(matches!(host.need_user().why, Why::ScopeMissing { .. }));
-    // The token stays until another one is there.
-    assert_eq!(host.token().as_deref(), Some("Bearer t"));
-    host.authorize();
-    host.serve(PRM, 200, &prm());
-    assert_eq!(host.redirect().scopes.as_str(), "a b d c");
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Obtaining {
             origin,
             method,
         });
-        let (scopes, source) = asked_scopes(core, None, &facts, &at, Some(at.held()));
+        let (scopes, source) = asked_scopes(core, None, &facts, &at, Some(at.held()), None);
         // A client that acts for itself is never away (M2M-04).
         let scopes = scopes.without("offline_access");
         core.report(|| Decision::ScopesChosen {
