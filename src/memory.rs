@@ -40,6 +40,8 @@ pub(crate) struct Memory {
     pub(crate) resource_read: Option<u64>,
     /// The issuer that the resource no longer lists (ISO-04).
     pub(crate) left: Option<IssuerId>,
+    /// The issuer whose last token answer contradicts its metadata: that is read anew, once (META-18).
+    pub(crate) doubted: Option<IssuerId>,
     pub(crate) rest: Rest,
     pub(crate) nonces: Nonces,
     /// The algorithms of proofs that the resource named last (DPOP-16).

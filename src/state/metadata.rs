@@ -93,7 +93,10 @@ impl LoadingServer {
         let mut revision: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
         if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
             match read_server(&core.identity, asked, stored, core.now.wall) {
-                Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
+                Ok(Some(server))
+                    if core.config().is_expected(asked, server.issuer())
+                        && core.memory.doubted.as_ref() != Some(server.issuer()) =>
+                {
                     return arrived(core, errand, facts, server);
                 }
                 Ok(_) => {}

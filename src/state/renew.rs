@@ -248,7 +248,8 @@ impl Renewal {
 
     fn is_stale(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
-        held.is_some_and(|at| !at.server().is_fresh(core.now.wall))
+        let doubted = core.memory.doubted.as_ref();
+        held.is_some_and(|at| !at.server().is_fresh(core.now.wall) || doubted == Some(at.issuer()))
     }
 
     /// Asks the server about itself again (REFR-11).

@@ -55,6 +55,10 @@ impl FetchingServer {
             let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
             return Err(errand.fails(Stage::ServerMetadata, facts.servers.first(), cause));
         };
+        let doubted = core.memory.doubted.as_ref();
+        if doubted.is_some_and(|issuer| core.config().is_expected(&asked, issuer)) {
+            core.memory.doubted = None;
+        }
         let search = Search {
             entry,
             places: 0,

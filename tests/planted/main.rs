@@ -42,7 +42,7 @@ fn copy_of(kind: Kind) -> Planted {
 }
 
 /// How many situations the search looks at for one bug.
-const SITUATIONS: &str = "500000";
+const SITUATIONS: &str = "800000";
 
 /// What an engine says when this bug is switched on: the first violation, or that it passes.
 fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {

@@ -1,18 +1,20 @@
 //! Protected resource metadata (DISC) and server metadata (META).
 
 use mcp_auth_machine::config::{
-    ConfigBuilder, Legacy, MetadataOrigin, ResourceParameter, Strictness,
+    ConfigBuilder, Legacy, MetadataCache, MetadataOrigin, PreRegistered, ResourceParameter,
+    Strictness,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Violation};
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::resource::{canonical_identifier, covers};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
 use mcp_auth_machine::wire::well_known::{resource_locations, server_locations};
-use mcp_auth_machine::{Failure, MetadataFlaw};
+use mcp_auth_machine::{Event, Failure, MetadataFlaw};
 
 use crate::support::*;
 
 const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+const TOKEN: &str = "https://as.example/token";
 const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 const ROOT_PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource";
 
@@ -319,6 +321,55 @@ fn disc_19_meta_18_documents_are_kept_for_their_time() {
     // The resource's document is fresh, the server's is not.
     host.serve(META, 200, &metadata());
     host.redirect();
+}
+
+/// Signed in with a configured client, and its token answers a refresh with this error.
+fn refused_refresh(configured: ConfigBuilder, error: &str) -> Host {
+    let mut host = Host::new(configured);
+    host.discover(&prm(), &metadata());
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "60"));
+    host.ready();
+    host.pass(60_000);
+    host.wanted("x");
+    host.serve(TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#));
+    host
+}
+
+#[test]
+fn meta_18_metadata_that_an_answer_contradicts_is_read_anew_once() {
+    let configured = || config().pre_registered(AS, PreRegistered::new("pre"));
+    for again in [
+        configured(),
+        configured().metadata_cache(MetadataCache::Off),
+    ] {
+        let mut host = refused_refresh(again, "invalid_client");
+        host.error();
+        host.wanted("x");
+        // Still fresh, and read all the same.
+        host.serve(META, 200, &metadata());
+        host.serve(TOKEN, 503, "");
+        host.pass(60_000);
+        host.handle(Event::Timer);
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+    }
+    // A new authorization reads it too.
+    let mut host = refused_refresh(configured(), "unsupported_grant_type");
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
+    // Of these errors metadata is not the cause.
+    for error in ["invalid_grant", "unauthorized_client"] {
+        let mut host = refused_refresh(configured(), error);
+        host.need_user();
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.redirect();
+    }
 }
 
 #[test]

@@ -456,6 +456,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
     // A new registration, and a new flow with it; the old refresh token is gone.
     host.authorize();
     host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
     let redirect = host.redirect();
     assert_eq!(&*redirect.client_id, "dyn-2");

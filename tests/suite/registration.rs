@@ -519,6 +519,11 @@ fn tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
         assert!(host.store.of_kind("registration").is_empty());
         host.authorize();
         host.serve(PRM, 200, &prm());
+        host.serve(
+            &format!("{AS}/.well-known/oauth-authorization-server"),
+            200,
+            &metadata(),
+        );
         host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
         let redirect = host.redirect();
         assert_eq!(&*redirect.client_id, "dyn-2");

@@ -118,6 +118,11 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     assert_eq!(host.need_user().why, Why::ClientForgotten);
     host.authorize();
     host.serve(PRM, 200, &prm());
+    host.serve(
+        &format!("{AS}/.well-known/oauth-authorization-server"),
+        200,
+        &metadata(),
+    );
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "new");
 }
