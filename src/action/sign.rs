@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::event::{Assertion, Event, Signed};
-use crate::issuer::IssuerId;
+use crate::issuer::{Audience, IssuerId};
 use crate::secret::Secret;
 use crate::ticket::Ticket;
 use crate::wire::jwt::{jti, signed};
@@ -17,7 +17,7 @@ pub(crate) enum ToSign {
     /// A client assertion (TOK-08).
     Assertion {
         client_id: Box<str>,
-        issuer: IssuerId,
+        audience: Audience,
         kid: Option<Box<str>>,
         unix_seconds: u64,
     },
@@ -55,12 +55,12 @@ impl Sign {
         let input = match &self.subject {
             ToSign::Assertion {
                 client_id,
-                issuer,
+                audience,
                 kid,
                 unix_seconds,
             } => crate::wire::jwt::assertion(
                 client_id,
-                issuer.as_str(),
+                audience.as_str(),
                 self.algorithm,
                 kid.as_deref(),
                 *unix_seconds,

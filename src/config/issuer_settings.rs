@@ -57,7 +57,7 @@ pub enum JwtBearerSupport {
     Assumed,
 }
 
-/// For whom a workload's assertion is asked of its platform (WIF-05, DIS-11).
+/// For whom an assertion is made: what the server takes as its own name in one (DIS-05, DIS-11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AssertionAudience {
     /// The server's issuer.
@@ -91,6 +91,7 @@ pub struct IssuerSettings {
     pub(crate) client_id_with_assertion: bool,
     pub(crate) jwt_bearer: JwtBearerSupport,
     pub(crate) assertion_audience: AssertionAudience,
+    pub(crate) client_assertion_audience: AssertionAudience,
 }
 
 impl IssuerSettings {
@@ -178,10 +179,19 @@ impl IssuerSettings {
         self
     }
 
-    /// See [`AssertionAudience`].
+    /// For whom a workload's assertion is asked of its platform (WIF-05).
     #[must_use]
     pub fn assertion_audience(mut self, audience: AssertionAudience) -> Self {
         self.assertion_audience = audience;
+        self
+    }
+
+    /// For whom client assertions are signed (TOK-08). Only for a server that refuses its issuer, and
+    /// without effect where the token endpoint is not on the issuer's own origin: an assertion for a
+    /// token endpoint is good at whichever server that endpoint belongs to (DIS-05).
+    #[must_use]
+    pub fn client_assertion_audience(mut self, audience: AssertionAudience) -> Self {
+        self.client_assertion_audience = audience;
         self
     }
 

@@ -8,5 +8,5 @@ mod server;
 pub(crate) use at::{AtIssuer, IssuerBound, ReservedParameter};
 pub use id::{IssuerFlaw, IssuerId};
 pub(crate) use request::{bearer, bound, discovery_request};
-pub(crate) use server::{Facts, Server, SlashRule};
+pub(crate) use server::{Audience, Facts, Server, SlashRule};
 pub use server::{MetadataFlaw, ServerSource};

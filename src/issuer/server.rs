@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::IssuerId;
+use crate::config::AssertionAudience;
 use crate::record::Opened;
 use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
-use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};
+use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl, split};
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm, Words,
@@ -87,6 +88,16 @@ pub(crate) enum SlashRule {
     Exact,
     /// One terminating slash may differ between the two texts (QUIRK-01).
     TolerateOne,
+}
+
+/// What a server is called in an assertion for it; there is no other way to one.
+#[derive(Clone)]
+pub(crate) struct Audience(Box<str>);
+
+impl Audience {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Server {
@@ -189,6 +200,25 @@ impl Server {
     /// From a record whose checksum held. The record was written from an accepted server.
     pub(crate) fn restore(facts: Facts, _checked: &Opened<'_>) -> Self {
         Self(Arc::new(facts))
+    }
+
+    /// What it is called in a workload's assertion, which goes nowhere but to its token endpoint.
+    pub(crate) fn audience(&self, wanted: AssertionAudience) -> Audience {
+        Audience(match wanted {
+            AssertionAudience::Issuer => self.issuer().as_str().into(),
+            AssertionAudience::TokenEndpoint => self.0.token_endpoint.as_str().into(),
+        })
+    }
+
+    /// What it is called in a client assertion, which goes to its other endpoints too. A token endpoint
+    /// elsewhere may be another server's (B03): it is no name for this one.
+    pub(crate) fn client_audience(&self, wanted: AssertionAudience) -> Audience {
+        let own = split(self.issuer().as_str()).0 == self.0.token_endpoint.origin();
+        self.audience(if own {
+            wanted
+        } else {
+            AssertionAudience::Issuer
+        })
     }
 
     /// Whether its document may be believed without asking again. What was not fetched does not age.

@@ -73,9 +73,11 @@ impl<G: TokenGrant> Call<G> {
         let ClientMethod::PrivateKeyJwt(key) = &client.method else {
             return self.prove(core, None);
         };
+        let settings = core.config().settings(self.at.issuer());
+        let wanted = settings.client_assertion_audience;
         let subject = ToSign::Assertion {
             client_id: client.id.clone(),
-            issuer: self.at.issuer().clone(),
+            audience: self.at.server().client_audience(wanted),
             kid: key.kid.clone(),
             unix_seconds: core.now.wall.seconds(),
         };

@@ -34,10 +34,10 @@ struct AssertionClaims<'a> {
     jti: &'a str,
 }
 
-/// The signing input of a client assertion (TOK-08): for this issuer alone.
+/// The signing input of a client assertion (TOK-08).
 pub(crate) fn assertion(
     client_id: &str,
-    issuer: &str,
+    audience: &str,
     algorithm: SigningAlgorithm,
     kid: Option<&str>,
     unix_seconds: u64,
@@ -51,7 +51,7 @@ pub(crate) fn assertion(
     let claims = AssertionClaims {
         iss: client_id,
         sub: client_id,
-        aud: issuer,
+        aud: audience,
         iat: unix_seconds,
         exp: unix_seconds.saturating_add(ASSERTION_SECONDS),
         jti,

@@ -285,18 +285,11 @@ pub(crate) const BUGS: &[Bug] = &[
         number: 21,
         name: "assertion for the token endpoint",
         caught_by: ALL,
-        edits: &[
-            edit(
-                "src/state/call.rs",
-                "            issuer: self.at.issuer().clone(),\n",
-                "            issuer: match crate::planted::on(21) {\n                true => crate::issuer::IssuerId::planted(self.at.server().facts().token_endpoint.as_str()),\n                false => self.at.issuer().clone(),\n            },\n",
-            ),
-            edit(
-                "src/issuer/id.rs",
-                "impl IssuerId {\n",
-                "impl IssuerId {\n    pub(crate) fn planted(text: &str) -> Self {\n        Self(text.into())\n    }\n",
-            ),
-        ],
+        edits: &[edit(
+            "src/state/call.rs",
+            "        let wanted = settings.client_assertion_audience;\n",
+            "        let wanted = match crate::planted::on(21) {\n            true => crate::config::AssertionAudience::TokenEndpoint,\n            false => settings.client_assertion_audience,\n        };\n",
+        )],
     },
     Bug {
         number: 22,

@@ -1,7 +1,9 @@
 //! Tokens without a user, by client credentials (M2M); and what the other grants share.
 
 use mcp_auth_machine::action::{ObtainAssertion, Purpose};
-use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, IssuerSettings, PreRegistered};
+use mcp_auth_machine::config::{
+    AssertionAudience, ConfigBuilder, DynamicRegistration, IssuerSettings, PreRegistered,
+};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::callback::IssBinding;
@@ -212,6 +214,27 @@ fn tok_05_quirk_31_an_assertion_that_was_supplied_and_an_identifier_beside_it() 
     let form = body(host.request().request());
     assert_eq!(get(&form, "client_assertion").as_deref(), Some("a.b.c"));
     assert_eq!(get(&form, "client_id").as_deref(), Some("service"));
+}
+
+#[test]
+fn quirk_31_b03_s32_the_token_endpoint_is_the_audience_where_the_host_says_so_of_this_issuer() {
+    let key = || SigningKey::new("k", [SigningAlgorithm::Es256]);
+    for (of, audience) in [(AS, TOKEN), (OTHER, AS)] {
+        let settings =
+            IssuerSettings::new().client_assertion_audience(AssertionAudience::TokenEndpoint);
+        let config = config()
+            .pre_registered(AS, service().key(key()))
+            .issuer_settings(of, settings)
+            .client_credentials();
+        let listed = r#","token_endpoint_auth_signing_alg_values_supported":["ES256"]"#;
+        let metadata = machine_metadata(AS, r#""private_key_jwt""#, listed);
+        let (_, claims) = to_token(config.clone(), &metadata).signs();
+        assert_eq!(claims["aud"], audience);
+        // Never the endpoint of somebody else (B03).
+        let borrowed = metadata.replace(TOKEN, "https://b.example/token");
+        let (_, claims) = to_token(config, &borrowed).signs();
+        assert_eq!(claims["aud"], AS);
+    }
 }
 
 #[test]

@@ -4,7 +4,6 @@ use super::{ExchangingSubject, MachineGrant, Obtaining, Requesting};
 
 use crate::action::{AssertionKind, SubjectTokenKind};
 use crate::budget::{Budget, Limited, SIGN_TIME};
-use crate::config::AssertionAudience;
 use crate::core::{Ask, Core};
 use crate::error::Misconfiguration;
 use crate::grant::{Asked, Client, JwtBearer, TokenExchange};
@@ -28,12 +27,9 @@ impl ObtainingAssertion {
         obtaining: Box<Obtaining>,
         at: AtIssuer<Asked>,
     ) -> Work {
-        let audience = match core.config().settings(at.issuer()).assertion_audience {
-            AssertionAudience::Issuer => at.issuer().as_str(),
-            AssertionAudience::TokenEndpoint => at.server().facts().token_endpoint.as_str(),
-        };
+        let wanted = core.config().settings(at.issuer()).assertion_audience;
         let kind = AssertionKind::Workload {
-            audience: audience.into(),
+            audience: at.server().audience(wanted).as_str().into(),
         };
         let ask = core.obtain(kind, SIGN_TIME);
         Work::ObtainingAssertion(Self {

@@ -34,6 +34,7 @@ pub(super) struct Settings {
     client_id_with_assertion: bool,
     jwt_bearer: Option<JwtBearerSupport>,
     assertion_audience: Option<AssertionAudience>,
+    client_assertion_audience: Option<AssertionAudience>,
     initial_access: Option<String>,
 }
 
@@ -76,6 +77,9 @@ impl Settings {
         }
         if let Some(value) = self.assertion_audience {
             to = to.assertion_audience(value.into());
+        }
+        if let Some(value) = self.client_assertion_audience {
+            to = to.client_assertion_audience(value.into());
         }
         if let Some(token) = self.initial_access {
             to = to.initial_access(token);
