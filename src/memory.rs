@@ -40,7 +40,7 @@ pub(crate) struct Memory {
     pub(crate) resource_read: Option<u64>,
     /// The issuer that the resource no longer lists (ISO-04).
     pub(crate) left: Option<IssuerId>,
-    /// The issuer whose last token answer contradicts its metadata: that is read anew, once (META-18).
+    /// The issuer that does not know its client or a grant: its metadata is read anew (META-18).
     pub(crate) doubted: Option<IssuerId>,
     pub(crate) rest: Rest,
     pub(crate) nonces: Nonces,

@@ -101,7 +101,7 @@ pub enum Decision {
     SettingApplied {
         /// The issuer.
         issuer: IssuerId,
-        /// The setting: `pkce`, `resource`, `iss`, `authorization_origin`.
+        /// The setting: `pkce`, `resource`, `iss`, `authorization_origin`, `client_assertion_audience`.
         setting: &'static str,
     },
     /// The client that is used.

@@ -186,9 +186,9 @@ impl IssuerSettings {
         self
     }
 
-    /// For whom client assertions are signed (TOK-08). Only for a server that refuses its issuer, and
-    /// without effect where the token endpoint is not on the issuer's own origin: an assertion for a
-    /// token endpoint is good at whichever server that endpoint belongs to (DIS-05).
+    /// For whom client assertions in token requests are signed (TOK-08). Only for a server that refuses
+    /// its issuer, and without effect where the token endpoint is not on the issuer's own origin: an
+    /// assertion for a token endpoint is good at whichever server that endpoint belongs to (DIS-05).
     #[must_use]
     pub fn client_assertion_audience(mut self, audience: AssertionAudience) -> Self {
         self.client_assertion_audience = audience;

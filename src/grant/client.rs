@@ -86,19 +86,20 @@ pub(crate) struct Client {
     pub(crate) secret_expires_at: Option<u64>,
 }
 
-/// A client as one server knows it: who it is there, and what it may ask for, where that was said (REG-24).
+/// A client as one server knows it: who it is there, and which scopes that it was to be registered for
+/// it was not (REG-24).
 #[derive(Clone)]
 pub(crate) struct Registration {
     pub(crate) client: Client,
-    pub(crate) scopes: Option<Scopes>,
+    pub(crate) left_out: Scopes,
 }
 
-/// Whose scopes nobody has told.
+/// One for which nothing was left out.
 impl From<Client> for Registration {
     fn from(client: Client) -> Self {
         Self {
             client,
-            scopes: None,
+            left_out: Scopes::default(),
         }
     }
 }

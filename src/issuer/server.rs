@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::IssuerId;
-use crate::config::AssertionAudience;
+use crate::config::{AssertionAudience, IssuerSettings};
+use crate::grant::Endpoint;
 use crate::record::Opened;
 use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
@@ -90,7 +91,7 @@ pub(crate) enum SlashRule {
     TolerateOne,
 }
 
-/// What a server is called in an assertion for it; there is no other way to one.
+/// What a server is called in a client assertion; [`Server::client_audience`] is the only way to one.
 #[derive(Clone)]
 pub(crate) struct Audience(Box<str>);
 
@@ -202,30 +203,35 @@ impl Server {
         Self(Arc::new(facts))
     }
 
-    /// What it is called in a workload's assertion, which goes nowhere but to its token endpoint.
-    pub(crate) fn audience(&self, wanted: AssertionAudience) -> Audience {
-        Audience(match wanted {
-            AssertionAudience::Issuer => self.issuer().as_str().into(),
-            AssertionAudience::TokenEndpoint => self.0.token_endpoint.as_str().into(),
-        })
+    /// What it is called in a workload's assertion.
+    pub(crate) fn audience(&self, wanted: AssertionAudience) -> &str {
+        match wanted {
+            AssertionAudience::Issuer => self.issuer().as_str(),
+            AssertionAudience::TokenEndpoint => self.0.token_endpoint.as_str(),
+        }
     }
 
-    /// What it is called in a client assertion, which goes to its other endpoints too. A token endpoint
-    /// elsewhere may be another server's (B03): it is no name for this one.
-    pub(crate) fn client_audience(&self, wanted: AssertionAudience) -> Audience {
+    /// What it is called in a client assertion for one of its endpoints. A token endpoint elsewhere may
+    /// be another server's, and no other endpoint is to see an assertion for it (B03).
+    pub(crate) fn client_audience(&self, at: Endpoint, settings: &IssuerSettings) -> Audience {
         let own = split(self.issuer().as_str()).0 == self.0.token_endpoint.origin();
-        self.audience(if own {
-            wanted
-        } else {
-            AssertionAudience::Issuer
-        })
+        let wanted = match at {
+            Endpoint::Token if own => settings.client_assertion_audience,
+            Endpoint::Token | Endpoint::Revocation | Endpoint::PushedAuthorization => {
+                AssertionAudience::Issuer
+            }
+        };
+        Audience(self.audience(wanted).into())
     }
 
     /// Whether its document may be believed without asking again. What was not fetched does not age.
     pub(crate) fn is_fresh(&self, now: UnixMillis) -> bool {
-        self.0.fresh_until == UnixMillis::MAX
-            || self.0.source != ServerSource::Metadata
-            || self.0.fresh_until.is_fresh(now)
+        !self.is_fetched() || self.0.fresh_until.is_fresh(now)
+    }
+
+    /// Whether its document was read at its own place: it can be read there again.
+    pub(crate) fn is_fetched(&self) -> bool {
+        self.0.source == ServerSource::Metadata && self.0.fresh_until != UnixMillis::MAX
     }
 
     pub(crate) fn facts(&self) -> &Facts {

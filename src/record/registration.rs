@@ -21,8 +21,8 @@ struct RegistrationRecord<'a> {
     issuer: Cow<'a, str>,
     #[serde(borrow)]
     client: ClientRecord<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    scope: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    scopes_left_out: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,10 +43,7 @@ pub(crate) fn write_registration(
         redirect_uri: redirect_uri.into(),
         issuer: at.issuer().as_str().into(),
         client: ClientRecord::of(&registration.client),
-        scope: registration
-            .scopes
-            .as_ref()
-            .map(|scopes| scopes.as_str().into()),
+        scopes_left_out: registration.left_out.as_str().into(),
     })
 }
 
@@ -66,7 +63,7 @@ pub(crate) fn read_registration(
         .map_err(|_| RecordFlaw::Url)?;
     let registration = Registration {
         client: record.client.restore(),
-        scopes: record.scope.map(|text| Scopes::parse(&text)),
+        left_out: Scopes::parse(&record.scopes_left_out),
     };
     Ok(IssuerBound::new(issuer, registration))
 }

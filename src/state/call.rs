@@ -12,6 +12,7 @@ use crate::event::{Outcome, nonce};
 use crate::grant::{ClientMethod, Endpoint, TokenGrant};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
+use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::post::{NoAnswer, answer};
 use crate::wire::jwt::ProofSubject;
@@ -73,15 +74,23 @@ impl<G: TokenGrant> Call<G> {
         let ClientMethod::PrivateKeyJwt(key) = &client.method else {
             return self.prove(core, None);
         };
-        let settings = core.config().settings(self.at.issuer());
-        let wanted = settings.client_assertion_audience;
+        let wanted = core.config().settings(self.at.issuer());
+        let audience = self.at.server().client_audience(G::ENDPOINT, wanted);
+        let issuer = self.at.issuer();
+        let renamed = audience.as_str() != issuer.as_str();
         let subject = ToSign::Assertion {
             client_id: client.id.clone(),
-            audience: self.at.server().client_audience(wanted),
+            audience,
             kid: key.kid.clone(),
             unix_seconds: core.now.wall.seconds(),
         };
         let (name, algorithm) = (std::sync::Arc::clone(&key.name), key.algorithm);
+        if renamed {
+            core.report(|| Decision::SettingApplied {
+                issuer: issuer.clone(),
+                setting: "client_assertion_audience",
+            });
+        }
         self.ask = core.sign(name, algorithm, subject, SIGN_TIME);
         self.step = CallStep::SigningAssertion;
         Called::Again(self)
@@ -182,6 +191,13 @@ impl<G: TokenGrant> Call<G> {
         let refused = refusal(response.body()).map(|(error, _, _)| error);
         if refused == Some(OAuthError::InvalidDpopProof) {
             core.compare_clocks(response.headers());
+        }
+        let contradicts = matches!(
+            refused,
+            Some(OAuthError::InvalidClient | OAuthError::UnsupportedGrantType)
+        );
+        if contradicts && self.at.server().is_fetched() {
+            core.memory.doubted = Some(self.at.issuer().clone());
         }
         let wants_nonce = self.at.held().binding().is_some()
             && response.status().as_u16() != 200

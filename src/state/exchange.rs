@@ -142,27 +142,19 @@ fn spent(retry_at: Option<UnixMillis>) -> Cause {
 
 /// A token answer, as this issuer spells it.
 pub(crate) fn read_answer(
-    core: &mut Core,
+    core: &Core,
     issuer: &IssuerId,
     response: &Response<Bytes>,
 ) -> TokenAnswer {
     let spelled = core.config().settings(issuer).token_answers;
     let body = standard_answer(spelled, response.body());
     let status = response.status().as_u16();
-    let answer = read(status, &body, core.config().missing_token_type());
-    if let TokenAnswer::Refused {
-        error: OAuthError::InvalidClient | OAuthError::UnsupportedGrantType,
-        ..
-    } = answer
-    {
-        core.memory.doubted = Some(issuer.clone());
-    }
-    answer
+    read(status, &body, core.config().missing_token_type())
 }
 
 impl AtIssuer<CodeGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
-    pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
+    pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
         match read_answer(core, self.issuer(), &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, core.now)),

@@ -79,8 +79,8 @@ impl CodeFlow {
 }
 
 /// Chooses the scopes (SCOPE-01 to SCOPE-08, STEP-02): what was asked for before, at the same server
-/// for the same client, then what is asked for now. What nobody demands stays within what the client
-/// is registered for (REG-24). Says also whether `offline_access` was added.
+/// for the same client, then what is asked for now. What the client was not registered for is asked for
+/// only where somebody demands it (REG-24). Says also whether `offline_access` was added.
 pub(crate) fn select_scopes<T>(
     core: &Core,
     attempt: &Attempt,
@@ -90,10 +90,10 @@ pub(crate) fn select_scopes<T>(
 ) -> (Scopes, ScopeSource, bool) {
     let wanted = attempt.scopes.as_ref();
     let client = known.map(|known| &known.client);
-    let registered = known.and_then(|known| known.scopes.as_ref());
-    let (scopes, source) = asked_scopes(core, wanted, facts, at, client, registered);
+    let left_out = known.map(|known| &known.left_out);
+    let (scopes, source) = asked_scopes(core, wanted, facts, at, client, left_out);
     let adds = wanted.is_none()
-        && registered.is_none_or(|registered| registered.contains(OFFLINE_ACCESS))
+        && left_out.is_none_or(|left_out| !left_out.contains(OFFLINE_ACCESS))
         && wants_offline_access(core, at)
         && !scopes.is_empty()
         && !scopes.contains(OFFLINE_ACCESS)
@@ -119,7 +119,7 @@ pub(crate) fn asked_scopes<T>(
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
     client: Option<&Client>,
-    registered: Option<&Scopes>,
+    left_out: Option<&Scopes>,
 ) -> (Scopes, ScopeSource) {
     if let Some(scopes) = wanted {
         return (scopes.clone(), ScopeSource::Host);
@@ -141,8 +141,8 @@ pub(crate) fn asked_scopes<T>(
     } else {
         asked
     };
-    let asked = match registered {
-        Some(registered) if listed => asked.within(registered),
+    let asked = match left_out {
+        Some(left_out) if listed => asked.minus(left_out),
         Some(_) | None => asked,
     };
     let before = core.held.at.as_ref().filter(|held| {

@@ -19,6 +19,7 @@ use crate::wire::http_fields::retry_after;
 use crate::wire::registration::{
     Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
 };
+use crate::wire::scopes::Scopes;
 use crate::wire::token::{MAX_TOKEN_BYTES, OAuthError};
 use crate::wire::words::{AuthMethod, GrantType, ResponseType};
 
@@ -29,8 +30,8 @@ pub(crate) struct Registering {
     flow: CodeFlow,
     at: AtIssuer<()>,
     replaced: Option<Revision>,
-    /// Whether this request named scopes; one without is tried after a refusal (REG-22).
-    with_scope: bool,
+    /// The scopes that this request named; one without is tried after a refusal (REG-22).
+    scopes: Option<Scopes>,
 }
 
 impl Registering {
@@ -53,7 +54,7 @@ impl Registering {
         let permit = met.attempt.registration(core)?;
         let config = core.config();
         let (scopes, _, _) = select_scopes(core, &met.attempt, &met.facts, &at, None);
-        let scope = (with_scope && !scopes.is_empty()).then(|| scopes.as_str());
+        let scopes = Some(scopes).filter(|scopes| with_scope && !scopes.is_empty());
         let grants = [
             GrantType::AuthorizationCode.as_str(),
             GrantType::RefreshToken.as_str(),
@@ -73,12 +74,11 @@ impl Registering {
                 .application_type
                 .unwrap_or_else(|| uri.application_type())
                 .as_str(),
-            scope,
+            scope: scopes.as_ref().map(Scopes::as_str),
             client_uri: config.client_uri.as_deref(),
             software_id: config.software_id.as_deref(),
         })
         .unwrap_or_default();
-        let with_scope = scope.is_some();
         let settings = config.settings(at.issuer());
         let Some(request) = at.registration_request(body, settings) else {
             let issuer = at.issuer().clone();
@@ -96,7 +96,7 @@ impl Registering {
             flow: met.flow,
             at,
             replaced,
-            with_scope,
+            scopes,
         }))
     }
 
@@ -138,7 +138,7 @@ impl Registering {
                 fail(&self.attempt, unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                if self.with_scope && matches!(status, 400 | 403 | 422) {
+                if self.scopes.is_some() && matches!(status, 400 | 403 | 422) {
                     let met = Met {
                         attempt: self.attempt,
                         facts: self.facts,
@@ -206,7 +206,10 @@ impl Registering {
         };
         let at = self.at.registered(Registration {
             client,
-            scopes: registered.scope.clone(),
+            left_out: match (&self.scopes, &registered.scope) {
+                (Some(asked), Some(given)) => asked.minus(given),
+                (_, _) => Scopes::default(),
+            },
         });
         let uri = self.attempt.redirect_uri.as_str();
         let slot = registration_slot(core, &issuer, uri);

@@ -55,10 +55,6 @@ impl FetchingServer {
             let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
             return Err(errand.fails(Stage::ServerMetadata, facts.servers.first(), cause));
         };
-        let doubted = core.memory.doubted.as_ref();
-        if doubted.is_some_and(|issuer| core.config().is_expected(&asked, issuer)) {
-            core.memory.doubted = None;
-        }
         let search = Search {
             entry,
             places: 0,
@@ -139,6 +135,8 @@ impl FetchingServer {
                 Ok(Some(server)) => {
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
+                    let doubted = &mut core.memory.doubted;
+                    doubted.take_if(|issuer| issuer == server.issuer());
                     return arrived(core, self.errand, self.facts, server);
                 }
                 Ok(None) => report(core, url, Verdict::Absent),

@@ -32,15 +32,17 @@ impl Scopes {
             if known.len() >= MAX_SCOPES {
                 break;
             }
-            let room = MAX_SCOPE_BYTES.saturating_sub(text.len());
-            let valid = !item.is_empty() && item.len() < room && item.bytes().all(is_scope_byte);
-            if !valid || !known.insert(sorted(item)) {
-                continue;
+            let space = if text.is_empty() { "" } else { " " };
+            let length = text
+                .len()
+                .saturating_add(space.len())
+                .saturating_add(item.len());
+            let fits = length <= MAX_SCOPE_BYTES;
+            let valid = !item.is_empty() && fits && item.bytes().all(is_scope_byte);
+            if valid && known.insert(sorted(item)) {
+                text.push_str(space);
+                text.push_str(item);
             }
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(item);
         }
         Self(text.into_boxed_str())
     }
@@ -90,11 +92,11 @@ impl Scopes {
         }
     }
 
-    /// These, as far as they are in the other list too.
+    /// These without those of the other list.
     #[must_use]
-    pub fn within(&self, other: &Self) -> Self {
-        let allowed: BTreeSet<_> = other.iter().map(sorted).collect();
-        Self::from_items(self.iter().filter(|item| allowed.contains(&sorted(item))))
+    pub fn minus(&self, other: &Self) -> Self {
+        let left_out: BTreeSet<_> = other.iter().map(sorted).collect();
+        Self::from_items(self.iter().filter(|item| !left_out.contains(&sorted(item))))
     }
 
     /// Whether every item of the other list is among these.

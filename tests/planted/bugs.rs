@@ -286,9 +286,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "assertion for the token endpoint",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/call.rs",
-            "        let wanted = settings.client_assertion_audience;\n",
-            "        let wanted = match crate::planted::on(21) {\n            true => crate::config::AssertionAudience::TokenEndpoint,\n            false => settings.client_assertion_audience,\n        };\n",
+            "src/issuer/server.rs",
+            "        let wanted = match at {\n",
+            "        let wanted = match at {\n            _ if crate::planted::on(21) => AssertionAudience::TokenEndpoint,\n",
         )],
     },
     Bug {

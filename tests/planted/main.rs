@@ -2,7 +2,7 @@
 //! is shown to. A bound that misses one is too low.
 //!
 //! The bugs live in a copy of the crate, made under the target directory; the crate itself has no
-//! switches. Run with `cargo test --test planted -- --ignored --nocapture`.
+//! switches. Run with `cargo test --test planted -- --ignored --nocapture --skip keep`.
 
 #![allow(
     clippy::unwrap_used,

@@ -9,7 +9,7 @@ use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::resource::{canonical_identifier, covers};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
 use mcp_auth_machine::wire::well_known::{resource_locations, server_locations};
-use mcp_auth_machine::{Event, Failure, MetadataFlaw};
+use mcp_auth_machine::{Failure, MetadataFlaw};
 
 use crate::support::*;
 
@@ -338,21 +338,26 @@ fn refused_refresh(configured: ConfigBuilder, error: &str) -> Host {
 }
 
 #[test]
-fn meta_18_metadata_that_an_answer_contradicts_is_read_anew_once() {
+fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
     let configured = || config().pre_registered(AS, PreRegistered::new("pre"));
-    for again in [
-        configured(),
-        configured().metadata_cache(MetadataCache::Off),
-    ] {
-        let mut host = refused_refresh(again, "invalid_client");
+    for cache in [MetadataCache::Slots, MetadataCache::Off] {
+        let configured = configured().metadata_cache(cache);
+        let mut host = refused_refresh(configured, "invalid_client");
         host.error();
         host.wanted("x");
-        // Still fresh, and read all the same.
-        host.serve(META, 200, &metadata());
-        host.serve(TOKEN, 503, "");
+        // Still fresh, and read all the same: until it was read indeed.
+        host.serve(META, 503, "");
+        host.serve(OPENID, 503, "");
+        host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
+        host.error();
         host.pass(60_000);
-        host.handle(Event::Timer);
-        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.wanted("x");
+        host.serve(META, 200, &metadata());
+        host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "60"));
+        host.ready();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
         host.ready();
     }
     // A new authorization reads it too.
@@ -370,6 +375,25 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew_once() {
         host.serve(PRM, 200, &prm());
         host.redirect();
     }
+}
+
+#[test]
+fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says() {
+    let configured = config()
+        .pre_registered(AS, PreRegistered::new("pre"))
+        .server_metadata(AS, metadata());
+    let mut host = asked(configured, "Bearer");
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "60"));
+    host.ready();
+    host.pass(60_000);
+    host.wanted("x");
+    host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
+    host.error();
+    host.wanted("x");
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::support::*;
 const ACCOUNT: &str = include_str!("../golden/account.v1.txt");
 const PENDING: &str = include_str!("../golden/pending.v1.txt");
 const REGISTRATION: &str = include_str!("../golden/registration.v1.txt");
+const LEFT_OUT: &str = include_str!("../golden/registration_left_out.v1.txt");
 
 fn stored(golden: &str) -> Stored {
     let text = golden.trim_end();
@@ -65,4 +66,26 @@ fn v1_pending_and_registration_are_read() {
     host.seeds = 9;
     host.discover(&prm(), &metadata());
     assert_eq!(&*host.redirect().client_id, "dyn-1");
+}
+
+#[test]
+fn v1_a_registration_for_less_than_was_asked_is_written_and_read() {
+    let listed = prm().replace('}', r#","scopes_supported":["a","b"]}"#);
+    let mut host = Host::new(config());
+    host.discover(&listed, &metadata());
+    let register = format!("{AS}/register");
+    host.serve(&register, 201, r#"{"client_id":"dyn-1","scope":"a"}"#);
+    host.redirect();
+    let written = &host.store.of_kind("registration")[0];
+    assert_eq!(written.contents.expose(), LEFT_OUT.trim_end());
+    let mut store = Store::default();
+    for key in host.store.slots.keys() {
+        if key.starts_with("registration") {
+            store.slots.insert(key.clone(), stored(LEFT_OUT));
+        }
+    }
+    let mut later = Host::on(Arc::new(config().build().unwrap()), store);
+    later.seeds = 9;
+    later.discover(&listed, &metadata());
+    assert_eq!(later.redirect().scopes.as_str(), "a");
 }

@@ -51,6 +51,8 @@ fn a_list_of_scopes_has_8_kib_and_256_items_at_most() {
     let full = filling(8 * KIB);
     assert_eq!(Scopes::parse(&full).as_str(), full);
     assert_eq!(Scopes::parse(&filling(8 * KIB + 1)).as_str(), "first");
+    assert_eq!(Scopes::parse(&"x".repeat(8 * KIB)).len(), 1);
+    assert!(Scopes::parse(&"x".repeat(8 * KIB + 1)).is_empty());
     let items: Vec<String> = (0..257).map(|number| format!("s{number}")).collect();
     assert_eq!(Scopes::parse(&items[..256].join(" ")).len(), 256);
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Which scopes are asked for (SCOPE, STEP-02, REG-24).
 
 use mcp_auth_machine::action::{Redirect, Why};
-use mcp_auth_machine::config::{ConfigBuilder, RefreshTokens};
+use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, RefreshTokens};
 use mcp_auth_machine::error::{Cause, Refusal};
 
 use super::request::flow;
@@ -194,6 +194,28 @@ fn reg_24_what_the_resource_lists_is_asked_for_as_far_as_it_is_registered() {
         let redirect = registered(None, "", &answer).redirect();
         assert_eq!(asked(&redirect).as_deref(), wanted, "{scope}");
     }
+}
+
+#[test]
+fn reg_24_a_registration_for_one_resource_does_not_narrow_another() {
+    let mut host = registered(None, "", r#"{"client_id":"c","scope":"a b"}"#);
+    assert_eq!(asked(&host.redirect()).as_deref(), Some("a b"));
+    let other = "https://other.example/mcp";
+    let place = "https://other.example/.well-known/oauth-protected-resource/mcp";
+    let config = mcp_auth_machine::Config::builder(other, REDIRECT);
+    let config = config.dynamic_registration(DynamicRegistration::Always);
+    let config = std::sync::Arc::new(config.build().unwrap());
+    let mut second = Host::on(config, std::mem::take(&mut host.store));
+    second.seeds = 9;
+    second.challenged(401, &["Bearer"]);
+    second.need_user();
+    second.authorize();
+    let listed = listing()
+        .replace(MCP, other)
+        .replace(r#""a","b","c""#, r#""x","c""#);
+    second.serve(place, 200, &listed);
+    // The same client; `c` was left out for it, `x` was never in question.
+    assert_eq!(asked(&second.redirect()).as_deref(), Some("x"));
 }
 
 #[test]

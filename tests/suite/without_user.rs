@@ -230,7 +230,7 @@ fn quirk_31_b03_s32_the_token_endpoint_is_the_audience_where_the_host_says_so_of
         let metadata = machine_metadata(AS, r#""private_key_jwt""#, listed);
         let (_, claims) = to_token(config.clone(), &metadata).signs();
         assert_eq!(claims["aud"], audience);
-        // Never the endpoint of somebody else (B03).
+        // Never the endpoint of somebody else.
         let borrowed = metadata.replace(TOKEN, "https://b.example/token");
         let (_, claims) = to_token(config, &borrowed).signs();
         assert_eq!(claims["aud"], AS);

@@ -29,7 +29,7 @@ impl ObtainingAssertion {
     ) -> Work {
         let wanted = core.config().settings(at.issuer()).assertion_audience;
         let kind = AssertionKind::Workload {
-            audience: at.server().audience(wanted).as_str().into(),
+            audience: at.server().audience(wanted).into(),
         };
         let ask = core.obtain(kind, SIGN_TIME);
         Work::ObtainingAssertion(Self {

@@ -69,7 +69,7 @@ impl TokenGrant for MachineGrant {
 
 impl AtIssuer<MachineGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
-    pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
+    pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
         match read_answer(core, self.issuer(), &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, None, core.now)),

@@ -2,7 +2,9 @@
 
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::Redirect;
-use mcp_auth_machine::config::{IssPolicy, PreRegistered, PushedRequests};
+use mcp_auth_machine::config::{
+    AssertionAudience, IssPolicy, IssuerSettings, PreRegistered, PushedRequests,
+};
 use mcp_auth_machine::error::{Cause, Next, Refusal, Violation};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::callback::{Callback, IssBinding, IssFlaw};
@@ -102,32 +104,42 @@ fn b02_an_authorization_endpoint_of_a_in_metadata_of_b() {
 
 #[test]
 fn b03_every_assertion_made_for_b_says_b_wherever_b_sends_it() {
-    let key = SigningKey::new("key-b", [SigningAlgorithm::Es256]);
-    let config = config()
-        .pre_registered(B, PreRegistered::new("at-b").key(key))
-        .pushed_requests(PushedRequests::WhenOffered);
-    let more = r#","pushed_authorization_request_endpoint":"https://b.example/par","revocation_endpoint":"https://b.example/revoke""#;
-    let lie = metadata_of(B, more)
-        .replace("[\"none\"]", "[\"private_key_jwt\"]")
-        .replace(B_TOKEN, TOKEN);
-    let mut host = Host::new(config);
-    asked(&mut host);
-    host.serve(PRM, 200, &prm_of(B));
-    host.serve(B_META, 200, &lie);
-    let (_, claims) = host.signs();
-    assert_eq!(claims["aud"], B);
-    let pushed = host.serve("https://b.example/par", 201, r#"{"request_uri":"urn:x"}"#);
-    host.redirect();
-    let state = get(&body(&pushed), "state").unwrap();
-    host.callback(&format!("code=code-a&state={state}"));
-    let (_, claims) = host.signs();
-    assert_eq!(claims["aud"], B);
-    host.serve(TOKEN, 200, &token_answer("t"));
-    host.ready();
-    host.handle(Event::SignedOut);
-    let (_, claims) = host.signs();
-    assert_eq!(claims["aud"], B);
-    host.serve("https://b.example/revoke", 200, "");
+    use AssertionAudience::{Issuer, TokenEndpoint};
+    for (wanted, endpoint, audience) in [
+        (Issuer, TOKEN, B),
+        (TokenEndpoint, TOKEN, B),
+        (TokenEndpoint, B_TOKEN, B_TOKEN),
+    ] {
+        let key = SigningKey::new("key-b", [SigningAlgorithm::Es256]);
+        let settings = IssuerSettings::new().client_assertion_audience(wanted);
+        let config = config()
+            .pre_registered(B, PreRegistered::new("at-b").key(key))
+            .issuer_settings(B, settings)
+            .pushed_requests(PushedRequests::WhenOffered);
+        let more = r#","pushed_authorization_request_endpoint":"https://b.example/par","revocation_endpoint":"https://b.example/revoke""#;
+        let document = metadata_of(B, more)
+            .replace("[\"none\"]", "[\"private_key_jwt\"]")
+            .replace(B_TOKEN, endpoint);
+        let mut host = Host::new(config);
+        asked(&mut host);
+        host.serve(PRM, 200, &prm_of(B));
+        host.serve(B_META, 200, &document);
+        let (_, claims) = host.signs();
+        assert_eq!(claims["aud"], B);
+        let pushed = host.serve("https://b.example/par", 201, r#"{"request_uri":"urn:x"}"#);
+        host.redirect();
+        let state = get(&body(&pushed), "state").unwrap();
+        host.callback(&format!("code=code-a&state={state}"));
+        // The token endpoint alone, and only where it is B's own, may be called by its URL (DIS-05).
+        let (_, claims) = host.signs();
+        assert_eq!(claims["aud"], audience);
+        host.serve(endpoint, 200, &token_answer("t"));
+        host.ready();
+        host.handle(Event::SignedOut);
+        let (_, claims) = host.signs();
+        assert_eq!(claims["aud"], B);
+        host.serve("https://b.example/revoke", 200, "");
+    }
 }
 
 #[test]

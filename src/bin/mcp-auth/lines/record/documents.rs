@@ -134,7 +134,7 @@ const RECORDED: &str = "access advertises_iss algorithm assertion assertion_algo
     kind lease lifetime mcp_url method obtained origin owner post principal private_key_jwt \
     pushed_endpoint received redirect_uri refresh registration_endpoint requested required \
     requires_par resource resource_sent response_types revocation_auth_methods \
-    revocation_endpoint scopes secret secret_expires_at server source static_assertion \
+    revocation_endpoint scopes scopes_left_out secret secret_expires_at server source static_assertion \
     supports_cimd thumbprint token_endpoint tokens";
 
 fn is_known(value: &Value) -> bool {
@@ -223,6 +223,26 @@ pub(super) fn written(contents: &str, secrets: &mut Secrets) {
             }
             Value::Array(items) => rest.extend(items),
             Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_record_that_was_ever_written_can_be_covered() {
+        for golden in [
+            include_str!("../../../../../tests/golden/account.v1.txt"),
+            include_str!("../../../../../tests/golden/registration.v1.txt"),
+            include_str!("../../../../../tests/golden/registration_left_out.v1.txt"),
+        ] {
+            let mut secrets = Secrets::default();
+            let kept = record(SlotKind::Account, golden.trim_end(), &mut secrets);
+            assert!(kept.is_some(), "{golden}");
         }
     }
 }
