@@ -66,6 +66,7 @@ impl World {
                 }
                 Action::Redirect(redirect) => {
                     let issuer = issuer_named(redirect.issuer.as_str());
+                    self.ledger.acts_at(issuer, &self.shelf);
                     self.ledger
                         .redirected(at, redirect, issuer, &self.shelf, &self.setup);
                 }
@@ -73,6 +74,7 @@ impl World {
                     let bearer = instance.machine.bearer(now, MCP).ok();
                     let bearer = bearer.as_ref().and_then(|value| value.to_str().ok());
                     let issuer = grant.issuer.as_str();
+                    self.ledger.acts_at(issuer_named(issuer), &self.shelf);
                     self.ledger.ready(at, issuer, bearer, now, &mut self.facts);
                 }
                 Action::NeedUser(need) => {

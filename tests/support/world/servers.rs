@@ -240,6 +240,7 @@ impl World {
             }
             How::Honest | How::Lie(_) | How::Fails | How::Lies | How::Forgotten => {
                 let (status, text) = self.reply(&request, &url, to, how);
+                self.ledger.read(&url, &text);
                 if matches!(status, 400 | 401) {
                     self.refused(&request, at, &text);
                 }

@@ -1,5 +1,6 @@
 //! The properties, as checks of what is seen from outside. None of them knows the machine's types.
 
+mod documents;
 mod records;
 mod redirects;
 mod requests;
@@ -79,6 +80,9 @@ pub struct Ledger {
     seats: Vec<Seat>,
     /// Changes of the server that the user was asked about.
     asked: Vec<(String, String)>,
+    /// The issuers that the resource has listed (S11), and those whose own documents named them (S10).
+    listed: BTreeSet<usize>,
+    vouched: BTreeSet<usize>,
     /// Where the client without an issuer has shown its secret.
     bound: Option<usize>,
 }

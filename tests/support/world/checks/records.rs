@@ -1,4 +1,4 @@
-//! Records: whose they are, and what becomes of them (S03, S17, S19, S20).
+//! Records: whose they are, and what becomes of them (S03, S17 to S20).
 
 use mcp_auth_machine::action::PersistSlot;
 
@@ -45,6 +45,10 @@ impl Ledger {
         );
         assert!(owner.is_none() || text.contains(&named), "S17: {text}");
         if key.starts_with("pending/") {
+            assert!(
+                persist.expected().is_none(),
+                "S18: the record of an attempt is not its own"
+            );
             self.seat(at).pending = Some(key);
         }
     }
