@@ -45,6 +45,7 @@ mod limits;
 mod matrix;
 mod methods;
 mod moving;
+mod neighbours;
 mod places;
 mod playbooks;
 mod provider_keys;

@@ -505,7 +505,7 @@ fn tok_06_d17_basic_vectors() {
 }
 
 #[test]
-fn tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
+fn l07_tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
     for status in [200, 400, 401, 403] {
         let mut host = Host::new(config());
         let redirect = host.to_redirect();

@@ -172,6 +172,22 @@ fn step_02_step_04_the_example_of_the_requirements() {
 }
 
 #[test]
+fn l06_each_set_of_scopes_that_is_granted_costs_one_redirect() {
+    let mut host = signed_in(config(), "a");
+    let mut granted = "a".to_owned();
+    for needed in ["b", "c d", "e"] {
+        lacks(&mut host, "x", needed);
+        host.need_user();
+        let redirect = consent(&mut host);
+        granted = format!("{granted} {needed}");
+        assert_eq!(redirect.scopes.as_str(), granted);
+        finish(&mut host, &redirect, &answer("at", &granted));
+        host.accepted("x");
+        host.quiet();
+    }
+}
+
+#[test]
 fn step_05_step_06_e03_the_old_token_stays_until_the_new_one_is_committed() {
     let mut host = signed_in(config(), "a");
     lacks(&mut host, "x", "b");
