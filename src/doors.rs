@@ -1,5 +1,6 @@
-//! Programs that must not compile: the doors that the types keep shut. Before each stands a program that
-//! differs in that one line and does compile, so that a case cannot fail for another reason.
+//! Programs that must not compile: the doors that the types keep shut. Beside each is the
+//! error that it must fail with, which a nightly compiler checks; where it could fail for another reason, a program
+//! that differs in that one line and compiles stands before it.
 //!
 //! A secret has no text to print (TOK-24).
 //!
