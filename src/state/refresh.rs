@@ -152,6 +152,7 @@ impl Refreshing {
                     let id = account.client.id.clone();
                     return Ok(ForgettingClient::begin(core, &issuer, &redirect_uri, &id));
                 }
+                core.memory.rest.failed(core.now, None);
                 let refusal = Refusal::OAuth {
                     error: OAuthError::InvalidClient,
                     code,

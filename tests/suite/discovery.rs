@@ -344,6 +344,7 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
         let configured = configured().metadata_cache(cache);
         let mut host = refused_refresh(configured, "invalid_client");
         host.error();
+        host.pass(60_000);
         host.wanted("x");
         // Still fresh, and read all the same: until it was read indeed.
         host.serve(META, 503, "");
@@ -391,6 +392,7 @@ fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says(
     host.wanted("x");
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     host.error();
+    host.pass(60_000);
     host.wanted("x");
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     host.ready();

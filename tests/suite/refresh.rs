@@ -488,6 +488,10 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
         })
     ));
     assert!(account(&host).contains("rt-1"));
+    // It will say so again: the server is left alone for a while (L10).
+    host.wanted("x");
+    assert!(matches!(host.error().next(), Next::RetryLater(Some(_))));
+    host.quiet();
 }
 
 #[test]
