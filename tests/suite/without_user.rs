@@ -6,6 +6,7 @@ use mcp_auth_machine::config::{
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::key::SigningKey;
+use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::callback::IssBinding;
 use mcp_auth_machine::wire::token::OAuthError;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
@@ -228,8 +229,13 @@ fn quirk_31_b03_s32_the_token_endpoint_is_the_audience_where_the_host_says_so_of
             .client_credentials();
         let listed = r#","token_endpoint_auth_signing_alg_values_supported":["ES256"]"#;
         let metadata = machine_metadata(AS, r#""private_key_jwt""#, listed);
-        let (_, claims) = to_token(config.clone(), &metadata).signs();
+        let mut host = to_token(config.clone(), &metadata);
+        let (_, claims) = host.signs();
         assert_eq!(claims["aud"], audience);
+        let told = host.reports.iter().any(|decision| {
+            matches!(decision, Decision::SettingApplied { setting, .. } if *setting == "client_assertion_audience")
+        });
+        assert_eq!(told, audience == TOKEN);
         // Never the endpoint of somebody else.
         let borrowed = metadata.replace(TOKEN, "https://b.example/token");
         let (_, claims) = to_token(config, &borrowed).signs();
