@@ -9,7 +9,7 @@ use crate::budget::{Budget, SIGN_TIME, TOKEN_TIME};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Violation};
 use crate::event::{Outcome, nonce};
-use crate::grant::{ClientMethod, Endpoint, TokenGrant};
+use crate::grant::{ClientMethod, Endpoint, TokenGrant, standard_answer};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::report::Decision;
@@ -188,7 +188,9 @@ impl<G: TokenGrant> Call<G> {
             let origin = endpoint.origin().to_owned();
             core.memory.nonces.keep(&origin, nonce.clone());
         }
-        let refused = refusal(response.body()).map(|(error, _, _)| error);
+        let spelled = core.config().settings(self.at.issuer()).token_answers;
+        let body = standard_answer(spelled, response.body());
+        let refused = refusal(&body).map(|(error, _, _)| error);
         if refused == Some(OAuthError::InvalidDpopProof) {
             core.compare_clocks(response.headers());
         }

@@ -3,11 +3,11 @@
 use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
 use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
-use crate::slot::{Revision, Slot, Stored};
+use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;
 use crate::state::resource::FetchingResource;
-use crate::state::server::{FetchingServer, arrived};
+use crate::state::server::{Cached, FetchingServer, arrived};
 use crate::state::{Step, Work};
 
 pub(crate) struct LoadingResource {
@@ -69,7 +69,7 @@ impl LoadingServer {
             (MetadataCache::Slots, None) | (MetadataCache::Off, _) => None,
         };
         match cached {
-            None => FetchingServer::begin(core, errand, facts, entry, None),
+            None => FetchingServer::begin(core, errand, facts, entry, Cached::default()),
             Some(slot) => {
                 let ask = core.load(slot);
                 Ok(Work::LoadingServer(Self {
@@ -90,24 +90,27 @@ impl LoadingServer {
             ..
         } = self;
         let stored = found.ok().flatten();
-        let mut revision: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
+        let mut cached = Cached {
+            revision: stored.as_ref().map(|stored| stored.revision),
+            doubted: None,
+        };
         if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
             match read_server(&core.identity, asked, stored, core.now.wall) {
-                Ok(Some(server))
-                    if core.config().is_expected(asked, server.issuer())
-                        && core.memory.doubted.as_ref() != Some(server.issuer()) =>
-                {
-                    return arrived(core, errand, facts, server);
+                Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
+                    if core.memory.doubted.as_ref() != Some(server.issuer()) {
+                        return arrived(core, errand, facts, server);
+                    }
+                    cached.doubted = Some(server);
                 }
                 Ok(_) => {}
                 Err(flaw) => {
                     if flaw == RecordFlaw::Newer {
-                        revision = None;
+                        cached.revision = None;
                     }
                     core.report_unusable(Slot::server_metadata(asked.as_str()), flaw);
                 }
             }
         }
-        FetchingServer::begin(core, errand, facts, entry, revision)
+        FetchingServer::begin(core, errand, facts, entry, cached)
     }
 }

@@ -30,8 +30,10 @@ pub(crate) struct Registering {
     flow: CodeFlow,
     at: AtIssuer<()>,
     replaced: Option<Revision>,
-    /// The scopes that this request named; one without is tried after a refusal (REG-22).
-    scopes: Option<Scopes>,
+    /// The scopes that the client is to be registered for.
+    scopes: Scopes,
+    /// Whether this request named them; one without is tried after a refusal (REG-22).
+    with_scope: bool,
 }
 
 impl Registering {
@@ -54,7 +56,7 @@ impl Registering {
         let permit = met.attempt.registration(core)?;
         let config = core.config();
         let (scopes, _, _) = select_scopes(core, &met.attempt, &met.facts, &at, None);
-        let scopes = Some(scopes).filter(|scopes| with_scope && !scopes.is_empty());
+        let with_scope = with_scope && !scopes.is_empty();
         let grants = [
             GrantType::AuthorizationCode.as_str(),
             GrantType::RefreshToken.as_str(),
@@ -74,7 +76,7 @@ impl Registering {
                 .application_type
                 .unwrap_or_else(|| uri.application_type())
                 .as_str(),
-            scope: scopes.as_ref().map(Scopes::as_str),
+            scope: with_scope.then(|| scopes.as_str()),
             client_uri: config.client_uri.as_deref(),
             software_id: config.software_id.as_deref(),
         })
@@ -97,6 +99,7 @@ impl Registering {
             at,
             replaced,
             scopes,
+            with_scope,
         }))
     }
 
@@ -138,7 +141,7 @@ impl Registering {
                 fail(&self.attempt, unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                if self.scopes.is_some() && matches!(status, 400 | 403 | 422) {
+                if self.with_scope && matches!(status, 400 | 403 | 422) {
                     let met = Met {
                         attempt: self.attempt,
                         facts: self.facts,
@@ -206,9 +209,9 @@ impl Registering {
         };
         let at = self.at.registered(Registration {
             client,
-            left_out: match (&self.scopes, &registered.scope) {
-                (Some(asked), Some(given)) => asked.minus(given),
-                (_, _) => Scopes::default(),
+            left_out: match &registered.scope {
+                Some(given) => self.scopes.minus(given),
+                None => Scopes::default(),
             },
         });
         let uri = self.attempt.redirect_uri.as_str();

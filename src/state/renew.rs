@@ -249,7 +249,10 @@ impl Renewal {
     fn is_stale(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
         let doubted = core.memory.doubted.as_ref();
-        held.is_some_and(|at| !at.server().is_fresh(core.now.wall) || doubted == Some(at.issuer()))
+        held.is_some_and(|at| {
+            let server = at.server();
+            !server.is_fresh(core.now.wall) || server.is_fetched() && doubted == Some(at.issuer())
+        })
     }
 
     /// Asks the server about itself again (REFR-11).
@@ -272,6 +275,8 @@ impl Renewal {
             Err(_moved) => {
                 let cause = Cause::Violation(Violation::TokenEndpointMoved);
                 let failure = self.effort.fails(Stage::Refresh, Some(at.issuer()), cause);
+                // What is held is no truer for that.
+                core.memory.doubted = Some(at.issuer().clone());
                 core.held.at = Some(at);
                 Err(failure)
             }

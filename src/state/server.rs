@@ -40,7 +40,15 @@ struct Search {
     tried: Tried,
     /// The worst document seen: another issuer's before any other flaw (META-10).
     flaw: Option<MetadataFlaw>,
-    cached: Option<Revision>,
+    cached: Cached,
+}
+
+/// What the slot of an entry holds.
+#[derive(Default)]
+pub(crate) struct Cached {
+    pub(crate) revision: Option<Revision>,
+    /// Fresh, and contradicted by the server since: good enough when no place can be read (META-18).
+    pub(crate) doubted: Option<Server>,
 }
 
 impl FetchingServer {
@@ -49,7 +57,7 @@ impl FetchingServer {
         errand: ServerErrand,
         facts: ResourceFacts,
         entry: usize,
-        cached: Option<Revision>,
+        cached: Cached,
     ) -> Step {
         let Some(asked) = facts.servers.get(entry).cloned() else {
             let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
@@ -74,7 +82,7 @@ impl FetchingServer {
         facts: ResourceFacts,
     ) -> Step {
         let Some(asked) = facts.servers.first().cloned() else {
-            return Self::begin(core, errand, facts, 0, None);
+            return Self::begin(core, errand, facts, 0, Cached::default());
         };
         let search = Search {
             entry: 0,
@@ -83,7 +91,7 @@ impl FetchingServer {
             source: ServerSource::LegacyMetadata,
             tried: Tried::default(),
             flaw: None,
-            cached: None,
+            cached: Cached::default(),
         };
         Self::next(core, errand, facts, search)
     }
@@ -208,7 +216,7 @@ impl Search {
             let expires = server.facts().fresh_until;
             let slot = Slot::server_metadata(self.asked.as_str());
             let stored = write_server(&self.asked, server);
-            core.persist(slot, self.cached, Some(stored), Some(expires));
+            core.persist(slot, self.cached.revision, Some(stored), Some(expires));
         }
     }
 }
@@ -259,6 +267,9 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         ServerErrand::Resource(Errand::Renew(renewal)) if !violated => return renewal.go(core),
         errand @ (ServerErrand::Resource(_) | ServerErrand::Idp(_)) => errand,
     };
+    if let (Some(server), false) = (search.cached.doubted, violated) {
+        return arrived(core, errand, facts, server);
+    }
     if let Some(cause) = cause {
         return Err(errand.fails(Stage::ServerMetadata, Some(&search.asked), cause));
     }

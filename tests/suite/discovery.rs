@@ -368,6 +368,14 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.redirect();
+    // Where no place can be read, what is known is good enough.
+    let mut host = refused_refresh(configured(), "unsupported_grant_type");
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 503, "");
+    host.serve(OPENID, 404, "");
+    host.redirect();
     // Of these errors metadata is not the cause.
     for error in ["invalid_grant", "unauthorized_client"] {
         let mut host = refused_refresh(configured(), error);
@@ -375,6 +383,22 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
         host.authorize();
         host.serve(PRM, 200, &prm());
         host.redirect();
+    }
+}
+
+#[test]
+fn meta_18_refr_11_a22_a_token_endpoint_that_moved_is_not_asked_again() {
+    let configured = config().pre_registered(AS, PreRegistered::new("pre"));
+    let mut host = refused_refresh(configured, "invalid_client");
+    host.error();
+    let moved = metadata().replace(TOKEN, "https://b.example/token");
+    for _ in 0..3 {
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(META, 200, &moved);
+        let found = host.error().cause;
+        assert_eq!(found, Cause::Violation(Violation::TokenEndpointMoved));
+        host.quiet();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Servers of 2025-03-26, that publish no metadata of the resource (LEG).
 
-use mcp_auth_machine::config::{ConfigBuilder, Legacy, ResourceParameter};
+use mcp_auth_machine::config::{ConfigBuilder, Legacy, PreRegistered, ResourceParameter};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
 use mcp_auth_machine::{Config, Event};
 
@@ -264,4 +264,28 @@ fn an_account_at_a_server_with_metadata_rules_legacy_out() {
     host.ready();
     host.authorize();
     nothing_is_assumed(host);
+}
+
+#[test]
+fn meta_18_leg_06_metadata_that_a_server_never_had_is_not_in_doubt() {
+    let client = PreRegistered::new("pre");
+    for (status, document) in [(404, String::new()), (200, metadata_of(BASE, ""))] {
+        let configured = legacy(ResourceParameter::Send).pre_registered(BASE, client.clone());
+        let mut host = enter(configured, "Bearer");
+        host.serve(META, status, &document);
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let token = host.request();
+        let url = token.request().uri().to_string();
+        host.handle(token.response(response(200, &[], &renewable_for("at", "rt", "60"))));
+        host.ready();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(&url, 401, r#"{"error":"invalid_client"}"#);
+        host.error();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(&url, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+    }
 }

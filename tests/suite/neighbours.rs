@@ -73,7 +73,7 @@ impl Who {
 
 type Step = fn(Who, &mut Host);
 
-/// From the first refusal to the sign-out, with a renewal, a step-up and a forgotten client between.
+/// From the first refusal to the sign-out, with a renewal, and a step-up that is given up, between.
 const LIFE: [Step; 9] = [
     |who, host| {
         host.challenged(401, &["Bearer"]);
@@ -183,6 +183,7 @@ fn s33_another_user_and_another_resource_change_nothing() {
     for steps in [LIFE.as_slice(), MISFORTUNE.as_slice()] {
         assert_eq!(lived(ALICE, Some((BOB, steps))), alone);
     }
-    // What one user registered at a server is one client for all that the server protects.
+    // What one user registered at a server is one client for all that the server protects: whoever
+    // comes second has the registration of the first, and here that is the other one.
     assert_eq!(lived(ALICE, Some((ELSEWHERE, &LIFE))), alone);
 }

@@ -197,6 +197,16 @@ fn reg_24_what_the_resource_lists_is_asked_for_as_far_as_it_is_registered() {
 }
 
 #[test]
+fn reg_24_reg_22_also_after_a_registration_that_may_not_name_scopes() {
+    let mut host = Host::new(config());
+    begin(&mut host, None, "");
+    host.serve(REGISTER, 400, r#"{"error":"invalid_client_metadata"}"#);
+    let request = host.serve(REGISTER, 201, r#"{"client_id":"c","scope":"a"}"#);
+    assert!(!String::from_utf8_lossy(request.body()).contains("scope"));
+    assert_eq!(asked(&host.redirect()).as_deref(), Some("a"));
+}
+
+#[test]
 fn reg_24_a_registration_for_one_resource_does_not_narrow_another() {
     let mut host = registered(None, "", r#"{"client_id":"c","scope":"a b"}"#);
     assert_eq!(asked(&host.redirect()).as_deref(), Some("a b"));

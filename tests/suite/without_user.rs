@@ -244,6 +244,16 @@ fn quirk_31_b03_s32_the_token_endpoint_is_the_audience_where_the_host_says_so_of
 }
 
 #[test]
+fn l10_a_client_that_is_refused_is_not_tried_again_at_once() {
+    let mut host = to_token(m2m(), &machine_metadata(AS, r#""client_secret_basic""#, ""));
+    host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
+    host.error();
+    host.wanted("x");
+    assert!(matches!(host.error().next(), Next::RetryLater(Some(_))));
+    host.quiet();
+}
+
+#[test]
 fn m2m_03_m2m_10_a04_s01_another_server_gets_nothing_and_nothing_else_is_tried() {
     for registration in [DynamicRegistration::Always, DynamicRegistration::Never] {
         let mut host = Host::new(m2m().dynamic_registration(registration));

@@ -164,6 +164,7 @@ impl ExchangingSubject {
                     return Ok(work);
                 }
                 let cause = idp.refused(error, Some(code), description);
+                core.memory.rest.failed(core.now, None);
                 obtaining.fails(Stage::IdentityProvider, &issuer, cause)
             }
             Err(None) if matches!(status, 408 | 425 | 429 | 500..) => {

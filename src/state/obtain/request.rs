@@ -220,6 +220,7 @@ fn answered(
             description,
         } => {
             let cause = at.refused(error, Some(code), description);
+            core.memory.rest.failed(core.now, None);
             obtaining.fails(Stage::Token, &issuer, cause)
         }
         TokenAnswer::Unexpected(flaw) => {
