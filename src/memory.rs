@@ -7,7 +7,7 @@ use crate::budget::{
     REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
 use crate::event::Operation;
-use crate::issuer::IssuerId;
+use crate::issuer::{IssuerId, Server};
 use crate::record::ResourceFacts;
 use crate::slot::Revision;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
@@ -41,7 +41,7 @@ pub(crate) struct Memory {
     /// The issuer that the resource no longer lists (ISO-04).
     pub(crate) left: Option<IssuerId>,
     /// The issuer that does not know its client or a grant: its metadata is read anew (META-18).
-    pub(crate) doubted: Option<IssuerId>,
+    doubted: Option<IssuerId>,
     pub(crate) rest: Rest,
     pub(crate) nonces: Nonces,
     /// The algorithms of proofs that the resource named last (DPOP-16).
@@ -111,6 +111,23 @@ impl Rest {
 }
 
 impl Memory {
+    /// Its answer contradicts its metadata. What was not fetched cannot be fetched again.
+    pub(crate) fn doubt(&mut self, server: &Server) {
+        if server.is_fetched() {
+            self.doubted = Some(server.issuer().clone());
+        }
+    }
+
+    /// Whether what is known of it is to be read anew.
+    pub(crate) fn doubts(&self, server: &Server) -> bool {
+        server.is_fetched() && self.doubted.as_ref() == Some(server.issuer())
+    }
+
+    /// Its metadata was read just now.
+    pub(crate) fn believe(&mut self, server: &Server) {
+        self.doubted.take_if(|issuer| issuer == server.issuer());
+    }
+
     fn of(&self, operation: &Operation, now: MonoMillis) -> Option<&Attempts> {
         self.operations
             .iter()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::wire::url::{UrlFlaw, UrlPolicy};
+use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl, split};
 
 /// An issuer identifier: the exact text, never held as a URL; equality is bytes (META-09, META-11).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +31,11 @@ impl IssuerId {
     /// The exact text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether an endpoint is on its own origin.
+    pub(crate) fn is_at_origin_of(&self, endpoint: &WebUrl) -> bool {
+        split(&self.0).0 == endpoint.origin()
     }
 
     /// Equal after removing one terminating slash from each: the one tolerance (QUIRK-01).

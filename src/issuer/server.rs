@@ -9,7 +9,7 @@ use crate::record::Opened;
 use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
-use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl, split};
+use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm, Words,
@@ -214,7 +214,7 @@ impl Server {
     /// What it is called in a client assertion for one of its endpoints. A token endpoint elsewhere may
     /// be another server's, and no other endpoint is to see an assertion for it (B03).
     pub(crate) fn client_audience(&self, at: Endpoint, settings: &IssuerSettings) -> Audience {
-        let own = split(self.issuer().as_str()).0 == self.0.token_endpoint.origin();
+        let own = self.issuer().is_at_origin_of(&self.0.token_endpoint);
         let wanted = match at {
             Endpoint::Token if own => settings.client_assertion_audience,
             Endpoint::Token | Endpoint::Revocation | Endpoint::PushedAuthorization => {

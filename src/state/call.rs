@@ -194,12 +194,8 @@ impl<G: TokenGrant> Call<G> {
         if refused == Some(OAuthError::InvalidDpopProof) {
             core.compare_clocks(response.headers());
         }
-        let contradicts = matches!(
-            refused,
-            Some(OAuthError::InvalidClient | OAuthError::UnsupportedGrantType)
-        );
-        if contradicts && self.at.server().is_fetched() {
-            core.memory.doubted = Some(self.at.issuer().clone());
+        if let Some(OAuthError::InvalidClient | OAuthError::UnsupportedGrantType) = refused {
+            core.memory.doubt(self.at.server());
         }
         let wants_nonce = self.at.held().binding().is_some()
             && response.status().as_u16() != 200

@@ -97,7 +97,7 @@ impl LoadingServer {
         if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
             match read_server(&core.identity, asked, stored, core.now.wall) {
                 Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
-                    if core.memory.doubted.as_ref() != Some(server.issuer()) {
+                    if !core.memory.doubts(&server) {
                         return arrived(core, errand, facts, server);
                     }
                     cached.doubted = Some(server);

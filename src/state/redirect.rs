@@ -17,7 +17,6 @@ use crate::state::client::Met;
 use crate::state::{Attempt, Effort, Pushing, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
-use crate::wire::url::split;
 use crate::wire::words::{ChallengeMethod, GrantType, KnownScope, ResponseType};
 
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -62,7 +61,7 @@ impl CodeFlow {
             applied(core, "iss");
         }
         let advertises_iss = facts.advertises_iss && !pinned_silent;
-        let own_origin = endpoint.origin() == split(issuer.as_str()).0;
+        let own_origin = issuer.is_at_origin_of(endpoint);
         if !own_origin && !advertises_iss {
             if settings.authorization_origin.as_deref() != Some(endpoint.origin()) {
                 return Err(Cause::Violation(Violation::AuthorizationOrigin {
@@ -90,10 +89,11 @@ pub(crate) fn select_scopes<T>(
 ) -> (Scopes, ScopeSource, bool) {
     let wanted = attempt.scopes.as_ref();
     let client = known.map(|known| &known.client);
-    let left_out = known.map(|known| &known.left_out);
+    let none = Scopes::default();
+    let left_out = known.map_or(&none, |known| &known.left_out);
     let (scopes, source) = asked_scopes(core, wanted, facts, at, client, left_out);
     let adds = wanted.is_none()
-        && left_out.is_none_or(|left_out| !left_out.contains(OFFLINE_ACCESS))
+        && !left_out.contains(OFFLINE_ACCESS)
         && wants_offline_access(core, at)
         && !scopes.is_empty()
         && !scopes.contains(OFFLINE_ACCESS)
@@ -119,7 +119,7 @@ pub(crate) fn asked_scopes<T>(
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
     client: Option<&Client>,
-    left_out: Option<&Scopes>,
+    left_out: &Scopes,
 ) -> (Scopes, ScopeSource) {
     if let Some(scopes) = wanted {
         return (scopes.clone(), ScopeSource::Host);
@@ -141,10 +141,7 @@ pub(crate) fn asked_scopes<T>(
     } else {
         asked
     };
-    let asked = match left_out {
-        Some(left_out) if listed => asked.minus(left_out),
-        Some(_) | None => asked,
-    };
+    let asked = if listed { asked.minus(left_out) } else { asked };
     let before = core.held.at.as_ref().filter(|held| {
         let account = held.held();
         held.issuer() == at.issuer()

@@ -142,24 +142,23 @@ impl Refreshing {
             })),
             Verdict::ClientUnknown(code) => {
                 let account = &at.held().account;
-                core.release_lease();
                 if let (ClientOrigin::Dynamic, Some(redirect_uri), false) = (
                     account.client.origin,
                     account.redirect_uri.clone(),
                     core.memory.client_forgotten,
                 ) {
+                    core.release_lease();
                     core.memory.operation.clone_from(&renewal.effort.operation);
                     let id = account.client.id.clone();
                     return Ok(ForgettingClient::begin(core, &issuer, &redirect_uri, &id));
                 }
-                core.memory.rest.failed(core.now, None);
                 let refusal = Refusal::OAuth {
                     error: OAuthError::InvalidClient,
                     code,
                     description: None,
                     error_uri: None,
                 };
-                renewal.fails_for_now(core, Stage::Refresh, Cause::Refused(refusal))
+                Self::judged(core, at, renewal, Verdict::Final(Cause::Refused(refusal)))
             }
             Verdict::Later(wait) => later(core, renewal, wait),
             Verdict::Final(cause) => {

@@ -248,10 +248,8 @@ impl Renewal {
 
     fn is_stale(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
-        let doubted = core.memory.doubted.as_ref();
         held.is_some_and(|at| {
-            let server = at.server();
-            !server.is_fresh(core.now.wall) || server.is_fetched() && doubted == Some(at.issuer())
+            !at.server().is_fresh(core.now.wall) || core.memory.doubts(at.server())
         })
     }
 
@@ -276,7 +274,7 @@ impl Renewal {
                 let cause = Cause::Violation(Violation::TokenEndpointMoved);
                 let failure = self.effort.fails(Stage::Refresh, Some(at.issuer()), cause);
                 // What is held is no truer for that.
-                core.memory.doubted = Some(at.issuer().clone());
+                core.memory.doubt(at.server());
                 core.held.at = Some(at);
                 Err(failure)
             }

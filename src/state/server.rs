@@ -143,8 +143,7 @@ impl FetchingServer {
                 Ok(Some(server)) => {
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
-                    let doubted = &mut core.memory.doubted;
-                    doubted.take_if(|issuer| issuer == server.issuer());
+                    core.memory.believe(&server);
                     return arrived(core, self.errand, self.facts, server);
                 }
                 Ok(None) => report(core, url, Verdict::Absent),

@@ -95,6 +95,9 @@ impl Scopes {
     /// These without those of the other list.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self.clone();
+        }
         let left_out: BTreeSet<_> = other.iter().map(sorted).collect();
         Self::from_items(self.iter().filter(|item| !left_out.contains(&sorted(item))))
     }

@@ -31,6 +31,7 @@ use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::{Step, Trigger, Work};
 use crate::time::MonoMillis;
+use crate::wire::scopes::Scopes;
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 
@@ -220,7 +221,8 @@ impl Obtaining {
             origin,
             method,
         });
-        let (scopes, source) = asked_scopes(core, None, &facts, &at, Some(at.held()), None);
+        let (scopes, source) =
+            asked_scopes(core, None, &facts, &at, Some(at.held()), &Scopes::default());
         // A client that acts for itself is never away (M2M-04).
         let scopes = scopes.without("offline_access");
         core.report(|| Decision::ScopesChosen {
