@@ -327,12 +327,7 @@ fn disc_19_meta_18_documents_are_kept_for_their_time() {
 fn refused_refresh(configured: ConfigBuilder, error: &str) -> Host {
     let mut host = Host::new(configured);
     host.discover(&prm(), &metadata());
-    let redirect = host.redirect();
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "60"));
-    host.ready();
-    host.pass(60_000);
-    host.wanted("x");
+    host.to_refresh(AS);
     host.serve(TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#));
     host
 }
@@ -408,12 +403,7 @@ fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says(
         .pre_registered(AS, PreRegistered::new("pre"))
         .server_metadata(AS, metadata());
     let mut host = asked(configured, "Bearer");
-    let redirect = host.redirect();
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "60"));
-    host.ready();
-    host.pass(60_000);
-    host.wanted("x");
+    host.to_refresh(AS);
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     host.error();
     host.pass(60_000);

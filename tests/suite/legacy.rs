@@ -273,14 +273,8 @@ fn meta_18_leg_06_metadata_that_a_server_never_had_is_not_in_doubt() {
         let configured = legacy(ResourceParameter::Send).pre_registered(BASE, client.clone());
         let mut host = enter(configured, "Bearer");
         host.serve(META, status, &document);
-        let redirect = host.redirect();
-        host.callback(&format!("code=c&state={}", state_of(&redirect)));
-        let token = host.request();
-        let url = token.request().uri().to_string();
-        host.handle(token.response(response(200, &[], &renewable_for("at", "rt", "60"))));
-        host.ready();
-        host.pass(60_000);
-        host.wanted("x");
+        host.to_refresh(BASE);
+        let url = format!("{BASE}/token");
         host.serve(&url, 401, r#"{"error":"invalid_client"}"#);
         host.error();
         host.pass(60_000);

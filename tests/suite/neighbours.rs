@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mcp_auth_machine::config::MetadataCache;
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::slot::Slot;
-use mcp_auth_machine::{Config, Event};
+use mcp_auth_machine::{Action, Config, Event};
 
 use crate::support::*;
 
@@ -71,6 +71,14 @@ impl Who {
     }
 }
 
+/// Another resource of the same user and server has the same registration.
+fn registers(host: &mut Host, client: &str) {
+    if let Some(Action::SendRequest(_)) = host.actions.front() {
+        let answer = format!(r#"{{"client_id":"{client}"}}"#);
+        host.serve(REGISTER, 201, &answer);
+    }
+}
+
 type Step = fn(Who, &mut Host);
 
 /// From the first refusal to the sign-out, with a renewal, and a step-up that is given up, between.
@@ -81,17 +89,7 @@ const LIFE: [Step; 9] = [
         who.documents(host);
     },
     |who, host| {
-        // Another resource of the same user and server has the same registration.
-        if matches!(
-            host.actions.front(),
-            Some(mcp_auth_machine::Action::SendRequest(_))
-        ) {
-            host.serve(
-                REGISTER,
-                201,
-                &format!(r#"{{"client_id":"{}"}}"#, who.client),
-            );
-        }
+        registers(host, who.client);
     },
     |_, host| {
         let redirect = host.redirect();
@@ -132,12 +130,7 @@ const MISFORTUNE: [Step; 4] = [
         host.challenged(401, &["Bearer"]);
         host.need_user();
         who.documents(host);
-        if matches!(
-            host.actions.front(),
-            Some(mcp_auth_machine::Action::SendRequest(_))
-        ) {
-            host.serve(REGISTER, 201, r#"{"client_id":"short-lived"}"#);
-        }
+        registers(host, "short-lived");
     },
     |_, host| {
         let redirect = host.redirect();

@@ -472,12 +472,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
             .dynamic_registration(DynamicRegistration::Never),
     );
     host.discover(&prm(), &metadata());
-    let redirect = host.redirect();
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "60"));
-    host.ready();
-    host.pass(60_000);
-    host.wanted("x");
+    host.to_refresh(AS);
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     let failure = host.error();
     assert!(matches!(

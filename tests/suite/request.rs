@@ -17,12 +17,12 @@ use proptest::prelude::*;
 use crate::support::*;
 
 /// Discovery with this challenge scope, resource metadata members and server metadata members.
-pub fn flow(
+pub fn discovered(
     config: ConfigBuilder,
     scope: Option<&str>,
     prm_more: &str,
     metadata: &str,
-) -> Result<(Host, Redirect), Failure> {
+) -> Host {
     let mut host = Host::new(config);
     let scope = scope.map_or(String::new(), |scope| format!(", scope=\"{scope}\""));
     host.challenged(
@@ -38,6 +38,17 @@ pub fn flow(
         200,
         metadata,
     );
+    host
+}
+
+/// The same, and a registration where one is asked for; up to the redirect.
+pub fn flow(
+    config: ConfigBuilder,
+    scope: Option<&str>,
+    prm_more: &str,
+    metadata: &str,
+) -> Result<(Host, Redirect), Failure> {
+    let mut host = discovered(config, scope, prm_more, metadata);
     if matches!(host.actions.front(), Some(Action::SendRequest(_))) {
         host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c 1"}"#);
     }

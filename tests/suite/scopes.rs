@@ -4,7 +4,7 @@ use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, RefreshTokens};
 use mcp_auth_machine::error::{Cause, Refusal};
 
-use super::request::flow;
+use super::request::{discovered, flow};
 use crate::support::*;
 
 const OFFLINE: &str = r#","scopes_supported":["openid","offline_access"]"#;
@@ -15,8 +15,7 @@ fn scope_of(
     prm_more: &str,
     metadata: &str,
 ) -> Option<String> {
-    let (_, redirect) = flow(config, scope, prm_more, metadata).unwrap();
-    get(&query(redirect.url.as_str()), "scope")
+    asked(&flow(config, scope, prm_more, metadata).unwrap().1)
 }
 
 #[test]
@@ -144,32 +143,11 @@ fn step_02_e03_a_step_up_asks_for_the_union() {
 
 const REGISTER: &str = "https://as.example/register";
 
-fn listing() -> String {
-    prm().replace('}', r#","scopes_supported":["a","b","c"]}"#)
-}
+const LISTED: &str = r#","scopes_supported":["a","b","c"]"#;
 
-/// Discovery of a resource that lists `a b c`, with another scope in the challenge perhaps.
-fn begin(host: &mut Host, challenged: Option<&str>, metadata: &str) {
-    let scope = challenged.map_or(String::new(), |scope| format!(r#", scope="{scope}""#));
-    host.challenged(
-        401,
-        &[&format!("Bearer resource_metadata=\"{PRM}\"{scope}")],
-    );
-    host.need_user();
-    host.authorize();
-    host.serve(PRM, 200, &listing());
-    let metadata = metadata_with(metadata);
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata,
-    );
-}
-
-/// The same, and the answer to the registration that follows.
+/// Registered with this answer at a resource that lists `a b c`; with other scopes in the challenge perhaps.
 fn registered(challenged: Option<&str>, metadata: &str, answer: &str) -> Host {
-    let mut host = Host::new(config());
-    begin(&mut host, challenged, metadata);
+    let mut host = discovered(config(), challenged, LISTED, &metadata_with(metadata));
     host.serve(REGISTER, 201, answer);
     host
 }
@@ -198,8 +176,7 @@ fn reg_24_what_the_resource_lists_is_asked_for_as_far_as_it_is_registered() {
 
 #[test]
 fn reg_24_reg_22_also_after_a_registration_that_may_not_name_scopes() {
-    let mut host = Host::new(config());
-    begin(&mut host, None, "");
+    let mut host = discovered(config(), None, LISTED, &metadata());
     host.serve(REGISTER, 400, r#"{"error":"invalid_client_metadata"}"#);
     let request = host.serve(REGISTER, 201, r#"{"client_id":"c","scope":"a"}"#);
     assert!(!String::from_utf8_lossy(request.body()).contains("scope"));
@@ -220,9 +197,9 @@ fn reg_24_a_registration_for_one_resource_does_not_narrow_another() {
     second.challenged(401, &["Bearer"]);
     second.need_user();
     second.authorize();
-    let listed = listing()
+    let listed = prm()
         .replace(MCP, other)
-        .replace(r#""a","b","c""#, r#""x","c""#);
+        .replace('}', r#","scopes_supported":["x","c"]}"#);
     second.serve(place, 200, &listed);
     // The same client; `c` was left out for it, `x` was never in question.
     assert_eq!(asked(&second.redirect()).as_deref(), Some("x"));
@@ -250,16 +227,14 @@ fn reg_24_scope_06_offline_access_is_added_where_it_is_registered() {
 
 #[test]
 fn reg_24_what_was_registered_is_known_after_a_restart() {
-    let config = std::sync::Arc::new(config().build().unwrap());
-    let mut host = Host::on(std::sync::Arc::clone(&config), Store::default());
-    begin(&mut host, None, "");
-    host.serve(REGISTER, 201, r#"{"client_id":"c","scope":"b"}"#);
+    let mut host = registered(None, "", r#"{"client_id":"c","scope":"b"}"#);
     assert_eq!(asked(&host.redirect()).as_deref(), Some("b"));
+    let config = std::sync::Arc::new(config().build().unwrap());
     let mut later = Host::on(config, std::mem::take(&mut host.store));
     later.seeds = 9;
     later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
     later.need_user();
     later.authorize();
-    later.serve(PRM, 200, &listing());
+    later.serve(PRM, 200, &prm().replace('}', &format!("{LISTED}}}")));
     assert_eq!(asked(&later.redirect()).as_deref(), Some("b"));
 }

@@ -338,6 +338,19 @@ impl Host {
         host
     }
 
+    /// From the redirect on: signed in at this issuer with a token that lives for a minute, and it is over and
+    /// wanted; up to the refresh request.
+    #[track_caller]
+    pub fn to_refresh(&mut self, issuer: &str) {
+        let redirect = self.redirect();
+        self.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let answer = renewable_for("at-1", "rt-1", "60");
+        self.serve(&format!("{issuer}/token"), 200, &answer);
+        self.ready();
+        self.pass(60_000);
+        self.wanted("x");
+    }
+
     /// The MCP server refuses the token held.
     #[track_caller]
     pub fn refused(&mut self, www_authenticate: &str) {

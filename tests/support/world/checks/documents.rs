@@ -4,12 +4,12 @@
 use serde_json::Value;
 
 use super::super::store::Shelf;
-use super::super::{ISSUERS, MCP, server_of};
+use super::super::{ISSUERS, MCP, PRM};
 use super::Ledger;
 
 /// Where the resource's own document may be.
 const RESOURCE: [&str; 2] = [
-    "https://mcp.example/.well-known/oauth-protected-resource/mcp",
+    PRM,
     "https://mcp.example/.well-known/oauth-protected-resource",
 ];
 const SERVER: [&str; 2] = [
@@ -20,19 +20,23 @@ const SERVER: [&str; 2] = [
 impl Ledger {
     /// An instance was answered with this.
     pub(in crate::support::world) fn read(&mut self, url: &str, text: &str) {
-        let document: Value = serde_json::from_str(text).unwrap_or_default();
-        if RESOURCE.contains(&url) && document["resource"] == MCP {
-            let listed = document["authorization_servers"].as_array();
-            let known = |text: &Value| ISSUERS.iter().position(|issuer| *text == **issuer);
-            self.listed
-                .extend(listed.into_iter().flatten().filter_map(known));
+        let is_at = |issuer: &&str| SERVER.iter().any(|place| url == [*issuer, *place].concat());
+        let server = ISSUERS.iter().position(is_at);
+        if server.is_none() && !RESOURCE.contains(&url) {
+            return;
         }
-        let own = server_of(url).and_then(|server| Some((server, *ISSUERS.get(server)?)));
-        if let Some((server, issuer)) = own
-            && SERVER.iter().any(|place| url == [issuer, place].concat())
-            && document["issuer"] == *issuer
-        {
-            self.vouched.insert(server);
+        let document: Value = serde_json::from_str(text).unwrap_or_default();
+        match server {
+            Some(server) if document["issuer"] == ISSUERS[server] => {
+                self.vouched.insert(server);
+            }
+            None if document["resource"] == MCP => {
+                let listed = document["authorization_servers"].as_array();
+                let known = |text: &Value| ISSUERS.iter().position(|issuer| *text == **issuer);
+                self.listed
+                    .extend(listed.into_iter().flatten().filter_map(known));
+            }
+            Some(_) | None => {}
         }
     }
 
