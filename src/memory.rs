@@ -11,6 +11,7 @@ use crate::issuer::{IssuerId, Server};
 use crate::record::ResourceFacts;
 use crate::slot::Revision;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
+use crate::wire::resource::MAX_SERVERS;
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
 use crate::wire::words::{SigningAlgorithm, Words};
@@ -40,8 +41,11 @@ pub(crate) struct Memory {
     pub(crate) resource_read: Option<u64>,
     /// The issuer that the resource no longer lists (ISO-04).
     pub(crate) left: Option<IssuerId>,
-    /// The issuer that does not know its client or a grant: its metadata is read anew (META-18).
-    doubted: Option<IssuerId>,
+    /// What the resource's metadata said when it was last read, from the cache or not.
+    said: Option<ResourceFacts>,
+    /// The issuers whose metadata is read anew: one that does not know its client or a grant, or those
+    /// of a resource whose own metadata changed (META-18).
+    doubted: Vec<IssuerId>,
     pub(crate) rest: Rest,
     pub(crate) nonces: Nonces,
     /// The algorithms of proofs that the resource named last (DPOP-16).
@@ -111,21 +115,35 @@ impl Rest {
 }
 
 impl Memory {
-    /// Its answer contradicts its metadata. What was not fetched cannot be fetched again.
-    pub(crate) fn doubt(&mut self, server: &Server) {
-        if server.is_fetched() {
-            self.doubted = Some(server.issuer().clone());
-        }
+    /// What the resource's metadata says; whether that is something else than before.
+    pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
+        let before = self.said.replace(facts.clone());
+        before.is_some_and(|before| before != *facts)
     }
 
-    /// Whether what is known of it is to be read anew.
+    /// Its metadata may have changed.
+    pub(crate) fn doubt(&mut self, issuer: &IssuerId) {
+        self.believe(issuer);
+        if self.doubted.len() >= MAX_SERVERS {
+            self.doubted.remove(0);
+        }
+        self.doubted.push(issuer.clone());
+    }
+
+    /// Whether what is known of it is to be read anew. What was not fetched cannot be fetched again.
     pub(crate) fn doubts(&self, server: &Server) -> bool {
-        server.is_fetched() && self.doubted.as_ref() == Some(server.issuer())
+        let issuer = server.issuer().as_str();
+        server.is_fetched()
+            && self
+                .doubted
+                .iter()
+                .any(|doubted| doubted.same_but_slash(issuer))
     }
 
     /// Its metadata was read just now.
-    pub(crate) fn believe(&mut self, server: &Server) {
-        self.doubted.take_if(|issuer| issuer == server.issuer());
+    pub(crate) fn believe(&mut self, issuer: &IssuerId) {
+        self.doubted
+            .retain(|doubted| !doubted.same_but_slash(issuer.as_str()));
     }
 
     fn of(&self, operation: &Operation, now: MonoMillis) -> Option<&Attempts> {

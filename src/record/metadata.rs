@@ -74,20 +74,16 @@ pub(crate) fn write_resource(
     })
 }
 
-/// Reads a record that is still fresh.
+/// Reads a record: what it says, and until when that may be believed.
 pub(crate) fn read_resource(
     identity: &Identity,
     stored: &Stored,
-    now: UnixMillis,
-) -> Result<Option<ResourceFacts>, RecordFlaw> {
+) -> Result<(ResourceFacts, UnixMillis), RecordFlaw> {
     let opened = Opened::open(stored)?;
     let record: ResourceRecord<'_> = opened.read()?;
     let ResourceKind::ResourceMetadata = record.kind;
     if record.mcp_url != identity.mcp_url() {
         return Err(RecordFlaw::Foreign);
-    }
-    if !UnixMillis(record.expires).is_fresh(now) {
-        return Ok(None);
     }
     let policy = identity.config().url_policy();
     let covered =
@@ -100,13 +96,14 @@ pub(crate) fn read_resource(
         .iter()
         .map(|text| IssuerId::new(text, policy).map_err(|_| RecordFlaw::Url))
         .collect::<Result<_, _>>()?;
-    Ok(Some(ResourceFacts {
+    let facts = ResourceFacts {
         id: record.resource.into(),
         servers,
         scopes: record.scopes.map(|text| Scopes::parse(&text)),
         requires_dpop: record.requires_dpop,
         dpop_algorithms: record.dpop_algorithms,
-    }))
+    };
+    Ok((facts, UnixMillis(record.expires)))
 }
 
 #[derive(Serialize, Deserialize)]

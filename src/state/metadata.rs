@@ -35,9 +35,15 @@ impl LoadingResource {
         };
         core.memory.cached_resource = Some(stored.revision);
         core.memory.resource_metadata_seen = true;
-        match read_resource(&core.identity, &stored, core.now.wall) {
-            Ok(Some(facts)) => listed(core, self.errand, facts),
-            Ok(None) => FetchingResource::begin(core, self.errand),
+        match read_resource(&core.identity, &stored) {
+            Ok((facts, fresh_until)) => {
+                heard(core, &facts);
+                if fresh_until.is_fresh(core.now.wall) {
+                    listed(core, self.errand, facts)
+                } else {
+                    FetchingResource::begin(core, self.errand)
+                }
+            }
             Err(flaw) => {
                 if flaw == RecordFlaw::Newer {
                     // Without its revision it is not overwritten.
@@ -46,6 +52,17 @@ impl LoadingResource {
                 core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
                 FetchingResource::begin(core, self.errand)
             }
+        }
+    }
+}
+
+/// What the resource says of itself. Where that changed, so may have what its servers say of themselves
+/// (META-18).
+pub(crate) fn heard(core: &mut Core, facts: &ResourceFacts) {
+    if core.memory.heard(facts) {
+        for listed in &facts.servers {
+            let (issuer, _) = core.config().expected_issuer(listed);
+            core.memory.doubt(&issuer);
         }
     }
 }

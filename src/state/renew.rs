@@ -274,7 +274,7 @@ impl Renewal {
                 let cause = Cause::Violation(Violation::TokenEndpointMoved);
                 let failure = self.effort.fails(Stage::Refresh, Some(at.issuer()), cause);
                 // What is held is no truer for that.
-                core.memory.doubt(at.server());
+                core.memory.doubt(at.issuer());
                 core.held.at = Some(at);
                 Err(failure)
             }

@@ -15,6 +15,7 @@ use crate::slot::Slot;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
+use crate::state::metadata::heard;
 use crate::state::server::FetchingServer;
 use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
@@ -237,6 +238,7 @@ fn accept(
 
 fn found(core: &mut Core, errand: Errand, facts: ResourceFacts, headers: &HeaderMap) -> Step {
     core.memory.resource_metadata_seen = true;
+    heard(core, &facts);
     if core.config().metadata_cache == MetadataCache::Slots {
         let seconds = freshness(headers, core.now.wall.seconds());
         let expires = core.now.wall.plus_seconds(seconds);

@@ -47,7 +47,7 @@ struct Search {
 #[derive(Default)]
 pub(crate) struct Cached {
     pub(crate) revision: Option<Revision>,
-    /// Fresh, and contradicted by the server since: good enough when no place can be read (META-18).
+    /// Fresh, and in doubt since: good enough when no place can be read (META-18).
     pub(crate) doubted: Option<Server>,
 }
 
@@ -143,7 +143,7 @@ impl FetchingServer {
                 Ok(Some(server)) => {
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
-                    core.memory.believe(&server);
+                    core.memory.believe(server.issuer());
                     return arrived(core, self.errand, self.facts, server);
                 }
                 Ok(None) => report(core, url, Verdict::Absent),

@@ -9,7 +9,7 @@ use mcp_auth_machine::{Action, NoBearer};
 
 use crate::dpop::{JWK, LISTED, THUMBPRINT, TOKEN, bound, key, signed_in, with};
 use crate::support::*;
-use crate::without_user::{JWT_BEARER, META, machine_metadata, obtain};
+use crate::without_user::{JWT_BEARER, machine_metadata, obtain};
 
 fn proofs(request: &http::Request<bytes::Bytes>) -> usize {
     request.headers().get_all("dpop").iter().count()

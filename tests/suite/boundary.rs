@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use mcp_auth_machine::action::{Purpose, UrlSource};
 use mcp_auth_machine::config::IssuerSettings;
 use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::address::{AddressClass, classify_ip, classify_v4, classify_v6};
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::wire::form::{FormFlaw, pairs};
@@ -181,15 +182,17 @@ fn sec_33_secrets_have_no_ordinary_comparison() {
     assert_eq!(compared, [false; 6]);
     let text = [Compares::<String>::EQUAL];
     assert_eq!(text, [true], "a comparison would be seen");
-    // The one comparison there is looks at every character.
+    // Where there is one, it looks at every character.
     let state = |text: &str| State::from_text(text).unwrap();
     let own = "ABCDEFGHIJKLMNOPQRSTUV";
     assert!(state(own).same(&state(own)));
+    assert_eq!(SlotContents::new(own), SlotContents::new(own));
     for at in 0..own.len() {
         let mut other = own.to_owned().into_bytes();
         other[at] = b'x';
         let other = String::from_utf8(other).unwrap();
         assert!(!state(own).same(&state(&other)), "{at}");
+        assert_ne!(SlotContents::new(own), SlotContents::new(other), "{at}");
     }
 }
 

@@ -333,11 +333,7 @@ fn authz_a_challenge_that_leaves_something_out_erases_nothing() {
     host.need_user();
     host.authorize();
     host.serve(&format!("{PRM}x"), 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a");
     assert!(!matches!(host.actions.front(), Some(Action::Error(_))));

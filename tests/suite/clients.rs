@@ -8,7 +8,6 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const TOKEN: &str = "https://as.example/token";
 const REGISTER: &str = "https://as.example/register";
 const REVOKE: &str = "https://as.example/revoke";

@@ -1,8 +1,7 @@
 //! Protected resource metadata (DISC) and server metadata (META).
 
 use mcp_auth_machine::config::{
-    ConfigBuilder, Legacy, MetadataCache, MetadataOrigin, PreRegistered, ResourceParameter,
-    Strictness,
+    ConfigBuilder, Legacy, MetadataOrigin, ResourceParameter, Strictness,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Violation};
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
@@ -13,8 +12,6 @@ use mcp_auth_machine::{Failure, MetadataFlaw};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
-const TOKEN: &str = "https://as.example/token";
 const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 const ROOT_PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource";
 
@@ -300,7 +297,8 @@ fn disc_16_a13_the_server_in_use_comes_first() {
     host.serve(PRM, 200, &two);
     host.need_user();
     host.authorize();
-    // Its metadata is still cached; the stored registration is used: straight to the redirect.
+    // The stored registration is used.
+    host.serve(META, 200, &metadata());
     assert_eq!(host.redirect().issuer.as_str(), AS);
 }
 
@@ -321,95 +319,6 @@ fn disc_19_meta_18_documents_are_kept_for_their_time() {
     // The resource's document is fresh, the server's is not.
     host.serve(META, 200, &metadata());
     host.redirect();
-}
-
-/// Signed in with a configured client, and its token answers a refresh with this error.
-fn refused_refresh(configured: ConfigBuilder, error: &str) -> Host {
-    let mut host = Host::new(configured);
-    host.discover(&prm(), &metadata());
-    host.to_refresh(AS);
-    host.serve(TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#));
-    host
-}
-
-#[test]
-fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
-    let configured = || config().pre_registered(AS, PreRegistered::new("pre"));
-    for cache in [MetadataCache::Slots, MetadataCache::Off] {
-        let configured = configured().metadata_cache(cache);
-        let mut host = refused_refresh(configured, "invalid_client");
-        host.error();
-        host.pass(60_000);
-        host.wanted("x");
-        // Still fresh, and read all the same: until it was read indeed.
-        host.serve(META, 503, "");
-        host.serve(OPENID, 503, "");
-        host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
-        host.error();
-        host.pass(60_000);
-        host.wanted("x");
-        host.serve(META, 200, &metadata());
-        host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "60"));
-        host.ready();
-        host.pass(60_000);
-        host.wanted("x");
-        host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
-        host.ready();
-    }
-    // A new authorization reads it too.
-    let mut host = refused_refresh(configured(), "unsupported_grant_type");
-    host.need_user();
-    host.authorize();
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &metadata());
-    host.redirect();
-    // Where no place can be read, what is known is good enough.
-    let mut host = refused_refresh(configured(), "unsupported_grant_type");
-    host.need_user();
-    host.authorize();
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 503, "");
-    host.serve(OPENID, 404, "");
-    host.redirect();
-    // Of these errors metadata is not the cause.
-    for error in ["invalid_grant", "unauthorized_client"] {
-        let mut host = refused_refresh(configured(), error);
-        host.need_user();
-        host.authorize();
-        host.serve(PRM, 200, &prm());
-        host.redirect();
-    }
-}
-
-#[test]
-fn meta_18_refr_11_a22_a_token_endpoint_that_moved_is_not_asked_again() {
-    let configured = config().pre_registered(AS, PreRegistered::new("pre"));
-    let mut host = refused_refresh(configured, "invalid_client");
-    host.error();
-    let moved = metadata().replace(TOKEN, "https://b.example/token");
-    for _ in 0..3 {
-        host.pass(60_000);
-        host.wanted("x");
-        host.serve(META, 200, &moved);
-        let found = host.error().cause;
-        assert_eq!(found, Cause::Violation(Violation::TokenEndpointMoved));
-        host.quiet();
-    }
-}
-
-#[test]
-fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says() {
-    let configured = config()
-        .pre_registered(AS, PreRegistered::new("pre"))
-        .server_metadata(AS, metadata());
-    let mut host = asked(configured, "Bearer");
-    host.to_refresh(AS);
-    host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
-    host.error();
-    host.pass(60_000);
-    host.wanted("x");
-    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
-    host.ready();
 }
 
 #[test]

@@ -13,8 +13,6 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
-
 /// A host that has asked for the announced document.
 fn announced() -> Host {
     let mut host = Host::new(config());

@@ -218,11 +218,7 @@ fn dpop_02_dpop_22_a_challenge_with_that_scheme_alone() {
     host.need_user();
     host.authorize();
     host.serve(PRM, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata_with(LISTED),
-    );
+    host.serve(META, 200, &metadata_with(LISTED));
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a");
 }
@@ -255,11 +251,7 @@ fn dpop_10_the_servers_nonce_is_put_in_once_with_the_same_code() {
     // The nonce of a success is used from the next request on (DPOP-12).
     host.pass(3_600_000);
     host.wanted("x");
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata_with(LISTED),
-    );
+    host.serve(META, 200, &metadata_with(LISTED));
     let (_, next) = host.signs();
     assert_eq!(next["nonce"], "n-2");
     // A second time, or without a usable nonce: the end.
@@ -336,11 +328,7 @@ fn dpop_12_nonces_stay_with_their_server() {
     assert_eq!(claims["nonce"], "of-the-resource");
     host.pass(3_600_000);
     host.wanted("x");
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata_with(LISTED),
-    );
+    host.serve(META, 200, &metadata_with(LISTED));
     let (_, claims) = host.signs();
     assert_eq!(claims.get("nonce"), None);
     for (text, good) in [
@@ -396,11 +384,7 @@ fn dpop_15_refr_10_a_refresh_proves_the_key_of_the_issuance() {
     let mut host = signed_in();
     host.pass(3_600_000);
     host.wanted("x");
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata_with(LISTED),
-    );
+    host.serve(META, 200, &metadata_with(LISTED));
     let (header, claims) = host.signs();
     assert_eq!(
         header["jwk"]["x"],
@@ -425,11 +409,7 @@ fn dpop_15_refr_10_a_refresh_proves_the_key_of_the_issuance() {
     assert_eq!(presented.unwrap_err(), NoBearer::KeyMissing);
     later.pass(3_600_000);
     later.wanted("x");
-    later.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata_with(LISTED),
-    );
+    later.serve(META, 200, &metadata_with(LISTED));
     assert_eq!(
         later.error().cause,
         Cause::Misconfigured(Misconfiguration::KeyMissing)
@@ -468,11 +448,7 @@ fn dpop_19_a_signer_that_fails_ends_the_attempt_and_spends_nothing() {
     let mut host = signed_in();
     host.pass(3_600_000);
     host.wanted("x");
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata_with(LISTED),
-    );
+    host.serve(META, 200, &metadata_with(LISTED));
     host.next();
     assert_eq!(host.wake(), 30_000);
     assert!(matches!(host.error().cause, Cause::Misconfigured(_)));

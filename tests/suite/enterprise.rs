@@ -14,8 +14,7 @@ use mcp_auth_machine::wire::words::SigningAlgorithm;
 
 use crate::support::*;
 use crate::without_user::{
-    HOUR, JWT_BEARER, META, OTHER, TOKEN, machine_metadata, misconfigured, obtain, service,
-    to_token,
+    HOUR, JWT_BEARER, OTHER, TOKEN, machine_metadata, misconfigured, obtain, service, to_token,
 };
 
 const OPENID: &str = "https://as.example/.well-known/openid-configuration";

@@ -6,7 +6,7 @@ use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::{Action, Event, Phase};
 
 use crate::support::*;
-use crate::without_user::{META, machine_metadata, service};
+use crate::without_user::{machine_metadata, service};
 
 fn give_up(host: &mut Host) {
     host.handle(Event::Abandoned(Default::default()));

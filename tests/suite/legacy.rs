@@ -210,11 +210,7 @@ fn leg_02_a_document_that_is_invalid_or_refused_rules_legacy_out() {
 fn leg_02_a_server_that_had_metadata_once_does_not_become_a_legacy_one() {
     let mut host = asked("Bearer");
     host.serve(PRM, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(crate::support::META, 200, &metadata());
     host.serve(&format!("{AS}/register"), 201, CLIENT);
     host.redirect();
     host.handle(Event::Abandoned(Default::default()));

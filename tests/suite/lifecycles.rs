@@ -10,7 +10,6 @@ use mcp_auth_machine::{Config, Event};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const TOKEN: &str = "https://as.example/token";
 const B: &str = "https://b.example";
 const B_META: &str = "https://b.example/.well-known/oauth-authorization-server";
@@ -90,6 +89,7 @@ fn a02_two_call_refresh() {
     host.chapter("the resource names A again: refreshed where the token came from");
     host.refused(&challenge());
     host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
     let request = host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     assert_eq!(
         get(&body(&request), "refresh_token").as_deref(),

@@ -10,7 +10,6 @@ use mcp_auth_machine::{Action, Event};
 use crate::support::*;
 
 const KIB: usize = 1024;
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 
 fn padded(text: &str, length: usize, with: &str) -> String {
     format!("{text}{}", with.repeat(length - text.len()))

@@ -31,6 +31,7 @@ mod coming_back;
 mod command;
 mod discovery;
 mod documents;
+mod doubt;
 mod dpop;
 mod endpoints;
 mod enterprise;

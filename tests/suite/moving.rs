@@ -14,7 +14,6 @@ const TOKEN: &str = "https://as.example/token";
 const OTHER: &str = "https://b.example";
 const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 const OTHER_TOKEN: &str = "https://b.example/token";
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 
 fn signed_in() -> Host {
     Host::signed_in(config(), &renewable("at-1", "rt-1"))
@@ -123,6 +122,7 @@ fn a02_iso_02_an_aborted_move_leaves_everything_and_leaks_nothing() {
     // The old server is listed again: its refresh token is still good there.
     host.refused("Bearer");
     host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
     let request = host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     assert_eq!(
         get(&body(&request), "refresh_token").as_deref(),
@@ -170,6 +170,7 @@ fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
     host.need_user();
     host.refused("Bearer");
     host.serve(PRM, 200, &prm_of(OTHER));
+    host.serve(OTHER_META, 200, &other);
     let form = body(&host.serve(OTHER_TOKEN, 200, &renewable("bt-2", "brt-2")));
     assert_eq!(get(&form, "client_id").as_deref(), Some("b-1"));
     assert_eq!(get(&form, "client_secret").as_deref(), Some("secret-b"));
@@ -227,6 +228,7 @@ fn a12_s03_iso_10_there_and_back_again() {
     host.serve(PRM, 200, &prm());
     assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
     host.authorize();
+    host.serve(META, 200, &metadata());
     // The registration of the first server is used again there; nothing of the second one is.
     let redirect = host.redirect();
     assert_eq!(

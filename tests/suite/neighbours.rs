@@ -12,7 +12,6 @@ use crate::support::*;
 
 const TOKEN: &str = "https://as.example/token";
 const REGISTER: &str = "https://as.example/register";
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const OTHER: &str = "https://other.example/mcp";
 const HOUR: u64 = 3_600_000;
 

@@ -12,7 +12,7 @@ use mcp_auth_machine::{MetadataFlaw, Moment};
 
 use crate::dpop;
 use crate::support::*;
-use crate::without_user::{META, OTHER, TOKEN};
+use crate::without_user::{OTHER, TOKEN};
 
 const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 const ROOT_PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource";

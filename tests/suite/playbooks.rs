@@ -9,7 +9,6 @@ use mcp_auth_machine::{Config, Event};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const REGISTER: &str = "https://as.example/register";
 const TOKEN: &str = "https://as.example/token";
 const ISS: &str = r#","authorization_response_iss_parameter_supported":true"#;

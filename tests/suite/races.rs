@@ -10,7 +10,6 @@ use crate::sign_out::{revocable, signed_in_at};
 use crate::support::*;
 
 const TOKEN: &str = "https://as.example/token";
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const HOUR: u64 = 3_600_000;
 
 /// Two processes of one user on one store, and a token that is over.

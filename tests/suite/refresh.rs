@@ -10,7 +10,6 @@ use mcp_auth_machine::{Action, Event, Moment};
 use crate::support::*;
 
 const TOKEN: &str = "https://as.example/token";
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const HOUR: u64 = 3_600_000;
 
 fn signed_in() -> Host {

@@ -166,11 +166,7 @@ fn reg_17_reg_18_reg_19_reg_20_the_registration_request() {
     host.need_user();
     host.authorize();
     host.serve(PRM, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     let send = host.request();
     let request = send.request();
     assert_eq!(request.method(), "POST");
@@ -519,11 +515,7 @@ fn l07_tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
         assert!(host.store.of_kind("registration").is_empty());
         host.authorize();
         host.serve(PRM, 200, &prm());
-        host.serve(
-            &format!("{AS}/.well-known/oauth-authorization-server"),
-            200,
-            &metadata(),
-        );
+        host.serve(META, 200, &metadata());
         host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
         let redirect = host.redirect();
         assert_eq!(&*redirect.client_id, "dyn-2");

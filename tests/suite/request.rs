@@ -33,11 +33,7 @@ pub fn discovered(
     host.authorize();
     let document = format!(r#"{{"resource":"{MCP}","authorization_servers":["{AS}"]{prm_more}}}"#);
     host.serve(PRM, 200, &document);
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        metadata,
-    );
+    host.serve(META, 200, metadata);
     host
 }
 
@@ -189,11 +185,7 @@ fn authz_09_tok_03_quirk_17_the_listeners_own_port_is_registered_and_sent() {
     let seed = host.next_seed();
     host.authorize_with(Authorization::new(seed).redirect_uri(RedirectUri::new(uri).unwrap()));
     host.serve(PRM, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     let request = host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
     assert!(std::str::from_utf8(request.body()).unwrap().contains(uri));
     let redirect = host.redirect();

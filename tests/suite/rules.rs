@@ -11,7 +11,6 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const OTHER: &str = "https://b.example";
 const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 

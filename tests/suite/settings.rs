@@ -55,11 +55,7 @@ fn scopes_that_the_host_names_are_the_ones_requested() {
     let seed = host.next_seed();
     host.authorize_with(Authorization::new(seed).scopes("files:write files:read"));
     host.serve(PRM, 200, &prm());
-    host.serve(
-        "https://as.example/.well-known/oauth-authorization-server",
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     let asked = get(&query(redirect.url.as_str()), "scope").unwrap();

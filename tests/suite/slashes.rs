@@ -12,7 +12,6 @@ use mcp_auth_machine::error::{Cause, Misconfiguration};
 use crate::support::*;
 
 const SLASH: &str = "https://as.example/";
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 const REGISTER: &str = "https://as.example/register";
 const TOKEN: &str = "https://as.example/token";
 

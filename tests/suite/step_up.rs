@@ -30,11 +30,7 @@ fn signed_in(config: mcp_auth_machine::config::ConfigBuilder, scope: &str) -> Ho
     host.need_user();
     host.authorize();
     host.serve(PRM, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     finish(&mut host, &redirect, &answer("at-0", scope));
@@ -106,6 +102,7 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     host.need_user();
     host.authorize();
     host.serve(PRM, 200, &prm().replace(MCP, "https://mcp.example"));
+    host.serve(META, 200, &metadata());
     assert_eq!(host.redirect().scopes.as_str(), "new");
     // The same server and resource, for a client that was registered anew.
     let mut host = signed_in(config(), "old");
@@ -118,11 +115,7 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     assert_eq!(host.need_user().why, Why::ClientForgotten);
     host.authorize();
     host.serve(PRM, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "new");
 }
@@ -156,12 +149,15 @@ fn step_02_step_04_the_example_of_the_requirements() {
     // The resource offers more; a challenge that names scopes is enough.
     let offers = prm().replace('}', r#","scopes_supported":["all","of","it"]}"#);
     host.serve(PRM, 200, &offers);
+    host.serve(META, 200, &metadata());
     let redirect = host.redirect();
     assert_eq!(redirect.scopes.as_str(), "a b c");
     finish(&mut host, &redirect, &answer("at-1", "a c"));
     lacks(&mut host, "tools/call x", "b");
     host.need_user();
-    let redirect = consent(&mut host);
+    host.authorize();
+    host.serve(PRM, 200, &offers);
+    let redirect = host.redirect();
     assert_eq!(redirect.scopes.as_str(), "a b c");
     finish(&mut host, &redirect, &answer("at-2", "a c"));
     // Still refused: that is permanent, and the end says what was wanted.
@@ -498,11 +494,7 @@ fn chal_what_a_later_challenge_leaves_out_is_still_known() {
     host.need_user();
     host.authorize();
     host.serve(place, 200, &prm());
-    host.serve(
-        &format!("{AS}/.well-known/oauth-authorization-server"),
-        200,
-        &metadata(),
-    );
+    host.serve(META, 200, &metadata());
     host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a");
 }

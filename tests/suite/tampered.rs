@@ -11,8 +11,6 @@ use mcp_auth_machine::{Config, Event};
 
 use crate::support::*;
 
-const META: &str = "https://as.example/.well-known/oauth-authorization-server";
-
 /// The one record of this kind with this text has another in its place.
 #[track_caller]
 fn says(store: &mut Store, kind: &str, find: &str, put: &str) {

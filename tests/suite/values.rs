@@ -9,7 +9,7 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::dpop::{JWK, LISTED, bound, key};
 use crate::support::*;
-use crate::without_user::{HOUR, JWT_BEARER, META, TOKEN, machine_metadata};
+use crate::without_user::{HOUR, JWT_BEARER, TOKEN, machine_metadata};
 
 /// The kind and the number of an action that is answered.
 fn number(action: &Action) -> Option<(&'static str, u64)> {

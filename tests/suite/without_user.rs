@@ -15,7 +15,6 @@ use mcp_auth_machine::{Action, Event, Failure, MethodFlaw};
 use crate::support::*;
 
 pub const TOKEN: &str = "https://as.example/token";
-pub const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 pub const OTHER: &str = "https://b.example";
 pub const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

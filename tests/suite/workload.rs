@@ -9,8 +9,7 @@ use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal};
 
 use crate::support::*;
 use crate::without_user::{
-    HOUR, JWT_BEARER, META, OTHER, OTHER_META, TOKEN, machine_metadata, misconfigured, obtain,
-    to_token,
+    HOUR, JWT_BEARER, OTHER, OTHER_META, TOKEN, machine_metadata, misconfigured, obtain, to_token,
 };
 
 fn wif() -> ConfigBuilder {

@@ -24,6 +24,7 @@ use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment};
 pub const MCP: &str = "https://mcp.example/mcp";
 pub const AS: &str = "https://as.example";
 pub const REDIRECT: &str = "http://127.0.0.1:3000/callback";
+pub const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
 
 /// How the store behaves.
@@ -296,11 +297,7 @@ impl Host {
         self.need_user();
         self.authorize();
         self.serve(PRM, 200, prm);
-        self.serve(
-            &format!("{AS}/.well-known/oauth-authorization-server"),
-            200,
-            metadata,
-        );
+        self.serve(META, 200, metadata);
     }
 
     /// Everything up to the redirect, by dynamic registration.

@@ -55,11 +55,13 @@ fn a13_a_server_in_use_that_is_still_listed_stays_wherever_it_stands() {
         host.refused("Bearer");
         host.serve(PRM, 200, &listed(B, AS));
         if answer.contains("rt-1") {
+            host.serve(META, 200, &metadata_with(flag));
             host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
             host.ready();
         } else {
             assert_eq!(host.need_user().why, Why::TokenOver);
             host.authorize();
+            host.serve(META, 200, &metadata_with(flag));
             assert_eq!(host.redirect().issuer.as_str(), AS);
         }
         host.quiet();

@@ -63,6 +63,7 @@ fn c03_an_identifier_that_b_copied_from_a_is_another_client() {
     host.serve(PRM, 200, &prm());
     host.need_user();
     host.authorize();
+    host.serve(META, 200, &with_secrets(&metadata()));
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let form = body(&host.serve(TOKEN, 200, &renewable("at-2", "rt-2")));

@@ -142,6 +142,7 @@ fn d14_one_spelling_of_the_resource_from_the_redirect_to_the_refresh() {
         // Spelled in another way by now: the grant is for what it was asked for.
         host.refused("Bearer");
         host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
         let form = body(&host.serve(TOKEN, 200, &renewable("at-2", "rt-2")));
         assert_eq!(get(&form, "resource").as_deref(), Some(resource));
         host.ready();

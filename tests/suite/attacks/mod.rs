@@ -21,7 +21,6 @@ use mcp_auth_machine::wire::pkce::Verifier;
 
 use crate::support::*;
 
-pub const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 pub const TOKEN: &str = "https://as.example/token";
 pub const REGISTER: &str = "https://as.example/register";
 pub const B: &str = "https://b.example";

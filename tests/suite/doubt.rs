@@ -1,0 +1,189 @@
+//! Metadata that may have changed before its time is over: it is read anew (META-18).
+
+use std::sync::Arc;
+
+use mcp_auth_machine::config::{ConfigBuilder, MetadataCache, PreRegistered};
+use mcp_auth_machine::error::{Cause, Violation};
+
+use crate::support::*;
+
+const TOKEN: &str = "https://as.example/token";
+const OPENID: &str = "https://as.example/.well-known/openid-configuration";
+
+/// Signed in with a configured client at a server that answered with these documents; the token is over
+/// and wanted.
+fn to_refresh(configured: ConfigBuilder, prm: &str, metadata: &str) -> Host {
+    let mut host = Host::new(configured);
+    host.discover(prm, metadata);
+    host.to_refresh(AS);
+    host
+}
+
+fn configured() -> ConfigBuilder {
+    config().pre_registered(AS, PreRegistered::new("pre"))
+}
+
+/// The resource's metadata with one more member, which still lists these servers.
+fn changed(servers: &str) -> String {
+    format!(
+        r#"{{"resource":"{MCP}","authorization_servers":[{servers}],"scopes_supported":["files"]}}"#
+    )
+}
+
+/// Signed in with a configured client, and its token answers a refresh with this error.
+fn refused_refresh(configured: ConfigBuilder, error: &str) -> Host {
+    let mut host = to_refresh(configured, &prm(), &metadata());
+    host.serve(TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#));
+    host
+}
+
+#[test]
+fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
+    for cache in [MetadataCache::Slots, MetadataCache::Off] {
+        let configured = configured().metadata_cache(cache);
+        let mut host = refused_refresh(configured, "invalid_client");
+        host.error();
+        host.pass(60_000);
+        host.wanted("x");
+        // Still fresh, and read all the same: until it was read indeed.
+        host.serve(META, 503, "");
+        host.serve(OPENID, 503, "");
+        host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
+        host.error();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(META, 200, &metadata());
+        host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "60"));
+        host.ready();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+        host.ready();
+    }
+    // A new authorization reads it too.
+    let mut host = refused_refresh(configured(), "unsupported_grant_type");
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
+    // Where no place can be read, what is known is good enough.
+    let mut host = refused_refresh(configured(), "unsupported_grant_type");
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 503, "");
+    host.serve(OPENID, 404, "");
+    host.redirect();
+    // Of these errors metadata is not the cause.
+    for error in ["invalid_grant", "unauthorized_client"] {
+        let mut host = refused_refresh(configured(), error);
+        host.need_user();
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.redirect();
+    }
+}
+
+#[test]
+fn meta_18_refr_11_a22_a_token_endpoint_that_moved_is_not_asked_again() {
+    let mut host = refused_refresh(configured(), "invalid_client");
+    host.error();
+    let moved = metadata().replace(TOKEN, "https://b.example/token");
+    for _ in 0..3 {
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(META, 200, &moved);
+        let found = host.error().cause;
+        assert_eq!(found, Cause::Violation(Violation::TokenEndpointMoved));
+        host.quiet();
+    }
+}
+
+#[test]
+fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says() {
+    let mut host = Host::new(configured().server_metadata(AS, metadata()));
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    host.to_refresh(AS);
+    host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
+    host.error();
+    host.pass(60_000);
+    host.wanted("x");
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+}
+
+#[test]
+fn meta_18_a_resource_whose_metadata_changed_has_its_servers_asked_anew() {
+    let listed = format!("\"{AS}\"");
+    for cache in [MetadataCache::Slots, MetadataCache::Off] {
+        let mut host = to_refresh(configured().metadata_cache(cache), &prm(), &metadata());
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+        // The same words again change nothing.
+        host.accepted("tools/call x");
+        host.refused("Bearer");
+        host.serve(PRM, 200, &prm());
+        host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+        host.ready();
+        // Other words: what the server says of itself is read once more, and believed again.
+        for (token, refresh, anew) in [("at-4", "rt-4", true), ("at-5", "rt-5", false)] {
+            host.accepted("tools/call x");
+            host.refused("Bearer");
+            host.serve(PRM, 200, &changed(&listed));
+            if anew {
+                host.serve(META, 200, &metadata());
+            }
+            host.serve(TOKEN, 200, &renewable(token, refresh));
+            host.ready();
+        }
+    }
+}
+
+#[test]
+fn meta_18_a_new_authorization_asks_a_server_anew_whose_resource_changed() {
+    // Whichever of them is taken, and with a slash at its end or without.
+    for listed in [
+        format!("\"https://x.example\",\"{AS}\""),
+        format!("\"{AS}/\""),
+    ] {
+        let mut host = Host::new(configured());
+        host.discover(&prm(), &metadata());
+        host.redirect();
+        host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
+        host.error();
+        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        host.need_user();
+        host.authorize();
+        host.serve(PRM, 200, &changed(&listed));
+        host.serve(META, 200, &metadata());
+        host.redirect();
+    }
+}
+
+#[test]
+fn meta_18_disc_19_what_another_process_read_of_the_resource_tells_that_it_changed() {
+    for (prm_later, anew) in [(prm(), false), (changed(&format!("\"{AS}\"")), true)] {
+        let built = Arc::new(configured().build().unwrap());
+        let mut first = Host::on(Arc::clone(&built), Store::default());
+        first.challenged(401, &["Bearer"]);
+        first.need_user();
+        first.authorize();
+        first.serve_with(PRM, 200, &[("cache-control", "max-age=100")], &prm());
+        first.serve_with(META, 200, &[("cache-control", "max-age=600")], &metadata());
+        first.redirect();
+        // The resource's document is over, the server's is fresh.
+        first.pass(101_000);
+        let mut later = Host::resumed(built, first.store, first.now, 50);
+        later.challenged(401, &["Bearer"]);
+        later.need_user();
+        later.authorize();
+        later.serve(PRM, 200, &prm_later);
+        if anew {
+            later.serve(META, 200, &metadata());
+        }
+        later.redirect();
+    }
+}
