@@ -1,18 +1,18 @@
 //! Token answers that are not spelled as JSON, by the host's setting for one issuer (QUIRK-06, QUIRK-07).
 
-use std::borrow::Cow;
+use bytes::Bytes;
 
 use crate::config::TokenAnswers;
 use crate::wire::form::pairs;
 
 /// The answer as standard JSON.
-pub(crate) fn standard_answer(spelled: TokenAnswers, body: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn standard_answer(spelled: TokenAnswers, body: Bytes) -> Bytes {
     let rewritten = match spelled {
         TokenAnswers::Json => None,
-        TokenAnswers::Adapted(adapt) => adapt(body),
-        TokenAnswers::JsonOrForm => from_form(body),
+        TokenAnswers::Adapted(adapt) => adapt(&body),
+        TokenAnswers::JsonOrForm => from_form(&body),
     };
-    rewritten.map_or(Cow::Borrowed(body), Cow::Owned)
+    rewritten.map_or(body, Bytes::from)
 }
 
 fn from_form(body: &[u8]) -> Option<Vec<u8>> {

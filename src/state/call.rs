@@ -6,6 +6,7 @@ use http::Response;
 
 use crate::action::{Purpose, ToSign, UrlSource};
 use crate::budget::{Budget, SIGN_TIME, TOKEN_TIME};
+use crate::config::TokenAnswers;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Violation};
 use crate::event::{Outcome, nonce};
@@ -176,7 +177,7 @@ impl<G: TokenGrant> Call<G> {
             }
             CallStep::Sent => {}
         }
-        let response = match answer(outcome, |url| self.at.is_endpoint(url)) {
+        let response = match answer_to(core, &self.at, outcome) {
             Ok(response) => response,
             Err(NoAnswer::Unreachable) => return Called::Failed(self.at, CallFlaw::Unreachable),
             Err(NoAnswer::Violation(flaw)) => {
@@ -188,9 +189,7 @@ impl<G: TokenGrant> Call<G> {
             let origin = endpoint.origin().to_owned();
             core.memory.nonces.keep(&origin, nonce.clone());
         }
-        let spelled = core.config().settings(self.at.issuer()).token_answers;
-        let body = standard_answer(spelled, response.body());
-        let refused = refusal(&body).map(|(error, _, _)| error);
+        let refused = refusal(response.body()).map(|(error, _, _)| error);
         if refused == Some(OAuthError::InvalidDpopProof) {
             core.compare_clocks(response.headers());
         }
@@ -210,4 +209,18 @@ impl<G: TokenGrant> Call<G> {
         }
         Called::Answered(self.at, response)
     }
+}
+
+/// The answer to a grant's request, as standard JSON (QUIRK-06, QUIRK-07).
+pub(crate) fn answer_to<G: TokenGrant>(
+    core: &Core,
+    at: &AtIssuer<G>,
+    outcome: Outcome,
+) -> Result<Response<Bytes>, NoAnswer> {
+    let response = answer(outcome, |url| at.is_endpoint(url))?;
+    let spelled = match G::ENDPOINT {
+        Endpoint::Token => core.config().settings(at.issuer()).token_answers,
+        Endpoint::Revocation | Endpoint::PushedAuthorization => TokenAnswers::Json,
+    };
+    Ok(response.map(|body| standard_answer(spelled, body)))
 }

@@ -8,13 +8,12 @@ use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
 use crate::event::Outcome;
-use crate::grant::{ClientOrigin, CodeGrant, TokenGrant, standard_answer};
+use crate::grant::{ClientOrigin, CodeGrant, TokenGrant};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::forget::ForgettingClient;
-use crate::state::post::answer;
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
@@ -69,7 +68,7 @@ impl Exchanging {
 
     fn answered(core: &mut Core, at: AtIssuer<CodeGrant>, response: &Response<Bytes>) -> Step {
         let issuer = at.issuer().clone();
-        match read_answer(core, &issuer, response) {
+        match read_answer(core, response) {
             TokenAnswer::Granted(granted) => {
                 if granted.type_assumed {
                     core.report(|| Decision::TokenTypeAssumed);
@@ -140,23 +139,17 @@ fn spent(retry_at: Option<UnixMillis>) -> Cause {
     })
 }
 
-/// A token answer, as this issuer spells it.
-pub(crate) fn read_answer(
-    core: &Core,
-    issuer: &IssuerId,
-    response: &Response<Bytes>,
-) -> TokenAnswer {
-    let spelled = core.config().settings(issuer).token_answers;
-    let body = standard_answer(spelled, response.body());
-    let status = response.status().as_u16();
-    read(status, &body, core.config().missing_token_type())
+/// What a token answer means.
+pub(crate) fn read_answer(core: &Core, response: &Response<Bytes>) -> TokenAnswer {
+    let missing = core.config().missing_token_type();
+    read(response.status().as_u16(), response.body(), missing)
 }
 
 impl AtIssuer<CodeGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
-        match read_answer(core, self.issuer(), &response) {
+        let response = answer_to(core, &self, outcome).ok()?;
+        match read_answer(core, &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }

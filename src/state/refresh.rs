@@ -15,10 +15,9 @@ use crate::grant::{ClientOrigin, RefreshGrant, TokenGrant};
 use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::exchange::read_answer;
 use crate::state::forget::ForgettingClient;
-use crate::state::post::answer;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Renewal, Step, Trigger, Work};
@@ -233,7 +232,7 @@ pub(crate) fn back_off(core: &Core, tries: u8) -> Duration {
 }
 
 fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes>) -> Verdict {
-    match read_answer(core, at.issuer(), response) {
+    match read_answer(core, response) {
         TokenAnswer::Granted(granted) => {
             if granted.type_assumed {
                 core.report(|| Decision::TokenTypeAssumed);
@@ -285,7 +284,7 @@ pub(crate) fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Dura
 impl AtIssuer<RefreshGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
     pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
+        let response = answer_to(core, &self, outcome).ok()?;
         match judge(core, &self, &response) {
             Verdict::Granted(granted) => Some(self.redeemed(*granted, core.now)),
             Verdict::GrantOver

@@ -1,7 +1,11 @@
 //! Pushed authorization requests (AUTHZ-20, AUTHZ-21).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use mcp_auth_machine::action::{Purpose, Redirect};
-use mcp_auth_machine::config::{ConfigBuilder, IssuerSettings, PreRegistered, PushedRequests};
+use mcp_auth_machine::config::{
+    ConfigBuilder, IssuerSettings, PreRegistered, PushedRequests, TokenAnswers,
+};
 use mcp_auth_machine::error::{Cause, Refusal, Stage};
 use mcp_auth_machine::wire::token::OAuthError;
 
@@ -134,4 +138,22 @@ fn authz_21_a_refusal_sends_nobody_away_and_leaves_nothing() {
         host.serve(PRM, 200, &prm());
         pushed(&mut host);
     }
+}
+
+#[test]
+fn quirk_07_an_adapter_sees_token_answers_alone_and_each_once() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    fn seen(body: &[u8]) -> Option<Vec<u8>> {
+        assert_eq!(body, token_answer("at-1").as_bytes());
+        SEEN.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+    let settings = IssuerSettings::new().token_answers(TokenAnswers::Adapted(seen));
+    let mut host = to_push(config().issuer_settings(AS, settings), REQUIRED);
+    let (form, _) = pushed(&mut host);
+    let state = get(&form, "state").unwrap();
+    host.callback(&format!("code=c&state={state}"));
+    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.ready();
+    assert_eq!(SEEN.load(Ordering::Relaxed), 1);
 }

@@ -16,9 +16,8 @@ use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::exchange::read_answer;
-use crate::state::post::answer;
 use crate::state::refresh::asked_wait;
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Step, Work};
@@ -70,8 +69,8 @@ impl TokenGrant for MachineGrant {
 impl AtIssuer<MachineGrant> {
     /// What a late answer brought, to be revoked (REFR-12).
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        let response = answer(outcome, |url| self.is_endpoint(url)).ok()?;
-        match read_answer(core, self.issuer(), &response) {
+        let response = answer_to(core, &self, outcome).ok()?;
+        match read_answer(core, &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, None, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
@@ -168,7 +167,7 @@ fn answered(
     response: &Response<Bytes>,
 ) -> Step {
     let issuer = at.issuer().clone();
-    match read_answer(core, &issuer, response) {
+    match read_answer(core, response) {
         TokenAnswer::Granted(granted) => {
             if granted.type_assumed {
                 core.report(|| Decision::TokenTypeAssumed);
