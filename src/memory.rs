@@ -9,7 +9,6 @@ use crate::budget::{
 use crate::event::Operation;
 use crate::issuer::{IssuerId, Server};
 use crate::record::ResourceFacts;
-use crate::slot::Revision;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::resource::MAX_SERVERS;
 use crate::wire::scopes::Scopes;
@@ -32,8 +31,6 @@ pub(crate) struct Memory {
     pub(crate) client_forgotten: bool,
     /// Resource metadata was seen, now or in the cache: the server is no legacy one (LEG-02).
     pub(crate) resource_metadata_seen: bool,
-    /// The revision of the cached resource metadata, when there is some.
-    pub(crate) cached_resource: Option<Revision>,
     /// The resource's metadata as it was just read because a token was refused: the authorization
     /// that follows does not read it again.
     pub(crate) resource: Option<(MonoMillis, ResourceFacts)>,

@@ -37,7 +37,7 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
         Discovery::Standard if core.memory.resource_metadata.is_empty() => {
             LoadingResource::begin(core, errand)
         }
-        Discovery::Standard => FetchingResource::begin(core, errand),
+        Discovery::Standard => LoadingResource::begin_anew(core, errand),
         Discovery::ResourceMetadata(url) => {
             let url = url.clone();
             FetchingResource::begin_at(core, errand, url)

@@ -6,23 +6,47 @@ use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
 use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;
-use crate::state::resource::FetchingResource;
+use crate::state::resource::{CachedResource, FetchingResource};
 use crate::state::server::{Cached, FetchingServer, arrived};
 use crate::state::{Step, Work};
 
 pub(crate) struct LoadingResource {
     pub(crate) ask: Ask,
     pub(crate) errand: Errand,
+    wanted: Wanted,
+}
+
+/// What a cached document is good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A fresh one is used.
+    Fresh,
+    /// It is only replaced (DISC-18).
+    Replaced,
 }
 
 impl LoadingResource {
+    /// From the cache if it is fresh.
     pub(crate) fn begin(core: &mut Core, errand: Errand) -> Step {
+        Self::load(core, errand, Wanted::Fresh)
+    }
+
+    /// Read anew, whatever the cache holds.
+    pub(crate) fn begin_anew(core: &mut Core, errand: Errand) -> Step {
+        Self::load(core, errand, Wanted::Replaced)
+    }
+
+    fn load(core: &mut Core, errand: Errand, wanted: Wanted) -> Step {
         match core.config().metadata_cache {
-            MetadataCache::Off => FetchingResource::begin(core, errand),
+            MetadataCache::Off => FetchingResource::begin(core, errand, CachedResource::Left),
             MetadataCache::Slots => {
                 let slot = Slot::resource_metadata(core.identity.mcp_url());
                 let ask = core.load(slot);
-                Ok(Work::LoadingResource(Self { ask, errand }))
+                Ok(Work::LoadingResource(Self {
+                    ask,
+                    errand,
+                    wanted,
+                }))
             }
         }
     }
@@ -30,29 +54,27 @@ impl LoadingResource {
     /// A cache that cannot be read is no obstacle.
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Some(stored) = found.ok().flatten() else {
-            core.memory.cached_resource = None;
-            return FetchingResource::begin(core, self.errand);
+            return FetchingResource::begin(core, self.errand, CachedResource::Replaced(None));
         };
-        core.memory.cached_resource = Some(stored.revision);
         core.memory.resource_metadata_seen = true;
-        match read_resource(&core.identity, &stored) {
+        let replaced = CachedResource::Replaced(Some(stored.revision));
+        let cached = match read_resource(&core.identity, &stored) {
             Ok((facts, fresh_until)) => {
                 heard(core, &facts);
-                if fresh_until.is_fresh(core.now.wall) {
-                    listed(core, self.errand, facts)
-                } else {
-                    FetchingResource::begin(core, self.errand)
+                if self.wanted == Wanted::Fresh && fresh_until.is_fresh(core.now.wall) {
+                    return listed(core, self.errand, facts);
                 }
+                replaced
             }
             Err(flaw) => {
-                if flaw == RecordFlaw::Newer {
-                    // Without its revision it is not overwritten.
-                    core.memory.cached_resource = None;
-                }
                 core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
-                FetchingResource::begin(core, self.errand)
+                match flaw {
+                    RecordFlaw::Newer => CachedResource::Left,
+                    RecordFlaw::Damaged | RecordFlaw::Foreign | RecordFlaw::Url => replaced,
+                }
             }
-        }
+        };
+        FetchingResource::begin(core, self.errand, cached)
     }
 }
 

@@ -23,7 +23,9 @@ use crate::state::attempt::{Effort, Errand, ServerErrand};
 use crate::state::decide::ask;
 use crate::state::discover::order;
 use crate::state::lease::Leasing;
-use crate::state::{FetchingResource, LoadingAccount, LoadingServer, Step, Trigger, Work};
+use crate::state::{
+    FetchingResource, LoadingAccount, LoadingResource, LoadingServer, Step, Trigger, Work,
+};
 use crate::time::{MonoMillis, millis};
 
 pub(crate) struct Renewal {
@@ -186,7 +188,7 @@ impl Renewal {
                 FetchingResource::begin_at(core, Errand::Renew(self), url)
             }
             Discovery::Standard | Discovery::Issuer(_) | Discovery::ServerMetadata(..) => {
-                FetchingResource::begin(core, Errand::Renew(self))
+                LoadingResource::begin_anew(core, Errand::Renew(self))
             }
         }
     }

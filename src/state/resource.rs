@@ -4,14 +4,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::action::{Purpose, UrlSource};
-use crate::config::{DpopPolicy, Legacy, MetadataCache, Strictness};
+use crate::config::{DpopPolicy, Legacy, Strictness};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, write_resource};
 use crate::report::{Decision, Verdict};
-use crate::slot::Slot;
+use crate::slot::{Revision, Slot};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
@@ -25,6 +25,15 @@ use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
 
+/// What becomes of the cached document once another one was read.
+#[derive(Clone, Copy)]
+pub(crate) enum CachedResource {
+    /// There is no cache, or a newer version wrote to it.
+    Left,
+    /// It is replaced, if it is still of this revision.
+    Replaced(Option<Revision>),
+}
+
 /// How far the ordered list of places was tried: the announced ones, then the well-known ones.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -32,6 +41,7 @@ struct Plan {
     well_known: usize,
     /// The host named the one place (DISC-20).
     configured: bool,
+    cached: CachedResource,
 }
 
 impl Plan {
@@ -74,21 +84,23 @@ pub(crate) struct FetchingResource {
 
 impl FetchingResource {
     /// The announced places, then the well-known ones.
-    pub(crate) fn begin(core: &mut Core, errand: Errand) -> Step {
+    pub(crate) fn begin(core: &mut Core, errand: Errand, cached: CachedResource) -> Step {
         let plan = Plan {
             announced: 0,
             well_known: 0,
             configured: false,
+            cached,
         };
         Self::next(core, errand, plan, Tried::default())
     }
 
-    /// The one place that the host configured (DISC-20).
+    /// The one place that the host configured (DISC-20): what is there is nobody else's to use.
     pub(crate) fn begin_at(core: &mut Core, errand: Errand, url: WebUrl) -> Step {
         let plan = Plan {
             announced: 0,
             well_known: 0,
             configured: true,
+            cached: CachedResource::Left,
         };
         Self::look(core, errand, plan, Tried::default(), url, true)
     }
@@ -139,7 +151,7 @@ impl FetchingResource {
                 match accept(core, &body, self.announced, root) {
                     Ok(Some(facts)) => {
                         report(core, url, Verdict::Found);
-                        return found(core, self.errand, facts, &headers);
+                        return found(core, self.errand, facts, self.plan.cached, &headers);
                     }
                     Ok(None) => report(core, url, Verdict::Absent),
                     Err(cause) => {
@@ -236,15 +248,20 @@ fn accept(
     }))
 }
 
-fn found(core: &mut Core, errand: Errand, facts: ResourceFacts, headers: &HeaderMap) -> Step {
+fn found(
+    core: &mut Core,
+    errand: Errand,
+    facts: ResourceFacts,
+    cached: CachedResource,
+    headers: &HeaderMap,
+) -> Step {
     core.memory.resource_metadata_seen = true;
     heard(core, &facts);
-    if core.config().metadata_cache == MetadataCache::Slots {
+    if let CachedResource::Replaced(expected) = cached {
         let seconds = freshness(headers, core.now.wall.seconds());
         let expires = core.now.wall.plus_seconds(seconds);
         let slot = Slot::resource_metadata(core.identity.mcp_url());
         let stored = write_resource(&core.identity, &facts, expires);
-        let expected = core.memory.cached_resource.replace(stored.revision);
         // Nothing depends on a cache: the answer is not waited for.
         core.persist(slot, expected, Some(stored), Some(expires));
     }

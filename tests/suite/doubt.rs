@@ -1,4 +1,4 @@
-//! Metadata that may have changed before its time is over: it is read anew (META-18).
+//! Metadata that may have changed before its time is over: it is read anew (DISC-18, META-18).
 
 use std::sync::Arc;
 
@@ -186,4 +186,25 @@ fn meta_18_disc_19_what_another_process_read_of_the_resource_tells_that_it_chang
         }
         later.redirect();
     }
+}
+
+#[test]
+fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() {
+    let other = "https://b.example";
+    let built = Arc::new(config().build().unwrap());
+    let mut first = Host::on(Arc::clone(&built), Store::default());
+    first.sign_in();
+    // Another process, which never read the cache, is told that the resource has moved.
+    let mut second = Host::resumed(Arc::clone(&built), first.store, first.now, 50);
+    second.ready();
+    second.accepted("tools/call x");
+    second.refused(&format!("Bearer resource_metadata=\"{PRM}\""));
+    second.serve(PRM, 200, &prm().replace(AS, other));
+    second.need_user();
+    // A third one, asked to authorize, does not send the user to the server that was left.
+    let mut third = Host::resumed(built, second.store, second.now, 100);
+    third.ready();
+    third.authorize();
+    let place = format!("{other}/.well-known/oauth-authorization-server");
+    third.serve(&place, 200, &metadata_of(other, ""));
 }
