@@ -361,6 +361,15 @@ fn dpop_13_what_kind_of_token_came() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     assert_eq!(host.reported("token_not_bound"), 1);
+    // Also when a bound one is refreshed.
+    let mut host = signed_in();
+    host.pass(3_600_000);
+    host.wanted("x");
+    host.serve(META, 200, &metadata_with(LISTED));
+    host.signs();
+    host.serve(TOKEN, 200, &token_answer("at-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
     // A kind that nobody knows is no bound one.
     let (mut host, _, _) = to_token(with(DpopPolicy::IfSupported), &metadata_with(LISTED));
     host.serve(TOKEN, 200, &bound("at-1").replace("DPoP", "mac"));

@@ -403,6 +403,18 @@ fn use_08_e08_a_fresh_token_that_is_refused_ends() {
     host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
     host.serve(PRM, 200, &prm());
     host.need_user();
+    // One that nothing is known of is fresh for five minutes.
+    let mut host = exchange(200, &token_answer("t")).unwrap();
+    host.pass(299_000);
+    host.challenged_for("first", 401, &["Bearer"], Some("Bearer t"));
+    assert_eq!(
+        host.error().cause,
+        Cause::Violation(Violation::FreshTokenRefused)
+    );
+    host.pass(2_000);
+    host.challenged_for("second", 401, &["Bearer"], Some("Bearer t"));
+    host.serve(PRM, 200, &prm());
+    host.need_user();
 }
 
 #[test]

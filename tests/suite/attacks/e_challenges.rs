@@ -136,8 +136,13 @@ fn e11_a_resource_cannot_open_browsers_without_end() {
     }
     assert_eq!(redirects, 12);
     assert!(refused >= 40, "{refused}");
-    // Later, the user may.
-    host.pass(11 * 60_000);
+    // Nine minutes later, still not; after ten, the user may.
+    host.pass(9 * 60_000);
+    host.challenged_for("soon", 401, &["Bearer"], None);
+    host.need_user();
+    host.authorize();
+    assert!(matches!(host.error().cause, Cause::OutOfPatience(_)));
+    host.pass(2 * 60_000);
     host.challenged_for("later", 401, &["Bearer"], None);
     assert_eq!(host.need_user().why, Why::NoCredentials);
     host.authorize();
