@@ -38,7 +38,7 @@ pub(crate) struct Memory {
     pub(crate) resource_read: Option<u64>,
     /// The issuer that the resource no longer lists (ISO-04).
     pub(crate) left: Option<IssuerId>,
-    /// What the resource's metadata said when it was last read, from the cache or not.
+    /// What the resource's metadata said when it was last read; before that, what the cache said.
     said: Option<ResourceFacts>,
     /// The issuers whose metadata is read anew: one that does not know its client or a grant, or those
     /// of a resource whose own metadata changed (META-18).
@@ -112,15 +112,23 @@ impl Rest {
 }
 
 impl Memory {
-    /// What the resource's metadata says; whether that is something else than before.
+    /// What the resource's metadata says, read just now; whether that is something else than before.
     pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
         let before = self.said.replace(facts.clone());
-        before.is_some_and(|before| before != *facts)
+        before.is_some_and(|before| !before.says_the_same(facts))
+    }
+
+    /// Whether the cache says what was heard last. Where nothing was heard, that is the beginning.
+    pub(crate) fn recalls(&mut self, cached: &ResourceFacts) -> bool {
+        let said = self.said.get_or_insert_with(|| cached.clone());
+        said.says_the_same(cached)
     }
 
     /// Its metadata may have changed.
     pub(crate) fn doubt(&mut self, issuer: &IssuerId) {
-        self.believe(issuer);
+        if self.doubted.contains(issuer) {
+            return;
+        }
         if self.doubted.len() >= MAX_SERVERS {
             self.doubted.remove(0);
         }

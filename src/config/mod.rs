@@ -117,7 +117,7 @@ pub enum RegistrationSharing {
 /// Whether public metadata is kept in slots of its own (DISC-19, META-18).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetadataCache {
-    /// Kept for the lifetime that the HTTP headers allow.
+    /// Kept for the lifetime that the HTTP headers allow; not what is at a place that the host configured.
     #[default]
     Slots,
     /// Always fetched.

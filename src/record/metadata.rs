@@ -14,7 +14,7 @@ use crate::wire::scopes::Scopes;
 use crate::wire::words::{SigningAlgorithm, Words};
 
 /// What validated resource metadata says, apart from where it was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct ResourceFacts {
     /// The `resource` value to send (RES-03).
     pub(crate) id: Box<str>,
@@ -35,6 +35,27 @@ impl ResourceFacts {
             requires_dpop: false,
             dpop_algorithms: Words::ABSENT,
         }
+    }
+
+    /// Whether the resource says the same in both, its scopes in whatever order.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            servers,
+            scopes,
+            requires_dpop,
+            dpop_algorithms,
+        } = self;
+        let same_scopes = match (scopes, &other.scopes) {
+            (Some(own), Some(others)) => own.covers(others) && others.covers(own),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        same_scopes
+            && *id == other.id
+            && *servers == other.servers
+            && *requires_dpop == other.requires_dpop
+            && *dpop_algorithms == other.dpop_algorithms
     }
 }
 

@@ -111,6 +111,14 @@ impl ServerErrand {
         }
     }
 
+    /// Whether a server is read again that issued what is held.
+    pub(crate) fn renews(&self) -> bool {
+        match self {
+            Self::Resource(Errand::Renew(_)) => true,
+            Self::Resource(Errand::Authorize(_) | Errand::Obtain(_)) | Self::Idp(_) => false,
+        }
+    }
+
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         match self {
             Self::Resource(errand) => errand.attempt(),

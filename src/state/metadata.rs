@@ -53,15 +53,21 @@ impl LoadingResource {
 
     /// A cache that cannot be read is no obstacle.
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
-        let Some(stored) = found.ok().flatten() else {
-            return FetchingResource::begin(core, self.errand, CachedResource::Replaced(None));
+        let stored = match found {
+            Ok(Some(stored)) => stored,
+            Ok(None) => {
+                return FetchingResource::begin(core, self.errand, CachedResource::Replaced(None));
+            }
+            Err(()) => return FetchingResource::begin(core, self.errand, CachedResource::Left),
         };
         core.memory.resource_metadata_seen = true;
         let replaced = CachedResource::Replaced(Some(stored.revision));
         let cached = match read_resource(&core.identity, &stored) {
             Ok((facts, fresh_until)) => {
-                heard(core, &facts);
-                if self.wanted == Wanted::Fresh && fresh_until.is_fresh(core.now.wall) {
+                // Where they differ, one of them is old: the resource itself decides.
+                let recalled = core.memory.recalls(&facts);
+                let fresh = recalled && fresh_until.is_fresh(core.now.wall);
+                if self.wanted == Wanted::Fresh && fresh {
                     return listed(core, self.errand, facts);
                 }
                 replaced

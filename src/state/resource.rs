@@ -28,7 +28,7 @@ use crate::wire::well_known::resource_locations;
 /// What becomes of the cached document once another one was read.
 #[derive(Clone, Copy)]
 pub(crate) enum CachedResource {
-    /// There is no cache, or a newer version wrote to it.
+    /// There is none, it cannot be read, a newer version wrote to it, or the place is the host's own.
     Left,
     /// It is replaced, if it is still of this revision.
     Replaced(Option<Revision>),

@@ -121,13 +121,19 @@ impl FetchingServer {
                 },
                 legacy,
             };
-            let fetch = Fetch::begin(core, errand.effort(), url, place)?;
-            return Ok(Work::FetchingServer(Self {
-                errand,
-                fetch,
-                facts,
-                search,
-            }));
+            match Fetch::begin(core, errand.effort(), url, place) {
+                Ok(fetch) => {
+                    return Ok(Work::FetchingServer(Self {
+                        errand,
+                        fetch,
+                        facts,
+                        search,
+                    }));
+                }
+                // Out of time or requests: what is known goes on being used (REFR-11, META-18).
+                Err(_) if errand.renews() || search.cached.doubted.is_some() => break,
+                Err(limited) => return Err(limited),
+            }
         }
         nowhere(core, errand, facts, search)
     }

@@ -144,23 +144,85 @@ fn meta_18_a_resource_whose_metadata_changed_has_its_servers_asked_anew() {
 
 #[test]
 fn meta_18_a_new_authorization_asks_a_server_anew_whose_resource_changed() {
-    // Whichever of them is taken, and with a slash at its end or without.
-    for listed in [
-        format!("\"https://x.example\",\"{AS}\""),
-        format!("\"{AS}/\""),
+    let mut host = Host::new(configured());
+    host.discover(&prm(), &metadata());
+    host.redirect();
+    host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
+    host.error();
+    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.need_user();
+    host.authorize();
+    // Whichever of them is taken.
+    let listed = format!("\"https://x.example\",\"{AS}\"");
+    host.serve(PRM, 200, &changed(&listed));
+    host.serve(META, 200, &metadata());
+    host.redirect();
+}
+
+#[test]
+fn meta_18_quirk_01_quirk_02_it_is_the_issuer_of_the_account_that_is_in_doubt() {
+    let pinned = "https://login.example/tenant";
+    let slash = format!("{AS}/");
+    for (entry, later, issuer, configured) in [
+        (AS, slash.as_str(), AS, config()),
+        (AS, AS, pinned, config().pin(AS, pinned)),
     ] {
-        let mut host = Host::new(configured());
-        host.discover(&prm(), &metadata());
-        host.redirect();
-        host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
-        host.error();
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        host.need_user();
-        host.authorize();
-        host.serve(PRM, 200, &changed(&listed));
-        host.serve(META, 200, &metadata());
-        host.redirect();
+        let mut host = Host::new(configured.pre_registered(issuer, PreRegistered::new("pre")));
+        host.discover(&prm().replace(AS, entry), &metadata_of(issuer, ""));
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        let token = format!("{issuer}/token");
+        host.serve(&token, 200, &renewable("at-1", "rt-1"));
+        host.ready();
+        for (number, anew) in [(2, true), (3, false)] {
+            host.accepted("tools/call x");
+            host.refused("Bearer");
+            host.serve(PRM, 200, &changed(&format!("\"{later}\"")));
+            if anew {
+                host.serve(META, 200, &metadata_of(issuer, ""));
+            }
+            let answer = renewable(&format!("at-{number}"), &format!("rt-{number}"));
+            host.serve(&token, 200, &answer);
+            host.ready();
+        }
     }
+}
+
+#[test]
+fn meta_18_scopes_in_another_order_are_no_change() {
+    let listed = format!("\"{AS}\"");
+    let scopes = |text: &str| changed(&listed).replace("\"files\"", text);
+    let mut host = to_refresh(configured(), &scopes("\"a\",\"b\""), &metadata());
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    for (token, offered, anew) in [
+        ("at-3", "\"b\",\"a\"", false),
+        ("at-4", "\"b\"", true),
+        ("at-5", "\"b\",\"c\"", true),
+    ] {
+        host.accepted("tools/call x");
+        host.refused("Bearer");
+        host.serve(PRM, 200, &scopes(offered));
+        if anew {
+            host.serve(META, 200, &metadata());
+        }
+        host.serve(TOKEN, 200, &renewable(token, "rt"));
+        host.ready();
+    }
+}
+
+#[test]
+fn meta_18_refr_11_where_there_are_no_requests_left_what_is_known_is_used() {
+    // One for the resource, one for the server, none for its second place.
+    let mut host = to_refresh(configured().max_requests(2), &prm(), &metadata());
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    host.accepted("tools/call x");
+    host.refused("Bearer");
+    host.serve(PRM, 200, &changed(&format!("\"{AS}\"")));
+    host.serve(META, 503, "");
+    host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+    host.ready();
 }
 
 #[test]
@@ -207,4 +269,31 @@ fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() 
     third.authorize();
     let place = format!("{other}/.well-known/oauth-authorization-server");
     third.serve(&place, 200, &metadata_of(other, ""));
+}
+
+#[test]
+fn disc_18_iso_04_a_cache_that_says_what_is_over_does_not_lead_the_user_back() {
+    // No challenge names the place, so that the cache would do; what is read anew cannot be kept.
+    let mut host = Host::new(config());
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.accepted("tools/call x");
+    host.store.mode = StoreMode::WritesFail;
+    host.refused("Bearer");
+    host.serve(PRM, 200, &prm().replace(AS, "https://b.example"));
+    host.need_user();
+    host.store.mode = StoreMode::Works;
+    host.pass(61_000);
+    host.authorize();
+    host.serve(PRM, 200, &prm().replace(AS, "https://b.example"));
+    let place = "https://b.example/.well-known/oauth-authorization-server";
+    host.serve(place, 200, &metadata_of("https://b.example", ""));
 }
