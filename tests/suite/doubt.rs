@@ -214,15 +214,28 @@ fn meta_18_scopes_in_another_order_are_no_change() {
 #[test]
 fn meta_18_refr_11_where_there_are_no_requests_left_what_is_known_is_used() {
     // One for the resource, one for the server, none for its second place.
-    let mut host = to_refresh(configured().max_requests(2), &prm(), &metadata());
-    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
-    host.ready();
-    host.accepted("tools/call x");
-    host.refused("Bearer");
-    host.serve(PRM, 200, &changed(&format!("\"{AS}\"")));
+    let few = |cache| configured().max_requests(2).metadata_cache(cache);
+    let listed = changed(&format!("\"{AS}\""));
+    for cache in [MetadataCache::Slots, MetadataCache::Off] {
+        let mut host = to_refresh(few(cache), &prm(), &metadata());
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+        host.accepted("tools/call x");
+        host.refused("Bearer");
+        host.serve(PRM, 200, &listed);
+        host.serve(META, 503, "");
+        host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+        host.ready();
+    }
+    let mut host = Host::new(few(MetadataCache::Slots));
+    host.discover(&prm(), &metadata());
+    host.redirect();
+    host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
+    host.error();
+    host.authorize();
+    host.serve(PRM, 200, &listed);
     host.serve(META, 503, "");
-    host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
-    host.ready();
+    host.redirect();
 }
 
 #[test]
