@@ -13,7 +13,7 @@ use mcp_auth_machine::wire::token::OAuthError;
 
 use crate::dpop;
 use crate::support::*;
-use crate::without_user::{TOKEN, machine_metadata, service, to_token};
+use crate::without_user::{machine_metadata, service, to_token};
 
 const NONCE: &[(&str, &str)] = &[("dpop-nonce", "n-1")];
 

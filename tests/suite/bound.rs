@@ -7,7 +7,7 @@ use mcp_auth_machine::key::{PublicKey, SigningKey};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 use mcp_auth_machine::{Action, NoBearer};
 
-use crate::dpop::{JWK, LISTED, THUMBPRINT, TOKEN, bound, key, signed_in, with};
+use crate::dpop::{JWK, LISTED, THUMBPRINT, bound, key, signed_in, with};
 use crate::support::*;
 use crate::without_user::{JWT_BEARER, machine_metadata, obtain};
 
@@ -18,7 +18,7 @@ fn proofs(request: &http::Request<bytes::Bytes>) -> usize {
 /// A resource that was refused once, up to the request that needs a key or an assertion.
 fn without_user(config: mcp_auth_machine::config::ConfigBuilder, metadata: &str) -> Host {
     let mut host = Host::new(config);
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, metadata);
     host
@@ -82,7 +82,7 @@ fn dpop_07_an_assertion_grant_and_a_pushed_request_carry_one_proof() {
     let pushing = with(DpopPolicy::Require).pushed_requests(PushedRequests::WhenOffered);
     let mut host = Host::new(pushing);
     host.discover(&prm(), &metadata_with(&more));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let (_, claims) = host.signs();
     assert_eq!(
         (&claims["htm"], &claims["htu"]),
@@ -111,7 +111,7 @@ fn algorithm(
     host.serve(PRM, 200, prm);
     let listed = format!(r#","dpop_signing_alg_values_supported":[{listed}]"#);
     host.serve(META, 200, &metadata_with(&listed));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     match host.next() {
@@ -167,7 +167,7 @@ fn dpop_13_what_is_discarded_is_revoked_and_what_a_resource_refuses_is_not_used(
     ] {
         let mut host = Host::new(with(policy));
         host.discover(&prm, &metadata_with(&revocable));
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         let redirect = host.redirect();
         host.callback(&format!("code=c&state={}", state_of(&redirect)));
         host.signs();
@@ -189,7 +189,7 @@ fn dpop_21_proofs_replace_no_other_check() {
     let to_redirect = |more: &str| {
         let mut host = Host::new(with(DpopPolicy::Require));
         host.discover(&prm(), &metadata_with(&format!("{LISTED}{more}")));
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         let redirect = host.redirect();
         (host, redirect)
     };
@@ -230,7 +230,7 @@ fn dpop_21_proofs_replace_no_other_check() {
 fn authz_16_the_record_names_the_key() {
     let mut host = Host::new(with(DpopPolicy::Require));
     host.discover(&prm(), &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     host.redirect();
     let pending = host.store.of_kind("pending");
     assert!(pending[0].contents.expose().contains(THUMBPRINT));

@@ -23,9 +23,7 @@ fn h03_s23_an_answer_to_another_machine_changes_nothing() {
     let mut one = Host::new(config());
     let mut two = Host::new(config());
     for host in [&mut one, &mut two] {
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        host.need_user();
-        host.authorize();
+        host.ask(&announcing());
     }
     let (mine, other) = (one.request(), two.request());
     assert_eq!(mine.id(), other.id());
@@ -38,9 +36,7 @@ fn h03_s23_an_answer_to_another_machine_changes_nothing() {
 #[test]
 fn h02_s23_a_late_answer_changes_nothing() {
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let late = host.request();
     host.pass(10_000);
     host.handle(Event::Timer);
@@ -71,9 +67,7 @@ fn h05_l03_every_wait_has_an_end() {
 #[test]
 fn sec_15_a_timer_that_is_early_changes_nothing() {
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let send = host.request();
     host.pass(9_999);
     host.handle(Event::Timer);
@@ -92,9 +86,7 @@ fn sec_16_requests_of_one_flow_are_counted() {
 #[test]
 fn sec_06_f05_requests_say_where_they_may_connect() {
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let policy = host.request().addresses();
     assert!(policy.permits(AddressClass::Public));
     for class in [
@@ -111,9 +103,7 @@ fn sec_06_f05_requests_say_where_they_may_connect() {
 #[test]
 fn sec_06_requests_say_what_they_are_for_and_who_named_the_url() {
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let mut seen = Vec::new();
     let answers = [
         (404, String::new()),
@@ -140,9 +130,7 @@ fn sec_06_requests_say_what_they_are_for_and_who_named_the_url() {
     answer(&mut host, 200, "");
     // The same place, when the MCP server names it.
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     answer(&mut host, 200, &prm());
     let wanted = [
         (Purpose::ResourceMetadata, UrlSource::Host),
@@ -204,7 +192,7 @@ fn authz_11_what_is_opened_has_a_largest_size() {
             .unwrap();
         let mut host = Host::new(config().issuer_settings(AS, settings));
         host.discover(&prm(), &metadata());
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
         let action = host.next();
         assert_eq!(matches!(action, Action::Redirect(_)), opened, "{length}");
         host.quiet();
@@ -421,9 +409,7 @@ proptest! {
     #[test]
     fn sec_17_s24_any_answer_ends_without_panic(status in 100_u16..600, text in ".{0,80}", which in 0_usize..4) {
         let mut host = Host::new(config());
-        host.challenged(401, &["Bearer"]);
-        host.need_user();
-        host.authorize();
+        host.ask("Bearer");
         let good = [(PRM, prm()), ("meta", metadata()), ("reg", r#"{"client_id":"c"}"#.to_owned())];
         for (at, (_, answer)) in good.iter().enumerate() {
             if at < which.min(3) {

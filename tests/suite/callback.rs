@@ -17,7 +17,7 @@ const ADVERTISED: &str = r#","authorization_response_iss_parameter_supported":tr
 fn redirected(metadata_more: &str) -> (Host, Redirect) {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata_with(metadata_more));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     (host, redirect)
 }
@@ -161,7 +161,7 @@ fn quirk_11_a_host_may_pin_that_iss_is_not_sent_and_it_is_reported() {
     let settings = IssuerSettings::new().iss_parameter(IssParameter::NotSent);
     let mut host = Host::new(config().issuer_settings(AS, settings));
     host.discover(&prm(), &metadata_with(ADVERTISED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     assert_eq!(host.reported("setting_applied"), 1);
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
@@ -188,7 +188,7 @@ fn ignored(make: impl Fn(&str) -> Callback) {
     assert_eq!(host.reported("callback_ignored"), 1);
     assert_eq!(host.store.of_kind("pending").len(), 1);
     host.callback(&format!("code=good&state={state}&iss={AS}"));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
 }
 
@@ -250,7 +250,7 @@ fn cb_07_b17_the_redirect_target_must_be_ours() {
 #[test]
 fn cb_14_sec_21_b21_b27_another_browser_session_changes_nothing() {
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.need_user();
     let binding = BrowserBinding::new(b"alices session cookie");
     let seed = host.next_seed();
@@ -258,7 +258,7 @@ fn cb_14_sec_21_b21_b27_another_browser_session_changes_nothing() {
     host.serve(PRM, 200, &prm());
     let place = format!("{AS}/.well-known/oauth-authorization-server");
     host.serve(&place, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     let url = format!("{REDIRECT}?code=c&state={}", state_of(&redirect));
     host.handle(Event::CallbackParams(Callback::from_url(url.clone())));
@@ -389,7 +389,7 @@ fn cb_10_a_registration_that_is_refused_at_the_browser_is_forgotten_once() {
         assert!(host.store.of_kind("registration").is_empty());
         host.authorize();
         host.serve(PRM, 200, &prm());
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
         let redirect = host.redirect();
         assert_eq!(&*redirect.client_id, "dyn-2");
         host.callback(&answer(&redirect));
@@ -436,7 +436,7 @@ fn cb_06_s04_b11_a_callback_works_once() {
     let query = format!("code=c-1&state={}&iss={AS}", state_of(&redirect));
     host.callback(&query);
     host.callback(&query);
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     host.callback(&query);
     host.quiet();

@@ -232,9 +232,7 @@ fn chal_12_scopes_are_cleaned() {
 /// What the machine asks first after this challenge and consent.
 fn first_request(challenge: &str) -> String {
     let mut host = Host::new(config());
-    host.challenged(401, &[challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(challenge);
     host.request().request().uri().to_string()
 }
 
@@ -329,12 +327,10 @@ fn authz_a_challenge_that_leaves_something_out_erases_nothing() {
         &[&format!("Bearer resource_metadata=\"{PRM}x\", scope=\"a\"")],
     );
     host.need_user();
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     host.serve(&format!("{PRM}x"), 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a");
     assert!(!matches!(host.actions.front(), Some(Action::Error(_))));
 }

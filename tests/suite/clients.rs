@@ -8,8 +8,6 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const REGISTER: &str = "https://as.example/register";
 const REVOKE: &str = "https://as.example/revoke";
 const OTHER: &str = "https://b.example";
 const HOUR: u64 = 3_600_000;
@@ -217,9 +215,7 @@ fn unbound(store: Store, issuer: &str) -> Host {
     let client = PreRegistered::new("u").secret("s");
     let config = config().pre_registered_unbound(client).build().unwrap();
     let mut host = Host::on(std::sync::Arc::new(config), store);
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &prm().replace(AS, issuer));
     let place = format!("{issuer}/.well-known/oauth-authorization-server");
     let document = metadata_of(issuer, "").replace("[\"none\"]", "[\"client_secret_basic\"]");
@@ -256,9 +252,7 @@ fn reg_04_of_two_that_bind_at_once_the_first_one_decides() {
         .build()
         .unwrap();
     let mut second = Host::on(std::sync::Arc::new(config), Store::default());
-    second.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    second.need_user();
-    second.authorize();
+    second.ask(&announcing());
     second.serve(PRM, 200, &prm().replace(AS, OTHER));
     let place = format!("{OTHER}/.well-known/oauth-authorization-server");
     second.store.mode = StoreMode::Manual;

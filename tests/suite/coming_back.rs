@@ -12,8 +12,6 @@ use mcp_auth_machine::{Action, Config, Event, Moment};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const REGISTER: &str = "https://as.example/register";
 const MINUTES: u64 = 60_000;
 
 fn shared() -> Arc<Config> {

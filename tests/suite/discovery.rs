@@ -12,20 +12,17 @@ use mcp_auth_machine::{Failure, MetadataFlaw};
 
 use crate::support::*;
 
-const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 const ROOT_PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource";
 
 /// A host that has asked for the first document; announced or not.
 fn asked(config: ConfigBuilder, challenge: &str) -> Host {
     let mut host = Host::new(config);
-    host.challenged(401, &[challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(challenge);
     host
 }
 
 fn announced() -> Host {
-    asked(config(), &format!("Bearer resource_metadata=\"{PRM}\""))
+    asked(config(), &announcing())
 }
 
 #[test]
@@ -171,10 +168,7 @@ fn disc_09_leg_02_a_transient_answer_is_never_no_server() {
 fn disc_10_disc_11_a14_a_document_that_fails_ends_the_search() {
     let other =
         r#"{"resource":"https://evil.example/mcp","authorization_servers":["https://as.example"]}"#;
-    for challenge in [
-        "Bearer".to_owned(),
-        format!("Bearer resource_metadata=\"{PRM}\""),
-    ] {
+    for challenge in ["Bearer".to_owned(), announcing()] {
         let mut host = asked(config(), &challenge);
         host.serve(PRM, 200, other);
         let failure = host.error();
@@ -273,10 +267,7 @@ fn disc_16_the_next_entry_only_after_an_absent_one() {
     locate(&mut host, 500);
     assert!(matches!(host.error().cause, Cause::Unreachable(_)));
     // The host's own preference comes before document order.
-    let mut host = asked(
-        config().prefer_issuer(AS),
-        &format!("Bearer resource_metadata=\"{PRM}\""),
-    );
+    let mut host = asked(config().prefer_issuer(AS), &announcing());
     host.serve(PRM, 200, &two);
     host.serve(META, 200, &metadata());
 }
@@ -286,12 +277,7 @@ fn disc_16_a13_the_server_in_use_comes_first() {
     let mut host = Host::new(config());
     host.sign_in();
     host.accepted("tools/call x");
-    host.challenged_for(
-        "tools/call x",
-        401,
-        &[&format!("Bearer resource_metadata=\"{PRM}\"")],
-        Some("Bearer at-1"),
-    );
+    host.challenged_for("tools/call x", 401, &[&announcing()], Some("Bearer at-1"));
     let two =
         format!(r#"{{"resource":"{MCP}","authorization_servers":["https://x.example","{AS}"]}}"#);
     host.serve(PRM, 200, &two);
@@ -305,12 +291,10 @@ fn disc_16_a13_the_server_in_use_comes_first() {
 #[test]
 fn disc_19_meta_18_documents_are_kept_for_their_time() {
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     host.serve_with(PRM, 200, &[("cache-control", "max-age=600")], &prm());
     host.serve_with(META, 200, &[("cache-control", "max-age=100")], &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     host.redirect();
     host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
     host.error();
@@ -331,7 +315,7 @@ fn disc_20_the_host_may_supply_a_step_and_the_rest_holds() {
         Cause::Violation(Violation::Metadata(_))
     ));
     let mut host = asked(config().server_metadata(AS, metadata()), "Bearer");
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     assert_eq!(
         get(&query(host.redirect().url.as_str()), "resource").as_deref(),
         Some(MCP)
@@ -442,7 +426,7 @@ fn meta_02_meta_03_meta_05_worked_candidates() {
 
 /// Discovery with these documents at the two places of the issuer; how it ends.
 fn with_metadata(config: ConfigBuilder, documents: &[(u16, &str)]) -> Result<Host, Failure> {
-    let mut host = asked(config, &format!("Bearer resource_metadata=\"{PRM}\""));
+    let mut host = asked(config, &announcing());
     host.serve(PRM, 200, &prm());
     for ((status, body), place) in documents.iter().zip([META, OPENID]) {
         host.serve(place, *status, body);
@@ -534,7 +518,7 @@ fn quirk_01_meta_11_one_slash_is_tolerated_named_and_off_in_strict_mode() {
     );
     let mut host = with_metadata(config(), &[(200, &slash)]).unwrap();
     assert_eq!(host.reported("slash_tolerated"), 1);
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     // The document's own spelling counts from then on.
     assert_eq!(host.redirect().issuer.as_str(), "https://as.example/");
     let strict = config().strictness(Strictness::Strict);

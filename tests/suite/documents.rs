@@ -16,9 +16,7 @@ use crate::support::*;
 /// A host that has asked for the announced document.
 fn announced() -> Host {
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host
 }
 
@@ -78,7 +76,7 @@ fn disc_17_what_has_another_type_is_passed_over_and_reported() {
     let mut host = announced();
     host.serve(PRM, 200, &document);
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     let redirect = host.redirect();
     assert_eq!(get(&query(redirect.url.as_str()), "scope"), None);
     assert_eq!(host.reported("members_ignored"), 1);
@@ -118,7 +116,7 @@ fn what_has_another_type_is_passed_over_whole() {
             200,
             &metadata_with(r#","grant_types_supported":{"x":1}"#),
         );
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
         host.redirect();
     }
 }
@@ -142,7 +140,7 @@ fn disc_23_meta_19_signed_metadata_is_left_alone() {
     let mut host = announced();
     host.serve(PRM, 200, &prm().replace('}', &format!("{signed}}}")));
     host.serve(META, 200, &metadata_with(signed));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     assert_eq!(host.redirect().issuer.as_str(), AS);
 }
 
@@ -229,7 +227,7 @@ fn res_07_upper_case_in_scheme_and_host_is_accepted() {
         let mut host = announced();
         host.serve(PRM, 200, &prm().replace(MCP, resource));
         host.serve(META, 200, &metadata());
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
         let sent = query(host.redirect().url.as_str());
         assert_eq!(get(&sent, "resource").as_deref(), Some(resource));
     }
@@ -241,9 +239,7 @@ fn res_07_upper_case_in_scheme_and_host_is_accepted() {
 fn disc_20_a_server_that_the_host_names_must_promise_s256_too() {
     // The host names the server: the resource's own document is not needed, and PKCE is.
     let mut host = Host::new(config().issuer(AS));
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let silent = metadata().replace("code_challenge_methods_supported", "x");
     host.serve(META, 200, &silent);
     assert_eq!(host.error().cause, Cause::Violation(Violation::NoPkce));
@@ -286,9 +282,7 @@ fn sec_13_answers_to_posts_have_the_same_limit() {
 fn sec_16_no_configuration_lifts_the_limits() {
     // Eight servers with three places each; every place moves three times and is empty in the end.
     let mut host = Host::new(config().max_requests(200));
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &listing(8));
     let mut requests = 1;
     while let Some(Action::SendRequest(_)) = host.actions.front() {
@@ -307,9 +301,7 @@ fn sec_16_no_configuration_lifts_the_limits() {
 fn step_07_no_configuration_allows_a_fourth_authorization() {
     let mut host = Host::new(config().step_ups_per_operation(9));
     for _ in 0..3 {
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        host.need_user();
-        host.authorize();
+        host.ask(&announcing());
         while let Some(Action::SendRequest(send)) = host.actions.front() {
             let url = send.request().uri().to_string();
             let (status, text) = match url.as_str() {
@@ -342,9 +334,7 @@ fn disc_16_an_entry_with_a_registration_comes_before_the_others() {
     let mut first = Host::new(config());
     first.to_redirect();
     let mut later = hours_later(&mut first, config());
-    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    later.need_user();
-    later.authorize();
+    later.ask(&announcing());
     let three = format!(r#"["https://x.example","https://y.example","{AS}"]"#);
     later.serve(PRM, 200, &prm().replace(&format!("[\"{AS}\"]"), &three));
     later.serve(META, 200, &metadata());
@@ -360,9 +350,7 @@ fn meta_08_a_document_that_is_kept_is_held_to_what_is_expected_now() {
     let (now, seeds) = (first.now, first.seeds);
     let pinned = std::sync::Arc::new(pinned.build().unwrap());
     let mut later = Host::resumed(pinned, std::mem::take(&mut first.store), now, seeds);
-    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    later.need_user();
-    later.authorize();
+    later.ask(&announcing());
     later.serve(PRM, 200, &prm());
     later.serve(META, 200, &metadata_of("https://login.example", ""));
     later.serve(
@@ -380,13 +368,13 @@ fn sec_13_a_token_or_secret_that_is_too_long_is_an_error() {
         let mut host = Host::new(config());
         let redirect = host.to_redirect();
         host.callback(&format!("code=c&state={}", state_of(&redirect)));
-        host.serve(&format!("{AS}/token"), 200, &renewable("at-1", &long));
+        host.serve(TOKEN, 200, &renewable("at-1", &long));
         assert_eq!(matches!(host.next(), Action::Ready(_)), good, "{length}");
         assert_eq!(host.token().is_some(), good);
         let mut host = Host::new(config());
         host.discover(&prm(), &metadata());
         let answer = format!(r#"{{"client_id":"c","client_secret":"{long}"}}"#);
-        host.serve(&format!("{AS}/register"), 201, &answer);
+        host.serve(REGISTER, 201, &answer);
         assert_eq!(matches!(host.next(), Action::Redirect(_)), good, "{length}");
     }
     assert_eq!(MAX_TOKEN_BYTES, 64 * 1024);

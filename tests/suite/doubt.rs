@@ -7,9 +7,6 @@ use mcp_auth_machine::error::{Cause, Violation};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const OPENID: &str = "https://as.example/.well-known/openid-configuration";
-
 /// Signed in with a configured client at a server that answered with these documents; the token is over
 /// and wanted.
 fn to_refresh(configured: ConfigBuilder, prm: &str, metadata: &str) -> Host {
@@ -103,9 +100,7 @@ fn meta_18_refr_11_a22_a_token_endpoint_that_moved_is_not_asked_again() {
 #[test]
 fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says() {
     let mut host = Host::new(configured().server_metadata(AS, metadata()));
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     host.to_refresh(AS);
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     host.error();
@@ -149,9 +144,7 @@ fn meta_18_a_new_authorization_asks_a_server_anew_whose_resource_changed() {
     host.redirect();
     host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
     host.error();
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     // Whichever of them is taken.
     let listed = format!("\"https://x.example\",\"{AS}\"");
     host.serve(PRM, 200, &changed(&listed));
@@ -243,18 +236,14 @@ fn meta_18_disc_19_what_another_process_read_of_the_resource_tells_that_it_chang
     for (prm_later, anew) in [(prm(), false), (changed(&format!("\"{AS}\"")), true)] {
         let built = Arc::new(configured().build().unwrap());
         let mut first = Host::on(Arc::clone(&built), Store::default());
-        first.challenged(401, &["Bearer"]);
-        first.need_user();
-        first.authorize();
+        first.ask("Bearer");
         first.serve_with(PRM, 200, &[("cache-control", "max-age=100")], &prm());
         first.serve_with(META, 200, &[("cache-control", "max-age=600")], &metadata());
         first.redirect();
         // The resource's document is over, the server's is fresh.
         first.pass(101_000);
         let mut later = Host::resumed(built, first.store, first.now, 50);
-        later.challenged(401, &["Bearer"]);
-        later.need_user();
-        later.authorize();
+        later.ask("Bearer");
         later.serve(PRM, 200, &prm_later);
         if anew {
             later.serve(META, 200, &metadata());
@@ -273,7 +262,7 @@ fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() 
     let mut second = Host::resumed(Arc::clone(&built), first.store, first.now, 50);
     second.ready();
     second.accepted("tools/call x");
-    second.refused(&format!("Bearer resource_metadata=\"{PRM}\""));
+    second.refused(&announcing());
     second.serve(PRM, 200, &prm().replace(AS, other));
     second.need_user();
     // A third one, asked to authorize, does not send the user to the server that was left.
@@ -288,12 +277,10 @@ fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() 
 fn disc_18_iso_04_a_cache_that_says_what_is_over_does_not_lead_the_user_back() {
     // No challenge names the place, so that the cache would do; what is read anew cannot be kept.
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));

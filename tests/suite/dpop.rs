@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-pub const TOKEN: &str = "https://as.example/token";
 pub const LISTED: &str = r#","dpop_signing_alg_values_supported":["RS256","ES256"]"#;
 
 pub const JWK: &str = r#"{"kty":"EC","crv":"P-256","use":"sig","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}"#;
@@ -38,7 +37,7 @@ pub fn bound(token: &str) -> String {
 pub fn to_token(config: ConfigBuilder, metadata: &str) -> (Host, Value, Value) {
     let mut host = Host::new(config);
     host.discover(&prm(), metadata);
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     let found = query(redirect.url.as_str());
     assert_eq!(get(&found, "dpop_jkt").as_deref(), Some(THUMBPRINT));
@@ -172,13 +171,13 @@ fn dpop_01_dpop_02_dpop_16_when_proofs_are_used() {
     // Never: no proof, whatever the server lists.
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     assert!(!host.redirect().url.as_str().contains("dpop_jkt"));
     // If supported: nothing in common, no proof.
     for more in ["", r#","dpop_signing_alg_values_supported":["PS256"]"#] {
         let mut host = Host::new(with(DpopPolicy::IfSupported));
         host.discover(&prm(), &metadata_with(more));
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         assert!(!host.redirect().url.as_str().contains("dpop_jkt"));
         // Required by the host, or by the resource: an error before anybody is sent anywhere.
         let required = prm().replace('}', r#","dpop_bound_access_tokens_required":true}"#);
@@ -188,7 +187,7 @@ fn dpop_01_dpop_02_dpop_16_when_proofs_are_used() {
         ] {
             let mut host = Host::new(config);
             host.discover(&prm, &metadata_with(more));
-            host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+            host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
             assert_eq!(
                 host.error().cause,
                 Cause::Misconfigured(Misconfiguration::DpopUnavailable)
@@ -200,7 +199,7 @@ fn dpop_01_dpop_02_dpop_16_when_proofs_are_used() {
     let listed = prm().replace('}', r#","dpop_signing_alg_values_supported":["RS256"]}"#);
     let mut host = Host::new(with(DpopPolicy::IfSupported));
     host.discover(&listed, &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     assert!(!host.redirect().url.as_str().contains("dpop_jkt"));
 }
 
@@ -214,12 +213,10 @@ fn dpop_02_dpop_22_a_challenge_with_that_scheme_alone() {
         Cause::Misconfigured(Misconfiguration::DpopRequired)
     );
     let mut host = Host::new(with(DpopPolicy::IfSupported));
-    host.challenged(401, &[&challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge);
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a");
 }
 
@@ -436,7 +433,7 @@ fn dpop_15_refr_10_a_refresh_proves_the_key_of_the_issuance() {
 fn dpop_19_a_signer_that_fails_ends_the_attempt_and_spends_nothing() {
     let mut host = Host::new(with(DpopPolicy::Require));
     host.discover(&prm(), &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let mcp_auth_machine::Action::Sign(sign) = host.next() else {
@@ -498,7 +495,7 @@ fn iso_13_a_key_for_each_server() {
     let dpop = Dpop::new(DpopPolicy::Require).key(key()).key_for(AS, own);
     let mut host = Host::new(config().dpop(dpop));
     host.discover(&prm(), &metadata_with(LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let thumbprint = PublicKey::from_jwk(&other).unwrap().thumbprint();
     let found = query(host.redirect().url.as_str());
     assert_eq!(get(&found, "dpop_jkt"), Some(thumbprint));

@@ -7,9 +7,6 @@ use mcp_auth_machine::error::{Cause, Violation};
 
 use crate::support::*;
 
-const REGISTER: &str = "https://as.example/register";
-const TOKEN: &str = "https://as.example/token";
-
 /// Answers the next request, as if the answer had come from this URL.
 fn answer_from(host: &mut Host, url: &str, status: u16, text: &str) {
     let send = host.request();

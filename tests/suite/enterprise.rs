@@ -14,10 +14,9 @@ use mcp_auth_machine::wire::words::SigningAlgorithm;
 
 use crate::support::*;
 use crate::without_user::{
-    HOUR, JWT_BEARER, OTHER, TOKEN, machine_metadata, misconfigured, obtain, service, to_token,
+    HOUR, JWT_BEARER, OTHER, machine_metadata, misconfigured, obtain, service, to_token,
 };
 
-const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 pub const IDP: &str = "https://idp.example";
 pub const IDP_META: &str = "https://idp.example/.well-known/oauth-authorization-server";
 pub const IDP_TOKEN: &str = "https://idp.example/token";
@@ -191,7 +190,7 @@ fn ema_22_each_principal_brings_a_subject_token_of_its_own() {
     let config = std::sync::Arc::new(ema().build().unwrap());
     let mut bob = Host::for_user(config, store, "bob");
     assert_eq!(bob.token(), None);
-    bob.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    bob.challenged(401, &[&announcing()]);
     bob.serve(PRM, 200, &prm());
     let asked = obtain(&mut bob);
     bob.handle(asked.subject("bobs", SubjectTokenKind::IdToken));

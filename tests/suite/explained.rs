@@ -44,7 +44,7 @@ fn what_is_unreachable_says_whether_the_code_may_be_used_up() {
 fn metadata_of_another_issuer_is_told_with_both_names() {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata_of(OTHER, ""));
-    host.serve(&format!("{AS}/.well-known/openid-configuration"), 404, "");
+    host.serve(OPENID, 404, "");
     says(&host.error(), &["META-08", AS, OTHER, "do not trust"]);
 }
 
@@ -100,7 +100,7 @@ fn metadata_that_cannot_be_used_is_told_with_its_rule() {
         let mut host = Host::new(config());
         host.discover(&prm(), &document.replace(find, &put));
         if let Some(Action::SendRequest(_)) = host.actions.front() {
-            host.serve(&format!("{AS}/.well-known/openid-configuration"), 404, "");
+            host.serve(OPENID, 404, "");
         }
         says(&host.error(), &parts);
     }

@@ -22,7 +22,7 @@ fn authz_16_the_callback_is_taken_up_by_another_instance() {
     let redirect = first.to_redirect();
     let mut second = Host::on(config, std::mem::take(&mut first.store));
     second.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-    second.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    second.serve(TOKEN, 200, &token_answer("at-1"));
     second.ready();
     assert_eq!(second.token().as_deref(), Some("Bearer at-1"));
 }

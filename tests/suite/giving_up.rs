@@ -72,7 +72,7 @@ fn a_token_without_a_user_is_nothing_that_a_user_gives_up() {
         .pre_registered_unbound(service())
         .client_credentials();
     let mut host = Host::new(config);
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.serve(PRM, 200, &prm());
     let send = host.request();
     give_up(&mut host);

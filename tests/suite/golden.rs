@@ -24,7 +24,7 @@ fn written(kind: &str) -> String {
     let redirect = host.to_redirect();
     if kind == "account" {
         host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-        host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+        host.serve(TOKEN, 200, &token_answer("at-1"));
     }
     host.store.of_kind(kind)[0].contents.expose().to_owned()
 }
@@ -61,7 +61,7 @@ fn v1_pending_and_registration_are_read() {
     }
     let mut host = Host::on(Arc::new(config().build().unwrap()), store);
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 400, r#"{"error":"invalid_grant"}"#);
+    host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
     host.error();
     host.seeds = 9;
     host.discover(&prm(), &metadata());

@@ -23,9 +23,7 @@ fn legacy(resource: ResourceParameter) -> ConfigBuilder {
 /// Refused with this challenge; no place has metadata of the resource.
 fn enter(config: ConfigBuilder, challenge: &str) -> Host {
     let mut host = Host::new(config);
-    host.challenged(401, &[challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(challenge);
     for place in ["/v1/mcp?x", "/v1/mcp", ""] {
         let url = format!("{BASE}/.well-known/oauth-protected-resource{place}");
         host.serve(&url, 404, "");
@@ -175,15 +173,13 @@ fn iss_12_without_metadata_the_base_is_the_issuer() {
 /// A host that allows legacy servers and has asked for the first place.
 fn asked(challenge: &str) -> Host {
     let mut host = Host::new(config().legacy(on(ResourceParameter::Send)));
-    host.challenged(401, &[challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(challenge);
     host
 }
 
 #[test]
 fn leg_02_sec_20_an_announced_document_rules_legacy_out() {
-    let host = asked(&format!("Bearer resource_metadata=\"{PRM}\""));
+    let host = asked(&announcing());
     nothing_is_assumed(host);
 }
 

@@ -10,7 +10,6 @@ use mcp_auth_machine::{Config, Event};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
 const B: &str = "https://b.example";
 const B_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 const B_TOKEN: &str = "https://b.example/token";
@@ -26,7 +25,7 @@ fn prm_of(issuer: &str) -> String {
 }
 
 fn challenge() -> String {
-    format!("Bearer resource_metadata=\"{PRM}\"")
+    announcing()
 }
 
 /// Everything that was sent to a host name.
@@ -40,9 +39,7 @@ fn sent_to(host: &Host, name: &str) -> Vec<String> {
 fn a01_cimd_code_verifier() {
     let mut host = Host::new(config().client_metadata_url(CIMD));
     host.chapter("the user is sent to A");
-    host.challenged(401, &[&challenge()]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge());
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata_with(CIMD_FLAG));
     let redirect = host.redirect();
@@ -110,9 +107,7 @@ fn a03_issuer_keyed_map() {
     let at_a = at_a.store.of_kind("registration")[0].clone();
     let key_of_b = {
         let mut host = Host::on(Arc::clone(&config), Store::default());
-        host.challenged(401, &[&challenge()]);
-        host.need_user();
-        host.authorize();
+        host.ask(&challenge());
         host.serve(PRM, 200, &prm_of(B));
         host.serve(B_META, 200, &metadata_of(B, ""));
         host.serve(&format!("{B}/register"), 201, r#"{"client_id":"b-1"}"#);
@@ -124,9 +119,7 @@ fn a03_issuer_keyed_map() {
     let mut store = Store::default();
     store.slots.insert(key_of_b, at_a);
     let mut host = Host::on(config, store);
-    host.challenged(401, &[&challenge()]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge());
     host.serve(PRM, 200, &prm_of(B));
     host.serve(B_META, 200, &metadata_of(B, ""));
     // Absent, as far as B is concerned: registered anew.
@@ -141,9 +134,7 @@ fn a03_issuer_keyed_map() {
 fn a04_m2m_first_contact() {
     let client = PreRegistered::new("service").secret("for A alone");
     let mut host = Host::new(config().pre_registered(AS, client));
-    host.challenged(401, &[&challenge()]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge());
     host.serve(PRM, 200, &prm_of(B));
     let document = metadata_of(B, "").replace("[\"none\"]", "[\"client_secret_basic\"]");
     host.serve(B_META, 200, &document);
@@ -163,9 +154,7 @@ fn a04_m2m_first_contact() {
 fn a05_flip_flip() {
     let mut host = Host::new(config());
     host.chapter("the resource names B first; the user does not go on");
-    host.challenged(401, &[&challenge()]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge());
     host.serve(PRM, 200, &prm_of(B));
     host.serve(B_META, 200, &metadata_of(B, ""));
     host.serve(&format!("{B}/register"), 201, r#"{"client_id":"b-1"}"#);
@@ -173,12 +162,10 @@ fn a05_flip_flip() {
     host.handle(Event::Abandoned(Default::default()));
     host.error();
     host.chapter("then A, and the user signs in");
-    host.challenged(401, &[&challenge()]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge());
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"a-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"a-1"}"#);
     let redirect = host.redirect();
     host.chapter("the callback: straight to A's token endpoint");
     host.callback(&format!("code=code-a&state={}", state_of(&redirect)));

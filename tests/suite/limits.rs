@@ -90,20 +90,18 @@ fn a_body_has_256_kib_at_most() {
     for (length, read) in [(256 * KIB, true), (256 * KIB + 1, false)] {
         let body = |text: &str| padded(text, length, " ");
         let mut host = Host::new(config());
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        host.need_user();
-        host.authorize();
+        host.ask(&announcing());
         host.serve(PRM, 200, &body(&prm()));
         assert_eq!(host.request().request().uri() == META, read, "{length}");
         let mut host = Host::new(config());
         host.discover(&prm(), &metadata());
         let answer = body(r#"{"client_id":"dyn-1"}"#);
-        host.serve(&format!("{AS}/register"), 201, &answer);
+        host.serve(REGISTER, 201, &answer);
         assert_eq!(matches!(host.next(), Action::Redirect(_)), read, "{length}");
         let mut host = Host::new(config());
         let redirect = host.to_redirect();
         host.callback(&format!("code=c&state={}", state_of(&redirect)));
-        host.serve(&format!("{AS}/token"), 200, &body(&token_answer("at-1")));
+        host.serve(TOKEN, 200, &body(&token_answer("at-1")));
         assert_eq!(matches!(host.next(), Action::Ready(_)), read, "{length}");
     }
 }

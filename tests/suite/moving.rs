@@ -10,7 +10,6 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
 const OTHER: &str = "https://b.example";
 const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 const OTHER_TOKEN: &str = "https://b.example/token";
@@ -138,7 +137,7 @@ fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
     let document = metadata().replace("[\"none\"]", "[\"client_secret_post\"]");
     host.discover(&prm(), &document);
     host.serve(
-        &format!("{AS}/register"),
+        REGISTER,
         201,
         r#"{"client_id":"dyn-1","client_secret":"secret-a","token_endpoint_auth_method":"client_secret_post"}"#,
     );
@@ -146,9 +145,7 @@ fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
     host.handle(Event::Abandoned(Default::default()));
     host.error();
     // The resource names B now.
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &prm_of(OTHER));
     let other = metadata_of(OTHER, "").replace("[\"none\"]", "[\"client_secret_post\"]");
     host.serve(OTHER_META, 200, &other);
@@ -180,17 +177,12 @@ fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
 #[test]
 fn a11_e12_s21_step_03_a_step_up_that_leads_elsewhere_is_asked_about_and_starts_afresh() {
     let mut host = Host::new(config());
-    host.challenged(
-        401,
-        &[&format!(
-            "Bearer scope=\"old\", resource_metadata=\"{PRM}\""
-        )],
-    );
-    host.need_user();
-    host.authorize();
+    host.ask(&format!(
+        "Bearer scope=\"old\", resource_metadata=\"{PRM}\""
+    ));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
@@ -303,17 +295,15 @@ fn a21_iso_08_metadata_that_is_gone_or_empty_is_no_change() {
 #[test]
 fn iso_05_where_the_host_names_the_server_nothing_is_read_again() {
     let mut host = Host::new(config().issuer(AS));
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
     host.ready();
     host.accepted("tools/call x");
-    host.refused(&format!("Bearer resource_metadata=\"{PRM}\""));
+    host.refused(&announcing());
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     host.ready();
 }
@@ -327,9 +317,7 @@ fn a18_iso_05_leg_10_a_server_without_metadata_is_asked_again_only_when_it_names
     };
     let sign_in = || {
         let mut host = Host::new(legacy());
-        host.challenged(401, &["Bearer"]);
-        host.need_user();
-        host.authorize();
+        host.ask("Bearer");
         host.serve(PRM, 404, "");
         host.serve(
             "https://mcp.example/.well-known/oauth-protected-resource",
@@ -358,7 +346,7 @@ fn a18_iso_05_leg_10_a_server_without_metadata_is_asked_again_only_when_it_names
     host.serve("https://mcp.example/token", 200, &renewable("at-2", "rt-2"));
     host.ready();
     let mut host = sign_in();
-    host.refused(&format!("Bearer resource_metadata=\"{PRM}\""));
+    host.refused(&announcing());
     host.serve(PRM, 200, &prm());
     assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
 }

@@ -10,8 +10,6 @@ use mcp_auth_machine::{Action, Config, Event};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-const REGISTER: &str = "https://as.example/register";
 const OTHER: &str = "https://other.example/mcp";
 const HOUR: u64 = 3_600_000;
 

@@ -12,9 +12,8 @@ use mcp_auth_machine::{MetadataFlaw, Moment};
 
 use crate::dpop;
 use crate::support::*;
-use crate::without_user::{OTHER, TOKEN};
+use crate::without_user::OTHER;
 
-const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 const ROOT_PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource";
 
 /// Refused with this challenge, and the user agrees.
@@ -25,9 +24,7 @@ fn begun(config: ConfigBuilder, challenge: &str) -> Host {
 fn begun_on(config: ConfigBuilder, store: Store, challenge: &str) -> Host {
     let now = Moment::new(1_800_000_000_000, 1_000);
     let mut host = Host::resumed(Arc::new(config.build().unwrap()), store, now, 50);
-    host.challenged(401, &[challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(challenge);
     host
 }
 
@@ -79,7 +76,7 @@ fn bodies_of_the_largest_size_are_read() {
     host.serve(PRM, 200, &padded(&prm()));
     host.serve(META, 200, &padded(&metadata()));
     let client = r#"{"client_id":"dyn-1"}"#;
-    host.serve(&format!("{AS}/register"), 201, &padded(client));
+    host.serve(REGISTER, 201, &padded(client));
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &padded(&token_answer("at-1")));
@@ -91,7 +88,7 @@ fn a_challenge_may_name_offline_access_itself() {
     let mut host = begun(config(), "Bearer scope=\"a offline_access\"");
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let found = query(host.redirect().url.as_str());
     assert_eq!(get(&found, "scope").as_deref(), Some("a offline_access"));
 }
@@ -176,7 +173,7 @@ fn a_cached_document_that_requires_bound_tokens_is_obeyed() {
     let able = dpop::with(DpopPolicy::IfSupported);
     let (store, ..) = cached(able, &required, &metadata_with(dpop::LISTED));
     let mut host = begun_on(config(), store, "Bearer");
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     assert_eq!(
         host.error().cause,
         Cause::Misconfigured(Misconfiguration::DpopRequired)
@@ -196,7 +193,7 @@ fn disc_20_disc_18_where_the_host_names_the_place_no_other_is_tried() {
     let mut host = begun(config(), "Bearer");
     host.serve(place, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));

@@ -9,8 +9,6 @@ use mcp_auth_machine::{Config, Event};
 
 use crate::support::*;
 
-const REGISTER: &str = "https://as.example/register";
-const TOKEN: &str = "https://as.example/token";
 const ISS: &str = r#","authorization_response_iss_parameter_supported":true"#;
 const CIMD: &str = "https://client.example/client.json";
 const CIMD_FLAG: &str = r#","client_id_metadata_document_supported":true"#;
@@ -106,9 +104,7 @@ fn discovery_in_each_of_its_ways() {
 
     let tenant = "https://as.example/tenant";
     let mut path = Host::new(config());
-    path.challenged(401, &[CHALLENGE]);
-    path.need_user();
-    path.authorize();
+    path.ask(CHALLENGE);
     path.serve(PRM, 200, &prm().replace(AS, tenant));
     absent(
         &mut path,
@@ -283,9 +279,7 @@ fn a_restart_at_every_point_of_a_cold_flow() {
         for step in 0..point {
             match step {
                 0 => {
-                    host.challenged(401, &[CHALLENGE]);
-                    host.need_user();
-                    host.authorize();
+                    host.ask(CHALLENGE);
                 }
                 1 => _ = host.serve(PRM, 200, &prm()),
                 2 => _ = host.serve(META, 200, &metadata()),

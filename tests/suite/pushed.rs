@@ -19,7 +19,7 @@ const PUSHED: &str = r#"{"request_uri":"urn:ietf:params:oauth:request_uri:abc","
 fn to_push(config: ConfigBuilder, more: &str) -> Host {
     let mut host = Host::new(config);
     host.discover(&prm(), &metadata_with(more));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     host
 }
 
@@ -57,7 +57,7 @@ fn authz_20_authz_21_the_browser_carries_a_reference_alone() {
     // The record was durable before anything was pushed; the callback leg is as ever.
     let state = get(&form, "state").unwrap();
     host.callback(&format!("code=c&state={state}"));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
 }
 
@@ -153,7 +153,7 @@ fn quirk_07_an_adapter_sees_token_answers_alone_and_each_once() {
     let (form, _) = pushed(&mut host);
     let state = get(&form, "state").unwrap();
     host.callback(&format!("code=c&state={state}"));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     assert_eq!(SEEN.load(Ordering::Relaxed), 1);
 }

@@ -6,8 +6,6 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-
 /// A machine whose account slot is being read.
 fn busy() -> Host {
     let manual = Store {

@@ -9,7 +9,6 @@ use mcp_auth_machine::{Action, Config, Event, Moment};
 use crate::sign_out::{revocable, signed_in_at};
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
 const HOUR: u64 = 3_600_000;
 
 /// Two processes of one user on one store, and a token that is over.

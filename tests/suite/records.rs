@@ -148,7 +148,7 @@ fn d25_no_redirect_without_its_record() {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata());
     host.store.mode = StoreMode::WritesFail;
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let failure = host.error();
     assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Write));
     assert_eq!(failure.next(), Next::RetryLater(None));
@@ -171,7 +171,7 @@ fn tok_16_a_token_that_is_not_stored_is_not_used_and_not_lost() {
     let redirect = host.to_redirect();
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
     host.store.mode = StoreMode::WritesFail;
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
     assert_eq!(host.token(), None);
     // The store works again: the next event that needs a token saves it, without the user.
@@ -190,11 +190,11 @@ fn d22_a_rolled_back_pending_record_sends_one_refused_code_at_worst() {
     let before = copy_store(&host.store);
     let callback = format!("code=c-1&state={}", state_of(&redirect));
     host.callback(&callback);
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     let mut again = Host::on(config, before);
     again.callback(&callback);
-    again.serve(&format!("{AS}/token"), 400, r#"{"error":"invalid_grant"}"#);
+    again.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
     assert_eq!(again.error().next(), Next::AskUser);
     again.quiet();
 }
@@ -241,7 +241,7 @@ fn iso_12_a_registration_or_an_attempt_of_another_user_is_not_taken() {
     let store = under(&key("registration"), &of_alice("registration"));
     let mut later = Host::for_user(Arc::clone(&config), store, "bob");
     later.discover(&prm(), &metadata());
-    later.serve(&format!("{AS}/register"), 201, r#"{"client_id":"bobs"}"#);
+    later.serve(REGISTER, 201, r#"{"client_id":"bobs"}"#);
     assert_eq!(&*later.redirect().client_id, "bobs");
     // The state of alice's attempt, in bob's session.
     let store = under(&key("pending"), &of_alice("pending"));

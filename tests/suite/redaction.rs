@@ -52,7 +52,7 @@ fn tok_24_sec_32_i01_i07_s27_no_secret_shows_anywhere() {
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=SECRET-code&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 418, "SECRET-code was wrong");
+    host.serve(TOKEN, 418, "SECRET-code was wrong");
     let failure = host.error();
     assert!(!format!("{failure:?} {failure}").contains("SECRET"));
 }
@@ -128,7 +128,7 @@ fn tok_24_s27_what_is_half_secret_shows_its_other_half() {
 fn tok_24_s27_dpop_19_what_is_to_be_signed_does_not_show_and_may_still_fail() {
     let mut host = Host::new(dpop::with(mcp_auth_machine::config::DpopPolicy::Require));
     host.discover(&prm(), &metadata_with(dpop::LISTED));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let Action::Sign(sign) = host.next() else {

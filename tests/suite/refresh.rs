@@ -9,7 +9,6 @@ use mcp_auth_machine::{Action, Event, Moment};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
 const HOUR: u64 = 3_600_000;
 
 fn signed_in() -> Host {
@@ -86,17 +85,12 @@ fn refr_04_tok_16_a_rotated_token_replaces_the_old_one_before_it_is_used() {
 #[test]
 fn refr_04_d05_d06_what_the_answer_leaves_out_stays() {
     let mut host = Host::new(config());
-    host.challenged(
-        401,
-        &[&format!(
-            "Bearer scope=\"a b\", resource_metadata=\"{PRM}\""
-        )],
-    );
-    host.need_user();
-    host.authorize();
+    host.ask(&format!(
+        "Bearer scope=\"a b\", resource_metadata=\"{PRM}\""
+    ));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
@@ -456,7 +450,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
     host.authorize();
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
     let redirect = host.redirect();
     assert_eq!(&*redirect.client_id, "dyn-2");
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
@@ -698,7 +692,7 @@ fn sec_35_s30_a_late_save_does_not_lengthen_a_life() {
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
     host.store.mode = StoreMode::WritesFail;
     let answer = r#"{"access_token":"at-1","token_type":"Bearer","expires_in":600}"#;
-    host.serve(&format!("{AS}/token"), 200, answer);
+    host.serve(TOKEN, 200, answer);
     host.error();
     host.store.mode = StoreMode::Works;
     let (wall, mono) = (host.now.wall.0 - 86_400_000, host.now.mono.0 + 500_000);

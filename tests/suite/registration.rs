@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 const CIMD: &str = "https://client.example/oauth/client.json";
-const REGISTER: &str = "https://as.example/register";
 
 fn found(config: ConfigBuilder, more: &str) -> Host {
     let mut host = Host::new(config);
@@ -136,9 +135,7 @@ fn reg_04_k20_a_client_without_issuer_is_bound_durably_and_visibly() {
     let store = std::mem::take(&mut host.store);
     let mut later = Host::on(config, store);
     let moved = prm().replace(AS, "https://b.example");
-    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    later.need_user();
-    later.authorize();
+    later.ask(&announcing());
     later.serve(PRM, 200, &moved);
     let place = "https://b.example/.well-known/oauth-authorization-server";
     later.serve(place, 200, &metadata_of("https://b.example", ""));
@@ -157,14 +154,9 @@ fn reg_04_k20_a_client_without_issuer_is_bound_durably_and_visibly() {
 #[test]
 fn reg_17_reg_18_reg_19_reg_20_the_registration_request() {
     let mut host = Host::new(config());
-    host.challenged(
-        401,
-        &[&format!(
-            "Bearer resource_metadata=\"{PRM}\", scope=\"a b\""
-        )],
-    );
-    host.need_user();
-    host.authorize();
+    host.ask(&format!(
+        "Bearer resource_metadata=\"{PRM}\", scope=\"a b\""
+    ));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     let send = host.request();
@@ -319,9 +311,7 @@ fn reg_25_reg_31_c04_c09_registrations_are_reused_until_they_expire() {
         let mut later = Host::on(config, std::mem::take(&mut host.store));
         later.seeds = 9;
         later.pass(5_000);
-        later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        later.need_user();
-        later.authorize();
+        later.ask(&announcing());
         later.serve(PRM, 200, &prm());
         let next = later.next();
         assert_eq!(
@@ -506,11 +496,7 @@ fn l07_tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
         let mut host = Host::new(config());
         let redirect = host.to_redirect();
         host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-        host.serve(
-            &format!("{AS}/token"),
-            status,
-            r#"{"error":"invalid_client"}"#,
-        );
+        host.serve(TOKEN, status, r#"{"error":"invalid_client"}"#);
         assert_eq!(host.need_user().why, Why::ClientForgotten, "{status}");
         assert!(host.store.of_kind("registration").is_empty());
         host.authorize();
@@ -520,11 +506,7 @@ fn l07_tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
         let redirect = host.redirect();
         assert_eq!(&*redirect.client_id, "dyn-2");
         host.callback(&format!("code=c-2&state={}", state_of(&redirect)));
-        host.serve(
-            &format!("{AS}/token"),
-            status,
-            r#"{"error":"invalid_client"}"#,
-        );
+        host.serve(TOKEN, status, r#"{"error":"invalid_client"}"#);
         assert!(matches!(
             host.error().cause,
             Cause::Refused(Refusal::OAuth { .. })
@@ -536,7 +518,7 @@ fn l07_tok_19_c08_quirk_27_a_forgotten_client_is_registered_anew_once() {
     host.discover(&prm(), &metadata());
     let redirect = host.redirect();
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 401, r#"{"error":"invalid_client"}"#);
+    host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     assert!(matches!(
         host.error().cause,
         Cause::Refused(Refusal::OAuth { .. })
@@ -567,9 +549,7 @@ fn iso_12_registrations_are_kept_apart_by_principal_unless_shared() {
         alice.to_redirect();
         let store = std::mem::take(&mut alice.store);
         let mut bob = Host::for_user(config, store, "bob");
-        bob.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        bob.need_user();
-        bob.authorize();
+        bob.ask(&announcing());
         bob.serve(PRM, 200, &prm());
         if !shared {
             bob.serve(REGISTER, 201, r#"{"client_id":"bobs"}"#);

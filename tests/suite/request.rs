@@ -25,12 +25,7 @@ pub fn discovered(
 ) -> Host {
     let mut host = Host::new(config);
     let scope = scope.map_or(String::new(), |scope| format!(", scope=\"{scope}\""));
-    host.challenged(
-        401,
-        &[&format!("Bearer resource_metadata=\"{PRM}\"{scope}")],
-    );
-    host.need_user();
-    host.authorize();
+    host.ask(&format!("Bearer resource_metadata=\"{PRM}\"{scope}"));
     let document = format!(r#"{{"resource":"{MCP}","authorization_servers":["{AS}"]{prm_more}}}"#);
     host.serve(PRM, 200, &document);
     host.serve(META, 200, metadata);
@@ -46,7 +41,7 @@ pub fn flow(
 ) -> Result<(Host, Redirect), Failure> {
     let mut host = discovered(config, scope, prm_more, metadata);
     if matches!(host.actions.front(), Some(Action::SendRequest(_))) {
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c 1"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"c 1"}"#);
     }
     match host.next() {
         Action::Redirect(redirect) => Ok((host, redirect)),
@@ -179,14 +174,14 @@ fn authz_06_authz_07_redirect_uris() {
 #[test]
 fn authz_09_tok_03_quirk_17_the_listeners_own_port_is_registered_and_sent() {
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.need_user();
     let uri = "http://127.0.0.1:49152/callback";
     let seed = host.next_seed();
     host.authorize_with(Authorization::new(seed).redirect_uri(RedirectUri::new(uri).unwrap()));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    let request = host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    let request = host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     assert!(std::str::from_utf8(request.body()).unwrap().contains(uri));
     let redirect = host.redirect();
     assert_eq!(
@@ -226,7 +221,7 @@ fn authz_11_f02_nothing_for_a_shell_to_read() {
         let document = metadata().replace("https://as.example/authorize", bad);
         let mut host = Host::new(config());
         host.discover(&prm(), &document);
-        host.serve(&format!("{AS}/.well-known/openid-configuration"), 404, "");
+        host.serve(OPENID, 404, "");
         assert!(
             matches!(host.error().cause, Cause::Violation(Violation::Metadata(_))),
             "{bad}"
@@ -324,14 +319,14 @@ fn res_01_res_02_res_03_res_04_quirk_19_the_same_bytes_everywhere() {
     ] {
         let mut host = Host::new(config());
         host.discover(&prm().replace(MCP, resource), &metadata());
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
         let redirect = host.redirect();
         assert_eq!(
             get(&query(redirect.url.as_str()), "resource").as_deref(),
             Some(resource)
         );
         host.callback(&format!("code=x&state={}", state_of(&redirect)));
-        let request = host.serve(&format!("{AS}/token"), 200, &token_answer("t"));
+        let request = host.serve(TOKEN, 200, &token_answer("t"));
         assert_eq!(get(&body(&request), "resource").as_deref(), Some(resource));
         assert!(host.ready().audience_bound);
     }
@@ -360,7 +355,7 @@ fn res_11_quirk_04_left_out_only_by_the_host_for_one_issuer() {
     .unwrap();
     assert_eq!(get(&query(redirect.url.as_str()), "resource"), None);
     host.callback(&format!("code=x&state={}", state_of(&redirect)));
-    let request = host.serve(&format!("{AS}/token"), 200, &token_answer("t"));
+    let request = host.serve(TOKEN, 200, &token_answer("t"));
     assert_eq!(get(&body(&request), "resource"), None);
     assert!(!host.ready().audience_bound);
     let other = config().issuer_settings("https://other.example", settings());
@@ -411,7 +406,7 @@ fn pkce_01_pkce_02_pkce_08_pkce_09_s05_the_verifier_belongs_to_one_request() {
         let _unused = host.next_seed();
         let challenge = get(&query(redirect.url.as_str()), "code_challenge").unwrap();
         host.callback(&format!("code=x&state={}", state_of(&redirect)));
-        let request = host.serve(&format!("{AS}/token"), 200, &token_answer("t"));
+        let request = host.serve(TOKEN, 200, &token_answer("t"));
         let verifier = get(&body(&request), "code_verifier").unwrap();
         assert_eq!(verifier.len(), 43);
         assert_eq!(
@@ -521,9 +516,7 @@ fn h09_sec_34_a_seed_that_was_not_filled_is_refused() {
 fn step_07_e11_authorizations_are_counted() {
     let mut host = Host::new(config());
     for _ in 0..3 {
-        host.challenged(401, &["Bearer"]);
-        host.need_user();
-        host.authorize();
+        host.ask("Bearer");
         while let Some(action) = host.actions.pop_front() {
             if let Action::SendRequest(send) = action {
                 let url = send.request().uri().to_string();

@@ -4,7 +4,7 @@ use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::{Action, Event, Phase};
 
-use crate::sign_out::{REVOKE, TOKEN, revocable, signed_in_at};
+use crate::sign_out::{REVOKE, revocable, signed_in_at};
 use crate::support::*;
 
 /// The user is at the browser, and what a refresh brought is being revoked, because the account was
@@ -72,7 +72,7 @@ fn a_callback_from_before_signing_out_is_dropped_though_its_record_stays() {
 fn asking() -> (Host, SendRequest) {
     let mut host = Host::new(config());
     host.discover(&prm(), &revocable(""));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let late = host.request();
@@ -83,9 +83,7 @@ fn asking() -> (Host, SendRequest) {
 fn signed_in_again() -> (Host, SendRequest) {
     let (mut host, late) = asking();
     host.handle(Event::SignedOut);
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &token_answer("at-2"));

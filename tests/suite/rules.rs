@@ -23,7 +23,7 @@ fn signed_in(config: mcp_auth_machine::config::ConfigBuilder) -> Host {
 
 /// The resource names another server from now on.
 fn moved(host: &mut Host) {
-    let challenge = format!("Bearer resource_metadata=\"{PRM}\"");
+    let challenge = announcing();
     host.challenged_for("tools/call x", 401, &[&challenge], Some("Bearer at-1"));
     host.serve(PRM, 200, &prm().replace(AS, OTHER));
 }
@@ -61,7 +61,7 @@ fn reg_14_iso_03_a_metadata_url_moves_along_and_tokens_do_not() {
     host.discover(&prm(), &metadata_with(flag));
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     host.accepted("tools/call x");
     moved(&mut host);
@@ -77,7 +77,7 @@ fn iso_06_c13_a_configured_client_does_not_move() {
     host.discover(&prm(), &metadata());
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     host.accepted("tools/call x");
     moved(&mut host);
@@ -176,9 +176,7 @@ fn scope_09_a_refresh_token_is_not_expected() {
 #[test]
 fn res_06_a_resource_with_a_fragment_is_refused() {
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &prm().replace(MCP, &format!("{MCP}#f")));
     assert!(matches!(
         host.error().cause,
@@ -238,9 +236,7 @@ fn tok_17_what_is_stored_with_a_token() {
 #[test]
 fn sec_11_answers_of_discovery_are_not_reflected() {
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve_with(PRM, 500, &[("x-internal", "INTERNAL")], "INTERNAL");
     host.serve(
         "https://mcp.example/.well-known/oauth-protected-resource",
@@ -273,9 +269,7 @@ fn sec_30_choosing_a_known_server_sends_nothing_to_the_others() {
     let both = format!(
         r#"{{"resource":"{MCP}","authorization_servers":["https://c.example","{OTHER}"]}}"#
     );
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &both);
     let request = host.serve(OTHER_META, 200, &metadata_of(OTHER, ""));
     assert!(request.body().is_empty() && !request.headers().contains_key("authorization"));
@@ -286,9 +280,7 @@ fn sec_30_choosing_a_known_server_sends_nothing_to_the_others() {
 #[test]
 fn quirk_21_an_entry_that_is_a_document_is_taken_as_an_issuer() {
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &prm().replace(AS, META));
     assert_eq!(host.reported("entry_looks_like_document"), 1);
     let first = host.request().request().uri().to_string();
@@ -305,7 +297,7 @@ fn use_11_e04_many_callers_one_question_and_one_ready() {
     }
     host.quiet();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     host.quiet();
 }
@@ -316,7 +308,7 @@ fn s25_the_same_events_give_the_same_actions() {
         let mut host = Host::new(config());
         let redirect = host.to_redirect();
         host.callback(&format!("code=c&state={}", state_of(&redirect)));
-        host.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+        host.serve(TOKEN, 200, &token_answer("at-1"));
         host.ready();
         let stored: Vec<_> = host
             .store
@@ -449,16 +441,14 @@ fn d26_s05_two_machines_of_one_process_share_no_entropy() {
 fn h01_h06_answers_are_read_by_the_role_of_their_question() {
     // A token answer where metadata was asked for, and metadata where a token was.
     let mut host = Host::new(config());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
     host.serve(PRM, 200, &token_answer("t"));
     assert!(matches!(host.error().cause, Cause::Violation(_)));
     assert_eq!(host.token(), None);
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(&format!("{AS}/token"), 200, &metadata());
+    host.serve(TOKEN, 200, &metadata());
     assert!(matches!(host.error().cause, Cause::Violation(_)));
     assert_eq!(host.token(), None);
     // An action is used up by its answer, so there is none to give twice; what belongs to an action

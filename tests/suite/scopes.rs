@@ -110,7 +110,7 @@ fn scope_11_scope_12_requested_and_granted_are_kept_apart() {
         assert_eq!(redirect.scopes.as_str(), "b a");
         host.callback(&format!("code=x&state={}", state_of(&redirect)));
         let body = format!(r#"{{"access_token":"t","token_type":"bearer"{answer}}}"#);
-        host.serve(&format!("{AS}/token"), 200, &body);
+        host.serve(TOKEN, 200, &body);
         assert_eq!(host.ready().scopes.as_str(), granted);
         let stored = host.store.of_kind("account")[0]
             .contents
@@ -126,7 +126,7 @@ fn step_02_e03_a_step_up_asks_for_the_union() {
     let (mut host, redirect) = flow(config(), Some("a b"), "", &metadata()).unwrap();
     host.callback(&format!("code=x&state={}", state_of(&redirect)));
     host.serve(
-        &format!("{AS}/token"),
+        TOKEN,
         200,
         r#"{"access_token":"t","token_type":"Bearer","scope":"a d"}"#,
     );
@@ -140,8 +140,6 @@ fn step_02_e03_a_step_up_asks_for_the_union() {
     host.serve(PRM, 200, &prm());
     assert_eq!(host.redirect().scopes.as_str(), "a b d c");
 }
-
-const REGISTER: &str = "https://as.example/register";
 
 const LISTED: &str = r#","scopes_supported":["a","b","c"]"#;
 
@@ -194,9 +192,7 @@ fn reg_24_a_registration_for_one_resource_does_not_narrow_another() {
     let config = std::sync::Arc::new(config.build().unwrap());
     let mut second = Host::on(config, std::mem::take(&mut host.store));
     second.seeds = 9;
-    second.challenged(401, &["Bearer"]);
-    second.need_user();
-    second.authorize();
+    second.ask("Bearer");
     let listed = prm()
         .replace(MCP, other)
         .replace('}', r#","scopes_supported":["x","c"]}"#);
@@ -232,9 +228,7 @@ fn reg_24_what_was_registered_is_known_after_a_restart() {
     let config = std::sync::Arc::new(config().build().unwrap());
     let mut later = Host::on(config, std::mem::take(&mut host.store));
     later.seeds = 9;
-    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    later.need_user();
-    later.authorize();
+    later.ask(&announcing());
     later.serve(PRM, 200, &prm().replace('}', &format!("{LISTED}}}")));
     assert_eq!(asked(&later.redirect()).as_deref(), Some("b"));
 }

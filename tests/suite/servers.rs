@@ -175,7 +175,7 @@ fn as_04_as_19_metadata_that_the_machine_reads() {
     // A whole sign-in with it.
     let mut host = Host::new(config());
     host.discover(&resource().metadata(), &document);
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     let redirect = host.redirect();
     let response = server()
         .respond(target())
@@ -185,7 +185,7 @@ fn as_04_as_19_metadata_that_the_machine_reads() {
     host.handle(mcp_auth_machine::Event::CallbackParams(
         mcp_auth_machine::wire::callback::Callback::from_url(callback),
     ));
-    host.serve(&format!("{AS}/token"), 200, &token_answer("at"));
+    host.serve(TOKEN, 200, &token_answer("at"));
     let grant = host.ready();
     assert_eq!(
         grant.iss_binding,

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-const REGISTER: &str = "https://as.example/register";
-
 /// The registration request of a client.
 fn registration(config: mcp_auth_machine::config::ConfigBuilder) -> Value {
     let mut host = Host::new(config);

@@ -8,7 +8,6 @@ use mcp_auth_machine::{Action, Event, Phase};
 
 use crate::support::*;
 
-pub const TOKEN: &str = "https://as.example/token";
 pub const REVOKE: &str = "https://as.example/revoke";
 
 pub fn revocable(more: &str) -> String {
@@ -27,7 +26,7 @@ pub fn signed_in_at(
         .front()
         .is_some_and(|a| matches!(a, Action::SendRequest(_)))
     {
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     }
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
@@ -199,7 +198,7 @@ fn refr_12_an_answer_under_way_is_discarded_and_what_it_brings_revoked() {
     // The same with a code exchange.
     let mut host = Host::new(config());
     host.discover(&prm(), &revocable(""));
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let exchange = host.request();
@@ -266,7 +265,7 @@ fn h10_after_sign_out_everything_can_begin_again() {
     let mut host = signed_in();
     host.handle(Event::SignedOut);
     // A new authorization waits for the revocation, and is not lost.
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.serve(REVOKE, 200, "");
     host.serve(REVOKE, 200, "");
     host.need_user();
@@ -304,7 +303,7 @@ fn refr_12_what_was_refused_after_the_sign_out_leaves_nothing_to_revoke() {
     for answer in [r#"{"error":"invalid_grant"}"#, "<html>"] {
         let mut host = Host::new(config());
         host.discover(&prm(), &revocable(""));
-        host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         let redirect = host.redirect();
         host.callback(&format!("code=c&state={}", state_of(&redirect)));
         let send = host.request();

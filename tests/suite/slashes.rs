@@ -12,8 +12,6 @@ use mcp_auth_machine::error::{Cause, Misconfiguration};
 use crate::support::*;
 
 const SLASH: &str = "https://as.example/";
-const REGISTER: &str = "https://as.example/register";
-const TOKEN: &str = "https://as.example/token";
 
 /// What the host names, and whether it is the server that calls itself [`AS`].
 const CASES: [(Strictness, &str, bool); 4] = [

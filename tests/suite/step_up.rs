@@ -10,8 +10,6 @@ use mcp_auth_machine::{Action, Event, Failure};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-
 fn answer(token: &str, scope: &str) -> String {
     format!(
         r#"{{"access_token":"{token}","token_type":"Bearer","scope":"{scope}","refresh_token":"rt"}}"#
@@ -21,17 +19,12 @@ fn answer(token: &str, scope: &str) -> String {
 /// Signed in with these scopes, asked for by the first challenge.
 fn signed_in(config: mcp_auth_machine::config::ConfigBuilder, scope: &str) -> Host {
     let mut host = Host::new(config);
-    host.challenged(
-        401,
-        &[&format!(
-            "Bearer scope=\"{scope}\", resource_metadata=\"{PRM}\""
-        )],
-    );
-    host.need_user();
-    host.authorize();
+    host.ask(&format!(
+        "Bearer scope=\"{scope}\", resource_metadata=\"{PRM}\""
+    ));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let redirect = host.redirect();
     finish(&mut host, &redirect, &answer("at-0", scope));
     host.accepted("tools/call x");
@@ -116,7 +109,7 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     host.authorize();
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-2"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "new");
 }
 
@@ -490,12 +483,10 @@ fn chal_what_a_later_challenge_leaves_out_is_still_known() {
         )],
     );
     host.need_user();
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     host.serve(place, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a");
 }
 

@@ -92,13 +92,13 @@ fn s26_cb_14_an_attempt_whose_browser_cannot_be_read_is_nobodys() {
     let binding = BrowserBinding::new(b"alices session cookie");
     for damaged in [false, true] {
         let mut first = Host::new(config());
-        first.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        first.challenged(401, &[&announcing()]);
         first.need_user();
         let seed = first.next_seed();
         first.authorize_with(Authorization::new(seed).browser(binding));
         first.serve(PRM, 200, &prm());
         first.serve(META, 200, &metadata());
-        first.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        first.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         let redirect = first.redirect();
         if damaged {
             says(
@@ -141,9 +141,7 @@ fn s26_reg_04_the_binding_of_another_client_binds_nothing() {
         r#""client_id":"v""#,
     );
     let mut later = Host::on(config(), store);
-    later.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    later.need_user();
-    later.authorize();
+    later.ask(&announcing());
     later.serve(PRM, 200, &prm());
     assert!(matches!(
         later.error().cause,

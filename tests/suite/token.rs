@@ -8,8 +8,6 @@ use mcp_auth_machine::{Event, Failure, NoBearer};
 
 use crate::support::*;
 
-const TOKEN: &str = "https://as.example/token";
-
 fn at_token(config: mcp_auth_machine::config::ConfigBuilder) -> Host {
     let mut host = Host::new(config);
     let redirect = host.to_redirect();
@@ -93,7 +91,7 @@ fn tok_01_a_query_of_the_endpoint_is_kept() {
         &prm(),
         &metadata().replace("https://as.example/token", "https://as.example/token?p=1"),
     );
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"c"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     let redirect = host.redirect();
     host.callback(&format!("code=x&state={}", state_of(&redirect)));
     assert_eq!(

@@ -9,7 +9,7 @@ use mcp_auth_machine::{Action, Event};
 
 use crate::dpop::{JWK, LISTED, bound, key};
 use crate::support::*;
-use crate::without_user::{HOUR, JWT_BEARER, TOKEN, machine_metadata};
+use crate::without_user::{HOUR, JWT_BEARER, machine_metadata};
 
 /// The kind and the number of an action that is answered.
 fn number(action: &Action) -> Option<(&'static str, u64)> {
@@ -73,7 +73,7 @@ fn every_action_that_is_answered_has_a_number_of_its_own() {
         .dpop(Dpop::new(DpopPolicy::Require).key(key()));
     let mut host = Host::on(std::sync::Arc::new(config.build().unwrap()), manual);
     let mut store = Store::default();
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     let mut numbers = answer_all(&mut host, &mut store);
     host.pass(HOUR);
     host.wanted("x");
@@ -91,9 +91,7 @@ fn every_action_that_is_answered_has_a_number_of_its_own() {
 #[test]
 fn a_reply_without_an_answer_shows_none() {
     let mut host = Host::new(config());
-    host.challenged(401, &["Bearer"]);
-    host.need_user();
-    host.authorize();
+    host.ask("Bearer");
     let Event::HttpResponse(reply) = host.request().maybe_sent() else {
         panic!()
     };
@@ -106,7 +104,7 @@ fn a_store_is_told_until_when_a_record_is_of_use() {
     host.discover(&prm(), &metadata());
     let mut store = std::mem::take(&mut host.store);
     host.store.mode = StoreMode::Manual;
-    host.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     let mut seen = Vec::new();
     loop {
         match host.next() {
@@ -168,7 +166,7 @@ fn a_report_names_the_method_by_which_the_client_authenticates() {
         let document = metadata().replace("[\"none\"]", &format!("[\"{method}\"]"));
         host.discover(&prm(), &document);
         let answer = r#"{"client_id":"c","client_secret":"s"}"#;
-        host.serve(&format!("{AS}/register"), 201, answer);
+        host.serve(REGISTER, 201, answer);
         let named = |decision: &mcp_auth_machine::report::Decision| {
             let value = serde_json::to_value(decision).unwrap();
             value["method"].as_str().map(str::to_owned)

@@ -14,7 +14,6 @@ use mcp_auth_machine::{Action, Event, Failure, MethodFlaw};
 
 use crate::support::*;
 
-pub const TOKEN: &str = "https://as.example/token";
 pub const OTHER: &str = "https://b.example";
 pub const OTHER_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -256,7 +255,7 @@ fn l10_a_client_that_is_refused_is_not_tried_again_at_once() {
 fn m2m_03_m2m_10_a04_s01_another_server_gets_nothing_and_nothing_else_is_tried() {
     for registration in [DynamicRegistration::Always, DynamicRegistration::Never] {
         let mut host = Host::new(m2m().dynamic_registration(registration));
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        host.challenged(401, &[&announcing()]);
         host.serve(PRM, 200, &prm().replace(AS, OTHER));
         let more = r#","registration_endpoint":"https://b.example/register","authorization_endpoint":"https://b.example/authorize""#;
         let request = host.serve(

@@ -9,7 +9,7 @@ use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal};
 
 use crate::support::*;
 use crate::without_user::{
-    HOUR, JWT_BEARER, OTHER, OTHER_META, TOKEN, machine_metadata, misconfigured, obtain, to_token,
+    HOUR, JWT_BEARER, OTHER, OTHER_META, machine_metadata, misconfigured, obtain, to_token,
 };
 
 fn wif() -> ConfigBuilder {
@@ -95,7 +95,7 @@ fn wif_03_wif_05_what_the_host_may_set() {
 #[test]
 fn wif_12_sec_30_assertions_go_to_allowed_servers_only() {
     let mut host = Host::new(wif());
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.serve(PRM, 200, &prm().replace(AS, OTHER));
     host.serve(OTHER_META, 200, &wif_metadata().replace(AS, OTHER));
     // Not even asked for.

@@ -25,6 +25,9 @@ pub const MCP: &str = "https://mcp.example/mcp";
 pub const AS: &str = "https://as.example";
 pub const REDIRECT: &str = "http://127.0.0.1:3000/callback";
 pub const META: &str = "https://as.example/.well-known/oauth-authorization-server";
+pub const OPENID: &str = "https://as.example/.well-known/openid-configuration";
+pub const REGISTER: &str = "https://as.example/register";
+pub const TOKEN: &str = "https://as.example/token";
 pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
 
 /// How the store behaves.
@@ -290,12 +293,23 @@ impl Host {
         Some(value.to_str().unwrap().to_owned())
     }
 
+    /// A refusal with this challenge, and consent.
+    #[track_caller]
+    pub fn ask(&mut self, challenge: &str) {
+        self.challenged(401, &[challenge]);
+        self.need_user();
+        self.authorize();
+    }
+
     /// A refusal, consent, and discovery with ordinary documents, up to the registration answer.
     #[track_caller]
     pub fn discover(&mut self, prm: &str, metadata: &str) {
-        self.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-        self.need_user();
-        self.authorize();
+        self.discover_by(&announcing(), prm, metadata);
+    }
+
+    #[track_caller]
+    fn discover_by(&mut self, challenge: &str, prm: &str, metadata: &str) {
+        self.ask(challenge);
         self.serve(PRM, 200, prm);
         self.serve(META, 200, metadata);
     }
@@ -303,8 +317,13 @@ impl Host {
     /// Everything up to the redirect, by dynamic registration.
     #[track_caller]
     pub fn to_redirect(&mut self) -> Redirect {
-        self.discover(&prm(), &metadata());
-        self.serve(&format!("{AS}/register"), 201, r#"{"client_id":"dyn-1"}"#);
+        self.to_redirect_by(&announcing())
+    }
+
+    #[track_caller]
+    pub fn to_redirect_by(&mut self, challenge: &str) -> Redirect {
+        self.discover_by(challenge, &prm(), &metadata());
+        self.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         self.redirect()
     }
 
@@ -319,17 +338,22 @@ impl Host {
     pub fn sign_in(&mut self) -> Grant {
         let redirect = self.to_redirect();
         self.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-        self.serve(&format!("{AS}/token"), 200, &token_answer("at-1"));
+        self.serve(TOKEN, 200, &token_answer("at-1"));
         self.ready()
     }
 
     /// The cold flow with this token answer; a first request with the token was accepted.
     #[track_caller]
     pub fn signed_in(config: ConfigBuilder, answer: &str) -> Self {
+        Self::signed_in_by(config, &announcing(), answer)
+    }
+
+    #[track_caller]
+    pub fn signed_in_by(config: ConfigBuilder, challenge: &str, answer: &str) -> Self {
         let mut host = Self::new(config);
-        let redirect = host.to_redirect();
+        let redirect = host.to_redirect_by(challenge);
         host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
-        host.serve(&format!("{AS}/token"), 200, answer);
+        host.serve(TOKEN, 200, answer);
         host.ready();
         host.accepted("tools/call x");
         host
@@ -414,6 +438,11 @@ impl Host {
             .filter(|decision| serde_json::to_value(decision).unwrap()["code"] == code)
             .count()
     }
+}
+
+/// A challenge that says where the resource's metadata is.
+pub fn announcing() -> String {
+    format!("Bearer resource_metadata=\"{PRM}\"")
 }
 
 pub fn prm() -> String {

@@ -96,9 +96,7 @@ fn a15_a_document_elsewhere_is_held_to_the_resource_and_to_the_policy() {
     let challenge = format!("Bearer resource_metadata=\"{elsewhere}\"");
     let announced = |config| {
         let mut host = Host::new(config);
-        host.challenged(401, &[&challenge]);
-        host.need_user();
-        host.authorize();
+        host.ask(&challenge);
         host
     };
     let mut host = announced(config());

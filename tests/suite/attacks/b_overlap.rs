@@ -68,7 +68,7 @@ fn b19_two_flows_at_once_keep_their_own_verifiers() {
 fn gateway(store: Store, user: &str, seeds: u8) -> (Host, Redirect) {
     let mut host = Host::for_user(Arc::new(config().build().unwrap()), store, user);
     host.seeds = seeds;
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+    host.challenged(401, &[&announcing()]);
     host.need_user();
     let seed = host.next_seed();
     host.authorize_with(Authorization::new(seed).browser(BrowserBinding::new(user.as_bytes())));
@@ -124,9 +124,7 @@ fn b20_the_answer_for_one_resource_is_nobodys_at_another() {
     let toolkit = Arc::new(Config::builder(TOOLKIT, REDIRECT).build().unwrap());
     // The same server behind both.
     let mut evil = Host::on(toolkit, Store::default());
-    evil.challenged(401, &["Bearer"]);
-    evil.need_user();
-    evil.authorize();
+    evil.ask("Bearer");
     evil.serve(place, 200, &prm().replace(MCP, TOOLKIT));
     evil.serve(META, 200, &metadata());
     evil.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);

@@ -20,9 +20,7 @@ fn over() -> Host {
 fn d06_scopes_that_nobody_asked_for_are_not_believed_against_a_challenge() {
     let mut host = Host::new(config());
     let challenge = format!("Bearer scope=\"a\", resource_metadata=\"{PRM}\"");
-    host.challenged(401, &[&challenge]);
-    host.need_user();
-    host.authorize();
+    host.ask(&challenge);
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);

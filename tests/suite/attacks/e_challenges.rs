@@ -53,14 +53,9 @@ fn e05_a_hostile_header_is_read_to_its_end_and_the_first_whole_challenge_counts(
 fn e06_a_scope_is_one_value_of_one_parameter() {
     let mut host = Host::new(config());
     let scope = r"a&redirect_uri=https://evil.example/ b#c d%20e";
-    host.challenged(
-        401,
-        &[&format!(
-            "Bearer scope=\"{scope}\", resource_metadata=\"{PRM}\""
-        )],
-    );
-    host.need_user();
-    host.authorize();
+    host.ask(&format!(
+        "Bearer scope=\"{scope}\", resource_metadata=\"{PRM}\""
+    ));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);

@@ -263,9 +263,7 @@ fn f09_international_names_are_compared_and_shown_as_ascii() {
 fn f13_a_place_on_no_origin_is_on_the_resource_or_nowhere() {
     let first = |place: &str| {
         let mut host = Host::new(config());
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{place}\"")]);
-        host.need_user();
-        host.authorize();
+        host.ask(&format!("Bearer resource_metadata=\"{place}\""));
         host.request().request().uri().to_string()
     };
     assert_eq!(first("/x"), "https://mcp.example/x");

@@ -172,7 +172,7 @@ fn i03_i04_what_comes_by_the_browser_or_the_resource_shows_as_plain_text() {
 fn i10_whatever_is_wrong_with_a_callback_looks_the_same() {
     let redirected = || {
         let mut host = Host::new(config());
-        host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
+        host.challenged(401, &[&announcing()]);
         host.need_user();
         let seed = host.next_seed();
         let binding = BrowserBinding::new(b"hers");

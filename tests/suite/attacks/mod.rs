@@ -21,8 +21,6 @@ use mcp_auth_machine::wire::pkce::Verifier;
 
 use crate::support::*;
 
-pub const TOKEN: &str = "https://as.example/token";
-pub const REGISTER: &str = "https://as.example/register";
 pub const B: &str = "https://b.example";
 pub const B_META: &str = "https://b.example/.well-known/oauth-authorization-server";
 pub const B_REGISTER: &str = "https://b.example/register";
@@ -38,9 +36,7 @@ pub fn prm_of(issuer: &str) -> String {
 /// Refused, with the place of the metadata, and consent.
 #[track_caller]
 pub fn asked(host: &mut Host) {
-    host.challenged(401, &[&format!("Bearer resource_metadata=\"{PRM}\"")]);
-    host.need_user();
-    host.authorize();
+    host.ask(&announcing());
 }
 
 /// What is stored of the account.
