@@ -140,6 +140,11 @@ fn metadata(flaw: &MetadataFlaw, f: &mut Formatter<'_>) -> fmt::Result {
                 "the server metadata's {member} {got:?} is refused: {flaw} (META-12)"
             )
         }
+        MetadataFlaw::Parameter { member, name } => write!(
+            f,
+            "the server metadata's {member} has the parameter {name:?} in its query, which only the \
+             client may set (META-12)"
+        ),
         MetadataFlaw::Malformed => {
             f.write_str("the server metadata repeats a member or is nested too deeply (SEC-14)")
         }

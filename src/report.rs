@@ -65,7 +65,7 @@ pub enum Decision {
         /// What is wrong with it.
         reason: String,
     },
-    /// Members of the resource's metadata have another type than theirs and count as absent (DISC-17).
+    /// Members of a metadata document have another type than theirs and count as absent (DISC-17).
     MembersIgnored {
         /// Their names.
         names: Vec<&'static str>,
@@ -103,6 +103,14 @@ pub enum Decision {
         issuer: IssuerId,
         /// The setting: `pkce`, `resource`, `iss`, `authorization_origin`, `client_assertion_audience`.
         setting: &'static str,
+    },
+    /// The same issuer now names this endpoint on another origin. What was issued before is not sent
+    /// there: the endpoint recorded stays, or there is none (A22, REFR-11).
+    EndpointNotFollowed {
+        /// The issuer.
+        issuer: IssuerId,
+        /// The member of its metadata.
+        member: &'static str,
     },
     /// The client that is used.
     ClientChosen {

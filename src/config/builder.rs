@@ -48,6 +48,14 @@ pub enum ConfigError {
     /// An initial access token that cannot stand in a header (REG-29).
     #[error("the initial access token for `{0}` has characters that cannot stand in a header")]
     InitialAccess(String),
+    /// A token parameter for the identity provider that the machine sets itself in the exchange (TOK-10).
+    #[error("the token parameter `{name}` for `{issuer}` is set by the client itself")]
+    ReservedParameter {
+        /// The issuer that the settings are for.
+        issuer: String,
+        /// The parameter.
+        name: &'static str,
+    },
     /// An entry without an issuer beside another entry (REG-04).
     #[error("a client without an issuer can only stand alone")]
     UnboundClient,
@@ -419,6 +427,16 @@ impl ConfigBuilder {
             }
             other @ (SignIn::User | SignIn::Machine(MachineFlow::ClientCredentials)) => other,
         };
+        if let SignIn::Machine(MachineFlow::Enterprise(enterprise)) = &sign_in {
+            let idp = enterprise.idp.as_ref();
+            let at_idp = |of: &IssuerId| idp.is_some_and(|idp| idp.same_but_slash(of.as_str()));
+            for (of, settings) in issuer_settings.iter().filter(|(of, _)| at_idp(of)) {
+                if let Some(name) = settings.sets_one_of(crate::grant::RESERVED_IN_EXCHANGE) {
+                    let issuer = of.as_str().to_owned();
+                    return Err(ConfigError::ReservedParameter { issuer, name });
+                }
+            }
+        }
         let mut dpop_keys = Vec::new();
         for (of, key) in &self.dpop.given {
             if key.public.is_none() {

@@ -143,7 +143,8 @@ impl IssuerSettings {
         self
     }
 
-    /// Adds a parameter to authorization requests, such as `audience` or `prompt` (AUTHZ-15).
+    /// Adds a parameter to authorization requests, such as `audience` or `prompt` (AUTHZ-15). Of two
+    /// values for one name the first is sent.
     ///
     /// # Errors
     /// [`ReservedName`] for a parameter that the machine sets itself.
@@ -156,7 +157,7 @@ impl IssuerSettings {
         Ok(self)
     }
 
-    /// Adds a parameter to token requests (TOK-10).
+    /// Adds a parameter to token requests (TOK-10). Of two values for one name the first is sent.
     ///
     /// # Errors
     /// [`ReservedName`] for a parameter that the machine sets itself or that carries credentials.
@@ -212,6 +213,12 @@ impl IssuerSettings {
         self.token_parameters.iter().map(|(n, v)| (&**n, &**v))
     }
 
+    /// The first of these names among the token parameters.
+    pub(crate) fn sets_one_of(&self, names: &[&'static str]) -> Option<&'static str> {
+        let set = |name: &&str| self.token_parameters.iter().any(|(own, _)| **own == **name);
+        names.iter().find(|name| set(name)).copied()
+    }
+
     pub(crate) fn initial_access_token(&self) -> Option<&AccessToken> {
         self.initial_access_token.as_ref()?.as_ref().ok()
     }
@@ -223,7 +230,7 @@ impl IssuerSettings {
 }
 
 fn allowed(name: &str, value: &str) -> Result<(Box<str>, Box<str>), ReservedName> {
-    if name.is_empty() || crate::grant::RESERVED.contains(&name) {
+    if name.is_empty() || crate::grant::is_reserved(name) {
         return Err(ReservedName(name.to_owned()));
     }
     Ok((name.into(), value.into()))

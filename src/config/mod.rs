@@ -218,6 +218,21 @@ impl Config {
         self.kept_for(issuer, &self.clients, IssuerBound::issuer)
     }
 
+    /// Whether the host configured credentials that may be used at this issuer: a client, or an entry of
+    /// the allow-list of workload assertions (WIF-12).
+    pub(crate) fn has_credentials_for(&self, issuer: &IssuerId) -> bool {
+        match &self.sign_in {
+            SignIn::Machine(MachineFlow::Workload(workload)) => {
+                let allowed = &workload.allowed;
+                self.kept_for(issuer, allowed, |allowed| allowed).is_some()
+            }
+            SignIn::User
+            | SignIn::Machine(MachineFlow::ClientCredentials | MachineFlow::Enterprise(_)) => {
+                self.client_of(issuer).is_some()
+            }
+        }
+    }
+
     /// What is kept for an issuer, or else for its one other spelling (ISO-01, QUIRK-01).
     fn kept_for<'a, T>(
         &self,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::IssuerSettings;
-use crate::issuer::{AtIssuer, ReservedParameter};
+use crate::issuer::{AtIssuer, Endpoint, ReservedParameter};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
@@ -18,36 +18,7 @@ use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 use crate::wire::url::{UrlPolicy, WebUrl};
 
-use super::{Client, Endpoint, TokenGrant};
-
-/// Names of the parameters that the machine sets in an authorization or token request; a host may
-/// not add them (AUTHZ-15, TOK-10), and an endpoint may not carry them (AUTHZ-02).
-pub(crate) const RESERVED: &[&str] = &[
-    "response_type",
-    "client_id",
-    "redirect_uri",
-    "state",
-    "scope",
-    "resource",
-    "code_challenge",
-    "code_challenge_method",
-    "dpop_jkt",
-    "request",
-    "request_uri",
-    "response_mode",
-    "grant_type",
-    "code",
-    "code_verifier",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    "refresh_token",
-    "assertion",
-    "username",
-    "password",
-    "token",
-    "iss",
-];
+use super::{Client, TokenGrant, is_reserved};
 
 /// Longest URL handed to a browser (AUTHZ-11).
 const MAX_REDIRECT_BYTES: usize = 32 * 1024;
@@ -106,9 +77,7 @@ impl Redirected {
         let carries_resource = own_query(endpoint, Some(&self.0.resource.id))?;
         let mut form = Form::with_capacity(512);
         self.push_request(&mut form, !carries_resource);
-        for (name, value) in settings.authorization_parameters() {
-            form.push(name, value);
-        }
+        form.push_further(settings.authorization_parameters());
         join(endpoint, &form)
     }
 
@@ -179,7 +148,7 @@ fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, Reserved
         let (name, value) = pair.map_err(|_| ReservedParameter)?;
         if name == "resource" && resource == Some(value.as_ref()) {
             carries_resource = true;
-        } else if RESERVED.contains(&name.as_ref()) {
+        } else if is_reserved(&name) {
             return Err(ReservedParameter);
         }
     }

@@ -6,6 +6,7 @@ mod client;
 mod code;
 mod echo;
 mod refresh;
+mod reserved;
 mod revocation;
 
 pub(crate) use answer::standard_answer;
@@ -15,21 +16,15 @@ pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
 pub(crate) use client::{AssertionKey, ClientMethod, Registration, choose_method, key_method};
-pub(crate) use code::{CallbackFlaw, CodeGrant, Matched, RESERVED, Resource};
+pub(crate) use code::{CallbackFlaw, CodeGrant, Matched, Resource};
 pub(crate) use code::{Redirected, RedirectedParts};
 pub(crate) use refresh::RefreshGrant;
+pub(crate) use reserved::{RESERVED_IN_EXCHANGE, is_reserved, reserved_in_query};
 pub(crate) use revocation::Revocation;
 
+use crate::issuer::Endpoint;
 use crate::key::KeyBinding;
 use crate::wire::form::Form;
-
-/// An endpoint of an authorization server at which a client authenticates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
-    Token,
-    Revocation,
-    PushedAuthorization,
-}
 
 /// A grant: the only way a secret reaches the body of a request.
 pub(crate) trait TokenGrant {

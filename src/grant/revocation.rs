@@ -1,8 +1,8 @@
 //! Revocation (RFC 7009): not a grant, but sent in the same way and to the same server.
 
-use super::{Client, Endpoint, TokenGrant};
+use super::{Client, TokenGrant};
 use crate::account::{Account, TokenKind};
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, Endpoint};
 use crate::secret::Secret;
 use crate::wire::form::Form;
 

@@ -6,14 +6,14 @@
 use bytes::Bytes;
 use http::{HeaderValue, Request};
 
+use super::endpoint::TokenEndpointMoved;
 use super::request::{FORM, JSON, bearer, post};
-use super::{IssuerId, Server, SlashRule};
+use super::{CredentialEndpoint, Endpoint, IssuerId, Server, SlashRule};
 use crate::config::IssuerSettings;
-use crate::grant::{Endpoint, Redirected, Registration, TokenGrant};
+use crate::grant::{Redirected, Registration, TokenGrant};
 use crate::record::Opened;
 use crate::secret::Secret;
 use crate::wire::form::Form;
-use crate::wire::url::WebUrl;
 
 /// Something held at one authorization server. There is no way to take it out, and none to set the
 /// server to another one: what is held can only become something else at the same server.
@@ -72,23 +72,16 @@ impl Server {
     }
 }
 
-/// The same issuer now names a token endpoint on another origin (A22).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TokenEndpointMoved;
-
 impl<T> AtIssuer<T> {
     /// Takes over what the same issuer says of itself now (REFR-11); what is held stays put unless
-    /// the token endpoint is still where it was.
-    pub(crate) fn revalidated(self, now: Server) -> Result<Self, TokenEndpointMoved> {
-        let origin = |server: &Server| server.facts().token_endpoint.origin().to_owned();
-        if now.issuer() == self.issuer() && origin(&now) == origin(&self.server) {
-            Ok(Self {
-                server: now,
-                held: self.held,
-            })
-        } else {
-            Err(TokenEndpointMoved)
-        }
+    /// the token endpoint is still where it was. Says which other endpoints moved and are not followed.
+    pub(crate) fn revalidated(
+        self,
+        now: &Server,
+    ) -> Result<(Self, Vec<Endpoint>), TokenEndpointMoved> {
+        let (server, moved) = self.server.followed_by(now)?;
+        let held = self.held;
+        Ok((Self { server, held }, moved))
     }
 }
 
@@ -128,13 +121,8 @@ impl<T: Clone> IssuerBound<T> {
 
 impl<G: TokenGrant> AtIssuer<G> {
     /// This server's own endpoint for what is held.
-    pub(crate) fn endpoint(&self) -> Option<&WebUrl> {
-        let facts = self.server.facts();
-        match G::ENDPOINT {
-            Endpoint::Token => Some(&facts.token_endpoint),
-            Endpoint::Revocation => facts.revocation_endpoint.as_ref(),
-            Endpoint::PushedAuthorization => facts.pushed_endpoint.as_ref(),
-        }
+    pub(crate) fn endpoint(&self) -> Option<CredentialEndpoint<'_>> {
+        self.server.facts().endpoints.get(G::ENDPOINT)
     }
 
     /// Whether an answer came from that endpoint itself (H07).
@@ -153,9 +141,9 @@ impl<G: TokenGrant> AtIssuer<G> {
         let mut form = Form::with_capacity(512);
         self.held.encode(&mut form);
         match G::ENDPOINT {
-            Endpoint::Token => form.extend(settings.token_parameters()),
-            Endpoint::PushedAuthorization => form.extend(settings.authorization_parameters()),
-            Endpoint::Revocation => {}
+            Endpoint::Token => form.push_further(settings.token_parameters()),
+            Endpoint::PushedAuthorization => form.push_further(settings.authorization_parameters()),
+            Endpoint::Revocation | Endpoint::Registration => {}
         }
         let client = self.held.client();
         let authorization = client.authenticate(&mut form, assertion, settings);
@@ -175,15 +163,19 @@ impl AtIssuer<()> {
         body: String,
         settings: &IssuerSettings,
     ) -> Option<Request<Bytes>> {
-        let endpoint = self.server.facts().registration_endpoint.as_ref()?;
+        let endpoint = self.registration_endpoint()?;
         let authorization = settings.initial_access_token().map(bearer);
         Some(post(endpoint, JSON, body, authorization))
     }
 
     /// Whether an answer came from the registration endpoint itself (H07).
     pub(crate) fn is_registration_endpoint(&self, url: &str) -> bool {
-        let endpoint = self.server.facts().registration_endpoint.as_ref();
+        let endpoint = self.registration_endpoint();
         endpoint.is_some_and(|endpoint| endpoint.as_str() == url)
+    }
+
+    fn registration_endpoint(&self) -> Option<CredentialEndpoint<'_>> {
+        self.server.facts().endpoints.get(Endpoint::Registration)
     }
 
     /// Takes up a client that this server has just registered.

@@ -35,7 +35,12 @@ impl IssuerId {
 
     /// Whether an endpoint is on its own origin.
     pub(crate) fn is_at_origin_of(&self, endpoint: &WebUrl) -> bool {
-        split(&self.0).0 == endpoint.origin()
+        self.is_origin(endpoint.origin())
+    }
+
+    /// Whether this is its own origin.
+    pub(crate) fn is_origin(&self, origin: &str) -> bool {
+        split(&self.0).0 == origin
     }
 
     /// Equal after removing one terminating slash from each: the one tolerance (QUIRK-01).

@@ -1,11 +1,13 @@
 //! Issuers, the servers that stand behind them, and what is held at one of them.
 
 mod at;
+mod endpoint;
 mod id;
 mod request;
 mod server;
 
 pub(crate) use at::{AtIssuer, IssuerBound, ReservedParameter};
+pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint};
 pub use id::{IssuerFlaw, IssuerId};
 pub(crate) use request::{bearer, bound, discovery_request};
 pub(crate) use server::{Audience, Facts, Server, SlashRule};

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
+use super::CredentialEndpoint;
 use crate::wire::token::AccessToken;
 use crate::wire::url::WebUrl;
 
@@ -11,7 +12,7 @@ pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 pub(super) fn post(
-    endpoint: &WebUrl,
+    endpoint: CredentialEndpoint<'_>,
     content_type: HeaderValue,
     body: String,
     authorization: Option<HeaderValue>,

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::IssuerId;
+use super::endpoint::{CredentialEndpoints, TokenEndpointMoved};
+use super::{Endpoint, IssuerId};
 use crate::config::{AssertionAudience, IssuerSettings};
-use crate::grant::Endpoint;
+use crate::grant::reserved_in_query;
 use crate::record::Opened;
 use crate::time::UnixMillis;
 use crate::wire::server::ServerDocument;
@@ -32,16 +33,15 @@ pub enum ServerSource {
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Facts>);
 
+#[derive(Clone)]
 pub(crate) struct Facts {
     pub(crate) issuer: IssuerId,
     pub(crate) source: ServerSource,
     /// Until when the document may be believed without asking again (META-18, REFR-11).
     pub(crate) fresh_until: UnixMillis,
     pub(crate) authorization_endpoint: Option<WebUrl>,
-    pub(crate) token_endpoint: WebUrl,
-    pub(crate) registration_endpoint: Option<WebUrl>,
-    pub(crate) revocation_endpoint: Option<WebUrl>,
-    pub(crate) pushed_endpoint: Option<WebUrl>,
+    /// The endpoints that receive credentials.
+    pub(crate) endpoints: CredentialEndpoints,
     pub(crate) requires_par: bool,
     pub(crate) advertises_iss: bool,
     pub(crate) supports_cimd: bool,
@@ -77,6 +77,14 @@ pub enum MetadataFlaw {
         got: Untrusted,
         /// What is wrong with it.
         flaw: UrlFlaw,
+    },
+    /// An endpoint for credentials whose own query holds a parameter that only the client may set
+    /// (META-12).
+    Parameter {
+        /// The member.
+        member: &'static str,
+        /// The parameter.
+        name: Untrusted,
     },
     /// A repeated member, or nested too deeply (SEC-14).
     Malformed,
@@ -133,7 +141,17 @@ impl Server {
                     flaw,
                 }),
         };
-        let token_endpoint = endpoint("token_endpoint", document.token_endpoint.get())?
+        let for_credentials = |of: Endpoint, text| {
+            let found = endpoint(of.member(), text)?;
+            match found.as_ref().and_then(reserved_in_query) {
+                Some(name) => Err(MetadataFlaw::Parameter {
+                    member: of.member(),
+                    name: Untrusted::new(&name),
+                }),
+                None => Ok(found),
+            }
+        };
+        let token_endpoint = for_credentials(Endpoint::Token, document.token_endpoint.get())?
             .ok_or(MetadataFlaw::NoTokenEndpoint)?;
         Ok(Self(Arc::new(Facts {
             issuer,
@@ -143,19 +161,19 @@ impl Server {
                 "authorization_endpoint",
                 document.authorization_endpoint.get(),
             )?,
-            token_endpoint,
-            registration_endpoint: endpoint(
-                "registration_endpoint",
-                document.registration_endpoint.get(),
-            )?,
-            revocation_endpoint: endpoint(
-                "revocation_endpoint",
-                document.revocation_endpoint.get(),
-            )?,
-            pushed_endpoint: endpoint(
-                "pushed_authorization_request_endpoint",
-                document.pushed_authorization_request_endpoint.get(),
-            )?,
+            endpoints: CredentialEndpoints::with(token_endpoint, |further| {
+                for_credentials(
+                    further,
+                    match further {
+                        Endpoint::Token => document.token_endpoint.get(),
+                        Endpoint::Registration => document.registration_endpoint.get(),
+                        Endpoint::Revocation => document.revocation_endpoint.get(),
+                        Endpoint::PushedAuthorization => {
+                            document.pushed_authorization_request_endpoint.get()
+                        }
+                    },
+                )
+            })?,
             requires_par: document.require_pushed_authorization_requests.0,
             advertises_iss: document.authorization_response_iss_parameter_supported.0,
             supports_cimd: document.client_id_metadata_document_supported.0,
@@ -179,10 +197,10 @@ impl Server {
             source: ServerSource::LegacyDefaults,
             fresh_until: UnixMillis::MAX,
             authorization_endpoint: Some(endpoint("/authorize")?),
-            token_endpoint: endpoint("/token")?,
-            registration_endpoint: Some(endpoint("/register")?),
-            revocation_endpoint: None,
-            pushed_endpoint: None,
+            endpoints: CredentialEndpoints::with(endpoint("/token")?, |further| match further {
+                Endpoint::Registration => endpoint("/register").map(Some),
+                Endpoint::Token | Endpoint::Revocation | Endpoint::PushedAuthorization => Ok(None),
+            })?,
             requires_par: false,
             advertises_iss: false,
             supports_cimd: false,
@@ -203,23 +221,44 @@ impl Server {
         Self(Arc::new(facts))
     }
 
+    /// What credentials of this snapshot take over from what the same issuer says of itself now, and
+    /// which endpoints are not followed (REFR-11).
+    pub(super) fn followed_by(
+        &self,
+        now: &Self,
+    ) -> Result<(Self, Vec<Endpoint>), TokenEndpointMoved> {
+        if now.issuer() != self.issuer() {
+            return Err(TokenEndpointMoved);
+        }
+        let (endpoints, moved) = self.0.endpoints.followed_by(&now.0.endpoints)?;
+        if moved.is_empty() {
+            return Ok((now.clone(), moved));
+        }
+        let facts = Facts {
+            endpoints,
+            ..(*now.0).clone()
+        };
+        Ok((Self(Arc::new(facts)), moved))
+    }
+
     /// What it is called in a workload's assertion.
     pub(crate) fn audience(&self, wanted: AssertionAudience) -> &str {
         match wanted {
             AssertionAudience::Issuer => self.issuer().as_str(),
-            AssertionAudience::TokenEndpoint => self.0.token_endpoint.as_str(),
+            AssertionAudience::TokenEndpoint => self.0.endpoints.token().as_str(),
         }
     }
 
     /// What it is called in a client assertion for one of its endpoints. A token endpoint elsewhere may
     /// be another server's, and no other endpoint is to see an assertion for it (B03).
     pub(crate) fn client_audience(&self, at: Endpoint, settings: &IssuerSettings) -> Audience {
-        let own = self.issuer().is_at_origin_of(&self.0.token_endpoint);
+        let own = self.issuer().is_origin(self.0.endpoints.token().origin());
         let wanted = match at {
             Endpoint::Token if own => settings.client_assertion_audience,
-            Endpoint::Token | Endpoint::Revocation | Endpoint::PushedAuthorization => {
-                AssertionAudience::Issuer
-            }
+            Endpoint::Token
+            | Endpoint::Revocation
+            | Endpoint::PushedAuthorization
+            | Endpoint::Registration => AssertionAudience::Issuer,
         };
         Audience(self.audience(wanted).into())
     }

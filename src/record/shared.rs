@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Opened, RecordFlaw};
 use crate::grant::{AssertionKey, BasicEncoding, Client, ClientMethod, ClientOrigin};
-use crate::issuer::{Facts, IssuerId, Server, ServerSource};
+use crate::issuer::{
+    CredentialEndpoint, CredentialEndpoints, Endpoint, Facts, IssuerId, Server, ServerSource,
+};
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::wire::url::{UrlPolicy, WebUrl};
@@ -41,15 +43,16 @@ pub(super) struct ServerRecord<'a> {
 impl<'a> ServerRecord<'a> {
     pub(super) fn of(server: &'a Server) -> Self {
         let facts = server.facts();
+        let endpoint = |of| facts.endpoints.get(of).map(CredentialEndpoint::as_str);
         Self {
             issuer: facts.issuer.as_str(),
             source: facts.source,
             fresh_until: facts.fresh_until.0,
             authorization_endpoint: facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
-            token_endpoint: facts.token_endpoint.as_str(),
-            registration_endpoint: facts.registration_endpoint.as_ref().map(WebUrl::as_str),
-            revocation_endpoint: facts.revocation_endpoint.as_ref().map(WebUrl::as_str),
-            pushed_endpoint: facts.pushed_endpoint.as_ref().map(WebUrl::as_str),
+            token_endpoint: facts.endpoints.token().as_str(),
+            registration_endpoint: endpoint(Endpoint::Registration),
+            revocation_endpoint: endpoint(Endpoint::Revocation),
+            pushed_endpoint: endpoint(Endpoint::PushedAuthorization),
             requires_par: facts.requires_par,
             advertises_iss: facts.advertises_iss,
             supports_cimd: facts.supports_cimd,
@@ -77,10 +80,19 @@ impl<'a> ServerRecord<'a> {
             source: self.source,
             fresh_until: UnixMillis(self.fresh_until),
             authorization_endpoint: self.authorization_endpoint.map(url).transpose()?,
-            token_endpoint: url(self.token_endpoint)?,
-            registration_endpoint: self.registration_endpoint.map(url).transpose()?,
-            revocation_endpoint: self.revocation_endpoint.map(url).transpose()?,
-            pushed_endpoint: self.pushed_endpoint.map(url).transpose()?,
+            endpoints: CredentialEndpoints::restore(
+                url(self.token_endpoint)?,
+                |further| {
+                    let text = match further {
+                        Endpoint::Token => None,
+                        Endpoint::Registration => self.registration_endpoint,
+                        Endpoint::Revocation => self.revocation_endpoint,
+                        Endpoint::PushedAuthorization => self.pushed_endpoint,
+                    };
+                    text.map(url).transpose()
+                },
+                opened,
+            )?,
             requires_par: self.requires_par,
             advertises_iss: self.advertises_iss,
             supports_cimd: self.supports_cimd,

@@ -49,13 +49,19 @@ pub(crate) fn choose(
     }
 }
 
-/// Whether the token that came is one that was asked for; the key that it is bound to.
+/// Whether the token that came is one that was asked for; the key that it is bound to. `assumed` says
+/// that the answer named no type.
 pub(crate) fn judge(
     core: &mut Core,
     asked: Option<&KeyBinding>,
     kind: TokenType,
+    assumed: bool,
 ) -> Result<Option<KeyBinding>, Violation> {
     match (asked, kind) {
+        // A guess must not take the binding away (DPOP-13).
+        (Some(_), TokenType::Bearer) if assumed => {
+            Err(Violation::Token(UnexpectedToken::TokenType))
+        }
         (None, TokenType::Bearer) => Ok(None),
         (Some(binding), TokenType::Dpop) => Ok(Some(binding.clone())),
         (Some(binding), TokenType::Bearer) if binding.required => Err(Violation::TokenNotBound),

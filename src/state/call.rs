@@ -10,8 +10,8 @@ use crate::config::TokenAnswers;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Violation};
 use crate::event::{Outcome, nonce};
-use crate::grant::{ClientMethod, Endpoint, TokenGrant, standard_answer};
-use crate::issuer::AtIssuer;
+use crate::grant::{ClientMethod, TokenGrant, standard_answer};
+use crate::issuer::{AtIssuer, Endpoint};
 use crate::key::KeyBinding;
 use crate::report::Decision;
 use crate::secret::Secret;
@@ -101,7 +101,7 @@ impl<G: TokenGrant> Call<G> {
         let Some(binding) = self.at.held().binding() else {
             return self.send(core, assertion, None);
         };
-        let Some(endpoint) = self.at.endpoint().cloned() else {
+        let Some(endpoint) = self.at.endpoint() else {
             return self.send(core, assertion, None);
         };
         let Some(key) = core.config().key_of(binding) else {
@@ -162,6 +162,7 @@ impl<G: TokenGrant> Call<G> {
             Endpoint::Token => Purpose::Token,
             Endpoint::Revocation => Purpose::Revocation,
             Endpoint::PushedAuthorization => Purpose::PushedAuthorization,
+            Endpoint::Registration => Purpose::Registration,
         };
         let source = UrlSource::AuthorizationServer;
         self.ask = core.send(permit, request, purpose, source, TOKEN_TIME);
@@ -220,7 +221,9 @@ pub(crate) fn answer_to<G: TokenGrant>(
     let response = answer(outcome, |url| at.is_endpoint(url))?;
     let spelled = match G::ENDPOINT {
         Endpoint::Token => core.config().settings(at.issuer()).token_answers,
-        Endpoint::Revocation | Endpoint::PushedAuthorization => TokenAnswers::Json,
+        Endpoint::Revocation | Endpoint::PushedAuthorization | Endpoint::Registration => {
+            TokenAnswers::Json
+        }
     };
     Ok(response.map(|body| standard_answer(spelled, body)))
 }

@@ -6,7 +6,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
 use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration};
-use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
+use crate::issuer::{AtIssuer, Endpoint, IssuerId, Server, SlashRule};
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
@@ -122,7 +122,7 @@ impl Met {
             DynamicRegistration::UnlessPreRegistered => config.clients.is_empty(),
             DynamicRegistration::Never => false,
         };
-        if registers && facts.registration_endpoint.is_some() {
+        if registers && facts.endpoints.has(Endpoint::Registration) {
             return LoadingRegistration::begin(core, self, at);
         }
         let nobody = config.nobody_at(at.issuer());

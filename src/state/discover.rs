@@ -79,15 +79,15 @@ fn without_resource_metadata(config: &Config, issuer: &IssuerId) -> ResourceFact
     }
 }
 
-/// Orders the entries: the host's choice, then the issuer already in use, then one with a configured
-/// client, then document order. Says whether any but the last decided.
+/// Orders the entries: the host's choice, then the issuer already in use, then one for which the host
+/// configured credentials, then document order. Says whether any but the last decided.
 pub(crate) fn order(core: &Core, facts: &mut ResourceFacts) -> bool {
     let config = core.config();
     let held = core.held.at.as_ref().map(|at| at.issuer());
     let rank = |issuer: &IssuerId| {
         let preferred = config.preferred_issuers.iter().position(|p| p == issuer);
         let in_use = held == Some(issuer);
-        let configured = config.clients.iter().any(|c| c.issuer() == issuer);
+        let configured = config.has_credentials_for(issuer);
         match (preferred, in_use, configured) {
             (Some(place), _, _) => place,
             (None, true, _) => usize::MAX.saturating_sub(2),

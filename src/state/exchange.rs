@@ -74,8 +74,8 @@ impl Exchanging {
                     core.report(|| Decision::TokenTypeAssumed);
                 }
                 let seconds = granted.lifetime.seconds();
-                let kind = granted.token_type;
-                let bound = super::bound::judge(core, at.held().binding(), kind);
+                let (kind, assumed) = (granted.token_type, granted.type_assumed);
+                let bound = super::bound::judge(core, at.held().binding(), kind, assumed);
                 let at = at.redeemed(*granted, core.now);
                 match bound {
                     Ok(binding) => {

@@ -9,7 +9,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
 use crate::grant::{Client, Redirected, RedirectedParts, Registration, Resource};
-use crate::issuer::{AtIssuer, Server, ServerSource};
+use crate::issuer::{AtIssuer, Endpoint, Server, ServerSource};
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
 use crate::slot::{Revision, Slot};
@@ -35,7 +35,7 @@ impl CodeFlow {
             let issuer = issuer.clone();
             core.report(|| Decision::SettingApplied { issuer, setting });
         };
-        if facts.requires_par && facts.pushed_endpoint.is_none() {
+        if facts.requires_par && !facts.endpoints.has(Endpoint::PushedAuthorization) {
             return Err(Cause::Misconfigured(
                 Misconfiguration::PushedRequestsRequired,
             ));
@@ -282,7 +282,7 @@ fn is_pushed(core: &Core, server: &Server) -> bool {
         PushedRequests::WhenRequired => facts.requires_par,
         PushedRequests::WhenOffered => true,
     };
-    wanted && facts.pushed_endpoint.is_some()
+    wanted && facts.endpoints.has(Endpoint::PushedAuthorization)
 }
 
 /// Owns the URL until the record is durable (ISS-01, S16).

@@ -113,14 +113,14 @@ impl Refreshing {
             Verdict::Granted(granted) => {
                 let seconds = granted.lifetime.seconds();
                 let sent = at.held().refresh.clone();
-                let binding =
-                    match super::bound::judge(core, at.held().binding(), granted.token_type) {
-                        Ok(binding) => binding,
-                        Err(flaw) => {
-                            let verdict = Verdict::Final(Cause::Violation(flaw));
-                            return Self::judged(core, at, renewal, verdict);
-                        }
-                    };
+                let (kind, assumed) = (granted.token_type, granted.type_assumed);
+                let binding = match super::bound::judge(core, at.held().binding(), kind, assumed) {
+                    Ok(binding) => binding,
+                    Err(flaw) => {
+                        let verdict = Verdict::Final(Cause::Violation(flaw));
+                        return Self::judged(core, at, renewal, verdict);
+                    }
+                };
                 let at = at.redeemed(*granted, core.now);
                 let at = at.then(|account| Account { binding, ..account });
                 core.report(|| Decision::TokenRefreshed {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::account::Account;
 use crate::action::Why;
 use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
-use crate::config::{Config, Discovery, DynamicRegistration, SignIn};
+use crate::config::{Config, Discovery, DynamicRegistration, MachineFlow, SignIn};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, Unreachable, Violation};
 use crate::event::Operation;
@@ -230,9 +230,17 @@ impl Renewal {
     /// (ISO-04, ISO-06, ISO-09).
     fn moved(self, core: &mut Core, from: IssuerId, origin: ClientOrigin, to: IssuerId) -> Step {
         if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {
-            let cause = Cause::Misconfigured(Misconfiguration::OtherIssuer {
-                configured: vec![from],
-                found: to.clone(),
+            let found = to.clone();
+            let cause = Cause::Misconfigured(match &core.config().sign_in {
+                SignIn::Machine(MachineFlow::Workload(workload)) => {
+                    let allowed = workload.allowed.clone();
+                    Misconfiguration::AssertionNotAllowed { allowed, found }
+                }
+                SignIn::User
+                | SignIn::Machine(MachineFlow::ClientCredentials | MachineFlow::Enterprise(_)) => {
+                    let configured = vec![from];
+                    Misconfiguration::OtherIssuer { configured, found }
+                }
             });
             return Err(self.effort.fails(Stage::Registration, Some(&to), cause));
         }
@@ -267,8 +275,12 @@ impl Renewal {
         let Some(at) = core.held.at.take() else {
             return self.go(core);
         };
-        match at.clone().revalidated(server) {
-            Ok(at) => {
+        match at.clone().revalidated(&server) {
+            Ok((at, moved)) => {
+                for endpoint in moved {
+                    let (issuer, member) = (at.issuer().clone(), endpoint.member());
+                    core.report(|| Decision::EndpointNotFollowed { issuer, member });
+                }
                 core.held.at = Some(at);
                 self.go(core)
             }
@@ -369,8 +381,7 @@ impl Config {
 
     /// Whether a pre-registered client may be followed by another one at this issuer (ISO-06).
     pub(crate) fn may_meet(&self, issuer: &IssuerId) -> bool {
-        self.clients.iter().any(|client| client.issuer() == issuer)
-            || self.dynamic_registration == DynamicRegistration::Always
+        self.has_credentials_for(issuer) || self.dynamic_registration == DynamicRegistration::Always
     }
 
     /// What is known of the resource when only its server is asked about: the entry that is pinned to

@@ -19,8 +19,8 @@ use crate::state::metadata::heard;
 use crate::state::server::FetchingServer;
 use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
-use crate::wire::json::JsonFlaw;
-use crate::wire::resource::{ResourceDocument, canonical_identifier, covers, of_another_type};
+use crate::wire::json::{JsonFlaw, of_another_type};
+use crate::wire::resource::{OPTIONAL, ResourceDocument, canonical_identifier, covers};
 use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
@@ -209,7 +209,7 @@ fn accept(
             got: Untrusted::new(resource),
         }));
     }
-    let names = of_another_type(body);
+    let names = of_another_type(body, OPTIONAL);
     if !names.is_empty() {
         core.report(|| Decision::MembersIgnored { names });
     }

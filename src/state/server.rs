@@ -18,8 +18,8 @@ use crate::state::metadata::LoadingServer;
 use crate::state::{Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
-use crate::wire::json::JsonFlaw;
-use crate::wire::server::ServerDocument;
+use crate::wire::json::{JsonFlaw, of_another_type};
+use crate::wire::server::{OPTIONAL, ServerDocument};
 use crate::wire::well_known::{legacy_server_location, server_locations};
 
 pub(crate) struct FetchingServer {
@@ -147,6 +147,10 @@ impl FetchingServer {
             Fetched::Again(fetch) => return Ok(Work::FetchingServer(Self { fetch, ..self })),
             Fetched::Body(url, body, headers) => match self.search.accept(core, &body, &headers) {
                 Ok(Some(server)) => {
+                    let names = of_another_type(&body, OPTIONAL);
+                    if !names.is_empty() {
+                        core.report(|| Decision::MembersIgnored { names });
+                    }
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
                     core.memory.believe(server.issuer());

@@ -10,7 +10,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw, Unreachable};
 use crate::event::{Outcome, Persistence};
 use crate::grant::{CodeGrant, RefreshGrant, Revocation};
-use crate::issuer::{AtIssuer, IssuerId};
+use crate::issuer::{AtIssuer, Endpoint, IssuerId};
 use crate::record::read_account;
 use crate::report::Decision;
 use crate::secret::Secret;
@@ -207,7 +207,7 @@ impl Revoking {
 impl Progress {
     /// This token, or the next one that there is, where the server has an endpoint for it.
     fn revoke(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
-        if at.server().facts().revocation_endpoint.is_none() {
+        if !at.server().facts().endpoints.has(Endpoint::Revocation) {
             return next(core, self.then);
         }
         match at.revocation(kind) {

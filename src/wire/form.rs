@@ -72,10 +72,10 @@ impl Form {
         }
     }
 
-    /// Appends pairs.
-    pub fn extend<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    /// Appends pairs of names that the form does not have: what is there already stays the only one.
+    pub fn push_further<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
         for (name, value) in pairs {
-            self.push(name, value);
+            self.push_once(name, value);
         }
     }
 

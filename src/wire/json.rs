@@ -2,10 +2,12 @@
 //! the rules say so (SEC-14, DISC-17).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// Largest body of a metadata, registration or token answer (SEC-13).
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -45,6 +47,35 @@ pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, JsonFlaw> {
     })
 }
 
+/// The JSON type that a member of a document has by its specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    List,
+    Flag,
+}
+
+impl Kind {
+    fn is_of(self, value: &RawValue) -> bool {
+        let first: &[char] = match self {
+            Self::Text => &['"', 'n'],
+            Self::List => &['[', 'n'],
+            Self::Flag => &['t', 'f', 'n'],
+        };
+        value.get().starts_with(first)
+    }
+}
+
+/// The members of a document that have another type than theirs (DISC-17); `null` is absent.
+pub(crate) fn of_another_type(body: &[u8], members: &[(&'static str, Kind)]) -> Vec<&'static str> {
+    let found: BTreeMap<String, &RawValue> = object(body).unwrap_or_default();
+    members
+        .iter()
+        .filter(|(name, kind)| found.get(*name).is_some_and(|value| !kind.is_of(value)))
+        .map(|(name, _)| *name)
+        .collect()
+}
+
 fn too_deep(text: &str) -> bool {
     let openings = text.bytes().filter(|b| matches!(b, b'{' | b'[')).count();
     if openings <= MAX_DEPTH {
@@ -71,14 +102,38 @@ fn too_deep(text: &str) -> bool {
     false
 }
 
-/// A text member: absent when missing, `null` or of another type.
+/// A text member. One that is missing or `null` is absent; one of another type is no text either, and
+/// those who read it decide what that means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Text<'a>(Option<Cow<'a, str>>);
+pub struct Text<'a>(Found<'a>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Found<'a> {
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    OtherType,
+}
 
 impl<'a> Text<'a> {
     /// The text, when there was one.
     pub fn get(&self) -> Option<&str> {
-        self.0.as_deref()
+        match &self.0 {
+            Found::Text(text) => Some(text),
+            Found::Absent | Found::OtherType => None,
+        }
+    }
+
+    /// Whether there is a value, and it is not a text.
+    pub fn is_of_another_type(&self) -> bool {
+        self.0 == Found::OtherType
+    }
+
+    fn into_text(self) -> Option<Cow<'a, str>> {
+        match self.0 {
+            Found::Text(text) => Some(text),
+            Found::Absent | Found::OtherType => None,
+        }
     }
 
     /// The text unless it is missing or empty.
@@ -87,17 +142,23 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A flag member: set only by the JSON literal `true` (META-20).
+/// A flag that permits something: set only by the JSON literal `true` (META-20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
-/// A list of texts: absent when missing, `null` or not an array; other items are passed over and
-/// only the first [`MAX_ITEMS`] are considered.
+/// A flag that demands something: set by every value but `false`, `null` and the text `false`. A server
+/// that spells `true` in another way is held to it, because the default would be the weaker check
+/// (META-20).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand(pub bool);
+
+/// A list of texts: absent when missing or `null`, and without items when it is not an array; other items
+/// are passed over and only the first [`MAX_ITEMS`] are considered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts<'a>(Option<Vec<Cow<'a, str>>>);
 
 impl<'a> Texts<'a> {
-    /// The items, when there was an array.
+    /// The items, when there was a value.
     pub fn get(&self) -> Option<&[Cow<'a, str>]> {
         self.0.as_deref()
     }
@@ -105,7 +166,7 @@ impl<'a> Texts<'a> {
 
 /// Reads a value of any type; the functions given say what to make of the type that is wanted.
 macro_rules! lenient {
-    ($de:lifetime, $a:lifetime, $ty:ty, $absent:expr, { $($own:tt)* }) => {
+    ($de:lifetime, $a:lifetime, $ty:ty, $absent:expr, $other:expr, { $($own:tt)* }) => {
         impl<$de: $a, $a> Deserialize<$de> for $ty {
             fn deserialize<D: Deserializer<$de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Lenient<$a>(PhantomData<&$a ()>);
@@ -118,17 +179,17 @@ macro_rules! lenient {
                         Ok($absent)
                     }
                     fn visit_i64<E>(self, _: i64) -> Result<$ty, E> {
-                        Ok($absent)
+                        Ok($other)
                     }
                     fn visit_u64<E>(self, _: u64) -> Result<$ty, E> {
-                        Ok($absent)
+                        Ok($other)
                     }
                     fn visit_f64<E>(self, _: f64) -> Result<$ty, E> {
-                        Ok($absent)
+                        Ok($other)
                     }
                     fn visit_map<M: MapAccess<$de>>(self, mut map: M) -> Result<$ty, M::Error> {
                         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                        Ok($absent)
+                        Ok($other)
                     }
                     $($own)*
                 }
@@ -143,55 +204,72 @@ fn drain<'de, S: SeqAccess<'de>>(mut seq: S) -> Result<(), S::Error> {
     Ok(())
 }
 
-lenient!('de, 'a, Text<'a>, Text(None), {
+lenient!('de, 'a, Text<'a>, Text(Found::Absent), Text(Found::OtherType), {
     fn visit_bool<E>(self, _: bool) -> Result<Text<'a>, E> {
-        Ok(Text(None))
+        Ok(Text(Found::OtherType))
     }
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'a>, E> {
-        Ok(Text(Some(Cow::Borrowed(text))))
+        Ok(Text(Found::Text(Cow::Borrowed(text))))
     }
     fn visit_str<E>(self, text: &str) -> Result<Text<'a>, E> {
-        Ok(Text(Some(Cow::Owned(text.to_owned()))))
+        Ok(Text(Found::Text(Cow::Owned(text.to_owned()))))
     }
     fn visit_seq<S: SeqAccess<'de>>(self, seq: S) -> Result<Text<'a>, S::Error> {
-        drain(seq).map(|()| Text(None))
+        drain(seq).map(|()| Text(Found::OtherType))
     }
 });
 
 impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Set::deserialize(deserializer).map(|Set(set, _)| Self(set))
+        let Set(set, _) = Set::deserialize(deserializer)?;
+        Ok(Self(set == Value::True))
     }
 }
 
-/// A flag, with the lifetime that the reader needs.
-struct Set<'a>(bool, PhantomData<&'a ()>);
-
-lenient!('de, 'a, Set<'a>, Set(false, PhantomData), {
-    fn visit_bool<E>(self, set: bool) -> Result<Set<'a>, E> {
-        Ok(Set(set, PhantomData))
+impl<'de> Deserialize<'de> for Demand {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Set(set, _) = Set::deserialize(deserializer)?;
+        Ok(Self(set != Value::False))
     }
-    fn visit_str<E>(self, _: &str) -> Result<Set<'a>, E> {
-        Ok(Set(false, PhantomData))
+}
+
+/// The value of a flag, with the lifetime that the reader needs.
+struct Set<'a>(Value, PhantomData<&'a ()>);
+
+#[derive(PartialEq, Eq)]
+enum Value {
+    True,
+    /// Also missing, `null`, and the text `false`.
+    False,
+    Other,
+}
+
+lenient!('de, 'a, Set<'a>, Set(Value::False, PhantomData), Set(Value::Other, PhantomData), {
+    fn visit_bool<E>(self, set: bool) -> Result<Set<'a>, E> {
+        Ok(Set(if set { Value::True } else { Value::False }, PhantomData))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Set<'a>, E> {
+        let no = text.eq_ignore_ascii_case("false");
+        Ok(Set(if no { Value::False } else { Value::Other }, PhantomData))
     }
     fn visit_seq<S: SeqAccess<'de>>(self, seq: S) -> Result<Set<'a>, S::Error> {
-        drain(seq).map(|()| Set(false, PhantomData))
+        drain(seq).map(|()| Set(Value::Other, PhantomData))
     }
 });
 
-lenient!('de, 'a, Texts<'a>, Texts(None), {
+lenient!('de, 'a, Texts<'a>, Texts(None), Texts(Some(Vec::new())), {
     fn visit_bool<E>(self, _: bool) -> Result<Texts<'a>, E> {
-        Ok(Texts(None))
+        Ok(Texts(Some(Vec::new())))
     }
     fn visit_str<E>(self, _: &str) -> Result<Texts<'a>, E> {
-        Ok(Texts(None))
+        Ok(Texts(Some(Vec::new())))
     }
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Texts<'a>, S::Error> {
         let mut items = Vec::new();
         let mut seen = 0_usize;
         while let Some(item) = seq.next_element::<Text<'a>>()? {
             seen = seen.saturating_add(1);
-            if seen <= MAX_ITEMS && let Text(Some(item)) = item {
+            if seen <= MAX_ITEMS && let Some(item) = item.into_text() {
                 items.push(item);
             }
         }

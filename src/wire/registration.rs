@@ -129,11 +129,15 @@ impl<'a> RegistrationDocument<'a> {
                 description: self.error_description.non_empty().map(Untrusted::new),
             });
         }
+        if self.client_secret.is_of_another_type() {
+            return Err(MalformedRegistration::Secret);
+        }
         let client_id = self
             .client_id
             .non_empty()
             .ok_or(MalformedRegistration::NoClientId)?;
         let method = match self.token_endpoint_auth_method.non_empty() {
+            None if self.token_endpoint_auth_method.is_of_another_type() => Err(Untrusted::new("")),
             None => Ok(None),
             Some(text) => AuthMethod::from_spelling(text)
                 .map(Some)
@@ -167,6 +171,9 @@ pub enum MalformedRegistration {
     /// No usable `client_id`.
     #[error("the registration answer has no client_id")]
     NoClientId,
+    /// `client_secret` is not a text.
+    #[error("client_secret is not a text")]
+    Secret,
     /// `client_secret_expires_at` is not a time.
     #[error("client_secret_expires_at is not a number of seconds")]
     Expiry,

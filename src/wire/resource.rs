@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::json::{Flag, JsonFlaw, Text, Texts, object};
+use super::json::{Demand, JsonFlaw, Kind, Text, Texts, object};
 use super::scopes::Scopes;
 use super::url::{UrlFlaw, UrlPolicy, WebUrl, split};
 use super::words::{BearerMethod, SigningAlgorithm, Words};
@@ -24,7 +23,7 @@ pub struct ResourceDocument<'a> {
     #[serde(borrow)]
     scopes_supported: Texts<'a>,
     bearer_methods_supported: Words<BearerMethod>,
-    dpop_bound_access_tokens_required: Flag,
+    dpop_bound_access_tokens_required: Demand,
     dpop_signing_alg_values_supported: Words<SigningAlgorithm>,
     #[serde(borrow)]
     resource_name: Text<'a>,
@@ -83,53 +82,14 @@ impl<'a> ResourceDocument<'a> {
     }
 }
 
-/// The optional members as they stand in the document.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawMembers<'a> {
-    #[serde(borrow)]
-    authorization_servers: Option<&'a RawValue>,
-    #[serde(borrow)]
-    scopes_supported: Option<&'a RawValue>,
-    #[serde(borrow)]
-    bearer_methods_supported: Option<&'a RawValue>,
-    #[serde(borrow)]
-    dpop_bound_access_tokens_required: Option<&'a RawValue>,
-    #[serde(borrow)]
-    dpop_signing_alg_values_supported: Option<&'a RawValue>,
-    #[serde(borrow)]
-    resource_name: Option<&'a RawValue>,
-}
-
-/// The optional members of a document that have another type than theirs; they count as absent, and
-/// the host is told (DISC-17).
-pub fn of_another_type(body: &[u8]) -> Vec<&'static str> {
-    let raw: RawMembers<'_> = object(body).unwrap_or_default();
-    [
-        ("authorization_servers", raw.authorization_servers, "["),
-        ("scopes_supported", raw.scopes_supported, "["),
-        (
-            "bearer_methods_supported",
-            raw.bearer_methods_supported,
-            "[",
-        ),
-        (
-            "dpop_bound_access_tokens_required",
-            raw.dpop_bound_access_tokens_required,
-            "tf",
-        ),
-        (
-            "dpop_signing_alg_values_supported",
-            raw.dpop_signing_alg_values_supported,
-            "[",
-        ),
-        ("resource_name", raw.resource_name, "\""),
-    ]
-    .into_iter()
-    .filter(|(_, raw, first)| raw.is_some_and(|raw| !raw.get().starts_with(|c| first.contains(c))))
-    .map(|(name, _, _)| name)
-    .collect()
-}
+/// The optional members whose value counts as absent when it has another type than theirs.
+pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
+    ("authorization_servers", Kind::List),
+    ("scopes_supported", Kind::List),
+    ("bearer_methods_supported", Kind::List),
+    ("dpop_signing_alg_values_supported", Kind::List),
+    ("resource_name", Kind::Text),
+];
 
 /// Whether a `resource` identifier covers an MCP URL (DISC-12, DISC-13).
 ///

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::json::{Flag, JsonFlaw, Text, object};
+use super::json::{Demand, Flag, JsonFlaw, Kind, Text, object};
 use super::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm, Words,
@@ -25,7 +25,7 @@ pub struct ServerDocument<'a> {
     #[serde(borrow)]
     pub(crate) pushed_authorization_request_endpoint: Text<'a>,
     pub(crate) require_pushed_authorization_requests: Flag,
-    pub(crate) authorization_response_iss_parameter_supported: Flag,
+    pub(crate) authorization_response_iss_parameter_supported: Demand,
     pub(crate) client_id_metadata_document_supported: Flag,
     pub(crate) response_types_supported: Words<ResponseType>,
     pub(crate) grant_types_supported: Words<GrantType>,
@@ -37,6 +37,28 @@ pub struct ServerDocument<'a> {
     pub(crate) dpop_signing_alg_values_supported: Words<SigningAlgorithm>,
     pub(crate) authorization_grant_profiles_supported: Words<GrantProfile>,
 }
+
+/// The members whose value counts as absent when it has another type than theirs.
+pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
+    ("authorization_endpoint", Kind::Text),
+    ("registration_endpoint", Kind::Text),
+    ("revocation_endpoint", Kind::Text),
+    ("pushed_authorization_request_endpoint", Kind::Text),
+    ("require_pushed_authorization_requests", Kind::Flag),
+    ("client_id_metadata_document_supported", Kind::Flag),
+    ("response_types_supported", Kind::List),
+    ("grant_types_supported", Kind::List),
+    ("scopes_supported", Kind::List),
+    ("code_challenge_methods_supported", Kind::List),
+    ("token_endpoint_auth_methods_supported", Kind::List),
+    ("revocation_endpoint_auth_methods_supported", Kind::List),
+    (
+        "token_endpoint_auth_signing_alg_values_supported",
+        Kind::List,
+    ),
+    ("dpop_signing_alg_values_supported", Kind::List),
+    ("authorization_grant_profiles_supported", Kind::List),
+];
 
 impl<'a> ServerDocument<'a> {
     /// Reads a document.

@@ -260,7 +260,10 @@ fn granted(
         .access_token
         .non_empty()
         .ok_or(UnexpectedToken::NoToken)?;
-    let (token_type, type_assumed) = match document.token_type.non_empty() {
+    if document.token_type.is_of_another_type() {
+        return Err(UnexpectedToken::TokenType);
+    }
+    let (token_type, type_assumed) = match document.token_type.get() {
         Some(text) if text.eq_ignore_ascii_case("Bearer") => (TokenType::Bearer, false),
         Some(text) if text.eq_ignore_ascii_case("DPoP") => (TokenType::Dpop, false),
         Some(_) => return Err(UnexpectedToken::TokenType),

@@ -84,11 +84,17 @@ fn iss_06_meta_20_unadvertised_and_absent_proceeds() {
     for more in [
         "",
         r#","authorization_response_iss_parameter_supported":false"#,
-        r#","authorization_response_iss_parameter_supported":"true""#,
-        r#","authorization_response_iss_parameter_supported":1"#,
+        r#","authorization_response_iss_parameter_supported":"false""#,
         r#","authorization_response_iss_parameter_supported":null"#,
     ] {
         assert_eq!(outcome(more, ""), Ok(IssBinding::Unverifiable), "{more}");
+    }
+    // A server that says it in another spelling is held to it.
+    for more in [
+        r#","authorization_response_iss_parameter_supported":"true""#,
+        r#","authorization_response_iss_parameter_supported":1"#,
+    ] {
+        assert_eq!(outcome(more, ""), Err(IssFlaw::Missing), "{more}");
     }
 }
 

@@ -71,7 +71,7 @@ fn sec_15_the_part_without_a_person_ends_after_a_minute() {
 fn disc_17_what_has_another_type_is_passed_over_and_reported() {
     let document = format!(
         r#"{{"resource":"{MCP}","authorization_servers":["{AS}"],"scopes_supported":"a",
-        "dpop_bound_access_tokens_required":"true","bearer_methods_supported":{{}},"resource_name":null,"x":[{{}}]}}"#
+        "dpop_signing_alg_values_supported":"ES256","bearer_methods_supported":{{}},"resource_name":null,"x":[{{}}]}}"#
     );
     let mut host = announced();
     host.serve(PRM, 200, &document);
@@ -83,7 +83,7 @@ fn disc_17_what_has_another_type_is_passed_over_and_reported() {
     let shown = format!("{:?}", host.reports);
     for name in [
         "scopes_supported",
-        "dpop_bound_access_tokens_required",
+        "dpop_signing_alg_values_supported",
         "bearer_methods_supported",
     ] {
         assert!(shown.contains(name), "{name} in {shown}");
@@ -99,7 +99,7 @@ fn disc_17_what_has_another_type_is_passed_over_and_reported() {
 fn what_has_another_type_is_passed_over_whole() {
     for (member, value) in [
         ("resource_name", r#"["x",{}]"#),
-        ("dpop_bound_access_tokens_required", "[true]"),
+        ("dpop_signing_alg_values_supported", r#"{"x":["ES256"]}"#),
         ("bearer_methods_supported", r#"{"body":["x"]}"#),
     ] {
         let more = format!(r#","{member}":{value}}}"#);

@@ -108,6 +108,52 @@ fn wif_12_sec_30_assertions_go_to_allowed_servers_only() {
 }
 
 #[test]
+fn wif_12_disc_16_an_allowed_server_is_taken_wherever_it_is_listed() {
+    let mut host = Host::new(wif());
+    host.challenged(401, &[]);
+    let two = format!(r#""{OTHER}","{AS}""#);
+    host.serve(PRM, 200, &prm().replace(&format!("\"{AS}\""), &two));
+    host.serve(META, 200, &wif_metadata());
+    obtain(&mut host);
+}
+
+#[test]
+fn wif_12_iso_06_the_resource_may_move_from_one_allowed_server_to_another() {
+    let both = WorkloadIdentity::at(OTHER).and_at(AS);
+    let mut host = to_token(config().workload_identity(both), &wif_metadata());
+    let asked = obtain(&mut host);
+    host.handle(asked.workload("w.l.1"));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+    host.accepted("tools/call x");
+    host.pass(2 * HOUR);
+    host.challenged_for("tools/call x", 401, &[], Some("at-1"));
+    host.serve(PRM, 200, &prm().replace(AS, OTHER));
+    host.serve(OTHER_META, 200, &wif_metadata().replace(AS, OTHER));
+    let asked = obtain(&mut host);
+    assert_eq!(
+        asked.kind(),
+        &AssertionKind::Workload {
+            audience: OTHER.into()
+        }
+    );
+    host.handle(asked.workload("w.l.2"));
+    let form = body(&host.serve("https://b.example/token", 200, &token_answer("at-2")));
+    assert_eq!(get(&form, "assertion").as_deref(), Some("w.l.2"));
+    host.ready();
+    // To one that is not allowed it may not, and is not asked for an assertion.
+    host.accepted("tools/call x");
+    host.pass(2 * HOUR);
+    host.challenged_for("tools/call x", 401, &[], Some("at-2"));
+    host.serve(PRM, 200, &prm().replace(AS, "https://evil.example"));
+    assert!(matches!(
+        misconfigured(host.error()),
+        Misconfiguration::AssertionNotAllowed { .. }
+    ));
+    host.quiet();
+}
+
+#[test]
 fn an_allowed_server_may_differ_by_a_slash_unless_the_host_is_strict() {
     for (listed, strictness, may) in [
         (AS, Strictness::Strict, true),

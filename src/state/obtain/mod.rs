@@ -20,7 +20,7 @@ use crate::grant::{
     Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, MethodFlaw, Resource,
     choose_method, key_method,
 };
-use crate::issuer::{AtIssuer, IssuerId, Server, SlashRule};
+use crate::issuer::{AtIssuer, IssuerId, Server};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::{Effort, Errand};
@@ -248,12 +248,7 @@ impl Obtaining {
         workload: &WorkloadIdentity,
     ) -> Step {
         let issuer = at.issuer().clone();
-        let slash = core.config().slash_rule();
-        let may = workload.allowed.iter().any(|allowed| {
-            *allowed == issuer
-                || slash == SlashRule::TolerateOne && allowed.same_but_slash(issuer.as_str())
-        });
-        if !may {
+        if !core.config().has_credentials_for(&issuer) {
             let found = Misconfiguration::AssertionNotAllowed {
                 allowed: workload.allowed.clone(),
                 found: issuer.clone(),

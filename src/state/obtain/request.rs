@@ -172,9 +172,9 @@ fn answered(
             if granted.type_assumed {
                 core.report(|| Decision::TokenTypeAssumed);
             }
-            let kind = granted.token_type;
+            let (kind, assumed) = (granted.token_type, granted.type_assumed);
             let seconds = granted.lifetime.seconds();
-            match crate::state::bound::judge(core, at.held().binding(), kind) {
+            match crate::state::bound::judge(core, at.held().binding(), kind, assumed) {
                 Ok(binding) => {
                     let at = at.redeemed(*granted, binding, core.now);
                     core.report(|| Decision::TokenReceived {

@@ -1,0 +1,62 @@
+//! Names of parameters that a host may not add and that an endpoint may not carry in its query: what
+//! the machine sets itself, and what carries credentials (AUTHZ-02, AUTHZ-15, TOK-10).
+
+use std::borrow::Cow;
+
+use crate::wire::form::pairs;
+use crate::wire::url::WebUrl;
+
+/// Reserved in every request of the client, whatever it is for.
+pub(crate) const RESERVED: &[&str] = &[
+    // The authorization request.
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "state",
+    "scope",
+    "resource",
+    "code_challenge",
+    "code_challenge_method",
+    "dpop_jkt",
+    "request",
+    "request_uri",
+    "response_mode",
+    "iss",
+    // Grants.
+    "grant_type",
+    "code",
+    "code_verifier",
+    "refresh_token",
+    "assertion",
+    "subject_token",
+    "subject_token_type",
+    "actor_token",
+    "actor_token_type",
+    "requested_token_type",
+    "device_code",
+    "username",
+    "password",
+    // Client authentication.
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    // Revocation.
+    "token",
+    "token_type_hint",
+];
+
+/// Reserved besides in a token exchange, where the machine names the server that the grant is for.
+/// In other token requests some servers need it (QUIRK-05).
+pub(crate) const RESERVED_IN_EXCHANGE: &[&str] = &["audience"];
+
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
+/// The first reserved parameter in an endpoint's query. One that cannot be decoded counts too.
+pub(crate) fn reserved_in_query(endpoint: &WebUrl) -> Option<Cow<'_, str>> {
+    pairs(endpoint.query()?).find_map(|pair| match pair {
+        Ok((name, _)) => is_reserved(&name).then_some(name),
+        Err(_) => Some(Cow::Borrowed("%")),
+    })
+}

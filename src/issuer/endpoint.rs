@@ -1,0 +1,148 @@
+//! Endpoints that receive credentials, and the one door to each of them (A22, REFR-11).
+//!
+//! A request with a credential is built from a [`CredentialEndpoint`] and from nothing else. Outside
+//! this file there is no way to make one, so no function can put a URL of its own beside a secret.
+
+use crate::record::Opened;
+use crate::wire::url::WebUrl;
+
+/// An endpoint of an authorization server that receives a credential: a code, a token, a client
+/// secret, an assertion, or an initial access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Token,
+    Revocation,
+    PushedAuthorization,
+    Registration,
+}
+
+impl Endpoint {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Token,
+        Self::Revocation,
+        Self::PushedAuthorization,
+        Self::Registration,
+    ];
+
+    /// The member of the metadata document that names it.
+    pub(crate) const fn member(self) -> &'static str {
+        match self {
+            Self::Token => "token_endpoint",
+            Self::Revocation => "revocation_endpoint",
+            Self::PushedAuthorization => "pushed_authorization_request_endpoint",
+            Self::Registration => "registration_endpoint",
+        }
+    }
+}
+
+/// One such endpoint of one validated server. Made only by [`CredentialEndpoints::get`].
+#[derive(Clone, Copy)]
+pub(crate) struct CredentialEndpoint<'a>(&'a WebUrl);
+
+impl<'a> CredentialEndpoint<'a> {
+    pub(crate) fn as_str(self) -> &'a str {
+        self.0.as_str()
+    }
+
+    pub(crate) fn origin(self) -> &'a str {
+        self.0.origin()
+    }
+}
+
+/// The endpoints of one server that receive credentials.
+#[derive(Clone)]
+pub(crate) struct CredentialEndpoints {
+    token: WebUrl,
+    revocation: Option<WebUrl>,
+    pushed: Option<WebUrl>,
+    registration: Option<WebUrl>,
+}
+
+/// The same issuer now names a token endpoint on another origin (A22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TokenEndpointMoved;
+
+impl CredentialEndpoints {
+    /// Asks for each further endpoint.
+    pub(super) fn with<E>(
+        token: WebUrl,
+        mut find: impl FnMut(Endpoint) -> Result<Option<WebUrl>, E>,
+    ) -> Result<Self, E> {
+        Ok(Self {
+            token,
+            registration: find(Endpoint::Registration)?,
+            revocation: find(Endpoint::Revocation)?,
+            pushed: find(Endpoint::PushedAuthorization)?,
+        })
+    }
+
+    /// From a record whose checksum held.
+    pub(crate) fn restore<E>(
+        token: WebUrl,
+        find: impl FnMut(Endpoint) -> Result<Option<WebUrl>, E>,
+        _checked: &Opened<'_>,
+    ) -> Result<Self, E> {
+        Self::with(token, find)
+    }
+
+    fn url(&self, endpoint: Endpoint) -> Option<&WebUrl> {
+        match endpoint {
+            Endpoint::Token => Some(&self.token),
+            Endpoint::Revocation => self.revocation.as_ref(),
+            Endpoint::PushedAuthorization => self.pushed.as_ref(),
+            Endpoint::Registration => self.registration.as_ref(),
+        }
+    }
+
+    /// The door to one endpoint.
+    pub(crate) fn get(&self, endpoint: Endpoint) -> Option<CredentialEndpoint<'_>> {
+        self.url(endpoint).map(CredentialEndpoint)
+    }
+
+    /// The one that every server has.
+    pub(crate) fn token(&self) -> CredentialEndpoint<'_> {
+        CredentialEndpoint(&self.token)
+    }
+
+    pub(crate) fn has(&self, endpoint: Endpoint) -> bool {
+        self.url(endpoint).is_some()
+    }
+
+    /// What a later document of the same issuer may change for credentials that were issued at these
+    /// endpoints: paths, not origins (A22, REFR-11). A further endpoint on an origin that received no
+    /// such credential before is not followed: the recorded one stays, and where none was recorded
+    /// there is none. Says which these are.
+    ///
+    /// # Errors
+    /// [`TokenEndpointMoved`].
+    pub(super) fn followed_by(
+        &self,
+        later: &Self,
+    ) -> Result<(Self, Vec<Endpoint>), TokenEndpointMoved> {
+        if later.token.origin() != self.token.origin() {
+            return Err(TokenEndpointMoved);
+        }
+        let known = |url: &WebUrl| {
+            Endpoint::ALL
+                .into_iter()
+                .filter_map(|endpoint| self.url(endpoint))
+                .any(|recorded| recorded.origin() == url.origin())
+        };
+        let mut moved = Vec::new();
+        let mut follow = |endpoint| match later.url(endpoint) {
+            Some(url) if known(url) => Some(url.clone()),
+            Some(_) => {
+                moved.push(endpoint);
+                self.url(endpoint).cloned()
+            }
+            None => None,
+        };
+        let followed = Self {
+            token: later.token.clone(),
+            revocation: follow(Endpoint::Revocation),
+            pushed: follow(Endpoint::PushedAuthorization),
+            registration: follow(Endpoint::Registration),
+        };
+        Ok((followed, moved))
+    }
+}
