@@ -18,7 +18,9 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use mcp_auth_machine::server::{AuthorizationError, AuthorizationServer, RedirectTarget};
+use mcp_auth_machine::server::{
+    AuthorizationError, AuthorizationServer, CodeChallenge, RedirectRules, RedirectTarget,
+};
 
 /// The one client of this example.
 const CLIENT: (&str, &str) = ("example-client", "http://127.0.0.1/callback");
@@ -44,17 +46,22 @@ async fn authorize(
     };
     let sent = get("redirect_uri").filter(|_| get("client_id") == Some(CLIENT.0));
     // Without a known client and its redirect URI there is a page, and no redirect.
-    let Some(target) = sent.and_then(|sent| RedirectTarget::find([CLIENT.1], sent)) else {
+    let registered = RedirectRules::default().parse(CLIENT.1).ok();
+    let target = sent.and_then(|sent| RedirectTarget::find(&registered, sent));
+    let Some(target) = target else {
         return (StatusCode::BAD_REQUEST, "unknown client or redirect URI").into_response();
     };
     let mut responding = server.respond(target);
     if let Some(state) = get("state") {
         responding = responding.state(state);
     }
-    let response = match (get("code_challenge_method"), get("code_challenge")) {
+    let challenge = get("code_challenge").unwrap_or_default();
+    let response = match CodeChallenge::parse(challenge, get("code_challenge_method")) {
         // Here you would authenticate the user, ask for consent, and keep what the code stands for.
-        (Some("S256"), Some(_)) => responding.code("a-code-that-is-good-once"),
-        (_, _) => responding.error(AuthorizationError::InvalidRequest, Some("PKCE is required")),
+        Ok(_challenge) => responding.code("a-code-that-is-good-once"),
+        Err(error) => {
+            responding.error(AuthorizationError::InvalidRequest, Some(&error.to_string()))
+        }
     };
     response.into_http().map(Body::from)
 }
@@ -64,7 +71,11 @@ async fn main() -> io::Result<()> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let issuer = format!("http://{}", listener.local_addr()?);
     let server = AuthorizationServer::new(&issuer).map_err(io::Error::other)?;
-    let mut router = Router::new().route("/authorize", get(authorize));
+    let mut router = Router::new().route(
+        "/authorize",
+        // A request for the headers alone must not issue a code.
+        get(authorize).head(async || StatusCode::METHOD_NOT_ALLOWED),
+    );
     for path in server.metadata_paths() {
         println!("metadata at {issuer}{path}");
         router = router.route(&path, get(metadata));

@@ -12,48 +12,55 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use mcp_auth_machine::server::{Presented, ProtectedResource, Refused};
+use mcp_auth_machine::server::{Presented, ProtectedResource, Rejection, RequiredScopes};
 use mcp_auth_machine::wire::scopes::Scopes;
 
-async fn metadata(State(resource): State<Arc<ProtectedResource>>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], resource.metadata()).into_response()
+struct Server {
+    resource: ProtectedResource,
+    reading: RequiredScopes,
+}
+
+async fn metadata(State(server): State<Arc<Server>>) -> Response {
+    let document = server.resource.metadata();
+    ([(CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 /// What a token stands for.
-fn scopes_of(token: &str) -> Result<Scopes, Refused> {
+fn scopes_of(token: &str) -> Result<Scopes, Rejection> {
     match token {
         "reader" => Ok(Scopes::parse("files:read")),
         "writer" => Ok(Scopes::parse("files:write")),
-        "old" => Err(Refused::Expired),
-        _unknown => Err(Refused::Invalid),
+        "old" => Err(Rejection::Expired),
+        _unknown => Err(Rejection::Invalid),
     }
 }
 
-fn check(resource: &ProtectedResource, headers: &HeaderMap) -> Result<(), Refused> {
+fn check(server: &Server, headers: &HeaderMap) -> Result<(), Rejection> {
     let held = match Presented::from_headers(headers)? {
-        None => return Err(Refused::Missing),
+        None => return Err(Rejection::Missing),
         Some(Presented::Bearer(token)) => scopes_of(&token)?,
         // Proofs of possession are not checked here, so tokens bound to a key are not taken.
-        Some(Presented::Dpop { .. }) => return Err(Refused::Invalid),
+        Some(Presented::Dpop { .. }) => return Err(Rejection::Invalid),
     };
-    // Whoever may write may read.
+    // A token that may write may read.
     let implies = |held: &str, needed: &str| (held, needed) == ("files:write", "files:read");
-    resource.allows(&held, &Scopes::parse("files:read"), implies)
+    server.resource.allows(&held, &server.reading, implies)
 }
 
-async fn call(State(resource): State<Arc<ProtectedResource>>, headers: HeaderMap) -> Response {
-    match check(&resource, &headers) {
+async fn call(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    match check(&server, &headers) {
         Ok(()) => "the file".into_response(),
-        Err(refused) => {
-            let answer = resource.answer(&refused);
-            let challenge = [(WWW_AUTHENTICATE, answer.www_authenticate())];
-            (answer.status(), challenge).into_response()
-        }
+        Err(rejection) => server
+            .resource
+            .reject(&rejection)
+            .into_http()
+            .map(Body::from),
     }
 }
 
@@ -63,11 +70,13 @@ async fn main() -> io::Result<()> {
     let url = format!("http://{}/mcp", listener.local_addr()?);
     let resource = ProtectedResource::new(&url, "https://as.example")
         .map_err(io::Error::other)?
-        .scopes("files:read");
+        .scopes("files:read")
+        .map_err(io::Error::other)?;
+    let reading = RequiredScopes::parse("files:read").map_err(io::Error::other)?;
     println!("try: curl -i -X POST {url} -H 'authorization: Bearer reader'");
     let router = Router::new()
         .route(resource.metadata_path(), get(metadata))
         .route("/mcp", post(call))
-        .with_state(Arc::new(resource));
+        .with_state(Arc::new(Server { resource, reading }));
     axum::serve(listener, router).await
 }

@@ -17,10 +17,15 @@ fn shorten(digest: &[u8]) -> [u8; 16] {
     digest.first_chunk::<16>().copied().unwrap_or_default()
 }
 
+/// The length in eight bytes, on every machine: a store may be shared by several kinds.
+fn length(part: &str) -> [u8; 8] {
+    u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()
+}
+
 fn digest_of_parts(parts: &[&str]) -> [u8; 16] {
     let mut hash = Sha256::new();
     for part in parts {
-        hash.update(part.len().to_le_bytes());
+        hash.update(length(part));
         hash.update(part.as_bytes());
     }
     shorten(&hash.finalize())
@@ -62,7 +67,7 @@ impl Slot {
 
     pub(crate) fn pending(principal: &str, state: &crate::wire::pkce::State) -> Self {
         let mut hash = Sha256::new();
-        hash.update(principal.len().to_le_bytes());
+        hash.update(length(principal));
         hash.update(principal.as_bytes());
         hash.update(state.digest());
         Self {

@@ -41,11 +41,21 @@ pub(crate) struct Keys {
     random: SystemRandom,
 }
 
-/// A signed-in user of the gateway, in one browser.
+/// A signed-in user of the gateway.
 pub(crate) struct Session {
     pub(crate) user: String,
-    pub(crate) browser: BrowserBinding,
-    pub(crate) proof: Vec<u8>,
+    text: String,
+}
+
+/// One browser of a signed-in user.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Browser(Vec<u8>);
+
+impl Browser {
+    /// What an authorization is bound to (CB-14).
+    pub(crate) fn binding(&self) -> BrowserBinding {
+        BrowserBinding::new(&self.0)
+    }
 }
 
 impl Keys {
@@ -99,9 +109,25 @@ impl Keys {
         let end: u64 = claims.next()?.parse().ok()?;
         (seconds() < end).then_some(Session {
             user: String::from_utf8(user).ok()?,
-            browser: BrowserBinding::new(session.as_bytes()),
-            proof,
+            text: session.to_owned(),
         })
+    }
+
+    /// A number for a browser that has none.
+    pub(crate) fn new_browser(&self) -> Result<String, NoKey> {
+        let mut unique = [0; 16];
+        self.random.fill(&mut unique)?;
+        Ok(URL_SAFE_NO_PAD.encode(unique))
+    }
+
+    /// The browser with this number, for as long as this session lasts there.
+    pub(crate) fn browser(&self, session: &Session, number: &str) -> Browser {
+        let whole = format!("browser {number} {}", session.text);
+        Browser(
+            hmac::sign(&self.cookies, whole.as_bytes())
+                .as_ref()
+                .to_vec(),
+        )
     }
 }
 

@@ -17,6 +17,8 @@
 //!
 //! What is stored is sealed with a key that Redis never sees.
 
+mod cookies;
+mod guard;
 pub(crate) mod keys;
 mod pages;
 mod web;
@@ -24,6 +26,7 @@ mod web;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use mcp_auth_machine::Config;
@@ -32,8 +35,13 @@ use mcp_auth_machine::driver::{MemoryStore, RedisStore, Sealed};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use cookies::Cookies;
+use guard::Origins;
 use keys::Keys;
 use web::{Gateway, SharedStore, router};
+
+/// How long one request to the MCP server may take, its answer included.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -84,16 +92,24 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failed> {
     let config = Arc::new(config);
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIME_LIMIT)
         .build()?;
 
-    let secure = settings.public.starts_with("https:");
+    let cookies = Cookies {
+        secure: settings.public.starts_with("https:"),
+    };
+    let listening = settings.listen.iter();
+    let listening = listening.map(|address| format!("http://{address}"));
+    let origins = Origins::new(listening.chain([settings.public.clone()]));
+    let origins = Arc::new(origins);
     let mut instances = JoinSet::new();
     for address in settings.listen {
         let listener = TcpListener::bind(address).await?;
         println!("listening on http://{}", listener.local_addr()?);
         let (store, keys) = (Arc::clone(&store), Arc::clone(&keys));
-        let gateway = Gateway::new(Arc::clone(&config), store, keys, http.clone(), secure);
-        instances.spawn(async move { axum::serve(listener, router(gateway)).await });
+        let gateway = Gateway::new(Arc::clone(&config), store, keys, http.clone(), cookies);
+        let router = router(gateway, Arc::clone(&origins));
+        instances.spawn(async move { axum::serve(listener, router).await });
     }
     while let Some(ended) = instances.join_next().await {
         ended??;

@@ -1,7 +1,6 @@
 //! What the browser sees: fixed pages, with nothing in them that came with a request (CB-13).
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use mcp_auth_machine::driver::asynchronous::Stopped;
 
@@ -33,19 +32,9 @@ const FAILED: &str = r#"<!doctype html><title>Gateway</title>
 <p>That did not work. <a href="/">Back to the gateway</a></p>
 "#;
 
-/// A page with the headers that belong to it (SEC-38).
+/// A page; `guard` adds the headers that belong to it (SEC-38).
 pub(crate) fn page(status: StatusCode, text: &'static str) -> Response {
-    let mut page = (status, Html(text)).into_response();
-    let policy = "default-src 'none'; form-action 'self'; frame-ancestors 'none'";
-    for (name, value) in [
-        (CACHE_CONTROL, "no-store"),
-        (CONTENT_SECURITY_POLICY, policy),
-        (REFERRER_POLICY, "no-referrer"),
-    ] {
-        page.headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    page
+    (status, Html(text)).into_response()
 }
 
 /// The same after every callback, whatever became of it.

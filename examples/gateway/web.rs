@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::{RawQuery, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
@@ -18,11 +19,17 @@ use mcp_auth_machine::wire::callback::Callback;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::keys::{Keys, Session};
+use super::cookies::{Cookies, Name};
+use super::guard::{Origins, check};
+use super::keys::{Browser, Keys, Session};
 use super::pages::{HOME, Problem, came_back, page};
 
 /// How many users an instance has clients for. What they hold is in the store.
 const MAX_CLIENTS: usize = 10_000;
+/// The longest answer of the MCP server that is passed on.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// The longest form.
+const MAX_FORM: usize = 16 * 1024;
 
 pub(crate) type SharedStore = Arc<dyn Store + Send + Sync>;
 
@@ -31,10 +38,9 @@ pub(crate) struct Gateway {
     store: SharedStore,
     keys: Arc<Keys>,
     http: reqwest::Client,
-    /// Whether browsers reach it over HTTPS.
-    secure: bool,
+    cookies: Cookies,
     clients: Mutex<HashMap<String, Client>>,
-    begun: Mutex<HashMap<String, (BrowserUrl, Vec<u8>)>>,
+    begun: Mutex<HashMap<String, (BrowserUrl, Browser)>>,
 }
 
 #[derive(Deserialize)]
@@ -48,14 +54,18 @@ struct Tool {
     text: String,
 }
 
-pub(crate) fn router(gateway: Gateway) -> Router {
+pub(crate) fn router(gateway: Gateway, origins: Arc<Origins>) -> Router {
+    // A request for the headers alone must not begin or end anything.
+    let no_head = async || StatusCode::METHOD_NOT_ALLOWED;
     Router::new()
         .route("/", get(async || page(StatusCode::OK, HOME)))
         .route("/login", post(login))
-        .route("/connect", get(connect))
-        .route("/callback", get(callback))
+        .route("/connect", get(connect).head(no_head))
+        .route("/callback", get(callback).head(no_head))
         .route("/call", post(call))
         .route("/disconnect", post(disconnect))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(from_fn_with_state(origins, check))
         .with_state(Arc::new(gateway))
 }
 
@@ -65,14 +75,14 @@ impl Gateway {
         store: SharedStore,
         keys: Arc<Keys>,
         http: reqwest::Client,
-        secure: bool,
+        cookies: Cookies,
     ) -> Self {
         Self {
             config,
             store,
             keys,
             http,
-            secure,
+            cookies,
             clients: Mutex::default(),
             begun: Mutex::default(),
         }
@@ -80,12 +90,9 @@ impl Gateway {
 
     /// The principal is the user of the session, and nothing else in the request (ISO-12).
     fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
-        let cookies = headers.get_all(COOKIE).iter();
-        cookies
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|cookie| cookie.trim().strip_prefix("session="))
-            .find_map(|session| self.keys.check(session))
+        let session = self.cookies.get(headers, Name::Session);
+        session
+            .and_then(|session| self.keys.check(session))
             .ok_or(Problem::NoSession)
     }
 
@@ -110,14 +117,14 @@ impl Gateway {
 
 impl Gateway {
     /// Where each user was sent last, and in which browser.
-    fn begun(&self) -> MutexGuard<'_, HashMap<String, (BrowserUrl, Vec<u8>)>> {
+    fn begun(&self) -> MutexGuard<'_, HashMap<String, (BrowserUrl, Browser)>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_of_another_browser(&self, to: &Redirect, session: &Session) -> bool {
+    fn is_of_another_browser(&self, to: &Redirect, session: &Session, here: &Browser) -> bool {
         let begun = self.begun();
         let last = begun.get(&session.user);
-        last.is_some_and(|(url, proof)| *url == to.url && *proof != session.proof)
+        last.is_some_and(|(url, browser)| *url == to.url && browser != here)
     }
 }
 
@@ -126,8 +133,7 @@ type Shared = State<Arc<Gateway>>;
 /// Stands for a real sign-in: it believes whoever says a name.
 async fn login(State(gateway): Shared, Form(login): Form<Login>) -> Result<Response, Problem> {
     let session = gateway.keys.session(&login.user).map_err(Problem::failed)?;
-    let secure = if gateway.secure { "; Secure" } else { "" };
-    let cookie = format!("session={session}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    let cookie = gateway.cookies.set(Name::Session, &session);
     Ok((
         StatusCode::SEE_OTHER,
         [(SET_COOKIE, cookie), (LOCATION, "/".to_owned())],
@@ -138,25 +144,39 @@ async fn login(State(gateway): Shared, Form(login): Form<Login>) -> Result<Respo
 /// Sends the user to the authorization server. The callback counts in this browser alone (CB-14).
 async fn connect(State(gateway): Shared, headers: HeaderMap) -> Result<Response, Problem> {
     let session = gateway.session(&headers)?;
+    let number = match gateway.cookies.get(&headers, Name::Browser) {
+        Some(number) => number.to_owned(),
+        None => gateway.keys.new_browser().map_err(Problem::failed)?,
+    };
+    let browser = gateway.keys.browser(&session, &number);
     let authorization = Authorization::new(seed().map_err(Problem::failed)?);
     let client = gateway.client(&session)?;
-    let mut redirect = client.begin(authorization.browser(session.browser)).await?;
+    let mut redirect = client
+        .begin(authorization.browser(browser.binding()))
+        .await?;
     if redirect
         .as_ref()
-        .is_some_and(|to| gateway.is_of_another_browser(to, &session))
+        .is_some_and(|to| gateway.is_of_another_browser(to, &session, &browser))
     {
         // One that was left there: it would come back to that browser alone.
         client.abandon(Abandon::Cancelled);
         let authorization = Authorization::new(seed().map_err(Problem::failed)?);
-        redirect = client.begin(authorization.browser(session.browser)).await?;
+        redirect = client
+            .begin(authorization.browser(browser.binding()))
+            .await?;
     }
     if let Some(to) = &redirect {
         gateway
             .begun()
-            .insert(session.user, (to.url.clone(), session.proof));
+            .insert(session.user, (to.url.clone(), browser));
     }
     let place = redirect.map_or_else(|| "/".to_owned(), |to| to.url.as_str().to_owned());
-    Ok((StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response())
+    let cookie = gateway.cookies.set(Name::Browser, &number);
+    Ok((
+        StatusCode::SEE_OTHER,
+        [(SET_COOKIE, cookie), (LOCATION, place)],
+    )
+        .into_response())
 }
 
 /// Takes the callback, perhaps of a sign-in that began at another instance.
@@ -166,7 +186,9 @@ async fn callback(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let session = gateway.session(&headers)?;
-    let callback = Callback::from_query(query.unwrap_or_default()).in_browser(session.browser);
+    let number = gateway.cookies.get(&headers, Name::Browser);
+    let browser = gateway.keys.browser(&session, number.unwrap_or_default());
+    let callback = Callback::from_query(query.unwrap_or_default()).in_browser(browser.binding());
     match gateway.client(&session)?.came_back(callback).await {
         Ok(true) => {}
         Ok(false) => eprintln!("a callback that belongs to no sign-in of this browser"),
@@ -194,15 +216,21 @@ async fn call(
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, text/event-stream")
             .body(body.to_string());
-        let answer = request.send().await.map_err(Problem::failed)?;
+        let mut answer = request.send().await.map_err(Problem::failed)?;
         if call.again(answer.status(), answer.headers()).await? {
             continue;
         }
         if !answer.status().is_success() {
             return Err(Problem::failed(answer.status()));
         }
-        let text = answer.text().await.map_err(Problem::failed)?;
-        return Ok(([(CONTENT_TYPE, "application/json")], text).into_response());
+        let mut whole = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(Problem::failed)? {
+            if whole.len().saturating_add(part.len()) > MAX_ANSWER {
+                return Err(Problem::failed("the answer is too long"));
+            }
+            whole.extend_from_slice(&part);
+        }
+        return Ok(([(CONTENT_TYPE, "application/json")], whole).into_response());
     }
 }
 

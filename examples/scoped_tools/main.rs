@@ -56,8 +56,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }))?;
     server.allow_resource(mcp.url());
     mcp.trust(server.issuer(), server.tokens())?;
-    mcp.set_tool_scope("write_note", "notes:write");
-    mcp.set_tool_scope("delete_notes", "notes:delete");
+    mcp.set_tool_scope("write_note", "notes:write")?;
+    mcp.set_tool_scope("delete_notes", "notes:delete")?;
     let mut client = Client::new(&mcp.url())?;
 
     println!("1. the first call signs in with little");
@@ -83,7 +83,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut moods = 1_u32..;
     let ended = client.call_while("sulk", || {
         let mood = moods.next().unwrap_or_default();
-        mcp.set_tool_scope("sulk", format!("mood:{mood}"));
+        // A name made of letters and a number is a scope.
+        let _always = mcp.set_tool_scope("sulk", &format!("mood:{mood}"));
     })?;
     match ended {
         Ended::Refused(failure) => {

@@ -1,20 +1,12 @@
-//! Authorization responses that cannot forget who they come from (AS-01, AS-03, AS-08).
+//! An authorization server: one value from which its metadata and its responses are made (AS-03).
 
-use std::fmt::Write;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
-};
-use http::{HeaderValue, Response, StatusCode};
-use sha2::{Digest, Sha256};
-use url::form_urlencoded::Serializer;
-
-use super::issuer::{ServerIssuerFlaw, check};
-use super::metadata::MetadataBuilder;
+use super::authorization_error::AuthorizationError;
+use super::issuer::{IssuerError, check};
+use super::metadata::{MetadataBuilder, ServerFacts};
 use super::redirect::RedirectTarget;
+use super::response::{Responding, ResponseMode};
 
 /// Why a server neither sends `iss` nor says that it does (AS-03).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,18 +25,20 @@ pub enum WithoutIss {
 pub struct AuthorizationServer {
     issuer: Arc<str>,
     without_iss: Option<WithoutIss>,
+    response_modes: Vec<ResponseMode>,
 }
 
 impl AuthorizationServer {
     /// A server that sends `iss` with every response, and says so.
     ///
     /// # Errors
-    /// [`ServerIssuerFlaw`] when the text cannot be an issuer (AS-02).
-    pub fn new(issuer: &str) -> Result<Self, ServerIssuerFlaw> {
+    /// [`IssuerError`] when the text cannot be an issuer (AS-02).
+    pub fn new(issuer: &str) -> Result<Self, IssuerError> {
         check(issuer)?;
         Ok(Self {
             issuer: issuer.into(),
             without_iss: None,
+            response_modes: vec![ResponseMode::Query],
         })
     }
 
@@ -53,6 +47,42 @@ impl AuthorizationServer {
     pub fn without_iss(mut self, reason: WithoutIss) -> Self {
         self.without_iss = Some(reason);
         self
+    }
+
+    /// Serves this way of sending a response too, and says so. The query is always served.
+    #[must_use]
+    pub fn with_response_mode(mut self, mode: ResponseMode) -> Self {
+        if !self.response_modes.contains(&mode) {
+            self.response_modes.push(mode);
+        }
+        self
+    }
+
+    /// The way that `response_mode` of a request asks for; the query when it is absent.
+    ///
+    /// # Errors
+    /// [`AuthorizationError::InvalidRequest`] for one that is not served; send it by the query.
+    pub fn response_mode(&self, asked: Option<&str>) -> Result<ResponseMode, AuthorizationError> {
+        let Some(asked) = asked else {
+            return Ok(ResponseMode::Query);
+        };
+        let mut served = self.response_modes.iter();
+        served
+            .find(|mode| mode.as_str() == asked)
+            .copied()
+            .ok_or(AuthorizationError::InvalidRequest)
+    }
+
+    /// The value of `iss` in responses; `None` when they carry none.
+    pub(super) fn iss(&self) -> Option<&str> {
+        match self.without_iss {
+            None => Some(&self.issuer),
+            Some(WithoutIss::OptedOut | WithoutIss::SentByOthers) => None,
+        }
+    }
+
+    pub(super) fn serves(&self, mode: ResponseMode) -> bool {
+        self.response_modes.contains(&mode)
     }
 
     /// The issuer, verbatim.
@@ -67,12 +97,13 @@ impl AuthorizationServer {
 
     /// Metadata for these endpoints (RFC 8414).
     pub fn metadata(&self, authorization_endpoint: &str, token_endpoint: &str) -> MetadataBuilder {
-        MetadataBuilder::new(
-            &self.issuer,
-            self.without_iss.is_none(),
-            authorization_endpoint,
-            token_endpoint,
-        )
+        let modes = self.response_modes.iter();
+        let facts = ServerFacts {
+            issuer: &self.issuer,
+            iss: self.without_iss.is_none(),
+            response_modes: modes.map(|mode| mode.as_str()).collect(),
+        };
+        MetadataBuilder::new(&facts, authorization_endpoint, token_endpoint)
     }
 
     /// The paths at which clients look for the metadata; serve it at each, or answer 404 there (AS-04).
@@ -91,228 +122,6 @@ impl AuthorizationServer {
 
     /// Answers an authorization request whose redirect URI was found among the registered ones.
     pub fn respond(&self, target: RedirectTarget) -> Responding {
-        Responding {
-            server: self.clone(),
-            target,
-            state: None,
-            mode: ResponseMode::Query,
-        }
+        Responding::new(self.clone(), target)
     }
-}
-
-/// How a response travels (OAuth 2.0 Multiple Response Types, Form Post Response Mode).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ResponseMode {
-    /// In the query of the redirect URI.
-    #[default]
-    Query,
-    /// In its fragment.
-    Fragment,
-    /// In the body of a form that the browser sends.
-    FormPost,
-}
-
-/// An error of the authorization endpoint (RFC 6749 section 4.1.2.1 and its extensions).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AuthorizationError {
-    /// `invalid_request`
-    InvalidRequest,
-    /// `unauthorized_client`
-    UnauthorizedClient,
-    /// `access_denied`
-    AccessDenied,
-    /// `unsupported_response_type`
-    UnsupportedResponseType,
-    /// `invalid_scope`
-    InvalidScope,
-    /// `invalid_target`
-    InvalidTarget,
-    /// `login_required`
-    LoginRequired,
-    /// `consent_required`
-    ConsentRequired,
-    /// `interaction_required`
-    InteractionRequired,
-    /// `server_error`
-    ServerError,
-    /// `temporarily_unavailable`
-    TemporarilyUnavailable,
-}
-
-impl AuthorizationError {
-    /// The code as sent.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::UnauthorizedClient => "unauthorized_client",
-            Self::AccessDenied => "access_denied",
-            Self::UnsupportedResponseType => "unsupported_response_type",
-            Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
-            Self::LoginRequired => "login_required",
-            Self::ConsentRequired => "consent_required",
-            Self::InteractionRequired => "interaction_required",
-            Self::ServerError => "server_error",
-            Self::TemporarilyUnavailable => "temporarily_unavailable",
-        }
-    }
-}
-
-/// A response that is being made.
-#[derive(Debug)]
-pub struct Responding {
-    server: AuthorizationServer,
-    target: RedirectTarget,
-    state: Option<Box<str>>,
-    mode: ResponseMode,
-}
-
-impl Responding {
-    /// The `state` of the request, given back as it was.
-    #[must_use]
-    pub fn state(mut self, state: &str) -> Self {
-        self.state = Some(state.into());
-        self
-    }
-
-    /// How the client wants it sent.
-    #[must_use]
-    pub fn mode(mut self, mode: ResponseMode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Success.
-    pub fn code(self, code: &str) -> AuthorizationResponse {
-        self.finish(&[("code", code)])
-    }
-
-    /// Refusal. Characters that RFC 6749 does not allow in a description are left out.
-    pub fn error(
-        self,
-        error: AuthorizationError,
-        description: Option<&str>,
-    ) -> AuthorizationResponse {
-        let clean: String = description
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
-            .collect();
-        let error = ("error", error.as_str());
-        if clean.is_empty() {
-            self.finish(&[error])
-        } else {
-            self.finish(&[error, ("error_description", &clean)])
-        }
-    }
-
-    /// The only place where a response is made: `iss` goes in here (AS-01).
-    fn finish(self, pairs: &[(&str, &str)]) -> AuthorizationResponse {
-        let iss = match self.server.without_iss {
-            None => Some(("iss", &*self.server.issuer)),
-            Some(WithoutIss::OptedOut | WithoutIss::SentByOthers) => None,
-        };
-        let state = self.state.as_deref().map(|state| ("state", state));
-        let all = || pairs.iter().copied().chain(state).chain(iss);
-        let content = match self.mode {
-            ResponseMode::Query | ResponseMode::Fragment => {
-                let mut answer = Serializer::new(String::new());
-                answer.extend_pairs(all());
-                let answer = answer.finish();
-                let target = self.target.as_str();
-                let joint = match (self.mode, target.split_once('?')) {
-                    (ResponseMode::Fragment, _) => "#",
-                    (ResponseMode::Query | ResponseMode::FormPost, None) => "?",
-                    (ResponseMode::Query | ResponseMode::FormPost, Some((_, ""))) => "",
-                    (ResponseMode::Query | ResponseMode::FormPost, Some(_)) => "&",
-                };
-                Content::Location([target, joint, &answer].concat())
-            }
-            ResponseMode::FormPost => Content::Page(page(self.target.as_str(), all())),
-        };
-        AuthorizationResponse { content }
-    }
-}
-
-#[derive(Debug)]
-enum Content {
-    Location(String),
-    Page(String),
-}
-
-/// A finished response. A framework's redirect is built from it, and from nothing else.
-#[derive(Debug)]
-pub struct AuthorizationResponse {
-    content: Content,
-}
-
-const SUBMIT: &str = "document.forms[0].submit()";
-
-impl AuthorizationResponse {
-    /// Where to send the browser; `None` for a form.
-    pub fn location(&self) -> Option<&str> {
-        match &self.content {
-            Content::Location(url) => Some(url),
-            Content::Page(_) => None,
-        }
-    }
-
-    /// The whole HTTP answer: 303 (AS-08), or a page with a form; never cached, no referrer.
-    pub fn into_http(self) -> Response<String> {
-        let mut response = Response::new(String::new());
-        let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        match self.content {
-            Content::Location(url) => match HeaderValue::try_from(url) {
-                Ok(url) => {
-                    headers.insert(LOCATION, url);
-                    *response.status_mut() = StatusCode::SEE_OTHER;
-                }
-                // A registered redirect URI is ASCII; nothing else gets this far.
-                Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
-            },
-            Content::Page(page) => {
-                let script = STANDARD.encode(Sha256::digest(SUBMIT));
-                let policy = format!(
-                    "default-src 'none'; script-src 'sha256-{script}'; frame-ancestors 'none'"
-                );
-                if let Ok(policy) = HeaderValue::try_from(policy) {
-                    headers.insert(CONTENT_SECURITY_POLICY, policy);
-                }
-                let html = HeaderValue::from_static("text/html; charset=utf-8");
-                headers.insert(CONTENT_TYPE, html);
-                *response.body_mut() = page;
-            }
-        }
-        response
-    }
-}
-
-fn page<'a>(target: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut page = format!(
-        "<!doctype html><title>Signing in</title><form method=\"post\" action=\"{}\">",
-        escaped(target)
-    );
-    for (name, value) in pairs {
-        // Writing to a string does not fail.
-        let _written = write!(
-            page,
-            "<input type=\"hidden\" name=\"{name}\" value=\"{}\">",
-            escaped(value)
-        );
-    }
-    page.push_str("<noscript><button>Continue</button></noscript></form><script>");
-    page.push_str(SUBMIT);
-    page.push_str("</script>");
-    page
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
 }

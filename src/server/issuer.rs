@@ -6,7 +6,7 @@ use crate::wire::url::{has_user_information, is_loopback};
 
 /// Why a text cannot be an issuer of a server (AS-02).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum ServerIssuerFlaw {
+pub enum IssuerError {
     /// Not an absolute URL.
     #[error("the issuer is no absolute URL")]
     NotAbsolute,
@@ -22,21 +22,21 @@ pub enum ServerIssuerFlaw {
 }
 
 /// Judges a text that clients will compare byte by byte.
-pub(super) fn check(text: &str) -> Result<(), ServerIssuerFlaw> {
-    let url = Url::parse(text).map_err(|_| ServerIssuerFlaw::NotAbsolute)?;
+pub(super) fn check(text: &str) -> Result<(), IssuerError> {
+    let url = Url::parse(text).map_err(|_| IssuerError::NotAbsolute)?;
     let loopback = is_loopback(&url);
     match url.scheme() {
         "https" => {}
         "http" if loopback => {}
-        _other => return Err(ServerIssuerFlaw::Scheme),
+        _other => return Err(IssuerError::Scheme),
     }
     let bare = url.query().is_none() && url.fragment().is_none() && !has_user_information(&url);
     if !bare {
-        return Err(ServerIssuerFlaw::Parts);
+        return Err(IssuerError::Parts);
     }
     if url.as_str() == text || url.as_str().strip_suffix('/') == Some(text) {
         Ok(())
     } else {
-        Err(ServerIssuerFlaw::NotCanonical)
+        Err(IssuerError::NotCanonical)
     }
 }

@@ -5,20 +5,37 @@
 //! axum. What they cannot do for you is in `docs/servers.md`.
 
 mod authorization;
+mod authorization_error;
+mod completion;
+mod dpop;
+mod http;
 mod issuer;
 mod metadata;
+mod pkce;
 mod presented;
 mod redirect;
 mod registration;
+mod rejection;
 mod resource;
+mod response;
+mod scopes;
 
-pub use authorization::{
-    AuthorizationError, AuthorizationResponse, AuthorizationServer, Responding, ResponseMode,
-    WithoutIss,
+pub use authorization::{AuthorizationServer, WithoutIss};
+pub use authorization_error::AuthorizationError;
+pub use completion::CompletionError;
+pub use dpop::{AlgorithmError, DpopAlgorithms};
+pub use issuer::IssuerError;
+pub use metadata::{MemberError, MetadataBuilder};
+pub use pkce::{CodeChallenge, PkceError};
+pub use presented::{Presented, PresentedError, TokenScheme};
+pub use redirect::{
+    MAX_REDIRECT_URI_BYTES, RedirectRules, RedirectTarget, RedirectUri, RedirectUriError,
 };
-pub use issuer::ServerIssuerFlaw;
-pub use metadata::{MetadataBuilder, ReservedMember};
-pub use presented::{Presented, PresentedFlaw};
-pub use redirect::RedirectTarget;
-pub use registration::{RegistrationAnswer, RegistrationFlaw, RegistrationRequest};
-pub use resource::{Answer, ProtectedResource, Refused, ResourceFlaw};
+pub use registration::{
+    MAX_REDIRECT_URIS, MAX_REGISTRATION_BYTES, RegistrationAnswer, RegistrationError,
+    RegistrationRequest,
+};
+pub use rejection::{DPOP_NONCE, DpopNonce, Rejection, RejectionResponse};
+pub use resource::{DpopUse, ProtectedResource, ResourceError};
+pub use response::{AuthorizationResponse, Responding, ResponseError, ResponseMode};
+pub use scopes::{MAX_ALTERNATIVES, RequiredScopes, ScopeError};

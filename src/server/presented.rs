@@ -23,7 +23,7 @@ pub enum Presented {
 
 /// Why nothing usable was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum PresentedFlaw {
+pub enum PresentedError {
     /// More than one `Authorization` field, or one without a token: 400 (RS-04).
     #[error("the request presents more than one token, or a malformed one")]
     Malformed,
@@ -37,16 +37,16 @@ impl Presented {
     /// looked at, and must not be (USE-02).
     ///
     /// # Errors
-    /// [`PresentedFlaw`].
-    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, PresentedFlaw> {
+    /// [`PresentedError`].
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, PresentedError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let Some(field) = fields.next() else {
             return Ok(None);
         };
         if fields.next().is_some() {
-            return Err(PresentedFlaw::Malformed);
+            return Err(PresentedError::Malformed);
         }
-        let field = field.to_str().map_err(|_| PresentedFlaw::Malformed)?;
+        let field = field.to_str().map_err(|_| PresentedError::Malformed)?;
         let (scheme, rest) = field.split_once(' ').unwrap_or((field, ""));
         let bound = scheme.eq_ignore_ascii_case("DPoP");
         if !bound && !scheme.eq_ignore_ascii_case("Bearer") {
@@ -54,7 +54,7 @@ impl Presented {
         }
         let token = rest.trim_start_matches(' ');
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(PresentedFlaw::Malformed);
+            return Err(PresentedError::Malformed);
         }
         let token = Zeroizing::new(token.to_owned());
         if !bound {
@@ -66,9 +66,28 @@ impl Presented {
                 token,
                 proof: Zeroizing::new(proof.to_owned()),
             })),
-            (Some(Ok(_)), Some(_)) | (Some(Err(_)) | None, _) => Err(PresentedFlaw::Proof),
+            (Some(Ok(_)), Some(_)) | (Some(Err(_)) | None, _) => Err(PresentedError::Proof),
         }
     }
+}
+
+impl Presented {
+    /// The scheme that the request used.
+    pub fn scheme(&self) -> TokenScheme {
+        match self {
+            Self::Bearer(_) => TokenScheme::Bearer,
+            Self::Dpop { .. } => TokenScheme::Dpop,
+        }
+    }
+}
+
+/// How a token is presented, and the scheme of the challenge that refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenScheme {
+    /// RFC 6750.
+    Bearer,
+    /// RFC 9449.
+    Dpop,
 }
 
 impl fmt::Debug for Presented {

@@ -1,6 +1,239 @@
-//! Where an authorization response may go: exactly a registered redirect URI (AS-07).
+//! Redirect URIs: one rule for those that are registered, and one way to match those that are sent
+//! (AS-07).
 
-use url::Url;
+use url::{Host, Url};
+
+/// Longest redirect URI, in bytes.
+pub const MAX_REDIRECT_URI_BYTES: usize = 2048;
+
+/// Why a text cannot be registered as a redirect URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedirectUriError {
+    /// Longer than [`MAX_REDIRECT_URI_BYTES`].
+    #[error("the redirect URI is longer than {MAX_REDIRECT_URI_BYTES} bytes")]
+    TooLong,
+    /// A character that RFC 3986 does not allow, or a broken percent escape.
+    #[error("the redirect URI holds a character that no URI may hold")]
+    Character,
+    /// Not an absolute URI.
+    #[error("the redirect URI is not absolute")]
+    NotAbsolute,
+    /// A fragment.
+    #[error("the redirect URI has a fragment")]
+    Fragment,
+    /// User information before the host.
+    #[error("the redirect URI has user information")]
+    UserInformation,
+    /// `http` to a host that is not this machine.
+    #[error("a redirect URI with http must be on 127.0.0.1, [::1] or localhost")]
+    Http,
+    /// A scheme that neither is a reversed domain name nor was allowed by name.
+    #[error("the scheme of the redirect URI is not allowed")]
+    Scheme,
+    /// A spelling that browsers read as another URI: 127.1, a decimal address, dot segments.
+    #[error("the redirect URI is not in canonical spelling")]
+    NotCanonical,
+}
+
+/// Which redirect URIs a server registers, beside `https` and `http` on this machine.
+///
+/// Private-use schemes must be a reversed domain name (RFC 8252 section 7.1), as in
+/// `com.example.app:/callback`; others are allowed by name.
+#[derive(Clone, Debug, Default)]
+pub struct RedirectRules {
+    schemes: Vec<Box<str>>,
+    localhost_port: bool,
+}
+
+/// Schemes that run what follows them, show it, or hand it to another program.
+const FORBIDDEN: &[&str] = &[
+    "about",
+    "blob",
+    "chrome",
+    "content",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "http",
+    "https",
+    "intent",
+    "jar",
+    "javascript",
+    "livescript",
+    "mailto",
+    "mhtml",
+    "mocha",
+    "resource",
+    "sms",
+    "ssh",
+    "tel",
+    "urn",
+    "vbscript",
+    "view-source",
+    "ws",
+    "wss",
+    "wyciwyg",
+    "x-javascript",
+];
+
+impl RedirectRules {
+    /// Allows a private-use scheme that is no reversed domain name, such as `cursor`.
+    ///
+    /// # Errors
+    /// [`RedirectUriError::Scheme`] for a text that is no scheme, or one that browsers act on.
+    pub fn scheme(mut self, scheme: &str) -> Result<Self, RedirectUriError> {
+        if !is_scheme(scheme) || FORBIDDEN.contains(&scheme) {
+            return Err(RedirectUriError::Scheme);
+        }
+        self.schemes.push(scheme.into());
+        Ok(self)
+    }
+
+    /// Ignores the port of `http://localhost` too, for clients that publish it without one. Another
+    /// program of the machine may own that name, so prefer the address literals (RFC 8252 section 8.3).
+    #[must_use]
+    pub fn ignore_localhost_port(mut self) -> Self {
+        self.localhost_port = true;
+        self
+    }
+
+    /// Judges a redirect URI that a client wants to register.
+    ///
+    /// # Errors
+    /// [`RedirectUriError`].
+    pub fn parse(&self, text: &str) -> Result<RedirectUri, RedirectUriError> {
+        if text.len() > MAX_REDIRECT_URI_BYTES {
+            return Err(RedirectUriError::TooLong);
+        }
+        if !text.bytes().all(is_uri_byte) || !escapes_are_whole(text) {
+            return Err(RedirectUriError::Character);
+        }
+        if text.contains('#') {
+            return Err(RedirectUriError::Fragment);
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(RedirectUriError::NotAbsolute)?;
+        let url = Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
+        match scheme {
+            "https" | "http" => {
+                let local = web(&url, text, rest)?;
+                if scheme == "http" && !local {
+                    return Err(RedirectUriError::Http);
+                }
+                let any_port = scheme == "http" && self.ignores_port_of(&url);
+                Ok(RedirectUri {
+                    text: text.into(),
+                    local,
+                    any_port,
+                })
+            }
+            private => {
+                let named = private.contains('.') || self.schemes.iter().any(|s| **s == *private);
+                let allowed = is_scheme(private) && !FORBIDDEN.contains(&private) && named;
+                if !allowed {
+                    return Err(RedirectUriError::Scheme);
+                }
+                if rest.is_empty() {
+                    return Err(RedirectUriError::NotAbsolute);
+                }
+                if authority_of(rest).is_some_and(|authority| authority.contains('@')) {
+                    return Err(RedirectUriError::UserInformation);
+                }
+                Ok(RedirectUri {
+                    text: text.into(),
+                    local: false,
+                    any_port: false,
+                })
+            }
+        }
+    }
+
+    fn ignores_port_of(&self, url: &Url) -> bool {
+        match url.host() {
+            Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+            Some(Host::Domain(_)) => self.localhost_port,
+            None => false,
+        }
+    }
+}
+
+/// Checks an `http` or `https` URI, and says whether its host is this machine.
+fn web(url: &Url, text: &str, rest: &str) -> Result<bool, RedirectUriError> {
+    // The parser forgives `https:host` and `https:///host`.
+    let authority = authority_of(rest).ok_or(RedirectUriError::NotAbsolute)?;
+    if authority.contains('@') {
+        return Err(RedirectUriError::UserInformation);
+    }
+    let read = url.as_str();
+    // An origin without a path gets its slash from the parser; a port that is the default is dropped.
+    let canonical = read == text || read.strip_suffix('/') == Some(text);
+    if !canonical || authority.is_empty() || url.port() == Some(0) {
+        return Err(RedirectUriError::NotCanonical);
+    }
+    Ok(match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    })
+}
+
+fn authority_of(rest: &str) -> Option<&str> {
+    rest.strip_prefix("//")?.split(['/', '?']).next()
+}
+
+/// RFC 3986 section 3.1, in lower case.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
+}
+
+fn is_uri_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+        && !matches!(
+            byte,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        )
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let pair = after.as_bytes().get(..2);
+        pair.is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// A redirect URI that may be registered; made by [`RedirectRules::parse`] and in no other way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RedirectUri {
+    text: Box<str>,
+    local: bool,
+    any_port: bool,
+}
+
+impl RedirectUri {
+    /// The text, as it was sent.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is on the user's own machine: consent pages warn when all of a client's are (AS-06).
+    pub fn is_loopback(&self) -> bool {
+        self.local
+    }
+
+    fn admits(&self, sent: &str) -> bool {
+        *self.text == *sent
+            || self.any_port
+                && matches!(
+                    (without_port(&self.text), without_port(sent)),
+                    (Some(one), Some(other)) if one == other
+                )
+    }
+}
 
 /// A redirect URI that was found among the registered ones. There is no other way to make one, so a
 /// response cannot go anywhere else.
@@ -9,14 +242,16 @@ pub struct RedirectTarget(Box<str>);
 
 impl RedirectTarget {
     /// The redirect URI that a client sent, if it is one of the registered ones: the same text, but for
-    /// the port of a loopback IP literal (RFC 8252 section 7.3). `None`: show an error page and do not
-    /// redirect.
-    pub fn find<'a>(registered: impl IntoIterator<Item = &'a str>, sent: &str) -> Option<Self> {
-        let found = registered
+    /// the port of a loopback IP literal (RFC 8252 section 7.3), and of `localhost` where
+    /// [`RedirectRules::ignore_localhost_port`] says so. `None`: show an error page and do not redirect.
+    pub fn find<'a>(
+        registered: impl IntoIterator<Item = &'a RedirectUri>,
+        sent: &str,
+    ) -> Option<Self> {
+        registered
             .into_iter()
-            .any(|registered| is_same(registered, sent));
-        let usable = Url::parse(sent).is_ok_and(|url| url.fragment().is_none());
-        (found && usable).then(|| Self(sent.into()))
+            .any(|registered| registered.admits(sent))
+            .then(|| Self(sent.into()))
     }
 
     /// The redirect URI as it was sent.
@@ -25,24 +260,18 @@ impl RedirectTarget {
     }
 }
 
-fn is_same(registered: &str, sent: &str) -> bool {
-    registered == sent
-        || matches!(
-            (without_port(registered), without_port(sent)),
-            (Some(one), Some(other)) if one == other
-        )
-}
-
-/// The host and what follows the port, of plain `http` on a loopback IP literal.
-fn without_port(uri: &str) -> Option<(&'static str, &str)> {
-    ["http://127.0.0.1", "http://[::1]"]
-        .into_iter()
-        .find_map(|host| {
-            let rest = uri.strip_prefix(host)?;
-            let rest = match rest.strip_prefix(':') {
-                Some(port) => port.trim_start_matches(|c: char| c.is_ascii_digit()),
-                None => rest,
-            };
-            (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
-        })
+/// What comes before and after the port of an `http` URI. A port that is none makes it `None`.
+fn without_port(uri: &str) -> Option<(&str, &str)> {
+    let rest = uri.strip_prefix("http://")?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at_checked(end)?;
+    let Some((host, port)) = authority
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.ends_with(']'))
+    else {
+        return Some((authority, after));
+    };
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    let port: Option<u16> = port.parse().ok().filter(|_| digits);
+    port.map(|_| (host, after))
 }

@@ -1,34 +1,59 @@
 //! Registration requests, and answers that return every registered value (AS-15).
 
+use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
+
+use super::http::private_json;
+use super::redirect::{RedirectRules, RedirectUri, RedirectUriError};
+
+/// Largest registration request, in bytes.
+pub const MAX_REGISTRATION_BYTES: usize = 64 * 1024;
+/// Most redirect URIs of one client.
+pub const MAX_REDIRECT_URIS: usize = 32;
 
 /// Why a registration request is refused (RFC 7591 section 3.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RegistrationFlaw {
+pub enum RegistrationError {
     /// Not a JSON object.
     #[error("the body is no JSON object")]
     NotAnObject,
+    /// Longer than [`MAX_REGISTRATION_BYTES`], or more than [`MAX_REDIRECT_URIS`] redirect URIs.
+    #[error("the registration is too large")]
+    TooLarge,
+    /// A value that the server sets, and no client.
+    #[error("the member {0} cannot be set")]
+    Reserved(&'static str),
     /// A member of another type than it must have.
     #[error("the member {0} has the wrong type")]
     Type(&'static str),
-    /// No redirect URI, or one that is no absolute URI or has a fragment.
-    #[error("redirect_uris must hold absolute URIs without fragment")]
-    RedirectUri,
+    /// No redirect URI, though a grant of the client needs one.
+    #[error("redirect_uris is missing, and the grants of this client need it")]
+    NoRedirectUri,
+    /// A redirect URI that cannot be registered.
+    #[error("{0}")]
+    RedirectUri(RedirectUriError),
 }
 
-impl RegistrationFlaw {
+impl RegistrationError {
     /// The error code.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::NotAnObject | Self::Type(_) => "invalid_client_metadata",
-            Self::RedirectUri => "invalid_redirect_uri",
+            Self::NotAnObject | Self::TooLarge | Self::Reserved(_) | Self::Type(_) => {
+                "invalid_client_metadata"
+            }
+            Self::NoRedirectUri | Self::RedirectUri(_) => "invalid_redirect_uri",
         }
     }
 
     /// The body of a 400 answer.
     pub fn to_json(self) -> String {
         json!({ "error": self.code(), "error_description": self.to_string() }).to_string()
+    }
+
+    /// The whole answer: 400, never cached.
+    pub fn into_http(self) -> Response<String> {
+        private_json(StatusCode::BAD_REQUEST, self.to_json())
     }
 }
 
@@ -45,23 +70,36 @@ const TEXTS: &[&str] = &[
     "software_version",
     "application_type",
 ];
-const LISTS: &[&str] = &["redirect_uris", "grant_types", "response_types", "contacts"];
+const LISTS: &[&str] = &["grant_types", "response_types", "contacts"];
+/// Set by the server alone, or by [`RegistrationRequest::parse`] alone.
+const OWN: &[&str] = &[
+    "client_id",
+    "client_id_issued_at",
+    "client_secret",
+    "client_secret_expires_at",
+    "redirect_uris",
+];
 
 /// A registration request, read: the members that RFC 7591 and OpenID Connect name, with their
 /// defaults. Others are not registered.
 #[derive(Clone, Debug)]
 pub struct RegistrationRequest {
     members: Map<String, Value>,
+    redirect_uris: Vec<RedirectUri>,
 }
 
 impl RegistrationRequest {
-    /// Reads a body.
+    /// Reads a body. Redirect URIs must fit the rules, and be there unless no grant of the client
+    /// redirects, as for one that acts for itself.
     ///
     /// # Errors
-    /// [`RegistrationFlaw`].
-    pub fn parse(body: &[u8]) -> Result<Self, RegistrationFlaw> {
+    /// [`RegistrationError`].
+    pub fn parse(body: &[u8], rules: &RedirectRules) -> Result<Self, RegistrationError> {
+        if body.len() > MAX_REGISTRATION_BYTES {
+            return Err(RegistrationError::TooLarge);
+        }
         let Ok(Value::Object(sent)) = serde_json::from_slice::<Value>(body) else {
-            return Err(RegistrationFlaw::NotAnObject);
+            return Err(RegistrationError::NotAnObject);
         };
         let mut members = Map::new();
         for name in TEXTS {
@@ -71,7 +109,7 @@ impl RegistrationRequest {
                 Some(value @ Value::String(_)) => {
                     members.insert((*name).to_owned(), value.clone());
                 }
-                Some(_) => return Err(RegistrationFlaw::Type(name)),
+                Some(_) => return Err(RegistrationError::Type(name)),
             }
         }
         for name in LISTS {
@@ -81,7 +119,7 @@ impl RegistrationRequest {
                 Some(value @ Value::Array(items)) if items.iter().all(Value::is_string) => {
                     members.insert((*name).to_owned(), value.clone());
                 }
-                Some(_) => return Err(RegistrationFlaw::Type(name)),
+                Some(_) => return Err(RegistrationError::Type(name)),
             }
         }
         match sent.get("dpop_bound_access_tokens") {
@@ -89,7 +127,7 @@ impl RegistrationRequest {
             Some(value @ Value::Bool(_)) => {
                 members.insert("dpop_bound_access_tokens".to_owned(), value.clone());
             }
-            Some(_) => return Err(RegistrationFlaw::Type("dpop_bound_access_tokens")),
+            Some(_) => return Err(RegistrationError::Type("dpop_bound_access_tokens")),
         }
         if let Some(keys) = sent.get("jwks").filter(|keys| keys.is_object()) {
             members.insert("jwks".to_owned(), keys.clone());
@@ -102,13 +140,26 @@ impl RegistrationRequest {
         for (name, value) in defaults {
             members.entry(name).or_insert(value);
         }
-        let request = Self { members };
-        let uris: Vec<&str> = request.list("redirect_uris").collect();
-        let usable = |uri: &&str| url::Url::parse(uri).is_ok_and(|url| url.fragment().is_none());
-        if uris.is_empty() || !uris.iter().all(usable) {
-            return Err(RegistrationFlaw::RedirectUri);
+        let mut request = Self {
+            members,
+            redirect_uris: redirect_uris(sent.get("redirect_uris"), rules)?,
+        };
+        let mut grants = request.list("grant_types");
+        let redirects = grants.any(|grant| matches!(grant, "authorization_code" | "implicit"));
+        drop(grants);
+        if redirects && request.redirect_uris.is_empty() {
+            return Err(RegistrationError::NoRedirectUri);
+        }
+        if !redirects {
+            // The default of a client that redirects (RFC 7591 section 2.1).
+            request.members.remove("response_types");
         }
         Ok(request)
+    }
+
+    /// The redirect URIs, each fit to be registered.
+    pub fn redirect_uris(&self) -> &[RedirectUri] {
+        &self.redirect_uris
     }
 
     /// A member that is a text.
@@ -127,18 +178,53 @@ impl RegistrationRequest {
     }
 
     /// Registers something else than was asked for; the answer says so.
-    #[must_use]
-    pub fn register_instead(mut self, name: &str, value: Value) -> Self {
+    ///
+    /// # Errors
+    /// [`RegistrationError::Reserved`] for redirect URIs, identifiers and secrets.
+    pub fn register_instead(mut self, name: &str, value: Value) -> Result<Self, RegistrationError> {
+        if let Some(own) = OWN.iter().find(|own| **own == name) {
+            return Err(RegistrationError::Reserved(own));
+        }
         self.members.insert(name.to_owned(), value);
-        self
+        Ok(self)
+    }
+
+    /// Whether the client wants tokens that are bound to a key alone: the token endpoint then refuses
+    /// its requests without a proof (AS-19, RFC 9449 section 5.2).
+    pub fn requires_dpop(&self) -> bool {
+        self.members.get("dpop_bound_access_tokens") == Some(&Value::Bool(true))
     }
 
     /// The client is registered as read.
     pub fn accept(self, client_id: &str) -> RegistrationAnswer {
         let mut members = self.members;
         members.insert("client_id".to_owned(), json!(client_id));
+        if !self.redirect_uris.is_empty() {
+            let uris: Vec<&str> = self.redirect_uris.iter().map(RedirectUri::as_str).collect();
+            members.insert("redirect_uris".to_owned(), json!(uris));
+        }
         RegistrationAnswer { members }
     }
+}
+
+fn redirect_uris(
+    sent: Option<&Value>,
+    rules: &RedirectRules,
+) -> Result<Vec<RedirectUri>, RegistrationError> {
+    const WRONG: RegistrationError = RegistrationError::Type("redirect_uris");
+    let items = match sent {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(WRONG),
+    };
+    if items.len() > MAX_REDIRECT_URIS {
+        return Err(RegistrationError::TooLarge);
+    }
+    let read = |item: &Value| {
+        let text = item.as_str().ok_or(WRONG)?;
+        rules.parse(text).map_err(RegistrationError::RedirectUri)
+    };
+    items.iter().map(read).collect()
 }
 
 /// The answer to a registration, to be sent with status 201. It holds every registered value.
@@ -172,6 +258,11 @@ impl RegistrationAnswer {
     /// The body. It may hold a secret.
     pub fn to_json(&self) -> String {
         Value::Object(self.members.clone()).to_string()
+    }
+
+    /// The whole answer: 201, never cached.
+    pub fn into_http(self) -> Response<String> {
+        private_json(StatusCode::CREATED, self.to_json())
     }
 }
 

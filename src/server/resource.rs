@@ -1,24 +1,26 @@
-//! An MCP server as a protected resource: its metadata and its refusals (RS-01 to RS-07, RS-11).
+//! An MCP server as a protected resource: its metadata and the scopes it needs (RS-01, RS-05 to RS-07,
+//! RS-11).
 
-use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::issuer::{ServerIssuerFlaw, check};
-use super::presented::PresentedFlaw;
+use super::dpop::DpopAlgorithms;
+use super::issuer::{IssuerError, check};
+use super::rejection::Rejection;
+use super::scopes::{RequiredScopes, ScopeError};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::{has_user_information, is_loopback};
 
 /// Why a resource cannot be described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum ResourceFlaw {
+pub enum ResourceError {
     /// The identifier is neither an `https` URL nor `http` on a loopback host, has a fragment or user
     /// information, or is not in canonical spelling.
     #[error("the resource identifier must be a canonical https URL without fragment")]
     Identifier,
     /// An authorization server's issuer.
     #[error("{0}")]
-    Issuer(ServerIssuerFlaw),
+    Issuer(IssuerError),
 }
 
 /// A protected resource, from its configuration and never from request headers (RS-11).
@@ -30,23 +32,39 @@ pub struct ProtectedResource {
     servers: Vec<Box<str>>,
     scopes: Scopes,
     name: Option<Box<str>>,
+    dpop: Option<Dpop>,
+}
+
+/// Whether tokens must be bound to a key (RS-09).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DpopUse {
+    /// Clients may present tokens that are bound to a key.
+    Supported,
+    /// Only such tokens are taken.
+    Required,
+}
+
+#[derive(Clone, Debug)]
+struct Dpop {
+    algorithms: DpopAlgorithms,
+    required: DpopUse,
 }
 
 impl ProtectedResource {
     /// The URL of the MCP server as clients use it, and the issuer of its authorization server.
     ///
     /// # Errors
-    /// [`ResourceFlaw`].
-    pub fn new(identifier: &str, issuer: &str) -> Result<Self, ResourceFlaw> {
-        let url = Url::parse(identifier).map_err(|_| ResourceFlaw::Identifier)?;
+    /// [`ResourceError`].
+    pub fn new(identifier: &str, issuer: &str) -> Result<Self, ResourceError> {
+        let url = Url::parse(identifier).map_err(|_| ResourceError::Identifier)?;
         let scheme = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
         let bare = url.fragment().is_none() && !has_user_information(&url);
         let spelled =
             url.as_str() == identifier || url.as_str().strip_suffix('/') == Some(identifier);
         if !(scheme && bare && spelled) {
-            return Err(ResourceFlaw::Identifier);
+            return Err(ResourceError::Identifier);
         }
-        check(issuer).map_err(ResourceFlaw::Issuer)?;
+        check(issuer).map_err(ResourceError::Issuer)?;
         let path = match (url.path(), url.query()) {
             ("/", None) => String::new(),
             ("/", Some(query)) => format!("?{query}"),
@@ -62,24 +80,38 @@ impl ProtectedResource {
             servers: vec![issuer.into()],
             scopes: Scopes::default(),
             name: None,
+            dpop: None,
         })
     }
 
     /// A further authorization server.
     ///
     /// # Errors
-    /// [`ResourceFlaw::Issuer`].
-    pub fn authorization_server(mut self, issuer: &str) -> Result<Self, ResourceFlaw> {
-        check(issuer).map_err(ResourceFlaw::Issuer)?;
+    /// [`ResourceError::Issuer`].
+    pub fn authorization_server(mut self, issuer: &str) -> Result<Self, ResourceError> {
+        check(issuer).map_err(ResourceError::Issuer)?;
         self.servers.push(issuer.into());
         Ok(self)
     }
 
-    /// The scopes that a first sign-in needs, separated by spaces. `offline_access` is no scope of a
-    /// resource and is left out (RS-07).
+    /// The scopes that a first sign-in needs, separated by single spaces (RS-03).
+    ///
+    /// # Errors
+    /// [`ScopeError`] for a text that names none, or one that is none; `offline_access` is no scope of a
+    /// resource (RS-07).
+    pub fn scopes(mut self, scopes: &str) -> Result<Self, ScopeError> {
+        self.scopes = RequiredScopes::parse(scopes)?.preferred().clone();
+        Ok(self)
+    }
+
+    /// Proofs of possession are checked with these algorithms (RS-09). Without this, tokens that come
+    /// with the scheme `DPoP` are refused.
     #[must_use]
-    pub fn scopes(mut self, scopes: &str) -> Self {
-        self.scopes = without_offline_access(&Scopes::parse(scopes));
+    pub fn dpop(mut self, algorithms: DpopAlgorithms, required: DpopUse) -> Self {
+        self.dpop = Some(Dpop {
+            algorithms,
+            required,
+        });
         self
     }
 
@@ -100,6 +132,32 @@ impl ProtectedResource {
         &self.metadata_path
     }
 
+    /// The URL of the metadata, as challenges name it.
+    pub fn metadata_url(&self) -> &str {
+        &self.metadata_url
+    }
+
+    /// The issuers of its authorization servers.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| &**server)
+    }
+
+    /// The algorithms of proofs that are checked; `None` when tokens are not bound to keys here.
+    pub fn dpop_algorithms(&self) -> Option<&DpopAlgorithms> {
+        self.dpop.as_ref().map(|dpop| &dpop.algorithms)
+    }
+
+    /// Whether only tokens that are bound to a key are taken.
+    pub fn requires_dpop(&self) -> bool {
+        self.dpop
+            .as_ref()
+            .is_some_and(|dpop| dpop.required == DpopUse::Required)
+    }
+
+    pub(super) fn first_scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
     /// The metadata (RFC 9728).
     pub fn metadata(&self) -> String {
         let mut members = Map::new();
@@ -114,6 +172,13 @@ impl ProtectedResource {
         if let Some(name) = &self.name {
             set("resource_name", json!(name));
         }
+        if let Some(dpop) = &self.dpop {
+            let algorithms: Vec<&str> = dpop.algorithms.iter().collect();
+            set("dpop_signing_alg_values_supported", json!(algorithms));
+            if self.requires_dpop() {
+                set("dpop_bound_access_tokens_required", json!(true));
+            }
+        }
         Value::Object(members).to_string()
     }
 
@@ -121,122 +186,17 @@ impl ProtectedResource {
     /// scope includes another (RS-06); equal ones always do.
     ///
     /// # Errors
-    /// [`Refused::InsufficientScope`] with everything that the operation needs at once (RS-05).
+    /// [`Rejection::InsufficientScope`] with everything that the operation needs at once (RS-05).
     pub fn allows(
         &self,
         held: &Scopes,
-        needed: &Scopes,
+        needed: &RequiredScopes,
         implies: impl Fn(&str, &str) -> bool,
-    ) -> Result<(), Refused> {
-        let has = |scope: &str| {
-            held.iter()
-                .any(|held| held == scope || implies(held, scope))
-        };
-        if needed.iter().all(has) {
+    ) -> Result<(), Rejection> {
+        if needed.is_met_by(held, implies) {
             Ok(())
         } else {
-            Err(Refused::InsufficientScope(needed.clone()))
+            Err(Rejection::InsufficientScope(needed.clone()))
         }
     }
-
-    /// What to answer.
-    pub fn answer(&self, refused: &Refused) -> Answer {
-        let (status, error, scope) = match refused {
-            Refused::Missing => (StatusCode::UNAUTHORIZED, None, &self.scopes),
-            Refused::Invalid | Refused::Expired => (
-                StatusCode::UNAUTHORIZED,
-                Some("invalid_token"),
-                &self.scopes,
-            ),
-            Refused::InsufficientScope(scopes) => {
-                (StatusCode::FORBIDDEN, Some("insufficient_scope"), scopes)
-            }
-            Refused::Malformed => (
-                StatusCode::BAD_REQUEST,
-                Some("invalid_request"),
-                &self.scopes,
-            ),
-        };
-        let description = match refused {
-            Refused::Missing => None,
-            Refused::Invalid => Some("the token is not valid here"),
-            Refused::Expired => Some("the token has expired"),
-            Refused::InsufficientScope(_) => Some("the operation needs more scopes"),
-            Refused::Malformed => Some("the request is malformed"),
-        };
-        let scope = without_offline_access(scope);
-        let scope = Some(scope.as_str()).filter(|scope| !scope.is_empty());
-        let parameters = [
-            ("error", error),
-            ("error_description", description),
-            ("scope", scope),
-            ("resource_metadata", Some(&*self.metadata_url)),
-        ];
-        let mut challenge = String::from("Bearer ");
-        let mut joint = "";
-        for (name, value) in parameters {
-            if let Some(value) = value {
-                challenge.push_str(joint);
-                challenge.push_str(name);
-                challenge.push('=');
-                challenge.push_str(&quoted(value));
-                joint = ", ";
-            }
-        }
-        Answer { status, challenge }
-    }
-}
-
-/// Why a request is refused (RS-04).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// It presents no token.
-    Missing,
-    /// The token is unknown, revoked, of another issuer, or for another audience.
-    Invalid,
-    /// The token is over.
-    Expired,
-    /// The token lacks scopes; these are all that the operation needs (RS-05).
-    InsufficientScope(Scopes),
-    /// The request itself is malformed.
-    Malformed,
-}
-
-impl From<PresentedFlaw> for Refused {
-    fn from(flaw: PresentedFlaw) -> Self {
-        match flaw {
-            PresentedFlaw::Malformed => Self::Malformed,
-            PresentedFlaw::Proof => Self::Invalid,
-        }
-    }
-}
-
-/// Status and challenge of a refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    status: StatusCode,
-    challenge: String,
-}
-
-impl Answer {
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The value of `WWW-Authenticate`: one challenge, each parameter once, quoted and escaped (RS-02).
-    pub fn www_authenticate(&self) -> HeaderValue {
-        // Scopes, URLs and our own words are visible ASCII.
-        HeaderValue::try_from(&self.challenge)
-            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
-    }
-}
-
-fn without_offline_access(scopes: &Scopes) -> Scopes {
-    Scopes::from_items(scopes.iter().filter(|scope| *scope != "offline_access"))
-}
-
-/// A quoted-string of RFC 9110 section 5.6.4.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

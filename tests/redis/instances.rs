@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use http::header::{CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method};
 use mcp_auth_machine::driver::asynchronous::Client;
 use mcp_auth_machine::driver::{RedisStore, Sealed};
@@ -59,6 +59,7 @@ impl Browser {
         let request = self.http.post(format!("{gateway}/{to}"));
         let request = request
             .header(COOKIE, &self.cookie)
+            .header(ORIGIN, gateway)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let answer = request.body(form.to_owned()).send().await.unwrap();
         let (status, headers) = (answer.status(), answer.headers().clone());
@@ -69,11 +70,23 @@ impl Browser {
         self.post(gateway, "call", "tool=read&text=hello").await.0
     }
 
-    /// Where the gateway sends the browser.
-    async fn connect(&self, gateway: &str) -> String {
+    /// Where the gateway sends the browser, which gets its own cookie there.
+    async fn connect(&mut self, gateway: &str) -> String {
         let (status, headers, _) = self.get(&format!("{gateway}/connect")).await;
         assert_eq!(status, StatusCode::SEE_OTHER);
+        let cookie = headers[SET_COOKIE].to_str().unwrap();
+        let (browser, rest) = cookie.split_once(';').unwrap();
+        assert!(browser.starts_with("browser=") && rest.contains("HttpOnly"));
+        let (session, _) = self.cookie.split_once(';').unwrap_or((&self.cookie, ""));
+        self.cookie = format!("{session}; {browser}");
         headers[LOCATION].to_str().unwrap().to_owned()
+    }
+
+    /// A whole authorization.
+    async fn connects(&mut self, gateway: &str) {
+        let to = self.connect(gateway).await;
+        let callback = self.consent(&to).await;
+        self.get(&callback).await;
     }
 
     /// Where the authorization server sends it back to.
@@ -112,7 +125,7 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
         })
     });
 
-    let alice = Browser::of("alice", &one).await;
+    let mut alice = Browser::of("alice", &one).await;
     for gateway in [&one, &two] {
         assert_eq!(alice.calls(gateway).await, StatusCode::FORBIDDEN);
     }
@@ -186,10 +199,12 @@ async fn alone(world: &World) -> String {
 async fn the_browser_that_began_last_is_the_one_that_ends_it() {
     let world = World::start().await;
     let gateway = alone(&world).await;
-    let left = Browser::of("alice", &gateway).await;
-    let used = Browser::of("alice", &gateway).await;
-    let first = left.consent(&left.connect(&gateway).await).await;
-    let second = used.consent(&used.connect(&gateway).await).await;
+    let mut left = Browser::of("alice", &gateway).await;
+    let mut used = Browser::of("alice", &gateway).await;
+    let first = left.connect(&gateway).await;
+    let first = left.consent(&first).await;
+    let second = used.connect(&gateway).await;
+    let second = used.consent(&second).await;
     assert_ne!(first, second);
     left.get(&first).await;
     assert_eq!(left.calls(&gateway).await, StatusCode::FORBIDDEN);
@@ -201,16 +216,12 @@ async fn the_browser_that_began_last_is_the_one_that_ends_it() {
 async fn a_tool_that_needs_more_is_allowed_by_connecting_again() {
     let world = World::start().await;
     let gateway = alone(&world).await;
-    let alice = Browser::of("alice", &gateway).await;
-    let connects = async || {
-        let callback = alice.consent(&alice.connect(&gateway).await).await;
-        alice.get(&callback).await;
-    };
-    connects().await;
+    let mut alice = Browser::of("alice", &gateway).await;
+    alice.connects(&gateway).await;
     assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
-    world.mcp.set_tool_scope("read", "more");
+    world.mcp.set_tool_scope("read", "more").unwrap();
     assert_eq!(alice.calls(&gateway).await, StatusCode::FORBIDDEN);
-    connects().await;
+    alice.connects(&gateway).await;
     assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
 }
 
@@ -220,7 +231,8 @@ async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
     let gateway = alone(&world).await;
     let mut nobody = Browser::of("alice", &gateway).await;
     assert_eq!(nobody.calls(&gateway).await, StatusCode::FORBIDDEN);
-    let callback = nobody.consent(&nobody.connect(&gateway).await).await;
+    let to = nobody.connect(&gateway).await;
+    let callback = nobody.consent(&to).await;
     let honest = std::mem::take(&mut nobody.cookie);
     // No session, one of another key, and one whose user was changed.
     let forged = Keys::random().unwrap().session("alice").unwrap();
@@ -237,6 +249,69 @@ async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
     nobody.cookie = honest;
     assert_eq!(nobody.get(&callback).await.0, StatusCode::OK);
     assert_eq!(nobody.calls(&gateway).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_request_of_another_page_host_or_method_changes_nothing() {
+    let world = World::start().await;
+    let gateway = alone(&world).await;
+    let mut alice = Browser::of("alice", &gateway).await;
+    let to = alice.connect(&gateway).await;
+    let callback = alice.consent(&to).await;
+    // A request for the headers alone does not spend the callback.
+    let head = alice.http.head(&callback).header(COOKIE, &alice.cookie);
+    let answer = head.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(alice.get(&callback).await.0, StatusCode::OK);
+    assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
+
+    let form = "application/x-www-form-urlencoded";
+    let call = || {
+        let request = alice.http.post(format!("{gateway}/call"));
+        request.header(CONTENT_TYPE, form).body("tool=read&text=x")
+    };
+    let own = || {
+        call()
+            .header(COOKIE, &alice.cookie)
+            .header(ORIGIN, &gateway)
+    };
+    let (session, browser) = alice.cookie.split_once("; ").unwrap();
+    let doubled = format!("{session}; {browser}; {session}");
+    for (request, status) in [
+        (own(), StatusCode::OK),
+        (own().header("host", "evil.example"), StatusCode::FORBIDDEN),
+        (call().header(COOKIE, &alice.cookie), StatusCode::FORBIDDEN),
+        (
+            call().header(COOKIE, &alice.cookie).header(ORIGIN, "null"),
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            call().header(COOKIE, doubled).header(ORIGIN, &gateway),
+            StatusCode::UNAUTHORIZED,
+        ),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        let headers = answer.headers();
+        assert_eq!(headers["cache-control"], "no-store");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
+    let other = alice.http.get(format!("{gateway}/connect"));
+    let other = other.header(COOKIE, &alice.cookie);
+    let answer = other.header("sec-fetch-site", "cross-site").send().await;
+    assert_eq!(answer.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_form_without_end_is_refused() {
+    let world = World::start().await;
+    let gateway = alone(&world).await;
+    let mut alice = Browser::of("alice", &gateway).await;
+    alice.connects(&gateway).await;
+    // The tool echoes; the form is limited before that.
+    let long = format!("tool=read&text={}", "a".repeat(17 * 1024));
+    let (status, ..) = alice.post(&gateway, "call", &long).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 /// What a third instance finds in the store.

@@ -73,7 +73,7 @@ async fn act(world: Arc<World>, client: Client, action: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_ever() {
     let world = World::start().await;
-    world.mcp.set_tool_scope("write", "notes:write");
+    world.mcp.set_tool_scope("write", "notes:write").unwrap();
     for start in 1..=40 {
         let mut dice = Dice(start * 0x9E37_79B9);
         let user = Agreeing::new();

@@ -16,6 +16,7 @@ mod servers;
 mod chaos;
 mod dropped;
 mod gateway;
+mod server_faults;
 mod shared;
 mod sign_in;
 mod support;

@@ -137,7 +137,7 @@ async fn a_step_up_asks_once_and_keeps_what_was_granted() {
     let user = Agreeing::new();
     let client = world.client(user.clone());
     world.call(&client, "read").await.unwrap();
-    world.mcp.set_tool_scope("write", "notes:write");
+    world.mcp.set_tool_scope("write", "notes:write").unwrap();
     world.call(&client, "write").await.unwrap();
     assert_eq!(user.trips(), 2);
     let scopes = user.redirects.lock().unwrap()[1].scopes.as_str().to_owned();
@@ -184,8 +184,8 @@ async fn step12_step_ups_that_come_together_become_one_and_hold_nobody_up() {
         .unwrap();
     let first = world.call(&client, "read").await.unwrap();
     needed.recv().await.unwrap();
-    world.mcp.set_tool_scope("read", "notes:read");
-    world.mcp.set_tool_scope("write", "notes:write");
+    world.mcp.set_tool_scope("read", "notes:read").unwrap();
+    world.mcp.set_tool_scope("write", "notes:write").unwrap();
     let calls: Vec<_> = ["read", "write"]
         .map(|tool| {
             let (world, client) = (Arc::clone(&world), client.clone());

@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) mcp: McpServer,
     pub(crate) server: AuthorizationServer,
     pub(crate) url: String,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 impl World {

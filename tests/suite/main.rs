@@ -66,6 +66,8 @@ mod rules;
 mod scopes;
 #[cfg(feature = "server")]
 mod servers;
+#[cfg(feature = "server")]
+mod servers_closed;
 mod settings;
 mod sign_out;
 #[cfg(feature = "signer")]

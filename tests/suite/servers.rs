@@ -2,9 +2,10 @@
 
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::server::{
-    AuthorizationError, AuthorizationServer, Presented, PresentedFlaw, ProtectedResource,
-    RedirectTarget, Refused, RegistrationFlaw, RegistrationRequest, ResourceFlaw, ResponseMode,
-    ServerIssuerFlaw, WithoutIss,
+    AuthorizationError, AuthorizationServer, DpopAlgorithms, IssuerError, Presented,
+    PresentedError, ProtectedResource, RedirectRules, RedirectTarget, RedirectUri,
+    RedirectUriError, RegistrationError, RegistrationRequest, Rejection, RequiredScopes,
+    ResourceError, ResponseMode, ScopeError, WithoutIss,
 };
 use mcp_auth_machine::wire::challenge::{Scheme, parse};
 use mcp_auth_machine::wire::resource::ResourceDocument;
@@ -16,30 +17,42 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 fn server() -> AuthorizationServer {
-    AuthorizationServer::new(AS).unwrap()
+    AuthorizationServer::new(AS)
+        .unwrap()
+        .with_response_mode(ResponseMode::Fragment)
+        .with_response_mode(ResponseMode::FormPost)
+}
+
+fn registered(uri: &str) -> RedirectUri {
+    RedirectRules::default().parse(uri).unwrap()
 }
 
 fn target() -> RedirectTarget {
-    RedirectTarget::find([REDIRECT], REDIRECT).unwrap()
+    RedirectTarget::find([&registered(REDIRECT)], REDIRECT).unwrap()
+}
+
+fn needs(scopes: &str) -> RequiredScopes {
+    RequiredScopes::parse(scopes).unwrap()
 }
 
 fn resource() -> ProtectedResource {
     ProtectedResource::new(MCP, AS)
         .unwrap()
         .scopes("files:read")
+        .unwrap()
 }
 
 #[test]
 fn as_02_issuers_that_are_none() {
     for (text, flaw) in [
-        ("as.example", ServerIssuerFlaw::NotAbsolute),
-        ("http://as.example", ServerIssuerFlaw::Scheme),
-        ("https://as.example?x=1", ServerIssuerFlaw::Parts),
-        ("https://as.example/#x", ServerIssuerFlaw::Parts),
-        ("https://user@as.example", ServerIssuerFlaw::Parts),
-        ("https://AS.example", ServerIssuerFlaw::NotCanonical),
-        ("https://as.example:443", ServerIssuerFlaw::NotCanonical),
-        ("https://as.example/a/../b", ServerIssuerFlaw::NotCanonical),
+        ("as.example", IssuerError::NotAbsolute),
+        ("http://as.example", IssuerError::Scheme),
+        ("https://as.example?x=1", IssuerError::Parts),
+        ("https://as.example/#x", IssuerError::Parts),
+        ("https://user@as.example", IssuerError::Parts),
+        ("https://AS.example", IssuerError::NotCanonical),
+        ("https://as.example:443", IssuerError::NotCanonical),
+        ("https://as.example/a/../b", IssuerError::NotCanonical),
     ] {
         assert_eq!(AuthorizationServer::new(text).unwrap_err(), flaw, "{text}");
     }
@@ -60,7 +73,7 @@ fn as_01_as_03_every_response_carries_the_issuer_of_the_metadata() {
         ResponseMode::Fragment,
         ResponseMode::FormPost,
     ] {
-        let respond = || server().respond(target()).state("s&1").mode(mode);
+        let respond = || server().respond(target()).state("s&1").mode(mode).unwrap();
         let answers = [
             respond().code("c"),
             respond().error(AuthorizationError::AccessDenied, Some("no \"thanks\"\r\n")),
@@ -154,7 +167,7 @@ fn as_04_as_19_metadata_that_the_machine_reads() {
         .token_auth_methods(["none"])
         .scopes(["a", "b"])
         .client_id_metadata_documents()
-        .dpop_algorithms(["ES256", "none", "HS256"])
+        .dpop_algorithms(&DpopAlgorithms::new(["ES256"]).unwrap())
         .member("op_policy_uri", json!("https://as.example/policy"))
         .unwrap()
         .to_json();
@@ -222,7 +235,7 @@ fn as_04_the_places_to_serve_it_at() {
 
 #[test]
 fn as_07_redirect_uris_match_exactly_but_for_a_loopback_port() {
-    let found = |registered: &str, sent: &str| RedirectTarget::find([registered], sent).is_some();
+    let found = |uri: &str, sent: &str| RedirectTarget::find([&registered(uri)], sent).is_some();
     assert!(found("https://c.example/cb", "https://c.example/cb"));
     assert!(found("http://127.0.0.1/cb", "http://127.0.0.1:5000/cb"));
     assert!(found(
@@ -244,7 +257,11 @@ fn as_07_redirect_uris_match_exactly_but_for_a_loopback_port() {
             "http://127.0.0.1:2@evil.example/cb",
         ),
         ("http://127.0.0.1/cb", "http://[::1]/cb"),
-        ("https://c.example/cb#f", "https://c.example/cb#f"),
+        ("http://127.0.0.1:1/cb", "http://127.0.0.1:99999/cb"),
+        ("http://127.0.0.1:1/cb", "http://127.0.0.1:/cb"),
+        ("http://127.0.0.1:1/cb", "http://127.0.0.1:02/cb"),
+        ("http://127.0.0.1:1/cb", "http://127.0.0.1:2/cb#f"),
+        ("https://127.0.0.1:1/cb", "https://127.0.0.1:2/cb"),
     ] {
         assert!(!found(registered, sent), "{registered} {sent}");
     }
@@ -253,7 +270,7 @@ fn as_07_redirect_uris_match_exactly_but_for_a_loopback_port() {
 #[test]
 fn as_08_a_303_that_keeps_the_query_of_the_redirect_uri() {
     let uri = "https://c.example/cb?keep=1";
-    let target = RedirectTarget::find([uri], uri).unwrap();
+    let target = RedirectTarget::find([&registered(uri)], uri).unwrap();
     let response = server().respond(target).code("c");
     assert_eq!(
         response.location(),
@@ -264,6 +281,7 @@ fn as_08_a_303_that_keeps_the_query_of_the_redirect_uri() {
 
 #[test]
 fn as_15_the_answer_holds_every_registered_value() {
+    let rules = RedirectRules::default();
     let body = json!({
         "redirect_uris": [REDIRECT],
         "client_name": "A \u{e9}",
@@ -275,7 +293,7 @@ fn as_15_the_answer_holds_every_registered_value() {
         "logo_uri": "",
         "response_types": [],
     });
-    let request = RegistrationRequest::parse(body.to_string().as_bytes()).unwrap();
+    let request = RegistrationRequest::parse(body.to_string().as_bytes(), &rules).unwrap();
     assert_eq!(request.text("client_name"), Some("A \u{e9}"));
     let answer = request.accept("id-1").issued_at(7).secret("s", 0).to_json();
     let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -297,27 +315,27 @@ fn as_15_the_answer_holds_every_registered_value() {
         assert!(answer.get(name).is_none(), "{name}");
     }
     for (body, flaw) in [
-        ("[]", RegistrationFlaw::NotAnObject),
-        ("{}", RegistrationFlaw::RedirectUri),
+        ("[]", RegistrationError::NotAnObject),
+        ("{}", RegistrationError::NoRedirectUri),
         (
             r#"{"redirect_uris":["/relative"]}"#,
-            RegistrationFlaw::RedirectUri,
+            RegistrationError::RedirectUri(RedirectUriError::NotAbsolute),
         ),
         (
             r#"{"redirect_uris":["https://c.example/#f"]}"#,
-            RegistrationFlaw::RedirectUri,
+            RegistrationError::RedirectUri(RedirectUriError::Fragment),
         ),
         (
             r#"{"redirect_uris":"x"}"#,
-            RegistrationFlaw::Type("redirect_uris"),
+            RegistrationError::Type("redirect_uris"),
         ),
         (
             r#"{"redirect_uris":["https://c.example/"],"client_name":1}"#,
-            RegistrationFlaw::Type("client_name"),
+            RegistrationError::Type("client_name"),
         ),
     ] {
         assert_eq!(
-            RegistrationRequest::parse(body.as_bytes()).unwrap_err(),
+            RegistrationRequest::parse(body.as_bytes(), &rules).unwrap_err(),
             flaw,
             "{body}"
         );
@@ -328,7 +346,8 @@ fn as_15_the_answer_holds_every_registered_value() {
 #[test]
 fn rs_01_rs_07_rs_11_metadata_from_configuration() {
     let resource = resource()
-        .scopes("a offline_access b")
+        .scopes("a b")
+        .unwrap()
         .name("Files")
         .authorization_server("https://b.example")
         .unwrap();
@@ -353,11 +372,11 @@ fn rs_01_rs_07_rs_11_metadata_from_configuration() {
         "https://MCP.example/mcp",
     ] {
         let flaw = ProtectedResource::new(identifier, AS).unwrap_err();
-        assert_eq!(flaw, ResourceFlaw::Identifier, "{identifier}");
+        assert_eq!(flaw, ResourceError::Identifier, "{identifier}");
     }
     assert_eq!(
         ProtectedResource::new(MCP, "http://as.example").unwrap_err(),
-        ResourceFlaw::Issuer(ServerIssuerFlaw::Scheme)
+        ResourceError::Issuer(IssuerError::Scheme)
     );
     let root = ProtectedResource::new("https://mcp.example", AS).unwrap();
     assert_eq!(
@@ -368,28 +387,34 @@ fn rs_01_rs_07_rs_11_metadata_from_configuration() {
 
 #[test]
 fn rs_02_rs_03_rs_04_rs_05_refusals_that_the_machine_understands() {
-    let needed = Scopes::parse("files:read files:write");
+    let needed = needs("files:read files:write");
     for (refused, status, error, scope) in [
-        (Refused::Missing, 401, None, "files:read"),
-        (Refused::Invalid, 401, Some("invalid_token"), "files:read"),
-        (Refused::Expired, 401, Some("invalid_token"), "files:read"),
+        (Rejection::Missing, 401, None, "files:read"),
+        (Rejection::Invalid, 401, Some("invalid_token"), "files:read"),
+        (Rejection::Expired, 401, Some("invalid_token"), "files:read"),
         (
-            Refused::Malformed,
+            Rejection::Malformed,
             400,
             Some("invalid_request"),
             "files:read",
         ),
         (
-            Refused::InsufficientScope(needed),
+            Rejection::InsufficientScope(needed),
             403,
             Some("insufficient_scope"),
             "files:read files:write",
         ),
     ] {
-        let answer = resource().answer(&refused);
+        let answer = resource().reject(&refused);
         assert_eq!(answer.status().as_u16(), status);
         let mut headers = HeaderMap::new();
-        headers.insert("www-authenticate", answer.www_authenticate());
+        headers.insert("www-authenticate", answer.www_authenticate().unwrap());
+        let http = answer.into_http();
+        assert_eq!(
+            http.headers()["www-authenticate"],
+            headers["www-authenticate"]
+        );
+        assert_eq!(http.headers()["cache-control"], "no-store");
         let parsed = parse(&headers);
         assert_eq!(parsed.challenges().len(), 1);
         let selected = parsed.select(status, &|_| true).unwrap();
@@ -404,26 +429,25 @@ fn rs_02_rs_03_rs_04_rs_05_refusals_that_the_machine_understands() {
 
 #[test]
 fn rs_07_no_challenge_asks_for_offline_access() {
-    let needed = Scopes::parse("offline_access a");
-    for refused in [Refused::InsufficientScope(needed), Refused::Missing] {
-        let answer = resource().scopes("a offline_access").answer(&refused);
-        let mut headers = HeaderMap::new();
-        headers.insert("www-authenticate", answer.www_authenticate());
-        let selected = parse(&headers).select(403, &|_| true).unwrap();
-        assert_eq!(selected.scope.unwrap().as_str(), "a");
+    for text in ["offline_access", "offline_access a", "a offline_access"] {
+        assert_eq!(RequiredScopes::parse(text), Err(ScopeError::OfflineAccess));
+        assert_eq!(
+            resource().scopes(text).unwrap_err(),
+            ScopeError::OfflineAccess
+        );
     }
 }
 
 #[test]
 fn rs_05_rs_06_what_an_operation_needs_is_named_at_once() {
     let held = Scopes::parse("files:admin");
-    let needed = Scopes::parse("files:read files:write mail:send");
+    let needed = needs("files:read files:write mail:send");
     let implies = |held: &str, needed: &str| held == "files:admin" && needed.starts_with("files:");
     assert_eq!(
         resource().allows(&held, &needed, implies),
-        Err(Refused::InsufficientScope(needed.clone()))
+        Err(Rejection::InsufficientScope(needed.clone()))
     );
-    let files = Scopes::parse("files:read files:write");
+    let files = needs("files:read files:write");
     assert_eq!(resource().allows(&held, &files, implies), Ok(()));
     assert!(resource().allows(&held, &files, |_, _| false).is_err());
 }
@@ -453,16 +477,22 @@ fn rs_08_rs_09_use_02_what_is_presented() {
         &[("authorization", "Bearer a b")],
         &[("authorization", "Bearer a"), ("authorization", "Bearer b")],
     ] {
-        assert_eq!(read(fields).unwrap_err(), PresentedFlaw::Malformed);
+        assert_eq!(read(fields).unwrap_err(), PresentedError::Malformed);
     }
     for fields in [
         &[("authorization", "DPoP t")][..],
         &[("authorization", "DPoP t"), ("dpop", "a"), ("dpop", "b")],
     ] {
-        assert_eq!(read(fields).unwrap_err(), PresentedFlaw::Proof);
+        assert_eq!(read(fields).unwrap_err(), PresentedError::Proof);
     }
-    assert_eq!(Refused::from(PresentedFlaw::Malformed), Refused::Malformed);
-    assert_eq!(Refused::from(PresentedFlaw::Proof), Refused::Invalid);
+    assert_eq!(
+        Rejection::from(PresentedError::Malformed),
+        Rejection::Malformed
+    );
+    assert_eq!(
+        Rejection::from(PresentedError::Proof),
+        Rejection::InvalidProof
+    );
 }
 
 proptest! {
@@ -475,7 +505,7 @@ proptest! {
     ) {
         // The response, by each mode.
         for mode in [ResponseMode::Query, ResponseMode::Fragment, ResponseMode::FormPost] {
-            let http = server().respond(target()).state(&state).mode(mode).code(&code).into_http();
+            let http = server().respond(target()).state(&state).mode(mode).unwrap().code(&code).into_http();
             let found = match http.headers().get("location") {
                 Some(url) => parameters(url.to_str().unwrap().split_once(['?', '#']).unwrap().1),
                 None => form_fields(http.body()),
@@ -494,14 +524,17 @@ proptest! {
         let wanted = Scopes::from_items(
             scopes.iter().map(String::as_str).filter(|scope| *scope != "offline_access"),
         );
-        let resource = resource.scopes(&scopes.join(" "));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let resource = resource.scopes(wanted.as_str()).unwrap();
         let text = resource.metadata();
         let document = ResourceDocument::parse(text.as_bytes()).unwrap();
         prop_assert_eq!(document.resource(), Some(identifier.as_str()));
         prop_assert_eq!(document.scopes_supported().unwrap_or_default(), wanted.clone());
-        let answer = resource.answer(&Refused::InsufficientScope(wanted.clone()));
+        let answer = resource.reject(&Rejection::InsufficientScope(needs(wanted.as_str())));
         let mut headers = HeaderMap::new();
-        headers.insert("www-authenticate", answer.www_authenticate());
+        headers.insert("www-authenticate", answer.www_authenticate().unwrap());
         let selected = parse(&headers).select(403, &|_| true).unwrap();
         prop_assert_eq!(selected.scope.unwrap_or_default(), wanted);
         let place = selected.resource_metadata.first().map(ToString::to_string).unwrap();

@@ -10,9 +10,9 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
-use mcp_auth_machine::server::{Presented, ProtectedResource, Refused};
+use mcp_auth_machine::server::{Presented, ProtectedResource, Rejection, RequiredScopes};
 use mcp_auth_machine::wire::scopes::Scopes;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult,
@@ -79,7 +79,7 @@ impl Guard {
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let resource = ProtectedResource::new(&url, issuer).unwrap();
         let guard = Arc::new(Self {
-            resource: resource.scopes(BASE_SCOPE),
+            resource: resource.scopes(BASE_SCOPE).unwrap(),
             tokens,
             proofs: Proofs::default(),
             tool_scopes: Mutex::default(),
@@ -118,9 +118,9 @@ impl Guard {
         method: &Method,
         presented: Option<&Presented>,
         body: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Rejection> {
         let (token, key) = match presented {
-            None => return Err(Refused::Missing),
+            None => return Err(Rejection::Missing),
             Some(Presented::Bearer(token)) => (token, None),
             Some(Presented::Dpop { token, proof }) => {
                 let subject = Subject {
@@ -129,14 +129,14 @@ impl Guard {
                     token: Some(token),
                 };
                 let key = self.proofs.check(proof, &subject);
-                (token, Some(key.ok_or(Refused::Invalid)?))
+                (token, Some(key.ok_or(Rejection::Invalid)?))
             }
         };
         let held = self.tokens.lookup(token).filter(|info| info.key == key);
-        let held = held.ok_or(Refused::Invalid)?;
-        let mut needed = Scopes::parse(BASE_SCOPE);
+        let held = held.ok_or(Rejection::Invalid)?;
+        let mut needed = RequiredScopes::parse(BASE_SCOPE).unwrap();
         if let Some(scope) = self.tool_scopes.lock().unwrap().get(&tool(body)) {
-            needed = needed.union(&Scopes::parse(scope));
+            needed = needed.and(&RequiredScopes::parse(scope).unwrap()).unwrap();
         }
         let held = Scopes::from_items(held.scopes.iter().map(String::as_str));
         self.resource.allows(&held, &needed, |_, _| false)
@@ -160,9 +160,7 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
             if let Some(gate) = gate {
                 gate.wait().await;
             }
-            let answer = guard.resource.answer(&refused);
-            let challenge = [(WWW_AUTHENTICATE, answer.www_authenticate())];
-            (answer.status(), challenge).into_response()
+            guard.resource.reject(&refused).into_http().map(Body::from)
         }
         Ok(()) => match instead(&guard, &headers, &body) {
             Some(response) => response,

@@ -79,7 +79,7 @@ pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn E
         if options.log {
             stage.log();
         }
-        stage.protect_tool("echo", "mcp:echo");
+        stage.protect_tool("echo", "mcp:echo")?;
         println!("serving until interrupted; the tool echo needs the scope mcp:echo");
         loop {
             std::thread::park();
@@ -89,7 +89,7 @@ pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn E
         return refresh::run(&stage, recorder);
     }
     if options.step_up {
-        stage.protect_tool("echo", "mcp:echo");
+        stage.protect_tool("echo", "mcp:echo")?;
     }
     let mut client = if options.dpop {
         Client::with_key(&stage, recorder)?

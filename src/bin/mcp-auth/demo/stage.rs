@@ -47,8 +47,7 @@ impl Stage {
         let server = on(&runtime, authorization_server(iss, seconds))??;
         let mcp_url = mcp.url();
         server.allow_resource(mcp_url.clone());
-        mcp.trust(server.issuer(), server.tokens())
-            .map_err(io::Error::other)?;
+        mcp.trust(server.issuer(), server.tokens())?;
         Ok(Self {
             runtime,
             mcp,
@@ -85,8 +84,10 @@ impl Stage {
     }
 
     /// Makes a tool need a scope of its own.
-    pub(super) fn protect_tool(&self, tool: &str, scope: &str) {
-        self.mcp.set_tool_scope(tool, scope);
+    pub(super) fn protect_tool(&self, tool: &str, scope: &str) -> io::Result<()> {
+        self.mcp
+            .set_tool_scope(tool, scope)
+            .map_err(io::Error::other)
     }
 
     /// Makes the MCP server name another authorization server from now on.

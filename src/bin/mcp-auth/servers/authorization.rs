@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use mcp_auth_machine::server as helpers;
+use mcp_auth_machine::server::{CodeChallenge, MAX_REGISTRATION_BYTES, RedirectUri};
 
 use super::proof::Proofs;
 use super::{endpoints, lock, registration};
@@ -19,8 +22,13 @@ use super::{endpoints, lock, registration};
 const CODE_LIFETIME: Duration = Duration::from_secs(60);
 /// How long a redeemed code is remembered, so that its reuse is noticed (AS-09).
 const CODE_MEMORY: Duration = Duration::from_secs(600);
-/// How long a rotated refresh token is still good for concurrent use (AS-11).
+/// How long a rotated refresh token is still good for concurrent use (AS-11): it brings its one
+/// successor again, so that a family never has two branches.
 const ROTATION_GRACE: Duration = Duration::from_secs(5);
+/// How many clients are registered at a time; the demo forgets none.
+pub(super) const MAX_CLIENTS: usize = 1_000;
+/// How many codes and tokens are kept at a time.
+const MAX_KEPT: usize = 100_000;
 
 /// What the server puts into `iss` of its authorization responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +100,18 @@ pub(crate) async fn start(options: Options) -> std::io::Result<AuthorizationServ
     }
     let router = router
         .route("/register", post(registration::register))
-        .route("/authorize", get(endpoints::authorize))
+        // A request for the headers alone must not issue a code.
+        .route("/authorize", get(endpoints::authorize).head(no_method))
         .route("/token", post(endpoints::token))
         .route("/revoke", post(endpoints::revoke))
+        .layer(DefaultBodyLimit::max(MAX_REGISTRATION_BYTES))
         .with_state(Arc::clone(&shared));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(AuthorizationServer { shared })
+}
+
+async fn no_method() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
 }
 
 impl AuthorizationServer {
@@ -165,8 +179,10 @@ pub(crate) struct TokenInfo {
 /// A registered client.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) redirect_uris: Vec<String>,
+    pub(super) redirect_uris: Vec<RedirectUri>,
     pub(super) refreshes: bool,
+    /// It registered `dpop_bound_access_tokens`: without a proof it gets nothing (AS-19).
+    pub(super) dpop: bool,
 }
 
 /// An authorization code and what it is bound to (AS-09).
@@ -183,7 +199,7 @@ struct Code {
 pub(super) struct CodeGrant {
     pub(super) info: TokenInfo,
     pub(super) redirect_uri: String,
-    pub(super) challenge: String,
+    pub(super) challenge: CodeChallenge,
 }
 
 #[derive(Debug)]
@@ -197,7 +213,7 @@ struct Access {
 struct Refresh {
     info: TokenInfo,
     family: String,
-    rotated: Option<Instant>,
+    rotated: Option<(Instant, String)>,
 }
 
 /// A token endpoint's refusal: `error` and `error_description`.
@@ -205,6 +221,9 @@ pub(super) type Refusal = (&'static str, &'static str);
 
 /// The refusal when the system has no random bytes.
 pub(super) const NO_RANDOM: Refusal = ("server_error", "no random bytes");
+
+/// The refusal when there is no room for more.
+pub(super) const FULL: Refusal = ("temporarily_unavailable", "too much is kept already");
 
 /// What a grant was answered with.
 #[derive(Debug)]
@@ -222,8 +241,7 @@ pub(super) struct Redemption<'a> {
     pub(super) code: &'a str,
     pub(super) client_id: &'a str,
     pub(super) redirect_uri: &'a str,
-    /// BASE64URL(SHA256(code_verifier)).
-    pub(super) challenge: &'a str,
+    pub(super) verifier: &'a str,
     pub(super) resource: Option<&'a str>,
     /// The key that the client proved.
     pub(super) key: Option<&'a str>,
@@ -258,6 +276,9 @@ impl State {
     /// Issues a code for a grant.
     pub(super) fn issue_code(&mut self, grant: CodeGrant) -> Result<String, Refusal> {
         let code = random()?;
+        if self.codes.len() >= MAX_KEPT {
+            return Err(FULL);
+        }
         self.codes.retain(|_, c| c.issued.elapsed() < CODE_MEMORY);
         self.codes.insert(
             code.clone(),
@@ -288,8 +309,8 @@ impl State {
         if code.grant.redirect_uri != asked.redirect_uri {
             return Err(("invalid_grant", "redirect_uri differs"));
         }
-        if code.grant.challenge != asked.challenge {
-            return Err(("invalid_grant", "code_verifier does not match"));
+        if let Err(error) = code.grant.challenge.check(asked.verifier) {
+            return Err((error.code(), "code_verifier does not match"));
         }
         if asked.resource != Some(code.grant.info.resource.as_str()) {
             return Err(("invalid_target", "resource differs or is missing"));
@@ -303,7 +324,7 @@ impl State {
             ..code.grant.info.clone()
         };
         let family = random()?;
-        let issued = self.issue(&family, &info, info.scopes.clone())?;
+        let issued = self.issue(&family, &info, info.scopes.clone(), None)?;
         if let Some(code) = self.codes.get_mut(asked.code) {
             code.family = Some(family);
         }
@@ -329,10 +350,21 @@ impl State {
             return Err(("invalid_grant", "the refresh token is bound to a key"));
         }
         let family = held.family.clone();
-        if held.rotated.is_some_and(|at| at.elapsed() > ROTATION_GRACE) {
-            self.revoke_family(&family);
-            return Err(("invalid_grant", "the refresh token was used before"));
-        }
+        let successor = match &held.rotated {
+            None => None,
+            Some((at, next)) => {
+                // A successor that was used itself shows that this is no race of two processes.
+                let unused = self
+                    .refresh
+                    .get(next)
+                    .is_some_and(|next| next.rotated.is_none());
+                if at.elapsed() > ROTATION_GRACE || !unused {
+                    self.revoke_family(&family);
+                    return Err(("invalid_grant", "the refresh token was used before"));
+                }
+                Some(next.clone())
+            }
+        };
         if resource != Some(held.info.resource.as_str()) {
             return Err(("invalid_target", "resource differs or is missing"));
         }
@@ -341,9 +373,12 @@ impl State {
         if !scopes.iter().all(|scope| info.scopes.contains(scope)) {
             return Err(("invalid_scope", "more scope than was granted"));
         }
-        let issued = self.issue(&family, &info, scopes)?;
-        if let Some(held) = self.refresh.get_mut(token) {
-            held.rotated.get_or_insert_with(Instant::now);
+        let issued = self.issue(&family, &info, scopes, successor)?;
+        if let Some(held) = self.refresh.get_mut(token)
+            && let Some(next) = &issued.refresh_token
+        {
+            held.rotated
+                .get_or_insert_with(|| (Instant::now(), next.clone()));
         }
         Ok(issued)
     }
@@ -354,7 +389,7 @@ impl State {
             return Err(("invalid_target", "the resource is unknown"));
         }
         let family = random()?;
-        self.issue(&family, info, info.scopes.clone())
+        self.issue(&family, info, info.scopes.clone(), None)
     }
 
     /// Revokes a client's access token, or the family of its refresh token (RFC 7009).
@@ -376,19 +411,27 @@ impl State {
     }
 
     /// Issues an access token with `scopes` and, to a client registered for it, a refresh token
-    /// that keeps all scopes of `info`.
+    /// that keeps all scopes of `info`: a new one, or the successor that a race already brought.
     fn issue(
         &mut self,
         family: &str,
         info: &TokenInfo,
         scopes: Vec<String>,
+        successor: Option<String>,
     ) -> Result<Issued, Refusal> {
+        if self.access.len() >= MAX_KEPT || self.refresh.len() >= MAX_KEPT {
+            return Err(FULL);
+        }
         let access_token = random()?;
         let refreshes = self
             .clients
             .get(&info.client_id)
             .is_some_and(|client| client.refreshes);
-        let refresh_token = if refreshes { Some(random()?) } else { None };
+        let refresh_token = match successor {
+            Some(known) => Some(known),
+            None if refreshes => Some(random()?),
+            None => None,
+        };
         let lifetime = self.lifetime;
         self.access.retain(|_, a| a.issued.elapsed() < lifetime);
         self.access.insert(
@@ -403,14 +446,13 @@ impl State {
             },
         );
         if let Some(token) = &refresh_token {
-            self.refresh.insert(
-                token.clone(),
-                Refresh {
+            self.refresh
+                .entry(token.clone())
+                .or_insert_with(|| Refresh {
                     info: info.clone(),
                     family: family.to_owned(),
                     rotated: None,
-                },
-            );
+                });
         }
         Ok(Issued {
             access_token,

@@ -13,11 +13,10 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
-use mcp_auth_machine::server::{AuthorizationError, RedirectTarget};
+use mcp_auth_machine::server::{AuthorizationError, CodeChallenge, RedirectTarget};
 
 use super::authorization::{CodeGrant, Issued, Redemption, Refusal, Shared, TokenInfo};
 use super::proof::Subject;
@@ -103,8 +102,7 @@ fn checked_client<'a>(
     let Some(client) = state.clients.get(client_id) else {
         return Err(("invalid_client", "the client is unknown"));
     };
-    let registered = client.redirect_uris.iter().map(String::as_str);
-    match RedirectTarget::find(registered, redirect_uri) {
+    match RedirectTarget::find(&client.redirect_uris, redirect_uri) {
         Some(target) => Ok((client_id, target)),
         None => Err(("invalid_request", "the redirect URI is not registered")),
     }
@@ -117,16 +115,25 @@ fn approved(
     redirect_uri: &str,
 ) -> Result<String, Refusal> {
     asked.get("state")?;
+    let mode = asked.get("response_mode")?;
+    if shared.server.response_mode(mode).is_err() {
+        return Err(("invalid_request", "response_mode must be query"));
+    }
     if asked.need("response_type", "response_type is missing")? != "code" {
         return Err(("unsupported_response_type", "response_type must be code"));
     }
     // AS-09: PKCE with S256 is required; an absent method would mean plain.
     let challenge = asked.need("code_challenge", "code_challenge is missing")?;
-    if asked.get("code_challenge_method")? != Some("S256") {
-        return Err(("invalid_request", "code_challenge_method must be S256"));
-    }
-    if challenge.len() != 43 || URL_SAFE_NO_PAD.decode(challenge).is_err() {
-        return Err(("invalid_request", "code_challenge is no S256 value"));
+    let challenge =
+        CodeChallenge::parse(challenge, asked.get("code_challenge_method")?).map_err(|error| {
+            (
+                error.code(),
+                "code_challenge must be one of the method S256",
+            )
+        })?;
+    let key = asked.get("dpop_jkt")?;
+    if key.is_some_and(|key| !is_thumbprint(key)) {
+        return Err(("invalid_request", "dpop_jkt is no SHA-256 thumbprint"));
     }
     let scopes = scopes(asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]);
     let Some(resource) = asked.get("resource")? else {
@@ -144,11 +151,17 @@ fn approved(
             client_id: client_id.to_owned(),
             scopes,
             resource: resource.to_owned(),
-            key: asked.get("dpop_jkt")?.map(str::to_owned),
+            key: key.map(str::to_owned),
         },
         redirect_uri: redirect_uri.to_owned(),
-        challenge: challenge.to_owned(),
+        challenge,
     })
+}
+
+fn is_thumbprint(text: &str) -> bool {
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .is_ok_and(|digest| digest.len() == 32)
 }
 
 /// The scopes asked for, each once.
@@ -157,18 +170,16 @@ fn scopes(asked: &Parameters) -> Result<Option<Vec<String>>, Refusal> {
         return Ok(None);
     };
     let mut scopes: Vec<String> = Vec::new();
-    for scope in text.split(' ').filter(|scope| !scope.is_empty()) {
-        if !scope
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-        {
+    for scope in text.split(' ') {
+        let fits = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+        if scope.is_empty() || !scope.bytes().all(fits) {
             return Err(("invalid_scope", "malformed scope"));
         }
         if !scopes.iter().any(|held| held == scope) {
             scopes.push(scope.to_owned());
         }
     }
-    Ok((!scopes.is_empty()).then_some(scopes))
+    Ok(Some(scopes))
 }
 
 /// The token endpoint (AS-10).
@@ -217,6 +228,7 @@ fn log(body: &[u8], refusal: Option<&Refusal>) {
 
 fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, Refusal> {
     let asked = form(headers, body)?;
+    no_assertion(&asked)?;
     let proved = proved(shared, headers)?;
     let key = proved.as_deref();
     let grant_type = asked.need("grant_type", "grant_type is missing")?;
@@ -231,15 +243,20 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
         return lock(&shared.state).serve(&info);
     }
     let client_id = public_client(shared, headers, &asked)?;
+    if key.is_none() && is_bound(shared, client_id) {
+        return Err((
+            "invalid_dpop_proof",
+            "the client registered for bound tokens",
+        ));
+    }
     match grant_type {
         "authorization_code" => {
             let verifier = asked.need("code_verifier", "code_verifier is missing")?;
-            let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
             let redemption = Redemption {
                 code: asked.need("code", "code is missing")?,
                 client_id,
                 redirect_uri: asked.need("redirect_uri", "redirect_uri is missing")?,
-                challenge: &challenge,
+                verifier,
                 resource: asked.get("resource")?,
                 key,
             };
@@ -254,6 +271,15 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
         }
         _ => Err(("unsupported_grant_type", "unknown grant_type")),
     }
+}
+
+/// Whether the client may have tokens that are bound to a key, and no others (RFC 9449 section 5.2).
+fn is_bound(shared: &Shared, client_id: &str) -> bool {
+    let state = lock(&shared.state);
+    state
+        .clients
+        .get(client_id)
+        .is_some_and(|client| client.dpop)
 }
 
 /// The key that a token request proves, when it carries a proof (AS-19).
@@ -282,8 +308,9 @@ fn service(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
     let sent = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Basic "))
-        .and_then(|text| STANDARD.decode(text).ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Basic"))
+        .and_then(|(_, text)| STANDARD.decode(text.trim_start_matches(' ')).ok())
         .ok_or(REFUSED)?;
     let encode =
         |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
@@ -299,6 +326,7 @@ pub(super) async fn revoke(
     body: Bytes,
 ) -> Response {
     let revoked = form(&headers, &body).and_then(|asked| {
+        no_assertion(&asked)?;
         let client_id = if headers.contains_key(AUTHORIZATION) {
             service(&shared, &headers)?
         } else {
@@ -312,6 +340,16 @@ pub(super) async fn revoke(
         Ok(()) => (StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response(),
         Err(refusal) => refused_to(&headers, refusal),
     }
+}
+
+/// No client has a key here: an assertion that is not checked must not look as if it had been.
+fn no_assertion(asked: &Parameters) -> Result<(), Refusal> {
+    for name in ["client_assertion", "client_assertion_type"] {
+        if asked.get(name)?.is_some() {
+            return Err(("invalid_client", "client assertions are not taken"));
+        }
+    }
+    Ok(())
 }
 
 fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {

@@ -6,6 +6,7 @@
 pub(crate) mod authorization;
 mod endpoints;
 pub(crate) mod proof;
+mod protocol;
 mod registration;
 pub(crate) mod resource;
 

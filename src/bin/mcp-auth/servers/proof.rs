@@ -11,6 +11,12 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+/// The one algorithm.
+pub(crate) const ALGORITHM: &str = "ES256";
+
+/// The most proofs that are remembered; beyond it none is taken until older ones are over.
+const MAX_PROOFS: usize = 100_000;
+
 /// How far the clocks may differ.
 const SKEW_SECONDS: u64 = 300;
 
@@ -36,7 +42,9 @@ impl Proofs {
         let (header, claims) = (read(header)?, read(claims)?);
         let key = header.get("jwk")?;
         let public = PublicKey::from_jwk(&key.to_string()).ok()?;
-        if header.get("typ")? != "dpop+jwt" || header.get("alg")? != "ES256" {
+        let typed = header.get("typ")? == "dpop+jwt" && header.get("alg")? == ALGORITHM;
+        // A header that must be understood, and is not (RFC 7515 section 4.1.11).
+        if !typed || header.get("crit").is_some() {
             return None;
         }
         let mut point = vec![4];
@@ -62,6 +70,6 @@ impl Proofs {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let window = Duration::from_secs(SKEW_SECONDS.saturating_mul(2));
         seen.retain(|_, at| at.elapsed() < window);
-        seen.insert(jti, Instant::now()).is_none()
+        seen.len() < MAX_PROOFS && seen.insert(jti, Instant::now()).is_none()
     }
 }
