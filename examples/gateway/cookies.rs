@@ -12,9 +12,9 @@ pub(crate) struct Cookies {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Name {
-    /// Who is signed in.
+    /// The session of the user who signed in.
     Session,
-    /// Which browser it is: a number of its own, so that a session that is carried over to another
+    /// The browser: a number of its own, so that a session that is carried over to another
     /// browser does not take an authorization along.
     Browser,
 }

@@ -1,4 +1,4 @@
-//! What every request and every answer goes through: the right host, the right origin, and headers
+//! The checks and headers of every request and answer: the right host, the right origin, and headers
 //! that keep answers out of caches, frames and guesses.
 
 use std::sync::Arc;

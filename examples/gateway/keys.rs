@@ -52,7 +52,7 @@ pub(crate) struct Session {
 pub(crate) struct Browser(Vec<u8>);
 
 impl Browser {
-    /// What an authorization is bound to (CB-14).
+    /// The value that an authorization is bound to (CB-14).
     pub(crate) fn binding(&self) -> BrowserBinding {
         BrowserBinding::new(&self.0)
     }

@@ -10,14 +10,14 @@ use super::authorization::AuthorizationServer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompletionError {
-    /// It holds neither `code` nor `error`, so it is no authorization response.
+    /// It holds neither `code` nor `error`, so it is not an authorization response.
     #[error("the response holds neither `code` nor `error`")]
     NotAResponse,
     /// It names another issuer, or names one twice.
     #[error("the response holds an `iss` that is not this server's")]
     OtherIssuer,
     /// It holds characters that no URL may hold.
-    #[error("the response is no URL")]
+    #[error("the response is not a URL")]
     NotAUrl,
 }
 

@@ -8,7 +8,7 @@ pub enum AlgorithmError {
     #[error("no algorithm is named")]
     Empty,
     /// `none`, a symmetric one, or one that this crate does not know.
-    #[error("{0:?} is no asymmetric signature algorithm")]
+    #[error("{0:?} is not an asymmetric signature algorithm")]
     NotAsymmetric(String),
 }
 

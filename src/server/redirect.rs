@@ -79,10 +79,10 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 impl RedirectRules {
-    /// Allows a private-use scheme that is no reversed domain name, such as `cursor`.
+    /// Allows a private-use scheme that is not a reversed domain name, such as `cursor`.
     ///
     /// # Errors
-    /// [`RedirectUriError::Scheme`] for a text that is no scheme, or one that browsers act on.
+    /// [`RedirectUriError::Scheme`] for a text that is not a scheme, or one that browsers act on.
     pub fn scheme(mut self, scheme: &str) -> Result<Self, RedirectUriError> {
         if !is_scheme(scheme) || FORBIDDEN.contains(&scheme) {
             return Err(RedirectUriError::Scheme);
@@ -260,7 +260,7 @@ impl RedirectTarget {
     }
 }
 
-/// What comes before and after the port of an `http` URI. A port that is none makes it `None`.
+/// The parts before and after the port of an `http` URI; `None` for a malformed port.
 fn without_port(uri: &str) -> Option<(&str, &str)> {
     let rest = uri.strip_prefix("http://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());

@@ -28,7 +28,7 @@ pub enum Rejection {
     NonceNeeded(DpopNonce),
     /// The token lacks scopes; the first alternative is named in the challenge (RS-05).
     InsufficientScope(RequiredScopes),
-    /// The token is good, and may not do this; no other scope helps.
+    /// The token is valid but does not permit the request; further scopes would not help.
     Forbidden,
     /// The request itself is malformed.
     Malformed,

@@ -97,7 +97,7 @@ impl ProtectedResource {
     /// The scopes that a first sign-in needs, separated by single spaces (RS-03).
     ///
     /// # Errors
-    /// [`ScopeError`] for a text that names none, or one that is none; `offline_access` is no scope of a
+    /// [`ScopeError`] for a text that names none, or one that is none; `offline_access` is not a scope of a
     /// resource (RS-07).
     pub fn scopes(mut self, scopes: &str) -> Result<Self, ScopeError> {
         self.scopes = RequiredScopes::parse(scopes)?.preferred().clone();

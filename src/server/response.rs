@@ -50,7 +50,7 @@ pub enum ResponseError {
     #[error("the parameter {0:?} has its own method, or is there already")]
     Parameter(String),
     /// A code that RFC 6749 does not allow.
-    #[error("{0:?} is no error code")]
+    #[error("{0:?} is not an error code")]
     ErrorCode(String),
 }
 

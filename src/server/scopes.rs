@@ -16,12 +16,12 @@ pub enum ScopeError {
     Empty,
     /// A name with a character that RFC 6749 section 3.3 does not allow, or beyond the limits of a list.
     #[error(
-        "{0:?} is no scope, or one too many: printable ASCII without space, quote and backslash, \
+        "{0:?} is not a scope, or one too many: printable ASCII without space, quote and backslash, \
          at most 256 in 8 KiB"
     )]
     NotAScope(String),
     /// `offline_access` asks for a refresh token; a resource never needs it (RS-07).
-    #[error("offline_access is no scope of a resource")]
+    #[error("offline_access is not a scope of a resource")]
     OfflineAccess,
     /// More than [`MAX_ALTERNATIVES`].
     #[error("more than {MAX_ALTERNATIVES} alternatives")]

@@ -234,7 +234,7 @@ async fn a_family_of_refresh_tokens_has_one_branch() {
     let second = one["refresh_token"].as_str().unwrap();
     let third = world.refresh(&client, second).await;
     let third = third["refresh_token"].as_str().unwrap();
-    // The first one again, after its successor was used, is no race: all of them end.
+    // The first one again, after its successor was used, rules out a race: all of them end.
     assert_eq!(
         world.refresh(&client, first).await["error"],
         "invalid_grant"

@@ -534,7 +534,7 @@ proptest! {
         prop_assert!(url.query_pairs().any(|pair| pair == ("iss".into(), AS.into())));
     }
 
-    /// Whatever made the response, completing it once is enough, and clients read the issuer.
+    /// Completing a response twice changes nothing, and clients read the issuer.
     #[test]
     fn as_01_completion_is_idempotent(tail in "[a-z=&#?%0-9.:/]{0,30}") {
         let made = format!("https://c.example/cb?code=x&state=y{tail}");

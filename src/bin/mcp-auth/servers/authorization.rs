@@ -222,7 +222,7 @@ pub(super) type Refusal = (&'static str, &'static str);
 /// The refusal when the system has no random bytes.
 pub(super) const NO_RANDOM: Refusal = ("server_error", "no random bytes");
 
-/// The refusal when there is no room for more.
+/// The refusal when the limits are reached.
 pub(super) const FULL: Refusal = ("temporarily_unavailable", "too much is kept already");
 
 /// What a grant was answered with.
@@ -353,7 +353,7 @@ impl State {
         let successor = match &held.rotated {
             None => None,
             Some((at, next)) => {
-                // A successor that was used itself shows that this is no race of two processes.
+                // A successor that was used itself rules out a race of two processes.
                 let unused = self
                     .refresh
                     .get(next)

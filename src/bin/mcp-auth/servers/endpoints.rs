@@ -133,7 +133,7 @@ fn approved(
         })?;
     let key = asked.get("dpop_jkt")?;
     if key.is_some_and(|key| !is_thumbprint(key)) {
-        return Err(("invalid_request", "dpop_jkt is no SHA-256 thumbprint"));
+        return Err(("invalid_request", "dpop_jkt must be a SHA-256 thumbprint"));
     }
     let scopes = scopes(asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]);
     let Some(resource) = asked.get("resource")? else {

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 /// The one algorithm.
 pub(crate) const ALGORITHM: &str = "ES256";
 
-/// The most proofs that are remembered; beyond it none is taken until older ones are over.
+/// The most proofs that are remembered; beyond it none is taken until older ones have expired.
 const MAX_PROOFS: usize = 100_000;
 
 /// How far the clocks may differ.
