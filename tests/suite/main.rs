@@ -55,6 +55,7 @@ mod provider_keys;
 mod pushed;
 mod queue;
 mod races;
+mod recordings;
 mod records;
 mod redaction;
 mod refresh;
