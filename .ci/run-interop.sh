@@ -35,7 +35,7 @@ suite=$cache/conformance-$CONFORMANCE
 [ -d "$suite/node_modules/@modelcontextprotocol/conformance" ] ||
   npm_into "$suite" "@modelcontextprotocol/conformance@$CONFORMANCE"
 
-"$node" "$here/tests/npm/verify.mjs" "$sign"
+"$node" "$here/crates/cli/tests/npm/verify.mjs" "$sign"
 
 work=$(mktemp -d)
 "$binary" demo --serve >"$work/servers" &
@@ -49,7 +49,7 @@ mcp=$(awk '/^MCP server/ {print $3}' "$work/servers")
 issuer=$(awk '/^authorization server/ {print $3}' "$work/servers")
 
 # An import is resolved from where the file is.
-cp "$here/tests/npm/client.mjs" "$sdk/interop.mjs"
+cp "$here/crates/cli/tests/npm/client.mjs" "$sdk/interop.mjs"
 "$node" "$sdk/interop.mjs" "$mcp"
 
 bin=$suite/node_modules/@modelcontextprotocol/conformance/dist/index.js

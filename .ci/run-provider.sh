@@ -27,6 +27,6 @@ folder=$cache/provider-$PROVIDER
 [ -d "$folder/node_modules/oidc-provider" ] || npm_into "$folder" "oidc-provider@$PROVIDER"
 
 # An import is resolved from where the file is.
-cp tests/npm/provider.mjs "$folder/provider.mjs"
+cp crates/cli/tests/npm/provider.mjs "$folder/provider.mjs"
 export MCP_AUTH_TEST_NODE=$node MCP_AUTH_TEST_PROVIDER=$folder/provider.mjs
-cargo test --features cli --test provider -- --ignored "$@"
+cargo test -p mcp-auth --test provider -- --ignored "$@"

@@ -20,10 +20,10 @@ export PATH=$PATH:$target/cargo-deny/bin
 command -v cargo-deny >/dev/null ||
   CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --root "$target/cargo-deny" cargo-deny --version 0.20.2 || exit 2
 cargo fetch --locked || exit 2
-cargo deny --offline --locked check licenses bans sources || bad=1
+cargo deny --offline --locked --workspace check licenses bans sources || bad=1
 cargo deny --offline --locked --config .ci/deny-core.toml check bans || bad=1
 
-cargo tree --locked -e normal,build --target all --depth 1 --prefix none --format '{p}' |
+cargo tree --locked -p mcp-auth-machine -e normal,build --target all --depth 1 --prefix none --format '{p}' |
   sed 1d | cut -d ' ' -f 1 | sort >"$work/found"
 sed -n '/^| Dependency of the core |/,/^$/ s/^| `\([^`]*\)` |.*/\1/p' docs/verification.md | sort >"$work/listed"
 diff -u --label docs/verification.md --label Cargo.toml "$work/listed" "$work/found" ||
@@ -65,15 +65,15 @@ rlibs() { # cargo arguments: "crate file" for each crate that is linked
     done
 }
 
-rlibs >"$work/core" || exit 2
+rlibs -p mcp-auth-machine >"$work/core" || exit 2
 grep -q '^mcp_auth_machine ' "$work/core" || { echo "supply: the core was not built" >&2; exit 2; }
 while read -r name file; do
   found=$(reaches "$file" | grep -vE "$(excused "$name")") && complain "$name reaches outside:"$'\n'"$found"
 done <"$work/core"
 
-# Controls: each kind of reach, alone in a program, and the crate with a feature that writes files.
-rlibs --features file-store >"$work/store" || exit 2
-found=$(reaches "$(sed -n 's/^mcp_auth_machine //p' "$work/store")")
+# Controls: each kind of reach, alone in a program, and a crate that writes files.
+rlibs -p mcp-auth-client --features file-store >"$work/store" || exit 2
+found=$(reaches "$(sed -n 's/^mcp_auth_client //p' "$work/store")")
 [[ $found == *std::fs::* ]] || complain "control: no file is seen in a store that writes files"
 while IFS='|' read -r kind code; do
   echo "pub fn control() { let _ = $code; }" >"$work/control.rs"

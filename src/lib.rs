@@ -117,22 +117,16 @@
 //! - **Settings for one issuer** ([`config::IssuerSettings`]) name what a host knows about a server;
 //!   none switches a check off.
 //!
-//! # Features
+//! # Beside it
 //!
-//! | feature | what it adds |
+//! | crate | what it adds |
 //! |---|---|
-//! | (none) | the machine: no I/O, no clock, no random source |
-//! | `ureq` | `driver`: a blocking driver and a store in memory |
-//! | `reqwest` | `driver::asynchronous`: a driver for `tokio`, one handle for any number of tasks |
-//! | `tracing` | the drivers tell `tracing` what goes in and out, redacted, at the level `debug` |
-//! | `file-store` | `driver`: a store in a directory, for several processes |
-//! | `redis` | `driver`: a store in Redis, for the instances of a service |
-//! | `keyring` | `driver`: a store in the keyring of the operating system, for desktop hosts |
-//! | `server` | `server`: helpers for authorization servers and MCP servers |
-//! | `signer` | `signer`: keys in software that sign assertions and proofs |
-//! | `cli` | the command `mcp-auth` |
+//! | `mcp-auth-client` | drivers on `ureq` and `reqwest`, stores, keys in software that sign |
+//! | `mcp-auth-server` | helpers for authorization servers and MCP servers |
+//! | `mcp-auth-rmcp` | authorization for the client of `rmcp`, the Rust SDK of the protocol |
+//! | `mcp-auth` | the command |
 
-// The core touches nothing; what clippy.toml names is for the drivers.
+// The core touches nothing; what clippy.toml names is for the crates beside it.
 #![deny(
     clippy::dbg_macro,
     clippy::disallowed_methods,
@@ -147,14 +141,6 @@ pub mod budget;
 pub mod client_metadata;
 pub mod config;
 mod core;
-#[cfg(any(
-    feature = "ureq",
-    feature = "reqwest",
-    feature = "file-store",
-    feature = "redis"
-))]
-#[allow(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod driver;
 pub mod error;
 pub mod event;
 mod explain;
@@ -168,10 +154,6 @@ pub mod present;
 mod record;
 pub mod report;
 mod secret;
-#[cfg(feature = "server")]
-pub mod server;
-#[cfg(feature = "signer")]
-pub mod signer;
 pub mod slot;
 mod state;
 mod ticket;

@@ -131,7 +131,9 @@ impl fmt::Debug for Slot {
 pub struct Revision([u8; 16]);
 
 impl Revision {
-    pub(crate) fn of(json: &[u8]) -> Self {
+    /// For the contract of stores alone.
+    #[doc(hidden)]
+    pub fn of(json: &[u8]) -> Self {
         Self(short_digest(json))
     }
 

@@ -195,7 +195,8 @@ enum Part {
 }
 
 /// Whether there is a user or a password, as the parser sees it.
-pub(crate) fn has_user_information(url: &Url) -> bool {
+#[doc(hidden)]
+pub fn has_user_information(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
@@ -255,7 +256,8 @@ fn scheme(url: &Url, loopback_http: bool) -> Result<(), UrlFlaw> {
 }
 
 /// The loopback exception of SEC-02: address literals and exactly `localhost`, no other name.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+#[doc(hidden)]
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -60,9 +60,6 @@ impl Planted {
         for folder in ["src", "tests/support", "tests/proof"] {
             copy_folder(&from.join(folder), &root.join(folder));
         }
-        for folder in ["src/bin", "src/driver"] {
-            let _absent = fs::remove_dir_all(root.join(folder));
-        }
         fs::create_dir_all(root.join("proptest-regressions")).expect("a folder");
         fs::copy(from.join("Cargo.lock"), root.join("Cargo.lock")).expect("Cargo.lock");
         let manifest = fs::read_to_string(from.join("Cargo.toml")).expect("Cargo.toml");
@@ -174,13 +171,16 @@ fn reduced(manifest: &str, kind: Kind) -> String {
         if line.starts_with('[') || sections.is_empty() {
             sections.push(String::new());
         }
-        if let (false, Some(section)) = (line.starts_with("default-run"), sections.last_mut()) {
+        if let Some(section) = sections.last_mut() {
             section.push_str(line);
             section.push('\n');
         }
     }
     sections.retain(|section| !section.starts_with("[[") || section.contains("name = \"proof\""));
     sections.retain(|section| !section.starts_with("[lints"));
+    // What the package takes from its workspace stays; the other members do not.
+    sections.retain(|section| !section.starts_with("[workspace]\n"));
+    sections.retain(|section| !section.starts_with("[workspace.lints"));
     if kind == Kind::Search {
         sections.retain(|section| !section.starts_with("[["));
         sections.push("[[test]]\nname = \"search\"\npath = \"tests/search.rs\"\n".to_owned());
@@ -194,7 +194,7 @@ fn reduced(manifest: &str, kind: Kind) -> String {
         kind.name()
     );
     for section in &mut sections {
-        if section.starts_with("[package]") {
+        if section.starts_with("[workspace.package]") {
             *section = section.replace(version, &own);
         }
     }

@@ -27,8 +27,6 @@ mod challenge;
 mod cimd;
 mod clients;
 mod coming_back;
-#[cfg(feature = "cli")]
-mod command;
 mod discovery;
 mod documents;
 mod doubt;
@@ -65,18 +63,10 @@ mod reserved;
 mod revoking;
 mod rules;
 mod scopes;
-#[cfg(feature = "server")]
-mod servers;
-#[cfg(feature = "server")]
-mod servers_closed;
 mod settings;
 mod sign_out;
-#[cfg(feature = "signer")]
-mod signer;
 mod slashes;
 mod step_up;
-#[cfg(feature = "file-store")]
-mod stores;
 mod tampered;
 mod token;
 mod values;

@@ -64,15 +64,19 @@ fn matrix() -> Vec<(String, Proof)> {
         .collect()
 }
 
-/// Every test of the package as `binary::module::name`: those of this binary, of the command, and of
-/// the library itself (`unit`).
+/// Every test of the workspace as `binary::module::name`: the suites, the proof, the command, and the
+/// libraries themselves (`unit`).
 fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (directory, binary, main) in [
         ("tests/suite", "suite", "main.rs"),
         ("tests/proof", "proof", "main.rs"),
-        ("tests/cli", "cli", "main.rs"),
+        ("crates/cli/tests/cli", "cli", "main.rs"),
+        ("crates/client/tests/suite", "suite", "main.rs"),
+        ("crates/server/tests/suite", "suite", "main.rs"),
         ("src", "unit", "lib.rs"),
+        ("crates/client/src", "unit", "lib.rs"),
+        ("crates/server/src", "unit", "lib.rs"),
     ] {
         let declared = read(Path::new(directory).join(main));
         for file in sources(&root().join(directory)) {

@@ -41,7 +41,7 @@ pub fn build(root: &Path, all: &[Mutant]) -> Built {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
     // Another version keeps what is built apart from the original.
     let manifest = manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0-mutated\"", 1);
-    fs::write(copy.join("Cargo.toml"), manifest + "\n[workspace]\n").expect("a manifest");
+    fs::write(copy.join("Cargo.toml"), manifest).expect("a manifest");
     fs::write(copy.join("src/mutant.rs"), SWITCH).expect("a module");
 
     let library = Path::new(LIBRARY);

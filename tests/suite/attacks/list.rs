@@ -10,11 +10,15 @@ use serde::Deserialize;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Where tests are, and what cargo prints before their paths.
-const BINARIES: [(&str, &str); 4] = [
+const BINARIES: [(&str, &str); 8] = [
     ("tests/suite", "suite"),
     ("tests/proof", "proof"),
-    ("tests/cli", "cli"),
+    ("crates/cli/tests/cli", "cli"),
+    ("crates/client/tests/suite", "suite"),
+    ("crates/server/tests/suite", "suite"),
     ("src", "unit"),
+    ("crates/client/src", "unit"),
+    ("crates/server/src", "unit"),
 ];
 
 #[derive(Deserialize)]

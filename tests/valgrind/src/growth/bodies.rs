@@ -1,7 +1,7 @@
 //! Parsers of bodies and records.
 
 use mcp_auth_machine::key::PublicKey;
-use mcp_auth_machine::server::{RedirectRules, RegistrationRequest};
+use mcp_auth_server::{RedirectRules, RegistrationRequest};
 use mcp_auth_valgrind::support::{metadata, prm, renewable};
 
 use crate::cases::{case, numbered, reads};

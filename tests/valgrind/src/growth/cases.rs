@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mcp_auth_machine::server::{RedirectRules, RedirectTarget};
+use mcp_auth_server::{RedirectRules, RedirectTarget};
 use mcp_auth_machine::wire::resource::covers;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::wire::url::UrlPolicy;

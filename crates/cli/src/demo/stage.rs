@@ -1,0 +1,114 @@
+//! The built-in servers, on a thread of their own.
+
+use std::io;
+
+use tokio::runtime::Handle;
+
+use crate::listener::Listener;
+use crate::runtime::{on, spawn_runtime};
+use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
+use mcp_auth_testing::resource::{ECHO, McpServer, start_mcp};
+
+/// What the first authorization server does.
+pub(super) enum Wish {
+    Honest,
+    /// It comes back with an `iss` that is not its own.
+    WrongIss,
+    /// Its tokens live for seconds.
+    ShortTokens,
+}
+
+/// Lifetime of the demo's access tokens.
+const TOKEN_SECONDS: u64 = 300;
+
+/// The demo's client that acts for itself.
+pub(super) const SERVICE: (&str, &str) = ("demo service", "a secret of the demo");
+
+pub(super) struct Stage {
+    runtime: Handle,
+    mcp: McpServer,
+    mcp_url: String,
+    server: AuthorizationServer,
+}
+
+impl Stage {
+    /// Starts an MCP server and the authorization server that it trusts.
+    pub(super) fn set(wish: Wish, token_seconds: Option<u64>) -> io::Result<Self> {
+        let iss = match wish {
+            Wish::Honest | Wish::ShortTokens => Iss::Honest,
+            Wish::WrongIss => Iss::Wrong("https://attacker.example".to_owned()),
+        };
+        let seconds = token_seconds.unwrap_or(match wish {
+            Wish::Honest | Wish::WrongIss => TOKEN_SECONDS,
+            Wish::ShortTokens => super::refresh::TOKEN_SECONDS,
+        });
+        let runtime = spawn_runtime()?;
+        let mcp = on(&runtime, start_mcp(&[ECHO]))??;
+        let server = on(&runtime, authorization_server(iss, seconds))??;
+        let mcp_url = mcp.url();
+        server.allow_resource(mcp_url.clone());
+        mcp.trust(server.issuer(), server.tokens())?;
+        Ok(Self {
+            runtime,
+            mcp,
+            mcp_url,
+            server,
+        })
+    }
+
+    pub(super) fn mcp_url(&self) -> &str {
+        &self.mcp_url
+    }
+
+    pub(super) fn issuer(&self) -> &str {
+        self.server.issuer()
+    }
+
+    /// How many refresh requests the authorization server has seen.
+    pub(super) fn refreshes(&self) -> u64 {
+        self.server.refreshes()
+    }
+
+    pub(super) fn listener(&self) -> io::Result<Listener> {
+        on(&self.runtime, Listener::start(None))?
+    }
+
+    /// Prints a line for each token request from now on.
+    pub(super) fn log(&self) {
+        self.server.log();
+    }
+
+    /// The user says no at the next consent.
+    pub(super) fn decline_once(&self) {
+        self.server.decline_once();
+    }
+
+    /// Makes a tool need a scope of its own.
+    pub(super) fn protect_tool(&self, tool: &str, scope: &str) -> io::Result<()> {
+        self.mcp
+            .set_tool_scope(tool, scope)
+            .map_err(io::Error::other)
+    }
+
+    /// Makes the MCP server name another authorization server from now on.
+    pub(super) fn move_to_another(&self) -> io::Result<String> {
+        let server = on(
+            &self.runtime,
+            authorization_server(Iss::Honest, TOKEN_SECONDS),
+        )??;
+        server.allow_resource(self.mcp_url.clone());
+        self.mcp
+            .trust(server.issuer(), server.tokens())
+            .map_err(io::Error::other)?;
+        Ok(server.issuer().to_owned())
+    }
+}
+
+async fn authorization_server(iss: Iss, seconds: u64) -> io::Result<AuthorizationServer> {
+    authorization::start(Options {
+        iss,
+        access_token_seconds: seconds,
+        service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
+    })
+    .await
+}

@@ -1,0 +1,212 @@
+//! `doctor`: how a server is set up, seen with the eyes of the machine. It reads public metadata and
+//! nothing else: without a client, the machine stops before it registers or sends anybody anywhere.
+
+mod findings;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use mcp_auth_client::{Driver, MemoryStore, Note, Pause, Store, seed};
+use mcp_auth_machine::action::Purpose;
+use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Stage};
+use mcp_auth_machine::event::Challenge;
+use mcp_auth_machine::report::{Decision, Verdict};
+use mcp_auth_machine::{Action, Config, Event, Failure};
+use serde_json::{Value, json};
+
+use findings::{Finding, Mark, finding, judge_challenge, judge_failure, judge_server};
+
+use crate::lines::record::Recorder;
+use crate::problem::Problem;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The URL of the MCP server
+    url: String,
+}
+
+/// What the machine saw on its way.
+#[derive(Default)]
+struct Seen {
+    requests: Vec<(u64, Purpose)>,
+    tried: Vec<(String, Verdict)>,
+    decisions: Vec<Decision>,
+    /// The last document of the authorization server.
+    server: Option<Value>,
+}
+
+impl Seen {
+    fn note(&mut self, note: &Note<'_>) {
+        match note {
+            Note::Out(Action::SendRequest(send)) => self.requests.push((send.id(), send.purpose())),
+            Note::Out(Action::Report(decision)) => {
+                if let Decision::PlaceTried { url, verdict } = decision.as_ref() {
+                    self.tried.push((url.as_str().to_owned(), *verdict));
+                } else {
+                    self.decisions.push(decision.as_ref().clone());
+                }
+            }
+            Note::In(Event::HttpResponse(reply)) => {
+                let of_server = self
+                    .requests
+                    .iter()
+                    .any(|(id, purpose)| *id == reply.id() && *purpose == Purpose::ServerMetadata);
+                if let Some(response) = reply.response().filter(|_| of_server) {
+                    let found = serde_json::from_slice(response.body()).ok();
+                    self.server = found.filter(Value::is_object).or(self.server.take());
+                }
+            }
+            Note::In(_) | Note::Out(_) => {}
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
+    let mut findings = Vec::new();
+    let config = Config::builder(&options.url, "http://127.0.0.1:9/callback")
+        .client_name("mcp-auth doctor")
+        .dynamic_registration(DynamicRegistration::Never)
+        .metadata_cache(MetadataCache::Off)
+        .reports(true)
+        .build()
+        .map_err(|flaw| format!("{}: {flaw}", options.url))?;
+    let url = config.mcp_url().as_str().to_owned();
+    let (status, headers) = probe(&url)?;
+    findings.push(judge_challenge(status, &headers));
+
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let watching = Arc::clone(&seen);
+    recorder.start(|| {
+        json!({
+            "mcp_url": options.url, "redirect_uri": "http://127.0.0.1:9/callback",
+            "principal": "doctor", "client_name": "mcp-auth doctor",
+            "dynamic_registration": false, "metadata_cache": "off", "reports": true,
+        })
+    });
+    recorder.challenged("doctor", 401, &headers, None);
+    let store = recorder.store(MemoryStore::default());
+    let noted = recorder.clone();
+    let mut driver = Driver::new(config, "doctor", store).watched(move |note| {
+        noted.see(&note);
+        let mut seen = watching.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.note(&note);
+    });
+    let challenge = Challenge::new("doctor", 401, headers);
+    let failure = follow(&mut driver, challenge, recorder)?;
+    drop(driver);
+    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+
+    findings.extend(seen.decisions.iter().filter_map(finding));
+    let issuer = failure.issuer.as_ref().map(ToString::to_string);
+    let passed = matches!(
+        failure.cause,
+        Cause::Misconfigured(Misconfiguration::NoClient { .. })
+    );
+    if passed || failure.stage == Stage::ServerMetadata {
+        findings.push(Finding::new(
+            Mark::Ok,
+            "DISC-11",
+            "the resource metadata is for this URL, and names an authorization server",
+        ));
+    }
+    if passed {
+        let issuer = issuer.as_deref().unwrap_or_default();
+        let words = format!("the metadata of {issuer} names this issuer");
+        findings.push(Finding::new(Mark::Ok, "META-08", words));
+        findings.push(Finding::new(
+            Mark::Ok,
+            "META-12",
+            "it has the endpoints that a sign-in needs",
+        ));
+        findings.push(Finding::new(Mark::Ok, "PKCE-05", "it offers S256"));
+        findings.extend(seen.server.iter().flat_map(judge_server));
+    } else {
+        findings.push(judge_failure(&failure));
+    }
+    let broken = findings.iter().any(|found| found.mark == Mark::Broken);
+    if as_json {
+        let places: Vec<Value> = seen
+            .tried
+            .iter()
+            .map(|(url, verdict)| json!({ "url": url, "verdict": verdict }))
+            .collect();
+        println!(
+            "{}",
+            json!({
+                "server": url, "issuer": issuer, "usable": !broken,
+                "places": places, "findings": findings,
+            })
+        );
+    } else {
+        show(&url, &seen, &findings);
+    }
+    if broken {
+        return Err(Problem::Examined);
+    }
+    Ok(())
+}
+
+/// One request without a token.
+fn probe(url: &str) -> Result<(u16, HeaderMap), Problem> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into();
+    let answer = agent
+        .post(url)
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)?;
+    Ok((answer.status().as_u16(), answer.headers().clone()))
+}
+
+/// Follows the machine to its end: without a client there is only one.
+fn follow(
+    driver: &mut Driver<Box<dyn Store>>,
+    challenge: Challenge,
+    recorder: &Recorder,
+) -> Result<Failure, Problem> {
+    let mut pause = driver.handle(Event::Challenged(challenge));
+    loop {
+        pause = match pause {
+            Pause::Failed(failure) => return Ok(*failure),
+            Pause::NeedUser(_) => {
+                recorder.authorize();
+                driver.handle(Event::Authorize(seed()?.into()))
+            }
+            Pause::Resting(rest) => {
+                std::thread::sleep(rest);
+                driver.run()
+            }
+            Pause::Idle | Pause::Redirect(_) | Pause::Ready(_) => {
+                return Err("the examination came to no end".into());
+            }
+        };
+    }
+}
+
+fn show(url: &str, seen: &Seen, findings: &[Finding]) {
+    println!("{url}\n");
+    for (place, verdict) in &seen.tried {
+        let verdict = serde_json::to_value(verdict).unwrap_or_default();
+        println!("  {:<10}  {place}", verdict.as_str().unwrap_or_default());
+    }
+    println!();
+    for found in findings {
+        let mark = match found.mark {
+            Mark::Ok => "ok",
+            Mark::Note => "note",
+            Mark::Warning => "warning",
+            Mark::Broken => "broken",
+        };
+        println!("  {mark:<8}  {}  [{}]", found.words, found.rule);
+        if let Some(fix) = &found.fix {
+            println!("            → {fix}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `--record`: a transcript of what a command did, for `replay`, without its secrets.
+//!
+//! Nothing that a machine put out is kept. What went in is kept with every secret replaced; then a
+//! fresh machine takes those lines, and what it puts out is written. It must have asked for the same
+//! things as the machine that was watched, and the text must hold no secret that was seen, in no
+//! encoding: otherwise nothing is written.
+
+mod cover;
+mod documents;
+mod secrets;
+mod store;
+mod tape;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderMap;
+use mcp_auth_client::{Note, Store, now};
+use mcp_auth_machine::key::SigningKey;
+use serde_json::{Value, json};
+
+use self::store::Watched;
+use self::tape::{Happened, Tape};
+use crate::problem::Problem;
+
+/// Where the transcript goes, if one was asked for. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder(Option<Arc<Shared>>);
+
+struct Shared {
+    path: PathBuf,
+    tape: Mutex<Tape>,
+}
+
+impl Recorder {
+    pub(crate) fn new(path: Option<PathBuf>) -> Self {
+        Self(path.map(|path| {
+            Arc::new(Shared {
+                path,
+                tape: Mutex::default(),
+            })
+        }))
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn with(&self, note: impl FnOnce(&mut Tape)) {
+        if let Some(shared) = &self.0 {
+            note(&mut shared.tape.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// The configuration, as a line has it. Secrets in it are replaced when the file is made.
+    pub(crate) fn start(&self, config: impl FnOnce() -> Value) {
+        self.with(|tape| tape.start(config(), now()));
+    }
+
+    pub(crate) fn see(&self, note: &Note<'_>) {
+        self.with(|tape| tape.see(note, now()));
+    }
+
+    pub(crate) fn store<S: Store + 'static>(&self, store: S) -> Box<dyn Store> {
+        if self.is_on() {
+            Box::new(Watched::new(store, self.clone()))
+        } else {
+            Box::new(store)
+        }
+    }
+
+    fn say(&self, happened: Happened) {
+        self.with(|tape| tape.push(happened, now()));
+    }
+
+    pub(crate) fn challenged(
+        &self,
+        operation: &str,
+        status: u16,
+        headers: &HeaderMap,
+        sent: Option<&str>,
+    ) {
+        self.say(Happened::Challenged {
+            operation: operation.to_owned(),
+            status,
+            headers: headers.clone(),
+            sent: sent.map(str::to_owned),
+        });
+    }
+
+    /// The seed is left out: the transcript has one of its own.
+    pub(crate) fn authorize(&self) {
+        self.say(Happened::Authorize);
+    }
+
+    pub(crate) fn callback(&self, url: &str) {
+        self.say(Happened::CameBack(url.to_owned()));
+    }
+
+    /// `wanted` or `accepted`.
+    pub(crate) fn operation(&self, event: &'static str, operation: &str) {
+        self.say(Happened::Operation(event, operation.to_owned()));
+    }
+
+    /// `signed_out` or `abandoned`.
+    pub(crate) fn plain(&self, event: &'static str) {
+        self.say(Happened::Plain(event));
+    }
+
+    /// Writes the transcript, or says why there is none.
+    pub(crate) fn finish(&self) -> Result<(), Problem> {
+        let Some(shared) = &self.0 else {
+            return Ok(());
+        };
+        let tape = std::mem::take(&mut *shared.tape.lock().unwrap_or_else(PoisonError::into_inner));
+        let text = tape
+            .transcript()
+            .map_err(|flaw| format!("nothing was recorded: {flaw}"))?;
+        write(&shared.path, &text)
+    }
+}
+
+/// Replaces the file as a whole, readable by its owner alone.
+fn write(path: &Path, text: &str) -> Result<(), Problem> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| named(&error))?;
+    file.write_all(text.as_bytes())
+        .map_err(|error| named(&error))?;
+    file.persist(path).map_err(|failed| named(&failed.error))?;
+    Ok(())
+}
+
+/// A key as a configuration line has it.
+pub(crate) fn key_json(key: &SigningKey) -> Value {
+    let public = key.public_key().map(|public| public.as_jwk());
+    let public: Option<Value> = public.and_then(|jwk| serde_json::from_str(jwk).ok());
+    json!({ "name": key.name(), "algorithms": key.algorithms(), "public": public })
+}

@@ -1,0 +1,120 @@
+//! `mcp-auth`: MCP authorization on the command line.
+
+mod account;
+mod demo;
+mod describe;
+mod doctor;
+mod lines;
+mod listener;
+mod problem;
+mod runtime;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use lines::record::Recorder;
+use problem::{Problem, STATUSES};
+
+/// MCP authorization on the command line.
+#[derive(Parser)]
+#[command(name = "mcp-auth", version, about, arg_required_else_help = true, after_help = STATUSES)]
+struct Arguments {
+    /// Write one JSON object to standard output; what else there is to say goes to standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    /// With login, token, logout, doctor, demo: write what happened as lines that `replay` runs, with
+    /// every secret replaced
+    #[arg(long, global = true, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sign in to an MCP server, and keep what it grants for `token`.
+    #[command(after_help = STATUSES)]
+    Login(Box<account::login::Options>),
+    /// Print an access token that is good now, renewed where needed. Safe to run in parallel.
+    #[command(after_help = STATUSES)]
+    Token(account::token::Options),
+    /// What is held for one MCP server, without asking anybody.
+    #[command(after_help = STATUSES)]
+    Status(account::status::Options),
+    /// What is held for every MCP server.
+    #[command(after_help = STATUSES)]
+    List(account::status::ListOptions),
+    /// Erase what is held for an MCP server, and revoke it where the server can.
+    #[command(after_help = STATUSES)]
+    Logout(account::logout::Options),
+    /// Examine how an MCP server is set up, without signing in and without registering anything.
+    #[command(after_help = STATUSES)]
+    Doctor(doctor::Options),
+    /// Sign in for real, over loopback HTTP, to a built-in MCP server and authorization server.
+    ///
+    /// Needs no set-up. Prints each event and action of the machine as one line. Exit status 0 when
+    /// the demo ended as announced, 1 otherwise.
+    Demo(demo::Options),
+    /// The machine for programs in any language: JSON lines in on standard input, JSON lines out.
+    ///
+    /// The first line is the configuration, then events; after each line come the actions there are,
+    /// then `idle`. docs/design.md, section 8, has every line.
+    Drive,
+    /// Run a file of lines as `drive` takes and prints them, and say where something else comes out.
+    #[command(after_help = STATUSES)]
+    Replay(lines::replay::Options),
+}
+
+impl Command {
+    fn can_be_recorded(&self) -> bool {
+        match self {
+            Self::Login(_) | Self::Token(_) | Self::Logout(_) | Self::Doctor(_) => true,
+            Self::Demo(options) => options.has_client(),
+            Self::Status(_) | Self::List(_) | Self::Drive | Self::Replay(_) => false,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments {
+        json,
+        record,
+        command,
+    } = Arguments::parse();
+    let recorder = Recorder::new(record);
+    if recorder.is_on() && !command.can_be_recorded() {
+        eprintln!("mcp-auth: --record is for login, token, logout, doctor and demo");
+        return ExitCode::from(2);
+    }
+    let outcome = match command {
+        Command::Login(options) => account::login::run(*options, json, &recorder),
+        Command::Token(options) => account::token::run(&options, json, &recorder),
+        Command::Status(options) => account::status::run(&options, json),
+        Command::List(options) => account::status::list(&options, json),
+        Command::Logout(options) => account::logout::run(&options, json, &recorder),
+        Command::Doctor(options) => doctor::run(&options, json, &recorder),
+        Command::Demo(options) => demo::run(options, &recorder).map_err(Problem::Other),
+        Command::Drive => lines::drive::run(),
+        Command::Replay(options) => lines::replay::run(&options, json),
+    };
+    let recorded = recorder.finish();
+    let status = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            if let Some(object) = problem.json().filter(|_| json) {
+                println!("{object}");
+            }
+            eprintln!("mcp-auth: {}", problem.words());
+            problem.status()
+        }
+    };
+    match recorded {
+        Ok(()) => status,
+        Err(problem) => {
+            eprintln!("mcp-auth: {}", problem.words());
+            problem.status()
+        }
+    }
+}

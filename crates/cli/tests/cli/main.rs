@@ -1,0 +1,19 @@
+//! The command `mcp-auth`, as a user runs it, against the built-in servers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    missing_docs
+)]
+
+mod accounts;
+mod command;
+mod crashes;
+mod doctor;
+mod drive;
+mod lines;
+mod pipe;
+mod record;
+mod support;

@@ -1,0 +1,163 @@
+//! Two keys from the one secret that all instances share: for cookies, and for the store.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mcp_auth_client::{Seal, SealError};
+use mcp_auth_machine::slot::{Slot, SlotContents};
+use mcp_auth_machine::wire::callback::BrowserBinding;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::{hkdf, hmac};
+
+/// Eight hours.
+const SESSION_SECONDS: u64 = 8 * 60 * 60;
+
+/// The version of what is sealed: a new key gets a new one, and the old one is kept to open.
+const VERSION: &str = "1.";
+
+/// The secret is not one, or there is no chance to be had.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoKey;
+
+impl std::fmt::Display for NoKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no key: a secret of 32 bytes in base64url is needed")
+    }
+}
+
+impl std::error::Error for NoKey {}
+
+impl From<ring::error::Unspecified> for NoKey {
+    fn from(_: ring::error::Unspecified) -> Self {
+        Self
+    }
+}
+
+pub(crate) struct Keys {
+    cookies: hmac::Key,
+    store: LessSafeKey,
+    random: SystemRandom,
+}
+
+/// A signed-in user of the gateway.
+pub(crate) struct Session {
+    pub(crate) user: String,
+    text: String,
+}
+
+/// One browser of a signed-in user.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Browser(Vec<u8>);
+
+impl Browser {
+    /// The value that an authorization is bound to (CB-14).
+    pub(crate) fn binding(&self) -> BrowserBinding {
+        BrowserBinding::new(&self.0)
+    }
+}
+
+impl Keys {
+    /// From 32 random bytes in base64url.
+    pub(crate) fn new(secret: &str) -> Result<Self, NoKey> {
+        let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| NoKey)?;
+        if secret.len() < 32 {
+            return Err(NoKey);
+        }
+        Self::from_secret(&secret)
+    }
+
+    /// For instances of this process alone.
+    pub(crate) fn random() -> Result<Self, NoKey> {
+        let mut secret = [0; 32];
+        SystemRandom::new().fill(&mut secret)?;
+        Self::from_secret(&secret)
+    }
+
+    fn from_secret(secret: &[u8]) -> Result<Self, NoKey> {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"mcp gateway");
+        let secret = salt.extract(secret);
+        let cookies = secret.expand(&[b"cookies"], hmac::HMAC_SHA256)?;
+        let store = secret.expand(&[b"store"], &AES_256_GCM)?;
+        Ok(Self {
+            cookies: cookies.into(),
+            store: LessSafeKey::new(UnboundKey::from(store)),
+            random: SystemRandom::new(),
+        })
+    }
+
+    /// A new session as a cookie: user, end, a number that nobody can guess, and the proof that an
+    /// instance of this gateway made it.
+    pub(crate) fn session(&self, user: &str) -> Result<String, NoKey> {
+        let mut unique = [0; 16];
+        self.random.fill(&mut unique)?;
+        let (user, unique) = (URL_SAFE_NO_PAD.encode(user), URL_SAFE_NO_PAD.encode(unique));
+        let end = seconds().saturating_add(SESSION_SECONDS);
+        let claims = format!("{user}.{end}.{unique}");
+        let proof = URL_SAFE_NO_PAD.encode(hmac::sign(&self.cookies, claims.as_bytes()));
+        Ok(format!("{claims}.{proof}"))
+    }
+
+    /// Whose session it is, if it is one.
+    pub(crate) fn check(&self, session: &str) -> Option<Session> {
+        let (claims, proof) = session.rsplit_once('.')?;
+        let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
+        hmac::verify(&self.cookies, claims.as_bytes(), &proof).ok()?;
+        let mut claims = claims.split('.');
+        let user = URL_SAFE_NO_PAD.decode(claims.next()?).ok()?;
+        let end: u64 = claims.next()?.parse().ok()?;
+        (seconds() < end).then_some(Session {
+            user: String::from_utf8(user).ok()?,
+            text: session.to_owned(),
+        })
+    }
+
+    /// A number for a browser that has none.
+    pub(crate) fn new_browser(&self) -> Result<String, NoKey> {
+        let mut unique = [0; 16];
+        self.random.fill(&mut unique)?;
+        Ok(URL_SAFE_NO_PAD.encode(unique))
+    }
+
+    /// The browser with this number, for as long as this session lasts there.
+    pub(crate) fn browser(&self, session: &Session, number: &str) -> Browser {
+        let whole = format!("browser {number} {}", session.text);
+        Browser(
+            hmac::sign(&self.cookies, whole.as_bytes())
+                .as_ref()
+                .to_vec(),
+        )
+    }
+}
+
+fn seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// AES-256-GCM with a random nonce; the slot is authenticated with the contents.
+impl Seal for Keys {
+    fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError> {
+        let mut nonce = [0; NONCE_LEN];
+        self.random.fill(&mut nonce).map_err(|_| NoKey)?;
+        let mut sealed = contents.as_bytes().to_vec();
+        let aad = Aad::from(slot.to_string());
+        let key = Nonce::assume_unique_for_key(nonce);
+        let tag = self.store.seal_in_place_separate_tag(key, aad, &mut sealed);
+        let tag = tag.map_err(|_| NoKey)?;
+        let whole = [&nonce, sealed.as_slice(), tag.as_ref()].concat();
+        Ok(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(whole)))
+    }
+
+    fn open(&self, slot: Slot, sealed: &str) -> Result<SlotContents, SealError> {
+        let sealed = sealed.strip_prefix(VERSION).ok_or(NoKey)?;
+        let mut whole = URL_SAFE_NO_PAD.decode(sealed)?;
+        let (nonce, sealed) = whole.split_first_chunk_mut().ok_or(NoKey)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let aad = Aad::from(slot.to_string());
+        let opened = self.store.open_in_place(nonce, aad, sealed);
+        let opened = opened.map_err(|_| NoKey)?;
+        Ok(SlotContents::new(std::str::from_utf8(opened)?))
+    }
+}

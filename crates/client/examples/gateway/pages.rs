@@ -1,0 +1,85 @@
+//! What the browser sees: fixed pages, with nothing in them that came with a request (CB-13).
+
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use mcp_auth_client::asynchronous::Stopped;
+
+pub(crate) const HOME: &str = r#"<!doctype html><title>Gateway</title>
+<h1>Gateway</h1>
+<form method="post" action="/login">
+  <p>Stands for your single sign-on: <input name="user"> <button>sign in here</button></p>
+</form>
+<p><a href="/connect">Connect the MCP server</a></p>
+<form method="post" action="/call">
+  <p><input name="tool" value="echo"> <input name="text" value="hello"> <button>call</button></p>
+</form>
+<form method="post" action="/disconnect"><p><button>disconnect</button></p></form>
+"#;
+
+const CAME_BACK: &str = r#"<!doctype html><title>Gateway</title>
+<p>You can close this page. <a href="/">Back to the gateway</a></p>
+"#;
+
+const SIGN_IN: &str = r#"<!doctype html><title>Gateway</title>
+<p><a href="/">Sign in at the gateway first.</a></p>
+"#;
+
+const CONNECT: &str = r#"<!doctype html><title>Gateway</title>
+<p><a href="/connect">Connect the MCP server first.</a></p>
+"#;
+
+const FAILED: &str = r#"<!doctype html><title>Gateway</title>
+<p>That did not work. <a href="/">Back to the gateway</a></p>
+"#;
+
+/// A page; `guard` adds the headers that belong to it (SEC-38).
+pub(crate) fn page(status: StatusCode, text: &'static str) -> Response {
+    (status, Html(text)).into_response()
+}
+
+/// The same after every callback, whatever became of it.
+pub(crate) fn came_back() -> Response {
+    page(StatusCode::OK, CAME_BACK)
+}
+
+/// Why there is no answer.
+pub(crate) enum Problem {
+    /// Nobody is signed in at the gateway.
+    NoSession,
+    /// The user has to connect the MCP server, or to allow more.
+    NotConnected,
+    /// Anything else. It is for the log, not for the browser.
+    Failed(String),
+}
+
+impl Problem {
+    pub(crate) fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<Stopped> for Problem {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::NeedUser(_) => Self::NotConnected,
+            Stopped::Failed(_)
+            | Stopped::NotPresented(_)
+            | Stopped::SignedOut
+            | Stopped::NoEntropy
+            | Stopped::Ended => Self::failed(stopped),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoSession => page(StatusCode::UNAUTHORIZED, SIGN_IN),
+            Self::NotConnected => page(StatusCode::FORBIDDEN, CONNECT),
+            Self::Failed(why) => {
+                eprintln!("{why}");
+                page(StatusCode::BAD_GATEWAY, FAILED)
+            }
+        }
+    }
+}

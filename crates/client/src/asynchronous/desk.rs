@@ -1,0 +1,268 @@
+//! Who is told what: each thing that the machine says, and the job that it answers.
+
+use super::job::{Job, Stopped, Wish};
+use super::sign_in::{SignIn, Step};
+use super::task::Task;
+use super::user::User;
+use crate::clock::now;
+use crate::store::Store;
+use mcp_auth_machine::action::{NeedUser, Redirect, Why};
+use mcp_auth_machine::error::Stage;
+use mcp_auth_machine::event::{Abandon, Authorization};
+use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::{Event, Failure, Phase};
+
+impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
+    /// Tells that a token can be had, with its presentation where one is already made.
+    pub(super) fn give(&mut self, job: Job, presentation: Option<Presentation>) {
+        match job {
+            Job::Wanted { target, reply, .. } => {
+                let made = match presentation {
+                    Some(presentation) => Ok(presentation),
+                    None => self.machine.present(now(), &target.method, &target.url),
+                };
+                match made {
+                    Ok(presentation) => self.hands.present(presentation, reply),
+                    Err(flaw) => drop(reply.send(Err(Stopped::NotPresented(flaw)))),
+                }
+            }
+            Job::Refused { reply, .. } | Job::CameBack { reply, .. } => drop(reply.send(Ok(true))),
+            Job::Begin { reply, .. } => drop(reply.send(Ok(None))),
+            Job::Consented(_) | Job::SignOut { .. } | Job::Grant(_) => {}
+        }
+    }
+
+    pub(super) fn ready(&mut self) {
+        match self.current.take() {
+            Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => self.give(job, None),
+            Some(job @ (Job::Consented(_) | Job::CameBack { .. } | Job::Begin { .. })) => {
+                self.give(job, None);
+                // The host's future may still have something to do, such as an answer to a browser.
+                self.sign_in = None;
+                for job in std::mem::take(&mut self.joined) {
+                    self.give(job, None);
+                }
+            }
+            other @ (Some(Job::SignOut { .. } | Job::Grant(_)) | None) => self.current = other,
+        }
+        self.serve_line();
+    }
+
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        // Such a failure belongs to the sign-in, whoever asks what meanwhile.
+        let of_sign_in = failure.stage == Stage::Authorization;
+        match self.current.take() {
+            Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) if of_sign_in => {
+                self.current = Some(job);
+                self.sign_in_failed(failure);
+            }
+            Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => {
+                self.share(&job, failure);
+                job.fail(failure);
+            }
+            Some(job @ (Job::Consented(_) | Job::CameBack { .. })) => {
+                job.fail(failure);
+                self.sign_in_failed(failure);
+            }
+            Some(job @ Job::Begin { .. }) => job.fail(failure),
+            Some(Job::SignOut {
+                failure: None,
+                reply,
+            }) => {
+                let failure = Some(Box::new(failure.clone()));
+                self.current = Some(Job::SignOut { failure, reply });
+            }
+            other @ Some(Job::SignOut { .. } | Job::Grant(_)) => self.current = other,
+            None if of_sign_in => self.sign_in_failed(failure),
+            None => {}
+        }
+    }
+
+    /// What came of asking others is the same for all who wait for the same; what was judged from one
+    /// challenge is not.
+    fn share(&mut self, job: &Job, failure: &Failure) {
+        if failure.stage == Stage::Challenge {
+            return;
+        }
+        for other in std::mem::take(&mut self.line) {
+            if other.is_like(job) {
+                other.fail(failure);
+            } else {
+                self.line.push_back(other);
+            }
+        }
+    }
+
+    fn sign_in_failed(&mut self, failure: &Failure) {
+        self.end_sign_in();
+        for job in std::mem::take(&mut self.joined) {
+            job.fail(failure);
+        }
+    }
+
+    pub(super) fn end_sign_in(&mut self) {
+        if let Some(sign_in) = self.sign_in.take() {
+            sign_in.end();
+        }
+        self.line.retain(|job| !matches!(job, Job::Consented(_)));
+    }
+
+    pub(super) fn user_is_needed(&mut self, need: NeedUser) {
+        self.need = Some(need.clone());
+        match self.current.take() {
+            Some(
+                job @ Job::Wanted {
+                    wish: Wish::IfThereIsOne | Wish::Ready,
+                    ..
+                },
+            ) if self.sign_in.is_none() => job.stop(Stopped::NeedUser(need)),
+            // Nobody is asked on behalf of somebody who is gone.
+            Some(job) if job.is_deserted() => {}
+            Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => {
+                self.joined.push(job);
+                self.ask_user(need);
+            }
+            Some(job @ Job::CameBack { .. }) if self.sign_in.is_some() => {
+                self.give(job, None);
+                self.sign_in = None;
+                self.ask_user(need);
+            }
+            Some(job @ (Job::CameBack { .. } | Job::Begin { .. })) => {
+                job.stop(Stopped::NeedUser(need));
+            }
+            Some(Job::Consented(_)) => {
+                self.sign_in = None;
+                self.ask_user(need);
+            }
+            other @ (Some(Job::SignOut { .. } | Job::Grant(_)) | None) => self.current = other,
+        }
+    }
+
+    fn ask_user(&mut self, need: NeedUser) {
+        if self.messages.is_closed() {
+            return self.send_home(&Stopped::Ended);
+        }
+        match self.sign_in.as_mut().map(|sign_in| &sign_in.step) {
+            Some(Step::Asking { .. }) => {
+                if let Some(sign_in) = &mut self.sign_in {
+                    sign_in.need = need;
+                }
+                return;
+            }
+            Some(Step::AtBrowser(_) | Step::Left) => return,
+            Some(Step::Agreed) | None => self.end_sign_in(),
+        }
+        match SignIn::ask(need, &self.user) {
+            Ok(sign_in) => self.sign_in = Some(sign_in),
+            Err(_) => self.send_home(&Stopped::NoEntropy),
+        }
+    }
+
+    /// The user answered. What is needed may have changed meanwhile: then the user is asked again
+    /// (ISO-09, STEP-13).
+    pub(super) fn consented(&mut self, answer: Option<Authorization>) {
+        let Some(SignIn { need, step }) = self.sign_in.take() else {
+            return;
+        };
+        let changed = match &step {
+            Step::Asking { for_this, .. } => for_this.why != need.why,
+            Step::Agreed | Step::AtBrowser(_) | Step::Left => false,
+        };
+        match answer {
+            None => self.send_home(&Stopped::NeedUser(need)),
+            Some(_) if changed => self.ask_user(need),
+            Some(authorization) => {
+                let job = Job::Consented(Some(Box::new(authorization)));
+                self.line.push_front(job);
+                let step = Step::Agreed;
+                self.sign_in = Some(SignIn { need, step });
+            }
+        }
+    }
+
+    /// Who joined a sign-in that is over, without its having said so, is sent home.
+    pub(super) fn nobody_waits_for_nothing(&mut self) {
+        if self.sign_in.is_none() && !self.joined.is_empty() {
+            let why = Stopped::NeedUser(self.need());
+            self.send_home(&why);
+        }
+    }
+
+    /// Why the user was needed last.
+    fn need(&self) -> NeedUser {
+        self.need.clone().unwrap_or(NeedUser {
+            why: Why::NoCredentials,
+            operation: None,
+        })
+    }
+
+    fn send_home(&mut self, why: &Stopped) {
+        for job in std::mem::take(&mut self.joined) {
+            job.stop(why.clone());
+        }
+    }
+
+    pub(super) fn redirected(&mut self, redirect: Redirect) {
+        match self.current.take() {
+            Some(Job::Begin { reply, .. }) => drop(reply.send(Ok(Some(redirect)))),
+            Some(Job::Consented(_)) => {
+                if let Some(sign_in) = &mut self.sign_in {
+                    sign_in.send(redirect, &self.user, self.back.clone());
+                }
+            }
+            other => self.current = other,
+        }
+    }
+
+    pub(super) fn abandon(&mut self, how: Abandon) {
+        let machine_knows = matches!(self.current, Some(Job::Consented(_)));
+        let unknown = match self.sign_in.as_ref().map(|sign_in| &sign_in.step) {
+            Some(Step::Asking { .. }) => true,
+            Some(Step::Agreed) => !machine_knows,
+            Some(Step::AtBrowser(_) | Step::Left) | None => false,
+        };
+        if unknown {
+            self.end_sign_in();
+        }
+        self.feed(Event::Abandoned(how));
+    }
+
+    /// The machine rests and said nothing to its last question.
+    pub(super) fn said_nothing(&mut self) {
+        let Some(job) = self.current.take() else {
+            return;
+        };
+        let waits = matches!(self.machine.phase(), Phase::AwaitingUser);
+        match job {
+            // A matter of the transport, not of authorization (USE-12).
+            Job::Refused { refusal, reply, .. } if refusal.status == 400 => {
+                drop(reply.send(Ok(false)));
+            }
+            job @ (Job::Wanted { .. } | Job::Refused { .. }) if self.sign_in.is_some() => {
+                self.joined.push(job);
+            }
+            // The host's own user is away.
+            job @ (Job::Wanted { .. } | Job::Refused { .. }) if waits => {
+                job.stop(Stopped::NeedUser(self.need()));
+            }
+            Job::Refused { reply, .. } | Job::CameBack { reply, .. } => {
+                drop(reply.send(Ok(false)));
+            }
+            job @ Job::Wanted { .. } => self.give(job, None),
+            job @ Job::Begin { .. } => job.stop(Stopped::NeedUser(self.need())),
+            Job::Consented(_) => {
+                let why = Stopped::NeedUser(self.need());
+                self.sign_in = None;
+                self.send_home(&why);
+            }
+            Job::SignOut { failure, reply } => {
+                let told = match failure {
+                    None => Ok(()),
+                    Some(failure) => Err(Stopped::Failed(failure)),
+                };
+                drop(reply.send(told));
+            }
+            Job::Grant(_) => {}
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the task does for the machine: requests, slots, signatures.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderMap;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+
+use super::http::send;
+use super::job::Stopped;
+use crate::secrets::{Assertions, Signer, bearer, prove, sign};
+use crate::store::{Store, load_from, persist_in};
+use mcp_auth_machine::Event;
+use mcp_auth_machine::action::{LoadSlot, ObtainAssertion, PersistSlot, SendRequest, Sign};
+use mcp_auth_machine::present::Presentation;
+
+pub(super) type Shared<T> = Arc<Mutex<Box<T>>>;
+
+/// One thing to do with the store.
+enum Errand {
+    Load(LoadSlot),
+    Persist(PersistSlot),
+}
+
+pub(super) struct Hands<S> {
+    http: reqwest::Client,
+    store: Arc<S>,
+    signer: Shared<dyn Signer + Send>,
+    assertions: Shared<dyn Assertions + Send>,
+    running: JoinSet<Option<Event>>,
+    /// Slots are read and written one after the other, in the order of the actions.
+    errands: VecDeque<Errand>,
+    storing: Option<JoinHandle<Event>>,
+}
+
+impl<S: Store + Send + Sync + 'static> Hands<S> {
+    pub(super) fn new(
+        http: reqwest::Client,
+        store: S,
+        signer: Box<dyn Signer + Send>,
+        assertions: Box<dyn Assertions + Send>,
+    ) -> Self {
+        Self {
+            http,
+            store: Arc::new(store),
+            signer: Arc::new(Mutex::new(signer)),
+            assertions: Arc::new(Mutex::new(assertions)),
+            running: JoinSet::new(),
+            errands: VecDeque::new(),
+            storing: None,
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.storing.is_some() || !self.errands.is_empty() || !self.running.is_empty()
+    }
+
+    /// The next answer; none from something that needs none or that panicked, which the machine
+    /// gives up at its deadline. Pending while there is nothing to do.
+    pub(super) async fn answer(&mut self) -> Option<Event> {
+        tokio::select! {
+            biased;
+            stored = joined(&mut self.storing) => {
+                self.storing = None;
+                self.next_errand();
+                stored
+            }
+            Some(done) = self.running.join_next() => done.ok().flatten(),
+        }
+    }
+
+    pub(super) fn send(&mut self, request: SendRequest) {
+        let http = self.http.clone();
+        self.running
+            .spawn(async move { Some(send(http, request).await) });
+    }
+
+    pub(super) fn load(&mut self, load: LoadSlot) {
+        self.errands.push_back(Errand::Load(load));
+        self.next_errand();
+    }
+
+    pub(super) fn persist(&mut self, persist: PersistSlot) {
+        self.errands.push_back(Errand::Persist(persist));
+        self.next_errand();
+    }
+
+    fn next_errand(&mut self) {
+        if self.storing.is_none()
+            && let Some(errand) = self.errands.pop_front()
+        {
+            let store = Arc::clone(&self.store);
+            self.storing = Some(spawn_blocking(move || errand.run(&*store)));
+        }
+    }
+
+    pub(super) fn sign(&mut self, asked: Sign) {
+        let signer = Arc::clone(&self.signer);
+        self.running
+            .spawn_blocking(move || Some(with(&signer, |signer| sign(signer, asked))));
+    }
+
+    pub(super) fn obtain(&mut self, asked: ObtainAssertion) {
+        let assertions = Arc::clone(&self.assertions);
+        self.running
+            .spawn_blocking(move || Some(with(&assertions, |found| found.obtain(asked))));
+    }
+
+    /// Makes the headers of one request, signed where the token is bound to a key.
+    pub(super) fn present(
+        &mut self,
+        presentation: Presentation,
+        reply: oneshot::Sender<Result<HeaderMap, Stopped>>,
+    ) {
+        match presentation {
+            Presentation::Bearer(value) => drop(reply.send(Ok(bearer(value)))),
+            Presentation::Bound(proof) => {
+                let signer = Arc::clone(&self.signer);
+                self.running.spawn_blocking(move || {
+                    let headers = with(&signer, |signer| prove(signer, *proof));
+                    drop(reply.send(headers.map_err(Stopped::NotPresented)));
+                    None
+                });
+            }
+        }
+    }
+}
+
+impl Errand {
+    fn run(self, store: &impl Store) -> Event {
+        match self {
+            Self::Load(load) => load_from(store, load),
+            Self::Persist(persist) => persist_in(store, persist),
+        }
+    }
+}
+
+async fn joined(task: &mut Option<JoinHandle<Event>>) -> Option<Event> {
+    match task {
+        Some(task) => task.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+fn with<T: ?Sized, R>(shared: &Shared<T>, work: impl FnOnce(&mut T) -> R) -> R {
+    let mut held = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    work(&mut **held)
+}

@@ -1,0 +1,150 @@
+//! One request of the machine, with `reqwest`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect;
+
+use super::start::StartFlaw;
+use crate::policy::{is_blocked, permitted};
+use mcp_auth_machine::action::SendRequest;
+use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
+use mcp_auth_machine::{Config, Event};
+
+/// Servers close idle connections after five seconds and more; a request on one that is just being
+/// closed may or may not have arrived, and a code is sent only once.
+const IDLE: Duration = Duration::from_secs(4);
+
+pub(super) fn client(
+    settings: reqwest::ClientBuilder,
+    config: &Arc<Config>,
+) -> Result<reqwest::Client, StartFlaw> {
+    settings
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .pool_idle_timeout(IDLE)
+        .dns_resolver(PolicyResolver(Arc::clone(config)))
+        .tls_backend_preconfigured(tls()?)
+        .build()
+        .map_err(StartFlaw::Http)
+}
+
+/// The platform's trust anchors and `ring`, whatever else is linked into the program.
+fn tls() -> Result<rustls::ClientConfig, StartFlaw> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(&provider));
+    let verifier = verifier.map_err(StartFlaw::Tls)?;
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(StartFlaw::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+/// Keeps only the addresses that the policy permits: the connection is made to one of these, so a
+/// name that resolves differently later gains nothing.
+struct PolicyResolver(Arc<Config>);
+
+impl Resolve for PolicyResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let config = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let kept = permitted(config.url_policy(), Some(name.as_str()), found)?;
+            let addresses: Addrs = Box::new(kept.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// Where one request may connect, how long it may take, and how much may come back.
+pub(super) struct Limits {
+    addresses: AddressPolicy,
+    time: Duration,
+    body: usize,
+}
+
+impl Limits {
+    /// Address literals never reach a resolver. The machine refuses forbidden ones; this is the second door.
+    fn forbid(&self, host: &str) -> bool {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>()
+            .is_ok_and(|address| !self.addresses.permits(classify_ip(address)))
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Undelivered {
+    NeverSent,
+    MaybeSent,
+    TooLarge,
+    Blocked,
+}
+
+impl From<reqwest::Error> for Undelivered {
+    fn from(error: reqwest::Error) -> Self {
+        if is_blocked(&error) {
+            Self::Blocked
+        } else if error.is_connect() || error.is_builder() {
+            Self::NeverSent
+        } else {
+            Self::MaybeSent
+        }
+    }
+}
+
+/// Performs it; the event answers it whatever happens.
+pub(super) async fn send(http: reqwest::Client, send: SendRequest) -> Event {
+    let limits = Limits {
+        addresses: send.addresses(),
+        time: send.time_limit(),
+        body: send.body_limit(),
+    };
+    match exchange(&http, send.request(), &limits).await {
+        Ok(response) => send.response(response),
+        Err(Undelivered::NeverSent) => send.never_sent(),
+        Err(Undelivered::MaybeSent) => send.maybe_sent(),
+        Err(Undelivered::TooLarge) => send.too_large(),
+        Err(Undelivered::Blocked) => send.blocked(),
+    }
+}
+
+async fn exchange(
+    http: &reqwest::Client,
+    request: &Request<Bytes>,
+    limits: &Limits,
+) -> Result<Response<Bytes>, Undelivered> {
+    if limits.forbid(request.uri().host().unwrap_or_default()) {
+        return Err(Undelivered::Blocked);
+    }
+    let mut request = reqwest::Request::try_from(request.clone())?;
+    *request.timeout_mut() = Some(limits.time);
+    let mut answer = http.execute(request).await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > limits.body {
+            return Err(Undelivered::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = answer.status();
+    *response.version_mut() = answer.version();
+    *response.headers_mut() = std::mem::take(answer.headers_mut());
+    Ok(response)
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tls_tests;

@@ -1,0 +1,91 @@
+//! A sign-in with the driver's own user: asked, sent to the browser, back again.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::job::Message;
+use super::user::{Callbacks, User};
+use crate::clock::seed;
+use mcp_auth_machine::action::{NeedUser, Redirect};
+use mcp_auth_machine::event::Authorization;
+
+pub(super) struct SignIn {
+    /// Why the user is needed now; more may be needed than the user was asked for.
+    pub(super) need: NeedUser,
+    pub(super) step: Step,
+}
+
+pub(super) enum Step {
+    Asking {
+        for_this: NeedUser,
+        task: JoinHandle<Option<Authorization>>,
+    },
+    /// The machine finds out where to send the user.
+    Agreed,
+    AtBrowser(JoinHandle<()>),
+    /// The host's future ended: the callback is being judged, or there is none.
+    Left,
+}
+
+/// What the user did.
+pub(super) enum Done {
+    Answered(Option<Authorization>),
+    Left,
+}
+
+impl SignIn {
+    /// Asks the user.
+    pub(super) fn ask<U: User>(
+        need: NeedUser,
+        user: &Arc<U>,
+    ) -> Result<Self, (NeedUser, getrandom::Error)> {
+        let authorization = match seed() {
+            Ok(seed) => Authorization::new(seed),
+            Err(error) => return Err((need, error)),
+        };
+        let (user, asked) = (Arc::clone(user), need.clone());
+        let task = tokio::spawn(async move { user.consent(asked, authorization).await });
+        let step = Step::Asking {
+            for_this: need.clone(),
+            task,
+        };
+        Ok(Self { need, step })
+    }
+
+    /// Sends the user away.
+    pub(super) fn send<U: User>(
+        &mut self,
+        redirect: Redirect,
+        user: &Arc<U>,
+        back: mpsc::WeakUnboundedSender<Message>,
+    ) {
+        let user = Arc::clone(user);
+        let callbacks = Callbacks(back);
+        let task = tokio::spawn(async move { user.redirect(redirect, callbacks).await });
+        self.step = Step::AtBrowser(task);
+    }
+
+    /// Waits for the user. Pending while the machine is at it.
+    pub(super) async fn done(sign_in: &mut Option<Self>) -> Done {
+        match sign_in.as_mut().map(|sign_in| &mut sign_in.step) {
+            Some(Step::Asking { task, .. }) => Done::Answered(task.await.ok().flatten()),
+            Some(Step::AtBrowser(task)) => {
+                // A future that panicked has left as well.
+                let _left = task.await;
+                Done::Left
+            }
+            Some(Step::Agreed | Step::Left) | None => std::future::pending().await,
+        }
+    }
+
+    /// It ends without the user.
+    pub(super) fn end(self) {
+        match self.step {
+            Step::Asking { task, .. } => task.abort(),
+            Step::AtBrowser(task) => task.abort(),
+            Step::Agreed | Step::Left => {}
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! TLS of the asynchronous driver: whom it does not trust, it does not talk to (SEC-03).
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::tests::{asked, elsewhere, here, outcome};
+use super::*;
+
+/// For `localhost`, until 2120, signed by itself.
+const CERTIFICATE: &str = "\
+    MIIBXjCCAQSgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwIBcNMjAwMTAxMDAw\
+    MDAwWhgPMjEyMDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMMCWxvY2FsaG9zdDBZMBMGByqGSM49AgEGCCqGSM49\
+    AwEHA0IABK0A0uQUA3zXP29ztm6CMg06hz5JZauwRC3Dsh7FyElm7/PGMt56o8AKcnnnS3A8ESV4c1qDEnub\
+    u3LT2Z4oBp+jRTBDMAwGA1UdEwEB/wQCMAAwFAYDVR0RBA0wC4IJbG9jYWxob3N0MB0GA1UdDgQWBBRgXKdy\
+    AbkioNDCtylPnpR7K8CpkjAKBggqhkjOPQQDAgNIADBFAiEApZ7e0MhD3l4a6s0+9v+SVa4I2npTnU1nHY1B\
+    1Tm9XicCIHGH7WDGVzpFIS96L9UVw81W3/V6YoI1E32CizswGKmo";
+
+/// Good for nothing but these tests.
+const KEY: &str = "\
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgXgsZlTzcH/gNAnAFjZy1hhog15Pff/HGjpCE\
+    vHuj72uhRANCAAStANLkFAN81z9vc7ZugjINOoc+SWWrsEQtw7IexchJZu/zxjLeeqPACnJ550twPBEleHNa\
+    gxJ7m7ty09meKAaf";
+
+fn decode(text: &str) -> Vec<u8> {
+    STANDARD.decode(text).unwrap()
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Serves a few connections; its port.
+fn start() -> u16 {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(decode(KEY)));
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![CertificateDer::from(decode(CERTIFICATE))], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().take(3).flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, socket);
+            if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn sec03_a_certificate_of_nobody_is_refused() {
+    let port = start();
+    let url = format!("https://localhost:{port}/");
+    // Whoever trusts it is served: nothing else is wrong with it.
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(decode(CERTIFICATE)))
+        .unwrap();
+    let trusting = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let http = reqwest::ClientBuilder::new().no_proxy();
+    let http = http.tls_backend_preconfigured(trusting).build().unwrap();
+    assert!(http.get(&url).send().await.unwrap().status().is_success());
+
+    let config = here();
+    let refused = outcome(&config, asked(&config, &url)).await;
+    assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
+}
+
+#[tokio::test]
+async fn sec03_settings_of_the_host_do_not_switch_it_off() {
+    let url = format!("https://localhost:{}/", start());
+    let config = here();
+    let careless = reqwest::ClientBuilder::new()
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true);
+    let http = client(careless, &config).unwrap();
+    let (request, limits) = asked(&config, &url);
+    let refused = exchange(&http, &request, &limits).await;
+    assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
+    let config = elsewhere();
+    let blocked = outcome(&config, asked(&config, &url)).await;
+    assert_eq!(blocked.unwrap_err(), Undelivered::Blocked);
+}

@@ -1,0 +1,246 @@
+//! A blocking driver on `ureq`: redirects off, TLS verified, limits while reading.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
+use ureq::unversioned::transport::DefaultConnector;
+
+use super::clock::now;
+use super::note::{Note, Watch};
+use super::policy::is_blocked;
+use super::resolver::PolicyResolver;
+use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
+use super::store::{Store, load_from, persist_in};
+use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest};
+use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, NoBearer, Phase};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why the driver stopped: what the host has to do or to know.
+#[derive(Debug)]
+pub enum Pause {
+    /// There is nothing to do.
+    Idle,
+    /// A server or another process needs a rest, longer than [`Driver::patience`]: call
+    /// [`Driver::run`] again after this time, or hand in what the user does meanwhile.
+    Resting(Duration),
+    /// Send the user here.
+    Redirect(Box<Redirect>),
+    /// Ask the user, then hand in `Authorize`.
+    NeedUser(Box<NeedUser>),
+    /// A bearer can be had.
+    Ready(Box<Grant>),
+    /// The attempt is over.
+    Failed(Box<Failure>),
+}
+
+/// A machine with a store and an HTTP client.
+pub struct Driver<S> {
+    machine: AuthMachine,
+    store: S,
+    agent: ureq::Agent,
+    watch: Watch,
+    actions: VecDeque<Action>,
+    patience: Duration,
+    signer: Box<dyn Signer + Send>,
+    assertions: Box<dyn Assertions + Send>,
+}
+
+impl<S: Store> Driver<S> {
+    /// For one principal at one MCP server.
+    pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>, store: S) -> Self {
+        let config = config.into();
+        let settings = ureq::Agent::config_builder()
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent("")
+            .build();
+        let resolver = PolicyResolver::new(config.url_policy().clone());
+        let agent = ureq::Agent::with_parts(settings, DefaultConnector::default(), resolver);
+        Self {
+            machine: AuthMachine::new(config, principal),
+            store,
+            agent,
+            watch: Watch::default(),
+            actions: VecDeque::new(),
+            patience: PATIENCE,
+            signer: Box::new(NoSecrets),
+            assertions: Box::new(NoSecrets),
+        }
+    }
+
+    /// Shows every event and action to a closure.
+    #[must_use]
+    pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
+        self.watch = Watch::new(watch);
+        self
+    }
+
+    /// Signs with the host's keys.
+    #[must_use]
+    pub fn signer(mut self, signer: impl Signer + Send + 'static) -> Self {
+        self.signer = Box::new(signer);
+        self
+    }
+
+    /// Obtains tokens of the host's platform or identity provider.
+    #[must_use]
+    pub fn assertions(mut self, assertions: impl Assertions + Send + 'static) -> Self {
+        self.assertions = Box::new(assertions);
+        self
+    }
+
+    /// How long the driver sleeps at once while a renewal waits; 10 seconds unless set.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Hands an event in and works until the host is needed.
+    pub fn handle(&mut self, event: Event) -> Pause {
+        self.feed(event);
+        self.run()
+    }
+
+    /// Works until the host is needed. Call it again after a pause that was not awaited.
+    pub fn run(&mut self) -> Pause {
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.actions.push_back(action);
+            }
+            let Some(action) = self.actions.pop_front() else {
+                match self.rest() {
+                    None => return Pause::Idle,
+                    Some(rest) if rest > self.patience => return Pause::Resting(rest),
+                    Some(rest) => std::thread::sleep(rest),
+                }
+                self.feed(Event::Timer);
+                continue;
+            };
+            self.watch.see(Note::Out(&action));
+            match action {
+                Action::SendRequest(send) => {
+                    let event = self.send(send);
+                    self.feed(event);
+                }
+                Action::LoadSlot(load) => {
+                    let event = load_from(&self.store, load);
+                    self.feed(event);
+                }
+                Action::PersistSlot(persist) => {
+                    let event = persist_in(&self.store, persist);
+                    self.feed(event);
+                }
+                Action::Sign(asked) => {
+                    let event = sign(&mut *self.signer, asked);
+                    self.feed(event);
+                }
+                Action::ObtainAssertion(obtain) => {
+                    let event = self.assertions.obtain(obtain);
+                    self.feed(event);
+                }
+                Action::Report(_) => {}
+                Action::Redirect(redirect) => return Pause::Redirect(Box::new(redirect)),
+                Action::NeedUser(need) => return Pause::NeedUser(Box::new(need)),
+                Action::Ready(grant) => return Pause::Ready(Box::new(grant)),
+                Action::Error(failure) => return Pause::Failed(failure),
+            }
+        }
+    }
+
+    /// How long the machine waits for nothing but time.
+    fn rest(&self) -> Option<Duration> {
+        match self.machine.phase() {
+            Phase::Resting | Phase::AwaitingUser => None,
+            Phase::Working(_) => {
+                let left = self.machine.deadline()?.0.saturating_sub(now().mono.0);
+                Some(Duration::from_millis(left))
+            }
+        }
+    }
+
+    /// The `Authorization` header value for a request to this URL.
+    ///
+    /// # Errors
+    /// [`NoBearer`].
+    pub fn bearer(&mut self, url: &str) -> Result<HeaderValue, NoBearer> {
+        self.machine.bearer(now(), url)
+    }
+
+    /// The headers with which one request presents the token: `Authorization`, and `DPoP` where the
+    /// token is bound to a key.
+    ///
+    /// # Errors
+    /// [`NoBearer`]; [`NoBearer::KeyMissing`] also when the signer cannot sign.
+    pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
+        match self.machine.present(now(), method, url)? {
+            Presentation::Bearer(value) => Ok(bearer(value)),
+            Presentation::Bound(proof) => prove(&mut *self.signer, *proof),
+        }
+    }
+
+    /// The token that is held, whether or not it is over; call [`Driver::run`] once before.
+    pub fn grant(&self) -> Option<Grant> {
+        self.machine.grant()
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.watch.see(Note::In(&event));
+        self.machine.handle(now(), event);
+    }
+
+    fn send(&self, send: SendRequest) -> Event {
+        let request = send.request();
+        let limit = u64::try_from(send.body_limit()).unwrap_or(u64::MAX);
+        let copy = request.clone().map(|body| body.to_vec());
+        let answer = if copy.method() == http::Method::GET {
+            let (parts, _) = copy.into_parts();
+            self.exchange(http::Request::from_parts(parts, ()), &send, limit)
+        } else {
+            self.exchange(copy, &send, limit)
+        };
+        match answer {
+            Ok(response) => send.response(response),
+            Err(ureq::Error::Io(error)) if is_blocked(&error) => send.blocked(),
+            Err(ureq::Error::BodyExceedsLimit(_)) => send.too_large(),
+            Err(
+                ureq::Error::HostNotFound
+                | ureq::Error::ConnectionFailed
+                | ureq::Error::BadUri(_)
+                | ureq::Error::Tls(_)
+                | ureq::Error::Rustls(_),
+            ) => send.never_sent(),
+            Err(_) => send.maybe_sent(),
+        }
+    }
+
+    fn exchange(
+        &self,
+        request: http::Request<impl ureq::AsSendBody>,
+        send: &SendRequest,
+        limit: u64,
+    ) -> Result<Response<Bytes>, ureq::Error> {
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(Some(send.time_limit()))
+            .build();
+        let (parts, mut body) = self.agent.run(request)?.into_parts();
+        let body = body.with_config().limit(limit).read_to_vec()?;
+        Ok(Response::from_parts(parts, Bytes::from(body)))
+    }
+}
+
+impl<S> std::fmt::Debug for Driver<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,37 @@
+//! What both drivers take from the operating system: clocks and chance.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mcp_auth_machine::Moment;
+use mcp_auth_machine::wire::pkce::Seed;
+
+/// What both clocks of this process show.
+pub fn now() -> Moment {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Moment::new(millis(wall), millis(START.elapsed()))
+}
+
+/// A duration in whole milliseconds, saturating.
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn random() -> Result<[u8; 16], getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Entropy for one authorization, from the operating system (SEC-34).
+///
+/// # Errors
+/// When the operating system has none to give.
+pub fn seed() -> Result<Seed, getrandom::Error> {
+    let mut bytes = [0; 48];
+    getrandom::fill(&mut bytes)?;
+    Seed::new(bytes).map_err(|_| getrandom::Error::UNEXPECTED)
+}

@@ -1,0 +1,113 @@
+//! Contents encrypted by the host before any store sees them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::store::{Store, StoreError, Swap};
+use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+use mcp_auth_machine::time::UnixMillis;
+
+/// Why contents could not be sealed or opened.
+pub type SealError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Encrypts contents with a key of the host (SEC-31). The slot is to be authenticated with them, as
+/// associated data, so that sealed contents open in no other slot than their own.
+pub trait Seal {
+    /// Contents to be stored, as text.
+    ///
+    /// # Errors
+    /// When there is no key; nothing is stored then.
+    fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError>;
+
+    /// What was sealed, perhaps with an older key.
+    ///
+    /// # Errors
+    /// When it was not sealed with a key that is known, or not for this slot. The slot then counts as
+    /// one that cannot be read; it is not overwritten.
+    fn open(&self, slot: Slot, sealed: &str) -> Result<SlotContents, SealError>;
+}
+
+impl<K: Seal + ?Sized> Seal for Arc<K> {
+    fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError> {
+        (**self).seal(slot, contents)
+    }
+
+    fn open(&self, slot: Slot, sealed: &str) -> Result<SlotContents, SealError> {
+        (**self).open(slot, sealed)
+    }
+}
+
+/// A store whose contents are sealed, metadata slots as well. Revisions stay as they are: digests of
+/// the contents, of no help to anybody who does not know the contents already.
+#[derive(Clone, Copy, Default)]
+pub struct Sealed<S, K> {
+    store: S,
+    seal: K,
+}
+
+impl<S: Store, K: Seal> Sealed<S, K> {
+    /// Seals what goes into this store.
+    pub fn new(store: S, seal: K) -> Self {
+        Self { store, seal }
+    }
+
+    fn opened(&self, slot: Slot, stored: Option<Stored>) -> Result<Option<Stored>, StoreError> {
+        stored
+            .map(|stored| {
+                let contents = self.seal.open(slot, stored.contents.expose());
+                Ok(Stored {
+                    contents: contents.map_err(StoreError)?,
+                    revision: stored.revision,
+                })
+            })
+            .transpose()
+    }
+}
+
+impl<S: Store, K: Seal> Store for Sealed<S, K> {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        self.opened(slot, self.store.load(slot)?)
+    }
+
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        self.persist_until(slot, expected, write, None)
+    }
+
+    fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let sealed = write
+            .map(|stored| {
+                let sealed = self.seal.seal(slot, stored.contents.expose());
+                Ok::<_, StoreError>(Stored {
+                    contents: SlotContents::new(sealed.map_err(StoreError)?),
+                    revision: stored.revision,
+                })
+            })
+            .transpose()?;
+        match self
+            .store
+            .persist_until(slot, expected, sealed.as_ref(), expires)?
+        {
+            Swap::Done => Ok(Swap::Done),
+            Swap::Conflict(current) => Ok(Swap::Conflict(self.opened(slot, current)?)),
+        }
+    }
+}
+
+impl<S: fmt::Debug, K> fmt::Debug for Sealed<S, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}

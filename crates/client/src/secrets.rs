@@ -1,0 +1,89 @@
+//! What only the host can do: sign with its keys, and obtain tokens of its platform.
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+use super::clock::random;
+use mcp_auth_machine::action::{ObtainAssertion, Sign};
+use mcp_auth_machine::present::UnsignedProof;
+use mcp_auth_machine::wire::words::SigningAlgorithm;
+use mcp_auth_machine::{Event, NoBearer};
+
+/// The host cannot, or will not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host has no such key or token")]
+pub struct Refused;
+
+/// Signs with the host's keys. Private keys stay behind it (DPOP-19, M2M-12).
+pub trait Signer {
+    /// Signs exactly these bytes; ES256 as the 64 bytes of `r` and `s`.
+    ///
+    /// # Errors
+    /// [`Refused`] when there is no such key, or it cannot be used.
+    fn sign(
+        &mut self,
+        key: &str,
+        algorithm: SigningAlgorithm,
+        input: &[u8],
+    ) -> Result<Vec<u8>, Refused>;
+}
+
+/// Obtains tokens of the host's platform or identity provider (WIF-05, EMA-05).
+pub trait Assertions {
+    /// Answers the action.
+    fn obtain(&mut self, asked: ObtainAssertion) -> Event;
+}
+
+impl<F: FnMut(ObtainAssertion) -> Event> Assertions for F {
+    fn obtain(&mut self, asked: ObtainAssertion) -> Event {
+        self(asked)
+    }
+}
+
+/// A host without keys and without a platform.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSecrets;
+
+impl Signer for NoSecrets {
+    fn sign(&mut self, _: &str, _: SigningAlgorithm, _: &[u8]) -> Result<Vec<u8>, Refused> {
+        Err(Refused)
+    }
+}
+
+impl Assertions for NoSecrets {
+    fn obtain(&mut self, asked: ObtainAssertion) -> Event {
+        asked.failed()
+    }
+}
+
+/// Has the machine's bytes signed.
+pub(super) fn sign(signer: &mut dyn Signer, asked: Sign) -> Event {
+    let (key, algorithm) = (asked.key().to_owned(), asked.algorithm());
+    let Ok(random) = random() else {
+        return asked.failed();
+    };
+    let prepared = asked.prepare(random);
+    match signer.sign(&key, algorithm, prepared.input()) {
+        Ok(signature) => prepared.signature(&signature),
+        Err(Refused) => prepared.failed(),
+    }
+}
+
+/// The headers of one request with a bearer token.
+pub(super) fn bearer(value: HeaderValue) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, value)])
+}
+
+/// The headers of one request with a token that is bound to a key.
+pub(super) fn prove(signer: &mut dyn Signer, proof: UnsignedProof) -> Result<HeaderMap, NoBearer> {
+    let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
+    let random = random().map_err(|_| NoBearer::KeyMissing)?;
+    let prepared = proof.prepare(random);
+    let signature = signer
+        .sign(&key, algorithm, prepared.input())
+        .map_err(|_| NoBearer::KeyMissing)?;
+    let found = prepared.signature(&signature).ok_or(NoBearer::KeyMissing)?;
+    let mut headers = bearer(found.authorization);
+    headers.insert("dpop", found.dpop);
+    Ok(headers)
+}

@@ -1,0 +1,150 @@
+//! Where slots live.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+use mcp_auth_machine::Event;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+use mcp_auth_machine::action::{LoadSlot, PersistSlot};
+use mcp_auth_machine::slot::{Revision, Slot, Stored};
+use mcp_auth_machine::time::UnixMillis;
+
+/// A store of slots with compare-and-swap. What it holds is secret (SEC-31).
+///
+/// [`contract`](super::contract) checks a store of your own.
+pub trait Store {
+    /// What a slot holds.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be known.
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError>;
+
+    /// Writes or clears a slot if it still holds `expected`; durable when it returns
+    /// [`Swap::Done`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is not known to have happened.
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError>;
+
+    /// The same, for contents that are of no use after `expires`: a store that can drop them then
+    /// does. The others keep them, unless they say otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::persist`].
+    fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let _kept = expires;
+        self.persist(slot, expected, write)
+    }
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Swap {
+    /// Done.
+    Done,
+    /// Not done: the slot holds something else.
+    Conflict(Option<Stored>),
+}
+
+/// The store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed: {0}")]
+pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+macro_rules! through {
+    ($($pointer:ident),*) => {$(
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+                (**self).load(slot)
+            }
+
+            fn persist(
+                &self,
+                slot: Slot,
+                expected: Option<Revision>,
+                write: Option<&Stored>,
+            ) -> Result<Swap, StoreError> {
+                (**self).persist(slot, expected, write)
+            }
+
+            fn persist_until(
+                &self,
+                slot: Slot,
+                expected: Option<Revision>,
+                write: Option<&Stored>,
+                expires: Option<UnixMillis>,
+            ) -> Result<Swap, StoreError> {
+                (**self).persist_until(slot, expected, write, expires)
+            }
+        }
+    )*};
+}
+
+through!(Arc, Box);
+
+/// Carries the action out.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
+    match store.load(load.slot()) {
+        Ok(found) => load.found(found),
+        Err(_) => load.failed(),
+    }
+}
+
+/// Carries the action out.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
+    let (slot, expected) = (persist.slot(), persist.expected());
+    match store.persist_until(slot, expected, persist.write(), persist.expires()) {
+        Ok(Swap::Done) => persist.done(),
+        Ok(Swap::Conflict(current)) => persist.conflict(current),
+        Err(_) => persist.failed(),
+    }
+}
+
+/// A store in memory, shared by its clones. Everything is gone with the process.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<BTreeMap<Slot, Stored>>>);
+
+impl Store for MemoryStore {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(slots.get(&slot).cloned())
+    }
+
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = slots.get(&slot);
+        if current.map(|stored| stored.revision) != expected {
+            return Ok(Swap::Conflict(current.cloned()));
+        }
+        match write {
+            Some(stored) => slots.insert(slot, stored.clone()),
+            None => slots.remove(&slot),
+        };
+        Ok(Swap::Done)
+    }
+}

@@ -1,0 +1,23 @@
+//! The store in Redis, with a server and processes of its own. Needs `redis-server`
+//! (`apt-get install redis-server`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    missing_docs
+)]
+
+#[path = "../../examples/gateway/main.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod gateway;
+#[path = "../reqwest/support.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod support;
+
+mod instances;
+mod processes;
+mod race;
+mod store;

@@ -1,0 +1,369 @@
+//! The keyring, played by the credential store for tests of the crate `keyring-core`.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
+
+use keyring_core::api::{CredentialApi, CredentialStoreApi};
+use keyring_core::{Credential, Entry, Error, mock};
+use mcp_auth_client::{KeyringFlaw, KeyringStore, Store, Swap, contract};
+use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
+
+use super::{keeps_the_contract, slot, stored, swap};
+
+const SERVICE: &str = "mcp tests";
+
+/// More than two entries hold, with a character of two bytes at every place.
+const LARGE: usize = 35_000;
+
+struct Desktop {
+    keyring: Arc<mock::Store>,
+    directory: tempfile::TempDir,
+}
+
+impl Desktop {
+    fn new() -> Self {
+        Self {
+            keyring: mock::Store::new().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn store(&self) -> KeyringStore {
+        KeyringStore::with_keyring(self.keyring.clone(), SERVICE, self.path()).unwrap()
+    }
+
+    fn credential(&self, user: &str) -> Arc<mock::Cred> {
+        let _made = self.keyring.build(SERVICE, user, None).unwrap();
+        let inner = self.keyring.inner.lock().unwrap();
+        let found = inner
+            .borrow()
+            .iter()
+            .find(|c| c.specifiers.1 == user)
+            .cloned();
+        found.unwrap()
+    }
+
+    /// What the keyring holds: users and secrets, in the order of the users.
+    fn entries(&self) -> Vec<(String, Vec<u8>)> {
+        let inner = self.keyring.inner.lock().unwrap();
+        let credentials = inner.borrow();
+        let held = credentials.iter().filter_map(|credential| {
+            let data = credential.inner.lock().unwrap();
+            let secret = data.borrow().secret.clone()?;
+            Some((credential.specifiers.1.clone(), secret))
+        });
+        let mut held: Vec<_> = held.collect();
+        held.sort();
+        held
+    }
+
+    fn users(&self) -> Vec<String> {
+        self.entries().into_iter().map(|(user, _)| user).collect()
+    }
+}
+
+fn large(text: &str) -> Stored {
+    Stored {
+        contents: SlotContents::new("é".repeat(LARGE)),
+        revision: stored(text).revision,
+    }
+}
+
+fn done(store: &KeyringStore, expected: Option<Revision>, write: Option<&Stored>) {
+    assert!(matches!(swap(store, expected, write), Swap::Done));
+}
+
+#[test]
+fn the_keyring_store_keeps_the_contract() {
+    let desktop = Desktop::new();
+    keeps_the_contract(&desktop.store());
+    // As two processes would have it.
+    contract::check_races(&[desktop.store(), desktop.store()]).unwrap();
+    assert_eq!(
+        desktop.users(),
+        Vec::<String>::new(),
+        "nothing is left over"
+    );
+}
+
+#[test]
+fn a_slow_keyring_is_not_read_while_it_is_written() {
+    let desktop = Desktop::new();
+    let slow = Dying {
+        inner: Arc::clone(&desktop.keyring),
+        left: Arc::new(AtomicUsize::new(usize::MAX)),
+        pause: Duration::from_micros(100),
+    };
+    let store = KeyringStore::with_keyring(Arc::new(slow), SERVICE, desktop.path()).unwrap();
+    contract::check_races(&[store.clone(), store]).unwrap();
+}
+
+#[test]
+fn sec_31_secrets_are_in_the_keyring_and_in_no_file() {
+    let desktop = Desktop::new();
+    let store = desktop.store();
+    done(&store, None, Some(&stored("secret")));
+    assert_eq!(desktop.users(), [slot().to_string()]);
+    let files = std::fs::read_dir(desktop.path()).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["lock"]);
+    assert_eq!(
+        desktop.store().load(slot()).unwrap(),
+        Some(stored("secret"))
+    );
+    assert!(!format!("{store:?}").contains("secret"));
+}
+
+#[test]
+fn large_contents_are_spread_and_nothing_of_them_is_left() {
+    let desktop = Desktop::new();
+    let store = desktop.store();
+    let (one, two) = (large("one"), large("two"));
+    let small = stored("small");
+    done(&store, None, Some(&one));
+    let spread = desktop.entries();
+    assert!(spread.len() > 2);
+    let limit = if cfg!(windows) { 2_560 } else { 32_767 };
+    assert!(spread.iter().all(|(_, secret)| secret.len() <= limit));
+    assert_eq!(store.load(slot()).unwrap().as_ref(), Some(&one));
+    done(&store, Some(one.revision), Some(&two));
+    assert_eq!(desktop.users().len(), spread.len());
+    done(&store, Some(two.revision), Some(&small));
+    assert_eq!(desktop.users(), [slot().to_string()]);
+    done(&store, Some(small.revision), Some(&one));
+    done(&store, Some(one.revision), None);
+    assert_eq!(desktop.users(), Vec::<String>::new());
+}
+
+/// A keyring that takes its time, answers so many times, and then never again.
+#[derive(Clone)]
+struct Dying {
+    inner: Arc<mock::Store>,
+    left: Arc<AtomicUsize>,
+    pause: Duration,
+}
+
+struct DyingEntry {
+    inner: Entry,
+    left: Arc<AtomicUsize>,
+    pause: Duration,
+}
+
+impl DyingEntry {
+    fn alive(&self) -> keyring_core::Result<()> {
+        sleep(self.pause);
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        match self.left.fetch_update(order, order, one_less) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::PlatformFailure("the process died".into())),
+        }
+    }
+}
+
+impl CredentialStoreApi for Dying {
+    fn vendor(&self) -> String {
+        self.inner.vendor()
+    }
+
+    fn id(&self) -> String {
+        self.inner.id()
+    }
+
+    fn build(
+        &self,
+        service: &str,
+        user: &str,
+        more: Option<&HashMap<&str, &str>>,
+    ) -> keyring_core::Result<Entry> {
+        Ok(Entry::new_with_credential(Arc::new(DyingEntry {
+            inner: self.inner.build(service, user, more)?,
+            left: Arc::clone(&self.left),
+            pause: self.pause,
+        })))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl CredentialApi for DyingEntry {
+    fn set_secret(&self, secret: &[u8]) -> keyring_core::Result<()> {
+        self.alive()?;
+        self.inner.set_secret(secret)
+    }
+
+    fn get_secret(&self) -> keyring_core::Result<Vec<u8>> {
+        self.alive()?;
+        self.inner.get_secret()
+    }
+
+    fn delete_credential(&self) -> keyring_core::Result<()> {
+        self.alive()?;
+        self.inner.delete_credential()
+    }
+
+    fn get_credential(&self) -> keyring_core::Result<Option<Arc<Credential>>> {
+        Ok(None)
+    }
+
+    fn get_specifiers(&self) -> Option<(String, String)> {
+        self.inner.get_specifiers()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Swaps in a process that dies after each of its steps in turn; then the slot holds what it did
+/// before or what was to be written, and whatever else is left is cleared by the next writes.
+fn survives(writes: usize, old: Option<&Stored>, new: Option<&Stored>) {
+    let small = stored("small");
+    for steps in 0.. {
+        let desktop = Desktop::new();
+        let mut was = None;
+        for old in std::iter::repeat_n(old, writes).flatten() {
+            done(&desktop.store(), was, Some(old));
+            was = Some(old.revision);
+        }
+        let dying = Dying {
+            inner: Arc::clone(&desktop.keyring),
+            left: Arc::new(AtomicUsize::new(steps)),
+            pause: Duration::ZERO,
+        };
+        let store = KeyringStore::with_keyring(Arc::new(dying), SERVICE, desktop.path());
+        let swapped = store.unwrap().persist(slot(), was, new);
+        let found = desktop.store().load(slot()).unwrap();
+        if swapped.is_ok() {
+            assert!(steps > 2);
+            assert_eq!(found.as_ref(), new);
+            assert!(desktop.users().len() < 6);
+            return;
+        }
+        assert!(found.as_ref() == old || found.as_ref() == new, "{steps}");
+        if found.is_none() {
+            assert_eq!(desktop.users(), Vec::<String>::new(), "{steps}");
+        }
+        let held = found.map(|found| found.revision);
+        done(&desktop.store(), held, Some(&small));
+        assert_eq!(desktop.users(), [slot().to_string()], "{steps}");
+        done(&desktop.store(), Some(small.revision), None);
+        assert_eq!(desktop.users(), Vec::<String>::new(), "{steps}");
+    }
+}
+
+#[test]
+fn a_process_that_dies_at_any_step_leaves_the_old_contents_or_the_new() {
+    let (one, two, small) = (large("one"), large("two"), stored("first"));
+    let held = [None, Some(&one), Some(&two), Some(&small)];
+    for old in held {
+        for new in held {
+            // Each write goes to the other side.
+            survives(1, old, new);
+            survives(2, old, new);
+        }
+    }
+}
+
+#[test]
+fn what_is_damaged_is_an_error_and_is_not_overwritten() {
+    let desktop = Desktop::new();
+    let store = desktop.store();
+    let damage = |user: &str, text: &[u8]| {
+        let credential = desktop.credential(user);
+        credential.inner.lock().unwrap().borrow_mut().secret = Some(text.to_vec());
+    };
+    let name = slot().to_string();
+    for text in [&b"garbage"[..], b"\xff\xfe", b"a b c d\nrest", b""] {
+        damage(&name, text);
+        let error = store.load(slot()).unwrap_err();
+        let flaw = error.0.downcast_ref::<KeyringFlaw>().unwrap();
+        assert_eq!(*flaw, KeyringFlaw::Damaged);
+        store
+            .persist(slot(), None, Some(&stored("new")))
+            .unwrap_err();
+    }
+    desktop
+        .credential(&name)
+        .inner
+        .lock()
+        .unwrap()
+        .borrow_mut()
+        .secret = None;
+    done(&store, None, Some(&large("whole")));
+    damage(&format!("{name}.right.1"), b"short");
+    store.load(slot()).unwrap_err();
+}
+
+#[test]
+fn what_the_keyring_says_is_told_without_what_it_holds() {
+    let desktop = Desktop::new();
+    let store = desktop.store();
+    done(&store, None, Some(&stored("secret")));
+    let credential = desktop.credential(&slot().to_string());
+    let said = Mutex::new(Vec::new());
+    let says = |error: Error| {
+        credential.set_error(error);
+        let error = store.load(slot()).unwrap_err();
+        said.lock().unwrap().push(format!("{error} {error:?}"));
+        error.0.downcast_ref::<KeyringFlaw>().unwrap().clone()
+    };
+    let locked = says(Error::NoStorageAccess("it is locked".into()));
+    assert!(matches!(locked, KeyringFlaw::Locked(_)), "{locked}");
+    let failed = says(Error::PlatformFailure("no bus".into()));
+    assert!(matches!(failed, KeyringFlaw::Failed(_)), "{failed}");
+    let missing = says(Error::NoDefaultStore);
+    assert!(matches!(missing, KeyringFlaw::Missing(_)), "{missing}");
+    let damaged = says(Error::BadEncoding(b"secret".to_vec()));
+    assert_eq!(damaged, KeyringFlaw::Damaged);
+    let secret = format!("{:?}", b"secret");
+    for text in said.into_inner().unwrap() {
+        assert!(
+            !text.contains("secret") && !text.contains(&secret[1..10]),
+            "{text}"
+        );
+    }
+}
+
+/// Where there is no desktop there is no keyring, and the flaw says what to do.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_desktop_there_is_no_keyring() {
+    if std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    match KeyringStore::open(SERVICE, directory.path()) {
+        Err(KeyringFlaw::Missing(why)) => assert!(!why.is_empty()),
+        Err(other) => panic!("{other}"),
+        // A bus at its usual place.
+        Ok(_) => {}
+    }
+}
+
+/// On a desktop: `cargo test --features keyring -- --ignored this_desktop`. On Linux without one, under
+/// `dbus-run-session`, with `gnome-keyring-daemon --unlock` before it.
+#[test]
+#[ignore = "needs a keyring that is unlocked"]
+fn the_keyring_of_this_desktop_keeps_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || KeyringStore::open(SERVICE, directory.path()).unwrap();
+    contract::check(&open()).unwrap();
+    contract::check_races(&[open(), open()]).unwrap();
+    let (old, new) = (large("old"), stored("new"));
+    done(&open(), None, Some(&old));
+    assert_eq!(open().load(slot()).unwrap().as_ref(), Some(&old));
+    done(&open(), Some(old.revision), Some(&new));
+    done(&open(), Some(new.revision), None);
+}

@@ -1,0 +1,155 @@
+//! One request of the transport, repeated as often as the driver says.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, Method};
+use mcp_auth_client::asynchronous::{Client, StartFlaw, Stopped};
+use reqwest::{Response, redirect};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+
+use crate::answer;
+use crate::error::{TransportError, failed};
+
+/// What rmcp's streamable HTTP transport sends with: every request carries a good token of this
+/// authorization, and the driver deals with what the server refuses.
+///
+/// Its clones share the connections and the authorization.
+#[derive(Clone)]
+pub struct AuthorizedClient {
+    http: reqwest::Client,
+    authorization: Client,
+}
+
+impl AuthorizedClient {
+    /// With `reqwest`'s settings.
+    ///
+    /// # Errors
+    /// As [`with_settings`](Self::with_settings).
+    pub fn new(authorization: Client) -> Result<Self, StartFlaw> {
+        Self::with_settings(authorization, reqwest::Client::builder())
+    }
+
+    /// With settings such as proxies and time limits; one for a whole request would end streams as
+    /// well. Whatever they say, no redirect is followed, nothing is sent again but what the driver
+    /// wants sent again, and TLS is verified with the trust anchors of the platform.
+    ///
+    /// # Errors
+    /// [`StartFlaw`] when there are no such anchors, or the settings do not fit together.
+    pub fn with_settings(
+        authorization: Client,
+        settings: reqwest::ClientBuilder,
+    ) -> Result<Self, StartFlaw> {
+        let http = settings
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .tls_backend_preconfigured(tls().map_err(StartFlaw::Tls)?)
+            .build()
+            .map_err(StartFlaw::Http)?;
+        Ok(Self {
+            http,
+            authorization,
+        })
+    }
+
+    /// The transport to the MCP server at this URL, which is the one in the driver's configuration:
+    /// the driver gives its token out for no other place.
+    #[must_use]
+    pub fn transport(self, url: impl Into<Arc<str>>) -> StreamableHttpClientTransport<Self> {
+        let config = StreamableHttpClientTransportConfig::with_uri(url);
+        StreamableHttpClientTransport::with_client(self, config)
+    }
+
+    /// Sends until the answer stands.
+    pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Response, Unanswered> {
+        let method = outgoing.method.clone();
+        let mut call = self
+            .authorization
+            .call(outgoing.operation, method, outgoing.url);
+        loop {
+            let mut headers = outgoing.headers.clone();
+            headers.extend(call.headers().await.map_err(Unanswered::without)?);
+            let mut request = self
+                .http
+                .request(outgoing.method.clone(), outgoing.url)
+                .headers(headers);
+            if let Some(body) = &outgoing.body {
+                request = request.body(body.clone());
+            }
+            let response = request.send().await.map_err(Unanswered::Failed)?;
+            let status = response.status();
+            // The end of a session is no reason to send somebody to the browser.
+            if outgoing.method == Method::DELETE && !status.is_success() {
+                return Ok(response);
+            }
+            match call.again(status, response.headers()).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(response),
+                Err(stopped) => {
+                    let challenge = answer::text(response.headers(), WWW_AUTHENTICATE.as_str());
+                    return Err(Unanswered::Stopped {
+                        stopped,
+                        challenge: Some(challenge.unwrap_or_default()),
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for AuthorizedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthorizedClient")
+    }
+}
+
+/// A request of the transport, without its authorization.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) operation: &'a str,
+    pub(crate) method: Method,
+    pub(crate) url: &'a str,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+}
+
+/// Why there is no answer to show.
+pub(crate) enum Unanswered {
+    Failed(reqwest::Error),
+    Stopped {
+        stopped: Stopped,
+        /// What the server said before; nothing when it was not asked.
+        challenge: Option<String>,
+    },
+}
+
+impl Unanswered {
+    fn without(stopped: Stopped) -> Self {
+        Self::Stopped {
+            stopped,
+            challenge: None,
+        }
+    }
+}
+
+impl From<Unanswered> for TransportError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Failed(error) => failed(error),
+            Unanswered::Stopped { stopped, .. } => failed(stopped),
+        }
+    }
+}
+
+fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(&provider))?;
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}

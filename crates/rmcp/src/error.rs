@@ -1,0 +1,49 @@
+//! What goes wrong, without secrets.
+
+use std::error::Error as StdError;
+
+use mcp_auth_client::asynchronous::Stopped;
+use rmcp::transport::DynamicTransportError;
+use rmcp::transport::streamable_http_client::StreamableHttpError;
+
+/// Why a request of the transport has no answer. It holds no token and no URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no token for it.
+    #[error("not authorized: {0}")]
+    Stopped(Box<Stopped>),
+    /// It could not be sent, or its answer could not be read.
+    #[error("the exchange with the MCP server failed: {0}")]
+    Http(reqwest::Error),
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(Box::new(stopped))
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
+pub(crate) type TransportError = StreamableHttpError<Error>;
+
+pub(crate) fn failed(error: impl Into<Error>) -> TransportError {
+    StreamableHttpError::Client(error.into())
+}
+
+/// Why there was no token, when that is why rmcp's transport failed: the error inside
+/// [`ServiceError::TransportSend`](rmcp::ServiceError::TransportSend) and
+/// [`ClientInitializeError::TransportError`](rmcp::service::ClientInitializeError::TransportError).
+#[must_use]
+pub fn stopped(error: &DynamicTransportError) -> Option<&Stopped> {
+    let inner: &(dyn StdError + 'static) = &*error.error;
+    match inner.downcast_ref::<TransportError>() {
+        Some(StreamableHttpError::Client(Error::Stopped(stopped))) => Some(stopped),
+        _ => None,
+    }
+}

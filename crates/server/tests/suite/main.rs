@@ -1,0 +1,20 @@
+//! The helpers, and that the machine reads what they write.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    missing_docs
+)]
+
+#[path = "../../../../tests/support/mod.rs"]
+mod support;
+
+mod servers;
+mod servers_closed;

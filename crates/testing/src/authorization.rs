@@ -1,0 +1,471 @@
+//! The authorization server: its state, its tokens and the handle that starts it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use mcp_auth_server as helpers;
+use mcp_auth_server::{CodeChallenge, MAX_REGISTRATION_BYTES, RedirectUri};
+
+use super::proof::Proofs;
+use super::{endpoints, lock, registration};
+
+/// How long a code can be redeemed (AS-09: short, single use).
+const CODE_LIFETIME: Duration = Duration::from_secs(60);
+/// How long a redeemed code is remembered, so that its reuse is noticed (AS-09).
+const CODE_MEMORY: Duration = Duration::from_secs(600);
+/// How long a rotated refresh token is still good for concurrent use (AS-11): it brings its one
+/// successor again, so that a family never has two branches.
+const ROTATION_GRACE: Duration = Duration::from_secs(5);
+/// How many clients are registered at a time; the demo forgets none.
+pub(super) const MAX_CLIENTS: usize = 1_000;
+/// How many codes and tokens are kept at a time.
+const MAX_KEPT: usize = 100_000;
+
+/// What the server puts into `iss` of its authorization responses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Iss {
+    /// Its own issuer (AS-01).
+    Honest,
+    /// Another issuer, as a mix-up attack would; the metadata stays honest.
+    Wrong(String),
+}
+
+/// How the authorization server behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What it sends as `iss`.
+    pub iss: Iss,
+    /// The lifetime of access tokens (AS-12).
+    pub access_token_seconds: u64,
+    /// A client that acts for itself: identifier and secret.
+    pub service: Option<(String, String)>,
+}
+
+/// A running authorization server; it serves until its runtime ends.
+#[derive(Debug, Clone)]
+pub struct AuthorizationServer {
+    shared: Arc<Shared>,
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) server: helpers::AuthorizationServer,
+    /// The server that the responses claim to come from.
+    pub(super) responder: helpers::AuthorizationServer,
+    pub(super) options: Options,
+    pub(super) refreshes: AtomicU64,
+    /// Whether a line is printed for each token request.
+    pub(super) logs: AtomicBool,
+    pub(super) proofs: Proofs,
+    pub(super) state: Arc<Mutex<State>>,
+}
+
+/// Starts an authorization server on a free port of 127.0.0.1.
+pub async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    // AS-02: written once; metadata, `iss` and everything else use this value.
+    let issuer = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
+    let server = helpers::AuthorizationServer::new(&issuer).map_err(std::io::Error::other)?;
+    let responder = match &options.iss {
+        Iss::Honest => server.clone(),
+        Iss::Wrong(other) => {
+            helpers::AuthorizationServer::new(other).map_err(std::io::Error::other)?
+        }
+    };
+    let paths = server.metadata_paths();
+    let lifetime = Duration::from_secs(options.access_token_seconds);
+    let shared = Arc::new(Shared {
+        server,
+        responder,
+        options,
+        refreshes: AtomicU64::new(0),
+        logs: AtomicBool::new(false),
+        proofs: Proofs::default(),
+        state: Arc::new(Mutex::new(State::new(lifetime))),
+    });
+    let mut router = Router::new();
+    // AS-04: wherever a client may ask.
+    for path in paths {
+        router = router.route(&path, get(registration::metadata));
+    }
+    let router = router
+        .route("/register", post(registration::register))
+        // A request for the headers alone must not issue a code.
+        .route("/authorize", get(endpoints::authorize).head(no_method))
+        .route("/token", post(endpoints::token))
+        .route("/revoke", post(endpoints::revoke))
+        .layer(DefaultBodyLimit::max(MAX_REGISTRATION_BYTES))
+        .with_state(Arc::clone(&shared));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(AuthorizationServer { shared })
+}
+
+async fn no_method() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
+}
+
+impl AuthorizationServer {
+    /// The issuer, `http://127.0.0.1:PORT`.
+    pub fn issuer(&self) -> &str {
+        self.shared.server.issuer()
+    }
+
+    /// The tokens it issued, for a resource server to look up.
+    pub fn tokens(&self) -> TokenRegistry {
+        TokenRegistry {
+            state: Arc::clone(&self.shared.state),
+        }
+    }
+
+    /// How many refresh requests it has seen.
+    pub fn refreshes(&self) -> u64 {
+        self.shared.refreshes.load(Ordering::Relaxed)
+    }
+
+    /// Prints a line for each token request from now on.
+    pub fn log(&self) {
+        self.shared.logs.store(true, Ordering::Relaxed);
+    }
+
+    /// Says no at the next consent.
+    pub fn decline_once(&self) {
+        lock(&self.shared.state).declines = true;
+    }
+
+    /// Lets clients ask for tokens for `resource`; any other one is `invalid_target` (AS-13).
+    pub fn allow_resource(&self, resource: String) {
+        lock(&self.shared.state).resources.insert(resource);
+    }
+}
+
+/// The access tokens of one authorization server; the clones share them.
+#[derive(Debug, Clone)]
+pub struct TokenRegistry {
+    state: Arc<Mutex<State>>,
+}
+
+impl TokenRegistry {
+    /// What a token stands for; `None` when it is unknown, expired or revoked.
+    pub fn lookup(&self, token: &str) -> Option<TokenInfo> {
+        let state = lock(&self.state);
+        let access = state.access.get(token)?;
+        (access.issued.elapsed() < state.lifetime).then(|| access.info.clone())
+    }
+}
+
+/// What a token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// The client it was issued to.
+    pub client_id: String,
+    /// The scopes it holds.
+    pub scopes: Vec<String>,
+    /// The resource it is for.
+    pub resource: String,
+    /// The thumbprint of the key it is bound to.
+    pub key: Option<String>,
+}
+
+/// A registered client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) redirect_uris: Vec<RedirectUri>,
+    pub(super) refreshes: bool,
+    /// It registered `dpop_bound_access_tokens`: without a proof it gets nothing (AS-19).
+    pub(super) dpop: bool,
+}
+
+/// An authorization code and what it is bound to (AS-09).
+#[derive(Debug)]
+struct Code {
+    grant: CodeGrant,
+    issued: Instant,
+    /// The family of tokens it was redeemed for.
+    family: Option<String>,
+}
+
+/// What a code is bound to.
+#[derive(Debug, Clone)]
+pub(super) struct CodeGrant {
+    pub(super) info: TokenInfo,
+    pub(super) redirect_uri: String,
+    pub(super) challenge: CodeChallenge,
+}
+
+#[derive(Debug)]
+struct Access {
+    info: TokenInfo,
+    issued: Instant,
+    family: String,
+}
+
+#[derive(Debug)]
+struct Refresh {
+    info: TokenInfo,
+    family: String,
+    rotated: Option<(Instant, String)>,
+}
+
+/// A token endpoint's refusal: `error` and `error_description`.
+pub(super) type Refusal = (&'static str, &'static str);
+
+/// The refusal when the system has no random bytes.
+pub(super) const NO_RANDOM: Refusal = ("server_error", "no random bytes");
+
+/// The refusal when the limits are reached.
+pub(super) const FULL: Refusal = ("temporarily_unavailable", "too much is kept already");
+
+/// What a grant was answered with.
+#[derive(Debug)]
+pub(super) struct Issued {
+    pub(super) access_token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) scopes: Vec<String>,
+    /// Whether it is bound to a key.
+    pub(super) bound: bool,
+}
+
+/// A redemption of a code, as the client sent it.
+#[derive(Debug)]
+pub(super) struct Redemption<'a> {
+    pub(super) code: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) redirect_uri: &'a str,
+    pub(super) verifier: &'a str,
+    pub(super) resource: Option<&'a str>,
+    /// The key that the client proved.
+    pub(super) key: Option<&'a str>,
+}
+
+/// Everything the server remembers.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) clients: HashMap<String, Client>,
+    pub(super) resources: HashSet<String>,
+    /// The next consent is refused.
+    pub(super) declines: bool,
+    lifetime: Duration,
+    codes: HashMap<String, Code>,
+    access: HashMap<String, Access>,
+    refresh: HashMap<String, Refresh>,
+}
+
+impl State {
+    fn new(lifetime: Duration) -> Self {
+        Self {
+            clients: HashMap::new(),
+            resources: HashSet::new(),
+            declines: false,
+            lifetime,
+            codes: HashMap::new(),
+            access: HashMap::new(),
+            refresh: HashMap::new(),
+        }
+    }
+
+    /// Issues a code for a grant.
+    pub(super) fn issue_code(&mut self, grant: CodeGrant) -> Result<String, Refusal> {
+        let code = random()?;
+        if self.codes.len() >= MAX_KEPT {
+            return Err(FULL);
+        }
+        self.codes.retain(|_, c| c.issued.elapsed() < CODE_MEMORY);
+        self.codes.insert(
+            code.clone(),
+            Code {
+                grant,
+                issued: Instant::now(),
+                family: None,
+            },
+        );
+        Ok(code)
+    }
+
+    /// Redeems a code (AS-09): once, by its client, with its redirect URI, verifier and resource.
+    pub(super) fn redeem(&mut self, asked: &Redemption<'_>) -> Result<Issued, Refusal> {
+        let Some(code) = self.codes.get(asked.code) else {
+            return Err(("invalid_grant", "unknown code"));
+        };
+        if code.grant.info.client_id != asked.client_id {
+            return Err(("invalid_grant", "the code is another client's"));
+        }
+        if let Some(family) = code.family.clone() {
+            self.revoke_family(&family);
+            return Err(("invalid_grant", "the code was used before"));
+        }
+        if code.issued.elapsed() >= CODE_LIFETIME {
+            return Err(("invalid_grant", "the code has expired"));
+        }
+        if code.grant.redirect_uri != asked.redirect_uri {
+            return Err(("invalid_grant", "redirect_uri differs"));
+        }
+        if let Err(error) = code.grant.challenge.check(asked.verifier) {
+            return Err((error.code(), "code_verifier does not match"));
+        }
+        if asked.resource != Some(code.grant.info.resource.as_str()) {
+            return Err(("invalid_target", "resource differs or is missing"));
+        }
+        // A code that was asked for with a key is redeemed with that key (DPOP-17).
+        if code.grant.info.key.is_some() && code.grant.info.key.as_deref() != asked.key {
+            return Err(("invalid_grant", "the code is bound to another key"));
+        }
+        let info = TokenInfo {
+            key: asked.key.map(str::to_owned),
+            ..code.grant.info.clone()
+        };
+        let family = random()?;
+        let issued = self.issue(&family, &info, info.scopes.clone(), None)?;
+        if let Some(code) = self.codes.get_mut(asked.code) {
+            code.family = Some(family);
+        }
+        Ok(issued)
+    }
+
+    /// Rotates a refresh token (AS-11); the reuse of a rotated one ends its family.
+    pub(super) fn rotate(
+        &mut self,
+        token: &str,
+        client_id: &str,
+        resource: Option<&str>,
+        scopes: Option<Vec<String>>,
+        key: Option<&str>,
+    ) -> Result<Issued, Refusal> {
+        let Some(held) = self.refresh.get(token) else {
+            return Err(("invalid_grant", "unknown refresh token"));
+        };
+        if held.info.client_id != client_id {
+            return Err(("invalid_grant", "the refresh token is another client's"));
+        }
+        if held.info.key.as_deref() != key {
+            return Err(("invalid_grant", "the refresh token is bound to a key"));
+        }
+        let family = held.family.clone();
+        let successor = match &held.rotated {
+            None => None,
+            Some((at, next)) => {
+                // A successor that was used itself rules out a race of two processes.
+                let unused = self
+                    .refresh
+                    .get(next)
+                    .is_some_and(|next| next.rotated.is_none());
+                if at.elapsed() > ROTATION_GRACE || !unused {
+                    self.revoke_family(&family);
+                    return Err(("invalid_grant", "the refresh token was used before"));
+                }
+                Some(next.clone())
+            }
+        };
+        if resource != Some(held.info.resource.as_str()) {
+            return Err(("invalid_target", "resource differs or is missing"));
+        }
+        let info = held.info.clone();
+        let scopes = scopes.unwrap_or_else(|| info.scopes.clone());
+        if !scopes.iter().all(|scope| info.scopes.contains(scope)) {
+            return Err(("invalid_scope", "more scope than was granted"));
+        }
+        let issued = self.issue(&family, &info, scopes, successor)?;
+        if let Some(held) = self.refresh.get_mut(token)
+            && let Some(next) = &issued.refresh_token
+        {
+            held.rotated
+                .get_or_insert_with(|| (Instant::now(), next.clone()));
+        }
+        Ok(issued)
+    }
+
+    /// A token for a client that acts for itself (M2M).
+    pub(super) fn serve(&mut self, info: &TokenInfo) -> Result<Issued, Refusal> {
+        if !self.resources.contains(&info.resource) {
+            return Err(("invalid_target", "the resource is unknown"));
+        }
+        let family = random()?;
+        self.issue(&family, info, info.scopes.clone(), None)
+    }
+
+    /// Revokes a client's access token, or the family of its refresh token (RFC 7009).
+    pub(super) fn revoke(&mut self, token: &str, client_id: &str) {
+        let owns = |info: &TokenInfo| info.client_id == client_id;
+        if self.access.get(token).is_some_and(|held| owns(&held.info)) {
+            self.access.remove(token);
+        } else if let Some(held) = self.refresh.get(token)
+            && owns(&held.info)
+        {
+            let family = held.family.clone();
+            self.revoke_family(&family);
+        }
+    }
+
+    fn revoke_family(&mut self, family: &str) {
+        self.access.retain(|_, held| held.family != family);
+        self.refresh.retain(|_, held| held.family != family);
+    }
+
+    /// Issues an access token with `scopes` and, to a client registered for it, a refresh token
+    /// that keeps all scopes of `info`: a new one, or the successor that a race already brought.
+    fn issue(
+        &mut self,
+        family: &str,
+        info: &TokenInfo,
+        scopes: Vec<String>,
+        successor: Option<String>,
+    ) -> Result<Issued, Refusal> {
+        if self.access.len() >= MAX_KEPT || self.refresh.len() >= MAX_KEPT {
+            return Err(FULL);
+        }
+        let access_token = random()?;
+        let refreshes = self
+            .clients
+            .get(&info.client_id)
+            .is_some_and(|client| client.refreshes);
+        let refresh_token = match successor {
+            Some(known) => Some(known),
+            None if refreshes => Some(random()?),
+            None => None,
+        };
+        let lifetime = self.lifetime;
+        self.access.retain(|_, a| a.issued.elapsed() < lifetime);
+        self.access.insert(
+            access_token.clone(),
+            Access {
+                info: TokenInfo {
+                    scopes: scopes.clone(),
+                    ..info.clone()
+                },
+                issued: Instant::now(),
+                family: family.to_owned(),
+            },
+        );
+        if let Some(token) = &refresh_token {
+            self.refresh
+                .entry(token.clone())
+                .or_insert_with(|| Refresh {
+                    info: info.clone(),
+                    family: family.to_owned(),
+                    rotated: None,
+                });
+        }
+        Ok(Issued {
+            access_token,
+            refresh_token,
+            scopes,
+            bound: info.key.is_some(),
+        })
+    }
+}
+
+/// 256 random bits as base64url.
+pub(super) fn random() -> Result<String, Refusal> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|_| NO_RANDOM)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}

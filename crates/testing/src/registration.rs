@@ -1,0 +1,120 @@
+//! The authorization server's metadata and its dynamic client registration.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::{Body, Bytes};
+use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use mcp_auth_server::{
+    DpopAlgorithms, RedirectRules, RedirectUri, RegistrationAnswer, RegistrationRequest,
+};
+use serde_json::json;
+
+use super::authorization::{Client, FULL, MAX_CLIENTS, Refusal, Shared, random};
+use super::proof::ALGORITHM;
+use super::{BASE_SCOPE, lock};
+
+const JSON: (axum::http::HeaderName, &str) = (CONTENT_TYPE, "application/json");
+
+/// RFC 8414 metadata (AS-02, AS-03, AS-04).
+pub(super) async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response {
+    let issuer = shared.server.issuer();
+    // Secrets are taken only from the one client that has one.
+    let (grants, methods): (&[&str], &[&str]) = match shared.options.service {
+        Some(_) => (
+            &["authorization_code", "refresh_token", "client_credentials"],
+            &["none", "client_secret_basic"],
+        ),
+        None => (&["authorization_code", "refresh_token"], &["none"]),
+    };
+    let Ok(algorithms) = DpopAlgorithms::new([ALGORITHM]) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let document = shared
+        .server
+        .metadata(&format!("{issuer}/authorize"), &format!("{issuer}/token"))
+        .registration_endpoint(&format!("{issuer}/register"))
+        .revocation_endpoint(&format!("{issuer}/revoke"))
+        .grant_types(grants.iter().copied())
+        .token_auth_methods(methods.iter().copied())
+        .dpop_algorithms(&algorithms)
+        .scopes([BASE_SCOPE, "offline_access"])
+        .member("revocation_endpoint_auth_methods_supported", json!(methods));
+    match document {
+        Ok(document) => ([JSON], document.to_json()).into_response(),
+        Err(reserved) => (StatusCode::INTERNAL_SERVER_ERROR, reserved.to_string()).into_response(),
+    }
+}
+
+/// RFC 7591 registration: 201 with every registered value (AS-15).
+pub(super) async fn register(Extract(shared): Extract<Arc<Shared>>, body: Bytes) -> Response {
+    let request = match RegistrationRequest::parse(&body, &RedirectRules::default()) {
+        Ok(request) => request,
+        Err(error) => return error.into_http().map(Body::from),
+    };
+    match registered(&shared, request) {
+        Ok(answer) => answer.into_http().map(Body::from),
+        Err(refusal) => super::endpoints::refused(refusal),
+    }
+}
+
+/// What this server registers: public native clients on this machine.
+fn registered(shared: &Shared, asked: RegistrationRequest) -> Result<RegistrationAnswer, Refusal> {
+    const BAD: &str = "invalid_client_metadata";
+    let redirect_uris = asked.redirect_uris().to_vec();
+    if !redirect_uris.iter().all(RedirectUri::is_loopback) {
+        return Err((
+            "invalid_redirect_uri",
+            "only redirect URIs on a loopback host",
+        ));
+    }
+    let refreshes = asked
+        .list("grant_types")
+        .any(|grant| grant == "refresh_token");
+    let known = |grant: &str| matches!(grant, "authorization_code" | "refresh_token");
+    if !asked
+        .list("grant_types")
+        .any(|grant| grant == "authorization_code")
+        || !asked.list("grant_types").all(known)
+    {
+        return Err((
+            BAD,
+            "grant_types: authorization_code and refresh_token only",
+        ));
+    }
+    if asked.list("response_types").any(|kind| kind != "code") {
+        return Err((BAD, "response_types: code only"));
+    }
+    // There are no secrets here; the answer says so to a client that asked for one.
+    let asked = asked
+        .register_instead("token_endpoint_auth_method", json!("none"))
+        .map_err(|_| (BAD, "token_endpoint_auth_method: none only"))?;
+    if asked
+        .text("application_type")
+        .is_some_and(|kind| kind != "native")
+    {
+        return Err((BAD, "application_type: loopback redirect URIs need native"));
+    }
+    let client_id = random()?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let dpop = asked.requires_dpop();
+    let answer = asked.accept(&client_id).issued_at(now.as_secs());
+    let mut state = lock(&shared.state);
+    if state.clients.len() >= MAX_CLIENTS {
+        return Err(FULL);
+    }
+    state.clients.insert(
+        client_id,
+        Client {
+            redirect_uris,
+            refreshes,
+            dpop,
+        },
+    );
+    Ok(answer)
+}
