@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::{Client, CodeGrant, RefreshGrant, Resource};
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
@@ -61,8 +61,23 @@ pub(crate) struct Account {
     pub(crate) requested: Scopes,
     pub(crate) granted: Scopes,
     pub(crate) iss_binding: IssBinding,
+    pub(crate) standing: Standing,
     pub(crate) tokens: Option<Tokens>,
 }
+
+/// Whether the resource lists the account's issuer, by its metadata that was validated last (ISO-04).
+/// It is part of the account, so that it binds every process and every reason to renew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It does, as far as anything was heard.
+    #[default]
+    Listed,
+    /// It lists others instead, this one first.
+    LeftFor(IssuerId),
+}
+
+/// The proof that the resource still lists the issuer of an account: no refresh request without it.
+pub(crate) struct StillListed(());
 
 #[derive(Clone)]
 pub(crate) struct Tokens {
@@ -73,6 +88,14 @@ pub(crate) struct Tokens {
 }
 
 impl Account {
+    /// The one gate to a refresh: the issuer that came in place of the account's own is the refusal.
+    pub(crate) fn still_listed(&self) -> Result<StillListed, &IssuerId> {
+        match &self.standing {
+            Standing::Listed => Ok(StillListed(())),
+            Standing::LeftFor(to) => Err(to),
+        }
+    }
+
     pub(crate) fn token(&self, kind: TokenKind) -> Option<&Secret> {
         let tokens = self.tokens.as_ref()?;
         match kind {
@@ -108,6 +131,7 @@ impl AtIssuer<CodeGrant> {
                 granted: granted.scope.unwrap_or_else(|| parts.requested.clone()),
                 requested: parts.requested,
                 iss_binding: grant.iss_binding,
+                standing: Standing::Listed,
                 tokens: Some(Tokens {
                     access: granted.access_token,
                     refresh: granted.refresh_token,
@@ -120,10 +144,23 @@ impl AtIssuer<CodeGrant> {
 }
 
 impl AtIssuer<Account> {
-    /// The grant of the refresh token, when there is one.
+    /// The grant of the refresh token, when there is one and its issuer is still listed.
     pub(crate) fn refresh_grant(self) -> Option<AtIssuer<RefreshGrant>> {
+        let listed = self.held().still_listed().ok()?;
         let refresh = self.held().token(TokenKind::RefreshToken)?.clone();
-        Some(self.then(|account| RefreshGrant { account, refresh }))
+        Some(self.then(|account| RefreshGrant {
+            account,
+            refresh,
+            _listed: listed,
+        }))
+    }
+
+    /// The same account, as the resource lists its issuer now.
+    pub(crate) fn standing(self, standing: Standing) -> Self {
+        self.then(|account| Account {
+            standing,
+            ..account
+        })
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 
-use crate::account::{Account, Tokens, Validity};
+use crate::account::{Account, Standing, Tokens, Validity};
 use crate::action::{
     Action, AssertionKind, Grant, LoadSlot, NeedUser, ObtainAssertion, PersistSlot, Purpose,
     SendRequest, Sign, ToSign, UrlSource, Why,
 };
 use crate::budget::{Permit, SLOT_TIME};
-use crate::config::Config;
+use crate::config::{Config, Discovery};
 use crate::error::Failure;
 use crate::event::{Observed, Operation};
 use crate::identity::Identity;
@@ -304,6 +304,7 @@ impl Core {
             Ok(None) => (None, None, None),
             Err(flaw) => (None, None, Some(flaw)),
         };
+        let at = at.map(|at| self.bound_by_what_was_heard(at));
         // The same token keeps its monotonic deadline and what is known of it (SEC-35).
         let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
         let unchanged = match (tokens, self.held.tokens()) {
@@ -325,6 +326,22 @@ impl Core {
                 self.report_unusable(slot, flaw);
                 Err(flaw)
             }
+        }
+    }
+
+    /// The resource's word about an issuer holds although the store did not keep it. Where the host names the
+    /// server, the resource has no say.
+    fn bound_by_what_was_heard(&self, at: AtIssuer<Account>) -> AtIssuer<Account> {
+        match (&self.config().discovery, &self.memory.left) {
+            (Discovery::Issuer(_) | Discovery::ServerMetadata(..), _) => {
+                at.standing(Standing::Listed)
+            }
+            (Discovery::Standard | Discovery::ResourceMetadata(_), Some(left))
+                if *at.issuer() == left.from =>
+            {
+                at.standing(Standing::LeftFor(left.to.clone()))
+            }
+            (Discovery::Standard | Discovery::ResourceMetadata(_), Some(_) | None) => at,
         }
     }
 

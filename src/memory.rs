@@ -36,8 +36,8 @@ pub(crate) struct Memory {
     pub(crate) resource: Option<(MonoMillis, ResourceFacts)>,
     /// The event during which that was done: refusals from before need no reading of their own.
     pub(crate) resource_read: Option<u64>,
-    /// The issuer that the resource no longer lists (ISO-04).
-    pub(crate) left: Option<IssuerId>,
+    /// The move of the resource that this process was told of (ISO-04).
+    pub(crate) left: Option<Left>,
     /// What the resource's metadata said when it was last read; before that, what the cache said.
     said: Option<ResourceFacts>,
     /// The issuers whose metadata is read anew: one that does not know its client or a grant, or those
@@ -49,6 +49,15 @@ pub(crate) struct Memory {
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
+}
+
+/// A resource that no longer lists an issuer.
+pub(crate) struct Left {
+    pub(crate) from: IssuerId,
+    /// What it lists instead.
+    pub(crate) to: IssuerId,
+    /// Whether the account slot has it.
+    pub(crate) durable: bool,
 }
 
 /// What was done for one operation since a request of it was last accepted.

@@ -1,7 +1,7 @@
 //! The refresh grant (RFC 6749 section 6): the original grant goes on, never a wider one (REFR-08).
 
 use super::{Client, TokenGrant};
-use crate::account::Account;
+use crate::account::{Account, StillListed};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::wire::form::Form;
@@ -10,6 +10,8 @@ use crate::wire::form::Form;
 pub(crate) struct RefreshGrant {
     pub(crate) account: Account,
     pub(crate) refresh: Secret,
+    /// A refresh token is sent only to a server that the resource lists (ISO-04).
+    pub(crate) _listed: StillListed,
 }
 
 impl TokenGrant for RefreshGrant {

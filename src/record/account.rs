@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::{ClientRecord, ServerRecord};
 use super::{Opened, RecordFlaw, seal};
-use crate::account::{Account, Obtained, Tokens};
+use crate::account::{Account, Obtained, Standing, Tokens};
 use crate::grant::Resource;
 use crate::identity::Identity;
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::slot::Stored;
@@ -36,6 +36,11 @@ struct AccountRecord<'a> {
     requested: Cow<'a, str>,
     granted: Cow<'a, str>,
     iss_binding: IssBinding,
+    /// The issuer that the resource lists in place of this one (ISO-04). Where it still lists this one the
+    /// member is left out, as it was before the member existed; a version that does not know it refuses
+    /// the record rather than send the refresh token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_for: Option<&'a str>,
     #[serde(borrow)]
     tokens: Option<TokensRecord<'a>>,
     /// Until when another process leaves the refresh token to the one that wrote this (D01).
@@ -85,6 +90,7 @@ pub(crate) fn write_account(
         requested: account.requested.as_str().into(),
         granted: account.granted.as_str().into(),
         iss_binding: account.iss_binding,
+        left_for: account.still_listed().err().map(IssuerId::as_str),
         tokens: account.tokens.as_ref().map(|tokens| TokensRecord {
             kind: match account.binding {
                 None => TokenTypeRecord::Bearer,
@@ -125,6 +131,10 @@ pub(crate) fn read_account(
         return Err(RecordFlaw::Damaged);
     }
     let tokens = record.tokens.map(restore).transpose()?;
+    let standing = match record.left_for {
+        None => Standing::Listed,
+        Some(to) => Standing::LeftFor(IssuerId::new(to, policy).map_err(|_| RecordFlaw::Url)?),
+    };
     let account = Account {
         client: record.client.restore(),
         redirect_uri: record.redirect_uri.map(Into::into),
@@ -137,6 +147,7 @@ pub(crate) fn read_account(
         requested: Scopes::parse(&record.requested),
         granted: Scopes::parse(&record.granted),
         iss_binding: record.iss_binding,
+        standing,
         tokens,
     };
     let lease = record.lease.map(UnixMillis);

@@ -27,6 +27,7 @@ mod resource;
 mod save;
 mod server;
 mod sign_out;
+mod standing;
 
 pub(crate) use attempt::{Attempt, Effort};
 pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
@@ -48,6 +49,7 @@ pub(crate) use resource::FetchingResource;
 pub(crate) use save::{SavingAccount, Unsaved};
 pub(crate) use server::FetchingServer;
 pub(crate) use sign_out::{Erasing, FindingAccount, Parting, Revoking};
+pub(crate) use standing::SavingStanding;
 
 use crate::action::SubjectTokenKind;
 use crate::core::{Ask, Core};
@@ -221,6 +223,7 @@ states! {
         SavingPending = "saving_pending",
         TakingPending = "taking_pending",
         SavingAccount = "saving_account",
+        SavingStanding = "saving_standing",
         Leasing = "leasing",
         Erasing = "erasing",
     }
@@ -236,6 +239,7 @@ impl Work {
         let attempt: &Attempt = match self {
             Self::LoadingResource(state) => return state.errand.attempt(),
             Self::FetchingResource(state) => return state.errand.attempt(),
+            Self::SavingStanding(state) => return state.errand.attempt(),
             Self::ChoosingServer(state) => &state.attempt,
             Self::LoadingServer(state) => return state.errand.attempt(),
             Self::FetchingServer(state) => return state.errand.attempt(),
@@ -281,6 +285,8 @@ impl Work {
             | Self::LoadingAccount(_)
             | Self::LoadingResource(_)
             | Self::FetchingResource(_)
+            // It never holds more than the slot did; a later erasure finds whichever was written.
+            | Self::SavingStanding(_)
             | Self::ChoosingServer(_)
             | Self::LoadingServer(_)
             | Self::FetchingServer(_)

@@ -59,10 +59,9 @@ pub(crate) struct Refused {
 
 impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
-        let resource_known = match &refused {
-            Some(refused) => core.memory.resource_read >= Some(refused.event),
-            None => core.memory.left.is_none(),
-        };
+        let resource_known = refused
+            .as_ref()
+            .is_some_and(|refused| core.memory.resource_read >= Some(refused.event));
         Box::new(Self {
             effort: Effort::new(core, Some(operation)),
             refused,
@@ -105,19 +104,29 @@ impl Renewal {
             core.ready();
             return Ok(Work::Idle);
         }
-        let Some((issuer, source, renewable)) = core.held.at.as_ref().map(|at| {
+        let Some((issuer, source, left, renewable)) = core.held.at.as_ref().map(|at| {
             let Account { tokens, client, .. } = at.held();
+            let left = at.held().still_listed().err();
+            let left = left.map(|to| (client.origin, to.clone()));
             // A refresh token is of no use to the client that is registered next (REG-25, TOK-19).
             let renewable = tokens
                 .as_ref()
                 .is_some_and(|tokens| tokens.refresh.is_some())
                 && !client.is_expired(core.now.wall.seconds());
-            (at.issuer().clone(), at.server().facts().source, renewable)
+            (
+                at.issuer().clone(),
+                at.server().facts().source,
+                left,
+                renewable,
+            )
         }) else {
             return self.needs_user(core);
         };
-        if !self.resource_known && self.must_read_resource(core, source) {
+        if !self.resource_known && self.must_read_resource(core, source, left.is_some()) {
             return self.read_resource(core);
+        }
+        if let Some((origin, to)) = left {
+            return self.moved(core, issuer, origin, to);
         }
         let may_refresh = self.refused.as_ref().is_none_or(|r| r.may_refresh);
         if !renewable || !may_refresh {
@@ -166,13 +175,14 @@ impl Renewal {
 
     // ---- Is the server still the one?
 
-    /// A refused token may mean that the resource has moved (ISO-05); not where the host says which
-    /// server it is, nor at a server without metadata unless it has some now.
-    fn must_read_resource(&self, core: &Core, source: ServerSource) -> bool {
+    /// A refused token may mean that the resource has moved (ISO-05), and one that has moved may list the
+    /// issuer again; not where the host says which server it is, nor at a server without metadata unless
+    /// it has some now.
+    fn must_read_resource(&self, core: &Core, source: ServerSource, left: bool) -> bool {
         let named_place = self.refused.as_ref().is_some_and(|r| r.named_place);
         let by_metadata = match source {
-            ServerSource::Metadata => true,
-            ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => named_place,
+            ServerSource::Metadata => left || self.refused.is_some(),
+            ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => left || named_place,
         };
         match &core.config().discovery {
             Discovery::Standard | Discovery::ResourceMetadata(_) => by_metadata,
@@ -193,37 +203,25 @@ impl Renewal {
         }
     }
 
-    /// There is no metadata any more: that is no change, and the server in use stays (A21).
+    /// There is no metadata any more: that is no change. The server in use stays (A21), and one that was
+    /// left stays left.
     pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
         self.resource_known = true;
         core.memory.resource_read = Some(core.event);
         self.go(core)
     }
 
-    /// The resource lists these servers now.
+    /// The resource lists these servers now; what that means for the account is in the account.
     pub(crate) fn listed(mut self: Box<Self>, core: &mut Core, mut facts: ResourceFacts) -> Step {
         self.resource_known = true;
-        core.memory.resource_read = Some(core.event);
         let waiting = core.waiting.as_ref().map(|w| w.at.issuer().clone());
         let gone = |issuer: &IssuerId| !core.config().lists(&facts, issuer);
         if waiting.as_ref().is_some_and(gone) {
             end_flow(core);
         }
-        let held = core.held.at.as_ref();
-        let left = held
-            .map(|at| (at.issuer().clone(), at.held().client.origin))
-            .filter(|(issuer, _)| !core.config().lists(&facts, issuer));
         order(core, &mut facts);
-        let to = facts.servers.first().cloned();
         core.memory.resource = Some((core.now.mono, facts));
-        core.memory.left = left.as_ref().map(|(issuer, _)| issuer.clone());
-        match (left, to) {
-            (Some((from, origin)), Some(to)) => {
-                let to = core.config().expected_issuer(&to).0;
-                self.moved(core, from, origin, to)
-            }
-            (_, _) => self.go(core),
-        }
+        self.go(core)
     }
 
     /// Nothing that the old server issued is used from here on; the user decides about the new one
@@ -372,7 +370,7 @@ impl Pausing {
 
 impl Config {
     /// Whether validated resource metadata lists an issuer.
-    fn lists(&self, facts: &ResourceFacts, issuer: &IssuerId) -> bool {
+    pub(crate) fn lists(&self, facts: &ResourceFacts, issuer: &IssuerId) -> bool {
         facts
             .servers
             .iter()

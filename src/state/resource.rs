@@ -13,10 +13,10 @@ use crate::record::{ResourceFacts, write_resource};
 use crate::report::{Decision, Verdict};
 use crate::slot::{Revision, Slot};
 use crate::state::attempt::{Errand, ServerErrand};
-use crate::state::discover::listed;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::metadata::heard;
 use crate::state::server::FetchingServer;
+use crate::state::standing::SavingStanding;
 use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
 use crate::wire::json::{JsonFlaw, of_another_type};
@@ -256,6 +256,7 @@ fn found(
     headers: &HeaderMap,
 ) -> Step {
     core.memory.resource_metadata_seen = true;
+    core.memory.resource_read = Some(core.event);
     heard(core, &facts);
     if let CachedResource::Replaced(expected) = cached {
         let seconds = freshness(headers, core.now.wall.seconds());
@@ -265,7 +266,7 @@ fn found(
         // Nothing depends on a cache: the answer is not waited for.
         core.persist(slot, expected, Some(stored), Some(expires));
     }
-    listed(core, errand, facts)
+    SavingStanding::judge(core, errand, facts)
 }
 
 /// No place had a document.

@@ -86,7 +86,8 @@ impl SavingAccount {
                 Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
                 Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
                     Some(left) => {
-                        return Ok(Self::write(core, self.at, self.kept, self.then, left));
+                        let at = Box::new(standing_as_held(core, *self.at));
+                        return Ok(Self::write(core, at, self.kept, self.then, left));
                     }
                     None => StoreFlaw::Conflict,
                 },
@@ -190,6 +191,14 @@ impl SavingAccount {
             }
             (Kept::Dropped { .. } | Kept::ClientForgotten, then) => next(core, then),
         }
+    }
+}
+
+/// What another process was told by the resource about this issuer is not overwritten (ISO-04).
+fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
+    match &core.held.at {
+        Some(held) if held.issuer() == at.issuer() => at.standing(held.held().standing.clone()),
+        Some(_) | None => at,
     }
 }
 

@@ -26,6 +26,8 @@ enum Kick {
     CallBack,
     StrayCallback,
     HourPasses,
+    /// From here on the resource lists the first server alone, which has metadata now.
+    Moves,
     SignOut,
     Timer,
 }
@@ -101,6 +103,13 @@ const HISTORIES: &[History] = &[
         refresh: (401, r#"{"error":"invalid_client"}"#),
         more: "",
     },
+    // The resource leaves the server.
+    History {
+        config: || config().build().unwrap(),
+        kicks: &[Kick::Refused, Kick::CallBack, Kick::Moves, Kick::Refused],
+        refresh: (200, ""),
+        more: "",
+    },
     // The request is pushed.
     History {
         config: || {
@@ -131,6 +140,7 @@ struct World {
     store: Store,
     host: Host,
     kicks: usize,
+    moved: bool,
     state: Option<String>,
 }
 
@@ -145,6 +155,7 @@ impl World {
             store: Store::default(),
             host: Host::on(Arc::new((history.config)()), manual),
             kicks: 0,
+            moved: false,
             state: None,
         }
     }
@@ -216,11 +227,15 @@ impl World {
         let url = request.uri().to_string();
         let form = body(request);
         match url.as_str() {
+            PRM if self.moved => (200, prm().replace(AS, B)),
             PRM => (
                 200,
                 prm().replace(&format!("[\"{AS}\"]"), &format!("[\"{B}\",\"{AS}\"]")),
             ),
-            _ if url.starts_with(B) => (404, String::new()),
+            _ if url.starts_with(B) && url.contains("/.well-known/") && self.moved => {
+                (200, metadata_of(B, ""))
+            }
+            _ if url.starts_with(B) && !self.moved => (404, String::new()),
             _ if url.starts_with(IDP) && url.contains("/.well-known/") => {
                 (200, metadata_of(IDP, ""))
             }
@@ -259,6 +274,7 @@ impl World {
             }
             Kick::StrayCallback => self.host.callback("code=c&state=AAAAAAAAAAAAAAAAAAAAAA"),
             Kick::HourPasses => self.host.pass(3_600_000),
+            Kick::Moves => self.moved = true,
             Kick::SignOut => self.host.handle(Event::SignedOut),
             Kick::Timer => {
                 self.host.wake();

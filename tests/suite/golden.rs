@@ -7,6 +7,7 @@ use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
 use crate::support::*;
 
 const ACCOUNT: &str = include_str!("../golden/account.v1.txt");
+const LEFT: &str = include_str!("../golden/account_left.v1.txt");
 const PENDING: &str = include_str!("../golden/pending.v1.txt");
 const REGISTRATION: &str = include_str!("../golden/registration.v1.txt");
 const LEFT_OUT: &str = include_str!("../golden/registration_left_out.v1.txt");
@@ -44,6 +45,31 @@ fn v1_account_is_read() {
     let mut host = Host::on(Arc::new(config().build().unwrap()), store);
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+}
+
+/// An account whose issuer the resource no longer lists has one member more.
+#[test]
+fn v1_an_account_that_was_left_is_written_and_read() {
+    let mut host = Host::signed_in(config(), &token_answer("at-1"));
+    host.refused("Bearer");
+    host.serve(PRM, 200, &prm().replace(AS, "https://b.example"));
+    host.need_user();
+    let written = host.store.of_kind("account")[0].contents.expose();
+    assert_eq!(written, LEFT.trim_end());
+    let mut store = Store::default();
+    let key = Slot::account("alice", MCP).to_string();
+    store.slots.insert(key, stored(LEFT));
+    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    // A version that does not know the member reads no account there, and refreshes nothing.
+    let unknown = LEFT.replacen("left_for", "left_4or", 1);
+    let json = unknown.trim_end().splitn(3, '.').nth(2).unwrap();
+    let mut store = Store::default();
+    let key = Slot::account("alice", MCP).to_string();
+    store.slots.insert(key, sealed(json));
+    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+    assert_eq!(host.token(), None);
 }
 
 #[test]

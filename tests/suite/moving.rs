@@ -489,3 +489,152 @@ fn a20_quirk_02_a_pinned_issuer_is_found_under_its_entry() {
     host.serve(token, 200, &renewable("at-2", "rt-2"));
     host.ready();
 }
+
+/// Whatever is said of the account from here on, nothing of it goes to the server that was left.
+fn stays_left(host: &mut Host) {
+    // The metadata is gone: that names no server again.
+    let root = "https://mcp.example/.well-known/oauth-protected-resource";
+    host.pass(3_600_000);
+    host.wanted("x");
+    host.serve(PRM, 404, "");
+    host.serve(root, 404, "");
+    let Why::ServerChanged { from, to } = host.need_user().why else {
+        panic!()
+    };
+    assert_eq!((from.as_str(), to.as_str()), (AS, OTHER));
+    host.quiet();
+    // It cannot be read: nothing is known, and nothing is sent.
+    host.wanted("x");
+    host.serve(PRM, 503, "");
+    host.serve(root, 404, "");
+    host.error();
+    host.quiet();
+    // Listed again: its refresh token is good there again.
+    host.wanted("x");
+    host.serve(PRM, 200, &prm());
+    if let Action::SendRequest(send) = host.next() {
+        let url = send.request().uri().to_string();
+        assert!(url == META || url == TOKEN, "{url}");
+    }
+}
+
+#[test]
+fn a16_iso_04_iso_05_of_two_refusals_at_once_none_refreshes_at_the_server_that_was_left() {
+    let mut host = signed_in();
+    host.store.mode = StoreMode::Manual;
+    let mut store = std::mem::take(&mut host.store.slots);
+    let sent = host.token();
+    for operation in ["x", "y"] {
+        host.challenged_for(operation, 401, &["Bearer"], sent.as_deref());
+    }
+    let mut shared = Store::default();
+    shared.slots.append(&mut store);
+    host.share(&mut shared);
+    host.serve(PRM, 200, &prm_of(OTHER));
+    host.share(&mut shared);
+    for _ in 0..2 {
+        assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
+    }
+    host.quiet();
+    host.store = shared;
+    stays_left(&mut host);
+}
+
+#[test]
+fn iso_04_iso_05_a_later_process_knows_that_the_resource_has_left() {
+    let mut host = signed_in();
+    moved(&mut host);
+    let built = Arc::new(config().build().unwrap());
+    let mut later = Host::resumed(built, host.store, host.now, 50);
+    later.ready();
+    stays_left(&mut later);
+}
+
+#[test]
+fn iso_04_an_authorization_that_read_of_the_change_and_failed_binds_too() {
+    let mut host = signed_in();
+    host.authorize();
+    host.serve(PRM, 200, &prm_of(OTHER));
+    host.serve(OTHER_META, 503, "");
+    host.serve(
+        &format!("{OTHER}/.well-known/openid-configuration"),
+        404,
+        "",
+    );
+    host.error();
+    stays_left(&mut host);
+}
+
+#[test]
+fn iso_04_iso_06_a_configured_client_that_must_not_move_is_not_renewed_either() {
+    let config = config().pre_registered(AS, PreRegistered::new("pre"));
+    let mut host = Host::new(config);
+    host.discover(&prm(), &metadata());
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.accepted("tools/call x");
+    for operation in ["x", "y"] {
+        let sent = host.token();
+        host.challenged_for(operation, 401, &["Bearer"], sent.as_deref());
+        host.serve(PRM, 200, &prm_of(OTHER));
+        assert!(matches!(
+            host.error().cause,
+            Cause::Misconfigured(Misconfiguration::OtherIssuer { .. })
+        ));
+    }
+    host.pass(3_600_000);
+    host.wanted("x");
+    host.serve(PRM, 404, "");
+    host.serve(
+        "https://mcp.example/.well-known/oauth-protected-resource",
+        404,
+        "",
+    );
+    host.error();
+    host.quiet();
+}
+
+#[test]
+fn iso_04_what_the_store_did_not_keep_binds_this_process_and_is_written_again() {
+    let mut host = signed_in();
+    host.store.mode = StoreMode::WritesFail;
+    moved(&mut host);
+    host.store.mode = StoreMode::Works;
+    stays_left(&mut host);
+    // In time for the next process.
+    let mut host = signed_in();
+    host.store.mode = StoreMode::WritesFail;
+    moved(&mut host);
+    host.store.mode = StoreMode::Works;
+    moved(&mut host);
+    let built = Arc::new(config().build().unwrap());
+    let mut later = Host::resumed(built, host.store, host.now, 50);
+    later.ready();
+    stays_left(&mut later);
+}
+
+#[test]
+fn iso_04_refr_05_a_refresh_under_way_elsewhere_does_not_undo_what_the_resource_said() {
+    let built = Arc::new(config().build().unwrap());
+    let mut first = Host::on(Arc::clone(&built), Store::default());
+    let redirect = first.to_redirect();
+    first.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    first.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    first.ready();
+    first.pass(3_590_000);
+    first.wanted("x");
+    let refresh = first.request();
+    // Meanwhile another process hears that the resource has moved.
+    let store = std::mem::take(&mut first.store);
+    let mut second = Host::resumed(built, store, first.now, 50);
+    second.ready();
+    moved(&mut second);
+    // The tokens that come are kept, and not renewed again at that server.
+    first.store = second.store;
+    first.handle(refresh.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    first.ready();
+    assert_eq!(first.token().as_deref(), Some("Bearer at-2"));
+    stays_left(&mut first);
+}

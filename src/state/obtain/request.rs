@@ -5,7 +5,7 @@ use super::{AtIdp, Obtaining};
 use bytes::Bytes;
 use http::Response;
 
-use crate::account::{Account, Obtained, Tokens};
+use crate::account::{Account, Obtained, Standing, Tokens};
 use crate::budget::{Budget, Limited};
 use crate::config::MachineFlow;
 use crate::core::{Ask, Core};
@@ -94,6 +94,7 @@ impl AtIssuer<MachineGrant> {
                 granted: granted.scope.unwrap_or_else(|| asked.scopes.clone()),
                 requested: asked.scopes,
                 iss_binding: IssBinding::NoCallback,
+                standing: Standing::Listed,
                 tokens: Some(Tokens {
                     access: granted.access_token,
                     refresh: None,

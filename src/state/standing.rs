@@ -1,0 +1,100 @@
+//! What the resource's metadata says about the issuer in use binds every process and every reason to renew
+//! (ISO-04, ISO-05): it is written to the account before anything follows from it.
+
+use crate::account::Standing;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Stage, StoreFlaw};
+use crate::event::Persistence;
+use crate::memory::Left;
+use crate::record::{RecordFlaw, ResourceFacts, write_account};
+use crate::slot::Revision;
+use crate::state::attempt::Errand;
+use crate::state::discover::{listed, order};
+use crate::state::{Step, Work};
+
+/// How often the write is tried against other processes.
+const WRITES: u8 = 3;
+
+/// Waits until the account says where its issuer stands.
+pub(crate) struct SavingStanding {
+    pub(crate) ask: Ask,
+    pub(crate) errand: Errand,
+    facts: ResourceFacts,
+    revision: Revision,
+    writes_left: u8,
+}
+
+impl SavingStanding {
+    /// The resource said this just now, whoever asked.
+    pub(crate) fn judge(core: &mut Core, errand: Errand, facts: ResourceFacts) -> Step {
+        Self::compare(core, errand, facts, WRITES)
+    }
+
+    fn compare(core: &mut Core, errand: Errand, mut facts: ResourceFacts, writes: u8) -> Step {
+        let durable = core.memory.left.take().is_none_or(|left| left.durable);
+        let Some(at) = core.held.at.take() else {
+            return listed(core, errand, facts);
+        };
+        let standing = if core.config().lists(&facts, at.issuer()) {
+            Standing::Listed
+        } else {
+            order(core, &mut facts);
+            facts.servers.first().map_or(Standing::Listed, |to| {
+                Standing::LeftFor(core.config().expected_issuer(to).0)
+            })
+        };
+        let changed = at.held().standing != standing || !durable;
+        if let Standing::LeftFor(to) = &standing {
+            core.memory.left = Some(Left {
+                from: at.issuer().clone(),
+                to: to.clone(),
+                durable: !changed,
+            });
+        }
+        let at = core.held.at.insert(at.standing(standing));
+        match writes.checked_sub(1).filter(|_| changed) {
+            None => listed(core, errand, facts),
+            Some(writes_left) => {
+                let stored = write_account(&core.identity, at, core.held.lease);
+                let revision = stored.revision;
+                let slot = core.account_slot();
+                let ask = core.persist(slot, core.held.revision, Some(stored), None);
+                Ok(Work::SavingStanding(Self {
+                    ask,
+                    errand,
+                    facts,
+                    revision,
+                    writes_left,
+                }))
+            }
+        }
+    }
+
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        match outcome {
+            Persistence::Done => {
+                core.held.revision = Some(self.revision);
+                if let Some(left) = &mut core.memory.left {
+                    left.durable = true;
+                }
+                listed(core, self.errand, self.facts)
+            }
+            // The resource's word is compared with what is there instead.
+            Persistence::Conflict(current) => {
+                core.memory.left = None;
+                match core.adopt(current.as_ref()) {
+                    Err(flaw @ RecordFlaw::Newer) => {
+                        core.held.read_at = None;
+                        let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
+                        Err(self.errand.fails(Stage::Slots, None, cause))
+                    }
+                    Ok(()) | Err(_) => {
+                        Self::compare(core, self.errand, self.facts, self.writes_left)
+                    }
+                }
+            }
+            // This process knows it all the same, and tries again when it next reads the metadata.
+            Persistence::Failed => listed(core, self.errand, self.facts),
+        }
+    }
+}
