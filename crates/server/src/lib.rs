@@ -1,24 +1,60 @@
-//! Helpers for the other side: authorization servers and MCP servers that want to be understood.
+//! Helpers for the other side: MCP servers that verify tokens, and authorization servers that issue them.
 //!
-//! They are pure: texts and header values out of values that were checked once. A framework's handler
-//! stays the framework's; the examples `server_authorization` and `server_resource` show both with
-//! axum. What they cannot do for you is in `docs/servers.md`.
+//! By default they are pure: texts and header values out of values that were checked once. Features add
+//! what an MCP server needs in front of it:
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `jwt` | verification of access tokens and proofs, introspection, the policy of scopes, the pieces of a token endpoint |
+//! | `tower` | [`ProtectLayer`]: all of that as one layer, for axum, rmcp and everything else on tower |
+//! | `reqwest` | [`HttpFetch`], which fetches keys |
+//!
+//! `docs/servers.md` begins with "I have an MCP server, and tokens from X".
 
+mod answers;
 mod authorization;
 mod authorization_error;
+#[cfg(feature = "jwt")]
+mod cimd;
+#[cfg(feature = "jwt")]
+mod claims;
+#[cfg(feature = "jwt")]
+mod client_auth;
 mod completion;
 mod dpop;
+#[cfg(feature = "reqwest")]
+mod fetch;
+#[cfg(feature = "jwt")]
+mod grants;
+#[cfg(feature = "jwt")]
+mod guard;
 mod http;
+#[cfg(feature = "jwt")]
+mod introspection;
 mod issuer;
+#[cfg(feature = "jwt")]
+mod jose;
+#[cfg(feature = "jwt")]
+mod keys;
+#[cfg(feature = "tower")]
+mod layer;
+#[cfg(feature = "jwt")]
+mod message;
 mod metadata;
 mod pkce;
+#[cfg(feature = "jwt")]
+mod policy;
 mod presented;
+#[cfg(feature = "jwt")]
+mod proof;
 mod redirect;
 mod registration;
 mod rejection;
 mod resource;
 mod response;
 mod scopes;
+#[cfg(feature = "jwt")]
+mod verifier;
 
 pub use authorization::{AuthorizationServer, WithoutIss};
 pub use authorization_error::AuthorizationError;
@@ -39,3 +75,39 @@ pub use rejection::{DPOP_NONCE, DpopNonce, Rejection, RejectionResponse};
 pub use resource::{DpopUse, ProtectedResource, ResourceError};
 pub use response::{AuthorizationResponse, Responding, ResponseError, ResponseMode};
 pub use scopes::{MAX_ALTERNATIVES, RequiredScopes, ScopeError};
+
+pub use answers::{TokenAnswer, TokenEndpointError};
+#[cfg(feature = "jwt")]
+pub use cimd::{CimdClient, CimdError, MAX_CIMD_BYTES, cimd_request, may_connect};
+#[cfg(feature = "jwt")]
+pub use claims::{AccessToken, TokenError, TokenRules};
+#[cfg(feature = "jwt")]
+pub use client_auth::{ClaimedClient, ClientSecret, MAX_TOKEN_REQUEST, TokenForm, UsedAssertion};
+#[cfg(feature = "reqwest")]
+pub use fetch::HttpFetch;
+#[cfg(feature = "jwt")]
+pub use grants::{
+    Approval, CODE_LIFETIME, CodeRecord, Family, Redeemed, Redemption, RefreshRequest,
+    RefreshTokens, Refreshed,
+};
+#[cfg(feature = "jwt")]
+pub use guard::{Authorized, Guard, GuardError, Misdirected};
+#[cfg(feature = "jwt")]
+pub use introspection::{IntrospectionCache, IntrospectionRules, MAX_INTROSPECTION_BYTES};
+#[cfg(feature = "jwt")]
+pub use jose::{ALGORITHMS, Algorithm, MAX_JWT_BYTES, VerifyingKey};
+#[cfg(feature = "jwt")]
+pub use keys::{KeyCache, KeyLookup, KeySetError, KeyTimes, MAX_JWKS_BYTES, MAX_KEYS, parse_keys};
+#[cfg(feature = "tower")]
+pub use layer::{MAX_BODY, Protect, ProtectLayer};
+#[cfg(feature = "jwt")]
+pub use message::{MAX_BATCH, McpMessage, McpMessages, MessageError};
+#[cfg(feature = "jwt")]
+pub use policy::ScopePolicy;
+#[cfg(feature = "jwt")]
+pub use proof::{
+    MAX_PROOFS, NONCE_LIFETIME, NonceKey, PROOF_WINDOW, Proof, ProofChecker, ProofError,
+    ProofSubject, ReplayWindow,
+};
+#[cfg(feature = "jwt")]
+pub use verifier::{Fetch, FetchError, IntrospectionVerifier, JwtVerifier, NoFetch, VerifyToken};

@@ -72,6 +72,13 @@ impl Presented {
 }
 
 impl Presented {
+    /// The token.
+    pub fn token(&self) -> &str {
+        match self {
+            Self::Bearer(token) | Self::Dpop { token, .. } => token,
+        }
+    }
+
     /// The scheme that the request used.
     pub fn scheme(&self) -> TokenScheme {
         match self {

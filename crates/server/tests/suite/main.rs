@@ -18,3 +18,14 @@ mod support;
 
 mod servers;
 mod servers_closed;
+
+#[cfg(feature = "jwt")]
+mod issuer;
+#[cfg(feature = "tower")]
+mod layer;
+#[cfg(feature = "jwt")]
+mod proofs;
+#[cfg(feature = "jwt")]
+mod token_endpoint;
+#[cfg(feature = "jwt")]
+mod tokens;

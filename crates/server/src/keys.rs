@@ -1,0 +1,143 @@
+//! The keys of an issuer: bounded, fetched by one at a time, and kept through outages (RS-08).
+//!
+//! Nothing here fetches: [`KeyCache`] says when a fetch is due, and is told what came back.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::jose::{Algorithm, VerifyingKey};
+
+/// Largest key set, in bytes.
+pub const MAX_JWKS_BYTES: usize = 256 * 1024;
+/// Most keys of one issuer; further ones are not read.
+pub const MAX_KEYS: usize = 64;
+
+/// How long keys are used, and how often they are fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyTimes {
+    /// After this time they are fetched again, and used until that succeeds.
+    pub fresh: Duration,
+    /// After this time without a successful fetch they are not used any more.
+    pub usable: Duration,
+    /// The least time between two fetches, whether or not they succeed: tokens with invented key
+    /// identifiers cause no more than this.
+    pub pause: Duration,
+}
+
+impl Default for KeyTimes {
+    fn default() -> Self {
+        Self {
+            fresh: Duration::from_secs(600),
+            usable: Duration::from_secs(24 * 3600),
+            pause: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a document is not a key set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeySetError {
+    /// Larger than [`MAX_JWKS_BYTES`].
+    #[error("the key set is larger than {MAX_JWKS_BYTES} bytes")]
+    TooLarge,
+    /// Not a JSON object with a list `keys`.
+    #[error("the key set is not a JSON object with the list `keys`")]
+    NotAKeySet,
+    /// No key of a kind that is verified here.
+    #[error("the key set holds no usable key")]
+    NoKey,
+}
+
+/// Reads a JSON Web Key Set (RFC 7517 section 5): keys of unknown kinds are passed over.
+///
+/// # Errors
+/// [`KeySetError`].
+pub fn parse_keys(body: &[u8]) -> Result<Vec<VerifyingKey>, KeySetError> {
+    if body.len() > MAX_JWKS_BYTES {
+        return Err(KeySetError::TooLarge);
+    }
+    let document: Value = serde_json::from_slice(body).map_err(|_| KeySetError::NotAKeySet)?;
+    let keys = document.get("keys").and_then(Value::as_array);
+    let keys = keys.ok_or(KeySetError::NotAKeySet)?;
+    let keys: Vec<VerifyingKey> = keys
+        .iter()
+        .filter_map(VerifyingKey::from_jwk)
+        .take(MAX_KEYS)
+        .collect();
+    if keys.is_empty() {
+        Err(KeySetError::NoKey)
+    } else {
+        Ok(keys)
+    }
+}
+
+/// What the cache knows about a token's key.
+#[derive(Debug)]
+pub struct KeyLookup<'a> {
+    /// The keys that may have made the signature.
+    pub keys: Vec<&'a VerifyingKey>,
+    /// A fetch is due: perform it, tell [`KeyCache::fetched`] or [`KeyCache::failed`], look up again.
+    /// Keys that are here may be used meanwhile.
+    pub is_fetch_due: bool,
+    /// Whether there are keys at all, so that a token with another one is a wrong token.
+    pub is_usable: bool,
+}
+
+/// The keys of one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct KeyCache {
+    times: KeyTimes,
+    keys: Vec<VerifyingKey>,
+    fetched: Option<Duration>,
+    tried: Option<Duration>,
+}
+
+impl KeyCache {
+    /// An empty cache.
+    pub fn new(times: KeyTimes) -> Self {
+        Self {
+            times,
+            ..Self::default()
+        }
+    }
+
+    /// Looks up the keys for a token with this header. Times are durations since any fixed point.
+    pub fn lookup(&self, kid: Option<&str>, algorithm: Algorithm, now: Duration) -> KeyLookup<'_> {
+        let age = |at: Option<Duration>| at.map(|at| now.saturating_sub(at));
+        let may_fetch = age(self.tried).is_none_or(|age| age >= self.times.pause);
+        let age = age(self.fetched);
+        let is_usable = age.is_some_and(|age| age < self.times.usable);
+        let stale = age.is_none_or(|age| age >= self.times.fresh);
+        let keys = self
+            .keys
+            .iter()
+            .filter(|key| is_usable && key.fits(algorithm));
+        // A token that names a key is verified with that key alone.
+        let keys: Vec<_> = keys
+            .filter(|key| kid.is_none_or(|kid| key.kid() == Some(kid)))
+            .collect();
+        KeyLookup {
+            is_fetch_due: may_fetch && (stale || keys.is_empty()),
+            keys,
+            is_usable,
+        }
+    }
+
+    /// A key set arrived: keys that are not in it are not used any more.
+    ///
+    /// # Errors
+    /// [`KeySetError`]; the keys of before stay.
+    pub fn fetched(&mut self, body: &[u8], now: Duration) -> Result<(), KeySetError> {
+        self.tried = Some(now);
+        self.keys = parse_keys(body)?;
+        self.fetched = Some(now);
+        Ok(())
+    }
+
+    /// A fetch failed: the keys of before stay.
+    pub fn failed(&mut self, now: Duration) {
+        self.tried = Some(now);
+    }
+}

@@ -1,0 +1,292 @@
+//! A tower layer in front of an MCP server: with axum, with rmcp's streamable HTTP service, with anything
+//! that is a `Service` of HTTP requests.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, VARY,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::guard::Guard;
+use super::http::json;
+use super::rejection::DPOP_NONCE;
+use super::verifier::VerifyToken;
+
+/// Largest body of a message, unless [`ProtectLayer::body_limit`] says otherwise.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// Protects the services that it is put around.
+///
+/// It answers requests for the metadata of the resource, and refuses every other request that presents
+/// no token which is good for it. What gets through has the [`AccessToken`](super::AccessToken) in its
+/// extensions, and no token in its headers any more (RS-08).
+#[derive(Debug)]
+pub struct ProtectLayer<V> {
+    shared: Arc<Shared<V>>,
+}
+
+#[derive(Debug)]
+struct Shared<V> {
+    guard: Guard,
+    verifier: V,
+    body_limit: usize,
+    clock: fn() -> Duration,
+}
+
+impl<V> Clone for ProtectLayer<V> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+impl<V: VerifyToken> ProtectLayer<V> {
+    /// With these decisions, and this way to verify tokens.
+    pub fn new(guard: Guard, verifier: V) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                guard,
+                verifier,
+                body_limit: MAX_BODY,
+                clock: since_epoch,
+            }),
+        }
+    }
+
+    /// Takes bodies of at most this size; larger ones are 413.
+    #[must_use]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        self.changed(|shared| shared.body_limit = bytes)
+    }
+
+    /// Another clock, for tests: the time since the Unix epoch.
+    #[must_use]
+    pub fn clock(self, clock: fn() -> Duration) -> Self {
+        self.changed(|shared| shared.clock = clock)
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Shared<V>)) -> Self {
+        // It is not shared before it is put around a service.
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            change(shared);
+        }
+        self
+    }
+}
+
+impl<S, V> Layer<S> for ProtectLayer<V> {
+    type Service = Protect<S, V>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Protect {
+            inner,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// A service that is protected.
+#[derive(Debug)]
+pub struct Protect<S, V> {
+    inner: S,
+    shared: Arc<Shared<V>>,
+}
+
+impl<S: Clone, V> Clone for Protect<S, V> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<S, V, B, R> Service<Request<B>> for Protect<S, V>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    V: VerifyToken,
+    B: Body + From<Bytes> + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    R: From<String> + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that is ready is called; its clone waits for the next request.
+        let waiting = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, waiting);
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let origin = match shared.first(&request) {
+                First::Continue(origin) => origin.map(str::to_owned),
+                First::Answer(response) => return Ok(response.map(R::from)),
+            };
+            let mut response = match shared.admit(request).await {
+                Ok(admitted) => inner.call(admitted).await?,
+                Err(response) => response.map(R::from),
+            };
+            if let Some(origin) = origin {
+                allow_origin(&mut response, &origin);
+            }
+            if let Some(nonce) = shared.guard.next_nonce((shared.clock)()) {
+                let known = response.headers().contains_key(DPOP_NONCE);
+                if !known {
+                    response
+                        .headers_mut()
+                        .insert(DPOP_NONCE, nonce.header().clone());
+                }
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// What becomes of a request before its token is looked at.
+enum First<'a> {
+    Answer(Response<String>),
+    /// With the origin of the page that may read the answer.
+    Continue(Option<&'a str>),
+}
+
+impl<V: VerifyToken> Shared<V> {
+    /// Answers what needs no token.
+    fn first<B>(&self, request: &Request<B>) -> First<'_> {
+        let resource = self.guard.resource();
+        // Metadata is public, for every origin and every host name.
+        let path = resource.metadata_path();
+        if Some(request.uri().path()) == path.split('?').next() {
+            return First::Answer(metadata(request.method(), resource.metadata()));
+        }
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        match self.guard.check_origin(request.headers(), authority) {
+            Ok(Some(origin)) if request.method() == Method::OPTIONS => {
+                First::Answer(preflight(origin))
+            }
+            Ok(origin) => First::Continue(origin),
+            Err(_misdirected) => {
+                let mut response = Response::new(String::new());
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                First::Answer(response)
+            }
+        }
+    }
+
+    async fn admit<B>(&self, request: Request<B>) -> Result<Request<B>, Response<String>>
+    where
+        B: Body + From<Bytes> + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let presented = self.guard.present(&parts.headers);
+        let presented = presented.map_err(|rejected| rejected.into_http())?;
+        let now = (self.clock)();
+        let verified = self.verifier.verify(presented.token(), now).await;
+        let authorized = self.guard.bind(&presented, verified, &parts.method, now);
+        let authorized = authorized.map_err(|rejected| rejected.into_http())?;
+        let is_bodiless = matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE);
+        let (token, body) = if is_bodiless {
+            (self.guard.permit(authorized, &parts.headers, None), body)
+        } else {
+            let read = Limited::new(body, self.body_limit).collect().await;
+            let read = read.map_err(|error| unread(&*error))?.to_bytes();
+            let token = self.guard.permit(authorized, &parts.headers, Some(&read));
+            (token, B::from(read))
+        };
+        let token = token.map_err(|rejected| rejected.into_http())?;
+        parts.headers.remove(AUTHORIZATION);
+        parts.headers.remove("dpop");
+        parts.extensions.insert(token);
+        Ok(Request::from_parts(parts, body))
+    }
+}
+
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = if error.is::<LengthLimitError>() {
+        StatusCode::PAYLOAD_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    response
+}
+
+/// The metadata of the resource: public, and readable by pages of every origin.
+fn metadata(method: &Method, document: String) -> Response<String> {
+    let mut response = match method {
+        &Method::GET => json(StatusCode::OK, document),
+        &Method::HEAD => json(StatusCode::OK, String::new()),
+        &Method::OPTIONS => json(StatusCode::NO_CONTENT, String::new()),
+        _other => json(StatusCode::METHOD_NOT_ALLOWED, String::new()),
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        // Clients send the revision along.
+        (ACCESS_CONTROL_ALLOW_HEADERS, "mcp-protocol-version"),
+        (CACHE_CONTROL, "max-age=300"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn preflight(origin: &str) -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    allow_origin(&mut response, origin);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
+        (
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "accept, authorization, content-type, dpop, last-event-id, mcp-method, mcp-name, \
+             mcp-protocol-version, mcp-session-id",
+        ),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn allow_origin<R>(response: &mut Response<R>, origin: &str) {
+    let Ok(value) = HeaderValue::try_from(origin) else {
+        return;
+    };
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, value);
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    let exposed = "www-authenticate, dpop-nonce, mcp-session-id, mcp-protocol-version";
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(exposed),
+    );
+}

@@ -1,0 +1,265 @@
+//! Proofs of possession: the checks of RFC 9449 section 4.3, nonces and the replay window (RS-09, RS-10,
+//! AS-19).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::claims::seconds;
+use super::dpop::DpopAlgorithms;
+use super::jose::{Algorithm, Unverified, VerifyingKey};
+use super::rejection::DpopNonce;
+
+/// How far `iat` may be from now, in both directions.
+pub const PROOF_WINDOW: Duration = Duration::from_secs(300);
+/// How long a nonce is taken.
+pub const NONCE_LIFETIME: Duration = Duration::from_secs(300);
+/// Most proofs that are remembered at a time.
+pub const MAX_PROOFS: usize = 1_000_000;
+
+/// Why a proof is refused. For logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// Not a signed token of the type `dpop+jwt` with a public key in its header.
+    #[error("the proof is not a JWT of the type dpop+jwt with a public key")]
+    Malformed,
+    /// An algorithm that is not advertised.
+    #[error("the algorithm of the proof is not advertised")]
+    Algorithm,
+    /// The key did not make the signature.
+    #[error("the signature of the proof is not that of its key")]
+    Signature,
+    /// For another method or URL.
+    #[error("the proof is for another request")]
+    Request,
+    /// Made too long ago, or in the future.
+    #[error("the proof was not made within five minutes of now")]
+    Time,
+    /// For another access token, or for none.
+    #[error("the proof is for another access token")]
+    AccessToken,
+    /// Without a nonce of this server that is still taken.
+    #[error("the proof has no current nonce of this server")]
+    Nonce,
+    /// Seen before.
+    #[error("the proof was seen before")]
+    Replayed,
+    /// Too many proofs are remembered already.
+    #[error("too many proofs are remembered")]
+    Full,
+}
+
+/// The request that a proof must be for.
+#[derive(Clone, Copy, Debug)]
+pub struct ProofSubject<'a> {
+    /// The method, as it was sent.
+    pub method: &'a str,
+    /// The URL, from configuration and not from header fields (RS-11).
+    pub url: &'a str,
+    /// The access token that came along; none at the token endpoint.
+    pub token: Option<&'a str>,
+}
+
+/// Nonces that need no memory: a time and its authentication.
+#[derive(Clone)]
+pub struct NonceKey(hmac::Key);
+
+impl NonceKey {
+    /// From 32 random bytes, the same for all instances of a server.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// A nonce for now, the time since the Unix epoch.
+    pub fn issue(&self, now: Duration) -> Option<DpopNonce> {
+        let time = now.as_secs().to_be_bytes();
+        let tag = hmac::sign(&self.0, &time);
+        let whole = [&time, tag.as_ref()].concat();
+        DpopNonce::new(&URL_SAFE_NO_PAD.encode(whole))
+    }
+
+    /// Whether this server issued it lately.
+    pub fn check(&self, nonce: &str, now: Duration) -> bool {
+        let Ok(whole) = URL_SAFE_NO_PAD.decode(nonce) else {
+            return false;
+        };
+        let Some((time, tag)) = whole.split_first_chunk::<8>() else {
+            return false;
+        };
+        let issued = Duration::from_secs(u64::from_be_bytes(*time));
+        let current = issued <= now && now.saturating_sub(issued) < NONCE_LIFETIME;
+        current && hmac::verify(&self.0, time, tag).is_ok()
+    }
+}
+
+impl std::fmt::Debug for NonceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NonceKey")
+    }
+}
+
+/// A proof that is good, and not spent so far: see [`ReplayWindow::spend`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    thumbprint: String,
+    id: [u8; 32],
+    until: Duration,
+}
+
+impl Proof {
+    /// The thumbprint of the key that made it, as in `cnf.jkt`.
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+}
+
+/// Checks proofs.
+#[derive(Clone, Debug)]
+pub struct ProofChecker {
+    algorithms: Vec<Algorithm>,
+    nonces: Option<NonceKey>,
+}
+
+impl ProofChecker {
+    /// Takes the algorithms that are advertised. `None` when one of them is not verified here: it must
+    /// not be advertised then.
+    pub fn new(advertised: &DpopAlgorithms) -> Option<Self> {
+        let algorithms: Option<Vec<Algorithm>> = advertised.iter().map(Algorithm::parse).collect();
+        Some(Self {
+            algorithms: algorithms?,
+            nonces: None,
+        })
+    }
+
+    /// Demands nonces (RS-10).
+    #[must_use]
+    pub fn with_nonces(mut self, key: NonceKey) -> Self {
+        self.nonces = Some(key);
+        self
+    }
+
+    /// The nonce to send now; `None` where nonces are not demanded.
+    pub fn nonce(&self, now: Duration) -> Option<DpopNonce> {
+        self.nonces.as_ref()?.issue(now)
+    }
+
+    /// Checks a proof for a request. `now` is the time since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`ProofError`]; answer [`ProofError::Nonce`] with [`ProofChecker::nonce`].
+    pub fn check(
+        &self,
+        proof: &str,
+        subject: &ProofSubject<'_>,
+        now: Duration,
+    ) -> Result<Proof, ProofError> {
+        let read = Unverified::read(proof).ok_or(ProofError::Malformed)?;
+        if read.header_text("typ") != Some("dpop+jwt") {
+            return Err(ProofError::Malformed);
+        }
+        if !self.algorithms.contains(&read.algorithm) {
+            return Err(ProofError::Algorithm);
+        }
+        let key = read.header.get("jwk").and_then(VerifyingKey::from_jwk);
+        let key = key.ok_or(ProofError::Malformed)?;
+        let claims = read.verify(&key).ok_or(ProofError::Signature)?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
+        let same_url = text("htu").is_some_and(|htu| is_same_url(htu, subject.url));
+        if text("htm") != Some(subject.method) || !same_url {
+            return Err(ProofError::Request);
+        }
+        let made = seconds(claims, "iat").ok_or(ProofError::Time)?;
+        if made.abs_diff(now) > PROOF_WINDOW {
+            return Err(ProofError::Time);
+        }
+        check_token(claims, subject.token)?;
+        if let Some(nonces) = &self.nonces
+            && !text("nonce").is_some_and(|nonce| nonces.check(nonce, now))
+        {
+            return Err(ProofError::Nonce);
+        }
+        let jti = text("jti").filter(|jti| !jti.is_empty());
+        let jti = jti.ok_or(ProofError::Malformed)?;
+        let thumbprint = key.thumbprint();
+        Ok(Proof {
+            id: Sha256::digest(format!("{thumbprint} {jti}")).into(),
+            thumbprint,
+            until: made.saturating_add(PROOF_WINDOW),
+        })
+    }
+}
+
+fn check_token(claims: &Map<String, Value>, token: Option<&str>) -> Result<(), ProofError> {
+    let Some(token) = token else {
+        return Ok(());
+    };
+    let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(token));
+    match claims.get("ath").and_then(Value::as_str) {
+        Some(sent) if sent == hash => Ok(()),
+        Some(_) | None => Err(ProofError::AccessToken),
+    }
+}
+
+/// Without query and fragment, after the normalisation of RFC 3986.
+fn is_same_url(one: &str, other: &str) -> bool {
+    let bare = |text: &str| {
+        let mut url = Url::parse(text).ok()?;
+        url.set_query(None);
+        url.set_fragment(None);
+        Some(url)
+    };
+    matches!((bare(one), bare(other)), (Some(one), Some(other)) if one == other)
+}
+
+/// The proofs of the last minutes. Only those of requests with a good token belong here: a proof alone
+/// costs nothing to make.
+#[derive(Debug)]
+pub struct ReplayWindow {
+    seen: HashMap<[u8; 32], Duration>,
+    most: usize,
+    swept: Duration,
+}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self::new(MAX_PROOFS)
+    }
+}
+
+impl ReplayWindow {
+    /// Remembers so many proofs at a time, and takes no further ones while it is full.
+    pub fn new(most: usize) -> Self {
+        Self {
+            seen: HashMap::new(),
+            most,
+            swept: Duration::ZERO,
+        }
+    }
+
+    /// Spends a proof: a second time is an error.
+    ///
+    /// # Errors
+    /// [`ProofError::Replayed`] and [`ProofError::Full`].
+    pub fn spend(&mut self, proof: &Proof, now: Duration) -> Result<(), ProofError> {
+        let due = now.saturating_sub(self.swept) >= Duration::from_secs(10);
+        if due || now < self.swept {
+            self.seen.retain(|_, until| *until >= now);
+            self.swept = now;
+        }
+        if self.seen.contains_key(&proof.id) {
+            return Err(ProofError::Replayed);
+        }
+        if self.seen.len() >= self.most {
+            return Err(ProofError::Full);
+        }
+        self.seen.insert(proof.id, proof.until);
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Drivers of verification: they fetch keys and answers, one at a time, and go on with what they have
+//! when an authorization server is away.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::ACCEPT;
+use http::{Method, Request, Response, StatusCode};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::claims::{AccessToken, TokenError, TokenRules};
+use super::introspection::{IntrospectionCache, IntrospectionRules};
+use super::jose::{Unverified, VerifyingKey};
+use super::keys::{KeyCache, KeySetError, KeyTimes};
+
+/// A fetch that brought no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request was not answered")]
+pub struct FetchError;
+
+/// Sends a request to an authorization server: with TLS, a time limit, without following redirects, and
+/// with an answer of at most [`MAX_JWKS_BYTES`](super::keys::MAX_JWKS_BYTES).
+pub trait Fetch: Send + Sync + 'static {
+    /// Sends the request.
+    fn fetch(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> impl Future<Output = Result<Response<Vec<u8>>, FetchError>> + Send;
+}
+
+/// Verifies access tokens.
+pub trait VerifyToken: Send + Sync + 'static {
+    /// Verifies a token. `now` is the time since the Unix epoch.
+    fn verify(
+        &self,
+        token: &str,
+        now: Duration,
+    ) -> impl Future<Output = Result<AccessToken, TokenError>> + Send;
+}
+
+/// Where the clock of caches began.
+#[derive(Debug)]
+struct Since(Instant);
+
+impl Since {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[derive(Debug)]
+struct Issuer {
+    rules: TokenRules,
+    keys: Mutex<KeyCache>,
+    /// Held by the one that fetches.
+    flight: AsyncMutex<()>,
+}
+
+impl Issuer {
+    fn keys(&self) -> MutexGuard<'_, KeyCache> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Verifies tokens that are signed, with the published keys of one or more issuers.
+#[derive(Debug)]
+pub struct JwtVerifier<F> {
+    issuers: Vec<Issuer>,
+    fetch: F,
+    since: Since,
+}
+
+/// A verifier that never fetches: its keys were given to it.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFetch;
+
+impl Fetch for NoFetch {
+    async fn fetch(&self, _request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, FetchError> {
+        Err(FetchError)
+    }
+}
+
+impl JwtVerifier<NoFetch> {
+    /// With a key set that does not change while the program runs.
+    ///
+    /// # Errors
+    /// [`KeySetError`].
+    pub fn with_keys(rules: TokenRules, jwks: &[u8]) -> Result<Self, KeySetError> {
+        let forever = KeyTimes {
+            fresh: Duration::MAX,
+            usable: Duration::MAX,
+            pause: Duration::MAX,
+        };
+        let verifier = Self::with_times(rules, NoFetch, forever);
+        for issuer in &verifier.issuers {
+            issuer.keys().fetched(jwks, Duration::ZERO)?;
+        }
+        Ok(verifier)
+    }
+}
+
+impl<F: Fetch> JwtVerifier<F> {
+    /// Fetches the keys when the first token comes.
+    pub fn new(rules: TokenRules, fetch: F) -> Self {
+        Self::with_times(rules, fetch, KeyTimes::default())
+    }
+
+    /// With other times for keys.
+    pub fn with_times(rules: TokenRules, fetch: F, times: KeyTimes) -> Self {
+        Self {
+            issuers: vec![Issuer {
+                rules,
+                keys: Mutex::new(KeyCache::new(times)),
+                flight: AsyncMutex::new(()),
+            }],
+            fetch,
+            since: Since(Instant::now()),
+        }
+    }
+
+    /// Takes the tokens of a further issuer too.
+    #[must_use]
+    pub fn and(mut self, rules: TokenRules) -> Self {
+        self.issuers.push(Issuer {
+            rules,
+            keys: Mutex::new(KeyCache::new(KeyTimes::default())),
+            flight: AsyncMutex::new(()),
+        });
+        self
+    }
+
+    async fn fetch_keys(&self, issuer: &Issuer) {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(issuer.rules.jwks_url())
+            .header(ACCEPT, "application/json")
+            .body(Vec::new());
+        let fetched = match request {
+            Ok(request) => self.fetch.fetch(request).await,
+            Err(_) => Err(FetchError),
+        };
+        let now = self.since.now();
+        let mut keys = issuer.keys();
+        let taken = match fetched {
+            Ok(response) if response.status() == StatusCode::OK => {
+                keys.fetched(response.body(), now).is_ok()
+            }
+            Ok(_) | Err(_) => false,
+        };
+        if !taken {
+            keys.failed(now);
+        }
+    }
+
+    /// Fetches keys when that is due. With keys at hand, one request fetches and the others go on.
+    async fn prepare(&self, issuer: &Issuer, token: &Unverified<'_>) {
+        let look = || {
+            let keys = issuer.keys();
+            let found = keys.lookup(token.header_text("kid"), token.algorithm, self.since.now());
+            (found.is_fetch_due, found.keys.is_empty())
+        };
+        let flight = match look() {
+            (false, _) => return,
+            (true, true) => issuer.flight.lock().await,
+            (true, false) => match issuer.flight.try_lock() {
+                Ok(flight) => flight,
+                Err(_under_way) => return,
+            },
+        };
+        if look().0 {
+            self.fetch_keys(issuer).await;
+        }
+        drop(flight);
+    }
+}
+
+impl<F: Fetch> VerifyToken for JwtVerifier<F> {
+    async fn verify(&self, token: &str, now: Duration) -> Result<AccessToken, TokenError> {
+        let read = Unverified::read(token).ok_or(TokenError::Malformed)?;
+        let claimed = read.claimed_issuer();
+        let mut issuers = self.issuers.iter();
+        let issuer = issuers.find(|issuer| Some(issuer.rules.issuer()) == claimed);
+        let issuer = issuer.ok_or(TokenError::Issuer)?;
+        // Tokens that are refused anyway cause no fetch.
+        issuer.rules.check_header(&read)?;
+        self.prepare(issuer, &read).await;
+        let cache = issuer.keys();
+        let found = cache.lookup(read.header_text("kid"), read.algorithm, self.since.now());
+        if found.keys.is_empty() && !found.is_usable {
+            return Err(TokenError::Unavailable);
+        }
+        let keys: Vec<VerifyingKey> = found.keys.into_iter().cloned().collect();
+        drop(cache);
+        issuer.rules.verify(&read, &keys, now)
+    }
+}
+
+/// Verifies tokens by asking the authorization server, with a short memory.
+#[derive(Debug)]
+pub struct IntrospectionVerifier<F> {
+    rules: IntrospectionRules,
+    fetch: F,
+    cache: Mutex<IntrospectionCache>,
+}
+
+impl<F: Fetch> IntrospectionVerifier<F> {
+    /// Asks about each token that is not remembered.
+    pub fn new(rules: IntrospectionRules, fetch: F) -> Self {
+        Self {
+            rules,
+            fetch,
+            cache: Mutex::default(),
+        }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, IntrospectionCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Fetch> VerifyToken for IntrospectionVerifier<F> {
+    async fn verify(&self, token: &str, now: Duration) -> Result<AccessToken, TokenError> {
+        if let Some(known) = self.cache().get(token, now) {
+            return known;
+        }
+        let request = self.rules.request(token).ok_or(TokenError::Malformed)?;
+        let answer = match self.fetch.fetch(request).await {
+            Ok(response) => self.rules.read(response.status(), response.body(), now),
+            Err(FetchError) => Err(TokenError::Unavailable),
+        };
+        self.cache().put(&self.rules, token, &answer, now);
+        answer
+    }
+}
