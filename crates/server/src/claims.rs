@@ -12,7 +12,7 @@ use super::jose::{Algorithm, Unverified, VerifyingKey};
 /// Longest text that is taken from a claim into a field of its own.
 const MAX_TEXT: usize = 1024;
 
-/// Why a token is refused. For logs; the client is told only what [`Rejection`](super::Rejection) says.
+/// The reason why a token is refused. For logs; the client sees only what [`Rejection`](super::Rejection) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -99,7 +99,7 @@ impl AccessToken {
         self.client_id.as_deref()
     }
 
-    /// What it permits.
+    /// The scopes that it permits.
     pub fn scopes(&self) -> &Scopes {
         &self.scopes
     }
@@ -375,7 +375,6 @@ impl TokenRules {
 
     fn check_claims(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), TokenError> {
         check_times(claims, self.leeway, now)?;
-        // A claim that is there must be readable: one that is not is no absent one.
         if claims.get("exp").is_none() {
             return Err(TokenError::Expired);
         }

@@ -71,7 +71,7 @@ impl std::fmt::Debug for TokenForm {
     }
 }
 
-/// What a client is registered with.
+/// The authentication method that a client is registered with.
 #[derive(Clone)]
 pub enum ClientSecret {
     /// `none`: a public client.

@@ -18,7 +18,7 @@ use super::pkce::CodeChallenge;
 pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_CODE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// What the user approved.
+/// The approval of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// The user, in your words.
@@ -58,7 +58,7 @@ pub struct Redemption<'a> {
     pub key: Option<&'a str>,
 }
 
-/// What becomes of a code that was presented.
+/// The outcome of a token request with a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redeemed {
     /// Save the record, then issue tokens of the family that was named. The approval holds the key that
@@ -154,7 +154,7 @@ impl Family {
         }
     }
 
-    /// What the user approved.
+    /// The approval of the user.
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
@@ -183,7 +183,7 @@ pub struct RefreshRequest<'a> {
     pub key: Option<&'a str>,
 }
 
-/// What becomes of a refresh token that was presented.
+/// The outcome of a token request with a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
     /// Save the record, then send a new access token with these scopes, and this refresh token.

@@ -172,7 +172,7 @@ impl IntrospectionCache {
         (now < *until).then(|| answer.clone())
     }
 
-    /// Remembers an answer; one that is no word about the token is not remembered.
+    /// Remembers an answer; an outage is not remembered.
     pub fn put(
         &mut self,
         rules: &IntrospectionRules,

@@ -1,6 +1,6 @@
 //! The keys of an issuer: bounded, fetched by one at a time, and kept through outages (RS-08).
 //!
-//! Nothing here fetches: [`KeyCache`] says when a fetch is due, and is told what came back.
+//! This module does no I/O: [`KeyCache`] says when a fetch is due, and takes its result.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub fn parse_keys(body: &[u8]) -> Result<Vec<VerifyingKey>, KeySetError> {
     }
 }
 
-/// What the cache knows about a token's key.
+/// The result of a look-up.
 #[derive(Debug)]
 pub struct KeyLookup<'a> {
     /// The keys that may have made the signature.

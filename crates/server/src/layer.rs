@@ -29,7 +29,7 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Protects the services that it is put around.
 ///
 /// It answers requests for the metadata of the resource, and refuses every other request that presents
-/// no token which is good for it. What gets through has the [`AccessToken`](super::AccessToken) in its
+/// no valid token for it. A request that gets through has the [`AccessToken`](super::AccessToken) in its
 /// extensions, and no token in its headers any more (RS-08).
 #[derive(Debug)]
 pub struct ProtectLayer<V> {
@@ -167,7 +167,7 @@ where
     }
 }
 
-/// What becomes of a request before its token is looked at.
+/// The first decision about a request, before its token is read.
 enum First<'a> {
     Answer(Response<String>),
     /// With the origin of the page that may read the answer.

@@ -7,7 +7,7 @@ use super::message::{McpMessage, McpMessages};
 use super::rejection::Rejection;
 use super::scopes::RequiredScopes;
 
-/// What an operation needs beside the scopes that every request needs.
+/// The needs of an operation beside the scopes that every request needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Base,

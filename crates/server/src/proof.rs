@@ -105,7 +105,7 @@ impl std::fmt::Debug for NonceKey {
     }
 }
 
-/// A proof that is good, and not spent so far: see [`ReplayWindow::spend`].
+/// A proof that is valid, and not spent so far: see [`ReplayWindow::spend`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     thumbprint: String,
@@ -218,7 +218,7 @@ fn is_same_url(one: &str, other: &str) -> bool {
     matches!((bare(one), bare(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// The proofs of the last minutes. Only those of requests with a good token belong here: a proof alone
+/// The proofs of the last minutes. Only those of requests with a valid token belong here: a proof alone
 /// costs nothing to make.
 #[derive(Debug)]
 pub struct ReplayWindow {

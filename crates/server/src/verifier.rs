@@ -1,4 +1,4 @@
-//! Drivers of verification: they fetch keys and answers, one at a time, and go on with what they have
+//! Drivers of verification: they fetch keys and answers, one at a time, and continue with what they have
 //! when an authorization server is away.
 
 use std::future::Future;
@@ -153,7 +153,7 @@ impl<F: Fetch> JwtVerifier<F> {
         }
     }
 
-    /// Fetches keys when that is due. With keys at hand, one request fetches and the others go on.
+    /// Fetches keys when that is due. With keys at hand, one request fetches and the others continue.
     async fn prepare(&self, issuer: &Issuer, token: &Unverified<'_>) {
         let look = || {
             let keys = issuer.keys();

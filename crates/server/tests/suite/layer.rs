@@ -231,7 +231,7 @@ async fn rs_05_a_body_that_can_be_read_in_two_ways_is_refused() {
     ] {
         assert_eq!(server.status(&read, body).await, 400, "{body}");
     }
-    // An escape is no other tool.
+    // An escape does not name another tool.
     let escaped = r#"{"method":"tools/call","params":{"name":"wr\u0069te"}}"#;
     assert_eq!(server.status(&read, escaped).await, 403);
     let bearer = format!("Bearer {read}");
@@ -409,7 +409,7 @@ async fn rs_11_hosts_origins_and_metadata() {
 }
 
 proptest! {
-    /// Whatever a body says, it needs at least the scopes of every request; and if it names a protected
+    /// Every body needs at least the scopes of every request; and if it names a protected
     /// tool in any way that JSON allows, it needs that tool's scopes too.
     #[test]
     fn rs_05_no_body_makes_the_policy_looser(

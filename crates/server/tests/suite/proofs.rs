@@ -182,7 +182,7 @@ fn rs_10_a_proof_is_spent_once_in_bounded_space() {
     let theirs = checker.check(&other.proof(&claims), &SUBJECT, NOW).unwrap();
     assert_eq!(window.spend(&theirs, NOW), Ok(()));
     assert_eq!(window.spend(&proof("b"), NOW), Err(ProofError::Full));
-    // Until its time is over, and no longer.
+    // Until it has expired, and no longer.
     let last = NOW + Duration::from_secs(300);
     assert_eq!(window.spend(&proof("a"), last), Err(ProofError::Replayed));
     let over = last + Duration::from_secs(11);

@@ -94,7 +94,7 @@ fn as_09_as_13_a_code_is_redeemed_once_by_its_client() {
         record.redeem(&REDEMPTION, "f", late),
         refuse(TokenEndpointError::InvalidGrant)
     );
-    // As it comes back from a store.
+    // As it is read from a store.
     let stored = serde_json::to_string(&record).unwrap();
     let mut record: CodeRecord = serde_json::from_str(&stored).unwrap();
     let bound = Redemption {
@@ -113,7 +113,7 @@ fn as_09_as_13_a_code_is_redeemed_once_by_its_client() {
         record.redeem(&REDEMPTION, "f-2", late),
         Redeemed::Revoke("f-1".to_owned())
     );
-    // Somebody without the verifier revokes nothing.
+    // A request without the verifier revokes no tokens.
     let guess = Redemption {
         verifier: &"x".repeat(43),
         ..REDEMPTION
@@ -238,7 +238,7 @@ fn as_11_refresh_tokens_rotate_and_reuse_ends_the_family() {
 }
 
 proptest! {
-    /// In any order of presentations, at most one generation of a family can go on, and a token that was
+    /// In any order of presentations, at most one generation of a family continues, and a token that was
     /// refused as a reuse stays refused.
     #[test]
     fn as_11_a_family_has_one_branch(order in prop::collection::vec((0_usize..6, 0_u64..20), 1..20)) {

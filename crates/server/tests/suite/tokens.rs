@@ -155,7 +155,7 @@ async fn rs_08_what_is_no_access_token() {
             format!("{input}.{}", &signature[2..]),
             TokenError::Signature,
         ),
-        // The key that the token brings along is not asked.
+        // The key in the header of the token is not used.
         (
             other.sign(
                 &json!({ "alg": "ES256", "typ": "at+jwt", "jwk": other.jwk() }),
@@ -175,7 +175,7 @@ async fn rs_08_what_is_no_access_token() {
         let token = header(json!({ "alg": "ES256", "typ": typ, "kid": "k1" }));
         assert!(verify(&verifier, &token).await.is_ok(), "{typ}");
     }
-    // Another issuer's key is no key of this one, whatever its name.
+    // Another issuer's key does not count for this one.
     let both = JwtVerifier::with_keys(rules(), &key_set(&[&key])).unwrap();
     let elsewhere = TokenRules::rfc9068("https://b.example", "https://b.example/jwks", AUDIENCE);
     let both = both.and(elsewhere.unwrap());
@@ -358,7 +358,7 @@ async fn rs_08_keys_are_fetched_once_for_many_and_survive_an_outage() {
     let (old, new) = (Key::new("old"), Key::new("new"));
     let planted = Planted::default();
     planted.plant(Some(key_set(&[&old])));
-    // Every look is due: the pause is over at once.
+    // Every look is due: the pause ends at once.
     let verifier = JwtVerifier::with_times(rules(), planted.clone(), times(3600, 0));
     let token = old.token(&claims());
     let all: Vec<_> = (0..20).map(|_| verify(&verifier, &token)).collect();
@@ -374,7 +374,7 @@ async fn rs_08_keys_are_fetched_once_for_many_and_survive_an_outage() {
         verify(&verifier, &token).await.unwrap_err(),
         TokenError::Signature
     );
-    // Away, or talking nonsense: what is known goes on.
+    // Away, or talking nonsense: the known keys continue.
     for broken in [
         None,
         Some(b"{}".to_vec()),
@@ -497,7 +497,7 @@ async fn rs_08_introspection_remembers_for_a_moment_and_no_longer_than_the_token
     let planted = Planted::default();
     let verifier = IntrospectionVerifier::new(introspection(), planted.clone());
     let after = |seconds| NOW + Duration::from_secs(seconds);
-    // An outage is no answer.
+    // An outage is not an answer.
     assert_eq!(
         verifier.verify("t", NOW).await.unwrap_err(),
         TokenError::Unavailable
