@@ -183,6 +183,9 @@ impl AtIssuer<RefreshGrant> {
 /// How long before its end a token is renewed: a minute, or a tenth of a short life (USE-10).
 const RENEW_BEFORE: u64 = 60;
 
+/// How many milliseconds clocks may be set back without consequence.
+const CLOCK_TOLERANCE: u64 = 60_000;
+
 impl Tokens {
     /// Whether these are the ones: a server may issue the same text again, so when they were received
     /// counts too.
@@ -227,6 +230,11 @@ impl Validity {
             Lifetime::Seconds(0) => return Self::Once,
             Lifetime::Seconds(seconds) => seconds,
         };
+        // A receipt in the future was written by a clock that was ahead: nothing is known of the end.
+        let ahead = tokens.received.0.saturating_sub(now.wall.0);
+        if ahead > CLOCK_TOLERANCE && tokens.refresh.is_some() {
+            return Self::Over;
+        }
         let lifetime = seconds.saturating_mul(1_000);
         let expires = tokens.received.plus_seconds(seconds);
         let remaining = expires.0.saturating_sub(now.wall.0).min(lifetime);

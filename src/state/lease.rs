@@ -41,6 +41,10 @@ impl Leasing {
             Persistence::Done => {
                 core.held.revision = Some(self.revision);
                 core.held.lease = Some(self.until);
+                // A process that was suspended meanwhile may find its lease ended, and taken by another.
+                if self.until <= core.now.wall {
+                    return self.renewal.again(core);
+                }
                 self.renewal.lease = Some(self.revision);
                 Refreshing::begin(core, self.renewal)
             }

@@ -59,6 +59,24 @@ impl Pair {
         }
     }
 
+    /// The same, up to the write by which the machine takes the right to renew.
+    fn settle_but_the_lease(host: &mut Host, store: &mut Store) {
+        while !matches!(host.actions.front(), Some(Action::PersistSlot(_))) {
+            if let Some(Action::SendRequest(send)) = host.actions.front()
+                && *send.request().uri() == META
+            {
+                host.serve(META, 200, &metadata());
+                continue;
+            }
+            let action = host.next();
+            let Action::LoadSlot(load) = action else {
+                panic!("{action:?}");
+            };
+            let found = store.slots.get(&load.slot().to_string()).cloned();
+            host.handle(load.found(found));
+        }
+    }
+
     fn both_want(&mut self) {
         self.a.wanted("x");
         Self::settle(&mut self.a, &mut self.store);
@@ -219,6 +237,33 @@ fn a_lease_from_a_clock_that_runs_ahead_does_not_block() {
     let _hangs = pair.a.request();
     // Ten hours ahead of this clock: no lease that anybody could hold.
     assert_eq!(pair.b.request().request().uri().to_string(), TOKEN);
+}
+
+/// A process that is suspended while it takes the right to renew looks at the clock before it sends.
+#[test]
+fn d01_refr_05_a_lease_that_ended_before_it_was_used_is_not_used() {
+    let mut pair = pair();
+    pair.a.wanted("x");
+    Pair::settle_but_the_lease(&mut pair.a, &mut pair.store);
+    let persist = pair.a.next();
+    let Action::PersistSlot(persist) = persist else {
+        panic!("{persist:?}");
+    };
+    let event = pair.store.persist(persist);
+    // Suspended for two minutes; the other one renews meanwhile.
+    pair.b.pass(120_000);
+    pair.b.wanted("x");
+    Pair::settle(&mut pair.b, &mut pair.store);
+    pair.b.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    pair.b.share(&mut pair.store);
+    pair.b.ready();
+    pair.a.now = pair.b.now;
+    pair.a.handle(event);
+    Pair::settle(&mut pair.a, &mut pair.store);
+    // It finds the other one's token; its own refresh token is not sent.
+    pair.a.ready();
+    pair.a.quiet();
+    assert_eq!(pair.a.token().as_deref(), Some("Bearer at-2"));
 }
 
 #[test]

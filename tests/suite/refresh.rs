@@ -200,6 +200,32 @@ fn d09_s30_sec_35_clocks_that_jump_never_lengthen_a_life() {
     assert!(host.token().is_some());
 }
 
+/// A token that was received while the clock was ahead: its end is unknown.
+#[test]
+fn sec_35_a_receipt_in_the_future_is_no_reason_to_trust() {
+    let mut first = signed_in();
+    let (wall, mono) = (first.now.wall.0, first.now.mono.0);
+    let store = std::mem::take(&mut first.store);
+    let resumed = |back: u64, store| {
+        let now = mcp_auth_machine::Moment::new(wall - back, mono);
+        Host::resumed(
+            std::sync::Arc::new(config().build().unwrap()),
+            store,
+            now,
+            90,
+        )
+    };
+    let mut host = resumed(30_000, store);
+    host.ready();
+    let store = std::mem::take(&mut host.store);
+    let mut host = resumed(10 * HOUR, store);
+    assert_eq!(host.token(), None);
+    host.wanted("x");
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+}
+
 #[test]
 fn refr_11_meta_08_the_server_is_asked_about_itself_when_its_document_is_old() {
     // Fresh: no question.

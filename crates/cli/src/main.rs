@@ -1,13 +1,19 @@
 //! `mcp-auth`: MCP authorization on the command line.
 
+#[macro_use]
+mod output;
+
 mod account;
 mod demo;
 mod describe;
 mod doctor;
 mod lines;
 mod listener;
+mod pasted;
+mod probe;
 mod problem;
 mod runtime;
+mod signals;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,43 +84,69 @@ impl Command {
 }
 
 fn main() -> ExitCode {
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        // `--help` and `--version` are no errors.
+        if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
+            let words = error.render().to_string();
+            tell(&Problem::Usage(words.trim().to_owned()), true);
+            std::process::exit(2);
+        }
+        error.exit()
+    });
     let Arguments {
         json,
         record,
         command,
-    } = Arguments::parse();
+    } = arguments;
     let recorder = Recorder::new(record);
-    if recorder.is_on() && !command.can_be_recorded() {
-        eprintln!("mcp-auth: --record is for login, token, logout, doctor and demo");
-        return ExitCode::from(2);
+    let outcome = if recorder.is_on() && !command.can_be_recorded() {
+        let said = "--record is for login, token, logout, doctor and demo";
+        Err(Problem::Usage(said.to_owned()))
+    } else {
+        run(command, json, &recorder)
+    };
+    let recorded = match &outcome {
+        Err(Problem::Usage(_)) => Ok(()),
+        Ok(()) | Err(_) => recorder.finish(),
+    };
+    let outcome = outcome.and_then(|()| match output::failure() {
+        Some(error) => Err(Problem::Output(error)),
+        None => Ok(()),
+    });
+    let status = match &outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => tell(problem, json),
+    };
+    // The command's own failure comes before that of its transcript.
+    match (recorded, outcome) {
+        (Ok(()), _) => status,
+        (Err(problem), Ok(())) => tell(&problem, false),
+        (Err(problem), Err(_)) => {
+            tell(&problem, false);
+            status
+        }
     }
-    let outcome = match command {
-        Command::Login(options) => account::login::run(*options, json, &recorder),
-        Command::Token(options) => account::token::run(&options, json, &recorder),
+}
+
+fn run(command: Command, json: bool, recorder: &Recorder) -> Result<(), Problem> {
+    match command {
+        Command::Login(options) => account::login::run(*options, json, recorder),
+        Command::Token(options) => account::token::run(&options, json, recorder),
         Command::Status(options) => account::status::run(&options, json),
         Command::List(options) => account::status::list(&options, json),
-        Command::Logout(options) => account::logout::run(&options, json, &recorder),
-        Command::Doctor(options) => doctor::run(&options, json, &recorder),
-        Command::Demo(options) => demo::run(options, &recorder).map_err(Problem::Other),
+        Command::Logout(options) => account::logout::run(&options, json, recorder),
+        Command::Doctor(options) => doctor::run(&options, json, recorder),
+        Command::Demo(options) => demo::run(options, recorder).map_err(Problem::from),
         Command::Drive => lines::drive::run(),
         Command::Replay(options) => lines::replay::run(&options, json),
-    };
-    let recorded = recorder.finish();
-    let status = match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            if let Some(object) = problem.json().filter(|_| json) {
-                println!("{object}");
-            }
-            eprintln!("mcp-auth: {}", problem.words());
-            problem.status()
-        }
-    };
-    match recorded {
-        Ok(()) => status,
-        Err(problem) => {
-            eprintln!("mcp-auth: {}", problem.words());
-            problem.status()
-        }
     }
+}
+
+/// Says what is wrong; the exit status.
+fn tell(problem: &Problem, json: bool) -> ExitCode {
+    if let Some(object) = problem.json().filter(|_| json) {
+        println!("{object}");
+    }
+    eprintln!("mcp-auth: {}", problem.words());
+    problem.status()
 }

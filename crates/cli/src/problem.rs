@@ -1,12 +1,15 @@
-//! How a command fails: the words, the reason code, the exit status.
+//! How a command fails: the words, the reason code, the exit status. docs/command.md has them as a table,
+//! and a test compares the two.
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::error::Next;
+use mcp_auth_machine::error::{Cause, Next};
 use serde_json::{Value, json};
+
+use crate::probe::Other;
 
 /// What the exit statuses mean; part of every `--help`.
 pub(crate) const STATUSES: &str = "Exit status:
@@ -18,52 +21,101 @@ pub(crate) const STATUSES: &str = "Exit status:
   5  the server contradicts what it must say: do not go on with it";
 
 pub(crate) enum Problem {
+    /// The command line is wrong, in a way that its parser does not know.
+    Usage(String),
     /// Only the user can go on.
     SignInNeeded { url: String, why: Why },
-    /// Nobody has signed in to this server with this store.
+    /// The store has no account at this server.
     Unknown { url: String },
+    /// The settings of an account are lost, and they named a client of the user's.
+    ClientLost { client: String },
     /// The user did not want the server's new authorization server.
     Declined { from: String, to: String },
-    /// The user did not come back.
-    TimedOut,
+    /// There was no callback in time.
+    TimedOut {
+        /// The client was registered by an earlier sign-in; the server may have forgotten it.
+        old_client: bool,
+    },
+    /// The time for the command has ended.
+    OutOfTime { last: Option<String> },
+    /// No connection to the MCP server, or no answer from it.
+    NoAnswer { url: String, error: String },
+    /// No MCP server answers at the URL.
+    NotMcp(Box<Other>),
+    /// Another process holds a lock, or the store cannot be written.
+    Store(String),
+    /// Standard output could not be written.
+    Output(std::io::Error),
     /// `doctor` found a rule broken; the findings say which.
     Examined,
     /// `replay` found that something else came out; the words say where.
     Differs(String),
     /// The machine gave up.
-    Failed(Box<Failure>),
+    Failed {
+        failure: Box<Failure>,
+        /// The words of the store or of the network.
+        detail: Option<String>,
+    },
     /// Anything else.
     Other(Box<dyn Error>),
 }
 
 impl<E: Into<Box<dyn Error>>> From<E> for Problem {
     fn from(error: E) -> Self {
-        Self::Other(error.into())
+        let error = error.into();
+        // Reading and writing files of the store.
+        let of_store = error.is::<mcp_auth_client::StoreError>()
+            || error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        if of_store {
+            return Self::Store(error.to_string());
+        }
+        Self::Other(error)
     }
 }
 
 impl Problem {
+    /// A file of the store could not be read or written.
+    pub(crate) fn store(error: std::io::Error) -> Self {
+        Self::Store(error.to_string())
+    }
+
     pub(crate) fn status(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::SignInNeeded { .. } | Self::Unknown { .. } | Self::TimedOut => 3,
+            Self::Usage(_) => 2,
+            Self::SignInNeeded { .. } | Self::Unknown { .. } | Self::TimedOut { .. } => 3,
             Self::Declined { .. } => 5,
-            Self::Failed(failure) => match failure.next() {
+            Self::OutOfTime { .. } | Self::NoAnswer { .. } | Self::Store(_) | Self::Output(_) => 4,
+            Self::NotMcp(other) if other.is_temporary() => 4,
+            Self::Failed { failure, .. } => match failure.next() {
                 Next::AskUser => 3,
                 Next::FixConfiguration => 1,
                 Next::RetryLater(_) => 4,
                 Next::DoNotTrust => 5,
             },
-            Self::Examined | Self::Differs(_) | Self::Other(_) => 1,
+            Self::ClientLost { .. }
+            | Self::NotMcp(_)
+            | Self::Examined
+            | Self::Differs(_)
+            | Self::Other(_) => 1,
         })
     }
 
     fn code(&self) -> &str {
         match self {
+            Self::Usage(_) => "usage",
             Self::SignInNeeded { why, .. } => why.as_str(),
             Self::Unknown { .. } => "no_credentials",
+            Self::ClientLost { .. } => "client_lost",
             Self::Declined { .. } => "declined",
-            Self::TimedOut => "user_time",
-            Self::Failed(failure) => failure.cause.code(),
+            Self::TimedOut { .. } => "user_time",
+            Self::OutOfTime { .. } => "out_of_time",
+            Self::NoAnswer { .. } => "no_answer",
+            Self::NotMcp(other) => other.code(),
+            Self::Store(_) => "store",
+            Self::Output(_) => "output",
+            Self::Failed { failure, .. } => failure.cause.code(),
             Self::Examined => "broken",
             Self::Differs(_) => "different",
             Self::Other(_) => "error",
@@ -72,6 +124,7 @@ impl Problem {
 
     pub(crate) fn words(&self) -> String {
         match self {
+            Self::Usage(words) | Self::Store(words) => words.clone(),
             Self::SignInNeeded {
                 url,
                 why: Why::ServerChanged { from, to },
@@ -84,15 +137,46 @@ impl Problem {
                 why.as_str().replace('_', " ")
             ),
             Self::Unknown { url } => format!("not signed in; run: mcp-auth login {url}"),
+            Self::ClientLost { client } => format!(
+                "this account uses the client {client}, and its settings are lost: give them again \
+                 with --client-id, or take another client with --new-client"
+            ),
             Self::Declined { from, to } => {
                 format!("stopped: nothing of {from} was used at {to}, and nobody was sent there")
             }
-            Self::TimedOut => "the browser did not come back in time; nothing was changed".into(),
+            Self::TimedOut { old_client: false } => {
+                "there was no callback in time (--timeout); nothing was changed".into()
+            }
+            Self::TimedOut { old_client: true } => {
+                "there was no callback in time (--timeout); nothing was changed. If the browser ended \
+                 at an error page of the authorization server, that server may have forgotten the \
+                 client: the next login registers a new one"
+                    .into()
+            }
+            Self::OutOfTime { last: Some(last) } => {
+                format!("the time of the command has ended (--timeout); last came: {last}")
+            }
+            Self::OutOfTime { last: None } => "the time of the command has ended (--timeout)".into(),
+            Self::NoAnswer { url, error } => format!("no answer from {url}: {error}"),
+            Self::NotMcp(other) => other.words(),
+            Self::Output(error) => format!("standard output cannot be written: {error}"),
             Self::Examined => "clients cannot sign in to this server".into(),
             Self::Differs(words) => words.clone(),
-            Self::Failed(failure) => failure.to_string(),
+            Self::Failed {
+                failure,
+                detail: Some(detail),
+            } => format!("{failure} [{detail}]"),
+            Self::Failed { failure, .. } => failure.to_string(),
             Self::Other(error) => error.to_string(),
         }
+    }
+
+    /// Whether the machine gave up for want of the store, or for want of an answer.
+    pub(crate) fn needs_detail(failure: &Failure) -> bool {
+        matches!(
+            failure.cause,
+            Cause::NotPersisted(_) | Cause::Unreachable(_)
+        )
     }
 
     /// `None` where the command has said all in its own object.
@@ -101,12 +185,135 @@ impl Problem {
             return None;
         }
         let mut error = json!({ "code": self.code(), "message": self.words() });
-        if let (Self::Failed(failure), Some(members)) = (self, error.as_object_mut()) {
+        if let (Self::Failed { failure, .. }, Some(members)) = (self, error.as_object_mut()) {
             members.insert("stage".to_owned(), failure.stage.as_str().into());
             if let Some(issuer) = &failure.issuer {
                 members.insert("issuer".to_owned(), issuer.as_str().into());
             }
         }
         Some(json!({ "error": error }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// The root of the repository: the directory above this package that has the documents.
+    fn root() -> PathBuf {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let found = here
+            .ancestors()
+            .find(|path| path.join("docs/command.md").exists());
+        found.unwrap().to_owned()
+    }
+
+    /// The rows of the tables of failures: code and statuses.
+    fn table(after: &str) -> BTreeMap<String, BTreeSet<u8>> {
+        let text = std::fs::read_to_string(root().join("docs/command.md")).unwrap();
+        let (_, text) = text.split_once(after).unwrap();
+        let rows = text.lines().skip_while(|line| !line.starts_with("| `"));
+        rows.take_while(|line| line.starts_with("| `"))
+            .map(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                let statuses = cells[2].split(", ").map(|status| status.parse().unwrap());
+                assert!(!cells[3].is_empty() && !cells[4].is_empty(), "{line}");
+                (cells[1].trim_matches('`').to_owned(), statuses.collect())
+            })
+            .collect()
+    }
+
+    fn other(status: u16) -> Problem {
+        Problem::NotMcp(Box::new(Other {
+            url: "https://mcp.example/mcp".to_owned(),
+            status,
+            content_type: None,
+            location: None,
+        }))
+    }
+
+    #[test]
+    fn the_table_has_the_failures_of_the_command() {
+        let text = || "x".to_owned();
+        let problems = [
+            Problem::Usage(text()),
+            Problem::Unknown { url: text() },
+            Problem::ClientLost { client: text() },
+            Problem::Declined {
+                from: text(),
+                to: text(),
+            },
+            Problem::TimedOut { old_client: true },
+            Problem::OutOfTime { last: None },
+            Problem::NoAnswer {
+                url: text(),
+                error: text(),
+            },
+            other(404),
+            other(307),
+            other(503),
+            Problem::Store(text()),
+            Problem::Output(std::io::ErrorKind::StorageFull.into()),
+            Problem::Examined,
+            Problem::Differs(text()),
+            Problem::Other("x".into()),
+        ];
+        let found: BTreeMap<String, BTreeSet<u8>> = problems
+            .iter()
+            .map(|problem| {
+                // One that is missing above does not compile here.
+                match problem {
+                    Problem::Usage(_)
+                    | Problem::SignInNeeded { .. }
+                    | Problem::Unknown { .. }
+                    | Problem::ClientLost { .. }
+                    | Problem::Declined { .. }
+                    | Problem::TimedOut { .. }
+                    | Problem::OutOfTime { .. }
+                    | Problem::NoAnswer { .. }
+                    | Problem::NotMcp(_)
+                    | Problem::Store(_)
+                    | Problem::Output(_)
+                    | Problem::Examined
+                    | Problem::Differs(_)
+                    | Problem::Failed { .. }
+                    | Problem::Other(_) => {}
+                }
+                let status = (0..=5).find(|code| problem.status() == ExitCode::from(*code));
+                (problem.code().to_owned(), BTreeSet::from([status.unwrap()]))
+            })
+            .collect();
+        assert_eq!(found, table("Codes of the command itself"));
+    }
+
+    /// The codes of the machine, as its source has them.
+    #[test]
+    fn the_table_has_the_failures_of_the_machine() {
+        let places = ["src/error.rs"];
+        let source = places
+            .iter()
+            .find_map(|place| std::fs::read_to_string(root().join(place)).ok());
+        let source = source.unwrap();
+        let found: BTreeSet<String> = source
+            .split("fn code(&self) -> &'static str {")
+            .skip(1)
+            .flat_map(|body| {
+                body.split("\n    }\n")
+                    .next()
+                    .unwrap()
+                    .split('"')
+                    .skip(1)
+                    .step_by(2)
+            })
+            .map(str::to_owned)
+            .collect();
+        assert!(found.len() > 40, "{found:?}");
+        let listed: BTreeSet<String> = table("Codes of the machine").into_keys().collect();
+        assert_eq!(found, listed);
     }
 }

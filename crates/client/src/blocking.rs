@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::clock::now;
+use super::clock::{millis, now};
 use super::note::{Note, Watch};
 use super::policy::is_blocked;
 use super::resolver::PolicyResolver;
@@ -16,7 +16,7 @@ use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
 use super::store::{Store, load_from, persist_in};
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest};
 use mcp_auth_machine::present::Presentation;
-use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, NoBearer, Phase};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,8 +46,22 @@ pub struct Driver<S> {
     watch: Watch,
     actions: VecDeque<Action>,
     patience: Duration,
+    deadline: Option<Instant>,
+    /// The time of waits that were cut short, because the deadline comes before their end.
+    skipped: Duration,
+    undelivered: Option<Undelivered>,
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
+}
+
+/// The last request that got no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// Its method and URL, without the query.
+    pub request: String,
+    /// Why, in the words of the HTTP client.
+    pub error: String,
 }
 
 impl<S: Store> Driver<S> {
@@ -69,6 +83,9 @@ impl<S: Store> Driver<S> {
             watch: Watch::default(),
             actions: VecDeque::new(),
             patience: PATIENCE,
+            deadline: None,
+            skipped: Duration::ZERO,
+            undelivered: None,
             signer: Box::new(NoSecrets),
             assertions: Box::new(NoSecrets),
         }
@@ -102,6 +119,21 @@ impl<S: Store> Driver<S> {
         self
     }
 
+    /// When the host wants the driver to have come to an end: requests take no longer, and a wait that
+    /// would end later is cut short, after which nothing is sent any more. The machine then comes to its
+    /// own end, and gives back what it has taken in the store. Without a deadline, each request has the
+    /// time limit that the machine gives it.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The last request that got no answer, if there was one since an answer came.
+    pub fn undelivered(&self) -> Option<&Undelivered> {
+        self.undelivered.as_ref()
+    }
+
     /// Hands an event in and works until the host is needed.
     pub fn handle(&mut self, event: Event) -> Pause {
         self.feed(event);
@@ -117,6 +149,9 @@ impl<S: Store> Driver<S> {
             let Some(action) = self.actions.pop_front() else {
                 match self.rest() {
                     None => return Pause::Idle,
+                    Some(rest) if rest > self.left(rest) => {
+                        self.skipped = self.skipped.saturating_add(rest);
+                    }
                     Some(rest) if rest > self.patience => return Pause::Resting(rest),
                     Some(rest) => std::thread::sleep(rest),
                 }
@@ -159,7 +194,7 @@ impl<S: Store> Driver<S> {
         match self.machine.phase() {
             Phase::Resting | Phase::AwaitingUser => None,
             Phase::Working(_) => {
-                let left = self.machine.deadline()?.0.saturating_sub(now().mono.0);
+                let left = self.machine.deadline()?.0.saturating_sub(self.now().mono.0);
                 Some(Duration::from_millis(left))
             }
         }
@@ -170,7 +205,7 @@ impl<S: Store> Driver<S> {
     /// # Errors
     /// [`NoBearer`].
     pub fn bearer(&mut self, url: &str) -> Result<HeaderValue, NoBearer> {
-        self.machine.bearer(now(), url)
+        self.machine.bearer(self.now(), url)
     }
 
     /// The headers with which one request presents the token: `Authorization`, and `DPoP` where the
@@ -179,7 +214,7 @@ impl<S: Store> Driver<S> {
     /// # Errors
     /// [`NoBearer`]; [`NoBearer::KeyMissing`] also when the signer cannot sign.
     pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
-        match self.machine.present(now(), method, url)? {
+        match self.machine.present(self.now(), method, url)? {
             Presentation::Bearer(value) => Ok(bearer(value)),
             Presentation::Bound(proof) => prove(&mut *self.signer, *proof),
         }
@@ -192,11 +227,38 @@ impl<S: Store> Driver<S> {
 
     fn feed(&mut self, event: Event) {
         self.watch.see(Note::In(&event));
-        self.machine.handle(now(), event);
+        self.machine.handle(self.now(), event);
     }
 
-    fn send(&self, send: SendRequest) -> Event {
+    /// The clocks. Waits that were cut short have passed for the monotonic one alone, so that no lease of
+    /// another process seems to have ended.
+    fn now(&self) -> Moment {
+        let Moment { wall, mono } = now();
+        Moment::new(wall.0, mono.0.saturating_add(millis(self.skipped)))
+    }
+
+    /// This time, or what is left of it before the deadline.
+    fn left(&self, time: Duration) -> Duration {
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        self.deadline.map_or(time, |end| left(end).min(time))
+    }
+
+    fn send(&mut self, send: SendRequest) -> Event {
         let request = send.request();
+        let named = {
+            let (scheme, host) = (request.uri().scheme_str(), request.uri().authority());
+            let scheme = scheme.unwrap_or_default();
+            let host = host.map_or("", http::uri::Authority::as_str);
+            let path = request.uri().path();
+            format!("{} {scheme}://{host}{path}", request.method())
+        };
+        if !self.skipped.is_zero() || self.left(Duration::from_millis(1)).is_zero() {
+            self.undelivered = Some(Undelivered {
+                request: named,
+                error: "not sent: the deadline has passed".to_owned(),
+            });
+            return send.never_sent();
+        }
         let limit = u64::try_from(send.body_limit()).unwrap_or(u64::MAX);
         let copy = request.clone().map(|body| body.to_vec());
         let answer = if copy.method() == http::Method::GET {
@@ -205,6 +267,10 @@ impl<S: Store> Driver<S> {
         } else {
             self.exchange(copy, &send, limit)
         };
+        self.undelivered = answer.as_ref().err().map(|error| Undelivered {
+            request: named,
+            error: error.to_string(),
+        });
         match answer {
             Ok(response) => send.response(response),
             Err(ureq::Error::Io(error)) if is_blocked(&error) => send.blocked(),
@@ -229,7 +295,7 @@ impl<S: Store> Driver<S> {
         let request = self
             .agent
             .configure_request(request)
-            .timeout_global(Some(send.time_limit()))
+            .timeout_global(Some(self.left(send.time_limit())))
             .build();
         let (parts, mut body) = self.agent.run(request)?.into_parts();
         let body = body.with_config().limit(limit).read_to_vec()?;

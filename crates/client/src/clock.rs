@@ -16,7 +16,7 @@ pub fn now() -> Moment {
 }
 
 /// A duration in whole milliseconds, saturating.
-fn millis(wait: Duration) -> u64 {
+pub(super) fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,139 +1,166 @@
 //! Slots as files of one directory: owner-only, replaced as a whole, locked across processes.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+
+use super::private_directory::{DAMAGED, PrivateDirectory, make_private};
 use super::store::{Store, StoreError, Swap};
-use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
 
 /// A store in a directory. Each slot is a file that is replaced as a whole, so that a process may die
-/// at any byte; a lock file keeps processes of this machine apart while they compare and swap.
+/// at any byte; a lock file keeps processes of this machine apart while they compare and swap. Reading
+/// takes no lock.
+///
+/// A file that this store did not write is damaged: it is set aside under its own name with `.damaged`
+/// behind it, and the slot counts as empty.
 ///
 /// The files hold secrets in the clear, readable by their owner alone (SEC-31): keep the directory on
 /// an encrypted disk, or use a store that encrypts.
 #[derive(Clone, Debug)]
 pub struct FileStore {
-    directory: PathBuf,
+    directory: PrivateDirectory,
 }
 
 impl FileStore {
-    /// Opens a directory, and makes it when there is none. Left-overs of processes that died while
-    /// they wrote are cleared.
+    /// Opens a directory, and makes it when there is none. Files that processes left when they died
+    /// while writing are removed, unless another process is writing now.
     ///
     /// # Errors
-    /// [`StoreError`] when the directory cannot be made, locked or read.
+    /// [`StoreError`] when the directory cannot be made or read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let store = Self {
-            directory: directory.into(),
-        };
-        make_private(&store.directory)?;
-        let _locked = store.lock()?;
-        for kind in fs::read_dir(&store.directory)? {
-            let kind = kind?;
-            if kind.file_type()?.is_dir() {
-                clear_left_overs(&kind.path())?;
-            }
+        let directory = PrivateDirectory::new(directory);
+        make_private(directory.path())?;
+        fs::read_dir(directory.path())?;
+        // A directory that cannot be written has none, and can still be read.
+        if let Ok(Some(locked)) = directory.try_lock() {
+            locked.clear_left_overs();
         }
-        Ok(store)
+        Ok(Self { directory })
+    }
+
+    /// How long a write waits for other processes; 10 seconds unless set. Then it fails, with a
+    /// [`Locked`](super::Locked) that says which process has the lock.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.directory = self.directory.patience(patience);
+        self
+    }
+
+    /// The damaged files that were set aside.
+    pub fn damaged(&self) -> Vec<PathBuf> {
+        let folders = fs::read_dir(self.directory.path()).into_iter().flatten();
+        let files = folders
+            .flatten()
+            .flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        files
+            .map(|file| file.path())
+            .filter(|path| path.to_string_lossy().ends_with(DAMAGED))
+            .collect()
     }
 
     /// Held until it is dropped, also by a process that dies.
-    pub(super) fn lock(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(self.directory.join("lock"))?;
-        file.lock()?;
-        Ok(file)
+    #[cfg(feature = "keyring")]
+    pub(super) fn lock(&self) -> io::Result<super::private_directory::DirectoryLock> {
+        self.directory.lock()
     }
 
     fn path(&self, slot: Slot) -> PathBuf {
-        self.directory.join(slot.to_string())
+        self.directory.path().join(slot.to_string())
     }
 }
 
 impl Store for FileStore {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        read(&self.path(slot)).map_err(StoreError::from)
+        let path = self.path(slot);
+        match read(&path)? {
+            Found::Nothing => Ok(None),
+            Found::Slot(stored) => Ok(Some(stored)),
+            Found::Damaged => {
+                // Another process may have replaced it meanwhile.
+                let locked = self.directory.lock()?;
+                match read(&path)? {
+                    Found::Nothing => Ok(None),
+                    Found::Slot(stored) => Ok(Some(stored)),
+                    Found::Damaged => {
+                        locked.set_aside(slot.to_string())?;
+                        Ok(None)
+                    }
+                }
+            }
+        }
     }
 
     fn persist(
         &self,
         slot: Slot,
-        expected: Option<mcp_auth_machine::slot::Revision>,
+        expected: Option<Revision>,
         write: Option<&Stored>,
     ) -> Result<Swap, StoreError> {
-        let path = self.path(slot);
-        let _locked = self.lock()?;
-        let current = read(&path)?;
+        let locked = self.directory.lock()?;
+        let name = slot.to_string();
+        let current = match read(&self.path(slot))? {
+            Found::Nothing => None,
+            Found::Slot(stored) => Some(stored),
+            Found::Damaged => {
+                locked.set_aside(&name)?;
+                None
+            }
+        };
         if current.as_ref().map(|stored| stored.revision) != expected {
             return Ok(Swap::Conflict(current));
         }
-        let folder = path.parent().unwrap_or(&self.directory);
         match write {
             Some(stored) => {
-                make_private(folder)?;
-                // Readable by its owner alone from its first byte on.
-                let mut file = tempfile::Builder::new()
-                    .prefix(LEFT_OVER)
-                    .tempfile_in(folder)?;
-                write!(file, "{}\n{}", stored.revision, stored.contents.expose())?;
-                file.as_file().sync_all()?;
-                file.persist(&path).map_err(|failed| failed.error)?;
+                let text = format!("{}\n{}", stored.revision, stored.contents.expose());
+                let text = zeroize::Zeroizing::new(text);
+                locked.write(&name, text.as_bytes())?;
             }
-            None => match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            },
+            None => {
+                locked.remove(&name)?;
+            }
         }
-        sync(folder)?;
         Ok(Swap::Done)
     }
 }
 
-const LEFT_OVER: &str = ".writing-";
+/// The contents of a slot's file.
+enum Found {
+    Nothing,
+    Slot(Stored),
+    /// Not a slot of this store.
+    Damaged,
+}
 
-fn read(path: &Path) -> io::Result<Option<Stored>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+/// Reads a slot; an error names the file.
+fn read(path: &Path) -> io::Result<Found> {
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into()),
+        Err(error) => Err(error),
     };
-    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not a slot of this store");
-    let (revision, contents) = text.split_once('\n').ok_or_else(damaged)?;
-    Ok(Some(Stored {
-        revision: revision.parse().map_err(|_| damaged())?,
-        contents: SlotContents::new(contents),
-    }))
-}
-
-fn make_private(directory: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
-}
-
-fn clear_left_overs(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(LEFT_OVER) {
-            fs::remove_file(entry.path())?;
+    let text = match text {
+        Ok(text) => zeroize::Zeroizing::new(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            return Ok(Found::Damaged);
         }
-    }
-    Ok(())
-}
-
-/// A rename is durable once its directory is; elsewhere than on Unix the system sees to that.
-fn sync(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    if folder.is_dir() {
-        File::open(folder)?.sync_all()?;
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
+        Err(error) => {
+            let said = format!("{}: {error}", path.display());
+            return Err(io::Error::new(error.kind(), said));
+        }
+    };
+    let stored = text.split_once('\n').and_then(|(revision, contents)| {
+        Some(Stored {
+            revision: revision.parse().ok()?,
+            contents: SlotContents::new(contents),
+        })
+    });
+    Ok(stored.map_or(Found::Damaged, Found::Slot))
 }

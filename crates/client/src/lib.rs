@@ -15,6 +15,8 @@ mod keyring_store;
 mod note;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod policy;
+#[cfg(feature = "file-store")]
+mod private_directory;
 #[cfg(feature = "redis")]
 mod redis_store;
 #[cfg(feature = "ureq")]
@@ -27,7 +29,7 @@ pub mod signer;
 mod store;
 
 #[cfg(feature = "ureq")]
-pub use blocking::{Driver, Pause};
+pub use blocking::{Driver, Pause, Undelivered};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use clock::{now, seed};
 #[cfg(feature = "file-store")]
@@ -36,6 +38,8 @@ pub use file_store::FileStore;
 pub use keyring_store::{KeyringFlaw, KeyringStore};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use note::Note;
+#[cfg(feature = "file-store")]
+pub use private_directory::{DirectoryLock, Locked, PrivateDirectory};
 #[cfg(feature = "redis")]
 pub use redis_store::RedisStore;
 pub use sealed::{Seal, SealError, Sealed};

@@ -1,58 +1,104 @@
 //! An MCP client without tools: it has a machine, a store and perhaps a person.
 
-use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use mcp_auth_client::{Driver, FileStore, Note, Pause, Store, now, seed};
-use mcp_auth_machine::action::{Grant, Why};
+use mcp_auth_machine::action::{Grant, Purpose, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
-use mcp_auth_machine::{Action, Event, NoBearer};
+use mcp_auth_machine::{Action, Event, Failure, NoBearer};
 use serde_json::{Value, json};
 
 use super::in_words;
-use super::person::Person;
+use super::journal::Journal;
+use super::ledger::Ledger;
+use super::person::{Person, state_of};
 use super::profile::Profile;
+use super::root::{LOCK_TIME, Root};
 use crate::describe::describe;
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::signals;
 
-/// How long a command waits for a server that asks for a rest, or for another process.
+/// How long a command waits for another process, or for a server that asks for a rest, without a word.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Host {
     url: String,
     driver: Driver<Box<dyn Store>>,
     recorder: Recorder,
-    /// Somebody was sent to sign in.
-    asked: bool,
+    ledger: Ledger,
+    end: Instant,
+    seen: Arc<Seen>,
+}
+
+/// Observations of the driver's requests.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// A person was sent to sign in.
+    asked: AtomicBool,
+    registered: AtomicBool,
+}
+
+impl Seen {
+    /// Whether a person was sent to sign in, with a client that was registered earlier.
+    pub(super) fn used_old_client(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) && !self.registered.load(Ordering::Relaxed)
+    }
+}
+
+/// The surroundings of one command.
+pub(super) struct Desk<'a> {
+    pub(super) root: &'a Root,
+    pub(super) verbose: bool,
+    pub(super) recorder: &'a Recorder,
+    /// When the command has to have come to an end.
+    pub(super) end: Instant,
 }
 
 impl Host {
-    pub(super) fn open(
-        directory: &Path,
-        profile: &Profile,
-        verbose: bool,
-        recorder: &Recorder,
-    ) -> Result<Self, Problem> {
+    pub(super) fn open(desk: &Desk<'_>, profile: &Profile) -> Result<Self, Problem> {
         let (config, keys) = profile.config()?;
         let url = config.mcp_url().as_str().to_owned();
-        let store = FileStore::open(directory.join("slots"))?;
-        let store = recorder.store(store);
-        recorder.start(|| profile.line(&keys));
-        let seen = recorder.clone();
+        let files = FileStore::open(desk.root.slots())?.patience(LOCK_TIME);
+        let ledger = Ledger::new(files);
+        let store = desk.recorder.store(ledger.clone());
+        desk.recorder.start(|| profile.line(&keys));
+        let recorder = desk.recorder.clone();
+        let verbose = desk.verbose;
+        let seen = Arc::new(Seen::default());
+        let sees = Arc::clone(&seen);
         let driver = Driver::new(config, profile.account.as_str(), store)
             .signer(keys)
             .patience(PATIENCE)
+            .deadline(desk.end)
             .watched(move |note| {
-                seen.see(&note);
-                if let Note::Out(Action::Report(decision)) = &note {
-                    warn(decision);
+                recorder.see(&note);
+                match &note {
+                    Note::Out(Action::Report(decision)) => warn(decision),
+                    Note::Out(Action::SendRequest(send)) => {
+                        let purpose = send.purpose();
+                        if purpose == Purpose::Registration {
+                            sees.registered.store(true, Ordering::Relaxed);
+                        }
+                        // From here on a server may grant what is not stored yet.
+                        match purpose {
+                            Purpose::Token => signals::hold(),
+                            Purpose::ResourceMetadata
+                            | Purpose::ServerMetadata
+                            | Purpose::Registration
+                            | Purpose::PushedAuthorization
+                            | Purpose::Revocation => signals::release(),
+                        }
+                    }
+                    Note::In(_) | Note::Out(_) => {}
                 }
                 if let Some(text) = describe(&note).filter(|_| verbose) {
                     eprintln!("{text}");
@@ -61,22 +107,90 @@ impl Host {
         Ok(Self {
             url,
             driver,
-            recorder: recorder.clone(),
-            asked: false,
+            recorder: desk.recorder.clone(),
+            ledger,
+            end: desk.end,
+            seen,
         })
+    }
+
+    /// These settings are stored together with the account that they lead to.
+    pub(super) fn change(
+        &self,
+        root: &Root,
+        journal: Journal,
+        profile: Profile,
+    ) -> Result<(), Problem> {
+        // A client that acts for itself has no callback.
+        let has_person = profile.settings.has_person();
+        self.ledger.change(root, journal, profile)?;
+        if !has_person {
+            self.ledger.signing_in();
+        }
+        Ok(())
+    }
+
+    /// Whether a sign-in was stored.
+    pub(super) fn has_committed(&self) -> bool {
+        self.ledger.has_committed()
+    }
+
+    /// Stores the settings for an account that was there already.
+    pub(super) fn commit(&self) -> Result<(), Problem> {
+        Ok(self.ledger.commit()?)
+    }
+
+    pub(super) fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen)
+    }
+
+    fn handle(&mut self, event: Event) -> Pause {
+        let pause = self.driver.handle(event);
+        signals::release();
+        pause
+    }
+
+    fn run(&mut self) -> Pause {
+        let pause = self.driver.run();
+        signals::release();
+        pause
+    }
+
+    /// A failure with what the store or the network said about it.
+    fn failed(&self, failure: Box<Failure>) -> Problem {
+        let mut detail = None;
+        if Problem::needs_detail(&failure) {
+            detail = self.ledger.trouble().or_else(|| self.last());
+        }
+        Problem::Failed { failure, detail }
+    }
+
+    /// The last request that got no answer.
+    fn last(&self) -> Option<String> {
+        let last = self.driver.undelivered()?;
+        Some(format!("{}: {}", last.request, last.error))
+    }
+
+    /// Waits, where the time of the command allows it.
+    fn rest(&self, rest: Duration) -> Result<(), Problem> {
+        if rest > self.end.saturating_duration_since(Instant::now()) {
+            return Err(Problem::OutOfTime { last: self.last() });
+        }
+        eprintln!("waiting for {}", in_words(rest.as_secs()));
+        sleep(rest);
+        Ok(())
     }
 
     /// Hands an event in, and follows until a token can be had.
     fn follow(&mut self, event: Event, person: Option<&Person>) -> Result<Grant, Problem> {
-        let mut pause = self.driver.handle(event);
+        let mut pause = self.handle(event);
         loop {
             pause = match pause {
                 Pause::Ready(grant) => return Ok(*grant),
-                Pause::Failed(failure) => return Err(Problem::Failed(failure)),
+                Pause::Failed(failure) => return Err(self.failed(failure)),
                 Pause::Resting(rest) => {
-                    eprintln!("waiting for {}", in_words(rest.as_secs()));
-                    sleep(rest);
-                    self.driver.run()
+                    self.rest(rest)?;
+                    self.run()
                 }
                 Pause::NeedUser(need) => {
                     let Some(person) = person else {
@@ -88,39 +202,46 @@ impl Host {
                     if let Why::ServerChanged { from, to } = &need.why
                         && !person.agrees(from.as_str(), to.as_str())
                     {
-                        self.recorder.plain("abandoned");
-                        self.driver.handle(Event::Abandoned(Abandon::Cancelled));
+                        self.abandon();
                         return Err(Problem::Declined {
                             from: from.to_string(),
                             to: to.to_string(),
                         });
                     }
                     self.recorder.authorize();
-                    self.driver.handle(Event::Authorize(seed()?.into()))
+                    let seed = seed()?;
+                    self.handle(Event::Authorize(seed.into()))
                 }
                 Pause::Redirect(redirect) => {
                     let person = person.ok_or("nobody is here to sign in")?;
-                    self.asked = true;
+                    self.seen.asked.store(true, Ordering::Relaxed);
                     person.send(&redirect);
-                    self.come_back(person)?
+                    let state = state_of(redirect.url.as_str()).map(str::to_owned);
+                    self.come_back(person, state.as_deref())?
                 }
                 Pause::Idle => return Err("nothing is left to do".into()),
             };
         }
     }
 
+    fn abandon(&mut self) {
+        self.recorder.plain("abandoned");
+        self.handle(Event::Abandoned(Abandon::Cancelled));
+    }
+
     /// Waits for the callback of this authorization; others change nothing.
-    fn come_back(&mut self, person: &Person) -> Result<Pause, Problem> {
-        let deadline = person.deadline();
+    fn come_back(&mut self, person: &Person, state: Option<&str>) -> Result<Pause, Problem> {
         loop {
-            let Some(callback) = person.come_back(deadline) else {
-                self.recorder.plain("abandoned");
-                self.driver.handle(Event::Abandoned(Abandon::Cancelled));
-                return Err(Problem::TimedOut);
+            let Some(callback) = person.come_back(state) else {
+                self.abandon();
+                return Err(Problem::TimedOut {
+                    old_client: self.seen.used_old_client(),
+                });
             };
             self.recorder.callback(&callback);
+            self.ledger.signing_in();
             let event = Event::CallbackParams(Callback::from_url(callback));
-            let pause = self.driver.handle(event);
+            let pause = self.handle(event);
             if !matches!(pause, Pause::Idle) {
                 return Ok(pause);
             }
@@ -153,54 +274,70 @@ impl Host {
 
     pub(super) fn accepted(&mut self, operation: &str) {
         self.recorder.operation("accepted", operation);
-        self.driver
-            .handle(Event::Accepted(Operation::new(operation)));
+        self.handle(Event::Accepted(Operation::new(operation)));
     }
 
     /// Asks for scopes that the account has not, although the server accepts what it has. Whoever
     /// was just asked for them is not asked twice.
     pub(super) fn widen(&mut self, scopes: &str, person: &Person) -> Result<(), Problem> {
-        let held = self.stored()?;
-        let missing = held.is_some_and(|grant| {
-            let wanted = Scopes::parse(scopes);
-            wanted.iter().any(|scope| !grant.scopes.contains(scope))
-        });
-        if missing && !self.asked {
-            self.recorder.authorize();
-            self.follow(Event::Authorize(seed()?.into()), Some(person))?;
+        if !self.missing(scopes)?.is_empty() && !self.seen.asked.load(Ordering::Relaxed) {
+            self.authorize(person)?;
         }
         Ok(())
     }
 
+    /// Asks for an authorization, whatever is stored.
+    pub(super) fn authorize(&mut self, person: &Person) -> Result<(), Problem> {
+        self.recorder.authorize();
+        let seed = seed()?;
+        self.follow(Event::Authorize(seed.into()), Some(person))?;
+        Ok(())
+    }
+
+    /// Those of these scopes that the account has not.
+    pub(super) fn missing(&mut self, scopes: &str) -> Result<Vec<String>, Problem> {
+        let Some(held) = self.stored()? else {
+            return Ok(Vec::new());
+        };
+        let wanted = Scopes::parse(scopes);
+        let missing = wanted.iter().filter(|scope| !held.scopes.contains(scope));
+        Ok(missing.map(str::to_owned).collect())
+    }
+
     /// What is stored, whether or not it is good.
     pub(super) fn stored(&mut self) -> Result<Option<Grant>, Problem> {
-        if let Pause::Failed(failure) = self.driver.run() {
-            return Err(Problem::Failed(failure));
+        if let Pause::Failed(failure) = self.run() {
+            return Err(self.failed(failure));
         }
         Ok(self.driver.grant())
     }
 
-    /// Erases the account, then revokes what it held where the server can.
+    /// Erases the account, then revokes what it held where the server can. Whether that was done, as far
+    /// as it could be: the account is erased first.
     pub(super) fn sign_out(&mut self) -> Result<(), Problem> {
         self.recorder.plain("signed_out");
-        let mut pause = self.driver.handle(Event::SignedOut);
+        let mut pause = self.handle(Event::SignedOut);
         loop {
             pause = match pause {
                 Pause::Idle => return Ok(()),
                 // The account is erased by then; the user has been told.
-                Pause::Failed(failure) if failure.stage == Stage::Revocation => self.driver.run(),
-                Pause::Failed(failure) => return Err(Problem::Failed(failure)),
+                Pause::Failed(failure) if failure.stage == Stage::Revocation => self.run(),
+                Pause::Failed(failure) => return Err(self.failed(failure)),
                 Pause::Resting(rest) => {
-                    sleep(rest);
-                    self.driver.run()
+                    self.rest(rest)?;
+                    self.run()
                 }
-                Pause::Ready(_) | Pause::Redirect(_) | Pause::NeedUser(_) => self.driver.run(),
+                Pause::Ready(_) | Pause::Redirect(_) | Pause::NeedUser(_) => self.run(),
             };
         }
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(super) fn end(&self) -> Instant {
+        self.end
     }
 
     /// The headers of one request.

@@ -1,34 +1,38 @@
-//! `login`: until the MCP server accepts a token.
+//! `login`: until the MCP server accepts a token. What it changes is stored together, once a sign-in has
+//! succeeded; a login that fails changes nothing.
 
-use std::fs::{self, DirEntry};
-use std::path::Path;
-use std::time::Duration;
-
-use http::Method;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use mcp_auth_client::PrivateDirectory;
 use mcp_auth_machine::error::{Cause, Misconfiguration};
-use serde_json::json;
 
-use super::Selected;
-use super::host::{Host, grant_json, grant_words};
+use super::host::{Desk, Host, grant_json, grant_words};
+use super::journal::Journal;
 use super::person::Person;
-use super::profile::{Profile, Settings};
+use super::profile::{Profile, name};
+use super::records;
+use super::root::{LOCK_TIME, Remembered, Root};
+use super::settings::Settings;
+use super::{Selected, after};
 use crate::lines::record::Recorder;
+use crate::listener::Port;
+use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
+use crate::signals;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     selected: Selected,
-    /// Print the URL instead of opening a browser, and take the address that it ends at
+    /// Do not open a browser; the URL is printed in any case
     #[arg(long)]
     no_browser: bool,
-    /// The preferred port for the browser to come back to
-    #[arg(long)]
-    port: Option<u16>,
-    /// How long to wait for the browser, in seconds
+    /// How long the command may take, authorization in the browser included, in seconds
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     timeout: u64,
+    /// Register a new client, instead of the one that was registered or configured before
+    #[arg(long, conflicts_with_all = ["client_id", "client_metadata_url"])]
+    new_client: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -36,56 +40,131 @@ pub(crate) struct Options {
 /// Requests to the MCP server: the first, and one after each authorization.
 const TRIES: u8 = 4;
 
-/// The machine takes no callback that comes later, by far.
-const ABANDONED: Duration = Duration::from_secs(3_600);
-
-/// A request that changes nothing, in every revision.
-const PROBE: &str = "ping";
+/// The name of the operation for which a token is wanted.
+const PROBE: &str = "initialize";
 
 pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let Options {
         selected,
         no_browser,
-        port,
         timeout,
-        settings,
+        mut new_client,
+        settings: given,
     } = options;
-    let directory = selected.place.directory()?;
-    let known = Profile::load(&directory, &selected.url, &selected.account)?;
-    let mut profile = known.unwrap_or_else(|| Profile {
-        url: selected.url.clone(),
-        account: selected.account.clone(),
-        port: None,
-        settings: Settings::default(),
-    });
-    let named = settings.scopes().map(str::to_owned);
-    // What was given replaces what was remembered; nothing given keeps it.
-    if !settings.is_empty() {
-        profile.set(&directory, settings)?;
+    let (url, account) = (selected.url.as_str(), selected.account.as_str());
+    let own = name(url, account)?;
+    let root = selected.place.root()?;
+    let known = match root.remembered(url, account)? {
+        Remembered::Nothing => None,
+        Remembered::Profile(profile) => Some(*profile),
+        Remembered::Damaged(words) => {
+            eprintln!("mcp-auth: {words}");
+            None
+        }
+    };
+    // A client that the user configured is not followed by another one in silence.
+    if known.is_none()
+        && !new_client
+        && given.client_id.is_none()
+        && given.client_metadata_url.is_none()
+        && let Some(client) = records::configured_client_of(&root.slots(), &own)
+    {
+        return Err(Problem::ClientLost { client });
     }
+    let named = given.scopes().map(str::to_owned);
+    let mut profile = known.clone().unwrap_or_else(|| Profile::new(url, account));
+    if new_client {
+        profile.settings.forget_client();
+        profile.settings.issuer = None;
+    }
+    profile.settings = profile.settings.with(given.absolute()?)?;
+    profile.settings.ask()?;
+
+    signals::listen()?;
+    let end = after(timeout);
     let person = if profile.settings.has_person() {
-        let patience = Duration::from_secs(timeout);
-        Some(Person::new(port.or(profile.port), !no_browser, patience)?)
+        let port = match (
+            profile.settings.port,
+            profile.port.or_else(|| root.last_port()),
+        ) {
+            (Some(port), _) => Port::Only(port),
+            (None, Some(port)) => Port::Preferred(port),
+            (None, None) => Port::Any,
+        };
+        let host = profile.settings.redirect_host.as_deref();
+        let host = host.unwrap_or("127.0.0.1");
+        Some(Person::new(host, port, !no_browser, end)?)
     } else {
         None
     };
-    profile.port = person.as_ref().map(Person::port);
-    clear_abandoned(&directory.join("slots").join("pending"));
-    let mut host = Host::open(&directory, &profile, selected.place.verbose, recorder)?;
-    // Remembered before a token exists: `logout` finds whatever `login` leaves.
-    profile.save(&directory)?;
-    // A client that acts for itself gets other scopes with its next token.
-    let signed_in = accepted(&mut host, person.as_ref()).and_then(|()| match (&named, &person) {
-        (Some(scopes), Some(person)) => host.widen(scopes, person),
-        (None, _) | (_, None) => Ok(()),
-    });
-    if let Err(problem) = signed_in {
-        if !matches!(host.stored(), Ok(Some(_))) {
-            profile.remove(&directory)?;
-        }
-        return Err(problem);
+    if let Some(person) = &person {
+        profile.port = Some(person.port());
+        // The registration of a sign-in that comes to nothing is found again by the next one.
+        root.keep_port(person.port());
     }
+    let former = known.as_ref().map(|known| known.settings.clone());
+    let another = new_client
+        || profile
+            .settings
+            .is_another_client(&former.unwrap_or_default());
+    let mut used = false;
+    if root.came_to_nothing(&own) && !new_client && profile.settings.client_id.is_none() {
+        eprintln!("The last sign-in ended without a callback; registering a new client.");
+        new_client = true;
+        used = true;
+    }
+    clear(&root, account, new_client.then(|| profile.redirect_uri()));
+    if used {
+        root.mark(&own, false);
+    }
+
+    let journal = Journal::begin(&root, (url, account)).map_err(Problem::store)?;
+    signals::before_the_end(journal.undo());
+    let desk = Desk {
+        root: &root,
+        verbose: selected.place.verbose,
+        recorder,
+        end,
+    };
+    let mut host = Host::open(&desk, &profile)?;
+    let undo = journal.undo();
+    let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
+    signals::before_the_end(move || {
+        undo();
+        marks.mark(&whose, seen.used_old_client());
+    });
+    host.change(&root, journal, profile)?;
+    let signed_in = anew(&mut host, another, person.as_ref())
+        .and_then(|()| accepted(&mut host, person.as_ref()))
+        .and_then(|()| match (&named, &person) {
+            (Some(scopes), Some(person)) => host.widen(scopes, person),
+            (None, _) | (_, None) => Ok(()),
+        });
+    match signed_in {
+        Ok(()) => {}
+        // The token is valid and stored; it is the MCP server that does not answer.
+        Err(problem @ (Problem::NotMcp(_) | Problem::NoAnswer { .. })) if host.has_committed() => {
+            eprintln!("mcp-auth: signed in, but {}", problem.words());
+        }
+        Err(problem) => {
+            root.mark(
+                &own,
+                matches!(problem, Problem::TimedOut { old_client: true }),
+            );
+            return Err(problem);
+        }
+    }
+    root.mark(&own, false);
     let grant = host.stored()?;
+    if grant.is_some() || known.is_some() {
+        host.commit()?;
+    }
+    if let Some(scopes) = &named {
+        let missing = host.missing(scopes)?;
+        if !missing.is_empty() {
+            eprintln!("mcp-auth: not granted: {}", missing.join(" "));
+        }
+    }
     if as_json {
         let mut answer = grant_json(grant.as_ref());
         if let Some(members) = answer.as_object_mut() {
@@ -100,59 +179,70 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     Ok(())
 }
 
-/// Removes the records of sign-ins that nobody came back from. They have expired and would be refused;
-/// what cannot be removed does no harm.
-fn clear_abandoned(folder: &Path) {
-    let abandoned = |file: &DirEntry| {
-        let modified = file.metadata().and_then(|facts| facts.modified()).ok();
-        modified
-            .and_then(|time| time.elapsed().ok())
-            .is_some_and(|age| age > ABANDONED)
-    };
-    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if abandoned(&file) {
-            let _stays = fs::remove_file(file.path());
+/// Removes the records of abandoned sign-ins, and the registration that is not to be
+/// used again. What cannot be removed does no harm.
+fn clear(root: &Root, account: &str, forget: Option<String>) {
+    let slots = root.slots();
+    let mut files = records::abandoned(&slots);
+    if let Some(redirect_uri) = forget {
+        files.extend(records::registered_for(&slots, account, &redirect_uri));
+    }
+    if files.is_empty() {
+        return;
+    }
+    if let Ok(locked) = PrivateDirectory::new(slots).patience(LOCK_TIME).lock() {
+        for file in files {
+            let _stays = locked.remove(file);
         }
     }
 }
 
+/// Signs in again where the account that is stored belongs to another client than the settings name: a
+/// token of the former client says nothing about the new one.
+fn anew(host: &mut Host, another: bool, person: Option<&Person>) -> Result<(), Problem> {
+    if !another || host.stored()?.is_none() {
+        return Ok(());
+    }
+    let Some(person) = person else {
+        let url = host.url().to_owned();
+        let held = host.present(&Method::POST, &url).unwrap_or_default();
+        let sent = held.get(AUTHORIZATION).map(|sent| sent.to_str());
+        host.challenged(PROBE, (401, &HeaderMap::new()), sent.transpose()?, None)?;
+        return Ok(());
+    };
+    host.authorize(person)
+}
+
 /// Asks the MCP server until it accepts a request.
 fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(Duration::from_secs(30)))
-        .build()
-        .into();
     let url = host.url().to_owned();
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": PROBE }).to_string();
     host.stored()?;
     for _ in 0..TRIES {
         let presented = host.present(&Method::POST, &url).unwrap_or_default();
-        let mut request = agent
-            .post(&url)
-            .header("content-type", "application/json")
-            .header("accept", "application/json, text/event-stream");
-        for (name, value) in &presented {
-            request = request.header(name, value);
-        }
-        let answer = request.send(&body)?;
-        let status = answer.status().as_u16();
-        if !matches!(status, 401 | 403) {
-            if presented.contains_key(AUTHORIZATION) {
+        let answer = initialize(&url, &presented, host.end()).map_err(|error| {
+            let url = url.clone();
+            Problem::NoAnswer { url, error }
+        })?;
+        let (status, headers) = match answer {
+            Answer::Refused(status, headers) => (status, headers),
+            Answer::Other(other) => return Err(Problem::NotMcp(Box::new(other))),
+            Answer::Mcp if presented.contains_key(AUTHORIZATION) => {
                 host.accepted(PROBE);
                 return Ok(());
             }
             // Not every server protects every request: it may still name an authorization server.
-            return match host.wanted(person) {
-                Err(Problem::Failed(failure)) if names_no_server(&failure.cause) => Ok(()),
-                Err(problem) => Err(problem),
-                Ok(_) => Ok(()),
-            };
-        }
+            Answer::Mcp => {
+                return match host.wanted(person) {
+                    Err(Problem::Failed { failure, .. }) if names_no_server(&failure.cause) => {
+                        Ok(())
+                    }
+                    Err(problem) => Err(problem),
+                    Ok(_) => Ok(()),
+                };
+            }
+        };
         let sent = presented.get(AUTHORIZATION).map(|sent| sent.to_str());
-        host.challenged(PROBE, (status, answer.headers()), sent.transpose()?, person)?;
+        host.challenged(PROBE, (status, &headers), sent.transpose()?, person)?;
     }
     Err(format!("{url} refused {TRIES} requests, each with a new token").into())
 }

@@ -1,17 +1,27 @@
-//! `logout`: erased here first, whatever the server says.
+//! `logout`: erased here first, whatever the server says and whatever state the files are in.
 
 use serde_json::json;
 
-use super::Selected;
-use super::host::Host;
-use super::profile::{Profile, Settings};
+use super::host::{Desk, Host};
+use super::journal::Journal;
+use super::profile::{Profile, canonical};
+use super::root::Remembered;
+use super::settings::Settings;
+use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::signals;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     selected: Selected,
+    /// Forget the client that was registered at the server, too: the next login registers a new one
+    #[arg(long)]
+    forget_client: bool,
+    /// How long all of it may take, in seconds: the revocation at the server gives up after that
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    timeout: u64,
 }
 
 pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
@@ -20,25 +30,59 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         account,
         place,
     } = &options.selected;
-    let directory = place.directory()?;
-    let Some(mut profile) = Profile::load(&directory, url, account)? else {
+    let root = place.root()?;
+    if !root.has_any(url, account)? {
         return Err(Problem::Unknown { url: url.clone() });
-    };
-    let mut host = match Host::open(&directory, &profile, place.verbose, recorder) {
-        Ok(host) => host,
-        // A key or a secret that is gone does not keep anybody signed in.
-        Err(problem) => {
-            eprintln!("mcp-auth: {}; erasing without it", problem.words());
-            profile.settings = Settings::default();
-            Host::open(&directory, &profile, place.verbose, recorder)?
+    }
+    let mut profile = match root.remembered(url, account)? {
+        Remembered::Profile(profile) => *profile,
+        Remembered::Nothing => Profile::new(url, account),
+        Remembered::Damaged(words) => {
+            eprintln!("mcp-auth: {words}");
+            Profile::new(url, account)
         }
     };
-    host.sign_out()?;
-    profile.remove(&directory)?;
+    signals::listen()?;
+    // From here on the erasure is finished, by this process or by the next one.
+    let journal =
+        Journal::erasing(&root, (url, account), options.forget_client).map_err(Problem::store)?;
+    signals::before_the_end(journal.undo());
+    let desk = Desk {
+        root: &root,
+        verbose: place.verbose,
+        recorder,
+        end: after(options.timeout),
+    };
+    let opened = Host::open(&desk, &profile).or_else(|problem| {
+        // A key or a secret that is gone does not keep anybody signed in.
+        eprintln!("mcp-auth: {}; erasing without it", problem.words());
+        profile.settings = Settings::default();
+        Host::open(&desk, &profile)
+    });
+    let client = root.client_of(url, account)?;
+    let had_account = root.has_account(url, account)?;
+    // Records that the machine cannot read or revoke are erased, too.
+    if let Err(problem) = opened.and_then(|mut host| host.sign_out()) {
+        eprintln!("mcp-auth: {}", problem.words());
+    }
+    let forget = options.forget_client.then_some(client);
+    let mut removed = root.erase(
+        &root.lock().map_err(Problem::store)?,
+        (url, account),
+        forget,
+    )?;
+    if had_account {
+        removed.note_first("tokens");
+    }
+    journal.erased();
+    let url = canonical(url)?;
     if as_json {
-        println!("{}", json!({ "server": host.url(), "signed_in": false }));
+        println!(
+            "{}",
+            json!({ "server": url, "signed_in": false, "removed": removed.parts })
+        );
     } else {
-        println!("signed out of {}", host.url());
+        println!("signed out of {url}; removed: {}", removed.parts.join(", "));
     }
     Ok(())
 }

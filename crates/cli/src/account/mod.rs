@@ -1,16 +1,23 @@
 //! Accounts at MCP servers, kept between runs.
 
+mod apply;
 mod host;
+mod journal;
 mod keys;
+mod ledger;
 pub(crate) mod login;
 pub(crate) mod logout;
 mod person;
 mod profile;
+mod records;
+mod root;
 mod secret;
+mod settings;
 pub(crate) mod status;
 pub(crate) mod token;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::problem::Problem;
 
@@ -27,13 +34,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn directory(&self) -> Result<PathBuf, Problem> {
+    fn root(&self) -> Result<root::Root, Problem> {
         if let Some(directory) = &self.store {
-            return Ok(directory.clone());
+            return Ok(root::Root::open(directory.clone()));
         }
         let found = directories::ProjectDirs::from("", "", "mcp-auth")
             .ok_or("there is no home directory; name one with --store")?;
-        Ok(found.data_local_dir().to_owned())
+        Ok(root::Root::open(found.data_local_dir().to_owned()))
     }
 }
 
@@ -58,4 +65,12 @@ fn in_words(seconds: u64) -> String {
         _ => (seconds / 86_400, "days"),
     };
     format!("{count} {unit}")
+}
+
+/// The moment so many seconds from now.
+pub(crate) fn after(seconds: u64) -> Instant {
+    let now = Instant::now();
+    let week = 604_800;
+    now.checked_add(Duration::from_secs(seconds.min(week)))
+        .unwrap_or(now)
 }

@@ -1,54 +1,62 @@
 //! The person at the terminal: a browser, a listener, and questions.
 
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
-use std::time::{Duration, Instant};
+use std::io::{BufRead, IsTerminal, stdin};
+use std::sync::Once;
+use std::time::Instant;
 
 use mcp_auth_machine::action::Redirect;
 
-use crate::listener::Listener;
+use crate::listener::{Incoming, Listener, Port};
+use crate::pasted::{Line, Pasted};
 use crate::problem::Problem;
 use crate::runtime::{on, spawn_runtime};
 
 pub(super) struct Person {
     listener: Listener,
     browser: bool,
-    patience: Duration,
+    end: Instant,
+    reads: Once,
 }
 
 impl Person {
-    /// Listens on the preferred port, or on a free one.
+    /// Listens on a port of the loopback interface, and waits no longer than until `end`.
     pub(super) fn new(
-        port: Option<u16>,
+        host: &str,
+        port: Port,
         browser: bool,
-        patience: Duration,
+        end: Instant,
     ) -> Result<Self, Problem> {
         let runtime = spawn_runtime()?;
-        let listener = on(&runtime, Listener::start(port))??;
-        let person = Self {
+        let host = host.to_owned();
+        let listener = on(&runtime, async move { Listener::start(&host, port).await })??;
+        Ok(Self {
             listener,
             browser,
-            patience,
-        };
-        if !browser {
-            person.take_pasted();
-        }
-        Ok(person)
+            end,
+            reads: Once::new(),
+        })
     }
 
     pub(super) fn port(&self) -> u16 {
         self.listener.port()
     }
 
-    /// Lines of standard input count as callbacks.
-    fn take_pasted(&self) {
-        let sender = self.listener.sender();
-        std::thread::spawn(move || {
-            for line in stdin().lock().lines().map_while(Result::ok) {
-                let line = line.trim();
-                if !line.is_empty() && sender.send(line.to_owned()).is_err() {
-                    break;
+    /// Whether a person, or a program in their place, can type here.
+    fn can_type(&self) -> bool {
+        !self.browser || stdin().is_terminal()
+    }
+
+    /// Lines of standard input come where callbacks come.
+    fn read(&self) {
+        self.reads.call_once(|| {
+            let sender = self.listener.sender();
+            std::thread::spawn(move || {
+                for line in stdin().lock().lines().map_while(Result::ok) {
+                    if sender.send(Incoming::Line(line)).is_err() {
+                        break;
+                    }
                 }
-            }
+            });
         });
     }
 
@@ -59,53 +67,82 @@ impl Person {
             [] => "the scopes that the server chooses".to_owned(),
             some => some.join(" "),
         };
+        let url = redirect.url.as_str();
         eprintln!("Sign in at   {}", redirect.issuer);
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");
-        let opened = self.browser && webbrowser::open(redirect.url.as_str()).is_ok();
-        if opened {
-            eprintln!("Your browser is open there; waiting for it to come back …");
-            return;
+        eprintln!("\nOpen this URL in a browser:\n\n{url}\n");
+        if self.browser && webbrowser::open(url).is_ok() {
+            eprintln!("Your browser should be open there.");
         }
-        eprintln!(
-            "\nOpen this URL in a browser:\n\n{}\n",
-            redirect.url.as_str()
-        );
-        eprintln!(
-            "Waiting for the browser on port {}; when it is on another machine, it ends at a page \
-             that does not load.",
-            self.port()
-        );
-        if !self.browser {
-            eprintln!("Paste the address of that page here:");
+        eprintln!("Waiting for it at {}", self.listener.redirect_uri());
+        if self.can_type() {
+            eprintln!(
+                "When the browser is on another machine, or ends at a page that does not load, paste \
+                 the address of that page here:"
+            );
+            self.read();
         }
     }
 
-    /// The time that the person has from now.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.patience)
-    }
-
-    /// The next callback.
-    pub(super) fn come_back(&self, deadline: Option<Instant>) -> Option<String> {
-        let left = deadline.map_or(self.patience, |end| {
-            end.saturating_duration_since(Instant::now())
-        });
-        self.listener.wait(left).ok()
+    /// The next callback; `None` after the deadline. `state` is that of the authorization that was
+    /// sent last.
+    pub(super) fn come_back(&self, state: Option<&str>) -> Option<String> {
+        let mut pasted = Pasted::default();
+        loop {
+            let left = self.end.saturating_duration_since(Instant::now());
+            let line = match self.listener.wait(left).ok()? {
+                Incoming::Callback(url) => return Some(url),
+                Incoming::Line(line) => line,
+            };
+            match pasted.line(&line, self.listener.redirect_uri()) {
+                Line::Callback(url) if is_of(&url, state) => return Some(url),
+                Line::Callback(_) => eprintln!(
+                    "that address belongs to another sign-in (its `state` differs), or is cut off: \
+                     open the URL above, and paste where it ends"
+                ),
+                Line::No(flaw) => eprintln!("{flaw}"),
+                Line::Nothing => {}
+            }
+        }
     }
 
     /// Whether this person agrees to another authorization server.
     pub(super) fn agrees(&self, from: &str, to: &str) -> bool {
         eprintln!("This MCP server used {from} before. Now it names {to}.");
-        if !self.browser || !stdin().is_terminal() {
-            eprintln!("To agree, run this in a terminal, with a browser.");
+        if !stdin().is_terminal() {
+            eprintln!("To agree, run this in a terminal.");
             return false;
         }
         eprint!("Sign in there? Nothing of the first server is shown to it. [y/N] ");
-        let mut answer = String::new();
-        let read = stderr()
-            .flush()
-            .and_then(|()| stdin().read_line(&mut answer));
-        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+        self.read();
+        loop {
+            let left = self.end.saturating_duration_since(Instant::now());
+            match self.listener.wait(left) {
+                Ok(Incoming::Line(answer)) => return matches!(answer.trim(), "y" | "Y" | "yes"),
+                Ok(Incoming::Callback(_)) => {}
+                Err(_) => return false,
+            }
+        }
     }
+}
+
+/// Whether a callback has this `state`.
+fn is_of(url: &str, state: Option<&str>) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let found = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("state="));
+    match (found, state) {
+        (Some(found), Some(state)) => found == state,
+        (_, _) => true,
+    }
+}
+
+/// `state` of an authorization URL, as it is written there.
+pub(super) fn state_of(url: &str) -> Option<&str> {
+    let (_, query) = url.split_once('?')?;
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("state="))
 }

@@ -1,9 +1,7 @@
 //! A client's secret that the user types, or pipes in: never an argument, where other processes and the
 //! history of the shell could see it.
 
-use std::fs;
-use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal};
 
 use zeroize::Zeroizing;
 
@@ -25,28 +23,4 @@ pub(super) fn ask() -> Result<Zeroizing<String>, Problem> {
         return Err("no client secret was given".into());
     }
     Ok(Zeroizing::new(secret.to_owned()))
-}
-
-/// Keeps it beside the accounts, readable by its owner alone. `name` is the account's.
-pub(super) fn keep(directory: &Path, name: &str, secret: &str) -> io::Result<PathBuf> {
-    let path = place(directory, name);
-    let folder = path.parent().unwrap_or(directory);
-    fs::create_dir_all(folder)?;
-    // Temporary files are their owner's alone, and so is what they become.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(secret.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|failed| failed.error)?;
-    std::path::absolute(path)
-}
-
-pub(super) fn forget(directory: &Path, name: &str) -> io::Result<()> {
-    match fs::remove_file(place(directory, name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn place(directory: &Path, name: &str) -> PathBuf {
-    directory.join("secrets").join(name)
 }

@@ -1,12 +1,12 @@
-//! `status` and `list`: what is held, without asking anybody.
-
-use std::path::Path;
+//! `status` and `list`: what is stored, without any request. They wait for no other process.
 
 use serde_json::{Value, json};
 
-use super::host::{Host, grant_json, grant_words};
+use super::host::{Desk, Host, grant_json, grant_words};
 use super::profile::Profile;
-use super::{Place, Selected};
+use super::records;
+use super::root::{Remembered, Root};
+use super::{Place, Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
@@ -22,21 +22,32 @@ pub(crate) struct ListOptions {
     place: Place,
 }
 
+/// Reading takes no time that anybody would wait for.
+const SECONDS: u64 = 30;
+
 /// One account in both forms.
-fn account(directory: &Path, profile: &Profile, verbose: bool) -> Result<(Value, String), Problem> {
-    let grant = Host::open(directory, profile, verbose, &Recorder::default())?.stored()?;
-    let mut answer = grant_json(grant.as_ref());
+fn account(root: &Root, profile: &Profile, verbose: bool) -> Result<(Value, String), Problem> {
+    let desk = Desk {
+        root,
+        verbose,
+        recorder: &Recorder::default(),
+        end: after(SECONDS),
+    };
+    let grant = Host::open(&desk, profile)?.stored()?;
+    let answer = named(grant_json(grant.as_ref()), profile);
+    Ok((answer, line(profile, &grant_words(grant.as_ref()))))
+}
+
+fn named(mut answer: Value, profile: &Profile) -> Value {
     if let Some(members) = answer.as_object_mut() {
         members.insert("server".to_owned(), profile.url.as_str().into());
         members.insert("account".to_owned(), profile.account.as_str().into());
     }
-    let words = format!(
-        "{} ({}): {}",
-        profile.url,
-        profile.account,
-        grant_words(grant.as_ref())
-    );
-    Ok((answer, words))
+    answer
+}
+
+fn line(profile: &Profile, words: &str) -> String {
+    format!("{} ({}): {words}", profile.url, profile.account)
 }
 
 pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
@@ -45,11 +56,21 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         account: name,
         place,
     } = &options.selected;
-    let directory = place.directory()?;
-    let Some(profile) = Profile::load(&directory, url, name)? else {
-        return Err(Problem::Unknown { url: url.clone() });
+    let root = place.root()?;
+    let profile = match root.remembered(url, name)? {
+        Remembered::Profile(profile) => *profile,
+        found @ (Remembered::Nothing | Remembered::Damaged(_)) => {
+            if let Remembered::Damaged(words) = found {
+                eprintln!("mcp-auth: {words}");
+            }
+            if !root.has_any(url, name)? {
+                return Err(Problem::Unknown { url: url.clone() });
+            }
+            Profile::new(url, name)
+        }
     };
-    let (answer, words) = account(&directory, &profile, place.verbose)?;
+    let (answer, words) = account(&root, &profile, place.verbose)?;
+    root.tell_damage();
     if as_json {
         println!("{answer}");
     } else {
@@ -59,25 +80,49 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
 }
 
 pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> {
-    let directory = options.place.directory()?;
+    let root = options.place.root()?;
+    let (mut profiles, flaws) = root.all()?;
     let mut answers = Vec::new();
-    for profile in Profile::all(&directory)? {
+    for words in flaws {
+        if !as_json {
+            println!("{words}");
+        }
+        answers.push(json!({ "error": { "code": "damaged", "message": words } }));
+    }
+    // An account whose settings are lost is still there.
+    let known: Vec<String> = profiles.iter().flat_map(Profile::name).collect();
+    for (name, path) in records::accounts(&root.slots()) {
+        if known.contains(&name) {
+            continue;
+        }
+        match records::owner(&path) {
+            Some((url, account)) => profiles.push(Profile::new(&url, &account)),
+            None => {
+                let words = format!(
+                    "{}: an account that cannot be read, without settings; `mcp-auth logout URL` of \
+                     its server removes it",
+                    path.display()
+                );
+                if !as_json {
+                    println!("{words}");
+                }
+                answers.push(json!({ "error": { "code": "unreadable", "message": words } }));
+            }
+        }
+    }
+    for profile in &profiles {
         // One that cannot be opened does not hide the others.
         let (answer, words) =
-            account(&directory, &profile, options.place.verbose).unwrap_or_else(|problem| {
-                let mut answer = problem.json().unwrap_or_default();
-                if let Some(members) = answer.as_object_mut() {
-                    members.insert("server".to_owned(), profile.url.as_str().into());
-                    members.insert("account".to_owned(), profile.account.as_str().into());
-                }
-                let words = format!("{} ({}): {}", profile.url, profile.account, problem.words());
-                (answer, words)
+            account(&root, profile, options.place.verbose).unwrap_or_else(|problem| {
+                let answer = named(problem.json().unwrap_or_default(), profile);
+                (answer, line(profile, &problem.words()))
             });
         if !as_json {
             println!("{words}");
         }
         answers.push(answer);
     }
+    root.tell_damage();
     if as_json {
         println!("{}", json!({ "accounts": answers }));
     } else if answers.is_empty() {

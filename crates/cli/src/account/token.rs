@@ -4,11 +4,13 @@ use http::Method;
 use http::header::AUTHORIZATION;
 use serde_json::{Map, Value, json};
 
-use super::Selected;
-use super::host::{Host, left};
+use super::host::{Desk, Host, left};
 use super::profile::Profile;
+use super::root::Remembered;
+use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::signals;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -20,6 +22,9 @@ pub(crate) struct Options {
     /// The method of that request: a token that is bound to a key is presented for one request
     #[arg(long, default_value = "POST", requires = "header")]
     method: Method,
+    /// How long all of it may take, in seconds: the server's answer, its rests, other processes
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    timeout: u64,
 }
 
 pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
@@ -28,11 +33,28 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         account,
         place,
     } = &options.selected;
-    let directory = place.directory()?;
-    let Some(profile) = Profile::load(&directory, url, account)? else {
-        return Err(Problem::Unknown { url: url.clone() });
+    let root = place.root()?;
+    let profile = match root.remembered(url, account)? {
+        Remembered::Profile(profile) => *profile,
+        found @ (Remembered::Nothing | Remembered::Damaged(_)) => {
+            if let Remembered::Damaged(words) = found {
+                eprintln!("mcp-auth: {words}");
+            }
+            // The account itself holds all that a renewal needs, keys aside.
+            if !root.has_account(url, account)? {
+                return Err(Problem::Unknown { url: url.clone() });
+            }
+            Profile::new(url, account)
+        }
     };
-    let mut host = Host::open(&directory, &profile, place.verbose, recorder)?;
+    signals::listen()?;
+    let desk = Desk {
+        root: &root,
+        verbose: place.verbose,
+        recorder,
+        end: after(options.timeout),
+    };
+    let mut host = Host::open(&desk, &profile)?;
     let grant = host.wanted(None)?;
     let url = host.url().to_owned();
     let presented = host.present(&options.method, &url)?;

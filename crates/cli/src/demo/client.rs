@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::stage::{SERVICE, Stage};
 use crate::describe::{describe, line};
 use crate::lines::record::{Recorder, key_json};
-use crate::listener::Listener;
+use crate::listener::{Incoming, Listener};
 
 /// Attempts at one request: the first, and one after each authorization.
 const TRIES: u8 = 4;
@@ -291,7 +291,9 @@ impl Client {
                     println!("{}", line("browser", "opens the authorization URL"));
                     self.browser.get(redirect.url.as_str()).call()?;
                     let listener = self.listener.as_ref().ok_or("nobody to sign in here")?;
-                    let callback = listener.wait(PATIENCE)?;
+                    let Incoming::Callback(callback) = listener.wait(PATIENCE)? else {
+                        return Err("nothing is typed in the demo".into());
+                    };
                     self.recorder.callback(&callback);
                     self.driver
                         .handle(Event::CallbackParams(Callback::from_url(callback)))

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::Handle;
 
-use crate::listener::Listener;
+use crate::listener::{Listener, Port};
 use crate::runtime::{on, spawn_runtime};
 use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
 use mcp_auth_testing::resource::{ECHO, McpServer, start_mcp};
@@ -70,7 +70,7 @@ impl Stage {
     }
 
     pub(super) fn listener(&self) -> io::Result<Listener> {
-        on(&self.runtime, Listener::start(None))?
+        on(&self.runtime, Listener::start("127.0.0.1", Port::Any))?
     }
 
     /// Prints a line for each token request from now on.

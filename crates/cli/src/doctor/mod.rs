@@ -4,7 +4,7 @@
 mod findings;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use http::HeaderMap;
 use mcp_auth_client::{Driver, MemoryStore, Note, Pause, Store, seed};
@@ -18,13 +18,18 @@ use serde_json::{Value, json};
 
 use findings::{Finding, Mark, finding, judge_challenge, judge_failure, judge_server};
 
+use crate::account::after;
 use crate::lines::record::Recorder;
+use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// The URL of the MCP server
     url: String,
+    /// How long all of it may take, in seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    timeout: u64,
 }
 
 /// What the machine saw on its way.
@@ -73,8 +78,27 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         .build()
         .map_err(|flaw| format!("{}: {flaw}", options.url))?;
     let url = config.mcp_url().as_str().to_owned();
-    let (status, headers) = probe(&url)?;
-    findings.push(judge_challenge(status, &headers));
+    let end = after(options.timeout);
+    let answer = initialize(&url, &HeaderMap::new(), end).map_err(|error| Problem::NoAnswer {
+        url: url.clone(),
+        error,
+    })?;
+    let mut open = false;
+    let headers = match answer {
+        Answer::Refused(status, headers) => {
+            findings.push(judge_challenge(status, &headers));
+            headers
+        }
+        Answer::Mcp => {
+            open = true;
+            findings.push(judge_challenge(200, &HeaderMap::new()));
+            HeaderMap::new()
+        }
+        Answer::Other(other) => {
+            findings.push(Finding::new(Mark::Broken, "RS-02", other.words()));
+            HeaderMap::new()
+        }
+    };
 
     let seen = Arc::new(Mutex::new(Seen::default()));
     let watching = Arc::clone(&seen);
@@ -88,13 +112,15 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     recorder.challenged("doctor", 401, &headers, None);
     let store = recorder.store(MemoryStore::default());
     let noted = recorder.clone();
-    let mut driver = Driver::new(config, "doctor", store).watched(move |note| {
-        noted.see(&note);
-        let mut seen = watching.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.note(&note);
-    });
+    let mut driver = Driver::new(config, "doctor", store)
+        .deadline(end)
+        .watched(move |note| {
+            noted.see(&note);
+            let mut seen = watching.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.note(&note);
+        });
     let challenge = Challenge::new("doctor", 401, headers);
-    let failure = follow(&mut driver, challenge, recorder)?;
+    let failure = follow(&mut driver, challenge, recorder, end)?;
     drop(driver);
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
 
@@ -122,6 +148,14 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         ));
         findings.push(Finding::new(Mark::Ok, "PKCE-05", "it offers S256"));
         findings.extend(seen.server.iter().flat_map(judge_server));
+    } else if open
+        && matches!(
+            failure.cause,
+            Cause::Misconfigured(Misconfiguration::ServerUnknown)
+        )
+    {
+        let words = "it asks for no sign-in and names no authorization server: clients need none";
+        findings.push(Finding::new(Mark::Note, "DISC-21", words));
     } else {
         findings.push(judge_failure(&failure));
     }
@@ -148,28 +182,12 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     Ok(())
 }
 
-/// One request without a token.
-fn probe(url: &str) -> Result<(u16, HeaderMap), Problem> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(Duration::from_secs(30)))
-        .build()
-        .into();
-    let answer = agent
-        .post(url)
-        .header("content-type", "application/json")
-        .header("accept", "application/json, text/event-stream")
-        .send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)?;
-    Ok((answer.status().as_u16(), answer.headers().clone()))
-}
-
 /// Follows the machine to its end: without a client there is only one.
 fn follow(
     driver: &mut Driver<Box<dyn Store>>,
     challenge: Challenge,
     recorder: &Recorder,
+    end: Instant,
 ) -> Result<Failure, Problem> {
     let mut pause = driver.handle(Event::Challenged(challenge));
     loop {
@@ -178,6 +196,9 @@ fn follow(
             Pause::NeedUser(_) => {
                 recorder.authorize();
                 driver.handle(Event::Authorize(seed()?.into()))
+            }
+            Pause::Resting(rest) if rest > end.saturating_duration_since(Instant::now()) => {
+                return Err(Problem::OutOfTime { last: None });
             }
             Pause::Resting(rest) => {
                 std::thread::sleep(rest);

@@ -310,7 +310,7 @@ fn what_is_wrong_is_said_with_a_status() {
         Some(3)
     );
     let (status, answer) = desk.json(&["login", "http://127.0.0.1:9/mcp", "--no-browser"]);
-    assert_eq!(status, Some(1));
+    assert_eq!(status, Some(4));
     assert!(answer["error"]["message"].is_string());
     assert_eq!(desk.json(&["list"]).1["accounts"], Value::Array(Vec::new()));
 }

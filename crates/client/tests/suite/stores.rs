@@ -71,12 +71,51 @@ fn a_process_that_died_while_it_wrote_leaves_the_old_contents() {
     let store = FileStore::open(directory.path()).unwrap();
     assert!(!half.exists());
     assert_eq!(store.load(slot()).unwrap(), Some(stored("whole")));
-    // What is no slot is an error, not an absence: nothing is overwritten by mistake.
-    std::fs::write(directory.path().join(slot().to_string()), "garbage").unwrap();
-    store.load(slot()).unwrap_err();
-    store
+}
+
+/// A file that the store did not write is set aside: it is not in the way, and it is not overwritten.
+#[test]
+fn a_damaged_file_is_set_aside() {
+    for damage in [&b"garbage"[..], b"", &[0xff, 0xfe]] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::open(directory.path()).unwrap();
+        swap(&store, None, Some(&stored("whole")));
+        let path = directory.path().join(slot().to_string());
+        std::fs::write(&path, damage).unwrap();
+        assert_eq!(store.load(slot()).unwrap(), None);
+        let [aside] = store.damaged().try_into().unwrap();
+        assert_eq!(std::fs::read(&aside).unwrap(), damage);
+        std::fs::write(&path, damage).unwrap();
+        swap(&store, None, Some(&stored("new")));
+        assert_eq!(store.load(slot()).unwrap(), Some(stored("new")));
+        assert_eq!(std::fs::read(&aside).unwrap(), damage);
+    }
+}
+
+/// Waiting has a limit, and says for which process.
+#[test]
+fn a_lock_of_another_process_is_waited_for_with_a_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let patience = std::time::Duration::from_millis(50);
+    let store = FileStore::open(directory.path())
+        .unwrap()
+        .patience(patience);
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(directory.path().join("lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    assert_eq!(store.load(slot()).unwrap(), None);
+    let failed = store
         .persist(slot(), None, Some(&stored("new")))
-        .unwrap_err();
+        .unwrap_err()
+        .to_string();
+    assert!(failed.contains("is locked by"), "{failed}");
+    if cfg!(target_os = "linux") {
+        assert!(failed.contains(&std::process::id().to_string()), "{failed}");
+    }
+    drop(lock);
+    swap(&store, None, Some(&stored("new")));
 }
 
 mod broken;

@@ -1,0 +1,250 @@
+//! The store of a command: what it writes for one account, and the settings that belong to it, are one
+//! transaction.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mcp_auth_client::{FileStore, Store, StoreError, Swap};
+use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
+use serde_json::Value;
+
+use super::journal::Journal;
+use super::profile::Profile;
+use super::records;
+use super::root::Root;
+use crate::problem::Problem;
+
+/// For how long a write is tried that would lose what a server has just granted.
+const RETRIES: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Shared by its clones: one is the machine's store, the other the command's.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    files: FileStore,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The change that `login` makes; none for other commands.
+    change: Option<Change>,
+    /// Why the store failed last.
+    trouble: Option<String>,
+}
+
+/// Settings that hold once an account is stored that was signed in to with them.
+struct Change {
+    root: Root,
+    journal: Journal,
+    profile: Profile,
+    /// Where a secret that was typed is kept, relative to the directory.
+    place: PathBuf,
+    /// The access token that was stored before.
+    before: Option<zeroize::Zeroizing<String>>,
+    /// The next account that is stored is the result of this sign-in.
+    signing_in: bool,
+    committed: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(files: FileStore) -> Self {
+        Self {
+            files,
+            shared: Arc::default(),
+        }
+    }
+
+    /// These settings are stored together with the account that they lead to.
+    pub(super) fn change(
+        &self,
+        root: &Root,
+        journal: Journal,
+        profile: Profile,
+    ) -> Result<(), Problem> {
+        let millis = mcp_auth_client::now().wall.0;
+        let name = profile.name()?;
+        let own = format!("{name}.{}-{millis}", std::process::id());
+        let before = records::access_of(&root.slots(), &name);
+        self.shared().change = Some(Change {
+            root: root.clone(),
+            journal,
+            profile,
+            place: Path::new("secrets").join(own),
+            before,
+            signing_in: false,
+            committed: false,
+        });
+        Ok(())
+    }
+
+    /// A callback arrived: the next account that is stored is the result of this sign-in.
+    pub(super) fn signing_in(&self) {
+        if let Some(change) = &mut self.shared().change {
+            change.signing_in = true;
+        }
+    }
+
+    /// Whether a sign-in was stored.
+    pub(super) fn has_committed(&self) -> bool {
+        let shared = self.shared();
+        shared
+            .change
+            .as_ref()
+            .is_some_and(|change| change.committed)
+    }
+
+    /// Stores the settings for an account that was there already.
+    pub(super) fn commit(&self) -> Result<(), StoreError> {
+        if let Some(change) = &mut self.shared().change
+            && !change.committed
+        {
+            let locked = change.root.lock()?;
+            let (profile, secret) = change.ready();
+            if let Some((path, text)) = &secret {
+                locked.write(path, text.as_bytes())?;
+            }
+            Root::save(&locked, &change.root, &profile)?;
+            change.committed = true;
+        }
+        Ok(())
+    }
+
+    /// Why the store failed last, once.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.shared().trouble.take()
+    }
+
+    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.shared().trouble = Some(error.0.to_string());
+        }
+        result
+    }
+
+    fn write(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        let mut shared = self.shared();
+        match (&mut shared.change, write) {
+            (Some(change), Some(_)) if slot.kind() == SlotKind::Pending => {
+                change.journal.pending(&slot.to_string())?;
+            }
+            (Some(change), Some(stored)) if change.is_the_result(slot, stored) => {
+                return change.store(&self.files, slot, expected, stored);
+            }
+            (_, _) => {}
+        }
+        drop(shared);
+        self.files.persist(slot, expected, write)
+    }
+}
+
+/// Whether this is an account with tokens that a server has just granted: one that is about to be renewed
+/// holds a lease.
+fn brings_tokens(slot: Slot, stored: &Stored) -> bool {
+    if slot.kind() != SlotKind::Account {
+        return false;
+    }
+    let record = records::parse(stored.contents.expose()).unwrap_or_default();
+    let is = |name: &str, test: fn(&Value) -> bool| record.get(name).is_some_and(test);
+    is("tokens", Value::is_object) && is("lease", Value::is_null)
+}
+
+type Secret = Option<(PathBuf, zeroize::Zeroizing<String>)>;
+
+impl Change {
+    /// Whether this is the account that was just signed in to, and not one whose renewal begins.
+    fn is_the_result(&self, slot: Slot, stored: &Stored) -> bool {
+        if !self.signing_in || !brings_tokens(slot, stored) {
+            return false;
+        }
+        let token = records::access(stored.contents.expose());
+        self.before.is_none() || token != self.before
+    }
+
+    /// The settings as they are stored, and the secret with its place.
+    fn ready(&self) -> (Profile, Secret) {
+        let mut profile = self.profile.clone();
+        let typed = profile.settings.typed.take();
+        let secret = typed.map(|text| (self.place.clone(), text));
+        if let Some((path, _)) = &secret {
+            profile.settings.client_secret_file = Some(self.root.join(path));
+        }
+        (profile, secret)
+    }
+
+    /// Stores account, secret and settings. A process that dies in between leaves a journal entry, by
+    /// which the next one finishes or undoes it.
+    fn store(
+        &mut self,
+        files: &FileStore,
+        slot: Slot,
+        expected: Option<Revision>,
+        stored: &Stored,
+    ) -> Result<Swap, StoreError> {
+        let locked = self.root.lock()?;
+        let (profile, secret) = self.ready();
+        let place = secret.as_ref().map(|_| self.place.clone());
+        let revision = stored.revision.to_string();
+        self.journal.commits(&locked, &profile, revision, place)?;
+        if let Some((path, text)) = &secret {
+            locked.write(path, text.as_bytes())?;
+        }
+        let swap = files.persist(slot, expected, Some(stored));
+        match &swap {
+            Ok(Swap::Done) => {
+                Root::save(&locked, &self.root, &profile)?;
+                self.committed = true;
+                self.journal.settled(&locked)?;
+            }
+            // Whether it is stored decides, when the entry is closed, about the settings.
+            Ok(Swap::Conflict(_)) | Err(_) => {}
+        }
+        swap
+    }
+}
+
+impl Store for Ledger {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        let found = self.files.load(slot);
+        self.noted(found)
+    }
+
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        let end = Instant::now().checked_add(RETRIES);
+        loop {
+            let written = self.write(slot, expected, write);
+            // Tokens that are not stored are lost; the disk may have room again.
+            let grants = write.is_some_and(|stored| brings_tokens(slot, stored));
+            let over = end.is_none_or(|end| Instant::now() >= end);
+            match &written {
+                Err(error) if grants && !over => {
+                    let said = format!(
+                        "the account could not be stored ({}); trying again",
+                        error.0
+                    );
+                    if self.shared().trouble.replace(said.clone()).as_ref() != Some(&said) {
+                        eprintln!("mcp-auth: {said}");
+                    }
+                    sleep(PAUSE);
+                }
+                Err(_) | Ok(_) => return self.noted(written),
+            }
+        }
+    }
+}

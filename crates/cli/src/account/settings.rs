@@ -1,0 +1,269 @@
+//! The settings of one account: the options of `login`, remembered. They name the places of secrets and
+//! hold none; a secret that was just typed is beside them until the sign-in has succeeded.
+
+use std::io;
+use std::path::PathBuf;
+
+use mcp_auth_machine::wire::words::AuthMethod;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::secret;
+use crate::problem::Problem;
+
+/// How the client presents itself, and where it finds the authorization server.
+#[derive(clap::Args, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Settings {
+    /// The client identifier, where the client is registered with the server already
+    #[arg(long, value_name = "ID")]
+    pub(super) client_id: Option<String>,
+    /// The authorization server that knows this client; without it, the first one found is taken
+    #[arg(long, value_name = "URL")]
+    pub(super) issuer: Option<String>,
+    /// A file that holds the client's secret
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["client_secret_env", "client_key"])]
+    pub(super) client_secret_file: Option<PathBuf>,
+    /// An environment variable that holds the client's secret, also when `token` runs
+    #[arg(long, value_name = "NAME", conflicts_with = "client_key")]
+    pub(super) client_secret_env: Option<String>,
+    /// Ask for the client's secret, or take the first line of standard input; it is kept with the account
+    #[arg(long, conflicts_with_all = ["client_secret_file", "client_secret_env", "client_key"])]
+    #[serde(skip)]
+    pub(super) client_secret_prompt: bool,
+    /// A private key (PKCS #8, PEM) with which the client authenticates: private_key_jwt
+    #[arg(long, value_name = "FILE")]
+    pub(super) client_key: Option<PathBuf>,
+    /// How the client authenticates at the token endpoint: none, client_secret_basic,
+    /// client_secret_post or private_key_jwt; otherwise the first that the server lists and that fits
+    #[arg(long, value_name = "METHOD", value_parser = method)]
+    pub(super) auth_method: Option<String>,
+    /// The client acts for itself: nobody signs in
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) client_credentials: bool,
+    /// The URL under which the client's metadata document is published
+    #[arg(long, value_name = "URL", conflicts_with = "client_id")]
+    pub(super) client_metadata_url: Option<String>,
+    /// The issuer of the authorization server, for an MCP server that does not name one
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server_metadata", "resource_metadata"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) authorization_server: Option<String>,
+    /// A file with the authorization server's metadata (a JSON object with `issuer` and its endpoints),
+    /// for a server that does not publish it
+    #[arg(long, value_name = "FILE", conflicts_with = "resource_metadata")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) server_metadata: Option<PathBuf>,
+    /// The URL of the protected resource metadata, for an MCP server that does not announce it
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource_metadata: Option<String>,
+    /// Of several authorization servers, the issuer to use; may be given again, in order
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) prefer_issuer: Vec<String>,
+    /// Support a server of revision 2025-03-26, which publishes no resource metadata
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) legacy: bool,
+    /// A host on a private network that may be contacted although a server announced it; may be given
+    /// again
+    #[arg(long, value_name = "HOST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) allow_host: Vec<String>,
+    /// A file with what is known of authorization servers that deviate: a JSON array, an object with
+    /// `issuer` for each, as in the configuration of `drive`
+    #[arg(long, value_name = "FILE")]
+    pub(super) issuer_settings: Option<PathBuf>,
+    /// The scopes to ask for; "" for those that the server names
+    #[arg(long, value_name = "SCOPES")]
+    pub(super) scope: Option<String>,
+    /// Bind tokens to this private key (PKCS #8, PEM): DPoP, required
+    #[arg(long, value_name = "FILE")]
+    pub(super) dpop_key: Option<PathBuf>,
+    /// The port of the redirect URI; when it is taken, `login` fails. Otherwise the port of
+    /// the last sign-in, or a free one
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+    /// The host of the redirect URI: 127.0.0.1 or localhost, which is all that some servers accept
+    #[arg(long, value_name = "HOST", value_parser = ["127.0.0.1", "localhost"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) redirect_host: Option<String>,
+    /// A secret that was typed and is not kept yet.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(super) typed: Option<Zeroizing<String>>,
+}
+
+fn method(text: &str) -> Result<String, &'static str> {
+    match AuthMethod::from_spelling(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("expected none, client_secret_basic, client_secret_post or private_key_jwt"),
+    }
+}
+
+impl Settings {
+    /// The scopes that are named.
+    pub(super) fn scopes(&self) -> Option<&str> {
+        self.scope.as_deref().filter(|scopes| !scopes.is_empty())
+    }
+
+    /// Whether a person signs in.
+    pub(super) fn has_person(&self) -> bool {
+        !self.client_credentials
+    }
+
+    /// The settings once these options are given: an option that is not given keeps its value.
+    /// What belongs to the client alone (its secret, key, method and grant) goes with the client.
+    ///
+    /// # Errors
+    /// A usage error when an option needs a client and there is none.
+    pub(super) fn with(&self, given: Self) -> Result<Self, Problem> {
+        let mut to = self.clone();
+        let same_client = given.client_id.is_none() || given.client_id == to.client_id;
+        if given.client_metadata_url.is_some() || !same_client {
+            to.forget_client();
+        }
+        if given.client_metadata_url.is_some() {
+            to.issuer = None;
+        }
+        if given.client_id.is_some() {
+            to.client_metadata_url = None;
+        }
+        let secret = given.client_secret_file.is_some()
+            || given.client_secret_env.is_some()
+            || given.client_secret_prompt;
+        if secret || given.client_key.is_some() {
+            to.client_secret_file = None;
+            to.client_secret_env = None;
+            to.client_key = None;
+        }
+        let place = given.authorization_server.is_some()
+            || given.server_metadata.is_some()
+            || given.resource_metadata.is_some();
+        if place {
+            to.authorization_server = None;
+            to.server_metadata = None;
+            to.resource_metadata = None;
+        }
+        fn over<T>(to: &mut Option<T>, given: Option<T>) {
+            if given.is_some() {
+                *to = given;
+            }
+        }
+        fn over_list<T>(to: &mut Vec<T>, given: Vec<T>) {
+            if !given.is_empty() {
+                *to = given;
+            }
+        }
+        over(&mut to.client_id, given.client_id);
+        over(&mut to.issuer, given.issuer);
+        over(&mut to.client_secret_file, given.client_secret_file);
+        over(&mut to.client_secret_env, given.client_secret_env);
+        over(&mut to.client_key, given.client_key);
+        over(&mut to.auth_method, given.auth_method);
+        over(&mut to.client_metadata_url, given.client_metadata_url);
+        over(&mut to.authorization_server, given.authorization_server);
+        over(&mut to.server_metadata, given.server_metadata);
+        over(&mut to.resource_metadata, given.resource_metadata);
+        over_list(&mut to.prefer_issuer, given.prefer_issuer);
+        over_list(&mut to.allow_host, given.allow_host);
+        over(&mut to.issuer_settings, given.issuer_settings);
+        over(&mut to.scope, given.scope);
+        over(&mut to.dpop_key, given.dpop_key);
+        over(&mut to.port, given.port);
+        over(&mut to.redirect_host, given.redirect_host);
+        to.client_secret_prompt = given.client_secret_prompt;
+        to.client_credentials |= given.client_credentials;
+        to.legacy |= given.legacy;
+        to.check()?;
+        Ok(to)
+    }
+
+    /// Whether an account of the former settings was signed in to as another client, or at another place.
+    pub(super) fn is_another_client(&self, former: &Self) -> bool {
+        type Client<'a> = (
+            [&'a Option<String>; 4],
+            [&'a Option<PathBuf>; 4],
+            &'a Option<String>,
+            bool,
+        );
+        fn client(of: &Settings) -> Client<'_> {
+            (
+                [
+                    &of.client_id,
+                    &of.issuer,
+                    &of.client_metadata_url,
+                    &of.authorization_server,
+                ],
+                [
+                    &of.client_secret_file,
+                    &of.client_key,
+                    &of.server_metadata,
+                    &of.dpop_key,
+                ],
+                &of.auth_method,
+                of.client_credentials,
+            )
+        }
+        self.typed.is_some()
+            || client(self) != client(former)
+            || self.client_secret_env != former.client_secret_env
+    }
+
+    /// Drops what belongs to the client that was configured.
+    pub(super) fn forget_client(&mut self) {
+        self.client_id = None;
+        self.client_secret_file = None;
+        self.client_secret_env = None;
+        self.client_key = None;
+        self.auth_method = None;
+        self.client_credentials = false;
+        self.client_metadata_url = None;
+        self.typed = None;
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if self.client_id.is_some() {
+            return Ok(());
+        }
+        let needs = [
+            ("--issuer", self.issuer.is_some()),
+            ("--client-secret-file", self.client_secret_file.is_some()),
+            ("--client-secret-env", self.client_secret_env.is_some()),
+            ("--client-secret-prompt", self.client_secret_prompt),
+            ("--client-key", self.client_key.is_some()),
+            ("--auth-method", self.auth_method.is_some()),
+            ("--client-credentials", self.client_credentials),
+        ];
+        match needs.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Problem::Usage(format!(
+                "{option} needs --client-id: this account has no configured client"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks for the secret where that was wished. It is kept once the sign-in has succeeded.
+    pub(super) fn ask(&mut self) -> Result<(), Problem> {
+        if std::mem::take(&mut self.client_secret_prompt) {
+            self.typed = Some(secret::ask()?);
+        }
+        Ok(())
+    }
+
+    /// Paths that hold wherever the command runs next.
+    pub(super) fn absolute(mut self) -> io::Result<Self> {
+        for path in [
+            &mut self.client_secret_file,
+            &mut self.client_key,
+            &mut self.dpop_key,
+            &mut self.issuer_settings,
+            &mut self.server_metadata,
+        ] {
+            *path = path.as_deref().map(std::path::absolute).transpose()?;
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,117 @@
+//! SIGINT, SIGTERM and SIGHUP: they end the command at once, except between a request for a token and
+//! the store that keeps the answer. A second one does not wait.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::runtime::{on, spawn_runtime};
+
+struct State {
+    /// A server may have granted what is not stored yet.
+    holds: bool,
+    caught: Option<Signal>,
+    /// Run before the process ends.
+    undo: Option<Box<dyn FnOnce() + Send>>,
+}
+
+#[derive(Clone, Copy)]
+struct Signal(u8);
+
+static STATE: Mutex<State> = Mutex::new(State {
+    holds: false,
+    caught: None,
+    undo: None,
+});
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Listens from now on.
+pub(crate) fn listen() -> io::Result<()> {
+    let runtime = spawn_runtime()?;
+    on(&runtime, async { start() })?
+}
+
+#[cfg(unix)]
+fn start() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    for (kind, number) in [
+        (SignalKind::interrupt(), 2),
+        (SignalKind::terminate(), 15),
+        (SignalKind::hangup(), 1),
+    ] {
+        if is_ignored(number) {
+            continue;
+        }
+        let mut stream = signal(kind)?;
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                caught(Signal(number));
+            }
+        });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn start() -> io::Result<()> {
+    tokio::spawn(async {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            caught(Signal(2));
+        }
+    });
+    Ok(())
+}
+
+/// Whether this process was started with the signal ignored, as `nohup` does: it stays so.
+#[cfg(unix)]
+fn is_ignored(number: u8) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let bit = 1_u64.checked_shl(u32::from(number).saturating_sub(1));
+    mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+}
+
+fn caught(signal: Signal) {
+    let mut state = state();
+    if state.holds && state.caught.is_none() {
+        state.caught = Some(signal);
+        eprintln!(
+            "mcp-auth: waiting for the server's answer, so that what it grants is stored; again to \
+             stop at once"
+        );
+        return;
+    }
+    end(state, signal);
+}
+
+/// Ends the process. The state stays locked: nothing more is sent.
+fn end(mut state: MutexGuard<'_, State>, Signal(number): Signal) -> ! {
+    if let Some(undo) = state.undo.take() {
+        undo();
+    }
+    std::process::exit(128_i32.saturating_add(i32::from(number)))
+}
+
+/// Runs this before a signal ends the process.
+pub(crate) fn before_the_end(undo: impl FnOnce() + Send + 'static) {
+    state().undo = Some(Box::new(undo));
+}
+
+/// A token is asked for: signals wait until [`release`].
+pub(crate) fn hold() {
+    state().holds = true;
+}
+
+/// The answer is stored, or there was none. A signal that waited ends the process.
+pub(crate) fn release() {
+    let mut state = state();
+    state.holds = false;
+    if let Some(signal) = state.caught {
+        eprintln!("mcp-auth: stopped; what the server granted is stored");
+        end(state, signal);
+    }
+}

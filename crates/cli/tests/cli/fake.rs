@@ -1,0 +1,308 @@
+//! An MCP server and an authorization server on one port, in this process, that can be made to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The behaviour of an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    #[default]
+    Works,
+    /// A status, a content type and a body.
+    Answers(u16, &'static str, &'static str),
+    /// The status and where it leads.
+    Redirects(u16, &'static str),
+    /// The connection is closed without an answer.
+    Closes,
+    /// The connection stays open without an answer.
+    Hangs,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) mcp: Mode,
+    pub(crate) token: Mode,
+    pub(crate) register: Mode,
+    pub(crate) revoke: Mode,
+    pub(crate) authorize: Mode,
+    /// Whether the MCP server asks for a token.
+    pub(crate) open: bool,
+    /// The scopes that are granted whatever is asked for.
+    pub(crate) grants: Option<&'static str>,
+    /// The clients that are known, with their secrets.
+    pub(crate) clients: BTreeMap<String, Option<String>>,
+    pub(crate) registrations: u32,
+    codes: BTreeMap<String, (String, String)>,
+    refresh: BTreeMap<String, (String, String)>,
+    access: BTreeSet<String>,
+    pub(crate) token_seconds: u64,
+    /// The requests, by path.
+    pub(crate) requests: Vec<String>,
+    next: u32,
+}
+
+impl State {
+    fn fresh(&mut self, kind: &str) -> String {
+        self.next += 1;
+        format!("{kind}-{}-of-the-fake", self.next)
+    }
+
+    /// Every token is dead from now on.
+    pub(crate) fn forget_tokens(&mut self) {
+        self.access.clear();
+        self.refresh.clear();
+    }
+
+    pub(crate) fn forget_access(&mut self) {
+        self.access.clear();
+    }
+
+    pub(crate) fn knows_access(&self, token: &str) -> bool {
+        self.access.contains(token)
+    }
+
+    pub(crate) fn knows_refresh(&self, token: &str) -> bool {
+        self.refresh.contains_key(token)
+    }
+
+    fn grant(&mut self, client: &str, scope: &str) -> Value {
+        let (access, refresh) = (self.fresh("access"), self.fresh("refresh"));
+        self.access.insert(access.clone());
+        self.refresh
+            .insert(refresh.clone(), (client.to_owned(), scope.to_owned()));
+        json!({
+            "access_token": access, "refresh_token": refresh, "token_type": "Bearer",
+            "expires_in": self.token_seconds, "scope": self.grants.unwrap_or(scope),
+        })
+    }
+}
+
+pub(crate) struct Fake {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+struct Request {
+    method: String,
+    path: String,
+    query: BTreeMap<String, String>,
+    authorization: Option<String>,
+    form: BTreeMap<String, String>,
+}
+
+impl Fake {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let state = Arc::new(Mutex::new(State {
+            token_seconds: 3_600,
+            ..State::default()
+        }));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || serve(stream, port, &shared));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("the state")
+    }
+}
+
+fn pairs(text: &str) -> BTreeMap<String, String> {
+    let found = url::form_urlencoded::parse(text.as_bytes());
+    found.into_owned().collect()
+}
+
+fn read(stream: &TcpStream) -> Option<Request> {
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    lines.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (mut length, mut authorization) = (0, None);
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim().split_once(':') else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.trim().parse().ok()?,
+            "authorization" => authorization = Some(value.trim().to_owned()),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    lines.read_exact(&mut body).ok()?;
+    let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
+    Some(Request {
+        method,
+        path: path.to_owned(),
+        query: pairs(query),
+        authorization,
+        form: pairs(&String::from_utf8_lossy(&body)),
+    })
+}
+
+fn serve(mut stream: TcpStream, port: u16, shared: &Mutex<State>) {
+    let Some(request) = read(&stream) else {
+        return;
+    };
+    let mode = {
+        let mut state = shared.lock().expect("the state");
+        state
+            .requests
+            .push(format!("{} {}", request.method, request.path));
+        match request.path.as_str() {
+            "/mcp" => state.mcp.clone(),
+            "/token" => state.token.clone(),
+            "/register" => state.register.clone(),
+            "/revoke" => state.revoke.clone(),
+            "/authorize" => state.authorize.clone(),
+            _ => Mode::Works,
+        }
+    };
+    let (status, headers, body) = match mode {
+        Mode::Works => answer(&request, port, &mut shared.lock().expect("the state")),
+        Mode::Answers(status, kind, body) => {
+            (status, format!("content-type: {kind}\r\n"), body.to_owned())
+        }
+        Mode::Redirects(status, to) => (status, format!("location: {to}\r\n"), String::new()),
+        Mode::Closes => return,
+        Mode::Hangs => {
+            thread::sleep(Duration::from_secs(120));
+            return;
+        }
+    };
+    let length = body.len();
+    let _gone = write!(
+        stream,
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+}
+
+fn object(status: u16, value: &Value) -> (u16, String, String) {
+    let kind = "content-type: application/json\r\n".to_owned();
+    (status, kind, value.to_string())
+}
+
+fn refused(error: &str) -> (u16, String, String) {
+    object(400, &json!({ "error": error }))
+}
+
+fn answer(request: &Request, port: u16, state: &mut State) -> (u16, String, String) {
+    let issuer = format!("http://127.0.0.1:{port}");
+    match request.path.as_str() {
+        "/mcp" => {
+            let token = request.authorization.as_deref();
+            let token = token.and_then(|value| value.strip_prefix("Bearer "));
+            if state.open || token.is_some_and(|token| state.access.contains(token)) {
+                return object(200, &json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
+            }
+            let place = format!("{issuer}/.well-known/oauth-protected-resource/mcp");
+            let challenge = format!("www-authenticate: Bearer resource_metadata=\"{place}\"\r\n");
+            (401, challenge, String::new())
+        }
+        "/.well-known/oauth-protected-resource/mcp" if !state.open => object(
+            200,
+            &json!({ "resource": format!("{issuer}/mcp"), "authorization_servers": [issuer] }),
+        ),
+        "/.well-known/oauth-authorization-server" if !state.open => object(
+            200,
+            &json!({
+                "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"),
+                "token_endpoint": format!("{issuer}/token"),
+                "registration_endpoint": format!("{issuer}/register"),
+                "revocation_endpoint": format!("{issuer}/revoke"),
+                "response_types_supported": ["code"],
+                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": true,
+                "token_endpoint_auth_methods_supported": ["none", "client_secret_post"],
+                "revocation_endpoint_auth_methods_supported": ["none", "client_secret_post"],
+            }),
+        ),
+        "/register" => {
+            let id = state.fresh("client");
+            state.registrations += 1;
+            state.clients.insert(id.clone(), None);
+            // Every redirect URI that is asked for is registered: the body is JSON, in one pair.
+            let asked = request.form.keys().next().cloned().unwrap_or_default();
+            let asked: Value = serde_json::from_str(&asked).unwrap_or_default();
+            object(
+                201,
+                &json!({
+                    "client_id": id, "redirect_uris": asked["redirect_uris"],
+                    "token_endpoint_auth_method": "none",
+                    "grant_types": ["authorization_code", "refresh_token"],
+                    "response_types": ["code"],
+                }),
+            )
+        }
+        "/authorize" => authorize(request, &issuer, state),
+        "/token" => token(request, state),
+        "/revoke" => {
+            let token = request.form.get("token").cloned().unwrap_or_default();
+            state.access.remove(&token);
+            state.refresh.remove(&token);
+            (200, String::new(), String::new())
+        }
+        _ => (404, String::new(), String::new()),
+    }
+}
+
+fn authorize(request: &Request, issuer: &str, state: &mut State) -> (u16, String, String) {
+    let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+    let client = get("client_id");
+    if !state.clients.contains_key(&client) {
+        let page = "content-type: text/html\r\n".to_owned();
+        return (400, page, "<h1>unknown client</h1>".to_owned());
+    }
+    let code = state.fresh("code");
+    let scope = request.query.get("scope").cloned();
+    let scope = scope.unwrap_or_else(|| "base".to_owned());
+    state.codes.insert(code.clone(), (client, scope));
+    let mut back = url::Url::parse(&get("redirect_uri")).expect("a redirect URI");
+    back.query_pairs_mut()
+        .append_pair("code", &code)
+        .append_pair("state", &get("state"))
+        .append_pair("iss", issuer);
+    (302, format!("location: {back}\r\n"), String::new())
+}
+
+fn token(request: &Request, state: &mut State) -> (u16, String, String) {
+    let get = |name: &str| request.form.get(name).cloned().unwrap_or_default();
+    let client = get("client_id");
+    let secret = request.form.get("client_secret").cloned();
+    if state.clients.get(&client) != Some(&secret) {
+        return object(401, &json!({ "error": "invalid_client" }));
+    }
+    let grant = match get("grant_type").as_str() {
+        "authorization_code" => state.codes.remove(&get("code")),
+        "refresh_token" => state.refresh.remove(&get("refresh_token")),
+        _ => return refused("unsupported_grant_type"),
+    };
+    match grant {
+        Some((of, scope)) if of == client => object(200, &state.grant(&client, &scope)),
+        Some(_) | None => refused("invalid_grant"),
+    }
+}
