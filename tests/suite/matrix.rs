@@ -127,11 +127,15 @@ fn collect(text: &str, mut modules: Vec<String>, found: &mut BTreeSet<String>) {
         } else if ends.last().is_some_and(|end| end == line) {
             modules.pop();
             ends.pop();
-        } else if code == "#[test]" {
+        } else if code == "#[test]" || code == "#[tokio::test]" {
             is_test = true;
         } else if code.starts_with("#[ignore") {
             is_test = false;
-        } else if let Some(name) = code.strip_prefix("fn ") {
+        } else if let Some(name) = code
+            .strip_prefix("async ")
+            .unwrap_or(code)
+            .strip_prefix("fn ")
+        {
             if is_test {
                 let name = name.split('(').next().unwrap();
                 found.insert(format!("{}::{name}", modules.join("::")));

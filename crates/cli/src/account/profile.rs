@@ -70,7 +70,7 @@ impl Profile {
     /// Reads a profile; the words say what is wrong with it.
     pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, String> {
         let found: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let own = name(&found.url, &found.account).unwrap_or_default();
+        let own = name(&found.url, &found.account).map_err(|problem| problem.words())?;
         match path.file_stem() {
             Some(stem) if *stem == *own => Ok(found),
             Some(_) | None => Err(format!(
