@@ -1,4 +1,18 @@
-//! Drivers: small loops that carry out the machine's actions. They decide nothing of the protocol.
+//! Drivers, stores and keys for [`mcp_auth_machine`]: small loops that carry out its actions. They decide
+//! nothing of the protocol.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | (none) | [`Store`] and its [`contract`], [`MemoryStore`], [`Sealed`] for the encryption of any store |
+//! | `ureq` | `Driver`: a blocking driver |
+//! | `reqwest` | `asynchronous::Client`: a driver for `tokio`, one handle for any number of tasks |
+//! | `tracing` | the drivers report what goes in and out to `tracing`, redacted, at the level `debug` |
+//! | `file-store` | `FileStore`: a store in a directory, for several processes |
+//! | `redis` | `RedisStore`: a store in Redis, for the instances of a service |
+//! | `keyring` | `KeyringStore`: a store in the keyring of the operating system, for desktop hosts |
+//! | `signer` | `signer`: keys in software that sign assertions and proofs |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "reqwest")]
 pub mod asynchronous;

@@ -13,7 +13,7 @@
     missing_docs
 )]
 
-#[path = "../../../../tests/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 mod servers;

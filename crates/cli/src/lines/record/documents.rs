@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn every_record_that_was_ever_written_can_be_covered() {
         for golden in [
-            include_str!("../../../../../tests/golden/account.v1.txt"),
-            include_str!("../../../../../tests/golden/registration.v1.txt"),
-            include_str!("../../../../../tests/golden/registration_left_out.v1.txt"),
+            include_str!("../../../tests/golden/account.v1.txt"),
+            include_str!("../../../tests/golden/registration.v1.txt"),
+            include_str!("../../../tests/golden/registration_left_out.v1.txt"),
         ] {
             let mut secrets = Secrets::default();
             let kept = record(SlotKind::Account, golden.trim_end(), &mut secrets);

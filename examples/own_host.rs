@@ -1,0 +1,105 @@
+//! A host without HTTP library, runtime or clock: servers, browser and store are played by functions, so the same
+//! lines are printed at every run. The `Debug` text of actions contains no secrets; a test can compare it whole.
+//!
+//! ```sh
+//! cargo run --example own_host
+//! ```
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use mcp_auth_machine::event::Challenge;
+use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::pkce::Seed;
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
+
+const MCP: &str = "https://mcp.example/mcp";
+
+/// An MCP server and an authorization server. A real client follows no redirect and verifies certificates.
+fn send(request: &Request<Bytes>) -> Response<Bytes> {
+    let body = match request.uri().to_string().as_str() {
+        "https://mcp.example/.well-known/oauth-protected-resource/mcp" => {
+            r#"{"resource": "https://mcp.example/mcp", "authorization_servers": ["https://as.example"]}"#
+        }
+        "https://as.example/.well-known/oauth-authorization-server" => {
+            r#"{"issuer": "https://as.example",
+                "authorization_endpoint": "https://as.example/authorize",
+                "token_endpoint": "https://as.example/token",
+                "registration_endpoint": "https://as.example/register",
+                "code_challenge_methods_supported": ["S256"]}"#
+        }
+        "https://as.example/register" => r#"{"client_id": "c1"}"#,
+        "https://as.example/token" => {
+            r#"{"access_token": "t1", "token_type": "Bearer", "expires_in": 3600}"#
+        }
+        _ => "",
+    };
+    Response::new(Bytes::from(body))
+}
+
+/// A browser and a user who consents: the callback URL, whole.
+fn browse(url: &str) -> String {
+    let parameters = url.split_once('?').map_or("", |(_, query)| query);
+    let state = parameters
+        .split('&')
+        .find(|pair| pair.starts_with("state="));
+    format!(
+        "http://127.0.0.1:3000/callback?code=abc&{}",
+        state.unwrap_or_default()
+    )
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let config = Config::builder(MCP, "http://127.0.0.1:3000/callback").build()?;
+    let mut machine = AuthMachine::new(config, "alice");
+    let mut store = BTreeMap::new();
+    let now = Moment::new(1_800_000_000_000, 0); // Unix and monotonic milliseconds
+
+    let mut headers = HeaderMap::new();
+    headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+    machine.handle(
+        now,
+        Event::Challenged(Challenge::new("tools/list", 401, headers)),
+    );
+
+    while let Some(action) = machine.poll_action() {
+        println!("{action:?}");
+        let event = match action {
+            Action::SendRequest(request) => {
+                let response = send(request.request());
+                request.response(response)
+            }
+            Action::LoadSlot(load) => {
+                let found = store.get(&load.slot()).cloned();
+                load.found(found)
+            }
+            // A real store compares `persist.expected()` with the stored revision first.
+            Action::PersistSlot(persist) => {
+                match persist.write() {
+                    Some(contents) => store.insert(persist.slot(), contents.clone()),
+                    None => store.remove(&persist.slot()),
+                };
+                persist.done()
+            }
+            // Requested only from clients with keys, and for grants that are assertions.
+            Action::Sign(sign) => sign.failed(),
+            Action::ObtainAssertion(obtain) => obtain.failed(),
+            // A real host takes 48 bytes from the operating system.
+            Action::NeedUser(_) => Event::Authorize(
+                Seed::new(*b"the entropy of an example, which is never random")?.into(),
+            ),
+            Action::Redirect(redirect) => {
+                Event::CallbackParams(Callback::from_url(browse(redirect.url.as_str())))
+            }
+            Action::Ready(_) => break,
+            Action::Error(failure) => return Err(failure),
+            Action::Report(_) => continue,
+        };
+        machine.handle(now, event);
+    }
+    println!("signed in: {} stored slots", store.len());
+    assert_eq!(machine.bearer(now, MCP)?, "Bearer t1");
+    Ok(())
+}
