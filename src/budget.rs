@@ -56,6 +56,11 @@ pub const USER_TIME: Duration = Duration::from_secs(10 * 60);
 pub const FAILURE_MEMORY: Duration = Duration::from_secs(10 * 60);
 /// Operations whose attempts are counted one by one; the least recent one is forgotten first.
 pub const OPERATIONS_REMEMBERED: usize = 64;
+/// How long a registration that all principals share is kept after it was made, whatever a token endpoint
+/// says; and how long before an attempt it was made for that attempt.
+pub const REGISTRATION_REST: Duration = Duration::from_secs(60);
+/// Refused methods of registered clients that are remembered, at all servers together.
+pub const METHODS_REMEMBERED: usize = 16;
 /// Servers whose nonces are remembered.
 pub const ORIGINS_REMEMBERED: usize = 8;
 /// Events kept while the machine is busy; more are dropped, and reported.
@@ -65,6 +70,13 @@ pub const EVENTS_QUEUED: usize = 16;
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Permit(());
+
+impl Permit {
+    /// For an authorization that a person asks for: only a person limits those.
+    pub(crate) fn for_a_person() -> Self {
+        Self(())
+    }
+}
 
 /// A number of permits.
 #[derive(Clone, Debug)]

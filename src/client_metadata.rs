@@ -528,6 +528,11 @@ fn is_text(text: &str) -> bool {
     !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
+/// Whether a text is a link that may be published (SEC-24).
+pub(crate) fn check_link(text: &str) -> Result<(), ClientMetadataUrlFlaw> {
+    https(text).map(|_| ())
+}
+
 fn link<'a>(
     member: &'static str,
     text: Option<&'a str>,

@@ -274,6 +274,7 @@ impl Core {
     }
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
+        self.memory.user_asked = true;
         self.emit(Action::NeedUser(NeedUser { why, operation }));
     }
 

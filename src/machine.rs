@@ -10,12 +10,11 @@ use crate::config::Config;
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Abandon, Event, Outcome, Persistence};
-use crate::grant::ClientOrigin;
 use crate::identity::Identity;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::Stored;
-use crate::state::{ForgettingClient, LoadingAccount, Parting, Step, Trigger, Work, judge, start};
+use crate::state::{LoadingAccount, Parting, Step, Trigger, Work, judge, start};
 use crate::time::{Moment, MonoMillis};
 use crate::wire::callback::Callback;
 
@@ -265,32 +264,29 @@ impl AuthMachine {
     }
 
     fn give_up(&mut self, how: Abandon) {
-        if self.core.waiting.is_some() || self.work.attempt().is_some() {
+        let attempts = self.core.waiting.is_some() || self.work.attempt().is_some();
+        if attempts {
             self.core.declined();
+            self.core.memory.give_back();
         }
         self.inbox
             .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));
-        let forget = match (how, &self.core.waiting) {
-            (Abandon::ResetRegistration, Some(waiting)) => {
-                let parts = &waiting.at.held().0;
-                (parts.client.origin == ClientOrigin::Dynamic).then(|| {
-                    (
-                        waiting.at.issuer().clone(),
-                        parts.redirect_uri.clone(),
-                        parts.client.id.clone(),
-                    )
-                })
-            }
-            (Abandon::Cancelled, _) | (Abandon::ResetRegistration, None) => None,
-        };
         self.end_waiting(Cause::Abandoned);
         if let Some(operation) = self.work.attempt() {
             let failure = attempt_failure(operation.cloned());
             self.drop_work();
             self.core.fail(failure);
         }
-        if let (Some((issuer, redirect_uri, client)), Work::Idle) = (forget, &self.work) {
-            self.work = ForgettingClient::begin(&mut self.core, &issuer, &redirect_uri, &client);
+        match how {
+            Abandon::Cancelled => {}
+            // After whatever is under way, which may just be using the registration.
+            Abandon::ResetRegistration => {
+                self.core.memory.registers_anew = true;
+                let resets = |trigger: &Trigger| matches!(trigger, Trigger::Reset);
+                if !self.inbox.iter().any(resets) {
+                    self.inbox.push_front(Trigger::Reset);
+                }
+            }
         }
     }
 

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use crate::budget::{
-    Budget, FAILURE_MEMORY, Limited, OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED, Permit,
-    REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
+    Budget, FAILURE_MEMORY, Limited, METHODS_REMEMBERED, OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED,
+    Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
 use crate::event::Operation;
 use crate::issuer::{IssuerId, Server};
 use crate::record::ResourceFacts;
+use crate::state::Registered;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::resource::MAX_SERVERS;
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
-use crate::wire::words::{SigningAlgorithm, Words};
+use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
 
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -27,6 +28,20 @@ pub(crate) struct Memory {
     pub(crate) offered: Option<(IssuerId, IssuerId)>,
     /// The server refused `offline_access` (9.1).
     pub(crate) offline_access_refused: bool,
+    /// The methods with which a new client was refused, for each issuer: the next registration asks for
+    /// another one (REG-21).
+    refused_methods: Vec<(IssuerId, AuthMethod)>,
+    /// The dynamic registration with which the user was last sent away.
+    pub(crate) registration: Option<Registered>,
+    /// Clients that their servers refused, and that the store could not be made to forget.
+    buried: Vec<Registered>,
+    /// The host wants a new registration, whatever is stored (QUIRK-14).
+    pub(crate) registers_anew: bool,
+    /// The server refused scopes: the next authorization registers for them, or leaves out what was
+    /// asked for earlier (9.1). Once between successes.
+    pub(crate) scopes_refused: bool,
+    /// What of the last authorization request another one could leave out or register for.
+    pub(crate) disputable: Disputable,
     /// A registration was forgotten since the last success: once is enough (C08).
     pub(crate) client_forgotten: bool,
     /// Resource metadata was seen, now or in the cache: the server is no legacy one (LEG-02).
@@ -49,6 +64,28 @@ pub(crate) struct Memory {
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
+    /// The machine asked for the user, and no authorization has followed yet.
+    pub(crate) user_asked: bool,
+    /// The operation for which the last authorization was counted.
+    counted: Option<Operation>,
+}
+
+/// Who wants an authorization.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The machine asked for it, since a server refused something: such ones are counted.
+    Machine,
+    /// A person, unasked.
+    Person,
+}
+
+/// What of an authorization request could be at fault when the server refuses its scopes.
+#[derive(Default)]
+pub(crate) struct Disputable {
+    /// Scopes that only earlier requests needed.
+    pub(crate) extras: Scopes,
+    /// Scopes for which the client was perhaps not registered.
+    pub(crate) unregistered: Scopes,
 }
 
 /// A resource that no longer lists an issuer.
@@ -131,6 +168,39 @@ impl Memory {
     pub(crate) fn recalls(&mut self, cached: &ResourceFacts) -> bool {
         let said = self.said.get_or_insert_with(|| cached.clone());
         said.says_the_same(cached)
+    }
+
+    /// A client that is not used again, although it is still stored.
+    pub(crate) fn bury(&mut self, registered: Registered) {
+        if self.buried.len() >= METHODS_REMEMBERED {
+            self.buried.remove(0);
+        }
+        self.buried.push(registered);
+    }
+
+    /// Whether a stored client is not used again.
+    pub(crate) fn is_buried(&self, issuer: &IssuerId, client_id: &str) -> bool {
+        self.buried
+            .iter()
+            .any(|buried| buried.issuer == *issuer && *buried.client_id == *client_id)
+    }
+
+    /// A new client was refused with this method.
+    pub(crate) fn refuse(&mut self, issuer: &IssuerId, method: AuthMethod) {
+        if self.is_refused(issuer, method) {
+            return;
+        }
+        if self.refused_methods.len() >= METHODS_REMEMBERED {
+            self.refused_methods.remove(0);
+        }
+        self.refused_methods.push((issuer.clone(), method));
+    }
+
+    /// Whether a new client was refused with this method.
+    pub(crate) fn is_refused(&self, issuer: &IssuerId, method: AuthMethod) -> bool {
+        self.refused_methods
+            .iter()
+            .any(|(of, refused)| of == issuer && *refused == method)
     }
 
     /// Its metadata may have changed.
@@ -249,13 +319,19 @@ impl Memory {
         }
     }
 
-    /// One more authorization: for the operation (STEP-07), and at all (E11).
+    /// One more authorization: for the operation that asked for it (STEP-07), and at all (E11). One that
+    /// the machine did not ask for is a person's own wish, and is not counted.
     pub(crate) fn authorize(
         &mut self,
+        wish: Wish,
         operation: Option<&Operation>,
         cap: u8,
         now: MonoMillis,
     ) -> Result<Permit, Limited> {
+        self.counted = None;
+        if wish == Wish::Person {
+            return Ok(Permit::for_a_person());
+        }
         if let Some(operation) = operation {
             let made = self.attempts(operation, now);
             if made >= cap {
@@ -272,7 +348,32 @@ impl Memory {
             self.redirects = Some(fresh());
         }
         let (_, budget) = self.redirects.get_or_insert_with(fresh);
-        budget.take()
+        let permit = budget.take()?;
+        self.counted = operation.cloned();
+        Ok(permit)
+    }
+
+    /// The last authorization does not count for its operation: the person gave it up, or it failed
+    /// because the server had forgotten the client (STEP-07).
+    pub(crate) fn give_back(&mut self) {
+        if let Some(operation) = self.counted.take()
+            && let Some(known) = self
+                .operations
+                .iter_mut()
+                .find(|known| known.operation == operation)
+        {
+            known.made = known.made.saturating_sub(1);
+        }
+    }
+
+    /// A new attempt begins: on whose wish.
+    pub(crate) fn begin_attempt(&mut self) -> Wish {
+        self.counted = None;
+        if std::mem::take(&mut self.user_asked) {
+            Wish::Machine
+        } else {
+            Wish::Person
+        }
     }
 
     /// An authorized token was committed: what was asked for is now in the account.
@@ -288,6 +389,8 @@ impl Memory {
         self.offered = None;
         self.client_forgotten = false;
         self.offline_access_refused = false;
+        self.scopes_refused = false;
+        self.counted = None;
     }
 
     /// A request of this operation was accepted.

@@ -41,6 +41,20 @@ pub enum ScopeSource {
     Nobody,
 }
 
+/// Whose word ended a dynamic registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forgotten {
+    /// The token endpoint, or the one for pushed requests, refused the client.
+    TokenEndpoint,
+    /// The token endpoint did not know a code that the server had just sent.
+    CodeRefused,
+    /// The authorization endpoint refused the client, in a callback.
+    AuthorizationEndpoint,
+    /// The host asked for it.
+    Host,
+}
+
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
@@ -125,6 +139,13 @@ pub enum Decision {
     ClientBound {
         /// The issuer.
         issuer: IssuerId,
+    },
+    /// A dynamic registration was erased: the next authorization registers anew (TOK-19, QUIRK-14).
+    RegistrationForgotten {
+        /// At this issuer.
+        issuer: IssuerId,
+        /// Whose word ended it.
+        by: Forgotten,
     },
     /// The scopes that are requested.
     ScopesChosen {

@@ -19,6 +19,7 @@ pub use crate::wire::address::AddressPolicy;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
+use crate::wire::words::AuthMethod;
 pub(crate) use sign::ToSign;
 pub use sign::{AssertionKind, ObtainAssertion, Prepared, Sign, SubjectTokenKind};
 
@@ -359,6 +360,20 @@ pub enum Why {
     },
     /// The server no longer knows the client; the registration was forgotten (TOK-19).
     ClientForgotten,
+    /// The server refused the client that was just registered, by its method of authentication; the next
+    /// registration asks for another one (REG-21).
+    MethodRefused {
+        /// The method refused.
+        refused: AuthMethod,
+        /// The method that the next registration asks for.
+        next: AuthMethod,
+    },
+    /// The server refused scopes. The next authorization registers the client for these, or leaves out
+    /// what only earlier requests needed (9.1).
+    ScopesRefused {
+        /// The scopes in question.
+        scopes: Scopes,
+    },
     /// The server refused `offline_access`; it will not be asked for again (9.1).
     OfflineAccessRefused,
 }
@@ -372,6 +387,8 @@ impl Why {
             Self::ScopeMissing { .. } => "scope_missing",
             Self::ServerChanged { .. } => "server_changed",
             Self::ClientForgotten => "client_forgotten",
+            Self::MethodRefused { .. } => "method_refused",
+            Self::ScopesRefused { .. } => "scopes_refused",
             Self::OfflineAccessRefused => "offline_access_refused",
         }
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::{
-    ApplicationType, Config, Discovery, Dpop, DynamicRegistration, Enterprise, IssPolicy,
+    About, ApplicationType, Config, Discovery, Dpop, DynamicRegistration, Enterprise, IssPolicy,
     IssuerSettings, Legacy, MachineFlow, MetadataCache, MetadataOrigin, Pin, PreRegistered,
     PushedRequests, RedirectUri, RedirectUriFlaw, RefreshTokens, RegistrationSharing, SignIn,
     StepUp, Strictness, WorkloadIdentity,
 };
 use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW, USER_TIME};
-use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw};
+use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw, check_link};
 use crate::issuer::{IssuerBound, IssuerFlaw, IssuerId};
 use crate::key::SigningKey;
 use crate::wire::scopes::Scopes;
@@ -62,6 +62,14 @@ pub enum ConfigError {
     /// A key for proofs whose public part is not known.
     #[error("the key `{0}` needs its public part for proofs of possession")]
     PublicKey(String),
+    /// A page about the client that is no `https` URL (SEC-24).
+    #[error("`{member}`: {flaw}")]
+    ClientLink {
+        /// The setting.
+        member: &'static str,
+        /// What is wrong with it.
+        flaw: ClientMetadataUrlFlaw,
+    },
     /// A client identifier that is empty.
     #[error("a client identifier is empty")]
     ClientId,
@@ -84,6 +92,7 @@ pub struct ConfigBuilder {
     client_name: Box<str>,
     client_uri: Option<Box<str>>,
     software_id: Option<Box<str>>,
+    about: About,
     application_type: Option<ApplicationType>,
     client_metadata_url: Option<String>,
     clients: Vec<(Option<String>, PreRegistered)>,
@@ -132,6 +141,7 @@ impl ConfigBuilder {
             client_name: "MCP client".into(),
             client_uri: None,
             software_id: None,
+            about: About::default(),
             application_type: None,
             client_metadata_url: None,
             clients: Vec::new(),
@@ -218,7 +228,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// The key whose public part the client's metadata document publishes (EMA-15, EMA-21).
+    /// The client's own key: its metadata document publishes the public part (REG-11, EMA-15, EMA-21),
+    /// and a dynamic registration carries the public part where the server lists `private_key_jwt`
+    /// (REG-21; needs [`SigningKey::public`]).
     #[must_use]
     pub fn client_metadata_key(mut self, key: SigningKey) -> Self {
         self.client_metadata_key = Some(key);
@@ -243,6 +255,42 @@ impl ConfigBuilder {
     #[must_use]
     pub fn software_id(mut self, id: impl Into<String>) -> Self {
         self.software_id = Some(id.into().into_boxed_str());
+        self
+    }
+
+    /// A logo for the server's consent page, sent at registration.
+    #[must_use]
+    pub fn logo_uri(mut self, uri: impl Into<String>) -> Self {
+        self.about.logo_uri = Some(uri.into().into_boxed_str());
+        self
+    }
+
+    /// A person responsible for the client, usually by mail address, sent at registration; may be
+    /// called repeatedly.
+    #[must_use]
+    pub fn contact(mut self, contact: impl Into<String>) -> Self {
+        self.about.contacts.push(contact.into());
+        self
+    }
+
+    /// A page on how the client uses the data, sent at registration.
+    #[must_use]
+    pub fn policy_uri(mut self, uri: impl Into<String>) -> Self {
+        self.about.policy_uri = Some(uri.into().into_boxed_str());
+        self
+    }
+
+    /// The client's terms of service, sent at registration.
+    #[must_use]
+    pub fn tos_uri(mut self, uri: impl Into<String>) -> Self {
+        self.about.tos_uri = Some(uri.into().into_boxed_str());
+        self
+    }
+
+    /// A signed statement about the software, sent at registration (RFC 7591 section 2.3).
+    #[must_use]
+    pub fn software_statement(mut self, jwt: impl Into<String>) -> Self {
+        self.about.software_statement = Some(jwt.into().into_boxed_str());
         self
     }
 
@@ -466,6 +514,16 @@ impl ConfigBuilder {
             .map(ClientMetadataUrl::new)
             .transpose()
             .map_err(ConfigError::ClientMetadataUrl)?;
+        for (member, uri) in [
+            ("logo_uri", &self.about.logo_uri),
+            ("policy_uri", &self.about.policy_uri),
+            ("tos_uri", &self.about.tos_uri),
+        ] {
+            let flaw = uri.as_deref().map(check_link).and_then(Result::err);
+            if let Some(flaw) = flaw {
+                return Err(ConfigError::ClientLink { member, flaw });
+            }
+        }
         Ok(Config {
             mcp_url_given: self.mcp_url.into_boxed_str(),
             redirect_uri: self.redirect_uri.map_err(ConfigError::RedirectUri)?,
@@ -473,6 +531,7 @@ impl ConfigBuilder {
             client_name: self.client_name,
             client_uri: self.client_uri,
             software_id: self.software_id,
+            about: self.about,
             application_type: self.application_type,
             client_metadata_url,
             clients,

@@ -24,6 +24,7 @@ use crate::client_metadata::ClientMetadataUrl;
 use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerBound, IssuerId, SlashRule};
 use crate::key::SigningKey;
+use crate::wire::registration::AboutClient;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::MissingType;
 use crate::wire::url::{UrlPolicy, WebUrl};
@@ -138,6 +139,28 @@ pub(crate) enum Discovery {
     ServerMetadata(IssuerId, Box<[u8]>),
 }
 
+/// What a registration says about the client beside its name (RFC 7591 section 2).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    pub(crate) logo_uri: Option<Box<str>>,
+    pub(crate) contacts: Vec<String>,
+    pub(crate) policy_uri: Option<Box<str>>,
+    pub(crate) tos_uri: Option<Box<str>>,
+    pub(crate) software_statement: Option<Box<str>>,
+}
+
+impl About {
+    pub(crate) fn members(&self) -> AboutClient<'_> {
+        AboutClient {
+            logo_uri: self.logo_uri.as_deref(),
+            contacts: &self.contacts,
+            policy_uri: self.policy_uri.as_deref(),
+            tos_uri: self.tos_uri.as_deref(),
+            software_statement: self.software_statement.as_deref(),
+        }
+    }
+}
+
 /// A pinned pair for one resource: what the resource lists, and the issuer its document must name.
 #[derive(Clone, Debug)]
 pub(crate) struct Pin {
@@ -156,6 +179,7 @@ pub struct Config {
     pub(crate) client_name: Box<str>,
     pub(crate) client_uri: Option<Box<str>>,
     pub(crate) software_id: Option<Box<str>>,
+    pub(crate) about: About,
     pub(crate) application_type: Option<ApplicationType>,
     pub(crate) client_metadata_url: Option<ClientMetadataUrl>,
     pub(crate) clients: Vec<IssuerBound<PreRegistered>>,

@@ -13,7 +13,6 @@ use crate::config::IssuerSettings;
 use crate::key::SigningKey;
 use crate::secret::Secret;
 use crate::wire::form::Form;
-use crate::wire::scopes::Scopes;
 use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
 
 /// The type of a client assertion (RFC 7523 section 2.2).
@@ -74,6 +73,17 @@ impl ClientMethod {
             Self::Unnamed => "unnamed",
         }
     }
+
+    /// The registered method that this is; `None` for a client that does not name itself.
+    pub(crate) fn word(&self) -> Option<AuthMethod> {
+        match self {
+            Self::None => Some(AuthMethod::None),
+            Self::Basic(..) => Some(AuthMethod::ClientSecretBasic),
+            Self::Post(_) => Some(AuthMethod::ClientSecretPost),
+            Self::PrivateKeyJwt(_) | Self::StaticAssertion(_) => Some(AuthMethod::PrivateKeyJwt),
+            Self::Unnamed => None,
+        }
+    }
 }
 
 /// A client identifier with its authentication, at the server that knows it.
@@ -84,24 +94,6 @@ pub(crate) struct Client {
     pub(crate) method: ClientMethod,
     /// Unix seconds; `None` for never or unknown (REG-25).
     pub(crate) secret_expires_at: Option<u64>,
-}
-
-/// A client as one server knows it: who it is there, and which scopes that it was to be registered for
-/// it was not (REG-24).
-#[derive(Clone)]
-pub(crate) struct Registration {
-    pub(crate) client: Client,
-    pub(crate) left_out: Scopes,
-}
-
-/// One for which nothing was left out.
-impl From<Client> for Registration {
-    fn from(client: Client) -> Self {
-        Self {
-            client,
-            left_out: Scopes::default(),
-        }
-    }
 }
 
 impl Client {

@@ -6,6 +6,7 @@ mod client;
 mod code;
 mod echo;
 mod refresh;
+mod registered;
 mod reserved;
 mod revocation;
 
@@ -15,10 +16,13 @@ pub use client::BasicEncoding;
 pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
-pub(crate) use client::{AssertionKey, ClientMethod, Registration, choose_method, key_method};
-pub(crate) use code::{CallbackFlaw, CodeGrant, Matched, Resource};
+pub(crate) use client::{AssertionKey, ClientMethod, choose_method, key_method};
+pub(crate) use code::{CallbackFlaw, CodeGrant, Resource};
 pub(crate) use code::{Redirected, RedirectedParts};
 pub(crate) use refresh::RefreshGrant;
+pub(crate) use registered::{
+    RegisteredScopes, Registration, registered_method, registration_methods,
+};
 pub(crate) use reserved::{RESERVED_IN_EXCHANGE, is_reserved, reserved_in_query};
 pub(crate) use revocation::Revocation;
 

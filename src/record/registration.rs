@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::shared::ClientRecord;
 use super::{Opened, RecordFlaw, seal};
-use crate::grant::Registration;
+use crate::grant::{RegisteredScopes, Registration};
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerBound, IssuerId};
 use crate::slot::Stored;
+use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
 
 #[derive(Serialize, Deserialize)]
@@ -23,6 +24,15 @@ struct RegistrationRecord<'a> {
     client: ClientRecord<'a>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     scopes_left_out: Cow<'a, str>,
+    /// When it was registered; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registered: Option<u64>,
+    /// The scopes that the answer named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scopes_named: Option<Cow<'a, str>>,
+    /// The scopes that the request named, where the answer named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scopes_asked: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +54,15 @@ pub(crate) fn write_registration(
         issuer: at.issuer().as_str().into(),
         client: ClientRecord::of(&registration.client),
         scopes_left_out: registration.left_out.as_str().into(),
+        registered: registration.registered.map(|at| at.0),
+        scopes_named: match &registration.scopes {
+            Some(RegisteredScopes::Named(scopes)) => Some(scopes.as_str().into()),
+            Some(RegisteredScopes::Asked(_)) | None => None,
+        },
+        scopes_asked: match &registration.scopes {
+            Some(RegisteredScopes::Asked(scopes)) => Some(scopes.as_str().into()),
+            Some(RegisteredScopes::Named(_)) | None => None,
+        },
     })
 }
 
@@ -64,6 +83,12 @@ pub(crate) fn read_registration(
     let registration = Registration {
         client: record.client.restore(),
         left_out: Scopes::parse(&record.scopes_left_out),
+        registered: record.registered.map(UnixMillis),
+        scopes: match (&record.scopes_named, &record.scopes_asked) {
+            (Some(named), _) => Some(RegisteredScopes::Named(Scopes::parse(named))),
+            (None, Some(asked)) => Some(RegisteredScopes::Asked(Scopes::parse(asked))),
+            (None, None) => None,
+        },
     };
     Ok(IssuerBound::new(issuer, registration))
 }

@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Authorization, Operation};
 use crate::issuer::IssuerId;
+use crate::memory::Wish;
 use crate::state::Renewal;
 use crate::state::obtain::{AtIdp, Obtaining};
 use crate::time::MonoMillis;
@@ -134,11 +135,20 @@ pub(crate) struct Attempt {
     pub(crate) browser: Option<BrowserBinding>,
     /// The scopes that the host wants, whatever the servers say.
     pub(crate) scopes: Option<Scopes>,
+    /// On whose wish it is: that decides whether it is counted (STEP-07, E11).
+    pub(crate) wish: Wish,
+    /// Scopes that were chosen with the registration that this attempt replaces.
+    pub(crate) carried: Scopes,
+    /// Scopes that the registration to be replaced had.
+    pub(crate) registered: Scopes,
+    /// What was asked for earlier is left out: the server refused it along with the rest (9.1).
+    pub(crate) narrow: bool,
     registrations: Budget,
 }
 
 impl Attempt {
-    pub(crate) fn new(core: &Core, authorization: Authorization) -> Box<Self> {
+    pub(crate) fn new(core: &mut Core, authorization: Authorization) -> Box<Self> {
+        let wish = core.memory.begin_attempt();
         let config = core.config();
         Box::new(Self {
             effort: Effort::new(core, core.memory.operation.clone()),
@@ -148,6 +158,10 @@ impl Attempt {
                 .unwrap_or_else(|| config.redirect_uri().clone()),
             browser: authorization.browser,
             scopes: authorization.scopes,
+            wish,
+            carried: Scopes::default(),
+            registered: Scopes::default(),
+            narrow: core.memory.scopes_refused,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
         })
     }

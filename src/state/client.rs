@@ -1,19 +1,22 @@
 //! Having a client identifier at the server that was met (REG-01 to REG-05).
 
 use crate::action::Why;
+use crate::client_metadata::ClientMetadataUrl;
 use crate::config::{Config, DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
-use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration};
-use crate::issuer::{AtIssuer, Endpoint, IssuerId, Server, SlashRule};
+use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration, key_method};
+use crate::issuer::{AtIssuer, Endpoint, Facts, IssuerId, Server, SlashRule};
+use crate::key::SigningKey;
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
 use crate::state::obtain::{Obtaining, configured_method};
-use crate::state::redirect::{CodeFlow, redirect};
+use crate::state::redirect::{CodeFlow, redirect, select_scopes};
 use crate::state::register::Registering;
 use crate::state::{Attempt, Step, Work};
+use crate::wire::words::AuthMethod;
 
 /// An authorization server was met: is it the one, does it fit, and who are we there?
 pub(crate) fn met(
@@ -109,13 +112,11 @@ impl Met {
         }
         let facts = at.server().facts();
         if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
-            let client = Client {
-                id: url.as_str().into(),
-                origin: ClientOrigin::MetadataDocument,
-                method: ClientMethod::None,
-                secret_expires_at: None,
+            let key = config.client_metadata_key.as_ref();
+            return match document_client(url, key, facts) {
+                Ok(client) => redirect(core, self, at.then(|()| client.into())),
+                Err(flaw) => self.fails(at.issuer(), Misconfiguration::ClientMethod(flaw)),
             };
-            return redirect(core, self, at.then(|()| client.into()));
         }
         let registers = match config.dynamic_registration {
             DynamicRegistration::Always => true,
@@ -146,6 +147,30 @@ impl Met {
             Err(flaw) => self.fails(&issuer, Misconfiguration::ClientMethod(flaw)),
         }
     }
+}
+
+/// The client that a metadata document describes: with a key it authenticates by `private_key_jwt`
+/// (REG-11), except where the server lists methods and only `none` fits (TOK-04).
+pub(crate) fn document_client(
+    url: &ClientMetadataUrl,
+    key: Option<&SigningKey>,
+    facts: &Facts,
+) -> Result<Client, MethodFlaw> {
+    let method = match key {
+        None => ClientMethod::None,
+        Some(key) => match key_method(key, facts.auth_methods, facts.assertion_algorithms) {
+            Err(MethodFlaw::NothingListed) if facts.auth_methods.allows(AuthMethod::None) => {
+                ClientMethod::None
+            }
+            method => method?,
+        },
+    };
+    Ok(Client {
+        id: url.as_str().into(),
+        origin: ClientOrigin::MetadataDocument,
+        method,
+        secret_expires_at: None,
+    })
 }
 
 /// What a client is bound for.
@@ -360,10 +385,31 @@ impl LoadingRegistration {
             None => None,
         };
         match known {
-            Some(client) => redirect(core, met, client),
+            Some(client) => with_registration(core, met, self.at, client, replaced),
             None => Registering::begin(core, met, self.at, replaced),
         }
     }
+}
+
+/// Uses a registration, or replaces one that is too narrow for the scopes that are needed: servers
+/// refuse what a client was not registered for. The scopes stay those that were chosen with it.
+fn with_registration(
+    core: &mut Core,
+    mut met: Met,
+    at: AtIssuer<()>,
+    client: AtIssuer<Registration>,
+    replaced: Option<Revision>,
+) -> Step {
+    let refused = std::mem::take(&mut met.attempt.narrow);
+    let (scopes, _, _) =
+        select_scopes(core, &met.attempt, &met.facts, &client, Some(client.held()));
+    if client.held().lacks(&scopes, refused).is_empty() {
+        met.attempt.narrow = refused;
+        return redirect(core, met, client);
+    }
+    met.attempt.carried = scopes;
+    met.attempt.registered = client.held().known_scopes();
+    Registering::begin(core, met, at, replaced)
 }
 
 /// A stored registration at the server as it is known now. Its own stamp decides, not the slot that
@@ -376,9 +422,12 @@ pub(crate) fn usable(
 ) -> Result<Option<AtIssuer<Registration>>, Failure> {
     let uri = attempt.redirect_uri.as_str();
     match read_registration(&core.identity, uri, stored) {
-        Ok(found) => Ok(found
-            .open(at, SlashRule::Exact)
-            .filter(|known| !known.held().client.is_expired(core.now.wall.seconds()))),
+        Ok(found) => Ok(found.open(at, SlashRule::Exact).filter(|known| {
+            let client = &known.held().client;
+            !client.is_expired(core.now.wall.seconds())
+                && !core.memory.is_buried(at.issuer(), &client.id)
+                && !core.memory.registers_anew
+        })),
         // Not overwritten by an older version (D24).
         Err(flaw @ RecordFlaw::Newer) => {
             let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));

@@ -7,12 +7,15 @@ use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
 use crate::event::Persistence;
-use crate::grant::{CallbackFlaw, ClientOrigin, Matched, Redirected};
+use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
+use crate::memory::Disputable;
 use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, Stored};
-use crate::state::{Exchanging, ForgettingClient, LoadingAccount, Step, Trigger, Work};
+use crate::state::forget::{After, Registered, Word, forget};
+use crate::state::redirect::without_refused_scopes;
+use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
 use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::token::OAuthError;
 
@@ -96,11 +99,15 @@ fn take(
     let ask = core.persist(slot, Some(revision), None, None);
     Ok(Work::TakingPending(TakingPending {
         ask,
-        prepared,
-        issuer,
-        redirect_uri,
-        client_id,
-        matched,
+        from: Request {
+            prepared,
+            issuer,
+            redirect_uri,
+            client_id,
+            client: matched.client,
+            added_offline_access: matched.added_offline_access,
+        },
+        verdict: matched.verdict,
     }))
 }
 
@@ -149,11 +156,18 @@ impl FindingPending {
 /// Waits until the record is gone, so that one instance alone acts on the callback, once.
 pub(crate) struct TakingPending {
     pub(crate) ask: Ask,
+    from: Request,
+    verdict: Result<AtIssuer<CodeGrant>, CallbackFlaw>,
+}
+
+/// The authorization request that a callback answers.
+struct Request {
     prepared: Prepared,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
     client_id: Box<str>,
-    matched: Matched,
+    client: ClientOrigin,
+    added_offline_access: bool,
 }
 
 impl TakingPending {
@@ -166,18 +180,19 @@ impl TakingPending {
             }
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
-                Err(fails(core, &self.issuer, cause))
+                Err(fails(core, &self.from.issuer, cause))
             }
         }
     }
 
     fn act(self, core: &mut Core) -> Step {
-        let flaw = match self.matched.verdict {
+        let Self { from, verdict, .. } = self;
+        let flaw = match verdict {
             Ok(grant) => {
                 let unverifiable = grant.held().iss_binding == IssBinding::Unverifiable;
                 if unverifiable && core.config().iss_policy == IssPolicy::RequireVerified {
                     let cause = Cause::Violation(Violation::IssUnverifiable);
-                    return Err(fails(core, &self.issuer, cause));
+                    return Err(fails(core, &from.issuer, cause));
                 }
                 return Exchanging::begin(core, grant);
             }
@@ -188,43 +203,56 @@ impl TakingPending {
             CallbackFlaw::FrontChannelToken => Cause::Violation(Violation::FrontChannelToken),
             CallbackFlaw::NotOneAnswer => Cause::Violation(Violation::NotOneAnswer),
             CallbackFlaw::Refused {
-                error: OAuthError::InvalidScope,
-                ..
-            } if self.matched.added_offline_access && !core.memory.offline_access_refused => {
-                core.memory.offline_access_refused = true;
-                let operation = core.memory.operation.clone();
-                core.need_user(Why::OfflineAccessRefused, operation);
-                return Ok(Work::Idle);
-            }
-            CallbackFlaw::Refused {
-                error: OAuthError::UnauthorizedClient | OAuthError::InvalidClient,
-                ..
-            } if self.matched.client == ClientOrigin::Dynamic && !core.memory.client_forgotten => {
-                return Ok(ForgettingClient::begin(
-                    core,
-                    &self.issuer,
-                    &self.redirect_uri,
-                    &self.client_id,
-                ));
-            }
-            CallbackFlaw::Refused {
                 error,
                 code,
                 description,
                 error_uri,
             } => {
-                if error == OAuthError::AccessDenied && self.prepared == Prepared::Here {
-                    core.declined();
-                }
-                Cause::Refused(Refusal::OAuth {
+                let refusal = Refusal::OAuth {
                     error,
                     code: Some(code),
                     description,
                     error_uri,
-                })
+                };
+                return from.refused(core, error, Cause::Refused(refusal));
             }
         };
-        Err(fails(core, &self.issuer, cause))
+        Err(fails(core, &from.issuer, cause))
+    }
+}
+
+impl Request {
+    /// The authorization endpoint's own refusal. It came through the browser: it ends no token, and no
+    /// registration of others (S20, STEP-05).
+    fn refused(self, core: &mut Core, error: OAuthError, cause: Cause) -> Step {
+        let failure = fails(core, &self.issuer, cause);
+        if error == OAuthError::AccessDenied && self.prepared == Prepared::Here {
+            core.declined();
+        }
+        if error == OAuthError::InvalidScope
+            && let Some(why) = self.other_scopes(core)
+        {
+            return After::Ask(why).run(core);
+        }
+        if self.client == ClientOrigin::Dynamic && error.refuses_client() {
+            let registered = Registered {
+                issuer: self.issuer,
+                redirect_uri: (*self.redirect_uri).into(),
+                client_id: self.client_id,
+            };
+            let why = Why::ClientForgotten;
+            return forget(core, registered, Word::FrontChannel, why, failure);
+        }
+        Err(failure)
+    }
+
+    /// What another authorization may do about refused scopes. Those of another instance's request are
+    /// not known here, but for the one that is in its record.
+    fn other_scopes(&self, core: &mut Core) -> Option<Why> {
+        if self.prepared == Prepared::Elsewhere {
+            core.memory.disputable = Disputable::default();
+        }
+        without_refused_scopes(core, self.added_offline_access)
     }
 }
 

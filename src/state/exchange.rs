@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::Account;
+use crate::action::Why;
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
@@ -13,7 +14,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
-use crate::state::forget::ForgettingClient;
+use crate::state::forget::{Registered, Word, client_refused, forget};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
@@ -96,26 +97,13 @@ impl Exchanging {
                 }
             }
             TokenAnswer::Refused {
-                error: OAuthError::InvalidClient,
-                ..
-            } if at.held().client().origin == ClientOrigin::Dynamic
-                && !core.memory.client_forgotten =>
-            {
-                let parts = &at.held().redirected.0;
-                Ok(ForgettingClient::begin(
-                    core,
-                    &issuer,
-                    &parts.redirect_uri,
-                    &parts.client.id,
-                ))
-            }
-            TokenAnswer::Refused {
                 error,
                 code,
                 description,
             } => {
                 let cause = at.refused(error, Some(code), description);
-                Err(fails(core, &issuer, cause))
+                let failure = fails(core, &issuer, cause);
+                refused(core, &at, error, failure)
             }
             TokenAnswer::Unexpected(UnexpectedToken::Status(429 | 500..)) => {
                 let now = core.now.wall;
@@ -130,6 +118,28 @@ impl Exchanging {
             )),
         }
     }
+}
+
+/// A refusal of the code or of the client. Both may mean that the server forgot a dynamic client
+/// (TOK-19, QUIRK-14).
+fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure: Failure) -> Step {
+    let parts = &at.held().redirected.0;
+    if parts.client.origin != ClientOrigin::Dynamic {
+        return Err(failure);
+    }
+    if error.refuses_client() {
+        return client_refused(core, at, &parts.redirect_uri, failure);
+    }
+    if error == OAuthError::InvalidGrant {
+        let registered = Registered {
+            issuer: at.issuer().clone(),
+            redirect_uri: (*parts.redirect_uri).into(),
+            client_id: parts.client.id.clone(),
+        };
+        let word = Word::Code(parts.created);
+        return forget(core, registered, word, Why::ClientForgotten, failure);
+    }
+    Err(failure)
 }
 
 fn spent(retry_at: Option<UnixMillis>) -> Cause {

@@ -27,6 +27,8 @@ pub(crate) enum Trigger {
     Obtain(Box<Obtaining>),
     /// Everything is to be forgotten: also what was under way, if anything was.
     SignOut(Option<Box<AtIssuer<Account>>>),
+    /// The host wants a new registration (QUIRK-14).
+    Reset,
     /// Tokens arrived after the user had signed out.
     Revoke(Box<AtIssuer<Account>>),
 }
@@ -40,14 +42,22 @@ impl Trigger {
             Self::Renew(renewal) => renewal.is_served(core),
             Self::Obtain(_) => core.held.is_fresh(core.now),
             Self::TakenElsewhere => core.held.is_usable(core.now),
-            Self::Authorize(_) | Self::CameBack(_) | Self::SignOut(_) | Self::Revoke(_) => false,
+            Self::Authorize(_)
+            | Self::CameBack(_)
+            | Self::Reset
+            | Self::SignOut(_)
+            | Self::Revoke(_) => false,
         }
     }
 
     /// Whether it comes before a renewal that waits.
     pub(crate) fn is_urgent(&self) -> bool {
         match self {
-            Self::Authorize(_) | Self::CameBack(_) | Self::SignOut(_) | Self::Revoke(_) => true,
+            Self::Authorize(_)
+            | Self::CameBack(_)
+            | Self::Reset
+            | Self::SignOut(_)
+            | Self::Revoke(_) => true,
             Self::Wanted(_)
             | Self::Challenged(_)
             | Self::Renew(_)
@@ -66,6 +76,7 @@ impl Trigger {
             | Self::TakenElsewhere
             | Self::Authorize(_)
             | Self::CameBack(_)
+            | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
         }
@@ -132,10 +143,12 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         | Trigger::Authorize(_)
         | Trigger::CameBack(_)
         | Trigger::TakenElsewhere
+        | Trigger::Reset
         | Trigger::Obtain(_)
         | Trigger::Renew(_)) => trigger,
     };
-    if core.held.unsaved.is_some() {
+    let resets = matches!(trigger, Trigger::Reset);
+    if core.held.unsaved.is_some() && !resets {
         return save_again(core, None);
     }
     let fresh = core.held.read_at == Some(core.event);
@@ -145,6 +158,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Authorize(_)
         | Trigger::CameBack(_)
         | Trigger::TakenElsewhere
+        | Trigger::Reset
         | Trigger::SignOut(_)
         | Trigger::Revoke(_) => core.held.is_read(),
     };
@@ -168,6 +182,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             }
         },
         Trigger::CameBack(callback) => super::come_back(core, callback),
+        Trigger::Reset => super::forget::reset(core),
         Trigger::Renew(renewal) => renewal.go(core),
         Trigger::Obtain(obtaining) => obtaining.go(core),
         Trigger::SignOut(known) => Ok(FindingAccount::begin(core, known)),

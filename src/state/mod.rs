@@ -34,7 +34,7 @@ pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
 pub(crate) use come_back::{FindingPending, TakingPending, come_back};
 pub(crate) use discover::{ChoosingServer, discover};
 pub(crate) use exchange::Exchanging;
-pub(crate) use forget::ForgettingClient;
+pub(crate) use forget::{ClearingClient, ForgettingClient, Registered};
 pub(crate) use judge::{Judged, judge};
 pub(crate) use lease::Leasing;
 pub(crate) use load_account::{LoadingAccount, Trigger, start};
@@ -220,6 +220,7 @@ states! {
     persist {
         SavingBinding = "saving_binding",
         SavingRegistration = "saving_registration",
+        ClearingClient = "clearing_client",
         SavingPending = "saving_pending",
         TakingPending = "taking_pending",
         SavingAccount = "saving_account",
@@ -249,6 +250,7 @@ impl Work {
             Self::Registering(state) => &state.attempt,
             Self::SavingRegistration(state) => &state.attempt,
             Self::SavingPending(state) => return Some(state.operation.as_ref()),
+            Self::Pushing(state) => return Some(state.operation.as_ref()),
             Self::Idle
             | Self::LoadingAccount(_)
             | Self::FindingPending(_)
@@ -256,13 +258,13 @@ impl Work {
             | Self::Exchanging(_)
             | Self::SavingAccount(_)
             | Self::ForgettingClient(_)
+            | Self::ClearingClient(_)
             | Self::Pausing(_)
             | Self::Leasing(_)
             | Self::Refreshing(_)
             | Self::FindingAccount(_)
             | Self::Erasing(_)
             | Self::Revoking(_)
-            | Self::Pushing(_)
             | Self::Requesting(_)
             | Self::ExchangingSubject(_)
             | Self::ObtainingAssertion(_) => return None,
@@ -275,10 +277,12 @@ impl Work {
         matches!(self, Self::FindingAccount(_) | Self::Erasing(_))
     }
 
-    /// The secret record whose write was not answered yet.
+    /// The secret record that is of no use when this is dropped: its write was not answered yet, or the
+    /// user was not sent away with it.
     pub(crate) fn being_written(&self, core: &Core) -> Option<(Slot, Revision)> {
         match self {
             Self::SavingPending(state) => Some(state.slot()),
+            Self::Pushing(state) => Some(state.slot()),
             Self::SavingAccount(state) => Some((core.account_slot(), state.revision)),
             Self::Leasing(state) => Some((core.account_slot(), state.revision)),
             Self::Idle
@@ -299,12 +303,12 @@ impl Work {
             | Self::TakingPending(_)
             | Self::Exchanging(_)
             | Self::ForgettingClient(_)
+            | Self::ClearingClient(_)
             | Self::Pausing(_)
             | Self::Refreshing(_)
             | Self::FindingAccount(_)
             | Self::Erasing(_)
             | Self::Revoking(_)
-            | Self::Pushing(_)
             | Self::Requesting(_)
             | Self::ExchangingSubject(_)
             | Self::ObtainingAssertion(_) => None,

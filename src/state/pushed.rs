@@ -7,22 +7,26 @@ use serde::Deserialize;
 
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
+use crate::error::{Cause, Failure, Stage, Violation};
 use crate::event::{Operation, Outcome};
-use crate::grant::{Redirected, TokenGrant};
+use crate::grant::{ClientOrigin, Redirected, TokenGrant};
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
+use crate::slot::{Revision, Slot};
 use crate::state::call::{Call, CallFlaw, Called};
-use crate::state::redirect::WaitingParts;
+use crate::state::forget::{After, client_refused};
+use crate::state::redirect::{WaitingParts, without_refused_scopes};
+use crate::state::renew::unreachable;
 use crate::state::{Step, Work};
+use crate::wire::http_fields::retry_after;
 use crate::wire::json::{Text, object};
-use crate::wire::token::{UnexpectedToken, refusal};
+use crate::wire::token::{OAuthError, UnexpectedToken, refusal};
 
 /// Waits for the reference. The record of the attempt is durable already.
 pub(crate) struct Pushing {
     call: Call<Redirected>,
     rest: Box<WaitingParts>,
-    operation: Option<Operation>,
+    pub(crate) operation: Option<Operation>,
 }
 
 #[derive(Default, Deserialize)]
@@ -54,6 +58,11 @@ impl Pushing {
         &self.call.ask
     }
 
+    /// The slot of an authorization for which nobody was sent away.
+    pub(crate) fn slot(&self) -> (Slot, Revision) {
+        (self.rest.slot, self.rest.revision)
+    }
+
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
         let called = self.call.replied(core, outcome);
         Self::called(core, called, self.rest, self.operation)
@@ -78,39 +87,73 @@ impl Pushing {
                     operation,
                 }));
             }
-            Called::Answered(at, response) => match reference(&at, &response) {
+            Called::Answered(at, response) => match reference(core, &at, &response) {
                 Ok(reference) => {
                     rest.wait(core, at, &reference);
                     return Ok(Work::Idle);
                 }
-                Err(cause) => (at, cause),
+                Err((error, cause)) => {
+                    core.persist(rest.slot, Some(rest.revision), None, None);
+                    return refused(core, &at, error, fails(operation, &at, cause));
+                }
             },
-            Called::Failed(at, CallFlaw::Unreachable) => {
-                let cause = Cause::Unreachable(Unreachable {
-                    code_spent: false,
-                    retry_at: None,
-                });
-                (at, cause)
-            }
+            Called::Failed(at, CallFlaw::Unreachable) => (at, unreachable(None)),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, cause),
         };
         // Nobody was sent away with it.
         core.persist(rest.slot, Some(rest.revision), None, None);
-        Err(Failure {
-            operation,
-            stage: Stage::Authorization,
-            issuer: Some(at.issuer().clone()),
-            cause,
-        })
+        Err(fails(operation, &at, cause))
     }
 }
 
-/// The reference, which is all that the browser is to carry.
-fn reference(at: &AtIssuer<Redirected>, response: &Response<Bytes>) -> Result<Box<str>, Cause> {
-    if let Some((error, code, description)) = refusal(response.body()) {
-        return Err(at.refused(error, Some(code), description));
+fn fails(operation: Option<Operation>, at: &AtIssuer<Redirected>, cause: Cause) -> Failure {
+    Failure {
+        operation,
+        stage: Stage::Authorization,
+        issuer: Some(at.issuer().clone()),
+        cause,
     }
+}
+
+/// Errors of pushed requests are errors of the token endpoint (AUTHZ-21): a client that the server forgot
+/// is replaced (TOK-19), and scopes that it refuses are left out once.
+fn refused(
+    core: &mut Core,
+    at: &AtIssuer<Redirected>,
+    error: Option<OAuthError>,
+    failure: Failure,
+) -> Step {
+    let parts = &at.held().0;
+    core.memory.operation.clone_from(&failure.operation);
+    if error == Some(OAuthError::InvalidScope)
+        && let Some(why) = without_refused_scopes(core, parts.added_offline_access)
+    {
+        return After::Ask(why).run(core);
+    }
+    if error.is_some_and(OAuthError::refuses_client) && parts.client.origin == ClientOrigin::Dynamic
+    {
+        return client_refused(core, at, &parts.redirect_uri, failure);
+    }
+    Err(failure)
+}
+
+/// The reference, which is all that the browser is to carry; or the refusal, as the token endpoint words
+/// it, and what it means.
+fn reference(
+    core: &Core,
+    at: &AtIssuer<Redirected>,
+    response: &Response<Bytes>,
+) -> Result<Box<str>, (Option<OAuthError>, Cause)> {
     let status = response.status().as_u16();
+    if matches!(status, 408 | 425 | 429 | 500..) {
+        let now = core.now.wall;
+        let retry_at =
+            retry_after(response.headers(), now.seconds()).map(|seconds| now.plus_seconds(seconds));
+        return Err((None, unreachable(retry_at)));
+    }
+    if let Some((error, code, description)) = refusal(response.body()) {
+        return Err((Some(error), at.refused(error, Some(code), description)));
+    }
     let document = object::<PushedDocument<'_>>(response.body()).ok();
     let found = document
         .as_ref()
@@ -118,8 +161,9 @@ fn reference(at: &AtIssuer<Redirected>, response: &Response<Bytes>) -> Result<Bo
         .filter(|uri| matches!(status, 200 | 201) && uri.len() <= MAX_REFERENCE_BYTES);
     match found {
         Some(uri) => Ok(uri.into()),
-        None => Err(Cause::Violation(Violation::Token(UnexpectedToken::Status(
-            status,
-        )))),
+        None => {
+            let flaw = UnexpectedToken::Status(status);
+            Err((None, Cause::Violation(Violation::Token(flaw))))
+        }
     }
 }

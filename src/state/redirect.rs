@@ -1,6 +1,6 @@
 //! Sending the user away: the record is stored first, the URL is given out after.
 
-use crate::action::{Action, BrowserUrl, Redirect};
+use crate::action::{Action, BrowserUrl, Redirect, Why};
 use crate::budget::Permit;
 use crate::config::{
     IssParameter, Legacy, PkceSupport, PushedRequests, RefreshTokens, ResourceParameter,
@@ -8,13 +8,14 @@ use crate::config::{
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
-use crate::grant::{Client, Redirected, RedirectedParts, Registration, Resource};
+use crate::grant::{Client, ClientOrigin, Redirected, RedirectedParts, Registration, Resource};
 use crate::issuer::{AtIssuer, Endpoint, Server, ServerSource};
+use crate::memory::Disputable;
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
 use crate::slot::{Revision, Slot};
 use crate::state::client::Met;
-use crate::state::{Attempt, Effort, Pushing, Step, Work};
+use crate::state::{Attempt, Effort, Pushing, Registered, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{ChallengeMethod, GrantType, KnownScope, ResponseType};
@@ -77,6 +78,37 @@ impl CodeFlow {
     }
 }
 
+/// The scopes that a client is registered for: all that are known, so that a later step-up finds them
+/// registered (REG-22). Some servers grant nothing beyond them (QUIRK-25).
+pub(crate) fn registration_scopes(
+    core: &Core,
+    attempt: &Attempt,
+    facts: &ResourceFacts,
+    at: &AtIssuer<()>,
+) -> Scopes {
+    let (selected, _, _) = select_scopes(core, attempt, facts, at, None);
+    let none = Scopes::default();
+    let listed = listed_scopes(core, facts, at).unwrap_or_default();
+    let configured = core.config().scopes.as_ref().unwrap_or(&none);
+    let challenged = core.memory.scope.as_ref().unwrap_or(&none);
+    selected
+        .union(configured)
+        .union(challenged)
+        .union(&listed)
+        .union(&attempt.registered)
+}
+
+/// The scopes that the resource lists. One that merely lists `offline_access` does not decide about
+/// refresh tokens (SCOPE-07, E07).
+fn listed_scopes<T>(core: &Core, facts: &ResourceFacts, at: &AtIssuer<T>) -> Option<Scopes> {
+    let listed = facts.scopes.clone()?;
+    Some(if wants_offline_access(core, at) {
+        listed
+    } else {
+        listed.without(OFFLINE_ACCESS)
+    })
+}
+
 /// Chooses the scopes (SCOPE-01 to SCOPE-08, STEP-02): what was asked for before, at the same server
 /// for the same client, then what is asked for now. What the client was not registered for is asked for
 /// only where somebody demands it (REG-24). Says also whether `offline_access` was added.
@@ -87,13 +119,20 @@ pub(crate) fn select_scopes<T>(
     at: &AtIssuer<T>,
     known: Option<&Registration>,
 ) -> (Scopes, ScopeSource, bool) {
-    let wanted = attempt.scopes.as_ref();
-    let client = known.map(|known| &known.client);
     let none = Scopes::default();
     let left_out = known.map_or(&none, |known| &known.left_out);
-    let (scopes, source) = asked_scopes(core, wanted, facts, at, client, left_out);
-    let adds = wanted.is_none()
-        && !left_out.contains(OFFLINE_ACCESS)
+    if let Some(scopes) = &attempt.scopes {
+        return (scopes.clone(), ScopeSource::Host, false);
+    }
+    let client = known.map(|known| &known.client);
+    let before = if attempt.narrow {
+        Scopes::default()
+    } else {
+        requested_before(core, facts, at, client)
+    };
+    let (asked, source) = asked_now(core, facts, at, left_out);
+    let scopes = before.union(&attempt.carried.minus(left_out)).union(&asked);
+    let adds = !left_out.contains(OFFLINE_ACCESS)
         && wants_offline_access(core, at)
         && !scopes.is_empty()
         && !scopes.contains(OFFLINE_ACCESS)
@@ -112,50 +151,56 @@ fn wants_offline_access<T>(core: &Core, at: &AtIssuer<T>) -> bool {
         && at.server().facts().scopes.has(KnownScope::OfflineAccess)
 }
 
-/// The scopes that are asked for, whoever asks.
-pub(crate) fn asked_scopes<T>(
+/// The scopes of a token without a user: what was asked for before, then what is asked for now.
+pub(crate) fn asked_scopes(
     core: &Core,
-    wanted: Option<&Scopes>,
+    facts: &ResourceFacts,
+    at: &AtIssuer<Client>,
+) -> (Scopes, ScopeSource) {
+    let before = requested_before(core, facts, at, Some(at.held()));
+    let (asked, source) = asked_now(core, facts, at, &Scopes::default());
+    (before.union(&asked), source)
+}
+
+/// What the host's configuration and the challenge ask for together, since a challenge is authoritative
+/// for its operation (SCOPE-03); or else what the resource lists.
+fn asked_now<T>(
+    core: &Core,
+    facts: &ResourceFacts,
+    at: &AtIssuer<T>,
+    left_out: &Scopes,
+) -> (Scopes, ScopeSource) {
+    match (&core.config().scopes, &core.memory.scope) {
+        (Some(base), Some(challenged)) => (base.union(challenged), ScopeSource::Challenge),
+        (None, Some(challenged)) => (challenged.clone(), ScopeSource::Challenge),
+        (Some(base), None) => (base.clone(), ScopeSource::Host),
+        (None, None) => match listed_scopes(core, facts, at) {
+            Some(listed) => (listed.minus(left_out), ScopeSource::ResourceMetadata),
+            None => (Scopes::default(), ScopeSource::Nobody),
+        },
+    }
+}
+
+/// What this client asked for before at the same server and resource (STEP-02, STEP-03). Where it named
+/// no scopes, those that it got by default, which would be lost otherwise (DIS-20); granted scopes that
+/// nothing asked for are not requested: some servers name scopes that they refuse in a request.
+fn requested_before<T>(
+    core: &Core,
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
     client: Option<&Client>,
-    left_out: &Scopes,
-) -> (Scopes, ScopeSource) {
-    if let Some(scopes) = wanted {
-        return (scopes.clone(), ScopeSource::Host);
-    }
-    let config = core.config();
-    let named = [
-        (&config.scopes, ScopeSource::Host),
-        (&core.memory.scope, ScopeSource::Challenge),
-        (&facts.scopes, ScopeSource::ResourceMetadata),
-    ];
-    let (asked, source) = named
-        .into_iter()
-        .find_map(|(scopes, source)| Some((scopes.clone()?, source)))
-        .unwrap_or((Scopes::default(), ScopeSource::Nobody));
-    // A resource that merely lists it does not decide about refresh tokens (SCOPE-07, E07).
-    let listed = source == ScopeSource::ResourceMetadata;
-    let asked = if listed && !wants_offline_access(core, at) {
-        asked.without(OFFLINE_ACCESS)
-    } else {
-        asked
-    };
-    let asked = if listed { asked.minus(left_out) } else { asked };
+) -> Scopes {
     let before = core.held.at.as_ref().filter(|held| {
         let account = held.held();
         held.issuer() == at.issuer()
             && account.resource.id == facts.id
             && client.is_some_and(|client| client.id == account.client.id)
     });
-    let scopes = match before {
-        Some(held) => {
-            let account = held.held();
-            account.requested.union(&account.granted).union(&asked)
-        }
-        None => asked,
-    };
-    (scopes, source)
+    match before.map(AtIssuer::held) {
+        Some(account) if account.requested.is_empty() => account.granted.clone(),
+        Some(account) => account.requested.clone(),
+        None => Scopes::default(),
+    }
 }
 
 /// Makes the authorization request and has its record stored.
@@ -175,6 +220,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     });
     let (scopes, source, added_offline_access) =
         select_scopes(core, &attempt, &facts, &at, Some(at.held()));
+    core.memory.disputable = disputable(core, &scopes, &facts, &at);
     core.report(|| Decision::ScopesChosen {
         scopes: scopes.clone(),
         source,
@@ -185,10 +231,12 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     };
     let cap = core.config().authorizations_per_operation();
     let now = core.now;
-    let permit = match core
-        .memory
-        .authorize(attempt.effort.operation.as_ref(), cap, now.mono)
-    {
+    let permit = match core.memory.authorize(
+        attempt.wish,
+        attempt.effort.operation.as_ref(),
+        cap,
+        now.mono,
+    ) {
         Ok(permit) => permit,
         Err(limited) => {
             let cause = Cause::OutOfPatience(limited);
@@ -215,6 +263,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     let (verifier, state) = seed.split();
     let slot = Slot::pending(core.identity.principal(), &state);
     let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
+    core.memory.registration = Registered::of(&at, redirect_uri.as_str());
     let at = at.then(|known| {
         Redirected(RedirectedParts {
             state,
@@ -273,6 +322,49 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
             },
         }),
     }))
+}
+
+/// What of these scopes another request could leave out, or register for.
+fn disputable(
+    core: &Core,
+    scopes: &Scopes,
+    facts: &ResourceFacts,
+    at: &AtIssuer<Registration>,
+) -> Disputable {
+    let (needed, _) = asked_now(core, facts, at, &Scopes::default());
+    let known = at.held();
+    Disputable {
+        // Without anything that is needed now there is nothing to go back to.
+        extras: if needed.is_empty() {
+            Scopes::default()
+        } else {
+            scopes.minus(&needed).without(OFFLINE_ACCESS)
+        },
+        unregistered: match known.client.origin {
+            ClientOrigin::Dynamic => known.lacks(scopes, true),
+            ClientOrigin::PreRegistered | ClientOrigin::MetadataDocument => Scopes::default(),
+        },
+    }
+}
+
+/// What to ask the user for after the server refused scopes: another authorization, once, that registers
+/// for them or leaves out what only earlier requests needed; before that, one without the
+/// `offline_access` that the machine added (9.1).
+pub(crate) fn without_refused_scopes(core: &mut Core, added_offline_access: bool) -> Option<Why> {
+    if added_offline_access && !core.memory.offline_access_refused {
+        core.memory.offline_access_refused = true;
+        return Some(Why::OfflineAccessRefused);
+    }
+    let Disputable {
+        extras,
+        unregistered,
+    } = std::mem::take(&mut core.memory.disputable);
+    let disputed = unregistered.union(&extras);
+    if core.memory.scopes_refused || disputed.is_empty() {
+        return None;
+    }
+    core.memory.scopes_refused = true;
+    Some(Why::ScopesRefused { scopes: disputed })
 }
 
 /// Whether the parameters go to the server directly (AUTHZ-20, AUTHZ-21).

@@ -17,7 +17,7 @@ use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::exchange::read_answer;
-use crate::state::forget::ForgettingClient;
+use crate::state::forget::client_refused;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Renewal, Step, Trigger, Work};
@@ -140,24 +140,23 @@ impl Refreshing {
                 }
             })),
             Verdict::ClientUnknown(code) => {
-                let account = &at.held().account;
-                if let (ClientOrigin::Dynamic, Some(redirect_uri), false) = (
-                    account.client.origin,
-                    account.redirect_uri.clone(),
-                    core.memory.client_forgotten,
-                ) {
-                    core.release_lease();
-                    core.memory.operation.clone_from(&renewal.effort.operation);
-                    let id = account.client.id.clone();
-                    return Ok(ForgettingClient::begin(core, &issuer, &redirect_uri, &id));
-                }
                 let refusal = Refusal::OAuth {
                     error: OAuthError::InvalidClient,
                     code,
                     description: None,
                     error_uri: None,
                 };
-                Self::judged(core, at, renewal, Verdict::Final(Cause::Refused(refusal)))
+                let cause = Cause::Refused(refusal);
+                let account = &at.held().account;
+                if let (ClientOrigin::Dynamic, Some(redirect_uri)) =
+                    (account.client.origin, account.redirect_uri.clone())
+                {
+                    core.release_lease();
+                    core.memory.operation.clone_from(&renewal.effort.operation);
+                    let failure = renewal.effort.fails(Stage::Refresh, Some(&issuer), cause);
+                    return client_refused(core, &at, &redirect_uri, failure);
+                }
+                Self::judged(core, at, renewal, Verdict::Final(cause))
             }
             Verdict::Later(wait) => later(core, renewal, wait),
             Verdict::Final(cause) => {
@@ -245,6 +244,12 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             description,
         } => match error {
             OAuthError::InvalidGrant => Verdict::GrantOver,
+            // Some servers say this of a client that they do not know (TOK-19).
+            OAuthError::UnauthorizedClient
+                if at.held().client().origin == ClientOrigin::Dynamic =>
+            {
+                Verdict::ClientUnknown(Some(code))
+            }
             OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidRequest => Verdict::RefreshOver,

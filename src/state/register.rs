@@ -6,18 +6,20 @@ use crate::config::RefreshTokens;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Unreachable, Violation};
 use crate::event::{Outcome, Persistence};
-use crate::grant::{Client, ClientOrigin, Registration, choose_method};
+use crate::grant::{
+    Client, ClientOrigin, RegisteredScopes, Registration, registered_method, registration_methods,
+};
 use crate::issuer::AtIssuer;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
 use crate::state::client::{Met, registration_slot, usable};
 use crate::state::post::{NoAnswer, answer};
-use crate::state::redirect::{CodeFlow, redirect, select_scopes};
+use crate::state::redirect::{CodeFlow, redirect, registration_scopes};
 use crate::state::{Attempt, Step, Work};
 use crate::wire::http_fields::retry_after;
 use crate::wire::registration::{
-    Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
+    KeySet, Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
 };
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{MAX_TOKEN_BYTES, OAuthError};
@@ -32,6 +34,8 @@ pub(crate) struct Registering {
     replaced: Option<Revision>,
     /// The scopes that the client is to be registered for.
     scopes: Scopes,
+    /// The method that was asked for.
+    method: AuthMethod,
     /// Whether this request named them; one without is tried after a refusal (REG-22).
     with_scope: bool,
 }
@@ -55,7 +59,7 @@ impl Registering {
     ) -> Step {
         let permit = met.attempt.registration(core)?;
         let config = core.config();
-        let (scopes, _, _) = select_scopes(core, &met.attempt, &met.facts, &at, None);
+        let scopes = registration_scopes(core, &met.attempt, &met.facts, &at);
         let with_scope = with_scope && !scopes.is_empty();
         let grants = [
             GrantType::AuthorizationCode.as_str(),
@@ -66,11 +70,13 @@ impl Registering {
             RefreshTokens::NotWanted => grants.get(..1).unwrap_or_default(),
         };
         let uri = &met.attempt.redirect_uri;
+        let own_key = config.client_metadata_key.as_ref();
+        let method = method_to_ask(core, &at);
         let body = serde_json::to_string(&RegistrationRequest {
             redirect_uris: &[uri.as_str()],
             grant_types: wanted,
             response_types: &[ResponseType::Code.as_str()],
-            token_endpoint_auth_method: preferred_method(&at).as_str(),
+            token_endpoint_auth_method: method.as_str(),
             client_name: &config.client_name,
             application_type: config
                 .application_type
@@ -79,6 +85,10 @@ impl Registering {
             scope: with_scope.then(|| scopes.as_str()),
             client_uri: config.client_uri.as_deref(),
             software_id: config.software_id.as_deref(),
+            about: config.about.members(),
+            jwks: own_key
+                .filter(|_| method == AuthMethod::PrivateKeyJwt)
+                .and_then(KeySet::of),
         })
         .unwrap_or_default();
         let settings = config.settings(at.issuer());
@@ -99,6 +109,7 @@ impl Registering {
             at,
             replaced,
             scopes,
+            method,
             with_scope,
         }))
     }
@@ -192,12 +203,9 @@ impl Registering {
             return violation(&self.attempt, Violation::TooLarge);
         }
         let encoding = core.config().settings(&issuer).basic_encoding;
-        let listed = self.at.server().facts().auth_methods;
-        let method = match &registered.method {
-            Ok(fixed) => choose_method(registered.client_id, secret, *fixed, listed, encoding),
-            Err(_) => Err(crate::grant::MethodFlaw::Unsupported),
-        };
-        let method = match method {
+        let key = core.config().client_metadata_key.as_ref();
+        let server = self.at.server().facts();
+        let method = match registered_method(registered, self.method, server, key, encoding) {
             Ok(method) => method,
             Err(flaw) => return violation(&self.attempt, Violation::RegistrationMethod(flaw)),
         };
@@ -212,6 +220,12 @@ impl Registering {
             left_out: match &registered.scope {
                 Some(given) => self.scopes.minus(given),
                 None => Scopes::default(),
+            },
+            registered: Some(core.now.wall),
+            scopes: match &registered.scope {
+                Some(given) => Some(RegisteredScopes::Named(given.clone())),
+                None if self.with_scope => Some(RegisteredScopes::Asked(self.scopes.clone())),
+                None => None,
             },
         });
         let uri = self.attempt.redirect_uri.as_str();
@@ -228,18 +242,14 @@ impl Registering {
     }
 }
 
-/// The method to ask for (REG-21): a client without a key is public where that is possible.
-fn preferred_method(at: &AtIssuer<()>) -> AuthMethod {
-    let listed = at.server().facts().auth_methods;
-    if listed.allows(AuthMethod::None) {
-        AuthMethod::None
-    } else if listed.has(AuthMethod::ClientSecretBasic) {
-        AuthMethod::ClientSecretBasic
-    } else if listed.has(AuthMethod::ClientSecretPost) {
-        AuthMethod::ClientSecretPost
-    } else {
-        AuthMethod::None
-    }
+/// The first method of REG-21 that the token endpoint has not refused; the first of all once each was.
+fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
+    let key = core.config().client_metadata_key.as_ref();
+    let methods = || registration_methods(at.server().facts(), key);
+    methods()
+        .find(|method| !core.memory.is_refused(at.issuer(), *method))
+        .or_else(|| methods().next())
+        .unwrap_or(AuthMethod::None)
 }
 
 /// Writes the registration, so that it is used again.
@@ -263,6 +273,7 @@ impl SavingRegistration {
                 return Err(self.attempt.fails(Stage::Registration, Some(issuer), cause));
             }
         };
+        core.memory.registers_anew = false;
         let here = self.at.server().clone().enter();
         let shared = match current {
             Some(stored) => usable(core, &self.attempt, &here, &stored)?,

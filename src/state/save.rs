@@ -4,11 +4,12 @@ use crate::account::Account;
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
-use crate::event::{Operation, Persistence};
+use crate::event::Persistence;
 use crate::issuer::AtIssuer;
 use crate::record::{RecordFlaw, write_account};
 use crate::secret::Secret;
 use crate::slot::Revision;
+use crate::state::forget::After;
 use crate::state::load_account::Trigger;
 use crate::state::sign_out::Revoking;
 use crate::state::{LoadingAccount, Renewal, Step, Work, start};
@@ -26,7 +27,7 @@ pub(crate) enum Kept {
     /// The server refused what was sent: that alone is erased (REFR-06).
     Dropped { renewal: Box<Renewal>, sent: Secret },
     /// The server forgot the client: the tokens of that client go with it (TOK-19).
-    ClientForgotten,
+    ClientForgotten(Box<After>),
 }
 
 /// What the store did not keep.
@@ -104,7 +105,7 @@ impl SavingAccount {
             Kept::Refreshed { sent, .. } | Kept::Dropped { sent, .. } => {
                 held.is_some_and(|at| at.held().has_refresh(sent))
             }
-            Kept::ClientForgotten => held.is_some_and(|at| {
+            Kept::ClientForgotten(_) => held.is_some_and(|at| {
                 at.issuer() == self.at.issuer() && at.held().client.id == self.at.held().client.id
             }),
         }
@@ -124,17 +125,21 @@ impl SavingAccount {
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
                 renewal.again(core)
             }
+            (Kept::ClientForgotten(after), None) if !core.held.is_usable(core.now) => {
+                after.run(core)
+            }
             (
                 Kept::Refreshed { .. }
                 | Kept::Dropped { .. }
                 | Kept::Authorized
-                | Kept::ClientForgotten,
+                | Kept::ClientForgotten(_),
                 then,
             ) => {
                 if core.held.is_usable(core.now) {
                     core.ready();
                 } else if then.is_none() {
-                    ask_for(core, Why::ClientForgotten, None);
+                    let operation = core.memory.operation.clone();
+                    core.need_user(Why::ClientForgotten, operation);
                 }
                 next(core, then)
             }
@@ -144,7 +149,7 @@ impl SavingAccount {
     fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
         let issuer = self.at.issuer().clone();
         let (stage, operation) = match &self.kept {
-            Kept::Authorized | Kept::ClientForgotten => {
+            Kept::Authorized | Kept::ClientForgotten(_) => {
                 (Stage::Token, core.memory.operation.clone())
             }
             Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
@@ -185,11 +190,8 @@ impl SavingAccount {
             }
             // What is left may be good enough; otherwise the user is needed.
             (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
-            (Kept::ClientForgotten, None) => {
-                ask_for(core, Why::ClientForgotten, None);
-                Ok(Work::Idle)
-            }
-            (Kept::Dropped { .. } | Kept::ClientForgotten, then) => next(core, then),
+            (Kept::ClientForgotten(after), None) => after.run(core),
+            (Kept::Dropped { .. } | Kept::ClientForgotten(_), then) => next(core, then),
         }
     }
 }
@@ -200,11 +202,6 @@ fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
         Some(held) if held.issuer() == at.issuer() => at.standing(held.held().standing.clone()),
         Some(_) | None => at,
     }
-}
-
-fn ask_for(core: &mut Core, why: Why, operation: Option<Operation>) {
-    let operation = operation.or_else(|| core.memory.operation.clone());
-    core.need_user(why, operation);
 }
 
 /// What comes after: the callback that waited for this.

@@ -1,5 +1,6 @@
 //! Dynamic client registration (RFC 7591): the request body and the answer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use super::json::{JsonFlaw, Text, Texts, object};
 use super::scopes::Scopes;
 use super::text::Untrusted;
 use super::words::AuthMethod;
+use crate::key::SigningKey;
 use crate::secret::Secret;
 
 /// What a client asks to be registered with; members without a value are left out (REG-18).
@@ -27,7 +29,7 @@ pub struct RegistrationRequest<'a> {
     pub client_name: &'a str,
     /// `native` or `web` (REG-20).
     pub application_type: &'a str,
-    /// The scopes about to be requested (REG-22).
+    /// The scopes that the client may come to request (REG-22).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
     /// A page about the client.
@@ -36,6 +38,62 @@ pub struct RegistrationRequest<'a> {
     /// The software, for servers that group registrations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software_id: Option<&'a str>,
+    /// What the host says of itself beside its name.
+    #[serde(flatten)]
+    pub about: AboutClient<'a>,
+    /// The key with which the client authenticates, for `private_key_jwt` (REG-21).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<KeySet<'a>>,
+}
+
+/// Optional members about the client (RFC 7591 section 2).
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct AboutClient<'a> {
+    /// A logo for the consent page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logo_uri: Option<&'a str>,
+    /// Persons responsible for the client, usually by mail address.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub contacts: &'a [String],
+    /// A page on how the client uses the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_uri: Option<&'a str>,
+    /// The client's terms of service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tos_uri: Option<&'a str>,
+    /// A signed statement about the software (RFC 7591 section 2.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub software_statement: Option<&'a str>,
+}
+
+/// A JSON Web Key Set with the one public key of the client.
+#[derive(Debug, Serialize)]
+pub struct KeySet<'a> {
+    keys: [PublishedKey<'a>; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct PublishedKey<'a> {
+    #[serde(flatten)]
+    members: BTreeMap<String, String>,
+    #[serde(rename = "use")]
+    purpose: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<&'a str>,
+}
+
+impl<'a> KeySet<'a> {
+    /// The set of one key; `None` where the host did not give its public part.
+    pub fn of(key: &'a SigningKey) -> Option<Self> {
+        let public = key.public_key()?;
+        let key = PublishedKey {
+            // A public key is an object of texts alone.
+            members: serde_json::from_str(public.as_jwk()).ok()?,
+            purpose: "sig",
+            kid: key.kid.as_deref(),
+        };
+        Some(Self { keys: [key] })
+    }
 }
 
 /// The members of the answer that the client reads. `null` and empty texts count as absent (REG-23).

@@ -64,6 +64,12 @@ pub enum OAuthError {
 }
 
 impl OAuthError {
+    /// Whether it refuses the client rather than what it asks for: servers say either for a client that
+    /// they do not know, or whose authentication they do not accept (TOK-19).
+    pub const fn refuses_client(self) -> bool {
+        matches!(self, Self::InvalidClient | Self::UnauthorizedClient)
+    }
+
     /// The code with this exact spelling, or [`OAuthError::Other`].
     pub fn from_code(code: &str) -> Self {
         match code {

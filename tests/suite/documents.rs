@@ -311,8 +311,8 @@ fn step_07_no_configuration_allows_a_fourth_authorization() {
             };
             host.serve(&url, status, &text);
         }
-        host.redirect();
-        host.handle(Event::Abandoned(Default::default()));
+        let state = state_of(&host.redirect());
+        host.callback(&format!("error=server_error&state={state}"));
         host.error();
     }
     host.challenged(401, &["Bearer"]);

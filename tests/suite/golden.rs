@@ -10,6 +10,8 @@ const ACCOUNT: &str = include_str!("../golden/account.v1.txt");
 const LEFT: &str = include_str!("../golden/account_left.v1.txt");
 const PENDING: &str = include_str!("../golden/pending.v1.txt");
 const REGISTRATION: &str = include_str!("../golden/registration.v1.txt");
+const REGISTERED: &str = include_str!("../golden/registration_registered.v1.txt");
+const NAMED: &str = include_str!("../golden/registration_named.v1.txt");
 const LEFT_OUT: &str = include_str!("../golden/registration_left_out.v1.txt");
 
 fn stored(golden: &str) -> Stored {
@@ -34,7 +36,7 @@ fn written(kind: &str) -> String {
 fn v1_is_what_is_written() {
     assert_eq!(written("account"), ACCOUNT.trim_end());
     assert_eq!(written("pending"), PENDING.trim_end());
-    assert_eq!(written("registration"), REGISTRATION.trim_end());
+    assert_eq!(written("registration"), REGISTERED.trim_end());
 }
 
 #[test]
@@ -103,15 +105,17 @@ fn v1_a_registration_for_less_than_was_asked_is_written_and_read() {
     host.serve(&register, 201, r#"{"client_id":"dyn-1","scope":"a"}"#);
     host.redirect();
     let written = &host.store.of_kind("registration")[0];
-    assert_eq!(written.contents.expose(), LEFT_OUT.trim_end());
-    let mut store = Store::default();
-    for key in host.store.slots.keys() {
-        if key.starts_with("registration") {
-            store.slots.insert(key.clone(), stored(LEFT_OUT));
+    assert_eq!(written.contents.expose(), NAMED.trim_end());
+    for golden in [LEFT_OUT, NAMED] {
+        let mut store = Store::default();
+        for key in host.store.slots.keys() {
+            if key.starts_with("registration") {
+                store.slots.insert(key.clone(), stored(golden));
+            }
         }
+        let mut later = Host::on(Arc::new(config().build().unwrap()), store);
+        later.seeds = 9;
+        later.discover(&listed, &metadata());
+        assert_eq!(later.redirect().scopes.as_str(), "a");
     }
-    let mut later = Host::on(Arc::new(config().build().unwrap()), store);
-    later.seeds = 9;
-    later.discover(&listed, &metadata());
-    assert_eq!(later.redirect().scopes.as_str(), "a");
 }

@@ -36,6 +36,7 @@ mod enterprise;
 mod explained;
 mod failures;
 mod flow;
+mod forgotten;
 mod giving_up;
 mod golden;
 mod json_types;

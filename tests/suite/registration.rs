@@ -190,7 +190,12 @@ fn reg_21_the_method_asked_for() {
     for (list, wanted) in [
         (r#"["none","client_secret_basic"]"#, "none"),
         (
-            r#"["client_secret_post","client_secret_basic"]"#,
+            r#"["client_secret_basic","client_secret_post"]"#,
+            "client_secret_post",
+        ),
+        (r#"["client_secret_basic"]"#, "client_secret_basic"),
+        (
+            r#"["private_key_jwt","client_secret_basic"]"#,
             "client_secret_basic",
         ),
         (r#"["client_secret_post"]"#, "client_secret_post"),

@@ -517,19 +517,24 @@ fn step_07_e11_authorizations_are_counted() {
     let mut host = Host::new(config());
     for _ in 0..3 {
         host.ask("Bearer");
-        while let Some(action) = host.actions.pop_front() {
-            if let Action::SendRequest(send) = action {
-                let url = send.request().uri().to_string();
-                let text = match url.as_str() {
-                    PRM => prm(),
-                    _ if url.ends_with("/register") => r#"{"client_id":"c"}"#.to_owned(),
-                    _ => metadata(),
-                };
-                let status = if url.ends_with("/register") { 201 } else { 200 };
-                host.handle(send.response(response(status, &[], &text)));
+        let redirect = loop {
+            match host.next() {
+                Action::SendRequest(send) => {
+                    let url = send.request().uri().to_string();
+                    let text = match url.as_str() {
+                        PRM => prm(),
+                        _ if url.ends_with("/register") => r#"{"client_id":"c"}"#.to_owned(),
+                        _ => metadata(),
+                    };
+                    let status = if url.ends_with("/register") { 201 } else { 200 };
+                    host.handle(send.response(response(status, &[], &text)));
+                }
+                Action::Redirect(redirect) => break redirect,
+                other => panic!("{other:?}"),
             }
-        }
-        host.handle(Event::Abandoned(Default::default()));
+        };
+        let state = state_of(&redirect);
+        host.callback(&format!("error=server_error&state={state}"));
         host.error();
     }
     host.challenged(401, &["Bearer"]);

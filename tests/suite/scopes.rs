@@ -1,8 +1,9 @@
 //! Which scopes are asked for (SCOPE, STEP-02, REG-24).
 
 use mcp_auth_machine::action::{Redirect, Why};
-use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, RefreshTokens};
+use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, PreRegistered, RefreshTokens};
 use mcp_auth_machine::error::{Cause, Refusal};
+use mcp_auth_machine::event::Authorization;
 
 use super::request::{discovered, flow};
 use crate::support::*;
@@ -44,13 +45,156 @@ fn scope_01_scope_02_scope_03_scope_05_where_scopes_come_from() {
     assert_eq!(scope_of(config(), Some(""), "", &metadata()), None);
 }
 
+/// The `scope` of a registration request.
+fn scopes_registered(request: &http::Request<bytes::Bytes>) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+    body["scope"].as_str().map(str::to_owned)
+}
+
 #[test]
 fn scope_04_the_host_replaces_the_set() {
     let listed = r#","scopes_supported":["x","y"]"#;
     assert_eq!(
-        scope_of(config().scopes("h"), Some("a"), listed, &metadata()).as_deref(),
+        scope_of(config().scopes("h"), None, listed, &metadata()).as_deref(),
         Some("h")
     );
+    // For one authorization also what is challenged.
+    let mut host = Host::new(config());
+    host.challenged(
+        401,
+        &[&format!("Bearer resource_metadata=\"{PRM}\", scope=\"a\"")],
+    );
+    host.need_user();
+    let seed = host.next_seed();
+    host.authorize_with(Authorization::from(seed).scopes("only"));
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
+    assert_eq!(asked(&host.redirect()).as_deref(), Some("only"));
+}
+
+#[test]
+fn scope_03_step_02_what_is_configured_is_the_base_of_what_is_challenged() {
+    let base = config().scopes("h");
+    assert_eq!(
+        scope_of(base.clone(), Some("a"), "", &metadata()).as_deref(),
+        Some("h a")
+    );
+    // A step-up asks for what is missing, and is over after one authorization.
+    let (mut host, redirect) = flow(base, None, "", &metadata()).unwrap();
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, r#"{"access_token":"t","token_type":"Bearer"}"#);
+    host.ready();
+    let challenge = r#"Bearer error="insufficient_scope", scope="b""#;
+    host.challenged_for("tools/call x", 403, &[challenge], Some("Bearer t"));
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    assert_eq!(host.redirect().scopes.as_str(), "h b");
+}
+
+/// The step-up of a server that binds clients to the scopes of their registration.
+#[test]
+fn reg_22_reg_24_quirk_25_a_scope_outside_the_registration_is_registered_first() {
+    let challenge = format!("Bearer resource_metadata=\"{PRM}\", scope=\"read\"");
+    let mut host = Host::new(config());
+    host.ask(&challenge);
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"one","scope":"read"}"#);
+    let redirect = host.redirect();
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, r#"{"access_token":"t","token_type":"Bearer"}"#);
+    host.ready();
+    let lacks = r#"Bearer error="insufficient_scope", scope="write""#;
+    host.challenged_for("tools/call x", 403, &[lacks], Some("Bearer t"));
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    let request = host.serve(REGISTER, 201, r#"{"client_id":"two","scope":"read write"}"#);
+    assert_eq!(scopes_registered(&request).as_deref(), Some("read write"));
+    let redirect = host.redirect();
+    assert_eq!(&*redirect.client_id, "two");
+    assert_eq!(redirect.scopes.as_str(), "read write");
+    // The token of the other client is good until the new one is there (STEP-05).
+    assert_eq!(host.token().as_deref(), Some("Bearer t"));
+}
+
+#[test]
+fn reg_22_a_client_is_registered_for_every_scope_that_is_known() {
+    let listed = r#","scopes_supported":["read","write","offline_access"]"#;
+    let mut host = discovered(config().scopes("base"), Some("read"), listed, &metadata());
+    let request = host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
+    assert_eq!(
+        scopes_registered(&request).as_deref(),
+        Some("base read write")
+    );
+    // What is asked for is what is needed (SCOPE-04).
+    assert_eq!(asked(&host.redirect()).as_deref(), Some("base read"));
+}
+
+/// The registration answer says nothing of scopes, and the authorization endpoint refuses.
+#[test]
+fn reg_22_quirk_25_after_invalid_scope_the_client_is_registered_for_them_once() {
+    let answer = |host: &mut Host, redirect: &Redirect| {
+        host.callback(&format!("error=invalid_scope&state={}", state_of(redirect)));
+    };
+    let (mut host, redirect) = flow(config(), Some("read"), "", &metadata()).unwrap();
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, r#"{"access_token":"t","token_type":"Bearer"}"#);
+    host.ready();
+    let lacks = r#"Bearer error="insufficient_scope", scope="write""#;
+    host.challenged_for("tools/call x", 403, &[lacks], Some("Bearer t"));
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    let redirect = host.redirect();
+    assert_eq!(redirect.scopes.as_str(), "read write");
+    answer(&mut host, &redirect);
+    let Why::ScopesRefused { scopes } = host.need_user().why else {
+        panic!()
+    };
+    assert_eq!(scopes.as_str(), "write read");
+    assert_eq!(host.token().as_deref(), Some("Bearer t"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    let request = host.serve(REGISTER, 201, r#"{"client_id":"two"}"#);
+    assert_eq!(scopes_registered(&request).as_deref(), Some("read write"));
+    let redirect = host.redirect();
+    assert_eq!(redirect.scopes.as_str(), "read write");
+    answer(&mut host, &redirect);
+    assert!(matches!(
+        host.error().cause,
+        Cause::Refused(Refusal::OAuth { .. })
+    ));
+    host.quiet();
+}
+
+/// A configured client cannot be registered for more: what only earlier requests needed is left out.
+#[test]
+fn step_02_after_invalid_scope_what_earlier_requests_needed_is_left_out_once() {
+    let pre = config().pre_registered(AS, PreRegistered::new("pre"));
+    let (mut host, redirect) = flow(pre, Some("old"), "", &metadata()).unwrap();
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, r#"{"access_token":"t","token_type":"Bearer"}"#);
+    host.ready();
+    let lacks = r#"Bearer error="insufficient_scope", scope="new""#;
+    host.challenged_for("tools/call x", 403, &[lacks], Some("Bearer t"));
+    for wanted in ["old new", "new"] {
+        host.need_user();
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        let redirect = host.redirect();
+        assert_eq!(redirect.scopes.as_str(), wanted);
+        host.callback(&format!(
+            "error=invalid_scope&state={}",
+            state_of(&redirect)
+        ));
+    }
+    assert!(matches!(
+        host.error().cause,
+        Cause::Refused(Refusal::OAuth { .. })
+    ));
 }
 
 #[test]
@@ -138,7 +282,27 @@ fn step_02_e03_a_step_up_asks_for_the_union() {
     assert_eq!(host.token().as_deref(), Some("Bearer t"));
     host.authorize();
     host.serve(PRM, 200, &prm());
-    assert_eq!(host.redirect().scopes.as_str(), "a b d c");
+    // `d` was granted and not asked for: perhaps the server refuses it in a request.
+    assert_eq!(host.redirect().scopes.as_str(), "a b c");
+}
+
+#[test]
+fn step_02_dis_20_default_scopes_are_not_lost_in_a_step_up() {
+    let (mut host, redirect) = flow(config(), None, "", &metadata()).unwrap();
+    assert_eq!(redirect.scopes.as_str(), "");
+    host.callback(&format!("code=x&state={}", state_of(&redirect)));
+    host.serve(
+        TOKEN,
+        200,
+        r#"{"access_token":"t","token_type":"Bearer","scope":"default"}"#,
+    );
+    host.ready();
+    let challenge = r#"Bearer error="insufficient_scope", scope="c""#;
+    host.challenged_for("tools/call x", 403, &[challenge], Some("Bearer t"));
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    assert_eq!(host.redirect().scopes.as_str(), "default c");
 }
 
 const LISTED: &str = r#","scopes_supported":["a","b","c"]"#;
@@ -182,7 +346,7 @@ fn reg_24_reg_22_also_after_a_registration_that_may_not_name_scopes() {
 }
 
 #[test]
-fn reg_24_a_registration_for_one_resource_does_not_narrow_another() {
+fn reg_24_reg_22_a_registration_for_one_resource_is_widened_for_another() {
     let mut host = registered(None, "", r#"{"client_id":"c","scope":"a b"}"#);
     assert_eq!(asked(&host.redirect()).as_deref(), Some("a b"));
     let other = "https://other.example/mcp";
@@ -197,8 +361,12 @@ fn reg_24_a_registration_for_one_resource_does_not_narrow_another() {
         .replace(MCP, other)
         .replace('}', r#","scopes_supported":["x","c"]}"#);
     second.serve(place, 200, &listed);
-    // The same client; `c` was left out for it, `x` was never in question.
-    assert_eq!(asked(&second.redirect()).as_deref(), Some("x"));
+    // `c` was left out on purpose; `x` was never in question, and the server names what it registered.
+    let request = second.serve(REGISTER, 201, r#"{"client_id":"d","scope":"a b x"}"#);
+    assert_eq!(scopes_registered(&request).as_deref(), Some("x c a b"));
+    let redirect = second.redirect();
+    assert_eq!(&*redirect.client_id, "d");
+    assert_eq!(asked(&redirect).as_deref(), Some("x"));
 }
 
 #[test]

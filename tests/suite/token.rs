@@ -307,7 +307,6 @@ fn tok_01_sec_09_s15_d12_redirects_are_errors() {
 fn tok_23_final_errors_change_nothing_and_try_nothing() {
     for code in [
         "invalid_grant",
-        "unauthorized_client",
         "unsupported_grant_type",
         "invalid_request",
         "invalid_scope",

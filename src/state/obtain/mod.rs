@@ -21,6 +21,7 @@ use crate::grant::{
     choose_method, key_method,
 };
 use crate::issuer::{AtIssuer, IssuerId, Server};
+use crate::memory::Wish;
 use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::{Effort, Errand};
@@ -31,7 +32,6 @@ use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::{Step, Trigger, Work};
 use crate::time::MonoMillis;
-use crate::wire::scopes::Scopes;
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 
@@ -74,7 +74,10 @@ pub(crate) fn obtain(
     if refused {
         let cap = core.config().authorizations_per_operation();
         let now = core.now.mono;
-        if let Err(limited) = core.memory.authorize(Some(&operation), cap, now) {
+        if let Err(limited) = core
+            .memory
+            .authorize(Wish::Machine, Some(&operation), cap, now)
+        {
             return fails(operation, Cause::OutOfPatience(limited));
         }
     }
@@ -221,8 +224,7 @@ impl Obtaining {
             origin,
             method,
         });
-        let (scopes, source) =
-            asked_scopes(core, None, &facts, &at, Some(at.held()), &Scopes::default());
+        let (scopes, source) = asked_scopes(core, &facts, &at);
         // A client that acts for itself is never away (M2M-04).
         let scopes = scopes.without("offline_access");
         core.report(|| Decision::ScopesChosen {

@@ -234,6 +234,10 @@ pub(crate) struct Needed {
     from: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<&'static str>,
 }
 
 impl From<&NeedUser> for Needed {
@@ -249,6 +253,8 @@ impl From<&NeedUser> for Needed {
             description: None,
             from: None,
             to: None,
+            refused: None,
+            next: None,
         };
         match &need.why {
             Why::ScopeMissing {
@@ -257,6 +263,13 @@ impl From<&NeedUser> for Needed {
             } => {
                 line.scopes = Some(scopes.iter().map(str::to_owned).collect());
                 line.description = description.as_ref().map(|text| text.as_plain().to_owned());
+            }
+            Why::ScopesRefused { scopes } => {
+                line.scopes = Some(scopes.iter().map(str::to_owned).collect());
+            }
+            Why::MethodRefused { refused, next } => {
+                line.refused = Some(refused.as_str());
+                line.next = Some(next.as_str());
             }
             Why::ServerChanged { from, to } => {
                 line.from = Some(from.to_string());

@@ -38,6 +38,12 @@ struct Configuration {
     client_name: Option<String>,
     client_uri: Option<String>,
     software_id: Option<String>,
+    logo_uri: Option<String>,
+    #[serde(default)]
+    contacts: Vec<String>,
+    policy_uri: Option<String>,
+    tos_uri: Option<String>,
+    software_statement: Option<String>,
     application_type: Option<ApplicationType>,
     client_metadata_url: Option<String>,
     client_metadata_key: Option<Key>,
@@ -166,6 +172,13 @@ impl Configuration {
         to = set(to, self.client_name, B::client_name);
         to = set(to, self.client_uri, B::client_uri);
         to = set(to, self.software_id, B::software_id);
+        to = set(to, self.logo_uri, B::logo_uri);
+        for contact in self.contacts {
+            to = to.contact(contact);
+        }
+        to = set(to, self.policy_uri, B::policy_uri);
+        to = set(to, self.tos_uri, B::tos_uri);
+        to = set(to, self.software_statement, B::software_statement);
         to = set(to, self.application_type, |to, value| {
             to.application_type(value.into())
         });
