@@ -96,19 +96,17 @@ fn take(
     let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
     let client_id = at.held().0.client.id.clone();
     let matched = at.answer(parameters, core.config().url_policy());
+    let from = Request {
+        prepared,
+        issuer,
+        redirect_uri,
+        client_id,
+        client: matched.client,
+        added_offline_access: matched.added_offline_access,
+    };
+    let verdict = matched.verdict;
     let ask = core.persist(slot, Some(revision), None, None);
-    Ok(Work::TakingPending(TakingPending {
-        ask,
-        from: Request {
-            prepared,
-            issuer,
-            redirect_uri,
-            client_id,
-            client: matched.client,
-            added_offline_access: matched.added_offline_access,
-        },
-        verdict: matched.verdict,
-    }))
+    Ok(Work::TakingPending(TakingPending { ask, from, verdict }))
 }
 
 /// Looks for the record of a callback that another instance may have prepared.

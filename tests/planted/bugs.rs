@@ -106,8 +106,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[edit(
             "src/state/come_back.rs",
-            "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        prepared,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
-            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, prepared, issuer, redirect_uri, client_id, matched };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending {\n        ask,\n        prepared,\n        issuer,\n        redirect_uri,\n        client_id,\n        matched,\n    }))",
+            "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending { ask, from, verdict }))",
+            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, from, verdict };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending { ask, from, verdict }))",
         )],
     },
     Bug {
@@ -194,18 +194,11 @@ pub(crate) const BUGS: &[Bug] = &[
         number: 14,
         name: "scopes overwritten",
         caught_by: BOTH,
-        edits: &[
-            edit(
-                "src/state/redirect.rs",
-                "    let scopes = match before {\n        Some(held) => {\n",
-                "    let scopes = match before {\n        Some(held) if !crate::planted::on(14) => {\n",
-            ),
-            edit(
-                "src/state/redirect.rs",
-                "        None => asked,\n    };\n    (scopes, source)\n",
-                "        _ => asked,\n    };\n    (scopes, source)\n",
-            ),
-        ],
+        edits: &[edit(
+            "src/state/redirect.rs",
+            "    match before.map(AtIssuer::held) {\n        Some(account) if account.requested.is_empty()",
+            "    match before.map(AtIssuer::held) {\n        Some(_) if crate::planted::on(14) => Scopes::default(),\n        Some(account) if account.requested.is_empty()",
+        )],
     },
     Bug {
         number: 15,
