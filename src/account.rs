@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{IssuerSettings, RefreshScopes};
 use crate::grant::{Client, CodeGrant, RefreshGrant, Resource};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
@@ -104,6 +105,18 @@ impl Account {
         }
     }
 
+    /// What a refresh answer leaves of what was requested or granted before. A refresh cannot widen that
+    /// (REFR-08), and some servers name scopes there that they refuse in a request.
+    fn still_granted(&self, named: &Scopes) -> Scopes {
+        let foreign = named.minus(&self.requested.union(&self.granted));
+        let known = named.minus(&foreign);
+        if known.is_empty() {
+            self.granted.clone()
+        } else {
+            known
+        }
+    }
+
     /// Whether this is the access token held.
     pub(crate) fn has_access(&self, token: &Secret) -> bool {
         let held = self.token(TokenKind::AccessToken);
@@ -145,12 +158,18 @@ impl AtIssuer<CodeGrant> {
 
 impl AtIssuer<Account> {
     /// The grant of the refresh token, when there is one and its issuer is still listed.
-    pub(crate) fn refresh_grant(self) -> Option<AtIssuer<RefreshGrant>> {
+    pub(crate) fn refresh_grant(self, settings: &IssuerSettings) -> Option<AtIssuer<RefreshGrant>> {
         let listed = self.held().still_listed().ok()?;
         let refresh = self.held().token(TokenKind::RefreshToken)?.clone();
+        let scopes = match &settings.refresh_scopes {
+            RefreshScopes::Omit => Scopes::default(),
+            RefreshScopes::Requested => self.held().requested.clone(),
+            RefreshScopes::Exactly(scopes) => scopes.clone(),
+        };
         Some(self.then(|account| RefreshGrant {
             account,
             refresh,
+            scopes,
             _listed: listed,
         }))
     }
@@ -168,7 +187,10 @@ impl AtIssuer<RefreshGrant> {
     /// A token answer renews the account; what it leaves out stays as it was (REFR-04).
     pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
         self.then(|grant| Account {
-            granted: granted.scope.unwrap_or(grant.account.granted),
+            granted: match &granted.scope {
+                Some(named) => grant.account.still_granted(named),
+                None => grant.account.granted.clone(),
+            },
             tokens: Some(Tokens {
                 access: granted.access_token,
                 refresh: Some(granted.refresh_token.unwrap_or(grant.refresh)),

@@ -189,7 +189,9 @@ pub enum Abandon {
     #[default]
     Cancelled,
     /// And the dynamic registration is forgotten: the server showed an error page instead of coming
-    /// back, as one does that no longer knows the client (QUIRK-14, AUTHZ-19).
+    /// back, as one does that no longer knows the client (QUIRK-14, AUTHZ-19). It works at any time, after
+    /// what is under way; tokens that are held stay, and `NeedUser` with
+    /// [`Why::ClientForgotten`](crate::action::Why::ClientForgotten) says that it is done.
     ResetRegistration,
 }
 

@@ -3,6 +3,7 @@
 
 use crate::grant::BasicEncoding;
 use crate::secret::Secret;
+use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
 
 /// What is known of the server's PKCE support (PKCE-07, QUIRK-03).
@@ -57,6 +58,19 @@ pub enum JwtBearerSupport {
     Assumed,
 }
 
+/// Which scopes a refresh request names (REFR-03).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RefreshScopes {
+    /// None: what was granted goes on as it is.
+    #[default]
+    Omit,
+    /// Those that the authorization requested, for servers that issue a token for something else without
+    /// them.
+    Requested,
+    /// Exactly these. They should be among those that the authorization requested (RFC 6749 section 6).
+    Exactly(Scopes),
+}
+
 /// For whom an assertion is made: what the server takes as its own name in one (DIS-05, DIS-11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AssertionAudience {
@@ -89,6 +103,7 @@ pub struct IssuerSettings {
     token_parameters: Vec<(Box<str>, Box<str>)>,
     initial_access_token: Option<Result<AccessToken, Unusable>>,
     pub(crate) client_id_with_assertion: bool,
+    pub(crate) refresh_scopes: RefreshScopes,
     pub(crate) jwt_bearer: JwtBearerSupport,
     pub(crate) assertion_audience: AssertionAudience,
     pub(crate) client_assertion_audience: AssertionAudience,
@@ -170,6 +185,13 @@ impl IssuerSettings {
     #[must_use]
     pub fn client_id_with_assertion(mut self) -> Self {
         self.client_id_with_assertion = true;
+        self
+    }
+
+    /// See [`RefreshScopes`].
+    #[must_use]
+    pub fn refresh_scopes(mut self, scopes: RefreshScopes) -> Self {
+        self.refresh_scopes = scopes;
         self
     }
 

@@ -9,8 +9,8 @@ mod redirect_uri;
 pub use builder::{ConfigBuilder, ConfigError};
 pub use clients::{BasicEncoding, PreRegistered};
 pub use issuer_settings::{
-    AssertionAudience, IssParameter, IssuerSettings, JwtBearerSupport, PkceSupport, ReservedName,
-    ResourceParameter, TokenAnswers,
+    AssertionAudience, IssParameter, IssuerSettings, JwtBearerSupport, PkceSupport, RefreshScopes,
+    ReservedName, ResourceParameter, TokenAnswers,
 };
 pub use machine::{Dpop, DpopPolicy, Enterprise, PushedRequests, WorkloadIdentity};
 pub(crate) use machine::{MachineFlow, SignIn};

@@ -5,21 +5,27 @@ use crate::account::{Account, StillListed};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::wire::form::Form;
+use crate::wire::scopes::Scopes;
 
 /// A refresh token with the account that it belongs to.
 pub(crate) struct RefreshGrant {
     pub(crate) account: Account,
     pub(crate) refresh: Secret,
+    /// The scopes that the request names; empty for none.
+    pub(crate) scopes: Scopes,
     /// A refresh token is sent only to a server that the resource lists (ISO-04).
     pub(crate) _listed: StillListed,
 }
 
 impl TokenGrant for RefreshGrant {
-    /// No `scope`: what was granted goes on as it is (REFR-03).
+    /// No `scope`, unless the host's setting says otherwise: what was granted goes on as it is (REFR-03).
     fn encode(&self, form: &mut Form) {
         form.push("grant_type", "refresh_token");
         form.push("refresh_token", self.refresh.expose());
         self.account.resource.push(form);
+        if !self.scopes.is_empty() {
+            form.push("scope", self.scopes.as_str());
+        }
     }
 
     fn client(&self) -> &Client {

@@ -104,9 +104,30 @@ impl Judged {
             {
                 Reaction::Final(Cause::Misconfigured(Misconfiguration::DpopRequired))
             }
+            (401, Token::Refused) if self.lacks_new_scopes(core) => Reaction::StepUp,
             (_, Token::Refused) => self.renew(core),
             (_, Token::None) => self.authorize(core),
         }
+    }
+
+    /// A refusal without a reason that names scopes never asked for, of a token that has not expired: no
+    /// refresh brings scopes (STEP-05). Where a step-up may not follow, it is like any other refusal.
+    fn lacks_new_scopes(&self, core: &Core) -> bool {
+        let named = self.scope.as_ref().filter(|_| self.error.is_none());
+        self.sent.is_some()
+            && core.held.is_usable(core.now)
+            && named.is_some_and(|scopes| adds(core, scopes) && self.may_step_up(core, scopes))
+    }
+
+    /// Whether one more authorization may be made for these scopes (STEP-07, STEP-09, STEP-11).
+    fn may_step_up(&self, core: &Core, scopes: &Scopes) -> bool {
+        let now = core.now.mono;
+        core.memory.attempts(&self.operation, now) < core.config().authorizations_per_operation()
+            && core.config().step_ups() > 0
+            && !core
+                .memory
+                .is_hopeless(&self.operation, now, adds(core, scopes))
+            && fits(core, scopes)
     }
 
     /// A token that has just been authorized and is refused will be refused again (USE-08, E08).
@@ -180,13 +201,10 @@ impl Judged {
     fn step_up(self, core: &mut Core) -> Step {
         let now = core.now.mono;
         let attempts = core.memory.attempts(&self.operation, now);
-        let wanted = self.scope.as_ref().filter(|scopes| {
-            let adds = adds(core, scopes);
-            attempts < core.config().authorizations_per_operation()
-                && core.config().step_ups() > 0
-                && !core.memory.is_hopeless(&self.operation, now, adds)
-                && fits(core, scopes)
-        });
+        let wanted = self
+            .scope
+            .as_ref()
+            .filter(|scopes| self.may_step_up(core, scopes));
         match wanted.cloned() {
             Some(scopes) => {
                 if !adds(core, &scopes) {
@@ -283,9 +301,14 @@ pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step 
             cause,
         });
     }
-    let why = match core.held.at {
-        Some(_) => Why::TokenOver,
-        None => Why::NoCredentials,
+    let why = match (&core.held.at, &core.memory.scope) {
+        // The host is told what it will consent to (STEP-13).
+        (Some(_), Some(scopes)) if refused && adds(core, scopes) => Why::ScopeMissing {
+            scopes: scopes.clone(),
+            description: None,
+        },
+        (Some(_), _) => Why::TokenOver,
+        (None, _) => Why::NoCredentials,
     };
     core.memory.operation = Some(operation.clone());
     if core.waiting.is_none() {

@@ -52,7 +52,10 @@ enum Verdict {
 
 impl Refreshing {
     pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>) -> Step {
-        let Some(at) = core.held.at.clone().and_then(AtIssuer::refresh_grant) else {
+        let Some(at) = core.held.at.clone().and_then(|at| {
+            let settings = core.config().settings(at.issuer());
+            at.refresh_grant(settings)
+        }) else {
             return renewal.go(core);
         };
         if let Err(limited) = renewal.refreshes.take() {

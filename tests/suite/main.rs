@@ -25,6 +25,7 @@ mod callback;
 mod cells;
 mod challenge;
 mod cimd;
+mod client_keys;
 mod clients;
 mod coming_back;
 mod discovery;

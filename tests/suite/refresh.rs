@@ -1,9 +1,10 @@
 //! Renewing a token (REFR, USE-08 to USE-11, the refresh column of 11.4).
 
 use mcp_auth_machine::action::{Purpose, Why};
-use mcp_auth_machine::config::{DynamicRegistration, PreRegistered};
+use mcp_auth_machine::config::{DynamicRegistration, IssuerSettings, PreRegistered, RefreshScopes};
 use mcp_auth_machine::error::{Cause, Next, Refusal, Stage, Violation};
 use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::wire::token::OAuthError;
 use mcp_auth_machine::{Action, Event, Moment};
 
@@ -315,6 +316,64 @@ fn refr_06_s20_d11_only_a_refused_grant_ends_it() {
     host.wanted("x");
     host.need_user();
     host.quiet();
+}
+
+/// Some servers name a scope in the answer to a refresh that they refuse in a request.
+#[test]
+fn refr_04_step_02_a_foreign_scope_in_a_refresh_answer_is_asked_for_nowhere() {
+    let challenge = format!("Bearer resource_metadata=\"{PRM}\", scope=\"read\"");
+    let mut host = Host::signed_in_by(config(), &challenge, &renewable("at-1", "rt-1"));
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    let answer = renewable("at-2", "rt-2").replacen('{', r#"{"scope":".{guid}","#, 1);
+    host.serve(TOKEN, 200, &answer);
+    assert_eq!(host.ready().scopes.as_str(), "read");
+    let lacks = "Bearer error=\"insufficient_scope\", scope=\"write\"";
+    host.challenged_for("x", 403, &[lacks], Some("Bearer at-2"));
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    while let Some(mcp_auth_machine::Action::SendRequest(_)) = host.actions.front() {
+        host.serve(META, 200, &metadata());
+    }
+    assert_eq!(host.redirect().scopes.as_str(), "read write");
+}
+
+#[test]
+fn refr_04_what_a_refresh_leaves_out_is_no_longer_granted() {
+    let mut host = Host::signed_in_by(
+        config(),
+        &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
+        &renewable("at-1", "rt-1"),
+    );
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    let answer = renewable("at-2", "rt-2").replacen('{', r#"{"scope":"z b","#, 1);
+    host.serve(TOKEN, 200, &answer);
+    assert_eq!(host.ready().scopes.as_str(), "b");
+}
+
+#[test]
+fn refr_03_scopes_of_a_refresh_are_set_for_one_issuer() {
+    for (setting, sent) in [
+        (RefreshScopes::Omit, None),
+        (RefreshScopes::Requested, Some("a b")),
+        (RefreshScopes::Exactly(Scopes::parse("b")), Some("b")),
+    ] {
+        let settings = IssuerSettings::new().refresh_scopes(setting);
+        let mut host = Host::signed_in_by(
+            config().issuer_settings(AS, settings),
+            &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
+            &renewable("at-1", "rt-1"),
+        );
+        host.pass(HOUR);
+        host.wanted("x");
+        host.serve(META, 200, &metadata());
+        let form = body(&host.serve(TOKEN, 200, &renewable("at-2", "rt-2")));
+        assert_eq!(get(&form, "scope").as_deref(), sent);
+    }
 }
 
 #[test]

@@ -134,6 +134,43 @@ fn authz_02_f10_res_08_quirk_16_an_endpoint_with_a_query() {
             "{taken}"
         );
     }
+    for name in [
+        "response_type",
+        "client_id",
+        "redirect_uri",
+        "state",
+        "scope",
+        "resource",
+        "code_challenge",
+        "code_challenge_method",
+        "dpop_jkt",
+        "request",
+        "request_uri",
+        "response_mode",
+        "grant_type",
+        "code",
+        "code_verifier",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "refresh_token",
+        "assertion",
+        "username",
+        "password",
+        "token",
+        "iss",
+    ] {
+        let document = endpoint(&format!("https://as.example/authorize?{name}=x"));
+        let failure = flow(config(), None, "", &document).err().unwrap();
+        let wanted = Cause::Violation(Violation::ReservedParameter);
+        assert_eq!(failure.cause, wanted, "{name}");
+        // Neither does the host add one.
+        assert!(
+            IssuerSettings::new()
+                .authorization_parameter(name, "x")
+                .is_err()
+        );
+    }
 }
 
 #[test]
@@ -502,7 +539,10 @@ fn s13_b02_k07_quirk_32_the_endpoint_origin_rule() {
     assert!(flow(pin("https://other.example"), None, "", &elsewhere("")).is_err());
     // The token endpoint may be anywhere: trust comes from the validated document.
     let token = metadata().replace("https://as.example/token", "https://api.example/token");
-    assert!(flow(config(), None, "", &token).is_ok());
+    let (mut host, redirect) = flow(config(), None, "", &token).unwrap();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve("https://api.example/token", 200, &token_answer("at-1"));
+    host.ready();
 }
 
 #[test]

@@ -109,8 +109,52 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     host.authorize();
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
-    host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+    let request = host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+    let asked: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+    assert_eq!(asked["scope"], "new");
     assert_eq!(host.redirect().scopes.as_str(), "new");
+}
+
+/// Each attempt begins the ten minutes again.
+#[test]
+fn step_07_step_08_the_window_begins_with_the_last_attempt() {
+    let mut host = signed_in(config(), "a");
+    for number in 1..=3 {
+        lacks(&mut host, "x", &format!("s{number}"));
+        host.need_user();
+        let redirect = consent(&mut host);
+        finish(&mut host, &redirect, &answer(&format!("at-{number}"), "a"));
+        host.pass(4 * 60_000);
+    }
+    // Twelve minutes after the first, four after the last.
+    lacks(&mut host, "x", "s9");
+    let (_, attempts) = insufficient(host.error());
+    assert_eq!(attempts, 3);
+    host.pass(6 * 60_000);
+    lacks(&mut host, "x", "s9");
+    host.need_user();
+}
+
+#[test]
+fn step_01_use_08_a_401_that_names_new_scopes_is_a_step_up_and_no_refresh() {
+    let named = "Bearer scope=\"a b\"";
+    let mut host = Host::signed_in_by(config(), &announcing(), &renewable("at-1", "rt-1"));
+    host.refused(named);
+    let Why::ScopeMissing { scopes, .. } = host.need_user().why else {
+        panic!()
+    };
+    assert_eq!(scopes.as_str(), "a b");
+    host.quiet();
+    // The server says that the token is at fault: it is renewed if it can be.
+    let mut host = Host::signed_in_by(config(), &announcing(), &renewable("at-1", "rt-1"));
+    host.refused("Bearer error=\"invalid_token\", scope=\"b\"");
+    host.serve(PRM, 200, &prm());
+    host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
+    // Then the user is asked for what is needed, by name.
+    let Why::ScopeMissing { scopes, .. } = host.need_user().why else {
+        panic!()
+    };
+    assert_eq!(scopes.as_str(), "b");
 }
 
 #[test]

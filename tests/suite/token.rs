@@ -85,6 +85,17 @@ fn tok_01_tok_02_tok_03_d18_the_request() {
 }
 
 #[test]
+fn tok_02_dis_21_scopes_are_requested_at_the_redirect_alone() {
+    let mut host = Host::new(config().scopes("a b"));
+    let redirect = host.to_redirect();
+    assert_eq!(redirect.scopes.as_str(), "a b");
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let form = body(&host.serve(TOKEN, 200, &token_answer("at-1")));
+    assert_eq!(get(&form, "scope"), None);
+    assert_eq!(get(&form, "state"), None);
+}
+
+#[test]
 fn tok_01_a_query_of_the_endpoint_is_kept() {
     let mut host = Host::new(config());
     host.discover(

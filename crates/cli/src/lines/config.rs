@@ -110,6 +110,11 @@ pub(super) fn start(members: Members) -> Result<Start, Misunderstood> {
         ));
     }
     let principal = given.principal.clone();
+    if principal.is_empty() {
+        return Err(Misunderstood::new(
+            "`principal` is empty: name the user, also where there is only one",
+        ));
+    }
     let config = given.builder()?.build();
     Ok(Start {
         config: config.map_err(|flaw| Misunderstood::new(flaw.to_string()))?,

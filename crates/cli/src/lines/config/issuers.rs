@@ -1,6 +1,8 @@
 //! What is known of single issuers.
 
+use mcp_auth_machine::config as library;
 use mcp_auth_machine::config::IssuerSettings;
+use mcp_auth_machine::wire::scopes::Scopes;
 use serde::Deserialize;
 
 use super::words::{
@@ -14,6 +16,25 @@ use crate::lines::Misunderstood;
 pub(super) struct Pin {
     pub(super) entry: String,
     pub(super) issuer: String,
+}
+
+/// The scopes of refresh requests: a word, or exactly these.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RefreshScopes {
+    Omit,
+    Requested,
+    Exactly(Vec<String>),
+}
+
+impl From<RefreshScopes> for library::RefreshScopes {
+    fn from(given: RefreshScopes) -> Self {
+        match given {
+            RefreshScopes::Omit => Self::Omit,
+            RefreshScopes::Requested => Self::Requested,
+            RefreshScopes::Exactly(scopes) => Self::Exactly(Scopes::parse(&scopes.join(" "))),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -30,6 +51,7 @@ pub(super) struct Settings {
     authorization_parameters: Vec<(String, String)>,
     #[serde(default)]
     token_parameters: Vec<(String, String)>,
+    refresh_scopes: Option<RefreshScopes>,
     #[serde(default)]
     client_id_with_assertion: bool,
     jwt_bearer: Option<JwtBearerSupport>,
@@ -68,6 +90,9 @@ impl Settings {
             to = to
                 .token_parameter(name, value)
                 .map_err(|flaw| Misunderstood::new(flaw.to_string()))?;
+        }
+        if let Some(value) = self.refresh_scopes {
+            to = to.refresh_scopes(value.into());
         }
         if self.client_id_with_assertion {
             to = to.client_id_with_assertion();
