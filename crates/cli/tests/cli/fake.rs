@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) register: Mode,
     pub(crate) revoke: Mode,
     pub(crate) authorize: Mode,
+    /// How long the token endpoint keeps back an answer that it has decided on.
+    pub(crate) delay: Duration,
     /// Whether the MCP server asks for a token.
     pub(crate) open: bool,
     /// The scopes that are granted whatever is asked for.
@@ -193,6 +195,10 @@ fn serve(mut stream: TcpStream, port: u16, shared: &Mutex<State>) {
             return;
         }
     };
+    if request.path == "/token" {
+        let delay = shared.lock().expect("the state").delay;
+        thread::sleep(delay);
+    }
     let length = body.len();
     let _gone = write!(
         stream,

@@ -269,8 +269,6 @@ fn a_signal_waits_until_what_was_granted_is_stored() {
     let fake = Fake::start();
     let desk = Desk::new();
     let url = fake.url();
-    let slots = desk.path().join("slots");
-    fs::create_dir_all(&slots).expect("made");
     let mut command = desk.command(&["login", &url, "--no-browser", "--timeout", "20"]);
     let mut process = command.spawn().expect("it starts");
     let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();
@@ -279,25 +277,14 @@ fn a_signal_waits_until_what_was_granted_is_stored() {
         .map_while(Result::ok)
         .find(|line| line.starts_with("http://127"));
     let back = follow(&shown.expect("the URL"), false);
-    // The last write waits for this lock.
-    let lock = File::options()
-        .write(true)
-        .open(desk.path().join("lock"))
-        .expect("a lock");
-    lock.lock().expect("locked");
+    fake.state().delay = Duration::from_millis(700);
     let _answer = ureq::get(&back).call();
-    while !fake
-        .state()
-        .requests
-        .iter()
-        .any(|request| request == "POST /token")
-    {
+    let asked = |request: &String| request == "POST /token";
+    while !fake.state().requests.iter().any(asked) {
         sleep(Duration::from_millis(10));
     }
-    sleep(Duration::from_millis(200));
+    sleep(Duration::from_millis(100));
     crate::transactions::kill(&process, "INT");
-    sleep(Duration::from_millis(200));
-    drop(lock);
     let status = process.wait().expect("it ends");
     assert_eq!(status.code(), Some(130));
     assert_eq!(desk.run(&["token", &url]).status.code(), Some(0));
@@ -537,26 +524,16 @@ fn quirk_14_a_client_that_the_server_forgot_is_replaced_after_one_attempt() {
     let fake = Fake::start();
     let desk = signed_in(&fake);
     let url = fake.url();
+    assert!(desk.run(&["logout", &url]).status.success());
     fake.state().clients.clear();
-    fake.state().forget_tokens();
-    fake.state().token = Mode::Answers(500, "text/plain", "");
-    let output = desk.run(&[
-        "login",
-        &url,
-        "--no-browser",
-        "--timeout",
-        "1",
-        "--scope",
-        "more",
-    ]);
-    assert_ne!(output.status.code(), Some(0));
-    fake.state().token = Mode::Works;
-    let before = fake.state().registrations;
-    let output = desk.run(&["login", &url, "--no-browser", "--timeout", "2"]);
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    let output = desk.run(&["login", &url, "--no-browser", "--timeout", "1"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("may have forgotten the client"), "{said}");
+    assert_eq!(fake.state().registrations, 1);
     let output = desk.sign_in(&[&url], false);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(fake.state().registrations > before);
+    assert_eq!(fake.state().registrations, 2);
 }
 
 /// Sign-ins that nobody finishes use one registration.
