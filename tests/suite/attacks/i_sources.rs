@@ -100,10 +100,11 @@ fn i09_nothing_panics_with_words_of_its_own() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
     // `cargo package` writes what a package takes from its workspace into the manifest of the package.
-    let lints = match manifest.get("workspace") {
-        Some(workspace) => {
+    let shared = manifest.get("workspace").and_then(|all| all.get("lints"));
+    let lints = match shared {
+        Some(shared) => {
             assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true));
-            &workspace["lints"]["clippy"]
+            &shared["clippy"]
         }
         None => &manifest["lints"]["clippy"],
     };
