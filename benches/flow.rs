@@ -45,7 +45,7 @@ const TOKEN: &str = r#"{"access_token":"SlAV32hkKGmLqyTnKwXPp2kYq0Zb1c9d","token
 struct Messages {
     challenge: HeaderMap,
     answers: VecDeque<Response<Bytes>>,
-    seed: [u8; 48],
+    seed: [u8; 64],
 }
 
 impl Messages {
@@ -57,7 +57,7 @@ impl Messages {
             *response.status_mut() = status.try_into().unwrap();
             response
         };
-        let mut seed = [0; 48];
+        let mut seed = [0; 64];
         for (at, byte) in seed.iter_mut().enumerate() {
             *byte = at as u8;
         }
@@ -104,7 +104,7 @@ fn drive(
                 machine.handle(now, send.response(answer));
             }
             Action::NeedUser(_) => {
-                let seed = Seed::new(messages.seed).unwrap();
+                let seed = Seed::with_key(messages.seed).unwrap();
                 machine.handle(now, Event::Authorize(seed.into()));
             }
             Action::Redirect(redirect) => {

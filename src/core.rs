@@ -19,12 +19,13 @@ use crate::event::{Observed, Operation};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
 use crate::memory::Memory;
-use crate::record::{RecordFlaw, read_account, write_account};
+use crate::record::{RecordFlaw, key_of, read_account, write_account};
 use crate::report::Decision;
-use crate::slot::{Revision, Slot, Stored};
+use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::json::{Kind, of_another_type};
 use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
 
@@ -139,7 +140,7 @@ pub(crate) struct Core {
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
     /// A token request whose answer nobody waits for any more.
-    pub(crate) parting: Option<Parting>,
+    pub(crate) parting: Option<Box<Parting>>,
     pub(crate) memory: Memory,
 }
 
@@ -168,6 +169,16 @@ impl Core {
         self.outbox.pop_front()
     }
 
+    /// Gives back the room of the outbox where it is empty: a machine may rest for hours, beside thousands of
+    /// others. Says whether it was.
+    pub(crate) fn release(&mut self) -> bool {
+        let empty = self.outbox.is_empty();
+        if empty {
+            self.outbox = VecDeque::new();
+        }
+        empty
+    }
+
     fn ticket(&mut self, wait: Duration) -> (Ticket, Ask) {
         self.next_id = self.next_id.saturating_add(1);
         let ask = Ask {
@@ -188,7 +199,7 @@ impl Core {
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
         let addresses = self.config().url_policy().addresses(request.uri().host());
-        self.outbox.push_back(Action::SendRequest(SendRequest {
+        self.emit(Action::SendRequest(SendRequest {
             request,
             purpose,
             supplied_by,
@@ -224,7 +235,7 @@ impl Core {
         time_limit: Duration,
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
-        self.outbox.push_back(Action::Sign(Sign {
+        self.emit(Action::Sign(Sign {
             key,
             algorithm,
             subject,
@@ -235,15 +246,13 @@ impl Core {
 
     pub(crate) fn obtain(&mut self, kind: AssertionKind, time_limit: Duration) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
-        self.outbox
-            .push_back(Action::ObtainAssertion(ObtainAssertion { kind, ticket }));
+        self.emit(Action::ObtainAssertion(ObtainAssertion { kind, ticket }));
         ask
     }
 
     pub(crate) fn load(&mut self, slot: Slot) -> Ask {
         let (ticket, ask) = self.ticket(SLOT_TIME);
-        self.outbox
-            .push_back(Action::LoadSlot(LoadSlot { slot, ticket }));
+        self.emit(Action::LoadSlot(LoadSlot { slot, ticket }));
         ask
     }
 
@@ -255,7 +264,7 @@ impl Core {
         expires: Option<UnixMillis>,
     ) -> Ask {
         let (ticket, ask) = self.ticket(SLOT_TIME);
-        self.outbox.push_back(Action::PersistSlot(PersistSlot {
+        self.emit(Action::PersistSlot(PersistSlot {
             slot,
             expected,
             write,
@@ -266,6 +275,10 @@ impl Core {
     }
 
     pub(crate) fn emit(&mut self, action: Action) {
+        if self.outbox.capacity() == 0 {
+            // There are seldom more at a time.
+            self.outbox.reserve_exact(2);
+        }
         self.outbox.push_back(action);
     }
 
@@ -285,8 +298,19 @@ impl Core {
         }
     }
 
+    /// Reports the members of a document that have another type than theirs (DISC-17). They are looked for only
+    /// where the host wants reports.
+    pub(crate) fn report_other_types(&mut self, body: &[u8], members: &[(&'static str, Kind)]) {
+        if self.config().reports {
+            let names = of_another_type(body, members);
+            if !names.is_empty() {
+                self.report(|| Decision::MembersIgnored { names });
+            }
+        }
+    }
+
     pub(crate) fn account_slot(&self) -> Slot {
-        Slot::account(self.identity.principal(), self.identity.mcp_url())
+        self.identity.account_slot()
     }
 
     /// Takes over what the store holds; anything unusable counts as absent and stays in the store.
@@ -299,12 +323,17 @@ impl Core {
             let client = &at.held().client;
             config.replaces(at.issuer(), &client.id, client.origin)
         };
+        let key = stored.filter(|_| read.is_ok());
+        let key = key.and_then(|stored| key_of(stored, SlotKind::Account));
         let (at, lease, flaw) = match read {
             Ok(Some((at, _))) if replaced(&at) => (None, None, Some(RecordFlaw::Foreign)),
             Ok(Some((at, lease))) => (Some(at), lease, None),
             Ok(None) => (None, None, None),
             Err(flaw) => (None, None, Some(flaw)),
         };
+        if let Some(key) = key {
+            self.identity.seal_with(key);
+        }
         let at = at.map(|at| self.bound_by_what_was_heard(at));
         // The same token keeps its monotonic deadline and what is known of it (SEC-35).
         let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());

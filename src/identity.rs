@@ -1,20 +1,30 @@
-//! For whom, and for which MCP server, a machine works.
+//! The principal and the MCP server that a machine works for, the names of its slots, and the key of its records.
 
 use std::sync::Arc;
 
 use crate::config::{Config, RegistrationSharing};
 use crate::record::RecordFlaw;
+use crate::slot::{RevisionKey, Slot};
 
 /// The principal and the configuration of one machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     config: Arc<Config>,
     principal: Arc<str>,
+    account: Slot,
+    /// Made from the entropy that the host lent last, or read from a record.
+    revisions: Option<RevisionKey>,
 }
 
 impl Identity {
     pub(crate) fn new(config: Arc<Config>, principal: Arc<str>) -> Self {
-        Self { config, principal }
+        let account = Slot::account(&principal, config.mcp_url().as_str());
+        Self {
+            config,
+            principal,
+            account,
+            revisions: None,
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -27,6 +37,25 @@ impl Identity {
 
     pub(crate) fn mcp_url(&self) -> &str {
         self.config.mcp_url().as_str()
+    }
+
+    /// The account's slot.
+    pub(crate) fn account_slot(&self) -> Slot {
+        self.account
+    }
+
+    /// The slot of what the resource's metadata says.
+    pub(crate) fn resource_slot(&self) -> Slot {
+        self.config.resource_slot
+    }
+
+    pub(crate) fn revision_key(&self) -> Option<&RevisionKey> {
+        self.revisions.as_ref()
+    }
+
+    /// Seals with this key from now on.
+    pub(crate) fn seal_with(&mut self, key: RevisionKey) {
+        self.revisions = Some(key);
     }
 
     /// Whose registrations are used (ISO-12).

@@ -86,8 +86,8 @@
 //!         Action::Sign(sign) => machine.handle(now, sign.failed()),
 //!         Action::ObtainAssertion(obtain) => machine.handle(now, obtain.failed()),
 //!         Action::NeedUser(_) => {
-//!             let entropy = std::array::from_fn(|at| at as u8); // yours: 48 random bytes
-//!             machine.handle(now, Event::Authorize(Seed::new(entropy)?.into()));
+//!             let entropy = std::array::from_fn(|at| at as u8); // yours: 64 random bytes
+//!             machine.handle(now, Event::Authorize(Seed::with_key(entropy)?.into()));
 //!         }
 //!         Action::Redirect(redirect) => {
 //!             let callback = Callback::from_url(browse(redirect.url.as_str()));

@@ -95,7 +95,11 @@ impl AuthMachine {
 
     /// The next piece of work, if there is any. Actions may be carried out in any order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.core.poll()
+        let action = self.core.poll();
+        if matches!(self.work, Work::Idle) && self.inbox.is_empty() && self.core.release() {
+            self.inbox = VecDeque::new();
+        }
+        action
     }
 
     /// When [`Event::Timer`] is due, by the monotonic clock.
@@ -172,7 +176,7 @@ impl AuthMachine {
 
     /// The callback of our own authorization comes before anything else that waits (L04).
     fn came_back(&mut self, callback: Callback) {
-        let state = callback.parameters().and_then(|found| found.state());
+        let state = callback.state();
         let own = match (&self.core.waiting, state) {
             (Some(waiting), Some(state)) => waiting.at.held().0.state.same(&state),
             (_, _) => false,
@@ -319,7 +323,7 @@ impl AuthMachine {
             if let Work::SavingAccount(state) = work {
                 known = Some(Box::new(state.into_account()));
             } else {
-                self.core.parting = Parting::of(work);
+                self.core.parting = Parting::of(work).map(Box::new);
             }
         }
         if let Some(waiting) = self.core.waiting.take() {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use siphasher::sip128::{SipHasher13, SipHasher24};
 use zeroize::Zeroizing;
 
 /// The first 16 bytes of SHA-256.
@@ -31,11 +32,30 @@ fn digest_of_parts(parts: &[&str]) -> [u8; 16] {
     shorten(&hash.finalize())
 }
 
-fn write_digest(digest: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut text = [0; 22];
-    let written = URL_SAFE_NO_PAD.encode_slice(digest, &mut text).unwrap_or(0);
-    let text = text.get(..written).unwrap_or_default();
-    f.write_str(std::str::from_utf8(text).unwrap_or_default())
+/// 16 bytes in base64url.
+struct Text([u8; 22]);
+
+impl Text {
+    fn of(bytes: &[u8; 16]) -> Self {
+        let mut text = [b'A'; 22];
+        let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+        debug_assert_eq!(written.ok(), Some(22));
+        Self(text)
+    }
+
+    fn parse(text: &str) -> Option<[u8; 16]> {
+        let mut bytes = [0; 16];
+        let read = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes);
+        matches!(read, Ok(16)).then_some(bytes)
+    }
+}
+
+impl std::ops::Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// What a slot holds.
@@ -49,6 +69,18 @@ pub enum SlotKind {
     Registration,
     /// Public metadata of a resource or of a server.
     Metadata,
+}
+
+impl SlotKind {
+    /// The first part of a slot's name.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Pending => "pending",
+            Self::Registration => "registration",
+            Self::Metadata => "metadata",
+        }
+    }
 }
 
 /// Names one slot. The text form (its `Display`) is stable, holds no secret, and is safe as a
@@ -110,13 +142,9 @@ impl Slot {
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            SlotKind::Account => "account/",
-            SlotKind::Pending => "pending/",
-            SlotKind::Registration => "registration/",
-            SlotKind::Metadata => "metadata/",
-        })?;
-        write_digest(&self.digest, f)
+        f.write_str(self.kind.as_str())?;
+        f.write_str("/")?;
+        f.write_str(&Text::of(&self.digest))
     }
 }
 
@@ -126,27 +154,88 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// The revision of a slot's contents: a digest of them, kept by the store beside the contents.
+/// The key that revisions are made with where the host has lent entropy: 128 bits that no server learns. A server
+/// that chooses the text of a record cannot choose its revision, nor make two records with the same one.
+#[derive(Clone, Copy)]
+pub(crate) struct RevisionKey {
+    bytes: [u8; 16],
+    /// The kind of record that it was made for, or found in.
+    kind: Option<SlotKind>,
+}
+
+impl RevisionKey {
+    pub(crate) fn new(bytes: [u8; 16]) -> Self {
+        Self { bytes, kind: None }
+    }
+
+    pub(crate) fn parse(text: &str, kind: SlotKind) -> Option<Self> {
+        let kind = Some(kind);
+        Text::parse(text).map(|bytes| Self { bytes, kind })
+    }
+
+    pub(crate) fn push_to(&self, text: &mut String) {
+        text.push_str(&Text::of(&self.bytes));
+    }
+
+    /// The key for records of one kind: it stands in them, and that of a public one says nothing about that of
+    /// a secret one.
+    pub(crate) fn for_kind(&self, kind: SlotKind) -> Self {
+        if self.kind == Some(kind) {
+            return *self;
+        }
+        let hash = SipHasher24::new_with_key(&self.bytes).hash(kind.as_str().as_bytes());
+        Self {
+            bytes: hash.as_bytes(),
+            kind: Some(kind),
+        }
+    }
+}
+
+impl fmt::Debug for RevisionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[revision key]")
+    }
+}
+
+/// A slot to be written, and the revision that was found there.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) slot: Slot,
+    pub(crate) revision: Option<Revision>,
+}
+
+/// The revision of a slot's contents: a digest of them, kept by the store beside the contents. It differs
+/// wherever contents differ, whoever wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision([u8; 16]);
 
 impl Revision {
-    /// For the contract of stores alone.
+    /// A digest that every process can make.
     #[doc(hidden)]
-    pub fn of(json: &[u8]) -> Self {
-        Self(short_digest(json))
+    pub fn of(contents: &[u8]) -> Self {
+        Self(short_digest(contents))
     }
 
-    /// Writes the 22 characters of the text form.
-    pub(crate) fn write_to(self, place: &mut [u8]) {
-        let written = URL_SAFE_NO_PAD.encode_slice(self.0, place);
-        debug_assert_eq!(written.ok(), Some(22));
+    pub(crate) fn under(key: Option<&RevisionKey>, contents: &[u8]) -> Self {
+        match key {
+            Some(key) => Self(
+                SipHasher13::new_with_key(&key.bytes)
+                    .hash(contents)
+                    .as_bytes(),
+            ),
+            None => Self::of(contents),
+        }
+    }
+
+    /// The 22 characters of the text form.
+    pub(crate) fn text(self) -> impl std::ops::Deref<Target = str> {
+        Text::of(&self.0)
     }
 }
 
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_digest(&self.0, f)
+        f.write_str(&self.text())
     }
 }
 
@@ -165,11 +254,7 @@ impl FromStr for Revision {
     type Err = NotARevision;
 
     fn from_str(text: &str) -> Result<Self, NotARevision> {
-        let mut bytes = [0; 16];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(16) => Ok(Self(bytes)),
-            Ok(_) | Err(_) => Err(NotARevision),
-        }
+        Text::parse(text).map(Self).ok_or(NotARevision)
     }
 }
 

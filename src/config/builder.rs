@@ -15,6 +15,7 @@ use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW, USER_TIME};
 use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw, check_link};
 use crate::issuer::{IssuerBound, IssuerFlaw, IssuerId};
 use crate::key::SigningKey;
+use crate::slot::Slot;
 use crate::wire::scopes::Scopes;
 use crate::wire::url::{UrlFlaw, UrlPolicy};
 
@@ -527,6 +528,7 @@ impl ConfigBuilder {
         Ok(Config {
             mcp_url_given: self.mcp_url.into_boxed_str(),
             redirect_uri: self.redirect_uri.map_err(ConfigError::RedirectUri)?,
+            resource_slot: Slot::resource_metadata(mcp_url.as_str()),
             mcp_url,
             client_name: self.client_name,
             client_uri: self.client_uri,

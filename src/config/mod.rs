@@ -24,6 +24,7 @@ use crate::client_metadata::ClientMetadataUrl;
 use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerBound, IssuerId, SlashRule};
 use crate::key::SigningKey;
+use crate::slot::Slot;
 use crate::wire::registration::AboutClient;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::MissingType;
@@ -173,6 +174,8 @@ pub(crate) struct Pin {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) mcp_url: WebUrl,
+    /// Where its metadata is cached: the same for every machine.
+    pub(crate) resource_slot: Slot,
     pub(crate) mcp_url_given: Box<str>,
     pub(crate) policy: UrlPolicy,
     pub(crate) redirect_uri: RedirectUri,

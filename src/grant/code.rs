@@ -42,7 +42,7 @@ impl Resource {
 
 /// What is kept between the redirect and the callback (AUTHZ-16), at the server redirected to.
 #[derive(Clone)]
-pub(crate) struct Redirected(pub(crate) RedirectedParts);
+pub(crate) struct Redirected(pub(crate) Box<RedirectedParts>);
 
 /// The parts of a [`Redirected`].
 #[derive(Clone)]

@@ -16,6 +16,9 @@ impl IssuerId {
     /// # Errors
     /// [`IssuerFlaw`].
     pub fn new(text: &str, policy: &UrlPolicy) -> Result<Self, IssuerFlaw> {
+        if let Some(judged) = policy.check_plain(text) {
+            return judged.map(|()| Self(text.into())).map_err(IssuerFlaw::Url);
+        }
         let url = policy.check(text).map_err(IssuerFlaw::Url)?;
         if url.query().is_some() {
             return Err(IssuerFlaw::Query);

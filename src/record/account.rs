@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::shared::{ClientRecord, ServerRecord};
+use super::shared::{ClientRecord, ServerRecord, is_sent, sent};
 use super::{Opened, RecordFlaw, seal};
 use crate::account::{Account, Obtained, Standing, Tokens};
 use crate::grant::Resource;
@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
-use crate::slot::Stored;
+use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
@@ -32,6 +32,7 @@ struct AccountRecord<'a> {
     dpop: Option<KeyBinding>,
     obtained: Obtained,
     resource: Cow<'a, str>,
+    #[serde(default = "sent", skip_serializing_if = "is_sent")]
     resource_sent: bool,
     requested: Cow<'a, str>,
     granted: Cow<'a, str>,
@@ -76,7 +77,20 @@ pub(crate) fn write_account(
     lease: Option<UnixMillis>,
 ) -> Stored {
     let account = at.held();
-    seal(&AccountRecord {
+    let tokens = account.tokens.as_ref();
+    let secrets = tokens.map_or(0, |tokens| {
+        let refresh = tokens
+            .refresh
+            .as_ref()
+            .map_or(0, |token| token.expose().len());
+        tokens
+            .access
+            .secret()
+            .expose()
+            .len()
+            .saturating_add(refresh)
+    });
+    let record = AccountRecord {
         kind: Kind::Account,
         principal: identity.principal().into(),
         mcp_url: identity.mcp_url().into(),
@@ -91,7 +105,7 @@ pub(crate) fn write_account(
         granted: account.granted.as_str().into(),
         iss_binding: account.iss_binding,
         left_for: account.still_listed().err().map(IssuerId::as_str),
-        tokens: account.tokens.as_ref().map(|tokens| TokensRecord {
+        tokens: tokens.map(|tokens| TokensRecord {
             kind: match account.binding {
                 None => TokenTypeRecord::Bearer,
                 Some(_) => TokenTypeRecord::Dpop,
@@ -102,14 +116,16 @@ pub(crate) fn write_account(
             lifetime: tokens.lifetime.seconds(),
         }),
         lease: lease.map(|until| until.0),
-    })
+    };
+    let capacity = secrets.saturating_add(1_024);
+    seal(identity, SlotKind::Account, capacity, &record)
 }
 
 pub(crate) fn read_account(
     identity: &Identity,
     stored: &Stored,
 ) -> Result<(AtIssuer<Account>, Option<UnixMillis>), RecordFlaw> {
-    let opened = Opened::open(stored)?;
+    let opened = Opened::open(stored, SlotKind::Account)?;
     let record: AccountRecord<'_> = opened.read()?;
     identity.check(&record.principal, &record.mcp_url)?;
     let Kind::Account = record.kind;

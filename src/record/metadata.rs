@@ -8,7 +8,7 @@ use super::shared::ServerRecord;
 use super::{Opened, RecordFlaw, seal};
 use crate::identity::Identity;
 use crate::issuer::{IssuerId, Server};
-use crate::slot::Stored;
+use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{SigningAlgorithm, Words};
@@ -68,6 +68,7 @@ struct ResourceRecord<'a> {
     authorization_servers: Vec<Cow<'a, str>>,
     scopes: Option<Cow<'a, str>>,
     requires_dpop: bool,
+    #[serde(default)]
     dpop_algorithms: Words<SigningAlgorithm>,
     expires: u64,
 }
@@ -83,7 +84,7 @@ pub(crate) fn write_resource(
     facts: &ResourceFacts,
     expires: UnixMillis,
 ) -> Stored {
-    seal(&ResourceRecord {
+    let record = ResourceRecord {
         kind: ResourceKind::ResourceMetadata,
         mcp_url: identity.mcp_url().into(),
         resource: (*facts.id).into(),
@@ -92,7 +93,8 @@ pub(crate) fn write_resource(
         requires_dpop: facts.requires_dpop,
         dpop_algorithms: facts.dpop_algorithms,
         expires: expires.0,
-    })
+    };
+    seal(identity, SlotKind::Metadata, 320, &record)
 }
 
 /// Reads a record: what it says, and until when that may be believed.
@@ -100,7 +102,7 @@ pub(crate) fn read_resource(
     identity: &Identity,
     stored: &Stored,
 ) -> Result<(ResourceFacts, UnixMillis), RecordFlaw> {
-    let opened = Opened::open(stored)?;
+    let opened = Opened::open(stored, SlotKind::Metadata)?;
     let record: ResourceRecord<'_> = opened.read()?;
     let ResourceKind::ResourceMetadata = record.kind;
     if record.mcp_url != identity.mcp_url() {
@@ -142,12 +144,13 @@ enum ServerKind {
     ServerMetadata,
 }
 
-pub(crate) fn write_server(asked: &IssuerId, server: &Server) -> Stored {
-    seal(&ServerMetadataRecord {
+pub(crate) fn write_server(identity: &Identity, asked: &IssuerId, server: &Server) -> Stored {
+    let record = ServerMetadataRecord {
         kind: ServerKind::ServerMetadata,
         asked: asked.as_str().into(),
         server: ServerRecord::of(server),
-    })
+    };
+    seal(identity, SlotKind::Metadata, 640, &record)
 }
 
 /// Reads a record that is still fresh.
@@ -157,7 +160,7 @@ pub(crate) fn read_server(
     stored: &Stored,
     now: UnixMillis,
 ) -> Result<Option<Server>, RecordFlaw> {
-    let opened = Opened::open(stored)?;
+    let opened = Opened::open(stored, SlotKind::Metadata)?;
     let record: ServerMetadataRecord<'_> = opened.read()?;
     let ServerKind::ServerMetadata = record.kind;
     if record.asked != asked.as_str() {

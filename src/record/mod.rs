@@ -1,9 +1,11 @@
 //! Records: what slots hold, as separate wire structs, versioned and checksummed.
 //!
-//! `v1.<digest>.<json>`: the version is read first, the digest must hold before the JSON is read,
-//! unknown members are refused, and nothing that binds a credential has a default.
+//! `v2.<revision>~<key>.<json>`: the version is read first, the revision must hold before the JSON is read,
+//! unknown members are refused, and nothing that binds a credential has a default. Without entropy of the host
+//! the key is missing, and the revision is a digest: `v2.<revision>.<json>`. So were all records of version 1.
 
 mod account;
+mod json;
 mod metadata;
 mod pending;
 mod registration;
@@ -18,10 +20,12 @@ pub(crate) use registration::{read_binding, read_registration, write_binding, wr
 
 use serde::{Deserialize, Serialize};
 
-use crate::slot::{Revision, SlotContents, Stored};
+use crate::identity::Identity;
+use crate::slot::{Revision, RevisionKey, SlotContents, SlotKind, Stored};
 
-const VERSION: &str = "v1";
-const PREFIX_BYTES: usize = 26;
+const VERSION: u32 = 2;
+/// A revision, and a key.
+const TEXT_BYTES: usize = 22;
 
 /// Why stored contents are no usable record (S26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -41,34 +45,57 @@ pub enum RecordFlaw {
     Url,
 }
 
-/// Contents whose checksum held: the witness that restoring needs.
+/// Contents whose revision held: the witness that restoring needs.
 pub(crate) struct Opened<'a> {
     json: &'a str,
 }
 
-impl<'a> Opened<'a> {
-    pub(crate) fn open(stored: &'a Stored) -> Result<Self, RecordFlaw> {
-        let text = stored.contents.expose();
-        let mut parts = text.splitn(3, '.');
-        let (version, digest, json) = match (parts.next(), parts.next(), parts.next()) {
-            (Some(version), Some(digest), Some(json)) => (version, digest, json),
-            (_, _, _) => return Err(RecordFlaw::Damaged),
+/// The three parts of contents, before anything in them is believed.
+struct Frame<'a> {
+    version: &'a str,
+    revision: &'a str,
+    key: Option<&'a str>,
+    json: &'a str,
+}
+
+impl<'a> Frame<'a> {
+    fn of(stored: &'a Stored) -> Option<Self> {
+        let (version, rest) = stored.contents.expose().split_once('.')?;
+        let (sealed, json) = rest.split_once('.')?;
+        let (revision, key) = match sealed.split_once('~') {
+            Some((revision, key)) => (revision, Some(key)),
+            None => (sealed, None),
         };
-        if version != VERSION {
-            let newer = version
-                .strip_prefix('v')
-                .is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n > 1));
-            return Err(if newer {
-                RecordFlaw::Newer
-            } else {
-                RecordFlaw::Damaged
-            });
-        }
-        let revision = Revision::of(json.as_bytes());
-        if digest.parse() != Ok(revision) || stored.revision != revision {
+        Some(Self {
+            version,
+            revision,
+            key,
+            json,
+        })
+    }
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) fn open(stored: &'a Stored, kind: SlotKind) -> Result<Self, RecordFlaw> {
+        let frame = Frame::of(stored).ok_or(RecordFlaw::Damaged)?;
+        let key = match (frame.version, frame.key) {
+            ("v1" | "v2", None) => None,
+            ("v2", Some(key)) => Some(RevisionKey::parse(key, kind).ok_or(RecordFlaw::Damaged)?),
+            (version, _) => {
+                let number = version.strip_prefix('v').map(str::parse::<u32>);
+                let newer = matches!(number, Some(Ok(number)) if number > VERSION);
+                return Err(if newer {
+                    RecordFlaw::Newer
+                } else {
+                    RecordFlaw::Damaged
+                });
+            }
+        };
+        let revision = Revision::under(key.as_ref(), frame.json.as_bytes());
+        if frame.revision.parse() != Ok(revision) || stored.revision != revision {
             return Err(RecordFlaw::Damaged);
         }
-        Ok(Self { json })
+        Ok(Self { json: frame.json })
     }
 
     fn read<T: Deserialize<'a>>(&self) -> Result<T, RecordFlaw> {
@@ -76,19 +103,33 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// Writes a record with its checksum; the checksum is its revision.
-fn seal<T: Serialize>(record: &T) -> Stored {
-    let mut json = Vec::with_capacity(1_024);
-    json.extend_from_slice(b"v1.AAAAAAAAAAAAAAAAAAAAAA.");
-    // Records are plain structs of texts and numbers: writing them to memory does not fail.
-    let written = serde_json::to_writer(&mut json, record);
-    debug_assert!(written.is_ok());
-    let revision = Revision::of(json.get(PREFIX_BYTES..).unwrap_or_default());
-    if let Some(place) = json.get_mut(3..PREFIX_BYTES.saturating_sub(1)) {
-        revision.write_to(place);
+/// The key with which a record was sealed, for what is written after it.
+pub(crate) fn key_of(stored: &Stored, kind: SlotKind) -> Option<RevisionKey> {
+    RevisionKey::parse(Frame::of(stored)?.key?, kind)
+}
+
+/// Writes a record under its revision.
+fn seal<T: Serialize>(identity: &Identity, kind: SlotKind, capacity: usize, record: &T) -> Stored {
+    let key = identity.revision_key().map(|key| key.for_kind(kind));
+    let mut text = String::with_capacity(capacity);
+    text.push_str("v2.AAAAAAAAAAAAAAAAAAAAAA");
+    if let Some(key) = &key {
+        text.push('~');
+        key.push_to(&mut text);
     }
+    text.push('.');
+    let prefix = text.len();
+    let mut json = json::Json::after(text);
+    // Records are plain structs of texts and numbers: writing them to memory does not fail.
+    let written = record.serialize(&mut json);
+    debug_assert!(written.is_ok());
+    let mut text = json.into_text();
+    let body = text.as_bytes().get(prefix..).unwrap_or_default();
+    let revision = Revision::under(key.as_ref(), body);
+    // The revision is written over the place that was kept for it.
+    text.replace_range(3..TEXT_BYTES.saturating_add(3), &revision.text());
     Stored {
-        contents: SlotContents::new(String::from_utf8(json).unwrap_or_default()),
+        contents: SlotContents::new(text),
         revision,
     }
 }

@@ -1,18 +1,19 @@
 //! One authorization under way (AUTHZ-16): everything that the callback leg needs.
 
 use std::borrow::Cow;
+use std::ops::Not;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use super::shared::{ClientRecord, ServerRecord};
+use super::shared::{ClientRecord, ServerRecord, is_sent, sent};
 use super::{Opened, RecordFlaw, seal};
 use crate::grant::{Redirected, RedirectedParts, Resource};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
-use crate::slot::Stored;
+use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::{State, Verifier};
@@ -32,9 +33,11 @@ struct PendingRecord<'a> {
     verifier: &'a str,
     redirect_uri: Cow<'a, str>,
     resource: Cow<'a, str>,
+    #[serde(default = "sent", skip_serializing_if = "is_sent")]
     resource_sent: bool,
     requested: Cow<'a, str>,
     advertises_iss: bool,
+    #[serde(default, skip_serializing_if = "Not::not")]
     added_offline_access: bool,
     browser: Option<Cow<'a, str>>,
     dpop: Option<KeyBinding>,
@@ -50,7 +53,7 @@ enum Kind {
 
 pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {
     let parts = &at.held().0;
-    seal(&PendingRecord {
+    let record = PendingRecord {
         kind: Kind::Pending,
         principal: identity.principal().into(),
         mcp_url: identity.mcp_url().into(),
@@ -70,14 +73,15 @@ pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> S
         dpop: parts.binding.clone(),
         created: parts.created.0,
         expires: parts.expires.0,
-    })
+    };
+    seal(identity, SlotKind::Pending, 1_024, &record)
 }
 
 pub(crate) fn read_pending(
     identity: &Identity,
     stored: &Stored,
 ) -> Result<AtIssuer<Redirected>, RecordFlaw> {
-    let opened = Opened::open(stored)?;
+    let opened = Opened::open(stored, SlotKind::Pending)?;
     let record: PendingRecord<'_> = opened.read()?;
     identity.check(&record.principal, &record.mcp_url)?;
     let Kind::Pending = record.kind;
@@ -94,7 +98,7 @@ pub(crate) fn read_pending(
     let server = record
         .server
         .restore(identity.config().url_policy(), &opened)?;
-    let redirected = Redirected(RedirectedParts {
+    let redirected = Redirected(Box::new(RedirectedParts {
         state: State::from_text(record.state).ok_or(RecordFlaw::Damaged)?,
         verifier: Verifier::from_text(record.verifier).ok_or(RecordFlaw::Damaged)?,
         redirect_uri: record.redirect_uri.into(),
@@ -110,6 +114,6 @@ pub(crate) fn read_pending(
         binding: record.dpop,
         created: UnixMillis(record.created),
         expires: UnixMillis(record.expires),
-    });
+    }));
     Ok(AtIssuer::restore(server, redirected, &opened))
 }

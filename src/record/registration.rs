@@ -9,7 +9,7 @@ use super::{Opened, RecordFlaw, seal};
 use crate::grant::{RegisteredScopes, Registration};
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerBound, IssuerId};
-use crate::slot::Stored;
+use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
 
@@ -47,7 +47,7 @@ pub(crate) fn write_registration(
     at: &AtIssuer<Registration>,
 ) -> Stored {
     let registration = at.held();
-    seal(&RegistrationRecord {
+    let record = RegistrationRecord {
         kind: Kind::Registration,
         owner: identity.registration_owner().into(),
         redirect_uri: redirect_uri.into(),
@@ -63,7 +63,8 @@ pub(crate) fn write_registration(
             Some(RegisteredScopes::Asked(scopes)) => Some(scopes.as_str().into()),
             Some(RegisteredScopes::Named(_)) | None => None,
         },
-    })
+    };
+    seal(identity, SlotKind::Registration, 384, &record)
 }
 
 /// A registration opens only at a server of the issuer that it is stamped with (A03).
@@ -72,7 +73,7 @@ pub(crate) fn read_registration(
     redirect_uri: &str,
     stored: &Stored,
 ) -> Result<IssuerBound<Registration>, RecordFlaw> {
-    let opened = Opened::open(stored)?;
+    let opened = Opened::open(stored, SlotKind::Registration)?;
     let record: RegistrationRecord<'_> = opened.read()?;
     let Kind::Registration = record.kind;
     if record.owner != identity.registration_owner() || record.redirect_uri != redirect_uri {
@@ -110,13 +111,14 @@ enum BindingKind {
 }
 
 pub(crate) fn write_binding(identity: &Identity, client_id: &str, issuer: &IssuerId) -> Stored {
-    seal(&BindingRecord {
+    let record = BindingRecord {
         kind: BindingKind::Binding,
         principal: identity.principal().into(),
         mcp_url: identity.mcp_url().into(),
         client_id: client_id.into(),
         issuer: issuer.as_str().into(),
-    })
+    };
+    seal(identity, SlotKind::Registration, 320, &record)
 }
 
 pub(crate) fn read_binding(
@@ -124,7 +126,7 @@ pub(crate) fn read_binding(
     client_id: &str,
     stored: &Stored,
 ) -> Result<IssuerId, RecordFlaw> {
-    let opened = Opened::open(stored)?;
+    let opened = Opened::open(stored, SlotKind::Registration)?;
     let record: BindingRecord<'_> = opened.read()?;
     let BindingKind::Binding = record.kind;
     identity.check(&record.principal, &record.mcp_url)?;

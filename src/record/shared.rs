@@ -1,5 +1,7 @@
 //! The parts that several records have: a server snapshot and a client.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Opened, RecordFlaw};
@@ -26,17 +28,28 @@ pub(super) struct ServerRecord<'a> {
     registration_endpoint: Option<&'a str>,
     revocation_endpoint: Option<&'a str>,
     pushed_endpoint: Option<&'a str>,
+    #[serde(default, skip_serializing_if = "Not::not")]
     requires_par: bool,
     advertises_iss: bool,
+    #[serde(default, skip_serializing_if = "Not::not")]
     supports_cimd: bool,
+    #[serde(default)]
     response_types: Words<ResponseType>,
+    #[serde(default)]
     grant_types: Words<GrantType>,
+    #[serde(default)]
     scopes: Words<KnownScope>,
+    #[serde(default)]
     challenge_methods: Words<ChallengeMethod>,
+    #[serde(default)]
     auth_methods: Words<AuthMethod>,
+    #[serde(default)]
     revocation_auth_methods: Words<AuthMethod>,
+    #[serde(default)]
     assertion_algorithms: Words<SigningAlgorithm>,
+    #[serde(default)]
     dpop_algorithms: Words<SigningAlgorithm>,
+    #[serde(default)]
     grant_profiles: Words<GrantProfile>,
 }
 
@@ -196,4 +209,13 @@ impl<'a> ClientRecord<'a> {
             secret_expires_at: self.secret_expires_at,
         }
     }
+}
+
+/// The resource is named in every request (RES-03); only where the host said otherwise does a record say so.
+pub(super) fn sent() -> bool {
+    true
+}
+
+pub(super) fn is_sent(sent: &bool) -> bool {
+    *sent
 }

@@ -22,7 +22,7 @@ use crate::wire::token::{OAuthError, refusal};
 /// A call that is being made.
 pub(crate) struct Call<G> {
     pub(crate) ask: Ask,
-    at: AtIssuer<G>,
+    at: Box<AtIssuer<G>>,
     requests: Budget,
     step: CallStep,
     /// The nonce of the server was put in once already.
@@ -57,7 +57,7 @@ impl<G: TokenGrant> Call<G> {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<G>, requests: Budget) -> Called<G> {
         let call = Self {
             ask: core.nobody(),
-            at,
+            at: Box::new(at),
             requests,
             step: CallStep::SigningAssertion,
             with_nonce: false,
@@ -67,7 +67,7 @@ impl<G: TokenGrant> Call<G> {
 
     /// The grant, for an answer that nobody waits for any more: only a request that is under way has one.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<G>) {
-        (self.ask, self.at)
+        (self.ask, *self.at)
     }
 
     fn authenticate(mut self, core: &mut Core) -> Called<G> {
@@ -106,7 +106,7 @@ impl<G: TokenGrant> Call<G> {
         };
         let Some(key) = core.config().key_of(binding) else {
             let cause = Cause::Misconfigured(Misconfiguration::KeyMissing);
-            return Called::Failed(self.at, CallFlaw::Final(cause));
+            return Called::Failed(*self.at, CallFlaw::Final(cause));
         };
         let KeyBinding { algorithm, .. } = *binding;
         let (name, jwk) = (std::sync::Arc::clone(&key.name), key.jwk());
@@ -128,7 +128,7 @@ impl<G: TokenGrant> Call<G> {
     pub(crate) fn signed(mut self, core: &mut Core, token: Option<Secret>) -> Called<G> {
         let Some(token) = token else {
             let cause = Cause::Misconfigured(Misconfiguration::SignerFailed);
-            return Called::Failed(self.at, CallFlaw::Final(cause));
+            return Called::Failed(*self.at, CallFlaw::Final(cause));
         };
         match std::mem::replace(&mut self.step, CallStep::Sent) {
             CallStep::SigningAssertion => self.prove(core, Some(token)),
@@ -147,7 +147,7 @@ impl<G: TokenGrant> Call<G> {
             Ok(permit) => permit,
             Err(limited) => {
                 let cause = Cause::OutOfPatience(limited);
-                return Called::Failed(self.at, CallFlaw::Final(cause));
+                return Called::Failed(*self.at, CallFlaw::Final(cause));
             }
         };
         let settings = core.config().settings(self.at.issuer());
@@ -156,7 +156,7 @@ impl<G: TokenGrant> Call<G> {
             .request(settings, assertion.as_ref(), proof.as_ref());
         let Some(request) = request else {
             let cause = Cause::Violation(Violation::NoEndpoint);
-            return Called::Failed(self.at, CallFlaw::Final(cause));
+            return Called::Failed(*self.at, CallFlaw::Final(cause));
         };
         let purpose = match G::ENDPOINT {
             Endpoint::Token => Purpose::Token,
@@ -180,9 +180,9 @@ impl<G: TokenGrant> Call<G> {
         }
         let response = match answer_to(core, &self.at, outcome) {
             Ok(response) => response,
-            Err(NoAnswer::Unreachable) => return Called::Failed(self.at, CallFlaw::Unreachable),
+            Err(NoAnswer::Unreachable) => return Called::Failed(*self.at, CallFlaw::Unreachable),
             Err(NoAnswer::Violation(flaw)) => {
-                return Called::Failed(self.at, CallFlaw::Final(Cause::Violation(flaw)));
+                return Called::Failed(*self.at, CallFlaw::Final(Cause::Violation(flaw)));
             }
         };
         let found = nonce(response.headers());
@@ -208,7 +208,7 @@ impl<G: TokenGrant> Call<G> {
             };
             return again.authenticate(core);
         }
-        Called::Answered(self.at, response)
+        Called::Answered(*self.at, response)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::issuer::{AtIssuer, Endpoint, Facts, IssuerId, Server, SlashRule};
 use crate::key::SigningKey;
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
-use crate::slot::{Revision, Slot, Stored};
+use crate::slot::{Found, Slot, Stored};
 use crate::state::obtain::{Obtaining, configured_method};
 use crate::state::redirect::{CodeFlow, redirect, select_scopes};
 use crate::state::register::Registering;
@@ -340,6 +340,7 @@ impl SavingBinding {
 /// Reads a stored registration (REG-31).
 pub(crate) struct LoadingRegistration {
     pub(crate) ask: Ask,
+    slot: Slot,
     pub(crate) attempt: Box<Attempt>,
     facts: ResourceFacts,
     flow: CodeFlow,
@@ -361,6 +362,7 @@ impl LoadingRegistration {
         let ask = core.load(slot);
         Ok(Work::LoadingRegistration(Self {
             ask,
+            slot,
             attempt: met.attempt,
             facts: met.facts,
             flow: met.flow,
@@ -379,7 +381,10 @@ impl LoadingRegistration {
             facts: self.facts,
             flow: self.flow,
         };
-        let replaced: Option<Revision> = stored.as_ref().map(|stored| stored.revision);
+        let replaced = Found {
+            slot: self.slot,
+            revision: stored.as_ref().map(|stored| stored.revision),
+        };
         let known = match stored {
             Some(stored) => usable(core, &met.attempt, &self.at, &stored)?,
             None => None,
@@ -398,7 +403,7 @@ fn with_registration(
     mut met: Met,
     at: AtIssuer<()>,
     client: AtIssuer<Registration>,
-    replaced: Option<Revision>,
+    replaced: Found,
 ) -> Step {
     let refused = std::mem::take(&mut met.attempt.narrow);
     let (scopes, _, _) =

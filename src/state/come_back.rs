@@ -10,9 +10,9 @@ use crate::event::Persistence;
 use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Disputable;
-use crate::record::read_pending;
+use crate::record::{key_of, read_pending};
 use crate::report::Decision;
-use crate::slot::{Revision, Slot, Stored};
+use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::forget::{After, Registered, Word, forget};
 use crate::state::redirect::without_refused_scopes;
 use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
@@ -133,6 +133,9 @@ impl FindingPending {
         match read_pending(&core.identity, &stored) {
             Ok(at) => match matching(core, &at, &self.callback) {
                 Some(parameters) => {
+                    if let Some(key) = key_of(&stored, SlotKind::Pending) {
+                        core.identity.seal_with(key);
+                    }
                     let (slot, revision) = (self.slot, stored.revision);
                     take(core, at, Prepared::Elsewhere, slot, revision, &parameters)
                 }

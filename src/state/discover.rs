@@ -20,6 +20,9 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
     if core.waiting.is_some() {
         return repeat_redirect(core);
     }
+    if let Some(key) = authorization.seed.revision_key() {
+        core.identity.seal_with(key);
+    }
     let attempt = Attempt::new(core, authorization);
     locate(core, Errand::Authorize(attempt))
 }

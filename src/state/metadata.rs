@@ -3,7 +3,7 @@
 use crate::config::MetadataCache;
 use crate::core::{Ask, Core};
 use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
-use crate::slot::{Slot, Stored};
+use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;
 use crate::state::resource::{CachedResource, FetchingResource};
@@ -40,7 +40,7 @@ impl LoadingResource {
         match core.config().metadata_cache {
             MetadataCache::Off => FetchingResource::begin(core, errand, CachedResource::Left),
             MetadataCache::Slots => {
-                let slot = Slot::resource_metadata(core.identity.mcp_url());
+                let slot = core.identity.resource_slot();
                 let ask = core.load(slot);
                 Ok(Work::LoadingResource(Self {
                     ask,
@@ -73,7 +73,7 @@ impl LoadingResource {
                 replaced
             }
             Err(flaw) => {
-                core.report_unusable(Slot::resource_metadata(core.identity.mcp_url()), flaw);
+                core.report_unusable(core.identity.resource_slot(), flaw);
                 match flaw {
                     RecordFlaw::Newer => CachedResource::Left,
                     RecordFlaw::Damaged | RecordFlaw::Foreign | RecordFlaw::Url => replaced,
@@ -97,6 +97,7 @@ pub(crate) fn heard(core: &mut Core, facts: &ResourceFacts) {
 
 pub(crate) struct LoadingServer {
     pub(crate) ask: Ask,
+    slot: Slot,
     pub(crate) errand: ServerErrand,
     facts: ResourceFacts,
     entry: usize,
@@ -119,6 +120,7 @@ impl LoadingServer {
                 let ask = core.load(slot);
                 Ok(Work::LoadingServer(Self {
                     ask,
+                    slot,
                     errand,
                     facts,
                     entry,
@@ -129,33 +131,33 @@ impl LoadingServer {
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Self {
+            slot,
             errand,
             facts,
             entry,
             ..
         } = self;
         let stored = found.ok().flatten();
-        let mut cached = Cached {
-            revision: stored.as_ref().map(|stored| stored.revision),
-            doubted: None,
-        };
+        let mut revision = stored.as_ref().map(|stored| stored.revision);
+        let mut doubted = None;
         if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
             match read_server(&core.identity, asked, stored, core.now.wall) {
                 Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
                     if !core.memory.doubts(&server) {
                         return arrived(core, errand, facts, server);
                     }
-                    cached.doubted = Some(server);
+                    doubted = Some(server);
                 }
                 Ok(_) => {}
                 Err(flaw) => {
                     if flaw == RecordFlaw::Newer {
-                        cached.revision = None;
+                        revision = None;
                     }
-                    core.report_unusable(Slot::server_metadata(asked.as_str()), flaw);
+                    core.report_unusable(slot, flaw);
                 }
             }
         }
-        FetchingServer::begin(core, errand, facts, entry, cached)
+        let found = Some(Found { slot, revision });
+        FetchingServer::begin(core, errand, facts, entry, Cached { found, doubted })
     }
 }

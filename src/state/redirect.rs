@@ -265,7 +265,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
     core.memory.registration = Registered::of(&at, redirect_uri.as_str());
     let at = at.then(|known| {
-        Redirected(RedirectedParts {
+        Redirected(Box::new(RedirectedParts {
             state,
             verifier,
             redirect_uri: redirect_uri.shared(),
@@ -278,7 +278,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
             binding,
             created: now.wall,
             expires,
-        })
+        }))
     });
     let settings = core.config().settings(&issuer);
     let url = if is_pushed(core, at.server()) {

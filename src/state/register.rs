@@ -12,8 +12,8 @@ use crate::grant::{
 use crate::issuer::AtIssuer;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
-use crate::slot::{Revision, Stored};
-use crate::state::client::{Met, registration_slot, usable};
+use crate::slot::{Found, Stored};
+use crate::state::client::{Met, usable};
 use crate::state::post::{NoAnswer, answer};
 use crate::state::redirect::{CodeFlow, redirect, registration_scopes};
 use crate::state::{Attempt, Step, Work};
@@ -31,7 +31,7 @@ pub(crate) struct Registering {
     facts: ResourceFacts,
     flow: CodeFlow,
     at: AtIssuer<()>,
-    replaced: Option<Revision>,
+    replaced: Found,
     /// The scopes that the client is to be registered for.
     scopes: Scopes,
     /// The method that was asked for.
@@ -41,12 +41,7 @@ pub(crate) struct Registering {
 }
 
 impl Registering {
-    pub(crate) fn begin(
-        core: &mut Core,
-        met: Met,
-        at: AtIssuer<()>,
-        replaced: Option<Revision>,
-    ) -> Step {
+    pub(crate) fn begin(core: &mut Core, met: Met, at: AtIssuer<()>, replaced: Found) -> Step {
         Self::send(core, met, at, replaced, true)
     }
 
@@ -54,7 +49,7 @@ impl Registering {
         core: &mut Core,
         mut met: Met,
         at: AtIssuer<()>,
-        replaced: Option<Revision>,
+        replaced: Found,
         with_scope: bool,
     ) -> Step {
         let permit = met.attempt.registration(core)?;
@@ -229,9 +224,9 @@ impl Registering {
             },
         });
         let uri = self.attempt.redirect_uri.as_str();
-        let slot = registration_slot(core, &issuer, uri);
         let stored = write_registration(&core.identity, uri, &at);
-        let ask = core.persist(slot, self.replaced, Some(stored), None);
+        let Found { slot, revision } = self.replaced;
+        let ask = core.persist(slot, revision, Some(stored), None);
         Ok(Work::SavingRegistration(SavingRegistration {
             ask,
             attempt: self.attempt,

@@ -11,7 +11,7 @@ use crate::event::Outcome;
 use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, write_resource};
 use crate::report::{Decision, Verdict};
-use crate::slot::{Revision, Slot};
+use crate::slot::Revision;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::metadata::heard;
@@ -19,7 +19,7 @@ use crate::state::server::FetchingServer;
 use crate::state::standing::SavingStanding;
 use crate::state::{Step, Work};
 use crate::wire::http_fields::freshness;
-use crate::wire::json::{JsonFlaw, of_another_type};
+use crate::wire::json::JsonFlaw;
 use crate::wire::resource::{OPTIONAL, ResourceDocument, canonical_identifier, covers};
 use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
@@ -209,10 +209,7 @@ fn accept(
             got: Untrusted::new(resource),
         }));
     }
-    let names = of_another_type(body, OPTIONAL);
-    if !names.is_empty() {
-        core.report(|| Decision::MembersIgnored { names });
-    }
+    core.report_other_types(body, OPTIONAL);
     let config = core.config();
     if !document.accepts_header() {
         return Err(Cause::Violation(Violation::NoHeaderMethod));
@@ -261,7 +258,7 @@ fn found(
     if let CachedResource::Replaced(expected) = cached {
         let seconds = freshness(headers, core.now.wall.seconds());
         let expires = core.now.wall.plus_seconds(seconds);
-        let slot = Slot::resource_metadata(core.identity.mcp_url());
+        let slot = core.identity.resource_slot();
         let stored = write_resource(&core.identity, &facts, expires);
         // Nothing depends on a cache: the answer is not waited for.
         core.persist(slot, expected, Some(stored), Some(expires));

@@ -1,7 +1,7 @@
 //! Fetching authorization server metadata (META), entry by entry and place by place.
 
 use crate::action::{Purpose, UrlSource};
-use crate::config::{Config, MetadataCache};
+use crate::config::Config;
 use crate::core::{Ask, Core};
 use http::HeaderMap;
 
@@ -10,7 +10,7 @@ use crate::event::Outcome;
 use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
 use crate::report::{Decision, Verdict};
-use crate::slot::{Revision, Slot};
+use crate::slot::Found;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::client::met;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
@@ -18,7 +18,7 @@ use crate::state::metadata::LoadingServer;
 use crate::state::{Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
-use crate::wire::json::{JsonFlaw, of_another_type};
+use crate::wire::json::JsonFlaw;
 use crate::wire::server::{OPTIONAL, ServerDocument};
 use crate::wire::well_known::{legacy_server_location, server_locations};
 
@@ -46,7 +46,8 @@ struct Search {
 /// What the slot of an entry holds.
 #[derive(Default)]
 pub(crate) struct Cached {
-    pub(crate) revision: Option<Revision>,
+    /// None where the documents are not cached.
+    pub(crate) found: Option<Found>,
     /// Fresh, and in doubt since: good enough when no place can be read (META-18).
     pub(crate) doubted: Option<Server>,
 }
@@ -147,10 +148,7 @@ impl FetchingServer {
             Fetched::Again(fetch) => return Ok(Work::FetchingServer(Self { fetch, ..self })),
             Fetched::Body(url, body, headers) => match self.search.accept(core, &body, &headers) {
                 Ok(Some(server)) => {
-                    let names = of_another_type(&body, OPTIONAL);
-                    if !names.is_empty() {
-                        core.report(|| Decision::MembersIgnored { names });
-                    }
+                    core.report_other_types(&body, OPTIONAL);
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
                     core.memory.believe(server.issuer());
@@ -219,13 +217,10 @@ impl Search {
             let (listed, named) = (self.asked.clone(), server.issuer().clone());
             core.report(|| Decision::SlashTolerated { listed, named });
         }
-        if core.config().metadata_cache == MetadataCache::Slots
-            && self.source == ServerSource::Metadata
-        {
+        if let (Some(found), ServerSource::Metadata) = (self.cached.found, self.source) {
             let expires = server.facts().fresh_until;
-            let slot = Slot::server_metadata(self.asked.as_str());
-            let stored = write_server(&self.asked, server);
-            core.persist(slot, self.cached.revision, Some(stored), Some(expires));
+            let stored = write_server(&core.identity, &self.asked, server);
+            core.persist(found.slot, found.revision, Some(stored), Some(expires));
         }
     }
 }

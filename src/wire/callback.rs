@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::form::pairs;
 use super::pkce::State;
+use super::text::cut;
 use super::url::split;
 
 /// Largest callback (CB-15).
@@ -59,18 +60,39 @@ impl Callback {
         }
     }
 
+    /// The `state` alone, where it stands plainly: enough to tell whose callback it is, not to believe it.
+    pub(crate) fn state(&self) -> Option<State> {
+        if self.text.len() > MAX_CALLBACK_BYTES {
+            return None;
+        }
+        let mut rest = Some(self.parts().1);
+        while let Some(query) = rest {
+            let (piece, after) = cut(query, b'&');
+            if let Some(state) = piece.strip_prefix("state=") {
+                return State::from_text(state);
+            }
+            rest = after;
+        }
+        None
+    }
+
+    /// The URL before its fragment, when the whole URL was given, and the parameters.
+    fn parts(&self) -> (Option<&str>, &str) {
+        match self.form {
+            Form::Url => {
+                let text = cut(&self.text, b'#').0;
+                (Some(text), split(text).2.unwrap_or_default())
+            }
+            Form::Parameters => (None, self.text.as_str()),
+        }
+    }
+
     /// Size and syntax (CB-02, CB-03): the first step, before any value is believed.
     pub(crate) fn parameters(&self) -> Option<Parameters<'_>> {
         if self.text.len() > MAX_CALLBACK_BYTES {
             return None;
         }
-        let (target, query) = match self.form {
-            Form::Url => {
-                let text = self.text.split('#').next().unwrap_or_default();
-                (Some(text), split(text).2.unwrap_or_default())
-            }
-            Form::Parameters => (None, self.text.as_str()),
-        };
+        let (target, query) = self.parts();
         let mut found = Parameters {
             target: target.map(without_query),
             ..Parameters::default()
@@ -99,7 +121,7 @@ impl Callback {
 }
 
 fn without_query(text: &str) -> &str {
-    text.split('?').next().unwrap_or_default()
+    cut(text, b'?').0
 }
 
 impl fmt::Debug for Callback {

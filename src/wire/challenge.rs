@@ -1,7 +1,6 @@
 //! `WWW-Authenticate`: the real grammar of RFC 9110 section 11.6.1, in one pass (CHAL).
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
@@ -341,12 +340,14 @@ impl<'h> Parsed<'h> {
 }
 
 fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Vec<String> {
-    let mut known = BTreeSet::new();
-    challenge
-        .values(name)
-        .filter(|value| known.insert(*value))
-        .map(str::to_owned)
-        .collect()
+    // At most `MAX_PARAMETERS`, so that looking through them is nothing.
+    let mut known: Vec<String> = Vec::new();
+    for value in challenge.values(name) {
+        if !known.iter().any(|known| known == value) {
+            known.push(value.to_owned());
+        }
+    }
+    known
 }
 
 impl Selected {

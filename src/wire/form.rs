@@ -5,6 +5,8 @@ use std::fmt;
 
 use url::form_urlencoded::byte_serialize;
 
+use super::text::cut;
+
 /// Why a form cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FormFlaw {
@@ -21,16 +23,21 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The pairs of a form in order. `&` separates them, nothing else does; empty pieces are skipped.
 pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
-    text.split('&')
-        .filter(|piece| !piece.is_empty())
-        .map(|piece| {
-            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
-            Ok((decode(name)?, decode(value)?))
-        })
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (piece, after) = cut(rest?, b'&');
+        rest = after;
+        Some(piece)
+    })
+    .filter(|piece| !piece.is_empty())
+    .map(|piece| {
+        let (name, value) = cut(piece, b'=');
+        Ok((decode(name)?, decode(value.unwrap_or_default())?))
+    })
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
-    if !text.contains(['%', '+']) {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -53,10 +60,17 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
         .map_err(|_| FormFlaw::Utf8)
 }
 
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_')
+}
+
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    match digit {
+        b'0'..=b'9' => Some(digit.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(digit.wrapping_sub(b'a').wrapping_add(10)),
+        b'A'..=b'F' => Some(digit.wrapping_sub(b'A').wrapping_add(10)),
+        _other => None,
+    }
 }
 
 /// A form that is being written. Its values may be secret: `Debug` shows names only.
@@ -92,9 +106,27 @@ impl Form {
         if !self.text.is_empty() {
             self.text.push('&');
         }
-        self.text.extend(byte_serialize(name.as_bytes()));
+        self.encode(name);
         self.text.push('=');
-        self.text.extend(byte_serialize(value.as_bytes()));
+        self.encode(value);
+    }
+
+    /// Appends a text, escaped: what needs no escape in one piece.
+    fn encode(&mut self, mut rest: &str) {
+        loop {
+            let plain = rest.bytes().position(|byte| !is_plain(byte));
+            let (run, after) = rest
+                .split_at_checked(plain.unwrap_or(rest.len()))
+                .unwrap_or((rest, ""));
+            self.text.push_str(run);
+            let Some(first) = after.chars().next() else {
+                return;
+            };
+            let end = first.len_utf8();
+            let (special, after) = after.split_at_checked(end).unwrap_or((after, ""));
+            self.text.extend(byte_serialize(special.as_bytes()));
+            rest = after;
+        }
     }
 
     /// The form so far.

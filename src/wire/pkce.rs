@@ -8,42 +8,79 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::secret::same_bytes;
+use crate::slot::RevisionKey;
 
 const VERIFIER_CHARS: usize = 43;
 const STATE_CHARS: usize = 22;
 
-/// The entropy of one authorization attempt: 48 bytes from the host's cryptographic random source.
-/// Not `Clone`: an attempt uses it up (PKCE-03, AUTHZ-04, SEC-34).
-pub struct Seed(Zeroizing<[u8; 48]>);
+/// The entropy of one authorization attempt: 64 bytes from the host's cryptographic random source, or 48 without a
+/// key for records. Not `Clone`: an attempt uses it up (PKCE-03, AUTHZ-04, SEC-34).
+pub struct Seed {
+    attempt: Zeroizing<[u8; 48]>,
+    key: Option<RevisionKey>,
+}
 
 impl Seed {
-    /// Takes 48 random bytes.
+    /// Takes 48 random bytes. The records of the attempt have digests for revisions then.
     ///
     /// # Errors
     /// [`WeakSeed`] when all bytes are equal, as an unfilled buffer is.
     pub fn new(bytes: [u8; 48]) -> Result<Self, WeakSeed> {
+        Self::of(&bytes, None)
+    }
+
+    /// Takes 64 random bytes: no server learns the last 16, and the revisions of records are made with them, for a
+    /// fraction of the time.
+    ///
+    /// # Errors
+    /// [`WeakSeed`] when the first 48 bytes are all equal, or the last 16, as an unfilled buffer is.
+    pub fn with_key(bytes: [u8; 64]) -> Result<Self, WeakSeed> {
         let bytes = Zeroizing::new(bytes);
-        let [first, rest @ ..] = &*bytes;
-        if rest.iter().all(|byte| byte == first) {
+        let (attempt, key) = bytes.split_first_chunk::<48>().ok_or(WeakSeed)?;
+        let key = key.first_chunk::<16>().ok_or(WeakSeed)?;
+        if all_equal(key) {
             return Err(WeakSeed);
         }
-        Ok(Self(bytes))
+        Self::of(attempt, Some(RevisionKey::new(*key)))
+    }
+
+    fn of(bytes: &[u8; 48], key: Option<RevisionKey>) -> Result<Self, WeakSeed> {
+        if all_equal(bytes) {
+            return Err(WeakSeed);
+        }
+        let attempt = Zeroizing::new(*bytes);
+        Ok(Self { attempt, key })
     }
 
     pub(crate) fn split(self) -> (Verifier, State) {
-        let (verifier, state) = self.0.split_at(32);
+        let (verifier, state) = self.attempt.split_at(32);
         (
             Verifier(Zeroizing::new(encode(verifier))),
             State(encode(state)),
         )
     }
+
+    /// The key of the records of this attempt, where the host lent bytes for one.
+    pub(crate) fn revision_key(&self) -> Option<RevisionKey> {
+        self.key
+    }
+}
+
+fn all_equal(bytes: &[u8]) -> bool {
+    bytes
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a == b))
 }
 
 impl TryFrom<&[u8]> for Seed {
     type Error = WeakSeed;
 
     fn try_from(bytes: &[u8]) -> Result<Self, WeakSeed> {
-        bytes.try_into().map_err(|_| WeakSeed).and_then(Self::new)
+        match (bytes.try_into(), bytes.try_into()) {
+            (Ok(bytes), _) => Self::with_key(bytes),
+            (Err(_), Ok(bytes)) => Self::new(bytes),
+            (Err(_), Err(_)) => Err(WeakSeed),
+        }
     }
 }
 
@@ -53,9 +90,9 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// A seed that is not 48 bytes long, or that was plainly not filled with random bytes.
+/// A seed that is not 64 or 48 bytes long, or that was plainly not filled with random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a seed is 48 bytes from a cryptographic random source")]
+#[error("a seed is 64 bytes, or 48 bytes, from a cryptographic random source")]
 pub struct WeakSeed;
 
 fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {

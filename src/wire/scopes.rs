@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Most scopes in one list (SEC-29).
 pub const MAX_SCOPES: usize = 256;
@@ -12,11 +13,14 @@ pub const MAX_SCOPE_BYTES: usize = 8 * 1024;
 /// A list of scopes without repetitions, in first-seen order, kept as the text that is sent:
 /// single spaces between items (SCOPE-11). Items beyond the limits are left out.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Scopes(Box<str>);
+pub struct Scopes(Arc<str>);
 
 impl Scopes {
     /// Splits a text at spaces and drops what is no scope (CHAL-12).
     pub fn parse(text: &str) -> Self {
+        if is_scope(text) {
+            return Self(text.into());
+        }
         Self::collect(text.split(' '), text.len())
     }
 
@@ -27,6 +31,8 @@ impl Scopes {
 
     fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
         let mut text = String::with_capacity(expected.min(MAX_SCOPE_BYTES));
+        // A set is made of the second item on: most lists have one.
+        let mut first = None;
         let mut known = BTreeSet::new();
         for item in items {
             if known.len() >= MAX_SCOPES {
@@ -38,13 +44,25 @@ impl Scopes {
                 .saturating_add(space.len())
                 .saturating_add(item.len());
             let fits = length <= MAX_SCOPE_BYTES;
-            let valid = !item.is_empty() && fits && item.bytes().all(is_scope_byte);
-            if valid && known.insert(sorted(item)) {
+            if !fits || !is_scope(item) || first == Some(item) {
+                continue;
+            }
+            let new = match first {
+                None => {
+                    first = Some(item);
+                    true
+                }
+                Some(first) => {
+                    known.insert(sorted(first));
+                    known.insert(sorted(item))
+                }
+            };
+            if new {
                 text.push_str(space);
                 text.push_str(item);
             }
         }
-        Self(text.into_boxed_str())
+        Self(text.into())
     }
 
     /// Whether there is none.
@@ -75,7 +93,7 @@ impl Scopes {
     /// These, then those of the other list that are new.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        if other.is_empty() {
+        if other.is_empty() || self == other {
             return self.clone();
         }
         let expected = self.0.len().saturating_add(other.0.len()).saturating_add(1);
@@ -114,6 +132,10 @@ fn sorted(item: &str) -> (u64, &str) {
     let mut hash = DefaultHasher::new();
     item.hash(&mut hash);
     (hash.finish(), item)
+}
+
+fn is_scope(item: &str) -> bool {
+    (1..=MAX_SCOPE_BYTES).contains(&item.len()) && item.bytes().all(is_scope_byte)
 }
 
 fn is_scope_byte(byte: u8) -> bool {

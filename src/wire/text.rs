@@ -5,6 +5,15 @@ use std::fmt;
 /// Longest peer text kept, in characters (CB-10).
 pub const MAX_TEXT_CHARS: usize = 512;
 
+/// The text before a byte, and what comes after it. Byte by byte: the texts are short.
+pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    debug_assert!(at.is_ascii());
+    let place = text.bytes().position(|byte| byte == at);
+    let before = place.and_then(|place| text.get(..place));
+    let after = place.and_then(|place| text.get(place.saturating_add(1)..));
+    (before.unwrap_or(text), after)
+}
+
 /// Text that a peer chose: printable ASCII only, at most 512 characters (CB-10, SEC-28). It has no
 /// `Display`, so that it is never mistaken for our own words; `Debug` quotes and escapes it.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@ use std::fmt;
 use url::{Host, Url};
 
 use super::address::{AddressClass, AddressPolicy, classify};
+use super::text::cut;
 
 /// Longest URL a server may supply (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -57,18 +58,16 @@ impl fmt::Display for WebUrl {
 
 /// Splits a canonical absolute URL into origin, path and query.
 pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
-    let (before, query) = match text.split_once('?') {
-        Some((before, query)) => (before, Some(query)),
-        None => (text, None),
-    };
+    let (before, query) = cut(text, b'?');
     let path_at = before
-        .find("://")
+        .as_bytes()
+        .windows(3)
+        .position(|three| three == b"://")
         .and_then(|at| {
             let from = at.saturating_add(3);
-            before
-                .get(from..)
-                .and_then(|rest| rest.find('/'))
-                .map(|slash| from.saturating_add(slash))
+            let mut rest = before.as_bytes().get(from..)?.iter();
+            let slash = rest.position(|byte| *byte == b'/');
+            slash.map(|slash| from.saturating_add(slash))
         })
         .unwrap_or(before.len());
     match before.split_at_checked(path_at) {
@@ -166,6 +165,9 @@ impl UrlPolicy {
     /// # Errors
     /// The first [`UrlFlaw`] found.
     pub fn check(&self, text: &str) -> Result<WebUrl, UrlFlaw> {
+        if let Some(plain) = self.plain(text) {
+            return plain.map(|plain| plain.url());
+        }
         let url = lexical(text, Part::WithoutFragment)?;
         scheme(&url, self.loopback_http)?;
         let class = url.host().map_or(AddressClass::Reserved, |h| classify(&h));
@@ -174,6 +176,24 @@ impl UrlPolicy {
         } else {
             Err(UrlFlaw::Address(class))
         }
+    }
+
+    /// Judges a URL of the plainest kind; None for all others.
+    fn plain<'a>(&self, text: &'a str) -> Option<Result<Plain<'a>, UrlFlaw>> {
+        let plain = Plain::read(text)?;
+        let class = classify(&Host::Domain(plain.host));
+        let permitted = self.addresses(Some(plain.host)).permits(class);
+        Some(if permitted {
+            Ok(plain)
+        } else {
+            Err(UrlFlaw::Address(class))
+        })
+    }
+
+    /// The same as [`check`](Self::check) for a text that is kept as it is; None where the canonical one may differ
+    /// in more than a slash at its end.
+    pub(crate) fn check_plain(&self, text: &str) -> Option<Result<(), UrlFlaw>> {
+        Some(self.plain(text)?.map(|_| ()))
     }
 
     /// Judges a reference relative to a URL. Its characters are judged first: parsers read a backslash
@@ -187,6 +207,75 @@ impl UrlPolicy {
             .map_err(|_| UrlFlaw::NotAbsolute)?;
         self.check(joined.as_str())
     }
+}
+
+/// A URL of the plainest kind, as most are: `https`, a name in lower case, no port, and a path of unreserved
+/// characters without dot segments. The parser would give it back as it is, so it is not asked.
+struct Plain<'a> {
+    text: &'a str,
+    host: &'a str,
+    /// Without a path the canonical text has a slash more.
+    has_path: bool,
+}
+
+impl<'a> Plain<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let rest = text.strip_prefix("https://")?;
+        let bytes = rest.as_bytes();
+        let end = bytes.iter().position(|byte| !is_plain_host(*byte));
+        let host = rest.get(..end.unwrap_or(rest.len()))?;
+        let path = bytes.get(host.len()..)?;
+        let starts = path.first().is_none_or(|byte| *byte == b'/');
+        let fits = starts && text.len() < MAX_URL_BYTES && is_plain_name(host);
+        (fits && is_plain_path(path)).then_some(Self {
+            text,
+            host,
+            has_path: !path.is_empty(),
+        })
+    }
+
+    fn url(&self) -> WebUrl {
+        WebUrl(if self.has_path {
+            self.text.into()
+        } else {
+            [self.text, "/"].concat().into()
+        })
+    }
+}
+
+fn is_plain_host(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')
+}
+
+/// Labels as DNS has them, none of which is encoded; a last one that starts with a letter is not part of an address.
+fn is_plain_name(name: &str) -> bool {
+    let mut labels = name.as_bytes().split(|byte| *byte == b'.');
+    let plain = |label: &[u8]| {
+        matches!(label, [first, ..] if *first != b'-')
+            && label.last() != Some(&b'-')
+            && label.len() <= 63
+            && label.get(2..4) != Some(b"--")
+    };
+    let last = labels.next_back().unwrap_or_default();
+    name.len() <= 253
+        && last.first().is_some_and(u8::is_ascii_lowercase)
+        && plain(last)
+        && labels.all(plain)
+}
+
+fn is_plain_path(path: &[u8]) -> bool {
+    let mut before = 0;
+    let plain = path.iter().all(|byte| {
+        // A dot after a slash, and what follows them, may be a segment that the parser removes.
+        let dots = matches!((before, byte), (b'.', b'.' | b'/'));
+        before = match (before, byte) {
+            (b'/', b'.') => b'.',
+            (_, other) if *other == b'.' => 0,
+            (_, other) => *other,
+        };
+        !dots && (byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~'))
+    });
+    plain && before != b'.'
 }
 
 enum Part {

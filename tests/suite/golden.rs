@@ -1,24 +1,42 @@
 //! Records of every version that was ever written are read for ever.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
 
 use crate::support::*;
+use crate::without_user::{machine_metadata, service, to_token};
 
-const ACCOUNT: &str = include_str!("../golden/account.v1.txt");
-const LEFT: &str = include_str!("../golden/account_left.v1.txt");
-const PENDING: &str = include_str!("../golden/pending.v1.txt");
-const REGISTRATION: &str = include_str!("../golden/registration.v1.txt");
-const REGISTERED: &str = include_str!("../golden/registration_registered.v1.txt");
-const NAMED: &str = include_str!("../golden/registration_named.v1.txt");
-const LEFT_OUT: &str = include_str!("../golden/registration_left_out.v1.txt");
+const ACCOUNT_1: &str = include_str!("../golden/account.v1.txt");
+const LEFT_1: &str = include_str!("../golden/account_left.v1.txt");
+const PENDING_1: &str = include_str!("../golden/pending.v1.txt");
+const REGISTRATION_1: &str = include_str!("../golden/registration.v1.txt");
+const REGISTERED_1: &str = include_str!("../golden/registration_registered.v1.txt");
+const NAMED_1: &str = include_str!("../golden/registration_named.v1.txt");
+const LEFT_OUT_1: &str = include_str!("../golden/registration_left_out.v1.txt");
+
+const ACCOUNT: &str = include_str!("../golden/account.v2.txt");
+const LEFT: &str = include_str!("../golden/account_left.v2.txt");
+const WITHOUT_USER: &str = include_str!("../golden/account_without_user.v2.txt");
+const PENDING: &str = include_str!("../golden/pending.v2.txt");
+const REGISTRATION: &str = include_str!("../golden/registration.v2.txt");
+const NAMED: &str = include_str!("../golden/registration_named.v2.txt");
 
 fn stored(golden: &str) -> Stored {
     let text = golden.trim_end();
-    let revision = text.split('.').nth(1).unwrap().parse().unwrap();
+    let sealed = text.split('.').nth(1).unwrap();
+    let revision = sealed.split('~').next().unwrap().parse().unwrap();
     let contents = SlotContents::new(text);
     Stored { contents, revision }
+}
+
+fn only(store: &Store, kind: &str) -> String {
+    store.of_kind(kind)[0].contents.expose().to_owned()
 }
 
 /// What the present version writes in the same flow.
@@ -29,75 +47,110 @@ fn written(kind: &str) -> String {
         host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
         host.serve(TOKEN, 200, &token_answer("at-1"));
     }
-    host.store.of_kind(kind)[0].contents.expose().to_owned()
+    only(&host.store, kind)
 }
 
 #[test]
-fn v1_is_what_is_written() {
+fn v2_is_what_is_written() {
     assert_eq!(written("account"), ACCOUNT.trim_end());
     assert_eq!(written("pending"), PENDING.trim_end());
-    assert_eq!(written("registration"), REGISTERED.trim_end());
+    assert_eq!(written("registration"), REGISTRATION.trim_end());
 }
 
+/// Without entropy of the host the key is missing: the revision is a digest that every process can make.
 #[test]
-fn v1_account_is_read() {
-    let mut store = Store::default();
-    let key = Slot::account("alice", MCP).to_string();
-    store.slots.insert(key, stored(ACCOUNT));
-    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
-    host.ready();
-    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+fn v2_a_client_without_a_user_writes_its_account_under_a_digest() {
+    let client = config().pre_registered(AS, service()).client_credentials();
+    let methods = r#""client_secret_basic""#;
+    let mut host = to_token(client, &machine_metadata(AS, methods, ""));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    let text = only(&host.store, "account");
+    assert_eq!(text, WITHOUT_USER.trim_end());
+    let (_, rest) = text.split_once('.').unwrap();
+    let (revision, json) = rest.split_once('.').unwrap();
+    assert_eq!(revision, short(json.as_bytes()));
 }
 
 /// An account whose issuer the resource no longer lists has one member more.
 #[test]
-fn v1_an_account_that_was_left_is_written_and_read() {
+fn v1_and_v2_an_account_that_was_left_is_written_and_read() {
     let mut host = Host::signed_in(config(), &token_answer("at-1"));
     host.refused("Bearer");
     host.serve(PRM, 200, &prm().replace(AS, "https://b.example"));
     host.need_user();
-    let written = host.store.of_kind("account")[0].contents.expose();
-    assert_eq!(written, LEFT.trim_end());
-    let mut store = Store::default();
-    let key = Slot::account("alice", MCP).to_string();
-    store.slots.insert(key, stored(LEFT));
-    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
-    host.ready();
-    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
-    // A version that does not know the member reads no account there, and refreshes nothing.
-    let unknown = LEFT.replacen("left_for", "left_4or", 1);
-    let json = unknown.trim_end().splitn(3, '.').nth(2).unwrap();
-    let mut store = Store::default();
-    let key = Slot::account("alice", MCP).to_string();
-    store.slots.insert(key, sealed(json));
-    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
-    assert_eq!(host.token(), None);
-}
-
-#[test]
-fn v1_pending_and_registration_are_read() {
-    let mut reference = Host::new(config());
-    let redirect = reference.to_redirect();
-    let mut store = Store::default();
-    for key in reference.store.slots.keys() {
-        if key.starts_with("pending") {
-            store.slots.insert(key.clone(), stored(PENDING));
-        }
-        if key.starts_with("registration") {
-            store.slots.insert(key.clone(), stored(REGISTRATION));
-        }
+    assert_eq!(only(&host.store, "account"), LEFT.trim_end());
+    let on = |record: Stored| {
+        let mut store = Store::default();
+        let key = Slot::account("alice", MCP).to_string();
+        store.slots.insert(key, record);
+        Host::on(Arc::new(config().build().unwrap()), store)
+    };
+    for golden in [LEFT_1, LEFT] {
+        let mut host = on(stored(golden));
+        host.ready();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+        // A version that does not know the member reads no account there, and refreshes nothing.
+        let unknown = golden.replacen("left_for", "left_4or", 1);
+        let json = unknown.trim_end().splitn(3, '.').nth(2).unwrap();
+        assert_eq!(on(sealed(json)).token(), None);
     }
-    let mut host = Host::on(Arc::new(config().build().unwrap()), store);
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
-    host.error();
-    host.seeds = 9;
-    host.discover(&prm(), &metadata());
-    assert_eq!(&*host.redirect().client_id, "dyn-1");
 }
 
 #[test]
-fn v1_a_registration_for_less_than_was_asked_is_written_and_read() {
+fn v1_and_v2_accounts_are_read() {
+    for golden in [ACCOUNT_1, ACCOUNT] {
+        let mut store = Store::default();
+        let key = Slot::account("alice", MCP).to_string();
+        store.slots.insert(key, stored(golden));
+        let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+        host.ready();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    }
+}
+
+fn short(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..16])
+}
+
+/// The name of the slot in which the record of this `state` lies, made by hand: other versions look there.
+fn pending_slot(state: &str) -> String {
+    let mut parts = 5_u64.to_le_bytes().to_vec();
+    parts.extend(b"alice");
+    parts.extend(&Sha256::digest(state)[..16]);
+    format!("pending/{}", short(&parts))
+}
+
+#[test]
+fn v1_and_v2_pending_and_registration_records_are_read() {
+    let goldens = [
+        (PENDING_1, REGISTRATION_1),
+        (PENDING_1, REGISTERED_1),
+        (PENDING, REGISTRATION),
+    ];
+    for (pending, registration) in goldens {
+        let (_, state) = pending.split_once(r#""state":""#).unwrap();
+        let state = &state[..22];
+        let mut reference = Host::new(config());
+        reference.to_redirect();
+        let mut store = Store::default();
+        store.slots.insert(pending_slot(state), stored(pending));
+        for key in reference.store.slots.keys() {
+            if key.starts_with("registration") {
+                store.slots.insert(key.clone(), stored(registration));
+            }
+        }
+        let mut host = Host::on(Arc::new(config().build().unwrap()), store);
+        host.callback(&format!("code=c&state={state}"));
+        host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
+        host.error();
+        host.seeds = 9;
+        host.discover(&prm(), &metadata());
+        assert_eq!(&*host.redirect().client_id, "dyn-1");
+    }
+}
+
+#[test]
+fn v1_and_v2_a_registration_for_less_than_was_asked_is_written_and_read() {
     let listed = prm().replace('}', r#","scopes_supported":["a","b"]}"#);
     let mut host = Host::new(config());
     host.discover(&listed, &metadata());
@@ -106,7 +159,7 @@ fn v1_a_registration_for_less_than_was_asked_is_written_and_read() {
     host.redirect();
     let written = &host.store.of_kind("registration")[0];
     assert_eq!(written.contents.expose(), NAMED.trim_end());
-    for golden in [LEFT_OUT, NAMED] {
+    for golden in [LEFT_OUT_1, NAMED_1, NAMED] {
         let mut store = Store::default();
         for key in host.store.slots.keys() {
             if key.starts_with("registration") {
@@ -118,4 +171,49 @@ fn v1_a_registration_for_less_than_was_asked_is_written_and_read() {
         later.discover(&listed, &metadata());
         assert_eq!(later.redirect().scopes.as_str(), "a");
     }
+}
+
+/// Two users sign in at the same time, and the servers answer both with the same texts.
+#[test]
+fn what_servers_choose_does_not_choose_a_revision() {
+    let records = |seeds: u8| {
+        let mut host = Host::new(config());
+        host.seeds = seeds;
+        host.sign_in();
+        host.store
+    };
+    let (one, other) = (records(0), records(100));
+    for kind in ["account", "registration"] {
+        let (one, other) = (only(&one, kind), only(&other, kind));
+        let json = |text: &str| text[text.find('{').unwrap()..].to_owned();
+        assert_eq!(json(&one), json(&other));
+        assert_ne!(stored(&one).revision, stored(&other).revision);
+    }
+}
+
+/// A key stands in the records that were sealed with it. That of a public record is not that of a secret one.
+#[test]
+fn a_key_of_one_kind_of_record_is_none_of_another() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    let key = |text: &str| {
+        let frame = text.split('{').next().unwrap();
+        frame
+            .split('~')
+            .nth(1)
+            .unwrap()
+            .trim_end_matches('.')
+            .to_owned()
+    };
+    let kinds = ["metadata", "registration", "pending"].map(|kind| {
+        let records = host.store.of_kind(kind);
+        let keys: BTreeSet<String> = records.iter().map(|r| key(r.contents.expose())).collect();
+        assert_eq!(keys.len(), 1, "{kind}");
+        keys.into_iter().next().unwrap()
+    });
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    let mut all: BTreeSet<String> = kinds.into();
+    all.insert(key(&only(&host.store, "account")));
+    assert_eq!(all.len(), 4);
 }

@@ -95,7 +95,7 @@ fn d24_a_newer_account_is_neither_used_nor_overwritten() {
     let (config, store) = signed_in();
     let key = account_key(&store);
     let stored = store.slots[&key].clone();
-    let newer = stored.contents.expose().replacen("v1.", "v2.", 1);
+    let newer = stored.contents.expose().replacen("v2.", "v3.", 1);
     let mut changed = copy_store(&store);
     replace(&mut changed, &key, &newer);
     let mut host = Host::on(config, changed);
@@ -112,7 +112,7 @@ fn beside_a_newer_account_no_authorization_is_begun() {
     let (config, mut store) = signed_in();
     let key = account_key(&store);
     let text = store.slots[&key].contents.expose().to_owned();
-    let newer = text.replacen("v1.", "v2.", 1);
+    let newer = text.replacen("v2.", "v3.", 1);
     replace(&mut store, &key, &newer);
     let mut host = Host::on(config, store);
     let cause = Cause::NotPersisted(StoreFlaw::Record(RecordFlaw::Newer));
@@ -130,14 +130,15 @@ fn a_version_that_is_spelled_otherwise_is_no_newer_one() {
     let key = account_key(&store);
     let text = store.slots[&key].contents.expose().to_owned();
     for (version, newer) in [
-        ("v01.", false),
-        ("v+1.", false),
+        ("v02.", false),
+        ("v+2.", false),
         ("v0.", false),
-        ("2.", false),
-        ("v2.", true),
+        ("v1.", false),
+        ("3.", false),
+        ("v3.", true),
     ] {
         let mut changed = copy_store(&store);
-        replace(&mut changed, &key, text.replacen("v1.", version, 1));
+        replace(&mut changed, &key, text.replacen("v2.", version, 1));
         let host = Host::on(Arc::clone(&config), changed);
         assert_eq!(!host.actions.is_empty(), newer, "{version}");
     }

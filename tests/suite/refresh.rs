@@ -79,7 +79,7 @@ fn refr_04_tok_16_a_rotated_token_replaces_the_old_one_before_it_is_used() {
     host.quiet();
     assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
     assert!(account(&host).contains("rt-2") && !account(&host).contains("rt-1"));
-    assert!(account(&host).contains(r#""lease":null"#));
+    assert!(!account(&host).contains(r#""lease""#));
     assert_eq!(host.reported("token_refreshed"), 1);
 }
 
@@ -308,7 +308,7 @@ fn refr_06_s20_d11_only_a_refused_grant_ends_it() {
     host.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
     assert_eq!(host.need_user().why, Why::TokenOver);
     host.quiet();
-    assert!(account(&host).contains(r#""tokens":null"#));
+    assert!(!account(&host).contains(r#""tokens""#));
     // The client and the scopes stay, so that the next authorization goes on from there.
     assert!(account(&host).contains("dyn-1"));
     assert_eq!(host.reported("tokens_dropped"), 1);
@@ -387,7 +387,7 @@ fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
         host.ready();
         host.quiet();
         assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
-        assert!(account(&host).contains(r#""refresh":null"#), "{error}");
+        assert!(!account(&host).contains(r#""refresh""#), "{error}");
         // At its end the user is needed.
         host.pass(50_000);
         host.wanted("x");
@@ -418,7 +418,7 @@ fn tok_21_tok_23_11_4_final_answers_keep_the_tokens() {
         assert_eq!(failure.stage, Stage::Refresh, "{answer}");
         host.quiet();
         assert!(account(&host).contains("rt-1"), "{answer}");
-        assert!(account(&host).contains(r#""lease":null"#), "{answer}");
+        assert!(!account(&host).contains(r#""lease""#), "{answer}");
     }
 }
 
@@ -452,7 +452,7 @@ fn tok_21_l10_s22_11_4_failures_for_now_are_tried_three_times_and_then_rest() {
             panic!("{failure:?}")
         };
         assert!(!unreachable.code_spent);
-        assert!(account(&host).contains("rt-1") && account(&host).contains(r#""lease":null"#));
+        assert!(account(&host).contains("rt-1") && !account(&host).contains(r#""lease""#));
         // At rest: no request, however often a token is wanted.
         for _ in 0..10 {
             host.wanted("x");
@@ -525,7 +525,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
     let mut host = over();
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     assert_eq!(host.need_user().why, Why::ClientForgotten);
-    assert!(account(&host).contains(r#""tokens":null"#));
+    assert!(!account(&host).contains(r#""tokens""#));
     assert!(host.store.of_kind("registration").is_empty());
     // A new registration, and a new flow with it; the old refresh token is gone.
     host.authorize();

@@ -549,6 +549,16 @@ fn s13_b02_k07_quirk_32_the_endpoint_origin_rule() {
 fn h09_sec_34_a_seed_that_was_not_filled_is_refused() {
     assert!(Seed::new([0; 48]).is_err());
     assert!(Seed::new([255; 48]).is_err());
+    let halves = |attempt: u8, key: u8| {
+        let at = |at: usize| u8::try_from(at).unwrap() * if at < 48 { attempt } else { key };
+        std::array::from_fn::<u8, 64, _>(at)
+    };
+    assert!(Seed::with_key(halves(1, 1)).is_ok());
+    assert!(Seed::with_key(halves(0, 1)).is_err());
+    assert!(Seed::with_key(halves(1, 0)).is_err());
+    assert!(Seed::try_from(&halves(1, 1)[..]).is_ok());
+    assert!(Seed::try_from(&halves(1, 1)[..48]).is_ok());
+    assert!(Seed::try_from(&halves(1, 1)[..63]).is_err());
     assert!(Seed::try_from(&[1_u8, 2, 3][..]).is_err());
 }
 

@@ -102,10 +102,11 @@ pub fn config() -> ConfigBuilder {
 
 /// Entropy that differs for each number.
 pub fn seed(number: u8) -> Seed {
-    let mut bytes = [number; 48];
+    let mut bytes = [number; 64];
     bytes[0] = 0xA5;
     bytes[47] = number.wrapping_mul(7).wrapping_add(1);
-    Seed::new(bytes).unwrap()
+    bytes[63] = !number;
+    Seed::with_key(bytes).unwrap()
 }
 
 impl Host {

@@ -31,7 +31,7 @@ pub(super) fn random() -> Result<[u8; 16], getrandom::Error> {
 /// # Errors
 /// When the operating system has none to give.
 pub fn seed() -> Result<Seed, getrandom::Error> {
-    let mut bytes = [0; 48];
+    let mut bytes = [0; 64];
     getrandom::fill(&mut bytes)?;
-    Seed::new(bytes).map_err(|_| getrandom::Error::UNEXPECTED)
+    Seed::with_key(bytes).map_err(|_| getrandom::Error::UNEXPECTED)
 }

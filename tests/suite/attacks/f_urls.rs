@@ -1,5 +1,7 @@
 //! URLs that must not be contacted or opened, in every place where a server can put one (1.F).
 
+use proptest::prelude::*;
+
 use mcp_auth_machine::config::Config;
 use mcp_auth_machine::error::{Cause, Violation};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
@@ -348,4 +350,67 @@ fn f07_f08_a_second_scheme_hides_no_user_information() {
     }
     let plain = "https://as.example/authorize/x://y";
     assert!(endpoint("authorization_endpoint", plain).is_ok());
+}
+
+const PIECES: [&str; 40] = [
+    "a",
+    "b.example",
+    "as.example.com",
+    "xn--a",
+    "..",
+    ".",
+    "/",
+    "//",
+    "/.",
+    "/./",
+    "/../",
+    "/..a",
+    "/.a",
+    "%2e",
+    "1",
+    "0x7f",
+    ":443",
+    ":8443",
+    ":",
+    "?q",
+    "?",
+    "#f",
+    "-",
+    "--",
+    "A",
+    "@",
+    "_",
+    "~",
+    "!",
+    "[",
+    "a.",
+    "a-",
+    "-a.b",
+    "a.1",
+    "localhost",
+    "metadata.google.internal",
+    "a.localhost",
+    "\\",
+    " ",
+    "token",
+];
+
+proptest! {
+    /// Most URLs are judged without the parser: it would give back the same.
+    #[test]
+    fn sec_36_what_is_accepted_is_what_a_parser_reads(
+        pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..8)
+    ) {
+        let text = format!("https://{}", pieces.concat());
+        let (policy, _) = UrlPolicy::for_mcp_url(MCP).unwrap();
+        let parsed = url::Url::parse(&text);
+        match policy.check(&text) {
+            Ok(checked) => {
+                let parsed = parsed.unwrap();
+                prop_assert_eq!(checked.as_str(), parsed.as_str());
+            }
+            Err(UrlFlaw::Address(_)) => prop_assert!(parsed.is_ok()),
+            Err(_) => {}
+        }
+    }
 }

@@ -49,7 +49,7 @@ fn h09_entropy_that_is_short_or_plainly_missing_is_refused() {
     for byte in [0, 1, 0x41, 255] {
         assert!(Seed::new([byte; 48]).is_err(), "{byte}");
     }
-    for length in [0, 16, 32, 47, 49, 64] {
+    for length in [0, 16, 32, 47, 49, 63, 65] {
         let bytes: Vec<u8> = (0..length).collect();
         assert!(Seed::try_from(bytes.as_slice()).is_err(), "{length}");
     }

@@ -21,7 +21,7 @@ use self::shape::{
     HttpResponse, Named, Nothing, Outcome, Pairs, Present, SeenElsewhere, Signed, SlotLoaded,
     SlotPersisted, TokenKind,
 };
-use super::{Members, Misunderstood, bytes, read};
+use super::{Members, Misunderstood, decoded, read};
 
 /// What a line says.
 pub(super) enum Happening {
@@ -153,8 +153,8 @@ fn answer(event: &str, members: Members) -> Result<Happening, Misunderstood> {
 }
 
 fn authorize(given: Authorize) -> Result<Authorization, Misunderstood> {
-    let seed = Seed::new(bytes("seed", &given.seed)?);
-    let seed = seed.map_err(|flaw| Misunderstood::new(flaw.to_string()))?;
+    let seed = Seed::try_from(decoded(&given.seed).unwrap_or_default().as_slice());
+    let seed = seed.map_err(|flaw| Misunderstood::new(format!("`seed`: {flaw}, in base64url")))?;
     let mut authorization = Authorization::new(seed);
     if let Some(uri) = given.redirect_uri {
         let uri = RedirectUri::new(uri)

@@ -47,9 +47,12 @@ fn read<T: DeserializeOwned>(members: Members) -> Result<T, Misunderstood> {
 }
 
 /// Bytes in base64url without padding.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text).ok()
+}
+
 fn bytes<const N: usize>(name: &str, text: &str) -> Result<[u8; N], Misunderstood> {
-    let found = URL_SAFE_NO_PAD.decode(text).ok();
-    found
+    decoded(text)
         .and_then(|found| found.try_into().ok())
         .ok_or_else(|| {
             Misunderstood::new(format!(

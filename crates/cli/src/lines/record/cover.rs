@@ -129,7 +129,7 @@ impl Copy {
             }
             Happened::Authorize => {
                 self.seeds = self.seeds.saturating_add(1);
-                let seed: Vec<u8> = (0..48_u8).map(|at| at.wrapping_add(self.seeds)).collect();
+                let seed: Vec<u8> = (0..64_u8).map(|at| at.wrapping_add(self.seeds)).collect();
                 json!({ "event": "authorize", "seed": URL_SAFE_NO_PAD.encode(seed) })
             }
             Happened::CameBack(url) => {

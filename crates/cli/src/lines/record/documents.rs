@@ -110,7 +110,11 @@ pub(super) fn record(
     contents: &str,
     secrets: &mut Secrets,
 ) -> Option<(String, String)> {
-    let json = contents.strip_prefix("v1.")?.get(23..)?;
+    let mut parts = contents.splitn(3, '.');
+    let json = match (parts.next(), parts.next(), parts.next()) {
+        (Some("v1" | "v2"), Some(_), Some(json)) => json,
+        (_, _, _) => return None,
+    };
     let mut record: Value = serde_json::from_str(json).ok()?;
     match kind {
         // Public, as it was fetched.
@@ -124,7 +128,7 @@ pub(super) fn record(
     let json = record.to_string();
     let digest = Sha256::digest(json.as_bytes());
     let revision = URL_SAFE_NO_PAD.encode(digest.first_chunk::<16>()?);
-    Some((format!("v1.{revision}.{json}"), revision))
+    Some((format!("v2.{revision}.{json}"), revision))
 }
 
 /// The members of records: one that is not here could hold anything.
@@ -239,6 +243,10 @@ mod tests {
             include_str!("../../../tests/golden/account.v1.txt"),
             include_str!("../../../tests/golden/registration.v1.txt"),
             include_str!("../../../tests/golden/registration_left_out.v1.txt"),
+            include_str!("../../../tests/golden/account.v2.txt"),
+            include_str!("../../../tests/golden/account_without_user.v2.txt"),
+            include_str!("../../../tests/golden/registration.v2.txt"),
+            include_str!("../../../tests/golden/registration_named.v2.txt"),
         ] {
             let mut secrets = Secrets::default();
             let kept = record(SlotKind::Account, golden.trim_end(), &mut secrets);
