@@ -220,6 +220,7 @@ fn storm(rounds: usize, config: &Arc<Config>) {
     for _ in 0..rounds {
         let mut host = Host::new(config, BTreeMap::new());
         host.sign_in();
+        host.handle(Event::Accepted(Operation::new("tools/call")));
         let (sent, tokens) = (host.bearer(), host.tokens);
         for operation in OPERATIONS {
             host.challenged(operation, 401, REFUSED, Some(&sent));
