@@ -4,3 +4,7 @@
 mod support;
 
 pub use support::fuzzed;
+
+/// The targets of the crate for servers.
+#[path = "../../crates/server/tests/suite/fuzzed.rs"]
+pub mod server;

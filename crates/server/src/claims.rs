@@ -64,7 +64,9 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    pub(super) fn new(issuer: &str, scopes: Scopes, claims: Map<String, Value>) -> Self {
+    /// For a verifier of your own: a token that was verified, expiry and audience included, with its
+    /// claims. A key that it is bound to stands in `cnf.jkt` (RFC 9449 section 6).
+    pub fn new(issuer: &str, scopes: Scopes, claims: Map<String, Value>) -> Self {
         let text = |names: &[&str]| -> Option<Box<str>> {
             let mut found = names.iter().filter_map(|name| claims.get(*name)?.as_str());
             found

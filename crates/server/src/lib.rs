@@ -47,6 +47,8 @@ mod policy;
 mod presented;
 #[cfg(feature = "jwt")]
 mod proof;
+#[cfg(feature = "jwt")]
+mod proxy;
 mod redirect;
 mod registration;
 mod rejection;
@@ -108,6 +110,10 @@ pub use policy::ScopePolicy;
 pub use proof::{
     MAX_PROOFS, NONCE_LIFETIME, NonceKey, PROOF_WINDOW, Proof, ProofChecker, ProofError,
     ProofSubject, ReplayWindow,
+};
+#[cfg(feature = "jwt")]
+pub use proxy::{
+    CONSENT_LIFETIME, ClientRequest, PendingUpstream, ProxyError, UpstreamCode, UpstreamProxy,
 };
 #[cfg(feature = "jwt")]
 pub use verifier::{Fetch, FetchError, IntrospectionVerifier, JwtVerifier, NoFetch, VerifyToken};

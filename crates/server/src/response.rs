@@ -258,7 +258,8 @@ fn page<'a>(target: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> St
     page
 }
 
-fn escaped(text: &str) -> String {
+/// Text as it stands in HTML, between tags and in quoted attributes.
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -16,10 +16,9 @@ use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
-use mcp_auth_server::{AuthorizationError, CodeChallenge, RedirectTarget};
+use mcp_auth_server::{AuthorizationError, CodeChallenge, ProofSubject, RedirectTarget};
 
 use super::authorization::{CodeGrant, Issued, Redemption, Refusal, Shared, TokenInfo};
-use super::proof::Subject;
 use super::{BASE_SCOPE, lock};
 
 /// Form or query parameters.
@@ -289,7 +288,7 @@ fn proved(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Refusa
     let Some(proof) = proofs.next() else {
         return Ok(None);
     };
-    let subject = Subject {
+    let subject = ProofSubject {
         method: "POST",
         url: &format!("{}/token", shared.server.issuer()),
         token: None,

@@ -1,7 +1,6 @@
 //! The MCP of the demo's server: revisions, methods and the one kind of tool.
 
 use axum::Json;
-use axum::http::header::HOST;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -65,14 +64,6 @@ impl IntoResponse for Malformed {
     }
 }
 
-/// Whether the request names this server in its one `Host` field (DNS rebinding).
-pub(super) fn is_for(headers: &HeaderMap, authority: &str) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    let first = hosts.next();
-    let same = first.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()));
-    same && hosts.next().is_none()
-}
-
 /// One message, read and not yet judged.
 #[derive(Debug)]
 pub(super) struct Message {
@@ -95,13 +86,8 @@ impl Message {
         Ok(Self { value, wire })
     }
 
-    pub(super) fn method(&self) -> Option<&str> {
+    fn method(&self) -> Option<&str> {
         self.value.get("method").and_then(Value::as_str)
-    }
-
-    /// The tool that a call names.
-    pub(super) fn tool(&self) -> Option<&str> {
-        self.value.pointer("/params/name").and_then(Value::as_str)
     }
 
     /// The answer of a server with these tools.

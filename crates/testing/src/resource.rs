@@ -1,24 +1,27 @@
-//! The MCP server: one tool, protected by an authorization server that can be exchanged.
+//! The MCP server: a few tools behind `mcp-auth-server`'s layer, for an authorization server that can be
+//! exchanged.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::State as Extract;
-use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::body::Bytes;
+use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_server::{
-    DpopAlgorithms, DpopUse, Presented, ProtectedResource, Rejection, RequiredScopes, ScopeError,
-    TokenScheme,
+    AccessToken, DpopAlgorithms, DpopUse, Guard, ProtectLayer, ProtectedResource, RequiredScopes,
+    ScopeError, ScopePolicy, TokenError, VerifyToken,
 };
+use serde_json::{Map, json};
 
-use super::authorization::{TokenInfo, TokenRegistry};
-use super::proof::{ALGORITHM, Proofs, Subject};
-use super::protocol::{Message, is_for};
+use super::authorization::TokenRegistry;
+use super::proof::ALGORITHM;
+use super::protocol::Message;
 use super::{BASE_SCOPE, lock};
 
 /// A running MCP server; it serves until its runtime ends.
@@ -29,14 +32,9 @@ pub struct McpServer {
 
 #[derive(Debug)]
 struct Shared {
-    /// `http://127.0.0.1:PORT`.
-    base: String,
-    /// `127.0.0.1:PORT`.
-    authority: String,
     /// The resource identifier, `http://127.0.0.1:PORT/mcp`.
     url: String,
-    tools: Vec<Tool>,
-    proofs: Proofs,
+    tools: Arc<[Tool]>,
     state: Mutex<State>,
 }
 
@@ -45,7 +43,7 @@ struct Shared {
 pub struct Tool {
     /// Its name.
     pub name: &'static str,
-    /// Its purpose.
+    /// What `tools/list` says about it.
     pub description: &'static str,
 }
 
@@ -59,26 +57,57 @@ pub const ECHO: Tool = Tool {
 struct State {
     trusted: Option<(ProtectedResource, TokenRegistry)>,
     tool_scopes: HashMap<String, RequiredScopes>,
+    /// Made anew when one of the others changes.
+    router: Option<Router>,
+}
+
+/// Looks tokens up where they were issued.
+#[derive(Debug)]
+pub struct RegistryVerifier {
+    issuer: Box<str>,
+    audience: Box<str>,
+    tokens: TokenRegistry,
+}
+
+impl RegistryVerifier {
+    /// Takes the tokens of one authorization server for one audience.
+    pub fn new(issuer: &str, audience: &str, tokens: TokenRegistry) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            tokens,
+        }
+    }
+}
+
+impl VerifyToken for RegistryVerifier {
+    async fn verify(&self, token: &str, _now: Duration) -> Result<AccessToken, TokenError> {
+        let info = self.tokens.lookup(token).ok_or(TokenError::Inactive)?;
+        // RS-08: a token for another resource is not taken here.
+        if *info.resource != *self.audience {
+            return Err(TokenError::Audience);
+        }
+        let mut claims = Map::new();
+        claims.insert("client_id".to_owned(), json!(info.client_id));
+        if let Some(key) = &info.key {
+            claims.insert("cnf".to_owned(), json!({ "jkt": key }));
+        }
+        let scopes = Scopes::from_items(info.scopes.iter().map(String::as_str));
+        Ok(AccessToken::new(&self.issuer, scopes, claims))
+    }
 }
 
 /// Starts an MCP server on a free port of 127.0.0.1. It trusts no authorization server yet.
-pub async fn start_mcp(tools: &[Tool]) -> std::io::Result<McpServer> {
+pub async fn start_mcp(tools: &[Tool]) -> io::Result<McpServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     // RS-11: built from the configuration, never from request headers.
-    let authority = listener.local_addr()?.to_string();
-    let base = format!("http://{authority}");
     let shared = Arc::new(Shared {
-        url: format!("{base}/mcp"),
-        base,
-        authority,
-        tools: tools.to_vec(),
-        proofs: Proofs::default(),
+        url: format!("http://{}/mcp", listener.local_addr()?),
+        tools: tools.into(),
         state: Mutex::new(State::default()),
     });
-    // Any other method on /mcp is 405.
     let router = Router::new()
-        .route("/.well-known/oauth-protected-resource/mcp", get(metadata))
-        .route("/mcp", post(call))
+        .fallback(present)
         .with_state(Arc::clone(&shared));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(McpServer { shared })
@@ -94,134 +123,73 @@ impl McpServer {
     /// Called again, it moves the resource to another authorization server.
     ///
     /// # Errors
-    /// When the issuer is none (RS-01).
-    pub fn trust(&self, issuer: &str, tokens: TokenRegistry) -> std::io::Result<()> {
-        let resource = ProtectedResource::new(&self.shared.url, issuer)
-            .map_err(std::io::Error::other)?
-            .scopes(BASE_SCOPE)
-            .map_err(std::io::Error::other)?;
-        let algorithms = DpopAlgorithms::new([ALGORITHM]).map_err(std::io::Error::other)?;
+    /// When the text is not an issuer (RS-01).
+    pub fn trust(&self, issuer: &str, tokens: TokenRegistry) -> io::Result<()> {
+        let resource =
+            ProtectedResource::new(&self.shared.url, issuer).map_err(io::Error::other)?;
+        let resource = resource.scopes(BASE_SCOPE).map_err(io::Error::other)?;
+        let algorithms = DpopAlgorithms::new([ALGORITHM]).map_err(io::Error::other)?;
         let resource = resource.dpop(algorithms, DpopUse::Supported);
-        lock(&self.shared.state).trusted = Some((resource, tokens));
-        Ok(())
+        let mut state = lock(&self.shared.state);
+        state.trusted = Some((resource, tokens));
+        self.shared.protect(&mut state)
     }
 
     /// Makes calls of a tool need these scopes, separated by spaces, besides `mcp:tools`.
     ///
     /// # Errors
-    /// When one of them is none: the tool would be everybody's.
+    /// When one of them is malformed: every token would do for the tool.
     pub fn set_tool_scope(&self, tool: impl Into<String>, scopes: &str) -> Result<(), ScopeError> {
-        let needed = base_scope()?.and(&RequiredScopes::parse(scopes)?)?;
-        lock(&self.shared.state)
-            .tool_scopes
-            .insert(tool.into(), needed);
+        let needed = RequiredScopes::parse(scopes)?;
+        let mut state = lock(&self.shared.state);
+        state.tool_scopes.insert(tool.into(), needed);
+        if self.shared.protect(&mut state).is_err() {
+            state.router = None;
+        }
         Ok(())
     }
 }
 
-/// RFC 9728 metadata (RS-01, RS-07).
-async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response {
-    match &lock(&shared.state).trusted {
-        Some((resource, _)) => {
-            ([(CONTENT_TYPE, "application/json")], resource.metadata()).into_response()
-        }
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-/// The MCP endpoint: the token first, then the message (RS-04, RS-08).
-async fn call(Extract(shared): Extract<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    // A browser page of another origin has no business here, under whatever name it reached this
-    // address (DNS rebinding).
-    let mut origins = headers.get_all(ORIGIN).iter();
-    if !is_for(&headers, &shared.authority)
-        || origins.any(|origin| origin.as_bytes() != shared.base.as_bytes())
-    {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    let Some((resource, tokens)) = lock(&shared.state).trusted.clone() else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let info = match authenticated(&shared, &resource, &tokens, &headers) {
-        Ok(info) => info,
-        Err((rejection, scheme)) => return refuse(&resource, &rejection, scheme),
-    };
-    let message = match Message::read(&headers, &body) {
-        Ok(message) => message,
-        Err(malformed) => return malformed.into_response(),
-    };
-    // RS-05: everything the operation needs, at once. No scope includes another here (RS-06).
-    let Ok(needed) = needed(&shared, &message) else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let held = Scopes::from_items(info.scopes.iter().map(String::as_str));
-    if let Err(rejection) = resource.allows(&held, &needed, |_, _| false) {
-        let scheme = match info.key {
-            Some(_) => TokenScheme::Dpop,
-            None => TokenScheme::Bearer,
+impl Shared {
+    fn protect(&self, state: &mut State) -> io::Result<()> {
+        let Some((resource, tokens)) = &state.trusted else {
+            return Ok(());
         };
-        return refuse(&resource, &rejection, scheme);
-    }
-    message.answered(&shared.tools)
-}
-
-/// What the request's token stands for.
-fn authenticated(
-    shared: &Shared,
-    resource: &ProtectedResource,
-    tokens: &TokenRegistry,
-    headers: &HeaderMap,
-) -> Result<TokenInfo, (Rejection, TokenScheme)> {
-    let presented = match Presented::from_headers(headers) {
-        Ok(Some(presented)) => presented,
-        Ok(None) => return Err((Rejection::Missing, TokenScheme::Bearer)),
-        Err(error) => return Err((error.into(), TokenScheme::Bearer)),
-    };
-    let scheme = presented.scheme();
-    let (token, key) = match presented {
-        Presented::Bearer(token) => (token, None),
-        Presented::Dpop { token, proof } => {
-            let subject = Subject {
-                method: "POST",
-                url: resource.identifier(),
-                token: Some(&token),
-            };
-            let key = shared.proofs.check(&proof, &subject);
-            (token, Some(key.ok_or((Rejection::InvalidProof, scheme))?))
+        let base = RequiredScopes::parse(BASE_SCOPE).map_err(io::Error::other)?;
+        // A tool that does not exist is an error of the protocol, and not of the token.
+        let mut policy = ScopePolicy::new(base).open_other_tools();
+        for (tool, scopes) in &state.tool_scopes {
+            policy = policy.tool(tool, scopes.clone());
         }
-    };
-    let info = tokens
-        .lookup(&token)
-        // RS-08: a token for another resource is no token here.
-        .filter(|info| info.resource == resource.identifier())
-        .ok_or((Rejection::Invalid, scheme))?;
-    // RS-09: with the key that it is bound to, or with none.
-    match (info.key == key, scheme) {
-        (true, _) => Ok(info),
-        (false, TokenScheme::Bearer) => Err((Rejection::NotBound, scheme)),
-        (false, TokenScheme::Dpop) => Err((Rejection::InvalidProof, scheme)),
+        let issuer = resource.issuers().next().unwrap_or_default();
+        let verifier = RegistryVerifier::new(issuer, &self.url, tokens.clone());
+        let guard = Guard::new(resource.clone(), policy).map_err(io::Error::other)?;
+        // Any other method on /mcp is 405.
+        let router = Router::new()
+            .route("/mcp", post(call))
+            .layer(ProtectLayer::new(guard, verifier))
+            .with_state(Arc::clone(&self.tools));
+        state.router = Some(router);
+        Ok(())
     }
 }
 
-fn base_scope() -> Result<RequiredScopes, ScopeError> {
-    RequiredScopes::parse(BASE_SCOPE)
-}
-
-/// The scopes a message needs.
-fn needed(shared: &Shared, message: &Message) -> Result<RequiredScopes, ScopeError> {
-    if message.method() == Some("tools/call")
-        && let Some(tool) = message.tool()
-        && let Some(scopes) = lock(&shared.state).tool_scopes.get(tool)
-    {
-        return Ok(scopes.clone());
+/// Hands a request to the server as it is now.
+async fn present(Extract(shared): Extract<Arc<Shared>>, request: Request) -> Response {
+    let router = lock(&shared.state).router.clone();
+    match router {
+        Some(mut router) => {
+            let answer = tower_service::Service::call(&mut router, request).await;
+            answer.unwrap_or_else(|never| match never {})
+        }
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
-    base_scope()
 }
 
-/// A refusal with its challenge (RS-02 to RS-05).
-fn refuse(resource: &ProtectedResource, rejection: &Rejection, scheme: TokenScheme) -> Response {
-    resource
-        .reject_as(rejection, scheme)
-        .into_http()
-        .map(Body::from)
+/// The MCP endpoint: requests that get here are permitted.
+async fn call(Extract(tools): Extract<Arc<[Tool]>>, headers: HeaderMap, body: Bytes) -> Response {
+    match Message::read(&headers, &body) {
+        Ok(message) => message.answered(&tools),
+        Err(malformed) => malformed.into_response(),
+    }
 }

@@ -13,7 +13,7 @@ use axum::routing::get;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, Method, StatusCode};
 use mcp_auth_machine::wire::scopes::Scopes;
-use mcp_auth_server::{Presented, ProtectedResource, Rejection, RequiredScopes};
+use mcp_auth_server::{Presented, ProofSubject, ProtectedResource, Rejection, RequiredScopes};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
@@ -28,7 +28,7 @@ use tokio::sync::Barrier;
 
 use mcp_auth_testing::BASE_SCOPE;
 use mcp_auth_testing::authorization::TokenRegistry;
-use mcp_auth_testing::proof::{Proofs, Subject};
+use mcp_auth_testing::proof::Proofs;
 
 pub(crate) const TOOLS: [&str; 3] = ["read", "write", "announce"];
 
@@ -123,7 +123,7 @@ impl Guard {
             None => return Err(Rejection::Missing),
             Some(Presented::Bearer(token)) => (token, None),
             Some(Presented::Dpop { token, proof }) => {
-                let subject = Subject {
+                let subject = ProofSubject {
                     method: method.as_str(),
                     url: self.resource.identifier(),
                     token: Some(token),
@@ -215,7 +215,7 @@ fn instead(guard: &Guard, headers: &HeaderMap, body: &Bytes) -> Option<Response>
 }
 
 /// The MCP server.
-struct Notes;
+pub(crate) struct Notes;
 
 impl ServerHandler for Notes {
     fn get_info(&self) -> ServerConfig {

@@ -11,6 +11,7 @@
 
 mod authorization;
 mod guard;
+mod protected;
 mod refusals;
 mod streams;
 mod support;

@@ -20,11 +20,17 @@ mod servers;
 mod servers_closed;
 
 #[cfg(feature = "jwt")]
+mod corpus;
+#[cfg(feature = "jwt")]
+mod fuzzed;
+#[cfg(feature = "jwt")]
 mod issuer;
 #[cfg(feature = "tower")]
 mod layer;
 #[cfg(feature = "jwt")]
 mod proofs;
+#[cfg(feature = "jwt")]
+mod proxy;
 #[cfg(feature = "jwt")]
 mod token_endpoint;
 #[cfg(feature = "jwt")]
