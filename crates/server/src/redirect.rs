@@ -31,6 +31,9 @@ pub enum RedirectUriError {
     /// A scheme that neither is a reversed domain name nor was allowed by name.
     #[error("the scheme of the redirect URI is not allowed")]
     Scheme,
+    /// A parameter of its own that responses have too: it would come twice (RFC 6749 section 3.1).
+    #[error("the query of the redirect URI holds a parameter that authorization responses have")]
+    ResponseParameter,
     /// A spelling that browsers read as another URI: 127.1, a decimal address, dot segments.
     #[error("the redirect URI is not in canonical spelling")]
     NotCanonical,
@@ -78,6 +81,17 @@ const FORBIDDEN: &[&str] = &[
     "x-javascript",
 ];
 
+/// Parameters of authorization responses.
+const RESPONSE: &[&str] = &[
+    "code",
+    "error",
+    "error_description",
+    "error_uri",
+    "iss",
+    "response",
+    "state",
+];
+
 impl RedirectRules {
     /// Allows a private-use scheme that is not a reversed domain name, such as `cursor`.
     ///
@@ -115,6 +129,12 @@ impl RedirectRules {
         }
         let (scheme, rest) = text.split_once(':').ok_or(RedirectUriError::NotAbsolute)?;
         let url = Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
+        if url
+            .query_pairs()
+            .any(|(name, _)| RESPONSE.contains(&&*name))
+        {
+            return Err(RedirectUriError::ResponseParameter);
+        }
         match scheme {
             "https" | "http" => {
                 let local = web(&url, text, rest)?;

@@ -43,7 +43,7 @@ struct Shared {
 pub struct Tool {
     /// Its name.
     pub name: &'static str,
-    /// What `tools/list` says about it.
+    /// Its description in `tools/list`.
     pub description: &'static str,
 }
 
@@ -57,7 +57,7 @@ pub const ECHO: Tool = Tool {
 struct State {
     trusted: Option<(ProtectedResource, TokenRegistry)>,
     tool_scopes: HashMap<String, RequiredScopes>,
-    /// Made anew when one of the others changes.
+    /// Built again when one of the others changes.
     router: Option<Router>,
 }
 

@@ -216,7 +216,8 @@ fn as_04_response_modes_are_advertised_and_no_others_are_sent() {
 #[test]
 fn as_07_redirect_uris_that_nobody_registers() {
     use RedirectUriError::{
-        Character, Fragment, Http, NotAbsolute, NotCanonical, Scheme, TooLong, UserInformation,
+        Character, Fragment, Http, NotAbsolute, NotCanonical, ResponseParameter, Scheme, TooLong,
+        UserInformation,
     };
     let long = format!("https://c.example/{}", "a".repeat(2048));
     for (text, error) in [
@@ -244,6 +245,11 @@ fn as_07_redirect_uris_that_nobody_registers() {
         ("com.example.app:", NotAbsolute),
         ("/relative", NotAbsolute),
         ("", NotAbsolute),
+        (
+            "https://c.example/cb?iss=https://as.example",
+            ResponseParameter,
+        ),
+        ("com.example.app:/cb?x=1&st%61te=1", ResponseParameter),
         ("http://127.1/cb", NotCanonical),
         ("http://2130706433/cb", NotCanonical),
         ("http://0x7f.0.0.1/cb", NotCanonical),
