@@ -184,7 +184,7 @@ pub enum ClientMetadataFlaw {
     #[error("at least one redirect URI is needed")]
     NoRedirectUri,
     /// A redirect URI that a client may not use.
-    #[error("the redirect URI `{uri}`: {flaw}")]
+    #[error("the redirect URI `{uri}` {flaw}")]
     RedirectUri {
         /// The text given.
         uri: String,

@@ -12,15 +12,16 @@ use crate::action::{
     Action, AssertionKind, Grant, LoadSlot, NeedUser, ObtainAssertion, PersistSlot, Purpose,
     SendRequest, Sign, ToSign, UrlSource, Why,
 };
-use crate::budget::{Permit, SLOT_TIME};
+use crate::budget::{Limited, Permit, SLOT_TIME};
 use crate::config::{Config, Discovery};
-use crate::error::Failure;
+use crate::error::{Cause, Failure};
 use crate::event::{Observed, Operation};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
 use crate::memory::Memory;
 use crate::record::{RecordFlaw, key_of, read_account, write_account};
 use crate::report::Decision;
+use crate::seen::Watch;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::{Parting, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
@@ -142,6 +143,8 @@ pub(crate) struct Core {
     /// A token request whose answer nobody waits for any more.
     pub(crate) parting: Option<Box<Parting>>,
     pub(crate) memory: Memory,
+    /// What servers answer during the attempt under way.
+    pub(crate) watch: Watch,
 }
 
 impl Core {
@@ -158,6 +161,7 @@ impl Core {
             waiting: None,
             parting: None,
             memory: Memory::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -198,6 +202,7 @@ impl Core {
         time_limit: Duration,
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
+        self.watch.asks(ask.id, &request, purpose);
         let addresses = self.config().url_policy().addresses(request.uri().host());
         self.emit(Action::SendRequest(SendRequest {
             request,
@@ -282,7 +287,19 @@ impl Core {
         self.outbox.push_back(action);
     }
 
-    pub(crate) fn fail(&mut self, failure: Failure) {
+    /// The failure with what was seen of the servers at its stage.
+    pub(crate) fn fail(&mut self, mut failure: Failure) {
+        failure.seen = match &failure.cause {
+            // No server had a part in it.
+            Cause::Abandoned | Cause::NotPersisted(_) | Cause::OutOfPatience(Limited::UserTime) => {
+                Vec::new()
+            }
+            Cause::Violation(_)
+            | Cause::Refused(_)
+            | Cause::Unreachable(_)
+            | Cause::OutOfPatience(_)
+            | Cause::Misconfigured(_) => self.watch.at(failure.stage),
+        };
         self.emit(Action::Error(Box::new(failure)));
     }
 

@@ -7,6 +7,7 @@ use crate::event::Operation;
 use crate::grant::MethodFlaw;
 use crate::issuer::{IssuerId, MetadataFlaw};
 use crate::record::RecordFlaw;
+use crate::seen::Seen;
 use crate::time::UnixMillis;
 use crate::wire::callback::IssFlaw;
 use crate::wire::registration::MalformedRegistration;
@@ -26,6 +27,8 @@ pub struct Failure {
     pub issuer: Option<IssuerId>,
     /// Why.
     pub cause: Cause,
+    /// The requests of the failed step, with what came back; the latest ones.
+    pub seen: Vec<Seen>,
 }
 
 /// Where an attempt failed, in the order an attempt visits them.
@@ -101,6 +104,8 @@ pub enum Violation {
     NoResource,
     /// Protected resource metadata for something else (DISC-11, DISC-12).
     OtherResource {
+        /// What it must be, or cover: the MCP URL, or its origin.
+        expected: Box<str>,
         /// The `resource` found.
         got: Untrusted,
     },
@@ -123,9 +128,18 @@ pub enum Violation {
     NoPkce,
     /// `code` or the authorization code grant is not offered (META-14), or not to this client (REG-24).
     NoCodeGrant,
-    /// The authorization endpoint carries parameters of ours, or makes a URL that is too long
-    /// (AUTHZ-02, AUTHZ-11, RES-08).
-    ReservedParameter,
+    /// The authorization endpoint's query holds a parameter that only the client may set (AUTHZ-02, RES-08).
+    ReservedParameter {
+        /// The parameter.
+        name: Untrusted,
+    },
+    /// The authorization request makes a URL that is too long for a browser (AUTHZ-11).
+    RequestTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// No place had metadata of the authorization server (META-04). [`Failure::seen`] says what was there.
+    NoServerMetadata,
     /// `iss` did not pass (ISS-03 to ISS-05); nothing else of the callback is believed.
     Iss(IssFlaw),
     /// The callback's issuer cannot be verified, and the host requires it.
@@ -144,8 +158,13 @@ pub enum Violation {
     Token(UnexpectedToken),
     /// A request was redirected where that is not allowed (SEC-09, H07).
     Redirected,
-    /// Every place that was announced is one that must not be contacted (SEC-05).
-    PlaceRefused(UrlFlaw),
+    /// A place where a document was looked for is not used (SEC-05, SEC-08, SEC-13).
+    PlaceRefused {
+        /// The place.
+        place: Untrusted,
+        /// What is wrong with it.
+        flaw: PlaceFlaw,
+    },
     /// The answer is larger than allowed (SEC-13).
     TooLarge,
     /// A token that has just been issued is refused (USE-08, E08).
@@ -161,6 +180,27 @@ pub enum Violation {
     TokenNotBound,
     /// The identity provider's answer is no grant that can be used (EMA-10, EMA-12).
     NoIdJag,
+}
+
+/// Why a place where a document was looked for is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceFlaw {
+    /// Its URL must not be contacted (SEC-05).
+    #[error("{0}")]
+    Url(UrlFlaw),
+    /// It redirects to another origin, which is not followed (SEC-08).
+    #[error("redirects to another origin, {0:?}, which is not followed")]
+    RedirectsElsewhere(Untrusted),
+    /// It redirects without saying where to, or in a way that is not followed.
+    #[error("redirects without a usable Location")]
+    RedirectsNowhere,
+    /// It redirects again and again (SEC-08).
+    #[error("redirects more than 3 times")]
+    RedirectsTooOften,
+    /// The document is larger than allowed (SEC-13).
+    #[error("has a document larger than 256 KiB")]
+    TooLarge,
 }
 
 /// A peer's no.
@@ -236,6 +276,8 @@ pub enum Misconfiguration {
     },
     /// No metadata anywhere: configure the authorization server, or enable legacy servers (DISC-21).
     ServerUnknown,
+    /// A user is to sign in, and the host has no redirect URI.
+    NoRedirectUri,
     /// The server takes only pushed authorization requests (AUTHZ-21).
     PushedRequestsRequired,
     /// The resource takes only tokens bound to a key (DPOP-02).
@@ -341,6 +383,12 @@ impl Failure {
     /// Whose fault it is.
     pub fn party(&self) -> Party {
         match &self.cause {
+            // A place of the authorization server is not the MCP server's to mend.
+            Cause::Violation(Violation::PlaceRefused { .. })
+                if self.stage == Stage::ServerMetadata =>
+            {
+                Party::AuthorizationServer
+            }
             Cause::Violation(violation) => violation.party(),
             Cause::Refused(Refusal::OAuth {
                 error: OAuthError::AccessDenied,
@@ -377,13 +425,19 @@ impl Violation {
             | Self::FrontChannelToken
             | Self::RedirectUriNotRegistered
             | Self::Redirected
-            | Self::PlaceRefused(_)
-            | Self::ReservedParameter => Next::DoNotTrust,
+            | Self::PlaceRefused {
+                flaw: PlaceFlaw::Url(_),
+                ..
+            }
+            | Self::ReservedParameter { .. } => Next::DoNotTrust,
             Self::TokenEndpointMoved | Self::ServerChanged => Next::AskUser,
             Self::NoResource
             | Self::ResourceMetadataMalformed
             | Self::NoHeaderMethod
             | Self::NoAuthorizationServer
+            | Self::PlaceRefused { .. }
+            | Self::NoServerMetadata
+            | Self::RequestTooLong { .. }
             | Self::Metadata(_)
             | Self::NoAuthorizationEndpoint
             | Self::NoPkce
@@ -407,7 +461,7 @@ impl Violation {
             | Self::ResourceMetadataMalformed
             | Self::NoHeaderMethod
             | Self::NoAuthorizationServer
-            | Self::PlaceRefused(_)
+            | Self::PlaceRefused { .. }
             | Self::FreshTokenRefused
             | Self::ServerChanged => Party::McpServer,
             Self::Metadata(_)
@@ -415,7 +469,9 @@ impl Violation {
             | Self::AuthorizationOrigin { .. }
             | Self::NoPkce
             | Self::NoCodeGrant
-            | Self::ReservedParameter
+            | Self::ReservedParameter { .. }
+            | Self::RequestTooLong { .. }
+            | Self::NoServerMetadata
             | Self::Iss(_)
             | Self::IssUnverifiable
             | Self::FrontChannelToken
@@ -449,6 +505,7 @@ impl Cause {
             Self::Misconfigured(Misconfiguration::NoClient { .. }) => "no_client",
             Self::Misconfigured(Misconfiguration::OtherIssuer { .. }) => "issuer_mismatch",
             Self::Misconfigured(Misconfiguration::ServerUnknown) => "server_unknown",
+            Self::Misconfigured(Misconfiguration::NoRedirectUri) => "no_redirect_uri",
             Self::Misconfigured(Misconfiguration::PushedRequestsRequired) => {
                 "pushed_requests_required"
             }
@@ -481,7 +538,9 @@ impl Violation {
             Self::AuthorizationOrigin { .. } => "authorization_origin",
             Self::NoPkce => "no_pkce",
             Self::NoCodeGrant => "no_code_grant",
-            Self::ReservedParameter => "reserved_parameter",
+            Self::ReservedParameter { .. } => "reserved_parameter",
+            Self::RequestTooLong { .. } => "request_too_long",
+            Self::NoServerMetadata => "no_server_metadata",
             Self::Iss(_) => "issuer_mismatch",
             Self::IssUnverifiable => "issuer_unverifiable",
             Self::FrontChannelToken => "front_channel_token",
@@ -491,7 +550,13 @@ impl Violation {
             Self::RegistrationMethod(_) => "registration_method",
             Self::Token(_) => "token_answer_invalid",
             Self::Redirected => "redirected",
-            Self::PlaceRefused(_) => "place_refused",
+            Self::PlaceRefused { flaw, .. } => match flaw {
+                PlaceFlaw::Url(_) => "place_refused",
+                PlaceFlaw::RedirectsElsewhere(_)
+                | PlaceFlaw::RedirectsNowhere
+                | PlaceFlaw::RedirectsTooOften => "document_redirected",
+                PlaceFlaw::TooLarge => "document_too_large",
+            },
             Self::TooLarge => "too_large",
             Self::FreshTokenRefused => "fresh_token_refused",
             Self::TokenEndpointMoved => "token_endpoint_moved",

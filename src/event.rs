@@ -89,8 +89,8 @@ impl Authorization {
 
     /// Requests exactly these scopes (SCOPE-04).
     #[must_use]
-    pub fn scopes(mut self, scopes: &str) -> Self {
-        self.scopes = Some(Scopes::parse(scopes));
+    pub fn scopes(mut self, scopes: Scopes) -> Self {
+        self.scopes = Some(scopes);
         self
     }
 }

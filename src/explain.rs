@@ -1,18 +1,26 @@
-//! The words of a failure: what happened and the next step. No peer text, apart from identifiers
-//! that passed the URL rules.
+//! The words of a failure: what was seen, what was expected, and the next step. The words of a server are
+//! quoted, escaped and bounded, and named as its own. No setting of this library is named here: who reads
+//! this may have options instead, see [`Failure::remedy`].
 
 use std::fmt::{self, Formatter};
 
 use crate::budget::Limited;
-use crate::error::{Cause, Failure, Misconfiguration, Next, Refusal, StoreFlaw, Violation};
+use crate::error::{
+    Cause, Failure, Misconfiguration, Next, PlaceFlaw, Refusal, Stage, StoreFlaw, Violation,
+};
 use crate::issuer::MetadataFlaw;
 use crate::wire::callback::IssFlaw;
+use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 
 pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
-    cause(&failure.cause, f)?;
+    cause(failure, f)?;
     if let Some(issuer) = &failure.issuer {
         write!(f, " (authorization server {issuer})")?;
+    }
+    for (at, seen) in failure.seen.iter().enumerate() {
+        f.write_str(if at == 0 { "; " } else { ", " })?;
+        write!(f, "{seen}")?;
     }
     f.write_str(match failure.next() {
         Next::AskUser => "; ask the user to authorize again",
@@ -22,10 +30,10 @@ pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
     })
 }
 
-fn cause(cause: &Cause, f: &mut Formatter<'_>) -> fmt::Result {
-    match cause {
+fn cause(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
+    match &failure.cause {
         Cause::Violation(found) => violation(found, f),
-        Cause::Refused(found) => refusal(found, f),
+        Cause::Refused(found) => refusal(found, failure.stage, f),
         Cause::Unreachable(found) if found.code_spent => {
             f.write_str("the token endpoint gave no usable answer; the code may be used up")
         }
@@ -52,8 +60,12 @@ fn cause(cause: &Cause, f: &mut Formatter<'_>) -> fmt::Result {
 fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
     let text = match violation {
         Violation::NoResource => "the resource metadata has no `resource` (DISC-11)",
-        Violation::OtherResource { .. } => {
-            "the resource metadata is for another resource than the MCP server (DISC-12)"
+        Violation::OtherResource { expected, got } => {
+            return write!(
+                f,
+                "the resource metadata is for another resource than the MCP server: expected \
+                 {expected}, got {got:?} (DISC-12)"
+            );
         }
         Violation::ResourceMetadataMalformed => {
             "the resource metadata repeats a member or is nested too deeply (SEC-14)"
@@ -72,19 +84,33 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
             return write!(
                 f,
                 "the authorization endpoint {endpoint} is on another origin than its issuer, and \
-                 the server does not advertise `iss`; pin it with \
-                 IssuerSettings::authorization_origin if that is known to be right"
+                 the server does not advertise `iss`, so that another server could answer in its \
+                 place; name its origin in the configuration if that is known to be right"
             );
         }
         Violation::NoPkce => {
-            "the server metadata does not advertise S256 (PKCE-05); if the server is known to check \
-             it, say so with IssuerSettings::pkce"
+            "the server metadata does not advertise the code challenge method S256 (PKCE-05); if the \
+             server is known to check it, say so in the configuration"
         }
         Violation::NoCodeGrant => {
             "the server does not offer the authorization code grant (META-14, REG-24)"
         }
-        Violation::ReservedParameter => {
-            "the authorization endpoint carries parameters that only the client may set (AUTHZ-02)"
+        Violation::ReservedParameter { name } => {
+            return write!(
+                f,
+                "the authorization endpoint has the parameter {name:?} in its query, which only the \
+                 client may set (AUTHZ-02)"
+            );
+        }
+        Violation::RequestTooLong { bytes } => {
+            return write!(
+                f,
+                "the authorization request makes a URL of {bytes} bytes, and browsers get at most \
+                 32768 (AUTHZ-11)"
+            );
+        }
+        Violation::NoServerMetadata => {
+            "the authorization server publishes no metadata in any of the places for it (META-04)"
         }
         Violation::Iss(IssFlaw::Missing) => {
             "issuer mismatch: the server advertises `iss` and did not send it (ISS-04)"
@@ -94,7 +120,9 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         }
         Violation::IssUnverifiable => "the server does not identify itself in its callback",
         Violation::FrontChannelToken => "the callback carries a token (CB-12)",
-        Violation::NotOneAnswer => "the callback has not exactly one of code and error (CB-08)",
+        Violation::NotOneAnswer => {
+            "the callback must have exactly one of `code` and `error` (CB-08)"
+        }
         Violation::Registration(flaw) => return write!(f, "{flaw} (REG-23)"),
         Violation::RedirectUriNotRegistered => {
             "the server registered other redirect URIs than ours (REG-24)"
@@ -102,10 +130,19 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::RegistrationMethod(flaw) => return write!(f, "{flaw} (REG-23)"),
         Violation::Token(flaw) => return write!(f, "the token endpoint answered: {flaw} (TOK-11)"),
         Violation::Redirected => "a request was redirected where that is not allowed (SEC-09)",
-        Violation::PlaceRefused(flaw) => {
-            return write!(f, "an announced URL must not be contacted: {flaw} (SEC-05)");
+        Violation::PlaceRefused { place, flaw } => {
+            return match flaw {
+                PlaceFlaw::Url(flaw) => write!(
+                    f,
+                    "the announced URL {place:?} {flaw}, and is not contacted (SEC-05)"
+                ),
+                PlaceFlaw::RedirectsElsewhere(_)
+                | PlaceFlaw::RedirectsNowhere
+                | PlaceFlaw::RedirectsTooOften => write!(f, "{place:?} {flaw} (SEC-08)"),
+                PlaceFlaw::TooLarge => write!(f, "{place:?} {flaw} (SEC-13)"),
+            };
         }
-        Violation::TooLarge => "an answer is larger than allowed (SEC-13)",
+        Violation::TooLarge => "an answer is larger than 256 KiB (SEC-13)",
         Violation::FreshTokenRefused => {
             "the MCP server refuses a token that has just been issued for it (USE-08)"
         }
@@ -113,7 +150,9 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
             "the authorization server's token endpoint is now on another origin; the refresh token \
              is not sent there (REFR-11)"
         }
-        Violation::NoEndpoint => "the server has not the endpoint that is needed",
+        Violation::NoEndpoint => {
+            "the authorization server does not publish the endpoint that is needed"
+        }
         Violation::TokenNotBound => {
             "a token bound to a key was required, and the server issued another kind (DPOP-13)"
         }
@@ -137,7 +176,7 @@ fn metadata(flaw: &MetadataFlaw, f: &mut Formatter<'_>) -> fmt::Result {
         MetadataFlaw::Endpoint { member, got, flaw } => {
             write!(
                 f,
-                "the server metadata's {member} {got:?} is refused: {flaw} (META-12)"
+                "the server metadata's {member} {got:?} is refused: it {flaw} (META-12)"
             )
         }
         MetadataFlaw::Parameter { member, name } => write!(
@@ -151,19 +190,69 @@ fn metadata(flaw: &MetadataFlaw, f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-fn refusal(refusal: &Refusal, f: &mut Formatter<'_>) -> fmt::Result {
+fn refusal(refusal: &Refusal, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
     match refusal {
-        Refusal::OAuth { error, code, .. } => match (error, code) {
-            (OAuthError::AccessDenied, _) => f.write_str("the authorization was declined"),
-            (_, Some(code)) => write!(f, "the authorization server refused: {code:?}"),
-            (_, None) => f.write_str("the authorization server refused"),
-        },
-        Refusal::InsufficientScope { scopes, .. } => match scopes {
-            Some(scopes) => write!(f, "the MCP server wants the scopes `{}`", scopes.as_str()),
-            None => f.write_str("the MCP server wants scopes that it does not name"),
-        },
+        Refusal::OAuth {
+            error,
+            code,
+            description,
+            error_uri,
+        } => {
+            f.write_str(match (error, stage) {
+                (OAuthError::AccessDenied, _) => "the authorization was declined",
+                (_, Stage::Registration) => {
+                    "the authorization server refused to register this client"
+                }
+                (_, Stage::Refresh) => "the authorization server refused to renew the token",
+                (_, Stage::Revocation) => "the authorization server refused to revoke a token",
+                (_, Stage::IdentityProvider) => "the identity provider refused",
+                (_, Stage::Challenge) => "the MCP server refused the token",
+                (
+                    _,
+                    Stage::Slots
+                    | Stage::ResourceMetadata
+                    | Stage::ServerMetadata
+                    | Stage::Authorization
+                    | Stage::Callback
+                    | Stage::Token,
+                ) => "the authorization server refused",
+            })?;
+            if let Some(code) = code {
+                write!(f, ": {code:?}")?;
+            }
+            says(description.as_ref(), f)?;
+            match error_uri {
+                Some(page) => write!(f, "; see {page}"),
+                None => Ok(()),
+            }
+        }
+        Refusal::InsufficientScope {
+            scopes,
+            description,
+            attempts,
+            ..
+        } => {
+            match scopes {
+                Some(scopes) => {
+                    write!(f, "the MCP server wants the scopes `{}`", scopes.as_str())?;
+                }
+                None => f.write_str("the MCP server wants scopes that it does not name")?,
+            }
+            if *attempts > 0 {
+                write!(f, " after {attempts} authorizations")?;
+            }
+            says(description.as_ref(), f)
+        }
         Refusal::Forbidden => f.write_str("the MCP server forbids the operation"),
         Refusal::InvalidRequest => f.write_str("the MCP server calls the request malformed"),
+    }
+}
+
+/// The words of a server, as its own.
+fn says(words: Option<&Untrusted>, f: &mut Formatter<'_>) -> fmt::Result {
+    match words {
+        Some(words) => write!(f, ", saying {words:?}"),
+        None => Ok(()),
     }
 }
 
@@ -185,6 +274,9 @@ fn misconfiguration(found: &Misconfiguration, f: &mut Formatter<'_>) -> fmt::Res
             "the MCP server publishes no metadata: configure its authorization server, or enable \
              legacy servers",
         ),
+        Misconfiguration::NoRedirectUri => {
+            f.write_str("a user can only sign in with a redirect URI, and this client has none")
+        }
         Misconfiguration::PushedRequestsRequired => {
             f.write_str("the server takes only pushed authorization requests (AUTHZ-21)")
         }

@@ -113,9 +113,10 @@
 //! - **Waiting for a person** is a resting state: any instance takes the callback up with
 //!   [`AuthMachine::new`] on the same slots.
 //! - **Failures** ([`Failure`]) say at which stage, why, whose fault it is ([`Failure::party`]) and what
-//!   to do next ([`Failure::next`]).
+//!   to do next ([`Failure::next`]); [`Failure::remedy`] names the setting that may help, and
+//!   [`Failure::details`] has every typed fact.
 //! - **Settings for one issuer** ([`config::IssuerSettings`]) name what a host knows about a server;
-//!   none switches a check off.
+//!   [`config::IssParameter::NotSent`] is the one that takes a check away.
 //!
 //! # Beside it
 //!
@@ -141,6 +142,7 @@ pub mod budget;
 pub mod client_metadata;
 pub mod config;
 mod core;
+pub mod details;
 pub mod error;
 pub mod event;
 mod explain;
@@ -152,8 +154,10 @@ mod machine;
 mod memory;
 pub mod present;
 mod record;
+pub mod remedy;
 pub mod report;
 mod secret;
+pub mod seen;
 pub mod slot;
 mod state;
 mod ticket;

@@ -131,6 +131,9 @@ impl AuthMachine {
         if self.work.ask().is_none_or(|ask| ask.id != id) {
             return self.late(id, answer);
         }
+        if let Answer::Reply(outcome) = &answer {
+            self.core.watch.answered(id, outcome);
+        }
         self.step(|work, core| match answer {
             Answer::Reply(outcome) => work.replied(core, outcome),
             Answer::Loaded(found) => work.loaded(core, found),
@@ -201,6 +204,7 @@ impl AuthMachine {
             let Some(trigger) = self.inbox.pop_front() else {
                 return;
             };
+            self.core.watch.begin();
             self.step(|_, core| start(core, trigger));
         }
     }
@@ -263,6 +267,7 @@ impl AuthMachine {
             stage: Stage::Authorization,
             issuer: Some(waiting.at.issuer().clone()),
             cause,
+            seen: Vec::new(),
         };
         self.core.fail(failure);
     }
@@ -342,6 +347,7 @@ fn attempt_failure(operation: Option<crate::event::Operation>) -> Failure {
         stage: Stage::Authorization,
         issuer: None,
         cause: Cause::Abandoned,
+        seen: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::budget::{
     Budget, FAILURE_MEMORY, Limited, METHODS_REMEMBERED, OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED,
     Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
+use crate::error::Cause;
 use crate::event::Operation;
 use crate::issuer::{IssuerId, Server};
 use crate::record::ResourceFacts;
@@ -59,6 +60,8 @@ pub(crate) struct Memory {
     /// of a resource whose own metadata changed (META-18).
     doubted: Vec<IssuerId>,
     pub(crate) rest: Rest,
+    /// Why the token endpoint does not renew the token, while that is not asked again.
+    pub(crate) renewal_refused: Option<Box<Cause>>,
     pub(crate) nonces: Nonces,
     /// The algorithms of proofs that the resource named last (DPOP-16).
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,

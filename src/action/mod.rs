@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 
-use crate::error::Failure;
+use crate::error::{Cause, Failure};
 use crate::event::{Event, Loaded, Operation, Outcome, Persisted, Persistence, Reply};
 use crate::issuer::IssuerId;
 use crate::report::Decision;
@@ -344,6 +344,11 @@ pub enum Why {
     NoCredentials,
     /// The token is refused or over, and cannot be renewed.
     TokenOver,
+    /// The authorization server does not renew the token, and says why (11.4).
+    RenewalRefused {
+        /// Its refusal.
+        cause: Box<Cause>,
+    },
     /// The token lacks scopes (STEP-01).
     ScopeMissing {
         /// The scopes that the MCP server named.
@@ -384,6 +389,7 @@ impl Why {
         match self {
             Self::NoCredentials => "no_credentials",
             Self::TokenOver => "token_over",
+            Self::RenewalRefused { .. } => "renewal_refused",
             Self::ScopeMissing { .. } => "scope_missing",
             Self::ServerChanged { .. } => "server_changed",
             Self::ClientForgotten => "client_forgotten",

@@ -16,7 +16,7 @@ use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw, check_lin
 use crate::issuer::{IssuerBound, IssuerFlaw, IssuerId};
 use crate::key::SigningKey;
 use crate::slot::Slot;
-use crate::wire::scopes::Scopes;
+use crate::wire::scopes::{ScopeError, Scopes};
 use crate::wire::url::{UrlFlaw, UrlPolicy};
 
 /// Why a configuration cannot be used; each says which setting to change.
@@ -33,7 +33,7 @@ pub enum ConfigError {
     #[error("the client metadata URL: {0}")]
     ClientMetadataUrl(ClientMetadataUrlFlaw),
     /// An issuer in a client entry, a pin or a setting.
-    #[error("the issuer `{issuer}`: {flaw}")]
+    #[error("the issuer `{issuer}` {flaw}")]
     Issuer {
         /// The text given.
         issuer: String,
@@ -44,7 +44,7 @@ pub enum ConfigError {
     #[error("the issuer `{0}` is configured twice")]
     Twice(String),
     /// The URL of the resource's metadata.
-    #[error("the resource metadata URL: {0}")]
+    #[error("the resource metadata URL {0}")]
     ResourceMetadataUrl(UrlFlaw),
     /// An initial access token that cannot stand in a header (REG-29).
     #[error("the initial access token for `{0}` has characters that cannot stand in a header")]
@@ -71,6 +71,18 @@ pub enum ConfigError {
         /// What is wrong with it.
         flaw: ClientMetadataUrlFlaw,
     },
+    /// A scope that is none (SCOPE-04).
+    #[error("the scope {0}")]
+    Scope(ScopeError),
+    /// A client that acts for itself, and no client that it could act as (M2M-01).
+    #[error(
+        "a client that acts for itself needs a client: register one at the authorization server and \
+         configure it"
+    )]
+    NoClient,
+    /// A user is to sign in, and there is no redirect URI on which the host receives the callback.
+    #[error("a user can only sign in with a redirect URI")]
+    NoRedirectUri,
     /// A client identifier that is empty.
     #[error("a client identifier is empty")]
     ClientId,
@@ -89,7 +101,7 @@ enum Supplied {
 #[derive(Clone, Debug)]
 pub struct ConfigBuilder {
     mcp_url: String,
-    redirect_uri: Result<RedirectUri, RedirectUriFlaw>,
+    redirect_uri: Option<Result<RedirectUri, RedirectUriFlaw>>,
     client_name: Box<str>,
     client_uri: Option<Box<str>>,
     software_id: Option<Box<str>>,
@@ -103,7 +115,7 @@ pub struct ConfigBuilder {
     pins: Vec<(String, String)>,
     issuer_settings: Vec<(String, IssuerSettings)>,
     preferred_issuers: Vec<String>,
-    scopes: Option<Scopes>,
+    scopes: Option<Result<Scopes, ScopeError>>,
     refresh_tokens: RefreshTokens,
     legacy: Legacy,
     strictness: Strictness,
@@ -135,10 +147,10 @@ macro_rules! setters {
 }
 
 impl ConfigBuilder {
-    pub(super) fn new(mcp_url: String, redirect_uri: String) -> Self {
+    pub(super) fn new(mcp_url: String, redirect_uri: Option<String>) -> Self {
         Self {
             mcp_url,
-            redirect_uri: RedirectUri::new(redirect_uri),
+            redirect_uri: redirect_uri.map(RedirectUri::new),
             client_name: "MCP client".into(),
             client_uri: None,
             software_id: None,
@@ -305,7 +317,16 @@ impl ConfigBuilder {
     /// Uses a private-use redirect URI instead of the one given first (AUTHZ-07).
     #[must_use]
     pub fn private_use_redirect_uri(mut self, uri: impl Into<String>) -> Self {
-        self.redirect_uri = RedirectUri::private_use(uri);
+        self.redirect_uri = Some(RedirectUri::private_use(uri));
+        self
+    }
+
+    /// Uses a redirect URI with the custom scheme of an installed program, such as
+    /// `cursor://anysphere.cursor-mcp/oauth/callback`, instead of the one given first. Read the warning at
+    /// [`RedirectUri::custom_scheme`].
+    #[must_use]
+    pub fn custom_scheme_redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.redirect_uri = Some(RedirectUri::custom_scheme(uri));
         self
     }
 
@@ -375,10 +396,11 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests exactly these scopes first, whatever the servers propose (SCOPE-04).
+    /// Requests exactly these scopes first, whatever the servers propose (SCOPE-04). Separated by spaces;
+    /// [`build`](Self::build) fails when one of them is no scope.
     #[must_use]
     pub fn scopes(mut self, scopes: &str) -> Self {
-        self.scopes = Some(Scopes::parse(scopes));
+        self.scopes = Some(Scopes::new(scopes));
         self
     }
 
@@ -401,6 +423,24 @@ impl ConfigBuilder {
     /// # Errors
     /// The first [`ConfigError`].
     pub fn build(self) -> Result<Config, ConfigError> {
+        let scopes = self.scopes.transpose().map_err(ConfigError::Scope)?;
+        let has_client = !self.clients.is_empty();
+        match &self.sign_in {
+            SignIn::Machine(MachineFlow::ClientCredentials) if !has_client => {
+                return Err(ConfigError::NoClient);
+            }
+            SignIn::Machine(MachineFlow::Enterprise(_))
+                if !has_client && self.client_metadata_url.is_none() =>
+            {
+                return Err(ConfigError::NoClient);
+            }
+            SignIn::User if self.redirect_uri.is_none() => return Err(ConfigError::NoRedirectUri),
+            SignIn::User | SignIn::Machine(_) => {}
+        }
+        let redirect_uri = self
+            .redirect_uri
+            .transpose()
+            .map_err(ConfigError::RedirectUri)?;
         let (mut policy, mcp_url) =
             UrlPolicy::for_mcp_url(&self.mcp_url).map_err(ConfigError::McpUrl)?;
         for host in &self.allowed_hosts {
@@ -527,7 +567,7 @@ impl ConfigBuilder {
         }
         Ok(Config {
             mcp_url_given: self.mcp_url.into_boxed_str(),
-            redirect_uri: self.redirect_uri.map_err(ConfigError::RedirectUri)?,
+            redirect_uri,
             resource_slot: Slot::resource_metadata(mcp_url.as_str()),
             mcp_url,
             client_name: self.client_name,
@@ -544,7 +584,7 @@ impl ConfigBuilder {
             pins,
             issuer_settings,
             preferred_issuers,
-            scopes: self.scopes.filter(|scopes| !scopes.is_empty()),
+            scopes: scopes.filter(|scopes| !scopes.is_empty()),
             refresh_tokens: self.refresh_tokens,
             legacy: self.legacy,
             strictness: self.strictness,

@@ -1,5 +1,6 @@
 //! What a host knows about one authorization server that its metadata does not say: typed settings
-//! bound to one issuer, none of which switches a check off.
+//! bound to one issuer. One of them takes a check away: [`IssParameter::NotSent`] accepts callbacks without
+//! `iss` from a server that advertises it.
 
 use crate::grant::BasicEncoding;
 use crate::secret::Secret;
@@ -32,7 +33,9 @@ pub enum IssParameter {
     /// As the metadata says.
     #[default]
     AsAdvertised,
-    /// The server advertises it and does not send it. A present `iss` is still compared.
+    /// The server advertises it and does not send it. A present `iss` is still compared; a missing one is
+    /// accepted, as from a server that does not advertise it, and visible as `IssBinding::Unverifiable`.
+    /// That takes the check of ISS-04 away for this issuer: a mix-up by another server cannot be seen.
     NotSent,
 }
 

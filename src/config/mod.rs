@@ -178,7 +178,7 @@ pub struct Config {
     pub(crate) resource_slot: Slot,
     pub(crate) mcp_url_given: Box<str>,
     pub(crate) policy: UrlPolicy,
-    pub(crate) redirect_uri: RedirectUri,
+    pub(crate) redirect_uri: Option<RedirectUri>,
     pub(crate) client_name: Box<str>,
     pub(crate) client_uri: Option<Box<str>>,
     pub(crate) software_id: Option<Box<str>>,
@@ -217,7 +217,14 @@ impl Config {
     /// Starts a configuration: the MCP endpoint as the user knows it, and the redirect URI on which
     /// the host receives callbacks.
     pub fn builder(mcp_url: impl Into<String>, redirect_uri: impl Into<String>) -> ConfigBuilder {
-        ConfigBuilder::new(mcp_url.into(), redirect_uri.into())
+        ConfigBuilder::new(mcp_url.into(), Some(redirect_uri.into()))
+    }
+
+    /// Starts the configuration of a client without a user, which receives no callbacks: it needs
+    /// [`ConfigBuilder::client_credentials`], [`ConfigBuilder::workload_identity`] or
+    /// [`ConfigBuilder::enterprise`].
+    pub fn without_user(mcp_url: impl Into<String>) -> ConfigBuilder {
+        ConfigBuilder::new(mcp_url.into(), None)
     }
 
     /// The MCP URL in canonical spelling.
@@ -225,9 +232,9 @@ impl Config {
         &self.mcp_url
     }
 
-    /// The redirect URI used unless an authorization names another.
-    pub fn redirect_uri(&self) -> &RedirectUri {
-        &self.redirect_uri
+    /// The redirect URI used unless an authorization names another; none for a client without a user.
+    pub fn redirect_uri(&self) -> Option<&RedirectUri> {
+        self.redirect_uri.as_ref()
     }
 
     /// Which URLs are acceptable from servers of this MCP URL.

@@ -37,18 +37,44 @@ impl ApplicationType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RedirectUriFlaw {
     /// Not an absolute URI.
-    #[error("not an absolute URI")]
+    #[error("is not an absolute URI")]
     NotAbsolute,
     /// Holds a fragment or user information.
-    #[error("holds a fragment or user information")]
+    #[error("has a fragment or a user name")]
     Part,
     /// Neither `https` nor `http` on a loopback host.
     #[error("must be https, or http on 127.0.0.1, [::1] or localhost")]
     Scheme,
+    /// A scheme that is not a program's own, such as `https`, `file` or `javascript`.
+    #[error("must have a scheme that a program registered for itself")]
+    CustomScheme,
     /// A private-use scheme without a period, or with an authority (RFC 8252 section 7.1).
     #[error("a private-use scheme must look like com.example.app:/path")]
     PrivateUse,
 }
+
+/// Schemes that mean something to a browser or to the web.
+const NOT_CUSTOM: &[&str] = &[
+    "about",
+    "blob",
+    "chrome",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "http",
+    "https",
+    "intent",
+    "javascript",
+    "mailto",
+    "sms",
+    "tel",
+    "urn",
+    "vbscript",
+    "view-source",
+    "ws",
+    "wss",
+];
 
 impl RedirectUri {
     /// An `https` URI, or an `http` URI on loopback.
@@ -78,6 +104,30 @@ impl RedirectUri {
         let url = parse(&text)?;
         if !url.scheme().contains('.') || url.has_authority() || !url.path().starts_with('/') {
             return Err(RedirectUriFlaw::PrivateUse);
+        }
+        Ok(Self {
+            text: text.into(),
+            application_type: ApplicationType::Native,
+        })
+    }
+
+    /// A URI with the custom scheme that an installed program registered with the operating system, such
+    /// as `cursor://anysphere.cursor-mcp/oauth/callback` or `vscode://publisher.extension/callback`, on the
+    /// host's explicit wish (AUTHZ-07).
+    ///
+    /// **Any program on the same machine can register the same scheme and receive the callback in this
+    /// one's place** (RFC 8252 sections 7.1 and 8.6). PKCE keeps it from redeeming the code, but not from
+    /// ending the sign-in. RFC 8252 asks for a scheme of reverse-domain form, see
+    /// [`RedirectUri::private_use`], and prefers a loopback listener. Use this only where an authorization
+    /// server has exactly this URI registered.
+    ///
+    /// # Errors
+    /// [`RedirectUriFlaw`]; also for schemes that browsers or the web themselves use.
+    pub fn custom_scheme(text: impl Into<String>) -> Result<Self, RedirectUriFlaw> {
+        let text = text.into();
+        let url = parse(&text)?;
+        if NOT_CUSTOM.contains(&url.scheme()) || text == format!("{}:", url.scheme()) {
+            return Err(RedirectUriFlaw::CustomScheme);
         }
         Ok(Self {
             text: text.into(),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::IssuerSettings;
-use crate::issuer::{AtIssuer, Endpoint, ReservedParameter};
+use crate::issuer::{AtIssuer, Endpoint, RequestError};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
@@ -73,7 +73,7 @@ impl Redirected {
         &self,
         endpoint: &WebUrl,
         settings: &IssuerSettings,
-    ) -> Result<Box<str>, ReservedParameter> {
+    ) -> Result<Box<str>, RequestError> {
         let carries_resource = own_query(endpoint, Some(&self.0.resource.id))?;
         let mut form = Form::with_capacity(512);
         self.push_request(&mut form, !carries_resource);
@@ -86,7 +86,7 @@ impl Redirected {
         &self,
         endpoint: &WebUrl,
         reference: &str,
-    ) -> Result<Box<str>, ReservedParameter> {
+    ) -> Result<Box<str>, RequestError> {
         own_query(endpoint, None)?;
         let mut form = Form::with_capacity(256);
         form.push("client_id", &self.0.client.id);
@@ -142,20 +142,20 @@ impl Redirected {
 }
 
 /// Whether the endpoint's own query holds our resource already; it may hold nothing else of ours.
-fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, ReservedParameter> {
+fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, RequestError> {
     let mut carries_resource = false;
     for pair in pairs(endpoint.query().unwrap_or_default()) {
-        let (name, value) = pair.map_err(|_| ReservedParameter)?;
+        let (name, value) = pair.map_err(|_| RequestError::Reserved(Untrusted::new("%")))?;
         if name == "resource" && resource == Some(value.as_ref()) {
             carries_resource = true;
         } else if is_reserved(&name) {
-            return Err(ReservedParameter);
+            return Err(RequestError::Reserved(Untrusted::new(&name)));
         }
     }
     Ok(carries_resource)
 }
 
-fn join(endpoint: &WebUrl, form: &Form) -> Result<Box<str>, ReservedParameter> {
+fn join(endpoint: &WebUrl, form: &Form) -> Result<Box<str>, RequestError> {
     let joint = match endpoint.query() {
         None => "?",
         Some(query) if query.is_empty() || query.ends_with('&') => "",
@@ -163,7 +163,7 @@ fn join(endpoint: &WebUrl, form: &Form) -> Result<Box<str>, ReservedParameter> {
     };
     let url = [&plain(endpoint.as_str()), joint, form.as_str()].concat();
     if url.len() > MAX_REDIRECT_BYTES {
-        return Err(ReservedParameter);
+        return Err(RequestError::TooLong(url.len()));
     }
     Ok(url.into_boxed_str())
 }
@@ -181,11 +181,12 @@ fn plain(url: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether a URL without its query is the redirect URI without its query (CB-07).
+/// Whether a URL without its query is the redirect URI without its query (CB-07): the same text, or the
+/// text that a browser makes of it, with a lower-case host and without a default port. Other spellings are
+/// others, as for the servers that compare redirect URIs (RFC 3986 section 6.2.1).
 fn is_target(target: &str, redirect_uri: &str) -> bool {
     let expected = redirect_uri.split('?').next().unwrap_or_default();
-    let same = || Some(url::Url::parse(target).ok()? == url::Url::parse(expected).ok()?);
-    target == expected || same() == Some(true)
+    target == expected || url::Url::parse(expected).is_ok_and(|url| url.as_str() == target)
 }
 
 impl AtIssuer<Redirected> {

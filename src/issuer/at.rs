@@ -14,6 +14,7 @@ use crate::grant::{Redirected, Registration, TokenGrant};
 use crate::record::Opened;
 use crate::secret::Secret;
 use crate::wire::form::Form;
+use crate::wire::text::Untrusted;
 
 /// Something held at one authorization server. There is no way to take it out, and none to set the
 /// server to another one: what is held can only become something else at the same server.
@@ -82,6 +83,21 @@ impl<T> AtIssuer<T> {
         let (server, moved) = self.server.followed_by(now)?;
         let held = self.held;
         Ok((Self { server, held }, moved))
+    }
+}
+
+impl<T> AtIssuer<T> {
+    /// As it was stored, at endpoints that this process knows: another version of this program may have
+    /// followed one to another origin (A22).
+    pub(crate) fn confined_to(self, known: &Server) -> Self {
+        match known.followed_by(&self.server) {
+            Ok((server, _moved)) => Self {
+                server,
+                held: self.held,
+            },
+            // Another issuer, or a later authorization elsewhere.
+            Err(TokenEndpointMoved) => self,
+        }
     }
 }
 
@@ -186,25 +202,29 @@ impl AtIssuer<()> {
 
 impl AtIssuer<Redirected> {
     /// The URL to open: this server's own authorization endpoint (AUTHZ-01, AUTHZ-02).
-    pub(crate) fn redirect_url(
-        &self,
-        settings: &IssuerSettings,
-    ) -> Result<Box<str>, ReservedParameter> {
+    pub(crate) fn redirect_url(&self, settings: &IssuerSettings) -> Result<Box<str>, RequestError> {
         let Some(endpoint) = &self.server.facts().authorization_endpoint else {
-            return Err(ReservedParameter);
+            return Err(RequestError::NoEndpoint);
         };
         self.held.redirect_url(endpoint, settings)
     }
 
     /// The same endpoint with a reference to a pushed request.
-    pub(crate) fn reference_url(&self, reference: &str) -> Result<Box<str>, ReservedParameter> {
+    pub(crate) fn reference_url(&self, reference: &str) -> Result<Box<str>, RequestError> {
         let Some(endpoint) = &self.server.facts().authorization_endpoint else {
-            return Err(ReservedParameter);
+            return Err(RequestError::NoEndpoint);
         };
         self.held.reference_url(endpoint, reference)
     }
 }
 
-/// The authorization endpoint's own query holds a parameter that the client sets (AUTHZ-02, RES-08).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ReservedParameter;
+/// Why no authorization request can be made of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RequestError {
+    /// There is none.
+    NoEndpoint,
+    /// Its own query holds a parameter that the client sets (AUTHZ-02, RES-08).
+    Reserved(Untrusted),
+    /// The URL is too long, by its length in bytes (AUTHZ-11).
+    TooLong(usize),
+}

@@ -72,9 +72,9 @@ pub enum IssuerFlaw {
     #[error("{0}")]
     Url(UrlFlaw),
     /// Holds a query.
-    #[error("holds a query")]
+    #[error("has a query")]
     Query,
     /// Not spelled as it would be sent, such as with dot segments or an upper-case host.
-    #[error("not in canonical spelling")]
+    #[error("is not in canonical spelling")]
     NotCanonical,
 }

@@ -6,7 +6,7 @@ mod id;
 mod request;
 mod server;
 
-pub(crate) use at::{AtIssuer, IssuerBound, ReservedParameter};
+pub(crate) use at::{AtIssuer, IssuerBound, RequestError};
 pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint};
 pub use id::{IssuerFlaw, IssuerId};
 pub(crate) use request::{bearer, bound, discovery_request};

@@ -3,7 +3,7 @@
 use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::RedirectUri;
 use crate::core::Core;
-use crate::error::{Cause, Failure, Stage};
+use crate::error::{Cause, Failure, Misconfiguration, Stage};
 use crate::event::{Authorization, Operation};
 use crate::issuer::IssuerId;
 use crate::memory::Wish;
@@ -36,6 +36,7 @@ impl Effort {
             stage,
             issuer: issuer.cloned(),
             cause,
+            seen: Vec::new(),
         }
     }
 
@@ -147,15 +148,19 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn new(core: &mut Core, authorization: Authorization) -> Box<Self> {
+    /// An attempt of a user, who comes back to a redirect URI: a client without a user has none.
+    pub(crate) fn new(core: &mut Core, authorization: Authorization) -> Result<Box<Self>, Failure> {
         let wish = core.memory.begin_attempt();
-        let config = core.config();
-        Box::new(Self {
-            effort: Effort::new(core, core.memory.operation.clone()),
+        let effort = Effort::new(core, core.memory.operation.clone());
+        let configured = || core.config().redirect_uri().cloned();
+        let Some(redirect_uri) = authorization.redirect_uri.or_else(configured) else {
+            let cause = Cause::Misconfigured(Misconfiguration::NoRedirectUri);
+            return Err(effort.fails(Stage::Authorization, None, cause));
+        };
+        Ok(Box::new(Self {
+            effort,
             seed: authorization.seed,
-            redirect_uri: authorization
-                .redirect_uri
-                .unwrap_or_else(|| config.redirect_uri().clone()),
+            redirect_uri,
             browser: authorization.browser,
             scopes: authorization.scopes,
             wish,
@@ -163,7 +168,7 @@ impl Attempt {
             registered: Scopes::default(),
             narrow: core.memory.scopes_refused,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
-        })
+        }))
     }
 
     pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {

@@ -127,6 +127,7 @@ impl FindingPending {
                     stage: Stage::Callback,
                     issuer: None,
                     cause: Cause::NotPersisted(StoreFlaw::Load),
+                    seen: Vec::new(),
                 });
             }
         };
@@ -263,5 +264,6 @@ fn fails(core: &Core, issuer: &IssuerId, cause: Cause) -> Failure {
         stage: Stage::Callback,
         issuer: Some(issuer.clone()),
         cause,
+        seen: Vec::new(),
     }
 }

@@ -161,6 +161,7 @@ impl Judged {
             stage: Stage::Challenge,
             issuer: None,
             cause,
+            seen: Vec::new(),
         }
     }
 
@@ -290,6 +291,16 @@ fn too_many(core: &Core, operation: &Operation) -> Option<Cause> {
 /// Asks for the user, unless the user is at the browser already; a client that acts for itself helps
 /// itself.
 pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step {
+    ask_because(core, operation, refused, None)
+}
+
+/// The same, for another reason than what is held.
+pub(crate) fn ask_because(
+    core: &mut Core,
+    operation: Operation,
+    refused: bool,
+    why: Option<Why>,
+) -> Step {
     if let SignIn::Machine(flow) = core.config().sign_in.clone() {
         return obtain(core, flow, operation, refused);
     }
@@ -299,9 +310,10 @@ pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step 
             stage: Stage::Challenge,
             issuer: None,
             cause,
+            seen: Vec::new(),
         });
     }
-    let why = match (&core.held.at, &core.memory.scope) {
+    let why = why.unwrap_or_else(|| match (&core.held.at, &core.memory.scope) {
         // The host is told what it will consent to (STEP-13).
         (Some(_), Some(scopes)) if refused && adds(core, scopes) => Why::ScopeMissing {
             scopes: scopes.clone(),
@@ -309,7 +321,7 @@ pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step 
         },
         (Some(_), _) => Why::TokenOver,
         (None, _) => Why::NoCredentials,
-    };
+    });
     core.memory.operation = Some(operation.clone());
     if core.waiting.is_none() {
         core.need_user(why, Some(operation));

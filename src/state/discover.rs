@@ -23,7 +23,7 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
     if let Some(key) = authorization.seed.revision_key() {
         core.identity.seal_with(key);
     }
-    let attempt = Attempt::new(core, authorization);
+    let attempt = Attempt::new(core, authorization)?;
     locate(core, Errand::Authorize(attempt))
 }
 

@@ -19,7 +19,7 @@ use crate::state::save::{Kept, SavingAccount};
 use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
 use crate::time::UnixMillis;
-use crate::wire::http_fields::retry_after;
+use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, read};
 
 /// Waits for the answer to the one request that a code is good for.
@@ -105,7 +105,7 @@ impl Exchanging {
                 let failure = fails(core, &issuer, cause);
                 refused(core, &at, error, failure)
             }
-            TokenAnswer::Unexpected(UnexpectedToken::Status(429 | 500..)) => {
+            TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds));
@@ -172,5 +172,6 @@ fn fails(core: &Core, issuer: &IssuerId, cause: Cause) -> Failure {
         stage: Stage::Token,
         issuer: Some(issuer.clone()),
         cause,
+        seen: Vec::new(),
     }
 }

@@ -8,12 +8,14 @@ use http::{HeaderMap, Response};
 use crate::action::{Purpose, UrlSource};
 use crate::budget::{DISCOVERY_TIME, DOCUMENT_REDIRECTS};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Stage, Violation};
+use crate::error::{Cause, Failure, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::discovery_request;
 use crate::report::{Decision, Verdict};
 use crate::state::Effort;
+use crate::wire::http_fields::is_transient;
 use crate::wire::json::MAX_BODY_BYTES;
+use crate::wire::text::Untrusted;
 use crate::wire::url::{UrlFlaw, WebUrl};
 
 /// A document that is being fetched.
@@ -42,8 +44,8 @@ pub(crate) enum Fetched {
     Absent,
     /// Perhaps later.
     Transient,
-    /// Must not be contacted, or too large.
-    Refused(UrlFlaw),
+    /// Not used.
+    Refused(WebUrl, PlaceFlaw),
     /// Elsewhere on the same origin.
     Again(Fetch),
 }
@@ -52,10 +54,15 @@ pub(crate) enum Fetched {
 #[derive(Default)]
 pub(crate) struct Tried {
     pub(crate) transient: bool,
-    pub(crate) refused: Option<UrlFlaw>,
+    pub(crate) refused: Option<(Untrusted, PlaceFlaw)>,
 }
 
 impl Tried {
+    /// A place is not used, for this reason.
+    pub(crate) fn refuse(&mut self, place: &str, flaw: PlaceFlaw) {
+        self.refused = Some((Untrusted::new(place), flaw));
+    }
+
     /// An error that stands in the way of concluding that there is no document (DISC-09).
     pub(crate) fn obstacle(&self) -> Option<Cause> {
         if self.transient {
@@ -65,7 +72,8 @@ impl Tried {
             }))
         } else {
             self.refused
-                .map(|flaw| Cause::Violation(Violation::PlaceRefused(flaw)))
+                .clone()
+                .map(|(place, flaw)| Cause::Violation(Violation::PlaceRefused { place, flaw }))
         }
     }
 }
@@ -110,9 +118,9 @@ impl Fetch {
                 return Ok(self.verdict(core, Fetched::Transient));
             }
             Outcome::Blocked => {
-                return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::Resolved)));
+                return Ok(self.refused(core, PlaceFlaw::Url(UrlFlaw::Resolved)));
             }
-            Outcome::TooLarge => return Ok(self.verdict(core, Fetched::Refused(UrlFlaw::TooLong))),
+            Outcome::TooLarge => return Ok(self.refused(core, PlaceFlaw::TooLarge)),
             Outcome::Response {
                 response,
                 final_url,
@@ -125,14 +133,16 @@ impl Fetch {
             }
         };
         let fetched = match response.status().as_u16() {
-            200 if response.body().len() > MAX_BODY_BYTES => Fetched::Refused(UrlFlaw::TooLong),
+            200 if response.body().len() > MAX_BODY_BYTES => {
+                return Ok(self.refused(core, PlaceFlaw::TooLarge));
+            }
             200 => {
                 let (parts, body) = response.into_parts();
                 return Ok(Fetched::Body(self.url, body, parts.headers));
             }
             301 | 302 | 303 | 307 | 308 => return self.follow(core, effort, &response),
-            300..=399 => Fetched::Refused(UrlFlaw::NotAbsolute),
-            408 | 425 | 429 | 500..=599 => Fetched::Transient,
+            300..=399 => return Ok(self.refused(core, PlaceFlaw::RedirectsNowhere)),
+            status if is_transient(status) => Fetched::Transient,
             _other => Fetched::Absent,
         };
         Ok(self.verdict(core, fetched))
@@ -148,13 +158,14 @@ impl Fetch {
             .headers()
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
-            .ok_or(UrlFlaw::NotAbsolute)
-            .and_then(|text| core.config().url_policy().resolve(&self.url, text))
-            .and_then(|url| {
-                if url.origin() == self.url.origin() {
-                    Ok(url)
-                } else {
-                    Err(UrlFlaw::NotAbsolute)
+            .ok_or(PlaceFlaw::RedirectsNowhere)
+            .and_then(|text| {
+                let policy = core.config().url_policy();
+                let elsewhere = || PlaceFlaw::RedirectsElsewhere(Untrusted::new(text));
+                match policy.resolve(&self.url, text) {
+                    Ok(url) if url.origin() == self.url.origin() => Ok(url),
+                    // What must not be contacted is elsewhere as well.
+                    Ok(_) | Err(_) => Err(elsewhere()),
                 }
             });
         match (target, self.hops_left.checked_sub(1)) {
@@ -166,9 +177,14 @@ impl Fetch {
                 });
                 Self::send(core, effort, url, place, hops_left).map(Fetched::Again)
             }
-            (Err(flaw), _) => Ok(self.verdict(core, Fetched::Refused(flaw))),
-            (Ok(_), None) => Ok(self.verdict(core, Fetched::Refused(UrlFlaw::TooLong))),
+            (Err(flaw), _) => Ok(self.refused(core, flaw)),
+            (Ok(_), None) => Ok(self.refused(core, PlaceFlaw::RedirectsTooOften)),
         }
+    }
+
+    fn refused(self, core: &mut Core, flaw: PlaceFlaw) -> Fetched {
+        let place = self.url.clone();
+        self.verdict(core, Fetched::Refused(place, flaw))
     }
 
     fn verdict(self, core: &mut Core, fetched: Fetched) -> Fetched {
@@ -176,7 +192,7 @@ impl Fetch {
             Fetched::Body(..) => Verdict::Found,
             Fetched::Absent => Verdict::Absent,
             Fetched::Transient => Verdict::Transient,
-            Fetched::Refused(_) => Verdict::Refused,
+            Fetched::Refused(..) => Verdict::Refused,
             Fetched::Again(_) => Verdict::Redirected,
         };
         report(core, self.url, verdict);

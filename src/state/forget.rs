@@ -205,6 +205,7 @@ impl Order {
             stage: Stage::Registration,
             issuer: Some(self.registered.issuer),
             cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
         })
     }
 
@@ -323,6 +324,7 @@ pub(crate) fn reset(core: &mut Core) -> Step {
                 stage: Stage::Registration,
                 issuer: Some(registered.issuer.clone()),
                 cause: Cause::Abandoned,
+                seen: Vec::new(),
             };
             forget(core, registered, Word::Host, Why::ClientForgotten, failure)
         }

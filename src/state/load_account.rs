@@ -115,6 +115,7 @@ impl LoadingAccount {
             stage: Stage::Slots,
             issuer: None,
             cause: Cause::NotPersisted(cause),
+            seen: Vec::new(),
         })
     }
 
@@ -196,6 +197,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             stage: Stage::Callback,
             issuer: None,
             cause: Cause::NotPersisted(StoreFlaw::Conflict),
+            seen: Vec::new(),
         }),
     }
 }

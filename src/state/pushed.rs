@@ -112,6 +112,7 @@ fn fails(operation: Option<Operation>, at: &AtIssuer<Redirected>, cause: Cause) 
         stage: Stage::Authorization,
         issuer: Some(at.issuer().clone()),
         cause,
+        seen: Vec::new(),
     }
 }
 

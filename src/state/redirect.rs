@@ -9,7 +9,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
 use crate::grant::{Client, ClientOrigin, Redirected, RedirectedParts, Registration, Resource};
-use crate::issuer::{AtIssuer, Endpoint, Server, ServerSource};
+use crate::issuer::{AtIssuer, Endpoint, RequestError, Server, ServerSource};
 use crate::memory::Disputable;
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
@@ -288,12 +288,17 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     };
     let url = match url {
         Ok(url) => url,
-        Err(_reserved) => {
+        Err(error) => {
             return Err(crate::error::Failure {
                 operation,
                 stage: Stage::Authorization,
                 issuer: Some(issuer),
-                cause: Cause::Violation(Violation::ReservedParameter),
+                cause: Cause::Violation(match error {
+                    RequestError::NoEndpoint => Violation::NoAuthorizationEndpoint,
+                    RequestError::Reserved(name) => Violation::ReservedParameter { name },
+                    RequestError::TooLong(bytes) => Violation::RequestTooLong { bytes },
+                }),
+                seen: Vec::new(),
             });
         }
     };
@@ -416,6 +421,7 @@ impl SavingPending {
             stage: Stage::Authorization,
             issuer: Some(self.waiting.at.issuer().clone()),
             cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::state::renew::{Pausing, unreachable};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Renewal, Step, Trigger, Work};
 use crate::time::{Moment, millis};
-use crate::wire::http_fields::retry_after;
+use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::text::Untrusted;
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
 
@@ -40,8 +40,12 @@ enum Verdict {
     Granted(Box<Granted>),
     /// The grant is over: both tokens go (REFR-06).
     GrantOver,
-    /// The refresh token is of no use; the access token may be.
-    RefreshOver,
+    /// The server refuses the refresh token or what it is used for: it is of no use, the access token
+    /// may be.
+    RefreshOver(Cause),
+    /// A refusal that is not an OAuth error, such as a web page: nothing is dropped for it, and the user
+    /// can help.
+    Unexplained(Cause),
     /// The server does not know the client (TOK-19).
     ClientUnknown(Option<Untrusted>),
     /// Perhaps later; after this time if the server said so.
@@ -108,7 +112,7 @@ impl Refreshing {
     fn judged(
         core: &mut Core,
         at: AtIssuer<RefreshGrant>,
-        renewal: Box<Renewal>,
+        mut renewal: Box<Renewal>,
         verdict: Verdict,
     ) -> Step {
         let issuer = at.issuer().clone();
@@ -137,11 +141,20 @@ impl Refreshing {
             Verdict::GrantOver => Ok(drop_tokens(core, at, renewal, |account| {
                 account.tokens = None;
             })),
-            Verdict::RefreshOver => Ok(drop_tokens(core, at, renewal, |account| {
-                if let Some(tokens) = &mut account.tokens {
-                    tokens.refresh = None;
-                }
-            })),
+            Verdict::RefreshOver(cause) => {
+                renewal.refusal = Some(Box::new(cause));
+                Ok(drop_tokens(core, at, renewal, |account| {
+                    if let Some(tokens) = &mut account.tokens {
+                        tokens.refresh = None;
+                    }
+                }))
+            }
+            Verdict::Unexplained(cause) => {
+                core.release_lease();
+                core.memory.rest.failed(core.now, None);
+                core.memory.renewal_refused = Some(Box::new(cause.clone()));
+                renewal.is_refused(core, cause)
+            }
             Verdict::ClientUnknown(code) => {
                 let refusal = Refusal::OAuth {
                     error: OAuthError::InvalidClient,
@@ -164,6 +177,7 @@ impl Refreshing {
             Verdict::Later(wait) => later(core, renewal, wait),
             Verdict::Final(cause) => {
                 core.release_lease();
+                core.memory.renewal_refused = None;
                 core.memory.rest.failed(core.now, None);
                 renewal.fails_for_now(core, Stage::Refresh, cause)
             }
@@ -195,6 +209,7 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     let again = tries > 0 && !(wait.is_some() && renewal.delayed);
     if !again {
         core.release_lease();
+        core.memory.renewal_refused = None;
         core.memory.rest.failed(core.now, wait);
         let retry_at = wait.and(core.memory.rest.retry_at);
         return renewal.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
@@ -253,14 +268,19 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             {
                 Verdict::ClientUnknown(Some(code))
             }
-            OAuthError::UnauthorizedClient
-            | OAuthError::UnsupportedGrantType
-            | OAuthError::InvalidRequest => Verdict::RefreshOver,
             OAuthError::InvalidClient => Verdict::ClientUnknown(Some(code)),
             OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
                 Verdict::Later(asked_wait(core, response))
             }
-            OAuthError::InvalidScope
+            // The proof is at fault, not the token.
+            OAuthError::UseDpopNonce | OAuthError::InvalidDpopProof => {
+                Verdict::Final(at.refused(error, Some(code), description))
+            }
+            // Nothing that is sent again would be answered otherwise (REFR-06).
+            OAuthError::UnauthorizedClient
+            | OAuthError::UnsupportedGrantType
+            | OAuthError::InvalidRequest
+            | OAuthError::InvalidScope
             | OAuthError::InvalidTarget
             | OAuthError::UnsupportedResponseType
             | OAuthError::AccessDenied
@@ -271,14 +291,18 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             | OAuthError::InsufficientScope
             | OAuthError::InvalidToken
             | OAuthError::UnsupportedTokenType
-            | OAuthError::UseDpopNonce
-            | OAuthError::InvalidDpopProof
             | OAuthError::InsufficientUserAuthentication
-            | OAuthError::Other => Verdict::Final(at.refused(error, Some(code), description)),
+            | OAuthError::Other => Verdict::RefreshOver(at.refused(error, Some(code), description)),
         },
-        TokenAnswer::Unexpected(
-            UnexpectedToken::Status(408 | 425 | 429 | 500..) | UnexpectedToken::Body,
-        ) => Verdict::Later(asked_wait(core, response)),
+        TokenAnswer::Unexpected(UnexpectedToken::Body) => {
+            Verdict::Later(asked_wait(core, response))
+        }
+        TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
+            Verdict::Later(asked_wait(core, response))
+        }
+        TokenAnswer::Unexpected(flaw @ UnexpectedToken::Status(_)) => {
+            Verdict::Unexplained(Cause::Violation(Violation::Token(flaw)))
+        }
         TokenAnswer::Unexpected(flaw) => Verdict::Final(Cause::Violation(Violation::Token(flaw))),
     }
 }
@@ -296,7 +320,8 @@ impl AtIssuer<RefreshGrant> {
         match judge(core, &self, &response) {
             Verdict::Granted(granted) => Some(self.redeemed(*granted, core.now)),
             Verdict::GrantOver
-            | Verdict::RefreshOver
+            | Verdict::RefreshOver(_)
+            | Verdict::Unexplained(_)
             | Verdict::ClientUnknown(_)
             | Verdict::Later(_)
             | Verdict::Final(_) => None,

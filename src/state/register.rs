@@ -17,7 +17,7 @@ use crate::state::client::{Met, usable};
 use crate::state::post::{NoAnswer, answer};
 use crate::state::redirect::{CodeFlow, redirect, registration_scopes};
 use crate::state::{Attempt, Step, Work};
-use crate::wire::http_fields::retry_after;
+use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::registration::{
     KeySet, Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
 };
@@ -140,7 +140,7 @@ impl Registering {
         };
         match verdict {
             RegistrationAnswer::Registered(registered) => self.registered(core, &registered),
-            RegistrationAnswer::Refused { .. } if status == 429 || status >= 500 => {
+            RegistrationAnswer::Refused { .. } if is_transient(status) => {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds));
@@ -154,13 +154,6 @@ impl Registering {
                         flow: self.flow,
                     };
                     return Self::send(core, met, self.at, self.replaced, false);
-                }
-                // Closed to us: no mechanism is left (REG-29).
-                if matches!(status, 401 | 403) && code.is_none() {
-                    let found = Misconfiguration::NoClient {
-                        issuer: issuer.clone(),
-                    };
-                    return fail(&self.attempt, Cause::Misconfigured(found));
                 }
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())

@@ -20,7 +20,7 @@ use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::Revision;
 use crate::state::attempt::{Effort, Errand, ServerErrand};
-use crate::state::decide::ask;
+use crate::state::decide::ask_because;
 use crate::state::discover::order;
 use crate::state::lease::Leasing;
 use crate::state::{
@@ -43,6 +43,8 @@ pub(crate) struct Renewal {
     pub(crate) not_before: Option<MonoMillis>,
     /// The one retry that the server delayed was made (TOK-22).
     pub(crate) delayed: bool,
+    /// The server's refusal, when that is why the user is needed.
+    pub(crate) refusal: Option<Box<Cause>>,
 }
 
 /// A token that the MCP server refused.
@@ -72,6 +74,7 @@ impl Renewal {
             lease: None,
             not_before: None,
             delayed: false,
+            refusal: None,
         })
     }
 
@@ -140,6 +143,12 @@ impl Renewal {
         if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
             return Ok(Pausing::begin(core, Trigger::Renew(self), until));
         }
+        if self.not_before.is_none()
+            && core.now.mono < core.memory.rest.until
+            && let Some(cause) = core.memory.renewal_refused.clone()
+        {
+            return self.is_refused(core, *cause);
+        }
         if self.not_before.is_none() && core.now.mono < core.memory.rest.until {
             let retry_at = core.memory.rest.retry_at;
             return self.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
@@ -153,9 +162,22 @@ impl Renewal {
         Leasing::begin(core, self)
     }
 
+    /// The server will not renew the token, and what is held is not dropped for that: the user is asked,
+    /// unless there is a token that is still good.
+    pub(crate) fn is_refused(mut self: Box<Self>, core: &mut Core, cause: Cause) -> Step {
+        if self.has_another(core) {
+            return self.fails_for_now(core, Stage::Refresh, cause);
+        }
+        self.refusal = Some(Box::new(cause));
+        self.needs_user(core)
+    }
+
     fn needs_user(self, core: &mut Core) -> Step {
         match self.effort.operation {
-            Some(operation) => ask(core, operation, self.refused.is_some()),
+            Some(operation) => {
+                let why = self.refusal.map(|cause| Why::RenewalRefused { cause });
+                ask_because(core, operation, self.refused.is_some(), why)
+            }
             None => Ok(Work::Idle),
         }
     }
@@ -346,6 +368,7 @@ fn end_flow(core: &mut Core) {
         stage: Stage::Authorization,
         issuer: Some(waiting.at.issuer().clone()),
         cause: Cause::Violation(Violation::ServerChanged),
+        seen: Vec::new(),
     });
 }
 

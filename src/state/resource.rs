@@ -171,7 +171,7 @@ impl FetchingResource {
             }
             Fetched::Absent => {}
             Fetched::Transient => self.tried.transient = true,
-            Fetched::Refused(flaw) => self.tried.refused = Some(flaw),
+            Fetched::Refused(place, flaw) => self.tried.refuse(place.as_str(), flaw),
         }
         Self::next(core, self.errand, self.plan, self.tried)
     }
@@ -205,7 +205,13 @@ fn accept(
         Strictness::Strict => Ok(resource == &*config.mcp_url_given),
     };
     if covered != Ok(true) {
+        let expected = if config.strictness == Strictness::Strict && root {
+            config.mcp_url().origin()
+        } else {
+            config.mcp_url().as_str()
+        };
         return Err(Cause::Violation(Violation::OtherResource {
+            expected: expected.into(),
             got: Untrusted::new(resource),
         }));
     }

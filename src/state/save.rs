@@ -164,6 +164,7 @@ impl SavingAccount {
             stage,
             issuer: Some(issuer),
             cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
         })
     }
 

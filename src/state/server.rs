@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::core::{Ask, Core};
 use http::HeaderMap;
 
-use crate::error::{Cause, Misconfiguration, Stage, Violation};
+use crate::error::{Cause, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
@@ -20,6 +20,7 @@ use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::server::{OPTIONAL, ServerDocument};
+use crate::wire::text::Untrusted;
 use crate::wire::well_known::{legacy_server_location, server_locations};
 
 pub(crate) struct FetchingServer {
@@ -61,7 +62,7 @@ impl FetchingServer {
         cached: Cached,
     ) -> Step {
         let Some(asked) = facts.servers.get(entry).cloned() else {
-            let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
+            let cause = Cause::Violation(Violation::NoServerMetadata);
             return Err(errand.fails(Stage::ServerMetadata, facts.servers.first(), cause));
         };
         let search = Search {
@@ -107,7 +108,7 @@ impl FetchingServer {
             let url = match core.config().url_policy().check(&location) {
                 Ok(url) => url,
                 Err(flaw) => {
-                    search.tried.refused = Some(flaw);
+                    search.tried.refuse(&location, PlaceFlaw::Url(flaw));
                     continue;
                 }
             };
@@ -162,7 +163,7 @@ impl FetchingServer {
             },
             Fetched::Absent => {}
             Fetched::Transient => self.search.tried.transient = true,
-            Fetched::Refused(flaw) => self.search.tried.refused = Some(flaw),
+            Fetched::Refused(place, flaw) => self.search.tried.refuse(place.as_str(), flaw),
         }
         Self::next(core, self.errand, self.facts, self.search)
     }
@@ -288,7 +289,10 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
                 Err(flaw) => Err(errand.fails(
                     Stage::ServerMetadata,
                     Some(&search.asked),
-                    Cause::Violation(Violation::PlaceRefused(flaw)),
+                    Cause::Violation(Violation::PlaceRefused {
+                        place: Untrusted::new(search.asked.as_str()),
+                        flaw: PlaceFlaw::Url(flaw),
+                    }),
                 )),
             }
         }

@@ -20,7 +20,7 @@ use crate::state::obtain::MachineGrant;
 use crate::state::save::next;
 use crate::state::{Step, Work};
 use crate::wire::callback::Callback;
-use crate::wire::http_fields::retry_after;
+use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, refusal};
 
 /// How often the erasure is tried against other processes.
@@ -65,7 +65,13 @@ fn freshest(
 ) -> Option<Box<AtIssuer<Account>>> {
     stored
         .and_then(|stored| read_account(&core.identity, stored).ok())
-        .map(|(at, _lease)| Box::new(at))
+        .map(|(at, _lease)| {
+            let known = known.as_ref().map(|known| known.server().clone());
+            Box::new(match known {
+                Some(known) => at.confined_to(&known),
+                None => at,
+            })
+        })
         .filter(|at| at.held().tokens.is_some())
         .or(known)
 }
@@ -157,6 +163,7 @@ fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<Stor
             stage: Stage::Slots,
             issuer: at.as_ref().map(|at| at.issuer().clone()),
             cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
         });
     }
     match at {
@@ -257,12 +264,12 @@ impl Progress {
     }
 }
 
-/// 200 is success whatever the body says (REV-04).
+/// 200 is success unless the body is an OAuth error (REV-04).
 fn judge(core: &Core, at: &AtIssuer<Revocation>, response: &Response<Bytes>) -> Result<(), Cause> {
     let status = response.status().as_u16();
     match status {
-        200 => Ok(()),
-        429 | 500..=599 => {
+        200 if refusal(response.body()).is_none() => Ok(()),
+        status if is_transient(status) => {
             let now = core.now.wall;
             Err(later(
                 retry_after(response.headers(), now.seconds())
@@ -292,5 +299,6 @@ fn fails(issuer: &IssuerId, cause: Cause) -> Failure {
         stage: Stage::Revocation,
         issuer: Some(issuer.clone()),
         cause,
+        seen: Vec::new(),
     }
 }

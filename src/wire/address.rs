@@ -26,6 +26,8 @@ pub enum AddressClass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPolicy {
     pub(crate) class: AddressClass,
+    /// `localhost`, or a name under it: nothing but this machine, whatever a resolver says (RFC 6761).
+    pub(crate) local_name: bool,
     pub(crate) host_listed: bool,
 }
 
@@ -33,12 +35,15 @@ impl AddressPolicy {
     /// Whether a connection to an address of this class is permitted.
     pub fn permits(&self, class: AddressClass) -> bool {
         match class {
-            AddressClass::Public => true,
+            AddressClass::Public => !self.local_name,
             AddressClass::Reserved => false,
             AddressClass::Loopback
             | AddressClass::Private
             | AddressClass::LinkLocal
-            | AddressClass::CloudMetadata => self.host_listed || class == self.class,
+            | AddressClass::CloudMetadata => {
+                let local = class == AddressClass::Loopback;
+                (self.host_listed || class == self.class) && (local || !self.local_name)
+            }
         }
     }
 }
@@ -60,14 +65,18 @@ pub fn classify(host: &Host<&str>) -> AddressClass {
     }
 }
 
+/// Whether a name is `localhost` or under it.
+pub(crate) fn is_local_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.rsplit('.')
+        .next()
+        .is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
+}
+
 fn classify_name(name: &str) -> AddressClass {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
-    let local = name
-        .rsplit('.')
-        .next()
-        .is_some_and(|label| label.eq_ignore_ascii_case("localhost"));
-    if local {
+    if is_local_name(name) {
         AddressClass::Loopback
     } else if is("metadata.google.internal") {
         AddressClass::CloudMetadata

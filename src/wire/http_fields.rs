@@ -5,6 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, RETRY_AFTER};
 
+/// Whether a status says that the same request may succeed later, whatever the body says (11.4).
+pub(crate) const fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
 /// Longest time that a document is kept: a day (DISC-19).
 pub const MAX_FRESH_SECONDS: u64 = 24 * 60 * 60;
 /// How long it is kept when nothing is said: an hour (DISC-19).

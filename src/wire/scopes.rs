@@ -5,6 +5,8 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::text::Untrusted;
+
 /// Most scopes in one list (SEC-29).
 pub const MAX_SCOPES: usize = 256;
 /// Most bytes in one list (SEC-29).
@@ -16,6 +18,19 @@ pub const MAX_SCOPE_BYTES: usize = 8 * 1024;
 pub struct Scopes(Arc<str>);
 
 impl Scopes {
+    /// Scopes that a host chose: separated by single spaces, and none of them is dropped.
+    ///
+    /// # Errors
+    /// [`ScopeError`] names the item that is no scope.
+    pub fn new(text: &str) -> Result<Self, ScopeError> {
+        let kept = Self::parse(text);
+        let lost = |item: &&str| !item.is_empty() && !kept.contains(item);
+        match text.split(' ').find(lost) {
+            Some(item) => Err(ScopeError(Untrusted::new(item))),
+            None => Ok(kept),
+        }
+    }
+
     /// Splits a text at spaces and drops what is no scope (CHAL-12).
     pub fn parse(text: &str) -> Self {
         if is_scope(text) {
@@ -126,6 +141,12 @@ impl Scopes {
         other.iter().all(|item| own.contains(&sorted(item)))
     }
 }
+
+/// A text that is no scope: RFC 6749 section 3.3 allows visible ASCII without quotes and backslashes, and
+/// a list has at most 256 scopes and 8 KiB.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no scope: a scope is visible ASCII without quotes and backslashes")]
+pub struct ScopeError(pub Untrusted);
 
 /// What a set of items is sorted by: numbers compare fast, and whoever makes two of them equal gains nothing.
 fn sorted(item: &str) -> (u64, &str) {

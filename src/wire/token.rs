@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::http_fields::is_transient;
 use super::json::{Text, object};
 use super::scopes::Scopes;
 use super::text::Untrusted;
@@ -171,7 +172,7 @@ pub struct Granted {
 pub enum TokenAnswer {
     /// A token.
     Granted(Box<Granted>),
-    /// An OAuth error, whatever the status (TOK-18).
+    /// An OAuth error, with any status that is not transient by itself (TOK-18).
     Refused {
         /// The code.
         error: OAuthError,
@@ -191,7 +192,7 @@ pub enum UnexpectedToken {
     /// Not a JSON object, or one that repeats a member.
     #[error("not a token answer")]
     Body,
-    /// A status other than 200 without an OAuth error.
+    /// A status other than 200 without an OAuth error, or a transient one.
     #[error("status {0} without an OAuth error")]
     Status(u16),
     /// No `access_token`.
@@ -235,6 +236,9 @@ pub enum MissingType {
 
 /// Reads an answer (TOK-11 to TOK-15, TOK-18).
 pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer {
+    if is_transient(status) {
+        return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
+    }
     let Ok(document) = object::<TokenDocument<'_>>(body) else {
         return TokenAnswer::Unexpected(if status == 200 {
             UnexpectedToken::Body
@@ -351,6 +355,9 @@ pub(crate) fn read_id_jag(
     status: u16,
     body: &[u8],
 ) -> Result<Secret, Option<(OAuthError, Untrusted, Option<Untrusted>)>> {
+    if is_transient(status) {
+        return Err(None);
+    }
     if let Some(refused) = refusal(body) {
         return Err(Some(refused));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
-use super::address::{AddressClass, AddressPolicy, classify};
+use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
 use super::text::cut;
 
 /// Longest URL a server may supply (SEC-04).
@@ -82,28 +82,28 @@ pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
 #[non_exhaustive]
 pub enum UrlFlaw {
     /// Longer than [`MAX_URL_BYTES`].
-    #[error("longer than 8 KiB")]
+    #[error("is longer than 8 KiB")]
     TooLong,
     /// A character that RFC 3986 does not allow, or a broken percent escape.
-    #[error("holds a character that is not allowed in a URL")]
+    #[error("has a character that is not allowed in a URL")]
     Character,
     /// Not an absolute URL with a host.
-    #[error("not an absolute URL")]
+    #[error("is not an absolute URL")]
     NotAbsolute,
     /// A scheme other than `https`, or `http` where that is not permitted (SEC-01, SEC-02).
-    #[error("not https")]
+    #[error("is not https")]
     Scheme,
     /// User information before the host.
-    #[error("holds user information")]
+    #[error("contains a user name or a password")]
     UserInfo,
     /// A fragment.
-    #[error("holds a fragment")]
+    #[error("has a fragment")]
     Fragment,
     /// A host name longer than DNS knows: 253 characters, 63 between two dots.
-    #[error("the host name is too long")]
+    #[error("has a host name that is too long")]
     HostName,
     /// Port 0.
-    #[error("port is not usable")]
+    #[error("has port 0")]
     Port,
     /// A host name that resolves to an address which must not be contacted (SEC-06).
     #[error("resolves to a special-purpose address")]
@@ -156,6 +156,7 @@ impl UrlPolicy {
     pub fn addresses(&self, host: Option<&str>) -> AddressPolicy {
         AddressPolicy {
             class: self.class,
+            local_name: host.is_some_and(is_local_name),
             host_listed: host.is_some_and(|host| self.allowed_hosts.contains(host)),
         }
     }
@@ -321,13 +322,13 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
                 return Err(UrlFlaw::Fragment);
             }
         }
-        // A URL that a person typed: both are dropped (DISC-04).
+        // A URL that a person typed: the fragment is dropped (DISC-04). A password in it is not, because
+        // it would be believed to be sent, and be stored and shown.
         Part::WithFragment => {
-            url.set_fragment(None);
-            let dropped = url.set_username("").and_then(|()| url.set_password(None));
-            if dropped.is_err() {
+            if authority.contains('@') || has_user_information(&url) {
                 return Err(UrlFlaw::UserInfo);
             }
+            url.set_fragment(None);
         }
     }
     if url.port() == Some(0) {
@@ -344,11 +345,12 @@ fn scheme(url: &Url, loopback_http: bool) -> Result<(), UrlFlaw> {
     }
 }
 
-/// The loopback exception of SEC-02: address literals and exactly `localhost`, no other name.
+/// The loopback exception of SEC-02: address literals, `localhost` and the names under it (RFC 6761
+/// section 6.3). [`UrlPolicy::addresses`] permits no other address for such a name.
 #[doc(hidden)]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Domain(name)) => is_local_name(name),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,

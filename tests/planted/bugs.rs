@@ -186,8 +186,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[edit(
             "src/state/fetch.rs",
-            "                if url.origin() == self.url.origin() {\n",
-            "                if crate::planted::on(13) || url.origin() == self.url.origin() {\n",
+            "                    Ok(url) if url.origin() == self.url.origin() => Ok(url),\n",
+            "                    Ok(url) if crate::planted::on(13) || url.origin() == self.url.origin() => Ok(url),\n",
         )],
     },
     Bug {
@@ -216,8 +216,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: BOTH,
         edits: &[edit(
             "src/state/refresh.rs",
-            "        TokenAnswer::Unexpected(\n            UnexpectedToken::Status(408",
-            "        TokenAnswer::Unexpected(UnexpectedToken::Status(500..)) if crate::planted::on(16) => {\n            Verdict::GrantOver\n        }\n        TokenAnswer::Unexpected(\n            UnexpectedToken::Status(408",
+            "        TokenAnswer::Unexpected(UnexpectedToken::Body) => {\n            Verdict::Later",
+            "        TokenAnswer::Unexpected(UnexpectedToken::Status(500..)) if crate::planted::on(16) => {\n            Verdict::GrantOver\n        }\n        TokenAnswer::Unexpected(UnexpectedToken::Body) => {\n            Verdict::Later",
         )],
     },
     Bug {

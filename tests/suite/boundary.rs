@@ -277,18 +277,36 @@ fn sec_02_f12_http_on_loopback_only() {
         "http://127.0.0.1/",
         "http://[::1]:2/",
         "http://127.1/",
+        "http://a.localhost/",
+        "http://a.b.localhost:3/",
         "https://as.example/",
     ] {
         assert!(local.check(good).is_ok(), "{good}");
     }
     for bad in [
         "http://as.example/",
-        "http://a.localhost/",
+        "http://localhost.example/",
+        "http://notlocalhost/",
         "http://10.0.0.1/",
         "https://10.0.0.1/",
     ] {
         assert!(local.check(bad).is_err(), "{bad}");
     }
+    // Plain http under `.localhost` stays on this machine, whatever a resolver says (RFC 6761).
+    let (under, url) = UrlPolicy::for_mcp_url("http://mcp.localhost/mcp").unwrap();
+    assert_eq!(url.as_str(), "http://mcp.localhost/mcp");
+    for host in ["mcp.localhost", "localhost", "localhost."] {
+        let addresses = under.addresses(Some(host));
+        assert!(addresses.permits(AddressClass::Loopback), "{host}");
+        for class in [AddressClass::Public, AddressClass::Private] {
+            assert!(!addresses.permits(class), "{host}");
+        }
+    }
+    assert!(
+        under
+            .addresses(Some("as.example"))
+            .permits(AddressClass::Public)
+    );
     assert!(UrlPolicy::for_mcp_url("http://mcp.example/mcp").is_err());
     assert!(UrlPolicy::for_mcp_url("http://10.0.0.1/mcp").is_err());
     let (_, private) = UrlPolicy::for_mcp_url("https://10.0.0.1/mcp").unwrap();

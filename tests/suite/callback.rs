@@ -247,9 +247,33 @@ fn cb_07_b17_the_redirect_target_must_be_ours() {
         "https://127.0.0.1:3000/callback",
         "http://127.0.0.1:3000/other",
         "http://127.0.0.1:3000/callback/",
+        "http://127.0.0.1:3000/%63allback",
+        "http://127.1:3000/callback",
+        "http://127.0.0.1:3000/x/../callback",
+        "HTTP://127.0.0.1:3000/callback",
         "not a url",
     ] {
         ignored(|state| Callback::from_url(format!("{target}?code=x&state={state}&iss={AS}")));
+    }
+    // What a browser makes of a redirect URI is the same one.
+    let given = "https://APP.example:443/cb";
+    for (target, ours) in [
+        (given, true),
+        ("https://app.example/cb", true),
+        ("https://app.example:443/cb", false),
+        ("https://App.example/cb", false),
+    ] {
+        let mut host = Host::new(mcp_auth_machine::Config::builder(MCP, given));
+        host.discover(&prm(), &metadata_with(ADVERTISED));
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+        let redirect = host.redirect();
+        let url = format!("{target}?code=c&state={}&iss={AS}", state_of(&redirect));
+        host.handle(Event::CallbackParams(Callback::from_url(url)));
+        let taken = matches!(
+            host.actions.front(),
+            Some(mcp_auth_machine::Action::SendRequest(_))
+        );
+        assert_eq!(taken, ours, "{target}");
     }
 }
 

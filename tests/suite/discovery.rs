@@ -3,9 +3,10 @@
 use mcp_auth_machine::config::{
     ConfigBuilder, Legacy, MetadataOrigin, ResourceParameter, Strictness,
 };
-use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Violation};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Next, PlaceFlaw, Violation};
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::resource::{canonical_identifier, covers};
+use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
 use mcp_auth_machine::wire::well_known::{resource_locations, server_locations};
 use mcp_auth_machine::{Failure, MetadataFlaw};
@@ -46,7 +47,7 @@ fn disc_02_disc_04_disc_05_disc_06_worked_locations() {
             .collect();
         assert_eq!(found, wanted, "{mcp_url}");
     }
-    let (_, url) = UrlPolicy::for_mcp_url("https://u:p@H:8443/mcp#f").unwrap();
+    let (_, url) = UrlPolicy::for_mcp_url("https://H:8443/mcp#f").unwrap();
     let first = resource_locations(&url).next().unwrap();
     assert_eq!(
         &*first,
@@ -618,10 +619,7 @@ fn meta_16_meta_04_a17_nothing_is_invented() {
     let failure = with_metadata(config(), &[(404, ""), (404, "")])
         .err()
         .unwrap();
-    assert_eq!(
-        failure.cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
-    );
+    assert_eq!(failure.cause, Cause::Violation(Violation::NoServerMetadata));
 }
 
 #[test]
@@ -671,18 +669,13 @@ fn sec_13_g01_larger_bodies_are_refused_not_cut() {
     let padded = format!("{}{}", prm(), " ".repeat(MAX_BODY_BYTES));
     host.serve(PRM, 200, &padded);
     host.serve(ROOT_PRM, 404, "");
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::PlaceRefused(_))
-    ));
+    let too_large = not_used(PRM, PlaceFlaw::TooLarge);
+    assert_eq!(host.error().cause, too_large);
     let mut host = announced();
     let send = host.request();
     host.handle(send.too_large());
     host.serve(ROOT_PRM, 404, "");
-    assert!(matches!(
-        host.error().cause,
-        Cause::Violation(Violation::PlaceRefused(_))
-    ));
+    assert_eq!(host.error().cause, too_large);
 }
 
 #[test]
@@ -700,13 +693,19 @@ fn sec_08_f06_redirects_stay_on_the_origin_and_are_few() {
         let mut host = announced();
         host.serve_with(PRM, 307, &[("location", target)], "");
         host.serve(ROOT_PRM, 404, "");
-        assert!(
-            matches!(
-                host.error().cause,
-                Cause::Violation(Violation::PlaceRefused(_))
-            ),
-            "{target}"
-        );
+        let elsewhere = PlaceFlaw::RedirectsElsewhere(Untrusted::new(target));
+        let failure = host.error();
+        assert_eq!(failure.cause, not_used(PRM, elsewhere), "{target}");
+        // It is no reason to distrust the server.
+        assert_eq!(failure.next(), Next::FixConfiguration);
+    }
+    for (status, location) in [(302, None), (304, Some("/x"))] {
+        let mut host = announced();
+        let headers: Vec<_> = location.map(|to| ("location", to)).into_iter().collect();
+        host.serve_with(PRM, status, &headers, "");
+        host.serve(ROOT_PRM, 404, "");
+        let nowhere = not_used(PRM, PlaceFlaw::RedirectsNowhere);
+        assert_eq!(host.error().cause, nowhere, "{status}");
     }
     let mut host = announced();
     host.serve_with(PRM, 301, &[("location", "/1")], "");
@@ -720,7 +719,15 @@ fn sec_08_f06_redirects_stay_on_the_origin_and_are_few() {
         );
     }
     host.serve_with("https://mcp.example/3", 301, &[("location", "/4")], "");
-    host.serve(ROOT_PRM, 200, &prm());
+    host.serve(ROOT_PRM, 404, "");
+    let often = not_used("https://mcp.example/3", PlaceFlaw::RedirectsTooOften);
+    assert_eq!(host.error().cause, often);
+}
+
+/// A place of a document that is not used.
+fn not_used(place: &str, flaw: PlaceFlaw) -> Cause {
+    let place = Untrusted::new(place);
+    Cause::Violation(Violation::PlaceRefused { place, flaw })
 }
 
 #[test]
@@ -743,7 +750,7 @@ fn sec_06_f05_a_blocked_address_is_a_refusal_and_not_an_absence() {
     let send = host.request();
     host.handle(send.blocked());
     host.serve(ROOT_PRM, 404, "");
-    let refused = Cause::Violation(Violation::PlaceRefused(UrlFlaw::Resolved));
+    let refused = not_used(PRM, PlaceFlaw::Url(UrlFlaw::Resolved));
     assert_eq!(host.error().cause, refused);
 }
 

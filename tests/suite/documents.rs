@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 use mcp_auth_machine::budget::{Limited, REQUESTS_PER_FLOW};
-use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
+use mcp_auth_machine::error::{Cause, Violation};
 use mcp_auth_machine::wire::json::{JsonFlaw, MAX_BODY_BYTES, MAX_DEPTH, MAX_ITEMS};
 use mcp_auth_machine::wire::resource::{ResourceDocument, covers};
 use mcp_auth_machine::wire::server::ServerDocument;
@@ -42,7 +42,7 @@ fn disc_16_sec_16_eight_servers_are_tried_at_most() {
     }
     assert_eq!(
         host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+        Cause::Violation(Violation::NoServerMetadata)
     );
     assert_eq!(hosts.len(), 8);
     assert!(requests <= usize::from(REQUESTS_PER_FLOW), "{requests}");
@@ -157,7 +157,7 @@ fn meta_04_an_issuer_with_a_path_has_three_places_and_no_root() {
     }
     assert_eq!(
         host.error().cause,
-        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+        Cause::Violation(Violation::NoServerMetadata)
     );
     host.quiet();
 }

@@ -45,7 +45,7 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
         // Still fresh, and read all the same: until it was read indeed.
         host.serve(META, 503, "");
         host.serve(OPENID, 503, "");
-        host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
+        host.serve(TOKEN, 400, r#"{"error":"invalid_dpop_proof"}"#);
         host.error();
         host.pass(60_000);
         host.wanted("x");

@@ -54,7 +54,10 @@ fn an_authorization_endpoint_on_another_origin_is_told_with_its_url() {
     let mut host = Host::new(config());
     let elsewhere = metadata().replace(&format!("{AS}/authorize"), &endpoint);
     host.discover(&prm(), &elsewhere);
-    says(&host.error(), &[&endpoint, "authorization_origin"]);
+    says(
+        &host.error(),
+        &[&endpoint, "name its origin in the configuration"],
+    );
 }
 
 #[test]

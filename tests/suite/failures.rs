@@ -4,10 +4,13 @@ use std::fmt::Write;
 
 use mcp_auth_machine::budget::Limited;
 use mcp_auth_machine::error::{
-    Cause, Misconfiguration, Next, Party, Refusal, Stage, StoreFlaw, Unreachable, Violation,
+    Cause, Misconfiguration, Next, Party, PlaceFlaw, Refusal, Stage, StoreFlaw, Unreachable,
+    Violation,
 };
 use mcp_auth_machine::wire::callback::IssFlaw;
+use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::wire::url::UrlFlaw;
 use mcp_auth_machine::{Failure, MethodFlaw};
 
 fn failure(cause: Cause) -> Failure {
@@ -16,7 +19,13 @@ fn failure(cause: Cause) -> Failure {
         stage: Stage::Token,
         issuer: None,
         cause,
+        seen: Vec::new(),
     }
+}
+
+fn place(flaw: PlaceFlaw) -> Violation {
+    let place = Untrusted::new("http://mcp.example/prm");
+    Violation::PlaceRefused { place, flaw }
 }
 
 fn violations() -> Vec<Violation> {
@@ -28,7 +37,15 @@ fn violations() -> Vec<Violation> {
         Violation::NoAuthorizationEndpoint,
         Violation::NoPkce,
         Violation::NoCodeGrant,
-        Violation::ReservedParameter,
+        Violation::ReservedParameter {
+            name: Untrusted::new("state"),
+        },
+        Violation::RequestTooLong { bytes: 40_000 },
+        Violation::NoServerMetadata,
+        Violation::OtherResource {
+            expected: "https://mcp.example/mcp".into(),
+            got: Untrusted::new("https://other.example"),
+        },
         Violation::Iss(IssFlaw::Missing),
         Violation::Iss(IssFlaw::Different),
         Violation::IssUnverifiable,
@@ -38,6 +55,11 @@ fn violations() -> Vec<Violation> {
         Violation::RegistrationMethod(MethodFlaw::NoSecret),
         Violation::Redirected,
         Violation::TooLarge,
+        place(PlaceFlaw::Url(UrlFlaw::Scheme)),
+        place(PlaceFlaw::RedirectsElsewhere(Untrusted::new("/login"))),
+        place(PlaceFlaw::RedirectsNowhere),
+        place(PlaceFlaw::RedirectsTooOften),
+        place(PlaceFlaw::TooLarge),
         Violation::FreshTokenRefused,
         Violation::TokenEndpointMoved,
         Violation::ServerChanged,
@@ -63,6 +85,12 @@ fn others() -> Vec<Cause> {
         })
     };
     let mut causes = vec![
+        Cause::Refused(Refusal::OAuth {
+            error: OAuthError::InvalidTarget,
+            code: Some(Untrusted::new("invalid_target")),
+            description: Some(Untrusted::new("AADSTS9010010: \u{1b}[31m\"no\"")),
+            error_uri: None,
+        }),
         oauth(OAuthError::AccessDenied),
         oauth(OAuthError::InvalidClient),
         oauth(OAuthError::TemporarilyUnavailable),
@@ -90,6 +118,7 @@ fn others() -> Vec<Cause> {
     causes.extend(limits.map(Cause::OutOfPatience));
     let settings = [
         Misconfiguration::ServerUnknown,
+        Misconfiguration::NoRedirectUri,
         Misconfiguration::PushedRequestsRequired,
         Misconfiguration::DpopRequired,
         Misconfiguration::ClientMethod(MethodFlaw::Algorithm),
@@ -112,6 +141,8 @@ fn every_failure_has_a_code_a_culprit_a_next_step_and_a_sentence() {
         let failure = failure(cause);
         let (code, party) = (failure.cause.code(), format!("{:?}", failure.party()));
         let next = format!("{:?}", failure.next());
+        // Who reads it may have options instead of settings.
+        assert!(!failure.to_string().contains("Settings") && !failure.to_string().contains("::"));
         writeln!(told, "{code:26} {party:20} {next:18} {failure}").unwrap();
     }
     insta::assert_snapshot!(told);

@@ -197,7 +197,7 @@ fn leg_02_a_document_that_is_invalid_or_refused_rules_legacy_out() {
     host.serve(ROOT_PRM, 404, "");
     assert!(matches!(
         host.error().cause,
-        Cause::Violation(Violation::PlaceRefused(_))
+        Cause::Violation(Violation::PlaceRefused { .. })
     ));
     host.quiet();
 }

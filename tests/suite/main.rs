@@ -71,6 +71,7 @@ mod slashes;
 mod step_up;
 mod tampered;
 mod token;
+mod told;
 mod values;
 mod without_user;
 mod workload;

@@ -62,6 +62,24 @@ fn refr_11_a22_nor_does_one_that_appears_on_another_origin() {
 }
 
 #[test]
+fn refr_11_a22_nor_does_one_that_another_version_wrote_into_the_record() {
+    let mut host = read_again(&revocable(""), &revocable(""));
+    for (_, stored) in host
+        .store
+        .slots
+        .iter_mut()
+        .filter(|(key, _)| key.starts_with("account"))
+    {
+        let text = stored.contents.expose().to_owned();
+        let json = text.splitn(3, '.').nth(2).unwrap();
+        let revision = stored.revision;
+        *stored = sealed(&json.replace(REVOKE, &format!("{ELSEWHERE}/revoke")));
+        assert_ne!(stored.revision, revision);
+    }
+    assert_eq!(revoked_at(&mut host), [REVOKE, REVOKE]);
+}
+
+#[test]
 fn refr_11_a22_each_endpoint_that_receives_a_credential_stays_on_an_origin_that_is_known() {
     let members = [
         "revocation_endpoint",

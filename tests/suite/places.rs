@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mcp_auth_machine::config::{ConfigBuilder, DpopPolicy, MetadataCache, MetadataOrigin};
 use mcp_auth_machine::config::{DynamicRegistration, PreRegistered};
-use mcp_auth_machine::error::{Cause, Misconfiguration, Violation};
+use mcp_auth_machine::error::{Cause, Misconfiguration, PlaceFlaw, Violation};
 use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::url::UrlFlaw;
@@ -209,7 +209,9 @@ fn sec_01_an_issuer_whose_places_are_too_long_is_refused() {
     let long = format!("{OTHER}/{}", "i".repeat(8 * 1024 - OTHER.len() - 1));
     let mut host = begun(config(), "Bearer");
     host.serve(PRM, 200, &prm().replace(AS, &long));
-    let wanted = Violation::PlaceRefused(UrlFlaw::TooLong);
-    assert_eq!(host.error().cause, Cause::Violation(wanted));
+    let Cause::Violation(Violation::PlaceRefused { flaw, .. }) = host.error().cause else {
+        panic!()
+    };
+    assert_eq!(flaw, PlaceFlaw::Url(UrlFlaw::TooLong));
     host.quiet();
 }

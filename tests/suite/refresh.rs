@@ -5,7 +5,7 @@ use mcp_auth_machine::config::{DynamicRegistration, IssuerSettings, PreRegistere
 use mcp_auth_machine::error::{Cause, Next, Refusal, Stage, Violation};
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::wire::scopes::Scopes;
-use mcp_auth_machine::wire::token::OAuthError;
+use mcp_auth_machine::wire::token::{OAuthError, UnexpectedToken};
 use mcp_auth_machine::{Action, Event, Moment};
 
 use crate::support::*;
@@ -378,7 +378,13 @@ fn refr_03_scopes_of_a_refresh_are_set_for_one_issuer() {
 
 #[test]
 fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
-    for error in ["unsupported_grant_type", "invalid_request"] {
+    for error in [
+        "unsupported_grant_type",
+        "invalid_request",
+        "interaction_required",
+        "invalid_target",
+        "bad_refresh_token",
+    ] {
         // Ahead of time: the access token goes on.
         let mut host = signed_in();
         host.pass(HOUR - 50_000);
@@ -395,13 +401,108 @@ fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
     }
 }
 
+/// Every refusal that is not transient leads to the user, who can do something about it.
+#[test]
+fn tok_21_refr_06_11_4_a_refusal_that_will_not_pass_leads_to_the_user_with_its_words() {
+    for status in [400, 401, 403, 200] {
+        for code in [
+            "interaction_required",
+            "login_required",
+            "consent_required",
+            "token_expired",
+            "invalid_token",
+            "invalid_target",
+            "invalid_scope",
+            "access_denied",
+            "bad_refresh_token",
+        ] {
+            let mut host = over();
+            let answer = format!(r#"{{"error":"{code}","error_description":"AADSTS1: no"}}"#);
+            host.serve(TOKEN, status, &answer);
+            let Why::RenewalRefused { cause } = host.need_user().why else {
+                panic!("{code}")
+            };
+            let Cause::Refused(Refusal::OAuth {
+                code: Some(seen),
+                description: Some(words),
+                ..
+            }) = *cause
+            else {
+                panic!("{cause:?}")
+            };
+            assert_eq!(seen.as_plain(), code);
+            assert_eq!(words.as_plain(), "AADSTS1: no");
+            // What was refused is not sent again, and the sign-in is there for the user.
+            assert!(!account(&host).contains("rt-1"), "{code}");
+            host.authorize();
+            host.serve(PRM, 200, &prm());
+            host.redirect();
+        }
+    }
+}
+
+#[test]
+fn tok_21_11_4_a_refusal_without_a_word_drops_nothing_and_is_not_repeated_at_once() {
+    for (status, body) in [(400, "<html>"), (401, "<html>"), (403, ""), (404, "no")] {
+        let mut host = over();
+        host.serve(TOKEN, status, body);
+        for _ in 0..3 {
+            let Why::RenewalRefused { cause } = host.need_user().why else {
+                panic!("{status}")
+            };
+            let flaw = UnexpectedToken::Status(status);
+            assert_eq!(*cause, Cause::Violation(Violation::Token(flaw)));
+            // A portal may have answered in its place.
+            assert!(account(&host).contains("rt-1"), "{status}");
+            assert!(!account(&host).contains(r#""lease""#), "{status}");
+            host.quiet();
+            host.wanted("x");
+        }
+        host.need_user();
+        host.pass(60_000);
+        host.wanted("x");
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+        // Ahead of time, the token goes on.
+        let mut host = signed_in();
+        host.pass(HOUR - 50_000);
+        host.wanted("x");
+        host.serve(TOKEN, status, body);
+        host.ready();
+        host.wanted("x");
+        host.ready();
+        host.quiet();
+    }
+}
+
+#[test]
+fn tok_21_tok_22_11_4_a_transient_status_is_transient_whatever_the_body_says() {
+    for status in [408, 425, 429, 500, 502, 503, 504] {
+        for body in [
+            r#"{"error":"invalid_grant"}"#,
+            r#"{"error":"slow_down"}"#,
+            r#"{"error":"invalid_client"}"#,
+            "<html>",
+        ] {
+            let mut host = over();
+            for attempt in 1..=3 {
+                host.serve(TOKEN, status, body);
+                if attempt < 3 {
+                    host.quiet();
+                    host.wake();
+                }
+            }
+            let failure = host.error();
+            assert!(matches!(failure.cause, Cause::Unreachable(_)), "{status}");
+            assert!(account(&host).contains("rt-1"), "{status} {body}");
+        }
+    }
+}
+
 #[test]
 fn tok_21_tok_23_11_4_final_answers_keep_the_tokens() {
     for (status, answer) in [
-        (400, r#"{"error":"invalid_scope"}"#),
-        (400, r#"{"error":"invalid_target"}"#),
-        (400, r#"{"error":"something_else"}"#),
-        (400, "<html>"),
+        (400, r#"{"error":"invalid_dpop_proof"}"#),
         (307, ""),
         (200, r#"{"token_type":"Bearer"}"#),
         (200, r#"{"access_token":"a b"}"#),

@@ -7,6 +7,7 @@ use mcp_auth_machine::config::{
     RefreshTokens, RegistrationSharing,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
+use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::words::AuthMethod;
 use mcp_auth_machine::{Failure, MethodFlaw};
 use serde_json::{Value, json};
@@ -359,13 +360,22 @@ fn reg_26_reg_29_quirk_24_refusals() {
     for status in [401, 403] {
         let mut host = found(config(), "");
         host.serve(REGISTER, status, "");
-        let cause = host.error().cause;
+        // It was tried: the status is told, and what helps instead.
+        let failure = host.error();
         assert!(matches!(
-            cause,
-            Cause::Misconfigured(Misconfiguration::NoClient { .. })
+            failure.cause,
+            Cause::Refused(Refusal::OAuth { code: None, .. })
         ));
+        assert_eq!(failure.seen[0].status, Some(status));
+        assert!(matches!(failure.remedy(), Some(Remedy::Client { .. })));
+        let text = failure.to_string();
+        assert!(text.contains("refused to register"), "{text}");
+        assert!(
+            text.contains(&format!("{REGISTER} answered {status}")),
+            "{text}"
+        );
     }
-    for status in [429, 500, 503] {
+    for status in [408, 425, 429, 500, 503] {
         let mut host = found(config(), "");
         host.serve_with(REGISTER, status, &[("retry-after", "7")], "");
         let at = mcp_auth_machine::time::UnixMillis(1_800_000_007_000);

@@ -128,9 +128,11 @@ fn authz_02_f10_res_08_quirk_16_an_endpoint_with_a_query() {
         )
         .err()
         .unwrap();
-        assert_eq!(
-            failure.cause,
-            Cause::Violation(Violation::ReservedParameter),
+        assert!(
+            matches!(
+                failure.cause,
+                Cause::Violation(Violation::ReservedParameter { .. })
+            ),
             "{taken}"
         );
     }
@@ -162,8 +164,10 @@ fn authz_02_f10_res_08_quirk_16_an_endpoint_with_a_query() {
     ] {
         let document = endpoint(&format!("https://as.example/authorize?{name}=x"));
         let failure = flow(config(), None, "", &document).err().unwrap();
-        let wanted = Cause::Violation(Violation::ReservedParameter);
-        assert_eq!(failure.cause, wanted, "{name}");
+        let Cause::Violation(Violation::ReservedParameter { name: seen }) = failure.cause else {
+            panic!("{name}")
+        };
+        assert_eq!(seen.as_plain(), name);
         // Neither does the host add one.
         assert!(
             IssuerSettings::new()
@@ -203,6 +207,45 @@ fn authz_06_authz_07_redirect_uris() {
         "javascript:alert(1)",
     ] {
         assert!(RedirectUri::private_use(bad).is_err(), "{bad}");
+    }
+    // The scheme of an installed program, by an opt-in of its own.
+    for good in [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "vscode://publisher.extension/callback",
+        "myapp:/cb",
+    ] {
+        let uri = RedirectUri::custom_scheme(good).unwrap();
+        assert_eq!(uri.as_str(), good);
+        assert_eq!(uri.application_type().as_str(), "native");
+        assert!(RedirectUri::new(good).is_err(), "{good}");
+        let (mut host, redirect) = flow(
+            config().custom_scheme_redirect_uri(good),
+            None,
+            "",
+            &metadata(),
+        )
+        .unwrap();
+        let sent = query(redirect.url.as_str());
+        assert_eq!(get(&sent, "redirect_uri").as_deref(), Some(good));
+        let url = format!("{good}?code=c&state={}", state_of(&redirect));
+        host.handle(mcp_auth_machine::Event::CallbackParams(
+            mcp_auth_machine::wire::callback::Callback::from_url(url),
+        ));
+        let form = body(host.request().request());
+        assert_eq!(get(&form, "redirect_uri").as_deref(), Some(good));
+    }
+    for bad in [
+        "https://app.example/cb",
+        "http://127.0.0.1/cb",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "file:///x",
+        "cursor:",
+        "cursor://u@x/cb",
+        "cursor://x/cb#f",
+        "cb",
+    ] {
+        assert!(RedirectUri::custom_scheme(bad).is_err(), "{bad}");
     }
     let failed = mcp_auth_machine::Config::builder(MCP, "http://evil.example/cb").build();
     assert!(matches!(failed, Err(ConfigError::RedirectUri(_))));
@@ -481,7 +524,8 @@ fn pkce_05_pkce_06_pkce_07_b16_quirk_03_no_redirect_without_s256() {
     ] {
         let failure = flow(config(), None, "", &document).err().unwrap();
         assert_eq!(failure.cause, Cause::Violation(Violation::NoPkce));
-        assert!(failure.to_string().contains("IssuerSettings::pkce"));
+        let remedy = failure.remedy().unwrap();
+        assert_eq!(remedy.setting(), "IssuerSettings::pkce");
         assert!(flow(asserted(), None, "", &document).is_ok());
     }
     for other in [r#"["plain"]"#, r#"["s256"]"#, "[]"] {

@@ -188,7 +188,7 @@ fn authz_02_meta_12_no_endpoint_carries_what_the_machine_sets() {
         assert!(
             matches!(
                 host.error().cause,
-                Cause::Violation(Violation::ReservedParameter)
+                Cause::Violation(Violation::ReservedParameter { .. })
             ),
             "{name}"
         );

@@ -4,6 +4,7 @@ use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::{ConfigBuilder, DynamicRegistration, PreRegistered, RefreshTokens};
 use mcp_auth_machine::error::{Cause, Refusal};
 use mcp_auth_machine::event::Authorization;
+use mcp_auth_machine::wire::scopes::Scopes;
 
 use super::request::{discovered, flow};
 use crate::support::*;
@@ -66,7 +67,7 @@ fn scope_04_the_host_replaces_the_set() {
     );
     host.need_user();
     let seed = host.next_seed();
-    host.authorize_with(Authorization::from(seed).scopes("only"));
+    host.authorize_with(Authorization::from(seed).scopes(Scopes::new("only").unwrap()));
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);

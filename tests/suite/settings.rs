@@ -4,6 +4,7 @@ use mcp_auth_machine::config::{
     ApplicationType, Config, ConfigError, IssuerSettings, MetadataCache, PreRegistered,
 };
 use mcp_auth_machine::event::Authorization;
+use mcp_auth_machine::wire::scopes::Scopes;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -51,7 +52,9 @@ fn scopes_that_the_host_names_are_the_ones_requested() {
     host.challenged(401, &[&challenge]);
     host.need_user();
     let seed = host.next_seed();
-    host.authorize_with(Authorization::new(seed).scopes("files:write files:read"));
+    host.authorize_with(
+        Authorization::new(seed).scopes(Scopes::new("files:write files:read").unwrap()),
+    );
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);

@@ -130,6 +130,18 @@ fn rev_03_rev_04_a_refusal_is_told_and_changes_nothing() {
     ));
     host.quiet();
     assert!(host.store.of_kind("account").is_empty());
+    // 200 with an error in its body: nothing was revoked, whatever the status says.
+    let mut host = signed_in();
+    host.handle(Event::SignedOut);
+    let answer = r#"{"error":"invalid_request","error_description":"Missing client_id"}"#;
+    host.serve(REVOKE, 200, answer);
+    host.serve(REVOKE, 200, r#"{"ok":true}"#);
+    let failure = host.error();
+    assert_eq!(failure.stage, Stage::Revocation);
+    let text = failure.to_string();
+    assert!(text.contains("refused to revoke a token"), "{text}");
+    assert!(text.contains("saying \"Missing client_id\""), "{text}");
+    host.quiet();
     // Not reachable.
     let mut host = signed_in();
     host.handle(Event::SignedOut);

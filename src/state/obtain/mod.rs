@@ -65,6 +65,7 @@ pub(crate) fn obtain(
             stage: Stage::Token,
             issuer: None,
             cause,
+            seen: Vec::new(),
         })
     };
     if core.now.mono < core.memory.rest.until {

@@ -17,6 +17,7 @@ use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::refresh::asked_wait;
 use crate::state::server::configured;
 use crate::state::{LoadingServer, Step, Work};
+use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, authentication_wish, read_id_jag};
 
@@ -167,7 +168,7 @@ impl ExchangingSubject {
                 core.memory.rest.failed(core.now, None);
                 obtaining.fails(Stage::IdentityProvider, &issuer, cause)
             }
-            Err(None) if matches!(status, 408 | 425 | 429 | 500..) => {
+            Err(None) if is_transient(status) => {
                 if let Err(limited) = obtaining.requests.take() {
                     let cause = Cause::OutOfPatience(limited);
                     return obtaining.fails(Stage::IdentityProvider, &issuer, cause);

@@ -24,6 +24,7 @@ use crate::state::{Step, Work};
 use crate::time::Moment;
 use crate::wire::callback::IssBinding;
 use crate::wire::form::Form;
+use crate::wire::http_fields::is_transient;
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
 /// A grant of a client without a user.
@@ -192,9 +193,11 @@ fn answered(
             error: OAuthError::ServerError | OAuthError::TemporarilyUnavailable,
             ..
         }
-        | TokenAnswer::Unexpected(
-            UnexpectedToken::Status(408 | 425 | 429 | 500..) | UnexpectedToken::Body,
-        ) => {
+        | TokenAnswer::Unexpected(UnexpectedToken::Body) => {
+            let wait = asked_wait(core, response);
+            obtaining.later(core, &issuer, wait)
+        }
+        TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
             let wait = asked_wait(core, response);
             obtaining.later(core, &issuer, wait)
         }

@@ -54,8 +54,8 @@ fn i02_i03_i04_what_a_server_writes_shows_as_plain_text() {
         let failure = host.error();
         plain(&host, &failure);
         assert!(format!("{failure:?}").len() < most);
-        // The words of a failure are our own, apart from the code in quotes.
-        assert!(!failure.to_string().contains("yyy"));
+        // The server's words are in quotes, and bounded.
+        assert!(failure.to_string().len() < most);
     }
     // No error at all: nothing of the body is kept.
     let mut host = Host::new(config());
@@ -119,8 +119,8 @@ fn i02_a_secret_that_a_server_repeats_is_not_in_the_error() {
         host.pass(60_000);
         host.wanted("x");
         host.serve(TOKEN, 400, &echo("SENTINEL-to-renew"));
-        let failure = host.error();
-        assert!(!shown(&host, &failure).contains("SENTINEL"));
+        let need = host.need_user();
+        assert!(!format!("{need:?}").contains("SENTINEL"), "{need:?}");
     }
     // What repeats nothing is kept.
     let mut host = Host::new(config());

@@ -254,19 +254,21 @@ fn a_list_that_is_wrong_is_noticed() {
     );
 }
 
-/// The transcripts of attacks, which the tests of the command replay.
+/// The transcripts of attacks and of answers of real servers, which the tests of the command replay.
 #[test]
-fn every_transcript_is_named_after_an_attack() {
+fn every_transcript_is_named_after_an_attack_or_a_rule() {
     if !is_repository() {
         return;
     }
     let attacks = catalogue(&Project::read().threats);
+    let rules = fs::read_to_string(Path::new(ROOT).join("docs/requirements.md")).unwrap();
     let folder = Path::new(ROOT).join("crates/cli/tests/attacks");
     let mut count = 0;
     for file in fs::read_dir(folder).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
         let (id, _) = name.split_once('_').unwrap();
-        assert!(attacks.contains_key(id), "{name}");
+        let is_rule = rules.contains(&format!("\n- **{id}** "));
+        assert!(attacks.contains_key(id) || is_rule, "{name}");
         count += 1;
     }
     assert!(count >= 16, "{count} transcripts");

@@ -10,10 +10,12 @@ use mcp_auth_machine::action::{
     AssertionKind, Grant, LoadSlot, NeedUser, ObtainAssertion, PersistSlot, Redirect, SendRequest,
     UrlSource, Why,
 };
+use mcp_auth_machine::details::Details;
 use mcp_auth_machine::error::Next;
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::address::AddressClass;
 use mcp_auth_machine::wire::callback::IssBinding;
+use mcp_auth_machine::wire::text::Untrusted;
 use serde::Serialize;
 
 /// One line out. Its members are in the order of the document.
@@ -238,6 +240,10 @@ pub(crate) struct Needed {
     refused: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl From<&NeedUser> for Needed {
@@ -255,6 +261,8 @@ impl From<&NeedUser> for Needed {
             to: None,
             refused: None,
             next: None,
+            cause: None,
+            error: None,
         };
         match &need.why {
             Why::ScopeMissing {
@@ -270,6 +278,13 @@ impl From<&NeedUser> for Needed {
             Why::MethodRefused { refused, next } => {
                 line.refused = Some(refused.as_str());
                 line.next = Some(next.as_str());
+            }
+            Why::RenewalRefused { cause } => {
+                let details = cause.details();
+                let plain = |text: Untrusted| text.as_plain().to_owned();
+                line.cause = Some(cause.code());
+                line.error = details.error.map(plain);
+                line.description = details.description.map(plain);
             }
             Why::ServerChanged { from, to } => {
                 line.from = Some(from.to_string());
@@ -333,6 +348,8 @@ pub(crate) struct Failed {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<u64>,
     message: String,
+    #[serde(flatten)]
+    details: Details,
 }
 
 impl From<&Failure> for Failed {
@@ -354,6 +371,7 @@ impl From<&Failure> for Failed {
             next,
             retry_at,
             message: failure.to_string(),
+            details: failure.details(),
         }
     }
 }

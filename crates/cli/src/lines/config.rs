@@ -31,10 +31,11 @@ pub(crate) fn issuer_settings(text: &str) -> Result<Vec<(String, IssuerSettings)
 #[serde(deny_unknown_fields)]
 struct Configuration {
     mcp_url: String,
-    redirect_uri: String,
+    redirect_uri: Option<String>,
     principal: String,
     random: Option<String>,
     private_use_redirect_uri: Option<String>,
+    custom_scheme_redirect_uri: Option<String>,
     client_name: Option<String>,
     client_uri: Option<String>,
     software_id: Option<String>,
@@ -168,11 +169,19 @@ impl Configuration {
             ],
         )?;
         type B = ConfigBuilder;
-        let mut to = Config::builder(self.mcp_url, self.redirect_uri);
+        let mut to = match self.redirect_uri {
+            Some(redirect_uri) => Config::builder(self.mcp_url, redirect_uri),
+            None => Config::without_user(self.mcp_url),
+        };
         to = set(
             to,
             self.private_use_redirect_uri,
             B::private_use_redirect_uri,
+        );
+        to = set(
+            to,
+            self.custom_scheme_redirect_uri,
+            B::custom_scheme_redirect_uri,
         );
         to = set(to, self.client_name, B::client_name);
         to = set(to, self.client_uri, B::client_uri);

@@ -13,6 +13,7 @@ use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Observed, Opera
 use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::wire::pkce::Seed;
+use mcp_auth_machine::wire::scopes::Scopes;
 use serde_json::Value;
 
 pub(super) use self::shape::Undelivered;
@@ -165,7 +166,9 @@ fn authorize(given: Authorize) -> Result<Authorization, Misunderstood> {
         authorization = authorization.browser(BrowserBinding::new(browser.as_bytes()));
     }
     if let Some(scopes) = given.scopes {
-        authorization = authorization.scopes(&scopes.join(" "));
+        let scopes = Scopes::new(&scopes.join(" "))
+            .map_err(|flaw| Misunderstood::new(format!("`scopes`: {flaw}")))?;
+        authorization = authorization.scopes(scopes);
     }
     Ok(authorization)
 }

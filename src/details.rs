@@ -1,0 +1,154 @@
+//! Every typed fact of a failure in one flat record, for lines of JSON and for people who read them.
+
+use serde::Serialize;
+
+use crate::error::{Cause, Failure, Misconfiguration, Refusal, Violation};
+use crate::issuer::{IssuerId, MetadataFlaw};
+use crate::remedy::Remedy;
+use crate::seen::Seen;
+use crate::wire::scopes::Scopes;
+use crate::wire::text::Untrusted;
+use crate::wire::url::WebUrl;
+
+/// The facts of a [`Failure`] beside its stage, issuer and reason code. Members without a value are left
+/// out. Texts of servers are sanitised: printable ASCII, at most 512 characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Details {
+    /// The OAuth error code as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Untrusted>,
+    /// The server's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Untrusted>,
+    /// A page about the error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_uri: Option<WebUrl>,
+    /// The scopes that the MCP server named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+    /// The resource metadata URL that the challenge named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_metadata: Option<WebUrl>,
+    /// Authorizations made for the operation before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u8>,
+    /// The member or parameter that is at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<Untrusted>,
+    /// The value expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Box<str>>,
+    /// The value found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Untrusted>,
+    /// The issuers for which the host configured something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub configured: Vec<IssuerId>,
+    /// The requests of the failed step with status and type of their answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Seen>,
+    /// The setting that may help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
+}
+
+impl Failure {
+    /// Everything typed that the failure carries.
+    pub fn details(&self) -> Details {
+        let mut details = self.cause.details();
+        details.seen.clone_from(&self.seen);
+        details.remedy = self.remedy();
+        details
+    }
+}
+
+impl Cause {
+    /// Everything typed that the cause carries.
+    pub fn details(&self) -> Details {
+        let mut details = Details::default();
+        match self {
+            Self::Refused(refusal) => refused(&mut details, refusal),
+            Self::Violation(violation) => violated(&mut details, violation),
+            Self::Misconfigured(found) => misconfigured(&mut details, found),
+            Self::Unreachable(_)
+            | Self::NotPersisted(_)
+            | Self::OutOfPatience(_)
+            | Self::Abandoned => {}
+        }
+        details
+    }
+}
+
+fn refused(details: &mut Details, refusal: &Refusal) {
+    match refusal {
+        Refusal::OAuth {
+            code,
+            description,
+            error_uri,
+            ..
+        } => {
+            details.error.clone_from(code);
+            details.description.clone_from(description);
+            details.error_uri.clone_from(error_uri);
+        }
+        Refusal::InsufficientScope {
+            scopes,
+            resource_metadata,
+            description,
+            attempts,
+        } => {
+            details.error = Some(Untrusted::new("insufficient_scope"));
+            details.scopes.clone_from(scopes);
+            details.resource_metadata.clone_from(resource_metadata);
+            details.description.clone_from(description);
+            details.attempts = Some(*attempts);
+        }
+        Refusal::Forbidden | Refusal::InvalidRequest => {}
+    }
+}
+
+fn violated(details: &mut Details, violation: &Violation) {
+    if let Violation::OtherResource { expected, got } = violation {
+        details.expected = Some(expected.clone());
+        details.found = Some(got.clone());
+    } else if let Violation::Metadata(flaw) = violation {
+        metadata(details, flaw);
+    } else if let Violation::ReservedParameter { name } = violation {
+        details.member = Some(name.clone());
+    } else if let Violation::PlaceRefused { place, .. } = violation {
+        details.found = Some(place.clone());
+    } else if let Violation::AuthorizationOrigin { endpoint } = violation {
+        details.found = Some(Untrusted::new(endpoint.as_str()));
+    }
+}
+
+fn metadata(details: &mut Details, flaw: &MetadataFlaw) {
+    match flaw {
+        MetadataFlaw::Issuer { expected, got } => {
+            details.expected = Some(expected.as_str().into());
+            details.found = Some(got.clone());
+        }
+        MetadataFlaw::Endpoint { member, got, .. }
+        | MetadataFlaw::Parameter { member, name: got } => {
+            details.member = Some(Untrusted::new(member));
+            details.found = Some(got.clone());
+        }
+        MetadataFlaw::NoTokenEndpoint => details.member = Some(Untrusted::new("token_endpoint")),
+        MetadataFlaw::Malformed => {}
+    }
+}
+
+fn misconfigured(details: &mut Details, found: &Misconfiguration) {
+    if let Misconfiguration::OtherIssuer { configured, found }
+    | Misconfiguration::AssertionNotAllowed {
+        allowed: configured,
+        found,
+    } = found
+    {
+        details.configured.clone_from(configured);
+        details.found = Some(Untrusted::new(found.as_str()));
+    } else if let Misconfiguration::NoClient { issuer } = found {
+        details.found = Some(Untrusted::new(issuer.as_str()));
+    }
+}
