@@ -77,7 +77,7 @@ class Machine:
             elif kind == "persist_slot":
                 self.persist(action)
             elif kind == "need_user":
-                seed = base64.urlsafe_b64encode(os.urandom(64)).decode()
+                seed = base64.urlsafe_b64encode(os.urandom(64)).decode().rstrip("=")
                 self.event("authorize", seed=seed)
             elif kind == "redirect":
                 # A program opens action["url"] in a browser and listens on REDIRECT_URI. The consent

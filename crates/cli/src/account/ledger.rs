@@ -156,8 +156,9 @@ fn brings_tokens(slot: Slot, stored: &Stored) -> bool {
         return false;
     }
     let record = records::parse(stored.contents.expose()).unwrap_or_default();
-    let is = |name: &str, test: fn(&Value) -> bool| record.get(name).is_some_and(test);
-    is("tokens", Value::is_object) && is("lease", Value::is_null)
+    // Records of version 1 say `null` where later ones say nothing.
+    let leased = record.get("lease").is_some_and(|lease| !lease.is_null());
+    record.get("tokens").is_some_and(Value::is_object) && !leased
 }
 
 type Secret = Option<(PathBuf, zeroize::Zeroizing<String>)>;

@@ -218,7 +218,7 @@ const BROKEN: &[(&str, Break)] = &[
         s.more
             .insert(SERVER.into(), (500, String::new(), String::new()));
     }),
-    ("server_unknown", |s| {
+    ("no_server_metadata", |s| {
         s.more
             .insert(SERVER.into(), (200, String::new(), "<html>".into()));
     }),

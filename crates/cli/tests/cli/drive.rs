@@ -282,7 +282,12 @@ fn every_option_of_the_configuration_is_understood() {
     let first = start(whole);
     assert_eq!(first["action"], "load_slot", "{first}");
     for more in [
-        json!({ "dynamic_registration": false, "legacy": true, "client_credentials": true }),
+        json!({
+            "dynamic_registration": false, "legacy": true, "client_credentials": true,
+            "clients": [{ "issuer": "https://as.example", "client_id": "c", "client_secret": "s" }],
+            "redirect_uri": null,
+        }),
+        json!({ "custom_scheme_redirect_uri": "cursor://anysphere.cursor-mcp/oauth/callback" }),
         json!({ "workload_identity": { "issuers": ["https://as.example"], "client_id": null } }),
         json!({ "issuer": "https://as.example" }),
         json!({ "resource_metadata_url": "https://mcp.example/metadata" }),
