@@ -232,7 +232,7 @@ impl Tokens {
 pub(crate) enum Validity {
     /// Until refused.
     Unknown,
-    /// Once: it expired on receipt (TOK-13).
+    /// Once: it expired on receipt, in this process (TOK-13).
     Once,
     /// Nothing usable any more.
     Over,
@@ -241,21 +241,32 @@ pub(crate) enum Validity {
 }
 
 impl Validity {
+    /// Of a token that has just come.
+    pub(crate) fn on_receipt(tokens: &Tokens, now: Moment) -> Self {
+        match tokens.lifetime {
+            Lifetime::Seconds(0) => Self::Once,
+            Lifetime::Unknown | Lifetime::Seconds(_) => Self::of(Some(tokens), now),
+        }
+    }
+
     /// From a token's own record, seen now. What remains never exceeds the lifetime, however the
-    /// wall clock was moved meanwhile.
+    /// wall clock was moved meanwhile. One that expired on receipt was for the process that received it.
     pub(crate) fn of(tokens: Option<&Tokens>, now: Moment) -> Self {
         let Some(tokens) = tokens else {
             return Self::Over;
         };
         let seconds = match tokens.lifetime {
             Lifetime::Unknown => return Self::Unknown,
-            Lifetime::Seconds(0) => return Self::Once,
+            Lifetime::Seconds(0) => return Self::Over,
             Lifetime::Seconds(seconds) => seconds,
         };
-        // A receipt in the future was written by a clock that was ahead: nothing is known of the end.
-        let ahead = tokens.received.0.saturating_sub(now.wall.0);
-        if ahead > CLOCK_TOLERANCE && tokens.refresh.is_some() {
-            return Self::Over;
+        // A receipt in the future was written by a clock that was ahead: the age is not known. It is renewed
+        // where that can be, and otherwise used until it is refused.
+        if tokens.received.0.saturating_sub(now.wall.0) > CLOCK_TOLERANCE {
+            return match tokens.refresh {
+                Some(_) => Self::Over,
+                None => Self::Unknown,
+            };
         }
         let lifetime = seconds.saturating_mul(1_000);
         let expires = tokens.received.plus_seconds(seconds);

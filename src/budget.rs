@@ -61,6 +61,9 @@ pub const OPERATIONS_REMEMBERED: usize = 64;
 pub const REGISTRATION_REST: Duration = Duration::from_secs(60);
 /// Refused methods of registered clients that are remembered, at all servers together.
 pub const METHODS_REMEMBERED: usize = 16;
+/// Cached documents that one errand relies on: the resource's, its server's, the identity provider's, and
+/// as many to spare.
+pub(crate) const DOCUMENTS_RELIED_ON: usize = 6;
 /// Servers whose nonces are remembered.
 pub const ORIGINS_REMEMBERED: usize = 8;
 /// Events kept while the machine is busy; more are dropped, and reported.

@@ -108,14 +108,22 @@ impl Held {
         }
     }
 
-    /// Takes note of tokens that are about to be stored.
+    /// Takes note of tokens that are about to be stored: of those that have just come, their end is known.
     pub(crate) fn receive(&mut self, tokens: Option<&Tokens>, now: Moment) {
-        let validity = self.validity_of(tokens, now);
-        if let (Some(tokens), Validity::Until(..)) = (tokens, validity) {
+        let Some(tokens) = tokens else {
+            return;
+        };
+        let held = self.tokens();
+        let known = held.is_some_and(|held| tokens.is(&held.access, held.received))
+            || self
+                .received
+                .as_ref()
+                .is_some_and(|known| tokens.is(&known.access, known.at));
+        if !known {
             self.received = Some(Received {
                 access: tokens.access.clone(),
                 at: tokens.received,
-                validity,
+                validity: Validity::on_receipt(tokens, now),
             });
         }
     }
@@ -287,13 +295,18 @@ impl Core {
         self.outbox.push_back(action);
     }
 
-    /// The failure with what was seen of the servers at its stage.
+    /// The failure with what was seen of the servers at its stage. The documents that the attempt relied on are
+    /// not taken from a cache again, here or in another process: they may be the reason.
     pub(crate) fn fail(&mut self, mut failure: Failure) {
+        for (slot, revision) in self.memory.distrust() {
+            self.persist(slot, Some(revision), None, None);
+        }
         failure.seen = match &failure.cause {
             // No server had a part in it.
-            Cause::Abandoned | Cause::NotPersisted(_) | Cause::OutOfPatience(Limited::UserTime) => {
-                Vec::new()
-            }
+            Cause::Abandoned
+            | Cause::NotPersisted(_)
+            | Cause::Resting(_)
+            | Cause::OutOfPatience(Limited::UserTime) => Vec::new(),
             Cause::Violation(_)
             | Cause::Refused(_)
             | Cause::Unreachable(_)
@@ -392,6 +405,13 @@ impl Core {
         }
     }
 
+    /// The known metadata may be out of date: it is read again before it is used (META-18). The
+    /// account's own snapshot says so too, for every process.
+    pub(crate) fn doubt(&mut self) {
+        self.memory.doubtful = true;
+        self.held.at = self.held.at.take().map(AtIssuer::aged);
+    }
+
     pub(crate) fn report_unusable(&mut self, slot: Slot, flaw: RecordFlaw) {
         self.report(|| Decision::RecordUnusable {
             slot: slot.to_string(),
@@ -445,9 +465,10 @@ impl Core {
         self.said_ready == Some(self.event)
     }
 
-    /// Says that the bearer can be had, once for all who wait.
+    /// Says that the bearer can be had, once for all who wait; never of a token that has expired.
     pub(crate) fn ready(&mut self) {
-        let Some(grant) = self.grant() else {
+        let usable = self.held.is_usable(self.now);
+        let Some(grant) = self.grant().filter(|_| usable) else {
             return;
         };
         if self.said_ready.replace(self.event) != Some(self.event) {

@@ -71,6 +71,8 @@ impl Cause {
             Self::Refused(refusal) => refused(&mut details, refusal),
             Self::Violation(violation) => violated(&mut details, violation),
             Self::Misconfigured(found) => misconfigured(&mut details, found),
+            // The facts of what was refused before the rest.
+            Self::Resting(resting) => details = resting.after.details(),
             Self::Unreachable(_)
             | Self::NotPersisted(_)
             | Self::OutOfPatience(_)

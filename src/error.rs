@@ -86,6 +86,8 @@ pub enum Cause {
     Refused(Refusal),
     /// A peer could not be reached, or did not answer in a usable way.
     Unreachable(Unreachable),
+    /// The server refused a moment ago and is not asked again before a time (L10): no request was sent.
+    Resting(Resting),
     /// The host's store did not keep what the next step depends on.
     NotPersisted(StoreFlaw),
     /// A limit was reached.
@@ -244,6 +246,15 @@ pub struct Unreachable {
     pub retry_at: Option<UnixMillis>,
 }
 
+/// The rest after a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resting {
+    /// Why the last request failed.
+    pub after: Box<Cause>,
+    /// When the next one may be sent.
+    pub retry_at: UnixMillis,
+}
+
 /// What the store did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -254,6 +265,8 @@ pub enum StoreFlaw {
     Write,
     /// Another process was faster, again and again.
     Conflict,
+    /// A token expired before the store had it.
+    Slow,
     /// What was stored is not a usable record (S26).
     Record(RecordFlaw),
 }
@@ -266,6 +279,14 @@ pub enum Misconfiguration {
     NoClient {
         /// The issuer found.
         issuer: IssuerId,
+    },
+    /// The record of the server that a client without an issuer was bound to cannot be read (REG-04): name
+    /// the client's issuer in the configuration, or clear that record.
+    BindingUnreadable {
+        /// The slot of the record.
+        slot: String,
+        /// The flaw.
+        flaw: RecordFlaw,
     },
     /// Clients are configured, but for other issuers than the one found (ISO-06, C13).
     OtherIssuer {
@@ -367,7 +388,12 @@ impl Failure {
             Cause::Refused(Refusal::InsufficientScope { .. }) => Next::AskUser,
             Cause::Refused(Refusal::Forbidden | Refusal::InvalidRequest) => Next::FixConfiguration,
             Cause::Unreachable(unreachable) => Next::RetryLater(unreachable.retry_at),
-            Cause::NotPersisted(_) => Next::RetryLater(None),
+            Cause::Resting(resting) => Next::RetryLater(Some(resting.retry_at)),
+            // No later attempt reads such a record better.
+            Cause::NotPersisted(StoreFlaw::Record(_)) => Next::FixConfiguration,
+            Cause::NotPersisted(
+                StoreFlaw::Load | StoreFlaw::Write | StoreFlaw::Conflict | StoreFlaw::Slow,
+            ) => Next::RetryLater(None),
             Cause::OutOfPatience(Limited::UserTime) | Cause::Abandoned => Next::AskUser,
             Cause::OutOfPatience(
                 Limited::Requests
@@ -389,18 +415,27 @@ impl Failure {
             {
                 Party::AuthorizationServer
             }
-            Cause::Violation(violation) => violation.party(),
-            Cause::Refused(Refusal::OAuth {
+            cause => cause.party(),
+        }
+    }
+}
+
+impl Cause {
+    fn party(&self) -> Party {
+        match self {
+            Self::Violation(violation) => violation.party(),
+            Self::Refused(Refusal::OAuth {
                 error: OAuthError::AccessDenied,
                 ..
             }) => Party::User,
-            Cause::Refused(Refusal::OAuth { .. }) => Party::AuthorizationServer,
-            Cause::Refused(
+            Self::Refused(Refusal::OAuth { .. }) => Party::AuthorizationServer,
+            Self::Refused(
                 Refusal::InsufficientScope { .. } | Refusal::Forbidden | Refusal::InvalidRequest,
             ) => Party::McpServer,
-            Cause::Unreachable(_) => Party::Network,
-            Cause::NotPersisted(_) => Party::Store,
-            Cause::OutOfPatience(limited) => match limited {
+            Self::Unreachable(_) => Party::Network,
+            Self::Resting(resting) => resting.after.party(),
+            Self::NotPersisted(_) => Party::Store,
+            Self::OutOfPatience(limited) => match limited {
                 Limited::UserTime => Party::User,
                 Limited::FlowTime => Party::Network,
                 Limited::Requests
@@ -408,8 +443,8 @@ impl Failure {
                 | Limited::Authorizations
                 | Limited::Redirects => Party::McpServer,
             },
-            Cause::Misconfigured(_) => Party::Host,
-            Cause::Abandoned => Party::User,
+            Self::Misconfigured(_) => Party::Host,
+            Self::Abandoned => Party::User,
         }
     }
 }
@@ -500,10 +535,12 @@ impl Cause {
             Self::Refused(Refusal::Forbidden) => "forbidden",
             Self::Refused(Refusal::InvalidRequest) => "invalid_request",
             Self::Unreachable(_) => "unreachable",
+            Self::Resting(resting) => resting.after.code(),
             Self::NotPersisted(_) => "not_persisted",
             Self::OutOfPatience(_) => "out_of_patience",
             Self::Misconfigured(Misconfiguration::NoClient { .. }) => "no_client",
             Self::Misconfigured(Misconfiguration::OtherIssuer { .. }) => "issuer_mismatch",
+            Self::Misconfigured(Misconfiguration::BindingUnreadable { .. }) => "binding_unreadable",
             Self::Misconfigured(Misconfiguration::ServerUnknown) => "server_unknown",
             Self::Misconfigured(Misconfiguration::NoRedirectUri) => "no_redirect_uri",
             Self::Misconfigured(Misconfiguration::PushedRequestsRequired) => {

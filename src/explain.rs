@@ -14,7 +14,7 @@ use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 
 pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
-    cause(failure, f)?;
+    reason(&failure.cause, failure.stage, f)?;
     if let Some(issuer) = &failure.issuer {
         write!(f, " (authorization server {issuer})")?;
     }
@@ -30,17 +30,22 @@ pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
     })
 }
 
-fn cause(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
-    match &failure.cause {
+fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
+    match cause {
         Cause::Violation(found) => violation(found, f),
-        Cause::Refused(found) => refusal(found, failure.stage, f),
+        Cause::Refused(found) => refusal(found, stage, f),
         Cause::Unreachable(found) if found.code_spent => {
             f.write_str("the token endpoint gave no usable answer; the code may be used up")
         }
         Cause::Unreachable(_) => f.write_str("a server could not be reached"),
+        Cause::Resting(resting) => {
+            reason(&resting.after, stage, f)?;
+            f.write_str(" a moment ago, and is not asked again yet")
+        }
         Cause::NotPersisted(flaw) => match flaw {
             StoreFlaw::Load => f.write_str("the store could not be read"),
             StoreFlaw::Write => f.write_str("the store did not keep a record"),
+            StoreFlaw::Slow => f.write_str("a token expired before the store had it"),
             StoreFlaw::Conflict => f.write_str("another process changed the record first"),
             StoreFlaw::Record(flaw) => write!(f, "a stored record cannot be used: {flaw}"),
         },
@@ -270,6 +275,12 @@ fn misconfiguration(found: &Misconfiguration, f: &mut Formatter<'_>) -> fmt::Res
             }
             write!(f, ", but the MCP server uses {found}")
         }
+        Misconfiguration::BindingUnreadable { slot, flaw } => write!(
+            f,
+            "the record {slot}, which binds the configured client to its authorization server, \
+             cannot be used: {flaw}; name the client's issuer in the configuration, or clear the \
+             record (REG-04)"
+        ),
         Misconfiguration::ServerUnknown => f.write_str(
             "the MCP server publishes no metadata: configure its authorization server, or enable \
              legacy servers",

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use crate::budget::{
-    Budget, FAILURE_MEMORY, Limited, METHODS_REMEMBERED, OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED,
-    Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
+    Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY, Limited, METHODS_REMEMBERED,
+    OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED, Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW,
+    RENEWAL_REST,
 };
-use crate::error::Cause;
+use crate::error::{Cause, Resting};
 use crate::event::Operation;
-use crate::issuer::{IssuerId, Server};
+use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
-use crate::state::Registered;
+use crate::slot::{Revision, Slot};
+use crate::state::{Registered, unreachable};
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
-use crate::wire::resource::MAX_SERVERS;
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
 use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
@@ -54,11 +55,13 @@ pub(crate) struct Memory {
     pub(crate) resource_read: Option<u64>,
     /// The move of the resource that this process was told of (ISO-04).
     pub(crate) left: Option<Left>,
-    /// What the resource's metadata said when it was last read; before that, what the cache said.
+    /// The resource's metadata as it was last read.
     said: Option<ResourceFacts>,
-    /// The issuers whose metadata is read anew: one that does not know its client or a grant, or those
-    /// of a resource whose own metadata changed (META-18).
-    doubted: Vec<IssuerId>,
+    /// The cached documents that were used or kept since the last success.
+    relied_on: Vec<(Slot, Revision)>,
+    /// Something failed, was refused or was given up since the last success: no document comes from a cache
+    /// (DISC-19, META-18).
+    pub(crate) doubtful: bool,
     pub(crate) rest: Rest,
     /// Why the token endpoint does not renew the token, while that is not asked again.
     pub(crate) renewal_refused: Option<Box<Cause>>,
@@ -94,7 +97,7 @@ pub(crate) struct Disputable {
 /// A resource that no longer lists an issuer.
 pub(crate) struct Left {
     pub(crate) from: IssuerId,
-    /// What it lists instead.
+    /// The issuer that it lists instead.
     pub(crate) to: IssuerId,
     /// Whether the account slot has it.
     pub(crate) durable: bool,
@@ -141,22 +144,46 @@ impl Nonces {
 /// The rest after a renewal that failed for now.
 #[derive(Default)]
 pub(crate) struct Rest {
-    pub(crate) until: MonoMillis,
-    /// When the server wants to be asked again.
-    pub(crate) retry_at: Option<UnixMillis>,
+    until: MonoMillis,
+    /// Why, and until when by the wall clock.
+    after: Option<(Cause, UnixMillis)>,
     failures: u32,
 }
 
 impl Rest {
     /// A renewal failed: the next one waits, longer each time.
-    pub(crate) fn failed(&mut self, now: Moment, retry_after: Option<Duration>) {
+    pub(crate) fn failed(&mut self, now: Moment, retry_after: Option<Duration>, cause: &Cause) {
         let (shortest, longest) = RENEWAL_REST;
         let grown = shortest.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         // A server that asks for less does not get asked more often (L10).
         let wait = grown.min(longest).max(retry_after.unwrap_or_default());
         self.failures = self.failures.saturating_add(1);
         self.until = now.mono.plus(wait);
-        self.retry_at = Some(UnixMillis(now.wall.0.saturating_add(millis(wait))));
+        let until = UnixMillis(now.wall.0.saturating_add(millis(wait)));
+        self.after = Some((cause.clone(), until));
+    }
+
+    /// When it ends, by the wall clock.
+    pub(crate) fn retry_at(&self) -> Option<UnixMillis> {
+        self.after.as_ref().map(|(_, until)| *until)
+    }
+
+    /// Why nothing is sent now: the failure that happened, and when the server is asked again.
+    pub(crate) fn cause(&self, now: Moment) -> Option<Cause> {
+        let (after, until) = self.after.as_ref().filter(|_| now.mono < self.until)?;
+        Some(match after {
+            Cause::Unreachable(_) => unreachable(Some(*until)),
+            Cause::Violation(_)
+            | Cause::Refused(_)
+            | Cause::Resting(_)
+            | Cause::NotPersisted(_)
+            | Cause::OutOfPatience(_)
+            | Cause::Misconfigured(_)
+            | Cause::Abandoned => Cause::Resting(Resting {
+                after: Box::new(after.clone()),
+                retry_at: *until,
+            }),
+        })
     }
 }
 
@@ -165,12 +192,6 @@ impl Memory {
     pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
         let before = self.said.replace(facts.clone());
         before.is_some_and(|before| !before.says_the_same(facts))
-    }
-
-    /// Whether the cache says what was heard last. Where nothing was heard, that is the beginning.
-    pub(crate) fn recalls(&mut self, cached: &ResourceFacts) -> bool {
-        let said = self.said.get_or_insert_with(|| cached.clone());
-        said.says_the_same(cached)
     }
 
     /// A client that is not used again, although it is still stored.
@@ -206,31 +227,26 @@ impl Memory {
             .any(|(of, refused)| of == issuer && *refused == method)
     }
 
-    /// Its metadata may have changed.
-    pub(crate) fn doubt(&mut self, issuer: &IssuerId) {
-        if self.doubted.contains(issuer) {
-            return;
+    /// A cached document is used, or was just kept.
+    pub(crate) fn rely_on(&mut self, slot: Slot, revision: Revision) {
+        self.relied_on.retain(|(of, _)| *of != slot);
+        if self.relied_on.len() >= DOCUMENTS_RELIED_ON {
+            self.relied_on.remove(0);
         }
-        if self.doubted.len() >= MAX_SERVERS {
-            self.doubted.remove(0);
-        }
-        self.doubted.push(issuer.clone());
+        self.relied_on.push((slot, revision));
     }
 
-    /// Whether what is known of it is to be read anew. What was not fetched cannot be fetched again.
-    pub(crate) fn doubts(&self, server: &Server) -> bool {
-        let issuer = server.issuer().as_str();
-        server.is_fetched()
-            && self
-                .doubted
-                .iter()
-                .any(|doubted| doubted.same_but_slash(issuer))
+    /// The documents that were relied on until something failed.
+    pub(crate) fn distrust(&mut self) -> Vec<(Slot, Revision)> {
+        self.doubtful = true;
+        self.resource = None;
+        std::mem::take(&mut self.relied_on)
     }
 
-    /// Its metadata was read just now.
-    pub(crate) fn believe(&mut self, issuer: &IssuerId) {
-        self.doubted
-            .retain(|doubted| !doubted.same_but_slash(issuer.as_str()));
+    /// A token came: what led to it is believed.
+    fn believe(&mut self) {
+        self.doubtful = false;
+        self.relied_on.clear();
     }
 
     fn of(&self, operation: &Operation, now: MonoMillis) -> Option<&Attempts> {
@@ -302,6 +318,7 @@ impl Memory {
     /// The token was refreshed for an operation.
     pub(crate) fn refreshed(&mut self, operation: Option<&Operation>, now: MonoMillis) {
         self.rest = Rest::default();
+        self.believe();
         if let Some(known) = operation.and_then(|operation| self.entry(operation, now)) {
             known.refreshed = true;
         }
@@ -388,6 +405,7 @@ impl Memory {
         }
         self.left = None;
         self.rest = Rest::default();
+        self.believe();
         self.scope = None;
         self.offered = None;
         self.client_forgotten = false;

@@ -94,11 +94,15 @@ impl Failure {
         let issuer = self.issuer.clone();
         match &self.cause {
             Cause::Violation(violation) => of_violation(violation, issuer),
+            Cause::Misconfigured(Misconfiguration::BindingUnreadable { .. }) => {
+                issuer.map(|issuer| Remedy::Client { issuer })
+            }
             Cause::Misconfigured(found) => of_misconfiguration(found),
             Cause::Refused(crate::error::Refusal::OAuth { error, .. }) => {
                 of_refusal(*error, self.stage, issuer)
             }
             Cause::Refused(_)
+            | Cause::Resting(_)
             | Cause::Unreachable(_)
             | Cause::NotPersisted(_)
             | Cause::OutOfPatience(_)
@@ -137,7 +141,8 @@ fn of_misconfiguration(found: &Misconfiguration) -> Option<Remedy> {
         }
         Misconfiguration::ServerUnknown => Some(Remedy::AuthorizationServer),
         Misconfiguration::DpopRequired | Misconfiguration::DpopUnavailable => Some(Remedy::Dpop),
-        Misconfiguration::NoRedirectUri
+        Misconfiguration::BindingUnreadable { .. }
+        | Misconfiguration::NoRedirectUri
         | Misconfiguration::PushedRequestsRequired
         | Misconfiguration::ClientMethod(_)
         | Misconfiguration::KeyMissing

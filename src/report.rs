@@ -104,6 +104,13 @@ pub enum Decision {
         /// Where the facts about it came from.
         source: ServerSource,
     },
+    /// A listed authorization server cannot be used, and the next one is tried (DISC-16).
+    ServerPassedOver {
+        /// Its issuer.
+        issuer: IssuerId,
+        /// Why, as a reason code.
+        reason: &'static str,
+    },
     /// One terminating slash differs between the listed issuer and its document (QUIRK-01).
     SlashTolerated {
         /// As listed.

@@ -99,6 +99,14 @@ impl<T> AtIssuer<T> {
             Err(TokenEndpointMoved) => self,
         }
     }
+
+    /// The same, with a server whose document is to be read again.
+    pub(crate) fn aged(self) -> Self {
+        Self {
+            server: self.server.aged(),
+            held: self.held,
+        }
+    }
 }
 
 /// What is bound to an issuer that was not met yet: a client that the host configured (REG-03), or one

@@ -268,6 +268,18 @@ impl Server {
         !self.is_fetched() || self.0.fresh_until.is_fresh(now)
     }
 
+    /// The same server, whose document is to be read again; one that was not fetched stays as it is.
+    pub(crate) fn aged(self) -> Self {
+        if self.is_fetched() {
+            Self(Arc::new(Facts {
+                fresh_until: UnixMillis::default(),
+                ..(*self.0).clone()
+            }))
+        } else {
+            self
+        }
+    }
+
     /// Whether its document was read at its own place: it can be read there again.
     pub(crate) fn is_fetched(&self) -> bool {
         self.0.source == ServerSource::Metadata && self.0.fresh_until != UnixMillis::MAX

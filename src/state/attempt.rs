@@ -113,6 +113,14 @@ impl ServerErrand {
         }
     }
 
+    /// Why the first server that could not be used was passed over, if one was.
+    pub(crate) fn passed_over(self) -> Option<Failure> {
+        match self {
+            Self::Resource(Errand::Authorize(attempt)) => attempt.passed_over,
+            Self::Resource(Errand::Renew(_) | Errand::Obtain(_)) | Self::Idp(_) => None,
+        }
+    }
+
     /// Whether a server is read again that issued what is held.
     pub(crate) fn renews(&self) -> bool {
         match self {
@@ -145,6 +153,8 @@ pub(crate) struct Attempt {
     /// What was asked for earlier is left out: the server refused it along with the rest (9.1).
     pub(crate) narrow: bool,
     registrations: Budget,
+    /// Why the first listed server that could not be used was passed over.
+    pub(crate) passed_over: Option<Failure>,
 }
 
 impl Attempt {
@@ -168,6 +178,7 @@ impl Attempt {
             registered: Scopes::default(),
             narrow: core.memory.scopes_refused,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
+            passed_over: None,
         }))
     }
 

@@ -195,7 +195,7 @@ impl<G: TokenGrant> Call<G> {
             core.compare_clocks(response.headers());
         }
         if let Some(OAuthError::InvalidClient | OAuthError::UnsupportedGrantType) = refused {
-            core.memory.doubt(self.at.issuer());
+            core.doubt();
         }
         let wants_nonce = self.at.held().binding().is_some()
             && response.status().as_u16() != 200

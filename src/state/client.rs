@@ -15,6 +15,7 @@ use crate::slot::{Found, Slot, Stored};
 use crate::state::obtain::{Obtaining, configured_method};
 use crate::state::redirect::{CodeFlow, redirect, select_scopes};
 use crate::state::register::Registering;
+use crate::state::server::pass_over;
 use crate::state::{Attempt, Step, Work};
 use crate::wire::words::AuthMethod;
 
@@ -33,7 +34,10 @@ pub(crate) fn met(
     });
     let flow = match CodeFlow::check(core, &server) {
         Ok(flow) => flow,
-        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
+        Err(cause) => {
+            let failure = attempt.fails(Stage::ServerMetadata, Some(&issuer), cause);
+            return pass_over(core, attempt, facts, &issuer, failure);
+        }
     };
     let at = server.enter();
     let met = Met {
@@ -126,8 +130,18 @@ impl Met {
         if registers && facts.endpoints.has(Endpoint::Registration) {
             return LoadingRegistration::begin(core, self, at);
         }
-        let nobody = config.nobody_at(at.issuer());
-        self.fails(at.issuer(), nobody)
+        match config.nobody_at(at.issuer()) {
+            // The server has no way to a client; another one may.
+            nobody @ Misconfiguration::NoClient { .. } => {
+                let cause = Cause::Misconfigured(nobody);
+                let failure = self
+                    .attempt
+                    .fails(Stage::Registration, Some(at.issuer()), cause);
+                pass_over(core, self.attempt, self.facts, at.issuer(), failure)
+            }
+            // The host has chosen its clients.
+            other => self.fails(at.issuer(), other),
+        }
     }
 
     fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
@@ -253,10 +267,12 @@ impl Binding {
                     }
                 }
             }
-            // Never bound anew because a record cannot be read.
+            // A record that cannot be read is no reason to bind again: the one that wrote it may have said that the
+            // client belongs elsewhere. What helps is in the host's hands.
             Err(flaw) => {
-                let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
-                self.then.fails(&found, cause)
+                let slot = self.slot(core).to_string();
+                let flaw = Misconfiguration::BindingUnreadable { slot, flaw };
+                self.then.fails(&found, Cause::Misconfigured(flaw))
             }
         }
     }

@@ -87,6 +87,7 @@ impl Judged {
             // The nonce is kept already; the same token does (DPOP-11).
             (401, Token::Refused)
                 if self.wants_nonce
+                    && core.held.is_usable(core.now)
                     && !core.memory.nonce_retried(&self.operation, core.now.mono) =>
             {
                 Reaction::Nonce

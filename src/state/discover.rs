@@ -12,13 +12,14 @@ use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::metadata::{LoadingResource, LoadingServer};
 use crate::state::resource::FetchingResource;
 use crate::state::server::{arrived, configured};
-use crate::state::{Attempt, Step, Work, repeat_redirect};
+use crate::state::{Attempt, CheckingPending, Step, Work};
 use crate::wire::resource::canonical_identifier;
 
-/// Starts an attempt; while the user is at the browser, the same redirect is given out again.
+/// Starts an attempt; while the user is at the browser, the same redirect is given out again where it
+/// still serves.
 pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
     if core.waiting.is_some() {
-        return repeat_redirect(core);
+        return Ok(CheckingPending::begin(core, authorization));
     }
     if let Some(key) = authorization.seed.revision_key() {
         core.identity.seal_with(key);
@@ -37,10 +38,7 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
         return listed(core, errand, facts);
     }
     match &core.config().discovery {
-        Discovery::Standard if core.memory.resource_metadata.is_empty() => {
-            LoadingResource::begin(core, errand)
-        }
-        Discovery::Standard => LoadingResource::begin_anew(core, errand),
+        Discovery::Standard => LoadingResource::begin(core, errand),
         Discovery::ResourceMetadata(url) => {
             let url = url.clone();
             FetchingResource::begin_at(core, errand, url)

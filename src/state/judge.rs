@@ -73,6 +73,9 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         proof_refused: false,
         dpop_only: has("DPoP") && !has("Bearer"),
     };
+    if judged.status == 401 && judged.sent.is_some() {
+        core.memory.doubtful = true;
+    }
     let Some(selected) = selected else {
         return Some(judged);
     };

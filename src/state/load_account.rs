@@ -9,6 +9,7 @@ use crate::issuer::AtIssuer;
 use crate::record::RecordFlaw;
 use crate::slot::Stored;
 use crate::state::obtain::Obtaining;
+use crate::state::repeat::Renewed;
 use crate::state::save::save_again;
 use crate::state::{FindingAccount, Judged, Renewal, Revoking, Step, Work, discover};
 use crate::wire::callback::Callback;
@@ -18,6 +19,8 @@ pub(crate) enum Trigger {
     Challenged(Box<Judged>),
     Wanted(Operation),
     Authorize(Box<Authorization>),
+    /// The authorization under way has ended, or asks for too little.
+    Renewed(Box<Renewed>),
     CameBack(Callback),
     /// Another instance took the record of our callback first.
     TakenElsewhere,
@@ -42,6 +45,7 @@ impl Trigger {
             Self::Renew(renewal) => renewal.is_served(core),
             Self::Obtain(_) => core.held.is_fresh(core.now),
             Self::TakenElsewhere => core.held.is_usable(core.now),
+            Self::Renewed(renewed) => renewed.is_served(core),
             Self::Authorize(_)
             | Self::CameBack(_)
             | Self::Reset
@@ -54,6 +58,7 @@ impl Trigger {
     pub(crate) fn is_urgent(&self) -> bool {
         match self {
             Self::Authorize(_)
+            | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -75,6 +80,7 @@ impl Trigger {
             | Self::Obtain(_)
             | Self::TakenElsewhere
             | Self::Authorize(_)
+            | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -142,6 +148,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         trigger @ (Trigger::Challenged(_)
         | Trigger::Wanted(_)
         | Trigger::Authorize(_)
+        | Trigger::Renewed(_)
         | Trigger::CameBack(_)
         | Trigger::TakenElsewhere
         | Trigger::Reset
@@ -154,7 +161,9 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     }
     let fresh = core.held.read_at == Some(core.event);
     let enough = match &trigger {
-        Trigger::Challenged(_) | Trigger::Renew(_) | Trigger::Obtain(_) => fresh,
+        Trigger::Challenged(_) | Trigger::Renew(_) | Trigger::Obtain(_) | Trigger::Renewed(_) => {
+            fresh
+        }
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
         Trigger::Authorize(_)
         | Trigger::CameBack(_)
@@ -182,6 +191,11 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
                 Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
             }
         },
+        Trigger::Renewed(renewed) if renewed.is_served(core) => {
+            core.ready();
+            Ok(Work::Idle)
+        }
+        Trigger::Renewed(renewed) => discover(core, renewed.authorization),
         Trigger::CameBack(callback) => super::come_back(core, callback),
         Trigger::Reset => super::forget::reset(core),
         Trigger::Renew(renewal) => renewal.go(core),

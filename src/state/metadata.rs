@@ -1,84 +1,94 @@
-//! Reading cached public metadata before fetching it (DISC-19, META-18).
+//! Cached public metadata (DISC-19, META-18), for requests that need no user. An authorization reads both
+//! documents at their source, so that a user is never sent where a document said a while ago.
 
-use crate::config::MetadataCache;
+use crate::config::{MetadataCache, SignIn};
 use crate::core::{Ask, Core};
 use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
-use crate::slot::{Found, Slot, Stored};
+use crate::slot::{Found, Revision, Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;
-use crate::state::resource::{CachedResource, FetchingResource};
-use crate::state::server::{Cached, FetchingServer, arrived};
+use crate::state::resource::FetchingResource;
+use crate::state::server::{FetchingServer, arrived};
 use crate::state::{Step, Work};
 
-pub(crate) struct LoadingResource {
-    pub(crate) ask: Ask,
-    pub(crate) errand: Errand,
-    wanted: Wanted,
+/// The fate of a document's slot once the document was read.
+#[derive(Clone, Copy)]
+pub(crate) enum Cached {
+    /// It stays: it cannot be read, a newer version wrote to it, or no cache is used.
+    Left,
+    /// It is replaced, if it is still of this revision.
+    Replaced(Found),
 }
 
-/// What a cached document is good for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    /// A fresh one is used.
-    Fresh,
-    /// It is only replaced (DISC-18).
-    Replaced,
-}
-
-impl LoadingResource {
-    /// From the cache if it is fresh.
-    pub(crate) fn begin(core: &mut Core, errand: Errand) -> Step {
-        Self::load(core, errand, Wanted::Fresh)
-    }
-
-    /// Read anew, whatever the cache holds.
-    pub(crate) fn begin_anew(core: &mut Core, errand: Errand) -> Step {
-        Self::load(core, errand, Wanted::Replaced)
-    }
-
-    fn load(core: &mut Core, errand: Errand, wanted: Wanted) -> Step {
-        match core.config().metadata_cache {
-            MetadataCache::Off => FetchingResource::begin(core, errand, CachedResource::Left),
-            MetadataCache::Slots => {
-                let slot = core.identity.resource_slot();
-                let ask = core.load(slot);
-                Ok(Work::LoadingResource(Self {
-                    ask,
-                    errand,
-                    wanted,
-                }))
+impl Cached {
+    /// Of a record with this flaw: what a newer version wrote is left as it is.
+    fn flawed(flaw: RecordFlaw, slot: Slot, revision: Revision) -> Self {
+        match flaw {
+            RecordFlaw::Newer => Self::Left,
+            RecordFlaw::Damaged | RecordFlaw::Foreign | RecordFlaw::Url => {
+                Self::over(slot, Some(revision))
             }
         }
     }
 
+    /// The slot as it was found.
+    fn over(slot: Slot, revision: Option<Revision>) -> Self {
+        Self::Replaced(Found { slot, revision })
+    }
+}
+
+/// Reads what is cached of the resource, for a client without a person. A renewal asks the resource itself
+/// (DISC-18), and only replaces it.
+pub(crate) struct LoadingResource {
+    pub(crate) ask: Ask,
+    pub(crate) errand: Errand,
+}
+
+impl LoadingResource {
+    pub(crate) fn begin(core: &mut Core, errand: Errand) -> Step {
+        let uses = match (
+            &errand,
+            &core.config().sign_in,
+            core.config().metadata_cache,
+        ) {
+            (_, _, MetadataCache::Off) | (_, SignIn::User, _) | (Errand::Authorize(_), _, _) => {
+                false
+            }
+            (Errand::Renew(_) | Errand::Obtain(_), SignIn::Machine(_), MetadataCache::Slots) => {
+                true
+            }
+        };
+        if !uses {
+            return FetchingResource::begin(core, errand, Cached::Left);
+        }
+        let ask = core.load(core.identity.resource_slot());
+        Ok(Work::LoadingResource(Self { ask, errand }))
+    }
+
     /// A cache that cannot be read is no obstacle.
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
-        let stored = match found {
-            Ok(Some(stored)) => stored,
-            Ok(None) => {
-                return FetchingResource::begin(core, self.errand, CachedResource::Replaced(None));
-            }
-            Err(()) => return FetchingResource::begin(core, self.errand, CachedResource::Left),
-        };
-        core.memory.resource_metadata_seen = true;
-        let replaced = CachedResource::Replaced(Some(stored.revision));
-        let cached = match read_resource(&core.identity, &stored) {
-            Ok((facts, fresh_until)) => {
-                // Where they differ, one of them is old: the resource itself decides.
-                let recalled = core.memory.recalls(&facts);
-                let fresh = recalled && fresh_until.is_fresh(core.now.wall);
-                if self.wanted == Wanted::Fresh && fresh {
-                    return listed(core, self.errand, facts);
+        let slot = core.identity.resource_slot();
+        let cached = match found {
+            Err(()) => Cached::Left,
+            Ok(None) => Cached::over(slot, None),
+            Ok(Some(stored)) => match read_resource(&core.identity, &stored) {
+                Ok((facts, fresh_until)) => {
+                    let wanted = match &self.errand {
+                        Errand::Obtain(_) => core.memory.resource_metadata.is_empty(),
+                        Errand::Authorize(_) | Errand::Renew(_) => false,
+                    };
+                    let fresh = fresh_until.is_fresh(core.now.wall);
+                    if wanted && fresh && !core.memory.doubtful {
+                        core.memory.rely_on(slot, stored.revision);
+                        return listed(core, self.errand, facts);
+                    }
+                    Cached::over(slot, Some(stored.revision))
                 }
-                replaced
-            }
-            Err(flaw) => {
-                core.report_unusable(core.identity.resource_slot(), flaw);
-                match flaw {
-                    RecordFlaw::Newer => CachedResource::Left,
-                    RecordFlaw::Damaged | RecordFlaw::Foreign | RecordFlaw::Url => replaced,
+                Err(flaw) => {
+                    core.report_unusable(slot, flaw);
+                    Cached::flawed(flaw, slot, stored.revision)
                 }
-            }
+            },
         };
         FetchingResource::begin(core, self.errand, cached)
     }
@@ -88,13 +98,11 @@ impl LoadingResource {
 /// (META-18).
 pub(crate) fn heard(core: &mut Core, facts: &ResourceFacts) {
     if core.memory.heard(facts) {
-        for listed in &facts.servers {
-            let (issuer, _) = core.config().expected_issuer(listed);
-            core.memory.doubt(&issuer);
-        }
+        core.doubt();
     }
 }
 
+/// Reads what is cached of a server.
 pub(crate) struct LoadingServer {
     pub(crate) ask: Ask,
     slot: Slot,
@@ -104,19 +112,24 @@ pub(crate) struct LoadingServer {
 }
 
 impl LoadingServer {
+    /// A server that a user is sent to is read at its source.
     pub(crate) fn begin(
         core: &mut Core,
         errand: ServerErrand,
         facts: ResourceFacts,
         entry: usize,
     ) -> Step {
-        let cached = match (core.config().metadata_cache, facts.servers.get(entry)) {
-            (MetadataCache::Slots, Some(issuer)) => Some(Slot::server_metadata(issuer.as_str())),
-            (MetadataCache::Slots, None) | (MetadataCache::Off, _) => None,
+        let uses = match (&errand, core.config().metadata_cache) {
+            (_, MetadataCache::Off) | (ServerErrand::Resource(Errand::Authorize(_)), _) => false,
+            (
+                ServerErrand::Resource(Errand::Renew(_) | Errand::Obtain(_)) | ServerErrand::Idp(_),
+                MetadataCache::Slots,
+            ) => true,
         };
-        match cached {
-            None => FetchingServer::begin(core, errand, facts, entry, Cached::default()),
-            Some(slot) => {
+        match facts.servers.get(entry).filter(|_| uses) {
+            None => FetchingServer::begin(core, errand, facts, entry, Cached::Left),
+            Some(issuer) => {
+                let slot = Slot::server_metadata(issuer.as_str());
                 let ask = core.load(slot);
                 Ok(Work::LoadingServer(Self {
                     ask,
@@ -137,27 +150,26 @@ impl LoadingServer {
             entry,
             ..
         } = self;
-        let stored = found.ok().flatten();
-        let mut revision = stored.as_ref().map(|stored| stored.revision);
-        let mut doubted = None;
-        if let (Some(stored), Some(asked)) = (&stored, facts.servers.get(entry)) {
-            match read_server(&core.identity, asked, stored, core.now.wall) {
-                Ok(Some(server)) if core.config().is_expected(asked, server.issuer()) => {
-                    if !core.memory.doubts(&server) {
+        let cached = match (found, facts.servers.get(entry)) {
+            (Err(()), _) | (_, None) => Cached::Left,
+            (Ok(None), Some(_)) => Cached::over(slot, None),
+            (Ok(Some(stored)), Some(asked)) => {
+                match read_server(&core.identity, asked, &stored, core.now.wall) {
+                    Ok(Some(server))
+                        if core.config().is_expected(asked, server.issuer())
+                            && !core.memory.doubtful =>
+                    {
+                        core.memory.rely_on(slot, stored.revision);
                         return arrived(core, errand, facts, server);
                     }
-                    doubted = Some(server);
-                }
-                Ok(_) => {}
-                Err(flaw) => {
-                    if flaw == RecordFlaw::Newer {
-                        revision = None;
+                    Ok(_) => Cached::over(slot, Some(stored.revision)),
+                    Err(flaw) => {
+                        core.report_unusable(slot, flaw);
+                        Cached::flawed(flaw, slot, stored.revision)
                     }
-                    core.report_unusable(slot, flaw);
                 }
             }
-        }
-        let found = Some(Found { slot, revision });
-        FetchingServer::begin(core, errand, facts, entry, Cached { found, doubted })
+        };
+        FetchingServer::begin(core, errand, facts, entry, cached)
     }
 }

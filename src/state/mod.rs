@@ -23,6 +23,7 @@ mod redirect;
 mod refresh;
 mod register;
 mod renew;
+mod repeat;
 mod resource;
 mod save;
 mod server;
@@ -41,10 +42,11 @@ pub(crate) use load_account::{LoadingAccount, Trigger, start};
 pub(crate) use metadata::{LoadingResource, LoadingServer};
 pub(crate) use obtain::{ExchangingSubject, ObtainingAssertion, Requesting};
 pub(crate) use pushed::Pushing;
-pub(crate) use redirect::{SavingPending, Waiting, repeat_redirect};
+pub(crate) use redirect::{SavingPending, Waiting};
 pub(crate) use refresh::Refreshing;
 pub(crate) use register::{Registering, SavingRegistration};
-pub(crate) use renew::{Pausing, Refused, Renewal};
+pub(crate) use renew::{Pausing, Refused, Renewal, unreachable};
+pub(crate) use repeat::CheckingPending;
 pub(crate) use resource::FetchingResource;
 pub(crate) use save::{SavingAccount, Unsaved};
 pub(crate) use server::FetchingServer;
@@ -214,6 +216,7 @@ states! {
         LoadingBinding = "loading_binding",
         LoadingRegistration = "loading_registration",
         FindingPending = "finding_pending",
+        CheckingPending = "checking_pending",
         ForgettingClient = "forgetting_client",
         FindingAccount = "finding_account",
     }
@@ -253,6 +256,7 @@ impl Work {
             Self::Pushing(state) => return Some(state.operation.as_ref()),
             Self::Idle
             | Self::LoadingAccount(_)
+            | Self::CheckingPending(_)
             | Self::FindingPending(_)
             | Self::TakingPending(_)
             | Self::Exchanging(_)
@@ -299,6 +303,7 @@ impl Work {
             | Self::LoadingRegistration(_)
             | Self::Registering(_)
             | Self::SavingRegistration(_)
+            | Self::CheckingPending(_)
             | Self::FindingPending(_)
             | Self::TakingPending(_)
             | Self::Exchanging(_)

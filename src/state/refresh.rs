@@ -151,7 +151,7 @@ impl Refreshing {
             }
             Verdict::Unexplained(cause) => {
                 core.release_lease();
-                core.memory.rest.failed(core.now, None);
+                core.memory.rest.failed(core.now, None, &cause);
                 core.memory.renewal_refused = Some(Box::new(cause.clone()));
                 renewal.is_refused(core, cause)
             }
@@ -178,7 +178,7 @@ impl Refreshing {
             Verdict::Final(cause) => {
                 core.release_lease();
                 core.memory.renewal_refused = None;
-                core.memory.rest.failed(core.now, None);
+                core.memory.rest.failed(core.now, None, &cause);
                 renewal.fails_for_now(core, Stage::Refresh, cause)
             }
         }
@@ -210,8 +210,8 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     if !again {
         core.release_lease();
         core.memory.renewal_refused = None;
-        core.memory.rest.failed(core.now, wait);
-        let retry_at = wait.and(core.memory.rest.retry_at);
+        core.memory.rest.failed(core.now, wait, &unreachable(None));
+        let retry_at = wait.and(core.memory.rest.retry_at());
         return renewal.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
     }
     renewal.delayed |= wait.is_some();

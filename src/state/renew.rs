@@ -143,15 +143,12 @@ impl Renewal {
         if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
             return Ok(Pausing::begin(core, Trigger::Renew(self), until));
         }
-        if self.not_before.is_none()
-            && core.now.mono < core.memory.rest.until
-            && let Some(cause) = core.memory.renewal_refused.clone()
-        {
-            return self.is_refused(core, *cause);
-        }
-        if self.not_before.is_none() && core.now.mono < core.memory.rest.until {
-            let retry_at = core.memory.rest.retry_at;
-            return self.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
+        let rest = core.memory.rest.cause(core.now);
+        if let Some(cause) = rest.filter(|_| self.not_before.is_none()) {
+            return match core.memory.renewal_refused.clone() {
+                Some(refused) => self.is_refused(core, *refused),
+                None => self.fails_for_now(core, Stage::Refresh, cause),
+            };
         }
         if let Some(until) = self.foreign_lease(core) {
             return self.look_later(core, until);
@@ -220,7 +217,7 @@ impl Renewal {
                 FetchingResource::begin_at(core, Errand::Renew(self), url)
             }
             Discovery::Standard | Discovery::Issuer(_) | Discovery::ServerMetadata(..) => {
-                LoadingResource::begin_anew(core, Errand::Renew(self))
+                LoadingResource::begin(core, Errand::Renew(self))
             }
         }
     }
@@ -278,9 +275,7 @@ impl Renewal {
 
     fn is_stale(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
-        held.is_some_and(|at| {
-            !at.server().is_fresh(core.now.wall) || core.memory.doubts(at.server())
-        })
+        held.is_some_and(|at| !at.server().is_fresh(core.now.wall))
     }
 
     /// Asks the server about itself again (REFR-11).
@@ -307,8 +302,6 @@ impl Renewal {
             Err(_moved) => {
                 let cause = Cause::Violation(Violation::TokenEndpointMoved);
                 let failure = self.effort.fails(Stage::Refresh, Some(at.issuer()), cause);
-                // What is held is no truer for that.
-                core.memory.doubt(at.issuer());
                 core.held.at = Some(at);
                 Err(failure)
             }

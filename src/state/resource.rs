@@ -11,10 +11,9 @@ use crate::event::Outcome;
 use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, write_resource};
 use crate::report::{Decision, Verdict};
-use crate::slot::Revision;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
-use crate::state::metadata::heard;
+use crate::state::metadata::{Cached, heard};
 use crate::state::server::FetchingServer;
 use crate::state::standing::SavingStanding;
 use crate::state::{Step, Work};
@@ -25,15 +24,6 @@ use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
 
-/// What becomes of the cached document once another one was read.
-#[derive(Clone, Copy)]
-pub(crate) enum CachedResource {
-    /// There is none, it cannot be read, a newer version wrote to it, or the place is the host's own.
-    Left,
-    /// It is replaced, if it is still of this revision.
-    Replaced(Option<Revision>),
-}
-
 /// How far the ordered list of places was tried: the announced ones, then the well-known ones.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -41,7 +31,7 @@ struct Plan {
     well_known: usize,
     /// The host named the one place (DISC-20).
     configured: bool,
-    cached: CachedResource,
+    cached: Cached,
 }
 
 impl Plan {
@@ -84,7 +74,7 @@ pub(crate) struct FetchingResource {
 
 impl FetchingResource {
     /// The announced places, then the well-known ones.
-    pub(crate) fn begin(core: &mut Core, errand: Errand, cached: CachedResource) -> Step {
+    pub(crate) fn begin(core: &mut Core, errand: Errand, cached: Cached) -> Step {
         let plan = Plan {
             announced: 0,
             well_known: 0,
@@ -100,7 +90,7 @@ impl FetchingResource {
             announced: 0,
             well_known: 0,
             configured: true,
-            cached: CachedResource::Left,
+            cached: Cached::Left,
         };
         Self::look(core, errand, plan, Tried::default(), url, true)
     }
@@ -255,19 +245,19 @@ fn found(
     core: &mut Core,
     errand: Errand,
     facts: ResourceFacts,
-    cached: CachedResource,
+    cached: Cached,
     headers: &HeaderMap,
 ) -> Step {
     core.memory.resource_metadata_seen = true;
     core.memory.resource_read = Some(core.event);
     heard(core, &facts);
-    if let CachedResource::Replaced(expected) = cached {
+    if let Cached::Replaced(found) = cached {
         let seconds = freshness(headers, core.now.wall.seconds());
         let expires = core.now.wall.plus_seconds(seconds);
-        let slot = core.identity.resource_slot();
         let stored = write_resource(&core.identity, &facts, expires);
+        core.memory.rely_on(found.slot, stored.revision);
         // Nothing depends on a cache: the answer is not waited for.
-        core.persist(slot, expected, Some(stored), Some(expires));
+        core.persist(found.slot, found.revision, Some(stored), Some(expires));
     }
     SavingStanding::judge(core, errand, facts)
 }

@@ -4,7 +4,7 @@ use crate::account::Account;
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
-use crate::event::Persistence;
+use crate::event::{Operation, Persistence};
 use crate::issuer::AtIssuer;
 use crate::record::{RecordFlaw, write_account};
 use crate::secret::Secret;
@@ -180,13 +180,14 @@ impl SavingAccount {
             (Kept::Authorized, then) => {
                 core.held.proof = Proof::Authorized(now);
                 core.memory.succeeded(now);
-                core.ready();
+                let operation = core.memory.operation.clone();
+                ready_or_slow(core, Stage::Token, operation);
                 next(core, then)
             }
             (Kept::Refreshed { renewal, .. }, then) => {
                 core.held.proof = Proof::Refreshed(now);
                 core.memory.refreshed(renewal.operation(), now);
-                core.ready();
+                ready_or_slow(core, Stage::Refresh, renewal.operation().cloned());
                 next(core, then)
             }
             // What is left may be good enough; otherwise the user is needed.
@@ -202,6 +203,21 @@ fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
     match &core.held.at {
         Some(held) if held.issuer() == at.issuer() => at.standing(held.held().standing.clone()),
         Some(_) | None => at,
+    }
+}
+
+/// What was saved can be used, unless it was over before the store had it: the next wish renews it then.
+fn ready_or_slow(core: &mut Core, stage: Stage, operation: Option<Operation>) {
+    if core.held.is_usable(core.now) {
+        core.ready();
+    } else {
+        core.fail(Failure {
+            operation,
+            stage,
+            issuer: core.held.at.as_ref().map(|at| at.issuer().clone()),
+            cause: Cause::NotPersisted(StoreFlaw::Slow),
+            seen: Vec::new(),
+        });
     }
 }
 

@@ -5,17 +5,16 @@ use crate::config::Config;
 use crate::core::{Ask, Core};
 use http::HeaderMap;
 
-use crate::error::{Cause, PlaceFlaw, Stage, Violation};
+use crate::error::{Cause, Failure, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
 use crate::report::{Decision, Verdict};
-use crate::slot::Found;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::client::met;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
-use crate::state::metadata::LoadingServer;
-use crate::state::{Step, Work};
+use crate::state::metadata::{Cached, LoadingServer};
+use crate::state::{Attempt, Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
@@ -44,15 +43,6 @@ struct Search {
     cached: Cached,
 }
 
-/// What the slot of an entry holds.
-#[derive(Default)]
-pub(crate) struct Cached {
-    /// None where the documents are not cached.
-    pub(crate) found: Option<Found>,
-    /// Fresh, and in doubt since: good enough when no place can be read (META-18).
-    pub(crate) doubted: Option<Server>,
-}
-
 impl FetchingServer {
     pub(crate) fn begin(
         core: &mut Core,
@@ -63,7 +53,9 @@ impl FetchingServer {
     ) -> Step {
         let Some(asked) = facts.servers.get(entry).cloned() else {
             let cause = Cause::Violation(Violation::NoServerMetadata);
-            return Err(errand.fails(Stage::ServerMetadata, facts.servers.first(), cause));
+            let failure = errand.fails(Stage::ServerMetadata, facts.servers.first(), cause);
+            // Of those that were passed over, the first one is the reason.
+            return Err(errand.passed_over().unwrap_or(failure));
         };
         let search = Search {
             entry,
@@ -84,7 +76,7 @@ impl FetchingServer {
         facts: ResourceFacts,
     ) -> Step {
         let Some(asked) = facts.servers.first().cloned() else {
-            return Self::begin(core, errand, facts, 0, Cached::default());
+            return Self::begin(core, errand, facts, 0, Cached::Left);
         };
         let search = Search {
             entry: 0,
@@ -93,7 +85,7 @@ impl FetchingServer {
             source: ServerSource::LegacyMetadata,
             tried: Tried::default(),
             flaw: None,
-            cached: Cached::default(),
+            cached: Cached::Left,
         };
         Self::next(core, errand, facts, search)
     }
@@ -132,8 +124,8 @@ impl FetchingServer {
                         search,
                     }));
                 }
-                // Out of time or requests: what is known goes on being used (REFR-11, META-18).
-                Err(_) if errand.renews() || search.cached.doubted.is_some() => break,
+                // Out of time or requests: what is known goes on being used (REFR-11).
+                Err(_) if errand.renews() => break,
                 Err(limited) => return Err(limited),
             }
         }
@@ -152,7 +144,6 @@ impl FetchingServer {
                     core.report_other_types(&body, OPTIONAL);
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
-                    core.memory.believe(server.issuer());
                     return arrived(core, self.errand, self.facts, server);
                 }
                 Ok(None) => report(core, url, Verdict::Absent),
@@ -218,9 +209,10 @@ impl Search {
             let (listed, named) = (self.asked.clone(), server.issuer().clone());
             core.report(|| Decision::SlashTolerated { listed, named });
         }
-        if let (Some(found), ServerSource::Metadata) = (self.cached.found, self.source) {
+        if let (Cached::Replaced(found), ServerSource::Metadata) = (self.cached, self.source) {
             let expires = server.facts().fresh_until;
             let stored = write_server(&core.identity, &self.asked, server);
+            core.memory.rely_on(found.slot, stored.revision);
             core.persist(found.slot, found.revision, Some(stored), Some(expires));
         }
     }
@@ -259,6 +251,33 @@ pub(crate) fn arrived(
     }
 }
 
+/// A listed server cannot be used. A first sign-in tries the next one; an account never moves unasked
+/// (DISC-16).
+pub(crate) fn pass_over(
+    core: &mut Core,
+    mut attempt: Box<Attempt>,
+    facts: ResourceFacts,
+    issuer: &IssuerId,
+    failure: Failure,
+) -> Step {
+    let is_it = |entry: &IssuerId| entry == issuer || core.config().is_expected(entry, issuer);
+    let next = facts
+        .servers
+        .iter()
+        .position(is_it)
+        .map(|at| at.saturating_add(1));
+    match next.filter(|next| core.held.at.is_none() && *next < facts.servers.len()) {
+        Some(next) => {
+            let (issuer, reason) = (issuer.clone(), failure.cause.code());
+            core.report(|| Decision::ServerPassedOver { issuer, reason });
+            attempt.passed_over.get_or_insert(failure);
+            let errand = ServerErrand::Resource(Errand::Authorize(attempt));
+            LoadingServer::begin(core, errand, facts, next)
+        }
+        None => Err(attempt.passed_over.take().unwrap_or(failure)),
+    }
+}
+
 /// No place had a usable document of this entry.
 fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: Search) -> Step {
     let cause = search
@@ -272,11 +291,16 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         ServerErrand::Resource(Errand::Renew(renewal)) if !violated => return renewal.go(core),
         errand @ (ServerErrand::Resource(_) | ServerErrand::Idp(_)) => errand,
     };
-    if let (Some(server), false) = (search.cached.doubted, violated) {
-        return arrived(core, errand, facts, server);
-    }
     if let Some(cause) = cause {
-        return Err(errand.fails(Stage::ServerMetadata, Some(&search.asked), cause));
+        let failure = errand.fails(Stage::ServerMetadata, Some(&search.asked), cause);
+        return match errand {
+            ServerErrand::Resource(Errand::Authorize(attempt)) => {
+                pass_over(core, attempt, facts, &search.asked, failure)
+            }
+            ServerErrand::Resource(Errand::Renew(_) | Errand::Obtain(_)) | ServerErrand::Idp(_) => {
+                Err(failure)
+            }
+        };
     }
     match search.source {
         // Absent: the next entry (DISC-16).

@@ -98,7 +98,8 @@ fn a_token_that_was_just_refreshed_is_not_refreshed_for_another_operation() {
 fn beside(host: &Host, later: u64) -> Host {
     let store = Store {
         slots: host.store.slots.clone(),
-        mode: StoreMode::Works,
+        served: host.store.served.clone(),
+        ..Store::default()
     };
     let mut now = host.now;
     now.wall.0 += later;

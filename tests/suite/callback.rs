@@ -438,7 +438,7 @@ fn cb_06_of_two_instances_with_the_same_callback_one_acts() {
     let config = std::sync::Arc::new(config().build().unwrap());
     let store = Store {
         slots: first.store.slots.clone(),
-        mode: StoreMode::Works,
+        ..Store::default()
     };
     let mut second = Host::on(config, store);
     second.store.mode = StoreMode::Manual;

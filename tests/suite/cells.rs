@@ -26,6 +26,8 @@ enum Kick {
     CallBack,
     StrayCallback,
     HourPasses,
+    /// The host wants an authorization.
+    Again,
     /// From here on the resource lists the first server alone, which has metadata now.
     Moves,
     SignOut,
@@ -75,7 +77,7 @@ const HISTORIES: &[History] = &[
                 .build()
                 .unwrap()
         },
-        kicks: &[Kick::Refused, Kick::CallBack],
+        kicks: &[Kick::Refused, Kick::Again, Kick::CallBack],
         refresh: (200, ""),
         more: "",
     },
@@ -274,6 +276,7 @@ impl World {
             }
             Kick::StrayCallback => self.host.callback("code=c&state=AAAAAAAAAAAAAAAAAAAAAA"),
             Kick::HourPasses => self.host.pass(3_600_000),
+            Kick::Again => self.host.authorize(),
             Kick::Moves => self.moved = true,
             Kick::SignOut => self.host.handle(Event::SignedOut),
             Kick::Timer => {

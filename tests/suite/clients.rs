@@ -3,7 +3,7 @@
 
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::PreRegistered;
-use mcp_auth_machine::error::{Cause, Misconfiguration, StoreFlaw};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Next};
 use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
@@ -233,10 +233,13 @@ fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
     assert_eq!(store.of_kind("registration").len(), 1);
     store.damage("registration");
     let mut later = unbound(store, OTHER);
+    // Trying again does not help, so it is not what is said.
+    let failure = later.error();
     assert!(matches!(
-        later.error().cause,
-        Cause::NotPersisted(StoreFlaw::Record(_))
+        failure.cause,
+        Cause::Misconfigured(Misconfiguration::BindingUnreadable { .. })
     ));
+    assert_eq!(failure.next(), Next::FixConfiguration);
     later.quiet();
 }
 

@@ -221,3 +221,66 @@ fn an_account_of_a_newer_client_is_adopted_instead() {
     host.quiet();
     assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
 }
+
+/// Two instances on one store; the first one has sent the user away.
+fn instances(challenge: &str) -> (Host, Host, Redirect) {
+    let built = Arc::new(config().build().unwrap());
+    let mut first = Host::on(Arc::clone(&built), Store::default());
+    first.ask(challenge);
+    first.serve(PRM, 200, &prm());
+    first.serve(META, 200, &metadata());
+    first.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let redirect = first.redirect();
+    let second = Host::resumed(built, Store::default(), first.now, 50);
+    (first, second, redirect)
+}
+
+#[test]
+fn authz_18_a_user_who_came_back_elsewhere_is_not_sent_away_with_what_is_spent() {
+    let (mut first, mut second, redirect) = instances("Bearer");
+    second.store = std::mem::take(&mut first.store);
+    second.callback(&format!("code=c&state={}", state_of(&redirect)));
+    second.serve(TOKEN, 200, &token_answer("at-1"));
+    second.ready();
+    // The account has what the first instance wants.
+    first.store = std::mem::take(&mut second.store);
+    first.authorize();
+    first.ready();
+    assert_eq!(first.token().as_deref(), Some("Bearer at-1"));
+    first.quiet();
+    // Where the code was refused there, the first instance begins anew.
+    let (mut first, mut second, redirect) = instances("Bearer");
+    second.store = std::mem::take(&mut first.store);
+    second.callback(&format!("code=c&state={}", state_of(&redirect)));
+    second.serve(TOKEN, 400, r#"{"error":"invalid_grant"}"#);
+    second.error();
+    first.store = std::mem::take(&mut second.store);
+    first.authorize();
+    first.serve(PRM, 200, &prm());
+    first.serve(META, 200, &metadata());
+    let again = first.redirect();
+    assert_ne!(state_of(&again), state_of(&redirect));
+}
+
+#[test]
+fn authz_18_step_12_what_is_needed_now_is_compared_with_what_was_asked_for() {
+    let (mut host, _, redirect) = instances("Bearer scope=\"a\"");
+    assert_eq!(redirect.scopes.as_str(), "a");
+    // The same, and less, is the same redirect.
+    host.challenged(401, &["Bearer scope=\"a\""]);
+    host.authorize();
+    assert_eq!(state_of(&host.redirect()), state_of(&redirect));
+    // More takes its place.
+    host.challenged(401, &["Bearer scope=\"a b\""]);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let more = host.redirect();
+    assert_eq!(more.scopes.as_str(), "a b");
+    assert_eq!(host.store.of_kind("pending").len(), 1);
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.quiet();
+    host.callback(&format!("code=c&state={}", state_of(&more)));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+}

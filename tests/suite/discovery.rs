@@ -1,7 +1,7 @@
 //! Protected resource metadata (DISC) and server metadata (META).
 
 use mcp_auth_machine::config::{
-    ConfigBuilder, Legacy, MetadataOrigin, ResourceParameter, Strictness,
+    ConfigBuilder, Legacy, MetadataOrigin, PreRegistered, ResourceParameter, Strictness,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, PlaceFlaw, Violation};
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
@@ -264,9 +264,43 @@ fn disc_16_the_next_entry_only_after_an_absent_one() {
     let mut host = announced();
     locate(&mut host, 404);
     host.serve(META, 200, &metadata());
+    // A first sign-in passes over one that is down, or that cannot be used.
     let mut host = announced();
     locate(&mut host, 500);
+    assert_eq!(host.reported("server_passed_over"), 1);
+    host.serve(META, 200, &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
+    assert_eq!(host.redirect().issuer.as_str(), AS);
+    let x = "https://x.example";
+    let x_meta = format!("{x}/.well-known/oauth-authorization-server");
+    for unusable in [
+        metadata_of(x, "").replace("S256", "plain"),
+        metadata_of(x, "").replace("registration_endpoint", "x"),
+    ] {
+        let mut host = announced();
+        host.serve(PRM, 200, &two);
+        host.serve(&x_meta, 200, &unusable);
+        host.serve(META, 200, &metadata());
+        host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
+        assert_eq!(host.redirect().issuer.as_str(), AS);
+    }
+    // Where none can be used, the first one is the reason.
+    let mut host = announced();
+    locate(&mut host, 500);
+    host.serve(META, 404, "");
+    host.serve(OPENID, 404, "");
     assert!(matches!(host.error().cause, Cause::Unreachable(_)));
+    host.quiet();
+    // An account does not move because its server is down.
+    let mut host = Host::signed_in(config(), &token_answer("at-1"));
+    let other_way = two.replace("https://x.example", AS);
+    let other_way = other_way.replacen(&format!("\"{AS}\"]"), "\"https://x.example\"]", 1);
+    host.authorize();
+    host.serve(PRM, 200, &other_way);
+    host.serve(META, 500, "");
+    host.serve(OPENID, 404, "");
+    assert!(matches!(host.error().cause, Cause::Unreachable(_)));
+    host.quiet();
     // The host's own preference comes before document order.
     let mut host = asked(config().prefer_issuer(AS), &announcing());
     host.serve(PRM, 200, &two);
@@ -291,19 +325,21 @@ fn disc_16_a13_the_server_in_use_comes_first() {
 
 #[test]
 fn disc_19_meta_18_documents_are_kept_for_their_time() {
-    let mut host = Host::new(config());
-    host.ask("Bearer");
+    let client = PreRegistered::new("service").secret("s3cret");
+    let mut host = Host::new(config().pre_registered(AS, client).client_credentials());
+    let document = metadata().replace("none", "client_secret_post");
+    host.wanted("x");
     host.serve_with(PRM, 200, &[("cache-control", "max-age=600")], &prm());
-    host.serve_with(META, 200, &[("cache-control", "max-age=100")], &metadata());
-    host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
-    host.redirect();
-    host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
-    host.error();
+    host.serve_with(META, 200, &[("cache-control", "max-age=100")], &document);
+    let answer = r#"{"access_token":"at-1","token_type":"Bearer","expires_in":101}"#;
+    host.serve(TOKEN, 200, answer);
+    host.ready();
     host.pass(101_000);
-    host.authorize();
+    host.wanted("x");
     // The resource's document is fresh, the server's is not.
-    host.serve(META, 200, &metadata());
-    host.redirect();
+    host.serve(META, 200, &document);
+    host.serve(TOKEN, 200, answer);
+    host.ready();
 }
 
 #[test]

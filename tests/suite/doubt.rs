@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mcp_auth_machine::Moment;
+use mcp_auth_machine::budget::Limited;
 use mcp_auth_machine::config::{ConfigBuilder, MetadataCache, PreRegistered};
 use mcp_auth_machine::error::{Cause, Violation};
 
@@ -64,20 +66,21 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.redirect();
-    // Where no place can be read, what is known is good enough.
+    // Where no place can be read, nobody is sent anywhere on the word of yesterday.
     let mut host = refused_refresh(configured(), "unsupported_grant_type");
     host.need_user();
     host.authorize();
     host.serve(PRM, 200, &prm());
     host.serve(META, 503, "");
     host.serve(OPENID, 404, "");
-    host.redirect();
+    assert!(matches!(host.error().cause, Cause::Unreachable(_)));
     // Of these errors metadata is not the cause.
     for error in ["invalid_grant", "unauthorized_client"] {
         let mut host = refused_refresh(configured(), error);
         host.need_user();
         host.authorize();
         host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
         host.redirect();
     }
 }
@@ -228,28 +231,111 @@ fn meta_18_refr_11_where_there_are_no_requests_left_what_is_known_is_used() {
     host.authorize();
     host.serve(PRM, 200, &listed);
     host.serve(META, 503, "");
-    host.redirect();
+    let limited = Cause::OutOfPatience(Limited::Requests);
+    assert_eq!(host.error().cause, limited);
 }
 
 #[test]
-fn meta_18_disc_19_what_another_process_read_of_the_resource_tells_that_it_changed() {
-    for (prm_later, anew) in [(prm(), false), (changed(&format!("\"{AS}\"")), true)] {
-        let built = Arc::new(configured().build().unwrap());
-        let mut first = Host::on(Arc::clone(&built), Store::default());
-        first.ask("Bearer");
-        first.serve_with(PRM, 200, &[("cache-control", "max-age=100")], &prm());
-        first.serve_with(META, 200, &[("cache-control", "max-age=600")], &metadata());
-        first.redirect();
-        // The resource's document is over, the server's is fresh.
-        first.pass(101_000);
-        let mut later = Host::resumed(built, first.store, first.now, 50);
-        later.ask("Bearer");
-        later.serve(PRM, 200, &prm_later);
-        if anew {
-            later.serve(META, 200, &metadata());
+fn disc_19_meta_18_who_sends_a_person_away_reads_both_documents() {
+    // Whatever was read a moment ago, by whomever, and whatever came of it.
+    let lives = [("cache-control", "max-age=86400")];
+    let built = Arc::new(config().build().unwrap());
+    let mut host = Host::on(Arc::clone(&built), Store::default());
+    for refused in [true, false] {
+        host.ask("Bearer");
+        host.serve_with(PRM, 200, &lives, &prm());
+        let without = metadata().replace("S256", "plain");
+        let document = if refused { without } else { metadata() };
+        host.serve_with(META, 200, &lives, &document);
+        if refused {
+            assert_eq!(host.error().cause, Cause::Violation(Violation::NoPkce));
         }
-        later.redirect();
     }
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    host.redirect();
+    host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
+    host.error();
+    for later in [false, true] {
+        if later {
+            let store = std::mem::take(&mut host.store);
+            host = Host::resumed(Arc::clone(&built), store, host.now, 50);
+            host.challenged(401, &["Bearer"]);
+            host.need_user();
+        }
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
+        host.redirect();
+        host.handle(mcp_auth_machine::Event::Abandoned(Default::default()));
+        host.error();
+    }
+    assert!(host.store.of_kind("metadata").is_empty());
+}
+
+/// A service whose documents live for a day.
+fn service(store: Store, now: Moment) -> Host {
+    let client = PreRegistered::new("service").secret("s3cret");
+    let config = config().pre_registered(AS, client).client_credentials();
+    Host::resumed(Arc::new(config.build().unwrap()), store, now, 50)
+}
+
+/// What the service reads for its next token.
+fn documents(host: &mut Host) -> (usize, usize) {
+    let mut read = (0, 0);
+    host.wanted("x");
+    loop {
+        let send = host.request();
+        let url = send.request().uri().to_string();
+        let day = [("cache-control", "max-age=86400")];
+        let document = match url.as_str() {
+            PRM => {
+                read.0 += 1;
+                prm()
+            }
+            META => {
+                read.1 += 1;
+                metadata().replace("none", "client_secret_post")
+            }
+            _ => {
+                host.handle(send.never_sent());
+                return read;
+            }
+        };
+        host.handle(send.response(response(200, &day, &document)));
+    }
+}
+
+#[test]
+fn disc_19_meta_18_no_document_comes_from_a_cache_after_a_failure_in_any_process() {
+    let mut host = service(Store::default(), Moment::new(1_800_000_000_000, 1_000));
+    assert_eq!(documents(&mut host), (1, 1));
+    let answer = |host: &mut Host, status: u16, body: &str| {
+        host.wake();
+        host.serve(TOKEN, status, body);
+    };
+    answer(&mut host, 200, &token_answer("at-1"));
+    host.ready();
+    assert_eq!(host.store.of_kind("metadata").len(), 2);
+    // They serve the next token, also of another process.
+    let (store, now) = (std::mem::take(&mut host.store), host.now);
+    let mut host = service(store, now);
+    host.ready();
+    host.pass(3_600_000);
+    assert_eq!(documents(&mut host), (0, 0));
+    // It fails: they are gone, for this process and for the next.
+    answer(&mut host, 400, r#"{"error":"invalid_target"}"#);
+    host.error();
+    assert!(host.store.of_kind("metadata").is_empty());
+    host.pass(60_000);
+    let (store, now) = (std::mem::take(&mut host.store), host.now);
+    let mut later = service(store, now);
+    assert_eq!(documents(&mut later), (1, 1));
+    answer(&mut later, 200, &token_answer("at-2"));
+    later.ready();
+    // Cached while this process distrusts what it has read: it reads for itself until it has a token.
+    host.store = std::mem::take(&mut later.store);
+    host.pass(7_200_000);
+    assert_eq!(documents(&mut host), (1, 1));
 }
 
 #[test]
@@ -269,6 +355,7 @@ fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() 
     let mut third = Host::resumed(built, second.store, second.now, 100);
     third.ready();
     third.authorize();
+    third.serve(PRM, 200, &prm().replace(AS, other));
     let place = format!("{other}/.well-known/oauth-authorization-server");
     third.serve(&place, 200, &metadata_of(other, ""));
 }

@@ -7,7 +7,7 @@ use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind, UrlSource};
 use mcp_auth_machine::config::{
     ConfigBuilder, ConfigError, Enterprise, IssuerSettings, JwtBearerSupport, PreRegistered,
 };
-use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Violation};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::wire::token::{AuthenticationWish, OAuthError};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
@@ -345,7 +345,7 @@ fn ema_03_reg_04_a_client_without_an_issuer_is_bound_first() {
     later.challenged(401, &["Bearer"]);
     assert!(matches!(
         later.error().cause,
-        Cause::NotPersisted(StoreFlaw::Record(_))
+        Cause::Misconfigured(Misconfiguration::BindingUnreadable { .. })
     ));
     later.quiet();
 }

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use mcp_auth_machine::budget::Limited;
 use mcp_auth_machine::error::{
-    Cause, Misconfiguration, Next, Party, PlaceFlaw, Refusal, Stage, StoreFlaw, Unreachable,
-    Violation,
+    Cause, Misconfiguration, Next, Party, PlaceFlaw, Refusal, Resting, Stage, StoreFlaw,
+    Unreachable, Violation,
 };
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::IssFlaw;
 use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::wire::token::OAuthError;
 use mcp_auth_machine::wire::url::UrlFlaw;
-use mcp_auth_machine::{Failure, MethodFlaw};
+use mcp_auth_machine::{Failure, MethodFlaw, RecordFlaw};
 
 fn failure(cause: Cause) -> Failure {
     Failure {
@@ -105,8 +106,24 @@ fn others() -> Vec<Cause> {
         unreachable(false),
         unreachable(true),
     ];
-    causes
-        .extend([StoreFlaw::Load, StoreFlaw::Write, StoreFlaw::Conflict].map(Cause::NotPersisted));
+    causes.extend(
+        [
+            StoreFlaw::Load,
+            StoreFlaw::Write,
+            StoreFlaw::Conflict,
+            StoreFlaw::Slow,
+        ]
+        .map(Cause::NotPersisted),
+    );
+    causes.push(Cause::NotPersisted(StoreFlaw::Record(RecordFlaw::Newer)));
+    causes.push(Cause::Resting(Resting {
+        after: Box::new(oauth(OAuthError::InvalidTarget)),
+        retry_at: UnixMillis(1_800_000_005_000),
+    }));
+    causes.push(Cause::Misconfigured(Misconfiguration::BindingUnreadable {
+        slot: "registration/x".to_owned(),
+        flaw: RecordFlaw::Damaged,
+    }));
     let limits = [
         Limited::Requests,
         Limited::Registrations,

@@ -399,9 +399,8 @@ fn step_07_e11_a_person_may_cancel_and_sign_in_as_often_as_they_like() {
         host.error();
         // Not locked for the operation either, which asks again.
         host.authorize();
-        while let Some(Action::SendRequest(_)) = host.actions.front() {
-            host.serve(PRM, 200, &prm());
-        }
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
         host.redirect();
     }
     host.handle(Event::Abandoned(Abandon::Cancelled));

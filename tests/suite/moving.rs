@@ -202,6 +202,7 @@ fn a11_e12_s21_step_03_a_step_up_that_leads_elsewhere_is_asked_about_and_starts_
     assert_eq!(host.token(), sent);
     host.authorize();
     host.serve(PRM, 200, &prm_of(OTHER));
+    host.serve(OTHER_META, 200, &metadata_of(OTHER, ""));
     host.serve(&format!("{OTHER}/register"), 201, r#"{"client_id":"b-1"}"#);
     // The scopes of the old server do not flow in.
     assert_eq!(host.redirect().scopes.as_str(), "new");
@@ -451,6 +452,7 @@ fn iso_07_a_change_while_the_user_is_away_ends_that_flow() {
     host.need_user();
     host.authorize();
     host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
     let redirect = host.redirect();
     // Meanwhile the token is refused, and the resource has moved.
     host.refused("Bearer");

@@ -132,9 +132,29 @@ fn nothing_is_kept_where_the_host_wants_no_cache() {
     assert!(host.store.of_kind("metadata").is_empty());
 }
 
+/// A client that acts for itself: what it reads is kept.
+fn service(config: ConfigBuilder) -> ConfigBuilder {
+    let client = PreRegistered::new("service").secret("s3cret");
+    config.pre_registered(AS, client).client_credentials()
+}
+
+/// What such a client reads.
+fn for_service(metadata: &str) -> String {
+    metadata.replace("none", "client_secret_post")
+}
+
+/// It wants a token.
+fn wanted_on(config: ConfigBuilder, store: Store) -> Host {
+    let now = Moment::new(1_800_000_000_000, 1_000);
+    let config = service(config).build().unwrap();
+    let mut host = Host::resumed(Arc::new(config), store, now, 50);
+    host.wanted("x");
+    host
+}
+
 /// A store that holds both documents, and the names of their slots.
 fn cached(config: ConfigBuilder, prm: &str, metadata: &str) -> (Store, String, String) {
-    let mut host = begun(config, "Bearer");
+    let mut host = wanted_on(config, Store::default());
     let names = |host: &Host| -> Vec<String> {
         let slots = host.store.slots.keys();
         slots
@@ -144,7 +164,7 @@ fn cached(config: ConfigBuilder, prm: &str, metadata: &str) -> (Store, String, S
     };
     host.serve(PRM, 200, prm);
     let resource = names(&host).remove(0);
-    host.serve(META, 200, metadata);
+    host.serve(META, 200, &for_service(metadata));
     let server = names(&host).into_iter().find(|key| *key != resource);
     (std::mem::take(&mut host.store), resource, server.unwrap())
 }
@@ -157,9 +177,9 @@ fn a_cached_document_of_a_newer_version_stays_and_a_damaged_one_is_replaced() {
         for key in [&resource, &server] {
             store.slots.get_mut(key).unwrap().contents = SlotContents::new(text);
         }
-        let mut host = begun_on(config(), store, "Bearer");
+        let mut host = wanted_on(config(), store);
         host.serve(PRM, 200, &prm());
-        host.serve(META, 200, &metadata());
+        host.serve(META, 200, &for_service(&metadata()));
         for key in [&resource, &server] {
             let stayed = host.store.slots[key].contents.expose() == text;
             assert_eq!(stayed, newer);
@@ -172,8 +192,7 @@ fn a_cached_document_that_requires_bound_tokens_is_obeyed() {
     let required = prm().replace('}', r#","dpop_bound_access_tokens_required":true}"#);
     let able = dpop::with(DpopPolicy::IfSupported);
     let (store, ..) = cached(able, &required, &metadata_with(dpop::LISTED));
-    let mut host = begun_on(config(), store, "Bearer");
-    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let mut host = wanted_on(config(), store);
     assert_eq!(
         host.error().cause,
         Cause::Misconfigured(Misconfiguration::DpopRequired)

@@ -402,6 +402,8 @@ fn comes_back_behind_an_unsaved_renewal(change: impl FnOnce(&mut Store)) -> (Hos
     let redirect = b.redirect();
     a.wanted("x");
     a.share(&mut store);
+    a.serve(META, 200, &revocable(""));
+    a.share(&mut store);
     let send = a.request();
     store.mode = StoreMode::WritesFail;
     a.handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));

@@ -27,6 +27,7 @@ fn copy_store(store: &Store) -> Store {
     Store {
         slots: store.slots.clone(),
         mode: store.mode,
+        served: store.served.clone(),
     }
 }
 

@@ -433,10 +433,10 @@ fn e02_l08_ping_pong_ends_and_recovers() {
                 mcp_auth_machine::Action::NeedUser(_) => host.authorize(),
                 mcp_auth_machine::Action::SendRequest(send) => {
                     let url = send.request().uri().to_string();
-                    let text = if url == PRM {
-                        prm()
-                    } else {
-                        answer(&format!("at-{number}"), "a")
+                    let text = match url.as_str() {
+                        PRM => prm(),
+                        META => metadata(),
+                        _ => answer(&format!("at-{number}"), "a"),
                     };
                     host.handle(send.response(response(200, &[], &text)));
                 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mcp_auth_machine::config::PreRegistered;
-use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::error::{Cause, Misconfiguration};
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::{Config, Event};
@@ -52,6 +52,11 @@ fn s26_an_account_whose_parts_disagree_is_not_used() {
 /// What is cached of servers is read again when it is another's.
 #[test]
 fn s26_disc_19_metadata_of_somebody_else_is_not_taken_from_the_cache() {
+    let service = || {
+        let client = PreRegistered::new("service").secret("s3cret");
+        config().pre_registered(AS, client).client_credentials()
+    };
+    let document = metadata().replace("none", "client_secret_post");
     let other = "https://b.example";
     let mcp = format!(r#""mcp_url":"{MCP}""#);
     let resource = format!(r#""resource":"{MCP}""#);
@@ -66,20 +71,20 @@ fn s26_disc_19_metadata_of_somebody_else_is_not_taken_from_the_cache() {
         (&resource, resource.replace(MCP, other), Some(PRM)),
         (&asked, asked.replace(AS, other), Some(META)),
     ] {
-        let mut first = Host::signed_in(config(), &token_answer("at-1"));
+        let mut first = Host::new(service());
+        first.wanted("x");
+        first.serve(PRM, 200, &prm());
+        first.serve(META, 200, &document);
         says(&mut first.store, "metadata", find, &put);
+        let built = Arc::new(service().build().unwrap());
         let store = std::mem::take(&mut first.store);
-        let mut host = Host::resumed(built(), store, first.now, 50);
-        host.ready();
-        let sent = host.token();
-        let lacks = "Bearer error=\"insufficient_scope\", scope=\"b\"";
-        host.challenged_for("x", 403, &[lacks], sent.as_deref());
-        host.need_user();
-        host.authorize();
-        match read {
-            Some(place) => assert_eq!(*host.request().request().uri(), *place, "{put}"),
-            None => assert_eq!(host.redirect().scopes.as_str(), "b"),
-        }
+        let mut host = Host::resumed(built, store, first.now, 50);
+        host.wanted("x");
+        assert_eq!(
+            *host.request().request().uri(),
+            *read.unwrap_or(TOKEN),
+            "{put}"
+        );
         assert_eq!(
             host.reported("record_unusable"),
             usize::from(read.is_some())
@@ -145,7 +150,7 @@ fn s26_reg_04_the_binding_of_another_client_binds_nothing() {
     later.serve(PRM, 200, &prm());
     assert!(matches!(
         later.error().cause,
-        Cause::NotPersisted(StoreFlaw::Record(_))
+        Cause::Misconfigured(Misconfiguration::BindingUnreadable { .. })
     ));
     later.quiet();
 }

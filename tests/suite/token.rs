@@ -1,7 +1,7 @@
 //! The code exchange (TOK) and the bearer it brings (USE).
 
 use mcp_auth_machine::config::{IssuerSettings, Strictness, TokenAnswers};
-use mcp_auth_machine::error::{Cause, Next, Refusal, Unreachable, Violation};
+use mcp_auth_machine::error::{Cause, Next, Refusal, StoreFlaw, Unreachable, Violation};
 use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::token::{OAuthError, UnexpectedToken};
 use mcp_auth_machine::{Event, Failure, NoBearer};
@@ -470,4 +470,97 @@ fn every_error_code_of_the_rfcs_is_known_by_its_exact_spelling() {
         assert_eq!(OAuthError::from_code(code), error);
         assert_eq!(OAuthError::from_code(&code.to_uppercase()), Other);
     }
+}
+
+#[test]
+fn tok_13_a_token_that_is_over_on_receipt_is_for_the_process_that_received_it() {
+    let zero = |number: u8| renewable_for(&format!("at-{number}"), &format!("rt-{number}"), "0");
+    let built = std::sync::Arc::new(config().build().unwrap());
+    let mut host = Host::signed_in(config(), &zero(1));
+    assert!(host.token().is_some());
+    assert_eq!(host.token(), None);
+    // Each later process renews it before it uses it, once.
+    for number in 2..5 {
+        let store = std::mem::take(&mut host.store);
+        host = Host::resumed(std::sync::Arc::clone(&built), store, host.now, 50);
+        host.quiet();
+        assert_eq!(host.token(), None);
+        host.wanted("x");
+        host.serve(TOKEN, 200, &zero(number));
+        host.ready();
+        assert_eq!(host.token(), Some(format!("Bearer at-{number}")));
+        host.quiet();
+    }
+}
+
+#[test]
+fn tok_16_ready_is_said_of_a_token_that_can_be_used() {
+    let short = |refresh: &str| {
+        format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":10{refresh}}}"#)
+    };
+    for refresh in ["", r#","refresh_token":"rt-1""#] {
+        let mut host = at_token(config());
+        host.store.mode = StoreMode::Manual;
+        host.serve(TOKEN, 200, &short(refresh));
+        let mcp_auth_machine::Action::PersistSlot(save) = host.next() else {
+            panic!()
+        };
+        // The store takes longer than the token lives.
+        host.pass(15_000);
+        let mut store = Store::default();
+        store.slots.append(&mut host.store.slots);
+        store.slots.retain(|key, _| !key.starts_with("account"));
+        let saved = store.persist(save);
+        host.handle(saved);
+        let failure = host.error();
+        assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Slow));
+        host.quiet();
+        // The next wish renews it.
+        host.store = store;
+        host.wanted("x");
+        if refresh.is_empty() {
+            host.need_user();
+        } else {
+            host.serve(TOKEN, 200, &token_answer("t-2"));
+            host.ready();
+            assert_eq!(host.token().as_deref(), Some("Bearer t-2"));
+        }
+    }
+}
+
+#[test]
+fn sec_35_d09_a_receipt_in_the_future_is_no_reason_to_trust() {
+    let built = std::sync::Arc::new(config().build().unwrap());
+    // The clock was a day ahead when the token came; another process sees the right time.
+    let day = 86_400_000;
+    let later = |answer: &str, behind: u64| {
+        let mut ahead = Host::signed_in(config(), answer);
+        let now = mcp_auth_machine::Moment::new(ahead.now.wall.0 - behind, 1_000);
+        let store = std::mem::take(&mut ahead.store);
+        Host::resumed(std::sync::Arc::clone(&built), store, now, 50)
+    };
+    let mut host = later(&renewable("at-1", "rt-1"), day);
+    host.quiet();
+    host.wanted("x");
+    if host.actions.iter().any(|action| {
+        matches!(action, mcp_auth_machine::Action::SendRequest(send) if send.request().uri() == META)
+    }) {
+        host.serve(META, 200, &metadata());
+    }
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    // What cannot be renewed is used until it is refused.
+    let mut host = later(&token_answer("at-1"), day);
+    host.ready();
+    host.wanted("x");
+    host.ready();
+    host.pass(7_200_000);
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    // Clocks that are a little apart are no flaw.
+    let mut host = later(&renewable("at-1", "rt-1"), 30_000);
+    host.ready();
+    host.wanted("x");
+    host.ready();
+    host.quiet();
 }

@@ -365,6 +365,7 @@ fn tok_21_11_4_use_08_failures_for_now_and_fresh_tokens_that_are_refused() {
     host.pass(60_000);
     host.wanted("x");
     host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata);
     host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     host.refused("Bearer");
@@ -475,4 +476,24 @@ fn m2m_02_m2m_04_to_authorize_is_to_want_a_token() {
     host.authorize();
     host.ready();
     host.quiet();
+}
+
+#[test]
+fn tok_22_what_was_refused_a_moment_ago_is_named_with_the_time() {
+    let mut host = to_token(m2m(), &machine_metadata(AS, "\"client_secret_post\"", ""));
+    host.serve(TOKEN, 400, r#"{"error":"invalid_target"}"#);
+    let refused = host.error().cause;
+    for _ in 0..2 {
+        host.pass(1_000);
+        host.wanted("x");
+        let failure = host.error();
+        let Cause::Resting(resting) = &failure.cause else {
+            panic!("{failure:?}")
+        };
+        assert_eq!(*resting.after, refused);
+        assert_eq!(failure.cause.code(), refused.code());
+        assert_eq!(failure.next(), Next::RetryLater(Some(resting.retry_at)));
+        assert!(failure.to_string().contains("invalid_target"), "{failure}");
+        host.quiet();
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Redirect, SendRequest};
+use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Purpose, Redirect, SendRequest};
 use mcp_auth_machine::config::ConfigBuilder;
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
 use mcp_auth_machine::report::Decision;
@@ -45,6 +45,8 @@ pub enum StoreMode {
 pub struct Store {
     pub slots: BTreeMap<String, Stored>,
     pub mode: StoreMode,
+    /// The metadata documents that were served, by place; see [`Host::documents_again`].
+    pub served: BTreeMap<String, String>,
 }
 
 impl Store {
@@ -94,6 +96,8 @@ pub struct Host {
     pub signatures: u8,
     /// Seeds given out so far; a new process must not start over.
     pub seeds: u8,
+    /// An authorization was begun.
+    pub begun: bool,
 }
 
 pub fn config() -> ConfigBuilder {
@@ -139,12 +143,14 @@ impl Host {
             log: Vec::new(),
             signatures: 0,
             seeds,
+            begun: false,
         };
         host.pump();
         host
     }
 
     pub fn handle(&mut self, event: Event) {
+        self.begun |= matches!(event, Event::Authorize(_));
         self.log.push(playbook::happened(&event));
         self.machine.handle(self.now, event);
         self.pump();
@@ -216,8 +222,34 @@ impl Host {
         self.handle(Event::Accepted(Operation::new(operation)));
     }
 
+    /// An authorization reads both metadata documents, whatever was read before: those that a test has
+    /// served already are served again as they were, unless it serves this one next.
+    fn documents_again(&mut self, but: Option<&str>) {
+        while let (true, Some(Action::SendRequest(send))) = (self.begun, self.actions.front()) {
+            let url = send.request().uri().to_string();
+            let document = match send.purpose() {
+                Purpose::ResourceMetadata | Purpose::ServerMetadata if but != Some(&*url) => {
+                    self.store.served.get(&url).cloned()
+                }
+                _ => None,
+            };
+            let Some(document) = document else { break };
+            let Some(Action::SendRequest(send)) = self.actions.pop_front() else {
+                break;
+            };
+            self.handle(send.response(response(200, &[], &document)));
+        }
+    }
+
     #[track_caller]
     pub fn next(&mut self) -> Action {
+        self.documents_again(None);
+        if matches!(
+            self.actions.front(),
+            Some(Action::Redirect(_) | Action::Error(_))
+        ) {
+            self.begun = false;
+        }
         self.actions.pop_front().expect("an action")
     }
 
@@ -243,9 +275,16 @@ impl Host {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Request<Bytes> {
+        self.documents_again(Some(url));
+        let begun = std::mem::take(&mut self.begun);
         let send = self.request();
+        self.begun = begun;
         let request = copy(send.request());
         assert_eq!(request.uri().to_string(), url);
+        if let (200, Purpose::ResourceMetadata | Purpose::ServerMetadata) = (status, send.purpose())
+        {
+            self.store.served.insert(url.to_owned(), body.to_owned());
+        }
         self.handle(send.response(response(status, headers, body)));
         request
     }

@@ -68,9 +68,8 @@ pub(crate) fn obtain(
             seen: Vec::new(),
         })
     };
-    if core.now.mono < core.memory.rest.until {
-        let retry_at = core.memory.rest.retry_at;
-        return fails(operation, unreachable(retry_at));
+    if let Some(cause) = core.memory.rest.cause(core.now) {
+        return fails(operation, cause);
     }
     if refused {
         let cap = core.config().authorizations_per_operation();
@@ -330,8 +329,9 @@ impl Obtaining {
     ) -> Step {
         let tries = self.requests.left();
         if tries == 0 || wait.is_some() && self.delayed {
-            core.memory.rest.failed(core.now, wait);
-            let retry_at = wait.and(core.memory.rest.retry_at);
+            let cause = unreachable(None);
+            core.memory.rest.failed(core.now, wait, &cause);
+            let retry_at = wait.and(core.memory.rest.retry_at());
             return self.fails(Stage::Token, issuer, unreachable(retry_at));
         }
         self.delayed |= wait.is_some();

@@ -165,7 +165,7 @@ impl ExchangingSubject {
                     return Ok(work);
                 }
                 let cause = idp.refused(error, Some(code), description);
-                core.memory.rest.failed(core.now, None);
+                core.memory.rest.failed(core.now, None, &cause);
                 obtaining.fails(Stage::IdentityProvider, &issuer, cause)
             }
             Err(None) if is_transient(status) => {

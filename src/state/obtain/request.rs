@@ -223,7 +223,7 @@ fn answered(
             description,
         } => {
             let cause = at.refused(error, Some(code), description);
-            core.memory.rest.failed(core.now, None);
+            core.memory.rest.failed(core.now, None, &cause);
             obtaining.fails(Stage::Token, &issuer, cause)
         }
         TokenAnswer::Unexpected(flaw) => {

@@ -15,6 +15,7 @@ fn clone_of(store: &Store) -> Store {
     Store {
         slots: store.slots.clone(),
         mode: store.mode,
+        served: store.served.clone(),
     }
 }
 
