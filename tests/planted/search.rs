@@ -72,6 +72,12 @@ impl Bounds {
             Move::Crash { .. } => &mut self.crashes,
             Move::Wait(_) => &mut self.waits,
             Move::Cancel(_)
+            | Move::Click(_)
+            | Move::Reset(_)
+            | Move::Lists(..)
+            | Move::Document { .. }
+            | Move::Forgets(_)
+            | Move::Suspend(_)
             | Move::SignOut(_)
             | Move::WallClock(_)
             | Move::RollBack(_)
@@ -342,13 +348,15 @@ fn s01_to_s34_hold_in_every_situation() {
         ]
     };
     let plan = |(client, instances, bounds, limit)| {
-        (Search::new(Setup { client, instances }, limit), bounds)
+        (Search::new(Setup::new(client, instances), limit), bounds)
     };
     let plans = plans.into_iter().map(plan).collect();
     let mut facts = Facts::default();
     let (mut situations, mut transitions, mut healed) = (0, 0, 0);
     for (search, closed) in in_parallel(plans) {
-        let Setup { client, instances } = search.setup;
+        let Setup {
+            client, instances, ..
+        } = search.setup;
         let met = search.situations;
         let ending = match closed {
             Ok(true) => "closed",

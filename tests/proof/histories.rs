@@ -57,10 +57,14 @@ fn run(shard: u64, cases: u32) -> Facts {
         prop::sample::select(Client::WITH_USER.as_slice()),
         prop::sample::select(Client::ALL.as_slice()),
     ];
-    let moves = prop::collection::vec((any::<bool>(), any::<u16>()), 1..160);
-    let world = (client, prop_oneof![Just(1_usize), 2..4_usize], moves);
-    let verdict = runner.run(&world, |(client, instances, moves)| {
-        let mut world = World::new(Setup { client, instances });
+    let moves = prop::collection::vec((any::<bool>(), any::<u32>()), 1..160);
+    let instances = prop_oneof![Just(1_usize), 2..4_usize];
+    let setup = (client, instances, any::<u8>());
+    let setup =
+        setup.prop_map(|(client, instances, habits)| Setup::new(client, instances).habits(habits));
+    let world = (setup, moves);
+    let verdict = runner.run(&world, |(setup, moves)| {
+        let mut world = World::new(setup);
         for (honest, choice) in moves {
             let next = world.choose(honest, choice);
             world.apply(next);
@@ -71,15 +75,15 @@ fn run(shard: u64, cases: u32) -> Facts {
     });
     match verdict {
         Ok(()) => facts.into_inner(),
-        Err(TestError::Fail(reason, (client, instances, moves))) => {
-            panic!("{}\n{reason}", told(Setup { client, instances }, &moves))
+        Err(TestError::Fail(reason, (setup, moves))) => {
+            panic!("{}\n{reason}", told(setup, &moves))
         }
         Err(other) => panic!("{other}"),
     }
 }
 
 /// The moves of a history up to where it fails, as they happened.
-fn told(setup: Setup, moves: &[(bool, u16)]) -> String {
+fn told(setup: Setup, moves: &[(bool, u32)]) -> String {
     let told = RefCell::new(format!("{setup:?}\n"));
     let replay = AssertUnwindSafe(|| {
         let mut world = World::new(setup);

@@ -16,7 +16,7 @@ fn run(seed: u64, facts: &mut Facts) -> (u64, u64) {
     let mut random = SmallRng::seed_from_u64(seed);
     let client = Client::ALL[random.random_range(0..Client::ALL.len())];
     let instances = random.random_range(1..=3);
-    let mut world = World::new(Setup { client, instances });
+    let mut world = World::new(Setup::new(client, instances).habits(random.random()));
     // Some runs are almost honest, some hardly.
     let honest = random.random_range(3..8_u8);
     for _ in 0..STEPS {

@@ -124,10 +124,7 @@ fn s22_l03_l08_storms_are_weathered() {
 }
 
 fn weather(client: Client, storm: Storm, signed_in: bool) {
-    let mut world = World::new(Setup {
-        client,
-        instances: 1,
-    });
+    let mut world = World::new(Setup::new(client, 1));
     if signed_in {
         while world.facts.count("ready at a") == 0 {
             let (at, said) = (0, Said::Honest);

@@ -93,10 +93,7 @@ fn keep() {
 fn broken_by(seed: u64) -> Option<(Setup, Vec<Move>, String)> {
     let mut random = SmallRng::seed_from_u64(seed);
     let client = Client::ALL[random.random_range(0..Client::ALL.len())];
-    let setup = Setup {
-        client,
-        instances: random.random_range(1..=2),
-    };
+    let setup = Setup::new(client, random.random_range(1..=2)).habits(random.random());
     let mut world = World::new(setup);
     let mut moves = Vec::new();
     let mut run = || {

@@ -244,10 +244,13 @@ pub fn history(data: &[u8]) {
     };
     let client = Client::ALL[usize::from(*client) % Client::ALL.len()];
     let instances = usize::from(*instances % 3) + 1;
-    let mut world = World::new(Setup { client, instances });
+    let mut world = World::new(Setup::new(client, instances));
     for step in moves.chunks_exact(2).take(300) {
         let number = u16::from_be_bytes([step[0], step[1]]);
-        let next = world.choose(number.is_multiple_of(2), number >> 1);
+        let next = world.choose(
+            number.is_multiple_of(2),
+            u32::from(number >> 1).wrapping_mul(0x9E37_79B1) >> 4,
+        );
         world.apply(next);
     }
     world.heal();

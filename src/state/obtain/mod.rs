@@ -45,6 +45,8 @@ pub(crate) struct Obtaining {
     not_before: Option<MonoMillis>,
     /// What the resource said, for another attempt soon.
     facts: Option<ResourceFacts>,
+    /// During which event the resource's metadata had been read by then.
+    read: Option<u64>,
     /// A refused grant of the identity provider was replaced once (EMA-16).
     second_jag: bool,
     /// A refused subject token was replaced once (EMA-17), and how the user is to authenticate.
@@ -89,6 +91,7 @@ pub(crate) fn obtain(
         delayed: false,
         not_before: None,
         facts: None,
+        read: None,
         second_jag: false,
         second_subject: false,
         wish: AuthenticationWish::default(),
@@ -107,7 +110,9 @@ impl Obtaining {
             return Ok(Pausing::begin(core, Trigger::Obtain(self), until));
         }
         self.effort = Effort::new(core, self.effort.operation.clone());
-        match self.facts.take() {
+        // The resource may have said something else during the pause (ISO-04).
+        let is_news = core.memory.resource_read != self.read;
+        match self.facts.take().filter(|_| !is_news) {
             Some(facts) => listed(core, Errand::Obtain(self), facts),
             None => locate(core, Errand::Obtain(self)),
         }
@@ -136,6 +141,7 @@ impl Obtaining {
         core.report(|| Decision::ServerChosen { issuer, source });
         let at = server.enter();
         self.facts = Some(facts.clone());
+        self.read = core.memory.resource_read;
         match self.flow.clone() {
             MachineFlow::ClientCredentials => self.with_own_credentials(core, facts, at),
             MachineFlow::Workload(workload) => self.with_assertion(core, facts, at, &workload),

@@ -7,7 +7,17 @@ use mcp_auth_machine::{Action, Phase};
 use super::checks::{Delivered, Iss};
 use super::scanner::POISON;
 use super::{ISSUERS, LIAR, REDIRECT, Return, Visit, World, server_of};
-use crate::support::{get, query};
+use crate::support::get;
+
+/// What an authorization endpoint may say of a request.
+const FRONT: [&str; 6] = [
+    "unauthorized_client",
+    "invalid_client",
+    "invalid_scope",
+    "server_error",
+    "temporarily_unavailable",
+    "invalid_grant",
+];
 
 fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
@@ -18,27 +28,32 @@ impl World {
         let Some(visit) = self.visits.get(visit).cloned() else {
             return;
         };
-        let asked = query(&visit.url);
-        let Some(state) = get(&asked, "state").or_else(|| self.ledger.pushed_state(&visit.url))
-        else {
+        let asked = self.ledger.asked(&visit.url);
+        let Some(state) = get(&asked, "state") else {
             return;
         };
+        let client = get(&asked, "client_id").unwrap_or_default();
+        let known = !self.setup.client.registers() || self.servers.clients.contains(&client);
+        if visit.issuer != LIAR && !known {
+            // The server shows a page of its own, and the user does not come back (QUIRK-14).
+            return self.facts.note("an error page instead of a callback");
+        }
         let challenge = get(&asked, "code_challenge").unwrap_or_default();
         let shown_at = server_of(&visit.url);
         let from = match how {
             Return::From(server) | Return::FromNamed(server) => server,
             _ => shown_at.unwrap_or(visit.issuer),
         };
-        // The first server says its name whenever it sends a user back.
+        // A server that advertises its name says it whenever it sends a user back.
         let named = match how {
             Return::FromNamed(_) | Return::WithOtherIss | Return::IssTwice | Return::IssAlike => {
                 true
             }
             Return::WithoutIss => false,
-            _ => from == 0,
+            _ => self.says_iss(from),
         };
-        if from == 2 && visit.issuer == LIAR && !named && !self.advertises(&visit) {
-            // The declared residual: an honest server without `iss`, reached through the adversary.
+        if from != LIAR && from != visit.issuer && !named && !self.advertises(&visit) {
+            // The declared residual: an honest server without `iss`, reached through another.
             return self.facts.note("residual");
         }
         let (mut query, row) = self.parameters(&visit, how, from, named, &state, &challenge);
@@ -97,6 +112,11 @@ impl World {
             Return::Error => {
                 self.facts.note("error callback");
                 format!("error=access_denied&state={state}{iss}")
+            }
+            Return::ErrorOf(which) => {
+                self.facts.note("an error of the server in a callback");
+                let error = FRONT[usize::from(which) % FRONT.len()];
+                format!("error={error}&state={state}{iss}")
             }
             Return::ErrorPoisoned => {
                 self.facts.note("error callback, poisoned");

@@ -5,13 +5,15 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use mcp_auth_machine::action::Redirect;
-use mcp_auth_machine::{Action, AuthMachine, Config, Phase};
+use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
 use super::checks::Ledger;
 use super::{MCP, Visit, World, issuer_named, scanner};
 
 /// What a machine does that waits for the account slot.
-const OF_THE_ACCOUNT: [&str; 5] = [
+const OF_THE_ACCOUNT: [&str; 6] = [
+    "saving_standing",
     "loading_account",
     "finding_account",
     "saving_account",
@@ -34,6 +36,15 @@ impl Instance {
             seen: BTreeSet::new(),
         }
     }
+
+    /// What a request of now carries in `Authorization`, signed where the token is bound to a key.
+    pub(super) fn presents(&mut self, now: Moment) -> Option<String> {
+        let value = match self.machine.present(now, &http::Method::POST, MCP).ok()? {
+            Presentation::Bearer(value) => value,
+            Presentation::Bound(proof) => proof.prepare([7; 16]).signature(&[7; 64])?.authorization,
+        };
+        Some(value.to_str().ok()?.to_owned())
+    }
 }
 
 impl World {
@@ -53,6 +64,11 @@ impl World {
             let text = format!("{action:?}");
             scanner::diagnostic("an action", &text);
             text.hash(&mut self.digest);
+            let newest = match &action {
+                Action::SendRequest(send) => Some(send.id()),
+                _ => None,
+            };
+            self.ledger.asks_for(at, newest);
             match &action {
                 Action::SendRequest(send) => {
                     self.ledger.sent(at, send, &self.shelf, &mut self.facts);
@@ -71,11 +87,11 @@ impl World {
                         .redirected(at, redirect, issuer, &self.shelf, &self.setup);
                 }
                 Action::Ready(grant) => {
-                    let bearer = instance.machine.bearer(now, MCP).ok();
-                    let bearer = bearer.as_ref().and_then(|value| value.to_str().ok());
+                    let bearer = instance.presents(now);
                     let issuer = grant.issuer.as_str();
                     self.ledger.acts_at(issuer_named(issuer), &self.shelf);
-                    self.ledger.ready(at, issuer, bearer, now, &mut self.facts);
+                    self.ledger
+                        .ready(at, issuer, bearer.as_deref(), now, &mut self.facts);
                 }
                 Action::NeedUser(need) => {
                     self.facts.note(need.why.as_str());
@@ -83,6 +99,8 @@ impl World {
                 }
                 Action::Error(failure) => {
                     self.facts.note(failure.cause.code());
+                    self.ledger
+                        .says(at, failure.cause.code(), &format!("{:?}", failure.cause));
                     scanner::diagnostic("a failure", &failure.to_string());
                     Ledger::failed(&format!("{failure:?} {failure}"));
                 }

@@ -3,19 +3,23 @@
 //! that jump, and one to three instances of the machine. Every engine drives it by [`Move`]s and every
 //! step is judged by the same checks, which know nothing of the machine's types.
 
-#![allow(dead_code)]
+// Each engine uses a part of it.
+#![allow(dead_code, unused_imports)]
 
 mod browser;
 mod checks;
+pub mod documents;
 pub mod facts;
 mod heal;
 mod instance;
 mod moves;
+mod open;
 mod resource;
 pub mod scanner;
 mod servers;
 mod setup;
 mod store;
+mod token_endpoint;
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
@@ -25,11 +29,12 @@ use mcp_auth_machine::wire::pkce::Seed;
 use mcp_auth_machine::{Config, Event, Moment};
 
 pub use checks::Ledger;
+pub use documents::{FLAWS, Flaw};
 pub use facts::Facts;
 use instance::Instance;
-pub use moves::{How, Move, Return, Said};
+pub use moves::{EVENTS, How, Move, Return, Said};
 use servers::Registry;
-pub use setup::{Client, Setup};
+pub use setup::{Client, Habit, Setup};
 use store::Shelf;
 
 pub const MCP: &str = "https://mcp.example/mcp";
@@ -46,6 +51,9 @@ pub const LIAR: usize = 1;
 /// An organisation's identity provider, honest.
 pub const PROVIDER: usize = 3;
 pub const PROVIDER_URL: &str = "https://d.example";
+/// Where an honest server's document sends its clients while it is wrong.
+pub const EVIL: usize = 4;
+pub const EVIL_URL: &str = "https://e.example";
 /// Only ever named in `Location`: nothing may go there.
 pub const ELSEWHERE: &str = "https://loc.example";
 
@@ -64,6 +72,7 @@ pub fn server_of(url: &str) -> Option<usize> {
         "b.example" => Some(LIAR),
         "c.example" => Some(2),
         "d.example" => Some(PROVIDER),
+        "e.example" => Some(EVIL),
         _ => None,
     }
 }
@@ -87,9 +96,14 @@ pub struct World {
     latest: u64,
     instances: Vec<Instance>,
     visits: Vec<Visit>,
-    /// Which issuer the resource names now.
+    /// Which issuer the resource names now, and which after it.
     named: usize,
-    seeds: u8,
+    also: Option<usize>,
+    /// What is wrong with the documents of the honest servers now.
+    flaws: [Option<Flaw>; 3],
+    /// Whether an operation was tried since a person last asked to sign in.
+    asked: bool,
+    seeds: u32,
     minted: u32,
     /// Of everything that the machines asked for.
     digest: DefaultHasher,
@@ -99,9 +113,14 @@ pub struct World {
 
 impl World {
     pub fn new(setup: Setup) -> Self {
+        Self::on(setup, setup.config())
+    }
+
+    /// With settings of the host besides.
+    pub fn on(setup: Setup, config: Arc<Config>) -> Self {
         let mut world = Self {
             setup,
-            config: setup.config(),
+            config,
             facts: Facts::default(),
             ledger: Ledger::default(),
             servers: Registry::default(),
@@ -111,6 +130,9 @@ impl World {
             instances: Vec::new(),
             visits: Vec::new(),
             named: 0,
+            also: None,
+            flaws: [None; 3],
+            asked: false,
             seeds: 0,
             minted: 0,
             digest: DefaultHasher::new(),
@@ -131,7 +153,53 @@ impl World {
             Move::Answer { at, action, how } => self.answer(at, action, how),
             Move::Return { visit, at, how } => self.come_back(visit, at, how),
             Move::Resource { at, said } => self.resource(at, said),
-            Move::Names(issuer) => self.named = issuer,
+            Move::Names(issuer) => {
+                self.named = issuer;
+                self.also = None;
+            }
+            Move::Lists(first, second) => {
+                self.facts.note("two servers listed");
+                self.named = first;
+                self.also = Some(second);
+            }
+            Move::Document { server, flaw } => {
+                if server != LIAR {
+                    self.facts.note(match flaw {
+                        Some(_) => "a document went wrong",
+                        None => "a document was put right",
+                    });
+                    let moved = matches!(flaw, Some(Flaw::RevocationMoved | Flaw::TokenMoved));
+                    let held = |instance: &Instance| instance.machine.grant().is_some();
+                    if moved && self.instances.iter().any(held) {
+                        self.facts.note("an endpoint moved while a token was held");
+                    }
+                    self.flaws[server] = flaw;
+                }
+            }
+            Move::Forgets(server) => {
+                let of = format!("cid~{server}~");
+                self.servers
+                    .clients
+                    .retain(|client| !client.starts_with(&of));
+            }
+            Move::Reset(at) => {
+                self.facts.note("registration reset");
+                self.ledger.cancelled(at);
+                let client = self.ledger.registered_client(at);
+                self.ledger.resets(at, client);
+                self.ledger.external(at);
+                self.tell(at, Event::Abandoned(Abandon::ResetRegistration));
+            }
+            Move::Click(at) => {
+                self.ledger.external(at);
+                let instance = &self.instances[at];
+                let idle = instance.actions.is_empty()
+                    && instance.machine.phase() == mcp_auth_machine::Phase::Resting;
+                self.ledger.clicks(at, idle);
+                let seed = self.seed();
+                self.tell(at, Event::Authorize(seed.into()));
+            }
+            Move::Suspend(seconds) => self.suspended(u64::from(seconds) * 1_000),
             Move::Crash { at, keeps } => self.crash(at, keeps),
             Move::Cancel(at) => {
                 self.ledger.cancelled(at);
@@ -164,6 +232,12 @@ impl World {
         }
     }
 
+    /// Time passes while nobody looks at the clock.
+    fn suspended(&mut self, millis: u64) {
+        self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
+        self.latest = self.latest.max(self.now.wall.0);
+    }
+
     fn jump(&mut self, forward: bool) {
         let day = 24 * 3_600_000;
         let wall = self.now.wall.0;
@@ -194,8 +268,14 @@ impl World {
     }
 
     fn seed(&mut self) -> Seed {
-        self.seeds = self.seeds.wrapping_add(1);
-        super::seed(self.seeds)
+        self.seeds += 1;
+        let bytes = self.seeds.to_be_bytes();
+        let mut seed: [u8; 48] = std::array::from_fn(|at| (at as u8).wrapping_mul(29));
+        // Verifier and `state` are made of different parts.
+        for part in [0, 32] {
+            seed[part..part + 4].copy_from_slice(&bytes);
+        }
+        Seed::new(seed).expect("entropy")
     }
 
     /// A recognisable text: kind, issuer, number.

@@ -1,9 +1,12 @@
 //! What can happen next: one vocabulary for every engine.
 
-use mcp_auth_machine::Action;
+use mcp_auth_machine::{Action, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{Client, World};
+use super::instance::Instance;
+use super::servers::{ERRORS, LIES};
+use super::{Client, FLAWS, Flaw, World};
+use crate::support::{body, get};
 
 /// How an outstanding action is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,6 +27,10 @@ pub enum How {
     Refused(u8),
     /// A redirect to somewhere else.
     Redirected,
+    /// The driver does not connect to the address.
+    Blocked,
+    /// As it should be, but for one member, which has another type.
+    Odd { member: u8, kind: u8 },
     /// Something else than was asked for.
     Garbage(u8),
     /// The answer goes to another instance.
@@ -34,6 +41,10 @@ pub enum How {
     Fails,
     /// The store does it, and says it did not.
     Lies,
+    /// The store does it, and so many seconds go by.
+    Slow(u16),
+    /// The store says that something else is there.
+    Says(u8),
 }
 
 /// How the user comes back.
@@ -53,6 +64,8 @@ pub enum Return {
     StateMissing,
     ErrorStray,
     Error,
+    /// Another error than that the user said no, by the list in `browser`.
+    ErrorOf(u8),
     ErrorPoisoned,
     Twice,
     WithToken,
@@ -89,20 +102,112 @@ pub enum Move {
         said: Said,
     },
     Names(usize),
+    /// The resource lists two servers, in this order.
+    Lists(usize, usize),
+    /// The document of an honest server becomes wrong, or is put right.
+    Document {
+        server: usize,
+        flaw: Option<Flaw>,
+    },
+    /// A server forgets every client that registered itself.
+    Forgets(usize),
     Crash {
         at: usize,
         keeps: bool,
     },
     Cancel(usize),
+    /// A person wants to sign in, asked or not.
+    Click(usize),
+    /// The host wants the registration to be forgotten.
+    Reset(usize),
     SignOut(usize),
     Wait(u16),
+    /// The computer sleeps: time passes, no timer fires.
+    Suspend(u16),
     WallClock(bool),
     RollBack(usize),
     Damage(usize),
     Confuse,
 }
 
-const RETURNS: [Return; 17] = [
+/// What comes from outside, unasked: each alone, and on each other, in every state.
+pub const EVENTS: &[Move] = &[
+    Move::Resource {
+        at: 0,
+        said: Said::Honest,
+    },
+    Move::Resource {
+        at: 0,
+        said: Said::Unauthorized,
+    },
+    Move::Resource {
+        at: 0,
+        said: Said::Forbidden(2),
+    },
+    Move::Resource {
+        at: 0,
+        said: Said::Wanted,
+    },
+    Move::Click(0),
+    Move::Cancel(0),
+    Move::Reset(0),
+    Move::SignOut(0),
+    Move::Return {
+        visit: 0,
+        at: 0,
+        how: Return::Honest,
+    },
+    Move::Return {
+        visit: 0,
+        at: 0,
+        how: Return::ErrorOf(0),
+    },
+    Move::Return {
+        visit: 0,
+        at: 0,
+        how: Return::ErrorStray,
+    },
+    Move::Crash { at: 0, keeps: true },
+    Move::Crash {
+        at: 0,
+        keeps: false,
+    },
+    Move::Wait(1),
+    Move::Wait(700),
+    Move::Suspend(700),
+    Move::WallClock(true),
+    Move::WallClock(false),
+    Move::Names(2),
+    Move::Lists(1, 0),
+    Move::Forgets(0),
+    Move::Document {
+        server: 0,
+        flaw: Some(Flaw::NoPkce),
+    },
+    Move::Document {
+        server: 0,
+        flaw: Some(Flaw::RevocationMoved),
+    },
+    Move::Document {
+        server: 0,
+        flaw: Some(Flaw::TokenMoved),
+    },
+    Move::Document {
+        server: 0,
+        flaw: Some(Flaw::IssTurned),
+    },
+    Move::Document {
+        server: 0,
+        flaw: Some(Flaw::NoTokenEndpoint),
+    },
+    Move::RollBack(0),
+];
+
+const RETURNS: [Return; 21] = [
+    Return::ErrorOf(0),
+    Return::ErrorOf(1),
+    Return::ErrorOf(2),
+    Return::ErrorOf(3),
     Return::From(0),
     Return::From(1),
     Return::From(2),
@@ -135,7 +240,8 @@ const SEARCHED_RETURNS: [Return; 9] = [
     Return::ErrorStray,
 ];
 
-const HTTP: [How; 10] = [
+const HTTP: [How; 11] = [
+    How::Blocked,
     How::Lost,
     How::NeverSent,
     How::TooLarge,
@@ -148,7 +254,39 @@ const HTTP: [How; 10] = [
     How::Forgotten,
 ];
 
+impl Move {
+    /// The same at another instance.
+    pub fn at(self, at: usize) -> Self {
+        match self {
+            Self::Answer { action, how, .. } => Self::Answer { at, action, how },
+            Self::Return { visit, how, .. } => Self::Return { visit, at, how },
+            Self::Resource { said, .. } => Self::Resource { at, said },
+            Self::Crash { keeps, .. } => Self::Crash { at, keeps },
+            Self::Cancel(_) => Self::Cancel(at),
+            Self::Click(_) => Self::Click(at),
+            Self::Reset(_) => Self::Reset(at),
+            Self::SignOut(_) => Self::SignOut(at),
+            Self::Names(_)
+            | Self::Lists(..)
+            | Self::Document { .. }
+            | Self::Forgets(_)
+            | Self::Wait(_)
+            | Self::Suspend(_)
+            | Self::WallClock(_)
+            | Self::RollBack(_)
+            | Self::Damage(_)
+            | Self::Confuse => self,
+        }
+    }
+}
+
 impl World {
+    /// The instance that has something to do, or the first.
+    pub fn busy(&self) -> usize {
+        let busy = |instance: &Instance| !instance.actions.is_empty();
+        self.instances.iter().position(busy).unwrap_or_default()
+    }
+
     /// The next honest step, if something is under way.
     pub fn honest(&self) -> Option<Move> {
         for (at, instance) in self.instances.iter().enumerate() {
@@ -163,19 +301,19 @@ impl World {
     }
 
     /// A step from free numbers: honest progress, or whatever the second number chooses.
-    pub fn choose(&self, honest: bool, choice: u16) -> Move {
+    pub fn choose(&self, honest: bool, choice: u32) -> Move {
         if honest {
             let said = Said::Honest;
-            let at = usize::from(choice) % self.instances.len();
+            let at = choice as usize % self.instances.len();
             return self.honest().unwrap_or(Move::Resource { at, said });
         }
-        self.mischief(choice)
+        self.mischief(choice as usize)
     }
 
     /// Anything at all, by one number.
-    fn mischief(&self, choice: u16) -> Move {
-        let at = usize::from(choice) % self.instances.len();
-        let pick = usize::from(choice >> 2);
+    fn mischief(&self, choice: usize) -> Move {
+        let at = choice % self.instances.len();
+        let pick = choice >> 2;
         let outstanding = self.instances[at].actions.len();
         // What is under way gets most of the trouble.
         if outstanding > 0 && !pick.is_multiple_of(3) {
@@ -187,12 +325,12 @@ impl World {
             && pick.is_multiple_of(2)
         {
             let how = RETURNS[(pick / 6) % RETURNS.len()];
-            let visit = last.saturating_sub((pick / 102) % 2);
+            let visit = last.saturating_sub((pick / 126) % 2);
             return Move::Return { visit, at, how };
         }
-        let slot = pick / 16;
-        match pick % 16 {
-            0 | 1 => Move::Names((pick / 16) % 3),
+        let slot = pick / 24;
+        match pick % 24 {
+            0 | 1 => Move::Names(slot % 3),
             2 | 3 => {
                 let keeps = slot.is_multiple_of(2);
                 Move::Crash { at, keeps }
@@ -216,6 +354,16 @@ impl World {
                 let said = Said::Wanted;
                 Move::Resource { at, said }
             }
+            14 => Move::Lists(slot % 3, (slot / 3) % 3),
+            15 | 16 => {
+                let server = if slot.is_multiple_of(3) { 2 } else { 0 };
+                let flaw = FLAWS.get((slot / 3) % (FLAWS.len() + 4)).copied();
+                Move::Document { server, flaw }
+            }
+            17 => Move::Forgets(if slot.is_multiple_of(3) { 2 } else { 0 }),
+            18 => Move::Reset(at),
+            19 => Move::Suspend([1, 100, 700][slot % 3]),
+            20 if slot.is_multiple_of(3) => Move::Click(at),
             _ => {
                 let said = Said::Honest;
                 Move::Resource { at, said }
@@ -225,14 +373,19 @@ impl World {
 
     fn trouble(&self, at: usize, action: usize, pick: usize) -> How {
         match self.instances[at].actions.get(action) {
-            Some(Action::SendRequest(_)) => match pick % 4 {
-                0 | 1 => How::Lie((pick / 4 % 16) as u8),
-                2 => How::Refused((pick / 4 % 16) as u8),
-                _ => HTTP[(pick / 4) % HTTP.len()],
+            Some(Action::SendRequest(_)) => match pick % 5 {
+                0 | 1 => How::Lie((pick / 5 % 16) as u8),
+                2 => How::Refused((pick / 5 % 16) as u8),
+                3 => HTTP[(pick / 5) % HTTP.len()],
+                _ => How::Odd {
+                    member: (pick / 5 % 18) as u8,
+                    kind: (pick / 90 % 10) as u8,
+                },
             },
             Some(Action::PersistSlot(_)) => match pick % 8 {
                 0 => How::Fails,
                 1 => How::Lies,
+                2 => How::Slow([1, 100, 700][pick / 8 % 3]),
                 _ => How::Honest,
             },
             Some(Action::LoadSlot(_)) if pick.is_multiple_of(12) => How::Fails,
@@ -240,6 +393,96 @@ impl World {
                 How::Fails
             }
             _ => How::Honest,
+        }
+    }
+
+    /// Everything but the honest answer that what is waited for may get.
+    pub fn faults(&self) -> Vec<Move> {
+        let mut faults = Vec::new();
+        for (at, instance) in self.instances.iter().enumerate() {
+            let Some(front) = instance.actions.front() else {
+                continue;
+            };
+            let mut push = |how| faults.push(Move::Answer { at, action: 0, how });
+            match front {
+                Action::SendRequest(send) => {
+                    HTTP.into_iter().for_each(&mut push);
+                    let errors = ERRORS.len() as u8;
+                    (0..errors).map(How::Refused).for_each(&mut push);
+                    let to = super::server_of(&send.request().uri().to_string());
+                    if to.is_none() || to == Some(super::LIAR) {
+                        (0..LIES).map(How::Lie).for_each(&mut push);
+                    }
+                }
+                Action::LoadSlot(_) => [How::Fails, How::Says(0), How::Says(1), How::Says(2)]
+                    .into_iter()
+                    .for_each(&mut push),
+                Action::PersistSlot(_) => [
+                    How::Fails,
+                    How::Lies,
+                    How::Slow(700),
+                    How::Says(0),
+                    How::Says(1),
+                    How::Says(2),
+                ]
+                .into_iter()
+                .for_each(&mut push),
+                Action::Sign(_) | Action::ObtainAssertion(_) => push(How::Fails),
+                Action::Redirect(_) | Action::NeedUser(_) => push(How::Forgotten),
+                Action::Ready(_) | Action::Error(_) | Action::Report(_) => {}
+            }
+        }
+        if let (true, Some(visit)) = (faults.is_empty(), self.visits.len().checked_sub(1)) {
+            let returns = RETURNS.into_iter().filter(|how| *how != Return::Honest);
+            faults.extend(returns.map(|how| Move::Return { visit, at: 0, how }));
+        }
+        faults
+    }
+
+    /// What an instance does, and whether it holds a token.
+    pub fn state(&mut self, at: usize) -> String {
+        let machine = &self.instances[at].machine;
+        let state = match machine.phase() {
+            Phase::Resting => "resting",
+            Phase::AwaitingUser => "awaiting_user",
+            Phase::Working(name) => name,
+        };
+        match machine.grant() {
+            Some(_) => format!("{state}, token held"),
+            None => state.to_owned(),
+        }
+    }
+
+    /// What a move answers.
+    pub fn kind_of(&self, next: Move) -> &'static str {
+        let Move::Answer { at, action, .. } = next else {
+            return "the user";
+        };
+        match self.instances[at].actions.get(action) {
+            Some(Action::SendRequest(_)) => "requests",
+            Some(Action::LoadSlot(_)) => "loads",
+            Some(Action::PersistSlot(_)) => "writes",
+            Some(Action::Sign(_) | Action::ObtainAssertion(_)) => "keys and platforms",
+            _ => "the user",
+        }
+    }
+
+    /// Where the request goes that an instance waits for, and for which grant it is; or that the user is to go.
+    pub fn requested(&self, at: usize) -> Option<String> {
+        match self.instances[at].actions.front() {
+            Some(Action::SendRequest(send)) => {
+                let grant = get(&body(send.request()), "grant_type").unwrap_or_default();
+                Some(format!("{} {grant}", send.request().uri()))
+            }
+            Some(Action::Redirect(_)) => Some("redirect".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The user leaves a page.
+    pub fn leave(&mut self, visit: usize) {
+        if visit < self.visits.len() {
+            self.visits.remove(visit);
         }
     }
 

@@ -5,17 +5,18 @@ use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind};
 use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
-use super::{How, MCP, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
+use super::{How, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
 
 /// What operations need beyond nothing.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
+/// Everything that the resource ever asks for, in an odd document too.
+pub const WANTED: [&str; 4] = ["read", "write", "admin", "x"];
 
 impl World {
     /// The token that an instance would send now.
     pub(super) fn token(&mut self, at: usize) -> Option<String> {
         let now = self.now;
-        let value = self.instances[at].machine.bearer(now, MCP).ok()?;
-        let text = value.to_str().ok()?.to_owned();
+        let text = self.instances[at].presents(now)?;
         self.ledger.presented(at, &text, now);
         Some(text)
     }
@@ -26,6 +27,13 @@ impl World {
         // What is said while something is under way is judged after that.
         let instance = &self.instances[at];
         let idle = instance.actions.is_empty() && instance.machine.phase() == Phase::Resting;
+        if !idle && said == Said::Unauthorized && sent.is_some() {
+            let held = self.instances[at].machine.grant();
+            let held = held.map(|grant| issuer_named(grant.issuer.as_str()));
+            if held != Some(self.named) {
+                self.facts.note("refused again after the resource moved");
+            }
+        }
         self.ledger.hears(at);
         match said {
             Said::Wanted => self.tell(at, Event::Wanted(Operation::new(OPERATION))),
@@ -56,6 +64,7 @@ impl World {
         }
         let mut challenge = Challenge::new(OPERATION, status, headers);
         if let Some(sent) = sent {
+            self.ledger.token_refused(sent);
             challenge = challenge.sent(sent);
         }
         self.tell(at, Event::Challenged(challenge));
@@ -75,10 +84,14 @@ impl World {
             Action::LoadSlot(load) => {
                 if fails {
                     self.facts.note("load failed");
+                    self.ledger.store_failed(at);
                     return self.tell(at, load.failed());
                 }
                 let key = load.slot().to_string();
-                let found = self.shelf.load(&key).cloned();
+                let found = match how {
+                    How::Says(which) => self.says(&key, which),
+                    _ => self.shelf.load(&key).cloned(),
+                };
                 self.saw(at, &key, load.id(), found.as_ref());
                 self.tell(at, load.found(found));
             }
@@ -87,12 +100,17 @@ impl World {
                     let known = self.knows(at, &revision.revision.to_string());
                     self.ledger.replaces(at, &persist, known, &self.shelf);
                 }
-                let event = self.stored(at, persist, fails, how == How::Lies);
+                let event = self.stored(at, persist, how);
+                if let How::Slow(seconds) = how {
+                    self.facts.note("slow to save");
+                    self.suspended(u64::from(seconds) * 1_000);
+                }
                 self.tell(at, event);
             }
             Action::Redirect(redirect) => self.visit(&redirect),
             Action::NeedUser(_) => {
                 self.ledger.external(at);
+                self.ledger.agrees(at);
                 let seed = self.seed();
                 self.tell(at, Event::Authorize(seed.into()));
             }

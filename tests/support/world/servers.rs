@@ -1,27 +1,35 @@
 //! The authorization servers: two honest and strict, one that lies, and an identity provider.
 
+use std::collections::BTreeSet;
+
 use http::Request;
-use mcp_auth_machine::Event;
 use mcp_auth_machine::action::SendRequest;
+use mcp_auth_machine::{Action, Event};
 use sha2::{Digest, Sha256};
 
+use super::documents::odd;
 use super::scanner::POISON;
-use super::setup::DOCUMENT;
+use super::token_endpoint::client_of;
 use super::{
-    ELSEWHERE, How, ISSUERS, LIAR, MCP, PROVIDER, PROVIDER_URL, World, issuer_named, server_of,
+    ELSEWHERE, EVIL, Habit, How, LIAR, PROVIDER, PROVIDER_URL, World, issuer_named, server_of,
 };
-use crate::support::{body, copy, decoded, get, metadata_of, response};
+use crate::support::{body, copy, get, metadata_of, response};
 
 const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
-const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const ERRORS: [&str; 6] = [
+pub const ERRORS: [&str; 10] = [
     "invalid_grant",
     "invalid_client",
     "invalid_scope",
     "temporarily_unavailable",
     "unauthorized_client",
     "invalid_target",
+    "interaction_required",
+    "consent_required",
+    "invalid_request",
+    "server_error",
 ];
+/// That a server says its name in callbacks.
+const ADVERTISED: &str = r#""authorization_response_iss_parameter_supported":true"#;
 /// The liar's documents: what is wrong with each, by number.
 pub const LIES: u8 = 8;
 
@@ -34,20 +42,22 @@ struct Code {
 }
 
 #[derive(Clone, Debug)]
-struct Refresh {
-    text: String,
-    client: String,
-    family: u32,
-    dead: bool,
+pub(super) struct Refresh {
+    pub(super) text: String,
+    pub(super) client: String,
+    pub(super) family: u32,
+    pub(super) dead: bool,
 }
 
 /// What the servers remember.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     codes: Vec<Code>,
-    refresh: Vec<Refresh>,
-    families: u32,
-    registered: [u32; 3],
+    pub(super) refresh: Vec<Refresh>,
+    pub(super) families: u32,
+    pub(super) registered: [u32; 3],
+    /// The clients that registered themselves and are still known.
+    pub(super) clients: BTreeSet<String>,
 }
 
 pub fn challenge_of(verifier: &str) -> String {
@@ -66,7 +76,7 @@ impl Registry {
     }
 
     /// Whether the code is good here, once.
-    fn redeem(&mut self, text: &str, at: usize, verifier: &str) -> bool {
+    pub(super) fn redeem(&mut self, text: &str, at: usize, verifier: &str) -> bool {
         let known = |code: &&mut Code| code.text == text && code.from == at && !code.used;
         let Some(code) = self.codes.iter_mut().find(known) else {
             return false;
@@ -76,7 +86,7 @@ impl Registry {
     }
 
     /// The family of a refresh token that is good for this client; one that was rotated ends its family.
-    fn rotate(&mut self, text: &str, client: &str) -> Result<u32, bool> {
+    pub(super) fn rotate(&mut self, text: &str, client: &str) -> Result<u32, bool> {
         let known = |token: &&mut Refresh| token.text == text;
         let Some(token) = self.refresh.iter_mut().find(known) else {
             return Err(false);
@@ -100,169 +110,136 @@ impl Registry {
     }
 }
 
-/// The parameters that an honest server knows, by grant: required ones, and those that may be there.
-fn strict(form: &[(String, String)], has_user: bool) {
-    const AUTHENTICATION: [&str; 4] = [
-        "client_id",
-        "client_secret",
-        "client_assertion",
-        "client_assertion_type",
-    ];
-    let grant = get(form, "grant_type").expect("L11: no grant_type");
-    let (required, allowed): (&[&str], &[&str]) = match grant.as_str() {
-        "authorization_code" => (&["code", "redirect_uri", "code_verifier", "resource"], &[]),
-        "refresh_token" => (&["refresh_token", "resource"], &["scope"]),
-        "client_credentials" => (&["resource"], &["scope"]),
-        JWT_BEARER => (&["assertion"], &["scope", "resource"]),
-        other => panic!("L11: {other} is not a grant that was announced"),
-    };
-    for name in required {
-        assert!(
-            get(form, name).is_some(),
-            "L11: {name} is missing for {grant}"
-        );
-    }
-    for (name, _) in form {
-        let known = [&["grant_type"], required, allowed, &AUTHENTICATION].concat();
-        assert!(
-            known.contains(&name.as_str()),
-            "L11: {name} is unknown for {grant}"
-        );
-    }
-    if let Some(resource) = get(form, "resource") {
-        assert_eq!(resource, MCP, "S31: another resource");
-    }
-    let acts_for_itself = grant == "client_credentials" || grant == JWT_BEARER;
-    assert_eq!(has_user, !acts_for_itself || grant == "refresh_token");
-}
-
 impl World {
-    fn metadata(&self, issuer: usize, lie: Option<u8>) -> String {
-        let own = ISSUERS[issuer];
-        let cimd = match self.is_document() {
-            true => r#","client_id_metadata_document_supported":true"#,
-            false => "",
-        };
-        let methods = r#"["none","client_secret_basic","private_key_jwt"]"#;
-        let iss = r#","authorization_response_iss_parameter_supported":true"#;
-        let grants = format!(
-            r#","grant_types_supported":["authorization_code","refresh_token","client_credentials","{JWT_BEARER}"],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"],"dpop_signing_alg_values_supported":["ES256"],"revocation_endpoint":"{own}/revoke""#
-        );
-        let says_iss = issuer == 0 || lie == Some(4);
-        let more = [cimd, &grants, if says_iss { iss } else { "" }].concat();
-        let document = metadata_of(own, &more).replace(r#"["none"]"#, methods);
-        let authorize = format!("\"{own}/authorize\"");
-        let other = ISSUERS[if lie.unwrap_or(0).is_multiple_of(2) {
-            0
-        } else {
-            2
-        }];
-        match lie {
-            None => document,
-            // The user signs in at an honest server, the code is to come here.
-            Some(0) => document.replace(&authorize, &format!("\"{}/authorize?v=0\"", ISSUERS[2])),
-            Some(1) => document
-                .replace(&format!("{own}/token"), &format!("{other}/token"))
-                .replace(&authorize, &format!("\"{own}/authorize?v=1\"")),
-            Some(2) => document.replace(
-                &format!("\"issuer\":\"{own}\""),
-                &format!("\"issuer\":\"{other}\""),
-            ),
-            Some(3) => document
-                .replace("S256", "plain")
-                .replace(&authorize, &format!("\"{own}/authorize?v=3\"")),
-            // Allowed, because the callback will tell.
-            Some(4) => document.replace(&authorize, &format!("\"{other}/authorize?v=4\"")),
-            Some(5) => document.replace(&authorize, "\"javascript:alert(1)//?v=5\""),
-            Some(6) => {
-                document.replace(&authorize, &format!("\"{own}/authorize?v=6&client_id=x\""))
-            }
-            Some(_) => document.replace(&authorize, &format!("\"{own}/authorize?v=7\"")),
-        }
-    }
-
-    fn resource_metadata(&self, how: How) -> String {
-        let of = |issuers: &str| {
-            format!(
-                r#"{{"resource":"{MCP}","authorization_servers":[{issuers}],"scopes_supported":["read"]}}"#
-            )
-        };
-        let quoted = |issuer: usize| format!("\"{}\"", ISSUERS[issuer]);
-        match how {
-            How::Lie(lie @ 0..3) => of(&quoted(usize::from(lie))),
-            How::Lie(3) => of(&quoted(0)).replace(MCP, "https://mcp.example/other"),
-            How::Lie(4) => of(""),
-            How::Lie(5) => of(&format!("{},{}", quoted(LIAR), quoted(0))),
-            How::Lie(6) => of(&format!("\"{}\",\"{POISON}\"", ISSUERS[2])),
-            _ => of(&quoted(self.named)),
-        }
-    }
-
     /// A request gets its answer, or none.
     pub(super) fn serve(&mut self, at: usize, send: SendRequest, how: How) {
         let request = copy(send.request());
         let url = request.uri().to_string();
         let to = server_of(&url);
+        let left = self.ledger.left_of(at);
+        let waited = self.ledger.is_newest(at, send.id());
+        if waited {
+            self.ledger.answered(at);
+        }
         let event = match how {
-            How::NeverSent => send.never_sent(),
-            How::TooLarge => send.too_large(),
+            How::NeverSent => {
+                self.ledger.unreached(at);
+                send.never_sent()
+            }
+            How::Blocked => {
+                self.ledger.unreached(at);
+                send.blocked()
+            }
+            How::TooLarge => {
+                self.ledger.unreached(at);
+                send.too_large()
+            }
             How::Lost => {
                 let _nobody_hears = self.reply(&request, &url, to, How::Honest);
+                self.ledger.unreached(at);
                 send.maybe_sent()
+            }
+            How::Misdelivered => {
+                self.ledger.unreached(at);
+                return self.misdeliver(at, send);
             }
             How::Busy(status) => {
                 // It may have rotated a token before it fell over.
                 let _nobody_hears = self.reply(&request, &url, to, How::Honest);
+                self.ledger.unreached(at);
                 send.response(response(status, &[("retry-after", "1")], "<html>busy"))
             }
             How::Redirected => {
                 let location = format!("{ELSEWHERE}/token");
+                self.ledger.unreached(at);
                 send.response(response(307, &[("location", &location)], ""))
             }
-            How::Garbage(0) => send.response(response(200, &[], "[[[[{\"issuer\":")),
-            How::Garbage(_) => {
-                let sentinel =
-                    format!(r#"{{"access_token":["at~1~0"],"issuer":7,"x":"{POISON}"}}"#);
-                send.response(response(
-                    200,
-                    &[("content-type", "application/json")],
-                    &sentinel,
-                ))
+            How::Garbage(which) => {
+                self.ledger.unreached(at);
+                let text = match which {
+                    0 => "[[[[{\"issuer\":".to_owned(),
+                    _ => format!(r#"{{"access_token":["at~1~0"],"issuer":7,"x":"{POISON}"}}"#),
+                };
+                let json = [("content-type", "application/json")];
+                send.response(response(200, &json, &text))
             }
-            How::Misdelivered => return self.misdeliver(at, send),
             How::Refused(error) => {
                 let error = ERRORS[usize::from(error) % ERRORS.len()];
-                self.refused(&request, at, error);
                 let text =
                     format!(r#"{{"error":"{error}","error_description":"{POISON}\u001b[31m"}}"#);
                 let status = if error == "invalid_client" { 401 } else { 400 };
+                self.told(at, &request, waited, status, &text);
                 send.response(response(status, &[], &text))
             }
-            How::Honest | How::Lie(_) | How::Fails | How::Lies | How::Forgotten => {
-                let (status, text) = self.reply(&request, &url, to, how);
-                self.ledger.read(&url, &text);
-                if matches!(status, 400 | 401) {
-                    self.refused(&request, at, &text);
+            How::Honest
+            | How::Lie(_)
+            | How::Odd { .. }
+            | How::Fails
+            | How::Lies
+            | How::Slow(_)
+            | How::Says(_)
+            | How::Forgotten => {
+                let (status, mut text) = self.reply(&request, &url, to, how);
+                let mut counts = true;
+                if let How::Odd { member, kind } = how {
+                    // Whether it is still a document that counts is for the machine to say.
+                    counts = false;
+                    self.facts.note("a member of another type");
+                    text = odd(&url, &text, member, kind);
+                    if to == Some(0) && !text.contains(ADVERTISED) {
+                        text = text.replace("/authorize\"", "/authorize?v=8\"");
+                    }
                 }
-                if status == 200 && url.ends_with("/token") {
-                    self.ledger.granted(at, &text, self.now);
+                self.told(at, &request, waited && counts, status, &text);
+                let mut headers = vec![("content-type", "application/json")];
+                if self.setup.has(Habit::KeptForADay) {
+                    headers.push(("cache-control", "max-age=86400"));
                 }
-                let json = [("content-type", "application/json")];
-                send.response(response(status, &json, &text))
+                send.response(response(status, &headers, &text))
             }
         };
+        let queued = self.instances[at].actions.len();
         self.tell(at, event);
+        let fails = |action: &Action| matches!(action, Action::Error(_));
+        if self.instances[at].actions.iter().skip(queued).any(fails) {
+            // What was read was not accepted, or came too late.
+            self.ledger.unread(at, left);
+        }
     }
 
-    fn refused(&mut self, request: &Request<bytes::Bytes>, at: usize, error: &str) {
-        let form = body(request);
-        if let Some(refresh) = get(&form, "refresh_token")
-            && error.contains("invalid_grant")
-            && let Some(token) = self.servers.refresh.iter_mut().find(|t| t.text == refresh)
-        {
-            token.dead = true;
+    /// An instance hears a whole answer; whether it still waits for it.
+    fn told(
+        &mut self,
+        at: usize,
+        request: &Request<bytes::Bytes>,
+        waited: bool,
+        status: u16,
+        text: &str,
+    ) {
+        let url = request.uri().to_string();
+        self.ledger.read(at, &url, text, waited);
+        if request.method() != http::Method::POST {
+            return;
         }
-        self.ledger.refused(at, &form);
+        let form = body(request);
+        let answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let is_error = answer["error"]
+            .as_str()
+            .is_some_and(|error| !error.is_empty());
+        let granted = status == 200 && answer["access_token"].is_string() && !is_error;
+        if granted && url.ends_with("/token") {
+            return self.ledger.granted(at, &form, text, self.now);
+        }
+        if url.ends_with("/token") || url.ends_with("/par") {
+            if let Some(refresh) = get(&form, "refresh_token")
+                && text.contains("invalid_grant")
+                && let Some(token) = self.servers.refresh.iter_mut().find(|t| t.text == refresh)
+            {
+                token.dead = true;
+            }
+            let client = client_of(request, &form);
+            self.ledger.refused(at, &form, &client, text);
+        }
     }
 
     fn misdeliver(&mut self, at: usize, send: SendRequest) {
@@ -308,8 +285,11 @@ impl World {
                 )
             }
             Some(PROVIDER) => self.exchange(request),
+            // Where a document that was wrong for a while sends its clients.
+            Some(EVIL) => (404, String::new()),
             Some(server) if url.contains("/.well-known/") => (200, self.metadata(server, lie)),
-            Some(server) if url.ends_with("/register") => self.register(server, lie),
+            Some(server) if url.ends_with("/register") => self.register(server, request, lie),
+            Some(server) if url.ends_with("/par") => self.pushed(server, request),
             Some(server) if url.ends_with("/revoke") => {
                 self.facts.note("revoked");
                 let token = get(&body(request), "token");
@@ -337,160 +317,4 @@ impl World {
         );
         (200, answer)
     }
-
-    fn register(&mut self, server: usize, lie: Option<u8>) -> (u16, String) {
-        self.servers.registered[server] += 1;
-        self.facts.note(match self.servers.registered[server] {
-            1 => "registered",
-            _ => "registered again",
-        });
-        let client = self.mint("cid", server);
-        let answer = match lie {
-            Some(0) => {
-                format!(r#"{{"client_id":"{client}","redirect_uris":["https://evil.example/cb"]}}"#)
-            }
-            Some(1) => {
-                let secret = self.mint("sec", server);
-                format!(
-                    r#"{{"client_id":"{client}","client_secret":"{secret}","token_endpoint_auth_method":"client_secret_basic"}}"#
-                )
-            }
-            Some(2) => {
-                let management = self.mint("mgt", server);
-                format!(
-                    r#"{{"client_id":"{client}","registration_client_uri":"{ELSEWHERE}/c","registration_access_token":"{management}"}}"#
-                )
-            }
-            Some(3) => r#"{"client_id":7}"#.to_owned(),
-            _ => format!(r#"{{"client_id":"{client}"}}"#),
-        };
-        (201, answer)
-    }
-
-    fn token_endpoint(
-        &mut self,
-        server: usize,
-        request: &Request<bytes::Bytes>,
-        lie: Option<u8>,
-    ) -> (u16, String) {
-        let form = body(request);
-        let refused = (400, r#"{"error":"invalid_grant"}"#.to_owned());
-        let client = client_of(request, &form);
-        // A request that was made for another server, because the liar's document named this one.
-        let known = ["cid", "pre"].map(|kind| format!("{kind}~{server}~"));
-        let bound = self.ledger.bound() == Some(server) && client.starts_with("pre~9~");
-        let workload = get(&form, "assertion").is_some();
-        let is_own = known.iter().any(|known| client.starts_with(known.as_str()))
-            || client == DOCUMENT
-            || bound
-            || workload;
-        if server != LIAR && !is_own {
-            return (401, r#"{"error":"invalid_client"}"#.to_owned());
-        }
-        let foreign =
-            get(&form, "code").is_some_and(|code| !code.contains(&format!("code~{server}~")));
-        if server != LIAR && !foreign {
-            strict(&form, self.setup.client.has_user());
-        }
-        let family = match get(&form, "grant_type").as_deref() {
-            Some("authorization_code") => {
-                let (code, verifier) = (get(&form, "code"), get(&form, "code_verifier"));
-                let (code, verifier) = (code.unwrap_or_default(), verifier.unwrap_or_default());
-                if !self.servers.redeem(&code, server, &verifier) {
-                    return refused;
-                }
-                self.servers.families += 1;
-                self.servers.families
-            }
-            Some("refresh_token") => {
-                let refresh = get(&form, "refresh_token").unwrap_or_default();
-                match self.servers.rotate(&refresh, &client) {
-                    Ok(family) => {
-                        self.facts.note("refreshed");
-                        family
-                    }
-                    Err(reused) => {
-                        if reused {
-                            self.facts.note("reused");
-                        }
-                        return refused;
-                    }
-                }
-            }
-            _ => {
-                self.servers.families += 1;
-                self.servers.families
-            }
-        };
-        (200, self.grant(server, request, family, client, lie))
-    }
-
-    fn grant(
-        &mut self,
-        server: usize,
-        request: &Request<bytes::Bytes>,
-        family: u32,
-        client: String,
-        lie: Option<u8>,
-    ) -> String {
-        let access = self.mint("at", server);
-        let kind = match (lie, request.headers().contains_key("dpop")) {
-            (Some(0), _) => "mac",
-            (_, true) => "DPoP",
-            (_, false) => "Bearer",
-        };
-        let life = match (lie, self.minted % 3) {
-            (Some(1), _) => r#","expires_in":-5"#,
-            (Some(2), _) => r#","expires_in":99999999999999999999"#,
-            (_, 0) => r#","expires_in":90"#,
-            (_, 1) => r#","expires_in":600"#,
-            (_, _) => "",
-        };
-        let scope = match lie {
-            Some(3) => format!(r#","scope":"{POISON} read""#),
-            _ => String::new(),
-        };
-        let renews = get(&body(request), "refresh_token").is_some();
-        // A server may keep the refresh token as it is (D05).
-        if renews && self.minted.is_multiple_of(4) {
-            self.facts.note("refreshed without a new refresh token");
-            let refresh = get(&body(request), "refresh_token").unwrap_or_default();
-            if let Some(token) = self.servers.refresh.iter_mut().find(|t| t.text == refresh) {
-                token.dead = false;
-            }
-            return format!(r#"{{"access_token":"{access}","token_type":"{kind}"{life}{scope}}}"#);
-        }
-        let refresh = self.mint("rt", server);
-        self.servers.refresh.push(Refresh {
-            text: refresh.clone(),
-            client,
-            family,
-            dead: false,
-        });
-        format!(
-            r#"{{"access_token":"{access}","refresh_token":"{refresh}","token_type":"{kind}"{life}{scope}}}"#
-        )
-    }
-}
-
-/// The client as it names itself: in the form, by Basic, or in its assertion.
-pub fn client_of(request: &Request<bytes::Bytes>, form: &[(String, String)]) -> String {
-    use base64::Engine;
-    let basic = request.headers().get("authorization").and_then(|value| {
-        let encoded = value.to_str().ok()?.strip_prefix("Basic ")?;
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(encoded)
-            .ok()?;
-        let text = String::from_utf8(decoded).ok()?;
-        let user = text.split(':').next()?;
-        url::form_urlencoded::parse(user.as_bytes())
-            .next()
-            .map(|(name, _)| name.into_owned())
-    });
-    let assertion = get(form, "client_assertion").map(|jwt| decoded(&jwt).1);
-    let subject = assertion.and_then(|claims| Some(claims["sub"].as_str()?.to_owned()));
-    basic
-        .or_else(|| get(form, "client_id"))
-        .or(subject)
-        .unwrap_or_default()
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mcp_auth_machine::Config;
 use mcp_auth_machine::config::{
-    Dpop, DpopPolicy, DynamicRegistration, Enterprise, PreRegistered, WorkloadIdentity,
+    ConfigBuilder, Dpop, DpopPolicy, DynamicRegistration, Enterprise, PreRegistered,
+    PushedRequests, WorkloadIdentity,
 };
 use mcp_auth_machine::key::{PublicKey, SigningKey};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
@@ -29,7 +30,7 @@ pub enum Client {
     Credentials,
     /// Acts for itself, with a key.
     Key,
-    /// Has its platform's word.
+    /// Has its platform's word, for the first and the last server.
     Workload,
     /// Has its organisation's word.
     Enterprise,
@@ -54,6 +55,11 @@ impl Client {
         Self::Unbound,
     ];
 
+    /// Whether it registers itself.
+    pub fn registers(self) -> bool {
+        matches!(self, Self::Dynamic | Self::Bound)
+    }
+
     pub fn has_user(self) -> bool {
         match self {
             Self::Dynamic | Self::Document | Self::Registered | Self::Unbound | Self::Bound => true,
@@ -68,15 +74,97 @@ pub const DOCUMENT: &str = "https://client.example/id.json";
 pub struct Setup {
     pub client: Client,
     pub instances: usize,
+    /// The habits of the honest servers and of the host, a bit each.
+    #[serde(default)]
+    pub habits: u8,
+    /// The honest servers take parameters that they do not know.
+    #[serde(default)]
+    pub lenient: bool,
+}
+
+/// Ways of honest servers and hosts that a client has to live with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// Servers take pushed requests, and the host uses that.
+    Pushed,
+    /// The first server looks for `client_id` in the form before it looks at Basic, and does not offer `none`.
+    FormFirst,
+    /// A refresh token that has ended is refused with another word than `invalid_grant`.
+    OddRefusals,
+    /// Answers of the token endpoint name a scope that was never asked for.
+    ForeignScopes,
+    /// The host allows no step-up.
+    NoStepUps,
+    /// Documents may be kept for a day.
+    KeptForADay,
+}
+
+impl Habit {
+    pub const fn bit(self) -> u8 {
+        match self {
+            Self::Pushed => 1,
+            Self::FormFirst => 2,
+            Self::OddRefusals => 4,
+            Self::ForeignScopes => 8,
+            Self::NoStepUps => 16,
+            Self::KeptForADay => 32,
+        }
+    }
 }
 
 impl Setup {
+    pub fn new(client: Client, instances: usize) -> Self {
+        Self {
+            client,
+            instances,
+            habits: 0,
+            lenient: false,
+        }
+    }
+
+    /// With habits by a free number: half of the worlds have none.
+    pub fn habits(self, choice: u8) -> Self {
+        let habits = if choice & 1 == 0 { 0 } else { choice >> 1 };
+        Self { habits, ..self }
+    }
+
+    pub fn with(self, habit: Habit) -> Self {
+        let habits = self.habits | habit.bit();
+        Self { habits, ..self }
+    }
+
+    /// In short, for lists.
+    pub fn told(self) -> String {
+        format!(
+            "{:?}/{}/{:05b}",
+            self.client,
+            self.instances,
+            self.habits & 31
+        )
+    }
+
+    pub fn has(self, habit: Habit) -> bool {
+        self.habits & habit.bit() != 0
+    }
+
     pub fn config(self) -> Arc<Config> {
+        Arc::new(self.builder().build().unwrap())
+    }
+
+    pub fn builder(self) -> ConfigBuilder {
         let secret = |issuer: usize| {
             PreRegistered::new(format!("pre~{issuer}~0")).secret(format!("sec~{issuer}~0"))
         };
         let config = Config::builder(MCP, REDIRECT).client_name("Test client");
-        let config = match self.client {
+        let config = match self.has(Habit::Pushed) {
+            true => config.pushed_requests(PushedRequests::WhenOffered),
+            false => config,
+        };
+        let config = match self.has(Habit::NoStepUps) {
+            true => config.step_ups_per_operation(0),
+            false => config,
+        };
+        match self.client {
             Client::Dynamic => config.dynamic_registration(DynamicRegistration::Always),
             Client::Document => config
                 .client_metadata_url(DOCUMENT)
@@ -109,11 +197,12 @@ impl Setup {
                     .pre_registered(ISSUERS[2], client(2))
                     .client_credentials()
             }
-            Client::Workload => config.workload_identity(WorkloadIdentity::at(ISSUERS[0])),
+            Client::Workload => {
+                config.workload_identity(WorkloadIdentity::at(ISSUERS[0]).and_at(ISSUERS[2]))
+            }
             Client::Enterprise => config
                 .pre_registered(ISSUERS[0], secret(0))
                 .enterprise(Enterprise::new(PROVIDER_URL, secret(3))),
-        };
-        Arc::new(config.build().unwrap())
+        }
     }
 }

@@ -8,7 +8,7 @@ use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::{Action, Event};
 
 use super::instance::Instance;
-use super::{Facts, ISSUERS};
+use super::{Facts, How, ISSUERS};
 
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
@@ -122,22 +122,27 @@ impl Shelf {
 }
 
 impl super::World {
-    pub(super) fn stored(
-        &mut self,
-        at: usize,
-        persist: PersistSlot,
-        fails: bool,
-        lies: bool,
-    ) -> Event {
-        if fails {
+    pub(super) fn stored(&mut self, at: usize, persist: PersistSlot, how: How) -> Event {
+        if how == How::Fails {
             self.facts.note("write failed");
+            self.ledger.store_failed(at);
             return persist.failed();
         }
         let key = persist.slot().to_string();
+        if let How::Says(which) = how {
+            let found = self.says(&key, which);
+            self.facts.note("conflict");
+            self.saw(at, &key, persist.id(), found.as_ref());
+            return persist.conflict(found);
+        }
         match self.shelf.swap(&persist) {
             Ok(()) => {
-                if lies {
+                if let (true, Some(stored)) = (key.starts_with("account/"), persist.write()) {
+                    self.ledger.kept(stored.contents.expose());
+                }
+                if how == How::Lies {
                     self.facts.note("write failed");
+                    self.ledger.store_failed(at);
                     return persist.failed();
                 }
                 self.saw(at, &key, persist.id(), persist.write());
@@ -152,6 +157,23 @@ impl super::World {
                 persist.conflict(current)
             }
         }
+    }
+
+    /// What a store says that has lost its memory, or holds something else than was written: nothing, a record that
+    /// is damaged, one of a later version. From then on nothing follows from what is stored.
+    pub(super) fn says(&mut self, key: &str, which: u8) -> Option<Stored> {
+        if !key.starts_with("metadata/") {
+            self.shelf.tampered = true;
+        }
+        let text = match which % 3 {
+            0 => return None,
+            1 => "v1.AAAAAAAAAAAAAAAAAAAAAA.{}",
+            _ => "v9.AAAAAAAAAAAAAAAAAAAAAA.{}",
+        };
+        Some(Stored {
+            contents: SlotContents::new(text),
+            revision: "AAAAAAAAAAAAAAAAAAAAAA".parse().expect("a revision"),
+        })
     }
 
     pub(super) fn saw(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>) {

@@ -1,6 +1,8 @@
 //! Documents: nothing is done at a server that the resource did not list (S11), or whose own document was
 //! not read at its own place (S10).
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::store::Shelf;
@@ -18,8 +20,14 @@ const SERVER: [&str; 2] = [
 ];
 
 impl Ledger {
-    /// An instance was answered with this.
-    pub(in crate::support::world) fn read(&mut self, url: &str, text: &str) {
+    /// An instance was answered with this; whether it still waited for the answer.
+    pub(in crate::support::world) fn read(
+        &mut self,
+        at: usize,
+        url: &str,
+        text: &str,
+        waited: bool,
+    ) {
         let is_at = |issuer: &&str| SERVER.iter().any(|place| url == [*issuer, *place].concat());
         let server = ISSUERS.iter().position(is_at);
         if server.is_none() && !RESOURCE.contains(&url) {
@@ -29,12 +37,17 @@ impl Ledger {
         match server {
             Some(server) if document["issuer"] == ISSUERS[server] => {
                 self.vouched.insert(server);
+                let members = document.as_object().into_iter().flatten();
+                let texts = members.filter_map(|(_, value)| value.as_str().map(str::to_owned));
+                self.named.entry(server).or_default().extend(texts);
             }
             None if document["resource"] == MCP => {
                 let listed = document["authorization_servers"].as_array();
                 let known = |text: &Value| ISSUERS.iter().position(|issuer| *text == **issuer);
-                self.listed
-                    .extend(listed.into_iter().flatten().filter_map(known));
+                let listed: BTreeSet<usize> =
+                    listed.into_iter().flatten().filter_map(known).collect();
+                self.lists(at, &listed, waited);
+                self.listed.extend(listed);
             }
             Some(_) | None => {}
         }

@@ -1,17 +1,19 @@
 //! The properties, as checks of what is seen from outside. None of them knows the machine's types.
 
+mod accounts;
 mod documents;
 mod records;
 mod redirects;
 mod requests;
 mod tokens;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mcp_auth_machine::action::Why;
 
 use super::LIAR;
 use super::scanner::POISON;
+use crate::support::{get, query};
 
 /// What a callback said of its issuer, beside the one it was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,9 @@ struct Sent {
     challenge: String,
     issuer: usize,
     url: String,
-    /// Where its record lies.
+    /// Where its record lies, and what it said.
     pending: Option<String>,
+    record: String,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ struct Token {
     by: usize,
     received: u64,
     seconds: Option<u64>,
+    /// Its answer said of what type it is, in words of the client's.
+    typed: bool,
 }
 
 /// What is remembered of one instance.
@@ -58,8 +63,6 @@ struct Seat {
     sends: u32,
     /// A callback arrived while nothing else was under way; no document may be asked for since.
     after_callback: bool,
-    /// The server has said something that ends a token.
-    ended: bool,
     signing_out: bool,
     pending: Option<String>,
     lacks: Vec<String>,
@@ -68,6 +71,22 @@ struct Seat {
     /// The account as it last saw it.
     account: Option<String>,
     waits_for: Option<u64>,
+    /// The request that it made last, while it waits for nothing else.
+    newest: Option<u64>,
+    /// The issuers that the resource was seen not to list any more (S35).
+    left: BTreeSet<usize>,
+    /// Something was not reached, or not understood, since a server last said yes or no (S38).
+    unreached: bool,
+    /// Registrations that the host has asked to forget (S39).
+    reset: BTreeSet<String>,
+    /// Registrations that it heard refused where the client authenticates (S39).
+    dead: BTreeSet<String>,
+    /// The machine has asked for the user, and not been answered.
+    wants_user: bool,
+    /// A person asked to sign in, on their own account, and nothing has come of it yet (S40).
+    clicked: bool,
+    /// The store has failed it since the last event from outside.
+    store_failed: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -85,6 +104,18 @@ pub struct Ledger {
     vouched: BTreeSet<usize>,
     /// Where the client without an issuer has shown its secret.
     bound: Option<usize>,
+    /// Refresh tokens and clients that a token endpoint has refused, in so many words (S20).
+    refused: BTreeSet<String>,
+    /// The servers that the resource has left, as the account says in the store.
+    left: BTreeSet<usize>,
+    /// Requests that were pushed, by the name that they got.
+    pushed: BTreeMap<String, Vec<(String, String)>>,
+    /// For every refresh token, the record of the authorization that it goes back to (S36).
+    basis: BTreeMap<String, String>,
+    /// The names of all parameters that the machine has set.
+    names: BTreeSet<String>,
+    /// The addresses that the documents of each server named when they were read.
+    named: BTreeMap<usize, BTreeSet<String>>,
 }
 
 impl Ledger {
@@ -99,6 +130,8 @@ impl Ledger {
         let seat = self.seat(at);
         seat.sends = 0;
         seat.after_callback = false;
+        seat.store_failed = false;
+        seat.clicked = false;
     }
 
     pub(in crate::support::world) fn came_back(&mut self, at: usize, idle: bool) {
@@ -118,6 +151,8 @@ impl Ledger {
 
     pub(in crate::support::world) fn signed_out(&mut self, at: usize) {
         self.seat(at).signing_out = true;
+        // A sign-out comes before the forgetting of a registration, and the machine forgets that too.
+        self.seat(at).dead.clear();
         self.tokens.retain(|token| token.by != at);
         for seat in &mut self.seats {
             seat.lacks.clear();
@@ -133,10 +168,15 @@ impl Ledger {
     }
 
     pub(in crate::support::world) fn asks(&mut self, at: usize, why: &Why) {
+        self.seat(at).wants_user = true;
         self.seat(at).stepping_up = matches!(why, Why::ScopeMissing { .. });
         if let Why::ServerChanged { from, to } = why {
             self.asked.push((from.to_string(), to.to_string()));
         }
+    }
+
+    pub fn names(&self) -> BTreeSet<String> {
+        self.names.clone()
     }
 
     pub(in crate::support::world) fn bound(&self) -> Option<usize> {
@@ -147,15 +187,30 @@ impl Ledger {
         self.delivered.push(delivered);
     }
 
-    /// A pushed request has no state in its URL.
-    pub(in crate::support::world) fn pushed_state(&self, url: &str) -> Option<String> {
-        let sent = self.sent.iter().find(|sent| sent.url == url)?;
-        Some(sent.state.clone())
+    /// A request was pushed, and has this name now.
+    pub(in crate::support::world) fn pushed(
+        &mut self,
+        name: &str,
+        mut form: Vec<(String, String)>,
+    ) {
+        form.retain(|(name, _)| name == "client_id" || !name.starts_with("client_"));
+        self.pushed.insert(name.to_owned(), form);
+    }
+
+    /// What an authorization asks for: the parameters of its URL, or those that were pushed.
+    pub(in crate::support::world) fn asked(&self, url: &str) -> Vec<(String, String)> {
+        let asked = query(url);
+        let pushed = get(&asked, "request_uri").and_then(|name| self.pushed.get(&name));
+        pushed.cloned().unwrap_or(asked)
     }
 
     /// Whether the document that led to this URL advertised `iss`.
     pub(in crate::support::world) fn advertises(&self, issuer: usize, url: &str) -> bool {
-        issuer == 0 || (issuer == LIAR && url.contains("v=4"))
+        match issuer {
+            0 => !url.contains("v=8"),
+            LIAR => url.contains("v=4"),
+            _ => url.contains("v=9"),
+        }
     }
 
     /// Nothing of an error whose `iss` is wrong is shown (S09).

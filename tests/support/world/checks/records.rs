@@ -17,12 +17,14 @@ impl Ledger {
     ) {
         let key = persist.slot().to_string();
         let Some(stored) = persist.write() else {
-            let seat = self.seat(at);
-            let ended = seat.ended || seat.signing_out || !key.starts_with("account/");
-            assert!(
-                ended || tampered,
-                "S20: the account is erased although no server ended it"
-            );
+            if key.starts_with("account/") {
+                let held = account(self.seat(at).account.as_deref().unwrap_or_default());
+                let ended = self.ended(at, &held) || self.seat(at).signing_out;
+                assert!(
+                    ended || tampered,
+                    "S20: the account is erased although no server ended it"
+                );
+            }
             return;
         };
         let text = stored.contents.expose();
@@ -55,16 +57,15 @@ impl Ledger {
 
     /// Tokens are dropped only when a server has ended them (S20).
     fn keeps(&mut self, at: usize, text: &str, tampered: bool) {
-        let seat = self.seat(at);
-        let before = account(seat.account.as_deref().unwrap_or_default());
-        let ended = seat.ended || seat.signing_out || tampered;
+        let before = account(self.seat(at).account.as_deref().unwrap_or_default());
+        let ended = self.ended(at, &before) || self.seat(at).signing_out || tampered;
         let (old, new) = (&before["tokens"], &account(text)["tokens"]);
         let same = old["access"] == new["access"];
         let lost = !old.is_null() && new.is_null();
         let unrenewable = same && !old["refresh"].is_null() && new["refresh"].is_null();
         assert!(
             ended || !(lost || unrenewable),
-            "S20: tokens are dropped although no server ended them"
+            "S20: tokens are dropped although no server ended them: {old} became {new}"
         );
     }
 
@@ -107,6 +108,7 @@ impl Ledger {
         let seat = self.seat(at);
         if key.starts_with("account/") && seat.waits_for == Some(id) {
             seat.account = contents.map(str::to_owned);
+            self.bound_by_others(at);
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Redirects: where the user is sent, and with what (S12 to S14, S16, S21, S29, S31, S34).
 
+use std::collections::BTreeSet;
+
 use mcp_auth_machine::action::Redirect;
 
+use super::super::open::judged;
+use super::super::resource::WANTED;
 use super::super::scanner::{SECRETS, in_text, views};
 use super::super::store::Shelf;
 use super::super::{ISSUERS, LIAR, MCP, REDIRECT, Setup, server_of};
@@ -18,7 +22,15 @@ impl Ledger {
         setup: &Setup,
     ) {
         let url = redirect.url.as_str();
-        let asked = query(url);
+        let asked = self.asked(url);
+        let pushed = get(&query(url), "request_uri").is_some();
+        for (name, _) in query(url) {
+            let known = ["client_id", "request_uri", "v"].contains(&name.as_str());
+            assert!(
+                !pushed || known || setup.lenient,
+                "L11: {name} beside a pushed request in {url}"
+            );
+        }
         for name in [
             "response_type",
             "client_id",
@@ -51,9 +63,12 @@ impl Ledger {
             "dpop_jkt",
             "prompt",
         ];
+        let mut names = BTreeSet::new();
         for (name, _) in &asked {
+            self.names.insert(name.clone());
+            assert!(names.insert(name), "S14: {name} is twice in {url}");
             assert!(
-                known.contains(&name.as_str()),
+                known.contains(&name.as_str()) || setup.lenient,
                 "L11: {name} is unknown in {url}"
             );
         }
@@ -82,29 +97,20 @@ impl Ledger {
                 "REG-04: bound to one server, used at another"
             );
         }
-        // Asked for again, the same attempt is shown again.
-        if self.sent.iter().any(|sent| sent.url == url) {
-            return;
-        }
-        let state = get(&asked, "state").unwrap_or_default();
-        let challenge = get(&asked, "code_challenge").unwrap_or_default();
-        let known = self
-            .sent
-            .iter()
-            .any(|sent| sent.state == state || sent.challenge == challenge);
-        assert!(!known, "S05: state or challenge were used before");
-        let pending = self.seat(at).pending.clone();
-        let durable = pending.as_ref().is_some_and(|pending| shelf.holds(pending));
-        assert!(
-            durable || shelf.tampered,
-            "S16: the redirect comes before its record is durable"
-        );
-        self.changed(at, redirect, shelf);
         let scopes: Vec<String> = redirect
             .scopes
             .iter()
             .map(|scope| scope.to_string())
             .collect();
+        if issuer != LIAR {
+            let foreign = scopes
+                .iter()
+                .find(|scope| !WANTED.contains(&scope.as_str()));
+            assert!(
+                foreign.is_none(),
+                "S21: {foreign:?} was never asked for by the resource"
+            );
+        }
         if self.seat(at).stepping_up && setup.client.has_user() {
             for scope in self.seat(at).lacks.clone() {
                 assert!(
@@ -112,6 +118,44 @@ impl Ledger {
                     "S21: {scope} is lacking and not requested"
                 );
             }
+        }
+        // Asked for again, the same attempt is shown again, as long as nobody has used it up. What was pushed may
+        // be pushed again, and has another name then.
+        let state = get(&asked, "state").unwrap_or_default();
+        let same = |sent: &&Sent| sent.url == url || pushed && sent.state == state;
+        if let Some(sent) = self.sent.iter().find(same) {
+            let durable = sent
+                .pending
+                .as_ref()
+                .is_some_and(|pending| shelf.holds(pending));
+            let unknown = self.seats.get(at).is_some_and(|seat| seat.store_failed);
+            assert!(
+                durable || unknown || shelf.tampered || !judged("S16 again"),
+                "S16: a redirect is repeated after its attempt was used up"
+            );
+            return;
+        }
+        let client = redirect.client_id.as_ref() as &str;
+        let seat = self.seat(at);
+        let dropped = seat.reset.contains(client) || seat.dead.contains(client);
+        assert!(
+            !dropped || shelf.tampered || !judged("S39"),
+            "S39: {client} was to be forgotten"
+        );
+        let challenge = get(&asked, "code_challenge").unwrap_or_default();
+        let known = self
+            .sent
+            .iter()
+            .any(|sent| sent.state == state || sent.challenge == challenge);
+        assert!(!known, "S05: state or challenge of {url} were used before");
+        let pending = self.seat(at).pending.clone();
+        let durable = pending.as_ref().is_some_and(|pending| shelf.holds(pending));
+        assert!(
+            durable || shelf.tampered,
+            "S16: the redirect comes before its record is durable"
+        );
+        self.changed(at, redirect, shelf);
+        if self.seat(at).stepping_up && setup.client.has_user() {
             // A record that somebody has tampered with counts for nothing.
             for scope in self.requested_before(at, redirect) {
                 assert!(
@@ -120,7 +164,10 @@ impl Ledger {
                 );
             }
         }
+        let record = pending.as_ref().and_then(|pending| shelf.load(pending));
+        let record = record.map(|stored| stored.contents.expose().to_owned());
         self.sent.push(Sent {
+            record: record.unwrap_or_default(),
             state,
             challenge,
             issuer,

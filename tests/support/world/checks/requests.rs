@@ -1,11 +1,14 @@
 //! Requests: where they go, and what they carry (S01 to S08, S15, S16, S22, S32).
 
+use std::collections::BTreeSet;
+
 use mcp_auth_machine::action::{Purpose, SendRequest};
 
 use super::super::scanner::{SECRETS, in_text, views};
 use super::super::servers::challenge_of;
 use super::super::store::Shelf;
-use super::super::{ELSEWHERE, Facts, ISSUERS, LIAR, REDIRECT, server_of};
+use super::super::token_endpoint::JWT_BEARER;
+use super::super::{ELSEWHERE, EVIL, Facts, ISSUERS, LIAR, REDIRECT, server_of};
 use super::{Iss, Ledger};
 use crate::support::{body, decoded, get};
 
@@ -58,9 +61,19 @@ impl Ledger {
         for text in &texts {
             for view in views(text) {
                 for found in in_text(&view) {
-                    self.destined(found.kind, found.issuer, found.text, to, path);
+                    self.destined(found.kind, found.issuer, found.text, to, &url);
                 }
             }
+        }
+        let mut names = BTreeSet::new();
+        let kind = request.headers().get("content-type");
+        let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www"));
+        for (name, _) in body(request).into_iter().filter(|_| is_form) {
+            self.names.insert(name.clone());
+            assert!(
+                names.insert(name.clone()),
+                "S14: {name} is twice in a request to {url}"
+            );
         }
         if path == "/token" {
             self.token_request(at, request, to, shelf, facts);
@@ -69,11 +82,26 @@ impl Ledger {
 
     /// S01 to S03: what a server minted goes to that server, and there to where it belongs. What the
     /// liar minted may go where the liar's own document says.
-    fn destined(&mut self, kind: &str, issuer: usize, text: &str, to: Option<usize>, path: &str) {
+    fn destined(&mut self, kind: &str, issuer: usize, text: &str, to: Option<usize>, url: &str) {
+        let path = url
+            .strip_prefix("https://")
+            .and_then(|rest| rest.find('/').map(|at| &rest[at..]));
+        let path = path.unwrap_or_default();
         if issuer == LIAR || kind == "poison" {
             return;
         }
+        if to == Some(EVIL) {
+            let may = self.may_go(kind, issuer, text, url);
+            assert!(
+                may,
+                "S36: {text} went to {url}, which is not where it was issued for"
+            );
+            return;
+        }
         if issuer == 9 {
+            if path == "/par" {
+                self.bound = self.bound.or(to);
+            }
             // The liar may send its own client elsewhere.
             let own = self.bound == Some(LIAR) || (self.bound.is_some() && self.bound == to);
             assert!(own, "S01: {text} of {:?} went to {to:?}", self.bound);
@@ -82,7 +110,8 @@ impl Ledger {
         assert_eq!(Some(issuer), to, "S01: {text} went to {to:?}{path}");
         let paths: &[&str] = match kind {
             "code" | "wl" | "jag" | "sub" => &["/token"],
-            "rt" | "sec" => &["/token", "/revoke"],
+            "rt" => &["/token", "/revoke"],
+            "sec" => &["/token", "/revoke", "/par"],
             "at" => &["/revoke"],
             "mgt" => &[],
             _ => return,
@@ -102,7 +131,9 @@ impl Ledger {
         if let Some(assertion) = get(&form, "client_assertion") {
             let (_, claims) = decoded(&assertion);
             let issuer = to.and_then(|to| ISSUERS.get(to));
-            assert_eq!(claims["aud"].as_str(), issuer.copied(), "S32: {claims}");
+            if to != Some(EVIL) {
+                assert_eq!(claims["aud"].as_str(), issuer.copied(), "S32: {claims}");
+            }
             facts.note("client assertion");
         }
         if let Some(proof) = request.headers().get("dpop").and_then(|v| v.to_str().ok()) {
@@ -117,6 +148,17 @@ impl Ledger {
         }
         if get(&form, "assertion").is_some() {
             facts.note("assertion grant");
+        }
+        if let Some(refresh) = get(&form, "refresh_token")
+            && let Some(found) = in_text(&refresh).next()
+        {
+            self.used_at(at, found.issuer, "a refresh", shelf);
+        }
+        if let (Some(to), Some("client_credentials") | Some(JWT_BEARER)) = (
+            to.filter(|to| *to < ISSUERS.len()),
+            get(&form, "grant_type").as_deref(),
+        ) {
+            self.used_at(at, to, "a request for a token", shelf);
         }
         let Some(code) = get(&form, "code") else {
             return;

@@ -2,6 +2,7 @@
 
 use mcp_auth_machine::Moment;
 
+use super::super::open::judged;
 use super::super::scanner::in_text;
 use super::super::{Facts, issuer_named};
 use super::{Ledger, Token};
@@ -9,27 +10,41 @@ use crate::support::get;
 
 impl Ledger {
     /// A server has granted something.
-    pub(in crate::support::world) fn granted(&mut self, at: usize, answer: &str, now: Moment) {
+    pub(in crate::support::world) fn granted(
+        &mut self,
+        at: usize,
+        form: &[(String, String)],
+        answer: &str,
+        now: Moment,
+    ) {
         let Ok(answer) = serde_json::from_str::<serde_json::Value>(answer) else {
             return;
         };
-        let text = answer["access_token"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        let kind = text("token_type");
         self.tokens.push(Token {
-            text,
+            text: text("access_token"),
             by: at,
             received: now.mono.0,
             seconds: answer["expires_in"].as_u64(),
+            // Without a type it is taken for Bearer; `null` is no type.
+            typed: answer["token_type"].is_null()
+                || kind.eq_ignore_ascii_case("bearer")
+                || kind.eq_ignore_ascii_case("dpop"),
         });
-        self.seat(at).ended = false;
-    }
-
-    pub(in crate::support::world) fn refused(&mut self, at: usize, form: &[(String, String)]) {
-        if get(form, "grant_type").is_some() {
-            self.seat(at).ended = true;
+        self.seat(at).unreached = false;
+        // A new sign-in at a server counts, whatever was listed before it.
+        if let Some(code) = get(form, "code")
+            .as_deref()
+            .and_then(|code| in_text(code).next())
+        {
+            let issuer = code.issuer;
+            self.left.remove(&issuer);
+            for seat in &mut self.seats {
+                seat.left.remove(&issuer);
+            }
         }
+        self.issued(form, &text("refresh_token"));
     }
 
     pub(in crate::support::world) fn ready(
@@ -40,6 +55,10 @@ impl Ledger {
         now: Moment,
         facts: &mut Facts,
     ) {
+        assert!(
+            bearer.is_some() || !judged("S37"),
+            "S37: ready, and there is nothing to make a request with"
+        );
         let issuer = issuer_named(issuer);
         facts.note(["ready at a", "ready at b", "ready at c"][issuer]);
         let seat = self.seat(at);
@@ -69,6 +88,14 @@ impl Ledger {
         // Of the token that this process received last; a store that is rolled back may bring an older one.
         let latest = self.tokens.iter().rev().find(|token| token.by == at);
         let known = latest.filter(|token| token.text == text);
+        let untyped = self
+            .tokens
+            .iter()
+            .any(|token| token.text == text && !token.typed);
+        assert!(
+            !untyped,
+            "TOK-12: {text} came without a type that the client knows"
+        );
         if let Some((received, Some(seconds))) = known.map(|token| (token.received, token.seconds))
         {
             let age = now.mono.0.saturating_sub(received);

@@ -1,0 +1,222 @@
+//! Accounts over time: what may be done at a server that the resource has left (S35), where live credentials may go
+//! after a document changed (S36), what ends them (S20), what an error may say (S38), and what a registration that
+//! was to be forgotten may still do (S39).
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::open::judged;
+use super::super::store::Shelf;
+use super::super::{ISSUERS, LIAR};
+use super::{Ledger, account};
+use crate::support::get;
+
+/// What a server says when it is not itself, and which ends nothing.
+const TRANSIENT: [&str; 2] = ["temporarily_unavailable", "server_error"];
+
+impl Ledger {
+    /// An instance has asked for something over HTTP; whatever else it asks for afterwards replaces that.
+    pub(in crate::support::world) fn asks_for(&mut self, at: usize, request: Option<u64>) {
+        let seat = self.seat(at);
+        seat.unreached |= seat.newest.is_some();
+        seat.newest = request;
+    }
+
+    /// A request got an answer.
+    pub(in crate::support::world) fn answered(&mut self, at: usize) {
+        self.seat(at).newest = None;
+    }
+
+    pub(in crate::support::world) fn is_newest(&mut self, at: usize, id: u64) -> bool {
+        self.seat(at).newest == Some(id)
+    }
+
+    /// The resource lists these servers now, and says so to an instance.
+    pub(super) fn lists(&mut self, at: usize, listed: &BTreeSet<usize>, waited: bool) {
+        if listed.is_empty() {
+            return;
+        }
+        for seat in &mut self.seats {
+            seat.left.retain(|issuer| !listed.contains(issuer));
+        }
+        self.left.retain(|issuer| !listed.contains(issuer));
+        if waited {
+            // Of the account that it knew then.
+            let held = account(self.seat(at).account.as_deref().unwrap_or_default());
+            let issuer = |known: &&str| held["server"]["issuer"] == **known;
+            let held = ISSUERS.iter().position(issuer);
+            let left = held.filter(|issuer| !listed.contains(issuer));
+            self.seat(at).left.extend(left);
+        }
+    }
+
+    /// The store keeps an account: where it says that the resource has left its server, that binds every instance
+    /// that reads it (S35).
+    pub(in crate::support::world) fn kept(&mut self, contents: &str) {
+        let account = account(contents);
+        if !account["left_for"].is_null() {
+            let issuer = |known: &&str| account["server"]["issuer"] == **known;
+            self.left.extend(ISSUERS.iter().position(issuer));
+        }
+    }
+
+    /// An instance has read the account.
+    pub(super) fn bound_by_others(&mut self, at: usize) {
+        if judged("S35 others") {
+            let left = self.left.clone();
+            self.seat(at).left.extend(left);
+        }
+    }
+
+    /// The servers that an instance knows to be left.
+    pub(in crate::support::world) fn left_of(&mut self, at: usize) -> BTreeSet<usize> {
+        self.seat(at).left.clone()
+    }
+
+    /// What an instance was told last did not count.
+    pub(in crate::support::world) fn unread(&mut self, at: usize, left: BTreeSet<usize>) {
+        let seat = self.seat(at);
+        seat.left.retain(|issuer| left.contains(issuer));
+    }
+
+    /// What is held at a server is used there only while the resource lists it (S35).
+    pub(super) fn used_at(&mut self, at: usize, issuer: usize, what: &str, shelf: &Shelf) {
+        assert!(
+            !self.seat(at).left.contains(&issuer) || shelf.tampered,
+            "S35: {what} at {} although the resource has left it",
+            ISSUERS[issuer]
+        );
+    }
+
+    /// An instance could not reach somebody, or could not make sense of the answer.
+    pub(in crate::support::world) fn unreached(&mut self, at: usize) {
+        self.seat(at).unreached = true;
+    }
+
+    pub(in crate::support::world) fn store_failed(&mut self, at: usize) {
+        let seat = self.seat(at);
+        seat.store_failed = true;
+        seat.reset.clear();
+    }
+
+    /// A person wants to sign in; whether the machine had nothing to do.
+    pub(in crate::support::world) fn clicks(&mut self, at: usize, idle: bool) {
+        let seat = self.seat(at);
+        seat.clicked = idle && !std::mem::take(&mut seat.wants_user);
+    }
+
+    /// The host answers that the user agrees.
+    pub(in crate::support::world) fn agrees(&mut self, at: usize) {
+        self.seat(at).wants_user = false;
+    }
+
+    /// A failure says that something could not be reached only after something was not (S38); and it does not say
+    /// to a person who asks unasked that they have asked too often (S40).
+    pub(in crate::support::world) fn says(&mut self, at: usize, cause: &str, text: &str) {
+        let seat = self.seat(at);
+        assert!(
+            !seat.clicked || !text.contains("OutOfPatience(Authorizations)") || !judged("S40"),
+            "S40: a person's own wish to sign in is refused: {text}"
+        );
+        assert!(
+            cause != "unreachable" || seat.unreached || !judged("S38"),
+            "S38: nothing was unreachable since a server last answered"
+        );
+    }
+
+    /// The resource has refused an access token.
+    pub(in crate::support::world) fn token_refused(&mut self, authorization: &str) {
+        let token = authorization.rsplit(' ').next().unwrap_or_default();
+        self.refused.insert(token.to_owned());
+    }
+
+    /// A token endpoint, or the one for pushed requests, has said no.
+    pub(in crate::support::world) fn refused(
+        &mut self,
+        at: usize,
+        form: &[(String, String)],
+        client: &str,
+        text: &str,
+    ) {
+        if TRANSIENT.iter().any(|word| text.contains(word)) {
+            self.seat(at).unreached = true;
+            return;
+        }
+        self.seat(at).unreached = false;
+        self.refused.extend(get(form, "refresh_token"));
+        if text.contains("invalid_client") || text.contains("unauthorized_client") {
+            self.refused.insert(client.to_owned());
+            if client.starts_with("cid~") {
+                self.seat(at).dead.insert(client.to_owned());
+            }
+        }
+    }
+
+    /// Whether a token endpoint has ended what an account holds, its refresh token or its client, or the host has
+    /// ended the client (S20).
+    pub(super) fn ended(&mut self, at: usize, account: &Value) -> bool {
+        let tokens = &account["tokens"];
+        let texts = [
+            // Without a refresh token, the resource's word about the access token is enough.
+            tokens["refresh"].as_str().or(tokens["access"].as_str()),
+            account["client"]["id"].as_str(),
+        ];
+        let reset = self.seat(at).reset.clone();
+        let known = |text: &&str| self.refused.contains(*text) || reset.contains(*text);
+        texts.iter().flatten().any(known)
+    }
+
+    /// The authorization that a refresh token goes back to.
+    pub(super) fn issued(&mut self, form: &[(String, String)], refresh: &str) {
+        let before = get(form, "refresh_token").and_then(|old| self.basis.get(&old).cloned());
+        let code = get(form, "code");
+        let delivered = self
+            .delivered
+            .iter()
+            .find(|known| Some(&known.code) == code.as_ref());
+        let sent = delivered.and_then(|known| self.sent.iter().find(|s| s.state == known.state));
+        let record = before.or_else(|| sent.map(|sent| sent.record.clone()));
+        if let Some(record) = record {
+            self.basis.insert(refresh.to_owned(), record);
+        }
+    }
+
+    /// Whether this may go to an address that is not its server's own: for what came of an authorization, the
+    /// address that was in force there (S36); for what was there before, one that the server has named.
+    pub(super) fn may_go(&self, kind: &str, issuer: usize, text: &str, url: &str) -> bool {
+        let bare = url.split('?').next().unwrap_or_default();
+        let quoted = format!("\"{bare}\"");
+        let of = |server: &usize| *server == issuer || issuer == 9;
+        let mut named = self.named.iter().filter(|(server, _)| of(server));
+        let named = named.any(|(_, named)| named.contains(bare));
+        match kind {
+            "rt" => self
+                .basis
+                .get(text)
+                .is_some_and(|record| record.contains(&quoted)),
+            "code" => {
+                let delivered = self.delivered.iter().find(|known| known.code == text);
+                let sent =
+                    delivered.and_then(|known| self.sent.iter().find(|s| s.state == known.state));
+                sent.is_some_and(|sent| sent.record.contains(&quoted))
+            }
+            _ => named,
+        }
+    }
+
+    /// The host asks an instance to forget its registration.
+    pub(in crate::support::world) fn resets(&mut self, at: usize, client: Option<String>) {
+        self.seat(at).reset.extend(client);
+    }
+
+    /// The client of the account that an instance knows, if it registered itself.
+    pub(in crate::support::world) fn registered_client(&mut self, at: usize) -> Option<String> {
+        let account = account(self.seat(at).account.as_deref().unwrap_or_default());
+        let client = account["client"]["id"].as_str()?;
+        let own = ISSUERS
+            .iter()
+            .position(|issuer| account["server"]["issuer"] == **issuer)?;
+        (client.starts_with("cid~") && own != LIAR).then(|| client.to_owned())
+    }
+}
