@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use mcp_auth_client::{HttpClient, TlsFault};
 use serde_json::{Value, json};
 
 /// How much of an answer is read: enough to see a JSON-RPC object.
@@ -68,22 +69,34 @@ impl Other {
     }
 }
 
+/// The option that helps where TLS does not succeed.
+pub(crate) fn remedy(fault: TlsFault) -> &'static str {
+    match fault {
+        TlsFault::UnknownIssuer => {
+            "; if a private certificate authority signed it, name its certificate with --ca-file, or \
+             with SSL_CERT_FILE"
+        }
+        TlsFault::ClientCertificate => {
+            "; the server wants a certificate of the client: --client-cert and --client-cert-key"
+        }
+        _ => "",
+    }
+}
+
 /// Sends `initialize`, with these headers of a token or without any.
 ///
 /// # Errors
 /// The words of the HTTP client, without an answer.
-pub(crate) fn initialize(url: &str, token: &HeaderMap, end: Instant) -> Result<Answer, String> {
+pub(crate) fn initialize(
+    http: &HttpClient,
+    url: &str,
+    token: &HeaderMap,
+    end: Instant,
+) -> Result<Answer, String> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err("the time of the command has ended (--timeout)".to_owned());
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(left.min(Duration::from_secs(30))))
-        .build()
-        .into();
     let message = json!({
         "jsonrpc": "2.0", "id": 1, "method": "initialize",
         "params": {
@@ -91,16 +104,19 @@ pub(crate) fn initialize(url: &str, token: &HeaderMap, end: Instant) -> Result<A
             "clientInfo": { "name": "mcp-auth", "version": env!("CARGO_PKG_VERSION") },
         },
     });
-    let mut request = agent
-        .post(url)
-        .header("content-type", "application/json")
-        .header("accept", "application/json, text/event-stream");
+    let request = http::Request::post(url)
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json, text/event-stream")
+        .body(message.to_string());
+    let mut request = request.map_err(|error| error.to_string())?;
     for (name, value) in token {
-        request = request.header(name, value);
+        request.headers_mut().insert(name.clone(), value.clone());
     }
-    let mut answer = request
-        .send(message.to_string())
-        .map_err(|error| error.to_string())?;
+    let time = left.min(Duration::from_secs(30));
+    let mut answer = http.run(request, time).map_err(|error| {
+        let fault = TlsFault::of(&error);
+        format!("{error}{}", fault.map_or("", remedy))
+    })?;
     let status = answer.status().as_u16();
     if matches!(status, 401 | 403) {
         return Ok(Answer::Refused(status, answer.headers().clone()));

@@ -72,14 +72,14 @@
 //!
 //! # The network
 //!
-//! Redirects, cookies, retries and referrers are off, TLS is verified against the trust anchors of the
-//! platform, a body is read no further than its limit, and the time limit of each request is kept.
+//! Redirects, cookies, retries and referrers are off, TLS is verified as [`Trust`](super::Trust)
+//! says, a body is read no further than its limit, and the time limit of each request is kept.
 //! Names are resolved by the driver, and only addresses that the policy permits are connected to
 //! (SEC-06, SEC-07); address literals, which no resolver sees, are refused by the machine and once
 //! more before they are sent.
 //!
 //! Proxies are used as `reqwest` uses them: those of the environment, unless [`Builder::http`] says
-//! otherwise. Behind a proxy the policy judges the address of the proxy, which is all that is connected
+//! otherwise, and none for requests to this machine. Behind a proxy the policy judges the address of the proxy, which is all that is connected
 //! to: a proxy inside needs its name in
 //! [`ConfigBuilder::allow_host`](mcp_auth_machine::config::ConfigBuilder::allow_host), or is given as an address,
 //! which is not judged. The proxy resolves the names of the servers, so the check of those has to be

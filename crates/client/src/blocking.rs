@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
-use ureq::unversioned::transport::DefaultConnector;
 
 use super::clock::{millis, now};
+use super::connect::{TlsFault, is_no_tls};
+use super::http_client::HttpClient;
 use super::note::{Note, Watch};
 use super::policy::is_blocked;
-use super::resolver::PolicyResolver;
 use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
 use super::store::{Store, load_from, persist_in};
+use super::trust::Trust;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
@@ -42,7 +43,8 @@ pub enum Pause {
 pub struct Driver<S> {
     machine: AuthMachine,
     store: S,
-    agent: ureq::Agent,
+    config: Arc<Config>,
+    http: HttpClient,
     watch: Watch,
     actions: VecDeque<Action>,
     patience: Duration,
@@ -62,24 +64,20 @@ pub struct Undelivered {
     pub request: String,
     /// Why, in the words of the HTTP client.
     pub error: String,
+    /// The part of TLS that did not succeed, where the user can do something about it.
+    pub tls: Option<TlsFault>,
 }
 
 impl<S: Store> Driver<S> {
     /// For one principal at one MCP server.
     pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>, store: S) -> Self {
         let config = config.into();
-        let settings = ureq::Agent::config_builder()
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .user_agent("")
-            .build();
-        let resolver = PolicyResolver::new(config.url_policy().clone());
-        let agent = ureq::Agent::with_parts(settings, DefaultConnector::default(), resolver);
+        let http = HttpClient::judged(Trust::new(), config.url_policy().clone());
         Self {
-            machine: AuthMachine::new(config, principal),
+            machine: AuthMachine::new(Arc::clone(&config), principal),
             store,
-            agent,
+            config,
+            http,
             watch: Watch::default(),
             actions: VecDeque::new(),
             patience: PATIENCE,
@@ -109,6 +107,13 @@ impl<S: Store> Driver<S> {
     #[must_use]
     pub fn assertions(mut self, assertions: impl Assertions + Send + 'static) -> Self {
         self.assertions = Box::new(assertions);
+        self
+    }
+
+    /// Trusts more certificate authorities than the platform does, or presents a client certificate.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.http = HttpClient::judged(trust, self.config.url_policy().clone());
         self
     }
 
@@ -256,6 +261,7 @@ impl<S: Store> Driver<S> {
             self.undelivered = Some(Undelivered {
                 request: named,
                 error: "not sent: the deadline has passed".to_owned(),
+                tls: None,
             });
             return send.never_sent();
         }
@@ -270,6 +276,7 @@ impl<S: Store> Driver<S> {
         self.undelivered = answer.as_ref().err().map(|error| Undelivered {
             request: named,
             error: error.to_string(),
+            tls: TlsFault::of(error),
         });
         match answer {
             Ok(response) => send.response(response),
@@ -278,10 +285,11 @@ impl<S: Store> Driver<S> {
             Err(
                 ureq::Error::HostNotFound
                 | ureq::Error::ConnectionFailed
-                | ureq::Error::BadUri(_)
-                | ureq::Error::Tls(_)
-                | ureq::Error::Rustls(_),
+                | ureq::Error::ConnectProxyFailed(_)
+                | ureq::Error::InvalidProxyUrl
+                | ureq::Error::BadUri(_),
             ) => send.never_sent(),
+            Err(error) if is_no_tls(&error) => send.never_sent(),
             Err(_) => send.maybe_sent(),
         }
     }
@@ -292,12 +300,8 @@ impl<S: Store> Driver<S> {
         send: &SendRequest,
         limit: u64,
     ) -> Result<Response<Bytes>, ureq::Error> {
-        let request = self
-            .agent
-            .configure_request(request)
-            .timeout_global(Some(self.left(send.time_limit())))
-            .build();
-        let (parts, mut body) = self.agent.run(request)?.into_parts();
+        let time = self.left(send.time_limit());
+        let (parts, mut body) = self.http.run(request, time)?.into_parts();
         let body = body.with_config().limit(limit).read_to_vec()?;
         Ok(Response::from_parts(parts, Bytes::from(body)))
     }

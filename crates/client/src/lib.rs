@@ -20,9 +20,13 @@ pub mod asynchronous;
 mod blocking;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod clock;
+#[cfg(feature = "ureq")]
+mod connect;
 pub mod contract;
 #[cfg(feature = "file-store")]
 mod file_store;
+#[cfg(feature = "ureq")]
+mod http_client;
 #[cfg(feature = "keyring")]
 mod keyring_store;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
@@ -41,13 +45,19 @@ mod secrets;
 #[cfg(feature = "signer")]
 pub mod signer;
 mod store;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+mod trust;
 
 #[cfg(feature = "ureq")]
 pub use blocking::{Driver, Pause, Undelivered};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use clock::{now, seed};
+#[cfg(feature = "ureq")]
+pub use connect::TlsFault;
 #[cfg(feature = "file-store")]
 pub use file_store::FileStore;
+#[cfg(feature = "ureq")]
+pub use http_client::HttpClient;
 #[cfg(feature = "keyring")]
 pub use keyring_store::{KeyringFlaw, KeyringStore};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
@@ -60,3 +70,5 @@ pub use sealed::{Seal, SealError, Sealed};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use secrets::{Assertions, NoSecrets, Refused, Signer};
 pub use store::{MemoryStore, Store, StoreError, Swap};
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub use trust::{Trust, TrustFlaw};

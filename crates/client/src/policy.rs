@@ -1,9 +1,9 @@
 //! The address policy, enforced on the resolved address at connect time (SEC-06, SEC-07, F05).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mcp_auth_machine::wire::address::classify_ip;
+use mcp_auth_machine::wire::address::{AddressClass, classify, classify_ip};
 use mcp_auth_machine::wire::url::UrlPolicy;
 
 /// A host name has no address that may be contacted.
@@ -19,21 +19,46 @@ impl From<Blocked> for io::Error {
 
 /// Whether this error, or what caused it, is a [`Blocked`].
 pub(super) fn is_blocked(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<Blocked>() {
-            return true;
-        }
+    causes(error).any(|error| error.is::<Blocked>())
+}
+
+/// An error and what caused it, one after the other.
+pub(super) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
         // The source of an `io::Error` is that of what it wraps.
-        next = match error
+        match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
         {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
+        }
+    })
+}
+
+/// Whether a host is this machine: a literal of it, `localhost`, or a name under that (RFC 6761).
+pub(super) fn is_loopback_host(host: &str) -> bool {
+    url::Host::parse(host).is_ok_and(|host| {
+        let host = match &host {
+            url::Host::Domain(name) => url::Host::Domain(name.as_str()),
+            url::Host::Ipv4(address) => url::Host::Ipv4(*address),
+            url::Host::Ipv6(address) => url::Host::Ipv6(*address),
         };
-    }
-    false
+        classify(&host) == AddressClass::Loopback
+    })
+}
+
+/// The addresses of `localhost` and the names under it, which no name server is asked for (RFC 6761).
+pub(super) fn local(host: &str, port: u16) -> Option<[SocketAddr; 2]> {
+    let is_name = matches!(url::Host::parse(host), Ok(url::Host::Domain(_)));
+    (is_name && is_loopback_host(host)).then(|| {
+        [
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port),
+        ]
+    })
 }
 
 /// The addresses among those found that may be contacted under this name.

@@ -8,19 +8,19 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use super::policy::permitted;
+use super::policy::{local, permitted};
 use mcp_auth_machine::wire::url::UrlPolicy;
 
 /// Resolves names and keeps only the addresses that the policy permits: the connection is made to
 /// one of these, so a name that resolves differently later gains nothing.
 #[derive(Debug)]
 pub(super) struct PolicyResolver {
-    policy: UrlPolicy,
+    policy: Option<UrlPolicy>,
     inner: DefaultResolver,
 }
 
 impl PolicyResolver {
-    pub(super) fn new(policy: UrlPolicy) -> Self {
+    pub(super) fn new(policy: Option<UrlPolicy>) -> Self {
         Self {
             policy,
             inner: DefaultResolver::default(),
@@ -35,10 +35,29 @@ impl Resolver for PolicyResolver {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let found = self.inner.resolve(uri, config, timeout)?;
-        let kept = permitted(&self.policy, uri.host(), found.iter().copied());
+        // The user named the proxy, and it resolves the names of the servers.
+        if config.proxy().is_some_and(|proxy| proxy.uri() == uri) {
+            return self.inner.resolve(uri, config, timeout);
+        }
+        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+            Some("http") => 80,
+            Some(_) | None => 443,
+        });
+        let found: Vec<_> = match uri.host().and_then(|host| local(host, port)) {
+            Some(here) => here.into(),
+            None => self
+                .inner
+                .resolve(uri, config, timeout)?
+                .iter()
+                .copied()
+                .collect(),
+        };
+        let kept = match &self.policy {
+            Some(policy) => permitted(policy, uri.host(), found).map_err(io::Error::from)?,
+            None => found,
+        };
         let mut permitted = self.empty();
-        for address in kept.map_err(io::Error::from)? {
+        for address in kept {
             permitted.push(address);
         }
         Ok(permitted)

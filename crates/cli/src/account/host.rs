@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
-use mcp_auth_client::{Driver, FileStore, Note, Pause, Store, now, seed};
+use mcp_auth_client::{Driver, FileStore, HttpClient, Note, Pause, Store, now, seed};
 use mcp_auth_machine::action::{Grant, Purpose, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Host {
     url: String,
+    http: HttpClient,
     driver: Driver<Box<dyn Store>>,
     recorder: Recorder,
     ledger: Ledger,
@@ -67,6 +68,8 @@ impl Host {
     pub(super) fn open(desk: &Desk<'_>, profile: &Profile) -> Result<Self, Problem> {
         let (config, keys) = profile.config()?;
         let url = config.mcp_url().as_str().to_owned();
+        let trust = profile.settings.tls.trust()?;
+        let http = HttpClient::new(trust.clone());
         let files = FileStore::open(desk.root.slots())?.patience(LOCK_TIME);
         let ledger = Ledger::new(files);
         let store = desk.recorder.store(ledger.clone());
@@ -77,6 +80,7 @@ impl Host {
         let sees = Arc::clone(&seen);
         let driver = Driver::new(config, profile.account.as_str(), store)
             .signer(keys)
+            .trust(trust)
             .patience(PATIENCE)
             .deadline(desk.end)
             .watched(move |note| {
@@ -106,6 +110,7 @@ impl Host {
             });
         Ok(Self {
             url,
+            http,
             driver,
             recorder: desk.recorder.clone(),
             ledger,
@@ -168,7 +173,8 @@ impl Host {
     /// The last request that got no answer.
     fn last(&self) -> Option<String> {
         let last = self.driver.undelivered()?;
-        Some(format!("{}: {}", last.request, last.error))
+        let next = last.tls.map_or("", crate::probe::remedy);
+        Some(format!("{}: {}{next}", last.request, last.error))
     }
 
     /// Waits, where the time of the command allows it.
@@ -334,6 +340,11 @@ impl Host {
 
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// For requests to the MCP server.
+    pub(super) fn http(&self) -> &HttpClient {
+        &self.http
     }
 
     pub(super) fn end(&self) -> Instant {

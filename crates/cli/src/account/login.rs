@@ -219,7 +219,7 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
     host.stored()?;
     for _ in 0..TRIES {
         let presented = host.present(&Method::POST, &url).unwrap_or_default();
-        let answer = initialize(&url, &presented, host.end()).map_err(|error| {
+        let answer = initialize(host.http(), &url, &presented, host.end()).map_err(|error| {
             let url = url.clone();
             Problem::NoAnswer { url, error }
         })?;

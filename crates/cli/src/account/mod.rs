@@ -14,6 +14,7 @@ mod root;
 mod secret;
 mod settings;
 pub(crate) mod status;
+pub(crate) mod tls;
 pub(crate) mod token;
 
 use std::path::PathBuf;
@@ -54,6 +55,24 @@ pub(crate) struct Selected {
     account: String,
     #[command(flatten)]
     place: Place,
+}
+
+impl Selected {
+    /// The URL of the MCP server, as it was typed.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The certificates of the account's sign-in; none where it has none that can be read.
+    pub(crate) fn remembered_tls(&self) -> tls::Tls {
+        let found = self.place.root();
+        match found.and_then(|root| root.remembered(&self.url, &self.account)) {
+            Ok(root::Remembered::Profile(profile)) => profile.settings.tls,
+            Ok(root::Remembered::Nothing | root::Remembered::Damaged(_)) | Err(_) => {
+                tls::Tls::default()
+            }
+        }
+    }
 }
 
 /// A span of time as people say it.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::secret;
+use super::tls::Tls;
 use crate::problem::Problem;
 
 /// How the client presents itself, and where it finds the authorization server.
@@ -81,6 +82,9 @@ pub(crate) struct Settings {
     /// Bind tokens to this private key (PKCS #8, PEM): DPoP, required
     #[arg(long, value_name = "FILE")]
     pub(super) dpop_key: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(super) tls: Tls,
     /// The port of the redirect URI; when it is taken, `login` fails. Otherwise the port of
     /// the last sign-in, or a free one
     #[arg(long)]
@@ -172,6 +176,7 @@ impl Settings {
         over(&mut to.issuer_settings, given.issuer_settings);
         over(&mut to.scope, given.scope);
         over(&mut to.dpop_key, given.dpop_key);
+        to.tls.over(given.tls);
         over(&mut to.port, given.port);
         over(&mut to.redirect_host, given.redirect_host);
         to.client_secret_prompt = given.client_secret_prompt;
@@ -261,7 +266,10 @@ impl Settings {
             &mut self.dpop_key,
             &mut self.issuer_settings,
             &mut self.server_metadata,
-        ] {
+        ]
+        .into_iter()
+        .chain(self.tls.paths())
+        {
             *path = path.as_deref().map(std::path::absolute).transpose()?;
         }
         Ok(self)

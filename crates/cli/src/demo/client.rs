@@ -159,6 +159,7 @@ impl Client {
         });
         let settings = || {
             ureq::Agent::config_builder()
+                .proxy(None)
                 .http_status_as_error(false)
                 .timeout_global(Some(Duration::from_secs(10)))
         };

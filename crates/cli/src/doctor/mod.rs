@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::HeaderMap;
-use mcp_auth_client::{Driver, MemoryStore, Note, Pause, Store, seed};
+use mcp_auth_client::{Driver, HttpClient, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::action::Purpose;
 use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Stage};
@@ -18,15 +18,18 @@ use serde_json::{Value, json};
 
 use findings::{Finding, Mark, finding, judge_challenge, judge_failure, judge_server};
 
-use crate::account::after;
+use crate::account::tls::Tls;
+use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The URL of the MCP server
-    url: String,
+    #[command(flatten)]
+    selected: Selected,
+    #[command(flatten)]
+    tls: Tls,
     /// How long all of it may take, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
@@ -70,19 +73,24 @@ impl Seen {
 
 pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let mut findings = Vec::new();
-    let config = Config::builder(&options.url, "http://127.0.0.1:9/callback")
+    let config = Config::builder(options.selected.url(), "http://127.0.0.1:9/callback")
         .client_name("mcp-auth doctor")
         .dynamic_registration(DynamicRegistration::Never)
         .metadata_cache(MetadataCache::Off)
         .reports(true)
         .build()
-        .map_err(|flaw| format!("{}: {flaw}", options.url))?;
+        .map_err(|flaw| format!("{}: {flaw}", options.selected.url()))?;
     let url = config.mcp_url().as_str().to_owned();
     let end = after(options.timeout);
-    let answer = initialize(&url, &HeaderMap::new(), end).map_err(|error| Problem::NoAnswer {
-        url: url.clone(),
-        error,
-    })?;
+    let mut tls = options.selected.remembered_tls();
+    tls.over(options.tls.clone());
+    let trust = tls.trust()?;
+    let http = HttpClient::new(trust.clone());
+    let answer =
+        initialize(&http, &url, &HeaderMap::new(), end).map_err(|error| Problem::NoAnswer {
+            url: url.clone(),
+            error,
+        })?;
     let mut open = false;
     let headers = match answer {
         Answer::Refused(status, headers) => {
@@ -104,7 +112,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let watching = Arc::clone(&seen);
     recorder.start(|| {
         json!({
-            "mcp_url": options.url, "redirect_uri": "http://127.0.0.1:9/callback",
+            "mcp_url": options.selected.url(), "redirect_uri": "http://127.0.0.1:9/callback",
             "principal": "doctor", "client_name": "mcp-auth doctor",
             "dynamic_registration": false, "metadata_cache": "off", "reports": true,
         })
@@ -113,6 +121,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let store = recorder.store(MemoryStore::default());
     let noted = recorder.clone();
     let mut driver = Driver::new(config, "doctor", store)
+        .trust(trust)
         .deadline(end)
         .watched(move |note| {
             noted.see(&note);

@@ -86,7 +86,7 @@ impl State {
 }
 
 pub(crate) struct Fake {
-    port: u16,
+    issuer: String,
     state: Arc<Mutex<State>>,
 }
 
@@ -100,28 +100,50 @@ struct Request {
 
 impl Fake {
     pub(crate) fn start() -> Self {
+        Self::on("http", "127.0.0.1", |stream, issuer, state| {
+            serve(stream, issuer, state);
+        })
+    }
+
+    /// Over TLS, under this name.
+    pub(crate) fn start_tls(host: &str, tls: Arc<rustls::ServerConfig>) -> Self {
+        Self::on("https", host, move |stream, issuer, state| {
+            let connection = rustls::ServerConnection::new(Arc::clone(&tls));
+            let mut stream = rustls::StreamOwned::new(connection.expect("TLS settings"), stream);
+            serve(&mut stream, issuer, state);
+            stream.conn.send_close_notify();
+            let _gone = stream.flush();
+        })
+    }
+
+    fn on(
+        scheme: &str,
+        host: &str,
+        serve: impl Fn(TcpStream, &str, &Mutex<State>) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let issuer = format!("{scheme}://{host}:{port}");
         let state = Arc::new(Mutex::new(State {
             token_seconds: 3_600,
             ..State::default()
         }));
-        let shared = Arc::clone(&state);
+        let shared = (Arc::clone(&state), issuer.clone(), Arc::new(serve));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(stream, port, &shared));
+                let (state, issuer, serve) = shared.clone();
+                thread::spawn(move || serve(stream, &issuer, &state));
             }
         });
-        Self { port, state }
+        Self { issuer, state }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        format!("{}/mcp", self.issuer)
     }
 
     pub(crate) fn issuer(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.issuer.clone()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -134,7 +156,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
     found.into_owned().collect()
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
     lines.read_line(&mut line).ok()?;
@@ -165,8 +187,8 @@ fn read(stream: &TcpStream) -> Option<Request> {
     })
 }
 
-fn serve(mut stream: TcpStream, port: u16, shared: &Mutex<State>) {
-    let Some(request) = read(&stream) else {
+fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
+    let Some(request) = read(&mut stream) else {
         return;
     };
     let mode = {
@@ -184,7 +206,7 @@ fn serve(mut stream: TcpStream, port: u16, shared: &Mutex<State>) {
         }
     };
     let (status, headers, body) = match mode {
-        Mode::Works => answer(&request, port, &mut shared.lock().expect("the state")),
+        Mode::Works => answer(&request, issuer, &mut shared.lock().expect("the state")),
         Mode::Answers(status, kind, body) => {
             (status, format!("content-type: {kind}\r\n"), body.to_owned())
         }
@@ -215,8 +237,7 @@ fn refused(error: &str) -> (u16, String, String) {
     object(400, &json!({ "error": error }))
 }
 
-fn answer(request: &Request, port: u16, state: &mut State) -> (u16, String, String) {
-    let issuer = format!("http://127.0.0.1:{port}");
+fn answer(request: &Request, issuer: &str, state: &mut State) -> (u16, String, String) {
     match request.path.as_str() {
         "/mcp" => {
             let token = request.authorization.as_deref();
@@ -240,7 +261,7 @@ fn answer(request: &Request, port: u16, state: &mut State) -> (u16, String, Stri
                 "registration_endpoint": format!("{issuer}/register"),
                 "revocation_endpoint": format!("{issuer}/revoke"),
                 "response_types_supported": ["code"],
-                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
                 "code_challenge_methods_supported": ["S256"],
                 "authorization_response_iss_parameter_supported": true,
                 "token_endpoint_auth_methods_supported": ["none", "client_secret_post"],
@@ -264,7 +285,7 @@ fn answer(request: &Request, port: u16, state: &mut State) -> (u16, String, Stri
                 }),
             )
         }
-        "/authorize" => authorize(request, &issuer, state),
+        "/authorize" => authorize(request, issuer, state),
         "/token" => token(request, state),
         "/revoke" => {
             let token = request.form.get("token").cloned().unwrap_or_default();
@@ -305,6 +326,7 @@ fn token(request: &Request, state: &mut State) -> (u16, String, String) {
     let grant = match get("grant_type").as_str() {
         "authorization_code" => state.codes.remove(&get("code")),
         "refresh_token" => state.refresh.remove(&get("refresh_token")),
+        "client_credentials" => Some((client.clone(), get("scope"))),
         _ => return refused("unsupported_grant_type"),
     };
     match grant {

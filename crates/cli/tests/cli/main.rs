@@ -19,5 +19,6 @@ mod lines;
 mod pipe;
 mod record;
 mod support;
+mod tls;
 mod transactions;
 mod walk;

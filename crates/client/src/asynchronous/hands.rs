@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-use super::http::send;
+use super::http::{Clients, send};
 use super::job::Stopped;
 use crate::secrets::{Assertions, Signer, bearer, prove, sign};
 use crate::store::{Store, load_from, persist_in};
@@ -24,7 +24,7 @@ enum Errand {
 }
 
 pub(super) struct Hands<S> {
-    http: reqwest::Client,
+    http: Clients,
     store: Arc<S>,
     signer: Shared<dyn Signer + Send>,
     assertions: Shared<dyn Assertions + Send>,
@@ -36,7 +36,7 @@ pub(super) struct Hands<S> {
 
 impl<S: Store + Send + Sync + 'static> Hands<S> {
     pub(super) fn new(
-        http: reqwest::Client,
+        http: Clients,
         store: S,
         signer: Box<dyn Signer + Send>,
         assertions: Box<dyn Assertions + Send>,

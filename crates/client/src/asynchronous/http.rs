@@ -10,7 +10,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 
 use super::start::StartFlaw;
-use crate::policy::{is_blocked, permitted};
+use crate::policy::{is_blocked, is_loopback_host, local, permitted};
+use crate::trust::Trust;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
 use mcp_auth_machine::{Config, Event};
@@ -19,8 +20,38 @@ use mcp_auth_machine::{Config, Event};
 /// closed may or may not have arrived, and a code is sent only once.
 const IDLE: Duration = Duration::from_secs(4);
 
-pub(super) fn client(
+/// Clients for the machine's requests: to this machine directly, to others as the host's settings say.
+#[derive(Clone)]
+pub(super) struct Clients {
+    others: reqwest::Client,
+    here: reqwest::Client,
+}
+
+impl Clients {
+    pub(super) fn new(
+        settings: reqwest::ClientBuilder,
+        trust: &Trust,
+        config: &Arc<Config>,
+    ) -> Result<Self, StartFlaw> {
+        let here = reqwest::ClientBuilder::new().no_proxy();
+        Ok(Self {
+            others: client(settings, trust, config)?,
+            here: client(here, trust, config)?,
+        })
+    }
+
+    fn of(&self, request: &Request<Bytes>) -> &reqwest::Client {
+        if request.uri().host().is_some_and(is_loopback_host) {
+            &self.here
+        } else {
+            &self.others
+        }
+    }
+}
+
+fn client(
     settings: reqwest::ClientBuilder,
+    trust: &Trust,
     config: &Arc<Config>,
 ) -> Result<reqwest::Client, StartFlaw> {
     settings
@@ -29,22 +60,9 @@ pub(super) fn client(
         .referer(false)
         .pool_idle_timeout(IDLE)
         .dns_resolver(PolicyResolver(Arc::clone(config)))
-        .tls_backend_preconfigured(tls()?)
+        .tls_backend_preconfigured(trust.tls()?.as_ref().clone())
         .build()
         .map_err(StartFlaw::Http)
-}
-
-/// The platform's trust anchors and `ring`, whatever else is linked into the program.
-fn tls() -> Result<rustls::ClientConfig, StartFlaw> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(&provider));
-    let verifier = verifier.map_err(StartFlaw::Tls)?;
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(StartFlaw::Tls)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
 }
 
 /// Keeps only the addresses that the policy permits: the connection is made to one of these, so a
@@ -55,7 +73,10 @@ impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let config = Arc::clone(&self.0);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found: Vec<_> = match local(name.as_str(), 0) {
+                Some(here) => here.into(),
+                None => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
+            };
             let kept = permitted(config.url_policy(), Some(name.as_str()), found)?;
             let addresses: Addrs = Box::new(kept.into_iter());
             Ok(addresses)
@@ -101,7 +122,7 @@ impl From<reqwest::Error> for Undelivered {
 }
 
 /// Performs it; the event answers it whatever happens.
-pub(super) async fn send(http: reqwest::Client, send: SendRequest) -> Event {
+pub(super) async fn send(http: Clients, send: SendRequest) -> Event {
     let limits = Limits {
         addresses: send.addresses(),
         time: send.time_limit(),
@@ -117,13 +138,14 @@ pub(super) async fn send(http: reqwest::Client, send: SendRequest) -> Event {
 }
 
 async fn exchange(
-    http: &reqwest::Client,
+    http: &Clients,
     request: &Request<Bytes>,
     limits: &Limits,
 ) -> Result<Response<Bytes>, Undelivered> {
     if limits.forbid(request.uri().host().unwrap_or_default()) {
         return Err(Undelivered::Blocked);
     }
+    let http = http.of(request);
     let mut request = reqwest::Request::try_from(request.clone())?;
     *request.timeout_mut() = Some(limits.time);
     let mut answer = http.execute(request).await?;

@@ -77,7 +77,11 @@ pub(super) async fn outcome(
     config: &Arc<Config>,
     (request, limits): (Request<Bytes>, Limits),
 ) -> Result<Response<Bytes>, Undelivered> {
-    let http = client(reqwest::ClientBuilder::new().no_proxy(), config);
+    let http = Clients::new(
+        reqwest::ClientBuilder::new().no_proxy(),
+        &Trust::new(),
+        config,
+    );
     exchange(&http.unwrap(), &request, &limits).await
 }
 
@@ -183,7 +187,12 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
     let config = elsewhere();
     let literal = server.url("127.0.0.1");
     // The client alone would go there; the machine and the driver do not.
-    let http = client(reqwest::ClientBuilder::new().no_proxy(), &config).unwrap();
+    let http = client(
+        reqwest::ClientBuilder::new().no_proxy(),
+        &Trust::new(),
+        &config,
+    )
+    .unwrap();
     assert!(http.get(&literal).send().await.is_ok());
     server.met.recv().await.unwrap();
     let blocked = outcome(&config, asked(&config, &literal)).await;
@@ -216,7 +225,7 @@ async fn sec07_behind_a_proxy_the_name_of_the_proxy_is_judged() {
         // What the host says in numbers passes no resolver.
         (elsewhere(), "127.0.0.1", false),
     ] {
-        let http = client(behind(server.url(proxy)), &config).unwrap();
+        let http = Clients::new(behind(server.url(proxy)), &Trust::new(), &config).unwrap();
         let (request, limits) = asked(&config, "http://as.example/document");
         let outcome = exchange(&http, &request, &limits).await;
         assert_eq!(
@@ -225,4 +234,22 @@ async fn sec07_behind_a_proxy_the_name_of_the_proxy_is_judged() {
         );
         assert_eq!(server.met.try_recv().is_err(), is_blocked);
     }
+}
+
+#[tokio::test]
+async fn requests_to_this_machine_go_through_no_proxy() {
+    let mut proxy = Server::says("HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n").await;
+    let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let config = here();
+    let settings = reqwest::ClientBuilder::new();
+    let settings = settings.proxy(reqwest::Proxy::all(proxy.url("127.0.0.1")).unwrap());
+    let http = Clients::new(settings, &Trust::new(), &config).unwrap();
+    // No name server knows the last one (RFC 6761).
+    for host in ["127.0.0.1", "localhost", "app.localhost"] {
+        let (request, limits) = asked(&config, &server.url(host));
+        let answer = exchange(&http, &request, &limits).await.unwrap();
+        assert!(answer.status().is_success(), "{host}");
+        assert!(server.met.recv().await.unwrap().contains(host));
+    }
+    assert!(proxy.met.try_recv().is_err());
 }

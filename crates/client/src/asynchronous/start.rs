@@ -9,12 +9,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::Client;
 use super::hands::Hands;
-use super::http;
+use super::http::Clients;
 use super::task::Task;
 use super::user::{Nobody, User};
 use crate::note::{Note, Watch};
 use crate::secrets::{Assertions, NoSecrets, Signer};
 use crate::store::Store;
+use crate::trust::{Trust, TrustFlaw};
 use mcp_auth_machine::{AuthMachine, Config};
 
 /// Why the driver does not start.
@@ -25,8 +26,8 @@ pub enum StartFlaw {
     #[error("there is no tokio runtime here")]
     NoRuntime,
     /// TLS cannot be verified, for example because the platform has no trust anchors.
-    #[error("TLS cannot be verified: {0}")]
-    Tls(rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] TrustFlaw),
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made: {0}")]
     Http(reqwest::Error),
@@ -42,6 +43,7 @@ pub struct Builder<S, U = Nobody> {
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
     http: reqwest::ClientBuilder,
+    trust: Trust,
 }
 
 impl<S> Builder<S> {
@@ -55,6 +57,7 @@ impl<S> Builder<S> {
             signer: Box::new(NoSecrets),
             assertions: Box::new(NoSecrets),
             http: reqwest::ClientBuilder::new(),
+            trust: Trust::new(),
         }
     }
 }
@@ -71,6 +74,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
             signer: self.signer,
             assertions: self.assertions,
             http: self.http,
+            trust: self.trust,
         }
     }
 
@@ -95,8 +99,15 @@ impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
         self
     }
 
+    /// Trusts more certificate authorities than the platform does, or presents a client certificate.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
     /// Settings of the HTTP client, such as proxies. Redirects, retries, name resolution and TLS are
-    /// decided by the driver, whatever these say; an address that they give to a name is not checked.
+    /// decided by the driver, whatever these say, and they do not hold for requests to this machine; an address that they give to a name is not checked.
     #[must_use]
     pub fn http(mut self, settings: reqwest::ClientBuilder) -> Self {
         self.http = settings;
@@ -109,7 +120,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
     /// [`StartFlaw`].
     pub fn start(self) -> Result<Client, StartFlaw> {
         let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
-        let http = http::client(self.http, &self.config)?;
+        let http = Clients::new(self.http, &self.trust, &self.config)?;
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());
         let task = Task {

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::tests::{asked, elsewhere, here, outcome};
 use super::*;
+use crate::trust::TrustFlaw;
 
 /// For `localhost`, until 2120, signed by itself.
 const CERTIFICATE: &str = "\
@@ -43,6 +44,10 @@ fn start() -> u16 {
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(decode(CERTIFICATE))], key)
         .unwrap();
+    serve(config)
+}
+
+fn serve(config: rustls::ServerConfig) -> u16 {
     let config = Arc::new(config);
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -88,11 +93,84 @@ async fn sec03_settings_of_the_host_do_not_switch_it_off() {
     let careless = reqwest::ClientBuilder::new()
         .no_proxy()
         .tls_danger_accept_invalid_certs(true);
-    let http = client(careless, &config).unwrap();
+    let careless = client(careless, &Trust::new(), &config).unwrap();
+    let http = Clients {
+        others: careless.clone(),
+        here: careless,
+    };
     let (request, limits) = asked(&config, &url);
     let refused = exchange(&http, &request, &limits).await;
     assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
     let config = elsewhere();
     let blocked = outcome(&config, asked(&config, &url)).await;
     assert_eq!(blocked.unwrap_err(), Undelivered::Blocked);
+}
+
+mod private {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::server::WebPkiClientVerifier;
+
+    use super::*;
+
+    const CA: &[u8] = include_bytes!("../../tests/keys/tls/ca.pem");
+    const SERVER: &[u8] = include_bytes!("../../tests/keys/tls/server.pem");
+    const SERVER_KEY: &[u8] = include_bytes!("../../tests/keys/tls/server.key");
+    const CLIENT: &[u8] = include_bytes!("../../tests/keys/tls/client.pem");
+    const CLIENT_KEY: &[u8] = include_bytes!("../../tests/keys/tls/client.key");
+
+    fn certificate(pem: &[u8]) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(pem).unwrap()
+    }
+
+    /// A server of a private authority, which wants a certificate of its clients.
+    fn strict() -> u16 {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate(CA)).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.unwrap())
+            .with_single_cert(
+                vec![certificate(SERVER)],
+                PrivateKeyDer::from_pem_slice(SERVER_KEY).unwrap(),
+            );
+        serve(config.unwrap())
+    }
+
+    async fn status(trust: &Trust, port: u16) -> Result<u16, Undelivered> {
+        let config = here();
+        let settings = reqwest::ClientBuilder::new().no_proxy();
+        let http = Clients::new(settings, trust, &config).unwrap();
+        let (request, limits) = asked(&config, &format!("https://localhost:{port}/"));
+        let answer = exchange(&http, &request, &limits).await?;
+        Ok(answer.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn roots_and_a_client_certificate_of_the_host_are_used() {
+        let port = strict();
+        let trust = Trust::new();
+        let refused = status(&trust, port).await;
+        assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
+        let trust = trust.add_roots(CA).unwrap();
+        assert!(status(&trust, port).await.is_err());
+        let trust = trust.client_certificate(CLIENT, CLIENT_KEY).unwrap();
+        assert_eq!(status(&trust, port).await, Ok(200));
+    }
+
+    #[test]
+    fn pairs_that_do_not_belong_together_are_refused() {
+        let trust = Trust::new();
+        let crossed = trust.clone().client_certificate(CLIENT, SERVER_KEY);
+        assert!(matches!(crossed.unwrap_err(), TrustFlaw::Client(_)));
+        let keyless = trust.clone().client_certificate(CLIENT, CLIENT);
+        assert_eq!(keyless.unwrap_err(), TrustFlaw::NoKey);
+        assert_eq!(
+            trust.clone().add_roots(CLIENT_KEY).unwrap_err(),
+            TrustFlaw::NoCertificate
+        );
+        assert_eq!(trust.add_roots("x").unwrap_err(), TrustFlaw::NoCertificate);
+    }
 }

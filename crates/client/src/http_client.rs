@@ -1,0 +1,163 @@
+//! The HTTP client of the blocking driver, on `ureq`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Request, Response, Uri};
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpConnector};
+use ureq::{AsSendBody, Body, Proxy, ProxyProtocol};
+
+use super::connect::TlsConnector;
+use super::policy::is_loopback_host;
+use super::resolver::PolicyResolver;
+use super::trust::Trust;
+use mcp_auth_machine::wire::url::UrlPolicy;
+
+/// Sends single requests: no redirects, no retries, TLS as [`Trust`] says, proxies of the environment.
+///
+/// `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` name proxies (`http://` or `https://`), `NO_PROXY` the hosts
+/// for which there is none. Requests to loopback never go through a proxy. Names under `localhost` are this
+/// machine, without a name server (RFC 6761).
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    agent: ureq::Agent,
+    proxies: Arc<Matcher>,
+}
+
+impl HttpClient {
+    /// For the host's own requests, to servers that the user named. No address is refused.
+    pub fn new(trust: Trust) -> Self {
+        Self::with(trust, PolicyResolver::new(None))
+    }
+
+    /// For the machine's requests: a name is connected to where the policy permits the address.
+    pub(super) fn judged(trust: Trust, policy: UrlPolicy) -> Self {
+        Self::with(trust, PolicyResolver::new(Some(policy)))
+    }
+
+    fn with(trust: Trust, resolver: PolicyResolver) -> Self {
+        let settings = ureq::Agent::config_builder()
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent("")
+            .proxy(None)
+            .build();
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(TlsConnector::new(trust));
+        Self {
+            agent: ureq::Agent::with_parts(settings, connector, resolver),
+            proxies: Arc::new(Matcher::from_env()),
+        }
+    }
+
+    /// Sends one request, which may take this long with its answer.
+    ///
+    /// # Errors
+    /// Those of `ureq`. A status is no error.
+    pub fn run(
+        &self,
+        request: Request<impl AsSendBody>,
+        time: Duration,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let proxy = self.proxy(request.uri())?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .proxy(proxy)
+            .timeout_global(Some(time))
+            .build();
+        self.agent.run(request)
+    }
+
+    /// The proxy for requests to this URL.
+    fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, ureq::Error> {
+        proxy_for(&self.proxies, uri)
+    }
+}
+
+fn proxy_for(proxies: &Matcher, uri: &Uri) -> Result<Option<Proxy>, ureq::Error> {
+    if uri.host().is_some_and(is_loopback_host) {
+        return Ok(None);
+    }
+    let found = proxies.intercept(uri);
+    found.map(|proxy| read(&proxy)).transpose()
+}
+
+fn read(found: &Intercept) -> Result<Proxy, ureq::Error> {
+    let protocol = match found.uri().scheme_str() {
+        Some("http") => ProxyProtocol::Http,
+        Some("https") => ProxyProtocol::Https,
+        // SOCKS: a connection past the proxy is not what the user wanted.
+        Some(_) | None => return Err(ureq::Error::InvalidProxyUrl),
+    };
+    let mut proxy = Proxy::builder(protocol).host(found.uri().host().unwrap_or_default());
+    if let Some(port) = found.uri().port_u16() {
+        proxy = proxy.port(port);
+    }
+    let header = found.basic_auth().and_then(|value| value.to_str().ok());
+    if let Some(encoded) = header.and_then(|value| value.strip_prefix("Basic ")) {
+        let pair = STANDARD.decode(encoded).unwrap_or_default();
+        let pair = String::from_utf8(pair).map_err(|_| ureq::Error::InvalidProxyUrl)?;
+        let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
+        proxy = proxy.username(user).password(password);
+    }
+    proxy.build()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn through(proxies: &Matcher, url: &str) -> Option<String> {
+        let proxy = proxy_for(proxies, &url.parse().unwrap()).unwrap()?;
+        Some(proxy.uri().to_string())
+    }
+
+    #[test]
+    fn each_scheme_has_its_proxy_and_loopback_has_none() {
+        let proxies = Matcher::builder()
+            .https("http://user:p%40ss@10.0.0.1:3128")
+            .http("http://plain.example:8080")
+            .no("inside.example, 192.168.0.0/16, .dot.example")
+            .build();
+        let found = |url| through(&proxies, url);
+        let secure = found("https://as.example/token").unwrap();
+        assert!(secure.ends_with("10.0.0.1:3128/"), "{secure}");
+        let plain = found("http://as.example/token").unwrap();
+        assert!(plain.ends_with("plain.example:8080/"), "{plain}");
+        for direct in [
+            "https://inside.example/",
+            "https://a.inside.example/",
+            "https://a.dot.example/",
+            "https://192.168.3.4/",
+            "http://127.0.0.1:3000/",
+            "http://localhost:3000/",
+            "https://LOCALHOST/",
+            "http://app.localhost:3000/",
+            "http://[::1]:3000/",
+        ] {
+            assert_eq!(found(direct), None, "{direct}");
+        }
+        let proxy = proxy_for(&proxies, &"https://as.example/".parse().unwrap());
+        let proxy = proxy.unwrap().unwrap();
+        assert_eq!(
+            (proxy.username(), proxy.password()),
+            (Some("user"), Some("p@ss"))
+        );
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_not_gone_around() {
+        let proxies = Matcher::builder().all("socks5://10.0.0.1:1080").build();
+        let refused = proxy_for(&proxies, &"https://as.example/".parse().unwrap());
+        assert!(matches!(refused, Err(ureq::Error::InvalidProxyUrl)));
+    }
+}
