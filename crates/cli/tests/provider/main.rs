@@ -11,6 +11,7 @@
 
 mod browsers;
 mod clients;
+mod python;
 mod sign_in;
 mod support;
 mod tokens;

@@ -129,7 +129,7 @@ impl Drop for Provider {
     }
 }
 
-fn agent() -> ureq::Agent {
+pub(crate) fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .build()
@@ -140,15 +140,21 @@ fn agent() -> ureq::Agent {
 pub(crate) struct Desk {
     directory: TempDir,
     pub(crate) url: String,
+    browser: String,
 }
 
 pub(crate) const BROWSER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/provider/browser.sh");
 
 impl Desk {
     pub(crate) fn new(provider: &Provider) -> Self {
+        Self::at(provider.mcp.clone(), BROWSER.to_owned())
+    }
+
+    pub(crate) fn at(url: String, browser: String) -> Self {
         Self {
             directory: tempfile::tempdir().expect("a directory"),
-            url: provider.mcp.clone(),
+            url,
+            browser,
         }
     }
 
@@ -161,7 +167,7 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-auth"));
         command
             .env("MCP_AUTH_STORE", self.file("accounts"))
-            .env("BROWSER", BROWSER)
+            .env("BROWSER", &self.browser)
             .env("COOKIES", self.file("cookies"))
             .env("PAGE", self.file("page"))
             .args([name, &self.url])

@@ -1,0 +1,333 @@
+//! The command against servers of the Python world with their own authorization servers: the MCP SDK 1
+//! and 2, FastMCP 2 and 4, in memory and as a proxy. Needs packages from PyPI and npm: `.ci/run-python.sh`
+//! installs them and runs these tests.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Desk, agent, said};
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python");
+
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name}: run .ci/run-python.sh"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn wait_for(url: &str) {
+    for _ in 0..600 {
+        if agent().get(url).call().is_ok() {
+            return;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    panic!("{url} does not answer");
+}
+
+/// `server.py` of one generation of packages.
+struct Server {
+    generation: &'static str,
+    kind: &'static str,
+    seconds: &'static str,
+    port: u16,
+    /// The provider behind a proxy, and its port.
+    upstream: Option<(Process, u16)>,
+    process: Process,
+}
+
+impl Server {
+    fn start(generation: &'static str, kind: &'static str, seconds: &'static str) -> Self {
+        let port = free_port();
+        let upstream = (kind == "proxy").then(|| {
+            let port = free_port();
+            let process = Command::new(variable("MCP_AUTH_TEST_NODE"))
+                .arg(variable("MCP_AUTH_TEST_UPSTREAM"))
+                .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn();
+            let process = Process(process.expect("the upstream provider starts"));
+            wait_for(&format!("http://127.0.0.1:{port}/jwks"));
+            (process, port)
+        });
+        let upstream_port = upstream.as_ref().map(|(_, port)| *port);
+        let process = Self::run(generation, kind, seconds, port, upstream_port);
+        Self {
+            generation,
+            kind,
+            seconds,
+            port,
+            upstream,
+            process,
+        }
+    }
+
+    fn run(generation: &str, kind: &str, seconds: &str, port: u16, up: Option<u16>) -> Process {
+        let python = variable(&format!("MCP_AUTH_TEST_PYTHON_{generation}"));
+        let mut command = Command::new(python);
+        command
+            .arg(format!("{HERE}/server.py"))
+            .args([kind, &port.to_string(), "--token-seconds", seconds])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(up) = up {
+            command.args(["--upstream", &format!("http://127.0.0.1:{up}")]);
+        }
+        let process = Process(command.spawn().expect("the server starts"));
+        wait_for(&format!("http://127.0.0.1:{port}/counts"));
+        process
+    }
+
+    /// Another process at the same place, which knows no client and no token.
+    fn restart(&mut self) {
+        let _gone = self.process.0.kill();
+        let _reaped = self.process.0.wait();
+        let up = self.upstream.as_ref().map(|(_, port)| *port);
+        self.process = Self::run(self.generation, self.kind, self.seconds, self.port, up);
+    }
+
+    /// Waits for the end of the token; the proxy decides by itself how long its tokens live, and is said
+    /// to have refused the token.
+    fn expire(&self, desk: &Desk) {
+        if self.kind == "proxy" {
+            let (status, answer) = desk.json("token", &["--refused"]);
+            assert_eq!(status, Some(0), "{answer}");
+        } else {
+            desk.wait_until_over();
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    /// The scopes of a first sign-in, and one more.
+    fn scopes(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            "proxy" => ("dummy", "extra"),
+            _ => ("read", "write"),
+        }
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        let counts = format!("http://127.0.0.1:{}/counts", self.port);
+        let mut answer = agent().get(&counts).call().expect("the counts");
+        let text = answer.body_mut().read_to_string().expect("text");
+        let counts: Value = serde_json::from_str(&text).expect("JSON");
+        counts[name].as_u64().unwrap_or(0)
+    }
+
+    /// The status that the MCP server gives to a request with this token.
+    fn initialize(&self, token: &str) -> u16 {
+        let message = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+                "protocolVersion": "2025-06-18", "capabilities": {},
+                "clientInfo": { "name": "test", "version": "1" },
+            },
+        });
+        let request = agent()
+            .post(self.url())
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        let answer = request.send(message.to_string());
+        answer.expect("an answer").status().as_u16()
+    }
+}
+
+fn desk(server: &Server) -> Desk {
+    Desk::at(server.url(), format!("{HERE}/browser.py"))
+}
+
+fn denied(desk: &Desk) -> Output {
+    let mut command = desk.command("login", &["--timeout", "60"]);
+    command.env("PRESS", "deny");
+    command.output().expect("it runs")
+}
+
+/// From `doctor` to a server that forgot its clients.
+fn whole_life(mut server: Server) {
+    let desk = desk(&server);
+    let (first, more) = server.scopes();
+
+    let (status, answer) = desk.json("doctor", &[]);
+    assert_eq!(status, Some(0), "{answer}");
+
+    // Only a page can be refused: the provider in memory has none.
+    if server.kind != "memory" {
+        let output = denied(&desk);
+        assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(desk.json("token", &[]).0, Some(3));
+    }
+
+    let answer = desk.sign_in(&[]);
+    assert!(answer["scopes"].to_string().contains(first), "{answer}");
+    let token = desk.token();
+    assert_eq!(server.initialize(&token), 200);
+    assert_eq!(server.count("POST /register 201"), 1, "one registration");
+
+    // Ten at once, after expiry: one refresh, one new token.
+    server.expire(&desk);
+    let before = server.count("POST /token refresh_token 200");
+    let refreshed = u64::from(server.kind != "proxy");
+    let tokens: Vec<String> = scope(|threads| {
+        let running: Vec<_> = (0..10).map(|_| threads.spawn(|| desk.token())).collect();
+        let ended = running.into_iter().map(|thread| thread.join());
+        ended.map(|token| token.expect("a token")).collect()
+    });
+    assert!(tokens.iter().all(|other| *other == tokens[0]), "{tokens:?}");
+    assert_ne!(tokens[0], token);
+    assert_eq!(server.initialize(&tokens[0]), 200);
+    assert_eq!(
+        server.count("POST /token refresh_token 200"),
+        before + refreshed
+    );
+
+    // More scopes, with the same account.
+    let wanted = format!("{first} {more}");
+    let answer = desk.sign_in(&["--scope", &wanted]);
+    let granted = answer["scopes"].to_string();
+    // The proxy grants the scopes that its upstream grants.
+    if server.kind != "proxy" {
+        assert!(
+            granted.contains(first) && granted.contains(more),
+            "{answer}"
+        );
+    }
+    assert_eq!(server.initialize(&desk.token()), 200);
+
+    // Signed out: the token is dead at the server too.
+    let last = desk.token();
+    let (status, answer) = desk.json("logout", &[]);
+    assert_eq!(status, Some(0), "{answer}");
+    assert!(server.count("POST /revoke 200") >= 1, "{answer}");
+    // The proxy revokes at its upstream, and its own tokens live on.
+    if server.kind != "proxy" {
+        assert_eq!(server.initialize(&last), 401);
+    }
+    assert_eq!(desk.json("token", &[]).0, Some(3));
+
+    desk.sign_in(&[]);
+    assert_eq!(server.initialize(&desk.token()), 200);
+
+    // The server has forgotten everything: a sign-in helps, whatever was stored.
+    server.restart();
+    desk.sign_in(&[]);
+    assert_eq!(server.initialize(&desk.token()), 200);
+    server.restart();
+    let renewed = match server.kind {
+        "proxy" => desk.json("token", &["--refused"]),
+        _ => {
+            desk.wait_until_over();
+            desk.json("token", &[])
+        }
+    };
+    assert_eq!(renewed.0, Some(3), "the user is needed: {}", renewed.1);
+    desk.sign_in(&[]);
+    assert_eq!(server.initialize(&desk.token()), 200);
+}
+
+/// The SDK's client of the same packages, through the bridge: the first message has the user sign in.
+fn bridged(server: Server) {
+    let desk = desk(&server);
+    let python = variable(&format!("MCP_AUTH_TEST_PYTHON_{}", server.generation));
+    let run = || {
+        let mut command = Command::new(&python);
+        command
+            .args([&format!("{HERE}/client.py"), env!("CARGO_BIN_EXE_mcp-auth")])
+            .arg(server.url())
+            .env("MCP_AUTH_STORE", desk.file("accounts"))
+            .env("BROWSER", format!("{HERE}/browser.py"))
+            .stdin(Stdio::null());
+        command.output().expect("it runs")
+    };
+    for _ in 0..2 {
+        let output = run();
+        assert!(output.status.success(), "{}", said(&output));
+        let seen: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let expected = json!({
+            "server": "notes", "tools": ["count", "echo"], "in_order": true, "large": true,
+            "counted": "counted", "progress": [1.0, 2.0, 3.0],
+        });
+        assert_eq!(seen, expected);
+    }
+    assert_eq!(
+        server.count("POST /register 201"),
+        1,
+        "one sign-in for both"
+    );
+    assert_eq!(server.count("DELETE /mcp 200"), 2, "sessions are ended");
+    assert_eq!(desk.json("logout", &[]).0, Some(0));
+}
+
+/// The client is stored, its server has forgotten it, and shows a page instead of a callback.
+fn error_page_instead_of_a_callback(mut server: Server) {
+    let desk = desk(&server);
+    let port = free_port().to_string();
+    desk.sign_in(&["--port", &port]);
+    assert_eq!(desk.json("logout", &[]).0, Some(0));
+    server.restart();
+    let (status, answer) = desk.json("login", &["--port", &port, "--timeout", "5"]);
+    if status != Some(0) {
+        let (status, answer) = desk.json("login", &["--port", &port, "--timeout", "30"]);
+        assert_eq!(status, Some(0), "the second sign-in recovers: {answer}");
+    }
+    let page = fs::read_to_string(desk.file("page")).unwrap_or_default();
+    assert_eq!(server.initialize(&desk.token()), 200, "{answer} {page}");
+}
+
+macro_rules! servers {
+    ($($name:ident, $generation:literal, $kind:literal;)*) => {
+        $(
+            mod $name {
+                use super::{Server, bridged, error_page_instead_of_a_callback, whole_life};
+
+                #[test]
+                #[ignore = "needs PyPI; .ci/run does"]
+                fn whole_life_of_an_account() {
+                    whole_life(Server::start($generation, $kind, "4"));
+                }
+
+                #[test]
+                #[ignore = "needs PyPI; .ci/run does"]
+                fn a_client_goes_through_the_bridge() {
+                    bridged(Server::start($generation, $kind, "900"));
+                }
+
+                #[test]
+                #[ignore = "needs PyPI; .ci/run does"]
+                fn a_forgotten_client_ends_at_an_error_page() {
+                    error_page_instead_of_a_callback(Server::start($generation, $kind, "900"));
+                }
+            }
+        )*
+    };
+}
+
+servers! {
+    sdk_1, "1", "sdk";
+    sdk_2, "2", "sdk";
+    fastmcp_2_in_memory, "1", "memory";
+    fastmcp_4_in_memory, "2", "memory";
+    fastmcp_2_proxy, "1", "proxy";
+    fastmcp_4_proxy, "2", "proxy";
+}
