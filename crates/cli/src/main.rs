@@ -12,7 +12,9 @@ mod listener;
 mod pasted;
 mod probe;
 mod problem;
+mod proxy;
 mod runtime;
+mod setup;
 mod signals;
 
 use std::path::PathBuf;
@@ -46,6 +48,15 @@ enum Command {
     /// Print an access token that is good now, renewed where needed. Safe to run in parallel.
     #[command(after_help = STATUSES)]
     Token(account::token::Options),
+    /// Print the headers of an MCP server as one JSON object, for clients that run a command to get them.
+    #[command(after_help = STATUSES)]
+    Headers(account::headers::Options),
+    /// An MCP server on standard input and output that relays to one behind HTTP, signed in.
+    #[command(after_help = STATUSES)]
+    Proxy(proxy::Options),
+    /// Print the entry of an MCP server for the configuration of a client, or write it there.
+    #[command(after_help = STATUSES)]
+    Setup(setup::Options),
     /// What is held for one MCP server, without asking anybody.
     #[command(after_help = STATUSES)]
     Status(account::status::Options),
@@ -76,9 +87,18 @@ enum Command {
 impl Command {
     fn can_be_recorded(&self) -> bool {
         match self {
-            Self::Login(_) | Self::Token(_) | Self::Logout(_) | Self::Doctor(_) => true,
+            Self::Login(_)
+            | Self::Token(_)
+            | Self::Headers(_)
+            | Self::Logout(_)
+            | Self::Doctor(_) => true,
             Self::Demo(options) => options.has_client(),
-            Self::Status(_) | Self::List(_) | Self::Drive | Self::Replay(_) => false,
+            Self::Proxy(_)
+            | Self::Setup(_)
+            | Self::Status(_)
+            | Self::List(_)
+            | Self::Drive
+            | Self::Replay(_) => false,
         }
     }
 }
@@ -132,6 +152,9 @@ fn run(command: Command, json: bool, recorder: &Recorder) -> Result<(), Problem>
     match command {
         Command::Login(options) => account::login::run(*options, json, recorder),
         Command::Token(options) => account::token::run(&options, json, recorder),
+        Command::Headers(options) => account::headers::run(&options, recorder),
+        Command::Proxy(options) => proxy::run(&options),
+        Command::Setup(options) => setup::run(&options, json),
         Command::Status(options) => account::status::run(&options, json),
         Command::List(options) => account::status::list(&options, json),
         Command::Logout(options) => account::logout::run(&options, json, recorder),

@@ -75,6 +75,14 @@ fn is_ignored(number: u8) -> bool {
     mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
 }
 
+/// The end of standard input counts as SIGTERM from now on. Its content is not read otherwise.
+pub(crate) fn stop_with_input() {
+    std::thread::spawn(|| {
+        let _closed = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        caught(Signal(15));
+    });
+}
+
 fn caught(signal: Signal) {
     let mut state = state();
     if state.holds && state.caught.is_none() {

@@ -106,6 +106,7 @@ mod task;
 mod user;
 
 pub use client::{Call, Client};
+pub use http::http_client;
 pub use job::Stopped;
 pub use start::{Builder, StartFlaw};
 pub use user::{Callbacks, Nobody, User};

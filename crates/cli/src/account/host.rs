@@ -351,6 +351,12 @@ impl Host {
         self.end
     }
 
+    /// Whether a token is held that has not expired.
+    pub(super) fn is_presentable(&mut self) -> bool {
+        let url = self.url.clone();
+        self.driver.present(&Method::POST, &url).is_ok()
+    }
+
     /// The headers of one request.
     pub(super) fn present(&mut self, method: &Method, url: &str) -> Result<HeaderMap, NoBearer> {
         self.driver.present(method, url)

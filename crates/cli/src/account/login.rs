@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Register a new client, instead of the one that was registered or configured before
     #[arg(long, conflicts_with_all = ["client_id", "client_metadata_url"])]
     new_client: bool,
+    /// End when standard input is closed, as it is when the program ends that started this one
+    #[arg(long, hide = true)]
+    until_closed: bool,
     #[command(flatten)]
     settings: Settings,
 }
@@ -49,8 +52,12 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         no_browser,
         timeout,
         mut new_client,
+        until_closed,
         settings: given,
     } = options;
+    if until_closed {
+        signals::stop_with_input();
+    }
     let (url, account) = (selected.url.as_str(), selected.account.as_str());
     let own = name(url, account)?;
     let root = selected.place.root()?;

@@ -1,6 +1,8 @@
 //! Accounts at MCP servers, kept between runs.
 
 mod apply;
+pub(crate) mod bridge;
+pub(crate) mod headers;
 mod host;
 mod journal;
 mod keys;
@@ -35,6 +37,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The directory that was chosen, where one was.
+    pub(crate) fn chosen(&self) -> Option<&std::path::Path> {
+        self.store.as_deref()
+    }
+
     fn root(&self) -> Result<root::Root, Problem> {
         if let Some(directory) = &self.store {
             return Ok(root::Root::open(directory.clone()));

@@ -1,16 +1,40 @@
 //! `token`: one that is good now.
 
-use http::Method;
-use http::header::AUTHORIZATION;
+use std::time::Instant;
+
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method};
+use mcp_auth_machine::action::Grant;
 use serde_json::{Map, Value, json};
 
 use super::host::{Desk, Host, left};
 use super::profile::Profile;
 use super::root::Remembered;
-use super::{Selected, after};
+use super::{Place, Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
+
+/// Which tokens are valid enough.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Fresh {
+    /// The server refused the token that was printed last: refresh it
+    #[arg(long)]
+    refused: bool,
+    /// Refresh a token that expires within so many seconds, where the server allows it
+    #[arg(long, value_name = "SECONDS")]
+    min_ttl: Option<u64>,
+}
+
+impl Fresh {
+    /// The same, with a smallest life where none was given.
+    pub(super) fn at_least(self, seconds: u64) -> Self {
+        Self {
+            min_ttl: self.min_ttl.or(Some(seconds)),
+            ..self
+        }
+    }
+}
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -22,6 +46,8 @@ pub(crate) struct Options {
     /// The method of that request: a token that is bound to a key is presented for one request
     #[arg(long, default_value = "POST", requires = "header")]
     method: Method,
+    #[command(flatten)]
+    fresh: Fresh,
     /// How long all of it may take, in seconds: the server's answer, its rests, other processes
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
@@ -33,36 +59,13 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         account,
         place,
     } = &options.selected;
-    let root = place.root()?;
-    let profile = match root.remembered(url, account)? {
-        Remembered::Profile(profile) => *profile,
-        found @ (Remembered::Nothing | Remembered::Damaged(_)) => {
-            if let Remembered::Damaged(words) = found {
-                eprintln!("mcp-auth: {words}");
-            }
-            // The account itself holds all that a renewal needs, keys aside.
-            if !root.has_account(url, account)? {
-                return Err(Problem::Unknown { url: url.clone() });
-            }
-            Profile::new(url, account)
-        }
-    };
-    signals::listen()?;
-    let desk = Desk {
-        root: &root,
-        verbose: place.verbose,
-        recorder,
-        end: after(options.timeout),
-    };
-    let mut host = Host::open(&desk, &profile)?;
-    let grant = host.wanted(None)?;
+    let account = (url.as_str(), account.as_str());
+    let end = after(options.timeout);
+    let (mut host, grant) = valid(place, account, options.fresh, end, recorder)?;
     let url = host.url().to_owned();
     let presented = host.present(&options.method, &url)?;
-    let mut headers = Map::new();
-    for (name, value) in &presented {
-        headers.insert(name.to_string(), Value::from(value.to_str()?));
-    }
     if as_json {
+        let headers = members(&presented)?;
         println!(
             "{}",
             json!({ "server": url, "headers": headers, "expires_in": left(&grant) })
@@ -72,7 +75,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             println!("{name}: {}", value.to_str()?);
         }
     } else {
-        let value = presented.get(AUTHORIZATION).ok_or("there is no token")?;
+        let value = presented
+            .get(AUTHORIZATION)
+            .ok_or("the account has no token")?;
         let token = value.to_str()?.strip_prefix("Bearer ");
         println!(
             "{}",
@@ -80,4 +85,83 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         );
     }
     Ok(())
+}
+
+/// The headers as members of an object.
+pub(super) fn members(headers: &HeaderMap) -> Result<Map<String, Value>, Problem> {
+    let mut members = Map::new();
+    for (name, value) in headers {
+        members.insert(name.to_string(), Value::from(value.to_str()?));
+    }
+    Ok(members)
+}
+
+/// Opens an account that is signed in, and waits for a token that is valid, refreshed where needed.
+pub(super) fn valid(
+    place: &Place,
+    (url, account): (&str, &str),
+    fresh: Fresh,
+    end: Instant,
+    recorder: &Recorder,
+) -> Result<(Host, Grant), Problem> {
+    let root = place.root()?;
+    let profile = match root.remembered(url, account)? {
+        Remembered::Profile(profile) => *profile,
+        found @ (Remembered::Nothing | Remembered::Damaged(_)) => {
+            if let Remembered::Damaged(words) = found {
+                eprintln!("mcp-auth: {words}");
+            }
+            // The account itself holds all that a refresh needs, keys aside.
+            if !root.has_account(url, account)? {
+                return Err(Problem::Unknown {
+                    url: url.to_owned(),
+                });
+            }
+            Profile::new(url, account)
+        }
+    };
+    signals::listen()?;
+    let desk = Desk {
+        root: &root,
+        verbose: place.verbose,
+        recorder,
+        end,
+    };
+    let mut host = Host::open(&desk, &profile)?;
+    let grant = match fresh {
+        Fresh { refused: true, .. } => refused(&mut host)?,
+        Fresh { min_ttl, .. } => {
+            let grant = host.wanted(None)?;
+            match (min_ttl, left(&grant)) {
+                (Some(wanted), Some(left)) if left < wanted => longer(&mut host, grant)?,
+                (_, _) => grant,
+            }
+        }
+    };
+    Ok((host, grant))
+}
+
+/// Reports the token that is held as refused, as the MCP server would.
+fn refused(host: &mut Host) -> Result<Grant, Problem> {
+    host.stored()?;
+    let url = host.url().to_owned();
+    let presented = host.present(&Method::POST, &url).unwrap_or_default();
+    let sent = presented.get(AUTHORIZATION).map(|value| value.to_str());
+    let Some(sent) = sent.transpose()? else {
+        return host.wanted(None);
+    };
+    let mut headers = HeaderMap::new();
+    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    headers.insert(WWW_AUTHENTICATE, challenge);
+    host.challenged("token", (401, &headers), Some(sent), None)
+}
+
+/// Refreshes a token that is valid for a short time only. Where the server gives no other one, this one
+/// is used for as long as it lives.
+fn longer(host: &mut Host, grant: Grant) -> Result<Grant, Problem> {
+    match refused(host) {
+        Ok(grant) => Ok(grant),
+        Err(_refused) if host.is_presentable() => Ok(grant),
+        Err(problem) => Err(problem),
+    }
 }

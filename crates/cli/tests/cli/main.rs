@@ -15,6 +15,7 @@ mod doctor;
 mod drive;
 mod fake;
 mod faults;
+mod hooks;
 mod lines;
 mod pipe;
 mod record;

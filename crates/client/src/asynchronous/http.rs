@@ -65,6 +65,32 @@ fn client(
         .map_err(StartFlaw::Http)
 }
 
+/// Builds a client for the host's own requests to one server: the driver's TLS, no redirects, no retries, and no
+/// proxy for a server on this machine. Without an address policy: the host decides which servers it calls.
+///
+/// # Errors
+///
+/// [`StartFlaw`] when TLS cannot be verified, or the settings cannot be used.
+pub fn http_client(
+    settings: reqwest::ClientBuilder,
+    trust: &Trust,
+    server: &url::Url,
+) -> Result<reqwest::Client, StartFlaw> {
+    let settings = if server.host_str().is_some_and(is_loopback_host) {
+        settings.no_proxy()
+    } else {
+        settings
+    };
+    settings
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .pool_idle_timeout(IDLE)
+        .tls_backend_preconfigured(trust.tls()?.as_ref().clone())
+        .build()
+        .map_err(StartFlaw::Http)
+}
+
 /// Keeps only the addresses that the policy permits: the connection is made to one of these, so a
 /// name that resolves differently later gains nothing.
 struct PolicyResolver(Arc<Config>);

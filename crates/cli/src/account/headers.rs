@@ -1,0 +1,71 @@
+//! `headers`: for clients that run a command to get the headers of an MCP server.
+
+use std::thread;
+use std::time::Duration;
+
+use http::Method;
+use http::header::AUTHORIZATION;
+use serde_json::{Map, Value};
+
+use super::token::{Fresh, members, valid};
+use super::{Place, after};
+use crate::lines::record::Recorder;
+use crate::problem::Problem;
+
+/// The store may hang as a whole, a network directory for instance: then nothing but the end of the
+/// process helps. The driver ends by itself before that.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The life that a token should have left, in seconds.
+const MINUTE: u64 = 60;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The URL of the MCP server
+    #[arg(env = "CLAUDE_CODE_MCP_SERVER_URL")]
+    url: String,
+    /// A name for the account, where there is more than one at the same server
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    account: String,
+    #[command(flatten)]
+    place: Place,
+    /// How long all of it may take, in seconds; then the exit status is 4
+    #[arg(long, default_value_t = 8, value_name = "SECONDS")]
+    within: u64,
+    #[command(flatten)]
+    fresh: Fresh,
+}
+
+pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem> {
+    let within = options.within;
+    thread::spawn(move || {
+        thread::sleep(Duration::from_secs(within).saturating_add(GRACE));
+        eprintln!("mcp-auth: no headers within {within} seconds; try again later");
+        std::process::exit(4);
+    });
+    let place = &options.place;
+    let end = after(within);
+    let account = (options.url.as_str(), options.account.as_str());
+    // A hook's output is used for a while.
+    let fresh = options.fresh.at_least(MINUTE);
+    let (mut host, _grant) = valid(place, account, fresh, end, recorder)?;
+    let url = host.url().to_owned();
+    let presented = host.present(&Method::POST, &url)?;
+    let bound = presented
+        .get(AUTHORIZATION)
+        .is_none_or(|value| !value.as_bytes().starts_with(b"Bearer "));
+    if bound {
+        return Err(Problem::Other(
+            "this token is bound to a key, and its proof is for one request: a header hook cannot \
+             carry it; use mcp-auth proxy, or token --header"
+                .into(),
+        ));
+    }
+    // Clients compare names as they are written: the usual spelling.
+    let mut headers: Map<String, Value> = members(&presented)?;
+    if let Some(value) = headers.remove(AUTHORIZATION.as_str()) {
+        headers.insert("Authorization".to_owned(), value);
+    }
+    println!("{}", Value::from(headers));
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! The account of the bridge: tokens by the asynchronous driver, sign-ins by the command `login` in a
+//! process of its own, which stores all or nothing.
+
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use mcp_auth_client::Trust;
+use mcp_auth_client::asynchronous::{Call, Client, Stopped};
+use mcp_auth_machine::action::{NeedUser, Why};
+use mcp_auth_machine::wire::scopes::Scopes;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use url::Url;
+
+use crate::account::Place;
+use crate::account::bridge::{Bridge, open};
+use crate::problem::Problem;
+
+/// Attempts of one request at a sign-in: the first one, and one for further scopes.
+const SIGN_INS: u8 = 2;
+
+/// The authorization of one account at one MCP server.
+pub(super) struct Authorization {
+    client: Client,
+    bridge: Bridge,
+    browser: bool,
+    timeout: Duration,
+    /// The sign-in under way.
+    running: Mutex<Option<watch::Receiver<Stage>>>,
+}
+
+/// Why a request cannot be authorized.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("sign in first: open {url} in a browser on this machine, then try again")]
+    SignIn { url: String },
+    #[error("the sign-in did not succeed: {0}")]
+    Failed(String),
+    #[error("{0}")]
+    Stopped(String),
+}
+
+impl From<Stopped> for Refused {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped.to_string())
+    }
+}
+
+/// How far a sign-in is.
+#[derive(Clone, Debug)]
+enum Stage {
+    Starting,
+    /// The user has to open this URL.
+    Waiting(String),
+    Ended(Result<(), String>),
+}
+
+impl Authorization {
+    /// Starts the driver on the stored account.
+    pub(super) fn start(
+        place: &Place,
+        (url, account): (&str, &str),
+        browser: bool,
+        timeout: Duration,
+    ) -> Result<Self, Problem> {
+        let (client, bridge) = open(place, url, account)?;
+        Ok(Self {
+            client,
+            bridge,
+            browser: browser && has_display(),
+            timeout,
+            running: Mutex::default(),
+        })
+    }
+
+    /// The certificates that the account trusts.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.bridge.trust
+    }
+
+    /// One request with all of its attempts.
+    pub(super) fn call(&self, operation: &str, method: &Method, url: &Url) -> Attempts<'_> {
+        Attempts {
+            authorization: self,
+            call: self.client.call(operation, method.clone(), url.as_str()),
+            sign_ins: SIGN_INS,
+        }
+    }
+
+    /// Has the user sign in. Requests that need the same wait for the same sign-in, unless nobody can
+    /// see a browser here: then each of them says what to open.
+    async fn sign_in(&self, need: &NeedUser) -> Result<(), Refused> {
+        let mut stage = {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let under_way = running
+                .clone()
+                .filter(|stage| !matches!(*stage.borrow(), Stage::Ended(_)));
+            match under_way {
+                Some(stage) => stage,
+                None => {
+                    let stage = self.begin(need)?;
+                    *running = Some(stage.clone());
+                    stage
+                }
+            }
+        };
+        loop {
+            let now = stage.borrow_and_update().clone();
+            match now {
+                Stage::Ended(Ok(())) => return Ok(()),
+                Stage::Ended(Err(words)) => return Err(Refused::Failed(words)),
+                Stage::Waiting(url) if !self.browser => return Err(Refused::SignIn { url }),
+                Stage::Starting | Stage::Waiting(_) => {}
+            }
+            if stage.changed().await.is_err() {
+                return Err(Refused::Failed("it was interrupted".to_owned()));
+            }
+        }
+    }
+
+    /// Starts `login`.
+    fn begin(&self, need: &NeedUser) -> Result<watch::Receiver<Stage>, Refused> {
+        let scopes = if let Why::ScopeMissing { scopes, .. } = &need.why {
+            Some(scopes)
+        } else {
+            None
+        };
+        let mut command = self.login(scopes);
+        let child = command
+            .spawn()
+            .map_err(|error| Refused::Failed(error.to_string()))?;
+        let (sender, stage) = watch::channel(Stage::Starting);
+        tokio::spawn(async move {
+            let ended = follow(child, &sender).await;
+            sender.send_replace(Stage::Ended(ended));
+        });
+        Ok(stage)
+    }
+
+    fn login(&self, scopes: Option<&Scopes>) -> Command {
+        let mut command = Command::new(&self.bridge.program);
+        command.arg("login").args(&self.bridge.arguments);
+        command
+            .args(["--until-closed", "--timeout"])
+            .arg(self.timeout.as_secs().to_string());
+        if !self.browser {
+            command.arg("--no-browser");
+        }
+        if let Some(scopes) = scopes {
+            let scopes: Vec<&str> = scopes.iter().collect();
+            command.args(["--scope", &scopes.join(" ")]);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// Waits for the end of a `login`, and shows what it says on the way.
+async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), String> {
+    // It ends when this end of its input is closed, as it is when the bridge ends.
+    let _open = child.stdin.take();
+    let mut last = String::new();
+    if let Some(messages) = child.stderr.take() {
+        let mut lines = BufReader::new(messages).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            eprintln!("{line}");
+            let line = line.trim();
+            if line.starts_with("http://") || line.starts_with("https://") {
+                stage.send_replace(Stage::Waiting(line.to_owned()));
+            } else if !line.is_empty() {
+                line.clone_into(&mut last);
+            }
+        }
+    }
+    match child.wait().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(last.trim_start_matches("mcp-auth: ").to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether a browser can be seen on this machine.
+fn has_display() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    cfg!(any(windows, target_os = "macos"))
+        || ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"]
+            .into_iter()
+            .any(set)
+}
+
+/// One request and its repetitions.
+pub(super) struct Attempts<'a> {
+    authorization: &'a Authorization,
+    call: Call,
+    sign_ins: u8,
+}
+
+impl Attempts<'_> {
+    /// The headers of the next attempt.
+    pub(super) async fn headers(&mut self) -> Result<HeaderMap, Refused> {
+        Ok(self.call.headers().await?)
+    }
+
+    /// Takes an answer; whether to send the request again.
+    pub(super) async fn again(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<bool, Refused> {
+        match self.call.again(status, headers).await {
+            Err(Stopped::NeedUser(need)) if self.sign_ins > 0 => {
+                self.sign_ins = self.sign_ins.saturating_sub(1);
+                self.authorization.sign_in(&need).await?;
+                Ok(true)
+            }
+            other => Ok(other?),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `proxy`: an MCP server on standard input and output, which relays to one behind HTTP.
+//!
+//! Messages pass through as they are. The bridge adds what the transport needs (sessions, streams,
+//! headers) and the authorization.
+
+mod authorization;
+mod legacy;
+mod message;
+mod relay;
+mod remote;
+mod standard_headers;
+mod stream;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
+use tokio::sync::mpsc;
+
+use crate::account::Place;
+use crate::problem::Problem;
+use authorization::Authorization;
+use relay::Relay;
+use remote::Remote;
+
+/// Lines on their way to the client. Where the client does not read, the servers' streams wait.
+const LINES_QUEUED: usize = 256;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The URL of the MCP server
+    url: String,
+    /// A name for the account, where there is more than one at the same server
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    account: String,
+    #[command(flatten)]
+    place: Place,
+    /// A header for every request to the MCP server, as `Name: value`; may be repeated
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// Which transport the server has
+    #[arg(long, value_enum, default_value_t = Transport::HttpFirst)]
+    transport: Transport,
+    /// Print the sign-in URL instead of opening a browser
+    #[arg(long)]
+    no_browser: bool,
+    /// How long a message waits for the user to sign in, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    auth_timeout: u64,
+}
+
+/// The transports of MCP over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Transport {
+    /// Streamable HTTP, or HTTP with SSE (revision 2024-11-05) where the server has no other
+    HttpFirst,
+    /// Streamable HTTP
+    HttpOnly,
+    /// HTTP with SSE
+    SseOnly,
+}
+
+/// Parses a header of the command line. Those that the bridge sets are refused.
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("a header is written as `Name: value`")?;
+    let name: HeaderName = name
+        .trim()
+        .parse()
+        .map_err(|_| "the name is not that of a header")?;
+    let own = [
+        "accept",
+        "authorization",
+        "content-type",
+        "dpop",
+        "last-event-id",
+        "mcp-protocol-version",
+        "mcp-session-id",
+    ];
+    if own.contains(&name.as_str()) {
+        return Err(format!("the bridge sets {name} by itself"));
+    }
+    let mut value: HeaderValue = value
+        .trim()
+        .parse()
+        .map_err(|_| "the value cannot be sent")?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Problem> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(serve(options));
+    // A read of standard input cannot be cancelled: it is left behind.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+async fn serve(options: &Options) -> Result<(), Problem> {
+    let timeout = Duration::from_secs(options.auth_timeout);
+    let selected = (options.url.as_str(), options.account.as_str());
+    let authorization =
+        Authorization::start(&options.place, selected, !options.no_browser, timeout)?;
+    let headers: HeaderMap = options.header.iter().cloned().collect();
+    let remote = Remote::new(&options.url, headers, authorization)?;
+    let (lines, mut outgoing) = mpsc::channel::<String>(LINES_QUEUED);
+    let writer = tokio::spawn(async move {
+        let mut out = stdout();
+        while let Some(mut line) = outgoing.recv().await {
+            line.push('\n');
+            if out.write_all(line.as_bytes()).await.is_err() || out.flush().await.is_err() {
+                break;
+            }
+        }
+    });
+    let relay = Relay::new(remote, lines, options.transport);
+    let mut input = BufReader::new(stdin()).lines();
+    let mut gone = std::pin::pin!(async { drop(writer.await) });
+    loop {
+        let line = tokio::select! {
+            line = input.next_line() => line?,
+            // The client reads no more.
+            () = &mut gone => break,
+        };
+        match line {
+            Some(line) if line.trim().is_empty() => {}
+            Some(line) => relay.take(line).await,
+            None => break,
+        }
+    }
+    relay.close().await;
+    Ok(())
+}

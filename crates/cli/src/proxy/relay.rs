@@ -1,0 +1,457 @@
+//! From lines of the client to requests, and from answers and streams to lines.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::Transport;
+use super::authorization::Refused;
+use super::legacy::Legacy;
+use super::message::{Envelope, Kind, failure, on_one_line, version_of};
+use super::remote::{
+    Outgoing, Remote, SESSION, Unanswered, VERSION, content_type, is_foreign, is_stream,
+};
+use super::standard_headers::{SINCE, Tools};
+use super::stream::{Events, Place};
+
+/// Requests under way at once; further ones wait.
+const UNDER_WAY: usize = 4_096;
+/// A notification is delivered before the next message is sent, unless it takes longer than this.
+const IN_ORDER: Duration = Duration::from_secs(10);
+/// Attempts to resume the stream of an answer.
+const RESUMPTIONS: u32 = 6;
+/// The end of a session may take this long.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The bridge between one client and one MCP server.
+#[derive(Clone)]
+pub(super) struct Relay(Arc<Inner>);
+
+struct Inner {
+    remote: Remote,
+    lines: mpsc::Sender<String>,
+    transport: Transport,
+    session: Mutex<Session>,
+    under_way: Arc<Semaphore>,
+    /// One at a time begins a new session after the former one ended.
+    renewal: tokio::sync::Mutex<()>,
+}
+
+/// The agreement of the two ends.
+#[derive(Default)]
+struct Session {
+    id: Option<HeaderValue>,
+    version: Option<String>,
+    /// The client's request that began the session, for a new one where the server ends it.
+    initialize: Option<String>,
+    legacy: Option<Legacy>,
+    stream: Option<JoinHandle<()>>,
+    tools: Tools,
+    /// Methods of requests whose results are looked at.
+    asked: HashMap<String, String>,
+}
+
+impl Relay {
+    pub(super) fn new(remote: Remote, lines: mpsc::Sender<String>, transport: Transport) -> Self {
+        Self(Arc::new(Inner {
+            remote,
+            lines,
+            transport,
+            session: Mutex::default(),
+            under_way: Arc::new(Semaphore::new(UNDER_WAY)),
+            renewal: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.0
+            .session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the client a message.
+    async fn give(&self, text: &str) {
+        self.note(text);
+        // The client may be gone: then nothing is left to tell.
+        let _gone = self.0.lines.send(on_one_line(text)).await;
+    }
+
+    /// Takes a message of the client.
+    pub(super) async fn take(&self, line: String) {
+        let kind = Envelope::of(&line).and_then(|message| message.kind());
+        match kind {
+            Some(Kind::Request) => {
+                let relay = self.clone();
+                // The semaphore is never closed.
+                let permit = Arc::clone(&self.0.under_way).acquire_owned().await;
+                tokio::spawn(async move {
+                    relay.request(&line).await;
+                    drop(permit);
+                });
+            }
+            Some(Kind::Notification | Kind::Response) => {
+                let relay = self.clone();
+                let sending = tokio::spawn(async move { relay.notify(&line).await });
+                // Delivered in order; a slow one continues by itself.
+                let _late = timeout(IN_ORDER, sending).await;
+            }
+            None => {
+                let words = "the line is not one JSON-RPC message";
+                let error = json!({ "code": -32_700, "message": words });
+                let answer = json!({ "jsonrpc": "2.0", "id": null, "error": error });
+                self.give(&answer.to_string()).await;
+            }
+        }
+    }
+
+    /// Sends a request, and gives the client its answer, whatever happens.
+    async fn request(&self, line: &str) {
+        let Some((id, method)) =
+            Envelope::of(line).and_then(|message| Some((message.id?, message.method?)))
+        else {
+            return;
+        };
+        if method == "initialize" {
+            self.session().initialize = Some(line.to_owned());
+        }
+        if matches!(method.as_str(), "initialize" | "tools/list") {
+            self.session()
+                .asked
+                .insert(id.get().to_owned(), method.clone());
+        }
+        if let Err(failed) = self.exchange(line, id, &method).await {
+            self.session().asked.remove(id.get());
+            self.give(&failure(id, &failed.words, failed.data)).await;
+        }
+    }
+
+    async fn exchange(&self, line: &str, id: &RawValue, method: &str) -> Result<(), Failed> {
+        if let Some(legacy) = self.legacy() {
+            return Ok(legacy.send(&self.0.remote, line).await?);
+        }
+        if self.0.transport == Transport::SseOnly && method == "initialize" {
+            return self.begin_legacy(line, None).await;
+        }
+        let mut answer = self.post(line).await?;
+        if answer.status() == StatusCode::NOT_FOUND && self.session().id.is_some() {
+            self.renew_session().await?;
+            answer = self.post(line).await?;
+        }
+        let status = answer.status();
+        if method == "initialize"
+            && is_foreign(status)
+            && self.0.transport == Transport::HttpFirst
+            && !self.is_json_rpc(&answer)
+        {
+            return self.begin_legacy(line, Some(status)).await;
+        }
+        if status.is_success() && is_stream(&answer) {
+            return self.follow(answer, id).await;
+        }
+        let url = self.0.remote.url().to_string();
+        let kind = content_type(&answer);
+        let text = answer
+            .text()
+            .await
+            .map_err(|error| self.0.remote.network(&error))?;
+        // An error of the server is its answer, whatever the status.
+        let answers = Envelope::of(&text)
+            .is_some_and(|message| message.kind() == Some(Kind::Response) && same(message.id, id));
+        if answers {
+            self.give(&text).await;
+            return Ok(());
+        }
+        let kind = kind.unwrap_or_else(|| "no content type".to_owned());
+        let said = Envelope::of(&text)
+            .and_then(|message| message.error.map(RawValue::get).map(str::to_owned));
+        Err(Failed {
+            words: format!(
+                "{url} answered {method} with status {status} and {kind}, not with a JSON-RPC response"
+            ),
+            data: said.and_then(|said| serde_json::from_str(&said).ok()),
+        })
+    }
+
+    /// Whether an answer is the server's own word rather than a page in front of it.
+    fn is_json_rpc(&self, answer: &reqwest::Response) -> bool {
+        content_type(answer).is_some_and(|kind| kind.starts_with("application/json"))
+            && answer.headers().contains_key(VERSION)
+    }
+
+    /// Sends a notification or a response.
+    async fn notify(&self, line: &str) {
+        let sent = match self.legacy() {
+            Some(legacy) => legacy.send(&self.0.remote, line).await,
+            None => self.post(line).await.map(drop),
+        };
+        if let Err(failed) = sent {
+            eprintln!("mcp-auth: a notification was not delivered: {failed}");
+            return;
+        }
+        let begun = Envelope::of(line)
+            .is_some_and(|message| message.method.as_deref() == Some("notifications/initialized"));
+        if begun && self.legacy().is_none() {
+            self.listen();
+        }
+    }
+
+    fn legacy(&self) -> Option<Legacy> {
+        self.session().legacy.clone()
+    }
+
+    async fn begin_legacy(&self, line: &str, status: Option<StatusCode>) -> Result<(), Failed> {
+        let relay = self.clone();
+        let opened = Legacy::open(&self.0.remote, move |text| {
+            let relay = relay.clone();
+            async move { relay.give(&text).await }
+        });
+        let legacy = opened.await.map_err(|error| {
+            let also = status.map(|status| format!("status {status} to a message, and "));
+            Failed::words(format!("{}{error}", also.unwrap_or_default()))
+        })?;
+        legacy.send(&self.0.remote, line).await?;
+        self.session().legacy = Some(legacy);
+        Ok(())
+    }
+
+    /// The headers that go with a message.
+    fn headers(&self, line: Option<&str>) -> HeaderMap {
+        let message = line.and_then(Envelope::of);
+        let params = message.as_ref().map_or(Value::Null, Envelope::parameters);
+        let session = self.session();
+        let mut headers = HeaderMap::new();
+        let version = version_of(&params).or(session.version.as_deref());
+        let method = message.and_then(|message| message.method);
+        if let Some(version) = version
+            && version >= SINCE
+            && let Some(method) = &method
+        {
+            headers.extend(session.tools.headers(method, &params));
+        }
+        if let Some(Ok(version)) = version.map(HeaderValue::from_str) {
+            headers.insert(VERSION, version);
+        }
+        if let Some(id) = session
+            .id
+            .clone()
+            .filter(|_| method.as_deref() != Some("initialize"))
+        {
+            headers.insert(SESSION, id);
+        }
+        headers
+    }
+
+    async fn post(&self, line: &str) -> Result<reqwest::Response, Unanswered> {
+        let message = Envelope::of(line);
+        let method = message.as_ref().and_then(|message| message.method.clone());
+        let tool = message.map(|message| message.parameters());
+        let tool = tool
+            .as_ref()
+            .and_then(|params| params.get("name"))
+            .and_then(Value::as_str);
+        let operation = match (method.as_deref(), tool) {
+            (Some("tools/call"), Some(tool)) => format!("tools/call {tool}"),
+            (Some(method), _) => method.to_owned(),
+            (None, _) => "a response".to_owned(),
+        };
+        let outgoing = Outgoing::post(&operation, self.headers(Some(line)), line);
+        let answer = self.0.remote.send(outgoing).await?;
+        if let Some(id) = answer.headers().get(SESSION) {
+            self.session().id = Some(id.clone());
+        }
+        Ok(answer)
+    }
+
+    /// Gives the client the messages of an answer's stream until the response has come.
+    async fn follow(&self, answer: reqwest::Response, id: &RawValue) -> Result<(), Failed> {
+        let mut place = Place::default();
+        let mut events = Events::of(answer);
+        for attempt in 0..=RESUMPTIONS {
+            while let Some((_, data)) = events.next(&mut place).await {
+                let done = Envelope::of(&data).is_some_and(|message| {
+                    message.kind() == Some(Kind::Response) && same(message.id, id)
+                });
+                self.give(&data).await;
+                if done {
+                    return Ok(());
+                }
+            }
+            // Resumption needs the identifier of an event.
+            if place.last.is_none() {
+                break;
+            }
+            sleep(place.rest(attempt)).await;
+            let outgoing = Outgoing::stream(self.headers(None), place.last.as_deref());
+            match self.0.remote.send(outgoing).await {
+                Ok(answer) if answer.status().is_success() && is_stream(&answer) => {
+                    events = Events::of(answer);
+                }
+                Ok(answer) if answer.status().is_server_error() => {}
+                Ok(_) => break,
+                Err(Unanswered::Network { .. }) => {}
+                Err(refused @ Unanswered::Refused(_)) => return Err(refused.into()),
+            }
+        }
+        let url = self.0.remote.url();
+        Err(Failed::words(format!(
+            "the stream of {url} ended before its response"
+        )))
+    }
+
+    /// Opens the stream on which the server speaks by itself, and keeps it open.
+    fn listen(&self) {
+        // Later revisions have no such stream.
+        if self
+            .session()
+            .version
+            .as_deref()
+            .is_some_and(|version| version >= SINCE)
+        {
+            return;
+        }
+        let relay = self.clone();
+        let listening = tokio::spawn(async move {
+            let mut place = Place::default();
+            let mut failures = 0_u32;
+            loop {
+                let outgoing = Outgoing::stream(relay.headers(None), place.last.as_deref());
+                match relay.0.remote.send(outgoing).await {
+                    Ok(answer) if answer.status().is_success() && is_stream(&answer) => {
+                        failures = 0;
+                        let mut events = Events::of(answer);
+                        while let Some((_, data)) = events.next(&mut place).await {
+                            relay.give(&data).await;
+                        }
+                    }
+                    Ok(answer) if answer.status().is_server_error() => {
+                        failures = failures.saturating_add(1);
+                    }
+                    // The server has no such stream, or its session ended.
+                    Ok(_) | Err(Unanswered::Refused(_)) => return,
+                    Err(Unanswered::Network { .. }) => failures = failures.saturating_add(1),
+                }
+                sleep(place.rest(failures)).await;
+            }
+        });
+        if let Some(former) = self.session().stream.replace(listening) {
+            former.abort();
+        }
+    }
+
+    /// Begins a new session in the place of one that the server ended, with the client's own request.
+    async fn renew_session(&self) -> Result<(), Failed> {
+        let ended = self.session().id.clone();
+        let _one = self.0.renewal.lock().await;
+        if self.session().id != ended {
+            return Ok(());
+        }
+        let initialize = self.session().initialize.clone();
+        let initialize = initialize.ok_or_else(|| Failed::words("the server ended the session"))?;
+        self.session().id = None;
+        let answer = self.post(&initialize).await?;
+        let status = answer.status();
+        if !status.is_success() {
+            let url = self.0.remote.url();
+            return Err(Failed::words(format!(
+                "{url} ended the session, and answered a new one with status {status}"
+            )));
+        }
+        // The client has its answer already; this one is read to its end and dropped.
+        drop(answer.bytes().await);
+        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        drop(self.post(initialized).await?);
+        self.listen();
+        Ok(())
+    }
+
+    /// Looks at the results that the transport depends on.
+    fn note(&self, text: &str) {
+        let mut session = self.session();
+        if session.asked.is_empty() {
+            return;
+        }
+        let Some(message) =
+            Envelope::of(text).filter(|message| message.kind() == Some(Kind::Response))
+        else {
+            return;
+        };
+        let method = message.id.and_then(|id| session.asked.remove(id.get()));
+        let result = message
+            .result
+            .map(|raw| serde_json::from_str::<Value>(raw.get()));
+        let (Some(method), Some(Ok(result))) = (method, result) else {
+            return;
+        };
+        if method == "initialize" {
+            let version = result.get("protocolVersion").and_then(Value::as_str);
+            session.version = version.map(str::to_owned);
+        } else {
+            session.tools.learn(&result);
+        }
+    }
+
+    /// Ends the session.
+    pub(super) async fn close(self) {
+        let (id, stream) = {
+            let mut session = self.session();
+            (session.id.take(), session.stream.take())
+        };
+        if let Some(stream) = stream {
+            stream.abort();
+        }
+        if let Some(id) = id {
+            let mut headers = self.headers(None);
+            headers.insert(SESSION, id);
+            let farewell = Outgoing {
+                method: Method::DELETE,
+                url: None,
+                operation: "the end of the session",
+                headers,
+                body: None,
+            };
+            let _unanswered = timeout(FAREWELL, self.0.remote.send(farewell)).await;
+        }
+    }
+}
+
+/// Whether two identifiers are the same JSON value.
+fn same(one: Option<&RawValue>, other: &RawValue) -> bool {
+    let value = |raw: &RawValue| serde_json::from_str::<Value>(raw.get()).ok();
+    one.is_some_and(|one| one.get() == other.get() || value(one) == value(other))
+}
+
+/// Why a request has no answer of the server.
+struct Failed {
+    words: String,
+    data: Option<Value>,
+}
+
+impl Failed {
+    fn words(words: impl Into<String>) -> Self {
+        Self {
+            words: words.into(),
+            data: None,
+        }
+    }
+}
+
+impl From<Unanswered> for Failed {
+    fn from(unanswered: Unanswered) -> Self {
+        let data = match &unanswered {
+            Unanswered::Refused(Refused::SignIn { url }) => Some(json!({ "url": url })),
+            Unanswered::Refused(_) | Unanswered::Network { .. } => None,
+        };
+        Self {
+            words: unanswered.to_string(),
+            data,
+        }
+    }
+}

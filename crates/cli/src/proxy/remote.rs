@@ -1,0 +1,156 @@
+//! Requests to the MCP server, with the authorization of the account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use mcp_auth_client::asynchronous::http_client;
+use url::Url;
+
+use super::authorization::{Authorization, Refused};
+
+const BOTH: &str = "application/json, text/event-stream";
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+const EVENTS: &str = "text/event-stream";
+const CONNECT: Duration = Duration::from_secs(20);
+
+/// The MCP server.
+#[derive(Clone)]
+pub(super) struct Remote {
+    http: reqwest::Client,
+    url: Url,
+    headers: HeaderMap,
+    authorization: Arc<Authorization>,
+}
+
+/// The reason why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("{url} cannot be reached: {words}")]
+    Network { url: String, words: String },
+}
+
+/// One request, without its authorization.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: Method,
+    pub(super) url: Option<&'a Url>,
+    /// The name that attempts are counted by.
+    pub(super) operation: &'a str,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<&'a str>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// A message.
+    pub(super) fn post(operation: &'a str, headers: HeaderMap, body: &'a str) -> Self {
+        let mut headers = headers;
+        headers.insert(ACCEPT, HeaderValue::from_static(BOTH));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self {
+            method: Method::POST,
+            url: None,
+            operation,
+            headers,
+            body: Some(body),
+        }
+    }
+
+    /// The server's stream, after the event that was received last.
+    pub(super) fn stream(headers: HeaderMap, last: Option<&str>) -> Self {
+        let mut headers = headers;
+        headers.insert(ACCEPT, HeaderValue::from_static(EVENTS));
+        if let Some(Ok(last)) = last.map(HeaderValue::from_str) {
+            headers.insert(LAST_EVENT, last);
+        }
+        Self {
+            method: Method::GET,
+            url: None,
+            operation: "the stream",
+            headers,
+            body: None,
+        }
+    }
+}
+
+impl Remote {
+    pub(super) fn new(
+        url: &str,
+        headers: HeaderMap,
+        authorization: Authorization,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let url = Url::parse(url)?;
+        let settings = reqwest::Client::builder().connect_timeout(CONNECT);
+        let http = http_client(settings, authorization.trust(), &url)?;
+        Ok(Self {
+            http,
+            url,
+            headers,
+            authorization: Arc::new(authorization),
+        })
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Sends a request until its answer stands: after a refusal with another token, or after a sign-in.
+    pub(super) async fn send(
+        &self,
+        outgoing: Outgoing<'_>,
+    ) -> Result<reqwest::Response, Unanswered> {
+        let url = outgoing.url.unwrap_or(&self.url);
+        let method = &outgoing.method;
+        // Another place of this server is covered by the token for its URL.
+        let mut call = self
+            .authorization
+            .call(outgoing.operation, method, &self.url);
+        loop {
+            let presented = call.headers().await?;
+            let mut request = self.http.request(method.clone(), url.clone());
+            request = request.headers(self.headers.clone());
+            request = request.headers(outgoing.headers.clone());
+            request = request.headers(presented);
+            if let Some(body) = outgoing.body {
+                request = request.body(body.to_owned());
+            }
+            let answer = request.send().await.map_err(|error| self.network(&error))?;
+            let again = call.again(answer.status(), answer.headers()).await?;
+            if !again {
+                return Ok(answer);
+            }
+        }
+    }
+
+    pub(super) fn network(&self, error: &reqwest::Error) -> Unanswered {
+        let mut words = Vec::new();
+        let mut source: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = source {
+            words.push(error.to_string());
+            source = error.source();
+        }
+        Unanswered::Network {
+            url: self.url.to_string(),
+            words: words.join(": "),
+        }
+    }
+}
+
+/// Whether an answer is a stream of events.
+pub(super) fn is_stream(answer: &reqwest::Response) -> bool {
+    content_type(answer).is_some_and(|text| text.starts_with(EVENTS))
+}
+
+pub(super) fn content_type(answer: &reqwest::Response) -> Option<String> {
+    let value = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.trim().to_ascii_lowercase())
+}
+
+/// Whether a server that gives this status to a message may have the older transport only.
+pub(super) fn is_foreign(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 404 | 405)
+}

@@ -1,0 +1,78 @@
+//! The configuration file: replaced as a whole, with a copy of what it was.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::problem::Problem;
+
+/// The text of a file; `None` for a file that does not exist.
+pub(super) fn read(file: &Path) -> Result<Option<String>, Problem> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{} cannot be read: {error}", file.display()).into()),
+    }
+}
+
+/// Replaces the file; says where the former one was copied to. A link is followed, so that a
+/// configuration that is kept elsewhere stays there.
+pub(super) fn replace(
+    file: &Path,
+    before: Option<&str>,
+    text: &str,
+) -> Result<Option<PathBuf>, Problem> {
+    let fails = |error: std::io::Error| format!("{} cannot be written: {error}", file.display());
+    let target = match fs::canonicalize(file) {
+        Ok(target) => target,
+        Err(_absent) => std::path::absolute(file)?,
+    };
+    let folder = target.parent().ok_or("the file is in no directory")?;
+    fs::create_dir_all(folder).map_err(fails)?;
+    let backup = match before {
+        None => None,
+        Some(before) => Some(backup(&target, before).map_err(fails)?),
+    };
+    let mut new = NamedTempFile::new_in(folder).map_err(fails)?;
+    new.write_all(text.as_bytes()).map_err(fails)?;
+    if let Ok(metadata) = fs::metadata(&target) {
+        fs::set_permissions(new.path(), metadata.permissions()).map_err(fails)?;
+    }
+    new.as_file().sync_all().map_err(fails)?;
+    // Another program may have written it meanwhile: its work is not overwritten.
+    if read(&target)?.as_deref() != before {
+        return Err(format!(
+            "{} was changed by another program; try again",
+            file.display()
+        )
+        .into());
+    }
+    new.persist(&target).map_err(|error| fails(error.error))?;
+    Ok(backup)
+}
+
+/// A copy beside the file, under a name that nothing has yet.
+fn backup(target: &Path, before: &str) -> std::io::Result<PathBuf> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    for number in 1_u32.. {
+        let copy = target.with_file_name(format!("{name}.before-mcp-auth-{number}"));
+        let created = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&copy);
+        match created {
+            Ok(mut out) => {
+                if let Ok(metadata) = fs::metadata(target) {
+                    fs::set_permissions(&copy, metadata.permissions())?;
+                }
+                out.write_all(before.as_bytes())?;
+                return Ok(copy);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(std::io::Error::other("too many copies of the file"))
+}

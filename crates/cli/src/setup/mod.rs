@@ -1,0 +1,148 @@
+//! `setup`: the entry of an MCP server in the configuration of a client.
+
+mod client;
+mod edit;
+mod file;
+mod json;
+mod toml;
+mod yaml;
+
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::account::Place;
+use crate::problem::Problem;
+use client::{Client, Entry};
+use edit::Outcome;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The client whose configuration gets the entry
+    client: Client,
+    /// The URL of the MCP server
+    url: String,
+    /// The name of the entry; by default the host of the URL
+    #[arg(long)]
+    name: Option<String>,
+    /// Write the entry into the client's configuration file instead of printing it
+    #[arg(long)]
+    write: bool,
+    /// The configuration file, where it is not at its usual place
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The command that the entry runs; by default the path of this program
+    #[arg(long, value_name = "PATH")]
+    command: Option<String>,
+    /// The account that the entry uses
+    #[arg(long)]
+    account: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+    let entry = entry(options)?;
+    let client = options.client;
+    let file = match &options.file {
+        Some(file) => file.clone(),
+        None => client.file()?,
+    };
+    if !options.write {
+        let text = edit::alone(client, &entry)?;
+        if as_json {
+            let object = json!({ "client": client.name(), "file": file, "entry": text });
+            println!("{object}");
+        } else {
+            println!("{}", text.trim_end());
+            eprintln!(
+                "put this into {}, or run this command again with --write",
+                file.display()
+            );
+        }
+        return Ok(());
+    }
+    let before = file::read(&file)?;
+    let outcome = edit::insert(client, before.as_deref().unwrap_or_default(), &entry)?;
+    let (changed, backup) = match &outcome {
+        Outcome::Unchanged => (false, None),
+        Outcome::Changed(text) => (true, file::replace(&file, before.as_deref(), text)?),
+    };
+    if as_json {
+        let object = json!({
+            "client": client.name(), "file": file, "name": entry.name,
+            "changed": changed, "backup": backup,
+        });
+        println!("{object}");
+        return Ok(());
+    }
+    let shown = file.display();
+    match (changed, backup) {
+        (false, _) => println!("{shown} has this entry already; nothing was changed"),
+        (true, Some(backup)) => {
+            println!("{shown} now has the entry {:?}", entry.name);
+            let backup = backup.display();
+            println!("to undo it: move {backup} to {shown}");
+        }
+        (true, None) => {
+            println!("{shown} was created with the entry {:?}", entry.name);
+            println!("to undo it: delete {shown}");
+        }
+    }
+    if stdout().is_terminal() {
+        println!("next: mcp-auth login {}", options.url);
+    }
+    Ok(())
+}
+
+/// The entry that the options ask for.
+fn entry(options: &Options) -> Result<Entry, Problem> {
+    let url = url::Url::parse(&options.url)
+        .map_err(|error| format!("{:?} is not a URL: {error}", options.url))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("the URL holds a user name or password; leave them out".into());
+    }
+    let host = url.host_str().ok_or("the URL has no host")?;
+    let name = options.name.clone().unwrap_or_else(|| name_of(host));
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("the name of the entry must not be empty or hold control characters".into());
+    }
+    let command = match &options.command {
+        Some(command) => command.clone(),
+        None => {
+            let program = std::env::current_exe()?;
+            let program = program
+                .to_str()
+                .ok_or("the path of this program is not UTF-8")?;
+            program.to_owned()
+        }
+    };
+    // A client may clear the environment: every setting is an argument.
+    let mut arguments = vec![options.url.clone()];
+    if let Some(account) = &options.account {
+        arguments.extend(["--account".to_owned(), account.clone()]);
+    }
+    if let Some(store) = options.place.chosen() {
+        let store = std::path::absolute(store)?;
+        let store = store.to_str().ok_or("the path of the store is not UTF-8")?;
+        arguments.extend(["--store".to_owned(), store.to_owned()]);
+    }
+    Ok(Entry {
+        name,
+        url: options.url.clone(),
+        command,
+        arguments,
+    })
+}
+
+/// A name for a host: its letters, digits and hyphens.
+fn name_of(host: &str) -> String {
+    host.trim_matches(|c| matches!(c, '[' | ']'))
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

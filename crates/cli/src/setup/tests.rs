@@ -1,0 +1,252 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::client::{Client, Entry};
+use super::edit::{Outcome, alone, insert};
+
+const CLIENTS: [Client; 8] = [
+    Client::ClaudeCode,
+    Client::Codex,
+    Client::ClaudeDesktop,
+    Client::Cursor,
+    Client::Vscode,
+    Client::Zed,
+    Client::GeminiCli,
+    Client::Goose,
+];
+
+fn entry() -> Entry {
+    Entry {
+        name: "notes".to_owned(),
+        url: "https://mcp.example/mcp".to_owned(),
+        command: "/opt/mcp auth/mcp-auth".to_owned(),
+        arguments: vec!["https://mcp.example/mcp".to_owned()],
+    }
+}
+
+fn changed(client: Client, text: &str) -> String {
+    match insert(client, text, &entry()).unwrap_or_else(|_| panic!("{client:?}: {text}")) {
+        Outcome::Changed(text) => text,
+        Outcome::Unchanged => panic!("unchanged: {text}"),
+    }
+}
+
+/// The lines of `before` all stand in `after`, in the same order.
+fn keeps_lines(before: &str, after: &str) -> Result<(), String> {
+    let mut lines = after.lines().map(|line| line.trim_end_matches(','));
+    for line in before.lines().map(|line| line.trim_end_matches(',')) {
+        if !lines.any(|other| other == line) {
+            return Err(format!("{line:?} is lost:\n{after}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_client_has_an_entry_that_is_found_again() {
+    for client in CLIENTS {
+        let text = alone(client, &entry()).unwrap_or_else(|_| panic!("{client:?}"));
+        assert_eq!(
+            insert(client, &text, &entry()).ok(),
+            Some(Outcome::Unchanged),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_hook_is_one_command_line_of_a_shell() {
+    let value = Client::ClaudeCode.value(&entry());
+    assert_eq!(
+        value["headersHelper"],
+        Value::from("'/opt/mcp auth/mcp-auth' headers https://mcp.example/mcp")
+    );
+    let mut spiteful = entry();
+    spiteful.arguments = vec!["https://mcp.example/$(id)'&x".to_owned()];
+    assert_eq!(
+        Client::Codex.value(&spiteful)["http_headers_helper"],
+        Value::from(r"'/opt/mcp auth/mcp-auth' headers 'https://mcp.example/$(id)'\''&x'")
+    );
+}
+
+#[test]
+fn comments_and_order_of_json_stay() {
+    let before = r#"// My settings
+{
+    "theme": "One Dark", // dark
+    /* servers */
+    "context_servers": {
+        // mine
+        "other": { "command": "npx", "args": ["-y", "x"], },
+    },
+    "vim_mode": true,
+}
+"#;
+    let after = changed(Client::Zed, before);
+    keeps_lines(before, &after).unwrap();
+    assert!(after.contains("\"notes\""), "{after}");
+    assert!(
+        after.contains("        \"notes\""),
+        "indentation is that of the file:\n{after}"
+    );
+}
+
+#[test]
+fn comments_and_order_of_toml_stay() {
+    let before = r#"# My settings
+model = "o5"   # fast
+
+[mcp_servers.other]   # mine
+command = "npx"
+args = [
+    "-y", # yes
+    "x",
+]
+
+[profiles.work]
+model = "o3"
+"#;
+    let after = changed(Client::Codex, before);
+    keeps_lines(before, &after).unwrap();
+    let parsed: toml_edit::DocumentMut = after.parse().unwrap();
+    assert_eq!(
+        parsed["mcp_servers"]["notes"]["url"].as_str(),
+        Some("https://mcp.example/mcp")
+    );
+}
+
+#[test]
+fn comments_and_order_of_yaml_stay() {
+    for before in [
+        "# My settings\nGOOSE_MODEL: gpt\nextensions:\n  # mine\n  developer:\n    enabled: true\n    type: builtin\n\n# end\nGOOSE_MODE: auto\n",
+        "extensions:\n    developer:\n        enabled: true\n",
+        "GOOSE_MODE: auto\nextensions:\n",
+        "extensions:   # none yet\nGOOSE_MODE: auto\n",
+        "GOOSE_MODE: auto",
+        "",
+    ] {
+        let after = changed(Client::Goose, before);
+        keeps_lines(before, &after).unwrap();
+        assert!(after.contains("\"notes\":"), "{after}");
+    }
+}
+
+#[test]
+fn a_former_entry_of_this_name_is_replaced() {
+    let before = "extensions:\n  a:\n    enabled: true\n  notes:\n    enabled: false\n    cmd: old\n  b:\n    enabled: true\n";
+    let after = changed(Client::Goose, before);
+    assert!(
+        !after.contains("old") && after.find("notes") < after.find("  b:"),
+        "{after}"
+    );
+    let before = r#"{"mcpServers":{"notes":{"command":"old"},"b":{"command":"x"}}}"#;
+    let after = changed(Client::Cursor, before);
+    let parsed: Value = serde_json::from_str(&after).unwrap();
+    assert_eq!(
+        parsed["mcpServers"]["notes"],
+        Client::Cursor.value(&entry())
+    );
+    assert_eq!(parsed["mcpServers"]["b"]["command"], "x");
+    let before =
+        "[mcp_servers.notes]\n# old\ncommand = \"old\"\n\n[mcp_servers.b]\ncommand = \"x\"\n";
+    let after = changed(Client::Codex, before);
+    assert!(!after.contains("command = \"old\""), "{after}");
+    assert!(after.find("notes") < after.find("mcp_servers.b"), "{after}");
+}
+
+#[test]
+fn a_file_that_cannot_be_edited_safely_is_left_alone() {
+    for (client, text) in [
+        (Client::Goose, "extensions: {a: {enabled: true}}\n"),
+        (Client::Goose, "extensions: &x\n  a: 1\nother: *x\n"),
+        (Client::Goose, "- a\n"),
+        (Client::Goose, "extensions: [\n"),
+        (Client::Cursor, "[]"),
+        (Client::Cursor, "{"),
+        (Client::Cursor, r#"{"mcpServers": []}"#),
+        (Client::Codex, "mcp_servers = 1\n"),
+        (Client::Codex, "= x"),
+    ] {
+        assert!(
+            insert(client, text, &entry()).is_err(),
+            "{client:?}: {text}"
+        );
+    }
+}
+
+/// JSON as a person writes it: any indentation, comments, trailing commas.
+fn json_file(section: &'static str) -> impl Strategy<Value = String> {
+    let member = "[a-z]{1,6}";
+    let value = prop_oneof![
+        Just("true".to_owned()),
+        "[0-9]{1,3}".prop_map(|digits| format!("1{digits}")),
+        "[ -!#-\\[\\]-~]{0,8}".prop_map(|text| format!("\"{text}\"")),
+        Just("{ \"command\": \"npx\", /* why */ \"args\": [\"-y\",] }".to_owned()),
+    ];
+    let members = prop::collection::btree_map(member, value, 0..4);
+    (members.clone(), members, 0_usize..9, any::<bool>()).prop_map(
+        move |(top, inner, pad, commas)| {
+            let pad = " ".repeat(pad);
+            let comma = if commas { "," } else { "" };
+            let lines = |members: &std::collections::BTreeMap<String, String>, pad: &str| {
+                let lines: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("{pad}\"{name}\": {value}"))
+                    .collect();
+                lines.join(", // a comment\n")
+            };
+            let mut parts = Vec::new();
+            if !top.is_empty() {
+                parts.push(lines(&top, &pad));
+            }
+            let inner = lines(&inner, &format!("{pad}{pad}"));
+            let tail = if inner.is_empty() { "" } else { comma };
+            parts.push(format!("{pad}\"{section}\": {{\n{inner}{tail}\n{pad}}}"));
+            format!("{{\n{}{comma}\n}}\n", parts.join(",\n"))
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn nothing_but_the_entry_changes_in_json(before in json_file("mcpServers")) {
+        let after = changed(Client::ClaudeDesktop, &before);
+        let parse = |text: &str| {
+            jsonc_parser::parse_to_serde_value::<Value>(text, &Default::default()).unwrap()
+        };
+        let (mut was, is) = (parse(&before), parse(&after));
+        was["mcpServers"]["notes"] = Client::ClaudeDesktop.value(&entry());
+        prop_assert_eq!(was, is);
+        // Comments and their lines stay.
+        prop_assert_eq!(before.matches("// a comment").count(), after.matches("// a comment").count());
+        prop_assert_eq!(before.matches("/* why */").count(), after.matches("/* why */").count());
+    }
+
+    #[test]
+    fn nothing_but_the_entry_changes_in_yaml(
+        top in prop::collection::btree_map("[a-m]{1,6}", "[a-z]{1,8}", 0..4),
+        inner in prop::collection::btree_map("[a-m]{1,6}", "[a-z]{1,8}", 0..4),
+        pad in 1_usize..5,
+        comment in any::<bool>(),
+    ) {
+        let mut before = String::new();
+        for (key, value) in &top {
+            before.push_str(&format!("{key}: {value}\n"));
+        }
+        before.push_str("extensions:\n");
+        for (key, value) in &inner {
+            if comment { before.push_str("# about this\n"); }
+            before.push_str(&format!("{0}{key}:\n{0}{0}cmd: {value}\n", " ".repeat(pad)));
+        }
+        before.push_str("zz: 1\n");
+        let after = changed(Client::Goose, &before);
+        prop_assert!(keeps_lines(&before, &after).is_ok(), "{}", after);
+    }
+}

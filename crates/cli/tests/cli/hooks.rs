@@ -1,0 +1,153 @@
+//! `headers`, as clients run it: a command whose output is one flat JSON object, with a time limit and
+//! perhaps without an environment.
+
+use std::process::{Command, Output, Stdio};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::fake::{Fake, Mode};
+use crate::support::{Desk, text};
+
+fn signed_in(fake: &Fake) -> Desk {
+    let desk = Desk::new();
+    let output = desk.sign_in(&[&fake.url()], false);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    desk
+}
+
+/// The rules of the clients' documentation for a hook's output: one flat object of strings, nothing else, at
+/// most 64 KiB.
+fn accepted(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.stdout.len() <= 64 * 1024);
+    let object: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let members = object.as_object().expect("an object");
+    assert!(members.values().all(Value::is_string), "{object}");
+    object
+}
+
+fn bearer(output: &Output) -> String {
+    let object = accepted(output);
+    let value = object["Authorization"].as_str().expect("the header");
+    value.strip_prefix("Bearer ").expect("a bearer").to_owned()
+}
+
+#[test]
+fn a_hook_prints_one_flat_object() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let token = bearer(&desk.run(&["headers", &fake.url()]));
+    assert!(fake.state().knows_access(&token));
+}
+
+/// Codex clears the environment: everything is in the arguments, read by a shell.
+#[test]
+fn a_hook_works_in_a_cleared_environment() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let store = desk.path().display();
+    let (program, url) = (env!("CARGO_BIN_EXE_mcp-auth"), fake.url());
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            &format!("'{program}' headers '{url}' --store '{store}'"),
+        ])
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    assert!(fake.state().knows_access(&bearer(&output)));
+}
+
+/// Claude Code names the server in the environment.
+#[test]
+fn a_hook_takes_the_url_from_the_environment() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let mut command = desk.command(&["headers"]);
+    command.env("CLAUDE_CODE_MCP_SERVER_URL", fake.url());
+    bearer(&command.output().expect("it runs"));
+}
+
+#[test]
+fn a_refused_token_is_refreshed() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let first = bearer(&desk.run(&["headers", &fake.url()]));
+    let same = bearer(&desk.run(&["headers", &fake.url()]));
+    assert_eq!(first, same);
+    let second = bearer(&desk.run(&["headers", "--refused", &fake.url()]));
+    assert_ne!(first, second);
+    let third = desk.run(&["token", "--refused", &fake.url()]);
+    assert_ne!(text(&third.stdout).trim(), second);
+}
+
+/// A token with less than a minute to live is refreshed for a hook, and not for a command that sends it now.
+#[test]
+fn a_hook_gets_a_token_with_a_minute_to_live() {
+    let fake = Fake::start();
+    fake.state().token_seconds = 50;
+    let desk = signed_in(&fake);
+    let printed = desk.run(&["token", &fake.url()]);
+    fake.state().token_seconds = 3_600;
+    let again = desk.run(&["token", &fake.url()]);
+    assert_eq!(printed.stdout, again.stdout);
+    let token = bearer(&desk.run(&["headers", &fake.url()]));
+    assert_ne!(text(&printed.stdout).trim(), token);
+    let longer = desk.run(&["token", "--min-ttl", "7200", &fake.url()]);
+    assert!(longer.status.success(), "{}", text(&longer.stderr));
+}
+
+#[test]
+fn ten_hooks_at_once_make_one_refresh() {
+    let fake = Fake::start();
+    fake.state().token_seconds = 1;
+    let desk = signed_in(&fake);
+    fake.state().token_seconds = 3_600;
+    std::thread::sleep(Duration::from_millis(1_500));
+    let before = fake.state().requests.len();
+    let tokens: Vec<String> = scope(|threads| {
+        let running: Vec<_> = (0..10)
+            .map(|_| threads.spawn(|| bearer(&desk.run(&["headers", &fake.url()]))))
+            .collect();
+        let ended = running
+            .into_iter()
+            .map(|thread| thread.join().expect("a token"));
+        ended.collect()
+    });
+    assert!(tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
+    let state = fake.state();
+    let asked = state.requests.iter().skip(before);
+    assert_eq!(asked.filter(|path| path.contains("/token")).count(), 1);
+}
+
+/// A client waits ten seconds: a server that never answers ends the hook before that, and says so in one line.
+#[test]
+fn a_hook_ends_in_time() {
+    let fake = Fake::start();
+    fake.state().token_seconds = 1;
+    let desk = signed_in(&fake);
+    std::thread::sleep(Duration::from_millis(1_500));
+    fake.state().token = Mode::Hangs;
+    let begun = Instant::now();
+    let output = desk.run(&["headers", "--within", "2", &fake.url()]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_hook_without_an_account_says_how_to_sign_in() {
+    let fake = Fake::start();
+    let desk = Desk::new();
+    let output = desk.run(&["headers", &fake.url()]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(output.stdout.is_empty());
+    assert!(text(&output.stderr).contains("mcp-auth login"));
+}
