@@ -153,7 +153,7 @@ impl Refreshing {
                 core.release_lease();
                 core.memory.rest.failed(core.now, None, &cause);
                 core.memory.renewal_refused = Some(Box::new(cause.clone()));
-                renewal.is_refused(core, cause)
+                renewal.ends_refused(core, cause)
             }
             Verdict::ClientUnknown(code) => {
                 let refusal = Refusal::OAuth {

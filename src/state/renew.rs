@@ -146,7 +146,7 @@ impl Renewal {
         let rest = core.memory.rest.cause(core.now);
         if let Some(cause) = rest.filter(|_| self.not_before.is_none()) {
             return match core.memory.renewal_refused.clone() {
-                Some(refused) => self.is_refused(core, *refused),
+                Some(refused) => self.ends_refused(core, *refused),
                 None => self.fails_for_now(core, Stage::Refresh, cause),
             };
         }
@@ -161,7 +161,7 @@ impl Renewal {
 
     /// The server will not renew the token, and what is held is not dropped for that: the user is asked,
     /// unless there is a token that is still good.
-    pub(crate) fn is_refused(mut self: Box<Self>, core: &mut Core, cause: Cause) -> Step {
+    pub(crate) fn ends_refused(mut self, core: &mut Core, cause: Cause) -> Step {
         if self.has_another(core) {
             return self.fails_for_now(core, Stage::Refresh, cause);
         }
