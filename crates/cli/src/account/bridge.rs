@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use mcp_auth_client::{FileStore, Trust};
 use mcp_auth_client::asynchronous::Client;
+use mcp_auth_client::{FileStore, Trust};
 
 use super::Place;
 use super::profile::Profile;
