@@ -102,8 +102,8 @@ const CONSENTS: u32 = 6;
 /// How long a storm lasts, in seconds: as long as failures are remembered.
 const SECONDS: u32 = 580;
 /// Requests to authorization servers, and redirects, that a storm may cost: far fewer than a loop would
-/// make.
-const REQUESTS: u32 = 48;
+/// make. After a failure nothing comes from a cache, so the documents are among them.
+const REQUESTS: u32 = 80;
 const REDIRECTS: u32 = 4;
 
 #[test]

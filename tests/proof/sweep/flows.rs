@@ -93,6 +93,7 @@ const GIVEN_UP: &[&[Move]] = &[
     &[Move::Cancel(0), Move::Click(0)],
     &[Move::Cancel(0), Move::Click(0)],
 ];
+const SPENT: &[&[Move]] = &[&[USED], &[Move::Click(0)]];
 const KEPT: &[&[Move]] = &[&[USED], &[Move::Crash { at: 0, keeps: true }, WANTED]];
 
 pub const FLOWS: &[Flow] = &[
@@ -173,6 +174,7 @@ pub const FLOWS: &[Flow] = &[
         KEPT,
     ),
     at_two(flow("two instances", Client::Dynamic, 0, MOVED)),
+    at_two(flow("a spent redirect", Client::Dynamic, 0, SPENT)),
     at_two(flow(
         "two instances, pushed",
         Client::Document,

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 const OPEN: &[&str] = &[
     "S16 again",
     "S35 others",
-    "S37",
-    "S38",
+    "S35 machines",
+    "S40",
     "L01 cached",
     "L01 instances",
 ];
