@@ -408,15 +408,12 @@ impl Failure {
 
     /// Whose fault it is.
     pub fn party(&self) -> Party {
-        match &self.cause {
-            // A place of the authorization server is not the MCP server's to mend.
-            Cause::Violation(Violation::PlaceRefused { .. })
-                if self.stage == Stage::ServerMetadata =>
-            {
-                Party::AuthorizationServer
-            }
-            cause => cause.party(),
+        // A place of the authorization server is not the MCP server's to mend.
+        let place = matches!(self.cause, Cause::Violation(Violation::PlaceRefused { .. }));
+        if place && self.stage == Stage::ServerMetadata {
+            return Party::AuthorizationServer;
         }
+        self.cause.party()
     }
 }
 

@@ -130,18 +130,17 @@ impl Met {
         if registers && facts.endpoints.has(Endpoint::Registration) {
             return LoadingRegistration::begin(core, self, at);
         }
-        match config.nobody_at(at.issuer()) {
-            // The server has no way to a client; another one may.
-            nobody @ Misconfiguration::NoClient { .. } => {
-                let cause = Cause::Misconfigured(nobody);
-                let failure = self
-                    .attempt
-                    .fails(Stage::Registration, Some(at.issuer()), cause);
-                pass_over(core, self.attempt, self.facts, at.issuer(), failure)
-            }
+        let flaw = config.nobody_at(at.issuer());
+        if !matches!(flaw, Misconfiguration::NoClient { .. }) {
             // The host has chosen its clients.
-            other => self.fails(at.issuer(), other),
+            return self.fails(at.issuer(), flaw);
         }
+        // The server has no way to a client; another one may.
+        let cause = Cause::Misconfigured(flaw);
+        let failure = self
+            .attempt
+            .fails(Stage::Registration, Some(at.issuer()), cause);
+        pass_over(core, self.attempt, self.facts, at.issuer(), failure)
     }
 
     fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, Method};
+use mcp_auth_client::TrustFlaw;
 use mcp_auth_client::asynchronous::{Client, StartFlaw, Stopped};
 use reqwest::{Response, redirect};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -47,7 +48,9 @@ impl AuthorizedClient {
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .tls_backend_preconfigured(tls().map_err(StartFlaw::Tls)?)
+            .tls_backend_preconfigured(
+                tls().map_err(|flaw| StartFlaw::Tls(TrustFlaw::Platform(flaw)))?,
+            )
             .build()
             .map_err(StartFlaw::Http)?;
         Ok(Self {

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 async fn call(Extension(token): Extension<AccessToken>, Json(message): Json<Value>) -> Json<Value> {
     let text = format!("hello {}", token.subject().unwrap_or("client"));
     let result = json!({ "content": [{ "type": "text", "text": text }], "isError": false });
-    Json(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
+    Json(json!({ "jsonrpc": "2.0", "id": message.get("id"), "result": result }))
 }
 
 #[tokio::main(flavor = "current_thread")]

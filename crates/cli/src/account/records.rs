@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// The machine takes no callback that comes later, by far.
 const ABANDONED: Duration = Duration::from_secs(3_600);
 
-/// The record that a text holds: `v1.<digest>.<json>`.
+/// The record that a text holds: `v2.<digest>.<json>`. A member without a value is absent; `null` before version 2.
 pub(super) fn parse(contents: &str) -> Option<Value> {
     let mut parts = contents.splitn(3, '.');
     let (_version, _digest, json) = (parts.next()?, parts.next()?, parts.next()?);

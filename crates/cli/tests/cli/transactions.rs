@@ -346,7 +346,11 @@ fn an_account_of_another_version_is_shown_and_can_be_removed() {
         let path = path.expect("a file").expect("a file").path();
         let text_of = fs::read_to_string(&path).expect("text");
         let damaged = match damage {
-            "newer" => text_of.replacen("v1.", "v9.", 1).into_bytes(),
+            "newer" => {
+                let newer = text_of.replacen("v2.", "v9.", 1);
+                assert_ne!(newer, text_of, "{damage}");
+                newer.into_bytes()
+            }
             "garbage" => b"garbage".to_vec(),
             "empty" => Vec::new(),
             _ => vec![0xff, 0xfe],

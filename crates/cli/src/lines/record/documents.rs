@@ -136,9 +136,9 @@ const RECORDED: &str = "access advertises_iss algorithm assertion assertion_algo
     authorization_endpoint basic challenge_methods client client_id dpop dpop_algorithms \
     encoding fresh_until grant_profiles grant_types granted id iss_binding issuer key kid \
     kind lease left_for lifetime mcp_url method obtained origin owner post principal private_key_jwt \
-    pushed_endpoint received redirect_uri refresh registration_endpoint requested required \
+    pushed_endpoint received redirect_uri refresh registered registration_endpoint requested required \
     requires_par resource resource_sent response_types revocation_auth_methods \
-    revocation_endpoint scopes scopes_left_out secret secret_expires_at server source static_assertion \
+    revocation_endpoint scopes scopes_asked scopes_left_out scopes_named secret secret_expires_at server source static_assertion \
     supports_cimd thumbprint token_endpoint tokens";
 
 fn is_known(value: &Value) -> bool {
