@@ -173,7 +173,7 @@ fn cold(rounds: usize, config: &Arc<Config>) {
     }
 }
 
-/// Signs in once, and has the token renewed that often because it is over.
+/// Signs in once, and has the token renewed that often because it has expired.
 fn refresh(rounds: usize, config: &Arc<Config>) {
     let mut host = Host::new(config, BTreeMap::new());
     host.sign_in();

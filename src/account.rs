@@ -105,7 +105,7 @@ impl Account {
         }
     }
 
-    /// What a refresh answer leaves of what was requested or granted before. A refresh cannot widen that
+    /// The scopes that remain after a refresh answer, of those requested or granted before. A refresh cannot widen that
     /// (REFR-08), and some servers name scopes there that they refuse in a request.
     fn still_granted(&self, named: &Scopes) -> Scopes {
         let foreign = named.minus(&self.requested.union(&self.granted));

@@ -42,7 +42,7 @@ pub(crate) struct Memory {
     /// The server refused scopes: the next authorization registers for them, or leaves out what was
     /// asked for earlier (9.1). Once between successes.
     pub(crate) scopes_refused: bool,
-    /// What of the last authorization request another one could leave out or register for.
+    /// The scopes of the last authorization request that another one could leave out or register for.
     pub(crate) disputable: Disputable,
     /// A registration was forgotten since the last success: once is enough (C08).
     pub(crate) client_forgotten: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Memory {
     counted: Option<Operation>,
 }
 
-/// Who wants an authorization.
+/// The party that requests an authorization.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// The machine asked for it, since a server refused something: such ones are counted.
@@ -85,7 +85,7 @@ pub(crate) enum Wish {
     Person,
 }
 
-/// What of an authorization request could be at fault when the server refuses its scopes.
+/// The scopes of an authorization request that could be at fault when the server refuses its scopes.
 #[derive(Default)]
 pub(crate) struct Disputable {
     /// Scopes that only earlier requests needed.

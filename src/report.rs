@@ -41,7 +41,7 @@ pub enum ScopeSource {
     Nobody,
 }
 
-/// Whose word ended a dynamic registration.
+/// The party that ended a dynamic registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forgotten {
@@ -147,11 +147,11 @@ pub enum Decision {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// A dynamic registration was erased: the next authorization registers anew (TOK-19, QUIRK-14).
+    /// A dynamic registration was erased: the next authorization registers again (TOK-19, QUIRK-14).
     RegistrationForgotten {
         /// At this issuer.
         issuer: IssuerId,
-        /// Whose word ended it.
+        /// The party that ended it.
         by: Forgotten,
     },
     /// The scopes that are requested.

@@ -68,7 +68,7 @@ pub enum ConfigError {
     ClientLink {
         /// The setting.
         member: &'static str,
-        /// What is wrong with it.
+        /// The flaw in it.
         flaw: ClientMetadataUrlFlaw,
     },
     /// A scope that is none (SCOPE-04).

@@ -64,7 +64,7 @@ pub enum JwtBearerSupport {
 /// Which scopes a refresh request names (REFR-03).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RefreshScopes {
-    /// None: what was granted goes on as it is.
+    /// None: the granted scopes stay as they are.
     #[default]
     Omit,
     /// Those that the authorization requested, for servers that issue a token for something else without

@@ -140,7 +140,7 @@ pub(crate) enum Discovery {
     ServerMetadata(IssuerId, Box<[u8]>),
 }
 
-/// What a registration says about the client beside its name (RFC 7591 section 2).
+/// The members of a registration that describe the client, beside its name (RFC 7591 section 2).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) logo_uri: Option<Box<str>>,

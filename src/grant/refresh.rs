@@ -18,7 +18,7 @@ pub(crate) struct RefreshGrant {
 }
 
 impl TokenGrant for RefreshGrant {
-    /// No `scope`, unless the host's setting says otherwise: what was granted goes on as it is (REFR-03).
+    /// No `scope`, unless the host's setting says otherwise: the granted scopes stay as they are (REFR-03).
     fn encode(&self, form: &mut Form) {
         form.push("grant_type", "refresh_token");
         form.push("refresh_token", self.refresh.expose());

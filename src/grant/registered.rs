@@ -70,7 +70,7 @@ impl Registration {
 /// The methods that a registration can ask for at this server, the preferred one first (REG-21).
 ///
 /// Most servers accept `none`, then the secret in the body: servers that read `client_id` from the
-/// form first do not find it behind a Basic header. Where there is no list, Basic is its default.
+/// form first do not find it behind a Basic header. Without a list, Basic is the default.
 pub(crate) fn registration_methods(
     facts: &Facts,
     key: Option<&SigningKey>,

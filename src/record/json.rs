@@ -13,7 +13,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    /// Goes on where a text ends.
+    /// Continues where a text ends.
     pub(super) fn after(text: String) -> Self {
         Self { text }
     }

@@ -150,7 +150,7 @@ pub(crate) struct Attempt {
     pub(crate) carried: Scopes,
     /// Scopes that the registration to be replaced had.
     pub(crate) registered: Scopes,
-    /// What was asked for earlier is left out: the server refused it along with the rest (9.1).
+    /// Scopes of earlier requests are left out: the server refused it along with the rest (9.1).
     pub(crate) narrow: bool,
     registrations: Budget,
     /// Why the first listed server that could not be used was passed over.

@@ -248,7 +248,7 @@ impl Request {
         Err(failure)
     }
 
-    /// What another authorization may do about refused scopes. Those of another instance's request are
+    /// The possible mends of refused scopes by another authorization. Those of another instance's request are
     /// not known here, but for the one that is in its record.
     fn other_scopes(&self, core: &mut Core) -> Option<Why> {
         if self.prepared == Prepared::Elsewhere {

@@ -315,7 +315,7 @@ pub(crate) fn ask_because(
         });
     }
     let why = why.unwrap_or_else(|| match (&core.held.at, &core.memory.scope) {
-        // The host is told what it will consent to (STEP-13).
+        // The host receives the scopes that it will consent to (STEP-13).
         (Some(_), Some(scopes)) if refused && adds(core, scopes) => Why::ScopeMissing {
             scopes: scopes.clone(),
             description: None,

@@ -48,7 +48,7 @@ impl Registered {
     }
 }
 
-/// Whose word ends a registration.
+/// The party that ends a registration.
 #[derive(Clone, Copy)]
 pub(crate) enum Word {
     /// The token endpoint, or the one for pushed requests, refuses the client.
@@ -61,7 +61,7 @@ pub(crate) enum Word {
     Host,
 }
 
-/// What follows once the registration is gone.
+/// The next step once the registration is gone.
 pub(crate) enum After {
     /// The user is asked to authorize again, with a new registration.
     Ask(Why),
@@ -82,18 +82,18 @@ impl After {
     }
 }
 
-/// What is to be forgotten, and why.
+/// The registration to forget, and why.
 struct Order {
     registered: Registered,
     slot: Slot,
     word: Word,
     why: Why,
-    /// What the server said: the end of the attempt where nothing is forgotten.
+    /// The answer of the server: the end of the attempt where nothing is forgotten.
     failure: Failure,
     clears_left: u8,
 }
 
-/// What becomes of the registration that was found.
+/// The fate of the registration that was found.
 enum Verdict {
     Goes,
     Stays,
@@ -183,7 +183,7 @@ impl Order {
         };
         let now = core.now.wall;
         match self.word {
-            // A registration from the future is no reason to keep it.
+            // A registration from the future is not kept for that.
             Word::TokenEndpoint | Word::Host => {
                 is_shared(core) && registered.is_some_and(|made| made <= now) && !made_before(now)
             }
@@ -306,7 +306,7 @@ impl ClearingClient {
 }
 
 /// The host asks for a new registration: the one that was used last, or that of the account. Where
-/// neither is known, the next authorization registers anew whatever it finds (QUIRK-14).
+/// neither is known, the next authorization registers again whatever it finds (QUIRK-14).
 pub(crate) fn reset(core: &mut Core) -> Step {
     let account = core.held.at.as_ref().and_then(|at| {
         let account = at.held();

@@ -58,7 +58,7 @@ impl Pushing {
         &self.call.ask
     }
 
-    /// The slot of an authorization for which nobody was sent away.
+    /// The slot of an authorization that no user was sent to.
     pub(crate) fn slot(&self) -> (Slot, Revision) {
         (self.rest.slot, self.rest.revision)
     }

@@ -162,7 +162,7 @@ pub(crate) fn asked_scopes(
     (before.union(&asked), source)
 }
 
-/// What the host's configuration and the challenge ask for together, since a challenge is authoritative
+/// The scopes of the host's configuration and of the challenge together, since a challenge is authoritative
 /// for its operation (SCOPE-03); or else what the resource lists.
 fn asked_now<T>(
     core: &Core,
@@ -181,7 +181,7 @@ fn asked_now<T>(
     }
 }
 
-/// What this client asked for before at the same server and resource (STEP-02, STEP-03). Where it named
+/// The scopes that this client requested before at the same server and resource (STEP-02, STEP-03). Where it named
 /// no scopes, those that it got by default, which would be lost otherwise (DIS-20); granted scopes that
 /// nothing asked for are not requested: some servers name scopes that they refuse in a request.
 fn requested_before<T>(
@@ -329,7 +329,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     }))
 }
 
-/// What of these scopes another request could leave out, or register for.
+/// The part of these scopes that another request could leave out, or register for.
 fn disputable(
     core: &Core,
     scopes: &Scopes,

@@ -38,7 +38,7 @@ pub struct RegistrationRequest<'a> {
     /// The software, for servers that group registrations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software_id: Option<&'a str>,
-    /// What the host says of itself beside its name.
+    /// The description of the host beside its name.
     #[serde(flatten)]
     pub about: AboutClient<'a>,
     /// The key with which the client authenticates, for `private_key_jwt` (REG-21).

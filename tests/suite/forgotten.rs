@@ -1,4 +1,4 @@
-//! Servers that forget or refuse a dynamic client: whose word ends what, and how the machine goes on
+//! Servers that forget or refuse a dynamic client: whose word ends what, and how the machine continues
 //! (TOK-19, QUIRK-14, STEP-05, STEP-07).
 
 use std::sync::Arc;
@@ -158,7 +158,7 @@ fn authz_21_tok_19_a_refused_pushed_request_replaces_the_client() {
         assert_eq!(method.as_deref(), Some("none"));
         assert_eq!(&*redirect.client_id, "two");
     }
-    // A server that needs a rest is no broken one.
+    // A server that needs a rest is not broken.
     let mut host = Host::new(pushing());
     host.discover(&prm(), &metadata);
     host.serve(REGISTER, 201, r#"{"client_id":"one"}"#);
@@ -183,7 +183,7 @@ fn authz_19_a_pushed_request_under_way_can_be_given_up() {
 
 #[test]
 fn quirk_14_authz_19_a_registration_is_reset_at_rest() {
-    // After the time at an error page is over.
+    // After the time at an error page.
     let mut host = Host::new(config());
     host.to_redirect();
     host.pass(10 * 60_000);
@@ -323,7 +323,7 @@ fn tok_19_iso_12_a_shared_registration_is_forgotten_once_a_minute() {
         }
         store = std::mem::take(&mut host.store);
     }
-    // The first is too young when its user comes back; the second and the last user end one each.
+    // The first is too young when its user returns; the second and the last user end one each.
     assert_eq!(made, 2);
 }
 

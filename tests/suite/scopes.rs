@@ -81,7 +81,7 @@ fn scope_03_step_02_what_is_configured_is_the_base_of_what_is_challenged() {
         scope_of(base.clone(), Some("a"), "", &metadata()).as_deref(),
         Some("h a")
     );
-    // A step-up asks for what is missing, and is over after one authorization.
+    // A step-up asks for what is missing, and ends after one authorization.
     let (mut host, redirect) = flow(base, None, "", &metadata()).unwrap();
     host.callback(&format!("code=x&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, r#"{"access_token":"t","token_type":"Bearer"}"#);
