@@ -19,16 +19,17 @@ CARGO_PROFILE_DEV_DEBUG=0 cargo build --locked --manifest-path .ci/public-api/Ca
 printf '#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec "%s" "$@"\n' "${RUSTDOC:-rustdoc}" >"$work/rustdoc"
 chmod +x "$work/rustdoc"
 
-listing() { # package
-  # Cargo does not know this file, and takes that of other features for fresh.
-  rm -rf "$target/doc/${1//-/_}" "$target/doc/${1//-/_}.json"
-  RUSTDOC=$work/rustdoc cargo rustdoc --locked --lib -p "$1" --all-features -- -Z unstable-options --output-format json &&
-    "$target/public-api/debug/public-api-listing" "$target/doc/${1//-/_}.json"
-}
-
-listing mcp-auth-machine >"$work/public-api.txt" || exit 2
+# With the features of the other steps, so that what they compiled is used.
+for crate in mcp_auth_machine mcp_auth_client mcp_auth_server; do
+  # Cargo does not know these files, and takes older ones for fresh.
+  rm -rf "$target/doc/$crate" "$target/doc/$crate.json"
+done
+RUSTDOC=$work/rustdoc RUSTDOCFLAGS="-Z unstable-options --output-format json" \
+  cargo doc --locked --workspace --no-deps --all-features --lib || exit 2
+listing() { "$target/public-api/debug/public-api-listing" "$target/doc/$1.json"; }
+listing mcp_auth_machine >"$work/public-api.txt" || exit 2
 for crate in client server; do
-  listing "mcp-auth-$crate" >"$work/public-api-$crate.txt" || exit 2
+  listing "mcp_auth_$crate" >"$work/public-api-$crate.txt" || exit 2
 done
 
 status=0

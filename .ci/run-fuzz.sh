@@ -16,6 +16,7 @@ found=$CARGO_TARGET_DIR/found
 mkdir -p "$found"
 
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz --version 0.13.2 || exit 2
+cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null || exit 2
 cargo fuzz build -s none || exit 2
 
 one() { # target

@@ -29,4 +29,5 @@ folder=$cache/provider-$PROVIDER
 # An import is resolved from where the file is.
 cp crates/cli/tests/npm/provider.mjs "$folder/provider.mjs"
 export MCP_AUTH_TEST_NODE=$node MCP_AUTH_TEST_PROVIDER=$folder/provider.mjs
-cargo test -p mcp-auth --test provider -- --ignored --skip python "$@"
+# With the features of the other steps of the gate: nothing is compiled again.
+cargo test --workspace --all-features --test provider -- --ignored --skip python "$@"

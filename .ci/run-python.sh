@@ -51,4 +51,4 @@ folder=$cache/oauth2-mock-server-$UPSTREAM
 [ -d "$folder/node_modules/oauth2-mock-server" ] || npm_into "$folder" "oauth2-mock-server@$UPSTREAM"
 MCP_AUTH_TEST_UPSTREAM=$folder/node_modules/oauth2-mock-server/dist/oauth2-mock-server.mjs
 export MCP_AUTH_TEST_PYTHON_1 MCP_AUTH_TEST_PYTHON_2 MCP_AUTH_TEST_NODE MCP_AUTH_TEST_UPSTREAM
-cargo test -p mcp-auth --test provider -- --ignored python "$@"
+cargo test --workspace --all-features --test provider -- --ignored python "$@"

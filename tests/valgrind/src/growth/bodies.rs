@@ -132,7 +132,8 @@ pub fn records() -> Vec<Case> {
 pub fn servers() -> Vec<Case> {
     let register = |body: String, _: usize| -> Work {
         Box::new(move || {
-            let taken = RegistrationRequest::parse(body.as_bytes(), &RedirectRules::default()).is_ok();
+            let taken =
+                RegistrationRequest::parse(body.as_bytes(), &RedirectRules::default()).is_ok();
             Box::new(move || taken)
         })
     };
@@ -146,6 +147,11 @@ pub fn servers() -> Vec<Case> {
     .into_iter()
     // Nothing but contacts may hold texts only, and digits are read as a number there.
     .filter(|case| !case.name.ends_with("objects") && !case.name.ends_with("digits"))
+    // Its bodies may be a quarter as large as those that the machine reads.
+    .map(|case| Case {
+        largest: case.largest / 4,
+        ..case
+    })
     .collect::<Vec<_>>();
     cases.extend([
         case(

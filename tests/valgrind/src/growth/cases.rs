@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mcp_auth_server::{RedirectRules, RedirectTarget};
 use mcp_auth_machine::wire::resource::covers;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::wire::url::UrlPolicy;
+use mcp_auth_server::{RedirectRules, RedirectTarget};
 use mcp_auth_valgrind::support::MCP;
 
 use crate::messages::{at_callback, at_step_up};

@@ -1,10 +1,10 @@
 //! Parsers of header fields.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mcp_auth_server::Presented;
 use mcp_auth_machine::wire::challenge::{self, Parsed};
 use mcp_auth_machine::wire::http_fields::{freshness, retry_after};
 use mcp_auth_machine::wire::url::UrlPolicy;
+use mcp_auth_server::Presented;
 use mcp_auth_valgrind::support::{MCP, PRM};
 
 use crate::Case;
