@@ -188,16 +188,15 @@ fn what_is_not_understood_changes_nothing() {
 fn an_answer_that_nobody_waits_for_changes_nothing() {
     let mut drive = Drive::refused(&config());
     let asked = drive.event(json!({ "event": "authorize", "seed": SEED }));
-    let load = asked.iter().find(|line| line["action"] == "load_slot");
-    let id = load.expect("a slot is wanted")["id"].clone();
+    let send = asked.iter().find(|line| line["action"] == "send_request");
+    let id = send.expect("a document is wanted")["id"].clone();
     let idle = asked.last().expect("a line").clone();
     let found = json!({ "contents": null, "revision": null });
     for (event, id, more) in [
         // Unknown, stale, and of another kind.
-        ("slot_loaded", json!(99), &found),
+        ("http_response", json!(99), &json!({ "status": 404 })),
         ("slot_loaded", json!(1), &found),
-        ("http_response", id.clone(), &json!({ "status": 404 })),
-        ("http_failed", id.clone(), &json!({ "failure": "blocked" })),
+        ("slot_loaded", id.clone(), &found),
         ("slot_persisted", id.clone(), &json!({ "outcome": "done" })),
         ("signed", id.clone(), &json!({ "signature": "AAAA" })),
         (
@@ -215,7 +214,7 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
             "{line}"
         );
     }
-    let answer = json!({ "event": "slot_loaded", "id": id, "contents": null });
+    let answer = json!({ "event": "http_response", "id": id, "status": 404 });
     assert!(drive.event(answer.clone()).len() > 1);
     assert_eq!(drive.event(answer).len(), 1, "an answer counts once");
 }
