@@ -13,6 +13,7 @@ mod pasted;
 mod probe;
 mod problem;
 mod proxy;
+mod remedy;
 mod runtime;
 mod setup;
 mod signals;

@@ -10,6 +10,7 @@ use mcp_auth_machine::error::{Cause, Next};
 use serde_json::{Value, json};
 
 use crate::probe::Other;
+use crate::remedy;
 
 /// What the exit statuses mean; part of every `--help`.
 pub(crate) const STATUSES: &str = "Exit status:
@@ -132,10 +133,9 @@ impl Problem {
                 "{url} now uses the authorization server {to} instead of {from}; if that is meant, \
                  run: mcp-auth login {url}"
             ),
-            Self::SignInNeeded { url, why } => format!(
-                "sign in again ({}): mcp-auth login {url}",
-                why.as_str().replace('_', " ")
-            ),
+            Self::SignInNeeded { url, why } => {
+                format!("{}; sign in again: mcp-auth login {url}", remedy::why(why))
+            }
             Self::Unknown { url } => format!("not signed in; run: mcp-auth login {url}"),
             Self::ClientLost { client } => format!(
                 "this account uses the client {client}, and its settings are lost: give them again \
@@ -162,11 +162,16 @@ impl Problem {
             Self::Output(error) => format!("standard output cannot be written: {error}"),
             Self::Examined => "clients cannot sign in to this server".into(),
             Self::Differs(words) => words.clone(),
-            Self::Failed {
-                failure,
-                detail: Some(detail),
-            } => format!("{failure} [{detail}]"),
-            Self::Failed { failure, .. } => failure.to_string(),
+            Self::Failed { failure, detail } => {
+                let mut words = failure.to_string();
+                if let Some(detail) = detail {
+                    words.push_str(&format!(" [{detail}]"));
+                }
+                if let Some(option) = remedy::option(failure) {
+                    words.push_str(&format!("; the option of login: {option}"));
+                }
+                words
+            }
             Self::Other(error) => error.to_string(),
         }
     }
@@ -189,6 +194,12 @@ impl Problem {
             members.insert("stage".to_owned(), failure.stage.as_str().into());
             if let Some(issuer) = &failure.issuer {
                 members.insert("issuer".to_owned(), issuer.as_str().into());
+            }
+            if let Ok(Value::Object(details)) = serde_json::to_value(failure.details()) {
+                members.extend(details);
+            }
+            if let Some(option) = remedy::option(failure) {
+                members.insert("option".to_owned(), option.into());
             }
         }
         Some(json!({ "error": error }))

@@ -10,7 +10,7 @@ use mcp_auth_client::{Driver, FileStore, HttpClient, Note, Pause, Store, now, se
 use mcp_auth_machine::action::{Grant, Purpose, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
-use mcp_auth_machine::report::Decision;
+use mcp_auth_machine::report::{Decision, Forgotten};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
@@ -25,6 +25,7 @@ use super::root::{LOCK_TIME, Root};
 use crate::describe::describe;
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::remedy;
 use crate::signals;
 
 /// How long a command waits for another process, or for a server that asks for a rest, without a word.
@@ -214,6 +215,10 @@ impl Host {
                             to: to.to_string(),
                         });
                     }
+                    // The person reads why the browser opens once more.
+                    if !matches!(need.why, Why::NoCredentials | Why::ServerChanged { .. }) {
+                        eprintln!("mcp-auth: {}", remedy::why(&need.why));
+                    }
                     self.recorder.authorize();
                     let seed = seed()?;
                     self.handle(Event::Authorize(seed.into()))
@@ -382,6 +387,23 @@ fn warn(decision: &Decision) {
         Decision::RecordUnusable { slot, reason } => {
             eprintln!("the stored record {slot} cannot be used and counts as absent: {reason}");
         }
+        Decision::RegistrationForgotten { issuer, by } => {
+            let by = match by {
+                Forgotten::TokenEndpoint => "its token endpoint refused the client",
+                Forgotten::CodeRefused => "it refused a code that it had just issued",
+                Forgotten::AuthorizationEndpoint => "its authorization endpoint refused the client",
+                Forgotten::Host => "a new client was asked for",
+            };
+            eprintln!("the client at {issuer} is not used any more: {by}");
+        }
+        Decision::RefreshDelayed { millis } => eprintln!(
+            "the token cannot be renewed for now; the next try is in {}",
+            in_words(millis.div_ceil(1_000))
+        ),
+        Decision::ClockDiffers { seconds } => eprintln!(
+            "the clock of the server differs from this machine's by {seconds} seconds; proofs are \
+             refused for that"
+        ),
         Decision::ClientBound { issuer } => {
             eprintln!("the client identifier now belongs to {issuer}; it is used nowhere else");
         }

@@ -8,6 +8,9 @@ use mcp_auth_machine::wire::challenge;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::probe::Other;
+use crate::remedy;
+
 /// How a finding is to be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +32,9 @@ pub(super) struct Finding {
     pub(super) words: String,
     /// What the operator does about it.
     pub(super) fix: Option<String>,
+    /// Options of `login` with which a user may go on meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) option: Option<String>,
 }
 
 impl Finding {
@@ -39,7 +45,13 @@ impl Finding {
             code: None,
             words: words.into(),
             fix: None,
+            option: None,
         }
+    }
+
+    fn option(mut self, option: &str) -> Self {
+        self.option = Some(option.to_owned());
+        self
     }
 
     fn fix(mut self, fix: &str) -> Self {
@@ -81,6 +93,17 @@ pub(super) fn judge_challenge(status: u16, headers: &HeaderMap) -> Finding {
         )
         .fix("answer 401 with a challenge wherever a token is missing"),
     }
+}
+
+/// An answer that is none of an MCP server.
+pub(super) fn judge_other(other: &Other) -> Finding {
+    let finding = Finding::new(Mark::Broken, "RS-02", other.words());
+    if let Some(to) = &other.location {
+        return finding
+            .fix("serve MCP at the URL that users are given, without a redirect")
+            .option(&format!("{to}, if that is the MCP server"));
+    }
+    finding.fix("answer JSON-RPC messages with JSON or an event stream, and 401 without a token")
 }
 
 /// What the machine tolerated or refused on its way.
@@ -169,6 +192,7 @@ pub(super) fn judge_failure(failure: &Failure) -> Finding {
         | Stage::Revocation => "",
     };
     let mut finding = Finding::new(Mark::Broken, rule, failure.to_string()).fix(fix);
+    finding.option = remedy::option(failure);
     finding.code = Some(failure.cause.code());
     finding
 }
@@ -212,6 +236,7 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
         )
         .fix("send iss, and advertise authorization_response_iss_parameter_supported")
     });
+    found.extend(judge_methods(document, registration));
     let optional = [
         (
             has("revocation_endpoint"),
@@ -248,4 +273,101 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// The methods of authentication that a client would meet at the token endpoint.
+fn judge_methods(document: &Value, registration: bool) -> Option<Finding> {
+    let member = "token_endpoint_auth_methods_supported";
+    let listed: Vec<&str> = match document.get(member) {
+        Some(methods) => methods
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .collect(),
+        // RFC 8414: left out, it stands for this one.
+        None => vec!["client_secret_basic"],
+    };
+    let has = |method: &str| listed.contains(&method);
+    if has("none") {
+        return None;
+    }
+    if !has("client_secret_basic") && !has("client_secret_post") {
+        let words = format!(
+            "{member} has {}: a client needs a key or a certificate",
+            listed.join(", ")
+        );
+        let finding = Finding::new(Mark::Warning, "REG-11", words)
+            .fix("accept `none` with PKCE for native clients, which keep no secret")
+            .option("--client-id with --client-key");
+        return Some(finding);
+    }
+    let first = if has("client_secret_post") {
+        "client_secret_post"
+    } else {
+        "client_secret_basic"
+    };
+    let words = if document.get(member).is_none() && registration {
+        format!(
+            "{member} is left out, which means {first}: clients that register for it and are then \
+             refused have to register again"
+        )
+    } else {
+        format!(
+            "native clients are given a secret, which they cannot keep; a registration asks for {first} \
+             first"
+        )
+    };
+    let finding = Finding::new(Mark::Note, "REG-21", words)
+        .fix("list `none`, and accept it with PKCE")
+        .option("--client-id with --auth-method, where the client is registered already");
+    Some(finding)
+}
+
+/// Scopes that the MCP server names and the authorization server does not list: a client that registers for
+/// what is listed may not ask for them.
+pub(super) fn judge_scopes(resource: &Value, server: &Value) -> Option<Finding> {
+    let scopes = |document: &Value| -> Option<Vec<String>> {
+        let found = document.get("scopes_supported")?.as_array()?;
+        Some(
+            found
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        )
+    };
+    let known = scopes(server)?;
+    let foreign: Vec<_> = scopes(resource)?
+        .into_iter()
+        .filter(|scope| !known.contains(scope))
+        .collect();
+    if foreign.is_empty() {
+        return None;
+    }
+    let words = format!(
+        "the MCP server names scopes that its authorization server does not list: {}",
+        foreign.join(" ")
+    );
+    let finding = Finding::new(Mark::Warning, "SCOPE-03", words)
+        .fix("list them in scopes_supported of the authorization server, and let clients register for them")
+        .option("--scope with the scopes that the authorization server knows, where it refuses these");
+    Some(finding)
+}
+
+/// Several authorization servers: which one is used.
+pub(super) fn judge_choice(resource: &Value) -> Option<Finding> {
+    let servers = resource.get("authorization_servers")?.as_array()?;
+    let servers: Vec<_> = servers.iter().filter_map(Value::as_str).collect();
+    if servers.len() < 2 {
+        return None;
+    }
+    let words = format!(
+        "{} authorization servers are listed, and clients may take any of them: {}",
+        servers.len(),
+        servers.join(", ")
+    );
+    let finding = Finding::new(Mark::Note, "DISC-15", words)
+        .fix("list the one first that most clients can use")
+        .option("--prefer-issuer with one of them");
+    Some(finding)
 }

@@ -16,7 +16,10 @@ use mcp_auth_machine::report::{Decision, Verdict};
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
-use findings::{Finding, Mark, finding, judge_challenge, judge_failure, judge_server};
+use findings::{
+    Finding, Mark, finding, judge_challenge, judge_choice, judge_failure, judge_other,
+    judge_scopes, judge_server,
+};
 
 use crate::account::tls::Tls;
 use crate::account::{Selected, after};
@@ -41,6 +44,8 @@ struct Seen {
     requests: Vec<(u64, Purpose)>,
     tried: Vec<(String, Verdict)>,
     decisions: Vec<Decision>,
+    /// The last document of the resource.
+    resource: Option<Value>,
     /// The last document of the authorization server.
     server: Option<Value>,
 }
@@ -57,13 +62,15 @@ impl Seen {
                 }
             }
             Note::In(Event::HttpResponse(reply)) => {
-                let of_server = self
-                    .requests
-                    .iter()
-                    .any(|(id, purpose)| *id == reply.id() && *purpose == Purpose::ServerMetadata);
-                if let Some(response) = reply.response().filter(|_| of_server) {
+                let purpose = self.requests.iter().find(|(id, _)| *id == reply.id());
+                let to = match purpose {
+                    Some((_, Purpose::ServerMetadata)) => &mut self.server,
+                    Some((_, Purpose::ResourceMetadata)) => &mut self.resource,
+                    Some(_) | None => return,
+                };
+                if let Some(response) = reply.response() {
                     let found = serde_json::from_slice(response.body()).ok();
-                    self.server = found.filter(Value::is_object).or(self.server.take());
+                    *to = found.filter(Value::is_object).or(to.take());
                 }
             }
             Note::In(_) | Note::Out(_) => {}
@@ -103,7 +110,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             HeaderMap::new()
         }
         Answer::Other(other) => {
-            findings.push(Finding::new(Mark::Broken, "RS-02", other.words()));
+            findings.push(judge_other(&other));
             HeaderMap::new()
         }
     };
@@ -157,6 +164,8 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         ));
         findings.push(Finding::new(Mark::Ok, "PKCE-05", "it offers S256"));
         findings.extend(seen.server.iter().flat_map(judge_server));
+        let both = seen.resource.as_ref().zip(seen.server.as_ref());
+        findings.extend(both.and_then(|(resource, server)| judge_scopes(resource, server)));
     } else if open
         && matches!(
             failure.cause,
@@ -168,6 +177,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     } else {
         findings.push(judge_failure(&failure));
     }
+    findings.extend(seen.resource.as_ref().and_then(judge_choice));
     let broken = findings.iter().any(|found| found.mark == Mark::Broken);
     if as_json {
         let places: Vec<Value> = seen
@@ -237,6 +247,9 @@ fn show(url: &str, seen: &Seen, findings: &[Finding]) {
         println!("  {mark:<8}  {}  [{}]", found.words, found.rule);
         if let Some(fix) = &found.fix {
             println!("            → {fix}");
+        }
+        if let Some(option) = &found.option {
+            println!("         meanwhile: mcp-auth login {option}");
         }
     }
 }

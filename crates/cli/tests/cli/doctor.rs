@@ -252,6 +252,13 @@ const FLAWED: &[(&str, Break)] = &[
         s.resource["authorization_servers"] = json!(["http://as.example", s.origin.clone()]);
     }),
     ("REG-02", |s| drop(s.server["registration_endpoint"].take())),
+    ("SCOPE-03", |s| {
+        s.resource["scopes_supported"] = json!(["read", "write"]);
+        s.server["scopes_supported"] = json!(["read"]);
+    }),
+    ("REG-11", |s| {
+        s.server["token_endpoint_auth_methods_supported"] = json!(["tls_client_auth"]);
+    }),
     ("ISS-03", |s| {
         drop(s.server["authorization_response_iss_parameter_supported"].take());
     }),
@@ -289,4 +296,48 @@ fn each_flaw_that_clients_tolerate_is_named() {
             "{at}: {rule} in {answer}"
         );
     }
+}
+
+/// The findings have what the user can do, as an option of the command.
+#[test]
+fn findings_name_the_option_for_the_user() {
+    let option = |change: Break, named: &str| {
+        let mut set_up = SetUp::good();
+        change(&mut set_up);
+        let (_, answer) = set_up.examined();
+        let findings = answer["findings"].as_array().expect("findings");
+        let options = findings.iter().filter_map(|found| found["option"].as_str());
+        let found = options.into_iter().any(|option| option.contains(named));
+        assert!(found, "{named} in {answer}");
+    };
+    option(
+        |s| drop(s.server["code_challenge_methods_supported"].take()),
+        "\"pkce\":\"s256_asserted\"",
+    );
+    option(
+        |s| s.resource["authorization_servers"] = json!([s.origin, "https://other.example"]),
+        "--prefer-issuer",
+    );
+    option(
+        |s| {
+            let methods = json!(["client_secret_post", "client_secret_basic"]);
+            s.server["token_endpoint_auth_methods_supported"] = methods;
+        },
+        "--auth-method",
+    );
+    option(
+        |s| {
+            let to = format!("location: {}/mcp/\r\n", s.origin);
+            s.more.insert("/mcp".into(), (307, to, String::new()));
+        },
+        "/mcp/, if that is the MCP server",
+    );
+    option(
+        |s| {
+            let missing = (404, String::new(), String::new());
+            s.more.insert(RESOURCE.into(), missing.clone());
+            s.more.insert(SERVER.into(), missing);
+        },
+        "--authorization-server",
+    );
 }

@@ -1,0 +1,150 @@
+//! The option that may help, in place of the setting that the library names; and why a person is needed.
+
+use mcp_auth_machine::Failure;
+use mcp_auth_machine::action::Why;
+use mcp_auth_machine::remedy::Remedy;
+use mcp_auth_machine::wire::text::Untrusted;
+
+/// The options of `login` that may help after this failure.
+pub(crate) fn option(failure: &Failure) -> Option<String> {
+    let found = failure
+        .remedy()
+        .and_then(|remedy| of_setting(remedy, failure));
+    found.or_else(|| of_code(failure.cause.code()).map(str::to_owned))
+}
+
+/// Each names a setting; the enum may grow.
+fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
+    let known = |issuer: &str, member: &str, value: &str| {
+        format!(
+            "--issuer-settings FILE, where the file has [{{\"issuer\":\"{issuer}\",\"{member}\":\"{value}\"}}], \
+             if that server is known to be right"
+        )
+    };
+    Some(match remedy {
+        Remedy::AuthorizationOrigin { issuer, origin } => {
+            known(issuer.as_str(), "authorization_origin", &origin)
+        }
+        Remedy::Pkce { issuer } => known(issuer.as_str(), "pkce", "s256_asserted"),
+        Remedy::OmitResource { issuer } => known(issuer.as_str(), "resource_parameter", "omit"),
+        Remedy::FormAnswers { issuer } => known(issuer.as_str(), "token_answers", "json_or_form"),
+        Remedy::AllowHost => {
+            let place = failure.details().found;
+            let host = place.and_then(|place| host(&place)).unwrap_or("HOST".to_owned());
+            format!("--allow-host {host}, if the host is known to be right")
+        }
+        Remedy::Client { issuer } => format!(
+            "--client-id ID --issuer {issuer}, with a client that is registered there, or \
+             --client-metadata-url"
+        ),
+        Remedy::AuthorizationServer => {
+            "--authorization-server, --server-metadata, or --legacy for a server of revision 2025-03-26"
+                .to_owned()
+        }
+        Remedy::Scopes => "--scope with the scopes that the server knows".to_owned(),
+        Remedy::Dpop => "--dpop-key FILE".to_owned(),
+        _ => return None,
+    })
+}
+
+fn host(place: &Untrusted) -> Option<String> {
+    let url = url::Url::parse(place.as_plain()).ok()?;
+    Some(url.host_str()?.to_owned())
+}
+
+/// For failures without a setting of their own.
+fn of_code(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "no_resource" | "resource_metadata_malformed" | "no_authorization_server" => {
+            "--authorization-server with the issuer, or --resource-metadata"
+        }
+        "no_server_metadata"
+        | "server_metadata_invalid"
+        | "no_authorization_endpoint"
+        | "no_endpoint"
+        | "document_too_large" => "--server-metadata FILE",
+        "document_redirected" => "--resource-metadata or --server-metadata",
+        "no_code_grant" => "--client-credentials, if the client acts for itself",
+        "registration_invalid" => "--client-id, with a client that is registered by hand",
+        "registration_method" => "--client-id with --auth-method",
+        "redirect_uri_not_registered" => "--redirect-host localhost, or --port",
+        "client_method" => "--auth-method, --client-key or --client-secret-prompt",
+        "key_missing" => "--dpop-key FILE",
+        "signer_failed" => "--client-key or --dpop-key with another key",
+        "request_too_long" => "--scope with fewer scopes",
+        _ => return None,
+    })
+}
+
+/// Why a person is needed, in words.
+pub(crate) fn why(why: &Why) -> String {
+    match why {
+        Why::NoCredentials => "nothing is held for this server".to_owned(),
+        Why::TokenOver => "the token is over or refused, and cannot be renewed".to_owned(),
+        Why::RenewalRefused { cause } => {
+            let details = cause.details();
+            let error = details.error.map_or(String::new(), |error| format!(": {error:?}"));
+            let words = details.description;
+            let words = words.map_or(String::new(), |words| format!(", saying {words:?}"));
+            format!("the authorization server does not renew the token{error}{words}")
+        }
+        Why::ScopeMissing {
+            scopes,
+            description,
+        } => {
+            let words = description.as_ref();
+            let words = words.map_or(String::new(), |words| format!(", saying {words:?}"));
+            format!("the MCP server wants the scopes `{}`{words}", scopes.as_str())
+        }
+        Why::ServerChanged { from, to } => {
+            format!("the MCP server now uses the authorization server {to} instead of {from}")
+        }
+        Why::ClientForgotten => {
+            "the authorization server no longer knows the client; the next sign-in registers a new one"
+                .to_owned()
+        }
+        Why::MethodRefused { refused, next } => format!(
+            "the authorization server refused the new client by {}; the next registration asks for {}",
+            refused.as_str(),
+            next.as_str()
+        ),
+        Why::ScopesRefused { scopes } => format!(
+            "the authorization server refused the scopes `{}`; the next sign-in asks without them, or \
+             with a client that is registered for them",
+            scopes.as_str()
+        ),
+        Why::OfflineAccessRefused => {
+            "the authorization server refused the scope `offline_access`; it is not asked for again"
+                .to_owned()
+        }
+        other => other.as_str().replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    /// Each option that a message names is one of `login`.
+    #[test]
+    fn the_options_that_are_named_exist() {
+        let source = include_str!("remedy.rs");
+        let (source, _) = source.split_once("#[cfg(test)]").unwrap();
+        let command = crate::Arguments::command();
+        let login = command.find_subcommand("login").unwrap();
+        let options: Vec<_> = login
+            .get_arguments()
+            .filter_map(|found| found.get_long())
+            .collect();
+        let mut seen = 0;
+        for named in source.split("--").skip(1) {
+            let end = named.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-');
+            let named = named.get(..end.unwrap_or(named.len())).unwrap();
+            assert!(options.contains(&named), "--{named}");
+            seen += 1;
+        }
+        assert!(seen > 15);
+    }
+}
