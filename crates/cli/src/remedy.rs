@@ -80,7 +80,7 @@ fn of_code(code: &str) -> Option<&'static str> {
 pub(crate) fn why(why: &Why) -> String {
     match why {
         Why::NoCredentials => "nothing is held for this server".to_owned(),
-        Why::TokenOver => "the token is over or refused, and cannot be renewed".to_owned(),
+        Why::TokenOver => "the token has expired or was refused, and cannot be refreshed".to_owned(),
         Why::RenewalRefused { cause } => {
             let details = cause.details();
             let error = details.error.map_or(String::new(), |error| format!(": {error:?}"));

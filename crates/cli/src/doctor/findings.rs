@@ -32,7 +32,7 @@ pub(super) struct Finding {
     pub(super) words: String,
     /// What the operator does about it.
     pub(super) fix: Option<String>,
-    /// Options of `login` with which a user may go on meanwhile.
+    /// Options of `login` for the user meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) option: Option<String>,
 }
