@@ -33,7 +33,9 @@ pub(super) enum Kind {
 impl<'a> Envelope<'a> {
     /// Reads the envelope; `None` for anything but a single JSON-RPC message.
     pub(super) fn of(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        // serde reads a struct from an array as well.
+        let object = text.trim_start().starts_with('{');
+        object.then(|| serde_json::from_str(text).ok()).flatten()
     }
 
     pub(super) fn kind(&self) -> Option<Kind> {
