@@ -158,10 +158,9 @@ impl Ledger {
         if let (Some(to), Some("client_credentials") | Some(JWT_BEARER)) = (
             to.filter(|to| *to < ISSUERS.len()),
             get(&form, "grant_type").as_deref(),
-        ) {
-            if judged("S35 machines") {
-                self.used_at(at, to, "a request for a token", shelf);
-            }
+        ) && judged("S35 machines")
+        {
+            self.used_at(at, to, "a request for a token", shelf);
         }
         let Some(code) = get(&form, "code") else {
             return;
