@@ -284,9 +284,9 @@ fn a_signal_waits_until_what_was_granted_is_stored() {
         sleep(Duration::from_millis(10));
     }
     sleep(Duration::from_millis(100));
-    crate::transactions::kill(&process, "INT");
+    crate::transactions::kill(&process, "TERM");
     let status = process.wait().expect("it ends");
-    assert_eq!(status.code(), Some(130));
+    assert_eq!(status.code(), Some(143));
     assert_eq!(desk.run(&["token", &url]).status.code(), Some(0));
 }
 

@@ -264,7 +264,7 @@ impl Walk {
                     // A person whom the server does not send back gives up.
                     End::Signal(..) | End::Itself => {
                         if !visit(&line) {
-                            kill(&process, "INT");
+                            kill(&process, "TERM");
                         }
                     }
                 }
