@@ -70,6 +70,9 @@ impl World {
         if !stray {
             self.note_row(&visit, row);
         }
+        if query.contains("invalid_scope") {
+            self.ledger.scopes_refused(at);
+        }
         self.deliver(at, &query, stray);
         if how == Return::Twice {
             self.facts.note("callback twice");

@@ -1,5 +1,5 @@
 //! The heal property: whatever has happened, when the operators have put everything right and a person is there, a
-//! token of the server that the resource names is held, at every instance, within 40 answers from the network and
+//! token of the server that the resource names is held, at every instance, within 60 answers from the network and
 //! the user, with one redirect (L01, L02, L08 to L11). The windows of what was counted have closed; whatever may be
 //! kept for longer, documents for one, is still there.
 
@@ -11,7 +11,8 @@ use super::{Client, How, LIAR, Move, OPERATION, Return, Said, World, issuer_name
 
 /// Slot answers included.
 const STEPS: usize = 140;
-const ANSWERS: usize = 40;
+/// More than before documents were read anew after every failure.
+const ANSWERS: usize = 60;
 /// Longer than anything that is counted is remembered.
 const WINDOW: u64 = 11 * 60_000;
 

@@ -7,6 +7,8 @@ const OPEN: &[&str] = &[
     "S16 again",
     "S35 others",
     "S35 machines",
+    "S38",
+    "S39 reset",
     "S40",
     "L01 cached",
     "L01 instances",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use http::Request;
 use mcp_auth_machine::action::SendRequest;
+use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::{Action, Event};
 use sha2::{Digest, Sha256};
 
@@ -116,7 +117,7 @@ impl World {
         let request = copy(send.request());
         let url = request.uri().to_string();
         let to = server_of(&url);
-        let left = self.ledger.left_of(at);
+        let before = self.ledger.heard_by(at);
         let waited = self.ledger.is_newest(at, send.id());
         if waited {
             self.ledger.answered(at);
@@ -200,10 +201,13 @@ impl World {
         };
         let queued = self.instances[at].actions.len();
         self.tell(at, event);
-        let fails = |action: &Action| matches!(action, Action::Error(_));
-        if self.instances[at].actions.iter().skip(queued).any(fails) {
+        let late = |action: &Action| match action {
+            Action::Error(failure) => !matches!(failure.cause, Cause::Refused(_)),
+            _ => false,
+        };
+        if self.instances[at].actions.iter().skip(queued).any(late) {
             // What was read was not accepted, or came too late.
-            self.ledger.unread(at, left);
+            self.ledger.unheard(at, before);
         }
     }
 
@@ -223,9 +227,7 @@ impl World {
         }
         let form = body(request);
         let answer: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-        let is_error = answer["error"]
-            .as_str()
-            .is_some_and(|error| !error.is_empty());
+        let is_error = answer["error"].is_string();
         let granted = status == 200 && answer["access_token"].is_string() && !is_error;
         if granted && url.ends_with("/token") {
             return self.ledger.granted(at, &form, text, self.now);
@@ -239,6 +241,9 @@ impl World {
             }
             let client = client_of(request, &form);
             self.ledger.refused(at, &form, &client, text);
+            if waited && is_error {
+                self.ledger.hears_refused(at, &client, text);
+            }
         }
     }
 

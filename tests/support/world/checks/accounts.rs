@@ -69,15 +69,24 @@ impl Ledger {
         }
     }
 
-    /// The servers that an instance knows to be left.
-    pub(in crate::support::world) fn left_of(&mut self, at: usize) -> BTreeSet<usize> {
-        self.seat(at).left.clone()
+    /// The servers that an instance knows to be left, and the registrations that it knows to be refused.
+    pub(in crate::support::world) fn heard_by(
+        &mut self,
+        at: usize,
+    ) -> (BTreeSet<usize>, BTreeSet<String>) {
+        let seat = self.seat(at);
+        (seat.left.clone(), seat.dead.clone())
     }
 
     /// What an instance was told last did not count.
-    pub(in crate::support::world) fn unread(&mut self, at: usize, left: BTreeSet<usize>) {
+    pub(in crate::support::world) fn unheard(
+        &mut self,
+        at: usize,
+        (left, dead): (BTreeSet<usize>, BTreeSet<String>),
+    ) {
         let seat = self.seat(at);
         seat.left.retain(|issuer| left.contains(issuer));
+        seat.dead = dead;
     }
 
     /// What is held at a server is used there only while the resource lists it (S35).
@@ -144,12 +153,23 @@ impl Ledger {
             return;
         }
         self.seat(at).unreached = false;
+        self.seat(at).scopes_refused |= text.contains("invalid_scope");
         self.refused.extend(get(form, "refresh_token"));
         if text.contains("invalid_client") || text.contains("unauthorized_client") {
             self.refused.insert(client.to_owned());
-            if client.starts_with("cid~") {
-                self.seat(at).dead.insert(client.to_owned());
-            }
+        }
+    }
+
+    /// A server says no to the scopes.
+    pub(in crate::support::world) fn scopes_refused(&mut self, at: usize) {
+        self.seat(at).scopes_refused = true;
+    }
+
+    /// An instance still waited for that.
+    pub(in crate::support::world) fn hears_refused(&mut self, at: usize, client: &str, text: &str) {
+        let of_client = text.contains("invalid_client\"") || text.contains("unauthorized_client");
+        if of_client && client.starts_with("cid~") {
+            self.seat(at).dead.insert(client.to_owned());
         }
     }
 

@@ -81,6 +81,8 @@ struct Seat {
     reset: BTreeSet<String>,
     /// Registrations that it heard refused where the client authenticates (S39).
     dead: BTreeSet<String>,
+    /// A server has refused scopes since the last sign-in: those of earlier requests may be left out.
+    scopes_refused: bool,
     /// The machine has asked for the user, and not been answered.
     wants_user: bool,
     /// A person asked to sign in, on their own account, and nothing has come of it yet (S40).
@@ -153,6 +155,7 @@ impl Ledger {
         self.seat(at).signing_out = true;
         // A sign-out comes before the forgetting of a registration, and the machine forgets that too.
         self.seat(at).dead.clear();
+        self.seat(at).reset.clear();
         self.tokens.retain(|token| token.by != at);
         for seat in &mut self.seats {
             seat.lacks.clear();

@@ -137,7 +137,8 @@ impl Ledger {
         }
         let client = redirect.client_id.as_ref() as &str;
         let seat = self.seat(at);
-        let dropped = seat.reset.contains(client) || seat.dead.contains(client);
+        let dropped =
+            judged("S39 reset") && seat.reset.contains(client) || seat.dead.contains(client);
         assert!(
             !dropped || shelf.tampered || !judged("S39"),
             "S39: {client} was to be forgotten"
@@ -157,9 +158,10 @@ impl Ledger {
         self.changed(at, redirect, shelf);
         if self.seat(at).stepping_up && setup.client.has_user() {
             // A record that somebody has tampered with counts for nothing.
+            let refused = self.seat(at).scopes_refused;
             for scope in self.requested_before(at, redirect) {
                 assert!(
-                    shelf.tampered || scopes.contains(&scope),
+                    shelf.tampered || refused || scopes.contains(&scope),
                     "S21: {scope} was lost in {scopes:?}"
                 );
             }

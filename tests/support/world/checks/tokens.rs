@@ -39,6 +39,7 @@ impl Ledger {
             .and_then(|code| in_text(code).next())
         {
             let issuer = code.issuer;
+            self.seat(at).scopes_refused = false;
             self.left.remove(&issuer);
             for seat in &mut self.seats {
                 seat.left.remove(&issuer);
