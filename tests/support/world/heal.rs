@@ -66,7 +66,7 @@ impl World {
         self.asked = false;
         for at in 0..=last {
             self.wants(at);
-            let mut steps = 0;
+            let (mut steps, mut asks) = (0, 0_u32);
             while !self.is_content(at) {
                 steps += 1;
                 if steps > STEPS {
@@ -111,7 +111,9 @@ impl World {
                     // Some time later the operation is tried again; and where that comes to nothing, a person
                     // asks to sign in.
                     told.push(format!("{at}: asks"));
-                    self.wait(70_000);
+                    asks += 1;
+                    let patient = asks % 3 == 0 && !judged("L01 at once");
+                    self.wait(if patient { WINDOW } else { 70_000 });
                     match self.token(at) {
                         Some(_) => self.resource(at, Said::Unauthorized),
                         None if self.asked => {

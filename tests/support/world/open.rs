@@ -10,6 +10,7 @@ const OPEN: &[&str] = &[
     "S38",
     "S39 reset",
     "S40",
+    "L01 at once",
     "L01 cached",
     "L01 instances",
 ];
