@@ -157,7 +157,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/come_back.rs",
             "    let Some(waiting) = own else {\n",
-            "    let error = callback.parameters().is_some_and(|found| found.error.is_some());\n    if crate::planted::on(10) && own.is_none() && error && core.waiting.take().is_some() {\n        let issuer = core.identity.mcp_url().to_owned();\n        let _unused = issuer;\n        return Err(Failure {\n            operation: None,\n            stage: Stage::Callback,\n            issuer: None,\n            cause: Cause::Abandoned,\n        });\n    }\n    let Some(waiting) = own else {\n",
+            "    let error = callback.parameters().is_some_and(|found| found.error.is_some());\n    if crate::planted::on(10) && own.is_none() && error && core.waiting.take().is_some() {\n        let issuer = core.identity.mcp_url().to_owned();\n        let _unused = issuer;\n        return Err(Failure {\n            operation: None,\n            stage: Stage::Callback,\n            issuer: None,\n            cause: Cause::Abandoned,\n            seen: Vec::new(),\n        });\n    }\n    let Some(waiting) = own else {\n",
         )],
     },
     Bug {
