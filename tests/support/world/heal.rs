@@ -11,7 +11,7 @@ use super::{Client, How, LIAR, Move, OPERATION, Return, Said, World, issuer_name
 
 /// Slot answers included.
 const STEPS: usize = 140;
-/// More than before documents were read anew after every failure.
+/// More than before documents were read again after every failure.
 const ANSWERS: usize = 60;
 /// Longer than anything that is counted is remembered.
 const WINDOW: u64 = 11 * 60_000;
