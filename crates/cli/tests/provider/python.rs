@@ -219,9 +219,9 @@ fn whole_life(mut server: Server) {
     let last = desk.token();
     let (status, answer) = desk.json("logout", &[]);
     assert_eq!(status, Some(0), "{answer}");
-    assert!(server.count("POST /revoke 200") >= 1, "{answer}");
-    // The proxy revokes at its upstream, and its own tokens live on.
+    // A proxy revokes at its upstream, if anywhere, and its own tokens live on.
     if server.kind != "proxy" {
+        assert!(server.count("POST /revoke 200") >= 1, "{answer}");
         assert_eq!(server.initialize(&last), 401);
     }
     assert_eq!(desk.json("token", &[]).0, Some(3));
