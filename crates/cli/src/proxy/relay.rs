@@ -222,28 +222,21 @@ impl Relay {
         Ok(())
     }
 
-    /// The headers that go with a message.
-    fn headers(&self, line: Option<&str>) -> HeaderMap {
-        let message = line.and_then(Envelope::of);
-        let params = message.as_ref().map_or(Value::Null, Envelope::parameters);
+    /// The headers that go with a message, or with a request for a stream.
+    fn headers(&self, method: Option<&str>, params: &Value) -> HeaderMap {
         let session = self.session();
         let mut headers = HeaderMap::new();
-        let version = version_of(&params).or(session.version.as_deref());
-        let method = message.and_then(|message| message.method);
+        let version = version_of(params).or(session.version.as_deref());
         if let Some(version) = version
             && version >= SINCE
-            && let Some(method) = &method
+            && let Some(method) = method
         {
-            headers.extend(session.tools.headers(method, &params));
+            headers.extend(session.tools.headers(method, params));
         }
         if let Some(Ok(version)) = version.map(HeaderValue::from_str) {
             headers.insert(VERSION, version);
         }
-        if let Some(id) = session
-            .id
-            .clone()
-            .filter(|_| method.as_deref() != Some("initialize"))
-        {
+        if let Some(id) = session.id.clone().filter(|_| method != Some("initialize")) {
             headers.insert(SESSION, id);
         }
         headers
@@ -251,18 +244,15 @@ impl Relay {
 
     async fn post(&self, line: &str) -> Result<reqwest::Response, Unanswered> {
         let message = Envelope::of(line);
-        let method = message.as_ref().and_then(|message| message.method.clone());
-        let tool = message.map(|message| message.parameters());
-        let tool = tool
-            .as_ref()
-            .and_then(|params| params.get("name"))
-            .and_then(Value::as_str);
+        let params = message.as_ref().map_or(Value::Null, Envelope::parameters);
+        let method = message.and_then(|message| message.method);
+        let tool = params.get("name").and_then(Value::as_str);
         let operation = match (method.as_deref(), tool) {
             (Some("tools/call"), Some(tool)) => format!("tools/call {tool}"),
             (Some(method), _) => method.to_owned(),
             (None, _) => "a response".to_owned(),
         };
-        let outgoing = Outgoing::post(&operation, self.headers(Some(line)), line);
+        let outgoing = Outgoing::post(&operation, self.headers(method.as_deref(), &params), line);
         let answer = self.0.remote.send(outgoing).await?;
         if let Some(id) = answer.headers().get(SESSION) {
             self.session().id = Some(id.clone());
@@ -289,7 +279,8 @@ impl Relay {
                 break;
             }
             sleep(place.rest(attempt)).await;
-            let outgoing = Outgoing::stream(self.headers(None), place.last.as_deref());
+            let outgoing =
+                Outgoing::stream(self.headers(None, &Value::Null), place.last.as_deref());
             match self.0.remote.send(outgoing).await {
                 Ok(answer) if answer.status().is_success() && is_stream(&answer) => {
                     events = Events::of(answer);
@@ -322,7 +313,8 @@ impl Relay {
             let mut place = Place::default();
             let mut failures = 0_u32;
             loop {
-                let outgoing = Outgoing::stream(relay.headers(None), place.last.as_deref());
+                let outgoing =
+                    Outgoing::stream(relay.headers(None, &Value::Null), place.last.as_deref());
                 match relay.0.remote.send(outgoing).await {
                     Ok(answer) if answer.status().is_success() && is_stream(&answer) => {
                         failures = 0;
@@ -408,7 +400,7 @@ impl Relay {
             stream.abort();
         }
         if let Some(id) = id {
-            let mut headers = self.headers(None);
+            let mut headers = self.headers(None, &Value::Null);
             headers.insert(SESSION, id);
             let farewell = Outgoing {
                 method: Method::DELETE,
