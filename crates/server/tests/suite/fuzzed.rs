@@ -88,7 +88,14 @@ pub fn needed_scopes(data: &[u8]) {
     };
     let needed = needed.unwrap();
     assert!(needed.alternatives().all(|all| all.contains("base")));
-    let read: Value = serde_json::from_slice(data).unwrap();
+    let read: Value = match serde_json::from_slice(data) {
+        Ok(read) => read,
+        // A number that is valid JSON and too large for this reference parser, not for the policy.
+        Err(error) => {
+            assert!(error.to_string().starts_with("number out of range"));
+            return;
+        }
+    };
     let all = read.as_array().cloned().unwrap_or_else(|| vec![read]);
     for message in all {
         let (method, parameters) = (&message["method"], &message["params"]);
