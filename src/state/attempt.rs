@@ -1,4 +1,4 @@
-//! What one authorization attempt carries from state to state, and what its requests may cost.
+//! One authorization attempt: its parameters, and its budget of time and requests.
 
 use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::RedirectUri;
@@ -14,7 +14,7 @@ use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
 
-/// The requests that one errand may cost, and for which operation it is.
+/// The request and time budget of one flow, and the operation that it serves.
 pub(crate) struct Effort {
     pub(crate) operation: Option<Operation>,
     requests: Budget,
@@ -40,7 +40,7 @@ impl Effort {
         }
     }
 
-    /// The right to send one request, while there is time (SEC-15, SEC-16).
+    /// Takes the permit for one request, while time and requests are left (SEC-15, SEC-16).
     pub(crate) fn request(&mut self, core: &Core, stage: Stage) -> Result<Permit, Failure> {
         let permit = if core.now.mono >= self.until {
             Err(Limited::FlowTime)
@@ -51,13 +51,13 @@ impl Effort {
     }
 }
 
-/// For what metadata is read.
+/// The flow for which metadata is read.
 pub(crate) enum Errand {
-    /// The user is to authorize.
+    /// Authorization by the user.
     Authorize(Box<Attempt>),
-    /// A token is to be renewed: is its server still the one?
+    /// Refresh of a token: the resource must still list its issuer.
     Renew(Box<Renewal>),
-    /// A token is to be obtained without a user.
+    /// A token request without a user.
     Obtain(Box<Obtaining>),
 }
 
@@ -78,7 +78,7 @@ impl Errand {
         }
     }
 
-    /// For which operation the user is asked, when this is an attempt that can be given up.
+    /// Returns the operation of an authorization that can still be cancelled.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         match self {
             Self::Authorize(attempt) => Some(attempt.effort.operation.as_ref()),
@@ -87,11 +87,11 @@ impl Errand {
     }
 }
 
-/// For what a server's metadata is read.
+/// The flow for which an authorization server's metadata is read.
 pub(crate) enum ServerErrand {
-    /// It is the resource's server.
+    /// Any flow, at the authorization server of the resource.
     Resource(Errand),
-    /// It is the organisation's identity provider.
+    /// An enterprise-managed flow, at the organisation's identity provider.
     Idp(Box<AtIdp>),
 }
 
@@ -113,7 +113,7 @@ impl ServerErrand {
         }
     }
 
-    /// Why the first server that could not be used was passed over, if one was.
+    /// Returns the failure of the first listed server that was skipped as unusable.
     pub(crate) fn passed_over(self) -> Option<Failure> {
         match self {
             Self::Resource(Errand::Authorize(attempt)) => attempt.passed_over,
@@ -121,7 +121,7 @@ impl ServerErrand {
         }
     }
 
-    /// Whether a server is read again that issued what is held.
+    /// Returns true when the metadata belongs to the issuer of the stored tokens.
     pub(crate) fn renews(&self) -> bool {
         match self {
             Self::Resource(Errand::Renew(_)) => true,
@@ -142,23 +142,23 @@ pub(crate) struct Attempt {
     pub(crate) seed: Seed,
     pub(crate) redirect_uri: RedirectUri,
     pub(crate) browser: Option<BrowserBinding>,
-    /// The scopes that the host wants, whatever the servers say.
+    /// The scopes that the host requests, whatever the servers list.
     pub(crate) scopes: Option<Scopes>,
-    /// On whose wish it is: that decides whether it is counted (STEP-07, E11).
+    /// The initiator of the attempt, which decides whether the attempt counts (STEP-07, E11).
     pub(crate) wish: Wish,
-    /// Scopes that were chosen with the registration that this attempt replaces.
+    /// Scopes that were chosen together with the registration that this attempt replaces.
     pub(crate) carried: Scopes,
-    /// Scopes that the registration to be replaced had.
+    /// Scopes of the registration that this attempt replaces.
     pub(crate) registered: Scopes,
-    /// Scopes of earlier requests are left out: the server refused it along with the rest (9.1).
+    /// Scopes of earlier requests are omitted, because the server refused them along with the others (9.1).
     pub(crate) narrow: bool,
     registrations: Budget,
-    /// Why the first listed server that could not be used was passed over.
+    /// The failure of the first listed server that was skipped as unusable.
     pub(crate) passed_over: Option<Failure>,
 }
 
 impl Attempt {
-    /// An attempt of a user, who comes back to a redirect URI: a client without a user has none.
+    /// Creates an attempt with a user. Fails without a redirect URI: clients without a user have none.
     pub(crate) fn new(core: &mut Core, authorization: Authorization) -> Result<Box<Self>, Failure> {
         let wish = core.memory.begin_attempt();
         let effort = Effort::new(core, core.memory.operation.clone());
@@ -186,7 +186,7 @@ impl Attempt {
         self.effort.fails(stage, issuer, cause)
     }
 
-    /// The right to send one registration request of this flow (REG-28).
+    /// Takes the permit for one registration request of this flow (REG-28).
     pub(crate) fn registration(&mut self, core: &Core) -> Result<Permit, Failure> {
         self.registrations
             .take()

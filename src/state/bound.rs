@@ -1,5 +1,5 @@
-//! Tokens bound to a key: whether one is asked for, and whether one came (DPOP-01, DPOP-02, DPOP-13,
-//! DPOP-16).
+//! Tokens bound to a key: whether to request one, and whether the response is one (DPOP-01, DPOP-02,
+//! DPOP-13, DPOP-16).
 
 use crate::config::{Config, DpopPolicy};
 use crate::core::Core;
@@ -9,7 +9,7 @@ use crate::key::{KeyBinding, SigningKey};
 use crate::record::ResourceFacts;
 use crate::wire::token::{TokenType, UnexpectedToken};
 
-/// The key for tokens of this server and resource; none where they are bearer tokens.
+/// Chooses the key for tokens of this server and resource; `None` for bearer tokens.
 pub(crate) fn choose(
     core: &Core,
     server: &Server,
@@ -49,8 +49,8 @@ pub(crate) fn choose(
     }
 }
 
-/// Whether the token that came is one that was asked for; the key that it is bound to. `assumed` says
-/// that the answer named no type.
+/// Checks the type of a received token against the request and returns the key that it is bound to.
+/// `assumed`: the response named no type.
 pub(crate) fn judge(
     core: &mut Core,
     asked: Option<&KeyBinding>,
@@ -58,7 +58,7 @@ pub(crate) fn judge(
     assumed: bool,
 ) -> Result<Option<KeyBinding>, Violation> {
     match (asked, kind) {
-        // A guess must not take the binding away (DPOP-13).
+        // An assumed type must not downgrade a bound token (DPOP-13).
         (Some(_), TokenType::Bearer) if assumed => {
             Err(Violation::Token(UnexpectedToken::TokenType))
         }
@@ -74,7 +74,7 @@ pub(crate) fn judge(
 }
 
 impl Config {
-    /// The host's key behind a binding.
+    /// Returns the host's key with the thumbprint of a binding.
     pub(crate) fn key_of(&self, binding: &KeyBinding) -> Option<&SigningKey> {
         self.dpop.keys.iter().map(|(_, key)| key).find(|key| {
             let public = key.public.as_ref();
@@ -84,7 +84,7 @@ impl Config {
 }
 
 impl SigningKey {
-    /// The public key, as a proof shows it.
+    /// Returns the public key as the `jwk` of a proof.
     pub(crate) fn jwk(&self) -> Box<str> {
         let public = self.public.as_ref();
         public.map_or_else(Box::default, |public| public.as_jwk().into())

@@ -1,5 +1,5 @@
-//! One request with client authentication: what it needs is signed first, then it is sent, and sent
-//! once more when the server wants its nonce in the proof (DPOP-07, DPOP-10).
+//! One request with client authentication: sign what needs a signature, send, and send once more when the
+//! server requires its nonce in the proof (DPOP-07, DPOP-10).
 
 use bytes::Bytes;
 use http::Response;
@@ -19,13 +19,13 @@ use crate::state::post::{NoAnswer, answer};
 use crate::wire::jwt::ProofSubject;
 use crate::wire::token::{OAuthError, refusal};
 
-/// A call that is being made.
+/// A request that is being signed or sent.
 pub(crate) struct Call<G> {
     pub(crate) ask: Ask,
     at: Box<AtIssuer<G>>,
     requests: Budget,
     step: CallStep,
-    /// The nonce of the server was put in once already.
+    /// The server's nonce has been added once already.
     with_nonce: bool,
 }
 
@@ -35,25 +35,25 @@ enum CallStep {
     Sent,
 }
 
-/// How it goes on.
+/// The progress of a [`Call`].
 pub(crate) enum Called<G> {
-    /// Something more is waited for.
+    /// The call waits for another signature or response.
     Again(Call<G>),
-    /// The endpoint answered.
+    /// The endpoint responded.
     Answered(AtIssuer<G>, Response<Bytes>),
-    /// It did not, or not in a way that may be read.
+    /// No response, or one that breaks a rule.
     Failed(AtIssuer<G>, CallFlaw),
 }
 
 pub(crate) enum CallFlaw {
-    /// No usable answer; the server may have seen the request.
+    /// No usable response; the server may have received the request.
     Unreachable,
-    /// The answer breaks a rule, or the host could not sign: the cause says which.
+    /// A violation, or a signature that the host could not make: see the cause.
     Final(Cause),
 }
 
 impl<G: TokenGrant> Call<G> {
-    /// Begins with whatever has to be signed. The requests that it may cost are the caller's to give.
+    /// Starts with the required signatures. The caller supplies the request budget.
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<G>, requests: Budget) -> Called<G> {
         let call = Self {
             ask: core.nobody(),
@@ -65,7 +65,7 @@ impl<G: TokenGrant> Call<G> {
         call.authenticate(core)
     }
 
-    /// The grant, for an answer that nobody waits for any more: only a request that is under way has one.
+    /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<G>) {
         (self.ask, *self.at)
     }
@@ -124,7 +124,7 @@ impl<G: TokenGrant> Call<G> {
         Called::Again(self)
     }
 
-    /// The host's signature, or none.
+    /// Continues with the host's signature; `None`: the host could not sign.
     pub(crate) fn signed(mut self, core: &mut Core, token: Option<Secret>) -> Called<G> {
         let Some(token) = token else {
             let cause = Cause::Misconfigured(Misconfiguration::SignerFailed);
@@ -170,7 +170,8 @@ impl<G: TokenGrant> Call<G> {
         Called::Again(self)
     }
 
-    /// The answer. One that was never asked for, because something is still being signed, is none.
+    /// Continues with the response. A response during signing belongs to no request and counts as a failed
+    /// signature.
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Called<G> {
         match &self.step {
             CallStep::SigningAssertion | CallStep::SigningProof { .. } => {
@@ -201,7 +202,8 @@ impl<G: TokenGrant> Call<G> {
             && response.status().as_u16() != 200
             && refused == Some(OAuthError::UseDpopNonce);
         if wants_nonce && found.is_some() && !self.with_nonce {
-            // The same grant, with new signatures: the server has not spent anything (RFC 9449 §8).
+            // The same grant with new signatures: `use_dpop_nonce` consumes nothing at the server (RFC 9449
+            // section 8).
             let again = Self {
                 with_nonce: true,
                 ..self
@@ -212,7 +214,7 @@ impl<G: TokenGrant> Call<G> {
     }
 }
 
-/// The answer to a grant's request, as standard JSON (QUIRK-06, QUIRK-07).
+/// Reads the response to a grant's request as standard JSON (QUIRK-06, QUIRK-07).
 pub(crate) fn answer_to<G: TokenGrant>(
     core: &Core,
     at: &AtIssuer<G>,

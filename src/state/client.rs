@@ -1,4 +1,4 @@
-//! Having a client identifier at the server that was met (REG-01 to REG-05).
+//! Choosing a client at the selected authorization server (REG-01 to REG-05).
 
 use crate::action::Why;
 use crate::client_metadata::ClientMetadataUrl;
@@ -19,7 +19,8 @@ use crate::state::server::pass_over;
 use crate::state::{Attempt, Step, Work};
 use crate::wire::words::AuthMethod;
 
-/// An authorization server was met: is it the one, does it fit, and who are we there?
+/// Continues after metadata was accepted: checks that the server supports the code flow, detects a changed
+/// issuer, chooses a client.
 pub(crate) fn met(
     core: &mut Core,
     attempt: Box<Attempt>,
@@ -51,13 +52,14 @@ pub(crate) fn met(
     met.choose_client(core, at)
 }
 
-/// The issuer in use, when it is another one and the user was not asked about this one yet (ISO-09).
+/// Returns the issuer in use when `to` is another one and the user has not confirmed the change yet
+/// (ISO-09).
 fn moved(core: &Core, to: &IssuerId) -> Option<(IssuerId, ClientOrigin)> {
     let held = core.held.at.as_ref()?;
     (held.issuer() != to).then(|| (held.issuer().clone(), held.held().client.origin))
 }
 
-/// A server that fits, and the attempt that met it.
+/// An authorization server that supports the code flow, and the attempt that selected it.
 pub(crate) struct Met {
     pub(crate) attempt: Box<Attempt>,
     pub(crate) facts: ResourceFacts,
@@ -70,8 +72,7 @@ impl Met {
         Err(self.attempt.fails(Stage::Registration, Some(issuer), cause))
     }
 
-    /// The resource now uses another issuer: a configured client is not replaced, and the user is
-    /// asked before being sent there.
+    /// Handles a changed issuer: a configured client is not replaced, and the user confirms first.
     fn elsewhere(
         self,
         core: &mut Core,
@@ -86,7 +87,7 @@ impl Met {
             };
             return self.fails(&to, found);
         }
-        // Agreed to for another account is not agreed to for this one (S34).
+        // A confirmation holds for the account it was given for (S34).
         let change = Some((from.clone(), to.clone()));
         if core.memory.offered == change {
             return self.choose_client(core, at.clone());
@@ -99,7 +100,7 @@ impl Met {
         Ok(Work::Idle)
     }
 
-    /// The order of REG-02.
+    /// Chooses the client in the order of REG-02.
     fn choose_client(self, core: &mut Core, at: AtIssuer<()>) -> Step {
         let config = core.config();
         if let Some(client) = config.client_at(&at) {
@@ -132,10 +133,10 @@ impl Met {
         }
         let flaw = config.nobody_at(at.issuer());
         if !matches!(flaw, Misconfiguration::NoClient { .. }) {
-            // The host has chosen its clients.
+            // Configured clients take precedence: no fallback to another server.
             return self.fails(at.issuer(), flaw);
         }
-        // The server has no way to a client; another one may.
+        // This server offers no way to obtain a client; the next listed server may.
         let cause = Cause::Misconfigured(flaw);
         let failure = self
             .attempt
@@ -162,8 +163,8 @@ impl Met {
     }
 }
 
-/// The client that a metadata document describes: with a key it authenticates by `private_key_jwt`
-/// (REG-11), except where the server lists methods and only `none` fits (TOK-04).
+/// The client of a metadata document. With a key it authenticates by `private_key_jwt` (REG-11), unless the
+/// server lists methods and only `none` matches (TOK-04).
 pub(crate) fn document_client(
     url: &ClientMetadataUrl,
     key: Option<&SigningKey>,
@@ -186,11 +187,11 @@ pub(crate) fn document_client(
     })
 }
 
-/// What a client is bound for.
+/// The flow for which a client is bound to an issuer.
 pub(crate) enum Then {
-    /// The user is sent away.
+    /// Authorization by the user.
     Code(Box<Attempt>, CodeFlow),
-    /// A token is obtained without a user.
+    /// A token request without a user.
     Obtain(Box<Obtaining>),
 }
 
@@ -225,7 +226,7 @@ impl Then {
     }
 }
 
-/// Reads to which issuer a client without one was bound (REG-04).
+/// Reads the issuer to which a client without a configured issuer was bound before (REG-04).
 pub(crate) struct LoadingBinding {
     pub(crate) ask: Ask,
     rest: Binding,
@@ -247,7 +248,7 @@ impl Binding {
         )
     }
 
-    /// The issuer in the record decides: the same one goes on, another one is refused.
+    /// Compares with the issuer in the record: continues with the same one, fails with another.
     fn judge(self, core: &mut Core, stored: &Stored) -> Step {
         let found = self.at.issuer().clone();
         match read_binding(&core.identity, &self.client.client_id, stored) {
@@ -266,8 +267,8 @@ impl Binding {
                     }
                 }
             }
-            // A record that cannot be read is no reason to bind again: the one that wrote it may have said that the
-            // client belongs elsewhere. What helps is in the host's hands.
+            // An unreadable record is never overwritten: it may bind the client to another issuer. The host
+            // must resolve it.
             Err(flaw) => {
                 let slot = self.slot(core).to_string();
                 let flaw = Misconfiguration::BindingUnreadable { slot, flaw };
@@ -296,7 +297,7 @@ impl LoadingBinding {
         Ok(Work::LoadingBinding(Self { ask, rest }))
     }
 
-    /// For which operation, when this is an attempt that can be given up.
+    /// Returns the operation of an authorization that can still be cancelled.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         self.rest.then.attempt()
     }
@@ -323,7 +324,7 @@ impl LoadingBinding {
     }
 }
 
-/// Writes the binding; the client is used only once it is durable.
+/// Writes the binding; the client is used only once the binding is durable.
 pub(crate) struct SavingBinding {
     pub(crate) ask: Ask,
     rest: Binding,
@@ -331,7 +332,7 @@ pub(crate) struct SavingBinding {
 }
 
 impl SavingBinding {
-    /// For which operation, when this is an attempt that can be given up.
+    /// Returns the operation of an authorization that can still be cancelled.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         self.rest.then.attempt()
     }
@@ -362,7 +363,7 @@ pub(crate) struct LoadingRegistration {
     at: AtIssuer<()>,
 }
 
-/// The slot of a registration at the server that was met.
+/// Returns the slot of a dynamic registration at an issuer.
 pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, redirect_uri: &str) -> Slot {
     Slot::registration(
         core.identity.registration_owner(),
@@ -411,8 +412,8 @@ impl LoadingRegistration {
     }
 }
 
-/// Uses a registration, or replaces one that is too narrow for the scopes that are needed: servers
-/// refuse what a client was not registered for. The scopes stay those that were chosen with it.
+/// Uses a registration, or replaces one that lacks required scopes: servers reject scopes that a client is
+/// not registered for. The scopes stay those chosen with it.
 fn with_registration(
     core: &mut Core,
     mut met: Met,
@@ -432,8 +433,8 @@ fn with_registration(
     Registering::begin(core, met, at, replaced)
 }
 
-/// A stored registration at the server as it is known now. Its own stamp decides, not the slot that
-/// it came from (A03).
+/// Reads a stored registration at the server as its metadata describes it now. The issuer inside the record
+/// decides, not the slot's name (A03).
 pub(crate) fn usable(
     core: &mut Core,
     attempt: &Attempt,
@@ -448,7 +449,7 @@ pub(crate) fn usable(
                 && !core.memory.is_buried(at.issuer(), &client.id)
                 && !core.memory.registers_anew
         })),
-        // Not overwritten by an older version (D24).
+        // A record of a newer version is never overwritten (D24).
         Err(flaw @ RecordFlaw::Newer) => {
             let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
             Err(attempt.fails(Stage::Registration, Some(at.issuer()), cause))
@@ -462,12 +463,13 @@ pub(crate) fn usable(
 }
 
 impl Config {
-    /// The pre-registered client at this server.
+    /// Returns the pre-registered client for this server.
     pub(crate) fn client_at(&self, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
         self.client_of(at.issuer())?.open(at, self.slash_rule())
     }
 
-    /// Credentials for other servers are no credentials here (A04).
+    /// Returns the error for a server without a configured client: credentials for other servers do not
+    /// apply (A04).
     pub(crate) fn nobody_at(&self, found: &IssuerId) -> Misconfiguration {
         let found = found.clone();
         if self.clients.is_empty() {

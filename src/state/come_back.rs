@@ -1,4 +1,4 @@
-//! The user comes back, perhaps to another instance: find the record, take it, then act (CB, ISS).
+//! The callback, perhaps at another instance: find the pending record, consume it, then act (CB, ISS).
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
 use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::token::OAuthError;
 
-/// Where the authorization was prepared that the user comes back from.
+/// The instance that prepared the authorization.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Prepared {
-    /// By this machine: a refusal is the answer to what it asked for.
+    /// This machine: a refusal answers its own request.
     Here,
-    /// By another instance, or before a restart: what this machine asks for is not what was refused.
+    /// Another instance, or this one before a restart: the refused request is unknown here.
     Elsewhere,
 }
 
-/// Judges size, syntax and `state`; anything that is not ours changes nothing, and looks the same
-/// whatever is wrong with it (CB-05, I10).
+/// Checks size, syntax and `state`. A callback of another authorization changes nothing, and all such
+/// callbacks look the same (CB-05, I10).
 pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
     let Some(state) = callback.parameters().and_then(|found| found.state()) else {
         return ignored(core);
@@ -66,7 +66,7 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
     }
 }
 
-/// What the callback says, if it belongs to this attempt.
+/// Returns the outcome that the callback reports, if the callback belongs to this authorization.
 fn matching<'a>(
     core: &Core,
     at: &AtIssuer<Redirected>,
@@ -83,7 +83,7 @@ fn ignored(core: &mut Core) -> Step {
     Ok(Work::Idle)
 }
 
-/// Consumes the record; the verdict is known but nothing of it shows before the record is gone (CB-06).
+/// Consumes the record. The outcome is decided, but has no effect until the record is gone (CB-06).
 fn take(
     core: &mut Core,
     at: AtIssuer<Redirected>,
@@ -109,7 +109,7 @@ fn take(
     Ok(Work::TakingPending(TakingPending { ask, from, verdict }))
 }
 
-/// Looks for the record of a callback that another instance may have prepared.
+/// Looks up the record of a callback that another instance may have prepared.
 pub(crate) struct FindingPending {
     pub(crate) ask: Ask,
     slot: Slot,
@@ -155,14 +155,14 @@ impl FindingPending {
     }
 }
 
-/// Waits until the record is gone, so that one instance alone acts on the callback, once.
+/// Waits until the record is gone, so that exactly one instance acts on the callback, once.
 pub(crate) struct TakingPending {
     pub(crate) ask: Ask,
     from: Request,
     verdict: Result<AtIssuer<CodeGrant>, CallbackFlaw>,
 }
 
-/// The authorization request that a callback answers.
+/// The authorization request that a callback responds to.
 struct Request {
     prepared: Prepared,
     issuer: IssuerId,
@@ -176,7 +176,7 @@ impl TakingPending {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
             Persistence::Done => self.act(core),
-            // Another instance acts on it; what it brings is in the account slot.
+            // Another instance consumed the callback; its tokens will be in the account slot.
             Persistence::Conflict(_) => {
                 Ok(LoadingAccount::begin(core, Some(Trigger::TakenElsewhere)))
             }
@@ -224,8 +224,8 @@ impl TakingPending {
 }
 
 impl Request {
-    /// The authorization endpoint's own refusal. It came through the browser: it ends no token, and no
-    /// registration of others (S20, STEP-05).
+    /// Handles an error response of the authorization endpoint. The browser carried it, so it ends neither
+    /// tokens nor registrations of others (S20, STEP-05).
     fn refused(self, core: &mut Core, error: OAuthError, cause: Cause) -> Step {
         let failure = fails(core, &self.issuer, cause);
         if error == OAuthError::AccessDenied && self.prepared == Prepared::Here {
@@ -248,8 +248,8 @@ impl Request {
         Err(failure)
     }
 
-    /// The possible mends of refused scopes by another authorization. Those of another instance's request are
-    /// not known here, but for the one that is in its record.
+    /// Offers another authorization after `invalid_scope`. For a request of another instance only the
+    /// scopes in its record are known.
     fn other_scopes(&self, core: &mut Core) -> Option<Why> {
         if self.prepared == Prepared::Elsewhere {
             core.memory.disputable = Disputable::default();

@@ -1,4 +1,4 @@
-//! What a refusal of the MCP server leads to: the table of requirements 12.1.
+//! Reactions to a challenge of the MCP server: the table of requirements 12.1.
 
 use std::time::Duration;
 
@@ -14,33 +14,33 @@ use crate::state::{Refused, Renewal, Step, Work};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
 
-/// How long a token counts as just obtained while no request with it was accepted (E08).
+/// How long a token counts as just obtained while no request with it has succeeded (E08).
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// How the token that was sent relates to what is held.
+/// The relation of the token that was sent to the stored one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token {
-    /// Nothing is held.
+    /// No token is stored.
     None,
-    /// What was sent, or nothing usable, is held.
+    /// The stored token is the one that was sent, or is unusable.
     Refused,
-    /// A usable one is held, and another one or none was sent.
+    /// A usable token is stored, and another one or none was sent.
     Newer,
 }
 
-/// What is done about it.
+/// The reaction to a challenge.
 enum Reaction {
-    /// The token held answers it.
+    /// Retry with the stored token.
     Retry,
-    /// The same token again, with the server's nonce in the proof.
+    /// Retry with the same token and the server's nonce in the proof.
     Nonce,
-    /// The user is asked for more scopes, or the challenge is reported (STEP).
+    /// Ask the user for more scopes, or report the challenge (STEP).
     StepUp,
-    /// The token is renewed if its server is still the one (REFR, ISO).
+    /// Refresh the token if the resource still lists its issuer (REFR, ISO).
     Renew,
-    /// The user is asked to authorize.
+    /// Ask the user to authorize.
     Authorize,
-    /// Nothing helps this request.
+    /// Fail: no token can make this request succeed.
     Final(Cause),
 }
 
@@ -64,12 +64,12 @@ impl Judged {
         }
     }
 
-    /// Whether the token held is another one than was refused: then that answers it.
+    /// Returns true when the stored token differs from the refused one, so that a retry suffices.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         self.status != 400 && self.token(core) == Token::Newer
     }
 
-    /// The table, row by row. The account slot was read just now (USE-09).
+    /// Applies the table row by row. The account slot has just been read (USE-09).
     fn react(&self, core: &Core) -> Reaction {
         let no_step_ups = core.config().step_ups() == 0;
         match (self.status, self.token(core)) {
@@ -84,7 +84,7 @@ impl Judged {
             {
                 Reaction::Final(Cause::Refused(Refusal::Forbidden))
             }
-            // The nonce is kept already; the same token does (DPOP-11).
+            // The nonce is stored already; the same token is retried with it (DPOP-11).
             (401, Token::Refused)
                 if self.wants_nonce
                     && core.held.is_usable(core.now)
@@ -111,8 +111,9 @@ impl Judged {
         }
     }
 
-    /// A refusal without a reason that names scopes never asked for, of a token that has not expired: no
-    /// refresh brings scopes (STEP-05). Where a step-up may not follow, it is like any other refusal.
+    /// Returns true when an unexpired token was refused without an error code and the challenge names
+    /// scopes never requested: a refresh adds no scopes (STEP-05). Without a permitted step-up the usual
+    /// rows apply.
     fn lacks_new_scopes(&self, core: &Core) -> bool {
         let named = self.scope.as_ref().filter(|_| self.error.is_none());
         self.sent.is_some()
@@ -120,7 +121,7 @@ impl Judged {
             && named.is_some_and(|scopes| adds(core, scopes) && self.may_step_up(core, scopes))
     }
 
-    /// Whether one more authorization may be made for these scopes (STEP-07, STEP-09, STEP-11).
+    /// Returns true when one more authorization for these scopes is allowed (STEP-07, STEP-09, STEP-11).
     fn may_step_up(&self, core: &Core, scopes: &Scopes) -> bool {
         let now = core.now.mono;
         core.memory.attempts(&self.operation, now) < core.config().authorizations_per_operation()
@@ -131,7 +132,7 @@ impl Judged {
             && fits(core, scopes)
     }
 
-    /// A token that has just been authorized and is refused will be refused again (USE-08, E08).
+    /// Refreshes, unless the refused token was authorized just now: a refresh would not help (USE-08, E08).
     fn renew(&self, core: &Core) -> Reaction {
         let now = core.now.mono;
         let fresh = match core.held.proof {
@@ -199,7 +200,7 @@ impl Judged {
         }
     }
 
-    /// The token lacks scopes (STEP-01, STEP-07, STEP-09 to STEP-11).
+    /// Requests the missing scopes (STEP-01, STEP-07, STEP-09 to STEP-11).
     fn step_up(self, core: &mut Core) -> Step {
         let now = core.now.mono;
         let attempts = core.memory.attempts(&self.operation, now);
@@ -240,7 +241,7 @@ impl Judged {
         }
     }
 
-    /// The host wants a token without having been refused.
+    /// Handles a token request of the host that no challenge caused.
     pub(crate) fn wanted(core: &mut Core, operation: Operation) -> Step {
         if core.held.is_fresh(core.now) {
             core.ready();
@@ -250,7 +251,7 @@ impl Judged {
     }
 }
 
-/// Whether a refresh did not help a moment ago.
+/// Returns true when the stored token was refreshed a moment ago.
 fn just_refreshed(core: &Core) -> bool {
     match core.held.proof {
         Proof::Refreshed(since) => core.now.mono < since.plus(FRESH),
@@ -258,13 +259,13 @@ fn just_refreshed(core: &Core) -> bool {
     }
 }
 
-/// Whether a challenge asks for more than was requested or granted before.
+/// Returns true when a challenge names scopes that were neither requested nor granted before.
 fn adds(core: &Core, scopes: &Scopes) -> bool {
     let held = core.held.at.as_ref().map(|at| at.held());
     !held.is_some_and(|account| account.requested.union(&account.granted).covers(scopes))
 }
 
-/// What several operations lack is asked for at once (STEP-12).
+/// Unites the scopes that several operations lack, to request them at once (STEP-12).
 fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
     match &core.memory.scope {
         Some(before) => before.union(scopes),
@@ -272,7 +273,7 @@ fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
     }
 }
 
-/// Whether everything that is asked for finds room in one request (E01).
+/// Returns true when all requested scopes fit into one request (E01).
 fn fits(core: &Core, scopes: &Scopes) -> bool {
     let asked = all_asked(core, scopes);
     let all = match &core.held.at {
@@ -282,20 +283,20 @@ fn fits(core: &Core, scopes: &Scopes) -> bool {
     all.covers(scopes)
 }
 
-/// The permanent failure after too many authorizations for one operation (STEP-07).
+/// Returns the permanent failure after too many authorizations for one operation (STEP-07).
 fn too_many(core: &Core, operation: &Operation) -> Option<Cause> {
     let made = core.memory.attempts(operation, core.now.mono);
     (made >= core.config().authorizations_per_operation())
         .then_some(Cause::OutOfPatience(Limited::Authorizations))
 }
 
-/// Asks for the user, unless the user is at the browser already; a client that acts for itself helps
-/// itself.
+/// Reports that the user is needed, unless an authorization is pending already. With a grant that needs no
+/// user, requests a token.
 pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step {
     ask_because(core, operation, refused, None)
 }
 
-/// The same, for another reason than what is held.
+/// Same as [`ask`], with a reason other than the stored credentials.
 pub(crate) fn ask_because(
     core: &mut Core,
     operation: Operation,
@@ -315,7 +316,7 @@ pub(crate) fn ask_because(
         });
     }
     let why = why.unwrap_or_else(|| match (&core.held.at, &core.memory.scope) {
-        // The host receives the scopes that it will consent to (STEP-13).
+        // The host receives the scopes for which it asks the user's consent (STEP-13).
         (Some(_), Some(scopes)) if refused && adds(core, scopes) => Why::ScopeMissing {
             scopes: scopes.clone(),
             description: None,
@@ -331,7 +332,7 @@ pub(crate) fn ask_because(
 }
 
 impl Config {
-    /// Step-ups for one operation (STEP-07); none when they are reported only (STEP-01).
+    /// Returns the number of step-ups per operation (STEP-07); 0 when step-ups are only reported (STEP-01).
     pub(crate) fn step_ups(&self) -> u8 {
         match self.step_up {
             StepUp::Reauthorize => self.step_ups_per_operation,
@@ -339,7 +340,7 @@ impl Config {
         }
     }
 
-    /// Authorization attempts for one operation, the first included (STEP-07).
+    /// Returns the number of authorization attempts per operation, including the first (STEP-07).
     pub(crate) fn authorizations_per_operation(&self) -> u8 {
         self.step_ups_per_operation.saturating_add(1)
     }

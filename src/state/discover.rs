@@ -1,4 +1,4 @@
-//! Where discovery starts, and which of several authorization servers is taken (DISC-16, DISC-20).
+//! The start of discovery, and the choice among several authorization servers (DISC-16, DISC-20).
 
 use crate::budget::FLOW_TIME;
 use crate::config::{Config, Discovery, DynamicRegistration};
@@ -15,8 +15,7 @@ use crate::state::server::{arrived, configured};
 use crate::state::{Attempt, CheckingPending, Step, Work};
 use crate::wire::resource::canonical_identifier;
 
-/// Starts an attempt; while the user is at the browser, the same redirect is given out again where it
-/// still serves.
+/// Starts an attempt. With an authorization pending, repeats its redirect when it still fits.
 pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
     if core.waiting.is_some() {
         return Ok(CheckingPending::begin(core, authorization));
@@ -28,9 +27,10 @@ pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
     locate(core, Errand::Authorize(attempt))
 }
 
-/// Finds the resource's server: as the host says, as was read a moment ago, or by metadata.
+/// Locates the resource's authorization server: by configuration, by metadata read a moment ago, or by
+/// metadata.
 pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
-    // Read a moment ago, for the refusal that this errand answers.
+    // Metadata read a moment ago, for the challenge that this flow answers.
     let just_read = core.memory.resource.take();
     if let Some((at, facts)) = just_read
         && core.now.mono < at.plus(FLOW_TIME)
@@ -61,7 +61,7 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
     }
 }
 
-/// The resource lists these servers.
+/// Continues with the servers that the resource lists.
 pub(crate) fn listed(core: &mut Core, errand: Errand, mut facts: ResourceFacts) -> Step {
     match errand {
         Errand::Authorize(attempt) => ChoosingServer::begin(core, attempt, facts),
@@ -80,8 +80,8 @@ fn without_resource_metadata(config: &Config, issuer: &IssuerId) -> ResourceFact
     }
 }
 
-/// Orders the entries: the host's choice, then the issuer already in use, then one for which the host
-/// configured credentials, then document order. Says whether any but the last decided.
+/// Orders the entries: the host's choice, then the issuer in use, then issuers with configured credentials,
+/// then document order. Returns true when a criterion other than document order decided.
 pub(crate) fn order(core: &Core, facts: &mut ResourceFacts) -> bool {
     let config = core.config();
     let held = core.held.at.as_ref().map(|at| at.issuer());
@@ -104,7 +104,7 @@ pub(crate) fn order(core: &Core, facts: &mut ResourceFacts) -> bool {
     decided
 }
 
-/// Looks for a stored registration among several entries, in document order (DISC-16 rule 2).
+/// Looks for a stored registration at each of several entries, in document order (DISC-16, second rule).
 pub(crate) struct ChoosingServer {
     pub(crate) ask: Ask,
     pub(crate) attempt: Box<Attempt>,
@@ -113,7 +113,7 @@ pub(crate) struct ChoosingServer {
 }
 
 impl ChoosingServer {
-    /// Orders the entries; where nothing else decides, one with a stored registration comes first.
+    /// Orders the entries; without another criterion, one with a stored registration comes first.
     pub(crate) fn begin(core: &mut Core, attempt: Box<Attempt>, mut facts: ResourceFacts) -> Step {
         let decided = order(core, &mut facts);
         let config = core.config();

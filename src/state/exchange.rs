@@ -1,4 +1,4 @@
-//! Spending the code (TOK).
+//! The exchange of the authorization code (TOK).
 
 use bytes::Bytes;
 use http::Response;
@@ -22,15 +22,15 @@ use crate::time::UnixMillis;
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, read};
 
-/// Waits for the answer to the one request that a code is good for.
+/// Waits for the response to the only token request that a code allows.
 pub(crate) struct Exchanging {
     call: Call<CodeGrant>,
 }
 
 impl Exchanging {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<CodeGrant>) -> Step {
-        // A code is never sent again, whatever comes of it (TOK-20, S04): but for the one answer that
-        // says that nothing was spent, a nonce to be put into a proof.
+        // A code is never sent again (TOK-20, S04), except after the one response that consumes nothing: a
+        // nonce required in the proof.
         let requests = match at.held().binding() {
             None => 1,
             Some(_) => 2,
@@ -43,7 +43,7 @@ impl Exchanging {
         &self.call.ask
     }
 
-    /// The grant, for an answer that nobody waits for any more.
+    /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<CodeGrant>) {
         self.call.into_grant()
     }
@@ -89,7 +89,7 @@ impl Exchanging {
                         Ok(SavingAccount::begin(core, at, Kept::Authorized))
                     }
                     Err(flaw) => {
-                        // Discarded, and nobody else is to have it either (DPOP-13).
+                        // Discarded, and revoked so that no other party can use it (DPOP-13).
                         let failure = fails(core, &issuer, Cause::Violation(flaw));
                         core.fail(failure);
                         Revoking::begin(core, at, None)
@@ -120,7 +120,7 @@ impl Exchanging {
     }
 }
 
-/// A refusal of the code or of the client. Both may mean that the server forgot a dynamic client
+/// Handles a refusal of the code or of the client. Either may mean that the server forgot a dynamic client
 /// (TOK-19, QUIRK-14).
 fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure: Failure) -> Step {
     let parts = &at.held().redirected.0;
@@ -149,14 +149,14 @@ fn spent(retry_at: Option<UnixMillis>) -> Cause {
     })
 }
 
-/// What a token answer means.
+/// Parses a token response.
 pub(crate) fn read_answer(core: &Core, response: &Response<Bytes>) -> TokenAnswer {
     let missing = core.config().missing_token_type();
     read(response.status().as_u16(), response.body(), missing)
 }
 
 impl AtIssuer<CodeGrant> {
-    /// What a late answer brought, to be revoked (REFR-12).
+    /// Reads the tokens of a late response, which are to be revoked (REFR-12).
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {

@@ -1,5 +1,5 @@
-//! Fetching one public document: redirects on the same origin are followed here, nothing else is
-//! (SEC-08), and whatever is no document gets a verdict (DISC-08, META-07).
+//! Fetching one public document: same-origin redirects are followed, all others are rejected (SEC-08);
+//! every other response is classified (DISC-08, META-07).
 
 use bytes::Bytes;
 use http::header::LOCATION;
@@ -26,31 +26,31 @@ pub(crate) struct Fetch {
     hops_left: u8,
 }
 
-/// Where a document is looked for, and why there.
+/// The kind of a metadata location.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) stage: Stage,
     pub(crate) purpose: Purpose,
     pub(crate) source: UrlSource,
-    /// Whether the request names the protocol revision (LEG-05).
+    /// Whether the request carries the protocol version header (LEG-05).
     pub(crate) legacy: bool,
 }
 
-/// What came of it.
+/// The result of a fetch.
 pub(crate) enum Fetched {
-    /// Status 200: perhaps a document, from this place.
+    /// Status 200: a candidate document with the URL it came from.
     Body(WebUrl, Bytes, HeaderMap),
-    /// No document there.
+    /// No document at this URL.
     Absent,
-    /// Perhaps later.
+    /// A failure that a retry may resolve.
     Transient,
-    /// Not used.
+    /// A document or URL that must not be used.
     Refused(WebUrl, PlaceFlaw),
-    /// Elsewhere on the same origin.
+    /// A same-origin redirect, to be followed.
     Again(Fetch),
 }
 
-/// What the places tried so far came to, when none had the document.
+/// The results of the locations tried so far, none of which had the document.
 #[derive(Default)]
 pub(crate) struct Tried {
     pub(crate) transient: bool,
@@ -58,12 +58,12 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
-    /// A place is not used, for this reason.
+    /// Records that a location is not used, with the reason.
     pub(crate) fn refuse(&mut self, place: &str, flaw: PlaceFlaw) {
         self.refused = Some((Untrusted::new(place), flaw));
     }
 
-    /// An error that stands in the way of concluding that there is no document (DISC-09).
+    /// Returns the error that prevents the conclusion that no document exists (DISC-09).
     pub(crate) fn obstacle(&self) -> Option<Cause> {
         if self.transient {
             Some(Cause::Unreachable(crate::error::Unreachable {
@@ -164,7 +164,7 @@ impl Fetch {
                 let elsewhere = || PlaceFlaw::RedirectsElsewhere(Untrusted::new(text));
                 match policy.resolve(&self.url, text) {
                     Ok(url) if url.origin() == self.url.origin() => Ok(url),
-                    // What must not be contacted is elsewhere as well.
+                    // The redirect target is outside the allowed addresses as well.
                     Ok(_) | Err(_) => Err(elsewhere()),
                 }
             });

@@ -1,13 +1,14 @@
-//! Forgetting a dynamic registration (TOK-19, QUIRK-14): whose word ends it decides what goes with it.
+//! Forgetting a dynamic registration (TOK-19, QUIRK-14). The source of the refusal decides which records
+//! are erased:
 //!
-//! | Word | The registration | The tokens |
+//! | Source | The registration | The tokens |
 //! |---|---|---|
-//! | the token endpoint, or the one for pushed requests, refuses the client | goes; one that all principals share stays for a minute after it was made | go |
-//! | the token endpoint does not know the code | goes when it was made before the attempt, and is the principal's own | stay |
-//! | the authorization endpoint, by way of the browser | goes when it is the principal's own | stay (STEP-05, S20) |
-//! | the host | goes | stay |
+//! | the token endpoint, or the pushed authorization request endpoint, rejects the client | erased; one that all principals share is kept for a minute after registration | erased |
+//! | the token endpoint does not know the code | erased when made before the attempt, and the principal's own | kept |
+//! | the authorization endpoint, through the browser | erased when the principal's own | kept (STEP-05, S20) |
+//! | the host | erased | kept |
 //!
-//! Permits are spent when the effect is durable: after a store that failed, the next occasion tries again.
+//! Permits are spent when the effect is durable: after a store failure the next occasion tries again.
 
 use crate::action::Why;
 use crate::budget::REGISTRATION_REST;
@@ -25,10 +26,10 @@ use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Step, Work};
 use crate::time::{UnixMillis, millis};
 
-/// How often a clear is tried against other processes.
+/// How many times a clear is attempted against concurrent writes of other processes.
 const CLEARS: u8 = 3;
 
-/// One dynamic registration, as the machine used it.
+/// A dynamic registration that the machine has used.
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) issuer: IssuerId,
@@ -37,7 +38,7 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// The dynamic registration that is used at a server; `None` for a client of another origin.
+    /// Returns the dynamic registration in use at a server; `None` for a client of another origin.
     pub(crate) fn of(at: &AtIssuer<Registration>, redirect_uri: &str) -> Option<Self> {
         let client = &at.held().client;
         (client.origin == ClientOrigin::Dynamic).then(|| Self {
@@ -48,24 +49,24 @@ impl Registered {
     }
 }
 
-/// The party that ends a registration.
+/// The source of the refusal that ends a registration.
 #[derive(Clone, Copy)]
 pub(crate) enum Word {
-    /// The token endpoint, or the one for pushed requests, refuses the client.
+    /// The token endpoint, or the pushed authorization request endpoint, rejects the client.
     TokenEndpoint,
     /// The token endpoint does not know the code of an attempt that began at this time.
     Code(UnixMillis),
-    /// The authorization endpoint says so by way of the browser.
+    /// The authorization endpoint reports it through the browser.
     FrontChannel,
-    /// The host asks for it.
+    /// The host requested a new registration.
     Host,
 }
 
-/// The next step once the registration is gone.
+/// The next step after the registration has been erased.
 pub(crate) enum After {
-    /// The user is asked to authorize again, with a new registration.
+    /// Ask the user to authorize again, with a new registration.
     Ask(Why),
-    /// The attempt fails: a new registration did not help a moment ago (C08).
+    /// Fail the attempt: a new registration did not help a moment ago (C08).
     Fail(Box<Failure>),
 }
 
@@ -82,25 +83,25 @@ impl After {
     }
 }
 
-/// The registration to forget, and why.
+/// The registration to erase, and why.
 struct Order {
     registered: Registered,
     slot: Slot,
     word: Word,
     why: Why,
-    /// The answer of the server: the end of the attempt where nothing is forgotten.
+    /// The server's refusal: fails the attempt when no registration is erased.
     failure: Failure,
     clears_left: u8,
 }
 
-/// The fate of the registration that was found.
+/// The decision about the registration in the slot.
 enum Verdict {
     Goes,
     Stays,
 }
 
-/// The server refused the client at an endpoint at which it authenticates. One that has just been
-/// registered may have the wrong method; one that worked is not known any more.
+/// Handles a refused client at an endpoint that authenticates clients. A new registration may use the wrong
+/// method; an older one has been forgotten by the server.
 pub(crate) fn client_refused<G: TokenGrant>(
     core: &mut Core,
     at: &AtIssuer<G>,
@@ -129,7 +130,7 @@ pub(crate) fn client_refused<G: TokenGrant>(
     forget(core, registered, Word::TokenEndpoint, why, failure)
 }
 
-/// Begins to forget a registration.
+/// Starts to erase a registration.
 pub(crate) fn forget(
     core: &mut Core,
     registered: Registered,
@@ -161,7 +162,7 @@ fn is_shared(core: &Core) -> bool {
 }
 
 impl Order {
-    /// The registration in a slot, when it is the one to be forgotten: whether this word ends it.
+    /// Decides about the registration in a slot; `None` when it is another one.
     fn find(&self, core: &Core, stored: &Stored) -> Option<Verdict> {
         let of = &self.registered;
         let known = read_registration(&core.identity, &of.redirect_uri, stored).ok()?;
@@ -175,7 +176,7 @@ impl Order {
         })
     }
 
-    /// Whether the registration was made too recently for this word to end it.
+    /// Returns true when the registration is too recent for this source to end it.
     fn spares(&self, core: &Core, registered: Option<UnixMillis>) -> bool {
         let made_before = |until: UnixMillis| {
             registered
@@ -183,7 +184,7 @@ impl Order {
         };
         let now = core.now.wall;
         match self.word {
-            // A registration from the future is not kept for that.
+            // A registration dated in the future gets no protection.
             Word::TokenEndpoint | Word::Host => {
                 is_shared(core) && registered.is_some_and(|made| made <= now) && !made_before(now)
             }
@@ -192,7 +193,7 @@ impl Order {
         }
     }
 
-    /// The store failed. The client is not used again, and the next refusal tries again to erase it.
+    /// Handles a store failure: the client is not used again, and the next refusal retries the erasure.
     fn unfinished(self: Box<Self>, core: &mut Core, flaw: StoreFlaw) -> Step {
         match self.word {
             Word::TokenEndpoint | Word::FrontChannel | Word::Host if !is_shared(core) => {
@@ -209,7 +210,7 @@ impl Order {
         })
     }
 
-    /// The slot holds another registration, or this one is too new.
+    /// Handles a slot that holds another registration, or one that is too recent.
     fn kept(self: Box<Self>, core: &mut Core) -> Step {
         match self.word {
             Word::Host => After::Ask(self.why).run(core),
@@ -217,7 +218,7 @@ impl Order {
         }
     }
 
-    /// The registration is gone from the store.
+    /// Continues after the registration was erased from the store.
     fn done(self: Box<Self>, core: &mut Core) -> Step {
         let issuer = self.registered.issuer.clone();
         let by = match self.word {
@@ -230,7 +231,7 @@ impl Order {
         let again = matches!(self.word, Word::Host) || !core.memory.client_forgotten;
         let after = if again {
             core.memory.client_forgotten = true;
-            // The authorization that follows is none that the operation asked for (STEP-07).
+            // The operation did not cause the authorization that follows (STEP-07).
             core.memory.give_back();
             After::Ask(self.why)
         } else {
@@ -257,7 +258,7 @@ impl Order {
     }
 }
 
-/// Reads the slot, so that only what is there is cleared.
+/// Reads the slot, so that only the expected registration is cleared.
 pub(crate) struct ForgettingClient {
     pub(crate) ask: Ask,
     order: Box<Order>,
@@ -273,7 +274,7 @@ impl ForgettingClient {
     }
 }
 
-/// Clears the slot if it holds what is to be forgotten.
+/// Clears the slot if it holds the registration to erase.
 fn clear(core: &mut Core, mut order: Box<Order>, stored: Option<&Stored>) -> Step {
     let found = stored.and_then(|stored| Some((stored, order.find(core, stored)?)));
     let stored = match found {
@@ -289,7 +290,7 @@ fn clear(core: &mut Core, mut order: Box<Order>, stored: Option<&Stored>) -> Ste
     Ok(Work::ClearingClient(ClearingClient { ask, order }))
 }
 
-/// Waits until the registration is gone from the store.
+/// Waits until the registration is erased from the store.
 pub(crate) struct ClearingClient {
     pub(crate) ask: Ask,
     order: Box<Order>,
@@ -305,8 +306,8 @@ impl ClearingClient {
     }
 }
 
-/// The host asks for a new registration: the one that was used last, or that of the account. Where
-/// neither is known, the next authorization registers again whatever it finds (QUIRK-14).
+/// Handles the host's request for a new registration: erases the one used last, or that of the account.
+/// When both are unknown, the next authorization registers again regardless of the store (QUIRK-14).
 pub(crate) fn reset(core: &mut Core) -> Step {
     let account = core.held.at.as_ref().and_then(|at| {
         let account = at.held();

@@ -1,4 +1,4 @@
-//! Reading a refusal of the MCP server (CHAL, USE-12).
+//! Reading a challenge of the MCP server (CHAL, USE-12).
 
 use crate::config::MetadataOrigin;
 use crate::core::Core;
@@ -11,32 +11,32 @@ use crate::wire::text::Untrusted;
 use crate::wire::url::{UrlFlaw, WebUrl};
 use crate::wire::words::Words;
 
-/// Announced places that are tried.
+/// How many announced metadata locations are tried.
 const MAX_PLACES: usize = 4;
 
-/// A refusal of the MCP server, read.
+/// A parsed challenge of the MCP server.
 pub(crate) struct Judged {
     pub(super) operation: Operation,
     pub(super) status: u16,
     pub(super) sent: Option<Secret>,
-    /// Whether there was a challenge that we understand.
+    /// Whether the response had a challenge of a supported scheme.
     pub(super) challenged: bool,
     pub(super) error: Option<Box<str>>,
     pub(super) scope: Option<Scopes>,
-    /// Whether it named a usable place; that is the first one remembered then.
+    /// Whether the challenge named a usable metadata location, which is then tried first.
     pub(super) named_place: bool,
     pub(super) description: Option<Untrusted>,
-    /// During which event it came.
+    /// The event that reported it.
     pub(super) event: u64,
-    /// The resource wants its nonce in the proof, and named one.
+    /// The MCP server requires its nonce in the proof, and supplied one.
     pub(super) wants_nonce: bool,
-    /// The resource refuses the proof.
+    /// The MCP server rejects the proof.
     pub(super) proof_refused: bool,
-    /// The only scheme offered is one that binds tokens to a key.
+    /// The only offered scheme binds tokens to a key.
     pub(super) dpop_only: bool,
 }
 
-/// Reads a challenge and keeps what it says about places and scopes; what it leaves out erases nothing.
+/// Parses a challenge and stores its metadata locations and scopes. Omitted parameters erase nothing.
 pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     let parsed = parse(&challenge.headers);
     let selected = parsed.select(challenge.status, &|text| place(core, text).is_ok());
@@ -125,7 +125,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     Some(judged)
 }
 
-/// Judges an announced place; one that starts with a slash is on the MCP server itself (CHAL-13).
+/// Checks an announced metadata location; a path is resolved against the MCP server's origin (CHAL-13).
 fn place(core: &Core, text: &str) -> Result<WebUrl, UrlFlaw> {
     let config = core.config();
     let own = config.mcp_url();

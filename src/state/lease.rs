@@ -1,5 +1,5 @@
-//! Taking the refresh token for oneself, by compare-and-swap on the account slot: of several processes
-//! that are due, one sends (D01, REFR-05, S19).
+//! Leasing the refresh token by compare-and-swap on the account slot: of several processes with an expired
+//! token, one sends the refresh request (D01, REFR-05, S19).
 
 use crate::budget::LEASE_TIME;
 use crate::core::{Ask, Core};
@@ -41,7 +41,7 @@ impl Leasing {
             Persistence::Done => {
                 core.held.revision = Some(self.revision);
                 core.held.lease = Some(self.until);
-                // A process that was suspended meanwhile may find its lease ended, and taken by another.
+                // After a suspension the lease may have expired, and another process may hold it.
                 if self.until <= core.now.wall {
                     return self.renewal.again(core);
                 }
@@ -55,7 +55,7 @@ impl Leasing {
                 }
                 Ok(()) | Err(_) => self.renewal.again(core),
             },
-            // Not known to be written: if it was, the lease ends by itself.
+            // Unknown whether it was written; an unreleased lease expires.
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
                 self.renewal.fails_for_now(core, Stage::Slots, cause)

@@ -1,4 +1,4 @@
-//! Reading the account slot: at the start, and before anything is decided about a refusal (USE-09).
+//! Reading the account slot: at the start, and before each decision about a challenge (USE-09).
 
 use crate::account::Account;
 use crate::config::SignIn;
@@ -14,30 +14,30 @@ use crate::state::save::save_again;
 use crate::state::{FindingAccount, Judged, Renewal, Revoking, Step, Work, discover};
 use crate::wire::callback::Callback;
 
-/// What starts work.
+/// A queued cause of work.
 pub(crate) enum Trigger {
     Challenged(Box<Judged>),
     Wanted(Operation),
     Authorize(Box<Authorization>),
-    /// The authorization under way has ended, or asks for too little.
+    /// The pending authorization has ended, or requests too few scopes.
     Renewed(Box<Renewed>),
     CameBack(Callback),
-    /// Another instance took the record of our callback first.
+    /// Another instance consumed the record of this machine's callback.
     TakenElsewhere,
-    /// A token is renewed, or it goes on being renewed.
+    /// A refresh starts or resumes.
     Renew(Box<Renewal>),
-    /// A token is being obtained without a user.
+    /// A token request without a user starts or resumes.
     Obtain(Box<Obtaining>),
-    /// Everything is to be forgotten: also what was under way, if anything was.
+    /// The account and any work under way are erased.
     SignOut(Option<Box<AtIssuer<Account>>>),
-    /// The host wants a new registration (QUIRK-14).
+    /// The host requests a new registration (QUIRK-14).
     Reset,
-    /// Tokens arrived after the user had signed out.
+    /// Tokens arrived after sign-out.
     Revoke(Box<AtIssuer<Account>>),
 }
 
 impl Trigger {
-    /// Whether a token that is good now is all it wants.
+    /// Returns true when the stored token already satisfies it.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         match self {
             Self::Wanted(_) => core.held.is_fresh(core.now),
@@ -54,7 +54,7 @@ impl Trigger {
         }
     }
 
-    /// Whether it comes before a renewal that waits.
+    /// Returns true when it takes precedence over a paused refresh.
     pub(crate) fn is_urgent(&self) -> bool {
         match self {
             Self::Authorize(_)
@@ -71,7 +71,7 @@ impl Trigger {
         }
     }
 
-    /// Whether it can do with the token that is held when nothing better can be had.
+    /// Returns true when the stored token is an acceptable fallback.
     pub(crate) fn can_do_with(&self, core: &Core) -> bool {
         match self {
             Self::Wanted(_) => core.held.is_usable(core.now),
@@ -104,9 +104,9 @@ impl LoadingAccount {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let cause = match found {
             Ok(stored) => match core.adopt(stored.as_ref()) {
-                // Written by a newer version: nothing here may overwrite it (D24).
+                // A record of a newer version is never overwritten (D24).
                 Err(RecordFlaw::Newer) => StoreFlaw::Record(RecordFlaw::Newer),
-                // Anything else unusable counts as absent.
+                // Any other unusable record counts as absent.
                 Ok(()) | Err(_) => return self.go_on(core),
             },
             Err(()) => StoreFlaw::Load,
@@ -138,7 +138,7 @@ impl LoadingAccount {
     }
 }
 
-/// Starts the work of a trigger; the account slot is read first where that matters.
+/// Starts the work of a trigger; reads the account slot first where its contents matter.
 pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     let trigger = match trigger {
         trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_)) => return start_read(core, trigger),
@@ -185,7 +185,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
         Trigger::Authorize(authorization) => match core.config().sign_in {
             SignIn::User => discover(core, *authorization),
-            // Nobody is sent anywhere: what it wants is a token.
+            // With a grant that needs no user, an authorization request is a token request.
             SignIn::Machine(_) => {
                 let operation = core.memory.operation.clone();
                 Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))

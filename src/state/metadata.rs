@@ -1,5 +1,5 @@
 //! Cached public metadata (DISC-19, META-18), for requests that need no user. An authorization reads both
-//! documents at their source, so that a user is never sent where a document said a while ago.
+//! documents at their source, so that no user is redirected on stale metadata.
 
 use crate::config::{MetadataCache, SignIn};
 use crate::core::{Ask, Core};
@@ -11,17 +11,17 @@ use crate::state::resource::FetchingResource;
 use crate::state::server::{FetchingServer, arrived};
 use crate::state::{Step, Work};
 
-/// The fate of a document's slot once the document was read.
+/// The treatment of a document's cache slot after the document was fetched.
 #[derive(Clone, Copy)]
 pub(crate) enum Cached {
-    /// It stays: it cannot be read, a newer version wrote to it, or no cache is used.
+    /// Keep the slot: unreadable, written by a newer version, or no cache in use.
     Left,
-    /// It is replaced, if it is still of this revision.
+    /// Replace the slot, if it still has this revision.
     Replaced(Found),
 }
 
 impl Cached {
-    /// Of a record with this flaw: what a newer version wrote is left as it is.
+    /// Returns the treatment of a record with this flaw: a record of a newer version is kept.
     fn flawed(flaw: RecordFlaw, slot: Slot, revision: Revision) -> Self {
         match flaw {
             RecordFlaw::Newer => Self::Left,
@@ -31,14 +31,14 @@ impl Cached {
         }
     }
 
-    /// The slot as it was found.
+    /// Replaces the slot as it was found.
     fn over(slot: Slot, revision: Option<Revision>) -> Self {
         Self::Replaced(Found { slot, revision })
     }
 }
 
-/// Reads what is cached of the resource, for a client without a person. A renewal asks the resource itself
-/// (DISC-18), and only replaces it.
+/// Reads cached resource metadata, for a client without a user. A refresh fetches the document itself
+/// (DISC-18) and only replaces the cache.
 pub(crate) struct LoadingResource {
     pub(crate) ask: Ask,
     pub(crate) errand: Errand,
@@ -65,7 +65,7 @@ impl LoadingResource {
         Ok(Work::LoadingResource(Self { ask, errand }))
     }
 
-    /// A cache that cannot be read is no obstacle.
+    /// An unreadable cache counts as empty.
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let slot = core.identity.resource_slot();
         let cached = match found {
@@ -94,15 +94,15 @@ impl LoadingResource {
     }
 }
 
-/// What the resource says of itself. Where that changed, so may have what its servers say of themselves
-/// (META-18).
+/// Records the resource's metadata. A change marks the cached metadata of its authorization servers as
+/// stale (META-18).
 pub(crate) fn heard(core: &mut Core, facts: &ResourceFacts) {
     if core.memory.heard(facts) {
         core.doubt();
     }
 }
 
-/// Reads what is cached of a server.
+/// Reads the cached metadata of an authorization server.
 pub(crate) struct LoadingServer {
     pub(crate) ask: Ask,
     slot: Slot,
@@ -112,7 +112,7 @@ pub(crate) struct LoadingServer {
 }
 
 impl LoadingServer {
-    /// A server that a user is sent to is read at its source.
+    /// An authorization fetches the document at its source instead.
     pub(crate) fn begin(
         core: &mut Core,
         errand: ServerErrand,

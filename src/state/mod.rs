@@ -1,6 +1,6 @@
-//! One struct for each thing that the machine can wait for, in the order an attempt visits them.
+//! One struct for each kind of pending action, in the order in which an attempt visits them.
 //!
-//! A state is used up by the answer it waited for and makes the next one.
+//! A state is consumed by the result it waits for and returns the next state.
 
 mod attempt;
 mod bound;
@@ -60,11 +60,11 @@ use crate::event::{Operation, Outcome, Persistence};
 use crate::secret::Secret;
 use crate::slot::{Revision, Slot, Stored};
 
-/// What a state makes of an answer: the next state, or the end of the attempt.
+/// The result of one transition: the next state, or the failure of the attempt.
 pub(crate) type Step = Result<Work, Failure>;
 
-/// Declares the states, each once: its name, and which kind of answer it waits for. An answer of
-/// another kind, which no ticket can bring, leaves a state waiting.
+/// Declares the states, each once: its name, and the kind of result it waits for. A result of another kind,
+/// which no ticket can deliver, leaves the state unchanged.
 macro_rules! states {
     (
         http { $($http:ident = $http_name:literal),* $(,)? }
@@ -75,7 +75,7 @@ macro_rules! states {
         persist { $($persist:ident = $persist_name:literal),* $(,)? }
         pause { $($pause:ident = $pause_name:literal),* $(,)? }
     ) => {
-        /// What the machine is doing now.
+        /// The current state of the machine.
         pub(crate) enum Work {
             Idle,
             $($http($http),)* $($call($call),)* $($obtain($obtain),)*
@@ -84,12 +84,12 @@ macro_rules! states {
         }
 
         impl Work {
-            /// The names of all states but the idle one.
+            /// The names of all states except `idle`.
             pub(crate) const NAMES: &[&str] = &[
                 $($http_name,)* $($call_name,)* $($obtain_name,)* $($fetch_name,)* $($load_name,)* $($persist_name,)* $($pause_name,)*
             ];
 
-            /// The action whose answer is waited for.
+            /// Returns the pending action.
             pub(crate) fn ask(&self) -> Option<&Ask> {
                 Some(match self {
                     Self::Idle => return None,
@@ -103,7 +103,7 @@ macro_rules! states {
                 })
             }
 
-            /// A state's name.
+            /// Returns the name of the state.
             pub(crate) fn name(&self) -> &'static str {
                 match self {
                     Self::Idle => "idle",
@@ -117,7 +117,7 @@ macro_rules! states {
                 }
             }
 
-            /// An HTTP answer.
+            /// Continues with an HTTP response.
             pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
                 match self {
                     $(Self::$http(state) => state.replied(core, outcome),)*
@@ -128,7 +128,7 @@ macro_rules! states {
                 }
             }
 
-            /// A signature, finished as a token.
+            /// Continues with a signature, completed to a token.
             pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
                 match self {
                     $(Self::$call(state) => state.signed(core, token),)*
@@ -137,7 +137,7 @@ macro_rules! states {
                 }
             }
 
-            /// A token of the host's platform.
+            /// Continues with a token of the host's platform.
             pub(crate) fn obtained(
                 self,
                 core: &mut Core,
@@ -150,7 +150,7 @@ macro_rules! states {
                 }
             }
 
-            /// What a slot holds.
+            /// Continues with the contents of a slot.
             pub(crate) fn loaded(
                 self,
                 core: &mut Core,
@@ -163,7 +163,7 @@ macro_rules! states {
                 }
             }
 
-            /// What became of a write.
+            /// Continues with the result of a write.
             pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
                 match self {
                     $(Self::$persist(state) => state.persisted(core, outcome),)*
@@ -172,7 +172,7 @@ macro_rules! states {
                 }
             }
 
-            /// The host never answered: as if the answer had been that nothing usable came.
+            /// Continues after the host reported no result in time: the same as an unusable result.
             pub(crate) fn timed_out(self, core: &mut Core) -> Step {
                 match self {
                     $(Self::$http(_))|* $(| Self::$call(_))* $(| Self::$fetch(_))* => {
@@ -237,8 +237,8 @@ states! {
 }
 
 impl Work {
-    /// Whether this is a part of an attempt before the user is sent away: giving up ends it here, and
-    /// says for which operation it was. Later parts spend or keep something, and are finished.
+    /// Returns the operation when this state belongs to an attempt that has not redirected the user yet:
+    /// cancelling ends the attempt here. Later states spend or store something, and run to completion.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         let attempt: &Attempt = match self {
             Self::LoadingResource(state) => return state.errand.attempt(),
@@ -276,13 +276,13 @@ impl Work {
         Some(attempt.effort.operation.as_ref())
     }
 
-    /// Whether the account is being erased.
+    /// Returns true while the account is being erased.
     pub(crate) fn is_signing_out(&self) -> bool {
         matches!(self, Self::FindingAccount(_) | Self::Erasing(_))
     }
 
-    /// The secret record that is of no use when this is dropped: its write was not answered yet, or the
-    /// user was not sent away with it.
+    /// Returns the slot of the secret record that is useless once this state is dropped: its write is
+    /// unconfirmed, or the user was not redirected.
     pub(crate) fn being_written(&self, core: &Core) -> Option<(Slot, Revision)> {
         match self {
             Self::SavingPending(state) => Some(state.slot()),
@@ -293,7 +293,7 @@ impl Work {
             | Self::LoadingAccount(_)
             | Self::LoadingResource(_)
             | Self::FetchingResource(_)
-            // It never holds more than the slot did; a later erasure finds whichever was written.
+            // The write adds nothing to the slot; a later erasure removes either version.
             | Self::SavingStanding(_)
             | Self::ChoosingServer(_)
             | Self::LoadingServer(_)

@@ -1,4 +1,4 @@
-//! The answer to a POST: never redirected, from the endpoint itself, of bounded size (SEC-09, SEC-13).
+//! The response to a POST: from the endpoint itself, never redirected, of bounded size (SEC-09, SEC-13).
 
 use bytes::Bytes;
 use http::Response;
@@ -7,15 +7,15 @@ use crate::error::Violation;
 use crate::event::Outcome;
 use crate::wire::json::MAX_BODY_BYTES;
 
-/// Why there is no answer to read.
+/// The error for a missing or unreadable response.
 pub(crate) enum NoAnswer {
-    /// Nothing usable came; the server may have seen the request.
+    /// No usable response; the server may have received the request.
     Unreachable,
-    /// What came breaks a rule.
+    /// The response breaks a rule.
     Violation(Violation),
 }
 
-/// Takes the answer out; `is_endpoint` judges the URL that the HTTP stack says it came from (H07).
+/// Returns the response; `is_endpoint` checks the URL that the HTTP stack reports (H07).
 pub(crate) fn answer(
     outcome: Outcome,
     is_endpoint: impl FnOnce(&str) -> bool,

@@ -1,5 +1,5 @@
-//! Pushed authorization requests (AUTHZ-20, AUTHZ-21): the parameters go to the server directly, and
-//! the user's browser carries a reference alone.
+//! Pushed authorization requests (AUTHZ-20, AUTHZ-21): the parameters are sent to the server directly, and
+//! the browser carries a reference only.
 
 use bytes::Bytes;
 use http::Response;
@@ -22,7 +22,7 @@ use crate::wire::http_fields::retry_after;
 use crate::wire::json::{Text, object};
 use crate::wire::token::{OAuthError, UnexpectedToken, refusal};
 
-/// Waits for the reference. The record of the attempt is durable already.
+/// Waits for the reference. The pending record is durable already.
 pub(crate) struct Pushing {
     call: Call<Redirected>,
     rest: Box<WaitingParts>,
@@ -36,7 +36,7 @@ struct PushedDocument<'a> {
     request_uri: Text<'a>,
 }
 
-/// Longest reference.
+/// Longest `request_uri`, in bytes.
 const MAX_REFERENCE_BYTES: usize = 2_048;
 
 impl Pushing {
@@ -58,7 +58,7 @@ impl Pushing {
         &self.call.ask
     }
 
-    /// The slot of an authorization that no user was sent to.
+    /// Returns the slot of an authorization without a redirect yet.
     pub(crate) fn slot(&self) -> (Slot, Revision) {
         (self.rest.slot, self.rest.revision)
     }
@@ -100,7 +100,7 @@ impl Pushing {
             Called::Failed(at, CallFlaw::Unreachable) => (at, unreachable(None)),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, cause),
         };
-        // Nobody was sent away with it.
+        // The user was not redirected.
         core.persist(rest.slot, Some(rest.revision), None, None);
         Err(fails(operation, &at, cause))
     }
@@ -116,8 +116,8 @@ fn fails(operation: Option<Operation>, at: &AtIssuer<Redirected>, cause: Cause) 
     }
 }
 
-/// Errors of pushed requests are errors of the token endpoint (AUTHZ-21): a client that the server forgot
-/// is replaced (TOK-19), and scopes that it refuses are left out once.
+/// Handles a refusal like one of the token endpoint (AUTHZ-21): a client that the server forgot is replaced
+/// (TOK-19), and rejected scopes are omitted once.
 fn refused(
     core: &mut Core,
     at: &AtIssuer<Redirected>,
@@ -138,8 +138,7 @@ fn refused(
     Err(failure)
 }
 
-/// The reference, which is all that the browser is to carry; or the refusal, as the token endpoint words
-/// it, and what it means.
+/// Returns the `request_uri`, or the refusal in the token endpoint's format with its cause.
 fn reference(
     core: &Core,
     at: &AtIssuer<Redirected>,

@@ -1,4 +1,4 @@
-//! Sending the user away: the record is stored first, the URL is given out after.
+//! The redirect of the user: the pending record is stored first, the URL is returned after.
 
 use crate::action::{Action, BrowserUrl, Redirect, Why};
 use crate::budget::Permit;
@@ -22,7 +22,7 @@ use crate::wire::words::{ChallengeMethod, GrantType, KnownScope, ResponseType};
 
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// The proof that a server fits the authorization code flow; a redirect cannot be made without it.
+/// Proof that a server supports the authorization code flow; required for a redirect.
 pub(crate) struct CodeFlow {
     advertises_iss: bool,
 }
@@ -78,8 +78,8 @@ impl CodeFlow {
     }
 }
 
-/// The scopes that a client is registered for: all that are known, so that a later step-up finds them
-/// registered (REG-22). Some servers grant nothing beyond them (QUIRK-25).
+/// Returns the scopes for a registration: all known ones, so that a later step-up finds them registered
+/// (REG-22). Some servers grant nothing beyond them (QUIRK-25).
 pub(crate) fn registration_scopes(
     core: &Core,
     attempt: &Attempt,
@@ -98,8 +98,8 @@ pub(crate) fn registration_scopes(
         .union(&attempt.registered)
 }
 
-/// The scopes that the resource lists. One that merely lists `offline_access` does not decide about
-/// refresh tokens (SCOPE-07, E07).
+/// Returns the scopes that the resource lists. A listed `offline_access` alone does not request refresh
+/// tokens (SCOPE-07, E07).
 fn listed_scopes<T>(core: &Core, facts: &ResourceFacts, at: &AtIssuer<T>) -> Option<Scopes> {
     let listed = facts.scopes.clone()?;
     Some(if wants_offline_access(core, at) {
@@ -109,9 +109,9 @@ fn listed_scopes<T>(core: &Core, facts: &ResourceFacts, at: &AtIssuer<T>) -> Opt
     })
 }
 
-/// Chooses the scopes (SCOPE-01 to SCOPE-08, STEP-02): what was asked for before, at the same server
-/// for the same client, then what is asked for now. What the client was not registered for is asked for
-/// only where somebody demands it (REG-24). Says also whether `offline_access` was added.
+/// Chooses the scopes (SCOPE-01 to SCOPE-08, STEP-02): those requested before at the same server for the
+/// same client, then those requested now. A scope outside the registration is requested only when the host
+/// or a challenge requires it (REG-24). Also returns whether `offline_access` was added.
 pub(crate) fn select_scopes<T>(
     core: &Core,
     attempt: &Attempt,
@@ -145,13 +145,13 @@ pub(crate) fn select_scopes<T>(
     }
 }
 
-/// Whether the host keeps refresh tokens and the server lists the scope for them (SCOPE-06).
+/// Returns true when the host stores refresh tokens and the server lists the scope for them (SCOPE-06).
 fn wants_offline_access<T>(core: &Core, at: &AtIssuer<T>) -> bool {
     core.config().refresh_tokens == RefreshTokens::Wanted
         && at.server().facts().scopes.has(KnownScope::OfflineAccess)
 }
 
-/// The scopes of a token without a user: what was asked for before, then what is asked for now.
+/// Returns the scopes of a token request without a user: those requested before, then those requested now.
 pub(crate) fn asked_scopes(
     core: &Core,
     facts: &ResourceFacts,
@@ -162,8 +162,8 @@ pub(crate) fn asked_scopes(
     (before.union(&asked), source)
 }
 
-/// The scopes of the host's configuration and of the challenge together, since a challenge is authoritative
-/// for its operation (SCOPE-03); or else what the resource lists.
+/// Returns the scopes of the host's configuration and of the challenge together, because a challenge is
+/// authoritative for its operation (SCOPE-03); otherwise those that the resource lists.
 fn asked_now<T>(
     core: &Core,
     facts: &ResourceFacts,
@@ -181,9 +181,9 @@ fn asked_now<T>(
     }
 }
 
-/// The scopes that this client requested before at the same server and resource (STEP-02, STEP-03). Where it named
-/// no scopes, those that it got by default, which would be lost otherwise (DIS-20); granted scopes that
-/// nothing asked for are not requested: some servers name scopes that they refuse in a request.
+/// Returns the scopes that this client requested before at the same server and resource (STEP-02, STEP-03).
+/// After a request without scopes: the granted defaults, which would be lost otherwise (DIS-20). Other
+/// granted scopes are not requested, because some servers grant scopes that they reject in a request.
 fn requested_before<T>(
     core: &Core,
     facts: &ResourceFacts,
@@ -203,7 +203,7 @@ fn requested_before<T>(
     }
 }
 
-/// Makes the authorization request and has its record stored.
+/// Builds the authorization request and stores its pending record.
 pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) -> Step {
     let Met {
         attempt,
@@ -329,7 +329,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     }))
 }
 
-/// The part of these scopes that another request could leave out, or register for.
+/// Returns those of the scopes that another request could omit, or register for.
 fn disputable(
     core: &Core,
     scopes: &Scopes,
@@ -339,7 +339,7 @@ fn disputable(
     let (needed, _) = asked_now(core, facts, at, &Scopes::default());
     let known = at.held();
     Disputable {
-        // Without anything that is needed now there is nothing to go back to.
+        // Without required scopes, no smaller request exists.
         extras: if needed.is_empty() {
             Scopes::default()
         } else {
@@ -352,9 +352,9 @@ fn disputable(
     }
 }
 
-/// What to ask the user for after the server refused scopes: another authorization, once, that registers
-/// for them or leaves out what only earlier requests needed; before that, one without the
-/// `offline_access` that the machine added (9.1).
+/// Returns the reason for another authorization after the server rejected scopes: one without the
+/// `offline_access` that the machine added, then, once, one that registers for the scopes or omits those of
+/// earlier requests (9.1).
 pub(crate) fn without_refused_scopes(core: &mut Core, added_offline_access: bool) -> Option<Why> {
     if added_offline_access && !core.memory.offline_access_refused {
         core.memory.offline_access_refused = true;
@@ -372,7 +372,7 @@ pub(crate) fn without_refused_scopes(core: &mut Core, added_offline_access: bool
     Some(Why::ScopesRefused { scopes: disputed })
 }
 
-/// Whether the parameters go to the server directly (AUTHZ-20, AUTHZ-21).
+/// Returns true when the parameters are pushed (AUTHZ-20, AUTHZ-21).
 fn is_pushed(core: &Core, server: &Server) -> bool {
     let facts = server.facts();
     let wanted = match core.config().pushed_requests {
@@ -382,18 +382,18 @@ fn is_pushed(core: &Core, server: &Server) -> bool {
     wanted && facts.endpoints.has(Endpoint::PushedAuthorization)
 }
 
-/// Owns the URL until the record is durable (ISS-01, S16).
+/// Holds the URL back until the record is durable (ISS-01, S16).
 pub(crate) struct SavingPending {
     pub(crate) ask: Ask,
     pub(crate) operation: Option<Operation>,
-    /// None when the request is pushed.
+    /// `None` when the request is pushed.
     url: Option<Box<str>>,
     permit: Permit,
     waiting: Box<Waiting>,
 }
 
 impl SavingPending {
-    /// The slot that this authorization is about to occupy.
+    /// Returns the slot of the pending record.
     pub(crate) fn slot(&self) -> (Slot, Revision) {
         (self.waiting.rest.slot, self.waiting.rest.revision)
     }
@@ -426,13 +426,13 @@ impl SavingPending {
     }
 }
 
-/// The user is away. Everything the callback needs is in the slot; this is the same in memory.
+/// A pending authorization. The slot holds the same data, so another instance can handle the callback.
 pub(crate) struct Waiting {
     pub(crate) at: AtIssuer<Redirected>,
     pub(crate) rest: WaitingParts,
 }
 
-/// What belongs to it beside the credentials.
+/// The parts of a pending authorization other than the credentials.
 pub(crate) struct WaitingParts {
     pub(crate) slot: Slot,
     pub(crate) revision: Revision,
@@ -442,7 +442,7 @@ pub(crate) struct WaitingParts {
 }
 
 impl WaitingParts {
-    /// The user is sent away with a reference to what was pushed.
+    /// Redirects the user with a reference to the pushed request.
     pub(crate) fn wait(self, core: &mut Core, at: AtIssuer<Redirected>, reference: &str) {
         let url = at.reference_url(reference);
         let waiting = Box::new(Waiting { at, rest: self });
@@ -473,11 +473,11 @@ impl Waiting {
     }
 }
 
-/// Gives the same redirect out again: one authorization at a time (AUTHZ-18).
+/// Repeats the pending redirect: one authorization at a time (AUTHZ-18).
 pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
     if let Some(waiting) = core.waiting.take() {
         if is_pushed(core, waiting.at.server()) {
-            // A reference is good once (AUTHZ-21): the same request is pushed again.
+            // A reference is single-use (AUTHZ-21): the same request is pushed again.
             let Waiting { at, rest } = *waiting;
             let operation = core.memory.operation.clone();
             return Pushing::begin(core, at, Box::new(rest), operation);

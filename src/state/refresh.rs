@@ -1,4 +1,4 @@
-//! The refresh request, and what its answer means: the refresh column of requirements 11.4.
+//! The refresh request and its response: the refresh column of requirements 11.4.
 
 use std::time::Duration;
 
@@ -26,31 +26,29 @@ use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::text::Untrusted;
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
 
-/// Longer waits are not kept from other processes.
+/// Longest pause during which the refresh lease is kept.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
 
-/// Waits for the answer to a refresh request.
+/// Waits for the response to a refresh request.
 pub(crate) struct Refreshing {
     call: Call<RefreshGrant>,
     renewal: Box<Renewal>,
 }
 
-/// What an answer means.
+/// The classification of a refresh response.
 enum Verdict {
     Granted(Box<Granted>),
-    /// The grant is over: both tokens go (REFR-06).
+    /// `invalid_grant`: drop the access and the refresh token (REFR-06).
     GrantOver,
-    /// The server refuses the refresh token or what it is used for: it is of no use, the access token
-    /// may be.
+    /// The refresh token is unusable; the access token may still work.
     RefreshOver(Cause),
-    /// A refusal that is not an OAuth error, such as a web page: nothing is dropped for it, and the user
-    /// can help.
+    /// A rejection that is not an OAuth error, such as a web page: keep the tokens and ask the user.
     Unexplained(Cause),
     /// The server does not know the client (TOK-19).
     ClientUnknown(Option<Untrusted>),
-    /// Perhaps later; after this time if the server said so.
+    /// A temporary failure, with the delay that the server named.
     Later(Option<Duration>),
-    /// Nothing to be done about it; the tokens stay.
+    /// A permanent failure; the tokens are kept.
     Final(Cause),
 }
 
@@ -78,7 +76,7 @@ impl Refreshing {
         &self.call.ask
     }
 
-    /// The grant, for an answer that nobody waits for any more.
+    /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<RefreshGrant>) {
         self.call.into_grant()
     }
@@ -185,7 +183,7 @@ impl Refreshing {
     }
 }
 
-/// Erases what was sent, and nothing else: the swap fails when the slot holds anything newer.
+/// Erases the tokens that were sent: the compare-and-swap fails when the slot holds newer ones.
 fn drop_tokens(
     core: &mut Core,
     at: AtIssuer<RefreshGrant>,
@@ -203,7 +201,7 @@ fn drop_tokens(
     SavingAccount::begin(core, at, Kept::Dropped { renewal, sent })
 }
 
-/// Waits and tries again, at most twice; both tokens stay (REFR-07).
+/// Retries after a pause, at most twice; both tokens are kept (REFR-07).
 fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> Step {
     let tries = renewal.refreshes.left();
     let again = tries > 0 && !(wait.is_some() && renewal.delayed);
@@ -223,7 +221,7 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     core.report(|| Decision::RefreshDelayed {
         millis: millis(wait),
     });
-    // Whoever can do with the present token goes on with it.
+    // Callers that only need a valid token keep the current one.
     if renewal.has_another(core) {
         core.ready();
     }
@@ -232,8 +230,8 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     Ok(Pausing::begin(core, Trigger::Renew(renewal), until))
 }
 
-/// One second, then two, and up to as much again by chance: what the host says of itself and of its
-/// clocks differs between instances, and no random source is needed.
+/// Returns the back-off: one second, then two, plus jitter of up to the same again, derived from the
+/// principal and the clocks, which differ between instances.
 pub(crate) fn back_off(core: &Core, tries: u8) -> Duration {
     let base: u64 = if tries > 1 { 1_000 } else { 2_000 };
     let Moment { wall, mono } = core.now;
@@ -262,7 +260,7 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             description,
         } => match error {
             OAuthError::InvalidGrant => Verdict::GrantOver,
-            // Some servers say this of a client that they do not know (TOK-19).
+            // Some servers report an unknown client this way (TOK-19).
             OAuthError::UnauthorizedClient
                 if at.held().client().origin == ClientOrigin::Dynamic =>
             {
@@ -276,7 +274,7 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             OAuthError::UseDpopNonce | OAuthError::InvalidDpopProof => {
                 Verdict::Final(at.refused(error, Some(code), description))
             }
-            // Nothing that is sent again would be answered otherwise (REFR-06).
+            // A retry would receive the same response (REFR-06).
             OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidRequest
@@ -307,14 +305,14 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
     }
 }
 
-/// The wait that the server asks for, five minutes at most (TOK-22).
+/// Returns the delay of `Retry-After`, at most five minutes (TOK-22).
 pub(crate) fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Duration> {
     retry_after(response.headers(), core.now.wall.seconds())
         .map(|seconds| Duration::from_secs(seconds.max(1)))
 }
 
 impl AtIssuer<RefreshGrant> {
-    /// What a late answer brought, to be revoked (REFR-12).
+    /// Reads the tokens of a late response, which are to be revoked (REFR-12).
     pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match judge(core, &self, &response) {

@@ -34,9 +34,9 @@ pub(crate) struct Registering {
     replaced: Found,
     /// The scopes that the client is to be registered for.
     scopes: Scopes,
-    /// The method that was asked for.
+    /// The authentication method that was requested.
     method: AuthMethod,
-    /// Whether this request named them; one without is tried after a refusal (REG-22).
+    /// Whether the request named the scopes; after a refusal, one without is tried (REG-22).
     with_scope: bool,
 }
 
@@ -127,7 +127,7 @@ impl Registering {
         };
         let status = response.status().as_u16();
         let success = matches!(status, 200 | 201);
-        // What cannot be read says nothing.
+        // An unparsable document counts as empty.
         let document = RegistrationDocument::parse(response.body()).unwrap_or_default();
         let verdict = match document.answer(success, self.attempt.redirect_uri.as_str()) {
             Ok(answer) => answer,
@@ -169,7 +169,7 @@ impl Registering {
         }
     }
 
-    /// What the answer says is what was registered (REG-24).
+    /// Stores the registration as the server returned it (REG-24).
     fn registered(self, core: &mut Core, registered: &Registered<'_>) -> Step {
         let issuer = self.at.issuer().clone();
         let violation = |attempt: &Attempt, violation| {
@@ -230,7 +230,8 @@ impl Registering {
     }
 }
 
-/// The first method of REG-21 that the token endpoint has not refused; the first of all once each was.
+/// Returns the first method of REG-21 that the token endpoint has not rejected; the first of all when each
+/// was.
 fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
     let key = core.config().client_metadata_key.as_ref();
     let methods = || registration_methods(at.server().facts(), key);
@@ -240,7 +241,7 @@ fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
         .unwrap_or(AuthMethod::None)
 }
 
-/// Writes the registration, so that it is used again.
+/// Stores the registration for later authorizations.
 pub(crate) struct SavingRegistration {
     pub(crate) ask: Ask,
     pub(crate) attempt: Box<Attempt>,
@@ -253,7 +254,7 @@ impl SavingRegistration {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         let current: Option<Stored> = match outcome {
             Persistence::Done => None,
-            // Another process registered at the same time: its client is shared (REG-28).
+            // Another process registered at the same time; its client is shared (REG-28).
             Persistence::Conflict(current) => current,
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);

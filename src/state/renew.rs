@@ -1,8 +1,8 @@
-//! Renewing a token: who else has done it, whether its server is still the one, and when to wait
-//! (REFR, ISO-04, ISO-05, USE-08 to USE-10).
+//! Refreshing a token: adopt the result of another process, check that the resource still lists the issuer,
+//! lease the refresh token, back off (REFR, ISO-04, ISO-05, USE-08 to USE-10).
 //!
-//! A renewal goes on from what is known, as often as something changes: every pause, lost race and
-//! answer leads back to [`Renewal::go`].
+//! Each pause, lost race and response leads back to [`Renewal::go`], which decides the next step from the
+//! current knowledge.
 
 use std::time::Duration;
 
@@ -30,32 +30,32 @@ use crate::time::{MonoMillis, millis};
 
 pub(crate) struct Renewal {
     pub(crate) effort: Effort,
-    /// The token that the MCP server refused; none when it is only close to its end.
+    /// The token that the MCP server refused; `None` when it is only about to expire.
     refused: Option<Refused>,
     resource_known: bool,
     server_known: bool,
-    /// Refresh requests that may still be sent.
+    /// Refresh requests left.
     pub(crate) refreshes: Budget,
     looks: Budget,
-    /// What this machine wrote when it took the refresh token for itself.
+    /// The account revision that holds this machine's lease.
     pub(crate) lease: Option<Revision>,
-    /// When the next request may be sent, after one that failed for now.
+    /// The earliest time for the next request after a temporary failure.
     pub(crate) not_before: Option<MonoMillis>,
-    /// The one retry that the server delayed was made (TOK-22).
+    /// The one retry after `Retry-After` has been made (TOK-22).
     pub(crate) delayed: bool,
-    /// The server's refusal, when that is why the user is needed.
+    /// The server's refusal, reported when the user is needed because of it.
     pub(crate) refusal: Option<Box<Cause>>,
 }
 
-/// A token that the MCP server refused.
+/// A request that the MCP server refused.
 pub(crate) struct Refused {
-    /// None when a request without one was refused.
+    /// The token that was sent; `None` for a request without one.
     pub(crate) token: Option<Secret>,
-    /// During which event.
+    /// The event that reported it.
     pub(crate) event: u64,
-    /// Whether the challenge named a place for metadata.
+    /// Whether the challenge named a metadata location.
     pub(crate) named_place: bool,
-    /// Whether it may be refreshed, or was for this operation already (USE-08).
+    /// Whether a refresh is allowed: false after one for this operation (USE-08).
     pub(crate) may_refresh: bool,
 }
 
@@ -82,7 +82,7 @@ impl Renewal {
         self.effort.operation.as_ref()
     }
 
-    /// Whether the token held is good for what waits.
+    /// Returns true when the stored token satisfies the request.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         match &self.refused {
             None => core.held.is_fresh(core.now),
@@ -90,7 +90,7 @@ impl Renewal {
         }
     }
 
-    /// Whether the token held is at least better than nothing.
+    /// Returns true when the stored token is usable and differs from the refused one.
     pub(crate) fn has_another(&self, core: &Core) -> bool {
         let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
         let held = core.held.at.as_ref().map(AtIssuer::held);
@@ -101,7 +101,7 @@ impl Renewal {
         core.held.is_usable(core.now) && !same
     }
 
-    /// The next thing to do, with what is known of the account slot.
+    /// Decides the next step from the current account slot.
     pub(crate) fn go(self: Box<Self>, core: &mut Core) -> Step {
         if self.is_served(core) {
             core.ready();
@@ -111,7 +111,8 @@ impl Renewal {
             let Account { tokens, client, .. } = at.held();
             let left = at.held().still_listed().err();
             let left = left.map(|to| (client.origin, to.clone()));
-            // A refresh token is of no use to the client that is registered next (REG-25, TOK-19).
+            // A refresh token is bound to its client, and useless to the next registration (REG-25,
+            // TOK-19).
             let renewable = tokens
                 .as_ref()
                 .is_some_and(|tokens| tokens.refresh.is_some())
@@ -159,8 +160,8 @@ impl Renewal {
         Leasing::begin(core, self)
     }
 
-    /// The server will not renew the token, and what is held is not dropped for that: the user is asked,
-    /// unless there is a token that is still good.
+    /// Handles a server that rejects the refresh without ending the grant: keeps the tokens and asks the
+    /// user, unless a usable token is left.
     pub(crate) fn ends_refused(mut self, core: &mut Core, cause: Cause) -> Step {
         if self.has_another(core) {
             return self.fails_for_now(core, Stage::Refresh, cause);
@@ -179,7 +180,7 @@ impl Renewal {
         }
     }
 
-    /// It fails now, and a token that is still good remains usable (REFR-07).
+    /// Fails this attempt; a token that has not expired stays usable (REFR-07).
     pub(crate) fn fails_for_now(self, core: &mut Core, at: Stage, cause: Cause) -> Step {
         let issuer = core.held.at.as_ref().map(|at| at.issuer().clone());
         if self.has_another(core) {
@@ -192,11 +193,12 @@ impl Renewal {
         Err(self.effort.fails(at, issuer.as_ref(), cause))
     }
 
-    // ---- Is the server still the one?
+    // ---- Has the resource changed its issuer?
 
-    /// A refused token may mean that the resource has moved (ISO-05), and one that has moved may list the
-    /// issuer again; not where the host says which server it is, nor at a server without metadata unless
-    /// it has some now.
+    /// Returns true when the resource's metadata must be read first. A refused token may mean that the
+    /// resource has changed its issuer (ISO-05), or lists the old one again. Not read when the host
+    /// configured the server, nor, without a metadata location in the challenge, at a server that had no
+    /// metadata.
     fn must_read_resource(&self, core: &Core, source: ServerSource, left: bool) -> bool {
         let named_place = self.refused.as_ref().is_some_and(|r| r.named_place);
         let by_metadata = match source {
@@ -209,7 +211,7 @@ impl Renewal {
         }
     }
 
-    /// Reads the resource's metadata, never from a cache (DISC-18).
+    /// Fetches the resource's metadata, never from a cache (DISC-18).
     fn read_resource(self: Box<Self>, core: &mut Core) -> Step {
         match &core.config().discovery {
             Discovery::ResourceMetadata(url) => {
@@ -222,15 +224,15 @@ impl Renewal {
         }
     }
 
-    /// There is no metadata any more: that is no change. The server in use stays (A21), and one that was
-    /// left stays left.
+    /// Metadata that has disappeared is not a change: the issuer in use stays (A21), and one that was
+    /// removed before stays removed.
     pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
         self.resource_known = true;
         core.memory.resource_read = Some(core.event);
         self.go(core)
     }
 
-    /// The resource lists these servers now; what that means for the account is in the account.
+    /// Continues with the listed servers. Their consequences for the account are already stored in it.
     pub(crate) fn listed(mut self: Box<Self>, core: &mut Core, mut facts: ResourceFacts) -> Step {
         self.resource_known = true;
         let waiting = core.waiting.as_ref().map(|w| w.at.issuer().clone());
@@ -243,7 +245,7 @@ impl Renewal {
         self.go(core)
     }
 
-    /// Nothing that the old server issued is used from here on; the user decides about the new one
+    /// Stops using the old server's tokens and reports the change; the user decides about the new server
     /// (ISO-04, ISO-06, ISO-09).
     fn moved(self, core: &mut Core, from: IssuerId, origin: ClientOrigin, to: IssuerId) -> Step {
         if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {
@@ -262,7 +264,7 @@ impl Renewal {
             return Err(self.effort.fails(Stage::Registration, Some(&to), cause));
         }
         if matches!(core.config().sign_in, SignIn::Machine(_)) {
-            // There is no user to ask; credentials are bound to servers by configuration.
+            // No user is involved; configuration binds the credentials to servers.
             return self.needs_user(core);
         }
         if core.waiting.is_none() {
@@ -278,14 +280,14 @@ impl Renewal {
         held.is_some_and(|at| !at.server().is_fresh(core.now.wall))
     }
 
-    /// Asks the server about itself again (REFR-11).
+    /// Fetches the server's metadata again (REFR-11).
     fn read_server(mut self: Box<Self>, core: &mut Core, issuer: IssuerId) -> Step {
         self.server_known = true;
         let facts = core.config().facts_of(&issuer);
         LoadingServer::begin(core, ServerErrand::Resource(Errand::Renew(self)), facts, 0)
     }
 
-    /// What the server says of itself now; nothing is sent if its endpoint has moved away (A22).
+    /// Updates the stored metadata; sends nothing when the endpoint moved to another origin (A22).
     pub(crate) fn met(self: Box<Self>, core: &mut Core, server: Server) -> Step {
         let Some(at) = core.held.at.take() else {
             return self.go(core);
@@ -308,9 +310,9 @@ impl Renewal {
         }
     }
 
-    // ---- Is another process at it?
+    // ---- Is another process refreshing?
 
-    /// When the lease of another process ends; its clock is not trusted further than a lease is long.
+    /// Returns when another process's lease ends. Its clock is trusted for at most one lease length.
     fn foreign_lease(&self, core: &Core) -> Option<MonoMillis> {
         let until = core.held.lease?;
         if self.lease.is_some() && self.lease == core.held.revision {
@@ -321,7 +323,7 @@ impl Renewal {
             .then(|| core.now.mono.plus(Duration::from_millis(left)))
     }
 
-    /// Looks at the store again soon: what the other one brings is adopted (L05).
+    /// Polls the store again soon, to adopt the other process's result (L05).
     fn look_later(mut self: Box<Self>, core: &mut Core, lease_ends: MonoMillis) -> Step {
         let looks_left = self.looks.left();
         if self.looks.take().is_err() {
@@ -333,7 +335,7 @@ impl Renewal {
         Ok(Pausing::begin(core, Trigger::Renew(self), until))
     }
 
-    /// Another process changed the record: begins again with what is there, a bounded number of times.
+    /// Restarts after another process changed the record, a bounded number of times.
     pub(crate) fn again(mut self: Box<Self>, core: &mut Core) -> Step {
         self.lease = None;
         match self.looks.take() {
@@ -350,7 +352,7 @@ pub(crate) fn unreachable(retry_at: Option<crate::time::UnixMillis>) -> Cause {
     })
 }
 
-/// The resource has left the server to which the user was sent: that flow is over (ISO-07).
+/// Ends the pending authorization when the resource no longer lists its issuer (ISO-07).
 fn end_flow(core: &mut Core) {
     let Some(waiting) = core.waiting.take() else {
         return;
@@ -365,8 +367,8 @@ fn end_flow(core: &mut Core) {
     });
 }
 
-/// A renewal that waits: for another process, or for a server that needs a rest. It gives way to the
-/// user at any time.
+/// A paused refresh: another process holds the lease, or a server is in back-off. A user's authorization
+/// takes precedence.
 pub(crate) struct Pausing {
     pub(crate) ask: Ask,
     pub(crate) then: Trigger,
@@ -378,14 +380,14 @@ impl Pausing {
         Work::Pausing(Self { ask, then })
     }
 
-    /// The wait is over: what is in the slot now?
+    /// Reads the slot again.
     pub(crate) fn elapsed(self, core: &mut Core) -> Step {
         Ok(LoadingAccount::begin(core, Some(self.then)))
     }
 }
 
 impl Config {
-    /// Whether validated resource metadata lists an issuer.
+    /// Returns true when validated resource metadata lists the issuer.
     pub(crate) fn lists(&self, facts: &ResourceFacts, issuer: &IssuerId) -> bool {
         facts
             .servers
@@ -393,13 +395,13 @@ impl Config {
             .any(|entry| self.is_expected(entry, issuer))
     }
 
-    /// Whether a pre-registered client may be followed by another one at this issuer (ISO-06).
+    /// Returns true when another client may replace a pre-registered one at this issuer (ISO-06).
     pub(crate) fn may_meet(&self, issuer: &IssuerId) -> bool {
         self.has_credentials_for(issuer) || self.dynamic_registration == DynamicRegistration::Always
     }
 
-    /// What is known of the resource when only its server is asked about: the entry that is pinned to
-    /// the issuer, or the issuer itself.
+    /// Returns resource metadata reduced to one server: the entry that is aliased to the issuer, or the
+    /// issuer itself.
     fn facts_of(&self, issuer: &IssuerId) -> ResourceFacts {
         ResourceFacts::of_server(self.entry_for(issuer))
     }

@@ -1,5 +1,5 @@
-//! A wish to authorize while a user is at the browser: the same redirect again, while its record is there
-//! and asks for enough (AUTHZ-18). The user may have come back to another instance.
+//! An authorization request while one is pending: repeats its redirect, when its record exists and the
+//! scopes suffice (AUTHZ-18). Another instance may have handled the callback.
 
 use crate::core::{Ask, Core};
 use crate::event::Authorization;
@@ -7,21 +7,22 @@ use crate::slot::{Revision, Stored};
 use crate::state::redirect::repeat_redirect;
 use crate::state::{LoadingAccount, Step, Trigger, Work};
 
-/// An authorization that takes the place of one whose user came back elsewhere, or that asked for less.
+/// An authorization that replaces a pending one, which another instance completed or which requested fewer
+/// scopes.
 pub(crate) struct Renewed {
     pub(crate) authorization: Authorization,
-    /// The account slot before that was known.
+    /// The revision of the account slot before.
     pub(crate) account: Option<Revision>,
 }
 
-/// Reads the record of the redirect that is out.
+/// Reads the record of the pending authorization.
 pub(crate) struct CheckingPending {
     pub(crate) ask: Ask,
     authorization: Authorization,
 }
 
 impl CheckingPending {
-    /// Repeats the redirect that is out, or takes its place.
+    /// Repeats the pending redirect, or replaces it.
     pub(crate) fn begin(core: &mut Core, authorization: Authorization) -> Work {
         let Some(waiting) = &core.waiting else {
             return replace(core, authorization);
@@ -37,7 +38,7 @@ impl CheckingPending {
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
-        // Given up meanwhile, or over.
+        // Cancelled or ended meanwhile.
         let Some(waiting) = &core.waiting else {
             return Ok(Work::Idle);
         };
@@ -50,7 +51,7 @@ impl CheckingPending {
     }
 }
 
-/// The account slot is read first: it may have what is wanted already.
+/// Reads the account slot first: it may satisfy the request already.
 fn replace(core: &mut Core, authorization: Authorization) -> Work {
     core.waiting = None;
     let account = core.held.revision;
@@ -61,7 +62,7 @@ fn replace(core: &mut Core, authorization: Authorization) -> Work {
     LoadingAccount::begin(core, Some(Trigger::Renewed(Box::new(renewed))))
 }
 
-/// Whether what is needed now exceeds what the redirect asks for (STEP-12).
+/// Returns true when the required scopes exceed those of the pending redirect (STEP-12).
 fn asks_for_more(core: &Core, authorization: &Authorization) -> bool {
     let by_challenge = core.memory.scope.as_ref();
     let needed = authorization.scopes.as_ref().or(by_challenge);
@@ -73,7 +74,7 @@ fn asks_for_more(core: &Core, authorization: &Authorization) -> bool {
 }
 
 impl Renewed {
-    /// Whether another instance has brought what is wanted.
+    /// Returns true when another instance has stored a sufficient token.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         let needed = self
             .authorization

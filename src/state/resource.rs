@@ -1,4 +1,4 @@
-//! Fetching protected resource metadata from its ordered list of places (DISC-02 to DISC-15).
+//! Fetching protected resource metadata from its ordered list of locations (DISC-02 to DISC-15).
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -24,18 +24,19 @@ use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
 
-/// How far the ordered list of places was tried: the announced ones, then the well-known ones.
+/// The position in the ordered list of locations: announced ones, then well-known ones.
 #[derive(Clone, Copy)]
 struct Plan {
     announced: usize,
     well_known: usize,
-    /// The host named the one place (DISC-20).
+    /// The host configured the only location (DISC-20).
     configured: bool,
     cached: Cached,
 }
 
 impl Plan {
-    /// The next place, and whether it was announced: a document there is final (DISC-10, DISC-11).
+    /// Returns the next location, and whether it was announced: a document there is final (DISC-10,
+    /// DISC-11).
     fn next(&mut self, core: &Core) -> Option<(WebUrl, bool)> {
         let announced = &core.memory.resource_metadata;
         if self.configured {
@@ -56,7 +57,7 @@ impl Plan {
         None
     }
 
-    /// Whether the place tried last is the one at the root of the origin.
+    /// Returns true when the last location is the one at the root of the origin.
     fn is_at_root(&self, core: &Core) -> bool {
         resource_locations(core.config().mcp_url())
             .nth(self.well_known)
@@ -73,7 +74,7 @@ pub(crate) struct FetchingResource {
 }
 
 impl FetchingResource {
-    /// The announced places, then the well-known ones.
+    /// Starts with the announced locations, then the well-known ones.
     pub(crate) fn begin(core: &mut Core, errand: Errand, cached: Cached) -> Step {
         let plan = Plan {
             announced: 0,
@@ -84,7 +85,8 @@ impl FetchingResource {
         Self::next(core, errand, plan, Tried::default())
     }
 
-    /// The one place that the host configured (DISC-20): what is there is nobody else's to use.
+    /// Fetches the only location that the host configured (DISC-20). The document is not cached, since
+    /// other machines may not use it.
     pub(crate) fn begin_at(core: &mut Core, errand: Errand, url: WebUrl) -> Step {
         let plan = Plan {
             announced: 0,
@@ -148,7 +150,7 @@ impl FetchingResource {
                         report(core, url, Verdict::Invalid);
                         let empty = cause == Cause::Violation(Violation::NoAuthorizationServer);
                         return match self.errand {
-                            // An empty list names no other server (A21).
+                            // An empty list is not a change of issuer (A21).
                             Errand::Renew(renewal) if empty => renewal.nowhere(core),
                             errand @ (Errand::Authorize(_)
                             | Errand::Renew(_)
@@ -167,7 +169,7 @@ impl FetchingResource {
     }
 }
 
-/// Judges a body: `None` when it is no document at all.
+/// Checks a body; `None`: not a metadata document.
 fn accept(
     core: &mut Core,
     body: &Bytes,
@@ -256,13 +258,13 @@ fn found(
         let expires = core.now.wall.plus_seconds(seconds);
         let stored = write_resource(&core.identity, &facts, expires);
         core.memory.rely_on(found.slot, stored.revision);
-        // Nothing depends on a cache: the answer is not waited for.
+        // A cache write; its result is not awaited.
         core.persist(found.slot, found.revision, Some(stored), Some(expires));
     }
     SavingStanding::judge(core, errand, facts)
 }
 
-/// No place had a document.
+/// Continues when no location has a document.
 fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
     if let Some(cause) = tried.obstacle() {
         return Err(errand.fails(Stage::ResourceMetadata, None, cause));
@@ -277,7 +279,7 @@ fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
         .as_ref()
         .is_some_and(|at| at.server().facts().source == ServerSource::Metadata);
     let announced = !core.memory.resource_metadata.is_empty();
-    // A server that published metadata once does not become a legacy one (LEG-02).
+    // A server that once published metadata is never treated as legacy (LEG-02).
     if known || announced || core.memory.resource_metadata_seen {
         let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
         return Err(errand.fails(Stage::ResourceMetadata, None, cause));

@@ -1,4 +1,4 @@
-//! Commit before use (TOK-16): an account is handed out only after the store has it.
+//! Commit before use (TOK-16): a token is returned only after the store holds it.
 
 use crate::account::Account;
 use crate::action::Why;
@@ -15,22 +15,22 @@ use crate::state::sign_out::Revoking;
 use crate::state::{LoadingAccount, Renewal, Step, Work, start};
 use crate::wire::callback::Callback;
 
-/// How often a write is tried against other processes.
+/// How many times a write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
 
-/// Why an account is written: that decides what it may replace.
+/// The reason for a write, which decides what it may replace.
 pub(crate) enum Kept {
-    /// The user has just authorized it: it comes before whatever is there.
+    /// The user authorized: replaces any account.
     Authorized,
-    /// It was renewed: it replaces the account that holds the token sent, and nothing else (REFR-05).
+    /// A refresh: replaces the account that holds the token sent, and no other (REFR-05).
     Refreshed { renewal: Box<Renewal>, sent: Secret },
-    /// The server refused what was sent: that alone is erased (REFR-06).
+    /// The server rejected the token sent: erases that token only (REFR-06).
     Dropped { renewal: Box<Renewal>, sent: Secret },
-    /// The server forgot the client: the tokens of that client go with it (TOK-19).
+    /// The server forgot the client: erases the tokens of that client (TOK-19).
     ClientForgotten(Box<After>),
 }
 
-/// What the store did not keep.
+/// An account that a failed write has not stored.
 pub(crate) struct Unsaved {
     pub(crate) at: Box<AtIssuer<Account>>,
     pub(crate) kept: Kept,
@@ -42,7 +42,7 @@ pub(crate) struct SavingAccount {
     pub(crate) revision: Revision,
     kept: Kept,
     writes_left: u8,
-    /// A callback that came when an earlier save had failed.
+    /// A callback that arrived while an earlier save was unfinished.
     then: Option<Callback>,
 }
 
@@ -73,7 +73,7 @@ impl SavingAccount {
         })
     }
 
-    /// The account, when its user has signed out meanwhile.
+    /// Returns the account, after a sign-out during the write.
     pub(crate) fn into_account(self) -> AtIssuer<Account> {
         *self.at
     }
@@ -97,7 +97,7 @@ impl SavingAccount {
         self.not_kept(core, flaw)
     }
 
-    /// Whether this may replace what the slot was just found to hold.
+    /// Returns true when this account may replace the current contents of the slot.
     fn replaces(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
         match &self.kept {
@@ -111,11 +111,11 @@ impl SavingAccount {
         }
     }
 
-    /// Somebody else changed the account: theirs is adopted.
+    /// Adopts the account that another process wrote.
     fn gives_way(self, core: &mut Core) -> Step {
         match (self.kept, self.then) {
             (Kept::Refreshed { renewal, .. }, then) if core.held.at.is_none() => {
-                // The user has signed out elsewhere: nobody is to have what came (REFR-12).
+                // The user signed out in another process: the new tokens are revoked (REFR-12).
                 if then.is_none() {
                     let operation = renewal.operation().cloned();
                     core.need_user(Why::NoCredentials, operation);
@@ -156,7 +156,7 @@ impl SavingAccount {
                 (Stage::Refresh, renewal.operation().cloned())
             }
         };
-        // Not lost: the next event that needs a token tries to save it again.
+        // Kept: the next event that needs a token retries the save.
         let (at, kept) = (self.at, self.kept);
         core.held.unsaved = Some(Box::new(Unsaved { at, kept }));
         Err(Failure {
@@ -190,7 +190,7 @@ impl SavingAccount {
                 ready_or_slow(core, Stage::Refresh, renewal.operation().cloned());
                 next(core, then)
             }
-            // What is left may be good enough; otherwise the user is needed.
+            // Uses the remaining token if it suffices; asks the user otherwise.
             (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
             (Kept::ClientForgotten(after), None) => after.run(core),
             (Kept::Dropped { .. } | Kept::ClientForgotten(_), then) => next(core, then),
@@ -198,7 +198,7 @@ impl SavingAccount {
     }
 }
 
-/// What another process was told by the resource about this issuer is not overwritten (ISO-04).
+/// Keeps the listing state of this issuer that another process wrote (ISO-04).
 fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
     match &core.held.at {
         Some(held) if held.issuer() == at.issuer() => at.standing(held.held().standing.clone()),
@@ -206,7 +206,7 @@ fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
     }
 }
 
-/// What was saved can be used, unless it was over before the store had it: the next wish renews it then.
+/// Reports `Ready`, unless the token expired during the write: the next request refreshes it then.
 fn ready_or_slow(core: &mut Core, stage: Stage, operation: Option<Operation>) {
     if core.held.is_usable(core.now) {
         core.ready();
@@ -221,7 +221,7 @@ fn ready_or_slow(core: &mut Core, stage: Stage, operation: Option<Operation>) {
     }
 }
 
-/// What comes after: the callback that waited for this.
+/// Continues with the callback that waited for the write.
 pub(crate) fn next(core: &mut Core, then: Option<Callback>) -> Step {
     match then {
         Some(callback) => start(core, Trigger::CameBack(callback)),
@@ -229,8 +229,7 @@ pub(crate) fn next(core: &mut Core, then: Option<Callback>) -> Step {
     }
 }
 
-/// Tries to save what an earlier write failed to. Wishes are fulfilled by what is saved; a callback is
-/// looked at after it.
+/// Retries a failed write. Token requests are then served from its result, and the callback follows.
 pub(crate) fn save_again(core: &mut Core, then: Option<Callback>) -> Step {
     match core.held.unsaved.take() {
         Some(unsaved) => Ok(SavingAccount::write(

@@ -1,4 +1,4 @@
-//! Fetching authorization server metadata (META), entry by entry and place by place.
+//! Fetching authorization server metadata (META), by entry and by location.
 
 use crate::action::{Purpose, UrlSource};
 use crate::config::Config;
@@ -29,16 +29,16 @@ pub(crate) struct FetchingServer {
     search: Search,
 }
 
-/// The search for one entry's metadata.
+/// The search for the metadata of one entry.
 struct Search {
-    /// The entry of the resource's list.
+    /// The index of the entry in the resource's list.
     entry: usize,
     asked: IssuerId,
     source: ServerSource,
-    /// How many places were tried.
+    /// The number of locations tried.
     places: usize,
     tried: Tried,
-    /// The worst document seen: another issuer's before any other flaw (META-10).
+    /// The worst flaw seen: a document of another issuer before any other (META-10).
     flaw: Option<MetadataFlaw>,
     cached: Cached,
 }
@@ -54,7 +54,7 @@ impl FetchingServer {
         let Some(asked) = facts.servers.get(entry).cloned() else {
             let cause = Cause::Violation(Violation::NoServerMetadata);
             let failure = errand.fails(Stage::ServerMetadata, facts.servers.first(), cause);
-            // Of those that were passed over, the first one is the reason.
+            // With several skipped servers, the first failure is reported.
             return Err(errand.passed_over().unwrap_or(failure));
         };
         let search = Search {
@@ -69,7 +69,7 @@ impl FetchingServer {
         Self::next(core, errand, facts, search)
     }
 
-    /// The one place of revision 2025-03-26 (LEG-04).
+    /// Starts at the only location of revision 2025-03-26 (LEG-04).
     pub(crate) fn begin_legacy(
         core: &mut Core,
         errand: ServerErrand,
@@ -124,7 +124,7 @@ impl FetchingServer {
                         search,
                     }));
                 }
-                // Out of time or requests: what is known goes on being used (REFR-11).
+                // Out of time or requests: the stored metadata stays in use (REFR-11).
                 Err(_) if errand.renews() => break,
                 Err(limited) => return Err(limited),
             }
@@ -202,7 +202,7 @@ impl Search {
         }
     }
 
-    /// Keeps the document for as long as its headers allow; nothing waits for that.
+    /// Caches the document for the time that its headers allow; the result is not awaited.
     fn keep(&self, core: &mut Core, server: &Server) {
         let expected = core.config().expected_issuer(&self.asked).0;
         if *server.issuer() != expected {
@@ -218,7 +218,7 @@ impl Search {
     }
 }
 
-/// A server whose metadata the host brings along.
+/// Returns a server from metadata that the host supplies.
 pub(crate) fn configured(
     config: &Config,
     issuer: &IssuerId,
@@ -236,7 +236,7 @@ pub(crate) fn configured(
     )
 }
 
-/// The server that was looked for.
+/// Continues with the server whose metadata was found.
 pub(crate) fn arrived(
     core: &mut Core,
     errand: ServerErrand,
@@ -251,8 +251,8 @@ pub(crate) fn arrived(
     }
 }
 
-/// A listed server cannot be used. A first sign-in tries the next one; an account never moves unasked
-/// (DISC-16).
+/// Handles an unusable listed server. A first sign-in tries the next one; an existing account never changes
+/// its issuer unasked (DISC-16).
 pub(crate) fn pass_over(
     core: &mut Core,
     mut attempt: Box<Attempt>,
@@ -278,7 +278,7 @@ pub(crate) fn pass_over(
     }
 }
 
-/// No place had a usable document of this entry.
+/// Continues when no location has a usable document for this entry.
 fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: Search) -> Step {
     let cause = search
         .flaw
@@ -286,8 +286,8 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         .or_else(|| search.tried.obstacle());
     let violated = matches!(&cause, Some(Cause::Violation(Violation::Metadata(_))));
     let errand = match errand {
-        // What was known of the server when it issued the tokens still holds (A17); a document that
-        // breaks a rule is another matter (REFR-11).
+        // The metadata stored with the tokens still holds (A17), unless the new document breaks a rule
+        // (REFR-11).
         ServerErrand::Resource(Errand::Renew(renewal)) if !violated => return renewal.go(core),
         errand @ (ServerErrand::Resource(_) | ServerErrand::Idp(_)) => errand,
     };
@@ -303,7 +303,7 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         };
     }
     match search.source {
-        // Absent: the next entry (DISC-16).
+        // No document: the next entry (DISC-16).
         ServerSource::Metadata => {
             LoadingServer::begin(core, errand, facts, search.entry.saturating_add(1))
         }

@@ -1,5 +1,5 @@
-//! Signing out: the account is erased first and whatever happens, then its tokens are revoked where
-//! the server can (REV). A process that ends in between leaves nothing behind that could be used.
+//! Sign-out: the account is erased first, even when later steps fail, then its tokens are revoked where the
+//! server supports revocation (REV). A crash in between leaves no usable token in the store.
 
 use bytes::Bytes;
 use http::Response;
@@ -23,13 +23,13 @@ use crate::wire::callback::Callback;
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, refusal};
 
-/// How often the erasure is tried against other processes.
+/// How many times the erasure is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
 
-/// Finds out what the slot holds: that is erased, and revoked.
+/// Reads the slot, to erase and revoke its contents.
 pub(crate) struct FindingAccount {
     pub(crate) ask: Ask,
-    /// What this machine knew, where it is newer than the slot or the slot cannot be read.
+    /// The account in memory, used when newer than the slot or when the slot is unreadable.
     known: Option<Box<AtIssuer<Account>>>,
 }
 
@@ -49,7 +49,7 @@ impl FindingAccount {
             }
             Ok(None) => finish(core, self.known, None),
             Err(()) => match core.held.revision {
-                // Not readable, perhaps erasable.
+                // Unreadable, but possibly erasable.
                 Some(revision) => Ok(Erasing::begin(core, self.known, revision, WRITES)),
                 None => finish(core, self.known, Some(StoreFlaw::Load)),
             },
@@ -57,7 +57,7 @@ impl FindingAccount {
     }
 }
 
-/// What the slot holds comes before what was known; its tokens belong to the same grant or a newer one.
+/// Prefers the contents of the slot: its tokens belong to the same grant or a newer one.
 fn freshest(
     core: &Core,
     known: Option<Box<AtIssuer<Account>>>,
@@ -113,7 +113,7 @@ impl Erasing {
     }
 }
 
-/// A token request that was under way when the user signed out.
+/// A token request that was in flight at sign-out.
 pub(crate) struct Parting {
     pub(crate) id: u64,
     grant: PartingGrant,
@@ -126,7 +126,7 @@ enum PartingGrant {
 }
 
 impl Parting {
-    /// Of the work that is dropped, when it was one.
+    /// Returns the token request of a dropped state, if it has one.
     pub(crate) fn of(work: Work) -> Option<Self> {
         let (ask, grant) = if let Work::Exchanging(state) = work {
             let (ask, at) = state.into_grant();
@@ -143,7 +143,7 @@ impl Parting {
         Some(Self { id: ask.id, grant })
     }
 
-    /// The tokens that came after all.
+    /// Returns the tokens of a response that arrives after sign-out.
     pub(crate) fn granted(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         match self.grant {
             PartingGrant::Code(at) => at.late(core, outcome),
@@ -153,7 +153,7 @@ impl Parting {
     }
 }
 
-/// The slot is empty, or it is known that it is not; either way the tokens are revoked.
+/// Revokes the tokens, whether the slot was erased or not.
 fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<StoreFlaw>) -> Step {
     core.held = crate::core::Held::erased(core.event);
     if let Some(flaw) = flaw {
@@ -178,14 +178,14 @@ pub(crate) struct Revoking {
     progress: Progress,
 }
 
-/// What has come of it so far, and what comes after it.
+/// The failures so far, and the callback to continue with.
 struct Progress {
     failed: Option<Cause>,
     then: Option<Callback>,
 }
 
 impl Revoking {
-    /// A callback that waits for this is looked at afterwards.
+    /// Starts the revocation; a waiting callback is handled afterwards.
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, then: Option<Callback>) -> Step {
         let failed = None;
         Progress { failed, then }.revoke(core, at, TokenKind::RefreshToken)
@@ -195,7 +195,7 @@ impl Revoking {
         &self.call.ask
     }
 
-    /// Nothing comes after it.
+    /// Drops the waiting callback.
     pub(crate) fn end(&mut self) {
         self.progress.then = None;
     }
@@ -212,7 +212,7 @@ impl Revoking {
 }
 
 impl Progress {
-    /// This token, or the next one that there is, where the server has an endpoint for it.
+    /// Revokes this token, or the next existing one, if the server has a revocation endpoint.
     fn revoke(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
         if !at.server().facts().endpoints.has(Endpoint::Revocation) {
             return next(core, self.then);
@@ -264,7 +264,7 @@ impl Progress {
     }
 }
 
-/// 200 is success unless the body is an OAuth error (REV-04).
+/// Checks the response: 200 is success unless the body is an OAuth error (REV-04).
 fn judge(core: &Core, at: &AtIssuer<Revocation>, response: &Response<Bytes>) -> Result<(), Cause> {
     let status = response.status().as_u16();
     match status {

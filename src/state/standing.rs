@@ -1,5 +1,6 @@
-//! What the resource's metadata says about the issuer in use binds every process and every reason to renew
-//! (ISO-04, ISO-05): it is written to the account before anything follows from it.
+//! The listing state of the account's issuer (ISO-04, ISO-05): whether the resource's metadata still lists
+//! it. Stored in the account before it takes effect, so that it binds every process and every later
+//! refresh.
 
 use crate::account::Standing;
 use crate::core::{Ask, Core};
@@ -12,10 +13,10 @@ use crate::state::attempt::Errand;
 use crate::state::discover::{listed, order};
 use crate::state::{Step, Work};
 
-/// How often the write is tried against other processes.
+/// How many times the write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
 
-/// Waits until the account says where its issuer stands.
+/// Waits until the listing state is stored in the account.
 pub(crate) struct SavingStanding {
     pub(crate) ask: Ask,
     pub(crate) errand: Errand,
@@ -25,7 +26,7 @@ pub(crate) struct SavingStanding {
 }
 
 impl SavingStanding {
-    /// The resource said this just now, whoever asked.
+    /// Compares newly read metadata with the account, in any flow.
     pub(crate) fn judge(core: &mut Core, errand: Errand, facts: ResourceFacts) -> Step {
         Self::compare(core, errand, facts, WRITES)
     }
@@ -79,7 +80,7 @@ impl SavingStanding {
                 }
                 listed(core, self.errand, self.facts)
             }
-            // The resource's word is compared with what is there instead.
+            // Compares with the account that another process wrote.
             Persistence::Conflict(current) => {
                 core.memory.left = None;
                 match core.adopt(current.as_ref()) {
@@ -93,7 +94,7 @@ impl SavingStanding {
                     }
                 }
             }
-            // This process knows it all the same, and tries again when it next reads the metadata.
+            // This process applies it anyway, and retries the write with the next metadata.
             Persistence::Failed => listed(core, self.errand, self.facts),
         }
     }

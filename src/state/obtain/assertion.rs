@@ -1,4 +1,4 @@
-//! Tokens of the host's platform, just before they are sent (WIF-05, EMA-05).
+//! Tokens of the host's platform, obtained just before use (WIF-05, EMA-05).
 
 use super::{ExchangingSubject, MachineGrant, Obtaining, Requesting};
 
@@ -12,12 +12,12 @@ use crate::secret::Secret;
 use crate::state::call::Call;
 use crate::state::{Step, Work};
 
-/// Waits for a token of the host's platform, just before it is sent (WIF-05, EMA-05).
+/// Waits for a token of the host's platform (WIF-05, EMA-05).
 pub(crate) struct ObtainingAssertion {
     pub(crate) ask: Ask,
     obtaining: Box<Obtaining>,
     at: AtIssuer<Asked>,
-    /// The provider to which a subject token goes; without one it is a workload's assertion.
+    /// The provider that receives a subject token; `None`: the token is a workload's assertion.
     idp: Option<AtIssuer<Client>>,
 }
 
@@ -88,7 +88,7 @@ impl ObtainingAssertion {
                 let call = Call::begin(core, grant, Budget::new(1, Limited::Requests));
                 ExchangingSubject::called(core, call, self.obtaining, self.at)
             }
-            // None, or one of the other kind.
+            // No token, or one of the wrong kind.
             (_, Some(_) | None) => self
                 .obtaining
                 .misconfigured(&issuer, Misconfiguration::NoAssertion),

@@ -1,5 +1,5 @@
-//! Tokens without a user: client credentials, workload assertions, the organisation's identity
-//! provider (M2M, WIF, EMA). No other way is tried when one fails.
+//! Tokens without a user: client credentials, workload assertions, enterprise-managed authorization (M2M,
+//! WIF, EMA). No fallback between grants: a rejection fails the attempt.
 
 mod assertion;
 mod provider;
@@ -35,26 +35,27 @@ use crate::time::MonoMillis;
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 
-/// A token that is being obtained.
+/// A token request without a user, with its retries.
 pub(crate) struct Obtaining {
     pub(crate) effort: Effort,
     flow: MachineFlow,
-    /// Token requests that may still be sent.
+    /// Token requests left.
     requests: Budget,
     delayed: bool,
     not_before: Option<MonoMillis>,
-    /// What the resource said, for another attempt soon.
+    /// Resource metadata, for a retry within this flow.
     facts: Option<ResourceFacts>,
-    /// During which event the resource's metadata had been read by then.
+    /// The event in which the resource's metadata was last read before the pause.
     read: Option<u64>,
-    /// A refused grant of the identity provider was replaced once (EMA-16).
+    /// A rejected grant of the identity provider has been replaced once (EMA-16).
     second_jag: bool,
-    /// A refused subject token was replaced once (EMA-17), and how the user is to authenticate.
+    /// A rejected subject token has been replaced once (EMA-17), with the authentication that the server
+    /// requires.
     second_subject: bool,
     wish: AuthenticationWish,
 }
 
-/// Begins, unless a server needs a rest. What a refusal asked for is counted (STEP-07).
+/// Starts, unless a server is in back-off. Requests caused by a challenge are counted (STEP-07).
 pub(crate) fn obtain(
     core: &mut Core,
     flow: MachineFlow,
@@ -100,7 +101,7 @@ pub(crate) fn obtain(
 }
 
 impl Obtaining {
-    /// Goes on after a pause: somebody else may have been faster.
+    /// Continues after a pause, unless another process has stored a token meanwhile.
     pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
         if core.held.is_fresh(core.now) {
             core.ready();
@@ -110,7 +111,7 @@ impl Obtaining {
             return Ok(Pausing::begin(core, Trigger::Obtain(self), until));
         }
         self.effort = Effort::new(core, self.effort.operation.clone());
-        // The resource may have said something else during the pause (ISO-04).
+        // The resource's metadata may have changed during the pause (ISO-04).
         let is_news = core.memory.resource_read != self.read;
         match self.facts.take().filter(|_| !is_news) {
             Some(facts) => listed(core, Errand::Obtain(self), facts),
@@ -130,7 +131,7 @@ impl Obtaining {
         self.fails(Stage::Registration, issuer, Cause::Misconfigured(found))
     }
 
-    /// The resource's authorization server was met: is it one that may have our credentials?
+    /// Checks whether the resource's authorization server may receive the configured credentials.
     pub(crate) fn met(
         mut self: Box<Self>,
         core: &mut Core,
@@ -166,7 +167,8 @@ impl Obtaining {
         }
     }
 
-    /// The client that is configured for this server, authenticating in the way that it lists.
+    /// Returns the client that is configured for this server, with an authentication method that the server
+    /// lists.
     pub(crate) fn pre_registered(
         self: Box<Self>,
         core: &mut Core,
@@ -180,7 +182,7 @@ impl Obtaining {
         }
     }
 
-    /// The client is known at the resource's server.
+    /// Continues with the client for the resource's server.
     fn known(
         self: Box<Self>,
         core: &mut Core,
@@ -211,7 +213,7 @@ impl Obtaining {
         }
     }
 
-    /// What is asked for, and as whom.
+    /// Returns the grant parameters: scopes, resource and client.
     fn asked(
         &self,
         core: &mut Core,
@@ -231,7 +233,7 @@ impl Obtaining {
             method,
         });
         let (scopes, source) = asked_scopes(core, &facts, &at);
-        // A client that acts for itself is never away (M2M-04).
+        // A client without a user needs no offline access (M2M-04).
         let scopes = scopes.without("offline_access");
         core.report(|| Decision::ScopesChosen {
             scopes: scopes.clone(),
@@ -321,12 +323,12 @@ impl Obtaining {
                     Err(flaw) => self.misconfigured(&issuer, Misconfiguration::ClientMethod(flaw)),
                 }
             }
-            // No registration in this flow (EMA-15).
+            // This flow registers no clients (EMA-15).
             Some(_) | None => self.nobody_there(core, &at),
         }
     }
 
-    /// Waits and tries again, or ends (11.4).
+    /// Retries after a pause, or fails (11.4).
     fn later(
         mut self: Box<Self>,
         core: &mut Core,
@@ -351,7 +353,7 @@ impl Obtaining {
     }
 }
 
-/// A configured client, with the one way in which it authenticates at this server.
+/// Returns a configured client with the one authentication method it uses at this server.
 fn authenticating(
     core: &Core,
     configured: AtIssuer<PreRegistered>,
@@ -369,7 +371,7 @@ fn authenticating(
     })
 }
 
-/// A key where it can be used, then an assertion that was supplied, then a secret (TOK-04, M2M-05).
+/// Prefers a usable key, then a supplied assertion, then a secret (TOK-04, M2M-05).
 pub(crate) fn configured_method(
     configured: &PreRegistered,
     facts: &crate::issuer::Facts,

@@ -1,5 +1,5 @@
-//! The organisation's identity provider: its metadata, and its grant for one other server (EMA-04 to
-//! EMA-12).
+//! The organisation's identity provider: its metadata, and the identity assertion grant it issues for
+//! another authorization server (EMA-04 to EMA-12).
 
 use super::{MachineGrant, Obtaining, ObtainingAssertion, Requesting, authenticating, is_public};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, authentication_wish, read_id_jag};
 
-/// The resource's server with what is asked of it, while the identity provider is looked for.
+/// The resource's server and the grant parameters, while the identity provider is discovered.
 pub(crate) struct AtIdp {
     pub(crate) obtaining: Box<Obtaining>,
     pub(super) at: AtIssuer<Asked>,
@@ -48,7 +48,7 @@ impl AtIdp {
         }
     }
 
-    /// The identity provider was met: the one that the host named, and no other (EMA-04).
+    /// Continues with the identity provider, which is the configured one only (EMA-04).
     pub(crate) fn met(self, core: &mut Core, server: Server) -> Step {
         let MachineFlow::Enterprise(enterprise) = self.obtaining.flow.clone() else {
             return self.obtaining.go(core);
@@ -132,7 +132,7 @@ impl ExchangingSubject {
         let status = response.status().as_u16();
         match read_id_jag(status, response.body()) {
             Ok(assertion) => {
-                // Bound to the server that it was asked for, and good nowhere else (EMA-11).
+                // Bound to the server it was requested for (EMA-11).
                 let bound = IssuerBound::new(idp.held().audience.clone(), assertion);
                 let opened = bound.open(&at.clone().then(|_asked| ()), SlashRule::Exact);
                 match opened {
@@ -184,14 +184,14 @@ impl ExchangingSubject {
     }
 }
 
-/// Whether a description of `invalid_request` is about the subject token (EMA-17).
+/// Returns true when the description of `invalid_request` names the subject token (EMA-17).
 fn names_subject_token(description: &Untrusted) -> bool {
     let text = description.as_plain().to_ascii_lowercase();
     text.contains("subject_token") || text.contains("subject token")
 }
 
 impl Enterprise {
-    /// The same for every machine of a configuration.
+    /// Shares the configuration between any number of machines.
     pub(crate) fn shared(self) -> Arc<Self> {
         Arc::new(self)
     }

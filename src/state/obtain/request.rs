@@ -1,4 +1,4 @@
-//! The token request without a user, and what its answer means (11.4).
+//! The token request without a user, and its response (11.4).
 
 use super::{AtIdp, Obtaining};
 
@@ -27,7 +27,7 @@ use crate::wire::form::Form;
 use crate::wire::http_fields::is_transient;
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
-/// A grant of a client without a user.
+/// The grant of a client without a user.
 pub(crate) enum MachineGrant {
     ClientCredentials(ClientCredentials),
     Workload(JwtBearer),
@@ -68,7 +68,7 @@ impl TokenGrant for MachineGrant {
 }
 
 impl AtIssuer<MachineGrant> {
-    /// What a late answer brought, to be revoked (REFR-12).
+    /// Reads the tokens of a late response, which are to be revoked (REFR-12).
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
@@ -77,7 +77,7 @@ impl AtIssuer<MachineGrant> {
         }
     }
 
-    /// A token answer makes an account; a refresh token in it is left alone (M2M-09, WIF-10, EMA-18).
+    /// Returns the account of a token response; a refresh token in it is ignored (M2M-09, WIF-10, EMA-18).
     fn redeemed(
         self,
         granted: Granted,
@@ -107,7 +107,7 @@ impl AtIssuer<MachineGrant> {
     }
 }
 
-/// Waits for the answer to a token request without a user.
+/// Waits for the response to a token request without a user.
 pub(crate) struct Requesting {
     call: Call<MachineGrant>,
     obtaining: Box<Obtaining>,
@@ -134,7 +134,7 @@ impl Requesting {
         &self.call.ask
     }
 
-    /// The grant, for an answer that nobody waits for any more.
+    /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<MachineGrant>) {
         self.call.into_grant()
     }
@@ -161,7 +161,7 @@ impl Requesting {
     }
 }
 
-/// The columns of requirements 11.4 for grants without a user.
+/// Applies the columns of requirements 11.4 for grants without a user.
 fn answered(
     core: &mut Core,
     mut obtaining: Box<Obtaining>,
@@ -205,7 +205,7 @@ fn answered(
             error: OAuthError::InvalidGrant,
             ..
         } if matches!(at.held(), MachineGrant::Enterprise(_)) && !obtaining.second_jag => {
-            // The grant of the provider is used up; a fresh one is tried, once (EMA-16).
+            // The identity provider's grant was rejected; a new one is tried once (EMA-16).
             obtaining.second_jag = true;
             again_at_provider(core, obtaining, at)
         }
