@@ -85,6 +85,10 @@
 //! which is not judged. The proxy resolves the names of the servers, so the check of those has to be
 //! made there.
 //!
+//! A client that is built without a [`Network`] makes one of its own, which costs milliseconds and 100 KiB. A process
+//! with many clients builds one network and gives it to each ([`Builder::network`]); [`HostHttp`] is the way to the
+//! host's own HTTP client.
+//!
 //! TLS is done by `rustls` with `ring`. The feature brings `reqwest` without a provider of its own: the
 //! client that sends your MCP requests is yours, with the features that you choose.
 //!
@@ -92,21 +96,23 @@
 //!
 //! [`Store`](super::Store), [`Signer`](super::Signer) and [`Assertions`](super::Assertions) are the
 //! ones of the blocking driver, called on threads that may block: one call to the store at a time, in
-//! the order of the machine's actions. A store with an asynchronous interface can wait there with
-//! [`Handle::block_on`](tokio::runtime::Handle::block_on).
+//! the order of the machine's actions. An [`AsyncStore`](super::AsyncStore) needs no such thread
+//! ([`Client::builder_on`]).
 
 mod client;
 mod desk;
 mod hands;
 mod http;
 mod job;
+mod network;
 mod sign_in;
 mod start;
 mod task;
 mod user;
 
 pub use client::{Call, Client};
-pub use http::http_client;
+pub use http::{Limits, Undelivered, http_client};
 pub use job::Stopped;
+pub use network::{HostHttp, Network, NetworkBuilder};
 pub use start::{Builder, StartFlaw};
 pub use user::{Callbacks, Nobody, User};

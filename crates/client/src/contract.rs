@@ -18,6 +18,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+#[cfg(feature = "async-store")]
+use tokio::runtime::Handle;
+#[cfg(feature = "async-store")]
+use tokio::task::spawn_blocking;
+
+#[cfg(feature = "async-store")]
+use super::async_store::{AsyncStore, OnRuntime};
 use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
@@ -143,6 +150,35 @@ pub fn check_races<S: Store + Sync>(stores: &[S]) -> Result<(), Violation> {
         held = race(stores, round, &held)?;
     }
     at.clear()
+}
+
+/// As [`check`], for an asynchronous store.
+///
+/// # Errors
+/// [`Violation`]: the first rule that is broken.
+#[cfg(feature = "async-store")]
+pub async fn check_async<S: AsyncStore>(store: S) -> Result<(), Violation> {
+    let store = OnRuntime::new(store, Handle::current());
+    let checked = spawn_blocking(move || check(&store)).await;
+    // A store that panics fails.
+    checked.unwrap_or_else(|_| expect(false, Rule::NothingFails))
+}
+
+/// As [`check_races`], for asynchronous stores.
+///
+/// # Errors
+/// [`Violation`]: a rule that is broken.
+#[cfg(feature = "async-store")]
+pub async fn check_races_async<S: AsyncStore>(
+    stores: impl IntoIterator<Item = S>,
+) -> Result<(), Violation> {
+    let runtime = Handle::current();
+    let stores = stores.into_iter();
+    let stores: Vec<_> = stores
+        .map(|store| OnRuntime::new(store, runtime.clone()))
+        .collect();
+    let checked = spawn_blocking(move || check_races(&stores)).await;
+    checked.unwrap_or_else(|_| expect(false, Rule::NothingFails))
 }
 
 /// One round: everybody replaces the same revision, while others read. What is held afterwards.

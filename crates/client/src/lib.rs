@@ -6,6 +6,7 @@
 //! | (none) | [`Store`] and its [`contract`], [`MemoryStore`], [`Sealed`] for the encryption of any store |
 //! | `ureq` | `Driver`: a blocking driver |
 //! | `reqwest` | `asynchronous::Client`: a driver for `tokio`, one handle for any number of tasks |
+//! | `async-store` | [`AsyncStore`] for engines with an asynchronous client, and adapters to and from [`Store`]; part of `reqwest` |
 //! | `tracing` | the drivers report what goes in and out to `tracing`, redacted, at the level `debug` |
 //! | `file-store` | `FileStore`: a store in a directory, for several processes |
 //! | `redis` | `RedisStore`: a store in Redis, for the instances of a service |
@@ -14,6 +15,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "async-store")]
+mod async_store;
 #[cfg(feature = "reqwest")]
 pub mod asynchronous;
 #[cfg(feature = "ureq")]
@@ -48,6 +51,8 @@ mod store;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod trust;
 
+#[cfg(feature = "async-store")]
+pub use async_store::{AsyncStore, OnRuntime, OnThreads, SharedStore};
 #[cfg(feature = "ureq")]
 pub use blocking::{Driver, Pause, Undelivered};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]

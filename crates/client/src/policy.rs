@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mcp_auth_machine::wire::address::{AddressClass, classify, classify_ip};
+use mcp_auth_machine::wire::address::{AddressClass, AddressPolicy, classify, classify_ip};
 use mcp_auth_machine::wire::url::UrlPolicy;
 
 /// A host name has no address that may be contacted.
@@ -67,10 +67,17 @@ pub(super) fn permitted(
     host: Option<&str>,
     found: impl IntoIterator<Item = SocketAddr>,
 ) -> Result<Vec<SocketAddr>, Blocked> {
-    let addresses = policy.addresses(host);
+    permitted_by(policy.addresses(host), found)
+}
+
+/// The addresses among those found that may be contacted.
+pub(super) fn permitted_by(
+    policy: AddressPolicy,
+    found: impl IntoIterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, Blocked> {
     let kept: Vec<_> = found
         .into_iter()
-        .filter(|address| addresses.permits(classify_ip(address.ip())))
+        .filter(|address| policy.permits(classify_ip(address.ip())))
         .collect();
     if kept.is_empty() {
         Err(Blocked)

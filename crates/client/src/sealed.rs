@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "async-store")]
+use super::async_store::AsyncStore;
 use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
@@ -45,7 +47,7 @@ pub struct Sealed<S, K> {
     seal: K,
 }
 
-impl<S: Store, K: Seal> Sealed<S, K> {
+impl<S, K: Seal> Sealed<S, K> {
     /// Seals what goes into this store.
     pub fn new(store: S, seal: K) -> Self {
         Self { store, seal }
@@ -61,6 +63,25 @@ impl<S: Store, K: Seal> Sealed<S, K> {
                 })
             })
             .transpose()
+    }
+
+    fn closed(&self, slot: Slot, write: Option<&Stored>) -> Result<Option<Stored>, StoreError> {
+        write
+            .map(|stored| {
+                let sealed = self.seal.seal(slot, stored.contents.expose());
+                Ok(Stored {
+                    contents: SlotContents::new(sealed.map_err(StoreError)?),
+                    revision: stored.revision,
+                })
+            })
+            .transpose()
+    }
+
+    fn told(&self, slot: Slot, swap: Swap) -> Result<Swap, StoreError> {
+        match swap {
+            Swap::Done => Ok(Swap::Done),
+            Swap::Conflict(current) => Ok(Swap::Conflict(self.opened(slot, current)?)),
+        }
     }
 }
 
@@ -85,22 +106,32 @@ impl<S: Store, K: Seal> Store for Sealed<S, K> {
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let sealed = write
-            .map(|stored| {
-                let sealed = self.seal.seal(slot, stored.contents.expose());
-                Ok::<_, StoreError>(Stored {
-                    contents: SlotContents::new(sealed.map_err(StoreError)?),
-                    revision: stored.revision,
-                })
-            })
-            .transpose()?;
-        match self
+        let sealed = self.closed(slot, write)?;
+        let swap = self
             .store
-            .persist_until(slot, expected, sealed.as_ref(), expires)?
-        {
-            Swap::Done => Ok(Swap::Done),
-            Swap::Conflict(current) => Ok(Swap::Conflict(self.opened(slot, current)?)),
-        }
+            .persist_until(slot, expected, sealed.as_ref(), expires)?;
+        self.told(slot, swap)
+    }
+}
+
+#[cfg(feature = "async-store")]
+impl<S: AsyncStore, K: Seal + Send + Sync + 'static> AsyncStore for Sealed<S, K> {
+    async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        self.opened(slot, self.store.load(slot).await?)
+    }
+
+    async fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let sealed = self.closed(slot, write)?;
+        let done = self
+            .store
+            .persist_until(slot, expected, sealed.as_ref(), expires);
+        self.told(slot, done.await?)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-#[cfg(any(feature = "ureq", feature = "reqwest"))]
+#[cfg(feature = "ureq")]
 use mcp_auth_machine::Event;
-#[cfg(any(feature = "ureq", feature = "reqwest"))]
+#[cfg(feature = "ureq")]
 use mcp_auth_machine::action::{LoadSlot, PersistSlot};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
@@ -101,7 +101,7 @@ macro_rules! through {
 through!(Arc, Box);
 
 /// Carries the action out.
-#[cfg(any(feature = "ureq", feature = "reqwest"))]
+#[cfg(feature = "ureq")]
 pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
     match store.load(load.slot()) {
         Ok(found) => load.found(found),
@@ -110,7 +110,7 @@ pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
 }
 
 /// Carries the action out.
-#[cfg(any(feature = "ureq", feature = "reqwest"))]
+#[cfg(feature = "ureq")]
 pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
     let (slot, expected) = (persist.slot(), persist.expected());
     match store.persist_until(slot, expected, persist.write(), persist.expires()) {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::job::{Job, Message, Refusal, Stopped, Target, Told, Wish, sent};
 use super::start::Builder;
+use crate::async_store::SharedStore;
 use crate::store::Store;
 use mcp_auth_machine::action::{Grant, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Observed, Operation};
@@ -35,7 +36,16 @@ impl Client {
         config: impl Into<Arc<Config>>,
         principal: impl Into<Arc<str>>,
         store: S,
-    ) -> Builder<S> {
+    ) -> Builder {
+        Self::builder_on(config, principal, SharedStore::blocking(store))
+    }
+
+    /// For one principal at one MCP server, on a store that is shared with other clients, or asynchronous.
+    pub fn builder_on(
+        config: impl Into<Arc<Config>>,
+        principal: impl Into<Arc<str>>,
+        store: SharedStore,
+    ) -> Builder {
         Builder::new(config.into(), principal.into(), store)
     }
 

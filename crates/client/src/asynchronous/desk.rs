@@ -5,14 +5,13 @@ use super::sign_in::{SignIn, Step};
 use super::task::Task;
 use super::user::User;
 use crate::clock::now;
-use crate::store::Store;
 use mcp_auth_machine::action::{NeedUser, Redirect, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Event, Failure, Phase};
 
-impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
+impl<U: User> Task<U> {
     /// Tells that a token can be had, with its presentation where one is already made.
     pub(super) fn give(&mut self, job: Job, presentation: Option<Presentation>) {
         match job {

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::http::{Clients, send};
 use super::job::Stopped;
+use super::network::Network;
+use crate::async_store::{SharedStore, load_from, persist_in};
 use crate::secrets::{Assertions, Signer, bearer, prove, sign};
-use crate::store::{Store, load_from, persist_in};
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::{LoadSlot, ObtainAssertion, PersistSlot, SendRequest, Sign};
 use mcp_auth_machine::present::Presentation;
@@ -23,9 +23,9 @@ enum Errand {
     Persist(PersistSlot),
 }
 
-pub(super) struct Hands<S> {
-    http: Clients,
-    store: Arc<S>,
+pub(super) struct Hands {
+    network: Network,
+    store: SharedStore,
     signer: Shared<dyn Signer + Send>,
     assertions: Shared<dyn Assertions + Send>,
     running: JoinSet<Option<Event>>,
@@ -34,16 +34,16 @@ pub(super) struct Hands<S> {
     storing: Option<JoinHandle<Event>>,
 }
 
-impl<S: Store + Send + Sync + 'static> Hands<S> {
+impl Hands {
     pub(super) fn new(
-        http: Clients,
-        store: S,
+        network: Network,
+        store: SharedStore,
         signer: Box<dyn Signer + Send>,
         assertions: Box<dyn Assertions + Send>,
     ) -> Self {
         Self {
-            http,
-            store: Arc::new(store),
+            network,
+            store,
             signer: Arc::new(Mutex::new(signer)),
             assertions: Arc::new(Mutex::new(assertions)),
             running: JoinSet::new(),
@@ -71,9 +71,9 @@ impl<S: Store + Send + Sync + 'static> Hands<S> {
     }
 
     pub(super) fn send(&mut self, request: SendRequest) {
-        let http = self.http.clone();
+        let network = self.network.clone();
         self.running
-            .spawn(async move { Some(send(http, request).await) });
+            .spawn(async move { Some(network.send(request).await) });
     }
 
     pub(super) fn load(&mut self, load: LoadSlot) {
@@ -90,8 +90,8 @@ impl<S: Store + Send + Sync + 'static> Hands<S> {
         if self.storing.is_none()
             && let Some(errand) = self.errands.pop_front()
         {
-            let store = Arc::clone(&self.store);
-            self.storing = Some(spawn_blocking(move || errand.run(&*store)));
+            let store = self.store.clone();
+            self.storing = Some(tokio::spawn(async move { errand.run(&store).await }));
         }
     }
 
@@ -128,10 +128,10 @@ impl<S: Store + Send + Sync + 'static> Hands<S> {
 }
 
 impl Errand {
-    fn run(self, store: &impl Store) -> Event {
+    async fn run(self, store: &SharedStore) -> Event {
         match self {
-            Self::Load(load) => load_from(store, load),
-            Self::Persist(persist) => persist_in(store, persist),
+            Self::Load(load) => load_from(store, load).await,
+            Self::Persist(persist) => persist_in(store, persist).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One request of the machine, with `reqwest`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 
 use super::start::StartFlaw;
-use crate::policy::{is_blocked, is_loopback_host, local, permitted};
+use crate::policy::{Blocked, is_blocked, is_loopback_host, local, permitted, permitted_by};
 use crate::trust::Trust;
+use mcp_auth_machine::Config;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
-use mcp_auth_machine::{Config, Event};
 
 /// Servers close idle connections after five seconds and more; a request on one that is just being
 /// closed may or may not have arrived, and a code is sent only once.
@@ -35,12 +35,12 @@ impl Clients {
     ) -> Result<Self, StartFlaw> {
         let here = reqwest::ClientBuilder::new().no_proxy();
         Ok(Self {
-            others: client(settings, trust, config)?,
-            here: client(here, trust, config)?,
+            others: client(settings, trust, Judge::Config(Arc::clone(config)))?,
+            here: client(here, trust, Judge::Config(Arc::clone(config)))?,
         })
     }
 
-    fn of(&self, request: &Request<Bytes>) -> &reqwest::Client {
+    pub(super) fn of(&self, request: &Request<Bytes>) -> &reqwest::Client {
         if request.uri().host().is_some_and(is_loopback_host) {
             &self.here
         } else {
@@ -49,17 +49,17 @@ impl Clients {
     }
 }
 
-fn client(
+pub(super) fn client(
     settings: reqwest::ClientBuilder,
     trust: &Trust,
-    config: &Arc<Config>,
+    judge: Judge,
 ) -> Result<reqwest::Client, StartFlaw> {
     settings
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .pool_idle_timeout(IDLE)
-        .dns_resolver(PolicyResolver(Arc::clone(config)))
+        .dns_resolver(PolicyResolver(Arc::new(judge)))
         .tls_backend_preconfigured(trust.tls()?.as_ref().clone())
         .build()
         .map_err(StartFlaw::Http)
@@ -91,19 +91,37 @@ pub fn http_client(
         .map_err(StartFlaw::Http)
 }
 
+/// Which addresses a name may be connected at.
+pub(super) enum Judge {
+    /// Those that the configuration permits for the name, be it of a server or of a proxy.
+    Config(Arc<Config>),
+    /// Those that one kind of request permits, and any for the proxies of the host.
+    Request(AddressPolicy, Arc<[Box<str>]>),
+}
+
+impl Judge {
+    fn permitted(&self, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Blocked> {
+        match self {
+            Self::Config(config) => permitted(config.url_policy(), Some(name), found),
+            Self::Request(_, proxies) if proxies.iter().any(|proxy| **proxy == *name) => Ok(found),
+            Self::Request(policy, _) => permitted_by(*policy, found),
+        }
+    }
+}
+
 /// Keeps only the addresses that the policy permits: the connection is made to one of these, so a
 /// name that resolves differently later gains nothing.
-struct PolicyResolver(Arc<Config>);
+struct PolicyResolver(Arc<Judge>);
 
 impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let config = Arc::clone(&self.0);
+        let judge = Arc::clone(&self.0);
         Box::pin(async move {
             let found: Vec<_> = match local(name.as_str(), 0) {
                 Some(here) => here.into(),
                 None => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
             };
-            let kept = permitted(config.url_policy(), Some(name.as_str()), found)?;
+            let kept = judge.permitted(name.as_str(), found)?;
             let addresses: Addrs = Box::new(kept.into_iter());
             Ok(addresses)
         })
@@ -111,27 +129,64 @@ impl Resolve for PolicyResolver {
 }
 
 /// Where one request may connect, how long it may take, and how much may come back.
-pub(super) struct Limits {
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
     addresses: AddressPolicy,
     time: Duration,
     body: usize,
 }
 
 impl Limits {
-    /// Address literals never reach a resolver. The machine refuses forbidden ones; this is the second door.
-    fn forbid(&self, host: &str) -> bool {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        bare.parse::<IpAddr>()
-            .is_ok_and(|address| !self.addresses.permits(classify_ip(address)))
+    pub(super) fn of(send: &SendRequest) -> Self {
+        Self {
+            addresses: send.addresses(),
+            time: send.time_limit(),
+            body: send.body_limit(),
+        }
+    }
+
+    /// To which addresses a connection may be made. Equal policies may share connections.
+    pub fn addresses(&self) -> AddressPolicy {
+        self.addresses
+    }
+
+    /// Whether a connection to this address is permitted (SEC-06).
+    pub fn permits(&self, address: IpAddr) -> bool {
+        self.addresses.permits(classify_ip(address))
+    }
+
+    /// How long the whole exchange may take (SEC-15).
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// How many bytes of the body may be read; more is [`Undelivered::TooLarge`] (SEC-13).
+    pub fn body(&self) -> usize {
+        self.body
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Undelivered {
+/// Address literals never reach a resolver. The machine refuses forbidden ones; this is the second door.
+pub(super) fn forbids(limits: &Limits, host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>()
+        .is_ok_and(|address| !limits.permits(address))
+}
+
+/// Why a request has no usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undelivered {
+    /// No connection was made: the request is known not to have left.
+    #[error("no connection was made")]
     NeverSent,
+    /// The server may have seen the request.
+    #[error("no answer came, and the server may have seen the request")]
     MaybeSent,
+    /// The answer is longer than permitted.
+    #[error("the answer is longer than permitted")]
     TooLarge,
+    /// The address policy permits none of the addresses of the host.
+    #[error("the address policy permits none of the addresses")]
     Blocked,
 }
 
@@ -147,31 +202,12 @@ impl From<reqwest::Error> for Undelivered {
     }
 }
 
-/// Performs it; the event answers it whatever happens.
-pub(super) async fn send(http: Clients, send: SendRequest) -> Event {
-    let limits = Limits {
-        addresses: send.addresses(),
-        time: send.time_limit(),
-        body: send.body_limit(),
-    };
-    match exchange(&http, send.request(), &limits).await {
-        Ok(response) => send.response(response),
-        Err(Undelivered::NeverSent) => send.never_sent(),
-        Err(Undelivered::MaybeSent) => send.maybe_sent(),
-        Err(Undelivered::TooLarge) => send.too_large(),
-        Err(Undelivered::Blocked) => send.blocked(),
-    }
-}
-
-async fn exchange(
-    http: &Clients,
+/// Sends one request with this client, and reads its answer.
+pub(super) async fn exchange(
+    http: &reqwest::Client,
     request: &Request<Bytes>,
     limits: &Limits,
 ) -> Result<Response<Bytes>, Undelivered> {
-    if limits.forbid(request.uri().host().unwrap_or_default()) {
-        return Err(Undelivered::Blocked);
-    }
-    let http = http.of(request);
     let mut request = reqwest::Request::try_from(request.clone())?;
     *request.timeout_mut() = Some(limits.time);
     let mut answer = http.execute(request).await?;
@@ -191,7 +227,7 @@ async fn exchange(
 
 #[cfg(test)]
 #[path = "http_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 #[path = "tls_tests.rs"]

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::asynchronous::network::Network;
 
 /// Answers every connection in one way, and counts them.
 struct Server {
@@ -54,16 +55,16 @@ fn config(mcp_url: &str) -> Arc<Config> {
     Arc::new(built.unwrap())
 }
 
-pub(super) fn here() -> Arc<Config> {
+pub(in crate::asynchronous) fn here() -> Arc<Config> {
     config("http://localhost:1/mcp")
 }
 
-pub(super) fn elsewhere() -> Arc<Config> {
+pub(in crate::asynchronous) fn elsewhere() -> Arc<Config> {
     config("https://mcp.example/mcp")
 }
 
 /// A request for a document, within what the machine permits there.
-pub(super) fn asked(config: &Arc<Config>, url: &str) -> (Request<Bytes>, Limits) {
+pub(in crate::asynchronous) fn asked(config: &Arc<Config>, url: &str) -> (Request<Bytes>, Limits) {
     let request = Request::builder().uri(url).body(Bytes::new()).unwrap();
     let limits = Limits {
         addresses: config.url_policy().addresses(request.uri().host()),
@@ -77,12 +78,12 @@ pub(super) async fn outcome(
     config: &Arc<Config>,
     (request, limits): (Request<Bytes>, Limits),
 ) -> Result<Response<Bytes>, Undelivered> {
-    let http = Clients::new(
+    let http = Network::own(
         reqwest::ClientBuilder::new().no_proxy(),
         &Trust::new(),
         config,
     );
-    exchange(&http.unwrap(), &request, &limits).await
+    http.unwrap().exchange(&request, limits).await
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
     let http = client(
         reqwest::ClientBuilder::new().no_proxy(),
         &Trust::new(),
-        &config,
+        Judge::Config(Arc::clone(&config)),
     )
     .unwrap();
     assert!(http.get(&literal).send().await.is_ok());
@@ -225,9 +226,9 @@ async fn sec07_behind_a_proxy_the_name_of_the_proxy_is_judged() {
         // What the host says in numbers passes no resolver.
         (elsewhere(), "127.0.0.1", false),
     ] {
-        let http = Clients::new(behind(server.url(proxy)), &Trust::new(), &config).unwrap();
+        let http = Network::own(behind(server.url(proxy)), &Trust::new(), &config).unwrap();
         let (request, limits) = asked(&config, "http://as.example/document");
-        let outcome = exchange(&http, &request, &limits).await;
+        let outcome = http.exchange(&request, limits).await;
         assert_eq!(
             outcome.is_err_and(|why| why == Undelivered::Blocked),
             is_blocked
@@ -243,11 +244,11 @@ async fn requests_to_this_machine_go_through_no_proxy() {
     let config = here();
     let settings = reqwest::ClientBuilder::new();
     let settings = settings.proxy(reqwest::Proxy::all(proxy.url("127.0.0.1")).unwrap());
-    let http = Clients::new(settings, &Trust::new(), &config).unwrap();
+    let http = Network::own(settings, &Trust::new(), &config).unwrap();
     // No name server knows the last one (RFC 6761).
     for host in ["127.0.0.1", "localhost", "app.localhost"] {
         let (request, limits) = asked(&config, &server.url(host));
-        let answer = exchange(&http, &request, &limits).await.unwrap();
+        let answer = http.exchange(&request, limits).await.unwrap();
         assert!(answer.status().is_success(), "{host}");
         assert!(server.met.recv().await.unwrap().contains(host));
     }

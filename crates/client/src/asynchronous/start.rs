@@ -9,12 +9,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::Client;
 use super::hands::Hands;
-use super::http::Clients;
+use super::network::Network;
 use super::task::Task;
 use super::user::{Nobody, User};
+use crate::async_store::SharedStore;
 use crate::note::{Note, Watch};
 use crate::secrets::{Assertions, NoSecrets, Signer};
-use crate::store::Store;
 use crate::trust::{Trust, TrustFlaw};
 use mcp_auth_machine::{AuthMachine, Config};
 
@@ -34,20 +34,21 @@ pub enum StartFlaw {
 }
 
 /// What a driver is made of; see [`Client::builder`].
-pub struct Builder<S, U = Nobody> {
+pub struct Builder<U = Nobody> {
     config: Arc<Config>,
     principal: Arc<str>,
-    store: S,
+    store: SharedStore,
     user: U,
     watch: Watch,
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
     http: reqwest::ClientBuilder,
     trust: Trust,
+    network: Option<Network>,
 }
 
-impl<S> Builder<S> {
-    pub(super) fn new(config: Arc<Config>, principal: Arc<str>, store: S) -> Self {
+impl Builder {
+    pub(super) fn new(config: Arc<Config>, principal: Arc<str>, store: SharedStore) -> Self {
         Self {
             config,
             principal,
@@ -58,13 +59,14 @@ impl<S> Builder<S> {
             assertions: Box::new(NoSecrets),
             http: reqwest::ClientBuilder::new(),
             trust: Trust::new(),
+            network: None,
         }
     }
 }
 
-impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
+impl<U: User> Builder<U> {
     /// Asks this user.
-    pub fn user<V: User>(self, user: V) -> Builder<S, V> {
+    pub fn user<V: User>(self, user: V) -> Builder<V> {
         Builder {
             config: self.config,
             principal: self.principal,
@@ -75,6 +77,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
             assertions: self.assertions,
             http: self.http,
             trust: self.trust,
+            network: self.network,
         }
     }
 
@@ -114,18 +117,29 @@ impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
         self
     }
 
+    /// Shares a network with other clients, in place of one with the settings of [`http`](Self::http) and
+    /// [`trust`](Self::trust).
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Self {
+        self.network = Some(network.clone());
+        self
+    }
+
     /// Starts the task on the runtime that this is called on.
     ///
     /// # Errors
     /// [`StartFlaw`].
     pub fn start(self) -> Result<Client, StartFlaw> {
         let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
-        let http = Clients::new(self.http, &self.trust, &self.config)?;
+        let network = match self.network {
+            Some(network) => network,
+            None => Network::own(self.http, &self.trust, &self.config)?,
+        };
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());
         let task = Task {
             machine: AuthMachine::new(self.config, self.principal),
-            hands: Hands::new(http, self.store, self.signer, self.assertions),
+            hands: Hands::new(network, self.store, self.signer, self.assertions),
             user: Arc::new(self.user),
             watch: self.watch,
             messages,
@@ -144,7 +158,7 @@ impl<S: Store + Send + Sync + 'static, U: User> Builder<S, U> {
     }
 }
 
-impl<S, U> fmt::Debug for Builder<S, U> {
+impl<U> fmt::Debug for Builder<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("mcp_url", self.config.mcp_url())

@@ -16,7 +16,6 @@ use super::sign_in::{Done, SignIn, Step};
 use super::user::User;
 use crate::clock::now;
 use crate::note::{Note, Watch};
-use crate::store::Store;
 use mcp_auth_machine::action::NeedUser;
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::present::Presentation;
@@ -25,9 +24,9 @@ use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
 /// The machine waits for nothing but time, and gives way to the user.
 const PAUSING: Phase = Phase::Working("pausing");
 
-pub(super) struct Task<S, U> {
+pub(super) struct Task<U> {
     pub(super) machine: AuthMachine,
-    pub(super) hands: Hands<S>,
+    pub(super) hands: Hands,
     pub(super) user: Arc<U>,
     pub(super) watch: Watch,
     pub(super) messages: mpsc::UnboundedReceiver<Message>,
@@ -43,7 +42,7 @@ pub(super) struct Task<S, U> {
     pub(super) need: Option<NeedUser>,
 }
 
-impl<S: Store + Send + Sync + 'static, U: User> Task<S, U> {
+impl<U: User> Task<U> {
     /// Works until the last handle is gone, or one closed it, and what was begun is finished.
     pub(super) async fn run(mut self) {
         let mut open = true;

@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::tests::{asked, elsewhere, here, outcome};
 use super::*;
+use crate::asynchronous::network::Network;
 use crate::trust::TrustFlaw;
 
 /// For `localhost`, until 2120, signed by itself.
@@ -93,13 +94,10 @@ async fn sec03_settings_of_the_host_do_not_switch_it_off() {
     let careless = reqwest::ClientBuilder::new()
         .no_proxy()
         .tls_danger_accept_invalid_certs(true);
-    let careless = client(careless, &Trust::new(), &config).unwrap();
-    let http = Clients {
-        others: careless.clone(),
-        here: careless,
-    };
+    let judge = Judge::Config(Arc::clone(&config));
+    let careless = client(careless, &Trust::new(), judge).unwrap();
     let (request, limits) = asked(&config, &url);
-    let refused = exchange(&http, &request, &limits).await;
+    let refused = exchange(&careless, &request, &limits).await;
     assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
     let config = elsewhere();
     let blocked = outcome(&config, asked(&config, &url)).await;
@@ -142,9 +140,9 @@ mod private {
     async fn status(trust: &Trust, port: u16) -> Result<u16, Undelivered> {
         let config = here();
         let settings = reqwest::ClientBuilder::new().no_proxy();
-        let http = Clients::new(settings, trust, &config).unwrap();
+        let http = Network::own(settings, trust, &config).unwrap();
         let (request, limits) = asked(&config, &format!("https://localhost:{port}/"));
-        let answer = exchange(&http, &request, &limits).await?;
+        let answer = http.exchange(&request, limits).await?;
         Ok(answer.status().as_u16())
     }
 

@@ -70,7 +70,7 @@ impl World {
         Config::builder(&self.url, REDIRECT_URI).client_name("async tests")
     }
 
-    pub(crate) fn on<S: Store + Send + Sync + 'static>(&self, store: S) -> Builder<S> {
+    pub(crate) fn on<S: Store + Send + Sync + 'static>(&self, store: S) -> Builder {
         Client::builder(self.config().build().unwrap(), "alice", store)
             .http(reqwest::ClientBuilder::new().no_proxy())
     }

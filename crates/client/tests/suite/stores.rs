@@ -118,6 +118,8 @@ fn a_lock_of_another_process_is_waited_for_with_a_limit() {
     swap(&store, None, Some(&stored("new")));
 }
 
+#[cfg(feature = "async-store")]
+mod asynchronous;
 mod broken;
 #[cfg(feature = "keyring")]
 mod keyring;

@@ -9,7 +9,7 @@ use super::{keeps_the_contract, slot, stored, swap};
 
 /// No cipher: it shows the slot, and each byte turned by a number.
 #[derive(Clone, Copy)]
-struct Turn(u8);
+pub(super) struct Turn(pub(super) u8);
 
 impl Seal for Turn {
     fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError> {
