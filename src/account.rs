@@ -1,4 +1,4 @@
-//! What is held at the authenticated-at issuer: one value, replaced whole.
+//! The account at the authenticated-at issuer: client and tokens, replaced as one value.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{AccessToken, Granted, Lifetime};
 
-/// How a token was obtained (TOK-17).
+/// The grant that a token was obtained with (TOK-17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Obtained {
-    /// The user authorized it; a refresh goes on from there.
+    /// The authorization code grant, and refreshes after it.
     AuthorizationCode,
-    /// With the client's own credentials.
+    /// The client credentials grant.
     ClientCredentials,
-    /// With an assertion of the host's platform.
+    /// An assertion of the host's platform.
     JwtBearer,
-    /// By way of the organisation's identity provider.
+    /// Enterprise-managed authorization through the organisation's identity provider.
     Enterprise,
 }
 
-/// The two kinds of token that can be revoked (RFC 7009).
+/// The kind of a token that can be revoked (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenKind {
@@ -40,7 +40,7 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    /// The `token_type_hint`.
+    /// Returns the `token_type_hint`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access_token",
@@ -53,7 +53,7 @@ impl TokenKind {
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) client: Client,
-    /// Where the user came back to, if there was one; the client's registration is found by it.
+    /// The redirect URI of the sign-in, which also names the slot of the client's registration.
     pub(crate) redirect_uri: Option<Arc<str>>,
     /// The key that the tokens are bound to.
     pub(crate) binding: Option<KeyBinding>,
@@ -66,18 +66,18 @@ pub(crate) struct Account {
     pub(crate) tokens: Option<Tokens>,
 }
 
-/// Whether the resource lists the account's issuer, by its metadata that was validated last (ISO-04).
-/// It is part of the account, so that it binds every process and every reason to renew.
+/// Whether the resource's metadata, as last validated, lists the account's issuer. Stored in the account,
+/// so that it binds every process and every later refresh (ISO-04).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It does, as far as anything was heard.
+    /// The issuer is listed, or no metadata has been read.
     #[default]
     Listed,
-    /// It lists others instead, this one first.
+    /// Other issuers are listed instead, this one first.
     LeftFor(IssuerId),
 }
 
-/// The proof that the resource still lists the issuer of an account: no refresh request without it.
+/// Proof that the resource still lists the account's issuer; required for a refresh.
 pub(crate) struct StillListed(());
 
 #[derive(Clone)]
@@ -89,7 +89,7 @@ pub(crate) struct Tokens {
 }
 
 impl Account {
-    /// The one gate to a refresh: the issuer that came in place of the account's own is the refusal.
+    /// Returns the proof that a refresh requires, or the issuer that replaced the account's own.
     pub(crate) fn still_listed(&self) -> Result<StillListed, &IssuerId> {
         match &self.standing {
             Standing::Listed => Ok(StillListed(())),
@@ -105,8 +105,8 @@ impl Account {
         }
     }
 
-    /// The scopes that remain after a refresh answer, of those requested or granted before. A refresh cannot widen that
-    /// (REFR-08), and some servers name scopes there that they refuse in a request.
+    /// Returns the remaining scopes after a refresh response. A refresh cannot add scopes (REFR-08), and
+    /// some servers name additional ones that they reject in a request.
     fn still_granted(&self, named: &Scopes) -> Scopes {
         let foreign = named.minus(&self.requested.union(&self.granted));
         let known = named.minus(&foreign);
@@ -117,13 +117,13 @@ impl Account {
         }
     }
 
-    /// Whether this is the access token held.
+    /// Returns true if this is the stored access token.
     pub(crate) fn has_access(&self, token: &Secret) -> bool {
         let held = self.token(TokenKind::AccessToken);
         held.is_some_and(|held| held.same(token.expose()))
     }
 
-    /// Whether this is the refresh token held.
+    /// Returns true if this is the stored refresh token.
     pub(crate) fn has_refresh(&self, token: &Secret) -> bool {
         let held = self.token(TokenKind::RefreshToken);
         held.is_some_and(|held| held.same(token.expose()))
@@ -131,7 +131,7 @@ impl Account {
 }
 
 impl AtIssuer<CodeGrant> {
-    /// A token answer turns the grant into an account at the same server.
+    /// Creates the account from a token response to the authorization code.
     pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
         self.then(|grant| {
             let parts = grant.redirected.0;
@@ -157,7 +157,7 @@ impl AtIssuer<CodeGrant> {
 }
 
 impl AtIssuer<Account> {
-    /// The grant of the refresh token, when there is one and its issuer is still listed.
+    /// Returns the refresh grant, if a refresh token exists and its issuer is still listed.
     pub(crate) fn refresh_grant(self, settings: &IssuerSettings) -> Option<AtIssuer<RefreshGrant>> {
         let listed = self.held().still_listed().ok()?;
         let refresh = self.held().token(TokenKind::RefreshToken)?.clone();
@@ -174,7 +174,7 @@ impl AtIssuer<Account> {
         }))
     }
 
-    /// The same account, as the resource lists its issuer now.
+    /// Returns the account with this listing state.
     pub(crate) fn standing(self, standing: Standing) -> Self {
         self.then(|account| Account {
             standing,
@@ -184,7 +184,7 @@ impl AtIssuer<Account> {
 }
 
 impl AtIssuer<RefreshGrant> {
-    /// A token answer renews the account; what it leaves out stays as it was (REFR-04).
+    /// Returns the account updated by a refresh response; omitted members keep their values (REFR-04).
     pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
         self.then(|grant| Account {
             granted: match &granted.scope {
@@ -202,20 +202,21 @@ impl AtIssuer<RefreshGrant> {
     }
 }
 
-/// How long before its end a token is renewed: a minute, or a tenth of a short life (USE-10).
+/// How many seconds before expiry a token is refreshed; a tenth of the lifetime for short-lived ones
+/// (USE-10).
 const RENEW_BEFORE: u64 = 60;
 
-/// How many milliseconds clocks may be set back without consequence.
+/// By how many milliseconds a clock may be set back without consequence.
 const CLOCK_TOLERANCE: u64 = 60_000;
 
 impl Tokens {
-    /// Whether these are the ones: a server may issue the same text again, so when they were received
-    /// counts too.
+    /// Returns true if both are the same issuance. The time of receipt is compared too, because a server
+    /// may reissue an identical token.
     pub(crate) fn is(&self, access: &AccessToken, received: UnixMillis) -> bool {
         self.received == received && self.access.secret().same(access.secret().expose())
     }
 
-    /// How long before its end it is renewed.
+    /// Returns how long before expiry the token is refreshed.
     pub(crate) fn margin(&self) -> Duration {
         match self.lifetime {
             Lifetime::Unknown => Duration::ZERO,
@@ -227,21 +228,21 @@ impl Tokens {
     }
 }
 
-/// Until when the access token may be used, by both clocks (SEC-35).
+/// How long the access token may be used, by both clocks (SEC-35).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Validity {
-    /// Until refused.
+    /// Until a request with it is refused.
     Unknown,
-    /// Once: it expired on receipt, in this process (TOK-13).
+    /// For one request: it had expired on receipt, in this process (TOK-13).
     Once,
-    /// Nothing usable any more.
+    /// Expired.
     Over,
-    /// While both clocks are before these.
+    /// While both clocks are before these times.
     Until(UnixMillis, MonoMillis),
 }
 
 impl Validity {
-    /// Of a token that has just come.
+    /// Returns the validity of a token that has just been received.
     pub(crate) fn on_receipt(tokens: &Tokens, now: Moment) -> Self {
         match tokens.lifetime {
             Lifetime::Seconds(0) => Self::Once,
@@ -249,8 +250,9 @@ impl Validity {
         }
     }
 
-    /// From a token's own record, seen now. What remains never exceeds the lifetime, however the
-    /// wall clock was moved meanwhile. One that expired on receipt was for the process that received it.
+    /// Returns the validity of a stored token. The remaining time never exceeds the lifetime, even if the
+    /// wall clock was changed. A token that had expired on receipt is valid only in the process that
+    /// received it.
     pub(crate) fn of(tokens: Option<&Tokens>, now: Moment) -> Self {
         let Some(tokens) = tokens else {
             return Self::Over;
@@ -260,8 +262,8 @@ impl Validity {
             Lifetime::Seconds(0) => return Self::Over,
             Lifetime::Seconds(seconds) => seconds,
         };
-        // A receipt in the future was written by a clock that was ahead: the age is not known. It is renewed
-        // where that can be, and otherwise used until it is refused.
+        // A time of receipt in the future comes from a clock that was ahead, so the age is unknown: the
+        // token is refreshed if possible, and otherwise used until refused.
         if tokens.received.0.saturating_sub(now.wall.0) > CLOCK_TOLERANCE {
             return match tokens.refresh {
                 Some(_) => Self::Over,
@@ -274,7 +276,7 @@ impl Validity {
         Self::Until(expires, MonoMillis(now.mono.0.saturating_add(remaining)))
     }
 
-    /// Whether it holds for at least this much longer.
+    /// Returns true if the token stays valid for at least this time.
     pub(crate) fn holds_for(self, now: Moment, margin: Duration) -> bool {
         self.holds(Moment {
             wall: UnixMillis(now.wall.0.saturating_add(millis(margin))),

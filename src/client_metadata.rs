@@ -1,4 +1,4 @@
-//! The Client ID Metadata Document: an `https` URL that is the `client_id`, and the document served there.
+//! Client ID metadata documents: an `https` URL that is the `client_id`, and the document at that URL.
 //!
 //! ```
 //! use mcp_auth_machine::client_metadata::{
@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! How to serve it: `docs/hosts.md`, REG-12.
+//! See `docs/hosts.md` for how to serve it (REG-12).
 
 use std::fmt;
 
@@ -25,49 +25,49 @@ use url::{Host, Url};
 
 use crate::config::{ApplicationType, RedirectUri, RedirectUriFlaw};
 
-/// Longest URL that a server is asked to fetch (SEC-04).
+/// Longest URL, in bytes, that a server is expected to fetch (SEC-04).
 const MAX_URL_BYTES: usize = 8 * 1024;
 
-/// Largest document that a server can be relied on to read (REG-12).
+/// Largest document, in bytes, that every server is expected to read (REG-12).
 pub const MAX_DOCUMENT_BYTES: usize = 5_000;
 
-/// The URL of a client metadata document, kept as the exact text: it is the `client_id` (REG-06,
+/// The URL of a client ID metadata document, kept as the exact text because it is the `client_id` (REG-06,
 /// REG-08).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ClientMetadataUrl(Box<str>);
 
-/// Why a text is no client metadata URL (REG-06).
+/// The flaw in a client metadata URL (REG-06).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientMetadataUrlFlaw {
-    /// Longer than 8 KiB.
+    /// It is longer than 8 KiB.
     #[error("longer than 8 KiB")]
     TooLong,
-    /// A character that RFC 3986 does not allow, or a broken percent escape.
+    /// It contains a character that RFC 3986 does not allow, or an invalid percent-encoding.
     #[error("holds a character that is not allowed in a URL")]
     Character,
-    /// Not an absolute URL with a host and a usable port.
+    /// It is not an absolute URL with a host and a valid port.
     #[error("not an absolute URL")]
     NotAbsolute,
-    /// A scheme other than `https`.
+    /// Its scheme is not `https`.
     #[error("not https")]
     Scheme,
-    /// User information before the host.
+    /// It contains user information.
     #[error("holds user information")]
     UserInfo,
-    /// A fragment.
+    /// It has a fragment.
     #[error("holds a fragment")]
     Fragment,
-    /// No path, or only `/`.
+    /// Its path is missing or `/`.
     #[error("needs a path")]
     NoPath,
-    /// A `.` or `..` segment, plain or percent-encoded.
+    /// Its path has a `.` or `..` segment, plain or percent-encoded.
     #[error("holds a dot segment in its path")]
     DotSegment,
 }
 
 impl ClientMetadataUrl {
-    /// Checks a text (REG-06).
+    /// Validates a URL (REG-06).
     ///
     /// # Errors
     /// [`ClientMetadataUrlFlaw`].
@@ -82,12 +82,12 @@ impl ClientMetadataUrl {
         Ok(Self(text.into()))
     }
 
-    /// The exact text.
+    /// Returns the exact text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it has a query: allowed, but servers may refuse it, so a host should warn (REG-06).
+    /// Returns true if the URL has a query, which is allowed but rejected by some servers (REG-06).
     pub fn has_query(&self) -> bool {
         self.0.contains('?')
     }
@@ -105,14 +105,14 @@ impl fmt::Display for ClientMetadataUrl {
     }
 }
 
-/// How the client authenticates at the token endpoint. A shared secret cannot be written, since the
+/// The client's authentication at the token endpoint. Shared secrets are not supported, because the
 /// document is public (REG-09).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuthentication {
     /// A public client.
     #[default]
     None,
-    /// A confidential client that signs an assertion; it then does so on every request (REG-11).
+    /// A confidential client that signs an assertion for every token request (REG-11).
     PrivateKeyJwt(PublicKeys),
 }
 
@@ -125,23 +125,23 @@ impl ClientAuthentication {
     }
 }
 
-/// Where the public keys of a `private_key_jwt` client are.
+/// The public keys of a `private_key_jwt` client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKeys {
-    /// An `https` URL of a JWK set.
+    /// The `https` URL of a JWK set.
     JwksUri(String),
-    /// The JSON text of a JWK set, public keys only.
+    /// A JWK set as JSON text, with public keys only.
     Jwks(String),
 }
 
-/// A grant that the client uses.
+/// A grant type of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub enum GrantType {
     /// `authorization_code`
     #[serde(rename = "authorization_code")]
     AuthorizationCode,
-    /// `refresh_token`; left out by hosts that cannot keep one (REG-19).
+    /// `refresh_token`; omitted by hosts that cannot store one (REG-19).
     #[serde(rename = "refresh_token")]
     RefreshToken,
     /// `client_credentials`
@@ -159,7 +159,7 @@ pub enum LoopbackHost {
     Ipv4,
     /// `[::1]`
     Ipv6,
-    /// `localhost`: servers need not ignore its port, so no form without a port is listed.
+    /// `localhost`. A server need not ignore its port, so no URI without a port is listed.
     Localhost,
 }
 
@@ -173,65 +173,65 @@ impl LoopbackHost {
     }
 }
 
-/// Why a document cannot be built; each says what to change.
+/// An invalid member of a client metadata document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientMetadataFlaw {
-    /// The client name is empty or holds control characters.
+    /// The client name is empty or contains control characters.
     #[error("the client name is empty or holds control characters")]
     ClientName,
     /// No redirect URI was given (REG-07).
     #[error("at least one redirect URI is needed")]
     NoRedirectUri,
-    /// A redirect URI that a client may not use.
+    /// A redirect URI is invalid.
     #[error("the redirect URI `{uri}` {flaw}")]
     RedirectUri {
-        /// The text given.
+        /// The redirect URI as given.
         uri: String,
-        /// What is wrong with it.
+        /// The flaw in it.
         flaw: RedirectUriFlaw,
     },
-    /// A redirect URI names port 0.
+    /// A redirect URI has port 0.
     #[error("the redirect URI `{uri}` names port 0")]
     RedirectPort {
-        /// The text given.
+        /// The redirect URI as given.
         uri: String,
     },
-    /// Native and web redirect URIs together, and no application type given (REG-20).
+    /// Native and web redirect URIs are mixed, without an application type (REG-20).
     #[error("native and web redirect URIs are mixed: set the application type")]
     MixedApplicationTypes,
     /// No grant type was given.
     #[error("at least one grant type is needed")]
     NoGrantType,
-    /// A member that must be an `https` URL (SEC-24).
+    /// A member that must be an `https` URL is invalid (SEC-24).
     #[error("`{member}`: {flaw}")]
     Link {
-        /// The member's name.
+        /// The name of the member.
         member: &'static str,
-        /// What is wrong with the URL.
+        /// The flaw in the URL.
         flaw: ClientMetadataUrlFlaw,
     },
-    /// A scope outside the grammar of RFC 6749 section 3.3.
+    /// A scope is invalid (RFC 6749 section 3.3).
     #[error("`scope` holds a character that no scope may hold")]
     Scope,
-    /// A contact that is empty or holds control characters.
+    /// A contact is empty or contains control characters.
     #[error("a contact is empty or holds control characters")]
     Contact,
     /// The key set is not a JSON object with at least one asymmetric key under `keys`.
     #[error("`jwks` must be a JWK set of asymmetric keys")]
     KeySet,
-    /// The key set holds private or symmetric key material, which must never be published.
+    /// The key set contains private or symmetric key material, which must never be published.
     #[error("`jwks` holds private or symmetric key material")]
     SecretKey,
-    /// Larger than [`MAX_DOCUMENT_BYTES`] (REG-12).
+    /// The document is larger than [`MAX_DOCUMENT_BYTES`] (REG-12).
     #[error("the document has {bytes} bytes; servers read at most {MAX_DOCUMENT_BYTES}")]
     TooLarge {
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
     },
 }
 
-/// A client metadata document, ready to be served at its URL.
+/// A client ID metadata document, to be served at its URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientMetadataDocument {
     url: ClientMetadataUrl,
@@ -240,7 +240,7 @@ pub struct ClientMetadataDocument {
 }
 
 impl ClientMetadataDocument {
-    /// Starts a document for the client that is identified by `url` (REG-08).
+    /// Returns a builder for the document of the client that `url` identifies (REG-08).
     pub fn builder(
         url: ClientMetadataUrl,
         client_name: impl Into<String>,
@@ -261,13 +261,13 @@ impl ClientMetadataDocument {
         }
     }
 
-    /// Where the document is served, and the `client_id`.
+    /// Returns the URL of the document, which is the `client_id`.
     pub fn url(&self) -> &ClientMetadataUrl {
         &self.url
     }
 
-    /// Whether a server that reads this document accepts the redirect URI: listed as it is, or listed
-    /// as a loopback IP literal that differs in nothing but its port (REG-13, AUTHZ-09).
+    /// Returns true if a server with this document accepts the redirect URI: it is listed, or listed as a
+    /// loopback IP literal that differs only in its port (REG-13, AUTHZ-09).
     pub fn lists(&self, redirect_uri: &RedirectUri) -> bool {
         let portless = without_loopback_port(redirect_uri.as_str());
         self.redirect_uris.iter().any(|listed| {
@@ -276,13 +276,13 @@ impl ClientMetadataDocument {
         })
     }
 
-    /// The document as JSON.
+    /// Returns the document as JSON.
     pub fn to_json(&self) -> String {
         self.json.clone()
     }
 }
 
-/// Collects the members of a document.
+/// A builder for [`ClientMetadataDocument`].
 #[derive(Clone, Debug)]
 pub struct ClientMetadataDocumentBuilder {
     url: ClientMetadataUrl,
@@ -300,7 +300,7 @@ pub struct ClientMetadataDocumentBuilder {
 }
 
 impl ClientMetadataDocumentBuilder {
-    /// Adds redirect URIs: every one that the client may send must be listed (REG-13).
+    /// Adds redirect URIs. Every one that the client may send must be listed (REG-13).
     #[must_use]
     pub fn redirect_uris<T: Into<String>>(mut self, uris: impl IntoIterator<Item = T>) -> Self {
         for uri in uris {
@@ -320,8 +320,8 @@ impl ClientMetadataDocumentBuilder {
         self
     }
 
-    /// Adds the forms of a loopback redirect URI: one with the preferred port, for servers that match
-    /// exactly, and for an IP literal one without a port, for servers that ignore it (AUTHZ-09).
+    /// Adds the forms of a loopback redirect URI: one with the preferred port, for servers that compare
+    /// exactly, and for an IP literal one without a port, for servers that ignore the port (AUTHZ-09).
     #[must_use]
     pub fn loopback_redirect_uris(self, host: LoopbackHost, port: u16, path: &str) -> Self {
         let host_text = host.as_str();
@@ -335,7 +335,7 @@ impl ClientMetadataDocumentBuilder {
         }
     }
 
-    /// Replaces the grant types, which are `authorization_code` and `refresh_token` by default.
+    /// Replaces the grant types. Default: `authorization_code` and `refresh_token`.
     #[must_use]
     pub fn grant_types(mut self, grants: impl IntoIterator<Item = GrantType>) -> Self {
         self.grant_types.clear();
@@ -347,66 +347,66 @@ impl ClientMetadataDocumentBuilder {
         self
     }
 
-    /// How the client authenticates; by default not at all.
+    /// Sets the client authentication. Default: [`ClientAuthentication::None`].
     #[must_use]
     pub fn authentication(mut self, authentication: ClientAuthentication) -> Self {
         self.authentication = authentication;
         self
     }
 
-    /// Sets the application type, which is otherwise derived from the redirect URIs (REG-20).
+    /// Sets the application type. Default: derived from the redirect URIs (REG-20).
     #[must_use]
     pub fn application_type(mut self, kind: ApplicationType) -> Self {
         self.application_type = Some(kind);
         self
     }
 
-    /// The client's home page.
+    /// Sets the URL of the client's home page.
     #[must_use]
     pub fn client_uri(mut self, uri: impl Into<String>) -> Self {
         self.client_uri = Some(uri.into());
         self
     }
 
-    /// The client's logo.
+    /// Sets the URL of the client's logo.
     #[must_use]
     pub fn logo_uri(mut self, uri: impl Into<String>) -> Self {
         self.logo_uri = Some(uri.into());
         self
     }
 
-    /// The privacy policy.
+    /// Sets the URL of the privacy policy.
     #[must_use]
     pub fn policy_uri(mut self, uri: impl Into<String>) -> Self {
         self.policy_uri = Some(uri.into());
         self
     }
 
-    /// The terms of service.
+    /// Sets the URL of the terms of service.
     #[must_use]
     pub fn tos_uri(mut self, uri: impl Into<String>) -> Self {
         self.tos_uri = Some(uri.into());
         self
     }
 
-    /// The scopes that the client may ask for, separated by blanks.
+    /// Sets the scopes that the client may request, separated by spaces.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
         self
     }
 
-    /// Adds ways to reach the people behind the client, such as e-mail addresses.
+    /// Adds contacts for the client, such as e-mail addresses.
     #[must_use]
     pub fn contacts<T: Into<String>>(mut self, contacts: impl IntoIterator<Item = T>) -> Self {
         self.contacts.extend(contacts.into_iter().map(Into::into));
         self
     }
 
-    /// Checks everything and writes the document.
+    /// Validates the members and returns the document.
     ///
     /// # Errors
-    /// [`ClientMetadataFlaw`], the first one found.
+    /// The first [`ClientMetadataFlaw`] found.
     pub fn build(self) -> Result<ClientMetadataDocument, ClientMetadataFlaw> {
         if !is_text(&self.client_name) {
             return Err(ClientMetadataFlaw::ClientName);
@@ -462,7 +462,7 @@ impl ClientMetadataDocumentBuilder {
     }
 }
 
-/// The document's members, in the order in which they are written (REG-07, REG-10).
+/// The members of the document, in the order of the JSON text (REG-07, REG-10).
 #[derive(Serialize)]
 struct Members<'a> {
     client_id: &'a str,
@@ -492,7 +492,7 @@ struct Members<'a> {
 }
 
 impl Members<'_> {
-    /// Texts, lists of texts and JSON values: serialising them cannot fail.
+    /// Serialising strings, lists of strings and JSON values cannot fail.
     fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -528,7 +528,7 @@ fn is_text(text: &str) -> bool {
     !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
-/// Whether a text is a link that may be published (SEC-24).
+/// Checks a URL that may be published (SEC-24).
 pub(crate) fn check_link(text: &str) -> Result<(), ClientMetadataUrlFlaw> {
     https(text).map(|_| ())
 }
@@ -555,7 +555,7 @@ fn scope(text: &str) -> Result<String, ClientMetadataFlaw> {
     }
 }
 
-/// Members of a JWK that hold private or symmetric key material (RFC 7518 section 6).
+/// The members of a JWK with private or symmetric key material (RFC 7518 section 6).
 const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 fn public_keys(json: &str) -> Result<Value, ClientMetadataFlaw> {
@@ -579,7 +579,7 @@ fn public_keys(json: &str) -> Result<Value, ClientMetadataFlaw> {
 }
 
 struct HttpsUrl<'a> {
-    /// As written, without the removal of dot segments that parsing brings.
+    /// The path as written, before the parser removes dot segments.
     path: &'a str,
 }
 
@@ -587,7 +587,7 @@ fn https(text: &str) -> Result<HttpsUrl<'_>, ClientMetadataUrlFlaw> {
     if text.len() > MAX_URL_BYTES {
         return Err(ClientMetadataUrlFlaw::TooLong);
     }
-    // The parser forgives `https:host` and `https:///host`; the text itself is what servers read.
+    // The parser accepts `https:host` and `https:///host`, but servers read the text itself.
     let (scheme, rest) = text
         .split_once("://")
         .ok_or(ClientMetadataUrlFlaw::NotAbsolute)?;
@@ -614,7 +614,7 @@ fn https(text: &str) -> Result<HttpsUrl<'_>, ClientMetadataUrlFlaw> {
     })
 }
 
-/// The characters of RFC 3986: unreserved, reserved and the percent sign.
+/// Returns true for the characters of RFC 3986: unreserved, reserved and the percent sign.
 fn is_url_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
@@ -633,8 +633,8 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(plain.as_str(), "." | "..")
 }
 
-/// The text without its port when it is an `http` URI on a loopback IP literal: the one place where a
-/// server ignores the port (AUTHZ-09).
+/// Returns the text without its port if it is an `http` URI on a loopback IP literal, the only kind whose
+/// port a server ignores (AUTHZ-09).
 fn without_loopback_port(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let loopback = match url.host()? {

@@ -1,4 +1,4 @@
-//! What all states share: who the machine is, what it holds, and the desk where actions are laid out.
+//! The context that all states share: identity, account, history and pending actions.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,27 +30,27 @@ use crate::wire::json::{Kind, of_another_type};
 use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
 
-/// An action that was handed out and is waited for.
+/// A pending action: returned to the host, its result awaited.
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) id: u64,
     pub(crate) until: MonoMillis,
 }
 
-/// What is known of the account slot.
+/// The known contents of the account slot.
 #[derive(Default)]
 pub(crate) struct Held {
     pub(crate) at: Option<AtIssuer<Account>>,
     pub(crate) revision: Option<Revision>,
-    /// Until when some process has the refresh token to itself.
+    /// The time until which some process holds the refresh lease.
     pub(crate) lease: Option<UnixMillis>,
-    /// What the store did not keep when it should have: not lost, and not used (TOK-16).
+    /// The account that the store failed to keep: retained, but not used (TOK-16).
     pub(crate) unsaved: Option<Box<Unsaved>>,
-    /// The event during which the slot was last read.
+    /// The event in which the slot was last read.
     pub(crate) read_at: Option<u64>,
     pub(crate) validity: Option<Validity>,
-    /// The token that this process received last, with its end by the monotonic clock: that stays,
-    /// however long the store takes and wherever the wall clock goes meanwhile (SEC-35).
+    /// The token that this process received last, with its expiry by the monotonic clock. That expiry holds
+    /// however long the store takes, and however the wall clock changes meanwhile (SEC-35).
     received: Option<Received>,
     pub(crate) proof: Proof,
 }
@@ -61,20 +61,20 @@ struct Received {
     validity: Validity,
 }
 
-/// What is known of the token held.
+/// The evidence about the stored token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// It is as good as any: it was stored, or a request with it was accepted.
+    /// None: it came from the store, or a request with it succeeded.
     #[default]
     Assumed,
-    /// It came from an authorization at this time; no request with it was accepted yet (E08).
+    /// It was authorized at this time; no request with it has succeeded yet (E08).
     Authorized(MonoMillis),
-    /// It came from a refresh at this time; no request with it was accepted yet (USE-08).
+    /// It was refreshed at this time; no request with it has succeeded yet (USE-08).
     Refreshed(MonoMillis),
 }
 
 impl Held {
-    /// Nothing is held, and the slot is known to be empty.
+    /// Returns an empty account slot.
     pub(crate) fn erased(event: u64) -> Self {
         Self {
             read_at: Some(event),
@@ -94,7 +94,8 @@ impl Held {
         self.at.as_ref()?.held().tokens.as_ref()
     }
 
-    /// Until when these tokens may be used: what is known of them already, or what they say.
+    /// Returns the validity of these tokens: the known one of the same issuance, or one derived from the
+    /// record.
     pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
         let same = |access: &AccessToken, received| tokens.is_some_and(|t| t.is(access, received));
         if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
@@ -108,7 +109,7 @@ impl Held {
         }
     }
 
-    /// Takes note of tokens that are about to be stored: of those that have just come, their end is known.
+    /// Records tokens that are about to be stored, with the expiry of newly received ones.
     pub(crate) fn receive(&mut self, tokens: Option<&Tokens>, now: Moment) {
         let Some(tokens) = tokens else {
             return;
@@ -128,7 +129,8 @@ impl Held {
         }
     }
 
-    /// Usable, and not so close to its end that it would better be renewed (USE-10).
+    /// Returns true if the token is usable, and not so close to expiry that it should be refreshed
+    /// (USE-10).
     pub(crate) fn is_fresh(&self, now: Moment) -> bool {
         let renewable = self.tokens().filter(|tokens| tokens.refresh.is_some());
         let margin = renewable.map_or(Duration::ZERO, Tokens::margin);
@@ -139,19 +141,19 @@ impl Held {
 pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) now: Moment,
-    /// Counts events, so that what was read during this one is known to be fresh.
+    /// Counts events, to tell whether data was read during the current one.
     pub(crate) event: u64,
     pub(crate) owner: Arc<Owner>,
     next_id: u64,
-    /// The event during which `Ready` was last said.
+    /// The event in which `Ready` was last emitted.
     said_ready: Option<u64>,
     outbox: VecDeque<Action>,
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
-    /// A token request whose answer nobody waits for any more.
+    /// A token request in flight at sign-out.
     pub(crate) parting: Option<Box<Parting>>,
     pub(crate) memory: Memory,
-    /// What servers answer during the attempt under way.
+    /// The requests of the current attempt, with their responses.
     pub(crate) watch: Watch,
 }
 
@@ -181,8 +183,8 @@ impl Core {
         self.outbox.pop_front()
     }
 
-    /// Gives back the room of the outbox where it is empty: a machine may rest for hours, beside thousands of
-    /// others. Says whether it was.
+    /// Frees the memory of an empty outbox, because a machine may be idle for hours beside thousands of
+    /// others. Returns true if the outbox was empty.
     pub(crate) fn release(&mut self) -> bool {
         let empty = self.outbox.is_empty();
         if empty {
@@ -200,7 +202,7 @@ impl Core {
         (Ticket::new(&self.owner, self.next_id), ask)
     }
 
-    /// The one way to the network; it costs a permit.
+    /// Emits an HTTP request; the only way to do so, at the cost of a permit.
     pub(crate) fn send(
         &mut self,
         _permit: Permit,
@@ -223,7 +225,7 @@ impl Core {
         ask
     }
 
-    /// Waits without asking for anything.
+    /// Waits until a time, without an action.
     pub(crate) fn pause(&mut self, until: MonoMillis) -> Ask {
         self.next_id = self.next_id.saturating_add(1);
         Ask {
@@ -232,7 +234,7 @@ impl Core {
         }
     }
 
-    /// An ask that nobody answers, for what is about to ask for something.
+    /// Returns a placeholder without an action.
     pub(crate) fn nobody(&self) -> Ask {
         Ask {
             id: 0,
@@ -289,20 +291,20 @@ impl Core {
 
     pub(crate) fn emit(&mut self, action: Action) {
         if self.outbox.capacity() == 0 {
-            // There are seldom more at a time.
+            // More than two actions at once are rare.
             self.outbox.reserve_exact(2);
         }
         self.outbox.push_back(action);
     }
 
-    /// The failure with what was seen of the servers at its stage. The documents that the attempt relied on are
-    /// not taken from a cache again, here or in another process: they may be the reason.
+    /// Emits a failure with the requests of its stage. The cached documents that the attempt used are
+    /// erased, for this process and all others, because they may be the cause.
     pub(crate) fn fail(&mut self, mut failure: Failure) {
         for (slot, revision) in self.memory.distrust() {
             self.persist(slot, Some(revision), None, None);
         }
         failure.seen = match &failure.cause {
-            // No server had a part in it.
+            // No server was involved.
             Cause::Abandoned
             | Cause::NotPersisted(_)
             | Cause::Resting(_)
@@ -321,15 +323,14 @@ impl Core {
         self.emit(Action::NeedUser(NeedUser { why, operation }));
     }
 
-    /// Lays out a report, if the host wants any; the closure runs only then.
+    /// Emits a report if the host enabled reports; the closure runs only then.
     pub(crate) fn report(&mut self, decision: impl FnOnce() -> Decision) {
         if self.config().reports {
             self.emit(Action::Report(Box::new(decision())));
         }
     }
 
-    /// Reports the members of a document that have another type than theirs (DISC-17). They are looked for only
-    /// where the host wants reports.
+    /// Reports document members of a wrong type, if the host enabled reports (DISC-17).
     pub(crate) fn report_other_types(&mut self, body: &[u8], members: &[(&'static str, Kind)]) {
         if self.config().reports {
             let names = of_another_type(body, members);
@@ -343,7 +344,7 @@ impl Core {
         self.identity.account_slot()
     }
 
-    /// Takes over what the store holds; anything unusable counts as absent and stays in the store.
+    /// Adopts the contents of the account slot. An unusable record counts as absent and stays in the store.
     pub(crate) fn adopt(&mut self, stored: Option<&Stored>) -> Result<(), RecordFlaw> {
         let read = stored
             .map(|stored| read_account(&self.identity, stored))
@@ -365,7 +366,7 @@ impl Core {
             self.identity.seal_with(key);
         }
         let at = at.map(|at| self.bound_by_what_was_heard(at));
-        // The same token keeps its monotonic deadline and what is known of it (SEC-35).
+        // The same token keeps its monotonic expiry and its evidence (SEC-35).
         let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
         let unchanged = match (tokens, self.held.tokens()) {
             (Some(new), Some(old)) => new.is(&old.access, old.received),
@@ -389,8 +390,8 @@ impl Core {
         }
     }
 
-    /// The resource's word about an issuer holds although the store did not keep it. Where the host names the
-    /// server, the resource has no say.
+    /// Applies a known change of issuer that the store did not keep. Ignored when the host configured the
+    /// server.
     fn bound_by_what_was_heard(&self, at: AtIssuer<Account>) -> AtIssuer<Account> {
         match (&self.config().discovery, &self.memory.left) {
             (Discovery::Issuer(_) | Discovery::ServerMetadata(..), _) => {
@@ -405,8 +406,8 @@ impl Core {
         }
     }
 
-    /// The known metadata may be out of date: it is read again before it is used (META-18). The
-    /// account's own snapshot says so too, for every process.
+    /// Marks the known metadata as stale: it is fetched again before use. The account's metadata snapshot
+    /// is marked too, for every process (META-18).
     pub(crate) fn doubt(&mut self) {
         self.memory.doubtful = true;
         self.held.at = self.held.at.take().map(AtIssuer::aged);
@@ -419,8 +420,7 @@ impl Core {
         });
     }
 
-    /// Gives the refresh token back to the other processes. Not waited for: a lease that stays ends
-    /// by itself.
+    /// Releases the refresh lease. Fire-and-forget: an unreleased lease expires.
     pub(crate) fn release_lease(&mut self) {
         if self.held.lease.take().is_none() {
             return;
@@ -433,8 +433,8 @@ impl Core {
         }
     }
 
-    /// The user said no, or gave up. What a step-up wanted is not asked for along with anything else;
-    /// what a first sign-in needs is needed by the next one too.
+    /// Records that the user declined or cancelled. The scopes of a step-up are not added to later
+    /// requests; those of a first sign-in stay necessary.
     pub(crate) fn declined(&mut self) {
         self.memory.declined(self.now.mono);
         if self.held.is_usable(self.now) {
@@ -442,7 +442,7 @@ impl Core {
         }
     }
 
-    /// A proof was refused: perhaps the clocks differ (DPOP-20).
+    /// Reports a clock difference after a rejected proof (DPOP-20).
     pub(crate) fn compare_clocks(&mut self, headers: &HeaderMap) {
         let Some(theirs) = crate::wire::http_fields::date(headers) else {
             return;
@@ -452,7 +452,7 @@ impl Core {
         self.report(|| Decision::ClockDiffers { seconds });
     }
 
-    /// Keeps the nonce that a server wants to see next (DPOP-12).
+    /// Stores the nonce for the next proof at a server (DPOP-12).
     pub(crate) fn observe(&mut self, observed: &Observed) {
         let url = self.config().url_policy().check(&observed.url);
         if let (Ok(url), Some(nonce)) = (url, &observed.nonce) {
@@ -460,12 +460,12 @@ impl Core {
         }
     }
 
-    /// Whether `Ready` was said during this event.
+    /// Returns true if `Ready` was emitted during this event.
     pub(crate) fn said_ready(&self) -> bool {
         self.said_ready == Some(self.event)
     }
 
-    /// Says that the bearer can be had, once for all who wait; never of a token that has expired.
+    /// Emits `Ready`, once per event and never for an expired token.
     pub(crate) fn ready(&mut self) {
         let usable = self.held.is_usable(self.now);
         let Some(grant) = self.grant().filter(|_| usable) else {
@@ -476,7 +476,7 @@ impl Core {
         }
     }
 
-    /// What is held now.
+    /// Returns the stored token without its value.
     pub(crate) fn grant(&self) -> Option<Grant> {
         let at = self.held.at.as_ref()?;
         let account = at.held();
@@ -492,7 +492,7 @@ impl Core {
         })
     }
 
-    /// Host and port of the MCP server.
+    /// Returns the host and port of the MCP server.
     pub(crate) fn mcp_host(&self) -> &str {
         self.config().mcp_url().authority()
     }

@@ -1,4 +1,4 @@
-//! Every typed fact of a failure in one flat record, for lines of JSON and for people who read them.
+//! The typed facts of a failure in one flat record, for JSON lines and messages.
 
 use serde::Serialize;
 
@@ -10,18 +10,18 @@ use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 
-/// The facts of a [`Failure`] beside its stage, issuer and reason code. Members without a value are left
-/// out. Texts of servers are sanitised: printable ASCII, at most 512 characters.
+/// The facts of a [`Failure`] other than its stage, issuer and reason code. Members without a value are
+/// omitted. Texts of servers are sanitised: printable ASCII, at most 512 characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Details {
     /// The OAuth error code as sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Untrusted>,
-    /// The server's own words.
+    /// The server's `error_description`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Untrusted>,
-    /// A page about the error.
+    /// The server's `error_uri`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_uri: Option<WebUrl>,
     /// The scopes that the MCP server named.
@@ -30,31 +30,31 @@ pub struct Details {
     /// The resource metadata URL that the challenge named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_metadata: Option<WebUrl>,
-    /// Authorizations made for the operation before.
+    /// The number of authorizations made for the operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u8>,
-    /// The member or parameter that is at fault.
+    /// The member or parameter at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<Untrusted>,
-    /// The value expected.
+    /// The expected value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Box<str>>,
     /// The value found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<Untrusted>,
-    /// The issuers for which the host configured something.
+    /// The issuers that have a client in the configuration.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub configured: Vec<IssuerId>,
-    /// The requests of the failed step with status and type of their answers.
+    /// The requests of the failed step, with status and type of the responses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<Seen>,
-    /// The setting that may help.
+    /// A setting that may help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<Remedy>,
 }
 
 impl Failure {
-    /// Everything typed that the failure carries.
+    /// Returns all typed facts of the failure.
     pub fn details(&self) -> Details {
         let mut details = self.cause.details();
         details.seen.clone_from(&self.seen);
@@ -64,14 +64,14 @@ impl Failure {
 }
 
 impl Cause {
-    /// Everything typed that the cause carries.
+    /// Returns all typed facts of the cause.
     pub fn details(&self) -> Details {
         let mut details = Details::default();
         match self {
             Self::Refused(refusal) => refused(&mut details, refusal),
             Self::Violation(violation) => violated(&mut details, violation),
             Self::Misconfigured(found) => misconfigured(&mut details, found),
-            // The facts of what was refused before the rest.
+            // The facts of the underlying failure.
             Self::Resting(resting) => details = resting.after.details(),
             Self::Unreachable(_)
             | Self::NotPersisted(_)

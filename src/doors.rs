@@ -1,6 +1,6 @@
-//! Programs that must not compile: the doors that the types keep shut. Beside each is the
-//! error that it must fail with, which a nightly compiler checks; where it could fail for another reason, a program
-//! that differs in that one line and compiles stands before it.
+//! Programs that must not compile, because the types prevent them. A nightly compiler checks the error code
+//! beside each. Where another error could occur, a variant that differs in that one line, and compiles,
+//! precedes it.
 //!
 //! A secret has no text to print (TOK-24).
 //!
@@ -13,7 +13,7 @@
 //! println!("{secret}");
 //! ```
 //!
-//! Nor one to read.
+//! Its text cannot be read.
 //!
 //! ```
 //! let secret = mcp_auth_machine::Secret::new("x");
@@ -24,14 +24,14 @@
 //! let _text = *secret;
 //! ```
 //!
-//! Secrets are compared by the machine alone, in constant time (SEC-33).
+//! Only the machine compares secrets, in constant time (SEC-33).
 //!
 //! ```compile_fail,E0369
 //! let secret = mcp_auth_machine::Secret::new("x");
 //! assert!(secret == secret);
 //! ```
 //!
-//! Nothing of a callback can be read back before it was checked (CB-01).
+//! A callback cannot be read before it has been validated (CB-01).
 //!
 //! ```
 //! use mcp_auth_machine::wire::callback::Callback;
@@ -44,7 +44,7 @@
 //! let _shown = callback.text;
 //! ```
 //!
-//! An action is answered once (H01).
+//! An action has at most one result (H01).
 //!
 //! ```
 //! fn answer(send: mcp_auth_machine::action::SendRequest) {
@@ -58,7 +58,7 @@
 //! }
 //! ```
 //!
-//! And by nobody who does not hold it: an answer has no constructor (H03).
+//! A result has no constructor: only the owner of the action can create it (H03).
 //!
 //! ```compile_fail,E0616
 //! use mcp_auth_machine::event::Reply;
@@ -67,7 +67,7 @@
 //! }
 //! ```
 //!
-//! The entropy of one attempt serves one attempt (PKCE-03).
+//! The entropy of one attempt is used for one attempt (PKCE-03).
 //!
 //! ```
 //! fn spend(seed: mcp_auth_machine::wire::pkce::Seed) {
@@ -81,7 +81,7 @@
 //! }
 //! ```
 //!
-//! A machine cannot be doubled, and with it a verifier or a code (D26).
+//! A machine, with its verifiers and codes, cannot be cloned (D26).
 //!
 //! ```compile_fail,E0599
 //! fn double(machine: mcp_auth_machine::AuthMachine) {
@@ -89,7 +89,7 @@
 //! }
 //! ```
 //!
-//! What joins credentials to servers is out of reach.
+//! The type that binds credentials to servers is private.
 //!
 //! ```
 //! use mcp_auth_machine::IssuerId;
@@ -101,19 +101,19 @@
 //! use mcp_auth_machine::issuer::AtIssuer;
 //! ```
 //!
-//! An issuer is a text that was checked, and is never made up.
+//! An issuer can only be created by validation.
 //!
 //! ```compile_fail,E0423
 //! let issuer = mcp_auth_machine::IssuerId("https://evil.example".into());
 //! ```
 //!
-//! A URL for the browser comes from the machine alone (AUTHZ-11).
+//! Only the machine creates a URL for the browser (AUTHZ-11).
 //!
 //! ```compile_fail,E0603
 //! let url = mcp_auth_machine::action::BrowserUrl("javascript:alert(1)".into());
 //! ```
 //!
-//! A peer's text is never printed as it is (CB-10).
+//! A server's text is never printed unescaped (CB-10).
 //!
 //! ```
 //! let text = mcp_auth_machine::wire::text::Untrusted::new("x");
@@ -124,7 +124,7 @@
 //! println!("{text}");
 //! ```
 //!
-//! What a slot holds is not printed either.
+//! The contents of a slot cannot be printed.
 //!
 //! ```compile_fail,E0277
 //! let contents = mcp_auth_machine::slot::SlotContents::new("x");

@@ -1,4 +1,4 @@
-//! How an attempt fails: at which stage, why, whose fault it is, and what to do next.
+//! Failures of an attempt: the stage, the cause, the responsible party, and the next step for the host.
 
 use std::fmt;
 
@@ -16,50 +16,50 @@ use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, UnexpectedToken};
 use crate::wire::url::{UrlFlaw, WebUrl};
 
-/// One attempt is over. What was held is still held, and the machine is usable.
+/// The failure of one attempt. Stored credentials are unaffected, and the machine stays usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The operation that the attempt was for, when one was named.
+    /// The operation of the attempt, when the host named one.
     pub operation: Option<Operation>,
-    /// Where it failed.
+    /// The stage that failed.
     pub stage: Stage,
-    /// The authorization server concerned, once one was chosen.
+    /// The authorization server, once one was chosen.
     pub issuer: Option<IssuerId>,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// The requests of the failed step, with what came back; the latest ones.
+    /// The latest requests of the failed step, with their responses.
     pub seen: Vec<Seen>,
 }
 
-/// Where an attempt failed, in the order an attempt visits them.
+/// The stages of an attempt, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Reading what is stored.
+    /// Reading stored records.
     Slots,
-    /// Judging the MCP server's answer.
+    /// Parsing the MCP server's challenge.
     Challenge,
-    /// Finding protected resource metadata.
+    /// Fetching protected resource metadata.
     ResourceMetadata,
-    /// Finding authorization server metadata.
+    /// Fetching authorization server metadata.
     ServerMetadata,
-    /// Having a client identifier.
+    /// Obtaining a client identifier.
     Registration,
-    /// Sending the user away, and waiting.
+    /// Redirecting the user, and waiting for the callback.
     Authorization,
-    /// Judging the callback.
+    /// Validating the callback.
     Callback,
     /// Exchanging the code.
     Token,
-    /// The organisation's identity provider (EMA-19).
+    /// Requesting a grant of the organisation's identity provider (EMA-19).
     IdentityProvider,
-    /// Renewing the token.
+    /// Refreshing the token.
     Refresh,
-    /// Revoking tokens after they were erased here.
+    /// Revoking tokens after sign-out.
     Revocation,
 }
 
 impl Stage {
-    /// A stable name.
+    /// Returns a stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Slots => "slots",
@@ -77,268 +77,271 @@ impl Stage {
     }
 }
 
-/// Why an attempt failed.
+/// The cause of a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A peer broke a rule.
+    /// A server violated the protocol.
     Violation(Violation),
-    /// A peer said no.
+    /// A server rejected the request.
     Refused(Refusal),
-    /// A peer could not be reached, or did not answer in a usable way.
+    /// A server could not be reached, or sent no usable response.
     Unreachable(Unreachable),
-    /// The server refused a moment ago and is not asked again before a time (L10): no request was sent.
+    /// A server failed a moment ago, and the back-off has not ended: no request was sent (L10).
     Resting(Resting),
-    /// The host's store did not keep what the next step depends on.
+    /// The store did not keep a record that the next step depends on.
     NotPersisted(StoreFlaw),
     /// A limit was reached.
     OutOfPatience(Limited),
-    /// The host's configuration does not fit what was found.
+    /// The configuration does not match the servers.
     Misconfigured(Misconfiguration),
-    /// The user or the host gave up.
+    /// The user or the host cancelled.
     Abandoned,
 }
 
-/// A rule that a peer broke, named by its requirement.
+/// A protocol violation by a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Protected resource metadata without `resource` at the announced place (DISC-11).
+    /// Protected resource metadata at the announced location has no `resource` (DISC-11).
     NoResource,
-    /// Protected resource metadata for something else (DISC-11, DISC-12).
+    /// Protected resource metadata describes another resource (DISC-11, DISC-12).
     OtherResource {
-        /// What it must be, or cover: the MCP URL, or its origin.
+        /// The expected value: the MCP URL, or its origin.
         expected: Box<str>,
         /// The `resource` found.
         got: Untrusted,
     },
-    /// Protected resource metadata with a repeated member or nested too deeply (SEC-14).
+    /// Protected resource metadata has a repeated member or is nested too deeply (SEC-14).
     ResourceMetadataMalformed,
-    /// Tokens are not accepted in the header (DISC-24).
+    /// The MCP server does not accept tokens in the `Authorization` header (DISC-24).
     NoHeaderMethod,
-    /// No usable entry in `authorization_servers` (DISC-15).
+    /// `authorization_servers` has no usable entry (DISC-15).
     NoAuthorizationServer,
-    /// Server metadata that must not be used.
+    /// Authorization server metadata is unusable.
     Metadata(MetadataFlaw),
-    /// No authorization endpoint (META-12).
+    /// The metadata has no authorization endpoint (META-12).
     NoAuthorizationEndpoint,
-    /// The authorization endpoint is on another origin, and nothing binds the answer to the issuer.
+    /// The authorization endpoint is on another origin, and no `iss` binds its response to the issuer.
     AuthorizationOrigin {
         /// The endpoint.
         endpoint: WebUrl,
     },
-    /// `S256` is not advertised (PKCE-05, PKCE-06).
+    /// The metadata does not advertise `S256` (PKCE-05, PKCE-06).
     NoPkce,
-    /// `code` or the authorization code grant is not offered (META-14), or not to this client (REG-24).
+    /// The server does not offer `code` or the authorization code grant, to any client or to this one
+    /// (META-14, REG-24).
     NoCodeGrant,
-    /// The authorization endpoint's query holds a parameter that only the client may set (AUTHZ-02, RES-08).
+    /// The query of the authorization endpoint has a parameter that only the client may set (AUTHZ-02,
+    /// RES-08).
     ReservedParameter {
-        /// The parameter.
+        /// The name of the parameter.
         name: Untrusted,
     },
-    /// The authorization request makes a URL that is too long for a browser (AUTHZ-11).
+    /// The authorization request is too long for a browser's URL (AUTHZ-11).
     RequestTooLong {
-        /// Its length in bytes.
+        /// The length in bytes.
         bytes: usize,
     },
-    /// No place had metadata of the authorization server (META-04). [`Failure::seen`] says what was there.
+    /// No location has metadata of the authorization server. See [`Failure::seen`] (META-04).
     NoServerMetadata,
-    /// `iss` did not pass (ISS-03 to ISS-05); nothing else of the callback is believed.
+    /// `iss` in the callback is invalid; the rest of the callback is ignored (RFC 9207, ISS-03 to ISS-05).
     Iss(IssFlaw),
-    /// The callback's issuer cannot be verified, and the host requires it.
+    /// The callback's issuer cannot be verified, and the host requires verification.
     IssUnverifiable,
-    /// A token in the front channel (CB-12).
+    /// The callback contains a token (CB-12).
     FrontChannelToken,
-    /// Not exactly one of `code` and `error` in the callback (CB-08).
+    /// The callback does not contain exactly one of `code` and `error` (CB-08).
     NotOneAnswer,
-    /// The registration answer cannot be used (REG-23).
+    /// The registration response is unusable (REG-23).
     Registration(MalformedRegistration),
-    /// The registration lacks our redirect URI (REG-24, C01).
+    /// The registration does not contain the redirect URI (REG-24, C01).
     RedirectUriNotRegistered,
-    /// The registration's authentication method cannot be used (REG-23, C02).
+    /// The registration's authentication method is unusable (REG-23, C02).
     RegistrationMethod(MethodFlaw),
-    /// The token answer cannot be used (TOK-11 to TOK-15).
+    /// The token response is unusable (TOK-11 to TOK-15).
     Token(UnexpectedToken),
-    /// A request was redirected where that is not allowed (SEC-09, H07).
+    /// The response is a redirect, where none is allowed (SEC-09, H07).
     Redirected,
-    /// A place where a document was looked for is not used (SEC-05, SEC-08, SEC-13).
+    /// A metadata location must not be used (SEC-05, SEC-08, SEC-13).
     PlaceRefused {
-        /// The place.
+        /// The location.
         place: Untrusted,
-        /// What is wrong with it.
+        /// The flaw in it.
         flaw: PlaceFlaw,
     },
-    /// The answer is larger than allowed (SEC-13).
+    /// The response is larger than the limit (SEC-13).
     TooLarge,
-    /// A token that has just been issued is refused (USE-08, E08).
+    /// The MCP server refused a token that has just been issued (USE-08, E08).
     FreshTokenRefused,
-    /// The issuer now names a token endpoint on another origin than the one that issued the refresh
-    /// token (REFR-11, A22).
+    /// The issuer moved its token endpoint to another origin after it issued the refresh token (REFR-11,
+    /// A22).
     TokenEndpointMoved,
-    /// The MCP server changed its authorization server while the user was at the old one (ISO-07).
+    /// The MCP server changed its authorization server during the authorization at the old one (ISO-07).
     ServerChanged,
-    /// The server has not the endpoint that is needed.
+    /// The authorization server does not publish the required endpoint.
     NoEndpoint,
-    /// A bound token was required, and the server issued another kind (DPOP-13).
+    /// A bound token is required, but the server issued a token of another type (DPOP-13).
     TokenNotBound,
-    /// The identity provider's answer is no grant that can be used (EMA-10, EMA-12).
+    /// The identity provider's response contains no usable grant (EMA-10, EMA-12).
     NoIdJag,
 }
 
-/// Why a place where a document was looked for is not used.
+/// The reason why a metadata location is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceFlaw {
-    /// Its URL must not be contacted (SEC-05).
+    /// Its URL is not allowed (SEC-05).
     #[error("{0}")]
     Url(UrlFlaw),
     /// It redirects to another origin, which is not followed (SEC-08).
     #[error("redirects to another origin, {0:?}, which is not followed")]
     RedirectsElsewhere(Untrusted),
-    /// It redirects without saying where to, or in a way that is not followed.
+    /// It redirects without a usable `Location`.
     #[error("redirects without a usable Location")]
     RedirectsNowhere,
-    /// It redirects again and again (SEC-08).
+    /// It redirects more than three times (SEC-08).
     #[error("redirects more than 3 times")]
     RedirectsTooOften,
-    /// The document is larger than allowed (SEC-13).
+    /// Its document is larger than the limit (SEC-13).
     #[error("has a document larger than 256 KiB")]
     TooLarge,
 }
 
-/// A peer's no.
+/// An explicit refusal by a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// An OAuth error of the authorization server.
     OAuth {
-        /// The code.
+        /// The error code.
         error: OAuthError,
-        /// The code as sent, sanitised; `None` when only a status said no, or when it repeats a secret.
+        /// The code as sent, sanitised; `None` when the response had only a status, or when it repeats a
+        /// secret.
         code: Option<Untrusted>,
-        /// The description, sanitised; not for end users. Left out when it repeats a secret that was sent.
+        /// The server's `error_description`, sanitised; not for end users. `None` when it repeats a secret
+        /// that was sent.
         description: Option<Untrusted>,
-        /// A page about it; never opened by itself.
+        /// The server's `error_uri`; the machine never fetches it.
         error_uri: Option<WebUrl>,
     },
-    /// The MCP server wants scopes that the token lacks, and no step-up is made (STEP-01, STEP-07).
+    /// The MCP server requires scopes that the token lacks, and no step-up follows (STEP-01, STEP-07).
     InsufficientScope {
         /// The scopes that the challenge named.
         scopes: Option<Scopes>,
-        /// The resource metadata URL that the challenge named, when usable.
+        /// The resource metadata URL that the challenge named, if usable.
         resource_metadata: Option<WebUrl>,
         /// The challenge's description, sanitised.
         description: Option<Untrusted>,
-        /// Authorizations made for this operation before.
+        /// The number of authorizations made for this operation.
         attempts: u8,
     },
-    /// The MCP server answered 403 without asking for scopes (QUIRK-23).
+    /// The MCP server responded with 403 without naming scopes (QUIRK-23).
     Forbidden,
-    /// The MCP server answered 400 with `invalid_request` (12.1).
+    /// The MCP server responded with 400 and `invalid_request` (12.1).
     InvalidRequest,
 }
 
-/// How a peer was not reached.
+/// A failure to reach a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Whether a code may have been used up: then a new authorization is needed (TOK-20).
+    /// Whether the code may have been consumed, so that a new authorization is needed (TOK-20).
     pub code_spent: bool,
-    /// When the server asked to come back (TOK-22).
+    /// The time of `Retry-After` (TOK-22).
     pub retry_at: Option<UnixMillis>,
 }
 
-/// The rest after a refusal.
+/// A back-off after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resting {
-    /// Why the last request failed.
+    /// The cause of the last failure.
     pub after: Box<Cause>,
-    /// When the next one may be sent.
+    /// The time of the next request.
     pub retry_at: UnixMillis,
 }
 
-/// What the store did.
+/// A failure of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreFlaw {
-    /// A load failed or was not answered.
+    /// A load failed or was not completed.
     Load,
-    /// A write failed or was not answered.
+    /// A write failed or was not completed.
     Write,
-    /// Another process was faster, again and again.
+    /// Other processes repeatedly wrote the slot first.
     Conflict,
-    /// A token expired before the store had it.
+    /// A token expired before the store confirmed it.
     Slow,
-    /// What was stored is not a usable record (S26).
+    /// The stored record is unusable (S26).
     Record(RecordFlaw),
 }
 
-/// How configuration and findings do not fit.
+/// A mismatch between the configuration and the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misconfiguration {
-    /// No way to have a client identifier at this server (REG-02): configure one for this issuer.
+    /// No client is available for this server: configure one for this issuer (REG-02).
     NoClient {
-        /// The issuer found.
+        /// The discovered issuer.
         issuer: IssuerId,
     },
-    /// The record of the server that a client without an issuer was bound to cannot be read (REG-04): name
-    /// the client's issuer in the configuration, or clear that record.
+    /// The record that binds a client without a configured issuer is unreadable: configure the client's
+    /// issuer, or clear the record (REG-04).
     BindingUnreadable {
         /// The slot of the record.
         slot: String,
         /// The flaw.
         flaw: RecordFlaw,
     },
-    /// Clients are configured, but for other issuers than the one found (ISO-06, C13).
+    /// Clients are configured, but not for the discovered issuer (ISO-06, C13).
     OtherIssuer {
-        /// The issuers that have a client, or the one whose client was used before.
+        /// The issuers with a client, or the one used before.
         configured: Vec<IssuerId>,
-        /// The issuer found.
+        /// The discovered issuer.
         found: IssuerId,
     },
-    /// No metadata anywhere: configure the authorization server, or enable legacy servers (DISC-21).
+    /// No metadata was found: configure the authorization server, or enable legacy servers (DISC-21).
     ServerUnknown,
-    /// A user is to sign in, and the host has no redirect URI.
+    /// The flow needs a redirect URI, and none is configured.
     NoRedirectUri,
-    /// The server takes only pushed authorization requests (AUTHZ-21).
+    /// The server accepts only pushed authorization requests (AUTHZ-21).
     PushedRequestsRequired,
-    /// The resource takes only tokens bound to a key (DPOP-02).
+    /// The MCP server accepts only tokens that are bound to a key (DPOP-02).
     DpopRequired,
-    /// The configured client cannot authenticate there (TOK-04).
+    /// The configured client has no authentication method that the server accepts (TOK-04).
     ClientMethod(MethodFlaw),
-    /// The host has not the key that a token is bound to, or could not sign with it.
+    /// The key that the token is bound to is not configured, or could not sign.
     KeyMissing,
     /// The host could not sign.
     SignerFailed,
-    /// Neither the server nor the keys allow a token that is bound to a key, and one is required
-    /// (DPOP-02).
+    /// A bound token is required, but the server or the configured keys do not support one (DPOP-02).
     DpopUnavailable,
-    /// The host's platform has no assertion to give (WIF-05, EMA-05).
+    /// The host's platform has no assertion (WIF-05, EMA-05).
     NoAssertion,
-    /// Assertions may not be sent to this server (WIF-12).
+    /// The configuration does not allow assertions for this server (WIF-12).
     AssertionNotAllowed {
-        /// The issuers to which they may.
+        /// The allowed issuers.
         allowed: Vec<IssuerId>,
-        /// The issuer found.
+        /// The discovered issuer.
         found: IssuerId,
     },
-    /// The server does not offer the grant that the configuration wants (WIF-04, EMA-03).
+    /// The server does not offer the configured grant (WIF-04, EMA-03).
     GrantNotOffered,
 }
 
-/// What the host does next.
+/// The next step for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Ask the user, then send `Authorize`.
+    /// Ask the user, then send [`Event::Authorize`](crate::Event::Authorize).
     AskUser,
-    /// Change the configuration, or have the server's operator change theirs.
+    /// Change the configuration, or have the server's operator change the server.
     FixConfiguration,
-    /// Try again, not before this time if one is given.
+    /// Retry, not before this time if one is given.
     RetryLater(Option<UnixMillis>),
-    /// Do not go on with this server: what it said contradicts what it must say.
+    /// Stop using this server: its responses violate the protocol.
     DoNotTrust,
 }
 
-/// Whose fault it is.
+/// The party responsible for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
     /// The MCP server.
@@ -356,7 +359,7 @@ pub enum Party {
 }
 
 impl Failure {
-    /// What to do next.
+    /// Returns the next step for the host.
     pub fn next(&self) -> Next {
         match &self.cause {
             Cause::Violation(violation) => violation.next(),
@@ -389,7 +392,7 @@ impl Failure {
             Cause::Refused(Refusal::Forbidden | Refusal::InvalidRequest) => Next::FixConfiguration,
             Cause::Unreachable(unreachable) => Next::RetryLater(unreachable.retry_at),
             Cause::Resting(resting) => Next::RetryLater(Some(resting.retry_at)),
-            // No later attempt reads such a record better.
+            // A retry would read the same record.
             Cause::NotPersisted(StoreFlaw::Record(_)) => Next::FixConfiguration,
             Cause::NotPersisted(
                 StoreFlaw::Load | StoreFlaw::Write | StoreFlaw::Conflict | StoreFlaw::Slow,
@@ -406,9 +409,9 @@ impl Failure {
         }
     }
 
-    /// Whose fault it is.
+    /// Returns the responsible party.
     pub fn party(&self) -> Party {
-        // A place of the authorization server is not the MCP server's to mend.
+        // A location that the authorization server published is not the MCP server's fault.
         let place = matches!(self.cause, Cause::Violation(Violation::PlaceRefused { .. }));
         if place && self.stage == Stage::ServerMetadata {
             return Party::AuthorizationServer;
@@ -523,7 +526,7 @@ impl Violation {
 }
 
 impl Cause {
-    /// A stable reason code.
+    /// Returns a stable reason code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Violation(violation) => violation.code(),

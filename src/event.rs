@@ -1,4 +1,4 @@
-//! What a host tells the machine.
+//! Events: the input of the machine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,45 +15,45 @@ use crate::wire::callback::{BrowserBinding, Callback};
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
 
-/// Something that happened. Answers ([`Event::HttpResponse`], [`Event::SlotLoaded`],
-/// [`Event::SlotPersisted`]) are made from the action that asked, which is used up by it.
+/// An input of the machine. Results of actions, such as [`Event::HttpResponse`], are created by the action
+/// itself, which is consumed.
 #[derive(Debug)]
 pub enum Event {
-    /// The host wants, and consents to, an authorization; it lends the entropy for it. A client that
-    /// acts for itself takes it for the wish for a token.
+    /// The host requests, and consents to, an authorization, and supplies its entropy. With a grant that
+    /// needs no user, this requests a token.
     Authorize(Authorization),
-    /// The MCP server answered 401, 403 or 400.
+    /// The MCP server responded with 401, 403 or 400.
     Challenged(Challenge),
-    /// The MCP server accepted a request; that operation's attempts are counted anew.
+    /// The MCP server accepted a request; the attempt counter of the operation restarts.
     Accepted(Operation),
-    /// The host is about to send a request and wants a token that is good: one that is stored, or
-    /// the news that the user is needed.
+    /// The host needs a valid access token now. Answered with [`Action::Ready`](crate::Action::Ready),
+    /// perhaps after a refresh, or with [`Action::NeedUser`](crate::Action::NeedUser).
     Wanted(Operation),
-    /// The answer to a `SendRequest`.
+    /// The result of a `SendRequest`.
     HttpResponse(Reply),
-    /// The user came back.
+    /// The authorization server redirected the user to the host.
     CallbackParams(Callback),
-    /// The answer to a `LoadSlot`.
+    /// The result of a `LoadSlot`.
     SlotLoaded(Loaded),
-    /// The answer to a `PersistSlot`.
+    /// The result of a `PersistSlot`.
     SlotPersisted(Persisted),
-    /// The answer to a `Sign`.
+    /// The result of a `Sign`.
     Signed(Signed),
-    /// The answer to an `ObtainAssertion`.
+    /// The result of an `ObtainAssertion`.
     AssertionObtained(Assertion),
-    /// An answer of the MCP server or of anybody else: a DPoP nonce in it is used from now on
-    /// (DPOP-12). Only hosts with DPoP need to hand these in.
+    /// The headers of a response, usually of the MCP server. A DPoP nonce in them is used from now on. Only
+    /// needed with DPoP (DPOP-12).
     Observed(Observed),
-    /// Time passed. Harmless when early; [`AuthMachine::deadline`](crate::AuthMachine::deadline)
-    /// says when it matters.
+    /// Time has passed. Early timers are harmless; [`AuthMachine::deadline`](crate::AuthMachine::deadline)
+    /// returns when one is due.
     Timer,
-    /// The user or the host gave up.
+    /// The user or the host cancelled the authorization.
     Abandoned(Abandon),
-    /// Forget everything held for this principal at this MCP server.
+    /// The user signed out: erase and revoke the tokens of this principal for this MCP server.
     SignedOut,
 }
 
-/// The host's wish to authorize, with the entropy of one attempt.
+/// A request to authorize, with the entropy of one attempt.
 #[derive(Debug)]
 pub struct Authorization {
     pub(crate) seed: Seed,
@@ -63,7 +63,7 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// With the configured redirect URI and the scopes that the servers ask for.
+    /// Creates a request with the configured redirect URI and the scopes that the servers name.
     pub fn new(seed: Seed) -> Self {
         Self {
             seed,
@@ -73,14 +73,14 @@ impl Authorization {
         }
     }
 
-    /// Uses another redirect URI, such as one with the port that a loopback listener got (AUTHZ-09).
+    /// Replaces the redirect URI, for example by one with the port of a loopback listener (AUTHZ-09).
     #[must_use]
     pub fn redirect_uri(mut self, uri: RedirectUri) -> Self {
         self.redirect_uri = Some(uri);
         self
     }
 
-    /// Accepts the callback from this browser session alone (CB-14).
+    /// Binds the callback to this browser session (CB-14).
     #[must_use]
     pub fn browser(mut self, browser: BrowserBinding) -> Self {
         self.browser = Some(browser);
@@ -101,12 +101,12 @@ impl From<Seed> for Authorization {
     }
 }
 
-/// The name of what the caller wants to do, such as `tools/call search`: attempts are counted by it.
+/// The name of a caller's operation, such as `tools/call search`. Attempts are counted per operation.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Operation(Arc<str>);
 
 impl Operation {
-    /// From a name; at most 256 characters of it count.
+    /// Creates an operation from a name, of which the first 256 characters count.
     pub fn new(name: &str) -> Self {
         let end = name
             .char_indices()
@@ -115,7 +115,7 @@ impl Operation {
         Self(name.get(..end).unwrap_or_default().into())
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -139,8 +139,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A refusal by the MCP endpoint itself; answers of redirect targets and other origins are not
-/// challenges (USE-13).
+/// A refusal by the MCP endpoint itself. Responses of redirect targets and other origins are not challenges
+/// (USE-13).
 #[derive(Clone)]
 pub struct Challenge {
     pub(crate) operation: Operation,
@@ -150,7 +150,7 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// The operation that was refused, the status, and the answer's headers.
+    /// Creates a challenge from the refused operation, the status, and the response headers.
     pub fn new(operation: impl Into<Operation>, status: u16, headers: HeaderMap) -> Self {
         Self {
             operation: operation.into(),
@@ -160,7 +160,7 @@ impl Challenge {
         }
     }
 
-    /// Says which token the request carried: the `Authorization` header value or the token alone.
+    /// Sets the token that the request carried: the value of `Authorization`, or the token alone.
     #[must_use]
     pub fn sent(mut self, authorization: &str) -> Self {
         let token = match authorization.split_once(' ') {
@@ -182,33 +182,32 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// How an attempt is given up.
+/// How an authorization is cancelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Abandon {
-    /// As it is.
+    /// Cancels the authorization.
     #[default]
     Cancelled,
-    /// And the dynamic registration is forgotten: the server showed an error page instead of coming
-    /// back, as one does that no longer knows the client (QUIRK-14, AUTHZ-19). It works at any time, after
-    /// what is under way; tokens that are held stay, and `NeedUser` with
-    /// [`Why::ClientForgotten`](crate::action::Why::ClientForgotten) says that it is done.
+    /// Cancels, and erases the dynamic registration: the server showed an error page instead of
+    /// redirecting, as servers do that do not know the client any more. Allowed at any time; takes effect
+    /// after the work under way. Stored tokens are kept. Completion is reported as `NeedUser` with
+    /// [`Why::ClientForgotten`](crate::action::Why::ClientForgotten) (QUIRK-14, AUTHZ-19).
     ResetRegistration,
 }
 
-/// The answer to a request, or how it was not delivered.
+/// The response to a request, or the reason why none arrived.
 pub struct Reply {
     pub(crate) ticket: Ticket,
     pub(crate) outcome: Outcome,
 }
 
 impl Reply {
-    /// The number of the action that asked, as [`SendRequest::id`](crate::action::SendRequest::id)
-    /// gave it.
+    /// Returns the number of the action, as in [`SendRequest::id`](crate::action::SendRequest::id).
     pub fn id(&self) -> u64 {
         self.ticket.id()
     }
 
-    /// The answer, where one came: for drivers that show it. Its body may hold secrets.
+    /// Returns the response, if one arrived, for drivers that log it. Its body may contain secrets.
     pub fn response(&self) -> Option<&Response<Bytes>> {
         match &self.outcome {
             Outcome::Response { response, .. } => Some(response),
@@ -249,7 +248,7 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// A signature, finished as a token.
+/// A signature, completed to a token.
 #[derive(Debug)]
 pub struct Signed {
     pub(crate) ticket: Ticket,
@@ -263,7 +262,7 @@ pub struct Assertion {
     pub(crate) token: Option<(Secret, Option<SubjectTokenKind>)>,
 }
 
-/// The headers of an answer, and the URL that it came from.
+/// The headers of a response, with its URL.
 #[derive(Debug)]
 pub struct Observed {
     pub(crate) url: Box<str>,
@@ -271,7 +270,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// From an answer's URL and headers; nothing but `DPoP-Nonce` is kept of them.
+    /// Creates an observation from a response's URL and headers; only `DPoP-Nonce` is kept.
     pub fn new(url: &str, headers: &HeaderMap) -> Self {
         Self {
             url: url.into(),
@@ -280,21 +279,21 @@ impl Observed {
     }
 }
 
-/// The one well-formed `DPoP-Nonce` (DPOP-12).
+/// Returns the value of `DPoP-Nonce`, if there is exactly one and it is well-formed (DPOP-12).
 pub(crate) fn nonce(headers: &HeaderMap) -> Option<Box<str>> {
     let mut found = headers.get_all("dpop-nonce").iter();
     let text = found.next()?.to_str().ok()?;
     (found.next().is_none() && crate::wire::jwt::is_nonce(text)).then(|| text.into())
 }
 
-/// The answer to a load.
+/// The result of a load.
 #[derive(Debug)]
 pub struct Loaded {
     pub(crate) ticket: Ticket,
     pub(crate) found: Result<Option<Stored>, ()>,
 }
 
-/// The answer to a write.
+/// The result of a write.
 #[derive(Debug)]
 pub struct Persisted {
     pub(crate) ticket: Ticket,

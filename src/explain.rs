@@ -1,6 +1,6 @@
-//! The words of a failure: what was seen, what was expected, and the next step. The words of a server are
-//! quoted, escaped and bounded, and named as its own. No setting of this library is named here: who reads
-//! this may have options instead, see [`Failure::remedy`].
+//! The text of a failure: the value seen, the value expected, and the next step. Texts of servers are
+//! quoted, escaped, bounded, and attributed to the server. Settings are not named here, because a user of
+//! the command line has options instead: see [`Failure::remedy`].
 
 use std::fmt::{self, Formatter};
 
@@ -161,7 +161,7 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::TokenNotBound => {
             "a token bound to a key was required, and the server issued another kind (DPOP-13)"
         }
-        Violation::NoIdJag => "the identity provider's answer is no grant for this server (EMA-10)",
+        Violation::NoIdJag => "the identity provider's response has no usable grant (EMA-10)",
         Violation::ServerChanged => {
             "the MCP server changed its authorization server during the authorization (ISO-07)"
         }
@@ -208,7 +208,7 @@ fn refusal(refusal: &Refusal, stage: Stage, f: &mut Formatter<'_>) -> fmt::Resul
                 (_, Stage::Registration) => {
                     "the authorization server refused to register this client"
                 }
-                (_, Stage::Refresh) => "the authorization server refused to renew the token",
+                (_, Stage::Refresh) => "the authorization server rejected the refresh",
                 (_, Stage::Revocation) => "the authorization server refused to revoke a token",
                 (_, Stage::IdentityProvider) => "the identity provider refused",
                 (_, Stage::Challenge) => "the MCP server refused the token",
@@ -253,7 +253,7 @@ fn refusal(refusal: &Refusal, stage: Stage, f: &mut Formatter<'_>) -> fmt::Resul
     }
 }
 
-/// The words of a server, as its own.
+/// Writes a server's text, attributed to the server.
 fn says(words: Option<&Untrusted>, f: &mut Formatter<'_>) -> fmt::Result {
     match words {
         Some(words) => write!(f, ", saying {words:?}"),

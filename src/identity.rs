@@ -1,4 +1,4 @@
-//! The principal and the MCP server that a machine works for, the names of its slots, and the key of its records.
+//! The principal and the MCP server of a machine, the names of its slots, and the key of its records.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(crate) struct Identity {
     config: Arc<Config>,
     principal: Arc<str>,
     account: Slot,
-    /// Made from the entropy that the host lent last, or read from a record.
+    /// The key of revisions, made from the host's latest entropy or read from a record.
     revisions: Option<RevisionKey>,
 }
 
@@ -39,12 +39,12 @@ impl Identity {
         self.config.mcp_url().as_str()
     }
 
-    /// The account's slot.
+    /// Returns the account slot.
     pub(crate) fn account_slot(&self) -> Slot {
         self.account
     }
 
-    /// The slot of what the resource's metadata says.
+    /// Returns the slot of cached resource metadata.
     pub(crate) fn resource_slot(&self) -> Slot {
         self.config.resource_slot
     }
@@ -53,12 +53,12 @@ impl Identity {
         self.revisions.as_ref()
     }
 
-    /// Seals with this key from now on.
+    /// Uses this key for all further records.
     pub(crate) fn seal_with(&mut self, key: RevisionKey) {
         self.revisions = Some(key);
     }
 
-    /// Whose registrations are used (ISO-12).
+    /// Returns the principal that owns the registrations; empty when they are shared (ISO-12).
     pub(crate) fn registration_owner(&self) -> &str {
         match self.config.registration_sharing {
             RegistrationSharing::PerPrincipal => &self.principal,
@@ -66,7 +66,7 @@ impl Identity {
         }
     }
 
-    /// A record must name the same principal and MCP server (D23).
+    /// Checks that a record belongs to this principal and MCP server (D23).
     pub(crate) fn check(&self, principal: &str, mcp_url: &str) -> Result<(), RecordFlaw> {
         if principal == self.principal() && mcp_url == self.mcp_url() {
             Ok(())

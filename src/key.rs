@@ -1,4 +1,4 @@
-//! Keys that stay with the host: what the machine knows of them (TOK-08, TOK-09, DPOP-19).
+//! Keys of the host: names, algorithms and public parts (TOK-08, TOK-09, DPOP-19).
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::wire::words::SigningAlgorithm;
 
-/// A key of the host: a name by which it is asked for signatures, and what others may know of it.
+/// A key of the host: the name for signature requests, and its public properties.
 ///
-/// The private part never comes near the machine. For client assertions name and algorithms are
-/// enough; proofs of possession need the public key too.
+/// The machine never has the private part. Client assertions need the name and the algorithms only; DPoP
+/// proofs also need the public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKey {
     pub(crate) name: Arc<str>,
@@ -24,7 +24,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A key by the host's name for it, and the algorithms that it can do, the preferred one first.
+    /// Creates a key from the host's name for it and its algorithms, the preferred one first.
     pub fn new(
         name: impl Into<Arc<str>>,
         algorithms: impl IntoIterator<Item = SigningAlgorithm>,
@@ -37,62 +37,61 @@ impl SigningKey {
         }
     }
 
-    /// The key identifier that the server knows it by.
+    /// Sets the key identifier, as the server knows it.
     #[must_use]
     pub fn kid(mut self, kid: &str) -> Self {
         self.kid = Some(kid.into());
         self
     }
 
-    /// The public key: needed for proofs of possession.
+    /// Sets the public key, which DPoP proofs require.
     #[must_use]
     pub fn public(mut self, key: PublicKey) -> Self {
         self.public = Some(key);
         self
     }
 
-    /// The host's name for it.
+    /// Returns the host's name for the key.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The algorithms that it can do, the preferred one first.
+    /// Returns the algorithms, the preferred one first.
     pub fn algorithms(&self) -> &[SigningAlgorithm] {
         &self.algorithms
     }
 
-    /// The public key, where it is known.
+    /// Returns the public key, if set.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public.as_ref()
     }
 }
 
-/// A public key as a JSON Web Key: the members that its thumbprint is made of, and no others
-/// (DPOP-03, RFC 7638).
+/// A public key as a JSON Web Key, reduced to the members of its thumbprint (RFC 7638, DPOP-03).
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     jwk: Box<str>,
 }
 
-/// Why a text is no public key that can be used.
+/// The flaw in a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PublicKeyFlaw {
-    /// Not a JSON object, or a member is missing or no text.
+    /// It is not a JSON object, or a member is missing or not a string.
     #[error("not a JSON Web Key")]
     Malformed,
-    /// A key type other than EC on P-256, OKP with Ed25519, and RSA.
+    /// Its type is not EC on P-256, OKP with Ed25519, or RSA.
     #[error("not a P-256, Ed25519 or RSA key")]
     Kind,
-    /// It holds private members; they must not leave the host's signer.
+    /// It contains private members, which must not leave the host's signer.
     #[error("the key holds private members")]
     Private,
 }
 
 impl PublicKey {
-    /// Reads a JSON Web Key. Members that say how it is used are left out.
+    /// Parses a JSON Web Key. Members other than those of the thumbprint are dropped.
     ///
     /// # Errors
-    /// [`PublicKeyFlaw`]; a key with private members is refused, not cut down.
+    /// [`PublicKeyFlaw`], also for a key with private members.
     pub fn from_jwk(json: &str) -> Result<Self, PublicKeyFlaw> {
         let members: Map<String, Value> =
             serde_json::from_str(json).map_err(|_| PublicKeyFlaw::Malformed)?;
@@ -103,7 +102,7 @@ impl PublicKey {
             return Err(PublicKeyFlaw::Private);
         }
         let text = |name: &str| members.get(name).and_then(Value::as_str);
-        // In lexical order, as RFC 7638 wants it.
+        // In lexical order, as RFC 7638 requires.
         let names: &[&str] = match (text("kty"), text("crv")) {
             (Some("EC"), Some("P-256")) => &["crv", "kty", "x", "y"],
             (Some("OKP"), Some("Ed25519")) => &["crv", "kty", "x"],
@@ -129,12 +128,12 @@ impl PublicKey {
         Ok(Self { jwk: jwk.into() })
     }
 
-    /// The key as JSON, in the form of which the thumbprint is made.
+    /// Returns the JWK in the form that the thumbprint is computed from.
     pub fn as_jwk(&self) -> &str {
         &self.jwk
     }
 
-    /// The SHA-256 thumbprint (RFC 7638).
+    /// Returns the SHA-256 thumbprint (RFC 7638).
     pub fn thumbprint(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(self.jwk.as_bytes()))
     }
@@ -146,12 +145,12 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Which key a token is bound to, and with which algorithm its proofs are made.
+/// The key that a token is bound to, and the algorithm of its proofs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyBinding {
     pub(crate) thumbprint: Box<str>,
     pub(crate) algorithm: SigningAlgorithm,
-    /// A token that is not bound is not taken.
+    /// Whether a token that is not bound is rejected.
     pub(crate) required: bool,
 }

@@ -11,7 +11,7 @@
 //!   timer ───────────────────┘                      └─ Ready, NeedUser, Error
 //! ```
 //!
-//! A whole sign-in, with the servers and the store played by closures:
+//! A complete sign-in, with closures in place of the servers and the store:
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -22,7 +22,7 @@
 //! use mcp_auth_machine::wire::{callback::Callback, pkce::Seed};
 //! use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
 //!
-//! // Your HTTP client: send as it is, follow no redirect, check certificates.
+//! // Your HTTP client: verify certificates, follow no redirect.
 //! fn send(request: &Request<Bytes>) -> Response<Bytes> {
 //!     let body = match request.uri().to_string().as_str() {
 //!         "https://mcp.example/.well-known/oauth-protected-resource/mcp" => {
@@ -45,7 +45,7 @@
 //!     Response::new(Bytes::from(body))
 //! }
 //!
-//! // Your browser and callback listener: the URL comes back whole.
+//! // Your browser and callback listener: returns the whole callback URL.
 //! fn browse(url: &str) -> String {
 //!     let state = url.split("state=").nth(1).and_then(|rest| rest.split('&').next());
 //!     format!("http://127.0.0.1:3000/callback?code=abc&state={}", state.unwrap_or_default())
@@ -59,7 +59,7 @@
 //! let mut store = BTreeMap::new();
 //! let now = Moment::new(1_800_000_000_000, 0); // your clocks: Unix and monotonic milliseconds
 //!
-//! // The MCP server said 401:
+//! // The MCP server responded with 401:
 //! let mut headers = HeaderMap::new();
 //! headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
 //! machine.handle(now, Event::Challenged(Challenge::new("tools/list", 401, headers)));
@@ -82,7 +82,7 @@
 //!             };
 //!             machine.handle(now, persist.done());
 //!         }
-//!         // Only with keys, or with an assertion as grant.
+//! // Only with keys, or with an assertion grant.
 //!         Action::Sign(sign) => machine.handle(now, sign.failed()),
 //!         Action::ObtainAssertion(obtain) => machine.handle(now, obtain.failed()),
 //!         Action::NeedUser(_) => {
@@ -106,28 +106,28 @@
 //!
 //! # Concepts
 //!
-//! - **Slots** ([`slot`]) hold what must survive: the account, an authorization under way, a
-//!   registration, cached metadata. What follows from a write happens only after its answer.
-//! - **Tickets**: an answer is made from the action that asked, which is used up by it. Late, repeated
-//!   and foreign answers change nothing.
-//! - **Waiting for a person** is a resting state: any instance takes the callback up with
-//!   [`AuthMachine::new`] on the same slots.
-//! - **Failures** ([`Failure`]) say at which stage, why, whose fault it is ([`Failure::party`]) and what
-//!   to do next ([`Failure::next`]); [`Failure::remedy`] names the setting that may help, and
-//!   [`Failure::details`] has every typed fact.
-//! - **Settings for one issuer** ([`config::IssuerSettings`]) name what a host knows about a server;
-//!   [`config::IssParameter::NotSent`] is the one that takes a check away.
+//! - **Slots** ([`slot`]) store the durable state: the account, a pending authorization, a registration,
+//!   cached metadata. Whatever depends on a write waits for its result.
+//! - **Tickets**: the result of an action is created from the action, which is consumed. Late, repeated and
+//!   foreign results change nothing.
+//! - **A pending authorization** needs no process: any instance with the same slots creates a machine
+//!   ([`AuthMachine::new`]) and passes the callback to it.
+//! - **Failures** ([`Failure`]) have a stage, a cause, a responsible party ([`Failure::party`]) and a next
+//!   step ([`Failure::next`]); [`Failure::remedy`] names a setting that may help, and [`Failure::details`]
+//!   returns every typed fact.
+//! - **Settings for one issuer** ([`config::IssuerSettings`]) supplement a server's metadata; only
+//!   [`config::IssParameter::NotSent`] removes a check.
 //!
-//! # Beside it
+//! # Other crates
 //!
-//! | crate | what it adds |
+//! | crate | contents |
 //! |---|---|
-//! | `mcp-auth-client` | drivers on `ureq` and `reqwest`, stores, keys in software that sign |
+//! | `mcp-auth-client` | drivers on `ureq` and `reqwest`, stores, software keys for signatures |
 //! | `mcp-auth-server` | helpers for authorization servers and MCP servers |
-//! | `mcp-auth-rmcp` | authorization for the client of `rmcp`, the Rust SDK of the protocol |
-//! | `mcp-auth` | the command |
+//! | `mcp-auth-rmcp` | authorization for the client of `rmcp`, the Rust SDK of MCP |
+//! | `mcp-auth` | the command line tool |
 
-// The core touches nothing; what clippy.toml names is for the crates beside it.
+// The core does no I/O; the lints in clippy.toml enforce it.
 #![deny(
     clippy::dbg_macro,
     clippy::disallowed_methods,
@@ -179,7 +179,7 @@ pub use time::Moment;
 #[cfg(doctest)]
 mod doors;
 
-/// The examples of the README are compiled with the documentation tests.
+/// Compiles the examples of the README with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -20,9 +20,9 @@ use crate::wire::callback::Callback;
 
 /// The authorization of one principal at one MCP server.
 ///
-/// Feed it events with [`handle`](Self::handle), take work from [`poll_action`](Self::poll_action)
-/// until there is none, and send [`Event::Timer`] at [`deadline`](Self::deadline). Nothing here
-/// blocks, fails or panics; whatever is not expected changes nothing.
+/// Pass events to [`handle`](Self::handle), take actions from [`poll_action`](Self::poll_action) until it
+/// returns `None`, and send [`Event::Timer`] at [`deadline`](Self::deadline). No method blocks, fails or
+/// panics; an unexpected event changes nothing.
 pub struct AuthMachine {
     pub(crate) core: Core,
     work: Work,
@@ -30,8 +30,8 @@ pub struct AuthMachine {
 }
 
 impl AuthMachine {
-    /// A machine for one principal. It asks for the account slot at once, so that a token that is
-    /// stored is found; a callback that another instance prepared can be handed in right away.
+    /// Creates a machine for one principal. The first action reads the account slot, so that a stored token
+    /// is found. A callback of an authorization that another instance prepared may be passed at once.
     pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>) -> Self {
         let identity = Identity::new(config.into(), principal.into());
         let mut core = Core::new(identity);
@@ -43,7 +43,7 @@ impl AuthMachine {
         }
     }
 
-    /// Takes note of an event. Never fails: what follows is in the actions.
+    /// Processes an event. Never fails: results are returned as actions.
     pub fn handle(&mut self, now: Moment, event: Event) {
         self.core.now = now;
         self.core.event = self.core.event.saturating_add(1);
@@ -93,7 +93,7 @@ impl AuthMachine {
         self.settle();
     }
 
-    /// The next piece of work, if there is any. Actions may be carried out in any order.
+    /// Returns the next action, if any. Actions may be carried out in any order.
     pub fn poll_action(&mut self) -> Option<Action> {
         let action = self.core.poll();
         if matches!(self.work, Work::Idle) && self.inbox.is_empty() && self.core.release() {
@@ -102,7 +102,7 @@ impl AuthMachine {
         action
     }
 
-    /// When [`Event::Timer`] is due, by the monotonic clock.
+    /// Returns when [`Event::Timer`] is due, by the monotonic clock.
     pub fn deadline(&self) -> Option<MonoMillis> {
         let work = self.work.ask().map(|ask| ask.until);
         let user = self.core.waiting.as_ref().map(|waiting| waiting.rest.until);
@@ -112,7 +112,7 @@ impl AuthMachine {
         }
     }
 
-    /// What the machine is doing.
+    /// Returns the current phase.
     pub fn phase(&self) -> Phase {
         match (&self.work, &self.core.waiting) {
             (Work::Idle, None) => Phase::Resting,
@@ -121,8 +121,8 @@ impl AuthMachine {
         }
     }
 
-    /// The token that is held, whether or not it is over. `None` also before the account slot has been
-    /// read.
+    /// Returns the stored token without its value, even when it has expired. `None` also before the account
+    /// slot has been read.
     pub fn grant(&self) -> Option<Grant> {
         self.core.grant()
     }
@@ -143,7 +143,7 @@ impl AuthMachine {
         });
     }
 
-    /// An answer that came after the user had signed out: what it brings is revoked (REFR-12).
+    /// Handles a result that arrives after sign-out: new tokens are revoked (REFR-12).
     fn late(&mut self, id: u64, answer: Answer) {
         let parting = self.core.parting.take_if(|parting| parting.id == id);
         if let (Some(parting), Answer::Reply(outcome)) = (parting, answer)
@@ -169,7 +169,7 @@ impl AuthMachine {
         }
     }
 
-    /// A wish to authorize joins an attempt that is under way.
+    /// Queues an authorization, unless an attempt is under way, which it joins.
     fn authorize(&mut self, authorization: crate::event::Authorization) {
         let waits = |trigger: &Trigger| matches!(trigger, Trigger::Authorize(_));
         if self.work.attempt().is_none() && !self.inbox.iter().any(waits) {
@@ -177,7 +177,7 @@ impl AuthMachine {
         }
     }
 
-    /// The callback of our own authorization comes before anything else that waits (L04).
+    /// Queues a callback; one whose `state` matches the pending authorization jumps the queue (L04).
     fn came_back(&mut self, callback: Callback) {
         let state = callback.state();
         let own = match (&self.core.waiting, state) {
@@ -191,7 +191,7 @@ impl AuthMachine {
         }
     }
 
-    /// Starts what waits, as far as it can be started.
+    /// Starts queued work until an action is pending.
     fn settle(&mut self) {
         loop {
             self.serve();
@@ -209,8 +209,8 @@ impl AuthMachine {
         }
     }
 
-    /// A refusal of an older token is answered at once. Who wants any token waits for a renewal under
-    /// way, unless that only waits itself.
+    /// Answers queued requests that the stored token already satisfies: a challenge that names an older
+    /// token at once; a token request only when no refresh is running, or while it is paused.
     fn serve(&mut self) {
         let core = &mut self.core;
         let pausing = matches!(self.work, Work::Pausing(_));
@@ -227,7 +227,7 @@ impl AuthMachine {
         }
     }
 
-    /// A renewal that waits goes to the end of the line.
+    /// Moves a paused refresh to the end of the queue.
     fn give_way(&mut self) {
         let work = std::mem::replace(&mut self.work, Work::Idle);
         if let Work::Pausing(pausing) = work {
@@ -255,7 +255,7 @@ impl AuthMachine {
         }
     }
 
-    /// The user will not come back: the record is cleared, what is held stays.
+    /// Ends the pending authorization without a callback: clears its record and keeps the stored tokens.
     fn end_waiting(&mut self, cause: Cause) {
         let Some(waiting) = self.core.waiting.take() else {
             return;
@@ -288,7 +288,7 @@ impl AuthMachine {
         }
         match how {
             Abandon::Cancelled => {}
-            // After whatever is under way, which may just be using the registration.
+            // Queued after the work under way, which may be using the registration.
             Abandon::ResetRegistration => {
                 self.core.memory.registers_anew = true;
                 let resets = |trigger: &Trigger| matches!(trigger, Trigger::Reset);
@@ -299,7 +299,7 @@ impl AuthMachine {
         }
     }
 
-    /// Drops what is under way. A secret record that is just being written is cleared after it.
+    /// Drops the work under way, and clears the secret record that it may just be writing.
     fn drop_work(&mut self) {
         if let Some((slot, revision)) = self.work.being_written(&self.core) {
             self.core.persist(slot, Some(revision), None, None);
@@ -307,9 +307,9 @@ impl AuthMachine {
         self.work = Work::Idle;
     }
 
-    /// Forgets everything held; answers still under way are discarded (REFR-12).
+    /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12).
     fn sign_out(&mut self) {
-        // What is to be erased or revoked already still is.
+        // Pending erasures and revocations are kept.
         self.inbox
             .retain(|trigger| matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_)));
         let waits = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_));
@@ -359,19 +359,19 @@ enum Answer {
     Obtained(Option<(Secret, Option<SubjectTokenKind>)>),
 }
 
-/// What the machine is doing.
+/// The phase of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing.
+    /// Idle.
     Resting,
-    /// Waiting for the user at the browser; everything it needs is in a slot.
+    /// An authorization is pending: the machine waits for its callback. All necessary data is in a slot.
     AwaitingUser,
-    /// Waiting for the answer to an action, in the state of this name.
+    /// An action is pending, in the state of this name.
     Working(&'static str),
 }
 
 impl Phase {
-    /// The names that [`Phase::Working`] can carry.
+    /// The names that [`Phase::Working`] can contain.
     pub const NAMES: &[&'static str] = Work::NAMES;
 }
 

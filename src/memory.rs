@@ -1,4 +1,4 @@
-//! What the machine remembers between events, in bounded space.
+//! Bounded history between events: challenge hints, attempt counters, back-off, nonces.
 
 use std::time::Duration;
 
@@ -20,109 +20,109 @@ use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
 
 #[derive(Default)]
 pub(crate) struct Memory {
-    /// Where the MCP server said that its metadata is; a challenge that says nothing erases nothing.
+    /// The metadata locations that the MCP server announced. A challenge without one erases none.
     pub(crate) resource_metadata: Vec<WebUrl>,
-    /// The scopes that the MCP server asked for last.
+    /// The scopes of the MCP server's latest challenge.
     pub(crate) scope: Option<Scopes>,
-    /// The operation that asked last.
+    /// The operation of the latest request for a token or an authorization.
     pub(crate) operation: Option<Operation>,
-    /// The change, from one issuer to another, that the user was asked about (ISO-09).
+    /// The change of issuer that the user was asked to confirm (ISO-09).
     pub(crate) offered: Option<(IssuerId, IssuerId)>,
-    /// The server refused `offline_access` (9.1).
+    /// Whether the server rejected `offline_access` (9.1).
     pub(crate) offline_access_refused: bool,
-    /// The methods with which a new client was refused, for each issuer: the next registration asks for
+    /// The rejected authentication methods of new clients, per issuer: the next registration requests
     /// another one (REG-21).
     refused_methods: Vec<(IssuerId, AuthMethod)>,
-    /// The dynamic registration with which the user was last sent away.
+    /// The dynamic registration of the last redirect.
     pub(crate) registration: Option<Registered>,
-    /// Clients that their servers refused, and that the store could not be made to forget.
+    /// Clients that their servers rejected, and that the store failed to erase.
     buried: Vec<Registered>,
-    /// The host wants a new registration, whatever is stored (QUIRK-14).
+    /// Whether the host requested a new registration regardless of the store (QUIRK-14).
     pub(crate) registers_anew: bool,
-    /// The server refused scopes: the next authorization registers for them, or leaves out what was
-    /// asked for earlier (9.1). Once between successes.
+    /// Whether the server rejected scopes: the next authorization registers for them, or omits those of
+    /// earlier requests. At most once between two successes (9.1).
     pub(crate) scopes_refused: bool,
-    /// The scopes of the last authorization request that another one could leave out or register for.
+    /// The scopes of the last authorization request that another one could omit or register for.
     pub(crate) disputable: Disputable,
-    /// A registration was forgotten since the last success: once is enough (C08).
+    /// Whether a registration was erased since the last success; at most one is (C08).
     pub(crate) client_forgotten: bool,
-    /// Resource metadata was seen, now or in the cache: the server is no legacy one (LEG-02).
+    /// Whether resource metadata was seen, fetched or cached: such a server is not a legacy server
+    /// (LEG-02).
     pub(crate) resource_metadata_seen: bool,
-    /// The resource's metadata as it was just read because a token was refused: the authorization
-    /// that follows does not read it again.
+    /// The resource's metadata that was just read after a refused token; the authorization that follows
+    /// uses it.
     pub(crate) resource: Option<(MonoMillis, ResourceFacts)>,
-    /// The event during which that was done: refusals from before need no reading of their own.
+    /// The event of that reading; earlier challenges need no further one.
     pub(crate) resource_read: Option<u64>,
-    /// The move of the resource that this process was told of (ISO-04).
+    /// The change of issuer that this process read in the resource's metadata (ISO-04).
     pub(crate) left: Option<Left>,
-    /// The resource's metadata as it was last read.
+    /// The resource's metadata as last read.
     said: Option<ResourceFacts>,
-    /// The cached documents that were used or kept since the last success.
+    /// The cached documents used or written since the last success.
     relied_on: Vec<(Slot, Revision)>,
-    /// Something failed, was refused or was given up since the last success: no document comes from a cache
-    /// (DISC-19, META-18).
+    /// Whether an attempt has failed, was refused or cancelled since the last success: then the caches are
+    /// not used (DISC-19, META-18).
     pub(crate) doubtful: bool,
     pub(crate) rest: Rest,
-    /// Why the token endpoint does not renew the token, while that is not asked again.
+    /// The reason why the token endpoint rejected the refresh, which is not repeated meanwhile.
     pub(crate) renewal_refused: Option<Box<Cause>>,
     pub(crate) nonces: Nonces,
-    /// The algorithms of proofs that the resource named last (DPOP-16).
+    /// The proof algorithms that the resource named last (DPOP-16).
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
-    /// The machine asked for the user, and no authorization has followed yet.
+    /// Whether the machine has asked for the user, and no authorization has followed.
     pub(crate) user_asked: bool,
-    /// The operation for which the last authorization was counted.
+    /// The operation that the last authorization was counted for.
     counted: Option<Operation>,
 }
 
-/// The party that requests an authorization.
+/// The initiator of an authorization.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// The machine asked for it, since a server refused something: such ones are counted.
+    /// The machine, after a refusal by a server: counted.
     Machine,
-    /// A person, unasked.
+    /// The user, unasked: not counted.
     Person,
 }
 
-/// The scopes of an authorization request that could be at fault when the server refuses its scopes.
+/// The scopes of an authorization request that may cause `invalid_scope`.
 #[derive(Default)]
 pub(crate) struct Disputable {
-    /// Scopes that only earlier requests needed.
+    /// Scopes of earlier requests only.
     pub(crate) extras: Scopes,
-    /// Scopes for which the client was perhaps not registered.
+    /// Scopes that the client may not be registered for.
     pub(crate) unregistered: Scopes,
 }
 
-/// A resource that no longer lists an issuer.
+/// An issuer that the resource no longer lists.
 pub(crate) struct Left {
     pub(crate) from: IssuerId,
-    /// The issuer that it lists instead.
+    /// The issuer that is listed instead.
     pub(crate) to: IssuerId,
-    /// Whether the account slot has it.
+    /// Whether the account slot records the change.
     pub(crate) durable: bool,
 }
 
-/// What was done for one operation since a request of it was last accepted.
+/// The attempts for one operation since its last success.
 struct Attempts {
     operation: Operation,
-    /// Authorizations (STEP-07).
+    /// The number of authorizations (STEP-07).
     made: u8,
-    /// The token was refreshed for it (USE-08).
+    /// Whether the token was refreshed for it (USE-08).
     refreshed: bool,
-    /// A token was authorized for it (USE-08).
+    /// Whether a token was authorized for it (USE-08).
     authorized: bool,
-    /// It was authorized although everything it asked for was granted (STEP-09).
+    /// Whether it was authorized although all its scopes were granted (STEP-09).
     repeated: bool,
-    /// A request was repeated with the resource's nonce (DPOP-11).
+    /// Whether a request was retried with the MCP server's nonce (DPOP-11).
     nonce_retried: bool,
-    /// The user declined (STEP-11).
+    /// Whether the user declined it (STEP-11).
     declined: bool,
     since: MonoMillis,
 }
 
-/// The nonces that servers want to see in proofs, by origin: one server's is never sent to another
-/// (DPOP-12).
+/// The DPoP nonces of servers, by origin: a nonce is only sent to the server that issued it (DPOP-12).
 #[derive(Default)]
 pub(crate) struct Nonces(Vec<(Box<str>, Box<str>)>);
 
@@ -141,21 +141,21 @@ impl Nonces {
     }
 }
 
-/// The rest after a renewal that failed for now.
+/// The back-off after a refresh that failed temporarily.
 #[derive(Default)]
 pub(crate) struct Rest {
     until: MonoMillis,
-    /// Why, and until when by the wall clock.
+    /// The cause, and the end by the wall clock.
     after: Option<(Cause, UnixMillis)>,
     failures: u32,
 }
 
 impl Rest {
-    /// A renewal failed: the next one waits, longer each time.
+    /// Starts or extends the back-off after a failed refresh.
     pub(crate) fn failed(&mut self, now: Moment, retry_after: Option<Duration>, cause: &Cause) {
         let (shortest, longest) = RENEWAL_REST;
         let grown = shortest.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
-        // A server that asks for less does not get asked more often (L10).
+        // A shorter `Retry-After` does not shorten the back-off (L10).
         let wait = grown.min(longest).max(retry_after.unwrap_or_default());
         self.failures = self.failures.saturating_add(1);
         self.until = now.mono.plus(wait);
@@ -163,12 +163,12 @@ impl Rest {
         self.after = Some((cause.clone(), until));
     }
 
-    /// When it ends, by the wall clock.
+    /// Returns the end of the back-off, by the wall clock.
     pub(crate) fn retry_at(&self) -> Option<UnixMillis> {
         self.after.as_ref().map(|(_, until)| *until)
     }
 
-    /// Why nothing is sent now: the failure that happened, and when the server is asked again.
+    /// Returns the cause of the back-off while it lasts, with its end.
     pub(crate) fn cause(&self, now: Moment) -> Option<Cause> {
         let (after, until) = self.after.as_ref().filter(|_| now.mono < self.until)?;
         Some(match after {
@@ -188,13 +188,13 @@ impl Rest {
 }
 
 impl Memory {
-    /// What the resource's metadata says, read just now; whether that is something else than before.
+    /// Records the resource's metadata; returns true if it differs from the previous one.
     pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
         let before = self.said.replace(facts.clone());
         before.is_some_and(|before| !before.says_the_same(facts))
     }
 
-    /// A client that is not used again, although it is still stored.
+    /// Excludes a stored client from further use.
     pub(crate) fn bury(&mut self, registered: Registered) {
         if self.buried.len() >= METHODS_REMEMBERED {
             self.buried.remove(0);
@@ -202,14 +202,14 @@ impl Memory {
         self.buried.push(registered);
     }
 
-    /// Whether a stored client is not used again.
+    /// Returns true if a stored client is excluded from use.
     pub(crate) fn is_buried(&self, issuer: &IssuerId, client_id: &str) -> bool {
         self.buried
             .iter()
             .any(|buried| buried.issuer == *issuer && *buried.client_id == *client_id)
     }
 
-    /// A new client was refused with this method.
+    /// Records that a new client was rejected with this authentication method.
     pub(crate) fn refuse(&mut self, issuer: &IssuerId, method: AuthMethod) {
         if self.is_refused(issuer, method) {
             return;
@@ -220,14 +220,14 @@ impl Memory {
         self.refused_methods.push((issuer.clone(), method));
     }
 
-    /// Whether a new client was refused with this method.
+    /// Returns true if a new client was rejected with this authentication method.
     pub(crate) fn is_refused(&self, issuer: &IssuerId, method: AuthMethod) -> bool {
         self.refused_methods
             .iter()
             .any(|(of, refused)| of == issuer && *refused == method)
     }
 
-    /// A cached document is used, or was just kept.
+    /// Records the use or write of a cached document.
     pub(crate) fn rely_on(&mut self, slot: Slot, revision: Revision) {
         self.relied_on.retain(|(of, _)| *of != slot);
         if self.relied_on.len() >= DOCUMENTS_RELIED_ON {
@@ -236,14 +236,14 @@ impl Memory {
         self.relied_on.push((slot, revision));
     }
 
-    /// The documents that were relied on until something failed.
+    /// Stops using the caches after a failure, and returns the cached documents used so far.
     pub(crate) fn distrust(&mut self) -> Vec<(Slot, Revision)> {
         self.doubtful = true;
         self.resource = None;
         std::mem::take(&mut self.relied_on)
     }
 
-    /// A token came: what led to it is believed.
+    /// Trusts the caches again after a token was obtained.
     fn believe(&mut self) {
         self.doubtful = false;
         self.relied_on.clear();
@@ -256,42 +256,42 @@ impl Memory {
             .filter(|known| now < known.since.plus(FAILURE_MEMORY))
     }
 
-    /// Authorizations made for an operation since its last success.
+    /// Returns the number of authorizations for an operation since its last success.
     pub(crate) fn attempts(&self, operation: &Operation, now: MonoMillis) -> u8 {
         self.of(operation, now).map_or(0, |known| known.made)
     }
 
-    /// Whether the token was refreshed for an operation since its last success.
+    /// Returns true if the token was refreshed for an operation since its last success.
     pub(crate) fn was_refreshed(&self, operation: &Operation, now: MonoMillis) -> bool {
         self.of(operation, now).is_some_and(|known| known.refreshed)
     }
 
-    /// Whether a token was authorized for an operation since its last success.
+    /// Returns true if a token was authorized for an operation since its last success.
     pub(crate) fn was_authorized(&self, operation: &Operation, now: MonoMillis) -> bool {
         self.of(operation, now)
             .is_some_and(|known| known.authorized)
     }
 
-    /// Whether a request of an operation was repeated with the resource's nonce.
+    /// Returns true if a request of an operation was retried with the MCP server's nonce.
     pub(crate) fn nonce_retried(&self, operation: &Operation, now: MonoMillis) -> bool {
         let known = self.of(operation, now);
         known.is_some_and(|known| known.nonce_retried)
     }
 
-    /// A request of an operation is repeated with the resource's nonce.
+    /// Records that a request of an operation is retried with the MCP server's nonce.
     pub(crate) fn retried_nonce(&mut self, operation: &Operation, now: MonoMillis) {
         if let Some(known) = self.entry(operation, now) {
             known.nonce_retried = true;
         }
     }
 
-    /// Whether the user declined an operation, or it asked again for what it had.
+    /// Returns true if the user declined the operation, or it repeated a request for granted scopes.
     pub(crate) fn is_hopeless(&self, operation: &Operation, now: MonoMillis, adds: bool) -> bool {
         self.of(operation, now)
             .is_some_and(|known| known.declined || !adds && known.repeated)
     }
 
-    /// What is known of an operation, to be changed; the one known longest makes room.
+    /// Returns the counters of an operation, creating them if necessary; the oldest ones are dropped.
     fn entry(&mut self, operation: &Operation, now: MonoMillis) -> Option<&mut Attempts> {
         let known = self.of(operation, now).is_some();
         if !known {
@@ -315,7 +315,7 @@ impl Memory {
             .find(|known| known.operation == *operation)
     }
 
-    /// The token was refreshed for an operation.
+    /// Records a refresh for an operation.
     pub(crate) fn refreshed(&mut self, operation: Option<&Operation>, now: MonoMillis) {
         self.rest = Rest::default();
         self.believe();
@@ -324,14 +324,14 @@ impl Memory {
         }
     }
 
-    /// An operation is authorized although everything it asks for is granted (STEP-09).
+    /// Records an authorization of an operation whose scopes are all granted (STEP-09).
     pub(crate) fn repeats(&mut self, operation: &Operation, now: MonoMillis) {
         if let Some(known) = self.entry(operation, now) {
             known.repeated = true;
         }
     }
 
-    /// The user declined the authorization under way (STEP-11).
+    /// Records that the user declined the current authorization (STEP-11).
     pub(crate) fn declined(&mut self, now: MonoMillis) {
         let operation = self.operation.clone();
         if let Some(known) = operation.and_then(|operation| self.entry(&operation, now)) {
@@ -339,8 +339,8 @@ impl Memory {
         }
     }
 
-    /// One more authorization: for the operation that asked for it (STEP-07), and at all (E11). One that
-    /// the machine did not ask for is a person's own wish, and is not counted.
+    /// Counts one authorization for its operation and in total. An authorization that the user initiated is
+    /// not counted (STEP-07, E11).
     pub(crate) fn authorize(
         &mut self,
         wish: Wish,
@@ -373,7 +373,7 @@ impl Memory {
         Ok(permit)
     }
 
-    /// The last authorization does not count for its operation: the person gave it up, or it failed
+    /// Reverts the count of the last authorization for its operation: the user cancelled it, or it failed
     /// because the server had forgotten the client (STEP-07).
     pub(crate) fn give_back(&mut self) {
         if let Some(operation) = self.counted.take()
@@ -386,7 +386,7 @@ impl Memory {
         }
     }
 
-    /// A new attempt begins: on whose wish.
+    /// Starts an attempt and returns its initiator.
     pub(crate) fn begin_attempt(&mut self) -> Wish {
         self.counted = None;
         if std::mem::take(&mut self.user_asked) {
@@ -396,7 +396,7 @@ impl Memory {
         }
     }
 
-    /// An authorized token was committed: what was asked for is now in the account.
+    /// Records that an authorized token was stored; the account contains the requested scopes.
     pub(crate) fn succeeded(&mut self, now: MonoMillis) {
         let operation = self.operation.clone();
         if let Some(known) = operation.and_then(|operation| self.entry(&operation, now)) {
@@ -414,7 +414,7 @@ impl Memory {
         self.counted = None;
     }
 
-    /// A request of this operation was accepted.
+    /// Resets the counters of an operation after one of its requests succeeded.
     pub(crate) fn forget(&mut self, operation: &Operation) {
         self.operations
             .retain(|known| known.operation != *operation);

@@ -1,5 +1,5 @@
-//! Presenting the token that is held: as a bearer token, or with a proof of possession (USE-01,
-//! DPOP-08, DPOP-09).
+//! Attaching the stored token to a request: as a bearer token, or with a DPoP proof (USE-01, DPOP-08,
+//! DPOP-09).
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,44 +16,43 @@ use crate::wire::resource::covers_url;
 use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
 
-/// How a request presents the token.
+/// How a request carries the token.
 #[derive(Debug)]
 pub enum Presentation {
-    /// The `Authorization` value, marked sensitive.
+    /// The value of `Authorization`, marked sensitive.
     Bearer(HeaderValue),
-    /// A token bound to a key: a proof is to be signed for this one request.
+    /// A token that is bound to a key: the host signs a proof for this one request.
     Bound(Box<UnsignedProof>),
 }
 
-/// Why there is no token for a URL.
+/// The reason why no token is available for a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoBearer {
-    /// No token is held.
-    #[error("no token is held")]
+    /// No token is stored.
+    #[error("no token is stored")]
     NotHeld,
-    /// The token is over.
-    #[error("the token is over")]
+    /// The token has expired.
+    #[error("the token has expired")]
     Over,
-    /// The URL is outside the resource that the token is for.
+    /// The URL is outside the token's resource.
     #[error("the URL is outside the resource that the token is for")]
     OutsideResource,
-    /// The token is bound to a key, and is never sent without a proof (DPOP-14): use
-    /// [`AuthMachine::present`].
+    /// The token is bound to a key, and never sent without a proof: use [`AuthMachine::present`] (DPOP-14).
     #[error("the token is bound to a key and is never sent without a proof")]
     Bound,
-    /// The host has no longer the key that the token is bound to (REFR-10).
+    /// The host no longer configures the key that the token is bound to (REFR-10).
     #[error("the key that the token is bound to is not configured")]
     KeyMissing,
 }
 
 impl AuthMachine {
-    /// The `Authorization` header value for a request to this URL of the MCP server, marked
-    /// sensitive. Given out only while the token is good, and only for URLs that its resource covers
-    /// (USE-03, USE-04).
+    /// Returns the value of `Authorization` for a request to this URL of the MCP server, marked sensitive.
+    /// Available only while the token is valid, and only for URLs that its resource covers (USE-03,
+    /// USE-04).
     ///
     /// # Errors
-    /// [`NoBearer`] says why there is none; send [`Event::Wanted`](crate::Event::Wanted) or the
-    /// server's refusal then.
+    /// [`NoBearer`] with the reason. Then send [`Event::Wanted`](crate::Event::Wanted), or the server's
+    /// challenge.
     pub fn bearer(&mut self, now: Moment, url: &str) -> Result<HeaderValue, NoBearer> {
         let account = self.usable(now, url)?;
         let value = match (&account.binding, &account.tokens) {
@@ -65,8 +64,8 @@ impl AuthMachine {
         Ok(value)
     }
 
-    /// What to put into one request with this method to this URL of the MCP server: for hosts that
-    /// have keys (DPoP). Never use it for a second request, nor for a retry (DPOP-08).
+    /// Returns the headers, or the proof to sign, for one request with this method to this URL of the MCP
+    /// server, for hosts with DPoP keys. Call it again for each further request and each retry (DPOP-08).
     ///
     /// # Errors
     /// [`NoBearer`].
@@ -118,7 +117,7 @@ impl AuthMachine {
         })
     }
 
-    /// The account, when its token may be sent there now.
+    /// Returns the account if its token may be sent to this URL now.
     fn usable(&self, now: Moment, url: &str) -> Result<&crate::account::Account, NoBearer> {
         let at = self.core.held.at.as_ref().ok_or(NoBearer::NotHeld)?;
         let account = at.held();
@@ -126,7 +125,7 @@ impl AuthMachine {
             return Err(NoBearer::NotHeld);
         }
         let policy = self.core.config().url_policy();
-        // The record was accepted only with a resource that covers the MCP URL itself.
+        // A record is accepted only with a resource that covers the MCP URL itself.
         if url != self.core.identity.mcp_url() {
             let url = policy.check(url).map_err(|_| NoBearer::OutsideResource)?;
             let resource = policy
@@ -144,7 +143,7 @@ impl AuthMachine {
         }
     }
 
-    /// A token that expired on receipt is good once (TOK-13).
+    /// Marks a token that had expired on receipt as used: it is single-use (TOK-13).
     fn used(&mut self) {
         if matches!(self.core.held.validity, Some(Validity::Once)) {
             self.core.held.validity = Some(Validity::Over);
@@ -152,7 +151,7 @@ impl AuthMachine {
     }
 }
 
-/// A proof for one request that the host's key is to sign.
+/// A DPoP proof for one request, to be signed with the host's key.
 pub struct UnsignedProof {
     key: Arc<str>,
     subject: ProofSubject,
@@ -160,17 +159,18 @@ pub struct UnsignedProof {
 }
 
 impl UnsignedProof {
-    /// The host's name for the key.
+    /// Returns the host's name for the key.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// How to sign: ES256 as the 64 bytes of `r` and `s`.
+    /// Returns the algorithm. An ES256 signature is the 64 bytes of `r` and `s`.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.subject.algorithm
     }
 
-    /// What to sign, made unique by 16 bytes of the host's cryptographic random source.
+    /// Returns the bytes to sign. `random`: 16 bytes from a cryptographic random source, for a unique
+    /// `jti`.
     pub fn prepare(self, random: [u8; 16]) -> PreparedProof {
         PreparedProof {
             input: self.subject.input(&jti(random)),
@@ -185,19 +185,19 @@ impl fmt::Debug for UnsignedProof {
     }
 }
 
-/// The bytes of a proof that are to be signed.
+/// The bytes of a proof to sign.
 pub struct PreparedProof {
     input: Vec<u8>,
     token: AccessToken,
 }
 
 impl PreparedProof {
-    /// The bytes to be signed.
+    /// Returns the bytes to sign.
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
-    /// The values of `Authorization` and `DPoP`; `None` when the signature has no plausible length.
+    /// Returns the values of `Authorization` and `DPoP`; `None` when the signature's length is implausible.
     pub fn signature(self, signature: &[u8]) -> Option<ProofHeaders> {
         let proof = signed(&self.input, signature)?;
         let mut dpop = HeaderValue::try_from(proof.as_str()).ok()?;
@@ -215,7 +215,7 @@ impl fmt::Debug for PreparedProof {
     }
 }
 
-/// What one request carries.
+/// The headers of one request with a bound token.
 #[derive(Debug)]
 pub struct ProofHeaders {
     /// The value of `Authorization`, with the scheme `DPoP`.

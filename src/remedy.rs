@@ -1,4 +1,4 @@
-//! The setting that helps after a failure, as data: a library says its name, a command its option.
+//! The setting that may help after a failure, as data: a library prints its name, a command its option.
 
 use serde::Serialize;
 
@@ -7,14 +7,15 @@ use crate::issuer::IssuerId;
 use crate::wire::token::{OAuthError, UnexpectedToken};
 use crate::wire::url::UrlFlaw;
 
-/// What the host may configure so that the next attempt goes on. Each is only for a server that is known
-/// to be right. [`Remedy::setting`] names the setting. There is none for a callback whose `iss` did not
-/// pass: that is how an attack looks.
+/// A setting that may let the next attempt succeed. Apply it only to a server that is known to be correct;
+/// [`Remedy::setting`] returns its name. A callback with an invalid `iss` has no remedy, because it
+/// indicates an attack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Remedy {
-    /// Name the issuer's authorization origin ([`IssuerSettings::authorization_origin`]).
+    /// Configure the origin of the issuer's authorization endpoint
+    /// ([`IssuerSettings::authorization_origin`]).
     ///
     /// [`IssuerSettings::authorization_origin`]: crate::config::IssuerSettings::authorization_origin
     AuthorizationOrigin {
@@ -23,28 +24,28 @@ pub enum Remedy {
         /// The origin that its metadata names.
         origin: Box<str>,
     },
-    /// Say that the server checks PKCE ([`IssuerSettings::pkce`]).
+    /// Assert that the server verifies PKCE ([`IssuerSettings::pkce`]).
     ///
     /// [`IssuerSettings::pkce`]: crate::config::IssuerSettings::pkce
     Pkce {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// Leave `resource` out for this server ([`IssuerSettings::resource_parameter`]).
+    /// Omit `resource` at this server ([`IssuerSettings::resource_parameter`]).
     ///
     /// [`IssuerSettings::resource_parameter`]: crate::config::IssuerSettings::resource_parameter
     OmitResource {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// Read form-encoded token answers of this server ([`IssuerSettings::token_answers`]).
+    /// Accept form-encoded token responses of this server ([`IssuerSettings::token_answers`]).
     ///
     /// [`IssuerSettings::token_answers`]: crate::config::IssuerSettings::token_answers
     FormAnswers {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// Permit a host of a special-purpose class ([`ConfigBuilder::allow_host`]).
+    /// Allow a host that the address policy denies ([`ConfigBuilder::allow_host`]).
     ///
     /// [`ConfigBuilder::allow_host`]: crate::config::ConfigBuilder::allow_host
     AllowHost,
@@ -55,24 +56,24 @@ pub enum Remedy {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// Name the authorization server, or permit servers of revision 2025-03-26
+    /// Configure the authorization server, or enable servers of revision 2025-03-26
     /// ([`ConfigBuilder::issuer`], [`ConfigBuilder::legacy`]).
     ///
     /// [`ConfigBuilder::issuer`]: crate::config::ConfigBuilder::issuer
     /// [`ConfigBuilder::legacy`]: crate::config::ConfigBuilder::legacy
     AuthorizationServer,
-    /// Ask for other scopes ([`ConfigBuilder::scopes`]).
+    /// Request other scopes ([`ConfigBuilder::scopes`]).
     ///
     /// [`ConfigBuilder::scopes`]: crate::config::ConfigBuilder::scopes
     Scopes,
-    /// Configure a key for tokens that are bound to one ([`ConfigBuilder::dpop`]).
+    /// Configure a DPoP key ([`ConfigBuilder::dpop`]).
     ///
     /// [`ConfigBuilder::dpop`]: crate::config::ConfigBuilder::dpop
     Dpop,
 }
 
 impl Remedy {
-    /// The name of the setting in this library.
+    /// Returns the name of the setting in this library.
     pub const fn setting(&self) -> &'static str {
         match self {
             Self::AuthorizationOrigin { .. } => "IssuerSettings::authorization_origin",
@@ -89,7 +90,7 @@ impl Remedy {
 }
 
 impl Failure {
-    /// The setting that may help, when there is one. It is never applied without the host.
+    /// Returns a setting that may help, if one exists. The machine never applies it by itself.
     pub fn remedy(&self) -> Option<Remedy> {
         let issuer = self.issuer.clone();
         match &self.cause {

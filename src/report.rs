@@ -1,4 +1,4 @@
-//! Why the machine did what it did: decisions with stable codes, without secrets.
+//! Reports: the machine's decisions, with stable codes and without secrets.
 
 use serde::{Serialize, Serializer};
 
@@ -9,25 +9,25 @@ use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
 
-/// What became of one place where a document was looked for (DISC-08).
+/// The result of fetching from one location (DISC-08).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// A valid document.
     Found,
-    /// No document there.
+    /// No document.
     Absent,
-    /// The server may have one, later.
+    /// A temporary failure.
     Transient,
-    /// Must not be contacted, or the answer is too large.
+    /// A URL that must not be contacted, or a response that is too large.
     Refused,
-    /// A document that breaks a rule.
+    /// A document that violates the protocol.
     Invalid,
-    /// Another place on the same origin was named.
+    /// A redirect on the same origin.
     Redirected,
 }
 
-/// Where the scopes of a request came from (SCOPE-01).
+/// The origin of the requested scopes (SCOPE-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScopeSource {
@@ -37,7 +37,7 @@ pub enum ScopeSource {
     Challenge,
     /// `scopes_supported` of the resource.
     ResourceMetadata,
-    /// Nobody named any.
+    /// No party named scopes.
     Nobody,
 }
 
@@ -45,188 +45,188 @@ pub enum ScopeSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Forgotten {
-    /// The token endpoint, or the one for pushed requests, refused the client.
+    /// The token endpoint, or the pushed authorization request endpoint, rejected the client.
     TokenEndpoint,
-    /// The token endpoint did not know a code that the server had just sent.
+    /// The token endpoint did not know a code that the server had just issued.
     CodeRefused,
-    /// The authorization endpoint refused the client, in a callback.
+    /// The authorization endpoint rejected the client, in a callback.
     AuthorizationEndpoint,
-    /// The host asked for it.
+    /// The host requested a new registration.
     Host,
 }
 
-/// One decision.
+/// A decision of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Decision {
-    /// Parameters of the challenge were repeated with different values and count as absent (CHAL-08).
+    /// Challenge parameters with conflicting values were ignored (CHAL-08).
     ChallengeParametersDropped {
-        /// Their names.
+        /// The names of the parameters.
         names: Vec<&'static str>,
     },
-    /// A place was looked at.
+    /// A metadata location was fetched.
     PlaceTried {
-        /// The place.
+        /// The URL.
         url: WebUrl,
-        /// What became of it.
+        /// The result.
         verdict: Verdict,
     },
-    /// A place that was announced must not be contacted (CHAL-13, SEC-05).
+    /// An announced metadata location must not be contacted (CHAL-13, SEC-05).
     PlaceRefused {
-        /// The text.
+        /// The location as announced.
         place: Untrusted,
-        /// What is wrong with it.
+        /// The flaw in it.
         reason: String,
     },
-    /// Members of a metadata document have another type than theirs and count as absent (DISC-17).
+    /// Metadata members of a wrong type were ignored (DISC-17).
     MembersIgnored {
-        /// Their names.
+        /// The names of the members.
         names: Vec<&'static str>,
     },
-    /// An entry of `authorization_servers` that is no usable issuer (DISC-15, QUIRK-21).
+    /// An entry of `authorization_servers` is not a usable issuer (DISC-15, QUIRK-21).
     EntryUnusable {
         /// The entry.
         entry: Untrusted,
-        /// What is wrong with it.
+        /// The flaw in it.
         reason: String,
     },
-    /// An entry of `authorization_servers` that looks like the URL of a document; it is taken as an
-    /// issuer all the same (QUIRK-21).
+    /// An entry of `authorization_servers` looks like the URL of a document; it is used as an issuer
+    /// nevertheless (QUIRK-21).
     EntryLooksLikeDocument {
         /// The entry.
         entry: Untrusted,
     },
-    /// The authorization server that is used.
+    /// An authorization server was chosen.
     ServerChosen {
         /// Its issuer.
         issuer: IssuerId,
-        /// Where the facts about it came from.
+        /// The source of its metadata.
         source: ServerSource,
     },
-    /// A listed authorization server cannot be used, and the next one is tried (DISC-16).
+    /// A listed authorization server is unusable, and the next one is tried (DISC-16).
     ServerPassedOver {
         /// Its issuer.
         issuer: IssuerId,
-        /// Why, as a reason code.
+        /// The reason code.
         reason: &'static str,
     },
-    /// One terminating slash differs between the listed issuer and its document (QUIRK-01).
+    /// The listed issuer and its metadata differ by one final slash (QUIRK-01).
     SlashTolerated {
-        /// As listed.
+        /// The issuer as listed.
         listed: IssuerId,
-        /// As the document says; this one is used.
+        /// The issuer in the metadata, which is used.
         named: IssuerId,
     },
-    /// The host's setting stands in for what metadata does not say.
+    /// A setting of the host supplements the metadata.
     SettingApplied {
         /// The issuer.
         issuer: IssuerId,
-        /// The setting: `pkce`, `resource`, `iss`, `authorization_origin`, `client_assertion_audience`.
+        /// The setting: `pkce`, `resource`, `iss`, `authorization_origin` or `client_assertion_audience`.
         setting: &'static str,
     },
-    /// The same issuer now names this endpoint on another origin. What was issued before is not sent
-    /// there: the endpoint recorded stays, or there is none (A22, REFR-11).
+    /// The issuer moved an endpoint to another origin. Credentials issued before are not sent there; the
+    /// previous endpoint is kept, if there was one (A22, REFR-11).
     EndpointNotFollowed {
         /// The issuer.
         issuer: IssuerId,
         /// The member of its metadata.
         member: &'static str,
     },
-    /// The client that is used.
+    /// A client was chosen.
     ClientChosen {
-        /// At this issuer.
+        /// The issuer.
         issuer: IssuerId,
-        /// How the server knows it.
+        /// The origin of the client.
         origin: ClientOrigin,
-        /// How it authenticates.
+        /// Its authentication method.
         method: &'static str,
     },
-    /// A configured client without an issuer is now bound to this one (REG-04).
+    /// A configured client without an issuer was bound to this one (REG-04).
     ClientBound {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// A dynamic registration was erased: the next authorization registers again (TOK-19, QUIRK-14).
+    /// A dynamic registration was erased; the next authorization registers again (TOK-19, QUIRK-14).
     RegistrationForgotten {
-        /// At this issuer.
+        /// The issuer.
         issuer: IssuerId,
         /// The party that ended it.
         by: Forgotten,
     },
-    /// The scopes that are requested.
+    /// The scopes of a request were chosen.
     ScopesChosen {
-        /// The scopes; empty when the parameter is left out.
+        /// The scopes; empty when the parameter is omitted.
         scopes: Scopes,
-        /// Where the new ones came from.
+        /// The origin of the new ones.
         source: ScopeSource,
     },
-    /// A callback that belongs to none of our authorizations changed nothing (CB-05).
+    /// A callback belongs to no pending authorization, and was ignored (CB-05).
     CallbackIgnored,
-    /// An answer of the MCP server that is no authorization challenge changed nothing (USE-12).
+    /// A response of the MCP server is not an authorization challenge, and was ignored (USE-12).
     AnswerIgnored {
-        /// Its status.
+        /// The status.
         status: u16,
     },
-    /// A stored record cannot be used and counts as absent.
+    /// A stored record is unusable and counts as absent.
     RecordUnusable {
         /// The slot.
         slot: String,
-        /// What is wrong with it.
+        /// The flaw in it.
         reason: String,
     },
-    /// Too much at once: an event was dropped.
+    /// The queue was full, and an event was dropped.
     EventDropped,
-    /// `token_type` was missing and taken for `Bearer` (TOK-12).
+    /// `token_type` was missing and assumed to be `Bearer` (TOK-12).
     TokenTypeAssumed,
-    /// A token was renewed.
+    /// A token was refreshed.
     TokenRefreshed {
-        /// By this issuer.
+        /// The issuer.
         issuer: IssuerId,
-        /// With these scopes.
+        /// The scopes.
         scopes: Scopes,
-        /// Living this many seconds, when known.
+        /// The lifetime in seconds, if known.
         seconds: Option<u64>,
     },
-    /// A refresh failed for now and is tried again after this many milliseconds (11.4).
+    /// A refresh failed temporarily and is retried (11.4).
     RefreshDelayed {
-        /// How long.
+        /// The delay in milliseconds.
         millis: u64,
     },
-    /// A renewal ahead of time did not succeed; the present token is still good (REFR-07).
+    /// A refresh ahead of expiry failed; the current token stays in use (REFR-07).
     RenewalPutOff {
-        /// Why, as a reason code.
+        /// The reason code.
         reason: &'static str,
     },
-    /// The server refused the refresh token; what was sent was erased (REFR-06).
+    /// The server rejected the refresh token; the rejected tokens were erased (REFR-06).
     TokensDropped {
         /// The issuer.
         issuer: IssuerId,
     },
-    /// What became of the revocation of one token (REV-04).
+    /// One token was revoked, or could not be (REV-04).
     Revoked {
-        /// At this issuer.
+        /// The issuer.
         issuer: IssuerId,
-        /// Which token.
+        /// The kind of the token.
         token: TokenKind,
-        /// Why not, as a reason code.
+        /// The reason code of a failure; `None`: revoked.
         refused: Option<&'static str>,
     },
-    /// A proof was sent, and the token that came is not bound to its key; it is used as a bearer token
+    /// A proof was sent, but the issued token is not bound to its key; it is used as a bearer token
     /// (DPOP-13).
     TokenNotBound,
-    /// A proof was refused, and the server's clock shows so many seconds more than ours (DPOP-20).
+    /// A proof was rejected, and the server's clock differs from the local one (DPOP-20).
     ClockDiffers {
-        /// Seconds; negative when the server's clock is behind.
+        /// The difference in seconds; negative when the server's clock is behind.
         seconds: i64,
     },
     /// A token was received.
     TokenReceived {
-        /// From this issuer.
+        /// The issuer.
         issuer: IssuerId,
-        /// With these scopes.
+        /// The scopes.
         scopes: Scopes,
-        /// Living this many seconds, when known.
+        /// The lifetime in seconds, if known.
         seconds: Option<u64>,
     },
 }

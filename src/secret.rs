@@ -1,4 +1,4 @@
-//! Values that must not be shown: no `Display`, no `Deref`, a `Debug` without content, cleared on drop.
+//! Secret values: no `Display`, no `Deref`, a `Debug` without content, cleared on drop.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use zeroize::Zeroizing;
 
 /// A secret text: a token, a client secret, an authorization code (TOK-24, SEC-32).
 ///
-/// Nothing in the public API reads it back; it leaves the machine only inside the requests and
-/// records that carry it. Memory is cleared when it is dropped.
+/// The public API cannot read it back; it leaves the machine only inside requests and records. Its memory
+/// is cleared on drop.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a secret over from the host.
+    /// Creates a secret from a string of the host.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
@@ -46,8 +46,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Compares in time that depends on the lengths only (SEC-33): the one place where secrets are compared. A call,
-/// so that no compiler merges the comparison into what is done about it.
+/// Compares in time that depends on the lengths only; all comparisons of secrets end here. Not inlined, so
+/// that no compiler merges the comparison with the branch on its result (SEC-33).
 #[inline(never)]
 pub(crate) fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()

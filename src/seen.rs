@@ -1,4 +1,4 @@
-//! What servers answered before an attempt failed: where, with which status, as which type.
+//! The requests before a failure: URL, status and content type of the responses.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use crate::error::Stage;
 use crate::event::Outcome;
 use crate::wire::text::Untrusted;
 
-/// Answers that are remembered for one failure; the latest ones.
+/// The number of responses that are kept for a failure; the latest ones.
 const MAX_SEEN: usize = 8;
 
-/// One request of the failed step, and what came back.
+/// One request of the failed step, with its response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Seen {
-    /// The URL that was asked.
+    /// The URL of the request.
     pub url: Box<str>,
-    /// The status of the answer; none when no answer came.
+    /// The status of the response; `None` without a response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The `Content-Type` of the answer, sanitised.
+    /// The `Content-Type` of the response, sanitised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<Untrusted>,
     #[serde(skip)]
@@ -79,7 +79,7 @@ impl fmt::Display for Seen {
     }
 }
 
-/// The requests of the attempt under way.
+/// The requests of the current attempt.
 #[derive(Default)]
 pub(crate) struct Watch {
     asked: Option<(u64, Box<str>, Purpose)>,
@@ -91,7 +91,7 @@ impl Watch {
         self.asked = Some((id, request.uri().to_string().into(), purpose));
     }
 
-    /// The answer to a request came.
+    /// Records the response to a request.
     pub(crate) fn answered(&mut self, id: u64, outcome: &Outcome) {
         let asked = self.asked.take_if(|(asked, _, _)| *asked == id);
         if let Some((_, url, purpose)) = asked {
@@ -102,12 +102,12 @@ impl Watch {
         }
     }
 
-    /// Another attempt begins.
+    /// Starts another attempt.
     pub(crate) fn begin(&mut self) {
         self.seen.clear();
     }
 
-    /// What belongs to a failure at this stage.
+    /// Returns the requests that belong to a failure at this stage.
     pub(crate) fn at(&self, stage: Stage) -> Vec<Seen> {
         let of_stage = self.seen.iter().filter(|seen| seen.belongs_to(stage));
         of_stage.cloned().collect()

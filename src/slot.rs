@@ -1,4 +1,4 @@
-//! Slots: the few places where the machine's durable facts live, kept by the host.
+//! Slots: the records of durable state, which the host stores.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{SipHasher13, SipHasher24};
 use zeroize::Zeroizing;
 
-/// The first 16 bytes of SHA-256.
+/// Returns the first 16 bytes of SHA-256.
 pub(crate) fn short_digest(bytes: &[u8]) -> [u8; 16] {
     shorten(&Sha256::digest(bytes))
 }
@@ -18,7 +18,7 @@ fn shorten(digest: &[u8]) -> [u8; 16] {
     digest.first_chunk::<16>().copied().unwrap_or_default()
 }
 
-/// The length in eight bytes, on every machine: a store may be shared by several kinds.
+/// Returns the length in eight bytes on every platform, because platforms may share a store.
 fn length(part: &str) -> [u8; 8] {
     u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()
 }
@@ -32,7 +32,7 @@ fn digest_of_parts(parts: &[&str]) -> [u8; 16] {
     shorten(&hash.finalize())
 }
 
-/// 16 bytes in base64url.
+/// 16 bytes as base64url text.
 struct Text([u8; 22]);
 
 impl Text {
@@ -58,21 +58,21 @@ impl std::ops::Deref for Text {
     }
 }
 
-/// What a slot holds.
+/// The kind of a slot's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SlotKind {
     /// The account at the authenticated-at issuer; secret.
     Account,
-    /// One authorization under way at the redirected-to issuer; secret.
+    /// A pending authorization at the redirected-to issuer; secret.
     Pending,
-    /// A dynamic registration, or the issuer to which a client without one was bound; secret.
+    /// A dynamic registration, or the issuer that a client without a configured one is bound to; secret.
     Registration,
-    /// Public metadata of a resource or of a server.
+    /// Public metadata of a resource or an authorization server.
     Metadata,
 }
 
 impl SlotKind {
-    /// The first part of a slot's name.
+    /// Returns the first part of a slot's name.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -83,8 +83,8 @@ impl SlotKind {
     }
 }
 
-/// Names one slot. The text form (its `Display`) is stable, holds no secret, and is safe as a
-/// file name after its `/` and as a key of any store.
+/// The name of one slot. Its text form (`Display`) is stable, contains no secret, and is safe as a file
+/// name after the `/` and as a key of any store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
     kind: SlotKind,
@@ -92,7 +92,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The account slot of a principal at an MCP server.
+    /// Returns the account slot of a principal at an MCP server.
     pub fn account(principal: &str, mcp_url: &str) -> Self {
         Self::named(SlotKind::Account, &[principal, mcp_url])
     }
@@ -134,7 +134,7 @@ impl Slot {
         }
     }
 
-    /// What the slot holds.
+    /// Returns the kind of the slot's contents.
     pub fn kind(&self) -> SlotKind {
         self.kind
     }
@@ -154,8 +154,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// The key that revisions are made with where the host has lent entropy: 128 bits that no server learns. A server
-/// that chooses the text of a record cannot choose its revision, nor make two records with the same one.
+/// The key of revisions, from the host's entropy: 128 bits unknown to all servers. A server that controls
+/// the text of a record can neither choose its revision nor create two records with the same one.
 #[derive(Clone, Copy)]
 pub(crate) struct RevisionKey {
     bytes: [u8; 16],
@@ -177,8 +177,8 @@ impl RevisionKey {
         text.push_str(&Text::of(&self.bytes));
     }
 
-    /// The key for records of one kind: it stands in them, and that of a public one says nothing about that of
-    /// a secret one.
+    /// Derives the key for records of one kind, which contain it. The key of public records reveals nothing
+    /// about that of secret ones.
     pub(crate) fn for_kind(&self, kind: SlotKind) -> Self {
         if self.kind == Some(kind) {
             return *self;
@@ -197,20 +197,20 @@ impl fmt::Debug for RevisionKey {
     }
 }
 
-/// A slot to be written, and the revision that was found there.
+/// A slot to be written, with the revision that was read.
 #[derive(Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) slot: Slot,
     pub(crate) revision: Option<Revision>,
 }
 
-/// The revision of a slot's contents: a digest of them, kept by the store beside the contents. It differs
-/// wherever contents differ, whoever wrote them.
+/// The revision of a slot's contents: a digest, which the store keeps beside the contents. Different
+/// contents have different revisions, whichever process wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Revision([u8; 16]);
 
 impl Revision {
-    /// A digest that every process can make.
+    /// Returns an unkeyed digest.
     #[doc(hidden)]
     pub fn of(contents: &[u8]) -> Self {
         Self(short_digest(contents))
@@ -227,7 +227,7 @@ impl Revision {
         }
     }
 
-    /// The 22 characters of the text form.
+    /// Returns the 22 characters of the text form.
     pub(crate) fn text(self) -> impl std::ops::Deref<Target = str> {
         Text::of(&self.0)
     }
@@ -245,7 +245,7 @@ impl fmt::Debug for Revision {
     }
 }
 
-/// The text is not a revision that this crate wrote.
+/// The error for a text that is not a revision written by this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a revision written by this crate")]
 pub struct NotARevision;
@@ -258,18 +258,18 @@ impl FromStr for Revision {
     }
 }
 
-/// The contents of a slot: opaque to the host, and secret unless the slot is a metadata slot. Hosts
-/// encrypt them at rest (SEC-31).
+/// The contents of a slot: opaque to the host, and secret unless the slot is a metadata slot. Encrypt them
+/// at rest (SEC-31).
 #[derive(Clone)]
 pub struct SlotContents(Zeroizing<String>);
 
 impl SlotContents {
-    /// Contents as the store kept them.
+    /// Creates contents from stored text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text to be stored. It holds secrets: not for logs.
+    /// Returns the text to store. It contains secrets and must not be logged.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -290,11 +290,11 @@ impl fmt::Debug for SlotContents {
     }
 }
 
-/// What a store holds in a slot: contents and the revision that came with them.
+/// The contents of a slot, with their revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The contents.
     pub contents: SlotContents,
-    /// The revision that was persisted with them.
+    /// The revision of the contents.
     pub revision: Revision,
 }

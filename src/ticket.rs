@@ -1,15 +1,15 @@
-//! Tickets: an answer belongs to the question whose action it was made from, once.
+//! Tickets: each result belongs to the action it was created from, at most once.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Ties an answer to one action of one machine. Not `Clone`: an action is answered at most once.
+/// Ties a result to one action of one machine. Not `Clone`: an action has at most one result.
 pub(crate) struct Ticket {
     owner: Arc<Owner>,
     id: u64,
 }
 
-/// The identity of a machine; only its address counts.
+/// The identity of a machine, compared by address.
 #[derive(Debug)]
 pub(crate) struct Owner;
 
@@ -25,7 +25,7 @@ impl Ticket {
         self.id
     }
 
-    /// Whether this machine gave the ticket out (H03).
+    /// Returns true if this machine issued the ticket (H03).
     pub(crate) fn is_of(&self, owner: &Arc<Owner>) -> bool {
         Arc::ptr_eq(&self.owner, owner)
     }

@@ -1,22 +1,22 @@
-//! Time is an argument: the host reads its clocks and says what they showed.
+//! Time as an argument: the host reads its clocks and passes the values.
 
 use std::time::Duration;
 
-/// Wall-clock time: milliseconds since the Unix epoch. Used for expiry and for records (SEC-35).
+/// Wall-clock time: milliseconds since the Unix epoch. Used for expiry and in records (SEC-35).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
-    /// Later than anything.
+    /// The latest possible time.
     pub(crate) const MAX: Self = Self(u64::MAX);
 
-    /// The same instant in whole seconds.
+    /// Returns the time in whole seconds.
     pub const fn seconds(self) -> u64 {
         self.0 / 1_000
     }
 
-    /// Whether something may be kept that expires then. More than a day ahead means that the clock
-    /// was set back since (DISC-19).
+    /// Returns true if a document with this expiry may be used. An expiry more than a day ahead means that
+    /// the clock was set back since (DISC-19).
     pub(crate) fn is_fresh(self, now: Self) -> bool {
         const DAY: u64 = 24 * 60 * 60 * 1_000;
         now < self && self.0 <= now.0.saturating_add(DAY)
@@ -27,7 +27,7 @@ impl UnixMillis {
     }
 }
 
-/// Monotonic time: milliseconds since any fixed point of this process. Used for time-outs (SEC-35).
+/// Monotonic time: milliseconds since any fixed point of this process. Used for timeouts (SEC-35).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MonoMillis(pub u64);
 
@@ -37,7 +37,7 @@ impl MonoMillis {
     }
 }
 
-/// What both clocks showed when an event happened. Either may go backwards; that is harmless.
+/// The values of both clocks at an event. Either clock may go backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Moment {
     /// The wall clock.
@@ -47,7 +47,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// A moment from both clocks, in milliseconds.
+    /// Creates a moment from both clocks, in milliseconds.
     pub const fn new(wall_unix_millis: u64, mono_millis: u64) -> Self {
         Self {
             wall: UnixMillis(wall_unix_millis),
@@ -56,7 +56,7 @@ impl Moment {
     }
 }
 
-/// A duration in whole milliseconds, saturating.
+/// Returns a duration in whole milliseconds, saturating.
 pub(crate) fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What the machine asks of its host.
+//! Actions: the work that the machine requests from its host.
 
 mod sign;
 
@@ -23,13 +23,13 @@ use crate::wire::words::AuthMethod;
 pub(crate) use sign::ToSign;
 pub use sign::{AssertionKind, ObtainAssertion, Prepared, Sign, SubjectTokenKind};
 
-/// One piece of work. Actions are independent of each other: what depends on an answer does not
-/// exist before the answer.
+/// One piece of work for the host. Pending actions are independent of each other: an action that depends on
+/// a result is returned only after that result.
 #[derive(Debug)]
 pub enum Action {
     /// Send one HTTP request.
     SendRequest(SendRequest),
-    /// Send the user's browser to a URL.
+    /// Open a URL in the user's browser.
     Redirect(Redirect),
     /// Read a slot.
     LoadSlot(LoadSlot),
@@ -37,37 +37,37 @@ pub enum Action {
     PersistSlot(PersistSlot),
     /// Sign with a key of the host.
     Sign(Sign),
-    /// Obtain a token of the host's platform or identity provider.
+    /// Obtain a token from the host's platform or identity provider.
     ObtainAssertion(ObtainAssertion),
-    /// Nothing more without the user: answer with [`Event::Authorize`] when the user agrees.
+    /// The user is needed: reply with [`Event::Authorize`] when the user agrees.
     NeedUser(NeedUser),
-    /// [`AuthMachine::bearer`](crate::AuthMachine::bearer) answers now: retry what was waiting.
+    /// [`AuthMachine::bearer`](crate::AuthMachine::bearer) returns a token now: retry the waiting requests.
     Ready(Grant),
-    /// This attempt is over. What was held is still held.
+    /// The attempt failed. Stored credentials are unaffected.
     Error(Box<Failure>),
-    /// Why something was done; for people and logs, never needed.
+    /// The reason for a decision, for users and logs. May be ignored.
     Report(Box<Decision>),
 }
 
-/// What a request is for (SEC-06).
+/// The purpose of a request (SEC-06).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Protected resource metadata.
+    /// Protected resource metadata (RFC 9728).
     ResourceMetadata,
-    /// Authorization server metadata.
+    /// Authorization server metadata (RFC 8414).
     ServerMetadata,
-    /// Dynamic client registration.
+    /// Dynamic client registration (RFC 7591).
     Registration,
-    /// A token: for a code, or by refresh.
+    /// A token request.
     Token,
-    /// Revocation of a token after sign-out (REV).
+    /// Token revocation after sign-out (RFC 7009).
     Revocation,
-    /// A pushed authorization request (AUTHZ-20).
+    /// A pushed authorization request (RFC 9126, AUTHZ-20).
     PushedAuthorization,
 }
 
 impl Purpose {
-    /// A stable name.
+    /// Returns a stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ResourceMetadata => "resource_metadata",
@@ -80,10 +80,10 @@ impl Purpose {
     }
 }
 
-/// Who supplied the URL of a request (SEC-06).
+/// The party that supplied the URL of a request (SEC-06).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UrlSource {
-    /// The host's configuration, or built from the MCP URL.
+    /// The host: configured, or derived from the MCP URL.
     Host,
     /// The MCP server.
     McpServer,
@@ -91,7 +91,8 @@ pub enum UrlSource {
     AuthorizationServer,
 }
 
-/// One HTTP request: TLS verified (SEC-03), no redirect followed, no cookies.
+/// One HTTP request. Send it with TLS verification, without cookies, and without following redirects
+/// (SEC-03).
 pub struct SendRequest {
     pub(crate) request: Request<Bytes>,
     pub(crate) purpose: Purpose,
@@ -102,42 +103,43 @@ pub struct SendRequest {
 }
 
 impl SendRequest {
-    /// The request. Its body and its `authorization` header may hold secrets.
+    /// Returns the request. Its body and its `authorization` header may contain secrets.
     pub fn request(&self) -> &Request<Bytes> {
         &self.request
     }
 
-    /// What it is for.
+    /// Returns the purpose of the request.
     pub fn purpose(&self) -> Purpose {
         self.purpose
     }
 
-    /// Who supplied its URL.
+    /// Returns the party that supplied the URL.
     pub fn supplied_by(&self) -> UrlSource {
         self.supplied_by
     }
 
-    /// To which addresses the driver may connect.
+    /// Returns the policy for the addresses that the driver may connect to.
     pub fn addresses(&self) -> AddressPolicy {
         self.addresses
     }
 
-    /// Largest answer body in bytes; reading stops there with [`SendRequest::too_large`] (SEC-13).
+    /// Returns the largest response body in bytes; a driver stops reading there and reports
+    /// [`SendRequest::too_large`] (SEC-13).
     pub fn body_limit(&self) -> usize {
         crate::wire::json::MAX_BODY_BYTES
     }
 
-    /// How long the whole exchange may take (SEC-15).
+    /// Returns the time limit of the whole exchange (SEC-15).
     pub fn time_limit(&self) -> Duration {
         self.time_limit
     }
 
-    /// A number that names this action among those of this machine, for logs and protocols.
+    /// Returns the number of this action, unique within this machine, for logs and protocols.
     pub fn id(&self) -> u64 {
         self.ticket.id()
     }
 
-    /// The answer.
+    /// Reports the response.
     pub fn response(self, response: Response<Bytes>) -> Event {
         self.reply(Outcome::Response {
             response,
@@ -145,8 +147,8 @@ impl SendRequest {
         })
     }
 
-    /// The answer, with the URL that it came from as the HTTP stack saw it: an answer from another
-    /// URL is refused (H07).
+    /// Reports the response with the URL that the HTTP stack received it from; a response from another URL
+    /// is rejected (H07).
     pub fn response_from(self, response: Response<Bytes>, final_url: impl Into<String>) -> Event {
         self.reply(Outcome::Response {
             response,
@@ -154,22 +156,22 @@ impl SendRequest {
         })
     }
 
-    /// The request is known not to have left: no connection was made.
+    /// Reports that the request was certainly not sent: no connection was made.
     pub fn never_sent(self) -> Event {
         self.reply(Outcome::NeverSent)
     }
 
-    /// No usable answer came, but the server may have seen the request.
+    /// Reports that no usable response arrived, although the server may have received the request.
     pub fn maybe_sent(self) -> Event {
         self.reply(Outcome::MaybeSent)
     }
 
-    /// The answer was larger than [`SendRequest::body_limit`].
+    /// Reports that the response was larger than [`SendRequest::body_limit`].
     pub fn too_large(self) -> Event {
         self.reply(Outcome::TooLarge)
     }
 
-    /// The address policy does not permit the address that the host name resolved to.
+    /// Reports that the host name resolved to an address that the policy denies.
     pub fn blocked(self) -> Event {
         self.reply(Outcome::Blocked)
     }
@@ -195,13 +197,13 @@ impl fmt::Debug for SendRequest {
     }
 }
 
-/// A URL for a browser: `https`, or loopback `http`, without characters that a shell could read as
-/// more than text (AUTHZ-11, F02). Open it without a shell all the same (AUTHZ-12).
+/// A URL for a browser: `https`, or `http` on loopback, without characters that a shell interprets. Open it
+/// without a shell nevertheless (AUTHZ-11, AUTHZ-12).
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrowserUrl(pub(crate) Box<str>);
 
 impl BrowserUrl {
-    /// The text to open. It carries `state`: show it to the user alone.
+    /// Returns the URL as text. It contains `state`: show it only to the user.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -214,26 +216,26 @@ impl fmt::Debug for BrowserUrl {
     }
 }
 
-/// The user is to be sent to an authorization server. The record that the callback needs is stored.
+/// A redirect of the user to an authorization server. The pending record is already stored.
 #[derive(Clone, Debug)]
 pub struct Redirect {
-    /// Where to.
+    /// The URL to open.
     pub url: BrowserUrl,
     /// The authorization server.
     pub issuer: IssuerId,
-    /// Host and port of the MCP server for which the user authorizes (AUTHZ-14).
+    /// The host and port of the MCP server that the user authorizes access to (AUTHZ-14).
     pub mcp_host: Box<str>,
-    /// The client identifier that will be shown.
+    /// The client identifier that the authorization server may show.
     pub client_id: Box<str>,
-    /// The scopes requested: opaque identifiers (SCOPE-13).
+    /// The requested scopes, which are opaque identifiers (SCOPE-13).
     pub scopes: Scopes,
-    /// Whether this resource was used with another issuer before, or with none (ISO-09).
+    /// Whether the user has not authorized at this issuer for this MCP server before (ISO-09).
     pub new_issuer: bool,
-    /// Until when a callback is accepted.
+    /// The time until which the callback is accepted.
     pub expires: UnixMillis,
 }
 
-/// Read a slot.
+/// A request to read a slot.
 #[derive(Debug)]
 pub struct LoadSlot {
     pub(crate) slot: Slot,
@@ -241,17 +243,17 @@ pub struct LoadSlot {
 }
 
 impl LoadSlot {
-    /// Which one.
+    /// Returns the slot.
     pub fn slot(&self) -> Slot {
         self.slot
     }
 
-    /// A number that names this action among those of this machine.
+    /// Returns the number of this action, unique within this machine.
     pub fn id(&self) -> u64 {
         self.ticket.id()
     }
 
-    /// What the store holds.
+    /// Reports the contents of the slot; `None`: the slot is empty.
     pub fn found(self, stored: Option<Stored>) -> Event {
         Event::SlotLoaded(Loaded {
             ticket: self.ticket,
@@ -259,7 +261,7 @@ impl LoadSlot {
         })
     }
 
-    /// The store could not be read.
+    /// Reports that the store could not be read.
     pub fn failed(self) -> Event {
         Event::SlotLoaded(Loaded {
             ticket: self.ticket,
@@ -268,7 +270,7 @@ impl LoadSlot {
     }
 }
 
-/// Write or clear a slot, only if it still holds what [`PersistSlot::expected`] says.
+/// A compare-and-swap: write or clear a slot if it still has the revision [`PersistSlot::expected`].
 #[derive(Debug)]
 pub struct PersistSlot {
     pub(crate) slot: Slot,
@@ -279,42 +281,42 @@ pub struct PersistSlot {
 }
 
 impl PersistSlot {
-    /// Which one.
+    /// Returns the slot.
     pub fn slot(&self) -> Slot {
         self.slot
     }
 
-    /// The revision that must be there; `None`: the slot must be empty.
+    /// Returns the expected revision; `None`: the slot must be empty.
     pub fn expected(&self) -> Option<Revision> {
         self.expected
     }
 
-    /// What to write with its revision; `None`: clear the slot.
+    /// Returns the contents to write, with their revision; `None`: clear the slot.
     pub fn write(&self) -> Option<&Stored> {
         self.write.as_ref()
     }
 
-    /// After this time the contents are of no use; a store may drop them.
+    /// Returns the time after which the store may drop the contents.
     pub fn expires(&self) -> Option<UnixMillis> {
         self.expires
     }
 
-    /// A number that names this action among those of this machine.
+    /// Returns the number of this action, unique within this machine.
     pub fn id(&self) -> u64 {
         self.ticket.id()
     }
 
-    /// Done, durably.
+    /// Reports that the write is durable.
     pub fn done(self) -> Event {
         self.outcome(Persistence::Done)
     }
 
-    /// Not done, or not known to be.
+    /// Reports that the write failed, or that its result is unknown.
     pub fn failed(self) -> Event {
         self.outcome(Persistence::Failed)
     }
 
-    /// Not done: the slot holds something else, namely this.
+    /// Reports that the slot has another revision, with its current contents.
     pub fn conflict(self, current: Option<Stored>) -> Event {
         self.outcome(Persistence::Conflict(current))
     }
@@ -327,64 +329,64 @@ impl PersistSlot {
     }
 }
 
-/// Why the user is needed, and for what.
+/// The user is needed, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeedUser {
-    /// Why.
+    /// The reason.
     pub why: Why,
-    /// The operation that waits, when one was named.
+    /// The waiting operation, when the host named one.
     pub operation: Option<Operation>,
 }
 
-/// Why nothing goes on without the user.
+/// The reason for which the user is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// Nothing is held for this MCP server.
+    /// No token is stored for this MCP server.
     NoCredentials,
-    /// The token is refused or over, and cannot be renewed.
+    /// The token was refused or has expired, and cannot be refreshed.
     TokenOver,
-    /// The authorization server does not renew the token, and says why (11.4).
+    /// The authorization server rejected the refresh (11.4).
     RenewalRefused {
-        /// Its refusal.
+        /// The rejection.
         cause: Box<Cause>,
     },
     /// The token lacks scopes (STEP-01).
     ScopeMissing {
         /// The scopes that the MCP server named.
         scopes: Scopes,
-        /// Its description, sanitised; not for end users.
+        /// The server's description, sanitised; not for end users.
         description: Option<Untrusted>,
     },
-    /// The resource now uses another authorization server; sending `Authorize` consents to it (ISO-09).
+    /// The MCP server uses another authorization server now; [`Event::Authorize`] consents to it (ISO-09).
     ServerChanged {
         /// The issuer at which the user is authenticated.
         from: IssuerId,
-        /// The issuer found now.
+        /// The new issuer.
         to: IssuerId,
     },
-    /// The server no longer knows the client; the registration was forgotten (TOK-19).
+    /// The server does not know the client any more; its registration was erased (TOK-19).
     ClientForgotten,
-    /// The server refused the client that was just registered, by its method of authentication; the next
-    /// registration asks for another one (REG-21).
+    /// The server rejected the authentication method of a new registration; the next registration requests
+    /// another one (REG-21).
     MethodRefused {
-        /// The method refused.
+        /// The rejected method.
         refused: AuthMethod,
-        /// The method that the next registration asks for.
+        /// The method of the next registration.
         next: AuthMethod,
     },
-    /// The server refused scopes. The next authorization registers the client for these, or leaves out
-    /// what only earlier requests needed (9.1).
+    /// The server rejected scopes. The next authorization registers the client for them, or omits those
+    /// that only earlier requests needed (9.1).
     ScopesRefused {
-        /// The scopes in question.
+        /// The rejected scopes.
         scopes: Scopes,
     },
-    /// The server refused `offline_access`; it will not be asked for again (9.1).
+    /// The server rejected `offline_access`, which is not requested again (9.1).
     OfflineAccessRefused,
 }
 
 impl Why {
-    /// A stable name.
+    /// Returns a stable name.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NoCredentials => "no_credentials",
@@ -400,17 +402,17 @@ impl Why {
     }
 }
 
-/// What is held now.
+/// The stored token, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The authorization server that issued it.
     pub issuer: IssuerId,
-    /// The scopes granted.
+    /// The granted scopes.
     pub scopes: Scopes,
-    /// When it expires, if that is known.
+    /// The expiry, if known.
     pub expires: Option<UnixMillis>,
-    /// How sure it is that the user came back from that server.
+    /// How the issuer of the callback was verified.
     pub iss_binding: IssBinding,
-    /// Whether the token was requested for this resource alone (RES-11).
+    /// Whether the token was requested for this resource only (RFC 8707, RES-11).
     pub audience_bound: bool,
 }

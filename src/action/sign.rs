@@ -1,4 +1,4 @@
-//! Asking the host for what only it can make: signatures of its keys, and tokens of its platform.
+//! Signatures with keys of the host, and tokens of its platform.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use crate::wire::jwt::{jti, signed};
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::SigningAlgorithm;
 
-/// What is to be signed; the token is finished with the host's random bytes.
+/// The content to sign; the host's random bytes complete it.
 #[derive(Clone)]
 pub(crate) enum ToSign {
-    /// A client assertion (TOK-08).
+    /// A client assertion (RFC 7523, TOK-08).
     Assertion {
         client_id: Box<str>,
         audience: Audience,
         kid: Option<Box<str>>,
         unix_seconds: u64,
     },
-    /// A proof of possession (DPOP-04).
+    /// A DPoP proof (RFC 9449, DPOP-04).
     Proof(Box<crate::wire::jwt::ProofSubject>),
 }
 
-/// Sign something with a key of the host (TOK-08, DPOP-19).
+/// A request to sign with a key of the host (TOK-08, DPOP-19).
 pub struct Sign {
     pub(crate) key: Arc<str>,
     pub(crate) algorithm: SigningAlgorithm,
@@ -34,22 +34,23 @@ pub struct Sign {
 }
 
 impl Sign {
-    /// The host's name for the key.
+    /// Returns the host's name for the key.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// How to sign: ES256 as the 64 bytes of `r` and `s`.
+    /// Returns the algorithm. An ES256 signature is the 64 bytes of `r` and `s`.
     pub fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
-    /// A number that names this action among those of this machine.
+    /// Returns the number of this action, unique within this machine.
     pub fn id(&self) -> u64 {
         self.ticket.id()
     }
 
-    /// What to sign, made unique by 16 bytes of the host's cryptographic random source (SEC-34).
+    /// Returns the bytes to sign. `random`: 16 bytes from a cryptographic random source, for a unique `jti`
+    /// (SEC-34).
     pub fn prepare(self, random: [u8; 16]) -> Prepared {
         let jti = jti(random);
         let input = match &self.subject {
@@ -74,7 +75,7 @@ impl Sign {
         }
     }
 
-    /// The key cannot be used.
+    /// Reports that the key is unavailable.
     pub fn failed(self) -> Event {
         Event::Signed(Signed {
             ticket: self.ticket,
@@ -94,19 +95,19 @@ impl fmt::Debug for Sign {
     }
 }
 
-/// The bytes to be signed.
+/// The bytes to sign.
 pub struct Prepared {
     input: Vec<u8>,
     ticket: Ticket,
 }
 
 impl Prepared {
-    /// The bytes to be signed.
+    /// Returns the bytes to sign.
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
-    /// The signature of exactly these bytes.
+    /// Reports the signature of exactly these bytes.
     pub fn signature(self, signature: &[u8]) -> Event {
         Event::Signed(Signed {
             token: signed(&self.input, signature).map(|token| Secret::new(token.as_str())),
@@ -114,7 +115,7 @@ impl Prepared {
         })
     }
 
-    /// The key cannot be used.
+    /// Reports that the key is unavailable.
     pub fn failed(self) -> Event {
         Event::Signed(Signed {
             ticket: self.ticket,
@@ -129,28 +130,28 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// Which token is wanted.
+/// The kind of the requested assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AssertionKind {
-    /// The workload's own JWT, for this audience: as short-lived and fresh as the platform can make it
+    /// The workload's own JWT for this audience, as fresh and short-lived as the platform issues it
     /// (WIF-05, WIF-13).
     Workload {
-        /// The audience to ask for.
+        /// The audience to request.
         audience: Box<str>,
     },
-    /// A token for the person or service at the organisation's identity provider (EMA-05).
+    /// A token of the user or service at the organisation's identity provider (EMA-05).
     Subject {
         /// The identity provider.
         issuer: IssuerId,
-        /// The one handed in before was refused: a new one is needed (EMA-17).
+        /// Whether the previous token was rejected, so that a new one is required (EMA-17).
         renew: bool,
-        /// How the user is to authenticate for it.
+        /// The authentication that the server requires of the user.
         wish: AuthenticationWish,
     },
 }
 
-/// What kind of subject token the host hands in (EMA-06).
+/// The type of a subject token (RFC 8693 section 3, EMA-06).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubjectTokenKind {
@@ -163,7 +164,7 @@ pub enum SubjectTokenKind {
 }
 
 impl SubjectTokenKind {
-    /// The token type identifier (RFC 8693 section 3).
+    /// Returns the token type identifier (RFC 8693 section 3).
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
@@ -173,7 +174,7 @@ impl SubjectTokenKind {
     }
 }
 
-/// Obtain a token that the host's platform or identity provider issues.
+/// A request for a token of the host's platform or identity provider.
 #[derive(Debug)]
 pub struct ObtainAssertion {
     pub(crate) kind: AssertionKind,
@@ -181,28 +182,27 @@ pub struct ObtainAssertion {
 }
 
 impl ObtainAssertion {
-    /// Which one.
+    /// Returns the kind of the requested assertion.
     pub fn kind(&self) -> &AssertionKind {
         &self.kind
     }
 
-    /// A number that names this action among those of this machine.
+    /// Returns the number of this action, unique within this machine.
     pub fn id(&self) -> u64 {
         self.ticket.id()
     }
 
-    /// The workload's JWT. It is sent to one authorization server's token endpoint, not stored, and
-    /// not changed.
+    /// Reports the workload's JWT. It is sent unchanged to one token endpoint, and not stored.
     pub fn workload(self, jwt: impl Into<Secret>) -> Event {
         self.finish(Some((jwt.into(), None)))
     }
 
-    /// The subject token. It is sent to the identity provider's token endpoint alone.
+    /// Reports the subject token. It is sent to the identity provider's token endpoint only.
     pub fn subject(self, token: impl Into<Secret>, kind: SubjectTokenKind) -> Event {
         self.finish(Some((token.into(), Some(kind))))
     }
 
-    /// There is none to be had.
+    /// Reports that no such token is available.
     pub fn failed(self) -> Event {
         self.finish(None)
     }

@@ -1,4 +1,4 @@
-//! Collects the host's decisions and checks them together.
+//! The builder of a [`Config`], which validates all settings together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,51 +19,51 @@ use crate::slot::Slot;
 use crate::wire::scopes::{ScopeError, Scopes};
 use crate::wire::url::{UrlFlaw, UrlPolicy};
 
-/// Why a configuration cannot be used; each says which setting to change.
+/// An invalid setting of a [`ConfigBuilder`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The MCP URL.
+    /// The MCP URL is not acceptable.
     #[error("the MCP URL {0}; it must be https, or http on loopback")]
     McpUrl(UrlFlaw),
-    /// The redirect URI.
+    /// The redirect URI is not acceptable.
     #[error("the redirect URI {0}")]
     RedirectUri(RedirectUriFlaw),
-    /// The client metadata URL.
+    /// The client metadata URL is not acceptable.
     #[error("the client metadata URL: {0}")]
     ClientMetadataUrl(ClientMetadataUrlFlaw),
-    /// An issuer in a client entry, a pin or a setting.
+    /// The issuer in a client entry, a pin or issuer settings is not acceptable.
     #[error("the issuer `{issuer}` {flaw}")]
     Issuer {
-        /// The text given.
+        /// The issuer as given.
         issuer: String,
-        /// What is wrong with it.
+        /// The flaw in it.
         flaw: IssuerFlaw,
     },
-    /// Two entries for one issuer (META-17).
+    /// One issuer has two entries (META-17).
     #[error("the issuer `{0}` is configured twice")]
     Twice(String),
-    /// The URL of the resource's metadata.
+    /// The URL of the protected resource metadata is not acceptable.
     #[error("the resource metadata URL {0}")]
     ResourceMetadataUrl(UrlFlaw),
-    /// An initial access token that cannot stand in a header (REG-29).
+    /// An initial access token contains characters that a header field cannot carry (REG-29).
     #[error("the initial access token for `{0}` has characters that cannot stand in a header")]
     InitialAccess(String),
-    /// A token parameter for the identity provider that the machine sets itself in the exchange (TOK-10).
+    /// A token parameter for the identity provider is set by the machine itself in the exchange (TOK-10).
     #[error("the token parameter `{name}` for `{issuer}` is set by the client itself")]
     ReservedParameter {
         /// The issuer that the settings are for.
         issuer: String,
-        /// The parameter.
+        /// The name of the parameter.
         name: &'static str,
     },
-    /// An entry without an issuer beside another entry (REG-04).
+    /// A client without an issuer is configured beside another client (REG-04).
     #[error("a client without an issuer can only stand alone")]
     UnboundClient,
-    /// A key for proofs whose public part is not known.
+    /// A DPoP key has no public part.
     #[error("the key `{0}` needs its public part for proofs of possession")]
     PublicKey(String),
-    /// A page about the client that is no `https` URL (SEC-24).
+    /// A URL that describes the client is not an `https` URL (SEC-24).
     #[error("`{member}`: {flaw}")]
     ClientLink {
         /// The setting.
@@ -71,19 +71,19 @@ pub enum ConfigError {
         /// The flaw in it.
         flaw: ClientMetadataUrlFlaw,
     },
-    /// A scope that is none (SCOPE-04).
+    /// A configured scope is not a valid scope (SCOPE-04).
     #[error("the scope {0}")]
     Scope(ScopeError),
-    /// A client that acts for itself, and no client that it could act as (M2M-01).
+    /// The client credentials grant is configured without a client (M2M-01).
     #[error(
         "a client that acts for itself needs a client: register one at the authorization server and \
          configure it"
     )]
     NoClient,
-    /// A user is to sign in, and there is no redirect URI on which the host receives the callback.
+    /// The host receives callbacks, but configured no redirect URI.
     #[error("a user can only sign in with a redirect URI")]
     NoRedirectUri,
-    /// A client identifier that is empty.
+    /// A client identifier is empty.
     #[error("a client identifier is empty")]
     ClientId,
 }
@@ -97,7 +97,7 @@ enum Supplied {
     ServerMetadata(String, Box<[u8]>),
 }
 
-/// Collects the host's decisions.
+/// A builder for [`Config`].
 #[derive(Clone, Debug)]
 pub struct ConfigBuilder {
     mcp_url: String,
@@ -186,242 +186,248 @@ impl ConfigBuilder {
     }
 
     setters! {
-        /// When the machine registers itself.
+        /// Sets when the machine registers a client dynamically. Default:
+        /// [`DynamicRegistration::UnlessPreRegistered`].
         dynamic_registration: DynamicRegistration;
-        /// Who shares a dynamic registration.
+        /// Sets which principals share a dynamic registration. Default:
+        /// [`RegistrationSharing::PerPrincipal`].
         registration_sharing: RegistrationSharing;
-        /// Whether the host keeps refresh tokens.
+        /// Sets whether the host stores refresh tokens. Default: [`RefreshTokens::Wanted`].
         refresh_tokens: RefreshTokens;
-        /// Support for servers of revision 2025-03-26.
+        /// Sets the support for servers of revision 2025-03-26. Default: [`Legacy::Off`].
         legacy: Legacy;
-        /// How strictly deviations are judged.
+        /// Sets whether harmless deviations are tolerated. Default: [`Strictness::Tolerant`].
         strictness: Strictness;
-        /// Whether an unverifiable callback is accepted.
+        /// Sets whether a callback without a verifiable issuer is accepted. Default:
+        /// [`IssPolicy::AcceptUnverifiable`].
         iss_policy: IssPolicy;
-        /// Which origins may serve the resource's metadata.
+        /// Sets which origins may serve the protected resource metadata. Default: [`MetadataOrigin::Any`].
         metadata_origin: MetadataOrigin;
-        /// Whether public metadata is kept in slots.
+        /// Sets whether public metadata is cached in slots. Default: [`MetadataCache::Slots`].
         metadata_cache: MetadataCache;
-        /// What is done when a token lacks scopes.
+        /// Sets the reaction to a token that lacks scopes. Default: [`StepUp::Reauthorize`].
         step_up: StepUp;
-        /// Whether tokens are bound to a key, and to which (DPOP-01).
+        /// Sets whether tokens are bound to a key, and to which. Default: bearer tokens (DPOP-01).
         dpop: Dpop;
-        /// When authorization requests are pushed (AUTHZ-20).
+        /// Sets when authorization requests are pushed (RFC 9126). Default:
+        /// [`PushedRequests::WhenRequired`] (AUTHZ-20).
         pushed_requests: PushedRequests;
-        /// Step-ups allowed for one operation after its first authorization; 0 means that
+        /// Sets the number of step-ups for one operation after its first authorization. Default: 2. With 0,
         /// `insufficient_scope` is reported and no step-up is made (STEP-07).
         step_ups_per_operation: u8;
-        /// Requests of one flow; at most 40 (SEC-16).
+        /// Sets the number of HTTP requests for one flow. Default and maximum: 40 (SEC-16).
         max_requests: u8;
-        /// How long the user has for an authorization (AUTHZ-17).
+        /// Sets how long the user has to complete an authorization. Default: 10 minutes (AUTHZ-17).
         user_time: Duration;
-        /// Whether `Report` actions are given out; on by default.
+        /// Sets whether the machine returns [`Action::Report`](crate::Action::Report). Default: true.
         reports: bool;
     }
 
-    /// The client acts for itself, with the credentials that are pre-registered (M2M). It never falls
-    /// back to a user.
+    /// Uses the client credentials grant with the pre-registered client, without a user. A failure never
+    /// falls back to a user (M2M).
     #[must_use]
     pub fn client_credentials(mut self) -> Self {
         self.sign_in = SignIn::Machine(MachineFlow::ClientCredentials);
         self
     }
 
-    /// The client is a workload whose platform vouches for it (WIF).
+    /// Uses workload identity federation: the platform's JWT is the grant (WIF).
     #[must_use]
     pub fn workload_identity(mut self, workload: WorkloadIdentity) -> Self {
         self.sign_in = SignIn::Machine(MachineFlow::Workload(Arc::new(workload)));
         self
     }
 
-    /// The organisation's identity provider decides about access (EMA).
+    /// Uses enterprise-managed authorization through the organisation's identity provider (EMA).
     #[must_use]
     pub fn enterprise(mut self, enterprise: Enterprise) -> Self {
         self.sign_in = SignIn::Machine(MachineFlow::Enterprise(enterprise.shared()));
         self
     }
 
-    /// The client's own key: its metadata document publishes the public part (REG-11, EMA-15, EMA-21),
-    /// and a dynamic registration carries the public part where the server lists `private_key_jwt`
-    /// (REG-21; needs [`SigningKey::public`]).
+    /// Sets the client's own key. Its metadata document must publish the public part; a dynamic
+    /// registration carries it where the server lists `private_key_jwt`, which requires
+    /// [`SigningKey::public`] (REG-11, REG-21, EMA-15, EMA-21).
     #[must_use]
     pub fn client_metadata_key(mut self, key: SigningKey) -> Self {
         self.client_metadata_key = Some(key);
         self
     }
 
-    /// The name that people see at consent.
+    /// Sets the client name that users see at consent. Default: `MCP client`.
     #[must_use]
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.client_name = name.into().into_boxed_str();
         self
     }
 
-    /// A page about the client, sent at registration.
+    /// Sets the URL of a page about the client, sent at registration.
     #[must_use]
     pub fn client_uri(mut self, uri: impl Into<String>) -> Self {
         self.client_uri = Some(uri.into().into_boxed_str());
         self
     }
 
-    /// The software's identifier, sent at registration.
+    /// Sets the identifier of the software, sent at registration.
     #[must_use]
     pub fn software_id(mut self, id: impl Into<String>) -> Self {
         self.software_id = Some(id.into().into_boxed_str());
         self
     }
 
-    /// A logo for the server's consent page, sent at registration.
+    /// Sets the URL of a logo for the consent page, sent at registration.
     #[must_use]
     pub fn logo_uri(mut self, uri: impl Into<String>) -> Self {
         self.about.logo_uri = Some(uri.into().into_boxed_str());
         self
     }
 
-    /// A person responsible for the client, usually by mail address, sent at registration; may be
-    /// called repeatedly.
+    /// Adds a contact for the client, usually a mail address, sent at registration. May be called
+    /// repeatedly.
     #[must_use]
     pub fn contact(mut self, contact: impl Into<String>) -> Self {
         self.about.contacts.push(contact.into());
         self
     }
 
-    /// A page on how the client uses the data, sent at registration.
+    /// Sets the URL of the client's data use policy, sent at registration.
     #[must_use]
     pub fn policy_uri(mut self, uri: impl Into<String>) -> Self {
         self.about.policy_uri = Some(uri.into().into_boxed_str());
         self
     }
 
-    /// The client's terms of service, sent at registration.
+    /// Sets the URL of the client's terms of service, sent at registration.
     #[must_use]
     pub fn tos_uri(mut self, uri: impl Into<String>) -> Self {
         self.about.tos_uri = Some(uri.into().into_boxed_str());
         self
     }
 
-    /// A signed statement about the software, sent at registration (RFC 7591 section 2.3).
+    /// Sets a software statement, a signed JWT, sent at registration (RFC 7591 section 2.3).
     #[must_use]
     pub fn software_statement(mut self, jwt: impl Into<String>) -> Self {
         self.about.software_statement = Some(jwt.into().into_boxed_str());
         self
     }
 
-    /// Overrides the `application_type` that follows from the redirect URI (REG-20).
+    /// Overrides the `application_type`, which otherwise follows from the redirect URI (REG-20).
     #[must_use]
     pub fn application_type(mut self, kind: ApplicationType) -> Self {
         self.application_type = Some(kind);
         self
     }
 
-    /// Uses a private-use redirect URI instead of the one given first (AUTHZ-07).
+    /// Replaces the redirect URI with one of a private-use scheme. See [`RedirectUri::private_use`]
+    /// (AUTHZ-07).
     #[must_use]
     pub fn private_use_redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.redirect_uri = Some(RedirectUri::private_use(uri));
         self
     }
 
-    /// Uses a redirect URI with the custom scheme of an installed program, such as
-    /// `cursor://anysphere.cursor-mcp/oauth/callback`, instead of the one given first. Read the warning at
-    /// [`RedirectUri::custom_scheme`].
+    /// Replaces the redirect URI with one of an installed program's custom scheme, such as
+    /// `cursor://anysphere.cursor-mcp/oauth/callback`. Read the warning at [`RedirectUri::custom_scheme`].
     #[must_use]
     pub fn custom_scheme_redirect_uri(mut self, uri: impl Into<String>) -> Self {
         self.redirect_uri = Some(RedirectUri::custom_scheme(uri));
         self
     }
 
-    /// The URL of the client's metadata document, its `client_id` wherever that is supported (REG-05).
+    /// Sets the URL of the client ID metadata document, which is the `client_id` at servers that support it
+    /// (REG-05).
     #[must_use]
     pub fn client_metadata_url(mut self, url: impl Into<String>) -> Self {
         self.client_metadata_url = Some(url.into());
         self
     }
 
-    /// A client registered out of band at one issuer (REG-03).
+    /// Adds a client that is registered out of band at one issuer (REG-03).
     #[must_use]
     pub fn pre_registered(mut self, issuer: impl Into<String>, client: PreRegistered) -> Self {
         self.clients.push((Some(issuer.into()), client));
         self
     }
 
-    /// A client whose issuer is not known: it is bound to the first issuer validated for this MCP
-    /// URL, durably, and refused at any other (REG-04).
+    /// Adds a client that is registered out of band at an unknown issuer. The machine binds it durably to
+    /// the first issuer validated for this MCP URL, and uses it at no other (REG-04).
     #[must_use]
     pub fn pre_registered_unbound(mut self, client: PreRegistered) -> Self {
         self.clients.push((None, client));
         self
     }
 
-    /// Where the resource's metadata is, when it is not announced (DISC-20).
+    /// Sets the URL of the protected resource metadata, when the MCP server does not announce it (DISC-20).
     #[must_use]
     pub fn resource_metadata_url(mut self, url: impl Into<String>) -> Self {
         self.supplied = Supplied::ResourceMetadata(url.into());
         self
     }
 
-    /// The authorization server, in place of the resource's metadata (DISC-20).
+    /// Sets the authorization server, instead of reading protected resource metadata (DISC-20).
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.supplied = Supplied::Issuer(issuer.into());
         self
     }
 
-    /// The authorization server and its metadata document, in place of discovery (DISC-20). The
-    /// document must name that issuer.
+    /// Sets the authorization server and its metadata document, instead of discovery. The document must
+    /// name that issuer (DISC-20).
     #[must_use]
     pub fn server_metadata(mut self, issuer: impl Into<String>, json: impl Into<Vec<u8>>) -> Self {
         self.supplied = Supplied::ServerMetadata(issuer.into(), json.into().into_boxed_slice());
         self
     }
 
-    /// Pins one entry of the resource's list to the issuer that its document must name: the typed
-    /// remedy for servers that publish one issuer and advertise another (QUIRK-02).
+    /// Maps one entry of `authorization_servers` to the issuer that its metadata must name, for servers
+    /// that advertise one issuer and publish another (QUIRK-02).
     #[must_use]
     pub fn pin(mut self, entry: impl Into<String>, issuer: impl Into<String>) -> Self {
         self.pins.push((entry.into(), issuer.into()));
         self
     }
 
-    /// Settings for one issuer.
+    /// Sets the settings of one issuer.
     #[must_use]
     pub fn issuer_settings(mut self, issuer: impl Into<String>, settings: IssuerSettings) -> Self {
         self.issuer_settings.push((issuer.into(), settings));
         self
     }
 
-    /// Prefers this issuer when a resource lists several (DISC-16); call again for a second choice.
+    /// Prefers this issuer when a resource lists several; call again for a second preference (DISC-16).
     #[must_use]
     pub fn prefer_issuer(mut self, issuer: impl Into<String>) -> Self {
         self.preferred_issuers.push(issuer.into());
         self
     }
 
-    /// Requests exactly these scopes first, whatever the servers propose (SCOPE-04). Separated by spaces;
-    /// [`build`](Self::build) fails when one of them is no scope.
+    /// Requests exactly these scopes first, regardless of those that the servers propose. Separated by
+    /// spaces; [`build`](Self::build) fails when one is not a valid scope (SCOPE-04).
     #[must_use]
     pub fn scopes(mut self, scopes: &str) -> Self {
         self.scopes = Some(Scopes::new(scopes));
         self
     }
 
-    /// Permits a host name or address literal of a special-purpose class (SEC-05).
+    /// Allows a host name or address literal that the address policy denies, such as one of an intranet
+    /// (SEC-05).
     #[must_use]
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.allowed_hosts.push(host.into());
         self
     }
 
-    /// Permits `http` on loopback although the MCP URL is not one: for development (SEC-02).
+    /// Allows `http` on loopback although the MCP URL does not use it, for development (SEC-02).
     #[must_use]
     pub fn allow_loopback_http(mut self) -> Self {
         self.loopback_http = true;
         self
     }
 
-    /// Checks everything.
+    /// Validates the settings and returns the configuration.
     ///
     /// # Errors
-    /// The first [`ConfigError`].
+    /// The first [`ConfigError`] found.
     pub fn build(self) -> Result<Config, ConfigError> {
         let scopes = self.scopes.transpose().map_err(ConfigError::Scope)?;
         let has_client = !self.clients.is_empty();

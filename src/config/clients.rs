@@ -1,4 +1,4 @@
-//! Clients that the host registered by other means (REG-03).
+//! Pre-registered clients (REG-03).
 
 use crate::key::SigningKey;
 use crate::secret::Secret;
@@ -6,8 +6,8 @@ use crate::wire::words::AuthMethod;
 
 pub use crate::grant::BasicEncoding;
 
-/// A client registered out of band. A secret shipped inside a distributed program is no secret: such
-/// a client is public (REG-32).
+/// A client that is registered out of band. A secret that ships inside a distributed program protects
+/// nothing: configure such a client as public (REG-32).
 #[derive(Clone, Debug)]
 pub struct PreRegistered {
     pub(crate) client_id: Box<str>,
@@ -18,7 +18,7 @@ pub struct PreRegistered {
 }
 
 impl PreRegistered {
-    /// A public client.
+    /// Creates a public client, without credentials.
     pub fn new(client_id: impl Into<String>) -> Self {
         Self {
             client_id: client_id.into().into_boxed_str(),
@@ -29,29 +29,29 @@ impl PreRegistered {
         }
     }
 
-    /// Adds the secret that the server issued.
+    /// Sets the client secret.
     #[must_use]
     pub fn secret(mut self, secret: impl Into<Secret>) -> Self {
         self.secret = Some(secret.into());
         self
     }
 
-    /// A key of the host with which the client authenticates by `private_key_jwt` wherever the server
-    /// lists that (TOK-08); it comes before a secret.
+    /// Sets the key for `private_key_jwt`, used where the server lists that method, in preference to a
+    /// secret (TOK-08).
     #[must_use]
     pub fn key(mut self, key: SigningKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// A client assertion that somebody else made for this client.
+    /// Sets a client assertion that another party signed for this client.
     #[must_use]
     pub fn assertion(mut self, jwt: impl Into<Secret>) -> Self {
         self.assertion = Some(jwt.into());
         self
     }
 
-    /// Fixes the authentication method instead of choosing it from the server's list (TOK-04).
+    /// Sets the authentication method, instead of choosing from the server's list (TOK-04).
     #[must_use]
     pub fn method(mut self, method: AuthMethod) -> Self {
         self.method = Some(method);

@@ -1,95 +1,95 @@
-//! What a host knows about one authorization server that its metadata does not say: typed settings
-//! bound to one issuer. One of them takes a check away: [`IssParameter::NotSent`] accepts callbacks without
-//! `iss` from a server that advertises it.
+//! Settings for one authorization server that supplement its metadata. One of them removes a check:
+//! [`IssParameter::NotSent`] accepts callbacks without `iss` from a server that advertises it.
 
 use crate::grant::BasicEncoding;
 use crate::secret::Secret;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
 
-/// What is known of the server's PKCE support (PKCE-07, QUIRK-03).
+/// The PKCE support of an authorization server (PKCE-07, QUIRK-03).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PkceSupport {
-    /// Its metadata says it.
+    /// As the metadata advertises.
     #[default]
     AsAdvertised,
-    /// The host asserts that the server checks S256 although its metadata does not say so.
+    /// The host asserts that the server verifies `S256`, although its metadata does not advertise it.
     S256Asserted,
 }
 
-/// Whether `resource` is sent (RES-11, QUIRK-04).
+/// Whether requests carry the `resource` parameter of RFC 8707 (RES-11, QUIRK-04).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResourceParameter {
-    /// In every request.
+    /// Every request carries it.
     #[default]
     Send,
-    /// In none; tokens are marked as not bound to an audience.
+    /// No request carries it; tokens are marked as not bound to an audience.
     Omit,
 }
 
-/// Whether `iss` comes back in responses (QUIRK-11).
+/// Whether authorization responses carry the `iss` parameter of RFC 9207 (QUIRK-11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IssParameter {
-    /// As the metadata says.
+    /// As the metadata advertises.
     #[default]
     AsAdvertised,
-    /// The server advertises it and does not send it. A present `iss` is still compared; a missing one is
-    /// accepted, as from a server that does not advertise it, and visible as `IssBinding::Unverifiable`.
-    /// That takes the check of ISS-04 away for this issuer: a mix-up by another server cannot be seen.
+    /// The server advertises `iss` but does not send it. A present `iss` is still compared; a missing one
+    /// is accepted, as from a server that does not advertise it, and reported as
+    /// `IssBinding::Unverifiable`. This removes the mix-up protection for this issuer (ISS-04).
     NotSent,
 }
 
-/// How token answers are spelled (QUIRK-06, QUIRK-07).
+/// The format of token responses (QUIRK-06, QUIRK-07).
 #[derive(Clone, Copy, Debug, Default)]
 pub enum TokenAnswers {
-    /// JSON.
+    /// JSON, as RFC 6749 requires.
     #[default]
     Json,
-    /// JSON, or form-encoded.
+    /// JSON or `application/x-www-form-urlencoded`.
     JsonOrForm,
-    /// Rewritten by the host into the standard JSON before it is read. `None` leaves it as it is.
+    /// Any format that the function converts to standard JSON; `None` leaves the body unchanged.
     Adapted(fn(&[u8]) -> Option<Vec<u8>>),
 }
 
-/// Whether the JWT bearer grant is used at a server that does not say it has it (WIF-04, EMA-03).
+/// Whether the JWT bearer grant of RFC 7523 is used (WIF-04, EMA-03).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JwtBearerSupport {
-    /// Only where the metadata says so.
+    /// Only at servers whose metadata lists it.
     #[default]
     AsAdvertised,
-    /// The host knows that the server has it.
+    /// Also at a server that does not list it.
     Assumed,
 }
 
-/// Which scopes a refresh request names (REFR-03).
+/// The `scope` parameter of refresh requests (REFR-03).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RefreshScopes {
-    /// None: the granted scopes stay as they are.
+    /// No `scope`: the granted scopes are unchanged.
     #[default]
     Omit,
-    /// Those that the authorization requested, for servers that issue a token for something else without
-    /// them.
+    /// The scopes that the authorization requested, for servers that otherwise issue a token with other
+    /// scopes.
     Requested,
-    /// Exactly these. They should be among those that the authorization requested (RFC 6749 section 6).
+    /// Exactly these, which should be a subset of the authorized ones (RFC 6749 section 6).
     Exactly(Scopes),
 }
 
-/// For whom an assertion is made: what the server takes as its own name in one (DIS-05, DIS-11).
+/// The audience of assertions for an authorization server (DIS-05, DIS-11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AssertionAudience {
-    /// The server's issuer.
+    /// The issuer.
     #[default]
     Issuer,
-    /// The server's token endpoint.
+    /// The URL of the token endpoint.
     TokenEndpoint,
 }
 
-/// A parameter that the machine sets itself.
+/// The error for a parameter that the machine sets itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the parameter `{0}` is set by the machine")]
 pub struct ReservedName(pub String);
 
-/// A token that cannot stand in a header; the configuration is not built with it.
+/// A token that a header field cannot carry; [`ConfigBuilder::build`](crate::ConfigBuilder::build) rejects
+/// it.
 #[derive(Clone, Debug)]
 struct Unusable;
 
@@ -113,56 +113,56 @@ pub struct IssuerSettings {
 }
 
 impl IssuerSettings {
-    /// The defaults: exactly what the standards say.
+    /// Creates settings with the defaults, which follow the standards.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// See [`PkceSupport`].
+    /// Sets the PKCE support. See [`PkceSupport`].
     #[must_use]
     pub fn pkce(mut self, support: PkceSupport) -> Self {
         self.pkce = support;
         self
     }
 
-    /// See [`ResourceParameter`].
+    /// Sets whether `resource` is sent. See [`ResourceParameter`].
     #[must_use]
     pub fn resource_parameter(mut self, resource: ResourceParameter) -> Self {
         self.resource = resource;
         self
     }
 
-    /// See [`IssParameter`].
+    /// Sets whether `iss` is expected. See [`IssParameter`].
     #[must_use]
     pub fn iss_parameter(mut self, iss: IssParameter) -> Self {
         self.iss = iss;
         self
     }
 
-    /// See [`TokenAnswers`].
+    /// Sets the format of token responses. See [`TokenAnswers`].
     #[must_use]
     pub fn token_answers(mut self, answers: TokenAnswers) -> Self {
         self.token_answers = answers;
         self
     }
 
-    /// See [`BasicEncoding`].
+    /// Sets the encoding of `client_secret_basic`. See [`BasicEncoding`].
     #[must_use]
     pub fn basic_encoding(mut self, encoding: BasicEncoding) -> Self {
         self.basic_encoding = encoding;
         self
     }
 
-    /// Pins the origin, such as `https://login.example`, on which this issuer's authorization
-    /// endpoint is, when that is another than the issuer's own and `iss` is not advertised.
+    /// Allows the authorization endpoint on another origin than the issuer's, such as
+    /// `https://login.example`, for a server that does not advertise `iss`.
     #[must_use]
     pub fn authorization_origin(mut self, origin: impl Into<String>) -> Self {
         self.authorization_origin = Some(origin.into().into_boxed_str());
         self
     }
 
-    /// Adds a parameter to authorization requests, such as `audience` or `prompt` (AUTHZ-15). Of two
-    /// values for one name the first is sent.
+    /// Adds a parameter to authorization requests, such as `audience` or `prompt`. For a repeated name the
+    /// first value is sent (AUTHZ-15).
     ///
     /// # Errors
     /// [`ReservedName`] for a parameter that the machine sets itself.
@@ -175,7 +175,7 @@ impl IssuerSettings {
         Ok(self)
     }
 
-    /// Adds a parameter to token requests (TOK-10). Of two values for one name the first is sent.
+    /// Adds a parameter to token requests. For a repeated name the first value is sent (TOK-10).
     ///
     /// # Errors
     /// [`ReservedName`] for a parameter that the machine sets itself or that carries credentials.
@@ -184,44 +184,45 @@ impl IssuerSettings {
         Ok(self)
     }
 
-    /// Puts `client_id` beside a client assertion: some servers need it (TOK-05).
+    /// Sends `client_id` beside a client assertion, which some servers require (TOK-05).
     #[must_use]
     pub fn client_id_with_assertion(mut self) -> Self {
         self.client_id_with_assertion = true;
         self
     }
 
-    /// See [`RefreshScopes`].
+    /// Sets the scopes of refresh requests. See [`RefreshScopes`].
     #[must_use]
     pub fn refresh_scopes(mut self, scopes: RefreshScopes) -> Self {
         self.refresh_scopes = scopes;
         self
     }
 
-    /// See [`JwtBearerSupport`].
+    /// Sets whether the JWT bearer grant is used. See [`JwtBearerSupport`].
     #[must_use]
     pub fn jwt_bearer(mut self, support: JwtBearerSupport) -> Self {
         self.jwt_bearer = support;
         self
     }
 
-    /// For whom a workload's assertion is asked of its platform (WIF-05).
+    /// Sets the audience of workload assertions (WIF-05).
     #[must_use]
     pub fn assertion_audience(mut self, audience: AssertionAudience) -> Self {
         self.assertion_audience = audience;
         self
     }
 
-    /// For whom client assertions in token requests are signed (TOK-08). Only for a server that refuses
-    /// its issuer, and without effect where the token endpoint is not on the issuer's own origin: an
-    /// assertion for a token endpoint is good at whichever server that endpoint belongs to (DIS-05).
+    /// Sets the audience of client assertions in token requests, for a server that rejects its issuer.
+    /// Ignored when the token endpoint is on another origin than the issuer, because an assertion for a
+    /// token endpoint is valid at whichever server owns that endpoint (TOK-08, DIS-05).
     #[must_use]
     pub fn client_assertion_audience(mut self, audience: AssertionAudience) -> Self {
         self.client_assertion_audience = audience;
         self
     }
 
-    /// A token that this issuer wants to see on registration requests (REG-29).
+    /// Sets the initial access token that this issuer requires for registration (RFC 7591 section 3,
+    /// REG-29).
     #[must_use]
     pub fn initial_access(mut self, token: impl Into<Secret>) -> Self {
         self.initial_access_token = Some(AccessToken::new(token.into().expose()).ok_or(Unusable));
@@ -238,7 +239,7 @@ impl IssuerSettings {
         self.token_parameters.iter().map(|(n, v)| (&**n, &**v))
     }
 
-    /// The first of these names among the token parameters.
+    /// Returns the first of these names that a token parameter uses.
     pub(crate) fn sets_one_of(&self, names: &[&'static str]) -> Option<&'static str> {
         let set = |name: &&str| self.token_parameters.iter().any(|(own, _)| **own == **name);
         names.iter().find(|name| set(name)).copied()
@@ -248,7 +249,7 @@ impl IssuerSettings {
         self.initial_access_token.as_ref()?.as_ref().ok()
     }
 
-    /// Whether the initial access token cannot stand in a header.
+    /// Returns true when a header field cannot carry the initial access token.
     pub(crate) fn has_unusable_token(&self) -> bool {
         matches!(self.initial_access_token, Some(Err(Unusable)))
     }

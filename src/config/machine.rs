@@ -1,4 +1,4 @@
-//! Clients without a person, and keys that tokens are bound to (M2M, EMA, WIF, DPOP).
+//! Clients without a user, and keys for sender-constrained tokens (M2M, EMA, WIF, DPOP).
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use crate::config::PreRegistered;
 use crate::issuer::IssuerId;
 use crate::key::SigningKey;
 
-/// On whose behalf the machine acts.
+/// The resource owner.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum SignIn {
-    /// A user signs in.
+    /// A user, who signs in.
     #[default]
     User,
-    /// Nobody does; there is no other way to a token then (M2M-10, WIF-09, EMA-19).
+    /// The client itself, without fallback to a user (M2M-10, WIF-09, EMA-19).
     Machine(MachineFlow),
 }
 
-/// How a client without a person gets its tokens.
+/// The grant of a client without a user.
 #[derive(Clone, Debug)]
 pub(crate) enum MachineFlow {
     ClientCredentials,
@@ -33,7 +33,7 @@ pub struct WorkloadIdentity {
 }
 
 impl WorkloadIdentity {
-    /// Allows assertions to be sent to this issuer; at no other one are they ever sent (WIF-12).
+    /// Allows assertions for this issuer; they are never sent to another one (WIF-12).
     pub fn at(issuer: impl Into<String>) -> Self {
         Self {
             issuers: vec![issuer.into()],
@@ -48,7 +48,7 @@ impl WorkloadIdentity {
         self
     }
 
-    /// Sends a client identifier along; the extension needs none (WIF-03).
+    /// Sets the client identifier. The extension requires none (WIF-03).
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = Some(id.into().into_boxed_str());
@@ -56,7 +56,7 @@ impl WorkloadIdentity {
     }
 }
 
-/// Enterprise-managed authorization: the organisation's identity provider decides (EMA).
+/// Enterprise-managed authorization: the organisation's identity provider decides about access (EMA).
 #[derive(Clone, Debug)]
 pub struct Enterprise {
     pub(crate) issuer: String,
@@ -67,8 +67,8 @@ pub struct Enterprise {
 }
 
 impl Enterprise {
-    /// The identity provider, and the client with which the user signed in there. It comes from the
-    /// host alone (EMA-04).
+    /// Sets the identity provider, and the client with which the user signed in there. Both come from the
+    /// host only (EMA-04).
     pub fn new(issuer: impl Into<String>, client: PreRegistered) -> Self {
         Self {
             issuer: issuer.into(),
@@ -79,14 +79,14 @@ impl Enterprise {
         }
     }
 
-    /// That client is a public one: the exchange is not authenticated (EMA-09).
+    /// Marks the client as public: the token exchange carries no client authentication (EMA-09).
     #[must_use]
     pub fn public_client(mut self) -> Self {
         self.public = true;
         self
     }
 
-    /// The identity provider's metadata, where it is not to be fetched. It must name its issuer.
+    /// Sets the identity provider's metadata, instead of fetching it. The document must name its issuer.
     #[must_use]
     pub fn metadata(mut self, json: impl Into<Vec<u8>>) -> Self {
         self.metadata = Some(json.into().into_boxed_slice());
@@ -94,19 +94,19 @@ impl Enterprise {
     }
 }
 
-/// Whether tokens are bound to a key (DPOP-01).
+/// Whether tokens are bound to a key (RFC 9449, DPOP-01).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DpopPolicy {
-    /// They are not.
+    /// Bearer tokens only.
     #[default]
     Never,
-    /// Where the server says that it can.
+    /// Bound tokens where the server advertises support.
     IfSupported,
-    /// Always; where that cannot be, nothing is sent.
+    /// Bound tokens only; without support the flow fails before a token request.
     Require,
 }
 
-/// The policy and the keys of the host.
+/// The DPoP policy and keys of the host.
 #[derive(Clone, Debug, Default)]
 pub struct Dpop {
     pub(crate) policy: DpopPolicy,
@@ -115,7 +115,7 @@ pub struct Dpop {
 }
 
 impl Dpop {
-    /// A policy, without keys yet.
+    /// Creates a policy without keys.
     pub fn new(policy: DpopPolicy) -> Self {
         Self {
             policy,
@@ -123,14 +123,14 @@ impl Dpop {
         }
     }
 
-    /// A key for any server that has none of its own. Its public part must be known.
+    /// Sets the key for all servers without a key of their own. The key needs its public part.
     #[must_use]
     pub fn key(mut self, key: SigningKey) -> Self {
         self.given.push((None, key));
         self
     }
 
-    /// A key for one server, so that servers cannot tell that they see the same client (ISO-13).
+    /// Sets the key for one server, so that servers cannot correlate the client (ISO-13).
     #[must_use]
     pub fn key_for(mut self, issuer: impl Into<String>, key: SigningKey) -> Self {
         self.given.push((Some(issuer.into()), key));
@@ -138,12 +138,12 @@ impl Dpop {
     }
 }
 
-/// When authorization requests are pushed (AUTHZ-20).
+/// When authorization requests are pushed (RFC 9126, AUTHZ-20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PushedRequests {
-    /// Where the server takes no others.
+    /// Only at servers that require it.
     #[default]
     WhenRequired,
-    /// Wherever the server offers it.
+    /// At every server that supports it.
     WhenOffered,
 }

@@ -1,4 +1,4 @@
-//! What the host decides: validated once, shared by any number of machines.
+//! The configuration: validated once, shared by any number of machines.
 
 mod builder;
 mod clients;
@@ -30,117 +30,117 @@ use crate::wire::scopes::Scopes;
 use crate::wire::token::MissingType;
 use crate::wire::url::{UrlPolicy, WebUrl};
 
-/// How strictly tolerated deviations are judged.
+/// Whether harmless deviations are tolerated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
-    /// Tolerances that weaken no check are on: parent paths as `resource` (DISC-12), one slash
-    /// between a listed issuer and its document (QUIRK-01), a missing `token_type` (TOK-12).
+    /// Tolerates deviations that weaken no check: a parent path as `resource` (DISC-12), one slash of
+    /// difference between a listed issuer and its metadata (QUIRK-01), a missing `token_type` (TOK-12).
     #[default]
     Tolerant,
-    /// None of them (DISC-14).
+    /// Tolerates no deviation (DISC-14).
     Strict,
 }
 
-/// When the machine registers itself (REG-16, ISO-06).
+/// When the machine registers a client dynamically (RFC 7591, REG-16, ISO-06).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DynamicRegistration {
     /// Only when no client is configured; configured clients are never silently replaced.
     #[default]
     UnlessPreRegistered,
-    /// Also at issuers for which no configured client exists.
+    /// Also at issuers without a configured client.
     Always,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// Support for servers of revision 2025-03-26, which publish no resource metadata (LEG-01).
+/// The support for servers of revision 2025-03-26, which publish no protected resource metadata (LEG-01).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Legacy {
-    /// Off.
+    /// Disabled.
     #[default]
     Off,
-    /// On, after every metadata location was absent (LEG-02).
+    /// Enabled when no metadata location has a document (LEG-02).
     On {
         /// Whether `resource` is sent (LEG-09).
         resource: ResourceParameter,
     },
 }
 
-/// Whether the host can keep refresh tokens (REG-19, SCOPE-06).
+/// Whether the host stores refresh tokens (REG-19, SCOPE-06).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefreshTokens {
-    /// They are asked for.
+    /// Refresh tokens are requested.
     #[default]
     Wanted,
-    /// They are not.
+    /// Refresh tokens are not requested.
     NotWanted,
 }
 
-/// What is done when a token lacks scopes (STEP-01).
+/// The reaction to a token that lacks scopes (STEP-01).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StepUp {
-    /// The user is asked for an authorization with the scopes added.
+    /// The user is asked to authorize the additional scopes.
     #[default]
     Reauthorize,
-    /// The challenge is reported as a typed error, and nothing else happens.
+    /// The challenge is reported as a typed error.
     Report,
 }
 
-/// Whether a callback without `iss`, from a server that does not advertise it, is good enough.
+/// Whether a callback without `iss` is accepted from a server that does not advertise `iss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IssPolicy {
-    /// Accepted as the specification says, and visible as `IssBinding::Unverifiable`.
+    /// Accepted, as RFC 9207 allows, and reported as `IssBinding::Unverifiable`.
     #[default]
     AcceptUnverifiable,
-    /// Refused.
+    /// Rejected.
     RequireVerified,
 }
 
-/// Which origins may serve the resource's metadata (SEC-10).
+/// The origins that may serve the protected resource metadata (SEC-10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetadataOrigin {
     /// Any `https` origin that the challenge names; the document must still cover the MCP URL.
     #[default]
     Any,
-    /// The origin of the MCP URL alone.
+    /// The origin of the MCP URL only.
     SameOrigin,
 }
 
-/// Who shares a dynamic registration (ISO-12).
+/// Which principals share a dynamic registration (ISO-12).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RegistrationSharing {
     /// Each principal has its own.
     #[default]
     PerPrincipal,
-    /// All principals of this host use one.
+    /// All principals of this host share one.
     AcrossPrincipals,
 }
 
-/// Whether public metadata is kept in slots of its own (DISC-19, META-18).
+/// Whether public metadata is cached in slots (DISC-19, META-18).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetadataCache {
-    /// Kept for the lifetime that the HTTP headers allow; not what is at a place that the host configured.
+    /// Cached for the lifetime that the HTTP headers allow; metadata from a configured URL is not cached.
     #[default]
     Slots,
     /// Always fetched.
     Off,
 }
 
-/// Values that replace a step of discovery, and nothing else (DISC-20).
+/// The step of discovery that a configured value replaces (DISC-20).
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Discovery {
-    /// The whole of it.
+    /// Discovery in full.
     #[default]
     Standard,
-    /// The resource's metadata is at this URL.
+    /// The URL of the protected resource metadata.
     ResourceMetadata(WebUrl),
-    /// The authorization server is this one.
+    /// The authorization server.
     Issuer(IssuerId),
-    /// The authorization server is this one, and this is its metadata.
+    /// The authorization server and its metadata.
     ServerMetadata(IssuerId, Box<[u8]>),
 }
 
-/// The members of a registration that describe the client, beside its name (RFC 7591 section 2).
+/// The members of client metadata other than the name (RFC 7591 section 2).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) logo_uri: Option<Box<str>>,
@@ -162,19 +162,19 @@ impl About {
     }
 }
 
-/// A pinned pair for one resource: what the resource lists, and the issuer its document must name.
+/// An entry of `authorization_servers`, and the issuer that its metadata must name.
 #[derive(Clone, Debug)]
 pub(crate) struct Pin {
     pub(crate) entry: Box<str>,
     pub(crate) issuer: IssuerId,
 }
 
-/// The configuration of one MCP server as one host uses it. Made by [`Config::builder`]; share it
-/// among machines with an `Arc`.
+/// The configuration for one MCP server, built by [`Config::builder`]. Share it among machines with an
+/// `Arc`.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) mcp_url: WebUrl,
-    /// Where its metadata is cached: the same for every machine.
+    /// The slot of its cached metadata, the same for every machine.
     pub(crate) resource_slot: Slot,
     pub(crate) mcp_url_given: Box<str>,
     pub(crate) policy: UrlPolicy,
@@ -214,30 +214,30 @@ pub struct Config {
 }
 
 impl Config {
-    /// Starts a configuration: the MCP endpoint as the user knows it, and the redirect URI on which
-    /// the host receives callbacks.
+    /// Returns a builder for the MCP endpoint, with the redirect URI on which the host receives callbacks.
     pub fn builder(mcp_url: impl Into<String>, redirect_uri: impl Into<String>) -> ConfigBuilder {
         ConfigBuilder::new(mcp_url.into(), Some(redirect_uri.into()))
     }
 
-    /// Starts the configuration of a client without a user, which receives no callbacks: it needs
+    /// Returns a builder for a client without a user, which receives no callbacks. Requires
     /// [`ConfigBuilder::client_credentials`], [`ConfigBuilder::workload_identity`] or
     /// [`ConfigBuilder::enterprise`].
     pub fn without_user(mcp_url: impl Into<String>) -> ConfigBuilder {
         ConfigBuilder::new(mcp_url.into(), None)
     }
 
-    /// The MCP URL in canonical spelling.
+    /// Returns the MCP URL in canonical form.
     pub fn mcp_url(&self) -> &WebUrl {
         &self.mcp_url
     }
 
-    /// The redirect URI used unless an authorization names another; none for a client without a user.
+    /// Returns the default redirect URI; an authorization may name another. `None` for a client without a
+    /// user.
     pub fn redirect_uri(&self) -> Option<&RedirectUri> {
         self.redirect_uri.as_ref()
     }
 
-    /// Which URLs are acceptable from servers of this MCP URL.
+    /// Returns the policy for URLs that servers supply.
     pub fn url_policy(&self) -> &UrlPolicy {
         &self.policy
     }
@@ -247,13 +247,13 @@ impl Config {
             .map_or(&self.defaults, |(_, settings)| settings)
     }
 
-    /// The client that is configured for an issuer.
+    /// Returns the client that is configured for an issuer.
     pub(crate) fn client_of(&self, issuer: &IssuerId) -> Option<&IssuerBound<PreRegistered>> {
         self.kept_for(issuer, &self.clients, IssuerBound::issuer)
     }
 
-    /// Whether the host configured credentials that may be used at this issuer: a client, or an entry of
-    /// the allow-list of workload assertions (WIF-12).
+    /// Returns true when credentials are configured for this issuer: a client, or an entry in the
+    /// allow-list of workload assertions (WIF-12).
     pub(crate) fn has_credentials_for(&self, issuer: &IssuerId) -> bool {
         match &self.sign_in {
             SignIn::Machine(MachineFlow::Workload(workload)) => {
@@ -267,7 +267,8 @@ impl Config {
         }
     }
 
-    /// What is kept for an issuer, or else for its one other spelling (ISO-01, QUIRK-01).
+    /// Returns the value for an issuer, or for its other spelling with or without the final slash (ISO-01,
+    /// QUIRK-01).
     fn kept_for<'a, T>(
         &self,
         issuer: &IssuerId,
@@ -299,7 +300,7 @@ impl Config {
         }
     }
 
-    /// The issuer that the document of a listed entry must name (QUIRK-02).
+    /// Returns the issuer that the metadata of a listed entry must name (QUIRK-02).
     pub(crate) fn expected_issuer(&self, entry: &IssuerId) -> (IssuerId, SlashRule) {
         self.pins
             .iter()
@@ -310,7 +311,7 @@ impl Config {
             )
     }
 
-    /// The entry whose document names an issuer: the one pinned to it, or the issuer itself.
+    /// Returns the entry whose metadata names this issuer: the one mapped to it, or the issuer itself.
     pub(crate) fn entry_for(&self, issuer: &IssuerId) -> IssuerId {
         let pinned = self.pins.iter().find(|pin| pin.issuer == *issuer);
         pinned
@@ -318,8 +319,8 @@ impl Config {
             .unwrap_or_else(|| issuer.clone())
     }
 
-    /// Whether the host has configured another client than this one for its issuer: then nothing that
-    /// this one got is used (TOK-17).
+    /// Returns true when another client is configured for this issuer: tokens of the previous client are
+    /// not used (TOK-17).
     pub(crate) fn replaces(
         &self,
         issuer: &IssuerId,
@@ -341,7 +342,7 @@ impl Config {
         }
     }
 
-    /// Whether a document asked for at an entry may name this issuer (META-08).
+    /// Returns true when metadata fetched for an entry may name this issuer (META-08).
     pub(crate) fn is_expected(&self, entry: &IssuerId, named: &IssuerId) -> bool {
         let (expected, slash) = self.expected_issuer(entry);
         expected == *named

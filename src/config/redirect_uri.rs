@@ -1,4 +1,4 @@
-//! Redirect URIs that a client may use (AUTHZ-06, AUTHZ-07).
+//! Redirect URIs (AUTHZ-06, AUTHZ-07).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ pub struct RedirectUri {
     application_type: ApplicationType,
 }
 
-/// The `application_type` of a registration (REG-20).
+/// The `application_type` of a client (OpenID Connect Dynamic Client Registration, REG-20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApplicationType {
-    /// Desktop, mobile, command line, anything that receives callbacks on its own machine.
+    /// A desktop, mobile or command line application, which receives callbacks on the user's device.
     Native,
-    /// Served from a remote host.
+    /// An application on a remote host.
     Web,
 }
 
 impl ApplicationType {
-    /// The registered spelling.
+    /// Returns the registered value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -33,27 +33,27 @@ impl ApplicationType {
     }
 }
 
-/// Why a text is no redirect URI.
+/// The flaw in a redirect URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RedirectUriFlaw {
-    /// Not an absolute URI.
+    /// It is not an absolute URI.
     #[error("is not an absolute URI")]
     NotAbsolute,
-    /// Holds a fragment or user information.
+    /// It has a fragment or user information.
     #[error("has a fragment or a user name")]
     Part,
-    /// Neither `https` nor `http` on a loopback host.
+    /// It is not `https`, nor `http` on a loopback host.
     #[error("must be https, or http on 127.0.0.1, [::1] or localhost")]
     Scheme,
-    /// A scheme that is not a program's own, such as `https`, `file` or `javascript`.
+    /// Its scheme is not one of an application, but for example `https`, `file` or `javascript`.
     #[error("must have a scheme that a program registered for itself")]
     CustomScheme,
-    /// A private-use scheme without a period, or with an authority (RFC 8252 section 7.1).
+    /// Its private-use scheme has no period, or it has an authority (RFC 8252 section 7.1).
     #[error("a private-use scheme must look like com.example.app:/path")]
     PrivateUse,
 }
 
-/// Schemes that mean something to a browser or to the web.
+/// Schemes with a meaning to browsers or on the web.
 const NOT_CUSTOM: &[&str] = &[
     "about",
     "blob",
@@ -77,7 +77,7 @@ const NOT_CUSTOM: &[&str] = &[
 ];
 
 impl RedirectUri {
-    /// An `https` URI, or an `http` URI on loopback.
+    /// Creates an `https` URI, or an `http` URI on loopback.
     ///
     /// # Errors
     /// [`RedirectUriFlaw`].
@@ -95,7 +95,7 @@ impl RedirectUri {
         })
     }
 
-    /// A private-use scheme such as `com.example.app:/callback`, on the host's explicit wish (AUTHZ-07).
+    /// Creates a URI with a private-use scheme, such as `com.example.app:/callback` (AUTHZ-07).
     ///
     /// # Errors
     /// [`RedirectUriFlaw`].
@@ -111,18 +111,18 @@ impl RedirectUri {
         })
     }
 
-    /// A URI with the custom scheme that an installed program registered with the operating system, such
-    /// as `cursor://anysphere.cursor-mcp/oauth/callback` or `vscode://publisher.extension/callback`, on the
-    /// host's explicit wish (AUTHZ-07).
+    /// Creates a URI with the custom scheme that an installed program registered with the operating system,
+    /// such as `cursor://anysphere.cursor-mcp/oauth/callback` or `vscode://publisher.extension/callback`
+    /// (AUTHZ-07).
     ///
-    /// **Any program on the same machine can register the same scheme and receive the callback in this
-    /// one's place** (RFC 8252 sections 7.1 and 8.6). PKCE keeps it from redeeming the code, but not from
-    /// ending the sign-in. RFC 8252 asks for a scheme of reverse-domain form, see
-    /// [`RedirectUri::private_use`], and prefers a loopback listener. Use this only where an authorization
-    /// server has exactly this URI registered.
+    /// **Any program on the same device can register the same scheme and receive the callback instead**
+    /// (RFC 8252 sections 7.1 and 8.6). PKCE keeps that program from redeeming the code, but not from
+    /// ending the sign-in. RFC 8252 requires a scheme in reverse domain form, see
+    /// [`RedirectUri::private_use`], and prefers a loopback listener. Use this only for an authorization
+    /// server that has exactly this URI registered.
     ///
     /// # Errors
-    /// [`RedirectUriFlaw`]; also for schemes that browsers or the web themselves use.
+    /// [`RedirectUriFlaw`], also for schemes that browsers or the web use.
     pub fn custom_scheme(text: impl Into<String>) -> Result<Self, RedirectUriFlaw> {
         let text = text.into();
         let url = parse(&text)?;
@@ -139,12 +139,12 @@ impl RedirectUri {
         Arc::clone(&self.text)
     }
 
-    /// The exact text.
+    /// Returns the exact text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What kind of client uses it.
+    /// Returns the application type that follows from the scheme.
     pub fn application_type(&self) -> ApplicationType {
         self.application_type
     }
