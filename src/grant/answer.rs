@@ -1,11 +1,11 @@
-//! Token answers that are not spelled as JSON, by the host's setting for one issuer (QUIRK-06, QUIRK-07).
+//! Token responses in other formats than JSON, as configured for one issuer (QUIRK-06, QUIRK-07).
 
 use bytes::Bytes;
 
 use crate::config::TokenAnswers;
 use crate::wire::form::pairs;
 
-/// The answer as standard JSON.
+/// Converts a response body to standard JSON.
 pub(crate) fn standard_answer(spelled: TokenAnswers, body: Bytes) -> Bytes {
     let rewritten = match spelled {
         TokenAnswers::Json => None,

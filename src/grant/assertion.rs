@@ -1,5 +1,4 @@
-//! Grants of clients that act for themselves or for an organisation: client credentials, JWT bearer,
-//! token exchange (M2M, WIF, EMA).
+//! Grants without a user: client credentials, JWT bearer, token exchange (M2M, WIF, EMA).
 
 use super::{Client, Resource, TokenGrant};
 use crate::action::SubjectTokenKind;
@@ -10,7 +9,7 @@ use crate::wire::form::Form;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::GrantType;
 
-/// What a grant without a user asks for, and as whom.
+/// The parameters of a grant without a user, and its client.
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) client: Client,
@@ -28,7 +27,7 @@ impl Asked {
     }
 }
 
-/// RFC 6749 section 4.4 (M2M-04).
+/// The client credentials grant (RFC 6749 section 4.4, M2M-04).
 pub(crate) struct ClientCredentials(pub(crate) Asked);
 
 impl TokenGrant for ClientCredentials {
@@ -46,7 +45,7 @@ impl TokenGrant for ClientCredentials {
     }
 }
 
-/// RFC 7523 section 2.1 (WIF-02, EMA-13). The assertion is used up with it.
+/// The JWT bearer grant (RFC 7523 section 2.1), which consumes its assertion (WIF-02, EMA-13).
 pub(crate) struct JwtBearer {
     pub(crate) asked: Asked,
     pub(crate) assertion: Secret,
@@ -68,8 +67,8 @@ impl TokenGrant for JwtBearer {
     }
 }
 
-/// RFC 8693, at the identity provider (EMA-06): the subject token for a grant that is good at one
-/// other server.
+/// Token exchange at the identity provider (RFC 8693): a subject token for an identity assertion grant to
+/// one other server (EMA-06).
 pub(crate) struct TokenExchange {
     pub(crate) client: Client,
     pub(crate) subject: Secret,
@@ -79,7 +78,7 @@ pub(crate) struct TokenExchange {
     pub(crate) scopes: Scopes,
 }
 
-/// The type of the token that is asked for (EMA-10).
+/// The requested token type (EMA-10).
 pub(crate) const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 
 impl TokenGrant for TokenExchange {

@@ -1,4 +1,4 @@
-//! The client at one authorization server, and how it authenticates there (TOK-04 to TOK-07).
+//! A client at one authorization server, and its authentication (TOK-04 to TOK-07).
 
 use std::borrow::Cow;
 
@@ -15,47 +15,47 @@ use crate::secret::Secret;
 use crate::wire::form::Form;
 use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
 
-/// The type of a client assertion (RFC 7523 section 2.2).
+/// The `client_assertion_type` (RFC 7523 section 2.2).
 const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How the client came to be known to the server.
+/// The origin of a client identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientOrigin {
-    /// The host configured it for this issuer.
+    /// Configured by the host for this issuer.
     PreRegistered,
-    /// A client ID metadata document: issued by nobody, valid at every server that supports them.
+    /// A client ID metadata document, valid at every server that supports them.
     MetadataDocument,
     /// Registered by the machine.
     Dynamic,
 }
 
-/// How identifier and secret are encoded before base64 (TOK-06, DIS-16).
+/// The encoding of identifier and secret in HTTP Basic authentication (TOK-06, DIS-16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BasicEncoding {
-    /// Form-encoded, as RFC 6749 section 2.3.1 says.
+    /// Form-encoded, as RFC 6749 section 2.3.1 requires.
     #[default]
     Form,
-    /// As they are, for servers that do not decode.
+    /// Unencoded, for servers that do not decode.
     Raw,
 }
 
-/// The one method by which a client authenticates; a secret exists only where one is used.
+/// The authentication method of a client, with a secret only where the method uses one.
 #[derive(Clone)]
 pub(crate) enum ClientMethod {
     None,
     Basic(Secret, BasicEncoding),
     Post(Secret),
-    /// A JWT made for each request (TOK-08).
+    /// A JWT that the host's key signs for each request (TOK-08).
     PrivateKeyJwt(AssertionKey),
-    /// A JWT that the host was given.
+    /// A JWT that the host supplied.
     StaticAssertion(Secret),
-    /// No identifier at all: the assertion that is the grant says who asks (WIF-03).
+    /// No identifier: the assertion grant identifies the client (WIF-03).
     Unnamed,
 }
 
-/// The host's key that signs client assertions, and how.
+/// The host's key for client assertions, and its algorithm.
 #[derive(Clone)]
 pub(crate) struct AssertionKey {
     pub(crate) name: std::sync::Arc<str>,
@@ -74,7 +74,7 @@ impl ClientMethod {
         }
     }
 
-    /// The registered method that this is; `None` for a client that does not name itself.
+    /// Returns the registered method name; `None` for a client without an identifier.
     pub(crate) fn word(&self) -> Option<AuthMethod> {
         match self {
             Self::None => Some(AuthMethod::None),
@@ -86,18 +86,18 @@ impl ClientMethod {
     }
 }
 
-/// A client identifier with its authentication, at the server that knows it.
+/// A client identifier with its authentication, at one server.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) id: Box<str>,
     pub(crate) origin: ClientOrigin,
     pub(crate) method: ClientMethod,
-    /// Unix seconds; `None` for never or unknown (REG-25).
+    /// The expiry in Unix seconds; `None` for never or unknown (REG-25).
     pub(crate) secret_expires_at: Option<u64>,
 }
 
 impl Client {
-    /// Puts the identifier and at most one authentication into a request (TOK-05).
+    /// Adds the identifier and at most one authentication to a request (TOK-05).
     pub(crate) fn authenticate(
         &self,
         form: &mut Form,
@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// What it authenticates with, where that is a text.
+    /// Returns the secret or static assertion, if the method uses one.
     pub(crate) fn secret(&self) -> Option<&str> {
         match &self.method {
             ClientMethod::Basic(secret, _)
@@ -139,8 +139,8 @@ impl Client {
         }
     }
 
-    /// The same client, authenticating in a way that is listed: revocation endpoints have a list of
-    /// their own (REV-01), and Basic where they have none (META-13).
+    /// Returns the client with a listed authentication method. Revocation endpoints have a list of their
+    /// own (REV-01); without one, Basic is the default (META-13).
     pub(crate) fn fitting(&self, listed: Words<AuthMethod>) -> Self {
         let method = match &self.method {
             ClientMethod::Basic(secret, _)
@@ -168,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Whether its secret is past its time.
+    /// Returns true if the secret has expired.
     pub(crate) fn is_expired(&self, unix_seconds: u64) -> bool {
         self.secret_expires_at
             .is_some_and(|expires| expires <= unix_seconds)
@@ -190,27 +190,27 @@ fn basic(id: &str, secret: &Secret, encoding: BasicEncoding) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// No method fits (TOK-04 case 6, REG-23).
+/// The reason why no authentication method is usable (TOK-04, REG-23).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MethodFlaw {
-    /// There is a secret, but the server lists no method that uses it.
+    /// The client has a secret, but the server lists no method that uses one.
     #[error("the server offers no way to use the client secret")]
     NothingListed,
-    /// The method needs a secret and there is none.
+    /// The registered method requires a secret, but none was issued.
     #[error("the method of the registration needs a secret, and none was issued")]
     NoSecret,
-    /// The method is not one that this client can do.
+    /// The client does not support the registered method.
     #[error("the method of the registration is not supported")]
     Unsupported,
     /// The key and the server have no signing algorithm in common (TOK-09).
     #[error("the key can do none of the server's signing algorithms")]
     Algorithm,
-    /// A client without a person behind it must authenticate (M2M-08).
+    /// A client without a user must authenticate (M2M-08).
     #[error("a client that acts for itself needs a secret or a key")]
     Public,
 }
 
-/// The assertion method for a key, if the server takes it (TOK-08, TOK-09).
+/// Returns the assertion method for a key, if the server accepts it (TOK-08, TOK-09).
 pub(crate) fn key_method(
     key: &SigningKey,
     listed: Words<AuthMethod>,
@@ -232,7 +232,7 @@ pub(crate) fn key_method(
     Ok(ClientMethod::PrivateKeyJwt(key))
 }
 
-/// Chooses the method once, when the client is met (TOK-04, TOK-06).
+/// Chooses the authentication method, once per client (TOK-04, TOK-06).
 pub(crate) fn choose_method(
     id: &str,
     secret: Option<Secret>,

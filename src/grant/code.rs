@@ -1,4 +1,4 @@
-//! The authorization code grant: what is kept while the user is away, and what comes back.
+//! The authorization code grant: the pending authorization, and the code of its callback.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::wire::url::{UrlPolicy, WebUrl};
 
 use super::{Client, TokenGrant, is_reserved};
 
-/// Longest URL handed to a browser (AUTHZ-11).
+/// Longest URL for a browser, in bytes (AUTHZ-11).
 const MAX_REDIRECT_BYTES: usize = 32 * 1024;
 
-/// The resource indicator of one grant (RES-03, RES-04).
+/// The resource indicator of one grant (RFC 8707, RES-03, RES-04).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resource {
     /// The validated identifier, byte for byte.
     pub(crate) id: Box<str>,
-    /// False only by the host's setting for this issuer (RES-11).
+    /// Whether it is sent; false only by the host's setting for this issuer (RES-11).
     pub(crate) sent: bool,
 }
 
@@ -40,7 +40,7 @@ impl Resource {
     }
 }
 
-/// What is kept between the redirect and the callback (AUTHZ-16), at the server redirected to.
+/// A pending authorization at the redirected-to issuer, stored between redirect and callback (AUTHZ-16).
 #[derive(Clone)]
 pub(crate) struct Redirected(pub(crate) Box<RedirectedParts>);
 
@@ -53,22 +53,22 @@ pub(crate) struct RedirectedParts {
     pub(crate) client: Client,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
-    /// Whether the server said at the redirect that it sends `iss` (B09).
+    /// Whether the server advertised `iss` at the redirect (B09).
     pub(crate) advertises_iss: bool,
-    /// Whether `offline_access` was added by SCOPE-06.
+    /// Whether the machine added `offline_access` (SCOPE-06).
     pub(crate) added_offline_access: bool,
     pub(crate) browser: Option<BrowserBinding>,
-    /// The key that the tokens are to be bound to.
+    /// The key that the tokens will be bound to.
     pub(crate) binding: Option<KeyBinding>,
     pub(crate) created: UnixMillis,
     pub(crate) expires: UnixMillis,
 }
 
-/// How far the clocks of two instances may differ when one takes up the other's record.
+/// Largest tolerated clock difference between two instances that share a record, in milliseconds.
 const CLOCK_SKEW_MILLIS: u64 = 5 * 60 * 1_000;
 
 impl Redirected {
-    /// The whole authorization request in a URL.
+    /// Returns the URL of the complete authorization request.
     pub(crate) fn redirect_url(
         &self,
         endpoint: &WebUrl,
@@ -81,7 +81,7 @@ impl Redirected {
         join(endpoint, &form)
     }
 
-    /// A URL with a reference to the request, which was pushed (RFC 9126 section 4).
+    /// Returns the URL with a reference to the pushed request (RFC 9126 section 4).
     pub(crate) fn reference_url(
         &self,
         endpoint: &WebUrl,
@@ -94,7 +94,7 @@ impl Redirected {
         join(endpoint, &form)
     }
 
-    /// The parameters of the request.
+    /// Adds the parameters of the request.
     fn push_request(&self, form: &mut Form, with_resource: bool) {
         let this = &self.0;
         let challenge = this.verifier.challenge();
@@ -105,7 +105,7 @@ impl Redirected {
         form.push("code_challenge", challenge.as_str());
         form.push("code_challenge_method", "S256");
         if let Some(binding) = &this.binding {
-            // The code is bound to the key too (DPOP-17).
+            // The code is bound to the key too (RFC 9449 section 10, DPOP-17).
             form.push("dpop_jkt", &binding.thumbprint);
         }
         if with_resource {
@@ -116,8 +116,8 @@ impl Redirected {
         }
     }
 
-    /// Steps 2 and 3 of CB-04 with the browser binding of CB-14: everything that must hold before a
-    /// callback is one of ours. All refusals look alike (I10).
+    /// Returns true if a callback belongs to this authorization: steps 2 and 3 of CB-04, and the browser
+    /// binding of CB-14. All mismatches look alike (I10).
     pub(crate) fn matches(
         &self,
         parameters: &Parameters<'_>,
@@ -141,7 +141,8 @@ impl Redirected {
     }
 }
 
-/// Whether the endpoint's own query holds our resource already; it may hold nothing else of ours.
+/// Returns true if the endpoint's query contains `resource` already; no other parameter of the client may
+/// occur there.
 fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, RequestError> {
     let mut carries_resource = false;
     for pair in pairs(endpoint.query().unwrap_or_default()) {
@@ -168,7 +169,7 @@ fn join(endpoint: &WebUrl, form: &Form) -> Result<Box<str>, RequestError> {
     Ok(url.into_boxed_str())
 }
 
-/// Escapes what a shell could read as more than text (F02).
+/// Escapes characters that a shell interprets (F02).
 fn plain(url: &str) -> Cow<'_, str> {
     if !url.contains(['$', '\'', '(', ')']) {
         return Cow::Borrowed(url);
@@ -181,16 +182,17 @@ fn plain(url: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether a URL without its query is the redirect URI without its query (CB-07): the same text, or the
-/// text that a browser makes of it, with a lower-case host and without a default port. Other spellings are
-/// others, as for the servers that compare redirect URIs (RFC 3986 section 6.2.1).
+/// Returns true if a URL, without its query, is the redirect URI: the same text, or the text that a browser
+/// makes of it, with a lower-case host and without a default port. Other spellings differ, as for servers
+/// that compare redirect URIs by simple string comparison (RFC 3986 section 6.2.1, CB-07).
 fn is_target(target: &str, redirect_uri: &str) -> bool {
     let expected = redirect_uri.split('?').next().unwrap_or_default();
     target == expected || url::Url::parse(expected).is_ok_and(|url| url.as_str() == target)
 }
 
 impl AtIssuer<Redirected> {
-    /// Steps 4 and 5 of CB-04, for a callback that matched: `iss` first, whatever else it holds.
+    /// Reads a callback that belongs to this authorization: `iss` first, regardless of its other parameters
+    /// (steps 4 and 5 of CB-04).
     pub(crate) fn answer(self, parameters: &Parameters<'_>, policy: &UrlPolicy) -> Matched {
         let added_offline_access = self.held().0.added_offline_access;
         let client = self.held().0.client.origin;
@@ -232,23 +234,23 @@ impl AtIssuer<Redirected> {
     }
 }
 
-/// A callback that belongs to one of our authorizations, judged.
+/// The outcome of a callback that belongs to an authorization.
 pub(crate) struct Matched {
     pub(crate) verdict: Result<AtIssuer<CodeGrant>, CallbackFlaw>,
     pub(crate) added_offline_access: bool,
     pub(crate) client: super::ClientOrigin,
 }
 
-/// Why a matching callback brings no code.
+/// The reason why a callback has no usable code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallbackFlaw {
-    /// `iss` did not pass; nothing else of the callback is looked at (CB-09).
+    /// `iss` is invalid; the rest of the callback is ignored (CB-09).
     Iss(IssFlaw),
-    /// A token in the front channel (CB-12).
+    /// The callback contains a token (CB-12).
     FrontChannelToken,
-    /// Not exactly one usable `code` or `error` (CB-08, CB-15).
+    /// The callback does not contain exactly one usable `code` or `error` (CB-08, CB-15).
     NotOneAnswer,
-    /// The server's own refusal, after `iss` passed.
+    /// The server's refusal, with a valid `iss`.
     Refused {
         error: OAuthError,
         code: Untrusted,
@@ -257,14 +259,14 @@ pub(crate) enum CallbackFlaw {
     },
 }
 
-/// A code that came back for one of our authorizations: made only by [`AtIssuer::answer`].
+/// The code of a validated callback, created only by [`AtIssuer::answer`].
 pub(crate) struct CodeGrant {
     code: Secret,
     pub(crate) redirected: Redirected,
     pub(crate) iss_binding: IssBinding,
 }
 
-/// Pushed to the server instead of being put into a URL (RFC 9126).
+/// A pushed authorization request, sent instead of a URL (RFC 9126).
 impl TokenGrant for Redirected {
     const ENDPOINT: Endpoint = Endpoint::PushedAuthorization;
 

@@ -1,4 +1,4 @@
-//! Servers that repeat what they were sent: their words are shown to people, and kept in logs.
+//! Servers that repeat secrets of the request in error texts, which are displayed and logged.
 
 use super::TokenGrant;
 use crate::error::{Cause, Refusal};
@@ -7,7 +7,7 @@ use crate::wire::form::{Form, pairs};
 use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 
-/// The parameters whose values are secret.
+/// The parameters with secret values.
 const SECRET: &[&str] = &[
     "code",
     "code_verifier",
@@ -16,13 +16,13 @@ const SECRET: &[&str] = &[
     "subject_token",
     "token",
 ];
-/// Shorter ones occur by chance.
+/// Shorter values occur by chance.
 const SHORTEST: usize = 8;
-/// So much of one tells: the words may be cut off within it.
+/// The length of a telling part of a secret: a text may be truncated within it.
 const TELLING: usize = 12;
 
 impl<G: TokenGrant> AtIssuer<G> {
-    /// The server's refusal of what it was sent, without words that hold a secret of it (I02, TOK-24).
+    /// Returns the server's refusal, without texts that contain a secret of the request (I02, TOK-24).
     pub(crate) fn refused(
         &self,
         error: OAuthError,

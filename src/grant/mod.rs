@@ -1,4 +1,4 @@
-//! What a token request is made of.
+//! Grants: the parameters of token requests, with client authentication.
 
 mod answer;
 mod assertion;
@@ -30,15 +30,15 @@ use crate::issuer::Endpoint;
 use crate::key::KeyBinding;
 use crate::wire::form::Form;
 
-/// A grant: the only way a secret reaches the body of a request.
+/// A grant: the only source of secrets in a request body.
 pub(crate) trait TokenGrant {
-    /// The endpoint that it is for.
+    /// The endpoint of the request.
     const ENDPOINT: Endpoint = Endpoint::Token;
-    /// Writes the grant's parameters, client authentication excepted.
+    /// Adds the grant's parameters, except client authentication.
     fn encode(&self, form: &mut Form);
-    /// The client that the grant belongs to.
+    /// Returns the client of the grant.
     fn client(&self) -> &Client;
-    /// The key that proves possession, when the token is to be bound to one.
+    /// Returns the key that signs the DPoP proof, if the token will be bound to one.
     fn binding(&self) -> Option<&KeyBinding> {
         None
     }

@@ -1,4 +1,4 @@
-//! The refresh grant (RFC 6749 section 6): the original grant goes on, never a wider one (REFR-08).
+//! The refresh token grant (RFC 6749 section 6): never wider than the original grant (REFR-08).
 
 use super::{Client, TokenGrant};
 use crate::account::{Account, StillListed};
@@ -7,18 +7,18 @@ use crate::secret::Secret;
 use crate::wire::form::Form;
 use crate::wire::scopes::Scopes;
 
-/// A refresh token with the account that it belongs to.
+/// A refresh token with its account.
 pub(crate) struct RefreshGrant {
     pub(crate) account: Account,
     pub(crate) refresh: Secret,
-    /// The scopes that the request names; empty for none.
+    /// The scopes of the request; empty when `scope` is omitted.
     pub(crate) scopes: Scopes,
-    /// A refresh token is sent only to a server that the resource lists (ISO-04).
+    /// Proof that the resource lists the server that receives the refresh token (ISO-04).
     pub(crate) _listed: StillListed,
 }
 
 impl TokenGrant for RefreshGrant {
-    /// No `scope`, unless the host's setting says otherwise: the granted scopes stay as they are (REFR-03).
+    /// Omits `scope` unless the host configured it: the granted scopes are unchanged (REFR-03).
     fn encode(&self, form: &mut Form) {
         form.push("grant_type", "refresh_token");
         form.push("refresh_token", self.refresh.expose());
@@ -32,7 +32,7 @@ impl TokenGrant for RefreshGrant {
         &self.account.client
     }
 
-    /// The key of its issuance (REFR-10, DPOP-15).
+    /// The key that the token was issued for (REFR-10, DPOP-15).
     fn binding(&self) -> Option<&KeyBinding> {
         self.account.binding.as_ref()
     }

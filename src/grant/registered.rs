@@ -1,4 +1,4 @@
-//! A client as one server knows it, and how a registered client authenticates (REG-21, REG-24).
+//! A client as registered at one server, and its authentication (REG-21, REG-24).
 
 use crate::config::BasicEncoding;
 use crate::issuer::Facts;
@@ -10,29 +10,29 @@ use crate::wire::words::AuthMethod;
 
 use super::client::{Client, ClientMethod, MethodFlaw, choose_method, key_method};
 
-/// A client as one server knows it, with the scopes that were in question when it was registered.
+/// A client as registered at one server, with the scopes of the registration.
 #[derive(Clone)]
 pub(crate) struct Registration {
     pub(crate) client: Client,
-    /// Scopes that the registration asked for and its answer left out (REG-24).
+    /// The requested scopes that the response omitted (REG-24).
     pub(crate) left_out: Scopes,
-    /// When the server registered it; `None` for a client that was not registered here, or whose
-    /// record is older than this member.
+    /// The time of registration; `None` for a client of another origin, or in records older than this
+    /// member.
     pub(crate) registered: Option<UnixMillis>,
-    /// The scopes that bound it; `None` where no list is known.
+    /// The scopes that limit the client; `None` without a known list.
     pub(crate) scopes: Option<RegisteredScopes>,
 }
 
 /// The scopes of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RegisteredScopes {
-    /// The answer named them: the client may ask for these (REG-24).
+    /// The scopes of the response, which the client may request (REG-24).
     Named(Scopes),
-    /// The request named them and the answer says nothing.
+    /// The scopes of the request, after a response without scopes.
     Asked(Scopes),
 }
 
-/// A client for which nothing was left out.
+/// A client without omitted scopes.
 impl From<Client> for Registration {
     fn from(client: Client) -> Self {
         Self {
@@ -45,9 +45,9 @@ impl From<Client> for Registration {
 }
 
 impl Registration {
-    /// The scopes among these for which a new registration is needed. An answer that names scopes is
-    /// believed; where none did, only a refusal (`refused`) shows that the registration is too narrow.
-    /// Scopes that the server left out on purpose are not registered for again.
+    /// Returns the scopes that require a new registration. The list of the response is authoritative;
+    /// without one, only a refusal (`refused`) shows that the registration is too narrow. Scopes that the
+    /// server omitted are not registered again.
     pub(crate) fn lacks(&self, scopes: &Scopes, refused: bool) -> Scopes {
         let known = match (&self.scopes, refused) {
             (Some(RegisteredScopes::Named(known)), _)
@@ -58,7 +58,7 @@ impl Registration {
         scopes.minus(&known).minus(&self.left_out)
     }
 
-    /// The scopes that it has or asked for.
+    /// Returns the registered or requested scopes.
     pub(crate) fn known_scopes(&self) -> Scopes {
         match &self.scopes {
             Some(RegisteredScopes::Named(known) | RegisteredScopes::Asked(known)) => known.clone(),
@@ -67,10 +67,10 @@ impl Registration {
     }
 }
 
-/// The methods that a registration can ask for at this server, the preferred one first (REG-21).
+/// Returns the methods that a registration may request at this server, in order of preference.
 ///
-/// Most servers accept `none`, then the secret in the body: servers that read `client_id` from the
-/// form first do not find it behind a Basic header. Without a list, Basic is the default.
+/// Most servers accept `none`, then the secret in the body: servers that read `client_id` from the form do
+/// not find it in a Basic header. Without a list, Basic is the default (REG-21).
 pub(crate) fn registration_methods(
     facts: &Facts,
     key: Option<&SigningKey>,
@@ -102,8 +102,8 @@ pub(crate) fn registration_methods(
     })
 }
 
-/// The method of the client that was registered: the one that the answer names; where it names none,
-/// the one that was asked for, as far as the answer has what it needs (REG-24).
+/// Returns the method of the registered client: that of the response; without one, the requested method, if
+/// the response has the necessary secret (REG-24).
 pub(crate) fn registered_method(
     registered: &Registered<'_>,
     asked: AuthMethod,

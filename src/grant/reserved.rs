@@ -1,12 +1,12 @@
-//! Names of parameters that a host may not add and that an endpoint may not carry in its query: what
-//! the machine sets itself, and what carries credentials (AUTHZ-02, AUTHZ-15, TOK-10).
+//! Parameter names that a host may not add, and that an endpoint's query may not contain: those that the
+//! machine sets, and those that carry credentials (AUTHZ-02, AUTHZ-15, TOK-10).
 
 use std::borrow::Cow;
 
 use crate::wire::form::pairs;
 use crate::wire::url::WebUrl;
 
-/// Reserved in every request of the client, whatever it is for.
+/// The names reserved in every request.
 pub(crate) const RESERVED: &[&str] = &[
     // The authorization request.
     "response_type",
@@ -45,15 +45,16 @@ pub(crate) const RESERVED: &[&str] = &[
     "token_type_hint",
 ];
 
-/// Reserved besides in a token exchange, where the machine names the server that the grant is for.
-/// In other token requests some servers need it (QUIRK-05).
+/// The names also reserved in a token exchange, where the machine names the target server. Some servers
+/// need them in other token requests (QUIRK-05).
 pub(crate) const RESERVED_IN_EXCHANGE: &[&str] = &["audience"];
 
 pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 
-/// The first reserved parameter in an endpoint's query. One that cannot be decoded counts too.
+/// Returns the first reserved parameter in an endpoint's query; one that cannot be decoded counts as
+/// reserved.
 pub(crate) fn reserved_in_query(endpoint: &WebUrl) -> Option<Cow<'_, str>> {
     pairs(endpoint.query()?).find_map(|pair| match pair {
         Ok((name, _)) => is_reserved(&name).then_some(name),

@@ -1,4 +1,4 @@
-//! Revocation (RFC 7009): not a grant, but sent in the same way and to the same server.
+//! Token revocation (RFC 7009), sent to the same server in the same way as a grant.
 
 use super::{Client, TokenGrant};
 use crate::account::{Account, TokenKind};
@@ -6,7 +6,7 @@ use crate::issuer::{AtIssuer, Endpoint};
 use crate::secret::Secret;
 use crate::wire::form::Form;
 
-/// One token that is to be revoked, by a client that authenticates as this endpoint wants it.
+/// The revocation of one token, by a client that authenticates as the revocation endpoint requires.
 pub(crate) struct Revocation {
     pub(crate) account: Account,
     pub(crate) kind: TokenKind,
@@ -15,7 +15,7 @@ pub(crate) struct Revocation {
 }
 
 impl AtIssuer<Account> {
-    /// The revocation of one token, where there is such a token.
+    /// Returns the revocation of a token of this kind, if there is one.
     pub(crate) fn revocation(&self, kind: TokenKind) -> Option<AtIssuer<Revocation>> {
         let token = self.held().token(kind)?.clone();
         let listed = self.server().facts().revocation_auth_methods;

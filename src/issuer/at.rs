@@ -1,7 +1,7 @@
-//! Containment: a credential is held inside a value that also holds the only server it may go to.
+//! Containment: a credential is stored together with the only server that may receive it.
 //!
-//! Every function that joins a server's URL to something secret is in this file. None of them takes
-//! an endpoint, so there is none to get wrong.
+//! Every function that combines a server's URL with a secret is in this file. These functions take no
+//! endpoint, so a caller cannot pass a wrong one.
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
@@ -16,8 +16,8 @@ use crate::secret::Secret;
 use crate::wire::form::Form;
 use crate::wire::text::Untrusted;
 
-/// Something held at one authorization server. There is no way to take it out, and none to set the
-/// server to another one: what is held can only become something else at the same server.
+/// A value at one authorization server. The value cannot be extracted, nor the server replaced: a value
+/// only turns into another value at the same server.
 #[derive(Clone)]
 pub(crate) struct AtIssuer<T> {
     server: Server,
@@ -25,12 +25,12 @@ pub(crate) struct AtIssuer<T> {
 }
 
 impl<T> AtIssuer<T> {
-    /// The server.
+    /// Returns the server.
     pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The issuer.
+    /// Returns the issuer.
     pub(crate) fn issuer(&self) -> &IssuerId {
         self.server.issuer()
     }
@@ -39,7 +39,7 @@ impl<T> AtIssuer<T> {
         &self.held
     }
 
-    /// Changes what is held and keeps the server.
+    /// Maps the value and keeps the server.
     pub(crate) fn then<U>(self, change: impl FnOnce(T) -> U) -> AtIssuer<U> {
         AtIssuer {
             held: change(self.held),
@@ -57,14 +57,14 @@ impl<T> AtIssuer<T> {
         })
     }
 
-    /// From a record written from such a value.
+    /// Restores a value from a record that was written from one.
     pub(crate) fn restore(server: Server, held: T, _checked: &Opened<'_>) -> Self {
         Self { server, held }
     }
 }
 
 impl Server {
-    /// One arrives holding nothing.
+    /// Returns an empty value at this server.
     pub(crate) fn enter(self) -> AtIssuer<()> {
         AtIssuer {
             server: self,
@@ -74,8 +74,8 @@ impl Server {
 }
 
 impl<T> AtIssuer<T> {
-    /// Takes over what the same issuer says of itself now (REFR-11); what is held stays put unless
-    /// the token endpoint is still where it was. Says which other endpoints moved and are not followed.
+    /// Adopts newer metadata of the same issuer, unless the token endpoint moved to another origin. Also
+    /// returns the other endpoints that moved, which are not followed (REFR-11).
     pub(crate) fn revalidated(
         self,
         now: &Server,
@@ -87,8 +87,8 @@ impl<T> AtIssuer<T> {
 }
 
 impl<T> AtIssuer<T> {
-    /// As it was stored, at endpoints that this process knows: another version of this program may have
-    /// followed one to another origin (A22).
+    /// Restricts a stored value to endpoints that this process knows: another version of this program may
+    /// have followed an endpoint to another origin (A22).
     pub(crate) fn confined_to(self, known: &Server) -> Self {
         match known.followed_by(&self.server) {
             Ok((server, _moved)) => Self {
@@ -100,7 +100,7 @@ impl<T> AtIssuer<T> {
         }
     }
 
-    /// The same, with a server whose document is to be read again.
+    /// Returns the value with metadata marked as stale.
     pub(crate) fn aged(self) -> Self {
         Self {
             server: self.server.aged(),
@@ -109,8 +109,8 @@ impl<T> AtIssuer<T> {
     }
 }
 
-/// What is bound to an issuer that was not met yet: a client that the host configured (REG-03), or one
-/// that was registered earlier.
+/// A value bound to an issuer before discovery: a client that the host configured (REG-03), or an earlier
+/// registration.
 #[derive(Clone, Debug)]
 pub(crate) struct IssuerBound<T> {
     issuer: IssuerId,
@@ -126,12 +126,12 @@ impl<T: Clone> IssuerBound<T> {
         &self.issuer
     }
 
-    /// Whether the value passes a test.
+    /// Returns true if the value passes a test.
     pub(crate) fn is(&self, test: impl FnOnce(&T) -> bool) -> bool {
         test(&self.value)
     }
 
-    /// The one door: opens at a validated server of that issuer and nowhere else.
+    /// Returns the value at a validated server of its issuer; `None` at any other server.
     pub(crate) fn open(&self, at: &AtIssuer<()>, slash: SlashRule) -> Option<AtIssuer<T>> {
         let found = at.issuer();
         let same = found == &self.issuer
@@ -144,18 +144,18 @@ impl<T: Clone> IssuerBound<T> {
 }
 
 impl<G: TokenGrant> AtIssuer<G> {
-    /// This server's own endpoint for what is held.
+    /// Returns this server's endpoint for the value.
     pub(crate) fn endpoint(&self) -> Option<CredentialEndpoint<'_>> {
         self.server.facts().endpoints.get(G::ENDPOINT)
     }
 
-    /// Whether an answer came from that endpoint itself (H07).
+    /// Returns true if a response came from that endpoint (H07).
     pub(crate) fn is_endpoint(&self, url: &str) -> bool {
         self.endpoint().is_some_and(|own| own.as_str() == url)
     }
 
-    /// The only request with client authentication there is: to this server's own endpoint (TOK-01,
-    /// REV-05).
+    /// Returns the request for the value, with client authentication, to this server's own endpoint. No
+    /// other function creates such requests (TOK-01, REV-05).
     pub(crate) fn request(
         &self,
         settings: &IssuerSettings,
@@ -181,7 +181,8 @@ impl<G: TokenGrant> AtIssuer<G> {
 }
 
 impl AtIssuer<()> {
-    /// A registration request to this server, with the host's initial access token for it (REG-17, REG-29).
+    /// Returns a registration request to this server, with the host's initial access token for it (REG-17,
+    /// REG-29).
     pub(crate) fn registration_request(
         &self,
         body: String,
@@ -192,7 +193,7 @@ impl AtIssuer<()> {
         Some(post(endpoint, JSON, body, authorization))
     }
 
-    /// Whether an answer came from the registration endpoint itself (H07).
+    /// Returns true if a response came from the registration endpoint (H07).
     pub(crate) fn is_registration_endpoint(&self, url: &str) -> bool {
         let endpoint = self.registration_endpoint();
         endpoint.is_some_and(|endpoint| endpoint.as_str() == url)
@@ -202,14 +203,15 @@ impl AtIssuer<()> {
         self.server.facts().endpoints.get(Endpoint::Registration)
     }
 
-    /// Takes up a client that this server has just registered.
+    /// Returns the client that this server has just registered.
     pub(crate) fn registered(self, client: Registration) -> AtIssuer<Registration> {
         self.then(|()| client)
     }
 }
 
 impl AtIssuer<Redirected> {
-    /// The URL to open: this server's own authorization endpoint (AUTHZ-01, AUTHZ-02).
+    /// Returns the URL of the authorization request at this server's authorization endpoint (AUTHZ-01,
+    /// AUTHZ-02).
     pub(crate) fn redirect_url(&self, settings: &IssuerSettings) -> Result<Box<str>, RequestError> {
         let Some(endpoint) = &self.server.facts().authorization_endpoint else {
             return Err(RequestError::NoEndpoint);
@@ -217,7 +219,7 @@ impl AtIssuer<Redirected> {
         self.held.redirect_url(endpoint, settings)
     }
 
-    /// The same endpoint with a reference to a pushed request.
+    /// Returns the URL of that endpoint with a reference to a pushed request.
     pub(crate) fn reference_url(&self, reference: &str) -> Result<Box<str>, RequestError> {
         let Some(endpoint) = &self.server.facts().authorization_endpoint else {
             return Err(RequestError::NoEndpoint);
@@ -226,13 +228,13 @@ impl AtIssuer<Redirected> {
     }
 }
 
-/// Why no authorization request can be made of an endpoint.
+/// The reason why no authorization request is possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
-    /// There is none.
+    /// The server has no authorization endpoint.
     NoEndpoint,
-    /// Its own query holds a parameter that the client sets (AUTHZ-02, RES-08).
+    /// The endpoint's query contains a parameter that the client sets (AUTHZ-02, RES-08).
     Reserved(Untrusted),
-    /// The URL is too long, by its length in bytes (AUTHZ-11).
+    /// The URL is too long; its length in bytes (AUTHZ-11).
     TooLong(usize),
 }

@@ -1,13 +1,13 @@
-//! Endpoints that receive credentials, and the one door to each of them (A22, REFR-11).
+//! Endpoints that receive credentials (A22, REFR-11).
 //!
-//! A request with a credential is built from a [`CredentialEndpoint`] and from nothing else. Outside
-//! this file there is no way to make one, so no function can put a URL of its own beside a secret.
+//! A request with a credential is built from a [`CredentialEndpoint`] only. Other files cannot create one,
+//! so no function can combine a URL of its own with a secret.
 
 use crate::record::Opened;
 use crate::wire::url::WebUrl;
 
-/// An endpoint of an authorization server that receives a credential: a code, a token, a client
-/// secret, an assertion, or an initial access token.
+/// An endpoint of an authorization server that receives a credential: a code, a token, a client secret, an
+/// assertion, or an initial access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Token,
@@ -24,7 +24,7 @@ impl Endpoint {
         Self::Registration,
     ];
 
-    /// The member of the metadata document that names it.
+    /// Returns the metadata member with the endpoint.
     pub(crate) const fn member(self) -> &'static str {
         match self {
             Self::Token => "token_endpoint",
@@ -35,7 +35,7 @@ impl Endpoint {
     }
 }
 
-/// One such endpoint of one validated server. Made only by [`CredentialEndpoints::get`].
+/// A credential endpoint of one validated server, created only by [`CredentialEndpoints::get`].
 #[derive(Clone, Copy)]
 pub(crate) struct CredentialEndpoint<'a>(&'a WebUrl);
 
@@ -49,7 +49,7 @@ impl<'a> CredentialEndpoint<'a> {
     }
 }
 
-/// The endpoints of one server that receive credentials.
+/// The credential endpoints of one server.
 #[derive(Clone)]
 pub(crate) struct CredentialEndpoints {
     token: WebUrl,
@@ -58,12 +58,12 @@ pub(crate) struct CredentialEndpoints {
     registration: Option<WebUrl>,
 }
 
-/// The same issuer now names a token endpoint on another origin (A22).
+/// The error when the issuer moved its token endpoint to another origin (A22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TokenEndpointMoved;
 
 impl CredentialEndpoints {
-    /// Asks for each further endpoint.
+    /// Creates the endpoints; `find` supplies the optional ones.
     pub(super) fn with<E>(
         token: WebUrl,
         mut find: impl FnMut(Endpoint) -> Result<Option<WebUrl>, E>,
@@ -76,7 +76,7 @@ impl CredentialEndpoints {
         })
     }
 
-    /// From a record whose checksum held.
+    /// Restores the endpoints from a record with a valid checksum.
     pub(crate) fn restore<E>(
         token: WebUrl,
         find: impl FnMut(Endpoint) -> Result<Option<WebUrl>, E>,
@@ -94,12 +94,12 @@ impl CredentialEndpoints {
         }
     }
 
-    /// The door to one endpoint.
+    /// Returns an endpoint.
     pub(crate) fn get(&self, endpoint: Endpoint) -> Option<CredentialEndpoint<'_>> {
         self.url(endpoint).map(CredentialEndpoint)
     }
 
-    /// The one that every server has.
+    /// Returns the token endpoint, which every server has.
     pub(crate) fn token(&self) -> CredentialEndpoint<'_> {
         CredentialEndpoint(&self.token)
     }
@@ -108,13 +108,13 @@ impl CredentialEndpoints {
         self.url(endpoint).is_some()
     }
 
-    /// What a later document of the same issuer may change for credentials that were issued at these
-    /// endpoints: paths, not origins (A22, REFR-11). A further endpoint on an origin that received no
-    /// such credential before is not followed: the recorded one stays, and where none was recorded
-    /// there is none. Says which these are.
+    /// Returns the endpoints after a later document of the same issuer, for credentials issued at the
+    /// present ones. A changed path is followed, a changed origin is not: an optional endpoint on another
+    /// origin keeps its recorded URL, or stays absent. Also returns the endpoints that were not followed
+    /// (A22, REFR-11).
     ///
     /// # Errors
-    /// [`TokenEndpointMoved`].
+    /// [`TokenEndpointMoved`] when the token endpoint is on another origin.
     pub(super) fn followed_by(
         &self,
         later: &Self,

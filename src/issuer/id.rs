@@ -1,17 +1,17 @@
-//! Issuer identifiers: exact texts.
+//! Issuer identifiers.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl, split};
 
-/// An issuer identifier: the exact text, never held as a URL; equality is bytes (META-09, META-11).
+/// An issuer identifier, kept as the exact text and compared byte by byte (META-09, META-11).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IssuerId(pub(super) Arc<str>);
 
 impl IssuerId {
-    /// Judges a text as an issuer: an acceptable URL in its own canonical spelling, without query
-    /// (META-05, SEC-04). The text itself is kept.
+    /// Validates an issuer: an acceptable URL in canonical form, without a query. The text is kept
+    /// unchanged (META-05, SEC-04).
     ///
     /// # Errors
     /// [`IssuerFlaw`].
@@ -31,22 +31,22 @@ impl IssuerId {
         }
     }
 
-    /// The exact text.
+    /// Returns the exact text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether an endpoint is on its own origin.
+    /// Returns true if an endpoint is on the issuer's origin.
     pub(crate) fn is_at_origin_of(&self, endpoint: &WebUrl) -> bool {
         self.is_origin(endpoint.origin())
     }
 
-    /// Whether this is its own origin.
+    /// Returns true if this is the issuer's origin.
     pub(crate) fn is_origin(&self, origin: &str) -> bool {
         split(&self.0).0 == origin
     }
 
-    /// Equal after removing one terminating slash from each: the one tolerance (QUIRK-01).
+    /// Compares after removing one final slash from each (QUIRK-01).
     pub(crate) fn same_but_slash(&self, other: &str) -> bool {
         let bare = |text: &str| -> usize { text.strip_suffix('/').unwrap_or(text).len() };
         self.0.get(..bare(&self.0)) == other.get(..bare(other))
@@ -65,16 +65,16 @@ impl fmt::Display for IssuerId {
     }
 }
 
-/// Why a text is no usable issuer.
+/// The flaw in an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum IssuerFlaw {
-    /// Not an acceptable URL.
+    /// It is not an acceptable URL.
     #[error("{0}")]
     Url(UrlFlaw),
-    /// Holds a query.
+    /// It has a query.
     #[error("has a query")]
     Query,
-    /// Not spelled as it would be sent, such as with dot segments or an upper-case host.
+    /// It is not in canonical form, for example with dot segments or an upper-case host.
     #[error("is not in canonical spelling")]
     NotCanonical,
 }

@@ -1,4 +1,4 @@
-//! Issuers, the servers that stand behind them, and what is held at one of them.
+//! Issuers, their servers, and the values bound to them.
 
 mod at;
 mod endpoint;

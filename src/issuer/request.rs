@@ -1,4 +1,4 @@
-//! Requests as bytes: no cookies, nothing but what is put in here.
+//! HTTP requests, without cookies and without headers other than those set here.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -27,7 +27,7 @@ pub(super) fn post(
     request(Method::POST, endpoint.as_str(), headers, Bytes::from(body))
 }
 
-/// A discovery request: no credentials, no cookies, nothing of the user (DISC-07, META-06, SEC-12).
+/// Returns a discovery request, without credentials, cookies and user data (DISC-07, META-06, SEC-12).
 pub(crate) fn discovery_request(
     url: &WebUrl,
     protocol_version: Option<&HeaderValue>,
@@ -43,18 +43,18 @@ pub(crate) fn discovery_request(
 fn request(method: Method, url: &str, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    // Whatever passed the URL policy is a URI; a driver refuses the empty one.
+    // A URL that passed the policy is a URI; a driver rejects the empty one.
     *request.uri_mut() = Uri::try_from(url).unwrap_or_default();
     *request.headers_mut() = headers;
     request
 }
 
-/// `Bearer` and a token, marked sensitive.
+/// Returns a `Bearer` value, marked sensitive.
 pub(crate) fn bearer(token: &AccessToken) -> HeaderValue {
     with_scheme(b"Bearer ", token)
 }
 
-/// `DPoP` and a token, marked sensitive (DPOP-09).
+/// Returns a `DPoP` value, marked sensitive (DPOP-09).
 pub(crate) fn bound(token: &AccessToken) -> HeaderValue {
     with_scheme(b"DPoP ", token)
 }

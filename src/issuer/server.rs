@@ -1,4 +1,4 @@
-//! Authorization servers whose metadata echoed the issuer they were asked as.
+//! Authorization servers with validated metadata.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::wire::words::{
     SigningAlgorithm, Words,
 };
 
-/// Where the facts about a server came from.
+/// The source of a server's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerSource {
-    /// A metadata document of its own.
+    /// A metadata document of the issuer.
     Metadata,
     /// Metadata of a server of revision 2025-03-26, found at the MCP server's origin (LEG).
     LegacyMetadata,
@@ -28,8 +28,8 @@ pub enum ServerSource {
     LegacyDefaults,
 }
 
-/// An authorization server whose metadata echoed the issuer it was asked for (META-08). A snapshot:
-/// one flow uses one, from redirect to token (META-15). Cheap to clone.
+/// An authorization server whose metadata names the issuer it was requested for (META-08). A snapshot: one
+/// flow uses one, from redirect to token (META-15). Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Facts>);
 
@@ -37,7 +37,7 @@ pub(crate) struct Server(Arc<Facts>);
 pub(crate) struct Facts {
     pub(crate) issuer: IssuerId,
     pub(crate) source: ServerSource,
-    /// Until when the document may be believed without asking again (META-18, REFR-11).
+    /// The time until which the metadata is fresh (META-18, REFR-11).
     pub(crate) fresh_until: UnixMillis,
     pub(crate) authorization_endpoint: Option<WebUrl>,
     /// The endpoints that receive credentials.
@@ -56,50 +56,49 @@ pub(crate) struct Facts {
     pub(crate) grant_profiles: Words<GrantProfile>,
 }
 
-/// Why a metadata document is not used.
+/// The flaw in a metadata document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MetadataFlaw {
-    /// The document names another issuer than the one it was asked for (META-08).
+    /// It names another issuer than the one it was requested for (META-08).
     Issuer {
-        /// The issuer asked for.
+        /// The expected issuer.
         expected: IssuerId,
-        /// The issuer named.
+        /// The issuer in the document.
         got: Untrusted,
     },
-    /// No `token_endpoint` (META-12).
+    /// It has no `token_endpoint` (META-12).
     NoTokenEndpoint,
-    /// An endpoint that is no acceptable URL (META-12, QUIRK-28).
+    /// An endpoint is not an acceptable URL (META-12, QUIRK-28).
     Endpoint {
         /// The member.
         member: &'static str,
-        /// Its value.
+        /// The value of the member.
         got: Untrusted,
-        /// What is wrong with it.
+        /// The flaw in the URL.
         flaw: UrlFlaw,
     },
-    /// An endpoint for credentials whose own query holds a parameter that only the client may set
-    /// (META-12).
+    /// The query of a credential endpoint contains a parameter that only the client may set (META-12).
     Parameter {
         /// The member.
         member: &'static str,
-        /// The parameter.
+        /// The name of the parameter.
         name: Untrusted,
     },
-    /// A repeated member, or nested too deeply (SEC-14).
+    /// It repeats a member or is nested too deeply (SEC-14).
     Malformed,
 }
 
-/// How closely the issuer in a document must match.
+/// How exactly the issuer in a document must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlashRule {
-    /// Identical.
+    /// Byte by byte.
     Exact,
-    /// One terminating slash may differ between the two texts (QUIRK-01).
+    /// Except for one final slash (QUIRK-01).
     TolerateOne,
 }
 
-/// What a server is called in a client assertion; [`Server::client_audience`] is the only way to one.
+/// The audience of a client assertion, created only by [`Server::client_audience`].
 #[derive(Clone)]
 pub(crate) struct Audience(Box<str>);
 
@@ -110,7 +109,8 @@ impl Audience {
 }
 
 impl Server {
-    /// The one constructor: from the issuer that was asked for and the document that answered.
+    /// Validates a document against the issuer it was requested for. The only constructor for discovered
+    /// servers.
     pub(crate) fn accept(
         asked: &IssuerId,
         document: &ServerDocument<'_>,
@@ -189,7 +189,7 @@ impl Server {
         })))
     }
 
-    /// The default endpoints of revision 2025-03-26, at the MCP server's origin (LEG-06).
+    /// Returns the default endpoints of revision 2025-03-26, at the MCP server's origin (LEG-06).
     pub(crate) fn legacy_defaults(base: &IssuerId, policy: &UrlPolicy) -> Result<Self, UrlFlaw> {
         let endpoint = |path: &str| policy.check(&[base.as_str(), path].concat());
         Ok(Self(Arc::new(Facts {
@@ -216,13 +216,13 @@ impl Server {
         })))
     }
 
-    /// From a record whose checksum held. The record was written from an accepted server.
+    /// Restores a server from a record with a valid checksum, written from a validated server.
     pub(crate) fn restore(facts: Facts, _checked: &Opened<'_>) -> Self {
         Self(Arc::new(facts))
     }
 
-    /// What credentials of this snapshot take over from what the same issuer says of itself now, and
-    /// which endpoints are not followed (REFR-11).
+    /// Returns the metadata for existing credentials after a later document of the same issuer, and the
+    /// endpoints that are not followed (REFR-11).
     pub(super) fn followed_by(
         &self,
         now: &Self,
@@ -241,7 +241,7 @@ impl Server {
         Ok((Self(Arc::new(facts)), moved))
     }
 
-    /// What it is called in a workload's assertion.
+    /// Returns the audience of a workload's assertion.
     pub(crate) fn audience(&self, wanted: AssertionAudience) -> &str {
         match wanted {
             AssertionAudience::Issuer => self.issuer().as_str(),
@@ -249,8 +249,8 @@ impl Server {
         }
     }
 
-    /// What it is called in a client assertion for one of its endpoints. A token endpoint elsewhere may
-    /// be another server's, and no other endpoint is to see an assertion for it (B03).
+    /// Returns the audience of a client assertion for one of the endpoints. A token endpoint on another
+    /// origin may belong to another server, and no other endpoint may receive an assertion for it (B03).
     pub(crate) fn client_audience(&self, at: Endpoint, settings: &IssuerSettings) -> Audience {
         let own = self.issuer().is_origin(self.0.endpoints.token().origin());
         let wanted = match at {
@@ -263,12 +263,12 @@ impl Server {
         Audience(self.audience(wanted).into())
     }
 
-    /// Whether its document may be believed without asking again. What was not fetched does not age.
+    /// Returns true if the metadata is fresh; configured metadata stays fresh.
     pub(crate) fn is_fresh(&self, now: UnixMillis) -> bool {
         !self.is_fetched() || self.0.fresh_until.is_fresh(now)
     }
 
-    /// The same server, whose document is to be read again; one that was not fetched stays as it is.
+    /// Returns the server with fetched metadata marked as stale.
     pub(crate) fn aged(self) -> Self {
         if self.is_fetched() {
             Self(Arc::new(Facts {
@@ -280,7 +280,7 @@ impl Server {
         }
     }
 
-    /// Whether its document was read at its own place: it can be read there again.
+    /// Returns true if the metadata was fetched from the issuer, and can be fetched again.
     pub(crate) fn is_fetched(&self) -> bool {
         self.0.source == ServerSource::Metadata && self.0.fresh_until != UnixMillis::MAX
     }
@@ -289,7 +289,7 @@ impl Server {
         &self.0
     }
 
-    /// The issuer of the validated document, verbatim.
+    /// Returns the issuer of the validated metadata, byte for byte.
     pub(crate) fn issuer(&self) -> &IssuerId {
         &self.0.issuer
     }

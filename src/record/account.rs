@@ -1,4 +1,4 @@
-//! The account: client and tokens, written whole, never apart.
+//! The account record: client and tokens, written together.
 
 use std::borrow::Cow;
 
@@ -37,14 +37,14 @@ struct AccountRecord<'a> {
     requested: Cow<'a, str>,
     granted: Cow<'a, str>,
     iss_binding: IssBinding,
-    /// The issuer that the resource lists in place of this one (ISO-04). Where it still lists this one the
-    /// member is left out, as it was before the member existed; a version that does not know it refuses
-    /// the record rather than send the refresh token.
+    /// The issuer that the resource lists instead (ISO-04). Omitted while the account's own issuer is
+    /// listed, as before this member existed; an older version rejects a record with it instead of sending
+    /// the refresh token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     left_for: Option<&'a str>,
     #[serde(borrow)]
     tokens: Option<TokensRecord<'a>>,
-    /// Until when another process leaves the refresh token to the one that wrote this (D01).
+    /// The time until which other processes leave the refresh token to the writer (D01).
     lease: Option<u64>,
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn read_account(
     if covered != Ok(true) {
         return Err(RecordFlaw::Foreign);
     }
-    // A token and the key that it is bound to are never told apart.
+    // A token and its key binding must agree.
     let agrees = record.tokens.as_ref().is_none_or(|tokens| {
         matches!(
             (&tokens.kind, &record.dpop),

@@ -1,19 +1,19 @@
-//! Writing a record as JSON: structs of texts, numbers and words of ours, in memory.
+//! Serializing a record as JSON, in memory.
 //!
-//! Names of members and variants are Rust's own, so they need no escapes, and a member without a value is
-//! left out: half of what a record would otherwise say is that something is not there.
+//! Names of members and variants are Rust identifiers and need no escapes. Members without a value are
+//! omitted, which halves the size of most records.
 
 use std::fmt::{Error, Write};
 
 use serde::ser::{Impossible, Serialize, SerializeSeq, SerializeStruct, SerializeStructVariant};
 
-/// A text with a JSON value that is being appended.
+/// A text to which a JSON value is appended.
 pub(super) struct Json {
     text: String,
 }
 
 impl Json {
-    /// Continues where a text ends.
+    /// Appends to an existing text.
     pub(super) fn after(text: String) -> Self {
         Self { text }
     }
@@ -51,7 +51,7 @@ impl Json {
     }
 }
 
-/// Looked at in pieces of a size that a processor compares at once.
+/// Compares in pieces of a size that vectorises.
 fn has_special(text: &[u8]) -> bool {
     let (pieces, rest) = text.as_chunks::<16>();
     let any = |piece: &[u8; 16]| {
@@ -65,7 +65,7 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// An object or a list that is being written.
+/// An object or a list in progress.
 pub(super) struct Members<'a> {
     json: &'a mut Json,
     first: bool,
@@ -133,7 +133,7 @@ impl SerializeStructVariant for Members<'_> {
     }
 }
 
-/// A list that is being written.
+/// A list in progress.
 pub(super) struct Items<'a> {
     json: &'a mut Json,
     next: char,
@@ -158,7 +158,7 @@ impl SerializeSeq for Items<'_> {
     }
 }
 
-/// Kinds of value that no record has.
+/// Kinds of values that no record contains.
 macro_rules! absent {
     ($($method:ident($($kind:ty),*))*) => {
         $(fn $method(self, $(_: $kind),*) -> Result<(), Error> {

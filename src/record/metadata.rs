@@ -13,12 +13,12 @@ use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{SigningAlgorithm, Words};
 
-/// What validated resource metadata says, apart from where it was found.
+/// The facts of validated resource metadata, without its location.
 #[derive(Clone, Debug)]
 pub(crate) struct ResourceFacts {
     /// The `resource` value to send (RES-03).
     pub(crate) id: Box<str>,
-    /// Usable entries in document order.
+    /// The usable entries in document order.
     pub(crate) servers: Vec<IssuerId>,
     pub(crate) scopes: Option<Scopes>,
     pub(crate) requires_dpop: bool,
@@ -26,7 +26,7 @@ pub(crate) struct ResourceFacts {
 }
 
 impl ResourceFacts {
-    /// What is known when only a server is.
+    /// Returns facts that name a server only.
     pub(crate) fn of_server(issuer: IssuerId) -> Self {
         Self {
             id: Box::default(),
@@ -37,7 +37,7 @@ impl ResourceFacts {
         }
     }
 
-    /// Whether the resource says the same in both, its scopes in whatever order.
+    /// Returns true if both have the same facts, with scopes in any order.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let Self {
             id,
@@ -97,7 +97,7 @@ pub(crate) fn write_resource(
     seal(identity, SlotKind::Metadata, 320, &record)
 }
 
-/// Reads a record: what it says, and until when that may be believed.
+/// Reads a record: the facts, and their expiry.
 pub(crate) fn read_resource(
     identity: &Identity,
     stored: &Stored,
@@ -153,7 +153,7 @@ pub(crate) fn write_server(identity: &Identity, asked: &IssuerId, server: &Serve
     seal(identity, SlotKind::Metadata, 640, &record)
 }
 
-/// Reads a record that is still fresh.
+/// Reads a record that has not expired.
 pub(crate) fn read_server(
     identity: &Identity,
     asked: &IssuerId,

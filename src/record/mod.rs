@@ -1,8 +1,9 @@
-//! Records: what slots hold, as separate wire structs, versioned and checksummed.
+//! Records: the contents of slots, as separate wire structs with version and checksum.
 //!
-//! `v2.<revision>~<key>.<json>`: the version is read first, the revision must hold before the JSON is read,
-//! unknown members are refused, and nothing that binds a credential has a default. Without entropy of the host
-//! the key is missing, and the revision is a digest: `v2.<revision>.<json>`. So were all records of version 1.
+//! `v2.<revision>~<key>.<json>`: the version is read first, and the revision is verified before the JSON is
+//! parsed. Unknown members are rejected, and no member that binds a credential has a default. Without
+//! entropy of the host the key is missing and the revision is a digest: `v2.<revision>.<json>`, as in all
+//! records of version 1.
 
 mod account;
 mod json;
@@ -24,33 +25,33 @@ use crate::identity::Identity;
 use crate::slot::{Revision, RevisionKey, SlotContents, SlotKind, Stored};
 
 const VERSION: u32 = 2;
-/// A revision, and a key.
+/// The length of a revision or a key, in characters.
 const TEXT_BYTES: usize = 22;
 
-/// Why stored contents are no usable record (S26).
+/// The flaw in a stored record (S26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordFlaw {
-    /// Not something this crate wrote, or altered since.
+    /// The contents were not written by this crate, or were altered.
     #[error("the contents are damaged or were altered")]
     Damaged,
-    /// Written by a newer version; it is left as it is.
+    /// The contents were written by a newer version, and are kept.
     #[error("the contents were written by a newer version")]
     Newer,
-    /// Belongs to another user, MCP server or client (D23, TOK-17).
+    /// The contents belong to another user, MCP server or client (D23, TOK-17).
     #[error("the contents belong to another user, MCP server or client")]
     Foreign,
-    /// Holds a URL that must not be contacted from here.
+    /// The contents have a URL that the configuration does not allow.
     #[error("the contents hold a URL that is not acceptable here")]
     Url,
 }
 
-/// Contents whose revision held: the witness that restoring needs.
+/// Contents with a verified revision; required to restore values.
 pub(crate) struct Opened<'a> {
     json: &'a str,
 }
 
-/// The three parts of contents, before anything in them is believed.
+/// The parts of unverified contents.
 struct Frame<'a> {
     version: &'a str,
     revision: &'a str,
@@ -103,12 +104,12 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// The key with which a record was sealed, for what is written after it.
+/// Returns the key of a record, for the records written after it.
 pub(crate) fn key_of(stored: &Stored, kind: SlotKind) -> Option<RevisionKey> {
     RevisionKey::parse(Frame::of(stored)?.key?, kind)
 }
 
-/// Writes a record under its revision.
+/// Writes a record with its revision.
 fn seal<T: Serialize>(identity: &Identity, kind: SlotKind, capacity: usize, record: &T) -> Stored {
     let key = identity.revision_key().map(|key| key.for_kind(kind));
     let mut text = String::with_capacity(capacity);
@@ -120,13 +121,13 @@ fn seal<T: Serialize>(identity: &Identity, kind: SlotKind, capacity: usize, reco
     text.push('.');
     let prefix = text.len();
     let mut json = json::Json::after(text);
-    // Records are plain structs of texts and numbers: writing them to memory does not fail.
+    // Serializing plain structs of strings and numbers cannot fail.
     let written = record.serialize(&mut json);
     debug_assert!(written.is_ok());
     let mut text = json.into_text();
     let body = text.as_bytes().get(prefix..).unwrap_or_default();
     let revision = Revision::under(key.as_ref(), body);
-    // The revision is written over the place that was kept for it.
+    // The revision replaces its placeholder.
     text.replace_range(3..TEXT_BYTES.saturating_add(3), &revision.text());
     Stored {
         contents: SlotContents::new(text),

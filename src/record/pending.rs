@@ -1,4 +1,4 @@
-//! One authorization under way (AUTHZ-16): everything that the callback leg needs.
+//! The record of a pending authorization: all data for its callback (AUTHZ-16).
 
 use std::borrow::Cow;
 use std::ops::Not;

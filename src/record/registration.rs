@@ -1,4 +1,5 @@
-//! A dynamic registration at one issuer, and the issuer that a client without one was bound to.
+//! The records of a dynamic registration, and of the issuer that a client without a configured one is bound
+//! to.
 
 use std::borrow::Cow;
 
@@ -24,13 +25,13 @@ struct RegistrationRecord<'a> {
     client: ClientRecord<'a>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     scopes_left_out: Cow<'a, str>,
-    /// When it was registered; absent in older records.
+    /// The time of registration; missing in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     registered: Option<u64>,
-    /// The scopes that the answer named.
+    /// The scopes of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scopes_named: Option<Cow<'a, str>>,
-    /// The scopes that the request named, where the answer named none.
+    /// The scopes of the request, after a response without scopes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scopes_asked: Option<Cow<'a, str>>,
 }
@@ -67,7 +68,7 @@ pub(crate) fn write_registration(
     seal(identity, SlotKind::Registration, 384, &record)
 }
 
-/// A registration opens only at a server of the issuer that it is stamped with (A03).
+/// Reads a registration, which is usable only at a server of the issuer in the record (A03).
 pub(crate) fn read_registration(
     identity: &Identity,
     redirect_uri: &str,

@@ -1,4 +1,4 @@
-//! The parts that several records have: a server snapshot and a client.
+//! The parts common to several records: a server snapshot and a client.
 
 use std::ops::Not;
 
@@ -81,7 +81,7 @@ impl<'a> ServerRecord<'a> {
         }
     }
 
-    /// Every URL is judged again: the record may be read under another configuration.
+    /// Validates every URL again, because the record may be read under another configuration.
     pub(super) fn restore(
         self,
         policy: &UrlPolicy,
@@ -211,7 +211,8 @@ impl<'a> ClientRecord<'a> {
     }
 }
 
-/// The resource is named in every request (RES-03); only where the host said otherwise does a record say so.
+/// The default: every request names the resource (RES-03). A record contains the member only where the host
+/// configured otherwise.
 pub(super) fn sent() -> bool {
     true
 }

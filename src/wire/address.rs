@@ -1,4 +1,4 @@
-//! Special-purpose hosts (requirements 22.5): what a literal address or a well-known name stands for.
+//! Address classes of hosts: literal addresses and special-use names (requirements 22.5).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,32 +7,32 @@ use url::Host;
 /// The class of an address. A driver applies the same classes to resolved addresses (SEC-06).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AddressClass {
-    /// Anything not listed below.
+    /// Any address that is in no other class.
     Public,
-    /// This machine.
+    /// The local device.
     Loopback,
     /// A private network.
     Private,
-    /// Link-local, which includes the metadata services of clouds.
+    /// Link-local, including the metadata services of cloud providers.
     LinkLocal,
-    /// The metadata service of a cloud, by name or by its own address.
+    /// The metadata service of a cloud provider, by name or by its own address.
     CloudMetadata,
-    /// Reserved, documentation, multicast: never contacted.
+    /// Reserved, documentation and multicast addresses, which are never contacted.
     Reserved,
 }
 
-/// To which addresses a connection may be made (SEC-05, SEC-06, F05): public ones, and those of the
-/// class that the MCP URL itself is in. Hosts on the host's list are exempt, reserved ones never.
+/// The policy for the addresses of a connection: public ones, and those of the MCP URL's own class. Hosts
+/// that the configuration allows are exempt, except reserved ones (SEC-05, SEC-06, F05).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPolicy {
     pub(crate) class: AddressClass,
-    /// `localhost`, or a name under it: nothing but this machine, whatever a resolver says (RFC 6761).
+    /// The host is `localhost` or a name under it, which only means the local device (RFC 6761).
     pub(crate) local_name: bool,
     pub(crate) host_listed: bool,
 }
 
 impl AddressPolicy {
-    /// Whether a connection to an address of this class is permitted.
+    /// Returns true if a connection to an address of this class is allowed.
     pub fn permits(&self, class: AddressClass) -> bool {
         match class {
             AddressClass::Public => !self.local_name,
@@ -48,7 +48,7 @@ impl AddressPolicy {
     }
 }
 
-/// Classifies an address, as a resolver found it.
+/// Returns the class of a resolved address.
 pub fn classify_ip(address: IpAddr) -> AddressClass {
     match address {
         IpAddr::V4(address) => classify_v4(address),
@@ -56,7 +56,8 @@ pub fn classify_ip(address: IpAddr) -> AddressClass {
     }
 }
 
-/// Classifies a parsed host. Names are judged by their text alone; resolving them is the driver's part.
+/// Returns the class of a parsed host. A name is classified by its text; the driver classifies its resolved
+/// addresses.
 pub fn classify(host: &Host<&str>) -> AddressClass {
     match host {
         Host::Domain(name) => classify_name(name),
@@ -65,7 +66,7 @@ pub fn classify(host: &Host<&str>) -> AddressClass {
     }
 }
 
-/// Whether a name is `localhost` or under it.
+/// Returns true for `localhost` and the names under it.
 pub(crate) fn is_local_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.rsplit('.')
@@ -85,7 +86,7 @@ fn classify_name(name: &str) -> AddressClass {
     }
 }
 
-/// Classifies an IPv4 address.
+/// Returns the class of an IPv4 address.
 pub fn classify_v4(address: Ipv4Addr) -> AddressClass {
     match address.octets() {
         [127, ..] => AddressClass::Loopback,
@@ -103,7 +104,8 @@ pub fn classify_v4(address: Ipv4Addr) -> AddressClass {
     }
 }
 
-/// Classifies an IPv6 address; an embedded IPv4 address decides for mapped, NAT64 and 6to4 forms.
+/// Returns the class of an IPv6 address; for mapped, NAT64 and 6to4 forms, that of the embedded IPv4
+/// address.
 pub fn classify_v6(address: Ipv6Addr) -> AddressClass {
     let v4 = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();

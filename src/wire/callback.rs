@@ -1,4 +1,4 @@
-//! The authorization response as the user's browser brought it back (CB, RFC 9207).
+//! The authorization response, as the user's browser carried it (RFC 6749 section 4.1.2, RFC 9207, CB).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,13 +10,13 @@ use super::pkce::State;
 use super::text::cut;
 use super::url::split;
 
-/// Largest callback (CB-15).
+/// Largest callback, in bytes (CB-15).
 pub const MAX_CALLBACK_BYTES: usize = 16 * 1024;
-/// Longest authorization code (CB-15).
+/// Longest authorization code, in bytes (CB-15).
 pub const MAX_CODE_BYTES: usize = 8 * 1024;
 
-/// A callback, whole: nothing of it can be read back, and a code alone cannot be handed in, because
-/// that would lose `iss` (CB-01).
+/// A complete callback. It has no accessors before validation, and cannot be built from a code alone, which
+/// would drop `iss` (CB-01).
 pub struct Callback {
     text: Zeroizing<String>,
     form: Form,
@@ -29,23 +29,23 @@ enum Form {
 }
 
 impl Callback {
-    /// The full URL that the browser was sent to.
+    /// Creates a callback from the full URL that the browser was redirected to.
     pub fn from_url(url: impl Into<String>) -> Self {
         Self::new(url.into(), Form::Url)
     }
 
-    /// The query of that URL, without the question mark.
+    /// Creates a callback from the query of that URL, without the question mark.
     pub fn from_query(query: impl Into<String>) -> Self {
         Self::new(query.into(), Form::Parameters)
     }
 
-    /// The body of a form post; a body that is not UTF-8 makes a callback that matches nothing.
+    /// Creates a callback from the body of a form post. A body that is not UTF-8 matches no authorization.
     pub fn from_form(body: &[u8]) -> Self {
         let text = std::str::from_utf8(body).unwrap_or("%");
         Self::new(text.to_owned(), Form::Parameters)
     }
 
-    /// Says which browser session the callback arrived in (CB-14).
+    /// Sets the browser session that the callback arrived in (CB-14).
     #[must_use]
     pub fn in_browser(mut self, browser: BrowserBinding) -> Self {
         self.browser = Some(browser);
@@ -60,7 +60,7 @@ impl Callback {
         }
     }
 
-    /// The `state` alone, where it stands plainly: enough to tell whose callback it is, not to believe it.
+    /// Returns the unvalidated `state`, to find the authorization that the callback belongs to.
     pub(crate) fn state(&self) -> Option<State> {
         if self.text.len() > MAX_CALLBACK_BYTES {
             return None;
@@ -76,7 +76,7 @@ impl Callback {
         None
     }
 
-    /// The URL before its fragment, when the whole URL was given, and the parameters.
+    /// Returns the URL without its fragment, if known, and the parameters.
     fn parts(&self) -> (Option<&str>, &str) {
         match self.form {
             Form::Url => {
@@ -87,7 +87,7 @@ impl Callback {
         }
     }
 
-    /// Size and syntax (CB-02, CB-03): the first step, before any value is believed.
+    /// Checks size and syntax and returns the parameters: the first step of validation (CB-02, CB-03).
     pub(crate) fn parameters(&self) -> Option<Parameters<'_>> {
         if self.text.len() > MAX_CALLBACK_BYTES {
             return None;
@@ -133,7 +133,7 @@ impl fmt::Debug for Callback {
 /// The parameters of a callback, decoded once.
 #[derive(Default)]
 pub(crate) struct Parameters<'a> {
-    /// The URL before its query, when the whole URL was given.
+    /// The URL without its query, if known.
     pub(crate) target: Option<&'a str>,
     pub(crate) state: Option<Cow<'a, str>>,
     pub(crate) iss: Option<Cow<'a, str>>,
@@ -150,13 +150,13 @@ impl Parameters<'_> {
     }
 }
 
-/// Binds an authorization to one browser session: an opaque value that the host keeps in that
-/// session, such as a cookie (CB-14). Only its digest is stored.
+/// Binds an authorization to one browser session by an opaque value of that session, such as a cookie. Only
+/// a digest is stored (CB-14).
 #[derive(Clone, Copy)]
 pub struct BrowserBinding(pub(crate) [u8; 16]);
 
 impl BrowserBinding {
-    /// From the host's own session value, which must not be guessable.
+    /// Creates a binding from the session's value, which must be unguessable.
     pub fn new(session: &[u8]) -> Self {
         Self(crate::slot::short_digest(session))
     }
@@ -173,32 +173,33 @@ impl fmt::Debug for BrowserBinding {
     }
 }
 
-/// How sure the client is that the callback came from the server it was sent to.
+/// How the issuer of an authorization response was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IssBinding {
     /// `iss` was present and equal.
     Verified,
-    /// The server neither advertises nor sends `iss`: a mix-up by a server that bounces the browser
-    /// on cannot be seen by any client.
+    /// The server neither advertises nor sends `iss`. No client can detect a mix-up by a server that
+    /// redirects the browser onwards.
     Unverifiable,
-    /// Nobody was sent away: the token was obtained without a user.
+    /// The token was obtained without an authorization response.
     NoCallback,
 }
 
-/// Why `iss` did not pass.
+/// The flaw in `iss`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IssFlaw {
-    /// Advertised, but absent (ISS-04).
+    /// Advertised, but missing (ISS-04).
     Missing,
-    /// Present and not identical (ISS-03, ISS-05).
+    /// Present, but not identical (ISS-03, ISS-05).
     Different,
 }
 
-/// The table of section 10 (ISS-03 to ISS-07, ISS-10): one form-decoding, then bytes.
+/// Checks `iss` against the recorded issuer, byte by byte, by the table of requirements 10 (RFC 9207,
+/// ISS-03 to ISS-07, ISS-10).
 ///
 /// # Errors
-/// [`IssFlaw`] for the two rows that reject.
+/// [`IssFlaw`] if `iss` is missing or different.
 pub fn check_iss(
     advertised: bool,
     iss: Option<&str>,

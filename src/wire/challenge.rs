@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`: the real grammar of RFC 9110 section 11.6.1, in one pass (CHAL).
+//! `WWW-Authenticate`, by the grammar of RFC 9110 section 11.6.1, in one pass (CHAL).
 
 use std::borrow::Cow;
 
@@ -8,23 +8,23 @@ use http::header::WWW_AUTHENTICATE;
 use super::scopes::Scopes;
 use super::text::Untrusted;
 
-/// Most header text that is read (CHAL-11).
+/// Largest header text that is parsed, in bytes (CHAL-11).
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Most challenges (CHAL-11).
+/// Largest number of challenges (CHAL-11).
 pub const MAX_CHALLENGES: usize = 32;
-/// Most parameters of one challenge (CHAL-11).
+/// Largest number of parameters per challenge (CHAL-11).
 pub const MAX_PARAMETERS: usize = 64;
-/// Longest value (CHAL-11).
+/// Longest parameter value, in bytes (CHAL-11).
 pub const MAX_VALUE_BYTES: usize = 8 * 1024;
 
-/// One challenge as it stands in the header.
+/// One challenge of the header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthChallenge<'h> {
-    /// The scheme as sent; compare without regard to case (CHAL-03).
+    /// The scheme as sent; compare it without regard to case (CHAL-03).
     pub scheme: Cow<'h, str>,
-    /// A `token68` value, as `Negotiate` has (CHAL-06).
+    /// The `token68` value, as `Negotiate` sends it (CHAL-06).
     pub token68: Option<Cow<'h, str>>,
-    /// Names as sent, values decoded, in order.
+    /// The parameters in order: names as sent, values decoded.
     pub parameters: Vec<(Cow<'h, str>, Cow<'h, str>)>,
 }
 
@@ -47,35 +47,35 @@ pub struct Parsed<'h> {
     challenges: Vec<AuthChallenge<'h>>,
 }
 
-/// The schemes that matter.
+/// The supported authentication schemes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// RFC 6750.
+    /// Bearer tokens (RFC 6750).
     Bearer,
-    /// RFC 9449.
+    /// DPoP tokens (RFC 9449).
     DPoP,
 }
 
-/// The challenge that counts, with its parameters (CHAL-07).
+/// The selected challenge, with its parameters (CHAL-07).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selected {
-    /// Its scheme; `None` when only a place was found, under a scheme that is not understood.
+    /// The scheme; `None` when only a metadata location was found, under an unsupported scheme.
     pub scheme: Option<Scheme>,
-    /// Where resource metadata may be, as sent, in order (CHAL-08).
+    /// The resource metadata locations as sent, in order (RFC 9728 section 5.1, CHAL-08).
     pub resource_metadata: Vec<String>,
-    /// The scopes wanted (CHAL-12).
+    /// The required scopes (CHAL-12).
     pub scope: Option<Scopes>,
     /// The error code.
     pub error: Option<Box<str>>,
-    /// Its description, for developers (CHAL-14).
+    /// The error description, for developers (CHAL-14).
     pub error_description: Option<Untrusted>,
-    /// Signature algorithms for DPoP proofs.
+    /// The signature algorithms for DPoP proofs.
     pub algs: Option<Box<str>>,
-    /// Parameters that count as absent because they were repeated with different values (CHAL-08).
+    /// The parameters that were ignored because they were repeated with different values (CHAL-08).
     pub dropped: Vec<&'static str>,
 }
 
-/// Reads every `WWW-Authenticate` line as one list (CHAL-01).
+/// Parses all `WWW-Authenticate` lines as one list (CHAL-01).
 pub fn parse(headers: &HeaderMap) -> Parsed<'_> {
     let mut parsed = Parsed::default();
     let mut left = MAX_HEADER_BYTES;
@@ -124,12 +124,11 @@ fn owned<'o>(challenge: AuthChallenge<'_>) -> AuthChallenge<'o> {
     }
 }
 
-/// What stands at the start of a list element.
+/// The start of a list element.
 enum Element<'h> {
     Parameter(Cow<'h, str>, Cow<'h, str>),
     Scheme(AuthChallenge<'h>),
-    /// An unterminated quoted string: the challenge it belongs to is dropped, and nothing after it
-    /// can be told apart from it (CHAL-04).
+    /// An unterminated quoted string: its challenge is dropped, and the rest cannot be parsed (CHAL-04).
     Malformed,
     End,
 }
@@ -162,7 +161,7 @@ impl<'h> Reader<'h> {
                 }
                 Element::Malformed => return,
                 Element::End => {
-                    // A line cut off at the limit ends in the middle of something.
+                    // A line that was cut at the limit ends in the middle of an element.
                     if whole {
                         parsed.push(current);
                     }
@@ -208,7 +207,7 @@ impl<'h> Reader<'h> {
         }
     }
 
-    /// A `token68` counts only when a comma or the end of the field follows it.
+    /// Parses a `token68`, which must be followed by a comma or the end of the field.
     fn token68(&mut self) -> Option<Cow<'h, str>> {
         let start = self.rest.trim_start_matches(' ');
         let body = start.trim_start_matches(is_token68_char);
@@ -230,7 +229,7 @@ impl<'h> Reader<'h> {
         word
     }
 
-    /// A token, a quoted string, or one of the two deviations of CHAL-09. `None`: unterminated.
+    /// Parses a token, a quoted string, or one of the two deviations of CHAL-09. `None`: unterminated.
     fn value(&mut self) -> Option<Cow<'h, str>> {
         if let Some(inner) = self.rest.strip_prefix('"') {
             return self.quoted(inner);
@@ -267,7 +266,7 @@ impl<'h> Reader<'h> {
         }
     }
 
-    /// Passes over something that starts like no element.
+    /// Skips the text up to the next element.
     fn skip_element(&mut self) {
         if let Some(inner) = self.rest.strip_prefix('"') {
             if self.quoted(inner).is_none() {
@@ -292,12 +291,12 @@ impl<'h> Parsed<'h> {
         self.challenges.extend(challenge);
     }
 
-    /// The challenges in order.
+    /// Returns the challenges in order.
     pub fn challenges(&self) -> &[AuthChallenge<'h>] {
         &self.challenges
     }
 
-    /// Selects the one challenge whose parameters count (CHAL-07). `usable` judges a place.
+    /// Selects the challenge that applies. `usable` checks a metadata location (CHAL-07).
     pub fn select(&self, status: u16, usable: &dyn Fn(&str) -> bool) -> Option<Selected> {
         let understood = || {
             self.challenges.iter().filter_map(|challenge| {
@@ -316,7 +315,7 @@ impl<'h> Parsed<'h> {
         let step_up = understood().find(|(_, challenge)| {
             status == 403 && challenge.values("error").any(|e| e == "insufficient_scope")
         });
-        // A place decides only where there is a choice.
+        // Metadata locations decide only among several challenges.
         let chosen = step_up
             .or_else(|| {
                 let several = understood().nth(1).is_some();
@@ -340,7 +339,7 @@ impl<'h> Parsed<'h> {
 }
 
 fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Vec<String> {
-    // At most `MAX_PARAMETERS`, so that looking through them is nothing.
+    // At most `MAX_PARAMETERS` values, so a linear search is fast enough.
     let mut known: Vec<String> = Vec::new();
     for value in challenge.values(name) {
         if !known.iter().any(|known| known == value) {

@@ -1,4 +1,4 @@
-//! `application/x-www-form-urlencoded`: strict reading (CB-02), and writing.
+//! `application/x-www-form-urlencoded`: a strict parser and a writer (CB-02).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,13 +7,13 @@ use url::form_urlencoded::byte_serialize;
 
 use super::text::cut;
 
-/// Why a form cannot be read.
+/// The flaw in a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FormFlaw {
-    /// A percent sign without two hexadecimal digits.
+    /// A percent sign is not followed by two hexadecimal digits.
     #[error("a broken percent escape")]
     Escape,
-    /// Not UTF-8 after decoding.
+    /// The decoded text is not UTF-8.
     #[error("not UTF-8")]
     Utf8,
 }
@@ -21,7 +21,7 @@ pub enum FormFlaw {
 /// A decoded name and value.
 pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// The pairs of a form in order. `&` separates them, nothing else does; empty pieces are skipped.
+/// Returns the pairs of a form in order. Only `&` separates pairs; empty ones are skipped.
 pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -73,27 +73,27 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// A form that is being written. Its values may be secret: `Debug` shows names only.
+/// A form to be sent. Its values may be secret: `Debug` shows names only.
 pub struct Form {
     text: String,
 }
 
 impl Form {
-    /// An empty form with room for this many bytes.
+    /// Creates an empty form with this capacity in bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
             text: String::with_capacity(bytes),
         }
     }
 
-    /// Appends pairs of names that the form does not have: what is there already stays the only one.
+    /// Appends pairs, except those whose name is present already.
     pub fn push_further<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
         for (name, value) in pairs {
             self.push_once(name, value);
         }
     }
 
-    /// Appends a pair unless there is one of this name.
+    /// Appends a pair, unless its name is present already.
     pub fn push_once(&mut self, name: &str, value: &str) {
         let there = |piece: &str| piece.split('=').next() == Some(name);
         if !self.text.split('&').any(there) {
@@ -111,7 +111,7 @@ impl Form {
         self.encode(value);
     }
 
-    /// Appends a text, escaped: what needs no escape in one piece.
+    /// Appends an escaped text, copying runs without escapes at once.
     fn encode(&mut self, mut rest: &str) {
         loop {
             let plain = rest.bytes().position(|byte| !is_plain(byte));
@@ -129,12 +129,12 @@ impl Form {
         }
     }
 
-    /// The form so far.
+    /// Returns the form so far.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The finished form.
+    /// Returns the finished form.
     pub fn into_string(self) -> String {
         self.text
     }

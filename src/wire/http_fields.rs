@@ -1,23 +1,23 @@
-//! Header fields that say how long something holds.
+//! Header fields with times: `Cache-Control`, `Retry-After` and `Date`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, RETRY_AFTER};
 
-/// Whether a status says that the same request may succeed later, whatever the body says (11.4).
+/// Returns true for a status after which a retry may succeed, whatever the body is (11.4).
 pub(crate) const fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
-/// Longest time that a document is kept: a day (DISC-19).
+/// Longest cache lifetime of a document, in seconds: a day (DISC-19).
 pub const MAX_FRESH_SECONDS: u64 = 24 * 60 * 60;
-/// How long it is kept when nothing is said: an hour (DISC-19).
+/// Default cache lifetime of a document, in seconds: an hour (DISC-19).
 pub const DEFAULT_FRESH_SECONDS: u64 = 60 * 60;
-/// Longest wait believed: five minutes (TOK-22).
+/// Longest accepted `Retry-After`, in seconds: five minutes (TOK-22).
 pub const MAX_RETRY_SECONDS: u64 = 5 * 60;
 
-/// For how many seconds a metadata document may be kept (DISC-19).
+/// Returns for how many seconds a metadata document may be cached (DISC-19).
 pub fn freshness(headers: &HeaderMap, unix_seconds: u64) -> u64 {
     let mut max_age = None;
     let directives = headers
@@ -46,7 +46,7 @@ pub fn freshness(headers: &HeaderMap, unix_seconds: u64) -> u64 {
     seconds.min(MAX_FRESH_SECONDS)
 }
 
-/// After how many seconds the server wants to be asked again (TOK-22).
+/// Returns the delay of `Retry-After` in seconds (TOK-22).
 pub fn retry_after(headers: &HeaderMap, unix_seconds: u64) -> Option<u64> {
     let value = text(headers, RETRY_AFTER)?.trim();
     let seconds = match value.parse::<u64>() {
@@ -56,7 +56,7 @@ pub fn retry_after(headers: &HeaderMap, unix_seconds: u64) -> Option<u64> {
     Some(seconds.min(MAX_RETRY_SECONDS))
 }
 
-/// When an answer was made, by the server's clock, in Unix seconds.
+/// Returns the server's `Date` in Unix seconds.
 pub fn date(headers: &HeaderMap) -> Option<u64> {
     date_seconds(text(headers, DATE)?)
 }

@@ -1,5 +1,5 @@
-//! JSON from the network: UTF-8, bounded nesting, no repeated member, wrong types tolerated where
-//! the rules say so (SEC-14, DISC-17).
+//! JSON from the network: UTF-8, with bounded nesting and no repeated member, tolerating wrong types where
+//! the requirements allow it (SEC-14, DISC-17).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,28 +9,29 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Largest body of a metadata, registration or token answer (SEC-13).
+/// Largest body of a metadata, registration or token response, in bytes (SEC-13).
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Deepest nesting of arrays and objects (SEC-14).
 pub const MAX_DEPTH: usize = 32;
-/// Items considered in a list (SEC-14).
+/// Largest number of list items that are read (SEC-14).
 pub const MAX_ITEMS: usize = 256;
 
-/// Why a body is not the document that was asked for.
+/// The flaw in a JSON body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum JsonFlaw {
-    /// Not a JSON object at all: an error page, a captive portal, plain text.
+    /// It is not a JSON object, but for example an error page, the page of a captive portal, or plain text.
     #[error("not a JSON object")]
     NotAnObject,
-    /// A JSON object that breaks a rule: too deep, or a member that is read occurs twice.
+    /// It is a JSON object with too deep nesting, or with a repeated member that is read.
     #[error("a JSON object with a repeated member or nested too deeply")]
     Malformed,
 }
 
-/// Reads one JSON object.
+/// Parses one JSON object.
 ///
 /// # Errors
-/// [`JsonFlaw`] when the body is no JSON object, is nested too deeply or repeats a member that `T` reads.
+/// [`JsonFlaw`] when the body is not a JSON object, is nested too deeply, or repeats a member that `T`
+/// reads.
 pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, JsonFlaw> {
     let text = std::str::from_utf8(body).map_err(|_| JsonFlaw::NotAnObject)?;
     if !text.trim_ascii_start().starts_with('{') {
@@ -47,7 +48,7 @@ pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, JsonFlaw> {
     })
 }
 
-/// The JSON type that a member of a document has by its specification.
+/// The JSON type of a member by its specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -66,7 +67,7 @@ impl Kind {
     }
 }
 
-/// The members of a document that have another type than theirs (DISC-17); `null` is absent.
+/// Returns the members of a document with a wrong type; `null` counts as absent (DISC-17).
 pub(crate) fn of_another_type(body: &[u8], members: &[(&'static str, Kind)]) -> Vec<&'static str> {
     let found: BTreeMap<String, &RawValue> = object(body).unwrap_or_default();
     members
@@ -76,8 +77,7 @@ pub(crate) fn of_another_type(body: &[u8], members: &[(&'static str, Kind)]) -> 
         .collect()
 }
 
-/// How many brackets and braces open. Counted in small numbers, many at a time: most bodies are looked at by
-/// this alone.
+/// Counts opening brackets and braces, in small integers that vectorise: most bodies need no other check.
 fn openings(text: &[u8]) -> usize {
     text.chunks(usize::from(u8::MAX))
         .map(|chunk| {
@@ -112,8 +112,8 @@ fn too_deep(text: &str) -> bool {
     false
 }
 
-/// A text member. One that is missing or `null` is absent; one of another type is no text either, and
-/// those who read it decide what that means.
+/// A string member. A missing or `null` one is absent; one of another type has no text, and its reader
+/// decides about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a>(Found<'a>);
 
@@ -126,7 +126,7 @@ enum Found<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The text, when there was one.
+    /// Returns the text, if there is one.
     pub fn get(&self) -> Option<&str> {
         match &self.0 {
             Found::Text(text) => Some(text),
@@ -134,7 +134,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether there is a value, and it is not a text.
+    /// Returns true for a value that is not a string.
     pub fn is_of_another_type(&self) -> bool {
         self.0 == Found::OtherType
     }
@@ -146,35 +146,35 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The text unless it is missing or empty.
+    /// Returns the text, unless it is missing or empty.
     pub fn non_empty(&self) -> Option<&str> {
         self.get().filter(|text| !text.is_empty())
     }
 }
 
-/// A flag that permits something: set only by the JSON literal `true` (META-20).
+/// A boolean that grants something: true only for the JSON literal `true` (META-20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
-/// A flag that demands something: set by every value but `false`, `null` and the text `false`. A server
-/// that spells `true` in another way is held to it, because the default would be the weaker check
+/// A boolean that requires something: true for every value except `false`, `null` and the string `false`. A
+/// server that spells `true` in another way is held to it, because the default would be the weaker check
 /// (META-20).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand(pub bool);
 
-/// A list of texts: absent when missing or `null`, and without items when it is not an array; other items
-/// are passed over and only the first [`MAX_ITEMS`] are considered.
+/// A list of strings. Absent when missing or `null`; empty when not an array. Items of other types are
+/// skipped, and at most [`MAX_ITEMS`] are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts<'a>(Option<Vec<Cow<'a, str>>>);
 
 impl<'a> Texts<'a> {
-    /// The items, when there was a value.
+    /// Returns the items, if there was a value.
     pub fn get(&self) -> Option<&[Cow<'a, str>]> {
         self.0.as_deref()
     }
 }
 
-/// Reads a value of any type; the functions given say what to make of the type that is wanted.
+/// Deserializes a value of any type; the given functions handle the expected type.
 macro_rules! lenient {
     ($de:lifetime, $a:lifetime, $ty:ty, $absent:expr, $other:expr, { $($own:tt)* }) => {
         impl<$de: $a, $a> Deserialize<$de> for $ty {
@@ -243,13 +243,13 @@ impl<'de> Deserialize<'de> for Demand {
     }
 }
 
-/// The value of a flag, with the lifetime that the reader needs.
+/// The value of a boolean, with the lifetime that deserialization requires.
 struct Set<'a>(Value, PhantomData<&'a ()>);
 
 #[derive(PartialEq, Eq)]
 enum Value {
     True,
-    /// Also missing, `null`, and the text `false`.
+    /// Also for a missing value, `null`, and the string `false`.
     False,
     Other,
 }

@@ -1,5 +1,5 @@
-//! JSON Web Tokens that the client makes: client assertions (RFC 7523) and proofs (RFC 9449). Only the
-//! signing input is made here; the signature is the host's.
+//! JSON Web Tokens that the client creates: client assertions (RFC 7523) and DPoP proofs (RFC 9449). Only
+//! the signing input is built here; the host signs.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,11 +9,11 @@ use zeroize::Zeroizing;
 
 use super::words::SigningAlgorithm;
 
-/// Longest signature taken from a host.
+/// Longest signature accepted from a host, in bytes.
 pub const MAX_SIGNATURE_BYTES: usize = 1_024;
-/// How long a client assertion is good: a minute, of the five that TOK-08 allows.
+/// The lifetime of a client assertion, in seconds; TOK-08 allows 300.
 pub const ASSERTION_SECONDS: u64 = 60;
-/// Longest nonce taken from a server (DPOP-12).
+/// Longest nonce accepted from a server, in bytes (DPOP-12).
 pub const MAX_NONCE_BYTES: usize = 512;
 
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ struct AssertionClaims<'a> {
     jti: &'a str,
 }
 
-/// The signing input of a client assertion (TOK-08).
+/// Returns the signing input of a client assertion (TOK-08).
 pub(crate) fn assertion(
     client_id: &str,
     audience: &str,
@@ -78,16 +78,16 @@ struct ProofClaims<'a> {
     nonce: Option<&'a str>,
 }
 
-/// What a proof is about (DPOP-04).
+/// The claims of a DPoP proof (RFC 9449 section 4.2, DPOP-04).
 #[derive(Clone, Debug)]
 pub(crate) struct ProofSubject {
     pub(crate) jwk: Box<str>,
     pub(crate) algorithm: SigningAlgorithm,
-    /// The method as sent.
+    /// The method of the request.
     pub(crate) method: Box<str>,
-    /// The URL as sent; its query and fragment are left out of the proof (DPOP-05).
+    /// The URL of the request; the proof omits its query and fragment (DPOP-05).
     pub(crate) url: Box<str>,
-    /// The digest of the access token, when one is presented.
+    /// The digest of the access token, when the request carries one.
     pub(crate) ath: Option<Box<str>>,
     pub(crate) nonce: Option<Box<str>>,
     pub(crate) unix_seconds: u64,
@@ -116,20 +116,20 @@ impl ProofSubject {
     }
 }
 
-/// The `ath` of an access token (DPOP-06).
+/// Returns the `ath` of an access token (DPOP-06).
 pub(crate) fn ath(token: &str) -> Box<str> {
     URL_SAFE_NO_PAD
         .encode(Sha256::digest(token.as_bytes()))
         .into()
 }
 
-/// A `jti` of 128 random bits.
+/// Returns a `jti` of 128 random bits.
 pub(crate) fn jti(random: [u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(random)
 }
 
 fn input<H: Serialize, C: Serialize>(header: &H, claims: &C) -> Vec<u8> {
-    // Plain structs of texts and numbers: writing them to memory does not fail.
+    // Serializing plain structs of strings and numbers cannot fail.
     let header = serde_json::to_vec(header).unwrap_or_default();
     let claims = serde_json::to_vec(claims).unwrap_or_default();
     let mut text = URL_SAFE_NO_PAD.encode(header);
@@ -138,7 +138,7 @@ fn input<H: Serialize, C: Serialize>(header: &H, claims: &C) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A signing input with its signature: a token. `None` when the signature has no plausible length.
+/// Returns the signed token; `None` when the signature's length is implausible.
 pub(crate) fn signed(input: &[u8], signature: &[u8]) -> Option<Zeroizing<String>> {
     if !(32..=MAX_SIGNATURE_BYTES).contains(&signature.len()) {
         return None;
@@ -149,7 +149,7 @@ pub(crate) fn signed(input: &[u8], signature: &[u8]) -> Option<Zeroizing<String>
     Some(Zeroizing::new(text))
 }
 
-/// Whether a text can be a nonce (DPOP-12).
+/// Returns true if a text is a valid nonce (RFC 9449 section 8, DPOP-12).
 pub fn is_nonce(text: &str) -> bool {
     let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     !text.is_empty() && text.len() <= MAX_NONCE_BYTES && text.bytes().all(allowed)

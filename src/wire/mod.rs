@@ -1,6 +1,6 @@
-//! Pure codecs: what travels between the parties, read and written without any state.
+//! Codecs for the documents and headers that the parties exchange.
 //!
-//! Each file is one document or header. Nothing here decides what to do next.
+//! Each file handles one document or header, without state and without decisions about the flow.
 
 pub mod address;
 pub mod callback;

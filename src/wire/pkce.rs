@@ -1,4 +1,4 @@
-//! PKCE with S256 (RFC 7636), and the entropy one authorization attempt is made of.
+//! PKCE with S256 (RFC 7636), and the entropy of one authorization attempt.
 
 use std::fmt;
 
@@ -13,27 +13,27 @@ use crate::slot::RevisionKey;
 const VERIFIER_CHARS: usize = 43;
 const STATE_CHARS: usize = 22;
 
-/// The entropy of one authorization attempt: 64 bytes from the host's cryptographic random source, or 48 without a
-/// key for records. Not `Clone`: an attempt uses it up (PKCE-03, AUTHZ-04, SEC-34).
+/// The entropy of one authorization attempt: 64 bytes from a cryptographic random source, or 48 bytes
+/// without a key for records. Not `Clone`: an attempt consumes it (PKCE-03, AUTHZ-04, SEC-34).
 pub struct Seed {
     attempt: Zeroizing<[u8; 48]>,
     key: Option<RevisionKey>,
 }
 
 impl Seed {
-    /// Takes 48 random bytes. The records of the attempt have digests for revisions then.
+    /// Creates a seed from 48 random bytes. The attempt's records then use unkeyed digests as revisions.
     ///
     /// # Errors
-    /// [`WeakSeed`] when all bytes are equal, as an unfilled buffer is.
+    /// [`WeakSeed`] when all bytes are equal, as in an unfilled buffer.
     pub fn new(bytes: [u8; 48]) -> Result<Self, WeakSeed> {
         Self::of(&bytes, None)
     }
 
-    /// Takes 64 random bytes: no server learns the last 16, and the revisions of records are made with them, for a
-    /// fraction of the time.
+    /// Creates a seed from 64 random bytes. The last 16 are the key for the revisions of records, which is
+    /// faster than digests and unknown to servers.
     ///
     /// # Errors
-    /// [`WeakSeed`] when the first 48 bytes are all equal, or the last 16, as an unfilled buffer is.
+    /// [`WeakSeed`] when the first 48 bytes are all equal, or the last 16, as in an unfilled buffer.
     pub fn with_key(bytes: [u8; 64]) -> Result<Self, WeakSeed> {
         let bytes = Zeroizing::new(bytes);
         let (attempt, key) = bytes.split_first_chunk::<48>().ok_or(WeakSeed)?;
@@ -60,7 +60,7 @@ impl Seed {
         )
     }
 
-    /// The key of the records of this attempt, where the host lent bytes for one.
+    /// Returns the key for the attempt's records, if the seed contains one.
     pub(crate) fn revision_key(&self) -> Option<RevisionKey> {
         self.key
     }
@@ -90,14 +90,14 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// A seed that is not 64 or 48 bytes long, or that was plainly not filled with random bytes.
+/// The error for a seed that is not 64 or 48 bytes long, or plainly not random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a seed is 64 bytes, or 48 bytes, from a cryptographic random source")]
 pub struct WeakSeed;
 
 fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut text = [b'A'; N];
-    // The lengths are fixed by the callers: 32 bytes make 43 characters, 16 make 22.
+    // The callers fix the lengths: 32 bytes encode to 43 characters, 16 to 22.
     let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
     debug_assert_eq!(written.ok(), Some(N));
     text
@@ -112,7 +112,7 @@ fn ascii(bytes: &[u8]) -> &str {
 pub struct Verifier(Zeroizing<[u8; VERIFIER_CHARS]>);
 
 impl Verifier {
-    /// Takes over a verifier of 43 unreserved characters, as in a record.
+    /// Creates a verifier from the 43 unreserved characters of a record.
     pub fn from_text(text: &str) -> Option<Self> {
         exact(text).map(|chars| Self(Zeroizing::new(chars)))
     }
@@ -121,7 +121,7 @@ impl Verifier {
         ascii(&*self.0)
     }
 
-    /// The S256 challenge of this verifier (PKCE-04).
+    /// Returns the S256 challenge of this verifier (PKCE-04).
     pub fn challenge(&self) -> Challenge {
         Challenge(encode(&Sha256::digest(*self.0)))
     }
@@ -133,12 +133,12 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// An S256 code challenge; public.
+/// An S256 code challenge, which is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge([u8; VERIFIER_CHARS]);
 
 impl Challenge {
-    /// The 43 characters of the `code_challenge` parameter.
+    /// Returns the 43 characters of the `code_challenge` parameter.
     pub fn as_str(&self) -> &str {
         ascii(&self.0)
     }
@@ -149,7 +149,7 @@ impl Challenge {
 pub struct State([u8; STATE_CHARS]);
 
 impl State {
-    /// Takes over a state of this crate's shape; any other text is not one of ours.
+    /// Creates a state from text; `None` for text of another length.
     pub fn from_text(text: &str) -> Option<Self> {
         exact(text).map(Self)
     }
@@ -163,7 +163,7 @@ impl State {
         same_bytes(&self.0, &other.0)
     }
 
-    /// A digest that names this state's slot without revealing it.
+    /// Returns a digest that names this state's slot without revealing the state.
     pub(crate) fn digest(&self) -> [u8; 16] {
         crate::slot::short_digest(&self.0)
     }

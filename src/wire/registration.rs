@@ -1,4 +1,4 @@
-//! Dynamic client registration (RFC 7591): the request body and the answer.
+//! Dynamic client registration (RFC 7591): request and response.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,35 +13,35 @@ use super::words::AuthMethod;
 use crate::key::SigningKey;
 use crate::secret::Secret;
 
-/// What a client asks to be registered with; members without a value are left out (REG-18).
+/// The body of a registration request; members without a value are omitted (REG-18).
 #[derive(Debug, Serialize)]
 pub struct RegistrationRequest<'a> {
-    /// Exactly the redirect URIs that will be used.
+    /// The redirect URIs that the client uses.
     pub redirect_uris: &'a [&'a str],
-    /// `authorization_code`, and `refresh_token` when the host keeps refresh tokens (REG-19).
+    /// `authorization_code`, and `refresh_token` if the host stores refresh tokens (REG-19).
     pub grant_types: &'a [&'a str],
     /// `code`.
     pub response_types: &'a [&'a str],
-    /// The method chosen by REG-21.
+    /// The authentication method (REG-21).
     pub token_endpoint_auth_method: &'a str,
-    /// The name that people see.
+    /// The name that users see.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub client_name: &'a str,
     /// `native` or `web` (REG-20).
     pub application_type: &'a str,
-    /// The scopes that the client may come to request (REG-22).
+    /// The scopes that the client may request (REG-22).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
-    /// A page about the client.
+    /// The URL of a page about the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_uri: Option<&'a str>,
-    /// The software, for servers that group registrations.
+    /// The identifier of the software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software_id: Option<&'a str>,
-    /// The description of the host beside its name.
+    /// Optional members about the client.
     #[serde(flatten)]
     pub about: AboutClient<'a>,
-    /// The key with which the client authenticates, for `private_key_jwt` (REG-21).
+    /// The public key for `private_key_jwt` (REG-21).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<KeySet<'a>>,
 }
@@ -49,24 +49,24 @@ pub struct RegistrationRequest<'a> {
 /// Optional members about the client (RFC 7591 section 2).
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct AboutClient<'a> {
-    /// A logo for the consent page.
+    /// The URL of a logo for the consent page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logo_uri: Option<&'a str>,
-    /// Persons responsible for the client, usually by mail address.
+    /// Contacts for the client, usually mail addresses.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub contacts: &'a [String],
-    /// A page on how the client uses the data.
+    /// The URL of the client's data use policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_uri: Option<&'a str>,
-    /// The client's terms of service.
+    /// The URL of the client's terms of service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tos_uri: Option<&'a str>,
-    /// A signed statement about the software (RFC 7591 section 2.3).
+    /// A software statement, a signed JWT (RFC 7591 section 2.3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub software_statement: Option<&'a str>,
 }
 
-/// A JSON Web Key Set with the one public key of the client.
+/// A JSON Web Key Set with the client's public key.
 #[derive(Debug, Serialize)]
 pub struct KeySet<'a> {
     keys: [PublishedKey<'a>; 1],
@@ -83,11 +83,11 @@ struct PublishedKey<'a> {
 }
 
 impl<'a> KeySet<'a> {
-    /// The set of one key; `None` where the host did not give its public part.
+    /// Creates a set with one key; `None` when the host did not supply the public part.
     pub fn of(key: &'a SigningKey) -> Option<Self> {
         let public = key.public_key()?;
         let key = PublishedKey {
-            // A public key is an object of texts alone.
+            // A public key is an object with string members only.
             members: serde_json::from_str(public.as_jwk()).ok()?,
             purpose: "sig",
             kid: key.kid.as_deref(),
@@ -96,7 +96,7 @@ impl<'a> KeySet<'a> {
     }
 }
 
-/// The members of the answer that the client reads. `null` and empty texts count as absent (REG-23).
+/// The members of the response that the client reads. `null` and empty strings count as absent (REG-23).
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct RegistrationDocument<'a> {
@@ -120,40 +120,40 @@ pub struct RegistrationDocument<'a> {
     error_description: Text<'a>,
 }
 
-/// What a registration answer said.
+/// A parsed registration response.
 #[derive(Debug)]
 pub enum RegistrationAnswer<'a> {
     /// The client is registered.
     Registered(Registered<'a>),
-    /// The server refused.
+    /// The server rejected the registration.
     Refused {
-        /// The error code as sent, sanitised; `None` when the body had none.
+        /// The error code as sent, sanitised; `None` without one.
         code: Option<Untrusted>,
         /// The description, sanitised.
         description: Option<Untrusted>,
     },
 }
 
-/// A registered client as the answer describes it (REG-24).
+/// A registered client, as the response describes it (RFC 7591 section 3.2.1, REG-24).
 #[derive(Debug)]
 pub struct Registered<'a> {
-    /// The identifier.
+    /// The client identifier.
     pub client_id: &'a str,
-    /// The secret, if one was issued.
+    /// The client secret, if one was issued.
     pub client_secret: Option<Secret>,
-    /// When the secret expires, in Unix seconds; `None` for never or unknown (REG-25).
+    /// The expiry of the secret in Unix seconds; `None` for never or unknown (REG-25).
     pub secret_expires_at: Option<u64>,
-    /// The method registered: `Ok(None)` when the answer has none, `Err` when it is one not known here.
+    /// The registered method: `Ok(None)` without one, `Err` for an unknown one.
     pub method: Result<Option<AuthMethod>, Untrusted>,
-    /// Whether the answer lists grants and these lack the authorization code.
+    /// Whether the response lists grants without the authorization code grant.
     pub code_grant_missing: bool,
-    /// Whether the answer lists redirect URIs and these lack the one to be used.
+    /// Whether the response lists redirect URIs without the one in use.
     pub redirect_uri_missing: bool,
-    /// What the client may ask for; `None` when the answer does not say.
+    /// The registered scopes; `None` when the response has none.
     pub scope: Option<Scopes>,
 }
 
-/// Without the secret (TOK-24).
+/// Shows no secret (TOK-24).
 impl fmt::Debug for RegistrationDocument<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistrationDocument")
@@ -164,7 +164,7 @@ impl fmt::Debug for RegistrationDocument<'_> {
 }
 
 impl<'a> RegistrationDocument<'a> {
-    /// Reads an answer body.
+    /// Parses the body of a response.
     ///
     /// # Errors
     /// [`JsonFlaw`] (SEC-14).
@@ -172,10 +172,10 @@ impl<'a> RegistrationDocument<'a> {
         object(body)
     }
 
-    /// Interprets the answer; `success` says whether the status was 201 or 200.
+    /// Interprets the response; `success`: the status was 200 or 201.
     ///
     /// # Errors
-    /// [`MalformedRegistration`] when a success answer cannot be used.
+    /// [`MalformedRegistration`] when a success response is unusable.
     pub fn answer(
         &self,
         success: bool,
@@ -210,7 +210,7 @@ impl<'a> RegistrationDocument<'a> {
             client_secret: self.client_secret.non_empty().map(Secret::new),
             secret_expires_at: expiry(self.client_secret_expires_at)?,
             method,
-            // An empty list says nothing (QUIRK-13).
+            // An empty list counts as absent (QUIRK-13).
             code_grant_missing: lacks(&self.grant_types, "authorization_code")
                 && self.grant_types.get().is_some_and(|list| !list.is_empty()),
             redirect_uri_missing: lacks(&self.redirect_uris, redirect_uri),
@@ -223,13 +223,13 @@ impl<'a> RegistrationDocument<'a> {
     }
 }
 
-/// A success answer that cannot be used.
+/// The flaw in a success response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MalformedRegistration {
-    /// No usable `client_id`.
+    /// It has no usable `client_id`.
     #[error("the registration answer has no client_id")]
     NoClientId,
-    /// `client_secret` is not a text.
+    /// `client_secret` is not a string.
     #[error("client_secret is not a text")]
     Secret,
     /// `client_secret_expires_at` is not a time.

@@ -1,4 +1,4 @@
-//! Protected resource metadata (RFC 9728): the document, and which resources cover an MCP URL.
+//! Protected resource metadata (RFC 9728): the document, and the resources that cover an MCP URL.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::scopes::Scopes;
 use super::url::{UrlFlaw, UrlPolicy, WebUrl, split};
 use super::words::{BearerMethod, SigningAlgorithm, Words};
 
-/// Most authorization servers considered (DISC-16).
+/// Largest number of authorization servers that are tried (DISC-16).
 pub const MAX_SERVERS: usize = 8;
 
 /// The members that the client reads.
@@ -30,7 +30,7 @@ pub struct ResourceDocument<'a> {
 }
 
 impl<'a> ResourceDocument<'a> {
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
     /// [`JsonFlaw`] (SEC-14).
@@ -38,12 +38,12 @@ impl<'a> ResourceDocument<'a> {
         object(body)
     }
 
-    /// The `resource` member as received (RES-03).
+    /// Returns the `resource` member as received (RES-03).
     pub fn resource(&self) -> Option<&str> {
         self.resource.get()
     }
 
-    /// The first authorization servers listed, as received, repetitions left out.
+    /// Returns the first authorization servers as received, without repetitions.
     pub fn authorization_servers(&self) -> impl Iterator<Item = &str> {
         let listed = self.authorization_servers.get().unwrap_or_default();
         listed
@@ -54,35 +54,36 @@ impl<'a> ResourceDocument<'a> {
             .take(MAX_SERVERS)
     }
 
-    /// The algorithms of proofs that the resource takes (DPOP-16).
+    /// Returns the algorithms for DPoP proofs that the resource accepts (DPOP-16).
     pub fn dpop_algorithms(&self) -> Words<SigningAlgorithm> {
         self.dpop_signing_alg_values_supported
     }
 
-    /// The scopes that the resource lists; none when the list is missing or empty (SCOPE-02).
+    /// Returns the listed scopes; `None` when the list is missing or empty (SCOPE-02).
     pub fn scopes_supported(&self) -> Option<Scopes> {
         let listed = self.scopes_supported.get()?;
         let scopes = Scopes::from_items(listed.iter().map(Cow::as_ref));
         (!scopes.is_empty()).then_some(scopes)
     }
 
-    /// Whether tokens may be presented in the `Authorization` header, the only way MCP knows (DISC-24).
+    /// Returns true if the resource accepts tokens in the `Authorization` header, as MCP requires
+    /// (DISC-24).
     pub fn accepts_header(&self) -> bool {
         self.bearer_methods_supported.allows(BearerMethod::Header)
     }
 
-    /// Whether the resource takes only tokens bound to a key.
+    /// Returns true if the resource accepts only tokens that are bound to a key.
     pub fn requires_dpop(&self) -> bool {
         self.dpop_bound_access_tokens_required.0
     }
 
-    /// A name to display as untrusted text (DISC-22).
+    /// Returns the name of the resource, to be displayed as untrusted text (DISC-22).
     pub fn resource_name(&self) -> Option<&str> {
         self.resource_name.non_empty()
     }
 }
 
-/// The optional members whose value counts as absent when it has another type than theirs.
+/// The optional members, which count as absent with a wrong type.
 pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
     ("authorization_servers", Kind::List),
     ("scopes_supported", Kind::List),
@@ -91,10 +92,10 @@ pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
     ("resource_name", Kind::Text),
 ];
 
-/// Whether a `resource` identifier covers an MCP URL (DISC-12, DISC-13).
+/// Returns true if a `resource` identifier covers an MCP URL (DISC-12, DISC-13).
 ///
 /// # Errors
-/// The [`UrlFlaw`] of an identifier that is not a usable URL.
+/// [`UrlFlaw`] when the identifier is not an acceptable URL.
 pub fn covers(resource: &str, mcp_url: &WebUrl, policy: &UrlPolicy) -> Result<bool, UrlFlaw> {
     if resource == mcp_url.as_str() {
         return Ok(true);
@@ -103,7 +104,7 @@ pub fn covers(resource: &str, mcp_url: &WebUrl, policy: &UrlPolicy) -> Result<bo
     Ok(covers_url(&resource, mcp_url))
 }
 
-/// Whether a checked URL covers another: same origin, path a prefix on a segment boundary, query
+/// Returns true if a validated URL covers another: same origin, path a prefix at a segment boundary, query
 /// absent or identical.
 pub fn covers_url(resource: &WebUrl, other: &WebUrl) -> bool {
     if resource.origin() != other.origin() {
@@ -120,8 +121,8 @@ pub fn covers_url(resource: &WebUrl, other: &WebUrl) -> bool {
     }
 }
 
-/// Percent-decodes unreserved characters and upper-cases the other escapes, so that `%2F` never
-/// becomes a separator. Dot segments are gone already: the URL is canonical.
+/// Percent-decodes unreserved characters and upper-cases the other escapes, so that `%2F` never becomes a
+/// separator. The canonical URL has no dot segments.
 fn normal_path(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);
@@ -145,7 +146,7 @@ fn normal_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The identifier of an MCP server that publishes no metadata (RES-05).
+/// Returns the resource identifier of an MCP server without metadata (RES-05).
 pub fn canonical_identifier(mcp_url: &WebUrl) -> Box<str> {
     let (origin, path, _) = split(mcp_url.as_str());
     if path == "/" {

@@ -1,4 +1,4 @@
-//! Scope lists: opaque, case-sensitive words in a stable order (RFC 6749 section 3.3).
+//! Scope lists: opaque, case-sensitive tokens in a stable order (RFC 6749 section 3.3).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,21 +7,21 @@ use std::sync::Arc;
 
 use super::text::Untrusted;
 
-/// Most scopes in one list (SEC-29).
+/// Largest number of scopes in a list (SEC-29).
 pub const MAX_SCOPES: usize = 256;
-/// Most bytes in one list (SEC-29).
+/// Longest list, in bytes (SEC-29).
 pub const MAX_SCOPE_BYTES: usize = 8 * 1024;
 
-/// A list of scopes without repetitions, in first-seen order, kept as the text that is sent:
-/// single spaces between items (SCOPE-11). Items beyond the limits are left out.
+/// A list of scopes without repetitions, in the order of first occurrence, kept as the text that is sent:
+/// separated by single spaces. Items beyond the limits are dropped (SCOPE-11).
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Scopes(Arc<str>);
 
 impl Scopes {
-    /// Scopes that a host chose: separated by single spaces, and none of them is dropped.
+    /// Creates a list from a host's scopes, separated by single spaces, without dropping any.
     ///
     /// # Errors
-    /// [`ScopeError`] names the item that is no scope.
+    /// [`ScopeError`] with the first invalid item.
     pub fn new(text: &str) -> Result<Self, ScopeError> {
         let kept = Self::parse(text);
         let lost = |item: &&str| !item.is_empty() && !kept.contains(item);
@@ -31,7 +31,7 @@ impl Scopes {
         }
     }
 
-    /// Splits a text at spaces and drops what is no scope (CHAL-12).
+    /// Creates a list from text separated by spaces; invalid scopes are dropped (CHAL-12).
     pub fn parse(text: &str) -> Self {
         if is_scope(text) {
             return Self(text.into());
@@ -39,14 +39,14 @@ impl Scopes {
         Self::collect(text.split(' '), text.len())
     }
 
-    /// From single items; an item that is no scope is dropped.
+    /// Creates a list from single items; invalid scopes are dropped.
     pub fn from_items<'a>(items: impl IntoIterator<Item = &'a str>) -> Self {
         Self::collect(items.into_iter(), 64)
     }
 
     fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
         let mut text = String::with_capacity(expected.min(MAX_SCOPE_BYTES));
-        // A set is made of the second item on: most lists have one.
+        // The set is created at the second item: most lists have one.
         let mut first = None;
         let mut known = BTreeSet::new();
         for item in items {
@@ -80,32 +80,32 @@ impl Scopes {
         Self(text.into())
     }
 
-    /// Whether there is none.
+    /// Returns true if the list has no items.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Returns the number of items.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// The value of a `scope` parameter.
+    /// Returns the value of a `scope` parameter.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The items in order.
+    /// Returns the items in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.split(' ').filter(|item| !item.is_empty())
     }
 
-    /// Whether this exact item is among them.
+    /// Returns true if the list contains exactly this item.
     pub fn contains(&self, scope: &str) -> bool {
         self.iter().any(|item| item == scope)
     }
 
-    /// These, then those of the other list that are new.
+    /// Returns these items, followed by the additional ones of the other list.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         if other.is_empty() || self == other {
@@ -115,7 +115,7 @@ impl Scopes {
         Self::collect(self.iter().chain(other.iter()), expected)
     }
 
-    /// These without one item.
+    /// Returns the list without one item.
     #[must_use]
     pub fn without(&self, scope: &str) -> Self {
         if self.contains(scope) {
@@ -125,7 +125,7 @@ impl Scopes {
         }
     }
 
-    /// These without those of the other list.
+    /// Returns the list without the items of the other list.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         if other.is_empty() {
@@ -135,20 +135,20 @@ impl Scopes {
         Self::from_items(self.iter().filter(|item| !left_out.contains(&sorted(item))))
     }
 
-    /// Whether every item of the other list is among these.
+    /// Returns true if the list contains all items of the other list.
     pub fn covers(&self, other: &Self) -> bool {
         let own: BTreeSet<_> = self.iter().map(sorted).collect();
         other.iter().all(|item| own.contains(&sorted(item)))
     }
 }
 
-/// A text that is no scope: RFC 6749 section 3.3 allows visible ASCII without quotes and backslashes, and
-/// a list has at most 256 scopes and 8 KiB.
+/// The error for an invalid scope. RFC 6749 section 3.3 allows visible ASCII except `"` and `\`; a list has
+/// at most 256 scopes and 8 KiB.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no scope: a scope is visible ASCII without quotes and backslashes")]
+#[error("{0:?} is not a scope: a scope is visible ASCII without quotes and backslashes")]
 pub struct ScopeError(pub Untrusted);
 
-/// What a set of items is sorted by: numbers compare fast, and whoever makes two of them equal gains nothing.
+/// The sort key of a set of items: a number compares fast. A forced collision gains nothing.
 fn sorted(item: &str) -> (u64, &str) {
     let mut hash = DefaultHasher::new();
     item.hash(&mut hash);

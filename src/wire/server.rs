@@ -1,4 +1,4 @@
-//! Authorization server metadata (RFC 8414, OpenID Connect Discovery): the members that are read.
+//! Authorization server metadata (RFC 8414, OpenID Connect Discovery): the members that the client reads.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use super::words::{
     SigningAlgorithm, Words,
 };
 
-/// A metadata document before any rule was applied to it.
+/// A parsed metadata document, before validation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ServerDocument<'a> {
@@ -38,7 +38,7 @@ pub struct ServerDocument<'a> {
     pub(crate) authorization_grant_profiles_supported: Words<GrantProfile>,
 }
 
-/// The members whose value counts as absent when it has another type than theirs.
+/// The members that count as absent with a wrong type.
 pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
     ("authorization_endpoint", Kind::Text),
     ("registration_endpoint", Kind::Text),
@@ -61,7 +61,7 @@ pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
 ];
 
 impl<'a> ServerDocument<'a> {
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
     /// [`JsonFlaw`] (SEC-14).
@@ -69,7 +69,7 @@ impl<'a> ServerDocument<'a> {
         object(body)
     }
 
-    /// The `issuer` member as received; a document without one is no metadata (QUIRK-15).
+    /// Returns the `issuer` member as received. A document without one is not metadata (QUIRK-15).
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.get()
     }

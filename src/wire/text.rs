@@ -1,11 +1,11 @@
-//! Text from a peer, made safe to carry around.
+//! Text from a server, sanitised for display and logs.
 
 use std::fmt;
 
-/// Longest peer text kept, in characters (CB-10).
+/// Longest text that is kept, in characters (CB-10).
 pub const MAX_TEXT_CHARS: usize = 512;
 
-/// The text before a byte, and what comes after it. Byte by byte: the texts are short.
+/// Splits a text at the first occurrence of a byte. A simple loop, because the texts are short.
 pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     debug_assert!(at.is_ascii());
     let place = text.bytes().position(|byte| byte == at);
@@ -14,13 +14,13 @@ pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     (before.unwrap_or(text), after)
 }
 
-/// Text that a peer chose: printable ASCII only, at most 512 characters (CB-10, SEC-28). It has no
-/// `Display`, so that it is never mistaken for our own words; `Debug` quotes and escapes it.
+/// Text that a server chose, reduced to printable ASCII of at most 512 characters. Not `Display`, so that
+/// it is never mistaken for this crate's own text; `Debug` quotes and escapes it (CB-10, SEC-28).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Untrusted(Box<str>);
 
 impl Untrusted {
-    /// Keeps the printable ASCII characters of a text, up to the limit.
+    /// Creates a sanitised text: keeps printable ASCII, up to the limit.
     pub fn new(text: &str) -> Self {
         let kept: String = text
             .chars()
@@ -30,12 +30,12 @@ impl Untrusted {
         Self(kept.into_boxed_str())
     }
 
-    /// The text, for display as plain text that is attributed to the peer.
+    /// Returns the text, for display as plain text that is attributed to the server.
     pub fn as_plain(&self) -> &str {
         &self.0
     }
 
-    /// Whether nothing is left.
+    /// Returns true if no character was kept.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The token endpoint's answer (RFC 6749 sections 5.1 and 5.2).
+//! The token response (RFC 6749 sections 5.1 and 5.2).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,9 +9,9 @@ use super::scopes::Scopes;
 use super::text::Untrusted;
 use crate::secret::Secret;
 
-/// Longest token or secret (SEC-13, TOK-15).
+/// Longest token or secret, in bytes (SEC-13, TOK-15).
 pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
-/// Longest lifetime believed: ten years (TOK-13).
+/// Longest accepted lifetime, in seconds: ten years (TOK-13).
 pub const MAX_LIFETIME_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// An OAuth error code (RFC 6749 section 5.2 and its extensions).
@@ -65,13 +65,13 @@ pub enum OAuthError {
 }
 
 impl OAuthError {
-    /// Whether it refuses the client rather than what it asks for: servers say either for a client that
-    /// they do not know, or whose authentication they do not accept (TOK-19).
+    /// Returns true if the code rejects the client rather than the request. Servers use either code for an
+    /// unknown client, or one whose authentication failed (TOK-19).
     pub const fn refuses_client(self) -> bool {
         matches!(self, Self::InvalidClient | Self::UnauthorizedClient)
     }
 
-    /// The code with this exact spelling, or [`OAuthError::Other`].
+    /// Returns the value for this exact code, or [`OAuthError::Other`].
     pub fn from_code(code: &str) -> Self {
         match code {
             "invalid_request" => Self::InvalidRequest,
@@ -105,17 +105,17 @@ impl OAuthError {
     }
 }
 
-/// How long a token lives (TOK-13).
+/// The lifetime of a token (TOK-13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lifetime {
-    /// Nothing usable was said: usable until refused, never "for ever".
+    /// Missing or invalid: the token is used until it is refused.
     Unknown,
-    /// Seconds from receipt; zero is expired already.
+    /// Seconds from receipt; 0: expired already.
     Seconds(u64),
 }
 
 impl Lifetime {
-    /// Seconds from receipt, where anything usable was said.
+    /// Returns the seconds from receipt, if known.
     pub const fn seconds(self) -> Option<u64> {
         match self {
             Self::Unknown => None,
@@ -124,21 +124,21 @@ impl Lifetime {
     }
 }
 
-/// The scheme under which a token is presented.
+/// The authentication scheme of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenType {
-    /// RFC 6750.
+    /// A bearer token (RFC 6750).
     Bearer,
-    /// RFC 9449: bound to a key.
+    /// A token bound to a key (RFC 9449).
     Dpop,
 }
 
-/// An access token that can stand in a header: visible ASCII, at most 64 KiB (TOK-15).
+/// An access token that a header field can carry: visible ASCII, at most 64 KiB (TOK-15).
 #[derive(Clone, Debug)]
 pub(crate) struct AccessToken(Secret);
 
 impl AccessToken {
-    /// `None` for a text that cannot stand in a header.
+    /// Creates an access token; `None` for a text that a header field cannot carry.
     pub(crate) fn new(text: &str) -> Option<Self> {
         let fits = (1..=MAX_TOKEN_BYTES).contains(&text.len());
         let usable = fits && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -150,58 +150,58 @@ impl AccessToken {
     }
 }
 
-/// A usable success answer.
+/// A successful token response.
 #[derive(Debug)]
 pub struct Granted {
     /// The access token.
     pub(crate) access_token: AccessToken,
-    /// The refresh token, when one was issued (SCOPE-09).
+    /// The refresh token, if one was issued (SCOPE-09).
     pub(crate) refresh_token: Option<Secret>,
     /// The lifetime from receipt.
     pub lifetime: Lifetime,
-    /// The scopes granted; `None` means those requested (SCOPE-12).
+    /// The granted scopes; `None` means the requested ones (SCOPE-12).
     pub scope: Option<Scopes>,
-    /// How the token is presented.
+    /// The type of the token.
     pub token_type: TokenType,
-    /// Whether `token_type` was missing and taken for `Bearer` (TOK-12).
+    /// Whether `token_type` was missing and assumed to be `Bearer` (TOK-12).
     pub type_assumed: bool,
 }
 
-/// What the answer said.
+/// A parsed token response.
 #[derive(Debug)]
 pub enum TokenAnswer {
     /// A token.
     Granted(Box<Granted>),
-    /// An OAuth error, with any status that is not transient by itself (TOK-18).
+    /// An OAuth error, with any status that is not temporary itself (TOK-18).
     Refused {
-        /// The code.
+        /// The error code.
         error: OAuthError,
-        /// The code as sent, sanitised.
+        /// The error code as sent, sanitised.
         code: Untrusted,
         /// The description, sanitised.
         description: Option<Untrusted>,
     },
-    /// Neither: nothing of the body is kept.
+    /// Any other response; its body is dropped.
     Unexpected(UnexpectedToken),
 }
 
-/// Why an answer is neither a token nor an OAuth error.
+/// The flaw in a response that is neither a token nor an OAuth error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnexpectedToken {
-    /// Not a JSON object, or one that repeats a member.
+    /// The body is not a JSON object, or repeats a member.
     #[error("not a token answer")]
     Body,
-    /// A status other than 200 without an OAuth error, or a transient one.
+    /// The status is not 200 and no OAuth error explains it, or the status is temporary.
     #[error("status {0} without an OAuth error")]
     Status(u16),
-    /// No `access_token`.
+    /// `access_token` is missing.
     #[error("no access_token")]
     NoToken,
-    /// A token that cannot stand in a header, or longer than 64 KiB.
+    /// The token is longer than 64 KiB, or a header field cannot carry it.
     #[error("the access token cannot be put into a header")]
     TokenText,
-    /// A token type that was not asked for.
+    /// The token has another type than requested.
     #[error("a token type that was not asked for")]
     TokenType,
 }
@@ -225,16 +225,16 @@ struct TokenDocument<'a> {
     error_description: Text<'a>,
 }
 
-/// Whether a missing `token_type` is taken for `Bearer` (TOK-12).
+/// The treatment of a missing `token_type` (TOK-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingType {
-    /// Taken for `Bearer`.
+    /// Assume `Bearer`.
     Assume,
-    /// Refused: strict mode.
+    /// Reject the response, in strict mode.
     Refuse,
 }
 
-/// Reads an answer (TOK-11 to TOK-15, TOK-18).
+/// Parses a token response (TOK-11 to TOK-15, TOK-18).
 pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer {
     if is_transient(status) {
         return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
@@ -295,7 +295,8 @@ fn granted(
     })
 }
 
-/// The OAuth error in a body, when there is one (TOK-18): its code, as sent, and the description.
+/// Returns the OAuth error of a body, if there is one: the code, the code as sent, and the description
+/// (TOK-18).
 pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)> {
     let document = object::<TokenDocument<'_>>(body).ok()?;
     let code = document.error.get()?;
@@ -307,12 +308,12 @@ pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)
     ))
 }
 
-/// How the user is to authenticate, as a server that wants more says it (RFC 9470, EMA-17).
+/// The authentication that a server requires of the user (RFC 9470 step-up authentication, EMA-17).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthenticationWish {
-    /// The authentication contexts that would do, sanitised.
+    /// The acceptable authentication contexts, sanitised.
     pub acr_values: Option<Untrusted>,
-    /// How many seconds ago the user may have authenticated.
+    /// The maximum age of the user's authentication, in seconds.
     pub max_age: Option<u64>,
 }
 
@@ -325,7 +326,7 @@ struct WishDocument<'a> {
     max_age: Option<&'a RawValue>,
 }
 
-/// Reads the wish of an error answer.
+/// Returns the authentication requirements of an error response.
 pub(crate) fn authentication_wish(body: &[u8]) -> AuthenticationWish {
     let document = object::<WishDocument<'_>>(body).unwrap_or_default();
     let max_age = document.max_age.map(RawValue::get);
@@ -346,11 +347,11 @@ struct ExchangeDocument<'a> {
     token_type: Text<'a>,
 }
 
-/// Reads a token exchange answer as a grant for another server (EMA-10): exactly that type, and no
-/// access token.
+/// Parses a token exchange response as an identity assertion grant: exactly that type, and no access token
+/// (EMA-10).
 ///
 /// # Errors
-/// The OAuth error, or `None` when it is neither.
+/// The OAuth error, or `None` for any other response.
 pub(crate) fn read_id_jag(
     status: u16,
     body: &[u8],
@@ -374,7 +375,7 @@ pub(crate) fn read_id_jag(
     }
 }
 
-/// Digits, a fraction cut off, quotes tolerated; anything else is unknown. No floating point.
+/// Parses digits with an optional fraction, which is dropped, and optional quotes; without floating point.
 fn lifetime(value: Option<&RawValue>) -> Lifetime {
     let text = value.map_or("", RawValue::get).trim_matches('"');
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));

@@ -1,4 +1,4 @@
-//! The one place where a URL is judged: what passes here is what is sent, byte for byte (SEC-36).
+//! URL validation: every URL passes it once, and is then sent byte for byte (SEC-36).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,37 +8,37 @@ use url::{Host, Url};
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
 use super::text::cut;
 
-/// Longest URL a server may supply (SEC-04).
+/// Longest URL that a server may supply, in bytes (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
 
-/// A URL that passed a [`UrlPolicy`], in its canonical spelling: absolute, `https` (or permitted
-/// loopback `http`), no user information, no fragment, host of a permitted class (SEC-01 to SEC-05).
+/// A URL that passed a [`UrlPolicy`], in canonical form: absolute, `https` or allowed loopback `http`,
+/// without user information and fragment, with a host of an allowed class (SEC-01 to SEC-05).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WebUrl(Box<str>);
 
 impl WebUrl {
-    /// The canonical text.
+    /// Returns the canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Scheme, host and port: everything before the path.
+    /// Returns scheme, host and port.
     pub fn origin(&self) -> &str {
         split(&self.0).0
     }
 
-    /// Host and port, for display beside other names.
+    /// Returns host and port, for display.
     pub fn authority(&self) -> &str {
         let origin = self.origin();
         origin.split_once("://").map_or(origin, |(_, rest)| rest)
     }
 
-    /// The path, at least `/`.
+    /// Returns the path, at least `/`.
     pub fn path(&self) -> &str {
         split(&self.0).1
     }
 
-    /// The query without its question mark.
+    /// Returns the query without the question mark.
     pub fn query(&self) -> Option<&str> {
         split(&self.0).2
     }
@@ -77,43 +77,43 @@ pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
     }
 }
 
-/// Why a URL was refused.
+/// The flaw in a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlFlaw {
-    /// Longer than [`MAX_URL_BYTES`].
+    /// It is longer than [`MAX_URL_BYTES`].
     #[error("is longer than 8 KiB")]
     TooLong,
-    /// A character that RFC 3986 does not allow, or a broken percent escape.
+    /// It contains a character that RFC 3986 does not allow, or an invalid percent-encoding.
     #[error("has a character that is not allowed in a URL")]
     Character,
-    /// Not an absolute URL with a host.
+    /// It is not an absolute URL with a host.
     #[error("is not an absolute URL")]
     NotAbsolute,
-    /// A scheme other than `https`, or `http` where that is not permitted (SEC-01, SEC-02).
+    /// Its scheme is not `https`, nor an allowed `http` (SEC-01, SEC-02).
     #[error("is not https")]
     Scheme,
-    /// User information before the host.
+    /// It contains user information.
     #[error("contains a user name or a password")]
     UserInfo,
-    /// A fragment.
+    /// It has a fragment.
     #[error("has a fragment")]
     Fragment,
-    /// A host name longer than DNS knows: 253 characters, 63 between two dots.
+    /// Its host name exceeds the limits of DNS: 253 characters, 63 per label.
     #[error("has a host name that is too long")]
     HostName,
-    /// Port 0.
+    /// Its port is 0.
     #[error("has port 0")]
     Port,
-    /// A host name that resolves to an address which must not be contacted (SEC-06).
+    /// Its host name resolves to an address that must not be contacted (SEC-06).
     #[error("resolves to a special-purpose address")]
     Resolved,
-    /// A special-purpose host that is not permitted for this MCP server (SEC-05).
+    /// Its host is special-purpose, and not allowed for this MCP server (SEC-05).
     #[error("points to a special-purpose address")]
     Address(AddressClass),
 }
 
-/// Which URLs supplied by servers are acceptable, given the MCP URL that the host configured.
+/// The policy for URLs that servers supply, derived from the configured MCP URL.
 #[derive(Clone, Debug)]
 pub struct UrlPolicy {
     loopback_http: bool,
@@ -122,10 +122,11 @@ pub struct UrlPolicy {
 }
 
 impl UrlPolicy {
-    /// The policy that follows from an MCP URL, which itself must be `https`, or `http` on loopback.
+    /// Returns the policy for an MCP URL, which must be `https`, or `http` on loopback, and the validated
+    /// URL.
     ///
     /// # Errors
-    /// A [`UrlFlaw`] when the MCP URL breaks the lexical rules or the scheme rule.
+    /// [`UrlFlaw`] when the MCP URL violates the rules for syntax or scheme.
     pub fn for_mcp_url(text: &str) -> Result<(Self, WebUrl), UrlFlaw> {
         let url = lexical(text, Part::WithFragment)?;
         let class = url.host().map_or(AddressClass::Public, |h| classify(&h));
@@ -139,7 +140,7 @@ impl UrlPolicy {
         Ok((policy, WebUrl(String::from(url).into_boxed_str())))
     }
 
-    /// Permits `http` on loopback hosts although the MCP URL is not one: a development switch (SEC-02).
+    /// Allows `http` on loopback although the MCP URL does not use it, for development (SEC-02).
     pub fn allow_loopback_http(&mut self) {
         self.loopback_http = true;
         self.allow_host("localhost");
@@ -147,12 +148,12 @@ impl UrlPolicy {
         self.allow_host("[::1]");
     }
 
-    /// Permits one host name or address literal whatever its class, reserved ones excepted (SEC-05).
+    /// Allows a host name or address literal of any class except reserved (SEC-05).
     pub fn allow_host(&mut self, host: &str) {
         self.allowed_hosts.insert(host.to_ascii_lowercase().into());
     }
 
-    /// To which addresses a connection to this host may be made.
+    /// Returns the policy for the addresses of this host.
     pub fn addresses(&self, host: Option<&str>) -> AddressPolicy {
         AddressPolicy {
             class: self.class,
@@ -161,7 +162,7 @@ impl UrlPolicy {
         }
     }
 
-    /// Judges one URL (SEC-01 to SEC-05).
+    /// Validates a URL (SEC-01 to SEC-05).
     ///
     /// # Errors
     /// The first [`UrlFlaw`] found.
@@ -179,7 +180,7 @@ impl UrlPolicy {
         }
     }
 
-    /// Judges a URL of the plainest kind; None for all others.
+    /// Validates a URL of the simplest kind; `None` for all others.
     fn plain<'a>(&self, text: &'a str) -> Option<Result<Plain<'a>, UrlFlaw>> {
         let plain = Plain::read(text)?;
         let class = classify(&Host::Domain(plain.host));
@@ -191,14 +192,14 @@ impl UrlPolicy {
         })
     }
 
-    /// The same as [`check`](Self::check) for a text that is kept as it is; None where the canonical one may differ
-    /// in more than a slash at its end.
+    /// Same as [`check`](Self::check) for a text that is kept unchanged; `None` where the canonical form
+    /// may differ by more than a final slash.
     pub(crate) fn check_plain(&self, text: &str) -> Option<Result<(), UrlFlaw>> {
         Some(self.plain(text)?.map(|_| ()))
     }
 
-    /// Judges a reference relative to a URL. Its characters are judged first: parsers read a backslash
-    /// as a slash and skip tabs, so that `/\evil.example` would be on another host (SEC-04, F13).
+    /// Resolves and validates a reference. Its characters are checked first, because parsers read a
+    /// backslash as a slash and skip tabs, so that `/\evil.example` would name another host (SEC-04, F13).
     pub(crate) fn resolve(&self, base: &WebUrl, text: &str) -> Result<WebUrl, UrlFlaw> {
         if !text.bytes().all(is_url_byte) || !escapes_are_whole(text) {
             return Err(UrlFlaw::Character);
@@ -210,12 +211,12 @@ impl UrlPolicy {
     }
 }
 
-/// A URL of the plainest kind, as most are: `https`, a name in lower case, no port, and a path of unreserved
-/// characters without dot segments. The parser would give it back as it is, so it is not asked.
+/// A URL of the simplest and most frequent kind: `https`, a lower-case name, no port, and a path of
+/// unreserved characters without dot segments. The parser would return it unchanged, and is skipped.
 struct Plain<'a> {
     text: &'a str,
     host: &'a str,
-    /// Without a path the canonical text has a slash more.
+    /// Without a path, the canonical text has a slash more.
     has_path: bool,
 }
 
@@ -248,7 +249,8 @@ fn is_plain_host(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')
 }
 
-/// Labels as DNS has them, none of which is encoded; a last one that starts with a letter is not part of an address.
+/// Returns true for DNS labels without encoding. A last label that starts with a letter is not part of an
+/// address.
 fn is_plain_name(name: &str) -> bool {
     let mut labels = name.as_bytes().split(|byte| *byte == b'.');
     let plain = |label: &[u8]| {
@@ -267,7 +269,7 @@ fn is_plain_name(name: &str) -> bool {
 fn is_plain_path(path: &[u8]) -> bool {
     let mut before = 0;
     let plain = path.iter().all(|byte| {
-        // A dot after a slash, and what follows them, may be a segment that the parser removes.
+        // A dot after a slash may start a segment that the parser removes.
         let dots = matches!((before, byte), (b'.', b'.' | b'/'));
         before = match (before, byte) {
             (b'/', b'.') => b'.',
@@ -284,19 +286,19 @@ enum Part {
     WithoutFragment,
 }
 
-/// Whether there is a user or a password, as the parser sees it.
+/// Returns true if the parser finds a user name or a password.
 #[doc(hidden)]
 pub fn has_user_information(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// The lexical rules of SEC-04, before and after the parser.
+/// Checks the syntax rules of SEC-04, before and after the parser.
 fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     if text.len() > MAX_URL_BYTES {
         return Err(UrlFlaw::TooLong);
     }
-    // The parser forgives `https:host`, `https:/host`, `https:///host` and backslashes; senders of
-    // those are lying or broken.
+    // The parser accepts `https:host`, `https:/host`, `https:///host` and backslashes, which legitimate
+    // servers do not send.
     let rest = text
         .split_once(':')
         .and_then(|(_, rest)| rest.strip_prefix("//"))
@@ -308,7 +310,7 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     if !text.bytes().all(is_url_byte) || authority.contains('%') || !escapes_are_whole(text) {
         return Err(UrlFlaw::Character);
     }
-    // The parser decodes each label of a name in time that grows with the square of its length.
+    // The parser decodes each label of a name in quadratic time.
     if !is_of_name_length(authority) {
         return Err(UrlFlaw::HostName);
     }
@@ -322,8 +324,8 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
                 return Err(UrlFlaw::Fragment);
             }
         }
-        // A URL that a person typed: the fragment is dropped (DISC-04). A password in it is not, because
-        // it would be believed to be sent, and be stored and shown.
+        // A URL that a user typed: its fragment is dropped (DISC-04). A password in it is rejected, because
+        // the user would expect it to be sent, and it would be stored and shown.
         Part::WithFragment => {
             if authority.contains('@') || has_user_information(&url) {
                 return Err(UrlFlaw::UserInfo);
@@ -345,8 +347,8 @@ fn scheme(url: &Url, loopback_http: bool) -> Result<(), UrlFlaw> {
     }
 }
 
-/// The loopback exception of SEC-02: address literals, `localhost` and the names under it (RFC 6761
-/// section 6.3). [`UrlPolicy::addresses`] permits no other address for such a name.
+/// Returns true for the loopback exception of SEC-02: address literals, `localhost` and the names under it
+/// (RFC 6761 section 6.3). [`UrlPolicy::addresses`] allows such a name no other address.
 #[doc(hidden)]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

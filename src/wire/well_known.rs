@@ -1,4 +1,4 @@
-//! The ordered lists of places where metadata may be found.
+//! The ordered lists of metadata locations.
 
 use super::url::{WebUrl, split};
 
@@ -6,7 +6,8 @@ const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const SERVER: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
 
-/// Where protected resource metadata of an MCP URL may be, in order (DISC-02, DISC-04 to DISC-06).
+/// Returns the locations of protected resource metadata for an MCP URL, in order (RFC 9728 section 3.1,
+/// DISC-02, DISC-04 to DISC-06).
 pub fn resource_locations(mcp_url: &WebUrl) -> impl Iterator<Item = Box<str>> {
     let (origin, path) = (mcp_url.origin(), mcp_url.path());
     let path = if path == "/" { "" } else { path };
@@ -24,7 +25,8 @@ pub fn resource_locations(mcp_url: &WebUrl) -> impl Iterator<Item = Box<str>> {
         })
 }
 
-/// Where metadata of an issuer may be, in order (META-02 to META-05). The issuer itself stays as it is.
+/// Returns the locations of an issuer's metadata, in order. The issuer is used unchanged (RFC 8414 section
+/// 3, META-02 to META-05).
 pub fn server_locations(issuer: &str) -> impl Iterator<Item = Box<str>> {
     let (origin, path, _) = split(issuer);
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -39,7 +41,7 @@ pub fn server_locations(issuer: &str) -> impl Iterator<Item = Box<str>> {
     .map(|parts| parts.concat().into_boxed_str())
 }
 
-/// The one place where a server of revision 2025-03-26 publishes metadata (LEG-04).
+/// Returns the only metadata location of revision 2025-03-26 (LEG-04).
 pub fn legacy_server_location(base: &str) -> Box<str> {
     [base, SERVER].concat().into_boxed_str()
 }

@@ -1,4 +1,4 @@
-//! Lists of registered words in metadata, kept as small sets: only the words that matter are known.
+//! Lists of registered values in metadata, reduced to small sets of the values known here.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,13 +8,13 @@ use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use super::json::{MAX_ITEMS, Text};
 
-/// A closed vocabulary. `ALL` lists each word with its spelling, in order of preference.
+/// A closed set of registered values. `ALL` lists them with their spelling, in order of preference.
 pub trait Word: Copy + PartialEq + 'static {
-    /// Every word of the vocabulary with its registered spelling; at most 16.
+    /// Every value with its registered spelling; at most 16.
     const ALL: &'static [(&'static str, Self)];
 }
 
-/// The known words of one metadata list, or the fact that there was no list.
+/// The known values of a metadata list, or the absence of the list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Words<W> {
     bits: Option<u16>,
@@ -22,13 +22,13 @@ pub struct Words<W> {
 }
 
 impl<W: Word> Words<W> {
-    /// No list at all: the defaults of the document apply (META-13).
+    /// No list: the defaults of the document apply (META-13).
     pub const ABSENT: Self = Self {
         bits: None,
         kind: PhantomData,
     };
 
-    /// The words of an iterator of spellings; unknown ones are passed over.
+    /// Creates a set from spellings; unknown ones are skipped.
     pub fn from_spellings<'a>(spellings: impl IntoIterator<Item = &'a str>) -> Self {
         let bits = spellings.into_iter().fold(0, |bits, spelling| {
             bits | mask::<W>(|text, _| text == spelling)
@@ -39,23 +39,23 @@ impl<W: Word> Words<W> {
         }
     }
 
-    /// Whether the document had the list.
+    /// Returns true if the document has the list.
     pub fn is_listed(&self) -> bool {
         self.bits.is_some()
     }
 
-    /// Whether the list is there and holds the word.
+    /// Returns true if the list is present and contains the value.
     pub fn has(&self, word: W) -> bool {
         self.bits
             .is_some_and(|bits| bits & mask::<W>(|_, other| other == word) != 0)
     }
 
-    /// Whether the list is missing or holds the word.
+    /// Returns true if the list is absent or contains the value.
     pub fn allows(&self, word: W) -> bool {
         self.bits.is_none() || self.has(word)
     }
 
-    /// The words of the list, in the vocabulary's order.
+    /// Returns the values of the list, in order of preference.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, W)> {
         let this = *self;
         W::ALL
@@ -65,7 +65,7 @@ impl<W: Word> Words<W> {
     }
 }
 
-/// The bits of the words that match.
+/// Returns the bits of the matching values.
 fn mask<W: Word>(matches: impl Fn(&str, W) -> bool) -> u16 {
     let mut bit = 1_u16;
     let mut found = 0;
@@ -171,14 +171,14 @@ macro_rules! vocabulary {
         }
 
         impl $name {
-            /// The registered spelling.
+            /// Returns the registered spelling.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)+
                 }
             }
 
-            /// The word with this exact spelling.
+            /// Returns the value with this exact spelling.
             pub fn from_spelling(text: &str) -> Option<Self> {
                 match text {
                     $($text => Some(Self::$word),)+
@@ -194,31 +194,31 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    /// How a client authenticates at a token endpoint.
+    /// The client authentication methods of token endpoints.
     AuthMethod {
-        /// A public client: the identifier alone.
+        /// A public client: the client identifier only.
         None = "none",
         /// A JWT signed with the client's key.
         PrivateKeyJwt = "private_key_jwt",
-        /// HTTP Basic.
+        /// HTTP Basic authentication.
         ClientSecretBasic = "client_secret_basic",
-        /// The secret in the body.
+        /// The secret in the request body.
         ClientSecretPost = "client_secret_post",
     }
 }
 
 vocabulary! {
-    /// Grants that the client may use.
+    /// Grant types.
     GrantType {
-        /// A person's authorization.
+        /// The authorization code grant.
         AuthorizationCode = "authorization_code",
-        /// Renewal.
+        /// The refresh token grant.
         RefreshToken = "refresh_token",
-        /// The client on its own behalf.
+        /// The client credentials grant.
         ClientCredentials = "client_credentials",
-        /// A JWT as grant.
+        /// The JWT bearer grant (RFC 7523).
         JwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer",
-        /// Token exchange.
+        /// Token exchange (RFC 8693).
         TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
     }
 }
@@ -232,7 +232,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Code challenge methods.
+    /// Code challenge methods (RFC 7636).
     ChallengeMethod {
         /// SHA-256.
         S256 = "S256",
@@ -240,9 +240,9 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Scopes of the authorization server that the client itself knows.
+    /// Scopes of the authorization server with a meaning to the client.
     KnownScope {
-        /// Asks for a refresh token.
+        /// Requests a refresh token.
         OfflineAccess = "offline_access",
     }
 }
@@ -281,7 +281,7 @@ impl<'de> Deserialize<'de> for SigningAlgorithm {
 }
 
 vocabulary! {
-    /// Profiles of grants.
+    /// Grant profiles.
     GrantProfile {
         /// Identity assertion authorization grants (EMA-03).
         IdJag = "urn:ietf:params:oauth:grant-profile:id-jag",
@@ -289,9 +289,9 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Ways to present a bearer token to the resource.
+    /// Ways to send a bearer token to the resource (RFC 9728).
     BearerMethod {
-        /// In the `Authorization` header: the only one that MCP allows.
+        /// In the `Authorization` header, the only way that MCP allows.
         Header = "header",
     }
 }

@@ -41,8 +41,8 @@ pub(crate) const BUGS: &[Bug] = &[
             ),
             edit(
                 "src/issuer/at.rs",
-                "impl<T> AtIssuer<T> {\n    /// The server.\n",
-                "impl<T> AtIssuer<T> {\n    pub(crate) fn planted(server: Server, held: T) -> Self {\n        Self { server, held }\n    }\n    /// The server.\n",
+                "impl<T> AtIssuer<T> {\n    /// Returns the server.\n",
+                "impl<T> AtIssuer<T> {\n    pub(crate) fn planted(server: Server, held: T) -> Self {\n        Self { server, held }\n    }\n    /// Returns the server.\n",
             ),
             edit(
                 "src/state/redirect.rs",
