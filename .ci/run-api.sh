@@ -2,7 +2,7 @@
 # The public API as text, to be reviewed as a diff: docs/public-api.txt is the core, docs/public-api-client.txt and
 # docs/public-api-server.txt are the crates beside it, with all features.
 #
-#   run-api.sh            makes them anew; exit status 1 and the difference when they differ
+#   run-api.sh            generates them; exit status 1 and the difference when they differ
 #   run-api.sh --accept   writes them
 #
 # The format of rustdoc's JSON is unstable: another Rust may need another version in .ci/public-api/Cargo.toml.

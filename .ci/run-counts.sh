@@ -3,7 +3,7 @@
 # benches/counts.txt.
 #
 #   bash .ci/run-counts.sh             compares; exit status 1 when one has grown by more than 3 %
-#   bash .ci/run-counts.sh --update    writes the figures anew
+#   bash .ci/run-counts.sh --update    writes the figures
 #
 # A figure is (110 rounds - 10 rounds) / 100, so that the start of the program does not count. Another compiler or
 # another C library counts differently: the figures are those of the toolchain that the gate runs with. Installs

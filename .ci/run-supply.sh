@@ -29,8 +29,8 @@ sed -n '/^| Dependency of the core |/,/^$/ s/^| `\([^`]*\)` |.*/\1/p' docs/verif
 diff -u --label docs/verification.md --label Cargo.toml "$work/listed" "$work/found" ||
   complain "the dependencies of the core are not those of docs/verification.md"
 
-# What compiled code refers to outside itself, without what is computation or memory: the parts of std that touch
-# nothing, and what the compiler puts into every object. readelf, because nm takes embedded bitcode for a plugin's.
+# The undefined symbols of compiled code, except pure computation and memory: parts of std without side effects, and
+# symbols that the compiler puts into every object. readelf, because nm takes embedded bitcode for a plugin's.
 reaches() { # rlib
   readelf -sW --demangle "$1" 2>/dev/null | sed -nE 's/^ *[0-9]+: .* UND (.+)$/\1/p' | sort -u | sed -E \
     -e 's/std::(collections::hash|panic|panicking|sys::thread_local|thread::local)::/core::/g' \

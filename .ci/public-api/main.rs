@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Of what the compiler derives: that a trait is there, not its methods; and `Send`, `Sync` and `Unpin` where they
-/// are missing or depend on something.
+/// Selects derived and auto traits worth listing: the implementation without its methods; `Send`, `Sync` and `Unpin`
+/// only where they are missing or conditional.
 fn tells(line: &str) -> bool {
     let internal = ["marker::Freeze", "marker::UnsafeUnpin", "marker::StructuralPartialEq", "panic::unwind_safe::"];
     let usual = ["core::marker::Send for", "core::marker::Sync for", "core::marker::Unpin for"];

@@ -29,6 +29,7 @@ mod client_keys;
 mod clients;
 mod coming_back;
 mod discovery;
+mod documentation;
 mod documents;
 mod doubt;
 mod dpop;

@@ -1,4 +1,4 @@
-//! What `cargo mutants --list` would change, and where.
+//! The mutations of `cargo mutants --list`, with their places.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -29,7 +29,7 @@ enum Kind {
     Body,
     /// Left and right of an operator.
     Binary(Range<usize>, Range<usize>),
-    /// What is behind an operator.
+    /// The operand after an operator.
     Unary(Range<usize>),
     Guard,
 }
