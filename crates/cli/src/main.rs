@@ -14,11 +14,12 @@ mod probe;
 mod problem;
 mod proxy;
 mod remedy;
+mod report;
 mod runtime;
 mod setup;
 mod signals;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,10 @@ struct Arguments {
     /// every secret replaced
     #[arg(long, global = true, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// With login, token, logout, doctor, demo, replay: write what happened as one page to look at, with
+    /// every secret hidden
+    #[arg(long, global = true, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -117,15 +122,23 @@ fn main() -> ExitCode {
     let Arguments {
         json,
         record,
+        html,
         command,
     } = arguments;
-    let recorder = Recorder::new(record);
-    let outcome = if recorder.is_on() && !command.can_be_recorded() {
-        let said = "--record is for login, token, logout, doctor and demo";
-        Err(Problem::Usage(said.to_owned()))
-    } else {
-        run(command, json, &recorder)
+    let replays = matches!(command, Command::Replay(_));
+    let usable = || {
+        if record.is_some() && !command.can_be_recorded() {
+            let said = "--record is for login, token, headers, logout, doctor and demo";
+            return Err(Problem::Usage(said.to_owned()));
+        }
+        if html.is_some() && !replays && !command.can_be_recorded() {
+            let said = "--html is for login, token, headers, logout, doctor, demo and replay";
+            return Err(Problem::Usage(said.to_owned()));
+        }
+        Ok(())
     };
+    let recorder = Recorder::new(record.clone(), html.clone().filter(|_| !replays));
+    let outcome = usable().and_then(|()| run(command, json, &recorder, html.as_deref()));
     let recorded = match &outcome {
         Err(Problem::Usage(_)) => Ok(()),
         Ok(()) | Err(_) => recorder.finish(),
@@ -149,7 +162,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, json: bool, recorder: &Recorder) -> Result<(), Problem> {
+fn run(
+    command: Command,
+    json: bool,
+    recorder: &Recorder,
+    html: Option<&Path>,
+) -> Result<(), Problem> {
     match command {
         Command::Login(options) => account::login::run(*options, json, recorder),
         Command::Token(options) => account::token::run(&options, json, recorder),
@@ -162,7 +180,7 @@ fn run(command: Command, json: bool, recorder: &Recorder) -> Result<(), Problem>
         Command::Doctor(options) => doctor::run(&options, json, recorder),
         Command::Demo(options) => demo::run(options, recorder).map_err(Problem::from),
         Command::Drive => lines::drive::run(),
-        Command::Replay(options) => lines::replay::run(&options, json),
+        Command::Replay(options) => lines::replay::run(&options, json, html),
     }
 }
 

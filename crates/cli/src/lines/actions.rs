@@ -11,7 +11,7 @@ use mcp_auth_machine::action::{
     UrlSource, Why,
 };
 use mcp_auth_machine::details::Details;
-use mcp_auth_machine::error::Next;
+use mcp_auth_machine::error::{Next, Party};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::address::AddressClass;
 use mcp_auth_machine::wire::callback::IssBinding;
@@ -350,6 +350,14 @@ pub(crate) struct Failed {
     message: String,
     #[serde(flatten)]
     details: Details,
+    #[serde(skip)]
+    party: Party,
+}
+
+impl Failed {
+    pub(crate) fn party(&self) -> Party {
+        self.party
+    }
 }
 
 impl From<&Failure> for Failed {
@@ -372,6 +380,7 @@ impl From<&Failure> for Failed {
             retry_at,
             message: failure.to_string(),
             details: failure.details(),
+            party: failure.party(),
         }
     }
 }

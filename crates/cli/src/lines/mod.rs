@@ -1,14 +1,14 @@
 //! The line protocol (docs/design.md, section 8): the machine for every other language, and the
 //! format of a bug report.
 
-mod actions;
+pub(crate) mod actions;
 pub(crate) mod config;
 pub(crate) mod drive;
 mod entropy;
 mod events;
 pub(crate) mod record;
 pub(crate) mod replay;
-mod session;
+pub(crate) mod session;
 mod strict;
 
 use base64::Engine;

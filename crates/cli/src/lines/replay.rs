@@ -1,7 +1,7 @@
 //! `replay`: a file of lines in and out is run again, and what comes out is compared.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -38,13 +38,22 @@ struct Difference {
     got: Option<Value>,
 }
 
-pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
+pub(crate) fn run(options: &Options, as_json: bool, html: Option<&Path>) -> Result<(), Problem> {
     let path = options.file.display();
     let text =
         std::fs::read_to_string(&options.file).map_err(|error| format!("{path}: {error}"))?;
     let rows = rows(&text).map_err(|flaw| format!("{path}: {flaw}"))?;
     if !rows.iter().any(|row| matches!(row.kind, Kind::In)) {
         return Err(format!("{path}: there is no line in to run").into());
+    }
+    if let Some(html) = html {
+        let name = options
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let ins = current(&rows)?;
+        crate::report::write(html, &name, ins.iter().map(String::as_str))?;
     }
     if !rows.iter().any(|row| matches!(row.kind, Kind::Out(_))) {
         return transcript(&rows, as_json);
@@ -173,6 +182,30 @@ impl Rewritten {
             }
         }
     }
+}
+
+/// The lines in, with the records as this version writes them.
+fn current(rows: &[Row]) -> Result<Vec<String>, Problem> {
+    let mut session = Session::default();
+    let mut rewritten = Rewritten::default();
+    let mut due = Vec::new().into_iter();
+    let mut ins = Vec::new();
+    for row in rows {
+        match &row.kind {
+            Kind::Comment => {}
+            Kind::In => {
+                let line = rewritten.line(&row.text)?;
+                due = outs(&mut session, &line)?.into_iter();
+                ins.push(line);
+            }
+            Kind::Out(recorded) => {
+                if let Some(got) = due.next() {
+                    rewritten.learn(recorded, &got);
+                }
+            }
+        }
+    }
+    Ok(ins)
 }
 
 fn compare(rows: &[Row]) -> Result<Option<Difference>, Problem> {

@@ -17,6 +17,7 @@ mod fake;
 mod faults;
 mod hooks;
 mod lines;
+mod page;
 mod pipe;
 mod record;
 mod support;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Desk, Servers, text};
 
 /// The texts of the store that nobody else may see.
-fn secrets(desk: &Desk) -> Vec<String> {
+pub(crate) fn secrets(desk: &Desk) -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["account", "registration"] {
         let Ok(files) = fs::read_dir(desk.path().join("slots").join(kind)) else {

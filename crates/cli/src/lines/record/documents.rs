@@ -152,7 +152,7 @@ fn is_known(value: &Value) -> bool {
 }
 
 /// Replaces the credentials of a configuration or of a record, wherever they are in it.
-pub(super) fn cover(value: &mut Value, secrets: &mut Secrets) {
+pub(crate) fn cover(value: &mut Value, secrets: &mut Secrets) {
     match value {
         Value::Object(members) => {
             let is_key = members.contains_key("algorithms");
@@ -173,7 +173,7 @@ pub(super) fn cover(value: &mut Value, secrets: &mut Secrets) {
 }
 
 /// The credentials of a form that was sent, and of an `authorization` header.
-pub(super) fn sent(headers: &HeaderMap, body: &[u8], secrets: &mut Secrets) {
+pub(crate) fn sent(headers: &HeaderMap, body: &[u8], secrets: &mut Secrets) {
     const CARRIERS: [&str; 9] = [
         "code",
         "code_verifier",
@@ -207,18 +207,32 @@ pub(super) fn parameter(url: &str, wanted: &str) -> Option<String> {
 }
 
 /// The credentials of what was written to a slot.
-pub(super) fn written(contents: &str, secrets: &mut Secrets) {
+pub(crate) fn written(contents: &str, secrets: &mut Secrets) {
     let json = contents.split_once(".{").map_or("", |(_, rest)| rest);
     let Ok(record) = serde_json::from_str::<Value>(&format!("{{{json}")) else {
         return;
     };
-    let mut rest = vec![record];
+    credentials(record, secrets);
+}
+
+/// The credentials in a document, by the names of their members.
+pub(crate) fn credentials(document: Value, secrets: &mut Secrets) {
+    const MORE: [&str; 8] = [
+        "state",
+        "verifier",
+        "code",
+        "id_token",
+        "registration_access_token",
+        "software_statement",
+        "device_code",
+        "lease",
+    ];
+    let mut rest = vec![document];
     while let Some(value) = rest.pop() {
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
-                    let secret =
-                        credential(&name).is_some() || name == "state" || name == "verifier";
+                    let secret = credential(&name).is_some() || MORE.contains(&name.as_str());
                     match value.as_str() {
                         Some(text) if secret => secrets.saw(text),
                         Some(_) | None => rest.push(value),

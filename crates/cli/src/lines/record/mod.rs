@@ -6,8 +6,8 @@
 //! encoding: otherwise nothing is written.
 
 mod cover;
-mod documents;
-mod secrets;
+pub(crate) mod documents;
+pub(crate) mod secrets;
 mod store;
 mod tape;
 
@@ -21,6 +21,7 @@ use mcp_auth_machine::key::SigningKey;
 use serde_json::{Value, json};
 
 use self::store::Watched;
+pub(crate) use self::tape::text_of;
 use self::tape::{Happened, Tape};
 use crate::problem::Problem;
 
@@ -29,18 +30,23 @@ use crate::problem::Problem;
 pub(crate) struct Recorder(Option<Arc<Shared>>);
 
 struct Shared {
-    path: PathBuf,
+    /// For the transcript.
+    path: Option<PathBuf>,
+    /// For the page.
+    html: Option<PathBuf>,
     tape: Mutex<Tape>,
 }
 
 impl Recorder {
-    pub(crate) fn new(path: Option<PathBuf>) -> Self {
-        Self(path.map(|path| {
-            Arc::new(Shared {
-                path,
-                tape: Mutex::default(),
-            })
-        }))
+    pub(crate) fn new(path: Option<PathBuf>, html: Option<PathBuf>) -> Self {
+        if path.is_none() && html.is_none() {
+            return Self(None);
+        }
+        Self(Some(Arc::new(Shared {
+            path,
+            html,
+            tape: Mutex::default(),
+        })))
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -117,12 +123,21 @@ impl Recorder {
         let text = tape
             .transcript()
             .map_err(|flaw| format!("nothing was recorded: {flaw}"))?;
-        write(&shared.path, &text)
+        if let Some(path) = &shared.path {
+            write(path, &text)?;
+        }
+        let Some(html) = &shared.html else {
+            return Ok(());
+        };
+        let ins = text
+            .lines()
+            .filter(|line| !line.starts_with(r#"{"action":"#));
+        crate::report::write(html, "mcp-auth", ins)
     }
 }
 
 /// Replaces the file as a whole, readable by its owner alone.
-fn write(path: &Path, text: &str) -> Result<(), Problem> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Problem> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

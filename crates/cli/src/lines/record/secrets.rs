@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 const SHORTEST: usize = 6;
 
 #[derive(Default)]
-pub(super) struct Secrets {
+pub(crate) struct Secrets {
     names: BTreeMap<String, String>,
     counts: BTreeMap<&'static str, u32>,
     /// Names that are no secrets, and say more than others need to know.
@@ -21,7 +21,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// What stands for this secret: the same each time.
-    pub(super) fn cover(&mut self, kind: &'static str, secret: &str) -> String {
+    pub(crate) fn cover(&mut self, kind: &'static str, secret: &str) -> String {
         if let Some(name) = self.names.get(secret) {
             return name.clone();
         }
@@ -44,17 +44,23 @@ impl Secrets {
     }
 
     /// Something secret that is in no line in.
-    pub(super) fn saw(&mut self, secret: &str) {
+    pub(crate) fn saw(&mut self, secret: &str) {
         if secret.len() >= SHORTEST {
             self.others.insert(secret.to_owned());
         }
     }
 
     /// Something that may be secret: no word, no list of words, no address.
-    pub(super) fn saw_any(&mut self, text: &str) {
+    pub(crate) fn saw_any(&mut self, text: &str) {
         if text.len() >= 16 && !text.contains([' ', '/']) {
             self.saw(text);
         }
+    }
+
+    /// Every form in which one of them could stand in a text.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = String> {
+        let all = self.names.keys().chain(&self.others);
+        all.flat_map(|secret| forms(secret))
     }
 
     /// Whether the text holds none of them, in any form in which it could travel.
@@ -62,11 +68,7 @@ impl Secrets {
         if self.too_short {
             return Err("a secret is so short that it cannot be looked for");
         }
-        let all = self.names.keys().chain(&self.others);
-        let found = all
-            .flat_map(|secret| forms(secret))
-            .any(|form| text.contains(&form));
-        if found {
+        if self.forms().any(|form| text.contains(&form)) {
             return Err("a secret would be in it");
         }
         Ok(())

@@ -99,7 +99,7 @@ impl Asked {
 }
 
 /// A member that is a text.
-pub(super) fn text_of<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(crate) fn text_of<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 

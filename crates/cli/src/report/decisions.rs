@@ -1,0 +1,105 @@
+//! The decisions of the machine, in words and with their rules.
+
+/// What a reason code of a report says, and the rules behind it.
+pub(super) fn decision(code: &str) -> (&'static str, &'static str) {
+    match code {
+        "challenge_parameters_dropped" => (
+            "Challenge parameters were repeated with different values and are ignored",
+            "CHAL-08",
+        ),
+        "place_tried" => ("Metadata document", ""),
+        "place_refused" => ("The announced URL must not be contacted", "CHAL-13, SEC-05"),
+        "members_ignored" => (
+            "Metadata members of the wrong JSON type are ignored",
+            "DISC-17",
+        ),
+        "entry_unusable" => (
+            "An entry of authorization_servers is not a usable issuer",
+            "DISC-15, QUIRK-21",
+        ),
+        "entry_looks_like_document" => (
+            "An entry of authorization_servers looks like the URL of a document; it is used as an issuer",
+            "QUIRK-21",
+        ),
+        "server_chosen" => ("Authorization server chosen", ""),
+        "server_passed_over" => (
+            "The authorization server cannot be used; the next one is tried",
+            "DISC-16",
+        ),
+        "slash_tolerated" => (
+            "The listed issuer and its document differ by one terminating slash",
+            "QUIRK-01",
+        ),
+        "setting_applied" => (
+            "A setting of the host replaces what the metadata leaves out",
+            "",
+        ),
+        "endpoint_not_followed" => (
+            "An endpoint moved to another origin; credentials issued before are not sent there",
+            "REFR-11, A22",
+        ),
+        "client_chosen" => ("Client chosen", ""),
+        "client_bound" => ("The configured client is bound to this issuer", "REG-04"),
+        "registration_forgotten" => (
+            "The registration was erased; the next authorization registers again",
+            "TOK-19, QUIRK-14",
+        ),
+        "scopes_chosen" => ("Scopes chosen", ""),
+        "callback_ignored" => (
+            "A callback that belongs to no authorization of this machine changed nothing",
+            "CB-05",
+        ),
+        "answer_ignored" => (
+            "A response that is no authorization challenge changed nothing",
+            "USE-12",
+        ),
+        "record_unusable" => ("A stored record cannot be used", ""),
+        "event_dropped" => ("Too many events at once: one was dropped", ""),
+        "token_type_assumed" => ("token_type is missing; Bearer is assumed", "TOK-12"),
+        "token_refreshed" => ("The access token was refreshed", ""),
+        "refresh_delayed" => ("The refresh failed and is retried later", ""),
+        "renewal_put_off" => (
+            "A refresh ahead of expiry failed; the present token is still valid",
+            "REFR-07",
+        ),
+        "tokens_dropped" => (
+            "The authorization server refused the refresh token; the tokens were erased",
+            "REFR-06",
+        ),
+        "revoked" => ("Revocation", "REV-04"),
+        "token_not_bound" => (
+            "The token is not bound to the proof key; it is used as a bearer token",
+            "DPOP-13",
+        ),
+        "clock_differs" => (
+            "The clock of the server differs from the clock of this machine",
+            "DPOP-20",
+        ),
+        "token_received" => ("A token was received", ""),
+        _ => ("Decision", ""),
+    }
+}
+
+/// A purpose of a request, and whether its response is a document that everybody can read.
+pub(super) fn purpose(name: &str) -> (&'static str, bool) {
+    match name {
+        "resource_metadata" => ("protected resource metadata", true),
+        "server_metadata" => ("authorization server metadata", true),
+        "registration" => ("client registration", false),
+        "token" => ("token request", false),
+        "revocation" => ("revocation", false),
+        "pushed_authorization" => ("pushed authorization request", false),
+        _ => ("request", false),
+    }
+}
+
+/// What `next` of a failure asks for.
+pub(super) fn next(name: &str) -> &'static str {
+    match name {
+        "ask_user" => "Ask the user to sign in again.",
+        "fix_configuration" => "Change the configuration of the client or of the server.",
+        "retry_later" => "Try again later.",
+        "do_not_trust" => "Do not use this server until its operator has mended it.",
+        _ => "",
+    }
+}

@@ -1,0 +1,82 @@
+//! `--html FILE`: one page that shows what happened, for the person who has to find the fault.
+//!
+//! The page is made from the lines of a transcript. Everything on it went through [`Redactor::show`],
+//! so a secret of the transcript cannot be on the page. The page needs no script and loads nothing.
+
+mod decisions;
+mod render;
+mod shown;
+mod steps;
+
+use std::path::Path;
+
+use mcp_auth_machine::error::Party;
+use serde_json::Value;
+
+use crate::lines::actions::Line;
+use crate::lines::session::Session;
+use crate::problem::Problem;
+use shown::Redactor;
+use steps::Story;
+
+/// One line of a transcript, and the party at fault where it reports a failure.
+pub(crate) struct Entry {
+    line: Value,
+    party: Option<Party>,
+}
+
+/// Runs the lines that go in, and keeps them with the lines that come out.
+pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entry>, Problem> {
+    let mut session = Session::default();
+    let mut all = Vec::new();
+    for text in ins {
+        all.push(Entry {
+            line: serde_json::from_str(text)?,
+            party: None,
+        });
+        for line in session.take(text.as_bytes()) {
+            all.push(Entry {
+                party: match &line {
+                    Line::Error(failed) => Some(failed.party()),
+                    Line::SendRequest(_)
+                    | Line::Redirect(_)
+                    | Line::LoadSlot { .. }
+                    | Line::PersistSlot(_)
+                    | Line::Sign { .. }
+                    | Line::ObtainAssertion(_)
+                    | Line::NeedUser(_)
+                    | Line::Ready(_)
+                    | Line::Present(_)
+                    | Line::Report(_)
+                    | Line::Idle { .. }
+                    | Line::ProtocolError { .. } => None,
+                },
+                line: serde_json::to_value(&line)?,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Writes the page of a transcript whose lines in are these.
+///
+/// # Errors
+///
+/// When a line is no JSON, or when the file cannot be written.
+pub(crate) fn write<'a>(
+    path: &Path,
+    title: &str,
+    ins: impl Iterator<Item = &'a str>,
+) -> Result<(), Problem> {
+    crate::lines::record::write(path, &page(title, ins)?)
+}
+
+fn page<'a>(title: &str, ins: impl Iterator<Item = &'a str>) -> Result<String, Problem> {
+    let entries = entries(ins)?;
+    let redactor = Redactor::of(&entries);
+    let story = Story::of(&entries, &redactor);
+    Ok(render::page(&redactor.show(title), &story))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,554 @@
+//! A transcript as the messages between six parties.
+
+use mcp_auth_machine::error::Party;
+use serde_json::Value;
+
+use super::Entry;
+use super::decisions::{decision, next, purpose};
+use super::shown::{HIDDEN, Redactor, Shown, header_map};
+use crate::lines::record::text_of;
+
+/// A party of the diagram, from left to right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Browser,
+    Host,
+    Machine,
+    Store,
+    McpServer,
+    AuthorizationServer,
+}
+
+/// How a step is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Decision,
+    Good,
+    Bad,
+}
+
+/// One message, or one decision of the machine.
+pub(super) struct Step {
+    /// Milliseconds since the first step.
+    pub(super) at: u64,
+    pub(super) from: Lane,
+    pub(super) to: Lane,
+    pub(super) tone: Tone,
+    pub(super) title: Shown,
+    pub(super) parts: Vec<Part>,
+}
+
+/// What a step shows when it is opened.
+pub(super) enum Part {
+    Rows(&'static str, Vec<(Shown, Shown)>),
+    Text(&'static str, Shown),
+}
+
+/// How the transcript ended.
+pub(super) struct Outcome {
+    pub(super) tone: Tone,
+    pub(super) title: Shown,
+    pub(super) rows: Vec<(Shown, Shown)>,
+}
+
+/// The whole page, as facts.
+pub(super) struct Story {
+    pub(super) settings: Vec<(Shown, Shown)>,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl Story {
+    pub(super) fn of(entries: &[Entry], redactor: &Redactor) -> Self {
+        let mut teller = Teller {
+            redactor,
+            start: None,
+            now: 0,
+            requests: Vec::new(),
+            loads: Vec::new(),
+            story: Self {
+                settings: Vec::new(),
+                outcomes: Vec::new(),
+                steps: Vec::new(),
+            },
+        };
+        for entry in entries {
+            teller.take(entry);
+        }
+        teller.story
+    }
+}
+
+struct Teller<'a> {
+    redactor: &'a Redactor,
+    start: Option<u64>,
+    now: u64,
+    /// Requests by number: the purpose and the URL.
+    requests: Vec<(u64, String, Shown)>,
+    /// Slots by number.
+    loads: Vec<(u64, Shown)>,
+    story: Story,
+}
+
+impl Teller<'_> {
+    fn take(&mut self, entry: &Entry) {
+        let line = &entry.line;
+        if let Some(now) = line.get("now").and_then(Value::as_u64) {
+            self.now = now.saturating_sub(*self.start.get_or_insert(now));
+        }
+        if let Some(config) = line.get("config") {
+            self.settings(config);
+        }
+        self.event(line, text_of(line, "event"));
+        self.action(line, text_of(line, "action"), entry.party);
+    }
+
+    fn settings(&mut self, config: &Value) {
+        for name in ["mcp_url", "redirect_uri", "client_name", "revision"] {
+            let text = text_of(config, name);
+            if !text.is_empty() {
+                let row = (self.redactor.show(name), self.redactor.url(text));
+                self.story.settings.push(row);
+            }
+        }
+    }
+
+    fn event(&mut self, line: &Value, event: &str) {
+        use Lane::{AuthorizationServer, Browser, Host, Machine, McpServer, Store};
+        let operation = || self.redactor.show(text_of(line, "operation"));
+        let fixed = Shown::fixed;
+        let (from, tone, title, parts) = match event {
+            "" => return,
+            "challenged" => {
+                let title = Shown::join([
+                    self.number(line, "status"),
+                    fixed(" for the operation "),
+                    operation(),
+                ]);
+                (McpServer, Tone::Plain, title, vec![self.headers(line)])
+            }
+            "wanted" => {
+                let title = Shown::join([fixed("A token is needed for "), operation()]);
+                (Host, Tone::Plain, title, Vec::new())
+            }
+            "accepted" => {
+                let title = Shown::join([fixed("The MCP server accepted "), operation()]);
+                (McpServer, Tone::Good, title, Vec::new())
+            }
+            "authorize" => (
+                Host,
+                Tone::Plain,
+                fixed("The user agreed to sign in"),
+                Vec::new(),
+            ),
+            "callback_params" => (
+                Browser,
+                Tone::Plain,
+                fixed("The browser came back"),
+                vec![self.callback(line)],
+            ),
+            "http_response" => {
+                let (request, url) = self.request(line);
+                let (name, public) = purpose(&request);
+                let status = line.get("status").and_then(Value::as_u64);
+                let tone = match status {
+                    Some(200..=299) => Tone::Plain,
+                    Some(_) | None => Tone::Bad,
+                };
+                let title =
+                    Shown::join([self.number(line, "status"), fixed(" for the "), fixed(name)]);
+                let parts = vec![
+                    Part::Text("URL", url),
+                    self.headers(line),
+                    self.body(line, public),
+                ];
+                (server_of(&request), tone, title, parts)
+            }
+            "http_failed" => {
+                let (request, url) = self.request(line);
+                let failure = self.redactor.show(text_of(line, "failure"));
+                let title = Shown::join([
+                    fixed("No response for the "),
+                    fixed(purpose(&request).0),
+                    fixed(": "),
+                    failure,
+                ]);
+                let parts = vec![Part::Text("URL", url)];
+                (server_of(&request), Tone::Bad, title, parts)
+            }
+            "slot_loaded" => {
+                let found = match text_of(line, "contents").len() {
+                    0 => fixed(" is empty"),
+                    size => Shown::join([
+                        fixed(" found, "),
+                        Shown::number(u64::try_from(size).unwrap_or(u64::MAX)),
+                        fixed(" bytes"),
+                    ]),
+                };
+                let title = Shown::join([fixed("Record "), self.slot(line), found]);
+                (Store, Tone::Plain, title, Vec::new())
+            }
+            "slot_load_failed" => {
+                let title = Shown::join([fixed("The store could not load "), self.slot(line)]);
+                (Store, Tone::Bad, title, Vec::new())
+            }
+            "slot_persisted" => {
+                let outcome = text_of(line, "outcome");
+                let tone = if outcome == "done" {
+                    Tone::Plain
+                } else {
+                    Tone::Bad
+                };
+                let title = Shown::join([
+                    fixed("Write of "),
+                    self.slot(line),
+                    fixed(": "),
+                    self.redactor.show(outcome),
+                ]);
+                (Store, tone, title, Vec::new())
+            }
+            "timer" => (Host, Tone::Plain, fixed("The timer went off"), Vec::new()),
+            "abandoned" => (
+                Host,
+                Tone::Plain,
+                fixed("The authorization was given up"),
+                Vec::new(),
+            ),
+            "signed_out" => (Host, Tone::Plain, fixed("Sign-out"), Vec::new()),
+            other => (Host, Tone::Plain, self.redactor.show(other), Vec::new()),
+        };
+        debug_assert!(from != Machine && from <= AuthorizationServer);
+        self.push(from, Machine, tone, title, parts);
+    }
+
+    fn action(&mut self, line: &Value, action: &str, party: Option<Party>) {
+        use Lane::{Browser, Host, Machine, Store};
+        let fixed = Shown::fixed;
+        match action {
+            "" | "idle" => {}
+            "send_request" => {
+                let request = text_of(line, "purpose");
+                let url = self.redactor.url(text_of(line, "url"));
+                let title = Shown::join([
+                    self.redactor.show(text_of(line, "method")),
+                    fixed(" "),
+                    url.clone(),
+                ]);
+                let mut parts = vec![
+                    Part::Text("Purpose", fixed(purpose(request).0)),
+                    self.headers(line),
+                ];
+                if !text_of(line, "body").is_empty() {
+                    parts.push(self.body(line, false));
+                }
+                self.requests.push((id(line), request.to_owned(), url));
+                let to = server_of(request);
+                self.push(Machine, to, Tone::Plain, title, parts);
+            }
+            "redirect" => {
+                let title = Shown::join([fixed("Sign in at "), self.text(line, "issuer")]);
+                let parts = vec![self.query("Authorization request", text_of(line, "url"))];
+                self.push(Machine, Browser, Tone::Plain, title.clone(), parts);
+                self.end(
+                    Tone::Plain,
+                    Shown::join([fixed("Waits for the browser. "), title]),
+                    Vec::new(),
+                );
+            }
+            "load_slot" => {
+                let slot = self.text(line, "slot");
+                self.loads.push((id(line), slot.clone()));
+                let title = Shown::join([fixed("Load "), slot]);
+                self.push(Machine, Store, Tone::Plain, title, Vec::new());
+            }
+            "persist_slot" => {
+                let slot = self.text(line, "slot");
+                self.loads.push((id(line), slot.clone()));
+                let verb = match text_of(line, "contents") {
+                    "" => "Erase ",
+                    _ => "Save ",
+                };
+                let title = Shown::join([fixed(verb), slot]);
+                self.push(Machine, Store, Tone::Plain, title, Vec::new());
+            }
+            "need_user" => {
+                let title = Shown::join([fixed("The user must sign in: "), self.text(line, "why")]);
+                let parts = self.members(
+                    line,
+                    &[
+                        "scopes",
+                        "description",
+                        "from",
+                        "to",
+                        "cause",
+                        "error",
+                        "refused",
+                        "next",
+                    ],
+                );
+                self.push(Machine, Host, Tone::Plain, title.clone(), parts);
+                self.end(Tone::Plain, title, Vec::new());
+            }
+            "ready" => {
+                let title = Shown::join([fixed("Signed in at "), self.text(line, "issuer")]);
+                let parts = self.members(line, &["scopes", "scheme", "iss_binding"]);
+                self.push(Machine, Host, Tone::Good, title.clone(), parts);
+                self.end(Tone::Good, title, Vec::new());
+            }
+            "error" => self.failure(line, party),
+            "report" => {
+                let code = text_of(line, "code");
+                let (words, rules) = decision(code);
+                let main = [
+                    "verdict", "issuer", "url", "place", "entry", "names", "scopes", "reason",
+                    "status",
+                ];
+                let main = main.iter().find_map(|name| line.get(*name));
+                let mut title = vec![fixed(words)];
+                if let Some(value) = main {
+                    title.extend([fixed(": "), self.value(value)]);
+                }
+                let mut rows = self.rows(line, &["action", "code"]);
+                if !rules.is_empty() {
+                    rows.push((fixed("rule"), fixed(rules)));
+                }
+                let parts = vec![Part::Rows("Decision", rows)];
+                self.push(Machine, Machine, Tone::Decision, Shown::join(title), parts);
+            }
+            other => {
+                let title = self.redactor.show(other);
+                let tone = if other == "protocol_error" {
+                    Tone::Bad
+                } else {
+                    Tone::Plain
+                };
+                let parts = self.members(
+                    line,
+                    &["message", "kind", "algorithm", "audience", "issuer"],
+                );
+                self.push(Machine, Host, tone, title, parts);
+            }
+        }
+    }
+
+    fn failure(&mut self, line: &Value, party: Option<Party>) {
+        let fixed = Shown::fixed;
+        let title = Shown::join([
+            fixed("Failed at "),
+            self.text(line, "stage"),
+            fixed(": "),
+            self.text(line, "cause"),
+        ]);
+        let mut rows = vec![(fixed("what happened"), self.text(line, "message"))];
+        rows.extend(party.map(|party| (fixed("who must mend it"), fixed(owner(party)))));
+        rows.push((fixed("next step"), fixed(next(text_of(line, "next")))));
+        for name in ["expected", "found", "error", "description"] {
+            if let Some(value) = line.get(name) {
+                rows.push((self.redactor.show(name), self.value(value)));
+            }
+        }
+        let skipped = ["action", "message", "next"];
+        let parts = vec![Part::Rows("Failure", self.rows(line, &skipped))];
+        self.push(Lane::Machine, Lane::Host, Tone::Bad, title.clone(), parts);
+        self.end(Tone::Bad, title, rows);
+    }
+
+    fn push(&mut self, from: Lane, to: Lane, tone: Tone, title: Shown, parts: Vec<Part>) {
+        self.story.steps.push(Step {
+            at: self.now,
+            from,
+            to,
+            tone,
+            title,
+            parts,
+        });
+    }
+
+    fn end(&mut self, tone: Tone, title: Shown, rows: Vec<(Shown, Shown)>) {
+        self.story.outcomes.push(Outcome { tone, title, rows });
+    }
+
+    fn text(&self, line: &Value, name: &str) -> Shown {
+        self.redactor.show(text_of(line, name))
+    }
+
+    fn number(&self, line: &Value, name: &str) -> Shown {
+        Shown::number(line.get(name).and_then(Value::as_u64).unwrap_or_default())
+    }
+
+    fn value(&self, value: &Value) -> Shown {
+        match value {
+            Value::String(text) => self.redactor.show(text),
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                let words: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+                self.redactor.show(&words.join(" "))
+            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => self.redactor.show(&value.to_string()),
+        }
+    }
+
+    fn members(&self, line: &Value, names: &[&str]) -> Vec<Part> {
+        let found = names.iter().filter_map(|name| {
+            let value = line.get(*name).filter(|value| !value.is_null())?;
+            Some((self.redactor.show(name), self.value(value)))
+        });
+        let rows: Vec<_> = found.collect();
+        if rows.is_empty() {
+            Vec::new()
+        } else {
+            vec![Part::Rows("Details", rows)]
+        }
+    }
+
+    fn rows(&self, line: &Value, skipped: &[&str]) -> Vec<(Shown, Shown)> {
+        let members = line.as_object().into_iter().flatten();
+        members
+            .filter(|(name, value)| !skipped.contains(&name.as_str()) && !value.is_null())
+            .map(|(name, value)| (self.redactor.show(name), self.value(value)))
+            .collect()
+    }
+
+    /// The request that a line answers: its purpose and its URL.
+    fn request(&self, line: &Value) -> (String, Shown) {
+        let wanted = id(line);
+        let found = self.requests.iter().rev().find(|(id, _, _)| *id == wanted);
+        match found {
+            Some((_, request, url)) => (request.clone(), url.clone()),
+            None => (String::new(), Shown::fixed("")),
+        }
+    }
+
+    fn slot(&self, line: &Value) -> Shown {
+        let wanted = id(line);
+        let found = self.loads.iter().rev().find(|(id, _)| *id == wanted);
+        found.map_or(Shown::fixed("?"), |(_, slot)| slot.clone())
+    }
+
+    /// Headers: the values of those that say nothing secret.
+    fn headers(&self, line: &Value) -> Part {
+        const PLAIN: [&str; 12] = [
+            "accept",
+            "age",
+            "cache-control",
+            "content-type",
+            "date",
+            "dpop-nonce",
+            "expires",
+            "mcp-protocol-version",
+            "retry-after",
+            "server",
+            "user-agent",
+            "www-authenticate",
+        ];
+        let map = header_map(line);
+        let rows = map.iter().map(|(name, value)| {
+            let text = value.to_str().unwrap_or_default();
+            let shown = match name.as_str() {
+                "location" => self.redactor.url(text),
+                "authorization" => {
+                    let scheme = text.split(' ').next().unwrap_or_default();
+                    let scheme = match scheme.len() {
+                        0..=8 => self.redactor.show(scheme),
+                        _ => Shown::fixed(""),
+                    };
+                    Shown::join([scheme, Shown::fixed(" "), Shown::fixed(HIDDEN)])
+                }
+                plain if PLAIN.contains(&plain) => self.redactor.show(text),
+                _ => Shown::fixed(HIDDEN),
+            };
+            (self.redactor.show(name.as_str()), shown)
+        });
+        Part::Rows("Headers", rows.collect())
+    }
+
+    fn body(&self, line: &Value, public: bool) -> Part {
+        let body = text_of(line, "body");
+        match serde_json::from_str::<Value>(body) {
+            Ok(document) if public => {
+                let text = serde_json::to_string_pretty(&document).unwrap_or_default();
+                Part::Text("Document", self.redactor.show(&text))
+            }
+            Ok(Value::Object(members)) => {
+                let rows = members.iter().map(|(name, value)| {
+                    let shown = if is_plain(name) {
+                        self.value(value)
+                    } else {
+                        Shown::fixed(HIDDEN)
+                    };
+                    (self.redactor.show(name), shown)
+                });
+                Part::Rows("Body", rows.collect())
+            }
+            Ok(_) | Err(_) if public => Part::Text("Body", self.redactor.show(body)),
+            Ok(_) | Err(_) => self.query("Body", &format!("?{body}")),
+        }
+    }
+
+    fn callback(&self, line: &Value) -> Part {
+        let found = ["url", "query", "form"]
+            .iter()
+            .map(|name| text_of(line, name))
+            .find(|text| !text.is_empty())
+            .unwrap_or_default();
+        let found = found.rsplit('?').next().unwrap_or_default();
+        self.query("Parameters", &format!("?{found}"))
+    }
+
+    /// The parameters after the question mark: the values of those that say nothing secret.
+    fn query(&self, title: &'static str, url: &str) -> Part {
+        let (_, query) = url.split_once('?').unwrap_or_default();
+        let rows = url::form_urlencoded::parse(query.as_bytes()).map(|(name, value)| {
+            let shown = if is_plain(&name) {
+                self.redactor.show(&value)
+            } else {
+                Shown::fixed(HIDDEN)
+            };
+            // A body that is no form would be a name.
+            let name = match value.is_empty() && name.len() > 40 {
+                true => Shown::fixed(HIDDEN),
+                false => self.redactor.show(&name),
+            };
+            (name, shown)
+        });
+        Part::Rows(title, rows.collect())
+    }
+}
+
+/// Members and parameters whose values are no secrets.
+fn is_plain(name: &str) -> bool {
+    const PLAIN: &str = "application_type audience client_assertion_type client_id \
+        client_id_issued_at client_name client_secret_expires_at client_uri code_challenge_method \
+        dpop_bound_access_tokens error error_description error_uri expires_in grant_type grant_types \
+        interval iss issued_token_type jwks_uri logo_uri policy_uri prompt redirect_uri \
+        redirect_uris requested_token_type resource response_mode response_type response_types \
+        scope subject_token_type token_endpoint_auth_method token_type token_type_hint tos_uri";
+    PLAIN.split(' ').any(|plain| plain == name)
+}
+
+fn id(line: &Value) -> u64 {
+    line.get("id").and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// The lane of the server that a request goes to.
+fn server_of(purpose: &str) -> Lane {
+    match purpose {
+        "resource_metadata" => Lane::McpServer,
+        _ => Lane::AuthorizationServer,
+    }
+}
+
+fn owner(party: Party) -> &'static str {
+    match party {
+        Party::McpServer => "the operator of the MCP server",
+        Party::AuthorizationServer => "the operator of the authorization server",
+        Party::Host => "the client: its configuration or its HTTP stack",
+        Party::Store => "the client: its store",
+        Party::Network => "the network, or a server that is down",
+        Party::User => "the user",
+    }
+}
