@@ -1,6 +1,6 @@
 //! The decisions of the machine, in words and with their rules.
 
-/// What a reason code of a report says, and the rules behind it.
+/// Returns the sentence for the reason code of a report, and its rules.
 pub(super) fn decision(code: &str) -> (&'static str, &'static str) {
     match code {
         "challenge_parameters_dropped" => (
@@ -50,7 +50,7 @@ pub(super) fn decision(code: &str) -> (&'static str, &'static str) {
             "CB-05",
         ),
         "answer_ignored" => (
-            "A response that is no authorization challenge changed nothing",
+            "A response without an authorization challenge changed nothing",
             "USE-12",
         ),
         "record_unusable" => ("A stored record cannot be used", ""),
@@ -93,7 +93,7 @@ pub(super) fn purpose(name: &str) -> (&'static str, bool) {
     }
 }
 
-/// What `next` of a failure asks for.
+/// Returns the sentence for the `next` member of a failure.
 pub(super) fn next(name: &str) -> &'static str {
     match name {
         "ask_user" => "Ask the user to sign in again.",

@@ -62,7 +62,7 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
 ///
 /// # Errors
 ///
-/// When a line is no JSON, or when the file cannot be written.
+/// When a line is not valid JSON, or when the file cannot be written.
 pub(crate) fn write<'a>(
     path: &Path,
     title: &str,

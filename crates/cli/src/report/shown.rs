@@ -10,7 +10,7 @@ use super::Entry;
 use crate::lines::record::secrets::Secrets;
 use crate::lines::record::{documents, text_of};
 
-/// What stands for a secret.
+/// The text shown in place of a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
 
 /// The longest text that is shown, in characters: more says no more.

@@ -39,7 +39,7 @@ pub(super) struct Step {
     pub(super) parts: Vec<Part>,
 }
 
-/// What a step shows when it is opened.
+/// A block of an opened step.
 pub(super) enum Part {
     Rows(&'static str, Vec<(Shown, Shown)>),
     Text(&'static str, Shown),
@@ -145,7 +145,7 @@ impl Teller<'_> {
             "callback_params" => (
                 Browser,
                 Tone::Plain,
-                fixed("The browser came back"),
+                fixed("The browser returned to the redirect URI"),
                 vec![self.callback(line)],
             ),
             "http_response" => {
@@ -508,7 +508,7 @@ impl Teller<'_> {
             } else {
                 Shown::fixed(HIDDEN)
             };
-            // A body that is no form would be a name.
+            // A body of another format parses as one long name.
             let name = match value.is_empty() && name.len() > 40 {
                 true => Shown::fixed(HIDDEN),
                 false => self.redactor.show(&name),

@@ -31,7 +31,7 @@ fn a_sign_in_its_end_and_a_replay_as_pages() {
     };
     let signed_in = [
         "Signed in at http://127.0.0.1",
-        "The browser came back",
+        "The browser returned",
         "refresh_token</dt><dd>(hidden)",
         "code_verifier</dt><dd>(hidden)",
         "grant_type</dt><dd>authorization_code",
