@@ -82,7 +82,7 @@
 //!             };
 //!             machine.handle(now, persist.done());
 //!         }
-//! // Only with keys, or with an assertion grant.
+//!         // Only with keys, or with an assertion grant.
 //!         Action::Sign(sign) => machine.handle(now, sign.failed()),
 //!         Action::ObtainAssertion(obtain) => machine.handle(now, obtain.failed()),
 //!         Action::NeedUser(_) => {

@@ -1,8 +1,8 @@
 //! A client for the official MCP conformance suite: a thin loop around the blocking driver.
 //!
-//! The suite starts it with the server's URL as the last argument and the scenario in the
-//! environment. There is no browser: the authorization URL is fetched here without following the
-//! redirect, and the `Location` goes to the machine whole.
+//! The suite starts it with the server's URL as the last argument and the scenario in the environment.
+//! Without a browser, the example fetches the authorization URL itself, without following the redirect, and
+//! passes the whole `Location` to the machine.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ fn run() -> Result<(), Failed> {
     )
 }
 
-/// What the host of each scenario knows.
+/// Returns the configuration of each scenario.
 fn configure(url: &str, scenario: &str, host: &mut Secrets) -> Result<ConfigBuilder, Failed> {
     let mut config = Config::builder(url, REDIRECT_URI)
         .client_name("mcp-auth-machine conformance client")
@@ -87,7 +87,7 @@ fn configure(url: &str, scenario: &str, host: &mut Secrets) -> Result<ConfigBuil
             config = config.client_credentials();
         }
         if let Some(jwt) = text("valid_jwt") {
-            // The suite does not say which server may have it: the one of the resource is asked first.
+            // The suite does not name the server for the assertion: the resource's server is allowed.
             config = config.workload_identity(WorkloadIdentity::at(issuer_of(url)?));
             host.token = Some((jwt.to_owned(), None));
         }
@@ -97,7 +97,8 @@ fn configure(url: &str, scenario: &str, host: &mut Secrets) -> Result<ConfigBuil
                 let metadata = json!({ "issuer": issuer, "token_endpoint": endpoint });
                 enterprise = enterprise.metadata(metadata.to_string());
             }
-            // The operator knows that the resource's server has the profile; it does not say so.
+            // The operator knows that the resource's server supports the profile, which it does not
+            // advertise.
             let settings = IssuerSettings::new().jwt_bearer(JwtBearerSupport::Assumed);
             config = config
                 .enterprise(enterprise)
@@ -114,17 +115,17 @@ fn configure(url: &str, scenario: &str, host: &mut Secrets) -> Result<ConfigBuil
     Ok(config)
 }
 
-/// The key of this client.
+/// The name of the client's key.
 const KEY: &str = "conformance";
 
-/// What only the host has.
+/// The secrets of the host.
 #[derive(Default)]
 struct Secrets {
     key: Option<SoftwareKey>,
     token: Option<(String, Option<SubjectTokenKind>)>,
 }
 
-/// The issuer that the resource names: what an operator would have written into the configuration.
+/// Returns the issuer that the resource names, in place of an operator's configuration.
 fn issuer_of(url: &str) -> Result<String, Failed> {
     let (origin, path) = url.split_at(
         url.match_indices('/')
@@ -177,7 +178,7 @@ impl Client {
         }
     }
 
-    /// One MCP request, repeated for as long as the machine brings something new.
+    /// Sends one MCP request, and retries it while the machine supplies new credentials.
     fn call(&mut self, method: &str, mut params: Value) -> Result<(), Failed> {
         if self.version == "2026-07-28"
             && let Some(params) = params.as_object_mut()
@@ -222,7 +223,7 @@ impl Client {
             }
             self.authorize(Event::Challenged(challenge))?;
         }
-        Err("the time is over".into())
+        Err("the time limit has passed".into())
     }
 
     fn authorize(&mut self, event: Event) -> Result<(), Failed> {

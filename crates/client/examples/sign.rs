@@ -1,5 +1,5 @@
-//! Makes one proof of possession with a key in a file, and prints it with the public key: for checking
-//! it with somebody else's library.
+//! Creates a DPoP proof with a key from a file, and prints it with the public key, to verify it with
+//! another library.
 //!
 //! ```sh
 //! cargo run -p mcp-auth-client --features signer --example sign -- key.pem
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut headers = HeaderMap::new();
     headers.insert("www-authenticate", HeaderValue::from_static("DPoP"));
     machine.handle(now, Event::Challenged(Challenge::new("call", 401, headers)));
-    // A sign-in against answers that are written down here; only the signatures are real.
+    // A sign-in with canned responses; only the signatures are real.
     let seed = *b"forty-eight bytes that are no entropy but an exam";
     let seed: [u8; 48] = seed.first_chunk().copied().ok_or("48 bytes")?;
     while let Some(action) = machine.poll_action() {
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         machine.handle(now, event);
     }
-    // And a proof for a request to the MCP server.
+    // A proof for a request to the MCP server.
     match machine.present(now, &Method::POST, MCP)? {
         Presentation::Bound(proof) => {
             let algorithm = proof.algorithm();

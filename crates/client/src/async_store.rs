@@ -1,4 +1,4 @@
-//! Where slots live, for stores that answer without blocking a thread.
+//! Asynchronous slot stores, and adapters to and from blocking ones.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,22 +15,23 @@ use mcp_auth_machine::action::{LoadSlot, PersistSlot};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-/// A store of slots with compare-and-swap, for engines with an asynchronous client. Its rules are those of [`Store`],
-/// and [`contract::check_async`](super::contract::check_async) checks them.
+/// A store of slots with compare-and-swap, for engines with an asynchronous client. The rules are those of
+/// [`Store`]; [`contract::check_async`](super::contract::check_async) tests them.
 ///
-/// [`OnThreads`] makes one of a [`Store`], [`OnRuntime`] makes a [`Store`] of one, and [`SharedStore`] holds either.
+/// [`OnThreads`] adapts a [`Store`], [`OnRuntime`] adapts an [`AsyncStore`] to a [`Store`], and
+/// [`SharedStore`] holds either.
 pub trait AsyncStore: Send + Sync + 'static {
-    /// What a slot holds.
+    /// Returns the contents of a slot; `None`: the slot is empty.
     ///
     /// # Errors
-    /// [`StoreError`] when that cannot be known.
+    /// [`StoreError`] when the store cannot be read.
     fn load(&self, slot: Slot) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
 
-    /// Writes or clears a slot if it still holds `expected`; durable when it returns [`Swap::Done`]. Contents are of
-    /// no use after `expires`: a store that can drop them then does.
+    /// Writes or clears a slot if it still holds `expected`. The write must be durable when this returns
+    /// [`Swap::Done`]. A store may drop the contents after `expires`.
     ///
     /// # Errors
-    /// [`StoreError`] when it is not known to have happened.
+    /// [`StoreError`] when the write failed, or its result is unknown.
     fn persist_until(
         &self,
         slot: Slot,
@@ -40,7 +41,7 @@ pub trait AsyncStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
 }
 
-/// Answers at once: memory blocks nobody.
+/// Memory never blocks, so no thread is needed.
 impl AsyncStore for MemoryStore {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         Store::load(self, slot)
@@ -74,12 +75,12 @@ impl<S: AsyncStore> AsyncStore for Arc<S> {
     }
 }
 
-/// A blocking store, called on threads of `tokio` that may block.
+/// An adapter for a blocking store, which runs on the blocking threads of `tokio`.
 #[derive(Debug)]
 pub struct OnThreads<S>(Arc<S>);
 
 impl<S: Store + Send + Sync + 'static> OnThreads<S> {
-    /// Calls this store.
+    /// Creates an adapter for this store.
     pub fn new(store: S) -> Self {
         Self(Arc::new(store))
     }
@@ -106,8 +107,8 @@ impl<S: Store + Send + Sync + 'static> AsyncStore for OnThreads<S> {
     }
 }
 
-/// An asynchronous store for blocking callers: each call runs on a runtime, and the caller's thread waits. That
-/// thread must not be one on which the runtime needs to go on.
+/// An adapter for blocking callers of an asynchronous store: each call runs on a runtime while the caller's
+/// thread waits. Do not call it on a thread that the runtime needs to make progress.
 #[derive(Debug)]
 pub struct OnRuntime<S> {
     store: Arc<S>,
@@ -115,7 +116,7 @@ pub struct OnRuntime<S> {
 }
 
 impl<S: AsyncStore> OnRuntime<S> {
-    /// Runs the calls of this store on this runtime.
+    /// Creates an adapter that runs this store's calls on this runtime.
     pub fn new(store: S, runtime: Handle) -> Self {
         let store = Arc::new(store);
         Self { store, runtime }
@@ -127,7 +128,7 @@ impl<S: AsyncStore> OnRuntime<S> {
     ) -> Result<T, StoreError> {
         let (tell, told) = mpsc::sync_channel(1);
         self.runtime.spawn(async move {
-            // A caller whose thread is gone needs no answer.
+            // The caller's thread may have ended.
             let _gone = tell.send(work.await);
         });
         told.recv()
@@ -167,7 +168,7 @@ impl<S: AsyncStore> Store for OnRuntime<S> {
 
 type Answered<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// [`AsyncStore`] behind a pointer.
+/// The object-safe form of [`AsyncStore`].
 trait Erased: Send + Sync {
     fn erased_load(&self, slot: Slot) -> Answered<'_, Option<Stored>>;
 
@@ -198,17 +199,17 @@ impl<S: AsyncStore> Erased for S {
     }
 }
 
-/// Any store, of either kind, shared by its clones.
+/// A store of either kind, shared by its clones.
 #[derive(Clone)]
 pub struct SharedStore(Arc<dyn Erased>);
 
 impl SharedStore {
-    /// An asynchronous store.
+    /// Creates a shared store from an asynchronous store.
     pub fn new(store: impl AsyncStore) -> Self {
         Self(Arc::new(store))
     }
 
-    /// A blocking store, called on threads that may block.
+    /// Creates a shared store from a blocking store, which runs on blocking threads.
     pub fn blocking(store: impl Store + Send + Sync + 'static) -> Self {
         Self::new(OnThreads::new(store))
     }
@@ -237,7 +238,7 @@ impl fmt::Debug for SharedStore {
     }
 }
 
-/// Carries the action out.
+/// Performs the action.
 #[cfg(feature = "reqwest")]
 pub(super) async fn load_from(store: &SharedStore, load: LoadSlot) -> Event {
     match store.load(load.slot()).await {
@@ -246,7 +247,7 @@ pub(super) async fn load_from(store: &SharedStore, load: LoadSlot) -> Event {
     }
 }
 
-/// Carries the action out.
+/// Performs the action.
 #[cfg(feature = "reqwest")]
 pub(super) async fn persist_in(store: &SharedStore, persist: PersistSlot) -> Event {
     let (slot, expected) = (persist.slot(), persist.expected());

@@ -1,4 +1,4 @@
-//! A driver for `tokio`, on `reqwest`: one handle, any number of tasks.
+//! A driver for `tokio` on `reqwest`: one handle for any number of tasks.
 //!
 //! ```no_run
 //! use http::Method;
@@ -8,13 +8,13 @@
 //! use mcp_auth_client::asynchronous::{Callbacks, Client, User};
 //! use mcp_auth_machine::wire::callback::Callback;
 //!
-//! /// The person at this machine.
+//! /// The user of this program.
 //! struct Me;
 //!
 //! impl User for Me {
 //!     async fn redirect(&self, redirect: Redirect, callbacks: Callbacks) {
 //!         println!("Sign in at {}", redirect.url.as_str());
-//!         // Your listener at the redirect URI; it stays open until the answer was the right one.
+//!         // Your listener at the redirect URI; open until the right callback has arrived.
 //!         loop {
 //!             let url = next_request().await;
 //!             if callbacks.hand_in(Callback::from_url(url)).await {
@@ -53,51 +53,49 @@
 //!
 //! # One task
 //!
-//! The machine belongs to one task of the runtime; handles send it questions and wait for answers. A
-//! lock around the machine would not do: a future that is dropped while it holds the lock, between a
-//! token answer and its slot, would take the only copy of a refresh token with it. Here nothing that a
-//! caller holds is needed to go on, so **any future of this module may be dropped at any time**: what
-//! it asked for is finished, and the next one who asks finds it done. A sign-in goes on too; it ends
-//! when [`User::redirect`] returns, at its time limit, or with [`Client::abandon`].
+//! The machine belongs to one task of the runtime; handles send it requests and wait for the results. A
+//! lock around the machine would be unsafe: a future that is dropped while it holds the lock, between a
+//! token response and its slot, would lose the only copy of a refresh token. With the task, **any future of
+//! this module may be dropped at any time**: the work that it started completes, and the next caller finds
+//! the result. A sign-in continues too; it ends when [`User::redirect`] returns, at its time limit, or with
+//! [`Client::abandon`].
 //!
-//! The task asks the machine one question at a time, and the next only when the machine rests, so each
-//! answer has its addressee. A hundred callers with the same refused token make one renewal: the first
-//! causes it, the others are answered from what it brought. A failure that came of asking others is
-//! told to all who waited for the same. While a renewal or a sign-in is under way, who can do with the
-//! token that is still good gets it at once.
+//! The task passes one request at a time to the machine, the next one when the machine is idle, so that
+//! each result has one recipient. A hundred callers with the same refused token cause one refresh: the
+//! first starts it, the others receive its result. A failure of a remote server fails all callers that wait
+//! for the same result. During a refresh or a sign-in, callers that accept the current, still valid token
+//! receive it at once.
 //!
-//! The task ends after the last handle was dropped or one was closed, when a request that is under way
-//! has been answered and stored. It ends with the runtime too, as in a crash: await [`Client::close`]
+//! The task ends after the last handle was dropped or one was closed, once a request in flight has been
+//! answered and its result stored. It also ends with the runtime, like in a crash: await [`Client::close`]
 //! before the end of a program.
 //!
 //! # The network
 //!
-//! Redirects, cookies, retries and referrers are off, TLS is verified as [`Trust`](super::Trust)
-//! says, a body is read no further than its limit, and the time limit of each request is kept.
-//! Names are resolved by the driver, and only addresses that the policy permits are connected to
-//! (SEC-06, SEC-07); address literals, which no resolver sees, are refused by the machine and once
-//! more before they are sent.
+//! Redirects, cookies, retries and referrers are disabled, TLS is verified according to
+//! [`Trust`](super::Trust), and the limits for body size and time are enforced. The driver resolves names
+//! and connects only to addresses that the policy allows (SEC-06, SEC-07). Address literals, which no
+//! resolver sees, are checked by the machine and again before sending.
 //!
-//! Proxies are used as `reqwest` uses them: those of the environment, unless [`Builder::http`] says
-//! otherwise, and none for requests to this machine. Behind a proxy the policy judges the address of the proxy, which is all that is connected
-//! to: a proxy inside needs its name in
-//! [`ConfigBuilder::allow_host`](mcp_auth_machine::config::ConfigBuilder::allow_host), or is given as an address,
-//! which is not judged. The proxy resolves the names of the servers, so the check of those has to be
-//! made there.
+//! Proxies are used as in `reqwest`: those of the environment, unless [`Builder::http`] changes that, and
+//! none for requests to this device. Behind a proxy the policy applies to the address of the proxy, the
+//! only one that is connected to. A proxy in a private network must be allowed by name in
+//! [`ConfigBuilder::allow_host`](mcp_auth_machine::config::ConfigBuilder::allow_host), or be configured as
+//! an address literal, which is not checked. The proxy resolves the names of the servers, so the check of
+//! their addresses must happen there.
 //!
-//! A client that is built without a [`Network`] makes one of its own, which costs milliseconds and 100 KiB. A process
-//! with many clients builds one network and gives it to each ([`Builder::network`]); [`HostHttp`] is the way to the
-//! host's own HTTP client.
+//! A client that is built without a [`Network`] creates its own, at a cost of milliseconds and 100 KiB. A
+//! process with many clients builds one network and passes it to each ([`Builder::network`]). [`HostHttp`]
+//! connects the host's own HTTP client.
 //!
-//! TLS is done by `rustls` with `ring`. The feature brings `reqwest` without a provider of its own: the
-//! client that sends your MCP requests is yours, with the features that you choose.
+//! TLS is done by `rustls` with `ring`. This crate's `reqwest` feature brings no other TLS provider: your
+//! program chooses the HTTP client for MCP requests, with its features.
 //!
 //! # Stores and secrets
 //!
-//! [`Store`](super::Store), [`Signer`](super::Signer) and [`Assertions`](super::Assertions) are the
-//! ones of the blocking driver, called on threads that may block: one call to the store at a time, in
-//! the order of the machine's actions. An [`AsyncStore`](super::AsyncStore) needs no such thread
-//! ([`Client::builder_on`]).
+//! [`Store`](super::Store), [`Signer`](super::Signer) and [`Assertions`](super::Assertions) are the traits
+//! of the blocking driver, called on blocking threads: one store call at a time, in the order of the
+//! machine's actions. An [`AsyncStore`](super::AsyncStore) needs no thread ([`Client::builder_on`]).
 
 mod client;
 mod desk;

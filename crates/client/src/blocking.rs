@@ -1,4 +1,4 @@
-//! A blocking driver on `ureq`: redirects off, TLS verified, limits while reading.
+//! A blocking driver on `ureq`: without redirects, with verified TLS, with limits while reading.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBe
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why the driver stopped: what the host has to do or to know.
+/// The reason why the driver returned to the host.
 #[derive(Debug)]
 pub enum Pause {
-    /// There is nothing to do.
+    /// No work is left.
     Idle,
-    /// A server or another process needs a rest, longer than [`Driver::patience`]: call
-    /// [`Driver::run`] again after this time, or hand in what the user does meanwhile.
+    /// A server or another process needs more time than [`Driver::patience`]: call [`Driver::run`] again
+    /// after this duration, or pass in the user's actions meanwhile.
     Resting(Duration),
-    /// Send the user here.
+    /// Redirect the user to this URL.
     Redirect(Box<Redirect>),
-    /// Ask the user, then hand in `Authorize`.
+    /// Ask the user, then pass in `Authorize`.
     NeedUser(Box<NeedUser>),
-    /// A bearer can be had.
+    /// A token is available.
     Ready(Box<Grant>),
-    /// The attempt is over.
+    /// The attempt failed. Stored credentials are unaffected.
     Failed(Box<Failure>),
 }
 
@@ -49,27 +49,27 @@ pub struct Driver<S> {
     actions: VecDeque<Action>,
     patience: Duration,
     deadline: Option<Instant>,
-    /// The time of waits that were cut short, because the deadline comes before their end.
+    /// The total time of pauses that were cut short by the deadline.
     skipped: Duration,
     undelivered: Option<Undelivered>,
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
 }
 
-/// The last request that got no answer.
+/// The last request without a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Undelivered {
-    /// Its method and URL, without the query.
+    /// The method and URL, without the query.
     pub request: String,
-    /// Why, in the words of the HTTP client.
+    /// The error of the HTTP client.
     pub error: String,
-    /// The part of TLS that did not succeed, where the user can do something about it.
+    /// The cause in TLS, if the user can fix it.
     pub tls: Option<TlsFault>,
 }
 
 impl<S: Store> Driver<S> {
-    /// For one principal at one MCP server.
+    /// Creates a driver for one principal at one MCP server.
     pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>, store: S) -> Self {
         let config = config.into();
         let http = HttpClient::judged(Trust::new(), config.url_policy().clone());
@@ -89,63 +89,63 @@ impl<S: Store> Driver<S> {
         }
     }
 
-    /// Shows every event and action to a closure.
+    /// Sets a closure that receives every event and action.
     #[must_use]
     pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
         self.watch = Watch::new(watch);
         self
     }
 
-    /// Signs with the host's keys.
+    /// Sets the signer for the host's keys.
     #[must_use]
     pub fn signer(mut self, signer: impl Signer + Send + 'static) -> Self {
         self.signer = Box::new(signer);
         self
     }
 
-    /// Obtains tokens of the host's platform or identity provider.
+    /// Sets the source of tokens of the host's platform or identity provider.
     #[must_use]
     pub fn assertions(mut self, assertions: impl Assertions + Send + 'static) -> Self {
         self.assertions = Box::new(assertions);
         self
     }
 
-    /// Trusts more certificate authorities than the platform does, or presents a client certificate.
+    /// Trusts additional certificate authorities, or presents a client certificate. Default: the platform's
+    /// trust store.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.http = HttpClient::judged(trust, self.config.url_policy().clone());
         self
     }
 
-    /// How long the driver sleeps at once while a renewal waits; 10 seconds unless set.
+    /// Sets how long the driver sleeps at a time while a refresh is paused. Default: 10 seconds.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// When the host wants the driver to have come to an end: requests take no longer, and a wait that
-    /// would end later is cut short, after which nothing is sent any more. The machine then comes to its
-    /// own end, and gives back what it has taken in the store. Without a deadline, each request has the
-    /// time limit that the machine gives it.
+    /// Sets the time by which the driver should return. Requests take no longer, and a pause that would end
+    /// later is cut short, after which no more requests are sent: the machine ends its attempt and releases
+    /// its lease in the store. Default: the machine's own time limits.
     #[must_use]
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// The last request that got no answer, if there was one since an answer came.
+    /// Returns the last request without a response, unless a response has arrived since.
     pub fn undelivered(&self) -> Option<&Undelivered> {
         self.undelivered.as_ref()
     }
 
-    /// Hands an event in and works until the host is needed.
+    /// Passes an event in and works until the host is needed.
     pub fn handle(&mut self, event: Event) -> Pause {
         self.feed(event);
         self.run()
     }
 
-    /// Works until the host is needed. Call it again after a pause that was not awaited.
+    /// Works until the host is needed. Call it again after a pause.
     pub fn run(&mut self) -> Pause {
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -194,7 +194,7 @@ impl<S: Store> Driver<S> {
         }
     }
 
-    /// How long the machine waits for nothing but time.
+    /// Returns how long the machine is paused.
     fn rest(&self) -> Option<Duration> {
         match self.machine.phase() {
             Phase::Resting | Phase::AwaitingUser => None,
@@ -205,19 +205,18 @@ impl<S: Store> Driver<S> {
         }
     }
 
-    /// The `Authorization` header value for a request to this URL.
+    /// Returns the value of `Authorization` for a request to this URL.
     ///
     /// # Errors
-    /// [`NoBearer`].
+    /// [`NoBearer`] with the reason.
     pub fn bearer(&mut self, url: &str) -> Result<HeaderValue, NoBearer> {
         self.machine.bearer(self.now(), url)
     }
 
-    /// The headers with which one request presents the token: `Authorization`, and `DPoP` where the
-    /// token is bound to a key.
+    /// Returns the headers of one request with the token: `Authorization`, and `DPoP` for a bound token.
     ///
     /// # Errors
-    /// [`NoBearer`]; [`NoBearer::KeyMissing`] also when the signer cannot sign.
+    /// [`NoBearer`] with the reason; [`NoBearer::KeyMissing`] also when the signer cannot sign.
     pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
         match self.machine.present(self.now(), method, url)? {
             Presentation::Bearer(value) => Ok(bearer(value)),
@@ -225,7 +224,8 @@ impl<S: Store> Driver<S> {
         }
     }
 
-    /// The token that is held, whether or not it is over; call [`Driver::run`] once before.
+    /// Returns the stored token without its value, even when it has expired. Call [`Driver::run`] once
+    /// before.
     pub fn grant(&self) -> Option<Grant> {
         self.machine.grant()
     }
@@ -235,14 +235,14 @@ impl<S: Store> Driver<S> {
         self.machine.handle(self.now(), event);
     }
 
-    /// The clocks. Waits that were cut short have passed for the monotonic one alone, so that no lease of
-    /// another process seems to have ended.
+    /// Returns the current time. Pauses that were cut short advance the monotonic clock only, so that no
+    /// lease of another process seems to have ended.
     fn now(&self) -> Moment {
         let Moment { wall, mono } = now();
         Moment::new(wall.0, mono.0.saturating_add(millis(self.skipped)))
     }
 
-    /// This time, or what is left of it before the deadline.
+    /// Returns this duration, or the time left before the deadline.
     fn left(&self, time: Duration) -> Duration {
         let left = |end: Instant| end.saturating_duration_since(Instant::now());
         self.deadline.map_or(time, |end| left(end).min(time))

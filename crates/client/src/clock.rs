@@ -1,4 +1,4 @@
-//! What both drivers take from the operating system: clocks and chance.
+//! Clocks and random bytes of the operating system, for both drivers.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mcp_auth_machine::Moment;
 use mcp_auth_machine::wire::pkce::Seed;
 
-/// What both clocks of this process show.
+/// Returns the current time of both clocks.
 pub fn now() -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let wall = SystemTime::now()
@@ -15,7 +15,7 @@ pub fn now() -> Moment {
     Moment::new(millis(wall), millis(START.elapsed()))
 }
 
-/// A duration in whole milliseconds, saturating.
+/// Returns a duration in whole milliseconds, saturating.
 pub(super) fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
@@ -26,10 +26,10 @@ pub(super) fn random() -> Result<[u8; 16], getrandom::Error> {
     Ok(bytes)
 }
 
-/// Entropy for one authorization, from the operating system (SEC-34).
+/// Returns entropy for one authorization, from the operating system (SEC-34).
 ///
 /// # Errors
-/// When the operating system has none to give.
+/// When the operating system has no random bytes.
 pub fn seed() -> Result<Seed, getrandom::Error> {
     let mut bytes = [0; 64];
     getrandom::fill(&mut bytes)?;

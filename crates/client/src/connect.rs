@@ -1,4 +1,4 @@
-//! TLS for `ureq`, as [`Trust`] says.
+//! TLS for `ureq`, according to [`Trust`].
 
 use std::io::{Read, Write};
 
@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{
 use super::policy::causes;
 use super::trust::Trust;
 
-/// No TLS connection came about: nothing of the request was sent.
+/// The error when no TLS connection could be made: the request was not sent.
 #[derive(Debug, thiserror::Error)]
 #[error("no TLS connection to {host}: {error}")]
 pub(super) struct NoTls {
@@ -22,25 +22,25 @@ pub(super) struct NoTls {
     error: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Whether an error says that nothing was sent, for want of TLS.
+/// Returns true if the request was not sent because TLS failed.
 pub(super) fn is_no_tls(error: &Error) -> bool {
     matches!(error, Error::Other(error) if error.is::<NoTls>())
 }
 
-/// The part of TLS that did not succeed, where the user can do something about it.
+/// The cause in TLS that the user can fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsFault {
-    /// The certificate of the server is of an authority that is not trusted: [`Trust::add_roots`].
+    /// The server's certificate is from an untrusted authority: see [`Trust::add_roots`].
     UnknownIssuer,
-    /// The server wants a client certificate, or another one: [`Trust::client_certificate`].
+    /// The server requires a client certificate, or another one: see [`Trust::client_certificate`].
     ClientCertificate,
 }
 
 impl TlsFault {
-    /// The fault behind an error of [`HttpClient::run`](super::HttpClient::run).
+    /// Returns the cause of an error of [`HttpClient::run`](super::HttpClient::run).
     pub fn of(error: &Error) -> Option<Self> {
-        // `ureq` does not say what is behind these two.
+        // `ureq` does not implement `source` for these two.
         let first: &(dyn std::error::Error + 'static) = if let Error::Other(error) = error {
             &**error
         } else if let Error::Io(error) = error {
@@ -72,7 +72,7 @@ impl TlsFault {
     }
 }
 
-/// Wraps connections to `https` servers, and to proxies that are.
+/// A connector for `https` servers and proxies.
 #[derive(Debug)]
 pub(super) struct TlsConnector {
     trust: Trust,
@@ -122,7 +122,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
     }
 }
 
-/// A connection under TLS.
+/// A TLS connection.
 pub(super) struct TlsTransport {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,

@@ -1,18 +1,17 @@
-//! What every [`Store`] has to do, as a check for people who write their own (REFR-05).
+//! Conformance checks for implementations of [`Store`] (REFR-05).
 //!
 //! ```
 //! use mcp_auth_client::{MemoryStore, contract};
 //!
 //! let store = MemoryStore::default();
 //! contract::check(&store)?;
-//! // Two handles, as two processes would have them.
+//! // Two handles, like those of two processes.
 //! contract::check_races(&[store.clone(), store])?;
 //! # Ok::<(), contract::Violation>(())
 //! ```
 //!
-//! Both checks use slots of an account that nobody has, and leave them empty. What they cannot see:
-//! whether a write is durable when it returns, whether contents are encrypted, and whether a slot
-//! is dropped at its end.
+//! Both checks use slots of a fictitious account, and leave them empty. They cannot test whether a write is
+//! durable when it returns, whether contents are encrypted, and whether a slot is dropped when it expires.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,57 +28,57 @@ use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-/// How many threads write through each store at once. One more reads.
+/// The number of threads that write through each store at once; one more reads.
 const THREADS: usize = 4;
 
-/// How often they race.
+/// The number of races.
 const ROUNDS: usize = 12;
 
-/// Larger than any record with the tokens that are usual, and not a round number.
+/// Larger than any record with typical tokens, and not a round number.
 const LARGE: usize = 70_001;
 
 /// A rule of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Nothing fails while the store can be reached.
+    /// No operation fails while the store is reachable.
     NothingFails,
     /// A slot that was never written, or was cleared, is empty.
     EmptyUntilWritten,
-    /// What was written is loaded, contents and revision, to the last byte.
+    /// A load returns contents and revision exactly as written.
     WrittenAsGiven,
-    /// A write that expects an empty slot happens, and only on an empty slot.
+    /// A write that expects an empty slot succeeds only on an empty slot.
     ExpectsEmpty,
-    /// A write that names a revision happens, and only on that revision.
+    /// A write that names a revision succeeds only on that revision.
     ExpectsRevision,
-    /// A conflict changes nothing and tells what the slot holds.
+    /// A conflict changes nothing and returns the current contents.
     ConflictTells,
-    /// Another slot is another slot.
+    /// Slots are independent of each other.
     SlotsApart,
-    /// Contents with an end are there until then.
+    /// Contents with an expiry exist until then.
     KeptUntilItsEnd,
-    /// Of many writes that name the same revision, one happens.
+    /// Of several writes that name the same revision, one succeeds.
     OneWinner,
-    /// A load sees a write wholly or not at all.
+    /// A load returns a write completely or not at all.
     NeverHalf,
 }
 
 impl Rule {
-    /// The rule, as a sentence.
+    /// Returns the rule as a sentence.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::NothingFails => "nothing fails while the store can be reached",
+            Self::NothingFails => "no operation fails while the store is reachable",
             Self::EmptyUntilWritten => {
                 "a slot is empty until it is written, and once it is cleared"
             }
-            Self::WrittenAsGiven => "what was written is loaded, to the last byte",
-            Self::ExpectsEmpty => "a write that expects an empty slot happens only on one",
-            Self::ExpectsRevision => "a write that names a revision happens only on that one",
-            Self::ConflictTells => "a conflict changes nothing and tells what is held",
-            Self::SlotsApart => "another slot is another slot",
-            Self::KeptUntilItsEnd => "contents with an end are there until then",
-            Self::OneWinner => "of many writes that name the same revision, one happens",
-            Self::NeverHalf => "a load sees a write wholly or not at all",
+            Self::WrittenAsGiven => "a load returns exactly what was written",
+            Self::ExpectsEmpty => "a write that expects an empty slot succeeds only on one",
+            Self::ExpectsRevision => "a write that names a revision succeeds only on that one",
+            Self::ConflictTells => "a conflict changes nothing and returns the current contents",
+            Self::SlotsApart => "slots are independent of each other",
+            Self::KeptUntilItsEnd => "contents with an expiry exist until then",
+            Self::OneWinner => "of several writes that name the same revision, one succeeds",
+            Self::NeverHalf => "a load returns a write completely or not at all",
         }
     }
 }
@@ -90,13 +89,13 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A store that does not keep the contract.
+/// The error for a store that breaks the contract.
 #[derive(Debug, thiserror::Error)]
 #[error("the store breaks the rule: {rule}")]
 pub struct Violation {
-    /// The rule.
+    /// The broken rule.
     pub rule: Rule,
-    /// What the store said, when it failed.
+    /// The error of the store, if it failed.
     #[source]
     pub error: Option<StoreError>,
 }
@@ -118,10 +117,10 @@ fn expect(held: bool, rule: Rule) -> Result<(), Violation> {
     }
 }
 
-/// Checks what one caller at a time can see.
+/// Tests the rules for one caller at a time.
 ///
 /// # Errors
-/// [`Violation`]: the first rule that is broken.
+/// [`Violation`] with the first broken rule.
 pub fn check<S: Store + ?Sized>(store: &S) -> Result<(), Violation> {
     let at = At::new(store, "one");
     at.clear()?;
@@ -133,11 +132,11 @@ pub fn check<S: Store + ?Sized>(store: &S) -> Result<(), Violation> {
     at.clear()
 }
 
-/// Checks what several callers at once can see: each of these stores, which share what they hold, is
-/// used by several threads.
+/// Tests the rules for concurrent callers. The given stores share their contents, and several threads use
+/// each of them.
 ///
 /// # Errors
-/// [`Violation`]: a rule that is broken.
+/// [`Violation`] with a broken rule.
 pub fn check_races<S: Store + Sync>(stores: &[S]) -> Result<(), Violation> {
     let Some(first) = stores.first() else {
         return Ok(());
@@ -152,22 +151,22 @@ pub fn check_races<S: Store + Sync>(stores: &[S]) -> Result<(), Violation> {
     at.clear()
 }
 
-/// As [`check`], for an asynchronous store.
+/// Same as [`check`], for an asynchronous store.
 ///
 /// # Errors
-/// [`Violation`]: the first rule that is broken.
+/// [`Violation`] with the first broken rule.
 #[cfg(feature = "async-store")]
 pub async fn check_async<S: AsyncStore>(store: S) -> Result<(), Violation> {
     let store = OnRuntime::new(store, Handle::current());
     let checked = spawn_blocking(move || check(&store)).await;
-    // A store that panics fails.
+    // A panic counts as a failure.
     checked.unwrap_or_else(|_| expect(false, Rule::NothingFails))
 }
 
-/// As [`check_races`], for asynchronous stores.
+/// Same as [`check_races`], for asynchronous stores.
 ///
 /// # Errors
-/// [`Violation`]: a rule that is broken.
+/// [`Violation`] with a broken rule.
 #[cfg(feature = "async-store")]
 pub async fn check_races_async<S: AsyncStore>(
     stores: impl IntoIterator<Item = S>,
@@ -181,7 +180,7 @@ pub async fn check_races_async<S: AsyncStore>(
     checked.unwrap_or_else(|_| expect(false, Rule::NothingFails))
 }
 
-/// One round: everybody replaces the same revision, while others read. What is held afterwards.
+/// Runs one race: all writers replace the same revision while others read. Returns the final contents.
 fn race<S: Store + Sync>(stores: &[S], round: usize, held: &Stored) -> Result<Stored, Violation> {
     let (won, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let write = |store: &S, number: usize| {
@@ -214,7 +213,7 @@ fn race<S: Store + Sync>(stores: &[S], round: usize, held: &Stored) -> Result<St
         told
     });
     for told in told {
-        // A store that panics fails.
+        // A panic counts as a failure.
         told.unwrap_or_else(|_| expect(false, Rule::NothingFails))?;
     }
     expect(won.load(Ordering::SeqCst) == 1, Rule::OneWinner)?;
@@ -257,7 +256,7 @@ impl<'a, S: Store + ?Sized> At<'a, S> {
         })
     }
 
-    /// A write that must not happen, for this reason.
+    /// Expects that a write has no effect, by this rule.
     fn refuses(
         &self,
         expected: Option<Revision>,
@@ -308,7 +307,7 @@ impl<'a, S: Store + ?Sized> At<'a, S> {
     fn keeps(&self, what: &Stored) -> Result<(), Violation> {
         expect(self.done(None, Some(what))?, Rule::ExpectsEmpty)?;
         self.holds(Some(what), Rule::WrittenAsGiven)?;
-        // A small one in its place, and the other way round.
+        // A small record replaces a large one, and vice versa.
         let small = stored("small".to_owned());
         let replaced = self.done(Some(what.revision), Some(&small))?;
         expect(replaced, Rule::ExpectsRevision)?;
@@ -322,7 +321,7 @@ impl<'a, S: Store + ?Sized> At<'a, S> {
 
     fn keeps_until(&self) -> Result<(), Violation> {
         let (first, second) = (stored("until".to_owned()), stored("never".to_owned()));
-        // The year 2100, and never.
+        // The year 2100, and the largest value.
         for end in [4_102_444_800_000, u64::MAX] {
             let end = Some(UnixMillis(end));
             let written = self

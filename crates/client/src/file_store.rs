@@ -1,4 +1,4 @@
-//! Slots as files of one directory: owner-only, replaced as a whole, locked across processes.
+//! A store in a directory: one owner-only file per slot, replaced atomically, locked across processes.
 
 use std::fs;
 use std::io;
@@ -10,46 +10,46 @@ use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use super::private_directory::{DAMAGED, PrivateDirectory, make_private};
 use super::store::{Store, StoreError, Swap};
 
-/// A store in a directory. Each slot is a file that is replaced as a whole, so that a process may die
-/// at any byte; a lock file keeps processes of this machine apart while they compare and swap. Reading
-/// takes no lock.
+/// A store in a directory. Each slot is a file that is replaced atomically, so a process may crash at any
+/// time. A lock file serialises compare-and-swap operations of the processes on this device; reading takes
+/// no lock.
 ///
-/// A file that this store did not write is damaged: it is set aside under its own name with `.damaged`
-/// behind it, and the slot counts as empty.
+/// A damaged file, which this store did not write, is renamed to its name with `.damaged` appended, and its
+/// slot counts as empty.
 ///
-/// The files hold secrets in the clear, readable by their owner alone (SEC-31): keep the directory on
-/// an encrypted disk, or use a store that encrypts.
+/// The files contain unencrypted secrets, readable by their owner only: keep the directory on an encrypted
+/// disk, or wrap the store in a [`Sealed`](super::Sealed) (SEC-31).
 #[derive(Clone, Debug)]
 pub struct FileStore {
     directory: PrivateDirectory,
 }
 
 impl FileStore {
-    /// Opens a directory, and makes it when there is none. Files that processes left when they died
-    /// while writing are removed, unless another process is writing now.
+    /// Opens a directory, and creates it if necessary. Incomplete files of crashed processes are removed,
+    /// unless another process is writing.
     ///
     /// # Errors
-    /// [`StoreError`] when the directory cannot be made or read.
+    /// [`StoreError`] when the directory cannot be created or read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = PrivateDirectory::new(directory);
         make_private(directory.path())?;
         fs::read_dir(directory.path())?;
-        // A directory that cannot be written has none, and can still be read.
+        // A read-only directory has no such files.
         if let Ok(Some(locked)) = directory.try_lock() {
             locked.clear_left_overs();
         }
         Ok(Self { directory })
     }
 
-    /// How long a write waits for other processes; 10 seconds unless set. Then it fails, with a
-    /// [`Locked`](super::Locked) that says which process has the lock.
+    /// Sets how long a write waits for other processes. Default: 10 seconds. Then it fails with
+    /// [`Locked`](super::Locked), which names the process with the lock.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.directory = self.directory.patience(patience);
         self
     }
 
-    /// The damaged files that were set aside.
+    /// Returns the damaged files that were renamed.
     pub fn damaged(&self) -> Vec<PathBuf> {
         let folders = fs::read_dir(self.directory.path()).into_iter().flatten();
         let files = folders
@@ -61,7 +61,7 @@ impl FileStore {
             .collect()
     }
 
-    /// Held until it is dropped, also by a process that dies.
+    /// Takes the lock, which is released on drop or when the process ends.
     #[cfg(feature = "keyring")]
     pub(super) fn lock(&self) -> io::Result<super::private_directory::DirectoryLock> {
         self.directory.lock()

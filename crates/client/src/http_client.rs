@@ -16,11 +16,12 @@ use super::resolver::PolicyResolver;
 use super::trust::Trust;
 use mcp_auth_machine::wire::url::UrlPolicy;
 
-/// Sends single requests: no redirects, no retries, TLS as [`Trust`] says, proxies of the environment.
+/// Sends single requests: without redirects and retries, with TLS according to [`Trust`] and the proxies of
+/// the environment.
 ///
-/// `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` name proxies (`http://` or `https://`), `NO_PROXY` the hosts
-/// for which there is none. Requests to loopback never go through a proxy. Names under `localhost` are this
-/// machine, without a name server (RFC 6761).
+/// `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` name proxies (`http://` or `https://`); `NO_PROXY` lists
+/// hosts without one. Requests to loopback never use a proxy. `localhost` and names under it resolve to
+/// this device without a name server (RFC 6761).
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     agent: ureq::Agent,
@@ -28,12 +29,13 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// For the host's own requests, to servers that the user named. No address is refused.
+    /// Creates a client for the host's own requests, to servers that the user named. No address is denied.
     pub fn new(trust: Trust) -> Self {
         Self::with(trust, PolicyResolver::new(None))
     }
 
-    /// For the machine's requests: a name is connected to where the policy permits the address.
+    /// Creates a client for the machine's requests, which only connects to addresses that the policy
+    /// allows.
     pub(super) fn judged(trust: Trust, policy: UrlPolicy) -> Self {
         Self::with(trust, PolicyResolver::new(Some(policy)))
     }
@@ -56,10 +58,10 @@ impl HttpClient {
         }
     }
 
-    /// Sends one request, which may take this long with its answer.
+    /// Sends one request. `time` limits the whole exchange.
     ///
     /// # Errors
-    /// Those of `ureq`. A status is no error.
+    /// Those of `ureq`. An HTTP error status is not an error.
     pub fn run(
         &self,
         request: Request<impl AsSendBody>,
@@ -75,7 +77,7 @@ impl HttpClient {
         self.agent.run(request)
     }
 
-    /// The proxy for requests to this URL.
+    /// Returns the proxy for requests to this URL.
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, ureq::Error> {
         proxy_for(&self.proxies, uri)
     }
@@ -93,7 +95,7 @@ fn read(found: &Intercept) -> Result<Proxy, ureq::Error> {
     let protocol = match found.uri().scheme_str() {
         Some("http") => ProxyProtocol::Http,
         Some("https") => ProxyProtocol::Https,
-        // SOCKS: a connection past the proxy is not what the user wanted.
+        // SOCKS is not supported: connecting directly would bypass the proxy.
         Some(_) | None => return Err(ureq::Error::InvalidProxyUrl),
     };
     let mut proxy = Proxy::builder(protocol).host(found.uri().host().unwrap_or_default());

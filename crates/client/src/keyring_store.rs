@@ -1,4 +1,4 @@
-//! Slots in the keyring of the operating system.
+//! A store in the keyring of the operating system.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,24 +11,24 @@ use super::file_store::FileStore;
 use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, SlotKind, Stored};
 
-/// How many bytes one entry holds at most. Windows takes 2,560.
+/// The largest size of an entry, in bytes. Windows allows 2,560.
 const LIMIT: usize = if cfg!(windows) { 2_048 } else { 30_000 };
 
-/// Why the keyring cannot be used. No variant holds what is stored.
+/// The reason why the keyring is unusable. No variant contains stored contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringFlaw {
-    /// There is none, as on a Linux machine without a desktop. Use a
-    /// [`FileStore`] on an encrypted disk there, or [`KeyringStore::with_keyring`].
-    #[error("there is no keyring here ({0}): start one, or keep accounts in a directory instead")]
+    /// The system has no keyring, as on Linux without a desktop. Use a [`FileStore`] on an encrypted disk
+    /// instead, or [`KeyringStore::with_keyring`].
+    #[error("this system has no keyring ({0}): start one, or keep accounts in a directory instead")]
     Missing(String),
-    /// It may not be used now. Have the user unlock it, and try again.
+    /// The keyring is locked. Have the user unlock it, and retry.
     #[error("the keyring cannot be opened ({0}): unlock it and try again")]
     Locked(String),
-    /// What it holds was not written by this store, or not by this store alone.
+    /// An entry was not written by this store, or was altered.
     #[error("an entry of the keyring is damaged: delete it and sign in again")]
     Damaged,
-    /// Something else, in the words of the keyring.
+    /// Any other error of the keyring.
     #[error("the keyring failed: {0}")]
     Failed(String),
 }
@@ -48,7 +48,7 @@ impl From<Error> for KeyringFlaw {
         match error {
             Error::NoDefaultStore => Self::Missing(error.to_string()),
             Error::NoStorageAccess(_) => Self::Locked(error.to_string()),
-            // These carry the secret.
+            // These errors contain the secret.
             Error::BadEncoding(_) | Error::BadDataFormat(..) => Self::Damaged,
             other => Self::Failed(other.to_string()),
         }
@@ -57,27 +57,27 @@ impl From<Error> for KeyringFlaw {
 
 /// A store in the keyring of the operating system: Keychain, Credential Manager or Secret Service.
 ///
-/// An entry has the name of the service that the host gives, and the slot as its user. Contents that
-/// are too large for one entry are spread over several; the entry that refers to them is written
-/// last, so a process may die at any point. Keyrings cannot compare and swap: a lock file in the
-/// directory keeps processes of this machine apart, so all of them have to name the same directory.
-/// It holds metadata slots as well, which are public.
+/// An entry has the host's service name, and the slot as its user name. Contents that are too large for one
+/// entry are split over several; the entry that refers to them is written last, so a process may crash at
+/// any time. Keyrings have no compare-and-swap: a lock file in the directory serialises the processes on
+/// this device, which must all use the same directory. The directory also contains the metadata slots,
+/// which are public.
 ///
-/// Operations take as long as the user needs to unlock the keyring.
+/// Operations may wait until the user has unlocked the keyring.
 #[derive(Clone)]
 pub struct KeyringStore {
-    /// `None`: that of the system.
+    /// `None`: the keyring of the system.
     keyring: Option<Arc<CredentialStore>>,
     service: Arc<str>,
     files: FileStore,
 }
 
 impl KeyringStore {
-    /// Uses the keyring of the system.
+    /// Opens the keyring of the system.
     ///
     /// # Errors
-    /// [`KeyringFlaw`], in particular [`KeyringFlaw::Missing`] where there is no keyring; a
-    /// [`StoreError`] of the directory as [`KeyringFlaw::Failed`].
+    /// [`KeyringFlaw`], in particular [`KeyringFlaw::Missing`] on a system without a keyring. A
+    /// [`StoreError`] of the directory becomes [`KeyringFlaw::Failed`].
     pub fn open(
         service: impl Into<Arc<str>>,
         directory: impl Into<PathBuf>,
@@ -88,10 +88,10 @@ impl KeyringStore {
         Self::new(None, service.into(), directory.into())
     }
 
-    /// Uses a keyring of the host's choice, from one of the crates for `keyring-core`.
+    /// Uses a given keyring, for example of another crate for `keyring-core`.
     ///
     /// # Errors
-    /// [`KeyringFlaw::Failed`] when the directory cannot be used.
+    /// [`KeyringFlaw::Failed`] when the directory is unusable.
     pub fn with_keyring(
         keyring: Arc<CredentialStore>,
         service: impl Into<Arc<str>>,
@@ -135,7 +135,7 @@ impl KeyringStore {
         Ok(self.entry(user)?.set_secret(text.as_bytes())?)
     }
 
-    /// Whether there was one.
+    /// Deletes an entry; returns true if it existed.
     fn delete(&self, user: &str) -> Result<bool, KeyringFlaw> {
         match self.entry(user)?.delete_credential() {
             Ok(()) => Ok(true),
@@ -146,7 +146,7 @@ impl KeyringStore {
 
     fn read(&self, slot: Slot) -> Result<Option<(Head, Stored)>, KeyringFlaw> {
         let Some(text) = self.get(&slot.to_string())? else {
-            // Secrets that a process left which died while it erased or wrote.
+            // Secrets left by a process that crashed during an erasure or a write.
             self.clear(slot, Side::Left, 0)?;
             self.clear(slot, Side::Right, 0)?;
             return Ok(None);
@@ -210,8 +210,8 @@ impl KeyringStore {
         self.clear(slot, side, parts.len())
     }
 
-    /// Deletes the parts of one side from a number on: the last one first, so that what is left after
-    /// a crash is found again.
+    /// Deletes the parts of one side from a number on, the last one first, so that a crash leaves a
+    /// contiguous range.
     fn clear(&self, slot: Slot, side: Side, from: usize) -> Result<(), KeyringFlaw> {
         let mut end = from;
         while self.get(&side.part(slot, end))?.is_some() {
@@ -255,7 +255,7 @@ impl fmt::Debug for KeyringStore {
     }
 }
 
-/// Where the parts are. New ones go to the side that is not in use.
+/// The side of the parts. New parts use the side that is not in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Side {
     #[default]
@@ -283,7 +283,7 @@ impl Side {
     }
 }
 
-/// The first line of the entry of a slot. Contents follow it when there are no parts.
+/// The first line of a slot's entry. The contents follow it when there are no parts.
 struct Head {
     revision: Revision,
     side: Side,
@@ -316,7 +316,7 @@ impl fmt::Display for Head {
     }
 }
 
-/// Parts of at most the size of an entry, none of which ends within a character.
+/// Splits text into parts of at most the size of an entry, at character boundaries.
 fn split(mut text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     while !text.is_empty() {

@@ -1,17 +1,17 @@
-//! Drivers, stores and keys for [`mcp_auth_machine`]: small loops that carry out its actions. They decide
-//! nothing of the protocol.
+//! Drivers, stores and signing keys for [`mcp_auth_machine`]: loops that perform the machine's actions.
+//! They make no decision about the protocol.
 //!
-//! | feature | what it adds |
+//! | feature | contents |
 //! |---|---|
 //! | (none) | [`Store`] and its [`contract`], [`MemoryStore`], [`Sealed`] for the encryption of any store |
 //! | `ureq` | `Driver`: a blocking driver |
 //! | `reqwest` | `asynchronous::Client`: a driver for `tokio`, one handle for any number of tasks |
-//! | `async-store` | [`AsyncStore`] for engines with an asynchronous client, and adapters to and from [`Store`]; part of `reqwest` |
-//! | `tracing` | the drivers report what goes in and out to `tracing`, redacted, at the level `debug` |
-//! | `file-store` | `FileStore`: a store in a directory, for several processes |
-//! | `redis` | `RedisStore`: a store in Redis, for the instances of a service |
+//! | `async-store` | [`AsyncStore`] for engines with an asynchronous client, and adapters from and to [`Store`]; part of `reqwest` |
+//! | `tracing` | the drivers report events and actions to `tracing`, redacted, at the level `debug` |
+//! | `file-store` | `FileStore`: a store in a directory, shared by several processes |
+//! | `redis` | `RedisStore`: a store in Redis, shared by the instances of a service |
 //! | `keyring` | `KeyringStore`: a store in the keyring of the operating system, for desktop hosts |
-//! | `signer` | `signer`: keys in software that sign assertions and proofs |
+//! | `signer` | `signer`: software keys for assertions and proofs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,19 +1,19 @@
-//! Watching a driver at work.
+//! Observing a driver.
 
 use mcp_auth_machine::{Action, Event};
 
-/// What goes in and out, for display. Redacted by its types.
+/// An event or action, for display. Its types redact secrets.
 #[derive(Debug)]
 pub enum Note<'a> {
-    /// An event that goes in.
+    /// An event for the machine.
     In(&'a Event),
-    /// An action that came out.
+    /// An action of the machine.
     Out(&'a Action),
 }
 
 type See = Box<dyn FnMut(Note<'_>) + Send>;
 
-/// The host's closure, if it has one.
+/// The host's closure, if set.
 #[derive(Default)]
 pub(super) struct Watch(Option<See>);
 
@@ -49,7 +49,7 @@ mod tests {
     use mcp_auth_machine::event::Challenge;
     use mcp_auth_machine::wire::callback::Callback;
 
-    /// Writes down the fields of every event.
+    /// Records the fields of every event.
     #[derive(Clone, Default)]
     struct Writer(Arc<Mutex<String>>);
 

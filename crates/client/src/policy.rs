@@ -1,4 +1,4 @@
-//! The address policy, enforced on the resolved address at connect time (SEC-06, SEC-07, F05).
+//! Enforcement of the address policy on resolved addresses (SEC-06, SEC-07, F05).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use mcp_auth_machine::wire::address::{AddressClass, AddressPolicy, classify, classify_ip};
 use mcp_auth_machine::wire::url::UrlPolicy;
 
-/// A host name has no address that may be contacted.
+/// The error for a host name without an allowed address.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the address policy permits none of the addresses")]
 pub(super) struct Blocked;
@@ -17,17 +17,17 @@ impl From<Blocked> for io::Error {
     }
 }
 
-/// Whether this error, or what caused it, is a [`Blocked`].
+/// Returns true if the error or one of its sources is [`Blocked`].
 pub(super) fn is_blocked(error: &(dyn std::error::Error + 'static)) -> bool {
     causes(error).any(|error| error.is::<Blocked>())
 }
 
-/// An error and what caused it, one after the other.
+/// Returns an error and its sources.
 pub(super) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| {
-        // The source of an `io::Error` is that of what it wraps.
+        // `io::Error::source` skips the wrapped error itself.
         match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
@@ -38,7 +38,7 @@ pub(super) fn causes<'a>(
     })
 }
 
-/// Whether a host is this machine: a literal of it, `localhost`, or a name under that (RFC 6761).
+/// Returns true for a loopback literal, `localhost`, or a name under it (RFC 6761).
 pub(super) fn is_loopback_host(host: &str) -> bool {
     url::Host::parse(host).is_ok_and(|host| {
         let host = match &host {
@@ -50,7 +50,7 @@ pub(super) fn is_loopback_host(host: &str) -> bool {
     })
 }
 
-/// The addresses of `localhost` and the names under it, which no name server is asked for (RFC 6761).
+/// Returns the addresses of `localhost` and names under it, without a name server (RFC 6761).
 pub(super) fn local(host: &str, port: u16) -> Option<[SocketAddr; 2]> {
     let is_name = matches!(url::Host::parse(host), Ok(url::Host::Domain(_)));
     (is_name && is_loopback_host(host)).then(|| {
@@ -61,7 +61,7 @@ pub(super) fn local(host: &str, port: u16) -> Option<[SocketAddr; 2]> {
     })
 }
 
-/// The addresses among those found that may be contacted under this name.
+/// Returns the addresses that the policy allows for this name.
 pub(super) fn permitted(
     policy: &UrlPolicy,
     host: Option<&str>,
@@ -70,7 +70,7 @@ pub(super) fn permitted(
     permitted_by(policy.addresses(host), found)
 }
 
-/// The addresses among those found that may be contacted.
+/// Returns the addresses that the policy allows.
 pub(super) fn permitted_by(
     policy: AddressPolicy,
     found: impl IntoIterator<Item = SocketAddr>,

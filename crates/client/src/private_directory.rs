@@ -1,4 +1,4 @@
-//! A directory of one user: private, its files replaced as a whole, locked across processes.
+//! A private directory: owner-only, with files replaced atomically, locked across processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -6,33 +6,33 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a process waits for another one's lock unless told otherwise.
+/// The default time to wait for the lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often it looks whether the lock is free.
+/// The interval between attempts to take the lock.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How the names of files begin that are not complete yet.
+/// The name prefix of incomplete files.
 const LEFT_OVER: &str = ".writing-";
 
-/// The file that is locked.
+/// The name of the lock file.
 const LOCK: &str = "lock";
 
-/// A directory that its owner alone can read, whatever the umask. Files in it are read without a lock
-/// and are always whole; they are written, removed and set aside by the holder of its lock alone.
+/// A directory that only its owner can read, regardless of the umask. Its files are always complete and are
+/// read without the lock; only the holder of the lock writes, removes or renames them.
 #[derive(Clone, Debug)]
 pub struct PrivateDirectory {
     path: PathBuf,
     patience: Duration,
 }
 
-/// Another process holds the lock of a directory.
+/// The error when another process holds the lock of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is locked by {}", .path.display(), holder(.process.as_ref()))]
 pub struct Locked {
     /// The lock file.
     pub path: PathBuf,
-    /// The process, its number and its name, where the system tells.
+    /// The number and name of the process, if the system reports them.
     pub process: Option<(u32, String)>,
 }
 
@@ -50,7 +50,7 @@ impl From<Locked> for io::Error {
 }
 
 impl PrivateDirectory {
-    /// Names a directory. It is made when something is first written.
+    /// Creates a value for a directory, which is created by the first write.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -58,24 +58,23 @@ impl PrivateDirectory {
         }
     }
 
-    /// How long [`PrivateDirectory::lock`] waits for another process; 10 seconds unless set.
+    /// Sets how long [`PrivateDirectory::lock`] waits for another process. Default: 10 seconds.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes the directory and takes its lock. The lock is held until the value is dropped, also by a
-    /// process that dies.
+    /// Creates the directory and takes its lock, which is released on drop or when the process ends.
     ///
     /// # Errors
     /// [`Locked`], as an [`io::Error`] of the kind `WouldBlock`, when another process holds the lock for
-    /// longer than the patience of this value; others when the directory cannot be made or written.
+    /// longer than the configured time; others when the directory cannot be created or written.
     pub fn lock(&self) -> io::Result<DirectoryLock> {
         let file = self.lock_file()?;
         let end = Instant::now().checked_add(self.patience);
@@ -94,10 +93,10 @@ impl PrivateDirectory {
         }
     }
 
-    /// Takes the lock if it is free now.
+    /// Takes the lock if it is free.
     ///
     /// # Errors
-    /// When the directory cannot be made or written.
+    /// When the directory cannot be created or written.
     pub fn try_lock(&self) -> io::Result<Option<DirectoryLock>> {
         let file = self.lock_file()?;
         match file.try_lock() {
@@ -114,8 +113,8 @@ impl PrivateDirectory {
         }
     }
 
-    /// Opens the lock file, and makes it where there is none. A link is not followed: it may lead to a
-    /// file of somebody else.
+    /// Opens the lock file, and creates it if necessary. A symbolic link is not followed, because its
+    /// target may belong to another user.
     fn lock_file(&self) -> io::Result<File> {
         let path = self.path.join(LOCK);
         make_private(&self.path).map_err(at(&self.path))?;
@@ -137,7 +136,7 @@ impl PrivateDirectory {
     }
 }
 
-/// The right to change a directory. Names are relative to it, with `/` for its folders.
+/// A locked directory. Names are relative to it, with `/` as separator.
 #[derive(Debug)]
 pub struct DirectoryLock {
     path: PathBuf,
@@ -145,11 +144,10 @@ pub struct DirectoryLock {
 }
 
 impl DirectoryLock {
-    /// Replaces a file as a whole; it is durable when this returns. Readable by its owner alone from its
-    /// first byte on.
+    /// Replaces a file atomically and durably. Only its owner can read it, from its first byte on.
     ///
     /// # Errors
-    /// When it cannot be written; the file is then as before.
+    /// When the file cannot be written; it is unchanged then.
     pub fn write(&self, name: impl AsRef<Path>, contents: &[u8]) -> io::Result<()> {
         let path = self.path.join(name);
         let folder = path.parent().unwrap_or(&self.path);
@@ -167,7 +165,7 @@ impl DirectoryLock {
         sync(folder)
     }
 
-    /// Removes a file, or a folder with all that is in it; whether there was one.
+    /// Removes a file, or a folder with its contents; returns true if it existed.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -188,8 +186,8 @@ impl DirectoryLock {
         Ok(true)
     }
 
-    /// Gives a damaged file another name, so that it is in nobody's way and can still be looked at: its
-    /// own name, with `.damaged` behind it. An older one of that name is replaced.
+    /// Renames a damaged file to its name with `.damaged` appended, so that it can be inspected. An older
+    /// one is replaced.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -206,20 +204,20 @@ impl DirectoryLock {
         Ok(aside)
     }
 
-    /// Removes what processes left that died while they wrote, in this directory and its folders: the
-    /// lock says that it is nobody's. What cannot be removed stays.
+    /// Removes incomplete files of crashed processes in this directory and its folders; the lock proves
+    /// that no process is writing them. Errors are ignored.
     pub fn clear_left_overs(&self) {
         clear(&self.path, true);
     }
 }
 
-/// Names the file in an error.
+/// Adds the file name to an error.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     let path = path.to_owned();
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// How the names of damaged files end.
+/// The name suffix of damaged files.
 pub(super) const DAMAGED: &str = ".damaged";
 
 fn clear(folder: &Path, deeper: bool) {
@@ -233,7 +231,7 @@ fn clear(folder: &Path, deeper: bool) {
     }
 }
 
-/// Makes a directory that its owner alone can enter, and the ones above it.
+/// Creates a directory and its parents, accessible to the owner only.
 pub(super) fn make_private(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -242,7 +240,7 @@ pub(super) fn make_private(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// A rename is durable once its directory is; elsewhere than on Unix the system sees to that.
+/// Makes a rename durable by syncing its directory; only necessary on Unix.
 fn sync(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if folder.is_dir() {
@@ -253,7 +251,7 @@ fn sync(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The process that holds the lock, where the system says it.
+/// Returns the process with the lock, if the system reports it.
 #[cfg(target_os = "linux")]
 fn holding(file: &File) -> Option<(u32, String)> {
     let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().ok()?).to_string();

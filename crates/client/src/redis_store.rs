@@ -1,4 +1,4 @@
-//! Slots in Redis: one key for each, swapped by a script.
+//! A store in Redis: one key per slot, swapped by a script.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +10,14 @@ use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-/// How long Redis may take to connect, and to answer.
+/// The time limit for connecting and for each reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many connections are kept while nobody uses them.
+/// The number of idle connections that are kept.
 const KEPT: usize = 8;
 
-/// Compares the revision, then writes or clears, as one step. Answers whether it did, and what it
-/// found when it did not.
+/// Compares the revision, then writes or clears, atomically. Replies with success, or with the current
+/// contents.
 const SWAP: &str = "\
 local found = redis.call('HMGET', KEYS[1], 'revision', 'contents')
 local strange = found[2] and not found[1]
@@ -36,14 +36,13 @@ else
 end
 return {1, false, false}";
 
-/// A store in Redis, for the instances of a service. Clones share their connections.
+/// A store in Redis, shared by the instances of a service. Clones share their connections.
 ///
-/// Each slot is one hash, written by a script, so that no other command comes in between; slots with
-/// an end are dropped by Redis at that time. An operation that fails is not repeated, because nobody
-/// can say whether it happened; the next one connects again.
+/// Each slot is one hash, written atomically by a script; Redis drops a slot with an expiry at that time. A
+/// failed operation is not retried, because its result is unknown; the next one connects again.
 ///
-/// Redis holds the secrets in the clear (SEC-31): wrap this in a [`Sealed`](super::Sealed), and have
-/// Redis ask for a password. It has to keep what it was given: see `docs/hosts.md`, "Stores".
+/// Redis stores the secrets unencrypted (SEC-31): wrap the store in a [`Sealed`](super::Sealed), and set a
+/// password in Redis. Configure Redis for durability: see `docs/hosts.md`, "Stores".
 #[derive(Clone)]
 pub struct RedisStore {
     client: Client,
@@ -54,18 +53,18 @@ pub struct RedisStore {
 type Found = (Option<String>, Option<String>);
 
 impl RedisStore {
-    /// For the server at a URL such as `redis://:password@host:6379/0`. All keys begin with the
-    /// prefix, for example `my-gateway:`. Nothing is connected yet.
+    /// Creates a store for a URL such as `redis://:password@host:6379/0`. All keys start with the prefix,
+    /// for example `my-gateway:`. The first operation connects.
     ///
     /// # Errors
-    /// [`StoreError`] when that is no URL of a Redis server.
+    /// [`StoreError`] when the URL is not one of a Redis server.
     pub fn open(url: &str, prefix: impl Into<Arc<str>>) -> Result<Self, StoreError> {
         let client = Client::open(url).map_err(failed)?;
         Ok(Self::with_client(client, prefix))
     }
 
-    /// With a client that the host made, for example with client certificates: TLS is a feature of
-    /// the crate `redis`, which the host switches on.
+    /// Creates a store with the host's Redis client, for example with client certificates. For TLS, enable
+    /// a feature of the crate `redis`.
     pub fn with_client(client: Client, prefix: impl Into<Arc<str>>) -> Self {
         Self {
             client,
@@ -78,7 +77,7 @@ impl RedisStore {
         format!("{}{slot}", self.prefix)
     }
 
-    /// Works with a connection that is alive, and keeps it when that went well.
+    /// Runs an operation on a live connection, and keeps the connection on success.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
         let mut connection = match self.kept() {
             Some(connection) => connection,
@@ -92,7 +91,7 @@ impl RedisStore {
         Ok(done)
     }
 
-    /// A connection from before that Redis still answers on.
+    /// Returns an idle connection on which Redis still replies.
     fn kept(&self) -> Option<Connection> {
         loop {
             let mut connection = self.lock().pop()?;
@@ -141,7 +140,7 @@ impl Store for RedisStore {
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         let text = |revision: Revision| revision.to_string();
-        // Redis counts in signed numbers; what is later than those is never.
+        // Redis uses signed integers; a later expiry means none.
         let expires = expires.filter(|at| i64::try_from(at.0).is_ok());
         let mut swap = cmd("EVAL");
         swap.arg(SWAP)

@@ -11,8 +11,8 @@ use ureq::unversioned::transport::NextTimeout;
 use super::policy::{local, permitted};
 use mcp_auth_machine::wire::url::UrlPolicy;
 
-/// Resolves names and keeps only the addresses that the policy permits: the connection is made to
-/// one of these, so a name that resolves differently later gains nothing.
+/// A resolver that drops the addresses that the policy denies. Connections use its result, so a name that
+/// resolves differently later has no effect.
 #[derive(Debug)]
 pub(super) struct PolicyResolver {
     policy: Option<UrlPolicy>,
@@ -35,7 +35,7 @@ impl Resolver for PolicyResolver {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        // The user named the proxy, and it resolves the names of the servers.
+        // The user configured the proxy, and the proxy resolves the names of the servers.
         if config.proxy().is_some_and(|proxy| proxy.uri() == uri) {
             return self.inner.resolve(uri, config, timeout);
         }

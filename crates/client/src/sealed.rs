@@ -1,4 +1,4 @@
-//! Contents encrypted by the host before any store sees them.
+//! Encryption of a store's contents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-/// Why contents could not be sealed or opened.
+/// The error of a [`Seal`].
 pub type SealError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Encrypts contents with a key of the host (SEC-31). The slot is to be authenticated with them, as
-/// associated data, so that sealed contents open in no other slot than their own.
+/// Encrypts contents with a key of the host. Authenticate the slot as associated data, so that contents
+/// cannot be moved to another slot (SEC-31).
 pub trait Seal {
-    /// Contents to be stored, as text.
+    /// Returns the sealed contents to store, as text.
     ///
     /// # Errors
-    /// When there is no key; nothing is stored then.
+    /// When no key is available; the slot is not written then.
     fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError>;
 
-    /// What was sealed, perhaps with an older key.
+    /// Returns the contents of a sealed text, which may have been sealed with an older key.
     ///
     /// # Errors
-    /// When it was not sealed with a key that is known, or not for this slot. The slot then counts as
-    /// one that cannot be read; it is not overwritten.
+    /// When the text was sealed with an unknown key or for another slot. The slot then counts as
+    /// unreadable, and is not overwritten.
     fn open(&self, slot: Slot, sealed: &str) -> Result<SlotContents, SealError>;
 }
 
@@ -39,8 +39,8 @@ impl<K: Seal + ?Sized> Seal for Arc<K> {
     }
 }
 
-/// A store whose contents are sealed, metadata slots as well. Revisions stay as they are: digests of
-/// the contents, of no help to anybody who does not know the contents already.
+/// A store with sealed contents, metadata slots included. Revisions are stored unchanged: a revision
+/// reveals nothing without the contents.
 #[derive(Clone, Copy, Default)]
 pub struct Sealed<S, K> {
     store: S,
@@ -48,7 +48,7 @@ pub struct Sealed<S, K> {
 }
 
 impl<S, K: Seal> Sealed<S, K> {
-    /// Seals what goes into this store.
+    /// Creates a store that seals everything it writes to `store`.
     pub fn new(store: S, seal: K) -> Self {
         Self { store, seal }
     }

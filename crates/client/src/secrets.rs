@@ -1,4 +1,4 @@
-//! What only the host can do: sign with its keys, and obtain tokens of its platform.
+//! Signatures of the host's keys, and tokens of its platform.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
@@ -9,17 +9,17 @@ use mcp_auth_machine::present::UnsignedProof;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 use mcp_auth_machine::{Event, NoBearer};
 
-/// The host cannot, or will not.
+/// The error when the host has no such key or token, or cannot use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the host has no such key or token")]
 pub struct Refused;
 
-/// Signs with the host's keys. Private keys stay behind it (DPOP-19, M2M-12).
+/// Signs with the host's keys. The private keys never leave the implementation (DPOP-19, M2M-12).
 pub trait Signer {
-    /// Signs exactly these bytes; ES256 as the 64 bytes of `r` and `s`.
+    /// Signs exactly these bytes. An ES256 signature is the 64 bytes of `r` and `s`.
     ///
     /// # Errors
-    /// [`Refused`] when there is no such key, or it cannot be used.
+    /// [`Refused`] when the key does not exist or cannot be used.
     fn sign(
         &mut self,
         key: &str,
@@ -30,7 +30,7 @@ pub trait Signer {
 
 /// Obtains tokens of the host's platform or identity provider (WIF-05, EMA-05).
 pub trait Assertions {
-    /// Answers the action.
+    /// Returns the result of the action.
     fn obtain(&mut self, asked: ObtainAssertion) -> Event;
 }
 
@@ -56,7 +56,7 @@ impl Assertions for NoSecrets {
     }
 }
 
-/// Has the machine's bytes signed.
+/// Signs the machine's bytes.
 pub(super) fn sign(signer: &mut dyn Signer, asked: Sign) -> Event {
     let (key, algorithm) = (asked.key().to_owned(), asked.algorithm());
     let Ok(random) = random() else {
@@ -69,12 +69,12 @@ pub(super) fn sign(signer: &mut dyn Signer, asked: Sign) -> Event {
     }
 }
 
-/// The headers of one request with a bearer token.
+/// Returns the headers of one request with a bearer token.
 pub(super) fn bearer(value: HeaderValue) -> HeaderMap {
     HeaderMap::from_iter([(AUTHORIZATION, value)])
 }
 
-/// The headers of one request with a token that is bound to a key.
+/// Returns the headers of one request with a bound token.
 pub(super) fn prove(signer: &mut dyn Signer, proof: UnsignedProof) -> Result<HeaderMap, NoBearer> {
     let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
     let random = random().map_err(|_| NoBearer::KeyMissing)?;

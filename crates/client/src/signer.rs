@@ -1,6 +1,6 @@
-//! Keys in software. Prefer a key store of the operating system or hardware where there is one
-//! (DPOP-19): this is for tests, for services whose platform hands them a key file, and for keys that
-//! live as long as the process.
+//! Software keys. Prefer a key store of the operating system or a hardware key (DPOP-19): this module is
+//! for tests, for services whose platform supplies a key file, and for keys with the lifetime of the
+//! process.
 
 use std::fmt;
 
@@ -17,19 +17,19 @@ use rustls_pki_types::pem::PemObject;
 use mcp_auth_machine::key::{PublicKey, SigningKey};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
 
-/// Why a key cannot be used.
+/// The reason why a key is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SoftwareKeyFlaw {
-    /// Not a PKCS #8 private key in PEM.
+    /// The text is not a PKCS #8 private key in PEM.
     #[error("not a PKCS #8 private key in PEM")]
     Pem,
-    /// Not a P-256, Ed25519 or RSA key of at least 2048 bits.
+    /// The key is not P-256, Ed25519, or RSA of at least 2048 bits.
     #[error("not a P-256, Ed25519 or RSA key")]
     Kind,
     /// The system has no random bytes.
     #[error("the system has no random bytes")]
     Random,
-    /// The key cannot sign with that algorithm.
+    /// The key does not support the algorithm.
     #[error("the key cannot sign with that algorithm")]
     Algorithm,
 }
@@ -47,7 +47,7 @@ pub struct SoftwareKey {
 }
 
 impl SoftwareKey {
-    /// Reads a PKCS #8 key in PEM.
+    /// Parses a PKCS #8 private key in PEM.
     ///
     /// # Errors
     /// [`SoftwareKeyFlaw`].
@@ -57,7 +57,7 @@ impl SoftwareKey {
         Self::from_der(name.into(), der.secret_pkcs8_der())
     }
 
-    /// Makes a P-256 key that lives as long as this value.
+    /// Generates a P-256 key with the lifetime of this value.
     ///
     /// # Errors
     /// [`SoftwareKeyFlaw::Random`].
@@ -79,16 +79,16 @@ impl SoftwareKey {
         Ok(Self { name, pair })
     }
 
-    /// What the machine may know of it: name, algorithms, public key.
+    /// Returns the key's description for the machine: name, algorithms, public key.
     ///
     /// # Errors
-    /// [`SoftwareKeyFlaw::Kind`] when its public part cannot be written.
+    /// [`SoftwareKeyFlaw::Kind`] when the public part cannot be encoded.
     pub fn describe(&self) -> Result<SigningKey, SoftwareKeyFlaw> {
         use SigningAlgorithm::{Ed25519, EdDsa, Es256, Ps256, Rs256};
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let (algorithms, jwk) = match &self.pair {
             Pair::P256(pair) => {
-                // 0x04, then both coordinates.
+                // The byte 0x04, then both coordinates.
                 let point = pair.public_key().as_ref();
                 let (x, y) = point
                     .split_first()
@@ -117,12 +117,12 @@ impl SoftwareKey {
         Ok(SigningKey::new(self.name.as_str(), algorithms).public(public))
     }
 
-    /// The host's name for it.
+    /// Returns the host's name for the key.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Signs.
+    /// Signs `input`.
     ///
     /// # Errors
     /// [`SoftwareKeyFlaw::Algorithm`] and [`SoftwareKeyFlaw::Random`].

@@ -1,4 +1,4 @@
-//! Where slots live.
+//! Slot stores.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,21 +10,21 @@ use mcp_auth_machine::action::{LoadSlot, PersistSlot};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-/// A store of slots with compare-and-swap. What it holds is secret (SEC-31).
+/// A store of slots with compare-and-swap. Its contents are secret (SEC-31).
 ///
-/// [`contract`](super::contract) checks a store of your own.
+/// [`contract`](super::contract) tests an implementation.
 pub trait Store {
-    /// What a slot holds.
+    /// Returns the contents of a slot; `None`: the slot is empty.
     ///
     /// # Errors
-    /// [`StoreError`] when that cannot be known.
+    /// [`StoreError`] when the store cannot be read.
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError>;
 
-    /// Writes or clears a slot if it still holds `expected`; durable when it returns
+    /// Writes or clears a slot if it still holds `expected`. The write must be durable when this returns
     /// [`Swap::Done`].
     ///
     /// # Errors
-    /// [`StoreError`] when it is not known to have happened.
+    /// [`StoreError`] when the write failed, or its result is unknown.
     fn persist(
         &self,
         slot: Slot,
@@ -32,11 +32,11 @@ pub trait Store {
         write: Option<&Stored>,
     ) -> Result<Swap, StoreError>;
 
-    /// The same, for contents that are of no use after `expires`: a store that can drop them then
-    /// does. The others keep them, unless they say otherwise.
+    /// Same as [`Store::persist`], for contents that the store may drop after `expires`. Default: ignores
+    /// `expires`.
     ///
     /// # Errors
-    /// As [`Store::persist`].
+    /// Those of [`Store::persist`].
     fn persist_until(
         &self,
         slot: Slot,
@@ -49,16 +49,16 @@ pub trait Store {
     }
 }
 
-/// What became of a write.
+/// The result of a compare-and-swap.
 #[derive(Debug)]
 pub enum Swap {
-    /// Done.
+    /// The write is durable.
     Done,
-    /// Not done: the slot holds something else.
+    /// The slot has another revision, with these contents.
     Conflict(Option<Stored>),
 }
 
-/// The store could not be read or written.
+/// The error when the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(pub Box<dyn std::error::Error + Send + Sync>);
@@ -100,7 +100,7 @@ macro_rules! through {
 
 through!(Arc, Box);
 
-/// Carries the action out.
+/// Performs the action.
 #[cfg(feature = "ureq")]
 pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
     match store.load(load.slot()) {
@@ -109,7 +109,7 @@ pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
     }
 }
 
-/// Carries the action out.
+/// Performs the action.
 #[cfg(feature = "ureq")]
 pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
     let (slot, expected) = (persist.slot(), persist.expected());
@@ -120,7 +120,7 @@ pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
     }
 }
 
-/// A store in memory, shared by its clones. Everything is gone with the process.
+/// A store in memory, shared by its clones. Its contents are lost at the end of the process.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<BTreeMap<Slot, Stored>>>);
 

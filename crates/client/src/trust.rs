@@ -1,4 +1,4 @@
-//! TLS of both drivers: which servers are believed, and how the client presents itself.
+//! TLS of both drivers: trusted servers and client certificates.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -9,15 +9,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-/// The trust policy of TLS, the same in both drivers.
+/// The TLS trust policy of both drivers.
 ///
 /// Servers are verified against the trust store of the platform. `SSL_CERT_FILE` and `SSL_CERT_DIR` name
-/// other places of it, as for OpenSSL: on Unix they replace the store, on Apple's systems and Windows they
-/// are added to it. [`add_roots`](Self::add_roots) adds certificates of the host, for private
-/// certificate authorities. Verification itself cannot be switched off.
+/// other locations, as for OpenSSL: on Unix they replace the store, on Apple's systems and Windows they are
+/// added to it. [`add_roots`](Self::add_roots) adds the host's certificates, for private certificate
+/// authorities. Verification cannot be disabled.
 ///
-/// A client certificate is presented to each server that asks for one, token endpoints included. It says
-/// who the user is to every server that an MCP server announces; the key never leaves the process.
+/// A client certificate is presented to each server that requests one, token endpoints included. It
+/// identifies the user to every server that an MCP server announces; the key never leaves the process.
 #[derive(Clone, Default)]
 pub struct Trust {
     roots: Vec<CertificateDer<'static>>,
@@ -25,23 +25,23 @@ pub struct Trust {
     made: Arc<OnceLock<Result<Arc<ClientConfig>, TrustFlaw>>>,
 }
 
-/// A certificate or key that cannot be used.
+/// The flaw in a certificate or key.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustFlaw {
     /// The text is not PEM.
     #[error("this is not PEM: {0}")]
     Pem(String),
-    /// There is no `BEGIN CERTIFICATE` in it.
-    #[error("there is no certificate in this PEM file (BEGIN CERTIFICATE)")]
+    /// The text has no `BEGIN CERTIFICATE`.
+    #[error("this PEM file has no certificate (BEGIN CERTIFICATE)")]
     NoCertificate,
-    /// There is no private key in it that can be read.
-    #[error("there is no private key in this PEM file (BEGIN PRIVATE KEY; not encrypted)")]
+    /// The text has no readable private key.
+    #[error("this PEM file has no private key (BEGIN PRIVATE KEY; not encrypted)")]
     NoKey,
-    /// A certificate of a certificate authority cannot be used.
+    /// The certificate of a certificate authority is unusable.
     #[error("a root certificate cannot be used: {0}")]
     Root(rustls::Error),
-    /// Client certificate and key cannot be used, or do not belong together.
+    /// The client certificate or its key is unusable, or they do not match.
     #[error("the client certificate and its key cannot be used together: {0}")]
     Client(rustls::Error),
     /// The platform has no trust anchors.
@@ -50,15 +50,15 @@ pub enum TrustFlaw {
 }
 
 impl Trust {
-    /// The platform's store, and no client certificate.
+    /// Creates a policy with the platform's store and without a client certificate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the certificates of a PEM file to those that are trusted.
+    /// Adds the certificates of a PEM file to the trusted ones.
     ///
     /// # Errors
-    /// [`TrustFlaw`] when the text holds no certificate, or one that cannot be a root.
+    /// [`TrustFlaw`] when the text has no certificate, or one that cannot be a root.
     pub fn add_roots(mut self, pem: impl AsRef<[u8]>) -> Result<Self, TrustFlaw> {
         let found = certificates(pem.as_ref())?;
         let mut probe = rustls::RootCertStore::empty();
@@ -70,11 +70,11 @@ impl Trust {
         Ok(self)
     }
 
-    /// Presents this certificate to servers that ask for one (mTLS): the certificate with its chain, and its
-    /// private key (PKCS #8, PKCS #1 or SEC 1), both as PEM.
+    /// Presents this certificate to servers that request one (mTLS): the certificate with its chain, and
+    /// its private key (PKCS #8, PKCS #1 or SEC 1), both in PEM.
     ///
     /// # Errors
-    /// [`TrustFlaw`] when one of them cannot be read, or the two do not belong together.
+    /// [`TrustFlaw`] when one of them is unreadable, or they do not match.
     pub fn client_certificate(
         mut self,
         certificate: impl AsRef<[u8]>,
@@ -88,8 +88,7 @@ impl Trust {
         Ok(self)
     }
 
-    /// The settings of TLS. They are made once, when a connection first needs them: the store of the
-    /// platform is read then.
+    /// Returns the TLS settings, created at the first connection, which reads the platform's store.
     pub(crate) fn tls(&self) -> Result<Arc<ClientConfig>, TrustFlaw> {
         self.made.get_or_init(|| self.make().map(Arc::new)).clone()
     }
@@ -127,7 +126,7 @@ impl fmt::Debug for Trust {
     }
 }
 
-/// `ring`, whatever else is linked into the program.
+/// Returns `ring`, regardless of other providers in the program.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -141,7 +140,8 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustFlaw> {
     Ok(found)
 }
 
-/// The certificates that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, for platforms whose verifier does not read them.
+/// Returns the certificates of `SSL_CERT_FILE` and `SSL_CERT_DIR`, for platforms whose verifier does not
+/// read them.
 fn of_environment() -> Vec<CertificateDer<'static>> {
     let mut files = Vec::new();
     files.extend(std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from));

@@ -1,10 +1,10 @@
-//! Cookies that no other site, and no other host of this one, can set or double.
+//! Cookies that no other site or host can set.
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 
-/// The cookies of this gateway. Over HTTPS their names begin with `__Host-`, so that browsers take them
-/// from this very host alone.
+/// The cookies of this gateway. Over HTTPS their names have the prefix `__Host-`, so that browsers accept
+/// them from this host only.
 #[derive(Clone, Copy)]
 pub(crate) struct Cookies {
     pub(crate) secure: bool,
@@ -12,10 +12,10 @@ pub(crate) struct Cookies {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Name {
-    /// The session of the user who signed in.
+    /// The session of the signed-in user.
     Session,
-    /// The browser: a number of its own, so that a session that is carried over to another
-    /// browser does not take an authorization along.
+    /// The number of the browser, so that a session that is copied to another browser cannot complete an
+    /// authorization.
     Browser,
 }
 
@@ -29,7 +29,7 @@ impl Cookies {
         }
     }
 
-    /// The value, if the cookie came once. One that is doubled was set by somebody else as well.
+    /// Returns the value of a cookie that occurs once. A second one was set by another party.
     pub(crate) fn get(self, headers: &HeaderMap, name: Name) -> Option<&str> {
         let name = self.name(name);
         let fields = headers.get_all(COOKIE).iter();
@@ -43,7 +43,7 @@ impl Cookies {
         found.next().is_none().then_some(first)
     }
 
-    /// The value of a `Set-Cookie` field.
+    /// Returns the value of a `Set-Cookie` field.
     pub(crate) fn set(self, name: Name, value: &str) -> String {
         let secure = if self.secure { "; Secure" } else { "" };
         let name = self.name(name);

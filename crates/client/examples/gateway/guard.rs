@@ -1,5 +1,5 @@
-//! The checks and headers of every request and answer: the right host, the right origin, and headers
-//! that keep answers out of caches, frames and guesses.
+//! The checks and headers of every request and response: host, origin, and headers against caching, framing
+//! and content sniffing.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Origins {
         Self(origins.into_iter().map(bare).collect())
     }
 
-    /// Another name for this address is a page of somebody else that was rebound to it.
+    /// Returns true for a known host; another one indicates DNS rebinding.
     fn is_host(&self, headers: &HeaderMap) -> bool {
         let host = single(headers, &HOST).map(str::to_ascii_lowercase);
         host.is_some_and(|host| {
@@ -29,7 +29,8 @@ impl Origins {
         })
     }
 
-    /// Browsers send `Origin` with every POST; a request without it did not come from our page.
+    /// Returns true for a known origin. Browsers send `Origin` with every POST, so a request without it is
+    /// not from this gateway's pages.
     fn is_origin(&self, headers: &HeaderMap) -> bool {
         single(headers, &ORIGIN).is_some_and(|sent| self.0.iter().any(|origin| origin == sent))
     }
@@ -41,7 +42,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(first)
 }
 
-/// A sign-in that another site began is none of the user's.
+/// Returns true for a sign-in that another site started.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site");
     site.is_some_and(|site| site != "same-origin" && site != "none")

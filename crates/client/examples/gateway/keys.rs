@@ -1,4 +1,4 @@
-//! Two keys from the one secret that all instances share: for cookies, and for the store.
+//! Two keys derived from the secret that all instances share: for cookies, and for the store.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,13 +11,13 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{hkdf, hmac};
 
-/// Eight hours.
+/// The lifetime of a session: eight hours.
 const SESSION_SECONDS: u64 = 8 * 60 * 60;
 
-/// The version of what is sealed: a new key gets a new one, and the old one is kept to open.
+/// The version of sealed contents. A new key gets a new version; the old key stays for reading.
 const VERSION: &str = "1.";
 
-/// The secret is not one, or there is no chance to be had.
+/// The secret is invalid, or no random bytes are available.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoKey;
 
@@ -52,14 +52,14 @@ pub(crate) struct Session {
 pub(crate) struct Browser(Vec<u8>);
 
 impl Browser {
-    /// The value that an authorization is bound to (CB-14).
+    /// Returns the value that an authorization is bound to (CB-14).
     pub(crate) fn binding(&self) -> BrowserBinding {
         BrowserBinding::new(&self.0)
     }
 }
 
 impl Keys {
-    /// From 32 random bytes in base64url.
+    /// Creates keys from 32 random bytes in base64url.
     pub(crate) fn new(secret: &str) -> Result<Self, NoKey> {
         let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| NoKey)?;
         if secret.len() < 32 {
@@ -68,7 +68,7 @@ impl Keys {
         Self::from_secret(&secret)
     }
 
-    /// For instances of this process alone.
+    /// Creates keys for the instances of this process only.
     pub(crate) fn random() -> Result<Self, NoKey> {
         let mut secret = [0; 32];
         SystemRandom::new().fill(&mut secret)?;
@@ -87,8 +87,7 @@ impl Keys {
         })
     }
 
-    /// A new session as a cookie: user, end, a number that nobody can guess, and the proof that an
-    /// instance of this gateway made it.
+    /// Returns a new session cookie: user, expiry, an unguessable number, and a MAC of this gateway.
     pub(crate) fn session(&self, user: &str) -> Result<String, NoKey> {
         let mut unique = [0; 16];
         self.random.fill(&mut unique)?;
@@ -99,7 +98,7 @@ impl Keys {
         Ok(format!("{claims}.{proof}"))
     }
 
-    /// Whose session it is, if it is one.
+    /// Returns the session of a valid, unexpired cookie.
     pub(crate) fn check(&self, session: &str) -> Option<Session> {
         let (claims, proof) = session.rsplit_once('.')?;
         let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
@@ -113,14 +112,14 @@ impl Keys {
         })
     }
 
-    /// A number for a browser that has none.
+    /// Returns a number for a browser without one.
     pub(crate) fn new_browser(&self) -> Result<String, NoKey> {
         let mut unique = [0; 16];
         self.random.fill(&mut unique)?;
         Ok(URL_SAFE_NO_PAD.encode(unique))
     }
 
-    /// The browser with this number, for as long as this session lasts there.
+    /// Returns the browser with this number, for the lifetime of the session.
     pub(crate) fn browser(&self, session: &Session, number: &str) -> Browser {
         let whole = format!("browser {number} {}", session.text);
         Browser(
@@ -136,7 +135,7 @@ fn seconds() -> u64 {
     since.unwrap_or_default().as_secs()
 }
 
-/// AES-256-GCM with a random nonce; the slot is authenticated with the contents.
+/// AES-256-GCM with a random nonce; the slot is authenticated as associated data.
 impl Seal for Keys {
     fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError> {
         let mut nonce = [0; NONCE_LEN];

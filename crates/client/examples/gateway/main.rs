@@ -15,7 +15,7 @@
 //! export REDIS_URL=redis://127.0.0.1:6379 GATEWAY_KEY=$(openssl rand -base64 32 | tr +/ -_ | tr -d =)
 //! ```
 //!
-//! What is stored is sealed with a key that Redis never sees.
+//! The store's contents are sealed with a key that Redis does not have.
 
 mod cookies;
 mod guard;
@@ -40,7 +40,7 @@ use guard::Origins;
 use keys::Keys;
 use web::{Gateway, SharedStore, router};
 
-/// How long one request to the MCP server may take, its answer included.
+/// The time limit of a request to the MCP server, including its response.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -70,7 +70,7 @@ async fn main() -> Result<(), Failed> {
 }
 
 pub(crate) async fn serve(settings: Settings) -> Result<(), Failed> {
-    // The one crypto library that is linked; a second call changes nothing.
+    // Sets the only TLS provider that is linked; a second call has no effect.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let keys = Arc::new(match &settings.key {
         Some(secret) => Keys::new(secret)?,
@@ -86,7 +86,7 @@ pub(crate) async fn serve(settings: Settings) -> Result<(), Failed> {
     };
     let config = Config::builder(&settings.mcp, format!("{}/callback", settings.public))
         .client_name("Example gateway")
-        // All users are users of this gateway (ISO-12).
+        // All users belong to this gateway (ISO-12).
         .registration_sharing(RegistrationSharing::AcrossPrincipals)
         .build()?;
     let config = Arc::new(config);

@@ -1,4 +1,4 @@
-//! What the browser sees: fixed pages, with nothing in them that came with a request (CB-13).
+//! The pages: fixed text without data of the request (CB-13).
 
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
@@ -32,23 +32,23 @@ const FAILED: &str = r#"<!doctype html><title>Gateway</title>
 <p>That did not work. <a href="/">Back to the gateway</a></p>
 "#;
 
-/// A page; `guard` adds the headers that belong to it (SEC-38).
+/// Returns a page; `guard` adds its headers (SEC-38).
 pub(crate) fn page(status: StatusCode, text: &'static str) -> Response {
     (status, Html(text)).into_response()
 }
 
-/// The same after every callback, whatever became of it.
+/// Returns the page after every callback, regardless of its result.
 pub(crate) fn came_back() -> Response {
     page(StatusCode::OK, CAME_BACK)
 }
 
-/// Why there is no answer.
+/// The reason for an error page.
 pub(crate) enum Problem {
-    /// Nobody is signed in at the gateway.
+    /// The user is not signed in at the gateway.
     NoSession,
-    /// The user has to connect the MCP server, or to allow more.
+    /// The user must connect the MCP server, or allow more scopes.
     NotConnected,
-    /// Anything else. It is for the log, not for the browser.
+    /// Any other error, which is logged and not shown in the browser.
     Failed(String),
 }
 

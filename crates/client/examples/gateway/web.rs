@@ -1,4 +1,4 @@
-//! One instance: its routes, and a client of the MCP server for each user.
+//! One instance: its routes, and an MCP client per user.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +24,11 @@ use super::guard::{Origins, check};
 use super::keys::{Browser, Keys, Session};
 use super::pages::{HOME, Problem, came_back, page};
 
-/// How many users an instance has clients for. What they hold is in the store.
+/// The number of users with a client in this instance. Their tokens are in the store.
 const MAX_CLIENTS: usize = 10_000;
-/// The longest answer of the MCP server that is passed on.
+/// The largest response of the MCP server that is passed on, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
-/// The longest form.
+/// The largest form, in bytes.
 const MAX_FORM: usize = 16 * 1024;
 
 pub(crate) type SharedStore = Arc<dyn Store + Send + Sync>;
@@ -55,7 +55,7 @@ struct Tool {
 }
 
 pub(crate) fn router(gateway: Gateway, origins: Arc<Origins>) -> Router {
-    // A request for the headers alone must not begin or end anything.
+    // A HEAD request must not start or complete an authorization.
     let no_head = async || StatusCode::METHOD_NOT_ALLOWED;
     Router::new()
         .route("/", get(async || page(StatusCode::OK, HOME)))
@@ -88,7 +88,7 @@ impl Gateway {
         }
     }
 
-    /// The principal is the user of the session, and nothing else in the request (ISO-12).
+    /// Returns the session. The principal is its user, and no other part of the request (ISO-12).
     fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
         let session = self.cookies.get(headers, Name::Session);
         session
@@ -102,7 +102,7 @@ impl Gateway {
             return Ok(client.clone());
         }
         if clients.len() >= MAX_CLIENTS {
-            // Whoever is being served has a handle of their own.
+            // Requests in progress have their own handles.
             clients.clear();
             self.begun().clear();
         }
@@ -116,7 +116,7 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Where each user was sent last, and in which browser.
+    /// Returns the last redirect of each user, with its browser.
     fn begun(&self) -> MutexGuard<'_, HashMap<String, (BrowserUrl, Browser)>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,7 +130,7 @@ impl Gateway {
 
 type Shared = State<Arc<Gateway>>;
 
-/// Stands for a real sign-in: it believes whoever says a name.
+/// A placeholder for real authentication: it accepts any user name.
 async fn login(State(gateway): Shared, Form(login): Form<Login>) -> Result<Response, Problem> {
     let session = gateway.keys.session(&login.user).map_err(Problem::failed)?;
     let cookie = gateway.cookies.set(Name::Session, &session);
@@ -141,7 +141,7 @@ async fn login(State(gateway): Shared, Form(login): Form<Login>) -> Result<Respo
         .into_response())
 }
 
-/// Sends the user to the authorization server. The callback counts in this browser alone (CB-14).
+/// Redirects the user to the authorization server. The callback is accepted from this browser only (CB-14).
 async fn connect(State(gateway): Shared, headers: HeaderMap) -> Result<Response, Problem> {
     let session = gateway.session(&headers)?;
     let number = match gateway.cookies.get(&headers, Name::Browser) {
@@ -158,7 +158,7 @@ async fn connect(State(gateway): Shared, headers: HeaderMap) -> Result<Response,
         .as_ref()
         .is_some_and(|to| gateway.is_of_another_browser(to, &session, &browser))
     {
-        // One that was left there: it would come back to that browser alone.
+        // Cancels an authorization from another browser, which only that browser could complete.
         client.abandon(Abandon::Cancelled);
         let authorization = Authorization::new(seed().map_err(Problem::failed)?);
         redirect = client
@@ -179,7 +179,7 @@ async fn connect(State(gateway): Shared, headers: HeaderMap) -> Result<Response,
         .into_response())
 }
 
-/// Takes the callback, perhaps of a sign-in that began at another instance.
+/// Handles the callback, perhaps of a sign-in that started at another instance.
 async fn callback(
     State(gateway): Shared,
     headers: HeaderMap,

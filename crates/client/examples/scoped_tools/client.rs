@@ -1,4 +1,4 @@
-//! A small MCP client around the blocking driver, for a user who agrees to everything.
+//! A small MCP client on the blocking driver, for a user who agrees to everything.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event, Failure};
 use serde_json::json;
 
-/// Nobody listens here: the callback is taken from the redirect itself.
+/// No listener: the callback is taken from the redirect itself.
 const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
 
-/// How a call ended.
+/// The result of a call.
 pub(crate) enum Ended {
     Answered,
     Refused(Box<Failure>),
@@ -50,7 +50,7 @@ impl Client {
         })
     }
 
-    /// How often the user was sent to the browser.
+    /// Returns how many times the user was redirected.
     pub(crate) fn redirects(&self) -> usize {
         self.redirects
     }
@@ -59,7 +59,7 @@ impl Client {
         self.call_while(tool, || {})
     }
 
-    /// Calls a tool until it answers or there is an end; something may happen before each attempt.
+    /// Calls a tool until it succeeds or fails; `before` runs before each attempt.
     pub(crate) fn call_while(
         &mut self,
         tool: &str,
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Does what the machine asks for, until a token can be had.
+    /// Performs the machine's actions until a token is available.
     fn authorize(&mut self, event: Event) -> Result<Result<(), Box<Failure>>, Box<dyn Error>> {
         let mut pause = self.driver.handle(event);
         loop {

@@ -4,10 +4,10 @@
 //! cargo run -p mcp-auth-client --features ureq --example scoped_tools
 //! ```
 //!
-//! 1. The first call signs in with little.
-//! 2. A tool that needs more answers 403; the user is asked once, for the union; the call is repeated.
-//! 3. A tool that the user does not want to allow: declined, and what was granted before still works.
-//! 4. A server that is never content: after a few authorizations there is an end.
+//! 1. The first call signs in with few scopes.
+//! 2. A tool that needs more responds with 403; the user is asked once, for the union; the call is retried.
+//! 3. The user declines the scopes of another tool; the granted scopes still work.
+//! 4. A server that always requires more: the machine fails after a few authorizations.
 
 mod client;
 use std::error::Error;
@@ -39,7 +39,7 @@ const TOOLS: [Tool; 4] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The servers live on a thread of their own; the client is as blocking as it likes.
+    // The servers run on their own thread, so the client may block.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -79,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut moods = 1_u32..;
     let ended = client.call_while("sulk", || {
         let mood = moods.next().unwrap_or_default();
-        // A name made of letters and a number is a scope.
+        // A name of letters and a number is a scope.
         let _always = mcp.set_tool_scope("sulk", &format!("mood:{mood}"));
     })?;
     match ended {

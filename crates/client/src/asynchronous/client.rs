@@ -15,8 +15,8 @@ use mcp_auth_machine::event::{Abandon, Authorization, Observed, Operation};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event};
 
-/// The authorization of one principal at one MCP server, shared by its clones. The task behind it
-/// ends after the last one, or with [`close`](Self::close).
+/// The authorization of one principal at one MCP server, shared by its clones. Its task ends after the last
+/// clone, or with [`close`](Self::close).
 #[derive(Clone)]
 pub struct Client {
     messages: mpsc::UnboundedSender<Message>,
@@ -31,7 +31,7 @@ impl Client {
         Self { messages, ended }
     }
 
-    /// For one principal at one MCP server. The store is used on threads that may block.
+    /// Returns a builder for one principal at one MCP server. The store runs on blocking threads.
     pub fn builder<S: Store + Send + Sync + 'static>(
         config: impl Into<Arc<Config>>,
         principal: impl Into<Arc<str>>,
@@ -40,7 +40,7 @@ impl Client {
         Self::builder_on(config, principal, SharedStore::blocking(store))
     }
 
-    /// For one principal at one MCP server, on a store that is shared with other clients, or asynchronous.
+    /// Returns a builder with an asynchronous store, or one that is shared with other clients.
     pub fn builder_on(
         config: impl Into<Arc<Config>>,
         principal: impl Into<Arc<str>>,
@@ -49,7 +49,7 @@ impl Client {
         Builder::new(config.into(), principal.into(), store)
     }
 
-    /// One request of the MCP server, from its first attempt to its last: what hosts need most.
+    /// Starts one request to the MCP server, with its retries: the method that most hosts need.
     pub fn call(
         &self,
         operation: impl Into<Operation>,
@@ -68,12 +68,12 @@ impl Client {
         }
     }
 
-    /// The headers with which one request presents a good token: `Authorization`, and `DPoP` where
-    /// the token is bound to a key. The token is renewed first if it must be, and the user signs in
-    /// if nothing else helps. Never for a second request.
+    /// Returns the headers of one request with a valid token: `Authorization`, and `DPoP` for a bound
+    /// token. The token is refreshed first if necessary, and the user signs in if no other way is left.
+    /// Call it again for each request.
     ///
     /// # Errors
-    /// [`Stopped`].
+    /// [`Stopped`] when no token is available.
     pub async fn authorize(
         &self,
         operation: impl Into<Operation>,
@@ -97,13 +97,13 @@ impl Client {
         .await
     }
 
-    /// For hosts whose users are at another place, such as web servers: starts an authorization, and
-    /// says where to send the user. `None`: a token is there without the user's going anywhere. While
-    /// a user is away already, the same redirect again.
+    /// Starts an authorization and returns its redirect, for hosts whose users are at another device, such
+    /// as web servers. `None`: a token is available without a redirect. With an authorization pending,
+    /// returns the same redirect.
     ///
     /// # Errors
-    /// [`Stopped::Failed`] when there is no such place; [`Stopped::NeedUser`] when there is something
-    /// else to be asked first, such as whether the change of the authorization server is right.
+    /// [`Stopped::Failed`] when no redirect is possible; [`Stopped::NeedUser`] when the user must confirm
+    /// something first, such as a change of the authorization server.
     pub async fn begin(
         &self,
         authorization: impl Into<Authorization>,
@@ -116,36 +116,36 @@ impl Client {
         .await
     }
 
-    /// The user came back, perhaps to another instance than prepared it. `true`: a token is there.
-    /// `false`: that was no answer to any sign-in of this principal, and changed nothing.
+    /// Passes a callback on, perhaps of an authorization that another instance prepared. `true`: a token is
+    /// available. `false`: the callback belongs to no sign-in of this principal, and was ignored.
     ///
     /// # Errors
-    /// [`Stopped::Failed`] when the answer cannot be used; [`Stopped::NeedUser`] when the user is
-    /// needed once more.
+    /// [`Stopped::Failed`] when the callback is unusable; [`Stopped::NeedUser`] when the user is needed
+    /// again.
     pub async fn came_back(&self, callback: Callback) -> Result<bool, Stopped> {
         let callback = Some(callback);
         self.ask(|reply| Job::CameBack { callback, reply }).await
     }
 
-    /// The user gave up: who waits for the sign-in is told.
+    /// Cancels the authorization; callers that wait for the sign-in receive an error.
     pub fn abandon(&self, how: Abandon) {
         self.tell(Message::Abandon(how));
     }
 
-    /// The token that is held, whether or not it is over.
+    /// Returns the stored token without its value, even when it has expired.
     ///
     /// # Errors
-    /// [`Stopped::Ended`], [`Stopped::SignedOut`].
+    /// [`Stopped::Ended`] and [`Stopped::SignedOut`].
     pub async fn grant(&self) -> Result<Option<Grant>, Stopped> {
         self.ask(Job::Grant).await
     }
 
-    /// Erases the account, then revokes what it held where the server can. Whoever waits for a token
-    /// is told.
+    /// Erases the account, then revokes its tokens where the server supports revocation. Callers that wait
+    /// for a token receive an error.
     ///
     /// # Errors
-    /// [`Stopped::Failed`]: at the stage `revocation` when the account is erased, but what it held was
-    /// not revoked; at another stage when it could not be erased.
+    /// [`Stopped::Failed`]: at the stage `revocation` when the account is erased but a token was not
+    /// revoked; at another stage when the account could not be erased.
     pub async fn sign_out(&self) -> Result<(), Stopped> {
         self.ask(|reply| Job::SignOut {
             failure: None,
@@ -154,12 +154,11 @@ impl Client {
         .await
     }
 
-    /// Ends the driver for all its handles, which get [`Stopped::Ended`] from now on, and waits until
-    /// what is under way is finished and stored: for the end of a program, which would stop the
-    /// runtime in the middle of it otherwise.
+    /// Ends the driver for all its handles, which return [`Stopped::Ended`] from now on, and waits until
+    /// work in flight is completed and stored. Call it at the end of a program, before the runtime stops.
     pub async fn close(mut self) {
         self.tell(Message::Close);
-        // Nothing is ever sent; the task's end closes the channel.
+        // The channel carries no value; it closes when the task ends.
         while self.ended.changed().await.is_ok() {}
     }
 
@@ -170,7 +169,7 @@ impl Client {
     }
 
     fn tell(&self, message: Message) {
-        // Without a task there is nobody to tell; who waits for an answer notices.
+        // Without a task, the caller's reply channel is closed.
         drop(self.messages.send(message));
     }
 }
@@ -181,10 +180,9 @@ impl fmt::Debug for Client {
     }
 }
 
-/// One request of the MCP server and its repetitions.
+/// One request to the MCP server, with its retries.
 ///
-/// Ask for [`headers`](Self::headers) before each attempt, and show each answer to
-/// [`again`](Self::again).
+/// Call [`headers`](Self::headers) before each attempt, and pass each response to [`again`](Self::again).
 #[derive(Debug)]
 pub struct Call {
     client: Client,
@@ -194,9 +192,9 @@ pub struct Call {
 }
 
 impl Call {
-    /// The headers of the next attempt: those of [`Client::authorize`], or none when only the user
-    /// could help: then the server's refusal says what is needed, if anything is. A sign-in that is
-    /// under way is waited for.
+    /// Returns the headers of the next attempt: those of [`Client::authorize`], or none when only the user
+    /// could help: the server's challenge then names what is needed. A sign-in that is under way is
+    /// awaited.
     ///
     /// # Errors
     /// [`Stopped`], but never [`Stopped::NeedUser`].
@@ -214,12 +212,12 @@ impl Call {
         Ok(headers)
     }
 
-    /// Takes the status and the headers of the MCP endpoint's own answer (USE-13), and does what has
-    /// to be done about a 401, 403 or 400: renews, has the user sign in, or allow more. `true`: send
-    /// the request again, with new headers. `false`: the answer stands.
+    /// Handles the status and the headers of the MCP endpoint's own response (USE-13): after a 401, 403 or
+    /// 400 it refreshes the token, has the user sign in, or requests more scopes. `true`: send the request
+    /// again, with new headers. `false`: the response is final.
     ///
     /// # Errors
-    /// [`Stopped`]: sending again would not help.
+    /// [`Stopped`] when a retry would not help.
     pub async fn again(
         &mut self,
         status: StatusCode,

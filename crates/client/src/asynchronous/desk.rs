@@ -1,4 +1,4 @@
-//! Who is told what: each thing that the machine says, and the job that it answers.
+//! Dispatch: delivers each action of the machine to the job that it answers.
 
 use super::job::{Job, Stopped, Wish};
 use super::sign_in::{SignIn, Step};
@@ -12,7 +12,7 @@ use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Event, Failure, Phase};
 
 impl<U: User> Task<U> {
-    /// Tells that a token can be had, with its presentation where one is already made.
+    /// Answers a job with a token, and with its presentation if one has been created.
     pub(super) fn give(&mut self, job: Job, presentation: Option<Presentation>) {
         match job {
             Job::Wanted { target, reply, .. } => {
@@ -36,7 +36,7 @@ impl<U: User> Task<U> {
             Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => self.give(job, None),
             Some(job @ (Job::Consented(_) | Job::CameBack { .. } | Job::Begin { .. })) => {
                 self.give(job, None);
-                // The host's future may still have something to do, such as an answer to a browser.
+                // The host's future may have work left, such as a response to a browser.
                 self.sign_in = None;
                 for job in std::mem::take(&mut self.joined) {
                     self.give(job, None);
@@ -48,7 +48,7 @@ impl<U: User> Task<U> {
     }
 
     pub(super) fn failed(&mut self, failure: &Failure) {
-        // Such a failure belongs to the sign-in, whoever asks what meanwhile.
+        // A failure at this stage belongs to the sign-in, whatever the current job is.
         let of_sign_in = failure.stage == Stage::Authorization;
         match self.current.take() {
             Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) if of_sign_in => {
@@ -77,8 +77,8 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// What came of asking others is the same for all who wait for the same; what was judged from one
-    /// challenge is not.
+    /// Fails all jobs that wait for the same result of a remote server. A failure caused by one challenge
+    /// is not shared.
     fn share(&mut self, job: &Job, failure: &Failure) {
         if failure.stage == Stage::Challenge {
             return;
@@ -115,7 +115,7 @@ impl<U: User> Task<U> {
                     ..
                 },
             ) if self.sign_in.is_none() => job.stop(Stopped::NeedUser(need)),
-            // Nobody is asked on behalf of somebody who is gone.
+            // The user is not asked on behalf of a caller that is gone.
             Some(job) if job.is_deserted() => {}
             Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => {
                 self.joined.push(job);
@@ -139,7 +139,7 @@ impl<U: User> Task<U> {
 
     fn ask_user(&mut self, need: NeedUser) {
         if self.messages.is_closed() {
-            return self.send_home(&Stopped::Ended);
+            return self.fail_joined(&Stopped::Ended);
         }
         match self.sign_in.as_mut().map(|sign_in| &sign_in.step) {
             Some(Step::Asking { .. }) => {
@@ -153,12 +153,12 @@ impl<U: User> Task<U> {
         }
         match SignIn::ask(need, &self.user) {
             Ok(sign_in) => self.sign_in = Some(sign_in),
-            Err(_) => self.send_home(&Stopped::NoEntropy),
+            Err(_) => self.fail_joined(&Stopped::NoEntropy),
         }
     }
 
-    /// The user answered. What is needed may have changed meanwhile: then the user is asked again
-    /// (ISO-09, STEP-13).
+    /// Handles the user's reply. If the reason has changed meanwhile, the user is asked again (ISO-09,
+    /// STEP-13).
     pub(super) fn consented(&mut self, answer: Option<Authorization>) {
         let Some(SignIn { need, step }) = self.sign_in.take() else {
             return;
@@ -168,7 +168,7 @@ impl<U: User> Task<U> {
             Step::Agreed | Step::AtBrowser(_) | Step::Left => false,
         };
         match answer {
-            None => self.send_home(&Stopped::NeedUser(need)),
+            None => self.fail_joined(&Stopped::NeedUser(need)),
             Some(_) if changed => self.ask_user(need),
             Some(authorization) => {
                 let job = Job::Consented(Some(Box::new(authorization)));
@@ -179,15 +179,15 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// Who joined a sign-in that is over, without its having said so, is sent home.
-    pub(super) fn nobody_waits_for_nothing(&mut self) {
+    /// Fails callers still waiting for a sign-in that ended without a result.
+    pub(super) fn fail_orphaned(&mut self) {
         if self.sign_in.is_none() && !self.joined.is_empty() {
             let why = Stopped::NeedUser(self.need());
-            self.send_home(&why);
+            self.fail_joined(&why);
         }
     }
 
-    /// Why the user was needed last.
+    /// Returns the latest reason for which the user was needed.
     fn need(&self) -> NeedUser {
         self.need.clone().unwrap_or(NeedUser {
             why: Why::NoCredentials,
@@ -195,7 +195,7 @@ impl<U: User> Task<U> {
         })
     }
 
-    fn send_home(&mut self, why: &Stopped) {
+    fn fail_joined(&mut self, why: &Stopped) {
         for job in std::mem::take(&mut self.joined) {
             job.stop(why.clone());
         }
@@ -226,21 +226,21 @@ impl<U: User> Task<U> {
         self.feed(Event::Abandoned(how));
     }
 
-    /// The machine rests and said nothing to its last question.
+    /// Handles an idle machine without a result for the current job.
     pub(super) fn said_nothing(&mut self) {
         let Some(job) = self.current.take() else {
             return;
         };
         let waits = matches!(self.machine.phase(), Phase::AwaitingUser);
         match job {
-            // A matter of the transport, not of authorization (USE-12).
+            // A failure of the transport, not of authorization (USE-12).
             Job::Refused { refusal, reply, .. } if refusal.status == 400 => {
                 drop(reply.send(Ok(false)));
             }
             job @ (Job::Wanted { .. } | Job::Refused { .. }) if self.sign_in.is_some() => {
                 self.joined.push(job);
             }
-            // The host's own user is away.
+            // The host's own user has not returned yet.
             job @ (Job::Wanted { .. } | Job::Refused { .. }) if waits => {
                 job.stop(Stopped::NeedUser(self.need()));
             }
@@ -252,7 +252,7 @@ impl<U: User> Task<U> {
             Job::Consented(_) => {
                 let why = Stopped::NeedUser(self.need());
                 self.sign_in = None;
-                self.send_home(&why);
+                self.fail_joined(&why);
             }
             Job::SignOut { failure, reply } => {
                 let told = match failure {

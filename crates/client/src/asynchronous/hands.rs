@@ -1,4 +1,4 @@
-//! What the task does for the machine: requests, slots, signatures.
+//! The effects of the task: requests, slots, signatures.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use mcp_auth_machine::present::Presentation;
 
 pub(super) type Shared<T> = Arc<Mutex<Box<T>>>;
 
-/// One thing to do with the store.
+/// One pending operation of the store.
 enum Errand {
     Load(LoadSlot),
     Persist(PersistSlot),
@@ -29,7 +29,7 @@ pub(super) struct Hands {
     signer: Shared<dyn Signer + Send>,
     assertions: Shared<dyn Assertions + Send>,
     running: JoinSet<Option<Event>>,
-    /// Slots are read and written one after the other, in the order of the actions.
+    /// Slots are read and written one at a time, in the order of the actions.
     errands: VecDeque<Errand>,
     storing: Option<JoinHandle<Event>>,
 }
@@ -56,8 +56,8 @@ impl Hands {
         self.storing.is_some() || !self.errands.is_empty() || !self.running.is_empty()
     }
 
-    /// The next answer; none from something that needs none or that panicked, which the machine
-    /// gives up at its deadline. Pending while there is nothing to do.
+    /// Returns the next result; `None` from an operation that has none or that panicked, which the machine
+    /// gives up at its deadline. Pending while no operation is.
     pub(super) async fn answer(&mut self) -> Option<Event> {
         tokio::select! {
             biased;
@@ -107,7 +107,7 @@ impl Hands {
             .spawn_blocking(move || Some(with(&assertions, |found| found.obtain(asked))));
     }
 
-    /// Makes the headers of one request, signed where the token is bound to a key.
+    /// Creates the headers of one request, with a signature for a bound token.
     pub(super) fn present(
         &mut self,
         presentation: Presentation,

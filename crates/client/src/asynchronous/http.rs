@@ -1,4 +1,4 @@
-//! One request of the machine, with `reqwest`.
+//! HTTP requests with `reqwest`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use mcp_auth_machine::Config;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
 
-/// Servers close idle connections after five seconds and more; a request on one that is just being
-/// closed may or may not have arrived, and a code is sent only once.
+/// How long an idle connection is kept. Servers close idle connections after five seconds or more, and a
+/// request on a closing connection may or may not arrive; an authorization code is sent only once.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// Clients for the machine's requests: to this machine directly, to others as the host's settings say.
+/// HTTP clients for the machine's requests: without a proxy to this device, with the host's settings to
+/// others.
 #[derive(Clone)]
 pub(super) struct Clients {
     others: reqwest::Client,
@@ -65,12 +66,13 @@ pub(super) fn client(
         .map_err(StartFlaw::Http)
 }
 
-/// Builds a client for the host's own requests to one server: the driver's TLS, no redirects, no retries, and no
-/// proxy for a server on this machine. Without an address policy: the host decides which servers it calls.
+/// Builds a client for the host's own requests to one server: with the driver's TLS, without redirects and
+/// retries, and without a proxy for a server on this device. No address policy applies: the host chooses
+/// the server.
 ///
 /// # Errors
 ///
-/// [`StartFlaw`] when TLS cannot be verified, or the settings cannot be used.
+/// [`StartFlaw`] when TLS cannot be verified, or the settings are invalid.
 pub fn http_client(
     settings: reqwest::ClientBuilder,
     trust: &Trust,
@@ -91,11 +93,11 @@ pub fn http_client(
         .map_err(StartFlaw::Http)
 }
 
-/// Which addresses a name may be connected at.
+/// The policy for the addresses of a name.
 pub(super) enum Judge {
-    /// Those that the configuration permits for the name, be it of a server or of a proxy.
+    /// The policy of a configuration, for servers and proxies.
     Config(Arc<Config>),
-    /// Those that one kind of request permits, and any for the proxies of the host.
+    /// The policy of one kind of request, without restriction for the host's proxies.
     Request(AddressPolicy, Arc<[Box<str>]>),
 }
 
@@ -109,8 +111,8 @@ impl Judge {
     }
 }
 
-/// Keeps only the addresses that the policy permits: the connection is made to one of these, so a
-/// name that resolves differently later gains nothing.
+/// A resolver that drops the addresses that the policy denies. Connections use its result, so a name that
+/// resolves differently later has no effect.
 struct PolicyResolver(Arc<Judge>);
 
 impl Resolve for PolicyResolver {
@@ -128,7 +130,7 @@ impl Resolve for PolicyResolver {
     }
 }
 
-/// Where one request may connect, how long it may take, and how much may come back.
+/// The limits of one request: addresses, time, and size of the response.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     addresses: AddressPolicy,
@@ -145,47 +147,48 @@ impl Limits {
         }
     }
 
-    /// To which addresses a connection may be made. Equal policies may share connections.
+    /// Returns the policy for addresses. Requests with equal policies may share connections.
     pub fn addresses(&self) -> AddressPolicy {
         self.addresses
     }
 
-    /// Whether a connection to this address is permitted (SEC-06).
+    /// Returns true if a connection to this address is allowed (SEC-06).
     pub fn permits(&self, address: IpAddr) -> bool {
         self.addresses.permits(classify_ip(address))
     }
 
-    /// How long the whole exchange may take (SEC-15).
+    /// Returns the time limit of the whole exchange (SEC-15).
     pub fn time(&self) -> Duration {
         self.time
     }
 
-    /// How many bytes of the body may be read; more is [`Undelivered::TooLarge`] (SEC-13).
+    /// Returns the largest body in bytes; a longer one is [`Undelivered::TooLarge`] (SEC-13).
     pub fn body(&self) -> usize {
         self.body
     }
 }
 
-/// Address literals never reach a resolver. The machine refuses forbidden ones; this is the second door.
+/// Returns true for a denied address literal, which never reaches a resolver. The machine rejects those
+/// first.
 pub(super) fn forbids(limits: &Limits, host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>()
         .is_ok_and(|address| !limits.permits(address))
 }
 
-/// Why a request has no usable answer.
+/// The reason why a request has no usable response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undelivered {
-    /// No connection was made: the request is known not to have left.
+    /// No connection was made, so the request was certainly not sent.
     #[error("no connection was made")]
     NeverSent,
-    /// The server may have seen the request.
+    /// The server may have received the request.
     #[error("no answer came, and the server may have seen the request")]
     MaybeSent,
-    /// The answer is longer than permitted.
+    /// The response is larger than the limit.
     #[error("the answer is longer than permitted")]
     TooLarge,
-    /// The address policy permits none of the addresses of the host.
+    /// The address policy allows none of the host's addresses.
     #[error("the address policy permits none of the addresses")]
     Blocked,
 }
@@ -202,7 +205,7 @@ impl From<reqwest::Error> for Undelivered {
     }
 }
 
-/// Sends one request with this client, and reads its answer.
+/// Sends one request with this client and reads the response.
 pub(super) async fn exchange(
     http: &reqwest::Client,
     request: &Request<Bytes>,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::asynchronous::network::Network;
 
-/// Answers every connection in one way, and counts them.
+/// Answers every connection in the same way, and counts them.
 struct Server {
     address: std::net::SocketAddr,
     met: mpsc::UnboundedReceiver<String>,
@@ -49,7 +49,7 @@ impl Server {
     }
 }
 
-/// A machine on loopback, or one that must not go there.
+/// A configuration for an MCP server on loopback, or for one that must not connect there.
 fn config(mcp_url: &str) -> Arc<Config> {
     let built = Config::builder(mcp_url, "http://127.0.0.1:9/callback").build();
     Arc::new(built.unwrap())
@@ -63,7 +63,7 @@ pub(in crate::asynchronous) fn elsewhere() -> Arc<Config> {
     config("https://mcp.example/mcp")
 }
 
-/// A request for a document, within what the machine permits there.
+/// A request for a document, with the machine's limits.
 pub(in crate::asynchronous) fn asked(config: &Arc<Config>, url: &str) -> (Request<Bytes>, Limits) {
     let request = Request::builder().uri(url).body(Bytes::new()).unwrap();
     let limits = Limits {
@@ -187,7 +187,7 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
     let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let config = elsewhere();
     let literal = server.url("127.0.0.1");
-    // The client alone would go there; the machine and the driver do not.
+    // The HTTP client alone would connect; the machine and the driver do not.
     let http = client(
         reqwest::ClientBuilder::new().no_proxy(),
         &Trust::new(),
@@ -223,7 +223,7 @@ async fn sec07_behind_a_proxy_the_name_of_the_proxy_is_judged() {
     for (config, proxy, is_blocked) in [
         (elsewhere(), "localhost", true),
         (listed, "localhost", false),
-        // What the host says in numbers passes no resolver.
+        // An address literal of the host passes no resolver.
         (elsewhere(), "127.0.0.1", false),
     ] {
         let http = Network::own(behind(server.url(proxy)), &Trust::new(), &config).unwrap();
@@ -245,7 +245,7 @@ async fn requests_to_this_machine_go_through_no_proxy() {
     let settings = reqwest::ClientBuilder::new();
     let settings = settings.proxy(reqwest::Proxy::all(proxy.url("127.0.0.1")).unwrap());
     let http = Network::own(settings, &Trust::new(), &config).unwrap();
-    // No name server knows the last one (RFC 6761).
+    // No name server resolves the last one (RFC 6761).
     for host in ["127.0.0.1", "localhost", "app.localhost"] {
         let (request, limits) = asked(&config, &server.url(host));
         let answer = http.exchange(&request, limits).await.unwrap();

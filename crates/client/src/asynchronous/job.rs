@@ -1,4 +1,4 @@
-//! What the handles ask of the task.
+//! The requests of the handles to the task.
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -11,25 +11,25 @@ use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{AuthMachine, Event, Failure, NoBearer};
 
-/// Why there is no token.
+/// The reason why no token is available.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Stopped {
-    /// Nothing more without the user, and there is none, or the user said no.
+    /// The user is needed, but none is configured, or the user declined.
     #[error("the user is needed: {}", .0.why.as_str())]
     NeedUser(NeedUser),
-    /// The attempt is over; the failure says whose fault it is and what to do next.
+    /// The attempt failed; see [`Failure`] for the responsible party and the next step.
     #[error(transparent)]
     Failed(Box<Failure>),
-    /// The token that is held cannot be presented there.
+    /// The stored token cannot be used for that URL.
     #[error(transparent)]
     NotPresented(NoBearer),
     /// The user signed out meanwhile.
     #[error("the user signed out")]
     SignedOut,
-    /// The operating system has no random bytes to give: no sign-in was started (SEC-34).
+    /// The operating system has no random bytes, so no sign-in was started (SEC-34).
     #[error("the operating system has no random bytes")]
     NoEntropy,
-    /// The driver was closed, or is gone with its runtime.
+    /// The driver was closed, or its runtime ended.
     #[error("the driver has ended")]
     Ended,
 }
@@ -38,7 +38,7 @@ pub(super) type Told<T> = oneshot::Sender<Result<T, Stopped>>;
 
 pub(super) enum Message {
     Job(Job),
-    /// An event that asks for nothing.
+    /// An event without a reply.
     Note(Event),
     Abandon(Abandon),
     Close,
@@ -52,7 +52,7 @@ pub(super) struct Target {
     pub(super) url: Box<str>,
 }
 
-/// One question, and who waits for its answer.
+/// One request to the machine, with the channel for its reply.
 pub(super) enum Job {
     Wanted {
         target: Target,
@@ -64,9 +64,9 @@ pub(super) enum Job {
         refusal: Refusal,
         reply: Told<bool>,
     },
-    /// The user of this driver agreed.
+    /// The reply of the driver's user.
     Consented(Option<Box<Authorization>>),
-    /// The host has a user of its own.
+    /// An authorization for the host's own user.
     Begin {
         authorization: Option<Box<Authorization>>,
         reply: Told<Option<Redirect>>,
@@ -82,18 +82,18 @@ pub(super) enum Job {
     Grant(Told<Option<Grant>>),
 }
 
-/// How much a token is wanted.
+/// How urgently a token is needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// The user is asked if need be.
+    /// Ask the user if necessary.
     AtAnyRate,
-    /// The user is not asked: the server's refusal will say what is needed.
+    /// Never ask the user: the server's challenge will name what is needed.
     IfThereIsOne,
-    /// There is one: this was just said.
+    /// A token is available, as just reported.
     Ready,
 }
 
-/// The MCP server's no.
+/// A challenge of the MCP server.
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
@@ -101,7 +101,7 @@ pub(super) struct Refusal {
 }
 
 impl Job {
-    /// The user's side comes before everybody else's.
+    /// Returns true for the user's actions, which take precedence.
     pub(super) fn is_urgent(&self) -> bool {
         match self {
             Self::Consented(_) | Self::Begin { .. } | Self::CameBack { .. } => true,
@@ -110,7 +110,7 @@ impl Job {
         }
     }
 
-    /// Whether there was a good token a moment ago.
+    /// Returns true if a valid token was reported a moment ago.
     pub(super) fn is_ready(&self) -> bool {
         matches!(
             self,
@@ -121,7 +121,7 @@ impl Job {
         )
     }
 
-    /// Whether nobody waits for the answer. What a user did counts all the same.
+    /// Returns true if the caller is gone. A user's action counts nevertheless.
     pub(super) fn is_deserted(&self) -> bool {
         match self {
             Self::Wanted { reply, .. } => reply.is_closed(),
@@ -132,7 +132,7 @@ impl Job {
         }
     }
 
-    /// The question, in the machine's words.
+    /// Returns the event for the machine.
     pub(super) fn event(&mut self) -> Option<Event> {
         match self {
             Self::Wanted { target, .. } => Some(Event::Wanted(target.operation.clone())),
@@ -155,7 +155,7 @@ impl Job {
         }
     }
 
-    /// Whether a failure that came of asking others is this one's too.
+    /// Returns true if a failure of a remote server applies to both jobs.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Wanted { .. }, Self::Wanted { .. }) => true,
@@ -173,8 +173,8 @@ impl Job {
         }
     }
 
-    /// What a good token at hand would be presented as for it, when that is an answer: not the one
-    /// that was refused.
+    /// Returns the presentation of the stored token if it answers the job, that is, if it is not the
+    /// refused one.
     pub(super) fn served_by(&self, machine: &mut AuthMachine) -> Option<Presentation> {
         let (target, sent) = match self {
             Self::Wanted { target, .. } => (target, None),
@@ -196,7 +196,7 @@ impl Job {
         }
     }
 
-    /// Whether this token is the very one that was refused.
+    /// Returns true if this token is the refused one.
     pub(super) fn refuses(&self, presentation: &Presentation) -> bool {
         match (self, presentation) {
             (Self::Refused { refusal, .. }, Presentation::Bearer(value)) => {
@@ -207,9 +207,9 @@ impl Job {
         }
     }
 
-    /// There will be no answer.
+    /// Fails the job.
     pub(super) fn stop(self, why: Stopped) {
-        // Whoever is gone does not hear it.
+        // The caller may be gone.
         match self {
             Self::Wanted { reply, .. } => drop(reply.send(Err(why))),
             Self::Refused { reply, .. } | Self::CameBack { reply, .. } => {
@@ -222,7 +222,7 @@ impl Job {
         }
     }
 
-    /// It failed, with its own operation named.
+    /// Fails the job, with its own operation in the failure.
     pub(super) fn fail(self, failure: &Failure) {
         let mut failure = failure.clone();
         match &self {
@@ -239,7 +239,7 @@ impl Job {
     }
 }
 
-/// The header that says which token was sent.
+/// Returns the header that carried the token.
 pub(super) fn sent(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(AUTHORIZATION).cloned()
 }

@@ -1,4 +1,4 @@
-//! One network for any number of clients: connections, TLS and name resolution are made once.
+//! A network for any number of clients: connections, TLS and name resolution are set up once.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,12 +18,12 @@ use mcp_auth_machine::{Config, Event};
 
 /// Sends the machine's requests with an HTTP client of the host, for [`Network::of`].
 ///
-/// What the driver does with its own client falls to the host here: TLS is verified (SEC-03), no redirect is followed
-/// (SEC-08), no cookie, referrer or credential of the host is added, nothing is sent a second time, and the limits
-/// are kept. A name is connected to only where [`Limits::permits`] the address that it resolved to (SEC-06), and a
-/// connection that was made under other limits is not used again. Address literals are judged by the driver before.
+/// The host takes over the duties of the driver's own client: verify TLS (SEC-03), follow no redirect
+/// (SEC-08), add no cookie, referrer or credential, retry nothing, and enforce the limits. Connect to a
+/// name only if [`Limits::permits`] its resolved address (SEC-06), and never reuse a connection that was
+/// made under other limits. The driver checks address literals first.
 pub trait HostHttp: Send + Sync + 'static {
-    /// Sends one request and reads its answer.
+    /// Sends one request and returns its response.
     fn exchange(
         &self,
         request: Request<Bytes>,
@@ -34,7 +34,7 @@ pub trait HostHttp: Send + Sync + 'static {
 type Exchanged<'a> =
     Pin<Box<dyn Future<Output = Result<Response<Bytes>, Undelivered>> + Send + 'a>>;
 
-/// [`HostHttp`] behind a pointer.
+/// The object-safe form of [`HostHttp`].
 trait Exchange: Send + Sync {
     fn run(&self, request: Request<Bytes>, limits: Limits) -> Exchanged<'_>;
 }
@@ -45,24 +45,25 @@ impl<H: HostHttp> Exchange for H {
     }
 }
 
-/// The network of a process: connections, TLS and name resolution, shared by its clones and by every client that is
-/// built with one.
+/// The network of a process: connections, TLS and name resolution, shared by its clones and by every client
+/// that is built with it.
 ///
-/// The address policy is that of each request (SEC-06), not of the network: connections are kept apart by it, so
-/// that a connection which one MCP server's policy permits serves no request that another policy would refuse.
+/// The address policy belongs to each request (SEC-06), not to the network. Connections are pooled per
+/// policy, so a connection that one MCP server's policy allows never serves a request that another policy
+/// would deny.
 #[derive(Clone)]
 pub struct Network(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    /// One client's own, with its settings.
+    /// The network of one client, with its settings.
     Own(Clients),
     Shared(Arc<Pools>),
     Host(Arc<dyn Exchange>),
 }
 
 impl Network {
-    /// With the driver's own HTTP client.
+    /// Returns a builder for a network with the driver's own HTTP client.
     pub fn builder() -> NetworkBuilder {
         NetworkBuilder {
             settings: Box::new(reqwest::ClientBuilder::new),
@@ -71,12 +72,12 @@ impl Network {
         }
     }
 
-    /// With the HTTP client of the host.
+    /// Creates a network with the host's HTTP client.
     pub fn of(http: impl HostHttp) -> Self {
         Self(Inner::Host(Arc::new(http)))
     }
 
-    /// The network of one client.
+    /// Creates the network of one client.
     pub(super) fn own(
         settings: reqwest::ClientBuilder,
         trust: &Trust,
@@ -85,7 +86,7 @@ impl Network {
         Ok(Self(Inner::Own(Clients::new(settings, trust, config)?)))
     }
 
-    /// Performs the request; the event answers it whatever happens.
+    /// Sends the request and returns its result in any case.
     pub(super) async fn send(&self, send: SendRequest) -> Event {
         let limits = Limits::of(&send);
         match self.exchange(send.request(), limits).await {
@@ -125,7 +126,7 @@ impl fmt::Debug for Network {
 
 type Settings = Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>;
 
-/// What a [`Network`] is made of.
+/// A builder for [`Network`].
 pub struct NetworkBuilder {
     settings: Settings,
     trust: Trust,
@@ -133,9 +134,9 @@ pub struct NetworkBuilder {
 }
 
 impl NetworkBuilder {
-    /// Settings of the HTTP client, such as proxies: asked for once for each address policy in use. Redirects,
-    /// retries, name resolution and TLS are the driver's, whatever these say, and they do not hold for requests to
-    /// this machine.
+    /// Sets the settings of the HTTP client, such as proxies. The closure runs once for each address policy
+    /// in use. The driver overrides redirects, retries, name resolution and TLS, and the settings do not
+    /// apply to requests to this device.
     #[must_use]
     pub fn http(
         mut self,
@@ -145,25 +146,26 @@ impl NetworkBuilder {
         self
     }
 
-    /// Trusts more certificate authorities than the platform does, or presents a client certificate.
+    /// Trusts additional certificate authorities, or presents a client certificate. Default: the platform's
+    /// trust store.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// Names a proxy in a private network, or on this machine: a name that the address policy of the requests would
-    /// not permit.
+    /// Allows a proxy by name that the address policy of the requests would deny, in a private network or
+    /// on this device.
     #[must_use]
     pub fn proxy_host(mut self, name: &str) -> Self {
         self.proxies.push(name.to_ascii_lowercase().into());
         self
     }
 
-    /// Reads the trust anchors and checks the settings.
+    /// Reads the trust anchors and validates the settings.
     ///
     /// # Errors
-    /// [`StartFlaw`] when TLS cannot be verified, or the settings cannot be used.
+    /// [`StartFlaw`] when TLS cannot be verified, or the settings are invalid.
     pub fn build(self) -> Result<Network, StartFlaw> {
         let pools = Pools {
             settings: self.settings,
@@ -171,7 +173,7 @@ impl NetworkBuilder {
             proxies: self.proxies.into(),
             made: RwLock::default(),
         };
-        // The policy that most MCP servers have; a fault of the settings is known here.
+        // Creates the client for the policy of most MCP servers, which reveals invalid settings.
         if let Ok((policy, _)) = UrlPolicy::for_mcp_url("https://mcp.invalid/") {
             let key = (policy.addresses(None), false);
             let client = pools.make(key)?;
@@ -189,10 +191,10 @@ impl fmt::Debug for NetworkBuilder {
     }
 }
 
-/// A policy, and whether requests go to this machine, past any proxy.
+/// A policy, and whether requests go to this device, without a proxy.
 type Key = (AddressPolicy, bool);
 
-/// A pool of connections for each address policy: there are about twenty.
+/// A connection pool per address policy, of which there are about twenty.
 struct Pools {
     settings: Settings,
     trust: Trust,
@@ -222,7 +224,7 @@ impl Pools {
         client(settings, &self.trust, judge)
     }
 
-    /// Keeps a new client, unless another task has made one meanwhile.
+    /// Stores a new client, unless another task has stored one meanwhile.
     fn keep(&self, key: Key, client: reqwest::Client) -> reqwest::Client {
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, first)) = made.iter().find(|(known, _)| *known == key) {

@@ -1,4 +1,4 @@
-//! One network, several policies.
+//! One network with several policies.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
@@ -82,7 +82,7 @@ async fn clients_of_one_network_share_its_connections() {
     let (port, counts) = server().await;
     let network = shared();
     for _client in 0..5 {
-        // A configuration of its own, with the same policy.
+        // Another configuration with the same policy.
         let url = format!("http://127.0.0.1:{port}/");
         let answer = get(&network.clone(), &here(), &url).await;
         assert_eq!(answer, Ok(StatusCode::NO_CONTENT));
@@ -111,7 +111,7 @@ async fn sec07_a_proxy_inside_is_used_where_the_host_named_it() {
     assert_eq!(counts.requests.load(Ordering::SeqCst), 1);
 }
 
-/// Writes down what it is asked for.
+/// Records the requests.
 #[derive(Clone, Default)]
 struct Own(Arc<Mutex<Vec<(String, bool)>>>);
 
@@ -148,7 +148,7 @@ async fn sec06_the_client_of_the_host_gets_the_policy_and_no_forbidden_address()
 #[test]
 fn the_trust_anchors_are_read_when_the_network_is_built() {
     let broken = Network::builder().http(|| {
-        // An identity without a name: no client can be made with it.
+        // No client can be created with this user agent.
         reqwest::ClientBuilder::new().user_agent("\n")
     });
     assert!(matches!(broken.build(), Err(StartFlaw::Http(_))));

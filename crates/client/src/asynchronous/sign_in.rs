@@ -1,4 +1,4 @@
-//! A sign-in with the driver's own user: asked, sent to the browser, back again.
+//! A sign-in with the driver's own user: consent, redirect, callback.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use mcp_auth_machine::action::{NeedUser, Redirect};
 use mcp_auth_machine::event::Authorization;
 
 pub(super) struct SignIn {
-    /// Why the user is needed now; more may be needed than the user was asked for.
+    /// The current reason for which the user is needed; it may exceed the one that the user was asked
+    /// about.
     pub(super) need: NeedUser,
     pub(super) step: Step,
 }
@@ -22,21 +23,21 @@ pub(super) enum Step {
         for_this: NeedUser,
         task: JoinHandle<Option<Authorization>>,
     },
-    /// The machine finds out where to send the user.
+    /// The machine prepares the redirect.
     Agreed,
     AtBrowser(JoinHandle<()>),
-    /// The host's future ended: the callback is being judged, or there is none.
+    /// The host's future ended: its callback is being processed, or none arrived.
     Left,
 }
 
-/// What the user did.
+/// An action of the user.
 pub(super) enum Done {
     Answered(Option<Authorization>),
     Left,
 }
 
 impl SignIn {
-    /// Asks the user.
+    /// Asks the user for consent.
     pub(super) fn ask<U: User>(
         need: NeedUser,
         user: &Arc<U>,
@@ -54,7 +55,7 @@ impl SignIn {
         Ok(Self { need, step })
     }
 
-    /// Sends the user away.
+    /// Redirects the user.
     pub(super) fn send<U: User>(
         &mut self,
         redirect: Redirect,
@@ -67,12 +68,12 @@ impl SignIn {
         self.step = Step::AtBrowser(task);
     }
 
-    /// Waits for the user. Pending while the machine is at it.
+    /// Waits for the user. Pending while the machine works.
     pub(super) async fn done(sign_in: &mut Option<Self>) -> Done {
         match sign_in.as_mut().map(|sign_in| &mut sign_in.step) {
             Some(Step::Asking { task, .. }) => Done::Answered(task.await.ok().flatten()),
             Some(Step::AtBrowser(task)) => {
-                // A future that panicked has left as well.
+                // A panic counts as the end of the future.
                 let _left = task.await;
                 Done::Left
             }
@@ -80,7 +81,7 @@ impl SignIn {
         }
     }
 
-    /// It ends without the user.
+    /// Ends the sign-in without the user.
     pub(super) fn end(self) {
         match self.step {
             Step::Asking { task, .. } => task.abort(),

@@ -1,4 +1,4 @@
-//! Starting the task.
+//! Building and starting the driver.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,22 +18,22 @@ use crate::secrets::{Assertions, NoSecrets, Signer};
 use crate::trust::{Trust, TrustFlaw};
 use mcp_auth_machine::{AuthMachine, Config};
 
-/// Why the driver does not start.
+/// The reason why the driver cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartFlaw {
-    /// There is no `tokio` runtime here.
-    #[error("there is no tokio runtime here")]
+    /// No `tokio` runtime is running on this thread.
+    #[error("no tokio runtime is running on this thread")]
     NoRuntime,
     /// TLS cannot be verified, for example because the platform has no trust anchors.
     #[error(transparent)]
     Tls(#[from] TrustFlaw),
-    /// The HTTP client cannot be made.
+    /// The HTTP client cannot be created.
     #[error("the HTTP client cannot be made: {0}")]
     Http(reqwest::Error),
 }
 
-/// What a driver is made of; see [`Client::builder`].
+/// A builder for [`Client`]; see [`Client::builder`].
 pub struct Builder<U = Nobody> {
     config: Arc<Config>,
     principal: Arc<str>,
@@ -65,7 +65,7 @@ impl Builder {
 }
 
 impl<U: User> Builder<U> {
-    /// Asks this user.
+    /// Sets the user who signs in. Default: [`Nobody`].
     pub fn user<V: User>(self, user: V) -> Builder<V> {
         Builder {
             config: self.config,
@@ -81,43 +81,46 @@ impl<U: User> Builder<U> {
         }
     }
 
-    /// Shows every event and action to a closure, which must not block.
+    /// Sets a closure that receives every event and action. It must not block.
     #[must_use]
     pub fn watched(mut self, watch: impl FnMut(Note<'_>) + Send + 'static) -> Self {
         self.watch = Watch::new(watch);
         self
     }
 
-    /// Signs with the host's keys, on a thread that may block.
+    /// Sets the signer for the host's keys, which runs on a blocking thread.
     #[must_use]
     pub fn signer(mut self, signer: impl Signer + Send + 'static) -> Self {
         self.signer = Box::new(signer);
         self
     }
 
-    /// Obtains tokens of the host's platform or identity provider, on a thread that may block.
+    /// Sets the source of tokens of the host's platform or identity provider, which runs on a blocking
+    /// thread.
     #[must_use]
     pub fn assertions(mut self, assertions: impl Assertions + Send + 'static) -> Self {
         self.assertions = Box::new(assertions);
         self
     }
 
-    /// Trusts more certificate authorities than the platform does, or presents a client certificate.
+    /// Trusts additional certificate authorities, or presents a client certificate. Default: the platform's
+    /// trust store.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// Settings of the HTTP client, such as proxies. Redirects, retries, name resolution and TLS are
-    /// decided by the driver, whatever these say, and they do not hold for requests to this machine; an address that they give to a name is not checked.
+    /// Sets the settings of the HTTP client, such as proxies. The driver overrides redirects, retries, name
+    /// resolution and TLS, and the settings do not apply to requests to this device. An address that they
+    /// assign to a name is not checked.
     #[must_use]
     pub fn http(mut self, settings: reqwest::ClientBuilder) -> Self {
         self.http = settings;
         self
     }
 
-    /// Shares a network with other clients, in place of one with the settings of [`http`](Self::http) and
+    /// Shares a network with other clients, instead of creating one with [`http`](Self::http) and
     /// [`trust`](Self::trust).
     #[must_use]
     pub fn network(mut self, network: &Network) -> Self {
@@ -125,10 +128,10 @@ impl<U: User> Builder<U> {
         self
     }
 
-    /// Starts the task on the runtime that this is called on.
+    /// Starts the task on the current runtime.
     ///
     /// # Errors
-    /// [`StartFlaw`].
+    /// [`StartFlaw`] without a runtime, or when the network cannot be set up.
     pub fn start(self) -> Result<Client, StartFlaw> {
         let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
         let network = match self.network {

@@ -1,8 +1,7 @@
-//! The one task that owns the machine.
+//! The task that owns the machine.
 //!
-//! The machine is asked one thing at a time, and the next only when it rests: whatever it says is the
-//! answer to that question. Who asks while it is busy waits in line, and is served at once when a
-//! good token is at hand.
+//! The machine works on one job at a time, and on the next when it is idle, so every result belongs to the
+//! current job. Jobs that arrive meanwhile are queued, or answered at once if a valid token is available.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
 
-/// The machine waits for nothing but time, and gives way to the user.
+/// A paused refresh, which gives way to the user.
 const PAUSING: Phase = Phase::Working("pausing");
 
 pub(super) struct Task<U> {
@@ -31,19 +30,19 @@ pub(super) struct Task<U> {
     pub(super) watch: Watch,
     pub(super) messages: mpsc::UnboundedReceiver<Message>,
     pub(super) back: mpsc::WeakUnboundedSender<Message>,
-    /// What the machine was asked and did not answer yet.
+    /// The job that the machine works on.
     pub(super) current: Option<Job>,
-    /// What it is asked next.
+    /// The queued jobs.
     pub(super) line: VecDeque<Job>,
     pub(super) sign_in: Option<SignIn>,
-    /// Who waits for the sign-in.
+    /// The jobs that wait for the sign-in.
     pub(super) joined: Vec<Job>,
-    /// Why the user was needed last.
+    /// The latest reason for which the user was needed.
     pub(super) need: Option<NeedUser>,
 }
 
 impl<U: User> Task<U> {
-    /// Works until the last handle is gone, or one closed it, and what was begun is finished.
+    /// Runs until the last handle is gone or one was closed, and work in flight is completed.
     pub(super) async fn run(mut self) {
         let mut open = true;
         self.settle();
@@ -56,7 +55,7 @@ impl<U: User> Task<U> {
                         self.feed(event);
                     }
                 }
-                // Before what the user did: a callback that was handed in counts.
+                // Before the user's action: a callback that was passed in counts.
                 message = self.messages.recv(), if open => match message {
                     Some(message) => self.receive(message),
                     None => {
@@ -74,7 +73,7 @@ impl<U: User> Task<U> {
         self.end_sign_in();
     }
 
-    /// An exchange that is under way is finished, a wait for better times is not.
+    /// Returns true while an exchange is in flight; a pause does not count.
     fn is_at_it(&self) -> bool {
         let working = match self.machine.phase() {
             Phase::Resting | Phase::AwaitingUser | PAUSING => false,
@@ -102,7 +101,7 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// Nobody is answered any more, except whom the machine is at work for.
+    /// Drops all queued jobs; only the current one is completed.
     fn close(&mut self) {
         self.messages.close();
         while self.messages.try_recv().is_ok() {}
@@ -124,7 +123,7 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// Everybody is sent home, and everything is forgotten.
+    /// Fails all waiting jobs and erases the account.
     fn sign_out(&mut self, mut job: Job) {
         let waiting = self.line.drain(..).chain(self.joined.drain(..));
         for job in waiting.chain(self.current.take()) {
@@ -137,7 +136,8 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// With the token at hand, or in line. A token that is just being judged is not given out.
+    /// Answers a job with the available token, or queues it. A token that a challenge is being processed
+    /// for is not returned.
     fn serve(&mut self, job: Job) {
         if let Job::Grant(reply) = job {
             match self.machine.grant() {
@@ -159,14 +159,14 @@ impl<U: User> Task<U> {
         (!judged).then_some(presentation)
     }
 
-    /// Serves those in line who need the machine no more.
+    /// Answers queued jobs that no longer need the machine.
     pub(super) fn serve_line(&mut self) {
         for job in std::mem::take(&mut self.line) {
             self.serve(job);
         }
     }
 
-    /// Carries out what the machine wants, and asks it the next thing when it rests.
+    /// Performs the machine's actions, and starts the next job when it is idle.
     fn settle(&mut self) {
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -183,7 +183,7 @@ impl<U: User> Task<U> {
                 self.feed(Event::Abandoned(Abandon::Cancelled));
                 continue;
             }
-            self.nobody_waits_for_nothing();
+            self.fail_orphaned();
             match self.line.pop_front() {
                 None => return,
                 Some(job) if job.is_deserted() => {}
@@ -193,14 +193,14 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// Whether a pause is no reason to let the user wait.
+    /// Returns true if a pause should give way to the user.
     fn gives_way(&self) -> bool {
         let user_waits = self.line.front().is_some_and(Job::is_urgent);
         user_waits && !self.current.as_ref().is_some_and(Job::is_urgent)
     }
 
     fn ask(&mut self, mut job: Job) {
-        // The renewal that pauses goes on after the user's side; who waits for it asks again then.
+        // The paused refresh continues after the user's action; its waiting job is queued again.
         self.line.extend(self.current.take());
         if let Some(event) = job.event() {
             self.current = Some(job);
@@ -234,7 +234,7 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// The host's future ended, and no callback is left to be judged.
+    /// Returns true if the host's future has ended without a callback to process.
     fn user_has_left(&self) -> bool {
         let left = matches!(
             &self.sign_in,

@@ -1,4 +1,4 @@
-//! TLS of the asynchronous driver: whom it does not trust, it does not talk to (SEC-03).
+//! TLS of the asynchronous driver: an untrusted server receives no data (SEC-03).
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use super::*;
 use crate::asynchronous::network::Network;
 use crate::trust::TrustFlaw;
 
-/// For `localhost`, until 2120, signed by itself.
+/// A self-signed certificate for `localhost`, valid until 2120.
 const CERTIFICATE: &str = "\
     MIIBXjCCAQSgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwIBcNMjAwMTAxMDAw\
     MDAwWhgPMjEyMDAxMDEwMDAwMDBaMBQxEjAQBgNVBAMMCWxvY2FsaG9zdDBZMBMGByqGSM49AgEGCCqGSM49\
@@ -22,7 +22,7 @@ const CERTIFICATE: &str = "\
     AbkioNDCtylPnpR7K8CpkjAKBggqhkjOPQQDAgNIADBFAiEApZ7e0MhD3l4a6s0+9v+SVa4I2npTnU1nHY1B\
     1Tm9XicCIHGH7WDGVzpFIS96L9UVw81W3/V6YoI1E32CizswGKmo";
 
-/// Good for nothing but these tests.
+/// A key for these tests only.
 const KEY: &str = "\
     MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgXgsZlTzcH/gNAnAFjZy1hhog15Pff/HGjpCE\
     vHuj72uhRANCAAStANLkFAN81z9vc7ZugjINOoc+SWWrsEQtw7IexchJZu/zxjLeeqPACnJ550twPBEleHNa\
@@ -36,7 +36,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Serves a few connections; its port.
+/// Serves a few connections and returns its port.
 fn start() -> u16 {
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(decode(KEY)));
     let config = rustls::ServerConfig::builder_with_provider(provider())
@@ -68,7 +68,7 @@ fn serve(config: rustls::ServerConfig) -> u16 {
 async fn sec03_a_certificate_of_nobody_is_refused() {
     let port = start();
     let url = format!("https://localhost:{port}/");
-    // Whoever trusts it is served: nothing else is wrong with it.
+    // A client that trusts the certificate is served: it has no other flaw.
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from(decode(CERTIFICATE)))
@@ -120,7 +120,7 @@ mod private {
         CertificateDer::from_pem_slice(pem).unwrap()
     }
 
-    /// A server of a private authority, which wants a certificate of its clients.
+    /// A server of a private certificate authority, which requires client certificates.
     fn strict() -> u16 {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(certificate(CA)).unwrap();

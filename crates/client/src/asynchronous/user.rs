@@ -1,4 +1,4 @@
-//! The person at the browser, as the driver sees one.
+//! The user of the driver.
 
 use std::future::Future;
 
@@ -9,15 +9,15 @@ use mcp_auth_machine::action::{NeedUser, Redirect, Why};
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::callback::Callback;
 
-/// Asks a person, sends the person to a browser, and brings the callback back. At most one sign-in
-/// is under way at a time, whoever waits for it. Both futures run on tasks of their own and are
-/// dropped when the sign-in ends without them.
+/// Asks the user for consent, redirects the user, and passes the callback on. At most one sign-in is under
+/// way at a time, for all waiting callers. Both futures run on their own tasks, and are dropped when the
+/// sign-in ends without them.
 pub trait User: Send + Sync + 'static {
-    /// Whether the user wants to sign in, or to allow more. To agree, give the authorization back,
-    /// perhaps with a redirect URI or a browser binding of this attempt; `None` says no.
+    /// Asks whether the user wants to sign in or to allow more scopes. Return the authorization to agree,
+    /// perhaps with a redirect URI or a browser binding for this attempt; `None` declines.
     ///
-    /// Agrees, unless the MCP server changed its authorization server: then nobody should agree
-    /// without having been shown both (ISO-09).
+    /// The default agrees, unless the MCP server changed its authorization server: a user should see both
+    /// before agreeing to that (ISO-09).
     fn consent(
         &self,
         need: NeedUser,
@@ -27,13 +27,14 @@ pub trait User: Send + Sync + 'static {
         async move { agreed.then_some(authorization) }
     }
 
-    /// Sends the user there, and hands in whatever comes back until it was the answer. Returning
-    /// before that gives the sign-in up.
+    /// Opens the URL for the user, and passes callbacks on until one completes the sign-in. Returning
+    /// earlier cancels the sign-in.
     fn redirect(&self, redirect: Redirect, callbacks: Callbacks)
     -> impl Future<Output = ()> + Send;
 }
 
-/// Nobody can be asked: what needs a user fails with [`Stopped::NeedUser`](super::Stopped::NeedUser).
+/// A user that is never available: work that needs a user fails with
+/// [`Stopped::NeedUser`](super::Stopped::NeedUser).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
@@ -45,13 +46,14 @@ impl User for Nobody {
     async fn redirect(&self, _: Redirect, _: Callbacks) {}
 }
 
-/// Where callbacks are handed in during a sign-in.
+/// The receiver of callbacks during a sign-in.
 #[derive(Clone, Debug)]
 pub struct Callbacks(pub(super) mpsc::WeakUnboundedSender<Message>);
 
 impl Callbacks {
-    /// Hands one in, whole. `false`: it was not the answer to this sign-in, and changed nothing: go
-    /// on listening. `true`: the sign-in is over, well or not; who waited for it is told.
+    /// Passes a complete callback on. `false`: the callback does not belong to this sign-in and was
+    /// ignored; keep listening. `true`: the sign-in has succeeded or failed, and the waiting callers have
+    /// the result.
     pub async fn hand_in(&self, callback: Callback) -> bool {
         let Some(messages) = self.0.upgrade() else {
             return true;
@@ -63,7 +65,7 @@ impl Callbacks {
         };
         let sent = messages.send(Message::Job(job)).is_ok();
         drop(messages);
-        // A failure, and a driver that is gone, end the sign-in as well.
+        // A failure, or the end of the driver, ends the sign-in as well.
         !sent || !matches!(told.await, Ok(Ok(false)))
     }
 }

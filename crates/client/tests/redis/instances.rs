@@ -16,10 +16,10 @@ use crate::gateway::{Settings, serve};
 use crate::processes::{Part, Redis, free_port};
 use crate::support::{World, token};
 
-/// 32 bytes; of no use elsewhere.
+/// 32 bytes, used in these tests only.
 const KEY: &str = "dGVzdHMgdGVzdHMgdGVzdHMgdGVzdHMgdGVzdHMgdGU";
 
-/// Somebody's browser.
+/// A user's browser.
 struct Browser {
     http: reqwest::Client,
     cookie: String,
@@ -70,7 +70,7 @@ impl Browser {
         self.post(gateway, "call", "tool=read&text=hello").await.0
     }
 
-    /// Where the gateway sends the browser, which gets its own cookie there.
+    /// Returns the URL that the gateway redirects the browser to; the browser receives its own cookie.
     async fn connect(&mut self, gateway: &str) -> String {
         let (status, headers, _) = self.get(&format!("{gateway}/connect")).await;
         assert_eq!(status, StatusCode::SEE_OTHER);
@@ -82,14 +82,14 @@ impl Browser {
         headers[LOCATION].to_str().unwrap().to_owned()
     }
 
-    /// A whole authorization.
+    /// Completes an authorization.
     async fn connects(&mut self, gateway: &str) {
         let to = self.connect(gateway).await;
         let callback = self.consent(&to).await;
         self.get(&callback).await;
     }
 
-    /// Where the authorization server sends it back to.
+    /// Returns the URL that the authorization server redirects the browser to.
     async fn consent(&self, url: &str) -> String {
         let answer = self.http.get(url).send().await.unwrap();
         answer.headers()[LOCATION].to_str().unwrap().to_owned()
@@ -114,7 +114,7 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
             let (url, listen) = (redis.url(), format!("127.0.0.1:{port}"));
             let settings = [
                 ("INSTANCE_MCP", world.url.as_str()),
-                // Browsers come back to the second one.
+                // Callbacks arrive at the second instance.
                 ("INSTANCE_PUBLIC", two.as_str()),
                 ("INSTANCE_LISTEN", listen.as_str()),
                 ("INSTANCE_REDIS", url.as_str()),
@@ -134,14 +134,14 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
     assert!(callback.starts_with(&format!("{two}/callback?")));
     let mut kinds = block_in_place(|| ends(&redis));
     kinds.dedup();
-    // An authorization reads its documents from the network and caches none of them.
+    // An authorization fetches its documents and caches none of them.
     let [pending, registration] = kinds.as_slice() else {
         panic!("{kinds:?}");
     };
     assert_eq!(*pending, ("pending".to_owned(), true));
     assert_eq!(*registration, ("registration".to_owned(), false));
 
-    // Another browser, even one in which the same user is signed in, changes nothing.
+    // Another browser changes nothing, even one in which the same user is signed in.
     let elsewhere = Browser::of("alice", &two).await;
     let mallory = Browser::of("mallory", &two).await;
     for other in [&elsewhere, &mallory] {
@@ -160,7 +160,7 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
         assert_eq!(mallory.calls(gateway).await, StatusCode::FORBIDDEN);
     }
 
-    // The token is over: both are refused, one of them renews it.
+    // The token is revoked: both requests are refused, one of them refreshes.
     let stored = account(&world, &redis, &two).await;
     world.revoke(&stored, &client_id(&redirect)).await;
     let (a, b) = tokio::join!(alice.calls(&one), alice.calls(&two));
@@ -234,7 +234,7 @@ async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
     let to = nobody.connect(&gateway).await;
     let callback = nobody.consent(&to).await;
     let honest = std::mem::take(&mut nobody.cookie);
-    // No session, one of another key, and one whose user was changed.
+    // No session, one of another key, and one with a changed user.
     let forged = Keys::random().unwrap().session("alice").unwrap();
     let (_, rest) = honest.split_once('.').unwrap();
     for cookie in [
@@ -258,7 +258,7 @@ async fn a_request_of_another_page_host_or_method_changes_nothing() {
     let mut alice = Browser::of("alice", &gateway).await;
     let to = alice.connect(&gateway).await;
     let callback = alice.consent(&to).await;
-    // A request for the headers alone does not spend the callback.
+    // A HEAD request does not consume the callback.
     let head = alice.http.head(&callback).header(COOKIE, &alice.cookie);
     let answer = head.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
@@ -308,13 +308,13 @@ async fn a_form_without_end_is_refused() {
     let gateway = alone(&world).await;
     let mut alice = Browser::of("alice", &gateway).await;
     alice.connects(&gateway).await;
-    // The tool echoes; the form is limited before that.
+    // The tool echoes its input; the form is limited first.
     let long = format!("tool=read&text={}", "a".repeat(17 * 1024));
     let (status, ..) = alice.post(&gateway, "call", &long).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
-/// What a third instance finds in the store.
+/// Returns the account that a third instance finds in the store.
 async fn account(world: &World, redis: &Redis, public: &str) -> String {
     let store = RedisStore::open(&redis.url(), "mcp-gateway:").unwrap();
     let store = Sealed::new(store, Keys::new(KEY).unwrap());
@@ -325,7 +325,7 @@ async fn account(world: &World, redis: &Redis, public: &str) -> String {
     token(&headers.unwrap())
 }
 
-/// The kinds of the slots that are held, and whether they have an end.
+/// Returns the kinds of the stored slots, and whether they have an expiry.
 fn ends(redis: &Redis) -> Vec<(String, bool)> {
     let mut connection = redis.connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();

@@ -1,5 +1,5 @@
-//! The store in Redis, with a server and processes of its own. Needs `redis-server`
-//! (`apt-get install redis-server`).
+//! The Redis store, with a server and processes of its own. Requires `redis-server` (`apt-get install
+//! redis-server`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A Redis server, and this program once more as another process.
+//! A Redis server, and this test program as another process.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// A server that keeps nothing, ended when it is dropped.
+/// A server without persistence, stopped on drop.
 pub(crate) struct Redis {
     process: Child,
     port: u16,
@@ -19,7 +19,7 @@ impl Redis {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..5 {
-            // Somebody else may take it meanwhile.
+            // Another process may take the port meanwhile.
             let port = free_port();
             if let Some(process) = start(port, &directory) {
                 return Self {
@@ -46,7 +46,7 @@ impl Redis {
         let _reaped = self.process.wait();
     }
 
-    /// On the same port, with nothing in it.
+    /// Starts again on the same port, empty.
     pub(crate) fn start_again(&mut self) {
         self.process = start(self.port, &self.directory).expect("redis-server starts again");
     }
@@ -63,7 +63,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// `None` when it ended at once, as it does when the port is taken.
+/// Returns `None` when the server exits at once, as it does when the port is taken.
 fn start(port: u16, directory: &TempDir) -> Option<Child> {
     let mut command = Command::new("redis-server");
     command
@@ -97,7 +97,7 @@ fn start(port: u16, directory: &TempDir) -> Option<Child> {
     panic!("redis-server does not answer");
 }
 
-/// This program as another process, in which one ignored test plays a part. Ended when dropped.
+/// This test program as another process, which runs one ignored test. Killed on drop.
 pub(crate) struct Part {
     process: Child,
     lines: BufReader<ChildStdout>,
@@ -116,13 +116,13 @@ impl Part {
         Self { process, lines }
     }
 
-    /// The rest of the next line that begins with these words.
+    /// Returns the rest of the next line that contains these words.
     pub(crate) fn says(&mut self, words: &str) -> String {
         loop {
             let mut line = String::new();
             let read = self.lines.read_line(&mut line).unwrap();
             assert_ne!(read, 0, "the process ended before it said: {words}");
-            // The test harness writes its own words before ours.
+            // The test harness prints its own text first.
             if let Some((_, rest)) = line.split_once(words) {
                 return rest.trim().to_owned();
             }

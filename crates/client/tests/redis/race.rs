@@ -1,4 +1,4 @@
-//! Many processes whose token is refused at the same moment.
+//! Many processes with a token that is refused at the same time.
 
 use std::io::Write;
 
@@ -98,7 +98,7 @@ fn racer() {
     let (status, headers) = post(&url, &old);
     assert_eq!(status, 401);
     say(&format!("refused {}", bare(&old)));
-    // All of them know by now.
+    // By now all of them have received the refusal.
     std::io::stdin().read_line(&mut String::new()).unwrap();
     let challenge = Challenge::new(operation, status, headers).sent(old.to_str().unwrap());
     let pause = driver.handle(Event::Challenged(challenge));

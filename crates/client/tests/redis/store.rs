@@ -1,4 +1,4 @@
-//! The contract, ends of slots, and a server that goes away.
+//! The contract, expiry of slots, and a server that restarts.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ fn a_slot_with_an_end_is_dropped_then_and_others_stay() {
             .persist_until(slot(), None, Some(&first), soon)
             .unwrap()
     ));
-    // Written again without an end, it stays.
+    // Written again without an expiry, it is kept.
     assert!(done(
         store
             .persist(slot(), Some(first.revision), Some(&second))
@@ -111,7 +111,7 @@ fn while_redis_is_away_everything_fails_and_then_it_goes_on() {
         "this server keeps nothing"
     );
     assert!(done(store.persist(slot(), None, Some(&first)).unwrap()));
-    // Connections from before the interruption are noticed before something is sent on them.
+    // Connections from before the restart are detected before a command is sent on them.
     redis.stop();
     redis.start_again();
     assert!(done(store.persist(slot(), None, Some(&first)).unwrap()));

@@ -1,4 +1,4 @@
-//! Everything at once, in many orders: nobody waits for ever, and the account works afterwards.
+//! Random concurrent operations: every one completes, and the account works afterwards.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use mcp_auth_machine::wire::callback::Callback;
 
 use crate::support::{Agreeing, World, at_most};
 
-/// Numbers that look random and are the same in each run.
+/// A reproducible pseudo-random generator.
 struct Dice(u64);
 
 impl Dice {
@@ -23,7 +23,7 @@ impl Dice {
     }
 }
 
-/// Agrees most of the time, and sometimes does not come back.
+/// A user who usually agrees, and sometimes never returns.
 struct Moody(Agreeing);
 
 impl Moody {
@@ -45,7 +45,7 @@ impl User for Moody {
     }
 }
 
-/// What one task does; every answer is right as long as there is one.
+/// Performs one random operation; any result is accepted.
 async fn act(world: Arc<World>, client: Client, action: u64) {
     match action {
         0..5 => drop(world.call(&client, "read").await),
@@ -99,7 +99,7 @@ async fn nobody_waits_for_ever() {
             Err(other) => panic!("{other:?}"),
         }
         let mut answers = 0;
-        // The user is in a mood at times.
+        // The user declines at times.
         while world.call(&client, "read").await.is_err() {
             answers += 1;
             assert!(answers < 10, "start {start}");

@@ -1,4 +1,4 @@
-//! Futures that are dropped anywhere lose nothing.
+//! Futures that are dropped at any point lose nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::support::{Agreeing, World, at_most};
 
-/// One way of giving up, the same in each run where time allows.
+/// A way of cancelling, reproducible where timing allows.
 #[derive(Clone, Copy, Debug)]
 enum After {
     Polls(usize),

@@ -1,4 +1,4 @@
-//! A host whose users are elsewhere: redirect and callback as two requests to a web server.
+//! A host whose users are at other devices: redirect and callback are two requests to a web server.
 
 use http::Method;
 use mcp_auth_client::asynchronous::{Nobody, Stopped};
@@ -20,7 +20,7 @@ async fn the_callback_may_come_back_to_another_instance() {
     let one = world.on(store.clone()).start().unwrap();
     let two = world.on(store).start().unwrap();
     let Err(Stopped::NeedUser(need)) = world.call(&one, "read").await else {
-        panic!("nobody is needed");
+        panic!("the user is not needed");
     };
     assert_eq!(need.why, Why::NoCredentials);
     let redirect = one.begin(authorization()).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The built-in servers fail closed, as other clients see them.
+//! The built-in servers fail closed, also for other clients.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl World {
         format!("{}/authorize?{}", self.server.issuer(), form(&pairs))
     }
 
-    /// The parameter of the response to an authorization request.
+    /// Returns a parameter of the response to an authorization request.
     async fn asked(&self, url: String, name: &str) -> Option<String> {
         let answer = self.http.get(url).send().await.unwrap();
         let location = answer.headers()[LOCATION].to_str().unwrap();
@@ -226,7 +226,7 @@ async fn a_family_of_refresh_tokens_has_one_branch() {
     let client = world.registered(json!({})).await;
     let first = world.redeem(&client, VERIFIER, &[]).await;
     let first = first["refresh_token"].as_str().unwrap();
-    // Two processes race: both get the one successor.
+    // Two processes race: both receive the same successor.
     let one = world.refresh(&client, first).await;
     let two = world.refresh(&client, first).await;
     assert_eq!(one["refresh_token"], two["refresh_token"]);
@@ -234,7 +234,7 @@ async fn a_family_of_refresh_tokens_has_one_branch() {
     let second = one["refresh_token"].as_str().unwrap();
     let third = world.refresh(&client, second).await;
     let third = third["refresh_token"].as_str().unwrap();
-    // The first one again, after its successor was used, rules out a race: all of them end.
+    // Reuse of the first one after its successor was used rules out a race: the family is revoked.
     assert_eq!(
         world.refresh(&client, first).await["error"],
         "invalid_grant"
@@ -304,7 +304,7 @@ async fn the_mcp_server_judges_host_revision_and_proof() {
         challenge.starts_with("DPoP ") && challenge.contains("algs=\"ES256\""),
         "{challenge}"
     );
-    // The token is not bound to any key: a proof cannot make it so.
+    // The token is not bound to a key, and a proof does not bind it.
     assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
 }
 

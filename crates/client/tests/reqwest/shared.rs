@@ -1,4 +1,4 @@
-//! Many tasks, one account.
+//! Many tasks with one account.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ async fn two_drivers_on_one_store_make_one_refresh() {
     assert_eq!((world.server.refreshes(), user.trips()), (1, 1));
 }
 
-/// Keeps nothing from a certain write on.
+/// A store that loses all writes from a certain one on.
 #[derive(Clone, Default)]
 struct Broken {
     inner: MemoryStore,
@@ -157,7 +157,7 @@ async fn a_failure_is_told_to_all_who_wait_and_not_repeated_for_each() {
         };
         assert!(matches!(failure.cause, Cause::NotPersisted(_)));
     }
-    // Nothing was sent that could have been lost, and nobody was signed out by it.
+    // No token was lost, and the user is still signed in.
     assert_eq!(world.server.refreshes(), 0);
     let sent = requests.load(Ordering::SeqCst) - before;
     assert!(sent < TASKS, "{sent} requests");
@@ -182,7 +182,7 @@ async fn a_store_that_panics_wedges_nobody() {
             expected: Option<Revision>,
             write: Option<&Stored>,
         ) -> Result<Swap, StoreError> {
-            // The record of the attempt that was given up is cleared, which is not waited for.
+            // The record of the cancelled attempt is cleared without waiting.
             if write.is_none() {
                 assert_ne!(self.1.fetch_add(1, Ordering::SeqCst), 0, "planted");
             }

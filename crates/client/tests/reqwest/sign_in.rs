@@ -1,4 +1,4 @@
-//! Signing in, being asked for more, saying no, signing out.
+//! Sign-in, step-up, declining, and sign-out.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -151,7 +151,7 @@ async fn a_step_up_asks_once_and_keeps_what_was_granted() {
     assert_eq!(user.trips(), 2);
 }
 
-/// Thinks about each step-up until it may go on.
+/// A user who considers each step-up until released.
 struct Hesitating(Agreeing, Arc<Semaphore>);
 
 impl User for Hesitating {
@@ -194,10 +194,10 @@ async fn step12_step_ups_that_come_together_become_one_and_hold_nobody_up() {
         .into();
     needed.recv().await.unwrap();
     needed.recv().await.unwrap();
-    // The user is still being asked: who needs no more goes on with what there is.
+    // While the user is being asked, a caller that needs no more scopes keeps the current token.
     let headers = client.authorize("list", &Method::POST, &world.url).await;
     assert_eq!(token(&headers.unwrap()), first);
-    // More is needed by now than was asked for: the user is asked again.
+    // More scopes are needed by now, so the user is asked again.
     go_on.add_permits(1);
     for call in calls {
         call.await.unwrap().unwrap();
@@ -210,7 +210,7 @@ async fn step12_step_ups_that_come_together_become_one_and_hold_nobody_up() {
     assert_eq!(user.asked.lock().unwrap().len(), 3);
 }
 
-/// Says no, at the consent or at the browser.
+/// A user who declines, at consent or in the browser.
 struct Unwilling {
     at_browser: bool,
 }
@@ -246,7 +246,7 @@ async fn a_user_who_says_no_is_heard_by_all_who_wait() {
     }
 }
 
-/// Never comes back.
+/// A user who never returns from the browser.
 struct Lost(Arc<Notify>);
 
 impl User for Lost {
@@ -315,7 +315,7 @@ async fn the_last_handle_ends_the_task_though_the_user_is_away() {
     away.notified().await;
     calling.abort();
     drop(client);
-    // The user's future goes with the task.
+    // The user's future is dropped with the task.
     gone.recv().await;
 }
 

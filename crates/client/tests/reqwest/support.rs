@@ -1,4 +1,4 @@
-//! The built-in servers, a user who agrees, and an MCP client around the driver.
+//! The built-in servers, a user who agrees, and an MCP client on the driver.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,10 +30,10 @@ const TOOLS: [Tool; 2] = [
     },
 ];
 
-/// Nobody listens here: the callback is taken from the redirect itself.
+/// No listener: the callback is taken from the redirect itself.
 const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
 
-/// What the client that acts for itself is called, and its secret.
+/// The identifier and secret of the client without a user.
 pub(crate) const SERVICE: (&str, &str) = ("service", "a secret");
 
 pub(crate) struct World {
@@ -80,7 +80,7 @@ impl World {
         builder.start().unwrap()
     }
 
-    /// One request to the MCP server.
+    /// Sends one request to the MCP server.
     pub(crate) async fn post(&self, tool: &str, headers: HeaderMap) -> (StatusCode, HeaderMap) {
         let params = json!({ "name": tool, "arguments": { "text": "hello" } });
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
@@ -90,7 +90,7 @@ impl World {
         (answer.status(), answer.headers().clone())
     }
 
-    /// A whole call of a tool; the token that it succeeded with.
+    /// Calls a tool with retries and returns the token that succeeded.
     pub(crate) async fn call(&self, client: &Client, tool: &str) -> Result<String, Stopped> {
         let mut call = client.call(tool, Method::POST, self.url.as_str());
         loop {
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// Ends an access token behind the client's back; its refresh token stays good.
+    /// Revokes an access token at the server; its refresh token stays valid.
     pub(crate) async fn revoke(&self, token: &str, client_id: &str) {
         let body = format!("token={token}&client_id={client_id}");
         let request = self.http.post(format!("{}/revoke", self.server.issuer()));
@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-/// An HTTP client without redirects, with the one crypto library that is linked.
+/// An HTTP client without redirects, with the one TLS provider that is linked.
 fn http() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -133,7 +133,7 @@ fn http() -> reqwest::Client {
         .unwrap()
 }
 
-/// The consent page approves itself; the browser ends at the redirect URI.
+/// Returns the redirect URI with the response: the consent page approves automatically.
 async fn follow(http: &reqwest::Client, redirect: &Redirect) -> String {
     let answer = http.get(redirect.url.as_str()).send().await.unwrap();
     answer.headers()[LOCATION].to_str().unwrap().to_owned()
@@ -145,7 +145,7 @@ pub(crate) fn token(headers: &HeaderMap) -> String {
     token.to_owned()
 }
 
-/// A user who agrees to everything, and tells what happened.
+/// A user who agrees to everything, and reports events.
 #[derive(Clone)]
 pub(crate) struct Agreeing {
     http: reqwest::Client,
@@ -164,12 +164,12 @@ impl Agreeing {
         }
     }
 
-    /// How often the user was sent to the browser.
+    /// Returns how many times the user was redirected.
     pub(crate) fn trips(&self) -> usize {
         self.redirects.lock().unwrap().len()
     }
 
-    /// How many trips ended with the answer to a sign-in.
+    /// Returns how many redirects completed a sign-in.
     pub(crate) fn finished(&self) -> usize {
         self.finished.load(Ordering::SeqCst)
     }
@@ -196,7 +196,7 @@ impl User for Agreeing {
     }
 }
 
-/// Polls a future at most this often, then drops it.
+/// Polls a future at most this many times, then drops it.
 pub(crate) async fn at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;

@@ -1,4 +1,4 @@
-//! A refresh that is under way, here or in another process.
+//! A refresh in flight, in this process or in another one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::support::{Agreeing, World, token};
 
-/// Whether a token is being asked for.
+/// Returns true for a token request.
 fn is_token_request(note: &Note<'_>) -> bool {
     matches!(note, Note::Out(Action::SendRequest(send)) if send.purpose() == Purpose::Token)
 }
@@ -43,7 +43,7 @@ async fn tok16_what_the_last_handle_left_under_way_is_stored() {
     begun.recv().await.unwrap();
     calling.abort();
     drop(client);
-    // The closure goes with the task.
+    // The closure is dropped with the task.
     assert!(begun.recv().await.is_none());
     assert_eq!(world.server.refreshes(), 1);
 
@@ -138,7 +138,7 @@ async fn the_user_does_not_wait_for_another_process() {
     });
     let client = builder.start().unwrap();
     let ours = call(client.clone());
-    // It looks at the slot again and again, and waits in between.
+    // The client polls the slot, with pauses.
     for _ in 0..6 {
         loaded.recv().await.unwrap();
     }

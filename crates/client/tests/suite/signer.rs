@@ -1,4 +1,4 @@
-//! Keys in software. Their signatures are checked with another library in `crates/cli/tests/npm/verify.mjs`.
+//! Software keys. Their signatures are verified with another library in `crates/cli/tests/npm/verify.mjs`.
 
 use mcp_auth_client::signer::{SoftwareKey, SoftwareKeyFlaw};
 use mcp_auth_machine::wire::words::SigningAlgorithm;
@@ -20,7 +20,7 @@ fn dpop_19_keys_sign_with_what_they_are_made_for() {
         );
     }
     assert_eq!(key.describe().unwrap().name(), "k");
-    // Each is its own, and none is shown.
+    // Keys differ, and `Debug` shows no key.
     let other = SoftwareKey::generate("k").unwrap();
     assert_ne!(key.describe().unwrap(), other.describe().unwrap());
     assert_eq!(format!("{key:?}"), "SoftwareKey(\"k\")");

@@ -1,4 +1,4 @@
-//! The stores keep the contract, and the contract notices stores that do not.
+//! The stores pass the contract, and the contract rejects broken stores.
 
 use mcp_auth_client::{FileStore, MemoryStore, Store, Swap, contract};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
@@ -8,7 +8,7 @@ pub(super) fn slot() -> Slot {
 }
 
 pub(super) fn stored(text: &str) -> Stored {
-    // Any 16 bytes will do for a store.
+    // A store accepts any 16 bytes.
     let mut revision = [b'A'; 22];
     for (place, byte) in revision.iter_mut().take(20).zip(text.bytes()) {
         *place = byte;
@@ -23,7 +23,7 @@ pub(super) fn swap(store: &impl Store, expected: Option<Revision>, write: Option
     store.persist(slot(), expected, write).unwrap()
 }
 
-/// For one caller at a time, and for many through two handles.
+/// Tests one caller at a time, and concurrent ones through two handles.
 pub(super) fn keeps_the_contract<S: Store + Clone + Sync>(store: &S) {
     contract::check(store).unwrap();
     contract::check_races(&[store.clone(), store.clone()]).unwrap();
@@ -40,7 +40,7 @@ fn sec_31_the_file_store() {
     let store = FileStore::open(directory.path().join("deep/down")).unwrap();
     keeps_the_contract(&store);
     swap(&store, None, Some(&stored("kept")));
-    // Another process finds the same.
+    // Another process reads the same.
     let other = FileStore::open(directory.path().join("deep/down")).unwrap();
     assert_eq!(other.load(slot()).unwrap(), Some(stored("kept")));
     contract::check_races(&[store, other]).unwrap();
@@ -73,7 +73,7 @@ fn a_process_that_died_while_it_wrote_leaves_the_old_contents() {
     assert_eq!(store.load(slot()).unwrap(), Some(stored("whole")));
 }
 
-/// A file that the store did not write is set aside: it is not in the way, and it is not overwritten.
+/// A file that the store did not write is renamed: it is not in the way, and not overwritten.
 #[test]
 fn a_damaged_file_is_set_aside() {
     for damage in [&b"garbage"[..], b"", &[0xff, 0xfe]] {
@@ -92,7 +92,7 @@ fn a_damaged_file_is_set_aside() {
     }
 }
 
-/// Waiting has a limit, and says for which process.
+/// Waiting for a lock has a limit, and the error names the process.
 #[test]
 fn a_lock_of_another_process_is_waited_for_with_a_limit() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Stores that answer without blocking, and the adapters in both directions.
+//! Asynchronous stores, and the adapters in both directions.
 
 use mcp_auth_client::{
     AsyncStore, MemoryStore, OnRuntime, OnThreads, Sealed, SharedStore, Store, StoreError, Swap,
@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::sealed::Turn;
 
-/// For one caller at a time, and for many through three handles.
+/// Tests one caller at a time, and concurrent ones through three handles.
 async fn keeps_the_contract<S: AsyncStore + Clone>(store: S) {
     contract::check_async(store.clone()).await.unwrap();
     let handles = [store.clone(), store.clone(), store];
@@ -36,7 +36,7 @@ async fn there_and_back_again_it_is_the_same_store() {
     checked.unwrap().unwrap();
 }
 
-/// Says that every replacement was made, and makes none.
+/// Reports every replacement as done, and performs none.
 #[derive(Clone, Default)]
 struct Forgetful(MemoryStore);
 

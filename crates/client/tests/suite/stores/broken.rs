@@ -1,4 +1,4 @@
-//! Stores that break one rule each: the contract names it.
+//! Stores that each break one rule, which the contract names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ enum Bug {
 struct Broken {
     bug: Bug,
     inner: MemoryStore,
-    /// The revisions, apart from the contents.
+    /// The revisions, separate from the contents.
     revisions: Arc<Mutex<BTreeMap<Slot, Revision>>>,
 }
 
@@ -55,7 +55,7 @@ impl Broken {
         }
     }
 
-    /// Writes whatever is there.
+    /// Overwrites the current contents.
     fn force(&self, slot: Slot, write: Option<&Stored>) -> Swap {
         loop {
             let held = self.inner.load(slot).unwrap().map(|held| held.revision);
@@ -191,6 +191,6 @@ fn what_the_store_said_is_told() {
     );
     let said = std::error::Error::source(&violation).unwrap();
     assert_eq!(said.to_string(), "the store failed: out of order");
-    // No store, no race.
+    // Without stores, no race runs.
     contract::check_races::<MemoryStore>(&[]).unwrap();
 }

@@ -1,4 +1,4 @@
-//! The keyring, played by the credential store for tests of the crate `keyring-core`.
+//! The keyring store, on the mock credential store of `keyring-core`.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use super::{keeps_the_contract, slot, stored, swap};
 
 const SERVICE: &str = "mcp tests";
 
-/// More than two entries hold, with a character of two bytes at every place.
+/// Larger than two entries, with a two-byte character at every position.
 const LARGE: usize = 35_000;
 
 struct Desktop {
@@ -52,7 +52,7 @@ impl Desktop {
         found.unwrap()
     }
 
-    /// What the keyring holds: users and secrets, in the order of the users.
+    /// Returns the entries of the keyring: users and secrets, ordered by user.
     fn entries(&self) -> Vec<(String, Vec<u8>)> {
         let inner = self.keyring.inner.lock().unwrap();
         let credentials = inner.borrow();
@@ -86,7 +86,7 @@ fn done(store: &KeyringStore, expected: Option<Revision>, write: Option<&Stored>
 fn the_keyring_store_keeps_the_contract() {
     let desktop = Desktop::new();
     keeps_the_contract(&desktop.store());
-    // As two processes would have it.
+    // Like two processes.
     contract::check_races(&[desktop.store(), desktop.store()]).unwrap();
     assert_eq!(
         desktop.users(),
@@ -144,7 +144,7 @@ fn large_contents_are_spread_and_nothing_of_them_is_left() {
     assert_eq!(desktop.users(), Vec::<String>::new());
 }
 
-/// A keyring that takes its time, answers so many times, and then never again.
+/// A slow keyring that serves a number of operations, and then none.
 #[derive(Clone)]
 struct Dying {
     inner: Arc<mock::Store>,
@@ -226,8 +226,8 @@ impl CredentialApi for DyingEntry {
     }
 }
 
-/// Swaps in a process that dies after each of its steps in turn; then the slot holds what it did
-/// before or what was to be written, and whatever else is left is cleared by the next writes.
+/// Runs swaps in a process that crashes after each of its steps in turn. The slot must hold the old or the
+/// new contents, and later writes must clear all leftovers.
 fn survives(writes: usize, old: Option<&Stored>, new: Option<&Stored>) {
     let small = stored("small");
     for steps in 0.. {
@@ -269,7 +269,7 @@ fn a_process_that_dies_at_any_step_leaves_the_old_contents_or_the_new() {
     let held = [None, Some(&one), Some(&two), Some(&small)];
     for old in held {
         for new in held {
-            // Each write goes to the other side.
+            // Each write uses the other side.
             survives(1, old, new);
             survives(2, old, new);
         }
@@ -336,7 +336,7 @@ fn what_the_keyring_says_is_told_without_what_it_holds() {
     }
 }
 
-/// Where there is no desktop there is no keyring, and the flaw says what to do.
+/// A system without a desktop has no keyring, and the error says how to proceed.
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_desktop_there_is_no_keyring() {
@@ -347,13 +347,13 @@ fn without_a_desktop_there_is_no_keyring() {
     match KeyringStore::open(SERVICE, directory.path()) {
         Err(KeyringFlaw::Missing(why)) => assert!(!why.is_empty()),
         Err(other) => panic!("{other}"),
-        // A bus at its usual place.
+        // A message bus at its usual location.
         Ok(_) => {}
     }
 }
 
 /// On a desktop: `cargo test --features keyring -- --ignored this_desktop`. On Linux without one, under
-/// `dbus-run-session`, with `gnome-keyring-daemon --unlock` before it.
+/// `dbus-run-session`, after `gnome-keyring-daemon --unlock`.
 #[test]
 #[ignore = "needs a keyring that is unlocked"]
 fn the_keyring_of_this_desktop_keeps_the_contract() {

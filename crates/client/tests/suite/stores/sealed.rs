@@ -7,7 +7,7 @@ use mcp_auth_machine::slot::{Slot, SlotContents};
 
 use super::{keeps_the_contract, slot, stored, swap};
 
-/// No cipher: it shows the slot, and each byte turned by a number.
+/// No encryption: the slot, and each byte shifted by a number.
 #[derive(Clone, Copy)]
 pub(super) struct Turn(pub(super) u8);
 
@@ -31,7 +31,7 @@ impl Seal for Turn {
     }
 }
 
-/// A key that is out of reach.
+/// A key that is unavailable.
 struct Gone;
 
 impl Seal for Gone {
@@ -64,7 +64,7 @@ fn sec_31_what_is_sealed_cannot_be_read_below() {
     assert_eq!(store.load(slot()).unwrap(), Some(stored("secret")));
     assert!(!format!("{store:?}").contains("Turn"));
 
-    // Another key, another slot, and no seal at all: errors, and nothing is overwritten.
+    // Another key, another slot, and unsealed contents are errors, and nothing is overwritten.
     let other = Sealed::new(files.clone(), Turn(4));
     other.load(slot()).unwrap_err();
     other
@@ -85,7 +85,7 @@ fn without_a_key_nothing_is_stored() {
     let failed = failed.unwrap_err().to_string();
     assert_eq!(failed, "the store failed: the key service is gone");
     assert_eq!(memory.load(slot()).unwrap(), None);
-    // Erasing needs no key.
+    // An erasure needs no key.
     swap(&memory, None, Some(&stored("secret")));
     let revision = stored("secret").revision;
     assert!(matches!(swap(&store, Some(revision), None), Swap::Done));
