@@ -156,10 +156,7 @@ fn files_that_cannot_be_used_are_named_with_their_option() {
     let other = path("server.key");
     let cases: [(&[&str], &str); 5] = [
         (&["--ca-file", "/nowhere.pem"], "--ca-file /nowhere.pem: "),
-        (
-            &["--ca-file", &key],
-            "there is no certificate in this PEM file",
-        ),
+        (&["--ca-file", &key], "this PEM file has no certificate"),
         (
             &["--client-cert", &certificate, "--client-cert-key", &ca],
             "--client-cert-key ",
