@@ -213,7 +213,7 @@ impl Core {
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
         self.watch.asks(ask.id, &request, purpose);
-        let addresses = self.config().url_policy().addresses(request.uri().host());
+        let addresses = self.config().url_policy().addresses(request.uri());
         self.emit(Action::SendRequest(SendRequest {
             request,
             purpose,

@@ -7,9 +7,9 @@ use http::HeaderValue;
 
 use super::{
     About, ApplicationType, Config, Discovery, Dpop, DynamicRegistration, Enterprise, IssPolicy,
-    IssuerSettings, Legacy, MachineFlow, MetadataCache, MetadataOrigin, Pin, PreRegistered,
-    PushedRequests, RedirectUri, RedirectUriFlaw, RefreshTokens, RegistrationSharing, SignIn,
-    StepUp, Strictness, WorkloadIdentity,
+    IssuerSettings, Legacy, MachineFlow, MetadataCache, MetadataOrigin, NamedHosts, Pin,
+    PreRegistered, PushedRequests, RedirectUri, RedirectUriFlaw, RefreshTokens,
+    RegistrationSharing, SignIn, StepUp, Strictness, WorkloadIdentity,
 };
 use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW, USER_TIME};
 use crate::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw, check_link};
@@ -17,7 +17,7 @@ use crate::issuer::{IssuerBound, IssuerFlaw, IssuerId};
 use crate::key::SigningKey;
 use crate::slot::Slot;
 use crate::wire::scopes::{ScopeError, Scopes};
-use crate::wire::url::{UrlFlaw, UrlPolicy};
+use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};
 
 /// An invalid setting of a [`ConfigBuilder`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,6 +124,7 @@ pub struct ConfigBuilder {
     metadata_cache: MetadataCache,
     allowed_hosts: Vec<String>,
     loopback_http: bool,
+    named_hosts: NamedHosts,
     step_up: StepUp,
     sign_in: SignIn,
     dpop: Dpop,
@@ -173,6 +174,7 @@ impl ConfigBuilder {
             metadata_cache: MetadataCache::default(),
             allowed_hosts: Vec::new(),
             loopback_http: false,
+            named_hosts: NamedHosts::default(),
             step_up: StepUp::default(),
             sign_in: SignIn::default(),
             dpop: Dpop::default(),
@@ -205,6 +207,8 @@ impl ConfigBuilder {
         metadata_origin: MetadataOrigin;
         /// Sets whether public metadata is cached in slots. Default: [`MetadataCache::Slots`].
         metadata_cache: MetadataCache;
+        /// Sets where the hosts may be that this configuration names. Default: [`NamedHosts::Anywhere`].
+        named_hosts: NamedHosts;
         /// Sets the reaction to a token that lacks scopes. Default: [`StepUp::Reauthorize`].
         step_up: StepUp;
         /// Sets whether tokens are bound to a key, and to which. Default: bearer tokens (DPOP-01).
@@ -424,11 +428,64 @@ impl ConfigBuilder {
         self
     }
 
+    /// Returns the URL policy, and the MCP URL that it was made for.
+    fn policy(&self) -> Result<(UrlPolicy, WebUrl), ConfigError> {
+        let (mut policy, mcp_url) =
+            UrlPolicy::for_mcp_url(&self.mcp_url).map_err(ConfigError::McpUrl)?;
+        for host in &self.allowed_hosts {
+            policy.allow_host(host);
+        }
+        if self.loopback_http {
+            policy.allow_loopback_http();
+        }
+        match self.named_hosts {
+            NamedHosts::Anywhere => {
+                for place in self.named_places() {
+                    policy.name_origin(place);
+                }
+            }
+            NamedHosts::Public => {
+                policy.public_only();
+                policy
+                    .check(mcp_url.as_str())
+                    .map_err(ConfigError::McpUrl)?;
+            }
+        }
+        Ok((policy, mcp_url))
+    }
+
+    /// Returns the URLs that the host configured, in contrast to those that servers announce (SEC-06).
+    fn named_places(&self) -> impl Iterator<Item = &str> {
+        let supplied = match &self.supplied {
+            Supplied::Nothing => None,
+            Supplied::ResourceMetadata(url)
+            | Supplied::Issuer(url)
+            | Supplied::ServerMetadata(url, _) => Some(url.as_str()),
+        };
+        let (idp, workload) = match &self.sign_in {
+            SignIn::Machine(MachineFlow::Enterprise(enterprise)) => {
+                (Some(&*enterprise.issuer), None)
+            }
+            SignIn::Machine(MachineFlow::Workload(workload)) => (None, Some(&workload.issuers)),
+            SignIn::User | SignIn::Machine(MachineFlow::ClientCredentials) => (None, None),
+        };
+        let text = String::as_str;
+        let clients = self.clients.iter().filter_map(|(of, _)| of.as_deref());
+        clients
+            .chain(supplied)
+            .chain(self.pins.iter().map(|(_, issuer)| issuer.as_str()))
+            .chain(self.issuer_settings.iter().map(|(of, _)| of.as_str()))
+            .chain(self.preferred_issuers.iter().map(text))
+            .chain(idp)
+            .chain(workload.into_iter().flatten().map(text))
+    }
+
     /// Validates the settings and returns the configuration.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
     pub fn build(self) -> Result<Config, ConfigError> {
+        let policy = self.policy()?;
         let scopes = self.scopes.transpose().map_err(ConfigError::Scope)?;
         let has_client = !self.clients.is_empty();
         match &self.sign_in {
@@ -447,14 +504,7 @@ impl ConfigBuilder {
             .redirect_uri
             .transpose()
             .map_err(ConfigError::RedirectUri)?;
-        let (mut policy, mcp_url) =
-            UrlPolicy::for_mcp_url(&self.mcp_url).map_err(ConfigError::McpUrl)?;
-        for host in &self.allowed_hosts {
-            policy.allow_host(host);
-        }
-        if self.loopback_http {
-            policy.allow_loopback_http();
-        }
+        let (policy, mcp_url) = policy;
         let issuer = |text: &str| {
             IssuerId::new(text, &policy).map_err(|flaw| ConfigError::Issuer {
                 issuer: text.to_owned(),

@@ -126,6 +126,18 @@ pub enum MetadataCache {
     Off,
 }
 
+/// The addresses at which the origins that a configuration names may be: the MCP URL, issuers, documents (SEC-06).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NamedHosts {
+    /// Public, private and loopback addresses, each origin at its own port. TLS proves the name, and other origins
+    /// that a server announces are still judged.
+    #[default]
+    Anywhere,
+    /// Public addresses, and the hosts of [`ConfigBuilder::allow_host`]: for a host on a server whose users enter MCP
+    /// URLs, since they may know names of that server's network (SEC-07).
+    Public,
+}
+
 /// The step of discovery that a configured value replaces (DISC-20).
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Discovery {

@@ -21,14 +21,17 @@ pub enum AddressClass {
     Reserved,
 }
 
-/// The policy for the addresses of a connection: public ones, and those of the MCP URL's own class. Hosts
-/// that the configuration allows are exempt, except reserved ones (SEC-05, SEC-06, F05).
+/// The policy for the addresses of a connection: public ones, and those of the MCP URL's own class. An origin
+/// that the configuration names may be at a private or loopback address, too. Hosts that the configuration
+/// allows are exempt, except reserved addresses (SEC-05, SEC-06, F05).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPolicy {
     pub(crate) class: AddressClass,
     /// The host is `localhost` or a name under it, which only means the local device (RFC 6761).
     pub(crate) local_name: bool,
     pub(crate) host_listed: bool,
+    /// The configuration names the origin; no server announced it (SEC-06).
+    pub(crate) origin_named: bool,
 }
 
 impl AddressPolicy {
@@ -42,7 +45,8 @@ impl AddressPolicy {
             | AddressClass::LinkLocal
             | AddressClass::CloudMetadata => {
                 let local = class == AddressClass::Loopback;
-                (self.host_listed || class == self.class) && (local || !self.local_name)
+                let named = self.origin_named && (local || class == AddressClass::Private);
+                (self.host_listed || named || class == self.class) && (local || !self.local_name)
             }
         }
     }

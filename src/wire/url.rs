@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use http::Uri;
 use url::{Host, Url};
 
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
@@ -118,6 +119,8 @@ pub enum UrlFlaw {
 pub struct UrlPolicy {
     loopback_http: bool,
     class: AddressClass,
+    /// Host and port of the MCP URL, and of what else the configuration names.
+    named: Vec<(Box<str>, u16)>,
     allowed_hosts: BTreeSet<Box<str>>,
 }
 
@@ -132,11 +135,13 @@ impl UrlPolicy {
         let class = url.host().map_or(AddressClass::Public, |h| classify(&h));
         let loopback_http = class == AddressClass::Loopback;
         scheme(&url, loopback_http)?;
-        let policy = Self {
+        let mut policy = Self {
             loopback_http,
             class,
+            named: Vec::new(),
             allowed_hosts: BTreeSet::new(),
         };
+        policy.name(&url);
         Ok((policy, WebUrl(String::from(url).into_boxed_str())))
     }
 
@@ -153,12 +158,42 @@ impl UrlPolicy {
         self.allowed_hosts.insert(host.to_ascii_lowercase().into());
     }
 
-    /// Returns the policy for the addresses of this host.
-    pub fn addresses(&self, host: Option<&str>) -> AddressPolicy {
+    /// Permits private and loopback addresses for the origin of a URL that the configuration names (SEC-06).
+    pub(crate) fn name_origin(&mut self, text: &str) {
+        if let Ok(url) = lexical(text, Part::WithFragment) {
+            self.name(&url);
+        }
+    }
+
+    /// Permits public addresses alone, and hosts on the host's list.
+    pub(crate) fn public_only(&mut self) {
+        self.class = AddressClass::Public;
+        self.named.clear();
+    }
+
+    fn name(&mut self, url: &Url) {
+        let place = url.host_str().zip(url.port_or_known_default());
+        self.named
+            .extend(place.map(|(host, port)| (host.into(), port)));
+    }
+
+    /// Returns the policy for the addresses of a request to this URL.
+    pub fn addresses(&self, to: &Uri) -> AddressPolicy {
+        let port = to.port_u16().or_else(|| match to.scheme_str() {
+            Some("https") => Some(443),
+            Some("http") => Some(80),
+            Some(_) | None => None,
+        });
+        self.at(to.host(), port)
+    }
+
+    fn at(&self, host: Option<&str>, port: Option<u16>) -> AddressPolicy {
+        let is_named = |(name, at): &(Box<str>, u16)| host == Some(name) && port == Some(*at);
         AddressPolicy {
             class: self.class,
             local_name: host.is_some_and(is_local_name),
             host_listed: host.is_some_and(|host| self.allowed_hosts.contains(host)),
+            origin_named: self.named.iter().any(is_named),
         }
     }
 
@@ -173,7 +208,10 @@ impl UrlPolicy {
         let url = lexical(text, Part::WithoutFragment)?;
         scheme(&url, self.loopback_http)?;
         let class = url.host().map_or(AddressClass::Reserved, |h| classify(&h));
-        if self.addresses(url.host_str()).permits(class) {
+        if self
+            .at(url.host_str(), url.port_or_known_default())
+            .permits(class)
+        {
             Ok(WebUrl(String::from(url).into_boxed_str()))
         } else {
             Err(UrlFlaw::Address(class))
@@ -184,7 +222,7 @@ impl UrlPolicy {
     fn plain<'a>(&self, text: &'a str) -> Option<Result<Plain<'a>, UrlFlaw>> {
         let plain = Plain::read(text)?;
         let class = classify(&Host::Domain(plain.host));
-        let permitted = self.addresses(Some(plain.host)).permits(class);
+        let permitted = self.at(Some(plain.host), Some(443)).permits(class);
         Some(if permitted {
             Ok(plain)
         } else {

@@ -86,9 +86,12 @@ fn sec_16_requests_of_one_flow_are_counted() {
 #[test]
 fn sec_06_f05_requests_say_where_they_may_connect() {
     let mut host = Host::new(config());
-    host.ask("Bearer");
-    let policy = host.request().addresses();
-    assert!(policy.permits(AddressClass::Public));
+    host.ask(&announcing());
+    let own = host.request();
+    assert_eq!(own.request().uri().host(), Some("mcp.example"));
+    host.handle(own.response(response(200, &[], &prm())));
+    let announced = host.request();
+    assert_eq!(announced.request().uri().host(), Some("as.example"));
     for class in [
         AddressClass::Loopback,
         AddressClass::Private,
@@ -96,7 +99,9 @@ fn sec_06_f05_requests_say_where_they_may_connect() {
         AddressClass::CloudMetadata,
         AddressClass::Reserved,
     ] {
-        assert!(!policy.permits(class), "{class:?}");
+        let announced = announced.addresses();
+        assert!(announced.permits(AddressClass::Public));
+        assert!(!announced.permits(class), "{class:?}");
     }
 }
 
@@ -296,7 +301,7 @@ fn sec_02_f12_http_on_loopback_only() {
     let (under, url) = UrlPolicy::for_mcp_url("http://mcp.localhost/mcp").unwrap();
     assert_eq!(url.as_str(), "http://mcp.localhost/mcp");
     for host in ["mcp.localhost", "localhost", "localhost."] {
-        let addresses = under.addresses(Some(host));
+        let addresses = under.addresses(&format!("http://{host}/").parse().unwrap());
         assert!(addresses.permits(AddressClass::Loopback), "{host}");
         for class in [AddressClass::Public, AddressClass::Private] {
             assert!(!addresses.permits(class), "{host}");
@@ -304,7 +309,7 @@ fn sec_02_f12_http_on_loopback_only() {
     }
     assert!(
         under
-            .addresses(Some("as.example"))
+            .addresses(&http::Uri::from_static("https://as.example/"))
             .permits(AddressClass::Public)
     );
     assert!(UrlPolicy::for_mcp_url("http://mcp.example/mcp").is_err());
@@ -470,7 +475,9 @@ fn sec_05_sec_06_f05_what_a_connection_may_be_made_to() {
         for (address, class) in classes {
             assert_eq!(classify_ip(address.parse().unwrap()), class, "{address}");
             let wanted = class == AddressClass::Public || class == own;
-            let permits = policy.addresses(Some("a.example")).permits(class);
+            let permits = policy
+                .addresses(&http::Uri::from_static("https://a.example/"))
+                .permits(class);
             assert_eq!(permits, wanted, "{address} for {mcp}");
         }
     }

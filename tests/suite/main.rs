@@ -49,6 +49,7 @@ mod matrix;
 mod methods;
 mod moved_endpoints;
 mod moving;
+mod named_hosts;
 mod neighbours;
 mod places;
 mod playbooks;

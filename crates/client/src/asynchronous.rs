@@ -78,11 +78,8 @@
 //! resolver sees, are checked by the machine and again before sending.
 //!
 //! Proxies are used as in `reqwest`: those of the environment, unless [`Builder::http`] changes that, and
-//! none for requests to this device. Behind a proxy the policy applies to the address of the proxy, the
-//! only one that is connected to. A proxy in a private network must be allowed by name in
-//! [`ConfigBuilder::allow_host`](mcp_auth_machine::config::ConfigBuilder::allow_host), or be configured as
-//! an address literal, which is not checked. The proxy resolves the names of the servers, so the check of
-//! their addresses must happen there.
+//! none for requests to this device. A proxy may have any address, since the user configured it. The proxy
+//! resolves the names of the servers, so the check of their addresses must happen there.
 //!
 //! A client that is built without a [`Network`] creates its own, at a cost of milliseconds and 100 KiB. A
 //! process with many clients builds one network and passes it to each ([`Builder::network`]). [`HostHttp`]

@@ -117,6 +117,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::policy::is_blocked;
 
     fn through(proxies: &Matcher, url: &str) -> Option<String> {
         let proxy = proxy_for(proxies, &url.parse().unwrap()).unwrap()?;
@@ -161,5 +162,27 @@ mod tests {
         let proxies = Matcher::builder().all("socks5://10.0.0.1:1080").build();
         let refused = proxy_for(&proxies, &"https://as.example/".parse().unwrap());
         assert!(matches!(refused, Err(ureq::Error::InvalidProxyUrl)));
+    }
+
+    #[test]
+    fn sec06_the_origin_that_the_user_named_may_be_inside_and_what_a_server_announces_may_not() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (policy, _) =
+            UrlPolicy::for_mcp_url(&format!("https://mcp.corp.test:{port}/mcp")).unwrap();
+        let http = HttpClient::judged(Trust::new(), policy);
+        let asked = |url: String| {
+            let request = Request::get(url).body(()).unwrap();
+            http.run(request, Duration::from_secs(10)).unwrap_err()
+        };
+        let is_blocked = |error| matches!(error, ureq::Error::Io(error) if is_blocked(&error));
+        // It is reached, and answers no TLS.
+        let meets = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let reached = asked(format!("https://mcp.corp.test:{port}/"));
+        assert!(!is_blocked(reached));
+        meets.join().unwrap();
+        for other in ["https://login.corp.test/", "https://mcp.corp.test/"] {
+            assert!(is_blocked(asked(other.to_owned())), "{other}");
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mcp_auth_machine::wire::address::{AddressClass, AddressPolicy, classify, classify_ip};
-use mcp_auth_machine::wire::url::UrlPolicy;
 
 /// The error for a host name without an allowed address.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -52,6 +51,10 @@ pub(super) fn is_loopback_host(host: &str) -> bool {
 
 /// Returns the addresses of `localhost` and names under it, without a name server (RFC 6761).
 pub(super) fn local(host: &str, port: u16) -> Option<[SocketAddr; 2]> {
+    #[cfg(test)]
+    if host.ends_with(tests::INSIDE) {
+        return Some([SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port); 2]);
+    }
     let is_name = matches!(url::Host::parse(host), Ok(url::Host::Domain(_)));
     (is_name && is_loopback_host(host)).then(|| {
         [
@@ -61,23 +64,14 @@ pub(super) fn local(host: &str, port: u16) -> Option<[SocketAddr; 2]> {
     })
 }
 
-/// Returns the addresses that the policy allows for this name.
-pub(super) fn permitted(
-    policy: &UrlPolicy,
-    host: Option<&str>,
-    found: impl IntoIterator<Item = SocketAddr>,
-) -> Result<Vec<SocketAddr>, Blocked> {
-    permitted_by(policy.addresses(host), found)
-}
-
 /// Returns the addresses that the policy allows.
-pub(super) fn permitted_by(
-    policy: AddressPolicy,
+pub(super) fn permitted(
+    addresses: AddressPolicy,
     found: impl IntoIterator<Item = SocketAddr>,
 ) -> Result<Vec<SocketAddr>, Blocked> {
     let kept: Vec<_> = found
         .into_iter()
-        .filter(|address| policy.permits(classify_ip(address.ip())))
+        .filter(|address| addresses.permits(classify_ip(address.ip())))
         .collect();
     if kept.is_empty() {
         Err(Blocked)
@@ -87,10 +81,20 @@ pub(super) fn permitted_by(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use http::Uri;
+    use mcp_auth_machine::wire::url::UrlPolicy;
+
     use super::*;
+
+    /// The end of names that resolve to this machine in these tests, as those of an intranet do to a private network.
+    pub(crate) const INSIDE: &str = ".corp.test";
+
+    fn to(url: &'static str) -> Uri {
+        Uri::from_static(url)
+    }
 
     fn found(addresses: &[&str]) -> Vec<SocketAddr> {
         let parse = |text: &&str| SocketAddr::new(text.parse().unwrap(), 443);
@@ -109,14 +113,71 @@ mod tests {
         ];
         for address in inside {
             let mixed = found(&[address, "93.184.216.34"]);
-            let kept = permitted(&policy, Some("as.example"), mixed).unwrap();
+            let kept = permitted(policy.addresses(&to("https://as.example/")), mixed).unwrap();
             assert_eq!(kept, found(&["93.184.216.34"]));
-            assert!(permitted(&policy, Some("as.example"), found(&[address])).is_err());
+            let alone = found(&[address]);
+            assert!(permitted(policy.addresses(&to("https://as.example/")), alone).is_err());
         }
         policy.allow_host("inside.example");
-        let listed = permitted(&policy, Some("inside.example"), found(&["10.0.0.1"]));
+        let inside = policy.addresses(&to("https://inside.example/"));
+        let listed = permitted(inside, found(&["10.0.0.1"]));
         assert_eq!(listed.unwrap(), found(&["10.0.0.1"]));
-        assert!(permitted(&policy, Some("inside.example"), found(&["0.0.0.0"])).is_err());
+        assert!(permitted(inside, found(&["0.0.0.0"])).is_err());
+    }
+
+    #[test]
+    fn sec06_the_origin_that_the_user_named_may_be_inside_and_no_other() {
+        let (policy, _) = UrlPolicy::for_mcp_url("https://mcp.corp.example/mcp").unwrap();
+        let at = |url, address| permitted(policy.addresses(&to(url)), found(&[address])).is_ok();
+        let inside = [
+            "10.0.0.5",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd12::1",
+            "127.0.0.1",
+        ];
+        for address in inside {
+            for own in [
+                "https://mcp.corp.example/x",
+                "https://mcp.corp.example:443/",
+            ] {
+                assert!(at(own, address), "{own} {address}");
+            }
+            // A server can announce these: other hosts, and other ports of the same one.
+            for other in [
+                "https://login.corp.example/",
+                "https://a.mcp.corp.example/",
+                "https://corp.example/",
+                "https://mcp.corp.example:8443/",
+                "https://mcp.corp.example:22/",
+            ] {
+                assert!(!at(other, address), "{other} {address}");
+            }
+        }
+        for never in ["169.254.169.254", "0.0.0.0", "fe80::1", "fd00:ec2::254"] {
+            assert!(!at("https://mcp.corp.example/", never), "{never}");
+        }
+    }
+
+    #[test]
+    fn names_under_localhost_are_this_machine() {
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "app.localhost",
+            "a.b.localhost.",
+            "127.0.0.2",
+            "[::1]",
+        ] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["localhost.example", "notlocalhost", "10.0.0.1", "::1"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+        let found = local("app.localhost", 80).unwrap();
+        assert!(found.iter().all(|found| found.ip().is_loopback()));
+        // Literals are no names.
+        assert!(local("127.0.0.2", 80).is_none());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Resolver for PolicyResolver {
                 .collect(),
         };
         let kept = match &self.policy {
-            Some(policy) => permitted(policy, uri.host(), found).map_err(io::Error::from)?,
+            Some(policy) => permitted(policy.addresses(uri), found).map_err(io::Error::from)?,
             None => found,
         };
         let mut permitted = self.empty();

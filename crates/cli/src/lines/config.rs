@@ -14,7 +14,7 @@ use serde_json::Value;
 use self::clients::{Client, Dpop, Enterprise, Key, Workload};
 use self::issuers::{Pin, Settings};
 use self::words::{
-    ApplicationType, IssPolicy, Legacy, MetadataCache, MetadataOrigin, PushedRequests,
+    ApplicationType, IssPolicy, Legacy, MetadataCache, MetadataOrigin, NamedHosts, PushedRequests,
     RefreshTokens, Registration, Sharing, StepUp, Strictness,
 };
 use super::entropy::Entropy;
@@ -68,6 +68,7 @@ struct Configuration {
     iss_policy: Option<IssPolicy>,
     metadata_origin: Option<MetadataOrigin>,
     metadata_cache: Option<MetadataCache>,
+    named_hosts: Option<NamedHosts>,
     #[serde(default)]
     allowed_hosts: Vec<String>,
     #[serde(default)]
@@ -240,6 +241,9 @@ impl Configuration {
         });
         to = set(to, self.metadata_cache, |to, value| {
             to.metadata_cache(value.into())
+        });
+        to = set(to, self.named_hosts, |to, value| {
+            to.named_hosts(value.into())
         });
         for host in self.allowed_hosts {
             to = to.allow_host(host);

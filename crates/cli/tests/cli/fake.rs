@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) delay: Duration,
     /// Whether the MCP server asks for a token.
     pub(crate) open: bool,
+    /// The authorization server that the resource metadata lists, in place of this one.
+    pub(crate) announces: Option<String>,
     /// The scopes that are granted whatever is asked for.
     pub(crate) grants: Option<&'static str>,
     /// The clients that are known, with their secrets.
@@ -100,14 +102,14 @@ struct Request {
 
 impl Fake {
     pub(crate) fn start() -> Self {
-        Self::on("http", "127.0.0.1", |stream, issuer, state| {
+        Self::on("http", "127.0.0.1", "127.0.0.1", |stream, issuer, state| {
             serve(stream, issuer, state);
         })
     }
 
-    /// Over TLS, under this name.
-    pub(crate) fn start_tls(host: &str, tls: Arc<rustls::ServerConfig>) -> Self {
-        Self::on("https", host, move |stream, issuer, state| {
+    /// Over TLS, at this address of the machine and under this name.
+    pub(crate) fn start_tls(address: &str, host: &str, tls: Arc<rustls::ServerConfig>) -> Self {
+        Self::on("https", address, host, move |stream, issuer, state| {
             let connection = rustls::ServerConnection::new(Arc::clone(&tls));
             let mut stream = rustls::StreamOwned::new(connection.expect("TLS settings"), stream);
             serve(&mut stream, issuer, state);
@@ -118,10 +120,11 @@ impl Fake {
 
     fn on(
         scheme: &str,
+        address: &str,
         host: &str,
         serve: impl Fn(TcpStream, &str, &Mutex<State>) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = TcpListener::bind(format!("{address}:0")).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let issuer = format!("{scheme}://{host}:{port}");
         let state = Arc::new(Mutex::new(State {
@@ -251,12 +254,16 @@ fn answer(request: &Request, issuer: &str, state: &mut State) -> (u16, String, S
         }
         "/.well-known/oauth-protected-resource/mcp" if !state.open => object(
             200,
-            &json!({ "resource": format!("{issuer}/mcp"), "authorization_servers": [issuer] }),
+            &json!({
+                "resource": format!("{issuer}/mcp"),
+                "authorization_servers": [state.announces.as_deref().unwrap_or(issuer)],
+            }),
         ),
         "/.well-known/oauth-authorization-server" if !state.open => object(
             200,
             &json!({
-                "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"),
+                "issuer": state.announces.as_deref().unwrap_or(issuer),
+                "authorization_endpoint": format!("{issuer}/authorize"),
                 "token_endpoint": format!("{issuer}/token"),
                 "registration_endpoint": format!("{issuer}/register"),
                 "revocation_endpoint": format!("{issuer}/revoke"),

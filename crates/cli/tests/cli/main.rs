@@ -16,6 +16,7 @@ mod drive;
 mod fake;
 mod faults;
 mod hooks;
+mod intranet;
 mod lines;
 mod page;
 mod pipe;

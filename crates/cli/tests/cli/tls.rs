@@ -17,7 +17,7 @@ fn file(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn path(name: &str) -> String {
+pub(crate) fn path(name: &str) -> String {
     file(name).display().to_string()
 }
 
@@ -27,7 +27,12 @@ fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
 }
 
 /// A server whose certificate a private authority signed; `mtls`: it wants one from the client.
-fn server(host: &str, mtls: bool) -> Fake {
+pub(crate) fn server(host: &str, mtls: bool) -> Fake {
+    server_at("127.0.0.1", host, mtls)
+}
+
+/// The same, at another address of this machine.
+pub(crate) fn server_at(address: &str, host: &str, mtls: bool) -> Fake {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let settings = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -45,7 +50,7 @@ fn server(host: &str, mtls: bool) -> Fake {
     };
     let key = PrivateKeyDer::from_pem_file(file("server.key")).expect("a key");
     let settings = settings.with_single_cert(certificates("server.pem"), key);
-    let fake = Fake::start_tls(host, Arc::new(settings.expect("a certificate")));
+    let fake = Fake::start_tls(address, host, Arc::new(settings.expect("a certificate")));
     let secret = Some("hush".to_owned());
     fake.state().clients.insert("service".to_owned(), secret);
     fake

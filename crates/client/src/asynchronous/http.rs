@@ -1,7 +1,6 @@
 //! HTTP requests with `reqwest`.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +9,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 
 use super::start::StartFlaw;
-use crate::policy::{Blocked, is_blocked, is_loopback_host, local, permitted, permitted_by};
+use crate::policy::{Blocked, is_blocked, is_loopback_host, local, permitted};
 use crate::trust::Trust;
-use mcp_auth_machine::Config;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
 
@@ -29,15 +27,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(
-        settings: reqwest::ClientBuilder,
-        trust: &Trust,
-        config: &Arc<Config>,
-    ) -> Result<Self, StartFlaw> {
+    pub(super) fn new(settings: reqwest::ClientBuilder, trust: &Trust) -> Result<Self, StartFlaw> {
         let here = reqwest::ClientBuilder::new().no_proxy();
         Ok(Self {
-            others: client(settings, trust, Judge::Config(Arc::clone(config)))?,
-            here: client(here, trust, Judge::Config(Arc::clone(config)))?,
+            others: client(settings, trust)?,
+            here: client(here, trust)?,
         })
     }
 
@@ -53,14 +47,22 @@ impl Clients {
 pub(super) fn client(
     settings: reqwest::ClientBuilder,
     trust: &Trust,
-    judge: Judge,
+) -> Result<reqwest::Client, StartFlaw> {
+    plain(settings, trust, Names::Judged)
+}
+
+/// No redirects, no retries, and the driver's TLS.
+fn plain(
+    settings: reqwest::ClientBuilder,
+    trust: &Trust,
+    names: Names,
 ) -> Result<reqwest::Client, StartFlaw> {
     settings
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .pool_idle_timeout(IDLE)
-        .dns_resolver(PolicyResolver(Arc::new(judge)))
+        .dns_resolver(names)
         .tls_backend_preconfigured(trust.tls()?.as_ref().clone())
         .build()
         .map_err(StartFlaw::Http)
@@ -83,47 +85,42 @@ pub fn http_client(
     } else {
         settings
     };
-    settings
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .pool_idle_timeout(IDLE)
-        .tls_backend_preconfigured(trust.tls()?.as_ref().clone())
-        .build()
-        .map_err(StartFlaw::Http)
+    plain(settings, trust, Names::Free)
 }
 
-/// The policy for the addresses of a name.
-pub(super) enum Judge {
-    /// The policy of a configuration, for servers and proxies.
-    Config(Arc<Config>),
-    /// The policy of one kind of request, without restriction for the host's proxies.
-    Request(AddressPolicy, Arc<[Box<str>]>),
+tokio::task_local! {
+    /// The host of the current request, and the policy for its addresses.
+    static TO: (Box<str>, AddressPolicy);
 }
 
-impl Judge {
-    fn permitted(&self, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Blocked> {
-        match self {
-            Self::Config(config) => permitted(config.url_policy(), Some(name), found),
-            Self::Request(_, proxies) if proxies.iter().any(|proxy| **proxy == *name) => Ok(found),
-            Self::Request(policy, _) => permitted_by(*policy, found),
-        }
-    }
+/// A resolver. For the machine's requests it drops the addresses that the policy of the current request denies.
+/// Connections use its result, so a name that resolves differently later has no effect. Names of proxies are
+/// the user's choice and have no policy.
+#[derive(Clone, Copy)]
+enum Names {
+    Judged,
+    Free,
 }
 
-/// A resolver that drops the addresses that the policy denies. Connections use its result, so a name that
-/// resolves differently later has no effect.
-struct PolicyResolver(Arc<Judge>);
-
-impl Resolve for PolicyResolver {
+impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let judge = Arc::clone(&self.0);
+        let permits = match self {
+            Self::Free => Ok(None),
+            // Outside of a request there is no reason to connect.
+            Self::Judged => TO
+                .try_with(|(host, permits)| (**host == *name.as_str()).then_some(*permits))
+                .map_err(|_| Blocked),
+        };
         Box::pin(async move {
+            let permits = permits?;
             let found: Vec<_> = match local(name.as_str(), 0) {
                 Some(here) => here.into(),
                 None => tokio::net::lookup_host((name.as_str(), 0)).await?.collect(),
             };
-            let kept = judge.permitted(name.as_str(), found)?;
+            let kept = match permits {
+                Some(permits) => permitted(permits, found)?,
+                None => found,
+            };
             let addresses: Addrs = Box::new(kept.into_iter());
             Ok(addresses)
         })
@@ -145,6 +142,11 @@ impl Limits {
             time: send.time_limit(),
             body: send.body_limit(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with(self, addresses: AddressPolicy) -> Self {
+        Self { addresses, ..self }
     }
 
     /// Returns the policy for addresses. Requests with equal policies may share connections.
@@ -213,7 +215,10 @@ pub(super) async fn exchange(
 ) -> Result<Response<Bytes>, Undelivered> {
     let mut request = reqwest::Request::try_from(request.clone())?;
     *request.timeout_mut() = Some(limits.time);
-    let mut answer = http.execute(request).await?;
+    let to = request.url().host_str().unwrap_or_default().into();
+    let mut answer = TO
+        .scope((to, limits.addresses), http.execute(request))
+        .await?;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         if body.len().saturating_add(chunk.len()) > limits.body {

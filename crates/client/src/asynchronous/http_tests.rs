@@ -1,6 +1,9 @@
 //! One request against real sockets.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
+use mcp_auth_machine::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -67,7 +70,7 @@ pub(in crate::asynchronous) fn elsewhere() -> Arc<Config> {
 pub(in crate::asynchronous) fn asked(config: &Arc<Config>, url: &str) -> (Request<Bytes>, Limits) {
     let request = Request::builder().uri(url).body(Bytes::new()).unwrap();
     let limits = Limits {
-        addresses: config.url_policy().addresses(request.uri().host()),
+        addresses: config.url_policy().addresses(request.uri()),
         time: Duration::from_secs(30),
         body: 256 * 1024,
     };
@@ -75,14 +78,9 @@ pub(in crate::asynchronous) fn asked(config: &Arc<Config>, url: &str) -> (Reques
 }
 
 pub(super) async fn outcome(
-    config: &Arc<Config>,
     (request, limits): (Request<Bytes>, Limits),
 ) -> Result<Response<Bytes>, Undelivered> {
-    let http = Network::own(
-        reqwest::ClientBuilder::new().no_proxy(),
-        &Trust::new(),
-        config,
-    );
+    let http = Network::own(reqwest::ClientBuilder::new().no_proxy(), &Trust::new());
     http.unwrap().exchange(&request, limits).await
 }
 
@@ -93,7 +91,7 @@ async fn sec08_the_answer_is_taken_as_it_is_and_no_redirect_followed() {
     )
     .await;
     let config = here();
-    let outcome = outcome(&config, asked(&config, &server.url("localhost"))).await;
+    let outcome = outcome(asked(&config, &server.url("localhost"))).await;
     let response = outcome.unwrap();
     assert_eq!(response.status().as_u16(), 302);
     assert_eq!(response.headers()["location"], "/stolen");
@@ -119,7 +117,7 @@ async fn sec13_an_endless_body_is_cut() {
     })
     .await;
     let config = here();
-    let outcome = outcome(&config, asked(&config, &server.url("localhost"))).await;
+    let outcome = outcome(asked(&config, &server.url("localhost"))).await;
     assert_eq!(outcome.unwrap_err(), Undelivered::TooLarge);
     hung_up.recv().await.unwrap();
 }
@@ -134,10 +132,7 @@ async fn sec15_a_server_that_says_nothing_meets_the_time_limit() {
     let config = here();
     let mut asked = asked(&config, &server.url("localhost"));
     asked.1.time = Duration::from_millis(50);
-    assert_eq!(
-        outcome(&config, asked).await.unwrap_err(),
-        Undelivered::MaybeSent
-    );
+    assert_eq!(outcome(asked).await.unwrap_err(), Undelivered::MaybeSent);
 }
 
 #[tokio::test]
@@ -151,33 +146,27 @@ async fn sec15_a_body_that_does_not_end_meets_the_time_limit() {
     let config = here();
     let mut asked = asked(&config, &server.url("localhost"));
     asked.1.time = Duration::from_millis(50);
-    assert_eq!(
-        outcome(&config, asked).await.unwrap_err(),
-        Undelivered::MaybeSent
-    );
+    assert_eq!(outcome(asked).await.unwrap_err(), Undelivered::MaybeSent);
 }
 
 #[tokio::test]
 async fn tok20_what_may_have_arrived_is_told_from_what_did_not() {
     let server = Server::start(async move |stream| drop(stream)).await;
     let config = here();
-    let cut = outcome(&config, asked(&config, &server.url("localhost"))).await;
+    let cut = outcome(asked(&config, &server.url("localhost"))).await;
     assert_eq!(cut.unwrap_err(), Undelivered::MaybeSent);
     let free = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
     let nobody = asked(&config, &format!("http://127.0.0.1:{port}/"));
-    assert_eq!(
-        outcome(&config, nobody).await.unwrap_err(),
-        Undelivered::NeverSent
-    );
+    assert_eq!(outcome(nobody).await.unwrap_err(), Undelivered::NeverSent);
 }
 
 #[tokio::test]
 async fn sec07_a_name_that_resolves_to_a_forbidden_address_is_blocked() {
     let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let config = elsewhere();
-    let outcome = outcome(&config, asked(&config, &server.url("localhost"))).await;
+    let outcome = outcome(asked(&config, &server.url("localhost"))).await;
     assert_eq!(outcome.unwrap_err(), Undelivered::Blocked);
     assert!(server.met.try_recv().is_err());
 }
@@ -188,15 +177,10 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
     let config = elsewhere();
     let literal = server.url("127.0.0.1");
     // The HTTP client alone would connect; the machine and the driver do not.
-    let http = client(
-        reqwest::ClientBuilder::new().no_proxy(),
-        &Trust::new(),
-        Judge::Config(Arc::clone(&config)),
-    )
-    .unwrap();
+    let http = client(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
     assert!(http.get(&literal).send().await.is_ok());
     server.met.recv().await.unwrap();
-    let blocked = outcome(&config, asked(&config, &literal)).await;
+    let blocked = outcome(asked(&config, &literal)).await;
     assert_eq!(blocked.unwrap_err(), Undelivered::Blocked);
     assert!(server.met.try_recv().is_err());
     for url in [
@@ -205,35 +189,27 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
         "https://169.254.169.254/",
     ] {
         assert!(config.url_policy().check(url).is_err());
-        let blocked = outcome(&config, asked(&config, url)).await;
+        let blocked = outcome(asked(&config, url)).await;
         assert_eq!(blocked.unwrap_err(), Undelivered::Blocked, "{url}");
     }
 }
 
 #[tokio::test]
-async fn sec07_behind_a_proxy_the_name_of_the_proxy_is_judged() {
-    let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let behind = |proxy: String| {
-        let proxy = reqwest::Proxy::http(proxy).unwrap();
-        reqwest::ClientBuilder::new().proxy(proxy)
-    };
-    let mut listed = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:9/callback");
-    listed = listed.allow_host("localhost");
-    let listed = Arc::new(listed.build().unwrap());
-    for (config, proxy, is_blocked) in [
-        (elsewhere(), "localhost", true),
-        (listed, "localhost", false),
-        // An address literal of the host passes no resolver.
-        (elsewhere(), "127.0.0.1", false),
-    ] {
-        let http = Network::own(behind(server.url(proxy)), &Trust::new(), &config).unwrap();
+async fn a_proxy_may_be_inside_because_the_user_named_it() {
+    let mut proxy = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let config = elsewhere();
+    for host in ["localhost", "proxy.localhost", "127.0.0.1"] {
+        let settings = reqwest::ClientBuilder::new();
+        let settings = settings.proxy(reqwest::Proxy::http(proxy.url(host)).unwrap());
+        let http = Network::own(settings, &Trust::new()).unwrap();
         let (request, limits) = asked(&config, "http://as.example/document");
-        let outcome = http.exchange(&request, limits).await;
-        assert_eq!(
-            outcome.is_err_and(|why| why == Undelivered::Blocked),
-            is_blocked
+        let answer = http.exchange(&request, limits).await.unwrap();
+        assert!(answer.status().is_success(), "{host}");
+        let head = proxy.met.recv().await.unwrap();
+        assert!(
+            head.starts_with("GET http://as.example/document "),
+            "{head}"
         );
-        assert_eq!(server.met.try_recv().is_err(), is_blocked);
     }
 }
 
@@ -244,7 +220,7 @@ async fn requests_to_this_machine_go_through_no_proxy() {
     let config = here();
     let settings = reqwest::ClientBuilder::new();
     let settings = settings.proxy(reqwest::Proxy::all(proxy.url("127.0.0.1")).unwrap());
-    let http = Network::own(settings, &Trust::new(), &config).unwrap();
+    let http = Network::own(settings, &Trust::new()).unwrap();
     // No name server resolves the last one (RFC 6761).
     for host in ["127.0.0.1", "localhost", "app.localhost"] {
         let (request, limits) = asked(&config, &server.url(host));
@@ -253,4 +229,41 @@ async fn requests_to_this_machine_go_through_no_proxy() {
         assert!(server.met.recv().await.unwrap().contains(host));
     }
     assert!(proxy.met.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn sec06_the_host_that_the_user_named_may_be_inside_and_what_a_server_announces_may_not() {
+    let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let port = server.address.port();
+    // The resolver is the same for `https`; this server has no TLS.
+    let named = config(&format!("https://mcp.corp.test:{port}/mcp"));
+    let permits = |url: &str| named.url_policy().addresses(&url.parse().unwrap());
+    let http = Network::own(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    for (host, is_reached) in [
+        ("mcp.corp.test", true),
+        ("login.corp.test", false),
+        // After a connection was made for the other one.
+        ("mcp.corp.test", true),
+    ] {
+        let (request, mut limits) = asked(&named, &server.url(host));
+        limits.addresses = permits(&format!("https://{host}:{port}/"));
+        let answer = http.exchange(&request, limits).await;
+        assert_eq!(answer.is_ok(), is_reached, "{host}");
+        assert_eq!(server.met.try_recv().is_ok(), is_reached, "{host}");
+    }
+    // Another port of the same host, without a connection of before.
+    let http = Network::own(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    let (request, mut limits) = asked(&named, &server.url("mcp.corp.test"));
+    limits.addresses = permits("https://mcp.corp.test:8443/");
+    let blocked = http.exchange(&request, limits).await;
+    assert_eq!(blocked.unwrap_err(), Undelivered::Blocked);
+}
+
+#[tokio::test]
+async fn sec07_without_a_request_a_judged_client_connects_nowhere() {
+    let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let alone = client(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    let blocked = alone.get(server.url("mcp.corp.test")).send().await;
+    assert!(is_blocked(&blocked.unwrap_err()));
+    assert!(server.met.try_recv().is_err());
 }

@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 
-use super::http::{Clients, Judge, Limits, Undelivered, client, exchange, forbids};
+use super::http::{Clients, Limits, Undelivered, client, exchange, forbids};
 use super::start::StartFlaw;
 use crate::policy::is_loopback_host;
 use crate::trust::Trust;
+use mcp_auth_machine::Event;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::AddressPolicy;
 use mcp_auth_machine::wire::url::UrlPolicy;
-use mcp_auth_machine::{Config, Event};
 
 /// Sends the machine's requests with an HTTP client of the host, for [`Network::of`].
 ///
@@ -68,7 +68,6 @@ impl Network {
         NetworkBuilder {
             settings: Box::new(reqwest::ClientBuilder::new),
             trust: Trust::new(),
-            proxies: Vec::new(),
         }
     }
 
@@ -78,12 +77,8 @@ impl Network {
     }
 
     /// Creates the network of one client.
-    pub(super) fn own(
-        settings: reqwest::ClientBuilder,
-        trust: &Trust,
-        config: &Arc<Config>,
-    ) -> Result<Self, StartFlaw> {
-        Ok(Self(Inner::Own(Clients::new(settings, trust, config)?)))
+    pub(super) fn own(settings: reqwest::ClientBuilder, trust: &Trust) -> Result<Self, StartFlaw> {
+        Ok(Self(Inner::Own(Clients::new(settings, trust)?)))
     }
 
     /// Sends the request and returns its result in any case.
@@ -130,11 +125,10 @@ type Settings = Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>;
 pub struct NetworkBuilder {
     settings: Settings,
     trust: Trust,
-    proxies: Vec<Box<str>>,
 }
 
 impl NetworkBuilder {
-    /// Sets the settings of the HTTP client, such as proxies. The closure runs once for each address policy
+    /// Sets the settings of the HTTP client, such as proxies at any address. The closure runs once for each address policy
     /// in use. The driver overrides redirects, retries, name resolution and TLS, and the settings do not
     /// apply to requests to this device.
     #[must_use]
@@ -154,14 +148,6 @@ impl NetworkBuilder {
         self
     }
 
-    /// Allows a proxy by name that the address policy of the requests would deny, in a private network or
-    /// on this device.
-    #[must_use]
-    pub fn proxy_host(mut self, name: &str) -> Self {
-        self.proxies.push(name.to_ascii_lowercase().into());
-        self
-    }
-
     /// Reads the trust anchors and validates the settings.
     ///
     /// # Errors
@@ -170,12 +156,14 @@ impl NetworkBuilder {
         let pools = Pools {
             settings: self.settings,
             trust: self.trust,
-            proxies: self.proxies.into(),
             made: RwLock::default(),
         };
         // Creates the client for the policy of most MCP servers, which reveals invalid settings.
         if let Ok((policy, _)) = UrlPolicy::for_mcp_url("https://mcp.invalid/") {
-            let key = (policy.addresses(None), false);
+            let key = (
+                policy.addresses(&Uri::from_static("https://as.invalid/")),
+                false,
+            );
             let client = pools.make(key)?;
             pools.keep(key, client);
         }
@@ -185,9 +173,7 @@ impl NetworkBuilder {
 
 impl fmt::Debug for NetworkBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NetworkBuilder")
-            .field("proxies", &self.proxies)
-            .finish_non_exhaustive()
+        f.debug_struct("NetworkBuilder").finish_non_exhaustive()
     }
 }
 
@@ -198,7 +184,6 @@ type Key = (AddressPolicy, bool);
 struct Pools {
     settings: Settings,
     trust: Trust,
-    proxies: Arc<[Box<str>]>,
     made: RwLock<Vec<(Key, reqwest::Client)>>,
 }
 
@@ -214,14 +199,13 @@ impl Pools {
         Ok(self.keep(key, client))
     }
 
-    fn make(&self, (policy, here): Key) -> Result<reqwest::Client, StartFlaw> {
+    fn make(&self, (_, here): Key) -> Result<reqwest::Client, StartFlaw> {
         let settings = if here {
             reqwest::ClientBuilder::new().no_proxy()
         } else {
             (self.settings)()
         };
-        let judge = Judge::Request(policy, Arc::clone(&self.proxies));
-        client(settings, &self.trust, judge)
+        client(settings, &self.trust)
     }
 
     /// Stores a new client, unless another task has stored one meanwhile.

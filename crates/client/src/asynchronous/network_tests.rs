@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
+use mcp_auth_machine::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -92,23 +93,39 @@ async fn clients_of_one_network_share_its_connections() {
 }
 
 #[tokio::test]
-async fn sec07_a_proxy_inside_is_used_where_the_host_named_it() {
+async fn a_proxy_may_be_inside_because_the_host_named_it() {
     let (port, counts) = server().await;
     let behind = move || {
         let proxy = reqwest::Proxy::http(format!("http://localhost:{port}")).unwrap();
         reqwest::ClientBuilder::new().proxy(proxy)
     };
-    let url = "http://as.example/document";
-    let unnamed = Network::builder().http(behind).build().unwrap();
-    let refused = get(&unnamed, &elsewhere(), url).await;
-    assert_eq!(refused, Err(Undelivered::Blocked));
-    let named = Network::builder().http(behind).proxy_host("LocalHost");
-    let named = named.build().unwrap();
-    assert_eq!(
-        get(&named, &elsewhere(), url).await,
-        Ok(StatusCode::NO_CONTENT)
-    );
+    let network = Network::builder().http(behind).build().unwrap();
+    let answer = get(&network, &elsewhere(), "http://as.example/document").await;
+    assert_eq!(answer, Ok(StatusCode::NO_CONTENT));
     assert_eq!(counts.requests.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn sec06_a_connection_for_a_named_origin_serves_no_server_that_announces_it() {
+    let (port, counts) = server().await;
+    let network = shared();
+    let of = |mcp_url: String| {
+        let built = Config::builder(mcp_url, "http://127.0.0.1:9/callback").build();
+        built.unwrap().url_policy().clone()
+    };
+    let url = format!("https://mcp.corp.test:{port}/");
+    // The resolver and the pool are those of `https`; this server has no TLS.
+    let request = Request::get(format!("http://mcp.corp.test:{port}/"));
+    let request = request.body(Bytes::new()).unwrap();
+    let named = of(url.clone()).addresses(&url.parse().unwrap());
+    let announced = of("https://mcp.example/mcp".into()).addresses(&url.parse().unwrap());
+    for (addresses, is_reached) in [(named, true), (announced, false), (named, true)] {
+        let (_, limits) = asked(&here(), "http://localhost/");
+        let limits = limits.with(addresses);
+        let answer = network.exchange(&request, limits).await;
+        assert_eq!(answer.is_ok(), is_reached);
+    }
+    assert_eq!(counts.requests.load(Ordering::SeqCst), 2);
 }
 
 /// Records the requests.

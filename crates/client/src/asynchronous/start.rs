@@ -136,7 +136,7 @@ impl<U: User> Builder<U> {
         let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
         let network = match self.network {
             Some(network) => network,
-            None => Network::own(self.http, &self.trust, &self.config)?,
+            None => Network::own(self.http, &self.trust)?,
         };
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -83,7 +84,7 @@ async fn sec03_a_certificate_of_nobody_is_refused() {
     assert!(http.get(&url).send().await.unwrap().status().is_success());
 
     let config = here();
-    let refused = outcome(&config, asked(&config, &url)).await;
+    let refused = outcome(asked(&config, &url)).await;
     assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
 }
 
@@ -94,13 +95,12 @@ async fn sec03_settings_of_the_host_do_not_switch_it_off() {
     let careless = reqwest::ClientBuilder::new()
         .no_proxy()
         .tls_danger_accept_invalid_certs(true);
-    let judge = Judge::Config(Arc::clone(&config));
-    let careless = client(careless, &Trust::new(), judge).unwrap();
+    let careless = client(careless, &Trust::new()).unwrap();
     let (request, limits) = asked(&config, &url);
     let refused = exchange(&careless, &request, &limits).await;
     assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
     let config = elsewhere();
-    let blocked = outcome(&config, asked(&config, &url)).await;
+    let blocked = outcome(asked(&config, &url)).await;
     assert_eq!(blocked.unwrap_err(), Undelivered::Blocked);
 }
 
@@ -140,7 +140,7 @@ mod private {
     async fn status(trust: &Trust, port: u16) -> Result<u16, Undelivered> {
         let config = here();
         let settings = reqwest::ClientBuilder::new().no_proxy();
-        let http = Network::own(settings, trust, &config).unwrap();
+        let http = Network::own(settings, trust).unwrap();
         let (request, limits) = asked(&config, &format!("https://localhost:{port}/"));
         let answer = http.exchange(&request, limits).await?;
         Ok(answer.status().as_u16())

@@ -28,6 +28,7 @@ words! {
     IssPolicy { AcceptUnverifiable, RequireVerified, }
     MetadataOrigin { Any, SameOrigin, }
     MetadataCache { Slots, Off, }
+    NamedHosts { Anywhere, Public, }
     StepUp { Reauthorize, Report, }
     PushedRequests { WhenRequired, WhenOffered, }
     PkceSupport { AsAdvertised, S256Asserted, }
