@@ -65,7 +65,7 @@ fn another_instance_accepts_no_callback_of_an_authorization_yet_to_come() {
 }
 
 #[test]
-fn what_a_browser_makes_of_a_redirect_uri_is_its_target() {
+fn the_normalised_redirect_uri_is_the_callback_target() {
     for (redirect_uri, target) in [
         (REDIRECT, REDIRECT),
         ("https://App.example/cb", "https://app.example/cb"),

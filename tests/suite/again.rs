@@ -1,5 +1,4 @@
-//! What is tried again, when, and by whom: nonces, refusals, and servers that need a rest (DPOP-10,
-//! DPOP-11, USE-08, TOK-22, D01).
+//! Retries: nonces, rejections, and back-off (DPOP-10, DPOP-11, USE-08, TOK-22, D01).
 
 use std::sync::Arc;
 
@@ -158,7 +157,7 @@ fn a_process_that_slept_past_its_lease_does_not_send_beside_the_next_one() {
 fn a_server_is_left_alone_for_the_whole_pause_and_no_longer() {
     let mut host = m2m();
     host.serve_with(TOKEN, 503, &[("retry-after", "7")], "");
-    // What comes in between does not shorten it.
+    // Other events do not shorten the wait.
     host.pass(1_000);
     host.callback("code=c&state=AAAAAAAAAAAAAAAAAAAAAA");
     host.quiet();

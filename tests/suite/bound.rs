@@ -150,15 +150,15 @@ fn dpop_16_the_first_of_the_host_that_everybody_takes() {
     let algs = format!("{place}, algs=\"ES256 RS256\"");
     assert_eq!(of(&algs, &prm(), all).as_deref(), Some("ES256"));
     assert_eq!(of(&algs, &resource(r#""PS256""#), all), None);
-    // What is listed twice is listed.
+    // Repeated entries count once.
     let twice = format!("{place}, algs=\"ES256 RS256 ES256\"");
     assert_eq!(of(&twice, &prm(), all).as_deref(), Some("ES256"));
-    // Neither `none` nor a symmetric one is ever in common.
+    // `none` and symmetric algorithms never match.
     assert_eq!(of(&place, &prm(), r#""none","HS256""#), None);
 }
 
 #[test]
-fn dpop_13_what_is_discarded_is_revoked_and_what_a_resource_refuses_is_not_used() {
+fn dpop_13_a_discarded_token_is_revoked_and_one_that_a_resource_refuses_is_not_used() {
     let revocable = format!(r#"{LISTED},"revocation_endpoint":"https://as.example/revoke""#);
     let required = prm().replace('}', r#","dpop_bound_access_tokens_required":true}"#);
     for (policy, prm) in [

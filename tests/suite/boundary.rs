@@ -190,7 +190,7 @@ fn sec_33_secrets_have_no_ordinary_comparison() {
 }
 
 #[test]
-fn authz_11_what_is_opened_has_a_largest_size() {
+fn authz_11_the_opened_url_has_a_largest_size() {
     for (length, opened) in [(31 * 1024, true), (33 * 1024, false)] {
         let settings = IssuerSettings::new()
             .authorization_parameter("hint", &"x".repeat(length))
@@ -418,7 +418,7 @@ fn disc_19_tok_22_header_fields_that_say_how_long() {
 
 proptest! {
     #[test]
-    fn sec_36_what_was_judged_is_what_is_sent(host in "[a-z]{1,8}\\.example", path in "[ -~]{0,40}") {
+    fn sec_36_the_url_that_was_checked_is_the_url_that_is_sent(host in "[a-z]{1,8}\\.example", path in "[ -~]{0,40}") {
         let (policy, _) = UrlPolicy::for_mcp_url(MCP).unwrap();
         if let Ok(url) = policy.check(&format!("https://{host}/{path}")) {
             let again = policy.check(url.as_str()).unwrap();
@@ -453,7 +453,7 @@ proptest! {
 
 /// A driver asks of each address that a name resolves to.
 #[test]
-fn sec_05_sec_06_f05_what_a_connection_may_be_made_to() {
+fn sec_05_sec_06_f05_permitted_addresses_of_a_connection() {
     let classes = [
         ("93.184.216.34", AddressClass::Public),
         ("2606:2800:220:1::1", AddressClass::Public),

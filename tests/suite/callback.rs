@@ -255,7 +255,7 @@ fn cb_07_b17_the_redirect_target_must_be_ours() {
     ] {
         ignored(|state| Callback::from_url(format!("{target}?code=x&state={state}&iss={AS}")));
     }
-    // What a browser makes of a redirect URI is the same one.
+    // A redirect URI also matches in the form to which browsers normalise it.
     let given = "https://APP.example:443/cb";
     for (target, ours) in [
         (given, true),

@@ -18,7 +18,7 @@ use crate::support::*;
 
 const B: &str = "https://b.example";
 
-/// What the host does when nothing is asked of it.
+/// An event that the host starts on its own.
 #[derive(Clone, Copy)]
 enum Kick {
     Refused,
@@ -39,7 +39,7 @@ enum Kick {
 struct History {
     config: fn() -> Config,
     kicks: &'static [Kick],
-    /// What the token endpoint answers to a refresh.
+    /// The token endpoint's response to a refresh.
     refresh: (u16, &'static str),
     /// Further members of the server's metadata.
     more: &'static str,
@@ -122,7 +122,7 @@ const HISTORIES: &[History] = &[
         refresh: (200, ""),
         more: PUSHED,
     },
-    // Nobody signs in: the organisation's provider decides.
+    // No user signs in: the organisation's identity provider decides.
     History {
         config: || {
             let client = || PreRegistered::new("service").assertion("a.b.c");
@@ -544,8 +544,8 @@ fn h04_s24_every_event_in_every_state_has_its_outcome() {
     insta::assert_snapshot!(table);
 }
 
-/// Whatever state it was in and whatever happened there: with an honest world the machine gets to a
-/// token, with at most one redirect more (L01, L09, H10).
+/// From every state and after every event, an honest world leads the machine to a token with at most one
+/// further redirect (L01, L09, H10).
 #[test]
 fn l01_l09_h10_it_heals_from_every_cell() {
     for (name, (history, steps)) in places() {
@@ -597,7 +597,7 @@ fn s25_it_heals_from_the_slots_after_a_crash_anywhere() {
 
 fn heal(world: &mut World, place: &str) {
     world.history.refresh = (200, "");
-    // What is still on its way is lost; every wait ends.
+    // Outstanding responses are lost; every wait ends.
     for _ in 0..20 {
         match world.host.machine.phase() {
             Phase::Working(_) => {

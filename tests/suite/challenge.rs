@@ -229,7 +229,7 @@ fn chal_12_scopes_are_cleaned() {
     );
 }
 
-/// What the machine asks first after this challenge and consent.
+/// The URL of the first request after this challenge and the user's consent.
 fn first_request(challenge: &str) -> String {
     let mut host = Host::new(config());
     host.ask(challenge);
@@ -306,7 +306,7 @@ proptest! {
     }
 
     #[test]
-    fn chal_04_what_is_quoted_is_read_back(values in prop::collection::vec("[ -~]{0,20}", 1..5)) {
+    fn chal_04_a_quoted_string_is_read_back(values in prop::collection::vec("[ -~]{0,20}", 1..5)) {
         let quote = |text: &String| text.replace('\\', "\\\\").replace('"', "\\\"");
         let parameters: Vec<String> =
             values.iter().enumerate().map(|(n, v)| format!("p{n}=\"{}\"", quote(v))).collect();

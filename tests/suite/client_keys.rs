@@ -119,7 +119,7 @@ fn reg_21_without_a_list_or_a_public_part_no_key_is_registered() {
 }
 
 #[test]
-fn reg_18_what_the_host_says_of_itself_is_sent_as_it_is() {
+fn reg_18_descriptive_metadata_is_sent_unchanged() {
     let about = config()
         .logo_uri("https://client.example/logo.png")
         .contact("ops@client.example")

@@ -1,5 +1,5 @@
-//! A client after its registration: when its secret is over, at the revocation endpoint, and when
-//! another one takes its place (REG, META-13, TOK-17).
+//! A client after its registration: an expired secret, the revocation endpoint, and replacement by another
+//! client (REG, META-13, TOK-17).
 
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::PreRegistered;
@@ -16,7 +16,7 @@ fn basic() -> String {
     metadata().replace("[\"none\"]", "[\"client_secret_basic\"]")
 }
 
-/// Signed in with a registration whose secret is good for two hours.
+/// A host that has signed in with a registration whose secret is valid for two hours.
 fn signed_in() -> Host {
     let mut host = Host::new(config());
     host.discover(&prm(), &basic());
@@ -162,7 +162,7 @@ fn tok_17_iso_01_an_account_is_for_the_client_that_it_was_made_for() {
     assert_eq!(get(&form, "client_id").as_deref(), Some("two"));
     other.ready();
     assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
-    // Signed out as the other client: what is there is erased all the same.
+    // A sign-out under another client still erases the account.
     let store = std::mem::take(&mut other.store);
     let mut last = with_client(PreRegistered::new("one"), store, 30);
     assert_eq!(last.token(), None);

@@ -1,5 +1,5 @@
-//! The user comes back to another process, too late, or with a refusal; and a client that is forgotten
-//! (CB, AUTHZ-17, TOK-19).
+//! Callbacks at another process, after the time limit, or with an error; a client whose registration is
+//! erased (CB, AUTHZ-17, TOK-19).
 
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ fn a_process_that_came_second_takes_the_token_of_the_first() {
             second.ready();
             assert_eq!(second.token().as_deref(), Some("Bearer at-1"));
         } else {
-            // Nothing came yet, and nothing is claimed.
+            // No token has arrived, and the machine does not report one.
             assert_eq!(
                 second.error().cause,
                 Cause::NotPersisted(StoreFlaw::Conflict)
@@ -248,7 +248,7 @@ fn authz_18_a_user_who_came_back_elsewhere_is_not_sent_away_with_what_is_spent()
     first.ready();
     assert_eq!(first.token().as_deref(), Some("Bearer at-1"));
     first.quiet();
-    // Where the code was refused there, the first instance begins anew.
+    // When the second instance's code was rejected, the first one starts a new attempt.
     let (mut first, mut second, redirect) = instances("Bearer");
     second.store = std::mem::take(&mut first.store);
     second.callback(&format!("code=c&state={}", state_of(&redirect)));
@@ -263,7 +263,7 @@ fn authz_18_a_user_who_came_back_elsewhere_is_not_sent_away_with_what_is_spent()
 }
 
 #[test]
-fn authz_18_step_12_what_is_needed_now_is_compared_with_what_was_asked_for() {
+fn authz_18_step_12_needed_scopes_are_compared_with_the_requested_ones() {
     let (mut host, _, redirect) = instances("Bearer scope=\"a\"");
     assert_eq!(redirect.scopes.as_str(), "a");
     // The same, and less, is the same redirect.

@@ -635,7 +635,7 @@ fn meta_12_d13_f01_f07_quirk_28_endpoints_must_be_acceptable() {
 }
 
 #[test]
-fn meta_14_what_is_listed_without_ours_is_refused() {
+fn meta_14_a_list_without_our_value_is_refused() {
     let other_grant = metadata_with(r#","grant_types_supported":["client_credentials"]"#);
     let failure = with_metadata(config(), &[(200, &other_grant)])
         .err()
@@ -651,7 +651,7 @@ fn meta_14_what_is_listed_without_ours_is_refused() {
 }
 
 #[test]
-fn meta_16_meta_04_a17_nothing_is_invented() {
+fn meta_16_meta_04_a17_missing_endpoints_are_not_invented() {
     let failure = with_metadata(config(), &[(404, ""), (404, "")])
         .err()
         .unwrap();
@@ -732,7 +732,7 @@ fn sec_08_f06_redirects_stay_on_the_origin_and_are_few() {
         let elsewhere = PlaceFlaw::RedirectsElsewhere(Untrusted::new(target));
         let failure = host.error();
         assert_eq!(failure.cause, not_used(PRM, elsewhere), "{target}");
-        // It is no reason to distrust the server.
+        // The server is not blamed for the redirect.
         assert_eq!(failure.next(), Next::FixConfiguration);
     }
     for (status, location) in [(302, None), (304, Some("/x"))] {

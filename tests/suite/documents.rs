@@ -68,7 +68,7 @@ fn sec_15_the_part_without_a_person_ends_after_a_minute() {
 }
 
 #[test]
-fn disc_17_what_has_another_type_is_passed_over_and_reported() {
+fn disc_17_members_of_another_type_are_skipped_and_reported() {
     let document = format!(
         r#"{{"resource":"{MCP}","authorization_servers":["{AS}"],"scopes_supported":"a",
         "dpop_signing_alg_values_supported":"ES256","bearer_methods_supported":{{}},"resource_name":null,"x":[{{}}]}}"#
@@ -89,14 +89,14 @@ fn disc_17_what_has_another_type_is_passed_over_and_reported() {
         assert!(shown.contains(name), "{name} in {shown}");
     }
     assert!(!shown.contains("resource_name"));
-    // Nothing to report of a document that is as it should be.
+    // A valid document causes no report.
     let mut host = announced();
     host.serve(PRM, 200, &prm());
     assert_eq!(host.reported("members_ignored"), 0);
 }
 
 #[test]
-fn what_has_another_type_is_passed_over_whole() {
+fn members_of_another_type_are_skipped_whole() {
     for (member, value) in [
         ("resource_name", r#"["x",{}]"#),
         ("dpop_signing_alg_values_supported", r#"{"x":["ES256"]}"#),
@@ -205,7 +205,7 @@ fn sec_14_utf_8_nesting_and_long_lists() {
     // Brackets in a text are text.
     let text = format!(r#"{{"issuer":"{AS}","x":"{}"}}"#, "[".repeat(200));
     assert!(ServerDocument::parse(text.as_bytes()).is_ok());
-    // What comes after the items that are considered.
+    // Items beyond the limit are ignored.
     let long = "\"a\",".repeat(MAX_ITEMS);
     let long = document(&format!("{long}\"late\""));
     let found = ResourceDocument::parse(long.as_bytes()).unwrap();

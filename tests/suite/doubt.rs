@@ -1,4 +1,4 @@
-//! Metadata that may have changed before its time is over: it is read anew (DISC-18, META-18).
+//! Metadata that may be stale before it expires: it is refetched (DISC-18, META-18).
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use mcp_auth_machine::error::{Cause, Violation};
 
 use crate::support::*;
 
-/// Signed in with a configured client at a server that answered with these documents; the token is over
-/// and wanted.
+/// A host that has signed in with a configured client at a server with these documents, and now needs to
+/// refresh the expired token.
 fn to_refresh(configured: ConfigBuilder, prm: &str, metadata: &str) -> Host {
     let mut host = Host::new(configured);
     host.discover(prm, metadata);
@@ -37,14 +37,14 @@ fn refused_refresh(configured: ConfigBuilder, error: &str) -> Host {
 }
 
 #[test]
-fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
+fn meta_18_metadata_that_a_response_contradicts_is_refetched() {
     for cache in [MetadataCache::Slots, MetadataCache::Off] {
         let configured = configured().metadata_cache(cache);
         let mut host = refused_refresh(configured, "invalid_client");
         host.error();
         host.pass(60_000);
         host.wanted("x");
-        // Still fresh, and read all the same: until it was read indeed.
+        // The metadata is refetched although it is fresh, until a fetch succeeds.
         host.serve(META, 503, "");
         host.serve(OPENID, 503, "");
         host.serve(TOKEN, 400, r#"{"error":"invalid_dpop_proof"}"#);
@@ -66,7 +66,7 @@ fn meta_18_metadata_that_an_answer_contradicts_is_read_anew() {
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
     host.redirect();
-    // Where no place can be read, nobody is sent anywhere on the word of yesterday.
+    // When the metadata cannot be read, old metadata does not lead to a redirect.
     let mut host = refused_refresh(configured(), "unsupported_grant_type");
     host.need_user();
     host.authorize();
@@ -236,8 +236,9 @@ fn meta_18_refr_11_where_there_are_no_requests_left_what_is_known_is_used() {
 }
 
 #[test]
-fn disc_19_meta_18_who_sends_a_person_away_reads_both_documents() {
-    // Whatever was read a moment ago, by whomever, and whatever came of it.
+fn disc_19_meta_18_a_redirect_needs_both_documents_from_their_source() {
+    // The machine fetches both documents even if it read them a moment ago, in an attempt that failed or succeeded,
+    // in this process or another.
     let lives = [("cache-control", "max-age=86400")];
     let built = Arc::new(config().build().unwrap());
     let mut host = Host::on(Arc::clone(&built), Store::default());
@@ -279,7 +280,7 @@ fn service(store: Store, now: Moment) -> Host {
     Host::resumed(Arc::new(config.build().unwrap()), store, now, 50)
 }
 
-/// What the service reads for its next token.
+/// How often the service fetches each document for its next token.
 fn documents(host: &mut Host) -> (usize, usize) {
     let mut read = (0, 0);
     host.wanted("x");
@@ -339,12 +340,12 @@ fn disc_19_meta_18_no_document_comes_from_a_cache_after_a_failure_in_any_process
 }
 
 #[test]
-fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() {
+fn disc_18_disc_19_a_refetched_document_replaces_the_cache_of_another_process() {
     let other = "https://b.example";
     let built = Arc::new(config().build().unwrap());
     let mut first = Host::on(Arc::clone(&built), Store::default());
     first.sign_in();
-    // Another process, which never read the cache, is told that the resource has moved.
+    // Another process, which never read the cache, learns that the resource has moved.
     let mut second = Host::resumed(Arc::clone(&built), first.store, first.now, 50);
     second.ready();
     second.accepted("tools/call x");
@@ -361,8 +362,8 @@ fn disc_18_disc_19_what_is_read_anew_replaces_what_another_process_had_cached() 
 }
 
 #[test]
-fn disc_18_iso_04_a_cache_that_says_what_is_over_does_not_lead_the_user_back() {
-    // No challenge names the place, so that the cache would do; what is read anew cannot be kept.
+fn disc_18_iso_04_a_stale_cache_does_not_lead_the_user_back() {
+    // No challenge names the metadata URL, so the cache would suffice; the store cannot save the refetched document.
     let mut host = Host::new(config());
     host.ask("Bearer");
     host.serve(PRM, 200, &prm());

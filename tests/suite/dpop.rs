@@ -342,7 +342,7 @@ fn dpop_12_nonces_stay_with_their_server() {
 }
 
 #[test]
-fn dpop_13_what_kind_of_token_came() {
+fn dpop_13_the_type_of_the_received_token() {
     // Required, and a bearer token came: discarded.
     let (mut host, _, _) = to_token(with(DpopPolicy::Require), &metadata_with(LISTED));
     host.serve(TOKEN, 200, &token_answer("at-1"));
@@ -367,14 +367,14 @@ fn dpop_13_what_kind_of_token_came() {
     host.serve(TOKEN, 200, &token_answer("at-2"));
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
-    // A kind that nobody knows is no bound one.
+    // A token of an unknown type does not count as bound.
     let (mut host, _, _) = to_token(with(DpopPolicy::IfSupported), &metadata_with(LISTED));
     host.serve(TOKEN, 200, &bound("at-1").replace("DPoP", "mac"));
     assert_eq!(
         host.error().cause,
         Cause::Violation(Violation::Token(UnexpectedToken::TokenType))
     );
-    // Nobody asked for a bound one.
+    // The client did not request a bound token.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));

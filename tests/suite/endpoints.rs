@@ -62,7 +62,7 @@ fn parameters_are_appended_to_a_query_of_any_shape() {
     }
 }
 
-/// What follows the registration when a parameter has this length.
+/// The action after the registration when an authorization parameter has this length.
 fn with_parameter(length: usize) -> Action {
     let settings = IssuerSettings::new()
         .authorization_parameter("hint", &"x".repeat(length))

@@ -203,7 +203,7 @@ fn ema_22_each_principal_brings_a_subject_token_of_its_own() {
 }
 
 #[test]
-fn ema_10_what_is_no_grant_is_not_forwarded() {
+fn ema_10_a_response_that_is_not_a_grant_is_not_forwarded() {
     for (status, answer) in [
         (200, id_jag("jag").replace("N_A", "Bearer")),
         (200, id_jag("jag").replace("id-jag", "access_token")),
@@ -308,7 +308,7 @@ fn ema_15_a_document_with_a_key() {
     let form = body(host.request().request());
     assert_eq!(get(&form, "assertion").as_deref(), Some("jag"));
     assert!(get(&form, "client_assertion").is_some());
-    // A server that cannot check it is told before the provider is asked.
+    // An unsuitable method is reported before any request to the identity provider.
     for (methods, algorithm, flaw) in [
         (
             r#""client_secret_basic""#,
@@ -338,7 +338,7 @@ fn ema_03_reg_04_a_client_without_an_issuer_is_bound_first() {
     assert_eq!(host.store.of_kind("registration").len(), 1);
     host.serve(IDP_META, 200, &idp_metadata());
     obtain(&mut host);
-    // A binding that cannot be read is not made anew.
+    // An unreadable binding is not replaced.
     let mut store = std::mem::take(&mut host.store);
     store.damage("registration");
     let mut later = Host::on(own, store);
@@ -441,7 +441,7 @@ fn ema_16_a_refused_grant_is_replaced_once() {
 
 #[test]
 fn ema_17_a_refused_subject_token_is_replaced_once() {
-    let about = r#"invalid_request","error_description":"the Subject_Token is no good"#;
+    let about = r#"invalid_request","error_description":"the Subject_Token is not valid"#;
     for error in [
         "invalid_grant",
         "login_required",
@@ -513,7 +513,7 @@ fn ema_18_a_grant_is_presented_once() {
     host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
     host.accepted("tools/call x");
-    // The resource moves: nothing of this goes to a server for which nobody is configured.
+    // The resource moves to a server without a configured client: no request goes there.
     host.refused("Bearer");
     host.serve(PRM, 200, &prm().replace(AS, OTHER));
     assert!(matches!(

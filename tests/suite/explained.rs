@@ -1,4 +1,4 @@
-//! The words of a failure: what happened, who is concerned, and what to do next (`docs/design.md`, promise 5).
+//! The message of a failure: the event, the responsible party, and the next step (`docs/design.md`, promise 5).
 
 use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::{Action, Failure};
@@ -16,7 +16,7 @@ fn says(failure: &Failure, parts: &[&str]) {
 }
 
 #[test]
-fn what_is_unreachable_says_whether_the_code_may_be_used_up() {
+fn an_unreachable_token_endpoint_says_whether_the_code_may_be_spent() {
     const SPENT: &str = "the code may be used up";
     let mut host = Host::new(config());
     let redirect = host.to_redirect();

@@ -1,4 +1,4 @@
-//! What a host is told of a failure: a code for machines, whose fault it is, what to do next, and a sentence.
+//! The parts of a failure: a stable code, the responsible party, the next step, and a message.
 
 use std::fmt::Write;
 
@@ -158,7 +158,7 @@ fn every_failure_has_a_code_a_culprit_a_next_step_and_a_sentence() {
         let failure = failure(cause);
         let (code, party) = (failure.cause.code(), format!("{:?}", failure.party()));
         let next = format!("{:?}", failure.next());
-        // Who reads it may have options instead of settings.
+        // The reader may know command-line options instead of settings.
         assert!(!failure.to_string().contains("Settings") && !failure.to_string().contains("::"));
         writeln!(told, "{code:26} {party:20} {next:18} {failure}").unwrap();
     }

@@ -12,7 +12,7 @@ fn give_up(host: &mut Host) {
     host.handle(Event::Abandoned(Default::default()));
 }
 
-/// Given up: told for the operation that wanted it, and nothing goes on.
+/// Cancels, and checks that the waiting operation fails and no action follows.
 #[track_caller]
 fn is_over(host: &mut Host) {
     give_up(host);

@@ -39,7 +39,7 @@ fn only(store: &Store, kind: &str) -> String {
     store.of_kind(kind)[0].contents.expose().to_owned()
 }
 
-/// What the present version writes in the same flow.
+/// The record that the current version writes in the same flow.
 fn written(kind: &str) -> String {
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
@@ -175,7 +175,7 @@ fn v1_and_v2_a_registration_for_less_than_was_asked_is_written_and_read() {
 
 /// Two users sign in at the same time, and the servers answer both with the same texts.
 #[test]
-fn what_servers_choose_does_not_choose_a_revision() {
+fn server_chosen_contents_do_not_determine_a_revision() {
     let records = |seeds: u8| {
         let mut host = Host::new(config());
         host.seeds = seeds;

@@ -19,12 +19,12 @@ const VALUES: [(&str, &str); 7] = [
     ("object", "{}"),
 ];
 
-/// What a value leads to.
+/// The effect of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// As if the member were not there.
     Absent,
-    /// The same, and the host is told.
+    /// The same, with a report.
     Reported,
     /// As a value that the member may have.
     Taken,
@@ -157,7 +157,7 @@ fn reg_23_reg_24_each_member_of_a_registration_answer_with_each_json_type() {
 
 // ---- The server's metadata
 
-/// Members without which a sign-in goes on.
+/// Members that a sign-in does not require.
 const SERVER_ROWS: &[Row] = &[
     row("revocation_endpoint", &[], Absent, Reported),
     row(
@@ -220,7 +220,7 @@ const SERVER_ROWS: &[Row] = &[
         Absent,
         Taken,
     ),
-    // Without them there is no sign-in.
+    // Members that a sign-in requires.
     row("issuer", &[], Refused, Refused),
     row("authorization_endpoint", &[], Refused, Refused),
     row("token_endpoint", &[], Refused, Refused),
@@ -232,7 +232,7 @@ const SERVER_ROWS: &[Row] = &[
 fn meta_12_meta_20_disc_17_each_member_of_server_metadata_with_each_json_type() {
     for (row, kind, value, outcome) in cells(SERVER_ROWS) {
         let outcome = match (row.member, kind) {
-            // A text that is no URL, or a list without what is needed.
+            // A string that is not a URL, or a list without the required value.
             (member, "text" | "empty") if member.ends_with("_endpoint") => Refused,
             ("require_pushed_authorization_requests", "flag") => Refused,
             ("response_types_supported" | "grant_types_supported", "list") => Refused,
@@ -258,7 +258,7 @@ fn meta_12_meta_20_disc_17_each_member_of_server_metadata_with_each_json_type() 
             assert_eq!(told, outcome == Reported, "{name}");
         }
         if row.member == "authorization_response_iss_parameter_supported" && outcome == Taken {
-            // Held to it: an answer without `iss` is no answer.
+            // The server is held to it: a callback without `iss` is invalid.
             let redirect = host.redirect();
             host.callback(&format!("code=x&state={}", state_of(&redirect)));
             assert!(
@@ -273,7 +273,7 @@ fn meta_12_meta_20_disc_17_each_member_of_server_metadata_with_each_json_type() 
             );
         }
     }
-    // The text `false` is no demand.
+    // The string `false` does not require `iss`.
     let document = with(
         &metadata(),
         "authorization_response_iss_parameter_supported",

@@ -35,7 +35,7 @@ fn entered() -> Host {
     enter(legacy(ResourceParameter::Send), "Bearer scope=\"a\"")
 }
 
-/// Nothing is found, and no legacy server is assumed.
+/// Checks that missing metadata fails, and that no legacy server is assumed.
 #[track_caller]
 fn nothing_is_assumed(mut host: Host) {
     host.serve(PRM, 404, "");
@@ -89,7 +89,7 @@ fn leg_06_leg_10_default_endpoints_only_where_metadata_is_absent() {
     host.serve(META, 503, "");
     assert!(matches!(host.error().cause, Cause::Unreachable(_)));
     host.quiet();
-    // What metadata leaves out is not replaced.
+    // Published metadata is not completed by legacy defaults.
     let without = metadata_of(BASE, "").replace("\"registration_endpoint\"", "\"x\"");
     let mut host = entered();
     host.serve(META, 200, &without);
@@ -217,7 +217,7 @@ fn leg_02_a_server_that_had_metadata_once_does_not_become_a_legacy_one() {
 }
 
 #[test]
-fn what_stands_in_for_metadata_of_the_resource_is_not_kept() {
+fn substitutes_for_resource_metadata_are_not_cached() {
     let mut host = entered();
     host.serve(META, 200, &metadata_of(BASE, ""));
     host.serve(REGISTER, 201, CLIENT);

@@ -34,7 +34,7 @@ fn sent_to(host: &Host, name: &str) -> Vec<String> {
     host.log.iter().filter(of).cloned().collect()
 }
 
-/// A client identifier that is good everywhere does not make the code and its verifier so (A01).
+/// A client identifier that is valid at every server does not make the code and its verifier portable (A01).
 #[test]
 fn a01_cimd_code_verifier() {
     let mut host = Host::new(config().client_metadata_url(CIMD));
@@ -44,14 +44,16 @@ fn a01_cimd_code_verifier() {
     host.serve(META, 200, &metadata_with(CIMD_FLAG));
     let redirect = host.redirect();
     assert_eq!(&*redirect.client_id, CIMD);
-    host.chapter("the resource names B, while the code comes back from A");
+    host.chapter("the resource names B; the code arrives from A");
     host.challenged(401, &[&challenge()]);
     host.callback(&format!("code=code-a&state={}", state_of(&redirect)));
     let request = host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
     assert_eq!(get(&body(&request), "code").as_deref(), Some("code-a"));
     assert_eq!(host.ready().issuer.as_str(), AS);
     host.accepted("tools/call x");
-    host.chapter("the token is refused: B is asked about, and nothing of A goes there");
+    host.chapter(
+        "the token is refused: the user is asked about B, and B receives no credential of A",
+    );
     host.refused(&challenge());
     host.serve(PRM, 200, &prm_of(B));
     host.need_user();
@@ -83,7 +85,7 @@ fn a02_two_call_refresh() {
         host.error();
         host.accepted("tools/call x");
     }
-    host.chapter("the resource names A again: refreshed where the token came from");
+    host.chapter("the resource names A again: the token is refreshed at A");
     host.refused(&challenge());
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
@@ -101,7 +103,7 @@ fn a02_two_call_refresh() {
 #[test]
 fn a03_issuer_keyed_map() {
     let config = Arc::new(config().build().unwrap());
-    // What was registered at A is found under the key of B.
+    // The registration at A is stored under the key of B.
     let mut at_a = Host::on(Arc::clone(&config), Store::default());
     at_a.to_redirect();
     let at_a = at_a.store.of_kind("registration")[0].clone();
@@ -122,7 +124,7 @@ fn a03_issuer_keyed_map() {
     host.ask(&challenge());
     host.serve(PRM, 200, &prm_of(B));
     host.serve(B_META, 200, &metadata_of(B, ""));
-    // Absent, as far as B is concerned: registered anew.
+    // B finds no registration of its own and registers a client.
     host.serve(&format!("{B}/register"), 201, r#"{"client_id":"b-1"}"#);
     assert_eq!(&*host.redirect().client_id, "b-1");
     assert_eq!(host.reported("record_unusable"), 0);
@@ -153,7 +155,7 @@ fn a04_m2m_first_contact() {
 #[test]
 fn a05_flip_flip() {
     let mut host = Host::new(config());
-    host.chapter("the resource names B first; the user does not go on");
+    host.chapter("the resource names B first; the user cancels");
     host.ask(&challenge());
     host.serve(PRM, 200, &prm_of(B));
     host.serve(B_META, 200, &metadata_of(B, ""));
@@ -176,7 +178,7 @@ fn a05_flip_flip() {
     insta::assert_snapshot!(playbook(&host));
 }
 
-/// A resource that moves for good: complete, asked about, and nothing old is used (A06, L02).
+/// A resource that moves permanently: the user consents, the flow completes, and no old credential is used (A06, L02).
 #[test]
 fn a06_legitimate_migration() {
     let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
@@ -197,7 +199,7 @@ fn a06_legitimate_migration() {
     assert_eq!(host.ready().issuer.as_str(), B);
     assert_eq!(host.token().as_deref(), Some("Bearer bt-1"));
     host.accepted("tools/call x");
-    host.chapter("another process finds B's account and renews it there");
+    host.chapter("another process finds B's account and refreshes there");
     let (now, seeds) = (host.now, host.seeds);
     let store = std::mem::take(&mut host.store);
     let log = std::mem::take(&mut host.log);
@@ -227,7 +229,7 @@ fn a07_attacker_flips_again() {
     host.serve(B_META, 200, &metadata_of(B, ""));
     host.serve(&format!("{B}/register"), 201, r#"{"client_id":"b-1"}"#);
     let redirect = host.redirect();
-    host.chapter("the code of B is on its way; the next refusal would name somebody else");
+    host.chapter("the code of B is in transit; the next challenge would name another server");
     host.callback(&format!("code=code-b&state={}", state_of(&redirect)));
     let exchange = host.request();
     host.challenged_for("other", 401, &[&challenge()], Some("Bearer at-1"));
@@ -236,7 +238,7 @@ fn a07_attacker_flips_again() {
     assert_eq!(host.ready().issuer.as_str(), B);
     host.quiet();
     host.accepted("tools/call x");
-    host.chapter("and when it does, the user is asked");
+    host.chapter("when it does, the user is asked");
     host.refused(&challenge());
     host.serve(PRM, 200, &prm_of(EVIL));
     assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));

@@ -1,4 +1,4 @@
-//! What is read at its limit, and what is one byte or one item beyond.
+//! Inputs at their limit, and one byte or one item beyond.
 
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::wire::callback::Callback;

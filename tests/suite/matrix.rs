@@ -1,4 +1,4 @@
-//! What proves each rule: `docs/requirements.toml` against `docs/requirements.md`, the tests and the
+//! The proof of each rule: `docs/requirements.toml` must agree with `docs/requirements.md`, the tests and the
 //! documents.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// What proves one rule, or why nothing has to.
+/// The proof of one rule, or the reason why it needs none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Proof {
@@ -189,7 +189,7 @@ fn every_rule_is_in_the_matrix_and_nothing_else() {
     let missing = missing.map(|id| format!("{id} is not in the matrix"));
     none(
         missing
-            .chain(unknown.map(|id| format!("{id} is no rule")))
+            .chain(unknown.map(|id| format!("{id} is not a rule")))
             .collect(),
     );
     assert_eq!(matrix, rules, "the order of the document");
@@ -234,7 +234,7 @@ fn tests_and_matrix_name_each_other() {
         }
         for test in &proof.tests {
             if !tests.contains(test) {
-                found.push(format!("{id}: there is no test {test}"));
+                found.push(format!("{id}: the test {test} does not exist"));
             } else if !carried(test, &areas).contains(id) {
                 found.push(format!("{id}: not in the name of {test}"));
             }
@@ -243,7 +243,7 @@ fn tests_and_matrix_name_each_other() {
     for test in &tests {
         for id in carried(test, &areas) {
             match matrix.get(&id) {
-                None => found.push(format!("{test}: there is no rule {id}")),
+                None => found.push(format!("{test}: the rule {id} does not exist")),
                 Some(proof) if !proof.tests.contains(test) => {
                     found.push(format!("{test} is not in the matrix for {id}"));
                 }
@@ -286,7 +286,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn what_binds_the_host_is_in_the_documents() {
+fn rules_for_hosts_are_in_the_documents() {
     let mut found = Vec::new();
     for (id, proof) in matrix() {
         let Some(document) = proof.document else {
@@ -297,11 +297,11 @@ fn what_binds_the_host_is_in_the_documents() {
             continue;
         };
         if !root().join(file).is_file() {
-            found.push(format!("{id}: there is no {file}"));
+            found.push(format!("{id}: {file} does not exist"));
             continue;
         }
         match sections(&read(file)).get(heading) {
-            None => found.push(format!("{id}: there is no heading {document}")),
+            None => found.push(format!("{id}: the heading {document} does not exist")),
             Some(text) if !text.contains(&id) => {
                 found.push(format!("{id} is not named under {document}"));
             }

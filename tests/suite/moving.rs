@@ -131,7 +131,7 @@ fn a02_iso_02_an_aborted_move_leaves_everything_and_leaks_nothing() {
 }
 
 #[test]
-fn a08_a09_tok_07_iso_03_what_was_registered_at_one_server_stays_there() {
+fn a08_a09_tok_07_iso_03_a_registration_is_used_at_its_own_server_only() {
     // First contact: a registration with a secret at A, given up before any token.
     let mut host = Host::new(config());
     let document = metadata().replace("[\"none\"]", "[\"client_secret_post\"]");
@@ -492,7 +492,7 @@ fn a20_quirk_02_a_pinned_issuer_is_found_under_its_entry() {
     host.ready();
 }
 
-/// Whatever is said of the account from here on, nothing of it goes to the server that was left.
+/// Checks that no later event sends a credential of the account to the old server.
 fn stays_left(host: &mut Host) {
     // The metadata is gone: that names no server again.
     let root = "https://mcp.example/.well-known/oauth-protected-resource";
@@ -511,7 +511,7 @@ fn stays_left(host: &mut Host) {
     host.serve(root, 404, "");
     host.error();
     host.quiet();
-    // Listed again: its refresh token is good there again.
+    // The issuer is listed again: its refresh token is used again.
     host.wanted("x");
     host.serve(PRM, 200, &prm());
     if let Action::SendRequest(send) = host.next() {
@@ -599,7 +599,7 @@ fn iso_04_iso_06_a_configured_client_that_must_not_move_is_not_renewed_either() 
 }
 
 #[test]
-fn iso_04_what_the_store_did_not_keep_binds_this_process_and_is_written_again() {
+fn iso_04_an_unsaved_change_binds_this_process_and_is_written_again() {
     let mut host = signed_in();
     host.store.mode = StoreMode::WritesFail;
     moved(&mut host);

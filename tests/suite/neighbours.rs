@@ -13,7 +13,7 @@ use crate::support::*;
 const OTHER: &str = "https://other.example/mcp";
 const HOUR: u64 = 3_600_000;
 
-/// Who acts, where, and what the servers answer.
+/// A user at a resource, and the servers' responses.
 #[derive(Clone, Copy)]
 struct Who {
     user: &'static str,
@@ -121,7 +121,7 @@ const LIFE: [Step; 9] = [
     |_, host| host.handle(Event::SignedOut),
 ];
 
-/// Somebody to whom everything goes wrong.
+/// Steps that all fail.
 const MISFORTUNE: [Step; 4] = [
     |who, host| {
         host.challenged(401, &["Bearer"]);
@@ -141,7 +141,7 @@ const MISFORTUNE: [Step; 4] = [
     |_, host| host.handle(Event::SignedOut),
 ];
 
-/// What one does, and what it has and keeps after each step, with somebody else's steps between its own.
+/// The log of one user's life, with the tokens and slots after each step; a neighbour's steps run between them.
 fn lived(who: Who, neighbour: Option<(Who, &[Step])>) -> Vec<String> {
     let mut host = who.host();
     let mut other = neighbour.map(|(who, steps)| (who, steps, who.host()));
@@ -173,7 +173,7 @@ fn s33_another_user_and_another_resource_change_nothing() {
     for steps in [LIFE.as_slice(), MISFORTUNE.as_slice()] {
         assert_eq!(lived(ALICE, Some((BOB, steps))), alone);
     }
-    // What one user registered at a server is one client for all that the server protects: whoever
-    // comes second has the registration of the first, and here that is the other one.
+    // A user's registration at a server serves all resources of that server: the second resource uses the
+    // registration of the first.
     assert_eq!(lived(ALICE, Some((ELSEWHERE, &LIFE))), alone);
 }

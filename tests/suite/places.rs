@@ -125,7 +125,7 @@ fn of_several_documents_that_break_rules_the_first_wrong_issuer_is_told() {
 }
 
 #[test]
-fn nothing_is_kept_where_the_host_wants_no_cache() {
+fn the_cache_is_empty_where_the_host_switches_it_off() {
     let mut host = begun(config().metadata_cache(MetadataCache::Off), "Bearer");
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());
@@ -138,7 +138,7 @@ fn service(config: ConfigBuilder) -> ConfigBuilder {
     config.pre_registered(AS, client).client_credentials()
 }
 
-/// What such a client reads.
+/// Metadata for a client with a secret.
 fn for_service(metadata: &str) -> String {
     metadata.replace("none", "client_secret_post")
 }
@@ -222,7 +222,7 @@ fn disc_20_disc_18_where_the_host_names_the_place_no_other_is_tried() {
     host.serve(place, 200, &prm());
 }
 
-/// The longest issuer has room for no well-known path: nothing is fetched, and that is what is told.
+/// The longest issuer leaves no room for a well-known path: the machine sends no request and reports why.
 #[test]
 fn sec_01_an_issuer_whose_places_are_too_long_is_refused() {
     let long = format!("{OTHER}/{}", "i".repeat(8 * 1024 - OTHER.len() - 1));

@@ -223,7 +223,7 @@ fn living_with_a_token() {
     comes_back(&mut step_up, "code=c-2");
     step_up.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     step_up.ready();
-    step_up.chapter("the same is lacking again, and again: three times in all");
+    step_up.chapter("the same scope is missing three times");
     for code in ["c-3", "c-4"] {
         let sent = step_up.token();
         step_up.challenged_for(

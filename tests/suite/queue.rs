@@ -1,4 +1,4 @@
-//! What waits while the machine is busy, and what is known of the account slot when its turn comes.
+//! Events that are queued while the machine is busy, and the account slot that they find.
 
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::{Action, Event};
@@ -55,7 +55,7 @@ fn giving_up_ends_the_wish_to_authorize_and_no_other() {
 }
 
 #[test]
-fn who_waits_for_a_token_hears_of_it_once_though_a_callback_follows() {
+fn a_waiting_caller_receives_one_ready_although_a_callback_follows() {
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));

@@ -11,7 +11,7 @@ use crate::support::*;
 
 const HOUR: u64 = 3_600_000;
 
-/// Two processes of one user on one store, and a token that is over.
+/// Two processes of one user on one store, with an expired token.
 struct Pair {
     store: Store,
     a: Host,
@@ -223,7 +223,7 @@ fn refr_12_signed_out_elsewhere_while_a_refresh_was_under_way() {
     pair.a
         .handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
     pair.a.share(&mut pair.store);
-    // Nothing comes back to life.
+    // The erased account is not restored.
     assert_eq!(pair.a.need_user().why, Why::NoCredentials);
     assert_eq!(pair.a.token(), None);
     assert!(pair.store.of_kind("account").is_empty());
@@ -381,8 +381,8 @@ fn s25_crash_anywhere_in_a_refresh_and_go_on() {
     }
 }
 
-/// A renewal that could not be saved, and a sign-in that comes back while somebody else has changed the
-/// account meanwhile: that account stands, and the sign-in goes on.
+/// A refresh whose tokens could not be saved, and a callback that arrives after another process changed the
+/// account: that account stays, and the sign-in continues.
 fn comes_back_behind_an_unsaved_renewal(change: impl FnOnce(&mut Store)) -> (Host, Store) {
     let mut first = signed_in_at(config(), &revocable(""), &renewable("at-1", "rt-1"));
     first.accepted("tools/call x");
@@ -447,7 +447,7 @@ fn l04_refr_12_a_callback_behind_a_save_that_the_user_undid_is_not_lost() {
     let (mut a, store) = comes_back_behind_an_unsaved_renewal(|store| {
         store.slots.retain(|key, _| !key.starts_with("account/"));
     });
-    // What was not saved is revoked first.
+    // The unsaved tokens are revoked first.
     for kind in ["refresh_token", "access_token"] {
         let send = a.request();
         assert_eq!(*send.request().uri(), "https://as.example/revoke");

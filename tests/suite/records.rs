@@ -1,4 +1,4 @@
-//! What is read back from slots: whole, altered, foreign, newer (S26, D21 to D25).
+//! Records read from slots: intact, altered, foreign, newer (S26, D21 to D25).
 
 use std::sync::Arc;
 
@@ -201,7 +201,7 @@ fn d22_a_rolled_back_pending_record_sends_one_refused_code_at_worst() {
     again.quiet();
 }
 
-/// What a store that mixes keys up hands out: the same contents under another key.
+/// A store that confuses its keys: the same contents under another key.
 fn under(key: &str, stored: &Stored) -> Store {
     let mut store = Store::default();
     store.slots.insert(key.to_owned(), stored.clone());

@@ -57,7 +57,7 @@ fn tok_24_sec_32_i01_i07_s27_no_secret_shows_anywhere() {
     assert!(!format!("{failure:?} {failure}").contains("SECRET"));
 }
 
-/// Whatever takes a secret in keeps it to itself, before the machine has seen it too.
+/// Public types that accept a secret do not show it, even before the machine has received it.
 #[test]
 fn tok_24_s27_public_types_that_take_a_secret_do_not_show_it() {
     let registration = br#"{"client_id":"dyn-1","client_secret":"SECRET-1"}"#;
@@ -94,9 +94,9 @@ fn tok_24_s27_public_types_that_take_a_secret_do_not_show_it() {
     }
 }
 
-/// What is public of a secret's surroundings shows, and the secret does not.
+/// The public part of a text shows, and the secret in it does not.
 #[test]
-fn tok_24_s27_what_is_half_secret_shows_its_other_half() {
+fn tok_24_s27_the_public_half_of_a_text_shows() {
     let secret = "SECRET-that-is-43-characters-long-as-encoded";
     let secret = &secret[..43];
     let mut form = Form::with_capacity(64);
@@ -125,7 +125,7 @@ fn tok_24_s27_what_is_half_secret_shows_its_other_half() {
 }
 
 #[test]
-fn tok_24_s27_dpop_19_what_is_to_be_signed_does_not_show_and_may_still_fail() {
+fn tok_24_s27_dpop_19_signing_input_does_not_show_and_may_still_fail() {
     let mut host = Host::new(dpop::with(mcp_auth_machine::config::DpopPolicy::Require));
     host.discover(&prm(), &metadata_with(dpop::LISTED));
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);

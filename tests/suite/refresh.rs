@@ -16,7 +16,7 @@ fn signed_in() -> Host {
     Host::signed_in(config(), &renewable("at-1", "rt-1"))
 }
 
-/// The token is over, and the next request wants one; up to the refresh request.
+/// A host with an expired token that an operation needs, ready to send the refresh request.
 fn over() -> Host {
     let mut host = signed_in();
     host.pass(HOUR);
@@ -84,7 +84,7 @@ fn refr_04_tok_16_a_rotated_token_replaces_the_old_one_before_it_is_used() {
 }
 
 #[test]
-fn refr_04_d05_d06_what_the_answer_leaves_out_stays() {
+fn refr_04_d05_d06_members_omitted_from_the_response_keep_their_values() {
     let mut host = Host::new(config());
     host.ask(&format!(
         "Bearer scope=\"a b\", resource_metadata=\"{PRM}\""
@@ -131,7 +131,7 @@ fn use_10_a_token_is_renewed_before_its_end() {
         host.ready();
         assert_eq!(host.token().as_deref(), Some("Bearer at-2"), "{lifetime}");
     }
-    // Nothing to renew with: used to its end.
+    // Without a refresh token, the access token is used until it expires.
     let mut host = Host::signed_in(config(), &token_answer("at-1"));
     host.pass(HOUR - 1);
     host.wanted("x");
@@ -309,10 +309,10 @@ fn refr_06_s20_d11_only_a_refused_grant_ends_it() {
     assert_eq!(host.need_user().why, Why::TokenOver);
     host.quiet();
     assert!(!account(&host).contains(r#""tokens""#));
-    // The client and the scopes stay, so that the next authorization goes on from there.
+    // The client and the scopes stay for the next authorization.
     assert!(account(&host).contains("dyn-1"));
     assert_eq!(host.reported("tokens_dropped"), 1);
-    // Nothing is sent again for it.
+    // The rejected token is not sent again.
     host.wanted("x");
     host.need_user();
     host.quiet();
@@ -341,7 +341,7 @@ fn refr_04_step_02_a_foreign_scope_in_a_refresh_answer_is_asked_for_nowhere() {
 }
 
 #[test]
-fn refr_04_what_a_refresh_leaves_out_is_no_longer_granted() {
+fn refr_04_a_scope_omitted_by_a_refresh_is_no_longer_granted() {
     let mut host = Host::signed_in_by(
         config(),
         &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
@@ -385,7 +385,7 @@ fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
         "invalid_target",
         "bad_refresh_token",
     ] {
-        // Ahead of time: the access token goes on.
+        // Ahead of expiry, the access token stays in use.
         let mut host = signed_in();
         host.pass(HOUR - 50_000);
         host.wanted("x");
@@ -401,7 +401,7 @@ fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
     }
 }
 
-/// Every refusal that is not transient leads to the user, who can do something about it.
+/// Every rejection that is not transient leads to `NeedUser` with the server's words.
 #[test]
 fn tok_21_refr_06_11_4_a_refusal_that_will_not_pass_leads_to_the_user_with_its_words() {
     for status in [400, 401, 403, 200] {
@@ -432,7 +432,7 @@ fn tok_21_refr_06_11_4_a_refusal_that_will_not_pass_leads_to_the_user_with_its_w
             };
             assert_eq!(seen.as_plain(), code);
             assert_eq!(words.as_plain(), "AADSTS1: no");
-            // What was refused is not sent again, and the sign-in is there for the user.
+            // The rejected token is not sent again, and the user can sign in.
             assert!(!account(&host).contains("rt-1"), "{code}");
             host.authorize();
             host.serve(PRM, 200, &prm());
@@ -463,7 +463,7 @@ fn tok_21_11_4_a_refusal_without_a_word_drops_nothing_and_is_not_repeated_at_onc
         host.wanted("x");
         host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
         host.ready();
-        // Ahead of time, the token goes on.
+        // Ahead of expiry, the token stays in use.
         let mut host = signed_in();
         host.pass(HOUR - 50_000);
         host.wanted("x");
@@ -576,7 +576,7 @@ fn refr_07_a_token_that_is_still_good_stays_in_use() {
     host.wanted("x");
     let send = host.request();
     host.handle(send.response(response(500, &[], "")));
-    // Whoever waits goes on; the refresh is tried again beside it.
+    // Waiting callers receive the current token; the refresh is retried in the background.
     host.ready();
     host.wanted("y");
     host.ready();
@@ -608,7 +608,7 @@ fn tok_22_11_4_one_delayed_retry_as_the_server_asks() {
         host.quiet();
         assert!(account(&host).contains("rt-1"));
         assert_eq!(host.wake(), least, "{header}");
-        // Asked to wait again: the host is told until when.
+        // The server asks to wait again: the error names the time.
         let send = host.request();
         host.handle(send.response(response(status, &[("retry-after", header)], "")));
         let failure = host.error();
@@ -639,7 +639,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
-    // Configured clients are kept, and the host is told.
+    // A configured client is kept, and the host receives an error.
     let client = PreRegistered::new("pre");
     let mut host = Host::new(
         config()
@@ -774,7 +774,7 @@ fn d15_refr_08_step_05_a_refresh_never_asks_for_scopes() {
 }
 
 #[test]
-fn refr_13_nothing_is_renewed_unasked() {
+fn refr_13_a_token_is_refreshed_on_request_only() {
     let mut host = signed_in();
     assert_eq!(host.machine.deadline(), None);
     host.pass(HOUR);

@@ -265,7 +265,7 @@ fn reg_23_quirk_13_answers_in_the_field() {
 }
 
 #[test]
-fn reg_24_sec_23_c01_c02_what_the_answer_says_was_registered() {
+fn reg_24_sec_23_c01_c02_the_values_in_the_response_are_registered() {
     let post = r#"{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"client_secret_post"}"#;
     let request = registered(r#"["client_secret_basic","client_secret_post"]"#, post).unwrap();
     let wanted = (None, Some("c".to_owned()), Some("s".to_owned()));
@@ -360,7 +360,7 @@ fn reg_26_reg_29_quirk_24_refusals() {
     for status in [401, 403] {
         let mut host = found(config(), "");
         host.serve(REGISTER, status, "");
-        // It was tried: the status is told, and what helps instead.
+        // The request was sent: the error has the status and the alternative.
         let failure = host.error();
         assert!(matches!(
             failure.cause,

@@ -168,7 +168,7 @@ fn authz_02_f10_res_08_quirk_16_an_endpoint_with_a_query() {
             panic!("{name}")
         };
         assert_eq!(seen.as_plain(), name);
-        // Neither does the host add one.
+        // The host's settings reject the name too.
         assert!(
             IssuerSettings::new()
                 .authorization_parameter(name, "x")
@@ -278,7 +278,7 @@ fn authz_09_tok_03_quirk_17_the_listeners_own_port_is_registered_and_sent() {
 }
 
 #[test]
-fn authz_11_f02_nothing_for_a_shell_to_read() {
+fn authz_11_f02_no_shell_metacharacter_in_a_redirect() {
     let odd = metadata().replace(
         "https://as.example/authorize",
         "https://as.example/$(calc)'x'",

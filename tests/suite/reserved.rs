@@ -179,7 +179,7 @@ fn authz_02_meta_12_no_endpoint_carries_what_the_machine_sets() {
             assert_eq!(seen.as_plain(), name);
             host.quiet();
         }
-        // The authorization endpoint: nobody is sent there.
+        // The authorization endpoint: no redirect.
         let carrying = format!("https://as.example/authorize?a=b&{name}=x");
         let document = metadata().replace("https://as.example/authorize", &carrying);
         let mut host = Host::new(config());

@@ -7,8 +7,8 @@ use mcp_auth_machine::{Action, Event, Phase};
 use crate::sign_out::{REVOKE, revocable, signed_in_at};
 use crate::support::*;
 
-/// The user is at the browser, and what a refresh brought is being revoked, because the account was
-/// erased elsewhere; a callback waits for that.
+/// An authorization is pending while the machine revokes the tokens of a refresh, because another process erased the
+/// account; a callback waits for the revocation.
 fn revoking_before_a_callback() -> (Host, String) {
     let mut host = signed_in_at(
         config(),

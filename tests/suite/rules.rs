@@ -192,7 +192,7 @@ fn authz_03_authz_04_only_codes_with_state_and_challenge() {
 }
 
 #[test]
-fn cb_04_nothing_of_a_later_step_is_looked_at() {
+fn cb_04_later_parameters_are_not_read() {
     // Wrong `iss` and a token in the front channel and both answers: the issuer alone is named.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
@@ -208,7 +208,7 @@ fn cb_04_nothing_of_a_later_step_is_looked_at() {
 }
 
 #[test]
-fn tok_17_what_is_stored_with_a_token() {
+fn tok_17_the_record_of_a_token() {
     let host = signed_in(config());
     let text = host.store.of_kind("account")[0]
         .contents
@@ -357,7 +357,7 @@ fn refr_12_sign_out_forgets_and_discards() {
     host.handle(send.response(response(200, &[], &token_answer("at-1"))));
     host.quiet();
     assert_eq!(host.token(), None);
-    // A machine that has not read the slot yet erases it all the same.
+    // A machine that has not read the slot yet still erases it.
     let mut first = signed_in(config());
     let mut store = std::mem::take(&mut first.store);
     store.mode = StoreMode::LoadsFail;
@@ -387,7 +387,7 @@ fn use_01_use_02_use_05_the_token_is_a_sensitive_header_value_over_a_protected_c
     // Never for a plain channel, whatever the configuration says of the resource.
     let plain = MCP.replace("https", "http");
     assert!(host.machine.bearer(host.now, &plain).is_err());
-    // Nothing that the machine sends carries an access token in a URL or a body.
+    // No request of the machine carries an access token in a URL or a body.
     host.refused("Bearer");
     let send = host.request();
     assert!(!send.request().uri().to_string().contains("at-1"));
@@ -418,8 +418,8 @@ fn d03_s04_a_code_that_was_sent_before_a_crash_is_not_sent_again() {
 
 #[test]
 fn d26_s05_two_machines_of_one_process_share_no_entropy() {
-    // Nothing random lives in a machine: each attempt is made of the seed that comes with it, and a
-    // seed cannot be copied.
+    // A machine contains no random source: each attempt uses the seed passed in with it, and a seed cannot be
+    // copied.
     let config = Arc::new(config().build().unwrap());
     let attempt = |seeds: u8| {
         let mut host = Host::on(Arc::clone(&config), Store::default());
@@ -447,8 +447,8 @@ fn h01_h06_answers_are_read_by_the_role_of_their_question() {
     host.serve(TOKEN, 200, &metadata());
     assert!(matches!(host.error().cause, Cause::Violation(_)));
     assert_eq!(host.token(), None);
-    // An action is used up by its answer, so there is none to give twice; what belongs to an action
-    // that is over changes nothing.
+    // An answer consumes its action, so it cannot be given twice; an answer to an abandoned action changes
+    // nothing.
     let mut host = signed_in(config());
     host.refused("Bearer");
     let late = host.request();

@@ -75,7 +75,7 @@ fn scope_04_the_host_replaces_the_set() {
 }
 
 #[test]
-fn scope_03_step_02_what_is_configured_is_the_base_of_what_is_challenged() {
+fn scope_03_step_02_configured_scopes_are_the_base_of_challenged_ones() {
     let base = config().scopes("h");
     assert_eq!(
         scope_of(base.clone(), Some("a"), "", &metadata()).as_deref(),
@@ -117,7 +117,7 @@ fn reg_22_reg_24_quirk_25_a_scope_outside_the_registration_is_registered_first()
     let redirect = host.redirect();
     assert_eq!(&*redirect.client_id, "two");
     assert_eq!(redirect.scopes.as_str(), "read write");
-    // The token of the other client is good until the new one is there (STEP-05).
+    // The other client's token stays valid until the new one is stored (STEP-05).
     assert_eq!(host.token().as_deref(), Some("Bearer t"));
 }
 
@@ -130,7 +130,7 @@ fn reg_22_a_client_is_registered_for_every_scope_that_is_known() {
         scopes_registered(&request).as_deref(),
         Some("base read write")
     );
-    // What is asked for is what is needed (SCOPE-04).
+    // Only the needed scopes are requested (SCOPE-04).
     assert_eq!(asked(&host.redirect()).as_deref(), Some("base read"));
 }
 
@@ -320,7 +320,7 @@ fn asked(redirect: &Redirect) -> Option<String> {
 }
 
 #[test]
-fn reg_24_what_the_resource_lists_is_asked_for_as_far_as_it_is_registered() {
+fn reg_24_scopes_that_the_resource_lists_are_requested_if_registered() {
     for (scope, wanted) in [
         (r#""c z a""#, Some("a c")),
         (r#""A""#, None),
@@ -371,7 +371,7 @@ fn reg_24_reg_22_a_registration_for_one_resource_is_widened_for_another() {
 }
 
 #[test]
-fn reg_24_scope_03_what_the_challenge_demands_is_asked_for_all_the_same() {
+fn reg_24_scope_03_challenged_scopes_are_requested_even_if_not_registered() {
     let answer = r#"{"client_id":"c","scope":"a"}"#;
     let redirect = registered(Some("b a"), "", answer).redirect();
     assert_eq!(asked(&redirect).as_deref(), Some("b a"));
@@ -391,7 +391,7 @@ fn reg_24_scope_06_offline_access_is_added_where_it_is_registered() {
 }
 
 #[test]
-fn reg_24_what_was_registered_is_known_after_a_restart() {
+fn reg_24_registered_scopes_are_known_after_a_restart() {
     let mut host = registered(None, "", r#"{"client_id":"c","scope":"b"}"#);
     assert_eq!(asked(&host.redirect()).as_deref(), Some("b"));
     let config = std::sync::Arc::new(config().build().unwrap());

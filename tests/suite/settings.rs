@@ -1,4 +1,4 @@
-//! What a host may set, and what of it reaches the wire.
+//! The host's settings, and their effect on requests.
 
 use mcp_auth_machine::config::{
     ApplicationType, Config, ConfigError, IssuerSettings, MetadataCache, PreRegistered,
@@ -19,7 +19,7 @@ fn registration(config: mcp_auth_machine::config::ConfigBuilder) -> Value {
 }
 
 #[test]
-fn what_describes_the_client_is_registered() {
+fn descriptive_metadata_of_the_client_is_registered() {
     let body = registration(
         config()
             .client_name("Notes")

@@ -75,7 +75,7 @@ fn rev_01_where_nothing_can_be_revoked_it_is_erased_all_the_same() {
     host.handle(Event::SignedOut);
     host.quiet();
     assert!(host.store.of_kind("account").is_empty());
-    // The registration stays: it is no token of the user's (REV-06).
+    // The registration stays: it belongs to the client, not to the user's session (REV-06).
     assert_eq!(host.store.of_kind("registration").len(), 1);
 }
 
@@ -226,7 +226,7 @@ fn refr_12_an_answer_under_way_is_discarded_and_what_it_brings_revoked() {
 }
 
 #[test]
-fn rev_02_what_another_process_stored_meanwhile_is_what_is_revoked() {
+fn rev_02_tokens_that_another_process_stored_meanwhile_are_revoked() {
     let mut host = signed_in();
     let mut other = Host::for_user(
         std::sync::Arc::new(config().build().unwrap()),
@@ -311,7 +311,7 @@ fn an_erasure_that_others_keep_overtaking_ends_and_the_tokens_are_revoked() {
 }
 
 #[test]
-fn refr_12_what_was_refused_after_the_sign_out_leaves_nothing_to_revoke() {
+fn refr_12_a_refresh_rejected_after_the_sign_out_leaves_no_token_to_revoke() {
     for answer in [r#"{"error":"invalid_grant"}"#, "<html>"] {
         let mut host = Host::new(config());
         host.discover(&prm(), &revocable(""));

@@ -1,5 +1,5 @@
-//! What the host says of an issuer, and what is kept of one, under another spelling: one terminating
-//! slash may differ, in strict mode none (QUIRK-01, ISO-01).
+//! Settings and records of an issuer under another spelling: one terminating slash may differ, in strict mode
+//! none (QUIRK-01, ISO-01).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::support::*;
 
 const SLASH: &str = "https://as.example/";
 
-/// What the host names, and whether it is the server that calls itself [`AS`].
+/// The configured issuer, and whether it names the server that calls itself [`AS`].
 const CASES: [(Strictness, &str, bool); 4] = [
     (Strictness::Tolerant, AS, true),
     (Strictness::Tolerant, SLASH, true),

@@ -80,7 +80,7 @@ fn quirk_22_without_a_token_it_is_a_plain_challenge() {
         let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
         host.pass(3_600_000);
         host.challenged_for("x", status, &[challenge], None);
-        // The token that is over is renewed; nobody is asked for more scopes.
+        // The expired token is refreshed; the user is not asked for more scopes.
         let renews = |action: &Action| matches!(action, Action::SendRequest(_));
         assert!(host.actions.iter().all(renews), "{:?}", host.actions);
         assert_eq!(host.actions.len(), 1);
@@ -97,7 +97,7 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     host.serve(PRM, 200, &prm().replace(MCP, "https://mcp.example"));
     host.serve(META, 200, &metadata());
     assert_eq!(host.redirect().scopes.as_str(), "new");
-    // The same server and resource, for a client that was registered anew.
+    // The same server and resource, for a newly registered client.
     let mut host = signed_in(config(), "old");
     lacks(&mut host, "x", "new");
     host.need_user();
@@ -256,7 +256,7 @@ fn step_05_step_11_a_declined_step_up_loses_no_access_and_is_not_asked_again() {
         assert_eq!(host.token().as_deref(), Some("Bearer at-0"));
         lacks(&mut host, "x", "b");
         insufficient(host.error());
-        // Another operation may ask, and the user may come back to it.
+        // Another operation may prompt, and the user may consent to it.
         lacks(&mut host, "y", "c");
         host.need_user();
         // And what was declined is not asked for along with it.

@@ -1,5 +1,5 @@
-//! Records under a checksum that holds and that are not what they should be: what somebody wrote who can write
-//! the store, or a store that mixes its keys up (S26).
+//! Invalid records with a valid checksum: planted by an attacker with write access, or returned by a store that
+//! confuses its keys (S26).
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ fn s26_an_account_whose_parts_disagree_is_not_used() {
     }
 }
 
-/// What is cached of servers is read again when it is another's.
+/// A cached document of another server is refetched.
 #[test]
 fn s26_disc_19_metadata_of_somebody_else_is_not_taken_from_the_cache() {
     let service = || {

@@ -427,7 +427,7 @@ fn use_08_e08_a_fresh_token_that_is_refused_ends() {
 
 #[test]
 fn sec_37_tok_15_tokens_are_opaque() {
-    // A JWT whose claims say that it is over and for somebody else: it is still just a token.
+    // The claims of a JWT (expired, another audience) do not matter: the token is opaque.
     let jwt = "eyJhbGciOiJub25lIn0.eyJleHAiOjEsImF1ZCI6Imh0dHBzOi8vZXZpbC5leGFtcGxlIn0.";
     let answer = format!(r#"{{"access_token":"{jwt}","token_type":"Bearer","expires_in":60}}"#);
     let mut host = exchange(200, &answer).unwrap();
@@ -550,7 +550,7 @@ fn sec_35_d09_a_receipt_in_the_future_is_no_reason_to_trust() {
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
-    // What cannot be renewed is used until it is refused.
+    // A token that cannot be refreshed is used until it is refused.
     let mut host = later(&token_answer("at-1"), day);
     host.ready();
     host.wanted("x");

@@ -1,5 +1,5 @@
-//! What a failure tells: the server's own words, what was seen and expected, who can mend it, and which
-//! setting helps; as text, and as typed facts.
+//! The contents of a failure, as text and as typed facts: the server's own words, the values seen and expected, the
+//! responsible party, and the setting that helps.
 
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::{ConfigError, Enterprise, PreRegistered};
@@ -99,7 +99,7 @@ fn sec_28_the_servers_words_are_escaped_and_bounded() {
 }
 
 #[test]
-fn what_servers_answered_is_told_and_the_right_one_is_blamed() {
+fn a_failure_has_the_responses_and_blames_the_responsible_party() {
     // The authorization server's web page and its 403 are not the MCP server's.
     let mut host = Host::new(config());
     host.ask(&announcing());
@@ -119,7 +119,7 @@ fn what_servers_answered_is_told_and_the_right_one_is_blamed() {
     assert!(text.contains(&page), "{text}");
     assert!(text.contains(&format!("{OPENID} answered 404")), "{text}");
     assert!(!text.contains("MCP server"), "{text}");
-    // Nothing of the steps before it.
+    // Responses of earlier steps are left out.
     assert!(!text.contains(PRM), "{text}");
     // The MCP server's are its own.
     let mut host = Host::new(config());
@@ -263,7 +263,7 @@ fn m2m_01_a_client_without_a_user_needs_no_redirect_uri() {
     host.serve(META, 200, &document);
     host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
-    // A user cannot come back to nowhere.
+    // A sign-in needs a redirect URI.
     let user = Config::without_user(MCP).build();
     assert_eq!(user.err(), Some(ConfigError::NoRedirectUri));
 }

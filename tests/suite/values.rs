@@ -1,4 +1,4 @@
-//! What actions, answers and values say of themselves to hosts and drivers.
+//! Accessors of actions, answers and values for hosts and drivers.
 
 use mcp_auth_machine::config::{Dpop, DpopPolicy, WorkloadIdentity};
 use mcp_auth_machine::event::Operation;

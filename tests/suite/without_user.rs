@@ -111,7 +111,7 @@ fn m2m_06_m2m_07_m2m_08_how_the_client_authenticates() {
     let mut host = to_token(m2m(), &machine_metadata(AS, r#""client_secret_post""#, ""));
     let form = body(host.request().request());
     assert_eq!(get(&form, "client_secret").as_deref(), Some("s3cret"));
-    // Basic where there is no list.
+    // Basic without a list.
     let unlisted = machine_metadata(AS, "", "")
         .replace(r#""token_endpoint_auth_methods_supported":[]"#, r#""x":1"#);
     let mut host = to_token(m2m(), &unlisted);
@@ -121,7 +121,7 @@ fn m2m_06_m2m_07_m2m_08_how_the_client_authenticates() {
             .headers()
             .contains_key("authorization")
     );
-    // Nothing that fits: nothing is sent.
+    // Without a usable method the machine sends no request.
     let mut host = to_token(m2m(), &machine_metadata(AS, r#""private_key_jwt""#, ""));
     assert!(matches!(
         misconfigured(host.error()),
@@ -316,7 +316,7 @@ fn m2m_09_renewed_by_a_new_request() {
     host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
     host.ready();
     for number in 2..8 {
-        // However often it is over, and although nobody says that a request went through.
+        // The token is renewed each time it expires, even without `Accepted`.
         host.pass(HOUR);
         host.wanted("tools/call x");
         while let Some(Action::SendRequest(send)) = host.actions.pop_front() {
@@ -442,9 +442,9 @@ fn rev_01_a_key_signs_for_revocation_too() {
     host.quiet();
 }
 
-/// What has no user takes a stray callback for what it is, and goes on.
+/// A client without a user ignores a stray callback and continues.
 #[test]
-fn m2m_02_a_callback_that_nobody_waits_for_changes_nothing() {
+fn m2m_02_a_stray_callback_changes_nothing() {
     let mut host = to_token(m2m(), &machine_metadata(AS, r#""client_secret_basic""#, ""));
     let send = host.request();
     host.handle(send.response(response(503, &[], "")));
@@ -458,7 +458,7 @@ fn m2m_02_a_callback_that_nobody_waits_for_changes_nothing() {
     assert_eq!(host.reported("token_type_assumed"), 1);
 }
 
-/// Whoever says "authorize" of a client without a user gets a token, and nobody is sent anywhere.
+/// With a client without a user, `Authorize` requests a token and causes no redirect.
 #[test]
 fn m2m_02_m2m_04_to_authorize_is_to_want_a_token() {
     let mut host = Host::new(m2m());
@@ -479,7 +479,7 @@ fn m2m_02_m2m_04_to_authorize_is_to_want_a_token() {
 }
 
 #[test]
-fn tok_22_what_was_refused_a_moment_ago_is_named_with_the_time() {
+fn tok_22_a_recent_rejection_is_reported_with_the_retry_time() {
     let mut host = to_token(m2m(), &machine_metadata(AS, "\"client_secret_post\"", ""));
     host.serve(TOKEN, 400, r#"{"error":"invalid_target"}"#);
     let refused = host.error().cause;

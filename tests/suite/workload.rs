@@ -73,7 +73,7 @@ fn wif_10_renewed_with_another_assertion() {
 }
 
 #[test]
-fn wif_03_wif_05_what_the_host_may_set() {
+fn wif_03_wif_05_the_settings_of_the_host() {
     let workload = WorkloadIdentity::at(OTHER).and_at(AS).client_id("w-1");
     let settings = IssuerSettings::new().assertion_audience(AssertionAudience::TokenEndpoint);
     let config = config()
@@ -243,7 +243,7 @@ fn wif_03_a_client_that_is_configured_for_that_server_is_not_used() {
     assert!(!request.headers().contains_key("authorization"));
     assert_eq!(get(&body(&request), "client_id"), None);
     host.ready();
-    // And is no reason to leave the account alone.
+    // The stored account stays usable.
     let store = std::mem::take(&mut host.store);
     let mut later = Host::on(std::sync::Arc::new(config.build().unwrap()), store);
     assert_eq!(later.token().as_deref(), Some("Bearer at-1"));

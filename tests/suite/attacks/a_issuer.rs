@@ -42,7 +42,7 @@ fn a13_a_server_in_use_that_is_still_listed_stays_wherever_it_stands() {
         let servers = format!(r#"["{first}","{second}"]"#);
         prm().replace(&format!(r#"["{AS}"]"#), &servers)
     };
-    // Nothing is registered anywhere, so that only the use itself speaks for the first one.
+    // Without a registration, only the use of a server makes it the preferred one.
     let client = || config().client_metadata_url("https://client.example/client.json");
     for answer in [renewable("at-1", "rt-1"), token_answer("at-1")] {
         let mut host = Host::new(client());

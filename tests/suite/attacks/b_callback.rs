@@ -192,7 +192,7 @@ fn b15_a_foreign_code_is_redeemed_with_our_verifier_and_changes_nothing() {
 }
 
 #[test]
-fn b18_nobody_is_sent_away_and_nothing_is_spent_before_the_record_is_saved() {
+fn b18_no_redirect_and_no_code_request_before_the_record_is_saved() {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata());
     host.store.mode = StoreMode::Manual;

@@ -20,7 +20,7 @@ fn next_process(host: &mut Host) -> Host {
 }
 
 #[test]
-fn b09_what_was_advertised_at_the_redirect_is_what_counts() {
+fn b09_the_metadata_at_the_redirect_decides() {
     let first_then = |first: &str, then: &str| {
         let mut host = Host::new(config());
         asked(&mut host);
@@ -140,7 +140,7 @@ fn b20_the_answer_for_one_resource_is_nobodys_at_another() {
     evil.store = std::mem::take(&mut host.store);
     evil.callback(&format!("code=c&state={}", state_of(&own)));
     evil.quiet();
-    // What does come back for the toolkit is for the toolkit alone.
+    // The callback for the toolkit yields a token for the toolkit only.
     evil.callback(&format!("code=c&state={}", state_of(&redirect)));
     let form = body(&evil.serve(TOKEN, 200, &token_answer("at-t")));
     assert_eq!(get(&form, "resource").as_deref(), Some(TOOLKIT));

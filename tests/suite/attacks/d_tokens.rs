@@ -1,4 +1,4 @@
-//! What a token endpoint answers (1.D).
+//! Responses of a token endpoint (1.D).
 
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::{SendRequest, Why};
@@ -7,7 +7,7 @@ use mcp_auth_machine::wire::token::UnexpectedToken;
 
 use super::*;
 
-/// The token is over; up to the refresh request.
+/// A host with an expired token, ready to send the refresh request.
 fn over() -> Host {
     let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     host.pass(HOUR);

@@ -63,7 +63,7 @@ fn e06_a_scope_is_one_value_of_one_parameter() {
     let found = query(redirect.url.as_str());
     assert_eq!(get(&found, "redirect_uri").as_deref(), Some(REDIRECT));
     assert_eq!(get(&found, "scope").as_deref(), Some(scope));
-    // What is no scope at all is left out.
+    // Strings that are not valid scopes are dropped.
     let planted = redirect_with(config(), r#""a\"b","c\nd","e f","\u00e9","ok""#, "");
     assert_eq!(planted.scopes.as_str(), "ok");
 }

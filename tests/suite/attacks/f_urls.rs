@@ -84,7 +84,7 @@ fn f01_a_browser_opens_https_and_nothing_else() {
 }
 
 #[test]
-fn f02_what_is_opened_holds_nothing_that_a_shell_reads() {
+fn f02_the_opened_url_has_no_shell_metacharacter() {
     for url in [
         "https://as.example/`calc`",
         r#"https://as.example/\"&calc&\""#,
@@ -240,7 +240,7 @@ fn f09_international_names_are_compared_and_shown_as_ascii() {
         host.error().cause,
         Cause::Violation(Violation::Metadata(MetadataFlaw::Issuer { .. }))
     ));
-    // What a person sees is what a machine compares.
+    // International host names must be given in their ASCII form, which is also what the user sees.
     assert!(
         Config::builder("https://b\u{fc}cher.example/mcp", REDIRECT)
             .build()
@@ -397,7 +397,7 @@ const PIECES: [&str; 40] = [
 proptest! {
     /// Most URLs are judged without the parser: it would give back the same.
     #[test]
-    fn sec_36_what_is_accepted_is_what_a_parser_reads(
+    fn sec_36_accepted_urls_are_read_alike_by_a_parser(
         pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..8)
     ) {
         let text = format!("https://{}", pieces.concat());

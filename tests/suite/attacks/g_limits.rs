@@ -83,7 +83,7 @@ fn g10_numbers_are_read_as_they_are_written() {
         assert_eq!(expires(value), Some(TEN_YEARS), "{value}");
     }
     assert_eq!(expires("315359999"), Some(TEN_YEARS - 1));
-    // Where there is no limit, every digit counts: 2^53 + 1 is no floating point number.
+    // Without a limit every digit counts: a float cannot represent 2^53 + 1.
     let registered = |expires: &str| {
         let mut host = Host::new(config());
         let document = metadata().replace("[\"none\"]", "[\"client_secret_post\"]");
@@ -151,7 +151,7 @@ impl Host {
     }
 }
 
-/// What happens next, made of two numbers and some bytes.
+/// Performs the event that two numbers and some bytes select.
 fn happens(host: &mut Host, kind: u8, number: u16, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let at = host

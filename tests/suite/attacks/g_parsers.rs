@@ -194,7 +194,7 @@ fn g06_utf_8_and_nothing_else() {
     });
     refused_everywhere("cut off", |good| with(good, b"\xe2\x82"));
     refused_everywhere("a raw NUL", |good| with(good, b"\0"));
-    // In a member that is read, a lone surrogate is no text.
+    // In a member that is read, a lone surrogate is invalid.
     let token = br#"{"access_token":"at\ud800","token_type":"Bearer"}"#;
     assert!(ends("token", token, "application/json").is_err());
     let nul = br#"{"access_token":"at\u0000","token_type":"Bearer"}"#;
@@ -229,7 +229,7 @@ fn g08_a_page_is_no_document_whatever_it_says_it_is() {
 }
 
 #[test]
-fn g07_who_never_answers_is_not_waited_for() {
+fn g07_a_server_that_never_answers_times_out() {
     for place in PLACES {
         let mut host = before(place);
         let mut waited = 0;

@@ -88,7 +88,7 @@ impl<T: Clone> Probe<T> {
 }
 
 #[test]
-fn h01_d26_what_is_used_up_cannot_be_copied() {
+fn h01_d26_single_use_values_cannot_be_copied() {
     macro_rules! that_clone {
         ($($kind:ty),* $(,)?) => {
             [$((stringify!($kind), Probe::<$kind>::CLONES)),*]

@@ -1,4 +1,4 @@
-//! What shows of secrets, and of what attackers write (1.I).
+//! Leakage of secrets, and the display of attackers' text (1.I).
 
 use std::marker::PhantomData;
 
@@ -34,7 +34,7 @@ fn plain(host: &Host, failure: &Failure) {
 }
 
 #[test]
-fn i02_i03_i04_what_a_server_writes_shows_as_plain_text() {
+fn i02_i03_i04_text_of_a_server_shows_as_plain_text() {
     let refusal = format!(r#"{{"error":"{HOSTILE}","error_description":"{HOSTILE}"}}"#);
     let long = format!(
         r#"{{"error":"x","error_description":"{}"}}"#,
@@ -122,7 +122,7 @@ fn i02_a_secret_that_a_server_repeats_is_not_in_the_error() {
         let need = host.need_user();
         assert!(!format!("{need:?}").contains("SENTINEL"), "{need:?}");
     }
-    // What repeats nothing is kept.
+    // Text that repeats no secret is kept.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code={CODE}&state={}", state_of(&redirect)));
@@ -136,7 +136,7 @@ fn i02_a_secret_that_a_server_repeats_is_not_in_the_error() {
 }
 
 #[test]
-fn i03_i04_what_comes_by_the_browser_or_the_resource_shows_as_plain_text() {
+fn i03_i04_text_from_the_browser_or_the_resource_shows_as_plain_text() {
     let escaped = "a%1B%5B2J%E2%80%AE%0D%0AERROR+forged%C2%9B31m%00";
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
@@ -169,7 +169,7 @@ fn i03_i04_what_comes_by_the_browser_or_the_resource_shows_as_plain_text() {
 }
 
 #[test]
-fn i10_whatever_is_wrong_with_a_callback_looks_the_same() {
+fn i10_all_invalid_callbacks_look_the_same() {
     let redirected = || {
         let mut host = Host::new(config());
         host.challenged(401, &[&announcing()]);
@@ -247,7 +247,7 @@ impl<T: serde::Serialize> Probe<T> {
 }
 
 #[test]
-fn i08_nothing_that_holds_a_secret_can_be_serialized() {
+fn i08_no_type_with_a_secret_can_be_serialized() {
     macro_rules! that_serialize {
         ($($kind:ty),* $(,)?) => {
             [$((stringify!($kind), Probe::<$kind>::SERIALIZES)),*]

@@ -1,4 +1,4 @@
-//! What no conversation shows and the sources do: how things are compared, cleared and kept.
+//! Properties that only the sources show: how values are compared, cleared and stored.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn definition(name: &str) -> String {
 }
 
 #[test]
-fn i05_what_is_secret_is_compared_in_constant_time_or_not_at_all() {
+fn i05_secrets_are_compared_in_constant_time_or_not_at_all() {
     let secret = sources()
         .into_iter()
         .find(|(name, _)| Path::new(name).ends_with("src/secret.rs"));
@@ -77,7 +77,7 @@ fn i05_what_is_secret_is_compared_in_constant_time_or_not_at_all() {
 }
 
 #[test]
-fn i06_what_is_secret_is_cleared_when_it_goes() {
+fn i06_secrets_are_cleared_on_drop() {
     for name in ["Secret", "Verifier", "Seed", "SlotContents", "Callback"] {
         assert!(definition(name).contains("Zeroizing<"), "{name}");
     }
@@ -96,7 +96,7 @@ fn g12_no_map_is_keyed_by_hashes_of_what_peers_send() {
 }
 
 #[test]
-fn i09_nothing_panics_with_words_of_its_own() {
+fn i09_no_panic_has_a_message_of_its_own() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let manifest: toml::Table = fs::read_to_string(manifest).unwrap().parse().unwrap();
     // `cargo package` writes what a package takes from its workspace into the manifest of the package.

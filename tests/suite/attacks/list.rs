@@ -30,7 +30,7 @@ struct Entry {
     document: Option<String>,
 }
 
-/// What the list is held against.
+/// The inputs of the check: the list, and the documents and tests that it must agree with.
 #[derive(Clone)]
 struct Project {
     list: String,
@@ -79,7 +79,7 @@ impl Project {
             }
         }
         for id in found.keys().filter(|id| !wanted.contains_key(*id)) {
-            flaws.push(format!("{id} is no attack"));
+            flaws.push(format!("{id} is not an attack"));
         }
         for test in &self.tests {
             for id in words(test).filter(|word| wanted.contains_key(word)) {
@@ -102,13 +102,13 @@ impl Project {
                 let (path, heading) = place.split_once('#').unwrap_or((place, ""));
                 let known = self.headings.get(path);
                 if !known.is_some_and(|known| known.contains(heading)) {
-                    flaws.push(format!("{id}: there is no {place}"));
+                    flaws.push(format!("{id}: {place} does not exist"));
                 }
             }
         }
         for test in &entry.tests {
             if !self.tests.contains(test) {
-                flaws.push(format!("{id}: there is no test {test}"));
+                flaws.push(format!("{id}: the test {test} does not exist"));
             }
             if !words(test).any(|word| word == id) {
                 flaws.push(format!("{test} does not carry {id}"));
@@ -217,7 +217,7 @@ fn a_list_that_is_wrong_is_noticed() {
     );
     noticed(
         |p| p.list = p.list.replace("\nD12 = ", "\nD99 = "),
-        "D99 is no attack",
+        "D99 is not an attack",
     );
     noticed(
         |p| p.threats = p.threats.replace("| D12 |", "| D99 |"),
@@ -235,7 +235,7 @@ fn a_list_that_is_wrong_is_noticed() {
         |p| p.list = p.list.replace(&format!("\"{CARRIES}\""), ""),
         "D12 has no test",
     );
-    noticed(|p| _ = p.tests.remove(CARRIES), "D12: there is no test");
+    noticed(|p| _ = p.tests.remove(CARRIES), "D12: the test ");
     noticed(
         |p| p.list = p.list.replace(CARRIES, "suite::token::renamed"),
         "does not carry D12",
@@ -250,7 +250,7 @@ fn a_list_that_is_wrong_is_noticed() {
                 .headings
                 .insert("docs/hosts.md".to_owned(), BTreeSet::new())
         },
-        "C11: there is no docs/hosts.md#",
+        "C11: docs/hosts.md#",
     );
 }
 

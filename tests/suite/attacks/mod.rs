@@ -39,7 +39,7 @@ pub fn asked(host: &mut Host) {
     host.ask(&announcing());
 }
 
-/// What is stored of the account.
+/// The stored account record.
 pub fn account(host: &Host) -> String {
     host.store.of_kind("account")[0]
         .contents
