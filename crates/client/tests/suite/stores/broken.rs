@@ -187,7 +187,7 @@ fn what_the_store_said_is_told() {
     let violation = contract::check(&Broken::new(Bug::Fails)).unwrap_err();
     assert_eq!(
         violation.to_string(),
-        "the store breaks the rule: nothing fails while the store can be reached"
+        "the store breaks the rule: no operation fails while the store is reachable"
     );
     let said = std::error::Error::source(&violation).unwrap();
     assert_eq!(said.to_string(), "the store failed: out of order");
