@@ -8,7 +8,7 @@ pub(crate) fn line(who: &str, what: &str) -> String {
     format!("{who:>8}  {what}")
 }
 
-/// One line for a note; answers of slots go without saying.
+/// Returns one line for an event or action; results of slots are omitted.
 pub(crate) fn describe(note: &Note<'_>) -> Option<String> {
     match note {
         Note::In(event) => incoming(event).map(|text| line("event", &text)),

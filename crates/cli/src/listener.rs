@@ -1,5 +1,5 @@
-//! The loopback listener for the callback (AUTHZ-10, CB-13): the expected path alone, a page that
-//! reflects nothing.
+//! The loopback listener for callbacks: it serves the expected path only, and its page reflects no input
+//! (AUTHZ-10, CB-13).
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,27 +12,27 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-/// It says nothing about how the sign-in went on: that is not known when it is shown.
+/// The page shows no result, because the result is unknown when it is served.
 const PAGE: &str = "<!doctype html><title>mcp-auth</title><p>You can close this page and go back to \
                     the terminal.</p>";
 
-/// One message for the person's session.
+/// A message for the user's session.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// The full URL of a callback.
     Callback(String),
-    /// A line that was typed or pasted.
+    /// A typed or pasted line.
     Line(String),
 }
 
-/// Which port the listener gets.
+/// The port of the listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Port {
-    /// Any that is free.
+    /// Any free port.
     Any,
-    /// This one where it is free, otherwise any.
+    /// This port if it is free, otherwise any.
     Preferred(u16),
-    /// This one: servers know the client by it.
+    /// This port only: servers know the client by it.
     Only(u16),
 }
 
@@ -44,9 +44,9 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds a port of the loopback interface.
+    /// Binds a loopback port.
     pub(crate) async fn start(host: &str, port: Port) -> io::Result<Self> {
-        // HTTP has no date for it, and no token can be told good or over.
+        // HTTP dates cannot represent it, and token expiry could not be checked.
         if SystemTime::now() < UNIX_EPOCH {
             return Err(io::Error::other(
                 "the clock of this machine is before 1970: set it",
@@ -95,7 +95,7 @@ impl Listener {
         self.port
     }
 
-    /// For callbacks that come another way, such as pasted ones.
+    /// Returns a sender for callbacks from another source, such as pasted ones.
     pub(crate) fn sender(&self) -> SyncSender<Incoming> {
         self.sender.clone()
     }
@@ -106,7 +106,7 @@ impl Listener {
     }
 }
 
-/// `localhost` is both loopback addresses: browsers try one or the other first.
+/// `localhost` means both loopback addresses: browsers try either one first.
 async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     let first = TcpListener::bind(("127.0.0.1", port)).await?;
     let port = first.local_addr()?.port();
@@ -115,7 +115,7 @@ async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
         match TcpListener::bind(("::1", port)).await {
             Ok(second) => sockets.push(second),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            // This machine has no IPv6.
+            // The system has no IPv6.
             Err(_) => {}
         }
     }
@@ -123,7 +123,7 @@ async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
 }
 
 async fn callback(origin: String, sender: SyncSender<Incoming>, uri: String) -> impl IntoResponse {
-    // A full channel means that nobody waits for this many: the rest is dropped.
+    // The channel is full only after more callbacks than the command reads; further ones are dropped.
     let _dropped = sender.try_send(Incoming::Callback(format!("{origin}{uri}")));
     let headers = [
         (CACHE_CONTROL, "no-store"),

@@ -31,14 +31,14 @@ use problem::{Problem, STATUSES};
 #[derive(Parser)]
 #[command(name = "mcp-auth", version, about, arg_required_else_help = true, after_help = STATUSES)]
 struct Arguments {
-    /// Write one JSON object to standard output; what else there is to say goes to standard error.
+    /// Write one JSON object to standard output; other messages go to standard error.
     #[arg(long, global = true)]
     json: bool,
-    /// With login, token, logout, doctor, demo: write what happened as lines that `replay` runs, with
-    /// every secret replaced
+    /// With login, token, logout, doctor, demo: write a transcript that `replay` runs, with every secret
+    /// replaced
     #[arg(long, global = true, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// With login, token, logout, doctor, demo, replay: write what happened as one page to look at, with
+    /// With login, token, logout, doctor, demo, replay: write an HTML page that shows what happened, with
     /// every secret hidden
     #[arg(long, global = true, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -48,44 +48,45 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sign in to an MCP server, and keep what it grants for `token`.
+    /// Sign in to an MCP server, and store the tokens for `token`.
     #[command(after_help = STATUSES)]
     Login(Box<account::login::Options>),
-    /// Print an access token that is good now, renewed where needed. Safe to run in parallel.
+    /// Print a valid access token, refreshed if necessary. Safe to run in parallel.
     #[command(after_help = STATUSES)]
     Token(account::token::Options),
-    /// Print the headers of an MCP server as one JSON object, for clients that run a command to get them.
+    /// Print request headers for an MCP server as one JSON object, for clients that run a command to obtain
+    /// them.
     #[command(after_help = STATUSES)]
     Headers(account::headers::Options),
-    /// An MCP server on standard input and output that relays to one behind HTTP, signed in.
+    /// Run an MCP server on standard input and output that relays to one behind HTTP, signed in.
     #[command(after_help = STATUSES)]
     Proxy(proxy::Options),
     /// Print the entry of an MCP server for the configuration of a client, or write it there.
     #[command(after_help = STATUSES)]
     Setup(setup::Options),
-    /// What is held for one MCP server, without asking anybody.
+    /// Show the stored credentials for one MCP server (no network).
     #[command(after_help = STATUSES)]
     Status(account::status::Options),
-    /// What is held for every MCP server.
+    /// Show the stored credentials for every MCP server (no network).
     #[command(after_help = STATUSES)]
     List(account::status::ListOptions),
-    /// Erase what is held for an MCP server, and revoke it where the server can.
+    /// Delete the stored credentials for an MCP server, and revoke them at the server.
     #[command(after_help = STATUSES)]
     Logout(account::logout::Options),
-    /// Examine how an MCP server is set up, without signing in and without registering anything.
+    /// Examine the set-up of an MCP server, without signing in or registering.
     #[command(after_help = STATUSES)]
     Doctor(doctor::Options),
-    /// Sign in for real, over loopback HTTP, to a built-in MCP server and authorization server.
+    /// Sign in over loopback HTTP to a built-in MCP server and authorization server.
     ///
-    /// Needs no set-up. Prints each event and action of the machine as one line. Exit status 0 when
-    /// the demo ended as announced, 1 otherwise.
+    /// Needs no set-up. Prints each event and action of the machine as one line. Exit status 0 if the demo
+    /// ended as announced, 1 otherwise.
     Demo(demo::Options),
-    /// The machine for programs in any language: JSON lines in on standard input, JSON lines out.
+    /// Run the machine for programs in any language: JSON lines on standard input and output.
     ///
-    /// The first line is the configuration, then events; after each line come the actions there are,
-    /// then `idle`. docs/design.md, section 8, has every line.
+    /// The first line is the configuration, followed by events; each line is answered with the resulting
+    /// actions and `idle`. See docs/design.md, section 8.
     Drive,
-    /// Run a file of lines as `drive` takes and prints them, and say where something else comes out.
+    /// Run a transcript again, and report the first line with a different output.
     #[command(after_help = STATUSES)]
     Replay(lines::replay::Options),
 }
@@ -111,7 +112,7 @@ impl Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| {
-        // `--help` and `--version` are no errors.
+        // `--help` and `--version` are not errors.
         if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
             let words = error.render().to_string();
             tell(&Problem::Usage(words.trim().to_owned()), true);
@@ -151,7 +152,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => tell(problem, json),
     };
-    // The command's own failure comes before that of its transcript.
+    // The command's own failure takes precedence over that of its transcript.
     match (recorded, outcome) {
         (Ok(()), _) => status,
         (Err(problem), Ok(())) => tell(&problem, false),
@@ -184,7 +185,7 @@ fn run(
     }
 }
 
-/// Says what is wrong; the exit status.
+/// Prints the problem; returns the exit status.
 fn tell(problem: &Problem, json: bool) -> ExitCode {
     if let Some(object) = problem.json().filter(|_| json) {
         println!("{object}");

@@ -1,7 +1,7 @@
-//! Standard output and standard error, for all of the command.
+//! Standard output and standard error of the whole command.
 //!
-//! The macros of the standard library panic when their output is not read. These replace them: a
-//! reader that is gone does no harm, and any other failure is the command's exit status.
+//! The macros of the standard library panic when a pipe is closed. These replacements ignore a closed pipe,
+//! and turn any other failure into the command's exit status.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ macro_rules! eprint {
     ($($text:tt)*) => { $crate::output::part(format_args!($($text)*)) };
 }
 
-/// Why standard output could not be written, first of all.
+/// The first error on standard output.
 static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Writes a line to standard output.
@@ -43,7 +43,7 @@ pub(crate) fn part(text: Arguments<'_>) {
     let _unheard = write!(io::stderr().lock(), "{text}");
 }
 
-/// Why what was printed did not arrive; nothing where nobody wanted it.
+/// Returns the error on standard output, except a closed pipe.
 pub(crate) fn failure() -> Option<io::Error> {
     let failed = FAILED.lock().ok()?.take()?;
     (failed.kind() != io::ErrorKind::BrokenPipe).then_some(failed)

@@ -1,25 +1,25 @@
-//! Pasted callbacks: the address at which the browser ended, in whatever shape it arrives.
+//! Pasted callbacks: the address in the browser, in any form that users paste.
 
-/// The reason why a text cannot be the callback, in words for the person.
+/// The reason why a text is not a callback, for the user.
 pub(crate) type Flaw = &'static str;
 
-/// Collects what is pasted: an address may be broken over several lines.
+/// Collects pasted lines: an address may be split over several.
 #[derive(Default)]
 pub(crate) struct Pasted(String);
 
 /// The result of one line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// The full callback, to be tried.
+    /// The complete callback.
     Callback(String),
-    /// It cannot be a callback, perhaps not yet.
+    /// The text is not a callback, perhaps not yet.
     No(Flaw),
     /// An empty line.
     Nothing,
 }
 
 impl Pasted {
-    /// Takes a line. Callbacks are put on the redirect URI, whatever spelling of it was pasted.
+    /// Adds a line. A callback is returned with the redirect URI, in whatever spelling it was pasted.
     pub(crate) fn line(&mut self, line: &str, redirect_uri: &str) -> Line {
         let bare: String = line
             .trim_matches(|c: char| c.is_whitespace() || "\"'`<>()[],;“”‘’«»".contains(c))
@@ -80,7 +80,7 @@ fn callback(text: &str, redirect_uri: &str) -> Result<String, Flaw> {
     }
 }
 
-/// Whether an address, up to its query, is the redirect URI: the names of the loopback host are one.
+/// Returns true if an address without its query is the redirect URI; all loopback names are equal.
 fn is_ours(base: &str, redirect_uri: &str) -> bool {
     let own = |url: &str| {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);

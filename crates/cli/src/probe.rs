@@ -1,4 +1,4 @@
-//! The first request to an MCP server: `initialize`, and what its answer means.
+//! The first request to an MCP server: `initialize`, and its classification.
 
 use std::time::{Duration, Instant};
 
@@ -7,37 +7,37 @@ use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use mcp_auth_client::{HttpClient, TlsFault};
 use serde_json::{Value, json};
 
-/// How much of an answer is read: enough to see a JSON-RPC object.
+/// How many bytes of a response are read: enough to recognise a JSON-RPC object.
 const BODY: u64 = 65_536;
 
-/// The kind of server that answers at the URL.
+/// The kind of server at the URL.
 pub(crate) enum Answer {
-    /// 401 or 403: authorization is asked for, or not enough.
+    /// 401 or 403: the server requires authorization, or more of it.
     Refused(u16, HeaderMap),
-    /// A JSON-RPC answer or an event stream: an MCP server, and it took the request.
+    /// A JSON-RPC response or an event stream: an MCP server that accepted the request.
     Mcp,
-    /// Something else: no MCP server is here, or it cannot answer now.
+    /// Any other response: not an MCP server, or one that is unavailable.
     Other(Other),
 }
 
-/// An answer that is none of an MCP server.
+/// A response that is not from an MCP server.
 #[derive(Debug)]
 pub(crate) struct Other {
-    /// The URL that was asked.
+    /// The URL of the request.
     pub(crate) url: String,
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
-    /// Where a redirect leads.
+    /// The target of a redirect.
     pub(crate) location: Option<String>,
 }
 
 impl Other {
-    /// Whether trying again later may help: the server is busy or broken.
+    /// Returns true if a retry may succeed later.
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(self.status, 408 | 425 | 429 | 500..)
     }
 
-    /// A stable name.
+    /// Returns a stable name.
     pub(crate) fn code(&self) -> &'static str {
         match self.status {
             _ if self.is_temporary() => "mcp_server_unavailable",
@@ -46,7 +46,7 @@ impl Other {
         }
     }
 
-    /// The answer that came and the next step, for the person who gave the URL.
+    /// Returns the response and the next step, for the user who gave the URL.
     pub(crate) fn words(&self) -> String {
         let Self { url, status, .. } = self;
         let kind = self.content_type.as_deref().unwrap_or("no content type");
@@ -69,7 +69,7 @@ impl Other {
     }
 }
 
-/// The option that helps where TLS does not succeed.
+/// Returns the option that helps after a TLS failure.
 pub(crate) fn remedy(fault: TlsFault) -> &'static str {
     match fault {
         TlsFault::UnknownIssuer => {
@@ -83,10 +83,10 @@ pub(crate) fn remedy(fault: TlsFault) -> &'static str {
     }
 }
 
-/// Sends `initialize`, with these headers of a token or without any.
+/// Sends `initialize`, with the headers of a token or without.
 ///
 /// # Errors
-/// The words of the HTTP client, without an answer.
+/// The error of the HTTP client, without a response.
 pub(crate) fn initialize(
     http: &HttpClient,
     url: &str,
@@ -146,7 +146,7 @@ pub(crate) fn initialize(
     }))
 }
 
-/// A location as a URL where it is a path.
+/// Resolves a location that is a path.
 fn resolve(url: &str, location: &str) -> String {
     if !location.starts_with('/') || location.starts_with("//") {
         return location.to_owned();

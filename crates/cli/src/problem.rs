@@ -1,5 +1,5 @@
-//! How a command fails: the words, the reason code, the exit status. docs/command.md has them as a table,
-//! and a test compares the two.
+//! The failures of a command: message, reason code and exit status. A test compares them with the table in
+//! docs/command.md.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -12,49 +12,49 @@ use serde_json::{Value, json};
 use crate::probe::Other;
 use crate::remedy;
 
-/// What the exit statuses mean; part of every `--help`.
+/// The exit statuses, part of every `--help`.
 pub(crate) const STATUSES: &str = "Exit status:
   0  done
   1  not possible with these settings, or with this server as it is set up
   2  the command line is wrong
   3  the user has to sign in: mcp-auth login URL
   4  not now: the network, a server that is busy, a store that is locked; try again later
-  5  the server contradicts what it must say: do not go on with it";
+  5  protocol violation by a server: stop using it";
 
 pub(crate) enum Problem {
-    /// The command line is wrong, in a way that its parser does not know.
+    /// The command line is invalid, beyond the checks of its parser.
     Usage(String),
-    /// Only the user can go on.
+    /// The user must sign in.
     SignInNeeded { url: String, why: Why },
     /// The store has no account at this server.
     Unknown { url: String },
-    /// The settings of an account are lost, and they named a client of the user's.
+    /// The settings of an account with a configured client are lost.
     ClientLost { client: String },
-    /// The user did not want the server's new authorization server.
+    /// The user declined the server's new authorization server.
     Declined { from: String, to: String },
-    /// There was no callback in time.
+    /// No callback arrived in time.
     TimedOut {
-        /// The client was registered by an earlier sign-in; the server may have forgotten it.
+        /// An earlier sign-in registered the client; the server may have forgotten it.
         old_client: bool,
     },
-    /// The time for the command has ended.
+    /// The time limit of the command has passed.
     OutOfTime { last: Option<String> },
     /// No connection to the MCP server, or no answer from it.
     NoAnswer { url: String, error: String },
-    /// No MCP server answers at the URL.
+    /// The server at the URL is not an MCP server.
     NotMcp(Box<Other>),
     /// Another process holds a lock, or the store cannot be written.
     Store(String),
     /// Standard output could not be written.
     Output(std::io::Error),
-    /// `doctor` found a rule broken; the findings say which.
+    /// `doctor` found violations; the findings describe them.
     Examined,
-    /// `replay` found that something else came out; the words say where.
+    /// `replay` found a different output; the text describes it.
     Differs(String),
-    /// The machine gave up.
+    /// The machine failed.
     Failed {
         failure: Box<Failure>,
-        /// The words of the store or of the network.
+        /// The error of the store or of the network.
         detail: Option<String>,
     },
     /// Anything else.
@@ -64,7 +64,7 @@ pub(crate) enum Problem {
 impl<E: Into<Box<dyn Error>>> From<E> for Problem {
     fn from(error: E) -> Self {
         let error = error.into();
-        // Reading and writing files of the store.
+        // Errors while reading or writing files of the store.
         let of_store = error.is::<mcp_auth_client::StoreError>()
             || error
                 .downcast_ref::<std::io::Error>()
@@ -142,7 +142,7 @@ impl Problem {
                  with --client-id, or take another client with --new-client"
             ),
             Self::Declined { from, to } => {
-                format!("stopped: nothing of {from} was used at {to}, and nobody was sent there")
+                format!("stopped: no token of {from} was sent to {to}, and the browser was not opened")
             }
             Self::TimedOut { old_client: false } => {
                 "there was no callback in time (--timeout); nothing was changed".into()
@@ -176,7 +176,7 @@ impl Problem {
         }
     }
 
-    /// Whether the machine gave up for want of the store, or for want of an answer.
+    /// Returns true if the machine failed because of the store, or without a response.
     pub(crate) fn needs_detail(failure: &Failure) -> bool {
         matches!(
             failure.cause,
@@ -184,7 +184,7 @@ impl Problem {
         )
     }
 
-    /// `None` where the command has said all in its own object.
+    /// Returns `None` if the command has printed its own object.
     pub(crate) fn json(&self) -> Option<Value> {
         if matches!(self, Self::Examined | Self::Differs(_)) {
             return None;
@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    /// The root of the repository: the directory above this package that has the documents.
+    /// Returns the root of the repository, which contains the documents.
     fn root() -> PathBuf {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let found = here
@@ -224,7 +224,7 @@ mod tests {
         found.unwrap().to_owned()
     }
 
-    /// The rows of the tables of failures: code and statuses.
+    /// Returns the codes and statuses in the tables of failures.
     fn table(after: &str) -> BTreeMap<String, BTreeSet<u8>> {
         let text = std::fs::read_to_string(root().join("docs/command.md")).unwrap();
         let (_, text) = text.split_once(after).unwrap();
@@ -277,7 +277,7 @@ mod tests {
         let found: BTreeMap<String, BTreeSet<u8>> = problems
             .iter()
             .map(|problem| {
-                // One that is missing above does not compile here.
+                // A missing variant does not compile here.
                 match problem {
                     Problem::Usage(_)
                     | Problem::SignInNeeded { .. }
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(found, table("Codes of the command itself"));
     }
 
-    /// The codes of the machine, as its source has them.
+    /// The reason codes of the machine, read from its source.
     #[test]
     fn the_table_has_the_failures_of_the_machine() {
         let places = ["src/error.rs"];

@@ -1,11 +1,12 @@
-//! The option that may help, in place of the setting that the library names; and why a person is needed.
+//! The option that may help after a failure, instead of a library setting; and the reason why the user is
+//! needed.
 
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::text::Untrusted;
 
-/// The options of `login` that may help after this failure.
+/// Returns the options of `login` that may help after this failure.
 pub(crate) fn option(failure: &Failure) -> Option<String> {
     let found = failure
         .remedy()
@@ -13,7 +14,7 @@ pub(crate) fn option(failure: &Failure) -> Option<String> {
     found.or_else(|| of_code(failure.cause.code()).map(str::to_owned))
 }
 
-/// Each names a setting; the enum may grow.
+/// Returns the option for a library setting; the enum may grow.
 fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
     let known = |issuer: &str, member: &str, value: &str| {
         format!(
@@ -52,7 +53,7 @@ fn host(place: &Untrusted) -> Option<String> {
     Some(url.host_str()?.to_owned())
 }
 
-/// For failures without a setting of their own.
+/// Returns the option for failures without a setting.
 fn of_code(code: &str) -> Option<&'static str> {
     Some(match code {
         "no_resource" | "resource_metadata_malformed" | "no_authorization_server" => {
@@ -76,10 +77,10 @@ fn of_code(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Why a person is needed, in words.
+/// Returns the reason why the user is needed.
 pub(crate) fn why(why: &Why) -> String {
     match why {
-        Why::NoCredentials => "nothing is held for this server".to_owned(),
+        Why::NoCredentials => "no token is stored for this server".to_owned(),
         Why::TokenOver => "the token has expired or was refused, and cannot be refreshed".to_owned(),
         Why::RenewalRefused { cause } => {
             let details = cause.details();
@@ -127,7 +128,7 @@ mod tests {
 
     use clap::CommandFactory;
 
-    /// Each option that a message names is one of `login`.
+    /// Each option in a message is an option of `login`.
     #[test]
     fn the_options_that_are_named_exist() {
         let source = include_str!("remedy.rs");

@@ -1,4 +1,4 @@
-//! A thread for what is asynchronous: the built-in servers and the callback listener.
+//! A thread for asynchronous work: the built-in servers and the callback listener.
 
 use std::io;
 use std::sync::mpsc::channel;
@@ -6,7 +6,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
-/// Starts the thread; it ends with the process.
+/// Starts the thread, which runs until the process exits.
 pub(crate) fn spawn_runtime() -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();

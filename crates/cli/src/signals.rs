@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: they end the command at once, except between a request for a token and
-//! the store that keeps the answer. A second one does not wait.
+//! SIGINT, SIGTERM and SIGHUP end the command at once, except between a token request and the write of its
+//! result. A second signal ends it without delay.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::runtime::{on, spawn_runtime};
 
 struct State {
-    /// A server may have granted what is not stored yet.
+    /// A server may have issued tokens that are not stored yet.
     holds: bool,
     caught: Option<Signal>,
     /// Run before the process ends.
@@ -27,7 +27,7 @@ fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Listens from now on.
+/// Starts to handle signals.
 pub(crate) fn listen() -> io::Result<()> {
     let runtime = spawn_runtime()?;
     on(&runtime, async { start() })?
@@ -65,7 +65,7 @@ fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process was started with the signal ignored, as `nohup` does: it stays so.
+/// Returns true if the process was started with the signal ignored, as by `nohup`; it stays ignored.
 #[cfg(unix)]
 fn is_ignored(number: u8) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -75,7 +75,7 @@ fn is_ignored(number: u8) -> bool {
     mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
 }
 
-/// The end of standard input counts as SIGTERM from now on. Its content is not read otherwise.
+/// Treats the end of standard input as SIGTERM from now on. The input is discarded.
 pub(crate) fn stop_with_input() {
     std::thread::spawn(|| {
         let _closed = io::copy(&mut io::stdin().lock(), &mut io::sink());
@@ -96,7 +96,7 @@ fn caught(signal: Signal) {
     end(state, signal);
 }
 
-/// Ends the process. The state stays locked: nothing more is sent.
+/// Ends the process. The state stays locked, so no further request is sent.
 fn end(mut state: MutexGuard<'_, State>, Signal(number): Signal) -> ! {
     if let Some(undo) = state.undo.take() {
         undo();
@@ -104,17 +104,17 @@ fn end(mut state: MutexGuard<'_, State>, Signal(number): Signal) -> ! {
     std::process::exit(128_i32.saturating_add(i32::from(number)))
 }
 
-/// Runs this before a signal ends the process.
+/// Sets a closure that runs before a signal ends the process.
 pub(crate) fn before_the_end(undo: impl FnOnce() + Send + 'static) {
     state().undo = Some(Box::new(undo));
 }
 
-/// A token is asked for: signals wait until [`release`].
+/// Delays signals during a token request, until [`release`].
 pub(crate) fn hold() {
     state().holds = true;
 }
 
-/// The answer is stored, or there was none. A signal that waited ends the process.
+/// Ends the delay: the result is stored, or there is none. A pending signal ends the process.
 pub(crate) fn release() {
     let mut state = state();
     state.holds = false;

@@ -1,4 +1,4 @@
-//! The settings of an account as a configuration of the machine, and as a line of a transcript.
+//! The settings of an account, converted to a machine's configuration and to a transcript line.
 
 use mcp_auth_machine::Secret;
 use mcp_auth_machine::config::{
@@ -29,7 +29,7 @@ impl Settings {
         Ok(Some(found))
     }
 
-    /// Configures the machine, and reads the keys that are named.
+    /// Applies the settings to a configuration, and reads the key files.
     pub(super) fn apply(&self, mut to: ConfigBuilder) -> Result<(ConfigBuilder, Keys), Problem> {
         let mut keys = Keys::default();
         if let Some(id) = &self.client_id {
@@ -72,7 +72,7 @@ impl Settings {
         Ok((to, keys))
     }
 
-    /// Where the authorization server is.
+    /// Applies the location of the authorization server.
     fn find(&self, mut to: ConfigBuilder) -> Result<ConfigBuilder, Problem> {
         if let Some(issuer) = &self.authorization_server {
             to = to.issuer(issuer);
@@ -97,7 +97,7 @@ impl Settings {
         Ok(to)
     }
 
-    /// The metadata that a file holds, and its issuer.
+    /// Returns the metadata of the given file, with its issuer.
     fn metadata(&self) -> Result<Option<(String, Value)>, Problem> {
         let Some(path) = &self.server_metadata else {
             return Ok(None);
@@ -116,7 +116,7 @@ impl Settings {
         Ok(Some((issuer, document)))
     }
 
-    /// The same as members of a configuration line.
+    /// Adds the settings to a transcript's configuration line.
     pub(super) fn describe(&self, keys: &Keys, to: &mut Map<String, Value>) {
         let key = |path: &Option<std::path::PathBuf>| {
             let name = path.as_ref()?.display().to_string();

@@ -1,4 +1,4 @@
-//! The account of a bridge: the asynchronous driver on the stored records, and the way to sign in.
+//! The account of the proxy: the asynchronous driver on the stored records, and the command for a sign-in.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `headers`: for clients that run a command to get the headers of an MCP server.
+//! `headers`: prints request headers, for clients that run a command to obtain them.
 
 use std::thread;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::{Place, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 
-/// The store may hang as a whole, a network directory for instance: then nothing but the end of the
-/// process helps. The driver ends by itself before that.
+/// The grace period after which the process exits, because a store such as a network directory may hang.
+/// The driver returns earlier.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The life that a token should have left, in seconds.
+/// The minimum remaining lifetime of a token, in seconds.
 const MINUTE: u64 = 60;
 
 #[derive(clap::Args)]
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem>
     let place = &options.place;
     let end = after(within);
     let account = (options.url.as_str(), options.account.as_str());
-    // A hook's output is used for a while.
+    // A client uses a hook's output for a while.
     let fresh = options.fresh.at_least(MINUTE);
     let (mut host, _grant) = valid(place, account, fresh, end, recorder)?;
     let url = host.url().to_owned();
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem>
                 .into(),
         ));
     }
-    // Clients compare names as they are written: the usual spelling.
+    // Clients compare names case-sensitively, so the usual spelling is printed.
     let mut headers: Map<String, Value> = members(&presented)?;
     if let Some(value) = headers.remove(AUTHORIZATION.as_str()) {
         headers.insert("Authorization".to_owned(), value);

@@ -1,4 +1,4 @@
-//! An MCP client without tools: it has a machine, a store and perhaps a person.
+//! A minimal MCP client: a machine, a store, and an optional user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ use crate::problem::Problem;
 use crate::remedy;
 use crate::signals;
 
-/// How long a command waits for another process, or for a server that asks for a rest, without a word.
+/// How long a command waits silently for another process, or for a server that requests a delay.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Host {
@@ -41,27 +41,27 @@ pub(super) struct Host {
     seen: Arc<Seen>,
 }
 
-/// Observations of the driver's requests.
+/// Observations about the driver's requests.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// A person was sent to sign in.
+    /// The user was redirected to sign in.
     asked: AtomicBool,
     registered: AtomicBool,
 }
 
 impl Seen {
-    /// Whether a person was sent to sign in, with a client that was registered earlier.
+    /// Returns true if the user was redirected with a client that was registered earlier.
     pub(super) fn used_old_client(&self) -> bool {
         self.asked.load(Ordering::Relaxed) && !self.registered.load(Ordering::Relaxed)
     }
 }
 
-/// The surroundings of one command.
+/// The context of one command.
 pub(super) struct Desk<'a> {
     pub(super) root: &'a Root,
     pub(super) verbose: bool,
     pub(super) recorder: &'a Recorder,
-    /// When the command has to have come to an end.
+    /// The time limit of the command.
     pub(super) end: Instant,
 }
 
@@ -93,7 +93,7 @@ impl Host {
                         if purpose == Purpose::Registration {
                             sees.registered.store(true, Ordering::Relaxed);
                         }
-                        // From here on a server may grant what is not stored yet.
+                        // From here on the server may issue tokens that are not stored yet.
                         match purpose {
                             Purpose::Token => signals::hold(),
                             Purpose::ResourceMetadata
@@ -120,14 +120,14 @@ impl Host {
         })
     }
 
-    /// These settings are stored together with the account that they lead to.
+    /// Stores these settings together with the account of the next sign-in.
     pub(super) fn change(
         &self,
         root: &Root,
         journal: Journal,
         profile: Profile,
     ) -> Result<(), Problem> {
-        // A client that acts for itself has no callback.
+        // A client without a user has no callback.
         let has_person = profile.settings.has_person();
         self.ledger.change(root, journal, profile)?;
         if !has_person {
@@ -136,12 +136,12 @@ impl Host {
         Ok(())
     }
 
-    /// Whether a sign-in was stored.
+    /// Returns true if a sign-in was stored.
     pub(super) fn has_committed(&self) -> bool {
         self.ledger.has_committed()
     }
 
-    /// Stores the settings for an account that was there already.
+    /// Stores the settings for the existing account.
     pub(super) fn commit(&self) -> Result<(), Problem> {
         Ok(self.ledger.commit()?)
     }
@@ -162,7 +162,7 @@ impl Host {
         pause
     }
 
-    /// A failure with what the store or the network said about it.
+    /// Returns the failure with the last error of the store or the network.
     fn failed(&self, failure: Box<Failure>) -> Problem {
         let mut detail = None;
         if Problem::needs_detail(&failure) {
@@ -171,14 +171,14 @@ impl Host {
         Problem::Failed { failure, detail }
     }
 
-    /// The last request that got no answer.
+    /// Returns the last request without a response.
     fn last(&self) -> Option<String> {
         let last = self.driver.undelivered()?;
         let next = last.tls.map_or("", crate::probe::remedy);
         Some(format!("{}: {}{next}", last.request, last.error))
     }
 
-    /// Waits, where the time of the command allows it.
+    /// Waits, if the command's time limit allows it.
     fn rest(&self, rest: Duration) -> Result<(), Problem> {
         if rest > self.end.saturating_duration_since(Instant::now()) {
             return Err(Problem::OutOfTime { last: self.last() });
@@ -188,7 +188,7 @@ impl Host {
         Ok(())
     }
 
-    /// Hands an event in, and follows until a token can be had.
+    /// Passes an event in, and works until a token is available.
     fn follow(&mut self, event: Event, person: Option<&Person>) -> Result<Grant, Problem> {
         let mut pause = self.handle(event);
         loop {
@@ -215,7 +215,7 @@ impl Host {
                             to: to.to_string(),
                         });
                     }
-                    // The person reads why the browser opens once more.
+                    // Tells the user why the browser opens again.
                     if !matches!(need.why, Why::NoCredentials | Why::ServerChanged { .. }) {
                         eprintln!("mcp-auth: {}", remedy::why(&need.why));
                     }
@@ -224,7 +224,8 @@ impl Host {
                     self.handle(Event::Authorize(seed.into()))
                 }
                 Pause::Redirect(redirect) => {
-                    let person = person.ok_or("nobody is here to sign in")?;
+                    let person =
+                        person.ok_or("interactive sign-in required, but running without a user")?;
                     self.seen.asked.store(true, Ordering::Relaxed);
                     person.send(&redirect);
                     let state = state_of(redirect.url.as_str()).map(str::to_owned);
@@ -240,7 +241,7 @@ impl Host {
         self.handle(Event::Abandoned(Abandon::Cancelled));
     }
 
-    /// Waits for the callback of this authorization; others change nothing.
+    /// Waits for the callback of this authorization; other callbacks are ignored.
     fn come_back(&mut self, person: &Person, state: Option<&str>) -> Result<Pause, Problem> {
         loop {
             let Some(callback) = person.come_back(state) else {
@@ -260,13 +261,13 @@ impl Host {
         }
     }
 
-    /// A token that is good now.
+    /// Requests a valid access token.
     pub(super) fn wanted(&mut self, person: Option<&Person>) -> Result<Grant, Problem> {
         self.recorder.operation("wanted", "token");
         self.follow(Event::Wanted(Operation::new("token")), person)
     }
 
-    /// A refusal by the MCP server.
+    /// Handles a challenge of the MCP server.
     pub(super) fn challenged(
         &mut self,
         operation: &str,
@@ -288,8 +289,8 @@ impl Host {
         self.handle(Event::Accepted(Operation::new(operation)));
     }
 
-    /// Asks for scopes that the account has not, although the server accepts what it has. Whoever
-    /// was just asked for them is not asked twice.
+    /// Requests scopes that the account lacks, although the server accepts its token. Not repeated if the
+    /// user was just asked for them.
     pub(super) fn widen(&mut self, scopes: &str, person: &Person) -> Result<(), Problem> {
         if !self.missing(scopes)?.is_empty() && !self.seen.asked.load(Ordering::Relaxed) {
             self.authorize(person)?;
@@ -297,7 +298,7 @@ impl Host {
         Ok(())
     }
 
-    /// Asks for an authorization, whatever is stored.
+    /// Starts an authorization, regardless of the stored account.
     pub(super) fn authorize(&mut self, person: &Person) -> Result<(), Problem> {
         self.recorder.authorize();
         let seed = seed()?;
@@ -305,7 +306,7 @@ impl Host {
         Ok(())
     }
 
-    /// Those of these scopes that the account has not.
+    /// Returns those of the scopes that the account lacks.
     pub(super) fn missing(&mut self, scopes: &str) -> Result<Vec<String>, Problem> {
         let Some(held) = self.stored()? else {
             return Ok(Vec::new());
@@ -315,7 +316,7 @@ impl Host {
         Ok(missing.map(str::to_owned).collect())
     }
 
-    /// What is stored, whether or not it is good.
+    /// Returns the stored token, valid or not.
     pub(super) fn stored(&mut self) -> Result<Option<Grant>, Problem> {
         if let Pause::Failed(failure) = self.run() {
             return Err(self.failed(failure));
@@ -323,15 +324,15 @@ impl Host {
         Ok(self.driver.grant())
     }
 
-    /// Erases the account, then revokes what it held where the server can. Whether that was done, as far
-    /// as it could be: the account is erased first.
+    /// Erases the account, then revokes its tokens where the server supports revocation. A failed
+    /// revocation is reported, but is not an error.
     pub(super) fn sign_out(&mut self) -> Result<(), Problem> {
         self.recorder.plain("signed_out");
         let mut pause = self.handle(Event::SignedOut);
         loop {
             pause = match pause {
                 Pause::Idle => return Ok(()),
-                // The account is erased by then; the user has been told.
+                // The account is already erased, and the user informed.
                 Pause::Failed(failure) if failure.stage == Stage::Revocation => self.run(),
                 Pause::Failed(failure) => return Err(self.failed(failure)),
                 Pause::Resting(rest) => {
@@ -347,7 +348,7 @@ impl Host {
         &self.url
     }
 
-    /// For requests to the MCP server.
+    /// Returns the HTTP client for requests to the MCP server.
     pub(super) fn http(&self) -> &HttpClient {
         &self.http
     }
@@ -356,19 +357,19 @@ impl Host {
         self.end
     }
 
-    /// Whether a token is held that has not expired.
+    /// Returns true if an unexpired token is stored.
     pub(super) fn is_presentable(&mut self) -> bool {
         let url = self.url.clone();
         self.driver.present(&Method::POST, &url).is_ok()
     }
 
-    /// The headers of one request.
+    /// Returns the headers of one request.
     pub(super) fn present(&mut self, method: &Method, url: &str) -> Result<HeaderMap, NoBearer> {
         self.driver.present(method, url)
     }
 }
 
-/// What the user should know although it went on.
+/// Returns the text of a decision that the user should know about.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "most decisions need no word"
@@ -411,7 +412,7 @@ fn warn(decision: &Decision) {
     }
 }
 
-/// A grant for people and for programs.
+/// Returns a token as a JSON object.
 pub(super) fn grant_json(grant: Option<&Grant>) -> Value {
     let Some(grant) = grant else {
         return json!({ "signed_in": false });
@@ -424,13 +425,13 @@ pub(super) fn grant_json(grant: Option<&Grant>) -> Value {
     })
 }
 
-/// Seconds until the token is over; `None` when nobody knows.
+/// Returns the seconds until the token expires; `None` when unknown.
 pub(super) fn left(grant: &Grant) -> Option<u64> {
     let expires = grant.expires?;
     Some(expires.0.saturating_sub(now().wall.0) / 1_000)
 }
 
-/// One line about what is held.
+/// Returns one line about the stored token.
 pub(super) fn grant_words(grant: Option<&Grant>) -> String {
     let Some(grant) = grant else {
         return "not signed in".to_owned();
@@ -442,8 +443,8 @@ pub(super) fn grant_words(grant: Option<&Grant>) -> String {
     };
     let time = match left(grant) {
         None => String::new(),
-        Some(0) => ", token over (renewed when wanted, where the server allows)".to_owned(),
-        Some(seconds) => format!(", token good for {}", in_words(seconds)),
+        Some(0) => ", token expired (refreshed on use, if the server allows)".to_owned(),
+        Some(seconds) => format!(", token valid for {}", in_words(seconds)),
     };
     format!("signed in at {}{scopes}{time}", grant.issuer)
 }

@@ -1,8 +1,8 @@
-//! The journal: entries by which another process can finish or undo the work of one that died.
+//! The journal: entries that let another process complete or undo the work of a crashed one.
 //!
-//! `journal/ID.lock` is locked by the process for as long as it lives; `journal/ID.json` says what it
-//! does. An entry whose lock is free belongs to a process that died: a `login` whose
-//! account is stored is finished, one whose account is not stored is undone, a `logout` is finished.
+//! Each process holds a lock on its `journal/ID.lock`, and describes its work in `journal/ID.json`. An
+//! entry with a free lock belongs to a crashed process: a `login` with a stored account is completed, one
+//! without is undone, a `logout` is completed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,25 +22,25 @@ use super::root::{LOCK_TIME, Root};
 struct Entry {
     url: String,
     account: String,
-    /// Everything of this account is being removed.
+    /// The account is being erased.
     erases: bool,
     forgets_client: bool,
-    /// Slots of sign-ins that are under way, relative to `slots/`.
+    /// Slots of pending authorizations, relative to `slots/`.
     pending: Vec<String>,
     commit: Option<Commit>,
 }
 
-/// The settings that belong to an account which is just being stored.
+/// The settings of an account that is being stored.
 #[derive(Clone, Serialize, Deserialize)]
 struct Commit {
     profile: Profile,
-    /// The revision of the account that they belong to.
+    /// The revision of the account.
     revision: String,
-    /// The file of a secret that was typed for them, relative to the directory.
+    /// The file with the typed secret, relative to the directory.
     secret: Option<PathBuf>,
 }
 
-/// The entry of this process. Its clones share it; when the last one is dropped, the entry is removed.
+/// The entry of this process, shared by its clones and removed with the last one.
 #[derive(Clone)]
 pub(super) struct Journal(Arc<Open>);
 
@@ -48,13 +48,13 @@ struct Open {
     root: Root,
     id: String,
     entry: Mutex<Entry>,
-    /// An erasure has come to its end.
+    /// The erasure is complete.
     erased: AtomicBool,
     _lock: File,
 }
 
 impl Journal {
-    /// Says that this process begins to change an account.
+    /// Records that this process changes an account.
     pub(super) fn begin(root: &Root, (url, account): (&str, &str)) -> io::Result<Self> {
         Self::open(
             root,
@@ -66,7 +66,7 @@ impl Journal {
         )
     }
 
-    /// Says that this process removes everything of an account.
+    /// Records that this process erases an account.
     pub(super) fn erasing(
         root: &Root,
         (url, account): (&str, &str),
@@ -89,7 +89,7 @@ impl Journal {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let nanos = since.unwrap_or_default().as_nanos();
         let id = format!("{}-{nanos}", std::process::id());
-        // The folder is made private by what is written first.
+        // The first write creates the private folder.
         write(&locked, &id, &entry)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -112,13 +112,13 @@ impl Journal {
         write(locked, &self.0.id, &entry)
     }
 
-    /// A sign-in is about to be stored in this slot.
+    /// Records that a pending authorization will be stored in this slot.
     pub(super) fn pending(&self, slot: &str) -> io::Result<()> {
         let locked = self.0.root.lock()?;
         self.change(&locked, |entry| entry.pending.push(slot.to_owned()))
     }
 
-    /// The account is about to be stored, with this revision: then these settings hold.
+    /// Records that the account will be stored with this revision, and these settings with it.
     pub(super) fn commits(
         &self,
         locked: &DirectoryLock,
@@ -135,17 +135,17 @@ impl Journal {
         })
     }
 
-    /// The settings are stored, or will not be.
+    /// Records that the settings are stored, or will not be.
     pub(super) fn settled(&self, locked: &DirectoryLock) -> io::Result<()> {
         self.change(locked, |entry| entry.commit = None)
     }
 
-    /// Everything of the account is removed.
+    /// Marks the erasure as complete.
     pub(super) fn erased(&self) {
         self.0.erased.store(true, Ordering::Relaxed);
     }
 
-    /// Undoes a sign-in that is under way, or finishes an erasure, as long as the entry is there.
+    /// Returns a closure that undoes a sign-in or completes an erasure, while the entry exists.
     pub(super) fn undo(&self) -> impl FnOnce() + Send + 'static {
         let open = Arc::downgrade(&self.0);
         move || {
@@ -163,7 +163,7 @@ impl Journal {
 impl Drop for Open {
     fn drop(&mut self) {
         let entry = self.entry.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // One that could not be finished is finished by the next command.
+        // The next command completes an interrupted erasure.
         if entry.erases && !self.erased.load(Ordering::Relaxed) {
             return;
         }
@@ -176,7 +176,7 @@ impl Drop for Open {
     }
 }
 
-/// Finishes or undoes an entry.
+/// Completes or undoes an entry.
 fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
     if entry.erases {
         let account = (entry.url.as_str(), entry.account.as_str());
@@ -207,7 +207,7 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
     }
 }
 
-/// The revision of the account that is stored.
+/// Returns the revision of the stored account.
 fn stored_revision(root: &Root, profile: &Profile) -> Option<String> {
     let path = root.slots().join("account").join(profile.name().ok()?);
     let text = zeroize::Zeroizing::new(fs::read_to_string(path).ok()?);
@@ -233,14 +233,15 @@ pub(super) fn has_entries(root: &Root) -> bool {
     fs::read_dir(root.join("journal")).is_ok_and(|mut files| files.next().is_some())
 }
 
-/// Finishes or undoes the entries of processes that died.
+/// Completes or undoes the entries of crashed processes.
 pub(super) fn recover(root: &Root, locked: &DirectoryLock) {
     let files = fs::read_dir(root.join("journal")).into_iter().flatten();
     for path in files.flatten().map(|file| file.path()) {
         let Some(id) = path.file_stem().and_then(|stem| stem.to_str()) else {
             continue;
         };
-        // One that has no lock died before it had one: the directory's lock is ours.
+        // Without a lock file the process crashed before creating it: this process holds the directory's
+        // lock.
         let free = match File::open(root.join(file(id, "lock"))) {
             Ok(lock) => lock.try_lock().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,

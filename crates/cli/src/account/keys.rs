@@ -1,4 +1,4 @@
-//! The keys of one account, from the files that the user named.
+//! The keys of one account, from files that the user named.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::problem::Problem;
 pub(super) struct Keys(Vec<SoftwareKey>);
 
 impl Keys {
-    /// Reads a PKCS #8 key in PEM; its path is its name.
+    /// Reads a PKCS #8 key in PEM, named by its path.
     pub(super) fn read(&mut self, path: &Path) -> Result<SigningKey, Problem> {
         let pem = zeroize::Zeroizing::new(read(path)?);
         let name = path.display().to_string();
@@ -24,14 +24,14 @@ impl Keys {
         Ok(described)
     }
 
-    /// What may be known of the key with this name.
+    /// Returns the description of the key with this name.
     pub(super) fn described(&self, name: &str) -> Option<SigningKey> {
         let key = self.0.iter().find(|key| key.name() == name)?;
         key.describe().ok()
     }
 }
 
-/// A file that the user named; an error names it too.
+/// Reads a file that the user named; an error contains its path.
 pub(super) fn read(path: &Path) -> Result<String, Problem> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
 }

@@ -1,5 +1,4 @@
-//! The store of a command: what it writes for one account, and the settings that belong to it, are one
-//! transaction.
+//! The store of a command: the account and its settings are written as one transaction.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +15,11 @@ use super::records;
 use super::root::Root;
 use crate::problem::Problem;
 
-/// For how long a write is tried that would lose what a server has just granted.
+/// How long a failed write of new tokens is retried, because they would be lost otherwise.
 const RETRIES: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Shared by its clones: one is the machine's store, the other the command's.
+/// Shared by its clones: the machine uses one as its store, the command the other.
 #[derive(Clone)]
 pub(super) struct Ledger {
     files: FileStore,
@@ -29,22 +28,22 @@ pub(super) struct Ledger {
 
 #[derive(Default)]
 struct Shared {
-    /// The change that `login` makes; none for other commands.
+    /// The change that `login` makes; `None` for other commands.
     change: Option<Change>,
-    /// Why the store failed last.
+    /// The last error of the store.
     trouble: Option<String>,
 }
 
-/// Settings that hold once an account is stored that was signed in to with them.
+/// Settings to be stored with the account of the sign-in that uses them.
 struct Change {
     root: Root,
     journal: Journal,
     profile: Profile,
-    /// Where a secret that was typed is kept, relative to the directory.
+    /// The file for a typed secret, relative to the directory.
     place: PathBuf,
     /// The access token that was stored before.
     before: Option<zeroize::Zeroizing<String>>,
-    /// The next account that is stored is the result of this sign-in.
+    /// The next account to be stored is the result of this sign-in.
     signing_in: bool,
     committed: bool,
 }
@@ -57,7 +56,7 @@ impl Ledger {
         }
     }
 
-    /// These settings are stored together with the account that they lead to.
+    /// Stores these settings together with the account of the next sign-in.
     pub(super) fn change(
         &self,
         root: &Root,
@@ -80,14 +79,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// A callback arrived: the next account that is stored is the result of this sign-in.
+    /// Marks the next account as the result of this sign-in, after its callback.
     pub(super) fn signing_in(&self) {
         if let Some(change) = &mut self.shared().change {
             change.signing_in = true;
         }
     }
 
-    /// Whether a sign-in was stored.
+    /// Returns true if a sign-in was stored.
     pub(super) fn has_committed(&self) -> bool {
         let shared = self.shared();
         shared
@@ -96,7 +95,7 @@ impl Ledger {
             .is_some_and(|change| change.committed)
     }
 
-    /// Stores the settings for an account that was there already.
+    /// Stores the settings for the existing account.
     pub(super) fn commit(&self) -> Result<(), StoreError> {
         if let Some(change) = &mut self.shared().change
             && !change.committed
@@ -112,7 +111,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Why the store failed last, once.
+    /// Returns and clears the last error of the store.
     pub(super) fn trouble(&self) -> Option<String> {
         self.shared().trouble.take()
     }
@@ -149,14 +148,14 @@ impl Ledger {
     }
 }
 
-/// Whether this is an account with tokens that a server has just granted: one that is about to be renewed
-/// holds a lease.
+/// Returns true for an account with newly issued tokens. An account that is about to be refreshed holds a
+/// lease.
 fn brings_tokens(slot: Slot, stored: &Stored) -> bool {
     if slot.kind() != SlotKind::Account {
         return false;
     }
     let record = records::parse(stored.contents.expose()).unwrap_or_default();
-    // Records of version 1 say `null` where later ones say nothing.
+    // Records of version 1 contain `null` for members that later versions omit.
     let leased = record.get("lease").is_some_and(|lease| !lease.is_null());
     record.get("tokens").is_some_and(Value::is_object) && !leased
 }
@@ -164,7 +163,7 @@ fn brings_tokens(slot: Slot, stored: &Stored) -> bool {
 type Secret = Option<(PathBuf, zeroize::Zeroizing<String>)>;
 
 impl Change {
-    /// Whether this is the account that was just signed in to, and not one whose renewal begins.
+    /// Returns true for the account of the sign-in, rather than one that is about to be refreshed.
     fn is_the_result(&self, slot: Slot, stored: &Stored) -> bool {
         if !self.signing_in || !brings_tokens(slot, stored) {
             return false;
@@ -173,7 +172,7 @@ impl Change {
         self.before.is_none() || token != self.before
     }
 
-    /// The settings as they are stored, and the secret with its place.
+    /// Returns the settings to store, and the secret with its file.
     fn ready(&self) -> (Profile, Secret) {
         let mut profile = self.profile.clone();
         let typed = profile.settings.typed.take();
@@ -184,8 +183,8 @@ impl Change {
         (profile, secret)
     }
 
-    /// Stores account, secret and settings. A process that dies in between leaves a journal entry, by
-    /// which the next one finishes or undoes it.
+    /// Stores account, secret and settings. After a crash the next process completes or undoes the change
+    /// from the journal entry.
     fn store(
         &mut self,
         files: &FileStore,
@@ -208,7 +207,7 @@ impl Change {
                 self.committed = true;
                 self.journal.settled(&locked)?;
             }
-            // Whether it is stored decides, when the entry is closed, about the settings.
+            // When the entry is closed, the stored account decides about the settings.
             Ok(Swap::Conflict(_)) | Err(_) => {}
         }
         swap
@@ -230,7 +229,7 @@ impl Store for Ledger {
         let end = Instant::now().checked_add(RETRIES);
         loop {
             let written = self.write(slot, expected, write);
-            // Tokens that are not stored are lost; the disk may have room again.
+            // Tokens that are not stored are lost, so the write is retried: the disk may have space again.
             let grants = write.is_some_and(|stored| brings_tokens(slot, stored));
             let over = end.is_none_or(|end| Instant::now() >= end);
             match &written {

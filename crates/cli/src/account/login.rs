@@ -1,5 +1,5 @@
-//! `login`: until the MCP server accepts a token. What it changes is stored together, once a sign-in has
-//! succeeded; a login that fails changes nothing.
+//! `login`: signs in until the MCP server accepts a token. All changes are stored together after a
+//! successful sign-in; a failed login changes nothing.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -40,10 +40,10 @@ pub(crate) struct Options {
     settings: Settings,
 }
 
-/// Requests to the MCP server: the first, and one after each authorization.
+/// The number of requests to the MCP server: the first, and one after each authorization.
 const TRIES: u8 = 4;
 
-/// The name of the operation for which a token is wanted.
+/// The operation of the token requests.
 const PROBE: &str = "initialize";
 
 pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
@@ -69,7 +69,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
             None
         }
     };
-    // A client that the user configured is not followed by another one in silence.
+    // A configured client is never silently replaced.
     if known.is_none()
         && !new_client
         && given.client_id.is_none()
@@ -106,7 +106,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     };
     if let Some(person) = &person {
         profile.port = Some(person.port());
-        // The registration of a sign-in that comes to nothing is found again by the next one.
+        // The registration of an unsuccessful sign-in is reused by the next one.
         root.keep_port(person.port());
     }
     let former = known.as_ref().map(|known| known.settings.clone());
@@ -149,7 +149,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         });
     match signed_in {
         Ok(()) => {}
-        // The token is valid and stored; it is the MCP server that does not answer.
+        // The token is valid and stored; only the MCP server does not respond.
         Err(problem @ (Problem::NotMcp(_) | Problem::NoAnswer { .. })) if host.has_committed() => {
             eprintln!("mcp-auth: signed in, but {}", problem.words());
         }
@@ -186,8 +186,8 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     Ok(())
 }
 
-/// Removes the records of abandoned sign-ins, and the registration that is not to be
-/// used again. What cannot be removed does no harm.
+/// Removes the records of abandoned sign-ins, and a registration that must not be reused. Errors are
+/// harmless.
 fn clear(root: &Root, account: &str, forget: Option<String>) {
     let slots = root.slots();
     let mut files = records::abandoned(&slots);
@@ -204,8 +204,8 @@ fn clear(root: &Root, account: &str, forget: Option<String>) {
     }
 }
 
-/// Signs in again where the account that is stored belongs to another client than the settings name: a
-/// token of the former client says nothing about the new one.
+/// Signs in again when the stored account belongs to another client than the settings: a token of the
+/// previous client proves nothing about the new one.
 fn anew(host: &mut Host, another: bool, person: Option<&Person>) -> Result<(), Problem> {
     if !another || host.stored()?.is_none() {
         return Ok(());
@@ -220,7 +220,7 @@ fn anew(host: &mut Host, another: bool, person: Option<&Person>) -> Result<(), P
     host.authorize(person)
 }
 
-/// Asks the MCP server until it accepts a request.
+/// Sends requests until the MCP server accepts one.
 fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
     let url = host.url().to_owned();
     host.stored()?;
@@ -237,7 +237,7 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
                 host.accepted(PROBE);
                 return Ok(());
             }
-            // Not every server protects every request: it may still name an authorization server.
+            // Some servers accept unauthenticated requests but name an authorization server.
             Answer::Mcp => {
                 return match host.wanted(person) {
                     Err(Problem::Failed { failure, .. }) if names_no_server(&failure.cause) => {

@@ -1,4 +1,4 @@
-//! `logout`: erased here first, whatever the server says and whatever state the files are in.
+//! `logout`: erases the local data first, regardless of the server and of damaged files.
 
 use serde_json::json;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         }
     };
     signals::listen()?;
-    // From here on the erasure is finished, by this process or by the next one.
+    // From here on this process or the next one completes the erasure.
     let journal =
         Journal::erasing(&root, (url, account), options.forget_client).map_err(Problem::store)?;
     signals::before_the_end(journal.undo());
@@ -54,14 +54,14 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         end: after(options.timeout),
     };
     let opened = Host::open(&desk, &profile).or_else(|problem| {
-        // A key or a secret that is gone does not keep anybody signed in.
+        // A missing key or secret must not prevent a sign-out.
         eprintln!("mcp-auth: {}; erasing without it", problem.words());
         profile.settings = Settings::default();
         Host::open(&desk, &profile)
     });
     let client = root.client_of(url, account)?;
     let had_account = root.has_account(url, account)?;
-    // Records that the machine cannot read or revoke are erased, too.
+    // Records that the machine cannot read or revoke are erased too.
     if let Err(problem) = opened.and_then(|mut host| host.sign_out()) {
         eprintln!("mcp-auth: {}", problem.words());
     }

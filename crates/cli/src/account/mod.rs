@@ -1,4 +1,4 @@
-//! Accounts at MCP servers, kept between runs.
+//! Accounts at MCP servers, stored between runs.
 
 mod apply;
 pub(crate) mod bridge;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::problem::Problem;
 
-/// Which account, and where accounts are kept.
+/// The location of the accounts.
 #[derive(clap::Args)]
 pub(crate) struct Place {
     /// The directory of the accounts; the user's data directory unless given. It holds tokens:
@@ -37,7 +37,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The directory that was chosen, where one was.
+    /// Returns the directory that was given, if any.
     pub(crate) fn chosen(&self) -> Option<&std::path::Path> {
         self.store.as_deref()
     }
@@ -47,12 +47,12 @@ impl Place {
             return Ok(root::Root::open(directory.clone()));
         }
         let found = directories::ProjectDirs::from("", "", "mcp-auth")
-            .ok_or("there is no home directory; name one with --store")?;
+            .ok_or("the home directory is unknown; name a directory with --store")?;
         Ok(root::Root::open(found.data_local_dir().to_owned()))
     }
 }
 
-/// One account of a server.
+/// An account at a server.
 #[derive(clap::Args)]
 pub(crate) struct Selected {
     /// The URL of the MCP server
@@ -65,12 +65,12 @@ pub(crate) struct Selected {
 }
 
 impl Selected {
-    /// The URL of the MCP server, as it was typed.
+    /// Returns the URL of the MCP server as typed.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The certificates of the account's sign-in; none where it has none that can be read.
+    /// Returns the certificates of the account's sign-in, if its settings are readable.
     pub(crate) fn remembered_tls(&self) -> tls::Tls {
         let found = self.place.root();
         match found.and_then(|root| root.remembered(&self.url, &self.account)) {
@@ -82,7 +82,7 @@ impl Selected {
     }
 }
 
-/// A span of time as people say it.
+/// Returns a duration as text.
 fn in_words(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..120 => (seconds, "seconds"),
@@ -93,7 +93,7 @@ fn in_words(seconds: u64) -> String {
     format!("{count} {unit}")
 }
 
-/// The moment so many seconds from now.
+/// Returns the time this many seconds from now.
 pub(crate) fn after(seconds: u64) -> Instant {
     let now = Instant::now();
     let week = 604_800;

@@ -1,4 +1,4 @@
-//! The person at the terminal: a browser, a listener, and questions.
+//! The user at the terminal: browser, callback listener, and questions.
 
 use std::io::{BufRead, IsTerminal, stdin};
 use std::sync::Once;
@@ -19,7 +19,7 @@ pub(super) struct Person {
 }
 
 impl Person {
-    /// Listens on a port of the loopback interface, and waits no longer than until `end`.
+    /// Listens on a loopback port until `end`.
     pub(super) fn new(
         host: &str,
         port: Port,
@@ -41,12 +41,12 @@ impl Person {
         self.listener.port()
     }
 
-    /// Whether a person, or a program in their place, can type here.
+    /// Returns true if the user, or a program, can type.
     fn can_type(&self) -> bool {
         !self.browser || stdin().is_terminal()
     }
 
-    /// Lines of standard input come where callbacks come.
+    /// Forwards lines of standard input to the callback channel.
     fn read(&self) {
         self.reads.call_once(|| {
             let sender = self.listener.sender();
@@ -60,7 +60,7 @@ impl Person {
         });
     }
 
-    /// Shows the way to the authorization server.
+    /// Shows the authorization URL, and opens it.
     pub(super) fn send(&self, redirect: &Redirect) {
         let scopes: Vec<&str> = redirect.scopes.iter().collect();
         let scopes = match scopes.as_slice() {
@@ -85,8 +85,7 @@ impl Person {
         }
     }
 
-    /// The next callback; `None` after the deadline. `state` is that of the authorization that was
-    /// sent last.
+    /// Returns the next callback; `None` after the deadline. `state`: that of the latest authorization.
     pub(super) fn come_back(&self, state: Option<&str>) -> Option<String> {
         let mut pasted = Pasted::default();
         loop {
@@ -107,7 +106,7 @@ impl Person {
         }
     }
 
-    /// Whether this person agrees to another authorization server.
+    /// Asks whether the user agrees to another authorization server.
     pub(super) fn agrees(&self, from: &str, to: &str) -> bool {
         eprintln!("This MCP server used {from} before. Now it names {to}.");
         if !stdin().is_terminal() {
@@ -127,7 +126,7 @@ impl Person {
     }
 }
 
-/// Whether a callback has this `state`.
+/// Returns true if a callback has this `state`.
 fn is_of(url: &str, state: Option<&str>) -> bool {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let found = query
@@ -139,7 +138,7 @@ fn is_of(url: &str, state: Option<&str>) -> bool {
     }
 }
 
-/// `state` of an authorization URL, as it is written there.
+/// Returns the `state` of an authorization URL, undecoded.
 pub(super) fn state_of(url: &str) -> Option<&str> {
     let (_, query) = url.split_once('?')?;
     query

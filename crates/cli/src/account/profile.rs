@@ -11,21 +11,21 @@ use super::keys::Keys;
 use super::settings::Settings;
 use crate::problem::Problem;
 
-/// One account, as it is remembered.
+/// The settings of one account.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Profile {
     pub(super) url: String,
     pub(super) account: String,
-    /// The port of the last callback listener; servers may know the client by it.
+    /// The port of the last callback listener, by which servers may know the client.
     pub(super) port: Option<u16>,
     pub(super) settings: Settings,
 }
 
-/// The port of clients whose user never comes back here.
+/// The port in the redirect URI of a client without a user.
 const NO_PORT: u16 = 9;
 
 impl Profile {
-    /// One about which nothing is known.
+    /// Creates a profile without settings.
     pub(super) fn new(url: &str, account: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -41,7 +41,7 @@ impl Profile {
         format!("http://{}:{port}/callback", host.unwrap_or("127.0.0.1"))
     }
 
-    /// The configuration, and the keys that it names.
+    /// Returns the configuration, with its keys.
     pub(super) fn config(&self) -> Result<(Config, Keys), Problem> {
         let builder = Config::builder(&self.url, self.redirect_uri())
             .client_name("mcp-auth")
@@ -50,7 +50,7 @@ impl Profile {
         Ok((builder.build()?, keys))
     }
 
-    /// The same configuration as a line of a transcript.
+    /// Returns the configuration as a transcript line.
     pub(super) fn line(&self, keys: &Keys) -> Value {
         let mut line = json!({
             "mcp_url": self.url, "redirect_uri": self.redirect_uri(),
@@ -62,12 +62,12 @@ impl Profile {
         line
     }
 
-    /// The name of this account's files.
+    /// Returns the name of the account's files.
     pub(super) fn name(&self) -> Result<String, Problem> {
         name(&self.url, &self.account)
     }
 
-    /// Reads a profile; the words say what is wrong with it.
+    /// Parses a profile; the error describes its flaw.
     pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, String> {
         let found: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let own = name(&found.url, &found.account).map_err(|problem| problem.words())?;
@@ -81,7 +81,7 @@ impl Profile {
     }
 }
 
-/// The URL of an MCP server as records have it: spellings of the same URL share one.
+/// Returns the canonical URL of an MCP server, as in records.
 pub(super) fn canonical(url: &str) -> Result<String, Problem> {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#', '\\']).next();
@@ -96,7 +96,7 @@ pub(super) fn canonical(url: &str) -> Result<String, Problem> {
     Ok(config.mcp_url().as_str().to_owned())
 }
 
-/// The name that the files of an account have.
+/// Returns the file name of an account.
 pub(super) fn name(url: &str, account: &str) -> Result<String, Problem> {
     let slot = Slot::account(account, &canonical(url)?).to_string();
     Ok(slot.rsplit('/').next().unwrap_or_default().to_owned())

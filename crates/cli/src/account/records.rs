@@ -1,5 +1,4 @@
-//! The owners of the machine's records, as the command reads them for cleaning up and for listing. It
-//! relies on them for nothing else.
+//! The owners of the machine's records, which the command reads to clean up and to list accounts only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,30 +7,30 @@ use std::time::Duration;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// The machine takes no callback that comes later, by far.
+/// Far longer than the machine accepts a callback.
 const ABANDONED: Duration = Duration::from_secs(3_600);
 
-/// The record that a text holds: `v2.<digest>.<json>`. A member without a value is absent; `null` before version 2.
+/// Parses a record: `v2.<digest>.<json>`. A member without a value is missing, or `null` before version 2.
 pub(super) fn parse(contents: &str) -> Option<Value> {
     let mut parts = contents.splitn(3, '.');
     let (_version, _digest, json) = (parts.next()?, parts.next()?, parts.next()?);
     serde_json::from_str(json).ok()
 }
 
-/// The record of a slot's file, if it can be read.
+/// Reads the record of a slot's file, if it is readable.
 fn read(path: &Path) -> Option<Value> {
     let text = Zeroizing::new(fs::read_to_string(path).ok()?);
     let (_revision, contents) = text.split_once('\n')?;
     parse(contents)
 }
 
-/// The access token of an account record.
+/// Returns the access token of an account record.
 pub(super) fn access(contents: &str) -> Option<Zeroizing<String>> {
     let record = parse(contents)?;
     text(&record, "/tokens/access").map(|token| Zeroizing::new(token.to_owned()))
 }
 
-/// The access token that an account has now.
+/// Returns the current access token of an account.
 pub(super) fn access_of(slots: &Path, name: &str) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(fs::read_to_string(slots.join("account").join(name)).ok()?);
     let (_revision, contents) = text.split_once('\n')?;
@@ -47,14 +46,14 @@ fn text<'a>(record: &'a Value, pointer: &str) -> Option<&'a str> {
     record.pointer(pointer).and_then(Value::as_str)
 }
 
-/// The URL and the name of an account that has no settings; `None` where the record cannot be read.
+/// Returns the URL and the name of an account without settings; `None` when its record is unreadable.
 pub(super) fn owner(path: &Path) -> Option<(String, String)> {
     let record = read(path)?;
     let url = text(&record, "/mcp_url")?.to_owned();
     Some((url, text(&record, "/principal")?.to_owned()))
 }
 
-/// The account records, with the names of their accounts.
+/// Returns the account records, with their file names.
 pub(super) fn accounts(slots: &Path) -> Vec<(String, PathBuf)> {
     let named = |path: PathBuf| Some((path.file_name()?.to_str()?.to_owned(), path));
     let mut found: Vec<_> = files(slots, "account").filter_map(named).collect();
@@ -63,13 +62,13 @@ pub(super) fn accounts(slots: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// The identifier of the client that an account uses.
+/// Returns the client identifier of an account.
 pub(super) fn client_of(slots: &Path, name: &str) -> Option<String> {
     let record = read(&slots.join("account").join(name))?;
     text(&record, "/client/id").map(str::to_owned)
 }
 
-/// The identifier of the client that an account uses and that the user had configured.
+/// Returns the client identifier of an account with a configured client.
 pub(super) fn configured_client_of(slots: &Path, name: &str) -> Option<String> {
     let record = read(&slots.join("account").join(name))?;
     let configured = text(&record, "/client/origin") == Some("pre_registered");
@@ -77,8 +76,8 @@ pub(super) fn configured_client_of(slots: &Path, name: &str) -> Option<String> {
     id.map(str::to_owned)
 }
 
-/// The sign-ins under way of an account, and the binding of its client; also sign-ins that cannot be
-/// read, which cannot be completed.
+/// Returns the pending authorizations of an account and the binding of its client, including unreadable
+/// ones, which cannot be completed.
 pub(super) fn of_account(slots: &Path, mcp_url: &str, account: &str) -> Vec<PathBuf> {
     let is_own = |record: &Value| {
         text(record, "/mcp_url") == Some(mcp_url) && text(record, "/principal") == Some(account)
@@ -89,7 +88,7 @@ pub(super) fn of_account(slots: &Path, mcp_url: &str, account: &str) -> Vec<Path
     pending.chain(bindings).collect()
 }
 
-/// The name of the kind of record that was removed.
+/// Returns the name of the kind of a removed record.
 pub(super) fn part(file: &Path) -> &'static str {
     if file
         .parent()
@@ -101,7 +100,7 @@ pub(super) fn part(file: &Path) -> &'static str {
     }
 }
 
-/// The dynamic registrations of an account name: of this client, or all where none is known.
+/// Returns the dynamic registrations of an account name: those of this client, or all without one.
 pub(super) fn registrations(slots: &Path, account: &str, client: Option<&str>) -> Vec<PathBuf> {
     let wanted = |record: Value| {
         let own = text(&record, "/owner") == Some(account);
@@ -113,7 +112,7 @@ pub(super) fn registrations(slots: &Path, account: &str, client: Option<&str>) -
         .collect()
 }
 
-/// The dynamic registrations of an account name for this redirect URI.
+/// Returns the dynamic registrations of an account name for this redirect URI.
 pub(super) fn registered_for(slots: &Path, account: &str, redirect_uri: &str) -> Vec<PathBuf> {
     let wanted = |record: Value| {
         text(&record, "/owner") == Some(account)
@@ -125,7 +124,7 @@ pub(super) fn registered_for(slots: &Path, account: &str, redirect_uri: &str) ->
         .collect()
 }
 
-/// The records of abandoned sign-ins. They have expired and would be refused.
+/// Returns the records of abandoned sign-ins, which have expired.
 pub(super) fn abandoned(slots: &Path) -> Vec<PathBuf> {
     let old = |path: &PathBuf| {
         let modified = fs::metadata(path).and_then(|facts| facts.modified()).ok();

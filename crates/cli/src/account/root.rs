@@ -1,8 +1,8 @@
-//! The directory of the accounts: the settings and the secrets of each, beside the slots.
+//! The directory of the accounts: settings and secrets, beside the slots.
 //!
-//! `profiles/NAME.json` is what an account is remembered by, `secrets/NAME.*` is a secret that was typed
-//! for it, `journal/` says what processes are in the middle of (`journal.rs`), `retry/NAME` that the last
-//! sign-in had no callback, `port` is the port of the last callback listener.
+//! `profiles/NAME.json` contains the settings of an account, `secrets/NAME.*` its typed secret, `journal/`
+//! the work in progress (`journal.rs`). `retry/NAME` marks a last sign-in without a callback, and `port`
+//! contains the port of the last callback listener.
 
 use std::fs;
 use std::io;
@@ -24,21 +24,21 @@ pub(super) struct Root {
     directory: PrivateDirectory,
 }
 
-/// The profile that is stored for an account.
+/// The stored settings of an account.
 pub(super) enum Remembered {
     Nothing,
     Profile(Box<Profile>),
-    /// The file is damaged and was set aside; the words say so.
+    /// The file is damaged and was renamed; contains a message.
     Damaged(String),
 }
 
-/// The parts that an erasure removed, in the order in which they are named.
+/// The parts that an erasure removed, in the order of the message.
 #[derive(Default)]
 pub(super) struct Removed {
     pub(super) parts: Vec<&'static str>,
 }
 
-/// Which registrations go with an account: those of this client, or all where it is not known.
+/// The registrations to erase with an account: those of this client, or all when it is unknown.
 pub(super) type ForgetClient = Option<Option<String>>;
 
 impl Removed {
@@ -48,7 +48,7 @@ impl Removed {
         }
     }
 
-    /// Something that was removed before the rest.
+    /// Adds a part that was removed before the others.
     pub(super) fn note_first(&mut self, part: &'static str) {
         self.parts.retain(|noted| *noted != part);
         self.parts.insert(0, part);
@@ -56,7 +56,7 @@ impl Removed {
 }
 
 impl Root {
-    /// Opens the directory, and finishes or undoes what processes left that died.
+    /// Opens the directory, and completes or undoes the work of crashed processes.
     pub(super) fn open(path: PathBuf) -> Self {
         let path = std::path::absolute(&path).unwrap_or(path);
         let root = Self {
@@ -118,7 +118,7 @@ impl Root {
             Err(error) => return Err(format!("{}: {error}", path.display()).into()),
         };
         let name = path.strip_prefix(self.directory.path()).unwrap_or(path);
-        // Another process may have replaced it meanwhile.
+        // Another process may have replaced the file meanwhile.
         let aside = self.directory.lock().and_then(|locked| {
             let again = fs::read(path).map(|text| Profile::parse(path, &text));
             match again {
@@ -140,7 +140,7 @@ impl Root {
         }))
     }
 
-    /// All that are remembered, by URL and name, and what is said of damaged ones.
+    /// Returns all stored settings by URL and name, and the messages about damaged ones.
     pub(super) fn all(&self) -> Result<(Vec<Profile>, Vec<String>), Problem> {
         let (mut found, mut flaws) = (Vec::new(), Vec::new());
         let files = match fs::read_dir(self.join("profiles")) {
@@ -153,7 +153,7 @@ impl Root {
                 continue;
             }
             match self.read_profile(&path) {
-                // Removed meanwhile, by `logout`.
+                // Removed meanwhile by `logout`.
                 Ok(Remembered::Nothing) => {}
                 Ok(Remembered::Profile(profile)) => found.push(*profile),
                 Ok(Remembered::Damaged(words)) => flaws.push(words),
@@ -164,7 +164,7 @@ impl Root {
         Ok((found, flaws))
     }
 
-    /// Remembers an account with these settings and this secret, and no other.
+    /// Stores the settings and the secret of an account, in place of previous ones.
     pub(super) fn save(locked: &DirectoryLock, root: &Self, profile: &Profile) -> io::Result<()> {
         let name = profile
             .name()
@@ -180,14 +180,14 @@ impl Root {
         Ok(())
     }
 
-    /// The files of secrets that were typed for an account.
+    /// Returns the files with typed secrets of an account.
     fn secrets(&self, name: &str) -> Vec<PathBuf> {
         beginning(&self.join("secrets"), name)
     }
 
-    // ---- The port and the marks
+    // ---- The port and the retry marks
 
-    /// The port of the last callback listener. It is public, and decides which registration is used.
+    /// Returns the port of the last callback listener, which decides about the reused registration.
     pub(super) fn last_port(&self) -> Option<u16> {
         fs::read_to_string(self.join("port"))
             .ok()?
@@ -200,12 +200,12 @@ impl Root {
         if self.last_port() != Some(port)
             && let Ok(locked) = self.lock()
         {
-            // Another port does no harm.
+            // Another port is harmless.
             let _kept = locked.write("port", port.to_string().as_bytes());
         }
     }
 
-    /// Whether the last sign-in used a client that was registered earlier, and ended without a callback.
+    /// Returns true if the last sign-in used an older registration and ended without a callback.
     pub(super) fn came_to_nothing(&self, name: &str) -> bool {
         self.join("retry").join(name).exists()
     }
@@ -226,7 +226,7 @@ impl Root {
 
     // ---- Signing out
 
-    /// Removes everything that is there for an account, readable or not.
+    /// Erases all data of an account, readable or not.
     pub(super) fn erase(
         &self,
         locked: &DirectoryLock,
@@ -272,7 +272,7 @@ impl Root {
         Ok(removed)
     }
 
-    /// The identifier of the client that an account uses.
+    /// Returns the client identifier of an account.
     pub(super) fn client_of(&self, url: &str, account: &str) -> Result<Option<String>, Problem> {
         Ok(records::client_of(&self.slots(), &name(url, account)?))
     }
@@ -285,7 +285,7 @@ impl Root {
             .exists())
     }
 
-    /// Says which damaged files were set aside.
+    /// Prints which damaged files were renamed.
     pub(super) fn tell_damage(&self) {
         if let Ok(store) = FileStore::open(self.slots()) {
             for path in store.damaged() {
@@ -294,7 +294,7 @@ impl Root {
         }
     }
 
-    /// Whether anything is there for an account.
+    /// Returns true if any data of an account exists.
     pub(super) fn has_any(&self, url: &str, account: &str) -> Result<bool, Problem> {
         let name = name(url, account)?;
         let folders = ["slots/account", "secrets", "profiles"];
@@ -309,7 +309,7 @@ fn profile_file(name: &str) -> PathBuf {
     Path::new("profiles").join(format!("{name}.json"))
 }
 
-/// The files of a folder whose names begin with the name of an account: its own, and what was set aside.
+/// Returns the files of a folder that belong to an account, including renamed damaged ones.
 fn beginning(folder: &Path, name: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     files

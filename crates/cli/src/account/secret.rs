@@ -1,5 +1,5 @@
-//! A client's secret that the user types, or pipes in: never an argument, where other processes and the
-//! history of the shell could see it.
+//! A client secret that the user types or pipes in. It is never an argument, which other processes and the
+//! shell's history could read.
 
 use std::io::{self, IsTerminal};
 
@@ -7,8 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::problem::Problem;
 
-/// Asks at the terminal without showing what is typed; where there is none, takes the first line of
-/// standard input.
+/// Prompts for the secret without echo; without a terminal, reads the first line of standard input.
 pub(super) fn ask() -> Result<Zeroizing<String>, Problem> {
     let typed = if io::stdin().is_terminal() {
         rpassword::prompt_password("Client secret: ")?

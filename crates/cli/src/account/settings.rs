@@ -1,5 +1,5 @@
-//! The settings of one account: the options of `login`, remembered. They name the places of secrets and
-//! hold none; a secret that was just typed is beside them until the sign-in has succeeded.
+//! The settings of one account: the options of `login`. They contain the locations of secrets, but no
+//! secret; a typed secret is kept beside them until the sign-in has succeeded.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::secret;
 use super::tls::Tls;
 use crate::problem::Problem;
 
-/// How the client presents itself, and where it finds the authorization server.
+/// The client and the location of the authorization server.
 #[derive(clap::Args, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Settings {
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     /// client_secret_post or private_key_jwt; otherwise the first that the server lists and that fits
     #[arg(long, value_name = "METHOD", value_parser = method)]
     pub(super) auth_method: Option<String>,
-    /// The client acts for itself: nobody signs in
+    /// Use the client credentials grant, without a user
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) client_credentials: bool,
@@ -94,7 +94,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "HOST", value_parser = ["127.0.0.1", "localhost"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) redirect_host: Option<String>,
-    /// A secret that was typed and is not kept yet.
+    /// A typed secret that is not stored yet.
     #[arg(skip)]
     #[serde(skip)]
     pub(super) typed: Option<Zeroizing<String>>,
@@ -108,21 +108,21 @@ fn method(text: &str) -> Result<String, &'static str> {
 }
 
 impl Settings {
-    /// The scopes that are named.
+    /// Returns the named scopes.
     pub(super) fn scopes(&self) -> Option<&str> {
         self.scope.as_deref().filter(|scopes| !scopes.is_empty())
     }
 
-    /// Whether a person signs in.
+    /// Returns true if a user signs in.
     pub(super) fn has_person(&self) -> bool {
         !self.client_credentials
     }
 
-    /// The settings once these options are given: an option that is not given keeps its value.
-    /// What belongs to the client alone (its secret, key, method and grant) goes with the client.
+    /// Returns the settings with the given options applied: an option that is not given keeps its value.
+    /// Secret, key, method and grant of a client are dropped with the client.
     ///
     /// # Errors
-    /// A usage error when an option needs a client and there is none.
+    /// A usage error when an option needs a client and none is configured.
     pub(super) fn with(&self, given: Self) -> Result<Self, Problem> {
         let mut to = self.clone();
         let same_client = given.client_id.is_none() || given.client_id == to.client_id;
@@ -186,7 +186,7 @@ impl Settings {
         Ok(to)
     }
 
-    /// Whether an account of the former settings was signed in to as another client, or at another place.
+    /// Returns true if the former settings name another client or another authorization server.
     pub(super) fn is_another_client(&self, former: &Self) -> bool {
         type Client<'a> = (
             [&'a Option<String>; 4],
@@ -217,7 +217,7 @@ impl Settings {
             || self.client_secret_env != former.client_secret_env
     }
 
-    /// Drops what belongs to the client that was configured.
+    /// Drops the settings of the configured client.
     pub(super) fn forget_client(&mut self) {
         self.client_id = None;
         self.client_secret_file = None;
@@ -250,7 +250,7 @@ impl Settings {
         }
     }
 
-    /// Asks for the secret where that was wished. It is kept once the sign-in has succeeded.
+    /// Prompts for the secret if requested. It is stored after a successful sign-in.
     pub(super) fn ask(&mut self) -> Result<(), Problem> {
         if std::mem::take(&mut self.client_secret_prompt) {
             self.typed = Some(secret::ask()?);
@@ -258,7 +258,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Paths that hold wherever the command runs next.
+    /// Makes all paths absolute, so that later commands find the files.
     pub(super) fn absolute(mut self) -> io::Result<Self> {
         for path in [
             &mut self.client_secret_file,

@@ -1,4 +1,4 @@
-//! `status` and `list`: what is stored, without any request. They wait for no other process.
+//! `status` and `list`: show stored accounts, without requests and without waiting for other processes.
 
 use serde_json::{Value, json};
 
@@ -22,10 +22,10 @@ pub(crate) struct ListOptions {
     place: Place,
 }
 
-/// Reading takes no time that anybody would wait for.
+/// The time limit, which reading never reaches.
 const SECONDS: u64 = 30;
 
-/// One account in both forms.
+/// Returns one account as JSON and as text.
 fn account(root: &Root, profile: &Profile, verbose: bool) -> Result<(Value, String), Problem> {
     let desk = Desk {
         root,
@@ -89,7 +89,7 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
         }
         answers.push(json!({ "error": { "code": "damaged", "message": words } }));
     }
-    // An account whose settings are lost is still there.
+    // An account with lost settings is still listed.
     let known: Vec<String> = profiles.iter().flat_map(Profile::name).collect();
     for (name, path) in records::accounts(&root.slots()) {
         if known.contains(&name) {
@@ -111,7 +111,7 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
         }
     }
     for profile in &profiles {
-        // One that cannot be opened does not hide the others.
+        // An unreadable account does not hide the others.
         let (answer, words) =
             account(&root, profile, options.place.verbose).unwrap_or_else(|problem| {
                 let answer = named(problem.json().unwrap_or_default(), profile);

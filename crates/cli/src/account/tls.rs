@@ -1,4 +1,4 @@
-//! Certificates: whom the command trusts beside the platform's store, and how it presents itself.
+//! TLS options: additional trusted certificates, and the client certificate.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
-/// The files of TLS.
+/// The TLS files.
 #[derive(clap::Args, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Tls {
@@ -27,7 +27,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// These values where they are given.
+    /// Replaces the given values.
     pub(crate) fn over(&mut self, given: Self) {
         if given.ca_file.is_some() {
             self.ca_file = given.ca_file;
@@ -38,7 +38,7 @@ impl Tls {
         }
     }
 
-    /// The paths, to be made absolute.
+    /// Returns the paths, to make them absolute.
     pub(super) fn paths(&mut self) -> [&mut Option<PathBuf>; 3] {
         [
             &mut self.ca_file,
@@ -50,7 +50,7 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// With the option and the file that cannot be used.
+    /// Names the option and the unusable file.
     pub(crate) fn trust(&self) -> Result<Trust, Problem> {
         let mut trust = Trust::new();
         if let Some(path) = &self.ca_file {

@@ -1,4 +1,4 @@
-//! `token`: one that is good now.
+//! `token`: prints a valid access token.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
 
-/// Which tokens are valid enough.
+/// The required validity of a token.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Fresh {
     /// The server refused the token that was printed last: refresh it
@@ -27,7 +27,7 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    /// The same, with a smallest life where none was given.
+    /// Sets a minimum lifetime if none was given.
     pub(super) fn at_least(self, seconds: u64) -> Self {
         Self {
             min_ttl: self.min_ttl.or(Some(seconds)),
@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     Ok(())
 }
 
-/// The headers as members of an object.
+/// Returns the headers as the members of an object.
 pub(super) fn members(headers: &HeaderMap) -> Result<Map<String, Value>, Problem> {
     let mut members = Map::new();
     for (name, value) in headers {
@@ -96,7 +96,7 @@ pub(super) fn members(headers: &HeaderMap) -> Result<Map<String, Value>, Problem
     Ok(members)
 }
 
-/// Opens an account that is signed in, and waits for a token that is valid, refreshed where needed.
+/// Opens a signed-in account, and returns once it has a valid token, refreshed if necessary.
 pub(super) fn valid(
     place: &Place,
     (url, account): (&str, &str),
@@ -111,7 +111,7 @@ pub(super) fn valid(
             if let Remembered::Damaged(words) = found {
                 eprintln!("mcp-auth: {words}");
             }
-            // The account itself holds all that a refresh needs, keys aside.
+            // The account contains everything that a refresh needs, except keys.
             if !root.has_account(url, account)? {
                 return Err(Problem::Unknown {
                     url: url.to_owned(),
@@ -141,7 +141,7 @@ pub(super) fn valid(
     Ok((host, grant))
 }
 
-/// Reports the token that is held as refused, as the MCP server would.
+/// Reports the stored token as refused, like the MCP server would.
 fn refused(host: &mut Host) -> Result<Grant, Problem> {
     host.stored()?;
     let url = host.url().to_owned();
@@ -156,8 +156,7 @@ fn refused(host: &mut Host) -> Result<Grant, Problem> {
     host.challenged("token", (401, &headers), Some(sent), None)
 }
 
-/// Refreshes a token that is valid for a short time only. Where the server gives no other one, this one
-/// is used for as long as it lives.
+/// Refreshes a token that expires soon. If the server issues no other one, the current one is used.
 fn longer(host: &mut Host, grant: Grant) -> Result<Grant, Problem> {
     match refused(host) {
         Ok(grant) => Ok(grant),

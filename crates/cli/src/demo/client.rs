@@ -1,4 +1,4 @@
-//! An MCP client: a loop of requests, refusals and retries around the blocking driver.
+//! An MCP client: requests, challenges and retries with the blocking driver.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::describe::{describe, line};
 use crate::lines::record::{Recorder, key_json};
 use crate::listener::{Incoming, Listener};
 
-/// Attempts at one request: the first, and one after each authorization.
+/// The number of attempts per request: the first, and one after each authorization.
 const TRIES: u8 = 4;
 
 const NAME: &str = "mcp-auth demo";
@@ -28,14 +28,14 @@ const PRINCIPAL: &str = "demo user";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The redirect URI of clients to which nobody comes back.
+/// The redirect URI of a client without a callback listener.
 const NOWHERE: &str = "http://127.0.0.1:9/callback";
 
-/// How a call ended.
+/// The result of a call.
 pub(super) enum Outcome {
     Answered(String),
     Failed(Box<Failure>),
-    /// The user was asked, and said no.
+    /// The user declined.
     Declined(Why),
 }
 
@@ -55,7 +55,7 @@ impl Client {
         Self::with_listener(stage, Box::new(MemoryStore::default()), recorder)
     }
 
-    /// A client whose user can sign in.
+    /// Creates a client whose user can sign in.
     pub(super) fn with_listener(
         stage: &Stage,
         store: Box<dyn Store>,
@@ -68,7 +68,7 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that lives from what is stored.
+    /// Creates a client that uses a stored account.
     pub(super) fn on_store(
         url: &str,
         redirect_uri: &str,
@@ -80,7 +80,7 @@ impl Client {
         Self::build(url, config, store, recorder)
     }
 
-    /// The configuration as a line of a transcript, with what is not the same in all demos.
+    /// Returns the configuration as a transcript line.
     fn line(url: &str, redirect_uri: &str, mut more: Value) -> Value {
         if let Some(members) = more.as_object_mut() {
             for (name, value) in [
@@ -101,7 +101,7 @@ impl Client {
             .reports(true)
     }
 
-    /// A client whose tokens are bound to a key of this process.
+    /// Creates a client with tokens bound to a key of this process.
     pub(super) fn with_key(stage: &Stage, recorder: &Recorder) -> Result<Self, Box<dyn Error>> {
         let listener = stage.listener()?;
         let key = SoftwareKey::generate("demo")?;
@@ -120,7 +120,7 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that acts for itself: nobody signs in.
+    /// Creates a client without a user.
     pub(super) fn for_itself(stage: &Stage, recorder: &Recorder) -> Result<Self, Box<dyn Error>> {
         let (id, secret) = SERVICE;
         recorder.start(|| {
@@ -178,13 +178,13 @@ impl Client {
         })
     }
 
-    /// How many requests the machine sent to a server.
+    /// Returns how many requests the machine has sent to a server.
     pub(super) fn sent_to(&self, origin: &str) -> usize {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.iter().filter(|url| url.starts_with(origin)).count()
     }
 
-    /// `tools/list`, with a token wanted before it is sent.
+    /// Calls `tools/list`, after requesting a token.
     pub(super) fn list(&mut self) -> Result<Outcome, Box<dyn Error>> {
         self.recorder.operation("wanted", "tools/list");
         let pause = self
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// `tools/list`, then a call of the tool that it names.
+    /// Calls `tools/list`, then the first tool in the result.
     pub(super) fn tools(&mut self) -> Result<Outcome, Box<dyn Error>> {
         let listed = match self.call("tools/list", json!({}))? {
             Ok(answer) => answer,
@@ -267,7 +267,7 @@ impl Client {
         Err(format!("{method} was refused {TRIES} times").into())
     }
 
-    /// Follows the machine until it is ready, or the end.
+    /// Works until the machine is ready or fails.
     fn authorize(&mut self, mut pause: Pause) -> Result<Option<Outcome>, Box<dyn Error>> {
         loop {
             pause = match pause {
@@ -288,10 +288,13 @@ impl Client {
                     self.driver.handle(Event::Authorize(seed()?.into()))
                 }
                 Pause::Redirect(redirect) => {
-                    // The consent page of the demo approves itself: following is agreeing.
+                    // The demo's consent page approves automatically.
                     println!("{}", line("browser", "opens the authorization URL"));
                     self.browser.get(redirect.url.as_str()).call()?;
-                    let listener = self.listener.as_ref().ok_or("nobody to sign in here")?;
+                    let listener = self
+                        .listener
+                        .as_ref()
+                        .ok_or("this client has no user to sign in")?;
                     let Incoming::Callback(callback) = listener.wait(PATIENCE)? else {
                         return Err("nothing is typed in the demo".into());
                     };

@@ -1,4 +1,4 @@
-//! A complete sign-in over loopback HTTP, with nothing to set up.
+//! A complete sign-in over loopback HTTP, without any set-up.
 
 mod client;
 mod refresh;
@@ -14,39 +14,40 @@ use stage::{Stage, Wish};
 
 use crate::lines::record::Recorder;
 
-/// What the demo shows.
+/// The scenario of the demo.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The authorization server comes back with another server's `iss`: the code must not be spent.
+    /// The authorization server responds with another server's `iss`: the code must not be sent.
     #[arg(long, conflicts_with = "moved_server")]
     wrong_iss: bool,
-    /// After a sign-in the MCP server names another authorization server: nothing that the first one
-    /// issued may go there, and the user must be asked first.
+    /// After a sign-in the MCP server names another authorization server: no token of the first one may be
+    /// sent there, and the user must confirm first.
     #[arg(long)]
     moved_server: bool,
-    /// The tool needs a scope that the first sign-in did not ask for: the user is asked again, for the
+    /// The tool needs a scope that the first sign-in did not request: the user is asked again, for the
     /// union.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server"])]
     step_up: bool,
-    /// With `--step-up`: the user says no the second time, and keeps what was granted the first time.
+    /// With `--step-up`: the user declines the second time, and keeps the scopes of the first.
     #[arg(long, requires = "step_up")]
     decline: bool,
-    /// Tokens are bound to a key: every request carries a fresh proof.
+    /// Tokens are bound to a key: every request carries a new DPoP proof.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
     dpop: bool,
-    /// The client acts for itself, with a secret: nobody signs in.
+    /// Use the client credentials grant, with a secret and without a user.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh", "dpop"])]
     client_credentials: bool,
-    /// The built-in servers alone, until interrupted: for trying other clients.
+    /// Run the built-in servers until interrupted, to try other clients.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
     serve: bool,
-    /// With `--serve`: how long access tokens live.
+    /// With `--serve`: the lifetime of access tokens.
     #[arg(long, requires = "serve", value_name = "SECONDS")]
     token_seconds: Option<u64>,
-    /// With `--serve`: print a line for each token request, with its client and how it was answered.
+    /// With `--serve`: print a line for each token request, with its client and the result.
     #[arg(long, requires = "serve")]
     log: bool,
-    /// The token lives for seconds, and two processes on one store want the next one: one refresh.
+    /// The token expires within seconds, and two processes refresh from the same store: one refresh
+    /// request.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up"])]
     refresh: bool,
     #[command(flatten)]
@@ -54,7 +55,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether there is a client in this process, whose machine can be watched.
+    /// Returns true if a client with a machine runs in this process.
     pub(crate) fn has_client(&self) -> bool {
         !self.serve && self.joining.wanted().is_none()
     }
@@ -142,7 +143,7 @@ fn declined(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>> {
             println!("\ndeclined: {failure}");
         }
         Outcome::Failed(failure) => return Err(failure),
-        Outcome::Answered(_) | Outcome::Declined(_) => return Err("nobody was asked".into()),
+        Outcome::Answered(_) | Outcome::Declined(_) => return Err("the user was not asked".into()),
     }
     match client.list()? {
         Outcome::Answered(_) => {

@@ -1,4 +1,4 @@
-//! Two processes on one store, and a token that lives for seconds: one refresh.
+//! Two processes with one store and a short-lived token: one refresh.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use super::client::{Client, Outcome};
 use super::stage::Stage;
 use crate::lines::record::Recorder;
 
-/// Lifetime of an access token in this demo.
+/// The lifetime of an access token in this demo, in seconds.
 pub(super) const TOKEN_SECONDS: u64 = 5;
 
-/// What the second process needs to know.
+/// The arguments of the second process.
 #[derive(clap::Args, Clone)]
 pub(super) struct Joining {
     #[arg(long, hide = true, requires = "join_store")]
@@ -25,15 +25,15 @@ pub(super) struct Joining {
 }
 
 impl Joining {
-    /// The MCP server and the store, in the second process.
+    /// Returns the MCP server and the store, in the second process.
     pub(super) fn wanted(&self) -> Option<(&str, PathBuf)> {
         self.join.as_deref().zip(self.join_store.clone())
     }
 }
 
-/// The second process: the account is found in the store.
+/// Runs the second process, which finds the account in the store.
 pub(super) fn join(url: &str, directory: PathBuf) -> Result<(), Box<dyn Error>> {
-    // Nobody signs in here, so nobody comes back to this address.
+    // No sign-in happens here, so the redirect URI is never used.
     let store = Box::new(FileStore::open(directory)?);
     let mut client = Client::on_store(
         url,
@@ -57,7 +57,7 @@ pub(super) fn run(stage: &Stage, recorder: &Recorder) -> Result<(), Box<dyn Erro
     }
     println!("\nsigned in; the token lives for {TOKEN_SECONDS} seconds\n");
     sleep(Duration::from_secs(TOKEN_SECONDS));
-    println!("it is over; two processes want one from the same store\n");
+    println!("the token has expired; two processes refresh from the same store\n");
     let other = Command::new(std::env::current_exe()?)
         .args(["demo", "--join", stage.mcp_url(), "--join-store"])
         .arg(directory.path())
@@ -78,7 +78,7 @@ pub(super) fn run(stage: &Stage, recorder: &Recorder) -> Result<(), Box<dyn Erro
     }
 }
 
-/// A process that does not outlive the demo.
+/// A process that is killed on drop.
 struct Guard(std::process::Child);
 
 impl Drop for Guard {

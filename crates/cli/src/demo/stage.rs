@@ -1,4 +1,4 @@
-//! The built-in servers, on a thread of their own.
+//! The built-in servers, on their own thread.
 
 use std::io;
 
@@ -9,19 +9,19 @@ use crate::runtime::{on, spawn_runtime};
 use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
 use mcp_auth_testing::resource::{ECHO, McpServer, start_mcp};
 
-/// What the first authorization server does.
+/// The behaviour of the first authorization server.
 pub(super) enum Wish {
     Honest,
-    /// It comes back with an `iss` that is not its own.
+    /// It responds with a wrong `iss`.
     WrongIss,
-    /// Its tokens live for seconds.
+    /// It issues short-lived tokens.
     ShortTokens,
 }
 
-/// Lifetime of the demo's access tokens.
+/// The lifetime of the demo's access tokens, in seconds.
 const TOKEN_SECONDS: u64 = 300;
 
-/// The demo's client that acts for itself.
+/// The demo's client without a user.
 pub(super) const SERVICE: (&str, &str) = ("demo service", "a secret of the demo");
 
 pub(super) struct Stage {
@@ -32,7 +32,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts an MCP server and the authorization server that it trusts.
+    /// Starts an MCP server and its authorization server.
     pub(super) fn set(wish: Wish, token_seconds: Option<u64>) -> io::Result<Self> {
         let iss = match wish {
             Wish::Honest | Wish::ShortTokens => Iss::Honest,
@@ -64,7 +64,7 @@ impl Stage {
         self.server.issuer()
     }
 
-    /// How many refresh requests the authorization server has seen.
+    /// Returns the number of refresh requests at the authorization server.
     pub(super) fn refreshes(&self) -> u64 {
         self.server.refreshes()
     }
@@ -73,17 +73,17 @@ impl Stage {
         on(&self.runtime, Listener::start("127.0.0.1", Port::Any))?
     }
 
-    /// Prints a line for each token request from now on.
+    /// Prints a line for each further token request.
     pub(super) fn log(&self) {
         self.server.log();
     }
 
-    /// The user says no at the next consent.
+    /// Makes the user decline at the next consent.
     pub(super) fn decline_once(&self) {
         self.server.decline_once();
     }
 
-    /// Makes a tool need a scope of its own.
+    /// Makes a tool require its own scope.
     pub(super) fn protect_tool(&self, tool: &str, scope: &str) -> io::Result<()> {
         self.mcp
             .set_tool_scope(tool, scope)

@@ -1,4 +1,4 @@
-//! What is right and wrong with a server's set-up, in words, with the rule and the fix.
+//! The findings about a server's set-up, each with its rule and its fix.
 
 use http::HeaderMap;
 use mcp_auth_machine::Failure;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::probe::Other;
 use crate::remedy;
 
-/// How a finding is to be taken.
+/// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Mark {
@@ -24,15 +24,15 @@ pub(super) enum Mark {
 #[derive(Serialize)]
 pub(super) struct Finding {
     pub(super) mark: Mark,
-    /// The rule, by its number.
+    /// The number of the rule.
     pub(super) rule: &'static str,
-    /// The reason code of the machine, where it gave up.
+    /// The reason code of the machine, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<&'static str>,
     pub(super) words: String,
-    /// What the operator does about it.
+    /// The fix for the operator.
     pub(super) fix: Option<String>,
-    /// Options of `login` for the user meanwhile.
+    /// The options of `login` that help the user meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) option: Option<String>,
 }
@@ -95,7 +95,7 @@ pub(super) fn judge_challenge(status: u16, headers: &HeaderMap) -> Finding {
     }
 }
 
-/// An answer that is none of an MCP server.
+/// Returns the finding for a response that is not from an MCP server.
 pub(super) fn judge_other(other: &Other) -> Finding {
     let finding = Finding::new(Mark::Broken, "RS-02", other.words());
     if let Some(to) = &other.location {
@@ -106,7 +106,7 @@ pub(super) fn judge_other(other: &Other) -> Finding {
     finding.fix("answer JSON-RPC messages with JSON or an event stream, and 401 without a token")
 }
 
-/// What the machine tolerated or refused on its way.
+/// Returns the findings for deviations that the machine tolerated or rejected.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "most decisions are no findings"
@@ -141,7 +141,7 @@ pub(super) fn finding(decision: &Decision) -> Option<Finding> {
             Mark::Warning,
             "DISC-15",
             format!(
-                "{} in authorization_servers is no issuer: {reason}",
+                "{} in authorization_servers is not an issuer: {reason}",
                 entry.as_plain()
             ),
         )
@@ -166,7 +166,7 @@ pub(super) fn finding(decision: &Decision) -> Option<Finding> {
     Some(found)
 }
 
-/// The rule that was broken, and by whom.
+/// Returns the finding for a failure: the violated rule and the responsible party.
 pub(super) fn judge_failure(failure: &Failure) -> Finding {
     let fix = match failure.party() {
         Party::McpServer => "the operator of the MCP server corrects its answers",
@@ -197,7 +197,7 @@ pub(super) fn judge_failure(failure: &Failure) -> Finding {
     finding
 }
 
-/// What the authorization server offers, as far as clients need to know.
+/// Returns the findings about the authorization server's metadata.
 pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
     let flag = |name: &str| document.get(name).and_then(Value::as_bool) == Some(true);
     let has = |name: &str| document.get(name).is_some_and(Value::is_string);
@@ -275,7 +275,7 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
     found
 }
 
-/// The methods of authentication that a client would meet at the token endpoint.
+/// Returns the finding about the authentication methods of the token endpoint.
 fn judge_methods(document: &Value, registration: bool) -> Option<Finding> {
     let member = "token_endpoint_auth_methods_supported";
     let listed: Vec<&str> = match document.get(member) {
@@ -284,7 +284,7 @@ fn judge_methods(document: &Value, registration: bool) -> Option<Finding> {
             .iter()
             .filter_map(Value::as_str)
             .collect(),
-        // RFC 8414: left out, it stands for this one.
+        // The default of RFC 8414.
         None => vec!["client_secret_basic"],
     };
     let has = |method: &str| listed.contains(&method);
@@ -323,8 +323,8 @@ fn judge_methods(document: &Value, registration: bool) -> Option<Finding> {
     Some(finding)
 }
 
-/// Scopes that the MCP server names and the authorization server does not list: a client that registers for
-/// what is listed may not ask for them.
+/// Returns the finding about scopes that the MCP server names and the authorization server does not list: a
+/// client that registers for the listed ones may be unable to request them.
 pub(super) fn judge_scopes(resource: &Value, server: &Value) -> Option<Finding> {
     let scopes = |document: &Value| -> Option<Vec<String>> {
         let found = document.get("scopes_supported")?.as_array()?;
@@ -354,7 +354,7 @@ pub(super) fn judge_scopes(resource: &Value, server: &Value) -> Option<Finding> 
     Some(finding)
 }
 
-/// Several authorization servers: which one is used.
+/// Returns the finding about several authorization servers.
 pub(super) fn judge_choice(resource: &Value) -> Option<Finding> {
     let servers = resource.get("authorization_servers")?.as_array()?;
     let servers: Vec<_> = servers.iter().filter_map(Value::as_str).collect();

@@ -1,5 +1,5 @@
-//! `doctor`: how a server is set up, seen with the eyes of the machine. It reads public metadata and
-//! nothing else: without a client, the machine stops before it registers or sends anybody anywhere.
+//! `doctor`: examines a server's set-up with the machine. It reads public metadata only: without a client,
+//! the machine stops before a registration or a redirect.
 
 mod findings;
 
@@ -38,15 +38,15 @@ pub(crate) struct Options {
     timeout: u64,
 }
 
-/// What the machine saw on its way.
+/// The machine's observations.
 #[derive(Default)]
 struct Seen {
     requests: Vec<(u64, Purpose)>,
     tried: Vec<(String, Verdict)>,
     decisions: Vec<Decision>,
-    /// The last document of the resource.
+    /// The latest protected resource metadata.
     resource: Option<Value>,
-    /// The last document of the authorization server.
+    /// The latest authorization server metadata.
     server: Option<Value>,
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     Ok(())
 }
 
-/// Follows the machine to its end: without a client there is only one.
+/// Runs the machine to its failure, the only outcome without a client.
 fn follow(
     driver: &mut Driver<Box<dyn Store>>,
     challenge: Challenge,

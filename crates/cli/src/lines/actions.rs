@@ -18,7 +18,7 @@ use mcp_auth_machine::wire::callback::IssBinding;
 use mcp_auth_machine::wire::text::Untrusted;
 use serde::Serialize;
 
-/// One line out. Its members are in the order of the document.
+/// An output line. Its members are in the documented order.
 #[derive(Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub(crate) enum Line {
@@ -66,7 +66,7 @@ pub(crate) struct Request {
     time_limit: u64,
 }
 
-/// The classes to which a connection may be made; reserved ones never.
+/// The classes that a connection may be allowed to; reserved ones never are.
 const CLASSES: [(AddressClass, &str); 5] = [
     (AddressClass::Public, "public"),
     (AddressClass::Loopback, "loopback"),
@@ -307,7 +307,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// `token`: `None` where it is bound to a key, and is only presented with a proof.
+    /// `token`: `None` for a token that is bound to a key, which is only sent with a proof.
     pub(super) fn new(grant: &Grant, scheme: &'static str, token: Option<String>) -> Self {
         Self {
             issuer: grant.issuer.to_string(),
@@ -320,7 +320,7 @@ impl Ready {
     }
 }
 
-/// How one request presents the token, or why it does not.
+/// The headers of one request, or the reason why there are none.
 #[derive(Default, Serialize)]
 pub(crate) struct Presented {
     pub(super) authorization: Option<String>,

@@ -1,4 +1,4 @@
-//! The configuration line: the options of the builder, by their names.
+//! The configuration line: the builder's options by name.
 
 mod clients;
 mod issuers;
@@ -20,7 +20,7 @@ use self::words::{
 use super::entropy::Entropy;
 use super::{Members, Misunderstood, bytes, read};
 
-/// The settings of issuers, from an array of their own.
+/// Parses the settings of issuers from their own array.
 pub(crate) fn issuer_settings(text: &str) -> Result<Vec<(String, IssuerSettings)>, Misunderstood> {
     let found: Vec<Settings> =
         serde_json::from_str(text).map_err(|flaw| Misunderstood::new(flaw.to_string()))?;
@@ -93,15 +93,15 @@ struct ServerMetadata {
     document: Value,
 }
 
-/// What a session starts with.
+/// The start of a session.
 pub(super) struct Start {
     pub(super) config: Config,
     pub(super) principal: String,
-    /// `None` where nothing is ever signed.
+    /// `None` when no key is configured.
     pub(super) entropy: Option<Entropy>,
 }
 
-/// Reads the configuration.
+/// Parses the configuration.
 pub(super) fn start(members: Members) -> Result<Start, Misunderstood> {
     let given: Configuration = read(members)?;
     let random = given.random.as_deref();
@@ -125,7 +125,7 @@ pub(super) fn start(members: Members) -> Result<Start, Misunderstood> {
     })
 }
 
-/// Applies an option that was given.
+/// Applies an option if it was given.
 fn set<T>(
     to: ConfigBuilder,
     value: Option<T>,

@@ -1,4 +1,4 @@
-//! Sixteen random bytes for each signature, drawn from those of the configuration: a replay draws the
+//! Sixteen random bytes per signature, derived from those of the configuration, so that a replay uses the
 //! same ones.
 
 use sha2::{Digest, Sha256};

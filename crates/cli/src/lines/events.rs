@@ -1,4 +1,4 @@
-//! Event lines: what happened, and answers to what was asked.
+//! Event lines: events, and results of actions.
 
 mod shape;
 
@@ -24,12 +24,12 @@ use self::shape::{
 };
 use super::{Members, Misunderstood, decoded, read};
 
-/// What a line says.
+/// The content of an event line.
 pub(super) enum Happening {
     Event(Event),
-    /// An answer to the action with this number.
+    /// The result of the action with this number.
     Answer(u64, Answer),
-    /// The token is wanted for one request.
+    /// A request that needs the token's headers.
     Present(Method, String),
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Persisted {
     Conflict(Option<Stored>),
 }
 
-/// Reads what is left of an event line after its name and its time.
+/// Parses an event line without its name and time.
 pub(super) fn happening(event: &str, members: Members) -> Result<Happening, Misunderstood> {
     let event = match event {
         "authorize" => Event::Authorize(authorize(read(members)?)?),
@@ -86,7 +86,7 @@ pub(super) fn happening(event: &str, members: Members) -> Result<Happening, Misu
             let Present { method, url } = read(members)?;
             let method = method
                 .parse()
-                .map_err(|_| Misunderstood::new("`method` is no HTTP method"))?;
+                .map_err(|_| Misunderstood::new("`method` is not an HTTP method"))?;
             return Ok(Happening::Present(method, url));
         }
         answer => return self::answer(answer, members),
@@ -147,7 +147,7 @@ fn answer(event: &str, members: Members) -> Result<Happening, Misunderstood> {
             )
         }
         unknown => {
-            return Err(Misunderstood::new(format!("`{unknown}` is no event")));
+            return Err(Misunderstood::new(format!("`{unknown}` is not an event")));
         }
     };
     Ok(Happening::Answer(id, answer))
@@ -197,7 +197,7 @@ fn response(given: HttpResponse) -> Result<(u64, Answer), Misunderstood> {
     *response.status_mut() = given
         .status
         .try_into()
-        .map_err(|_| Misunderstood::new("`status` is no HTTP status"))?;
+        .map_err(|_| Misunderstood::new("`status` is not an HTTP status"))?;
     *response.headers_mut() = header_map(given.headers)?;
     Ok((given.id, Answer::Response(response, given.final_url)))
 }
@@ -238,7 +238,8 @@ fn stored(
 fn header_map(pairs: Pairs) -> Result<HeaderMap, Misunderstood> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        let wrong = || Misunderstood::new(format!("`{name}` is no header with such a value"));
+        let wrong =
+            || Misunderstood::new(format!("`{name}` is not a valid header with this value"));
         let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
         headers.append(header, value);
@@ -246,7 +247,7 @@ fn header_map(pairs: Pairs) -> Result<HeaderMap, Misunderstood> {
     Ok(headers)
 }
 
-/// The moment and the name of an event line; the rest stays.
+/// Takes the time and the name of an event line from its members.
 pub(super) fn head(members: &mut Members) -> Result<(Times, String), Misunderstood> {
     let times = times(members)?;
     if times.now.is_none() {
@@ -258,7 +259,7 @@ pub(super) fn head(members: &mut Members) -> Result<(Times, String), Misundersto
     }
 }
 
-/// What the clocks showed, in milliseconds.
+/// The values of the clocks, in milliseconds.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     pub(super) now: Option<u64>,

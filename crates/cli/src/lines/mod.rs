@@ -1,5 +1,5 @@
-//! The line protocol (docs/design.md, section 8): the machine for every other language, and the
-//! format of a bug report.
+//! The line protocol (docs/design.md, section 8): the machine for other languages, and the format of bug
+//! reports.
 
 pub(crate) mod actions;
 pub(crate) mod config;
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use strict::Strict;
 
-/// Why a line is not understood.
+/// The error for a malformed line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misunderstood(String);
@@ -31,7 +31,7 @@ impl Misunderstood {
 
 type Members = Map<String, Value>;
 
-/// The members of one line.
+/// Parses the members of one line.
 fn members(line: &[u8]) -> Result<Members, Misunderstood> {
     match serde_json::from_slice(line) {
         Ok(Strict(Value::Object(members))) => Ok(members),
@@ -40,13 +40,13 @@ fn members(line: &[u8]) -> Result<Members, Misunderstood> {
     }
 }
 
-/// All that is left of a line, with nothing left over.
+/// Deserializes the remaining members; unknown ones are an error.
 fn read<T: DeserializeOwned>(members: Members) -> Result<T, Misunderstood> {
     serde_json::from_value(Value::Object(members))
         .map_err(|flaw| Misunderstood::new(flaw.to_string()))
 }
 
-/// Bytes in base64url without padding.
+/// Decodes base64url without padding.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

@@ -1,4 +1,4 @@
-//! `replay`: a file of lines in and out is run again, and what comes out is compared.
+//! `replay`: runs the input lines of a file again, and compares the output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ struct Row {
 enum Kind {
     In,
     Out(Value),
-    /// For people.
+    /// A comment.
     Comment,
 }
 
-/// The first place at which something else came out.
+/// The first line with a different output.
 #[derive(Debug)]
 struct Difference {
     line: usize,
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options, as_json: bool, html: Option<&Path>) -> Resu
         std::fs::read_to_string(&options.file).map_err(|error| format!("{path}: {error}"))?;
     let rows = rows(&text).map_err(|flaw| format!("{path}: {flaw}"))?;
     if !rows.iter().any(|row| matches!(row.kind, Kind::In)) {
-        return Err(format!("{path}: there is no line in to run").into());
+        return Err(format!("{path}: the file has no input line").into());
     }
     if let Some(html) = html {
         let name = options
@@ -106,7 +106,7 @@ fn rows(text: &str) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// What a line in causes.
+/// Returns the output lines of an input line.
 fn outs(session: &mut Session, line: &str) -> Result<Vec<Value>, Problem> {
     let lines = session.take(line.as_bytes());
     let values: Result<_, _> = lines.iter().map(serde_json::to_value).collect();
@@ -135,14 +135,14 @@ fn transcript(rows: &[Row], as_json: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Records that an earlier version of the format wrote, in a recording that a user kept. A host does not
-/// look into a record, and this version writes its own for the same facts: from then on the recording's
-/// contents and revisions stand for those of this version.
+/// Records of an earlier format version in a user's recording. Hosts treat records as opaque, and this
+/// version writes its own for the same data: from then on the recording's contents and revisions are mapped
+/// to those of this version.
 #[derive(Default)]
 struct Rewritten(BTreeMap<String, Value>);
 
 impl Rewritten {
-    /// A line of the recording, as this version would have written it.
+    /// Returns a recorded line as this version would have written it.
     fn current(&self, line: &Value) -> Value {
         let mut line = line.clone();
         for name in ["contents", "revision", "expected"] {
@@ -156,7 +156,7 @@ impl Rewritten {
         line
     }
 
-    /// The text of a line in. One that mentions no such record stays as it was spelled.
+    /// Returns the text of an input line, unchanged if it contains no such record.
     fn line(&self, text: &str) -> Result<String, Problem> {
         let line: Value = serde_json::from_str(text)?;
         let current = self.current(&line);
@@ -167,7 +167,7 @@ impl Rewritten {
         })
     }
 
-    /// Learns from a write of the recording and the one that came out in its place.
+    /// Maps a recorded write to the one of this version.
     fn learn(&mut self, recorded: &Value, got: &Value) {
         let version = |line: &Value| {
             let contents = line.get("contents")?.as_str()?;
@@ -184,7 +184,7 @@ impl Rewritten {
     }
 }
 
-/// The lines in, with the records as this version writes them.
+/// Returns the input lines, with records of this version.
 fn current(rows: &[Row]) -> Result<Vec<String>, Problem> {
     let mut session = Session::default();
     let mut rewritten = Rewritten::default();

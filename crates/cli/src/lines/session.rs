@@ -1,4 +1,4 @@
-//! A machine behind lines: lines in, the lines out that they cause.
+//! A machine behind the line protocol: input lines and their output lines.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::entropy::Entropy;
 use super::events::{Answer, Happening, Persisted, Times, Undelivered, happening, head, times};
 use super::{Members, Misunderstood, config, members};
 
-/// Starts with nothing; the first line in is the configuration.
+/// Starts empty; the first input line is the configuration.
 #[derive(Default)]
 pub(crate) struct Session {
     running: Option<Running>,
@@ -25,10 +25,10 @@ struct Running {
     machine: AuthMachine,
     mcp_url: String,
     entropy: Option<Entropy>,
-    /// What was asked and is not answered yet, by number.
+    /// The actions without a result, by number.
     asked: BTreeMap<u64, Asked>,
     now: Moment,
-    /// What the monotonic clock showed first: the machine's own starts there with 0.
+    /// The first value of the monotonic clock, at which the machine's own clock is 0.
     origin: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ enum Asked {
 }
 
 impl Session {
-    /// Takes a line; the actions there are then, and `idle`.
+    /// Processes an input line; returns the resulting actions and `idle`.
     pub(crate) fn take(&mut self, line: &[u8]) -> Vec<Line> {
         let mut out = Vec::new();
         if let Err(flaw) = self.understand(line, &mut out) {
@@ -128,7 +128,7 @@ impl Running {
         Ok(())
     }
 
-    /// The event of an answer to what was asked under this number, if that fits.
+    /// Returns the event for the result of an action, if the kinds match.
     fn answer(&mut self, id: u64, answer: Answer) -> Result<Option<Event>, Misunderstood> {
         if let (Some(Asked::Obtain(obtain)), Answer::Obtained(Some((_, kind)))) =
             (self.asked.get(&id), &answer)
@@ -172,7 +172,7 @@ impl Running {
                 obtain.workload(token)
             }
             (Asked::Obtain(obtain), Answer::Obtained(None)) => obtain.failed(),
-            // An answer of another kind: what was asked stays open.
+            // A result of another kind: the action stays open.
             (asked, _) => {
                 self.asked.insert(id, asked);
                 return Ok(None);
@@ -180,7 +180,7 @@ impl Running {
         }))
     }
 
-    /// Lays out what the machine has.
+    /// Appends the machine's actions.
     fn act(&mut self, out: &mut Vec<Line>) {
         while let Some(action) = self.machine.poll_action() {
             out.push(match action {
@@ -217,7 +217,7 @@ impl Running {
         }
     }
 
-    /// `None`, and no signature, without random bytes: then no key is configured either.
+    /// Returns `None` without random bytes; then no key is configured either.
     fn sign(&mut self, sign: Sign) -> Option<Line> {
         let (id, algorithm, key) = (sign.id(), sign.algorithm(), sign.key().to_owned());
         let Some(entropy) = &mut self.entropy else {
@@ -274,7 +274,7 @@ impl Running {
         let (algorithm, key) = (proof.algorithm(), proof.key().to_owned());
         let prepared = proof.prepare(entropy.draw());
         let input = text(prepared.input());
-        // The value of `Authorization` does not depend on the signature, which the host makes.
+        // `Authorization` does not depend on the signature, which the host makes.
         let headers = prepared.signature(&[0; 64])?;
         Some(Presented {
             authorization: Some(text(headers.authorization.as_bytes())),

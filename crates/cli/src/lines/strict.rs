@@ -1,4 +1,4 @@
-//! JSON that says each thing once: an object with the same member twice is no line.
+//! JSON without repeated members: a line with a repeated member is rejected.
 
 use std::fmt;
 

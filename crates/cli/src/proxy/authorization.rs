@@ -20,7 +20,7 @@ use crate::account::Place;
 use crate::account::bridge::{Bridge, open};
 use crate::problem::Problem;
 
-/// Attempts of one request at a sign-in: the first one, and one for further scopes.
+/// The number of sign-ins per request: the first, and one for further scopes.
 const SIGN_INS: u8 = 2;
 
 /// The authorization of one account at one MCP server.
@@ -29,11 +29,11 @@ pub(super) struct Authorization {
     bridge: Bridge,
     browser: bool,
     timeout: Duration,
-    /// The sign-in under way.
+    /// The running sign-in.
     running: Mutex<Option<watch::Receiver<Stage>>>,
 }
 
-/// Why a request cannot be authorized.
+/// The reason why a request cannot be authorized.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("sign in first: open {url} in a browser on this machine, then try again")]
@@ -50,11 +50,11 @@ impl From<Stopped> for Refused {
     }
 }
 
-/// How far a sign-in is.
+/// The progress of a sign-in.
 #[derive(Clone, Debug)]
 enum Stage {
     Starting,
-    /// The user has to open this URL.
+    /// The user must open this URL.
     Waiting(String),
     Ended(Result<(), String>),
 }
@@ -82,7 +82,7 @@ impl Authorization {
         &self.bridge.trust
     }
 
-    /// One request with all of its attempts.
+    /// Starts one request, with its retries.
     pub(super) fn call(&self, operation: &str, method: &Method, url: &Url) -> Attempts<'_> {
         Attempts {
             authorization: self,
@@ -91,8 +91,8 @@ impl Authorization {
         }
     }
 
-    /// Has the user sign in. Requests that need the same wait for the same sign-in, unless nobody can
-    /// see a browser here: then each of them says what to open.
+    /// Has the user sign in. Requests that need the same wait for one sign-in; without a visible browser,
+    /// each returns the URL to open instead.
     async fn sign_in(&self, need: &NeedUser) -> Result<(), Refused> {
         let mut stage = {
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,9 +163,9 @@ impl Authorization {
     }
 }
 
-/// Waits for the end of a `login`, and shows what it says on the way.
+/// Waits for a `login` to end, and forwards its messages.
 async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), String> {
-    // It ends when this end of its input is closed, as it is when the bridge ends.
+    // `login` ends when this end of its input is closed, for example with the proxy.
     let _open = child.stdin.take();
     let mut last = String::new();
     if let Some(messages) = child.stderr.take() {
@@ -187,7 +187,7 @@ async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), St
     }
 }
 
-/// Whether a browser can be seen on this machine.
+/// Returns true if a browser would be visible on this system.
 fn has_display() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     cfg!(any(windows, target_os = "macos"))
@@ -196,7 +196,7 @@ fn has_display() -> bool {
             .any(set)
 }
 
-/// One request and its repetitions.
+/// One request, with its retries.
 pub(super) struct Attempts<'a> {
     authorization: &'a Authorization,
     call: Call,
@@ -209,7 +209,7 @@ impl Attempts<'_> {
         Ok(self.call.headers().await?)
     }
 
-    /// Takes an answer; whether to send the request again.
+    /// Handles a response; returns true if the request must be sent again.
     pub(super) async fn again(
         &mut self,
         status: StatusCode,

@@ -1,4 +1,4 @@
-//! The decisions of the machine, in words and with their rules.
+//! The machine's decisions as sentences, with their rules.
 
 /// Returns the sentence for the reason code of a report, and its rules.
 pub(super) fn decision(code: &str) -> (&'static str, &'static str) {
@@ -80,7 +80,7 @@ pub(super) fn decision(code: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A purpose of a request, and whether its response is a document that everybody can read.
+/// Returns the purpose of a request as text, and whether its response is a public document.
 pub(super) fn purpose(name: &str) -> (&'static str, bool) {
     match name {
         "resource_metadata" => ("protected resource metadata", true),

@@ -1,7 +1,7 @@
-//! `--html FILE`: one page that shows what happened, for the person who has to find the fault.
+//! `--html FILE`: a page that shows the steps of a command, to diagnose a failure.
 //!
-//! The page is made from the lines of a transcript. Everything on it went through [`Redactor::show`],
-//! so a secret of the transcript cannot be on the page. The page needs no script and loads nothing.
+//! The page is generated from a transcript. All its text passes through [`Redactor::show`], so it contains
+//! no secret of the transcript. The page has no script and loads nothing.
 
 mod decisions;
 mod render;
@@ -19,13 +19,13 @@ use crate::problem::Problem;
 use shown::Redactor;
 use steps::Story;
 
-/// One line of a transcript, and the party at fault where it reports a failure.
+/// One line of a transcript; for a failure, with the responsible party.
 pub(crate) struct Entry {
     line: Value,
     party: Option<Party>,
 }
 
-/// Runs the lines that go in, and keeps them with the lines that come out.
+/// Runs the input lines, and returns them with the output lines.
 pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entry>, Problem> {
     let mut session = Session::default();
     let mut all = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
     Ok(all)
 }
 
-/// Writes the page of a transcript whose lines in are these.
+/// Writes the page for these input lines.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Text that may stand on the page.
+//! Text that is safe to show on the page.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use super::Entry;
 use crate::lines::record::secrets::Secrets;
 use crate::lines::record::{documents, text_of};
 
-/// The text shown in place of a secret.
+/// The placeholder for a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
 
-/// The longest text that is shown, in characters: more says no more.
+/// The longest text that is shown, in characters.
 const LONGEST: usize = 20_000;
 
 /// Text without secrets and without characters that change how other text is read.
@@ -40,7 +40,7 @@ impl maud::Render for Shown {
     }
 }
 
-/// The secrets of one transcript, and the only way from its text to the page.
+/// The secrets of one transcript; the only way to convert its text for the page.
 pub(super) struct Redactor(Vec<String>);
 
 impl Redactor {
@@ -51,12 +51,12 @@ impl Redactor {
         }
         let forms: BTreeSet<String> = secrets.forms().collect();
         let mut forms: Vec<String> = forms.into_iter().collect();
-        // A secret may hold another one.
+        // A secret may contain another one.
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
         Self(forms)
     }
 
-    /// The text with each secret replaced, and with control and direction characters made visible.
+    /// Returns the text with each secret replaced, and with control and direction characters made visible.
     pub(super) fn show(&self, text: &str) -> Shown {
         let mut text = text.to_owned();
         for form in &self.0 {
@@ -71,7 +71,7 @@ impl Redactor {
         Shown(kept)
     }
 
-    /// A URL up to its query, which may carry a key.
+    /// Returns a URL without its query, which may contain a key.
     pub(super) fn url(&self, url: &str) -> Shown {
         let shown = match url.split_once(['?', '#']) {
             Some((target, _)) => format!("{target}?…"),
@@ -90,11 +90,11 @@ fn visible(character: char) -> char {
     }
 }
 
-/// The secrets of one line.
+/// Collects the secrets of one line.
 fn collect(line: &Value, secrets: &mut Secrets) {
     if let Some(config) = line.get("config") {
         documents::cover(&mut config.clone(), secrets);
-        // A key in the address of the MCP server is the user's.
+        // A key in the query of the MCP URL belongs to the user.
         let (_, own) = text_of(config, "mcp_url")
             .split_once('?')
             .unwrap_or_default();
@@ -129,7 +129,7 @@ fn collect(line: &Value, secrets: &mut Secrets) {
     documents::credentials(serde_json::from_str(body).unwrap_or_default(), secrets);
 }
 
-/// The values of a query that can be secret.
+/// Collects the values of a query that may be secret.
 fn query(url: &str, secrets: &mut Secrets) {
     const CARRIERS: [&str; 5] = [
         "code",
@@ -153,7 +153,7 @@ fn query(url: &str, secrets: &mut Secrets) {
     }
 }
 
-/// The headers of a line, as far as they are headers.
+/// Returns the headers of a line; invalid ones are skipped.
 pub(super) fn header_map(line: &Value) -> HeaderMap {
     let pairs = line.get("headers").and_then(Value::as_array);
     let pairs = pairs.into_iter().flatten();

@@ -4,15 +4,15 @@ use super::client::{Client, Entry, Format};
 use super::{json, toml, yaml};
 use crate::problem::Problem;
 
-/// The text after the edit.
+/// The result of an edit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The entry is there already, with this value.
+    /// The entry exists already, with this value.
     Unchanged,
     Changed(String),
 }
 
-/// Puts the entry into the text of a configuration file, in the place of one of that name.
+/// Inserts the entry into the text of a configuration file, or replaces the one of that name.
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ pub(crate) fn insert(client: Client, text: &str, entry: &Entry) -> Result<Outcom
     }
 }
 
-/// A configuration with this entry alone.
+/// Returns a configuration with this entry only.
 pub(crate) fn alone(client: Client, entry: &Entry) -> Result<String, Problem> {
     match insert(client, "", entry)? {
         Outcome::Changed(text) => Ok(text),

@@ -1,4 +1,4 @@
-//! The configuration file: replaced as a whole, with a copy of what it was.
+//! The configuration file: replaced atomically, with a backup.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::problem::Problem;
 
-/// The text of a file; `None` for a file that does not exist.
+/// Returns the text of a file; `None` for a file that does not exist.
 pub(super) fn read(file: &Path) -> Result<Option<String>, Problem> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(Some(text)),
@@ -17,8 +17,8 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Replaces the file; says where the former one was copied to. A link is followed, so that a
-/// configuration that is kept elsewhere stays there.
+/// Replaces the file; returns the path of the backup. A symbolic link is followed, so that a configuration
+/// at another location stays there.
 pub(super) fn replace(
     file: &Path,
     before: Option<&str>,
@@ -41,7 +41,7 @@ pub(super) fn replace(
         fs::set_permissions(new.path(), metadata.permissions()).map_err(fails)?;
     }
     new.as_file().sync_all().map_err(fails)?;
-    // Another program may have written it meanwhile: its work is not overwritten.
+    // Another program may have changed it meanwhile, which must not be overwritten.
     if read(&target)?.as_deref() != before {
         return Err(format!(
             "{} was changed by another program; try again",
@@ -53,7 +53,7 @@ pub(super) fn replace(
     Ok(backup)
 }
 
-/// A copy beside the file, under a name that nothing has yet.
+/// Writes a backup beside the file, under an unused name.
 fn backup(target: &Path, before: &str) -> std::io::Result<PathBuf> {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     for number in 1_u32.. {

@@ -1,4 +1,4 @@
-//! `setup`: the entry of an MCP server in the configuration of a client.
+//! `setup`: adds an MCP server to the configuration of a client.
 
 mod client;
 mod edit;
@@ -96,7 +96,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The entry that the options ask for.
+/// Returns the entry for the options.
 fn entry(options: &Options) -> Result<Entry, Problem> {
     let url = url::Url::parse(&options.url)
         .map_err(|error| format!("{:?} is not a URL: {error}", options.url))?;
@@ -118,7 +118,7 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
             program.to_owned()
         }
     };
-    // A client may clear the environment: every setting is an argument.
+    // A client may clear the environment, so every setting is an argument.
     let mut arguments = vec![options.url.clone()];
     if let Some(account) = &options.account {
         arguments.extend(["--account".to_owned(), account.clone()]);
@@ -136,7 +136,7 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
     })
 }
 
-/// A name for a host: its letters, digits and hyphens.
+/// Returns a name for a host: its letters, digits and hyphens.
 fn name_of(host: &str) -> String {
     host.trim_matches(|c| matches!(c, '[' | ']'))
         .chars()

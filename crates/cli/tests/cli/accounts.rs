@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{Desk, Servers, text};
 
-/// Asks the MCP server for its tools; the status.
+/// Requests the MCP server's tools; returns the status.
 pub(crate) fn call(servers: &Servers, header: &str) -> u16 {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -70,7 +70,7 @@ fn from_login_to_logout() {
     assert!(stored(&desk).iter().all(|text| !text.contains(&token)));
 }
 
-/// Every file that is left.
+/// Returns every file that is left.
 fn stored(desk: &Desk) -> Vec<String> {
     fn read(directory: &std::path::Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(directory).expect("a directory") {
@@ -161,7 +161,7 @@ fn a_client_acts_for_itself() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let header = text(&desk.run(&["token", url, "--header"]).stdout);
     assert_eq!(call(&servers, &header), 200);
-    // The profile knows where the secret is, not what it is.
+    // The profile contains the location of the secret, not the secret.
     let holds = |kind: &str| {
         let files = stored(&desk);
         files
@@ -218,7 +218,7 @@ fn a_token_bound_to_a_key_is_presented_for_one_request() {
     assert_eq!(
         call(&servers, &header),
         401,
-        "a proof is good for one request"
+        "a proof is valid for one request"
     );
 }
 
@@ -269,7 +269,7 @@ fn refr_09_ten_processes_one_refresh() {
     while !over() {
         sleep(Duration::from_millis(200));
     }
-    // Less than a second is left of it.
+    // The token expires in less than a second.
     sleep(Duration::from_secs(1));
     let processes: Vec<_> = (0..10)
         .map(|_| desk.command(&["token", url]).spawn().expect("it starts"))
@@ -288,7 +288,7 @@ fn refr_09_ten_processes_one_refresh() {
         panic!("one refresh, one token");
     };
     assert_ne!(*token, first);
-    // A second use of the refresh token would have revoked what it brought.
+    // A second use of the refresh token would have revoked its tokens.
     assert_eq!(
         call(&servers, &format!("authorization: Bearer {token}")),
         200
@@ -315,7 +315,7 @@ fn what_is_wrong_is_said_with_a_status() {
     assert_eq!(desk.json(&["list"]).1["accounts"], Value::Array(Vec::new()));
 }
 
-/// A secret that is piped in is kept with the account, for `token`, until the sign-out.
+/// A piped secret is stored with the account, for `token`, until sign-out.
 #[test]
 fn a_secret_is_asked_for() {
     let servers = Servers::start(&[]);
@@ -345,7 +345,7 @@ fn a_secret_is_asked_for() {
     assert_eq!(fs::read_dir(&secrets).expect("a folder").count(), 0);
 }
 
-/// What is known of a server that deviates is said in a file, for one issuer, and remembered.
+/// The settings for one deviating server are given in a file, and stored.
 #[test]
 fn settings_for_one_issuer() {
     let servers = Servers::start(&[]);

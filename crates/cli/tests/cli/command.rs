@@ -20,7 +20,7 @@ fn the_demo_signs_in_and_calls_a_tool() {
         text.contains("tools/call echo answered: hello from the demo"),
         "{text}"
     );
-    // Secrets travel in these, and must not show.
+    // Requests contain these secrets, which must not be printed.
     for secret in [
         "code_verifier",
         "access_token",
@@ -73,7 +73,7 @@ fn step_05_the_demo_keeps_the_first_access_after_a_no() {
 fn dpop_07_dpop_08_the_demo_proves_its_key_at_each_request() {
     let (output, text) = demo(&["--dpop"]);
     assert!(output.status.success(), "{text}");
-    // For the token, and the servers took every proof.
+    // For the token request; the servers accepted every proof.
     assert!(text.contains("proof, ES256"), "{text}");
     assert!(text.contains("tools/call echo answered"), "{text}");
 }

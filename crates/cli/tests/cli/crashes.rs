@@ -1,4 +1,4 @@
-//! `kill -9` at any time: what was stored stays good, but for the one window of `docs/renewal.md`.
+//! `kill -9` at any time: stored tokens stay valid, except in the one window of `docs/renewal.md`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,17 +15,17 @@ use serde_json::Value;
 use crate::accounts::call;
 use crate::support::{Desk, Servers, follow, text};
 
-/// So short that an account is due at once, so long that a renewed token can be tried.
+/// Short enough that the token expires at once, long enough to try a refreshed one.
 const TOKEN_SECONDS: &str = "5";
 
-/// What is killed.
+/// The command to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Victim {
-    /// `token` when the access token is over.
+    /// `token` with an expired access token.
     Token,
-    /// `login` when the access token is over.
+    /// `login` with an expired access token.
     Login,
-    /// `login` where nobody has signed in yet.
+    /// `login` before any sign-in.
     FirstLogin,
 }
 
@@ -59,7 +59,7 @@ impl Victim {
         process
     }
 
-    /// How long it takes when nobody kills it.
+    /// Returns the command's duration without a kill.
     fn span(self, desks: &[Desk], url: &str) -> Duration {
         let mut longest = Duration::ZERO;
         for desk in desks {
@@ -84,7 +84,7 @@ struct Trial {
     /// The account before and after.
     before: Option<Value>,
     after: Option<Value>,
-    /// It was still running.
+    /// Whether the command was still running.
     hit: bool,
 }
 
@@ -104,15 +104,15 @@ impl Trial {
         }
     }
 
-    /// It had the right to renew, and nothing was stored after that.
+    /// Returns true if the command held the lease and stored nothing after it.
     fn in_the_middle(&self) -> bool {
         self.after
             .as_ref()
             .is_some_and(|account| !account["lease"].is_null())
     }
 
-    /// The next command, after whatever the kill left behind. A lease ends by itself: this takes up
-    /// to 35 seconds, for all of them together.
+    /// Runs the next command after a kill. A lease expires after at most 35 seconds, for all of them
+    /// together.
     fn recover(&self, url: &str) -> Child {
         let listed = self.desk.json(&["list"]);
         assert_eq!(listed.0, Some(0), "{}", listed.1);
@@ -120,7 +120,7 @@ impl Trial {
         process.expect("it starts")
     }
 
-    /// Whether the user had to sign in again although somebody was signed in.
+    /// Returns true if a signed-in user had to sign in again.
     fn judge(&self, output: &Output, servers: &Servers) -> bool {
         let url = servers.mcp.as_str();
         let said = || format!("{:?}: {}", self.victim, text(&output.stderr));
@@ -151,14 +151,14 @@ impl Trial {
             let again = self.desk.sign_in(&[url], false);
             assert!(again.status.success(), "{}", text(&again.stderr));
         }
-        // Each of these tokens is good for seconds only, and this machine may be slow.
+        // Each of these tokens is valid for seconds only, and this machine may be slow.
         let accepted = (0..10).any(|_| {
             let header = self.desk.run(&["token", url, "--header"]);
             assert!(header.status.success(), "{}", text(&header.stderr));
             call(servers, &text(&header.stdout)) == 200
         });
         assert!(accepted, "{}", said());
-        // What writes is what clears.
+        // A command that writes also removes leftovers.
         let login = self.desk.sign_in(&[url], false);
         assert!(login.status.success(), "{}", text(&login.stderr));
         self.look_for_left_overs();
@@ -182,14 +182,14 @@ impl Trial {
             );
         }
         assert_eq!(names("slots/account").len(), 1);
-        // Two when the port of the first one was taken by somebody else meanwhile.
+        // Two if another process took the first one's port meanwhile.
         assert!(names("slots/registration").len() <= 2);
-        // A sign-in that ended half-way; the next login clears it when it is old.
+        // An interrupted sign-in, which a later login removes.
         assert!(names("slots/pending").len() <= usize::from(self.victim == Victim::FirstLogin));
     }
 }
 
-/// The account that is stored, if there is one; it must be readable.
+/// Returns the stored account, which must be readable.
 fn account(desk: &Desk) -> Option<Value> {
     let folder = desk.path().join("slots/account");
     let complete = |path: &Path| !path.to_string_lossy().contains("/.");
@@ -202,9 +202,9 @@ fn account(desk: &Desk) -> Option<Value> {
     Some(serde_json::from_str(start.expect("a record")).expect("a whole record"))
 }
 
-/// Kills 30 times, or as often as `MCP_AUTH_CRASHES` says; a hundred take a few seconds more. Most of
-/// the time is one wait of 35 seconds, in which the leases of the dead end. When each kill comes is
-/// chosen anew, from the same seed, over the time that the command took just before.
+/// Kills 30 times, or as often as `MCP_AUTH_CRASHES` says; a hundred take a few seconds more. Most of the
+/// time is one wait of 35 seconds until the leases of killed processes expire. The times are drawn from a
+/// fixed seed, over the duration of the command just before.
 #[test]
 fn a_kill_costs_at_most_the_one_window() {
     let kills: usize =
@@ -256,8 +256,8 @@ fn a_kill_costs_at_most_the_one_window() {
     assert!(windows <= middle);
 }
 
-/// Of six processes that want the next token three are killed; the others have it, or all of them are
-/// told to sign in. Waits for a lease to end, as above.
+/// Six processes need the next token, and three are killed: the others all receive it, or all have to sign
+/// in. Waits for a lease to expire, as above.
 #[test]
 fn who_is_left_agrees() {
     let servers = Servers::start(&["--token-seconds", TOKEN_SECONDS, "--log"]);

@@ -1,4 +1,4 @@
-//! `doctor` at servers that are set up well, and at each that is not.
+//! `doctor` with correct and incorrect servers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -50,7 +50,7 @@ impl SetUp {
         }
     }
 
-    /// Serves it, and has it examined.
+    /// Serves the set-up, and has it examined.
     fn examined(self) -> (Option<i32>, Value) {
         let mut answers = self.more;
         answers
@@ -152,7 +152,7 @@ fn a_good_server_and_the_built_in_one() {
 
 type Break = fn(&mut SetUp);
 
-/// Set-ups in which no client can sign in, and the code that says why.
+/// Set-ups that prevent every sign-in, and the reason code.
 const BROKEN: &[(&str, Break)] = &[
     ("server_unknown", |s| {
         s.more
@@ -227,7 +227,7 @@ const BROKEN: &[(&str, Break)] = &[
     }),
 ];
 
-/// Set-ups that work although something is wrong, and the rule.
+/// Set-ups that work with a deviation, and the rule.
 const FLAWED: &[(&str, Break)] = &[
     ("RS-02", |s| {
         s.challenge = (401, "www-authenticate: Bearer\r\n".into())
@@ -298,7 +298,7 @@ fn each_flaw_that_clients_tolerate_is_named() {
     }
 }
 
-/// The findings have what the user can do, as an option of the command.
+/// The findings name the options that help the user.
 #[test]
 fn findings_name_the_option_for_the_user() {
     let option = |change: Break, named: &str| {

@@ -1,4 +1,4 @@
-//! drive: the machine behind lines.
+//! `drive`: the machine behind lines.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -355,7 +355,7 @@ fn tokens_of_the_platform_are_asked_for_and_handed_in() {
     let said = drive.event(answer.clone());
     assert_eq!(
         said[0]["action"], "protocol_error",
-        "it is no subject token: {said:?}"
+        "not a subject token: {said:?}"
     );
     answer.as_object_mut().expect("members").remove("kind");
     let actions = drive.event(answer);

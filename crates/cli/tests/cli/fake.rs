@@ -1,4 +1,4 @@
-//! An MCP server and an authorization server on one port, in this process, that can be made to fail.
+//! An MCP server and an authorization server on one port, in this process, with configurable failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -31,13 +31,13 @@ pub(crate) struct State {
     pub(crate) register: Mode,
     pub(crate) revoke: Mode,
     pub(crate) authorize: Mode,
-    /// How long the token endpoint keeps back an answer that it has decided on.
+    /// How long the token endpoint delays its response.
     pub(crate) delay: Duration,
-    /// Whether the MCP server asks for a token.
+    /// Whether the MCP server accepts requests without a token.
     pub(crate) open: bool,
-    /// The authorization server that the resource metadata lists, in place of this one.
+    /// The authorization server in the resource metadata, instead of this one.
     pub(crate) announces: Option<String>,
-    /// The scopes that are granted whatever is asked for.
+    /// The scopes that are granted regardless of the request.
     pub(crate) grants: Option<&'static str>,
     /// The clients that are known, with their secrets.
     pub(crate) clients: BTreeMap<String, Option<String>>,
@@ -57,7 +57,7 @@ impl State {
         format!("{kind}-{}-of-the-fake", self.next)
     }
 
-    /// Every token is dead from now on.
+    /// Invalidates every token.
     pub(crate) fn forget_tokens(&mut self) {
         self.access.clear();
         self.refresh.clear();

@@ -1,4 +1,4 @@
-//! The command where the machine it runs on, the network or a server is at fault.
+//! Failures of the system, the network or a server.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -26,7 +26,7 @@ fn code(answer: &(Option<i32>, Value)) -> (Option<i32>, &str) {
     )
 }
 
-/// A lock that another process holds is waited for, with a limit; reading waits for nobody.
+/// A held lock is awaited up to a limit; reading waits for no lock.
 #[test]
 fn a_lock_that_is_held_is_waited_for_with_a_limit() {
     let fake = Fake::start();
@@ -118,7 +118,7 @@ fn a_damaged_file_is_in_the_way_of_no_command() {
     );
 }
 
-/// Settings are an account's own: a file in the place of another one's is noticed.
+/// Settings belong to one account: a file in the place of another one is detected.
 #[test]
 fn swapped_settings_are_noticed() {
     let fake = Fake::start();
@@ -168,7 +168,7 @@ fn output_that_cannot_be_written_is_a_failure_and_no_panic() {
     let mut command = desk.command(&["token", &url, "-v"]);
     let output = command.stderr(full()).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0));
-    // A reader that is gone does no harm.
+    // A closed pipe is harmless.
     let mut command = desk.command(&["list"]);
     let mut process = command.spawn().expect("it starts");
     drop(process.stdout.take());
@@ -255,14 +255,14 @@ fn a_link_in_the_place_of_the_lock_is_not_followed() {
         fs::remove_file(&lock).expect("removed");
     }
     assert_eq!(fs::read_to_string(&other).expect("read"), "do not touch");
-    // The logout that could not be finished is finished by the next command.
+    // The next command completes an interrupted logout.
     assert!(desk.run(&["list"]).status.success());
     let left = files(&desk);
     let other = |name: &String| name == "precious" || name.starts_with("slots/registration");
     assert!(left.keys().all(other), "{left:?}");
 }
 
-/// Takes a signal between the server's answer and the store: what the server granted is stored.
+/// A signal between the server's response and the write: the issued tokens are stored.
 #[cfg(unix)]
 #[test]
 fn a_signal_waits_until_what_was_granted_is_stored() {
@@ -303,7 +303,7 @@ fn a_write_that_fails_at_the_end_is_tried_again() {
         .map_while(Result::ok)
         .find(|line| line.starts_with("http://127"));
     let back = follow(&shown.expect("the URL"), false);
-    // A file in the place of the folder: nothing can be written there.
+    // A file in the place of the folder prevents writes.
     let folder = desk.path().join("slots/account");
     let _absent = fs::remove_dir(&folder);
     fs::write(&folder, "").expect("written");
@@ -364,7 +364,7 @@ fn a_transcript_does_not_change_the_status() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
 }
 
-/// Each failure of the network names the URL, and comes within the time that was given.
+/// Each network failure names the URL, and is reported within the time limit.
 #[test]
 fn the_network_and_hanging_servers() {
     let desk = Desk::new();
@@ -577,7 +577,7 @@ fn a_sign_in_that_is_granted_less_says_so() {
     assert!(said.contains("not granted: more"), "{said}");
 }
 
-/// Follows the URL that is printed; everything that was said.
+/// Follows the printed URL; returns all messages.
 fn with_browser(process: &mut Child) -> String {
     let mut said = String::new();
     for line in BufReader::new(process.stderr.take().expect("a pipe")).lines() {
@@ -613,7 +613,7 @@ fn a_store_that_cannot_be_written_can_be_read() {
         }
     };
     set(0o555);
-    // Its owner may be somebody whom no mode stops.
+    // Root ignores file modes.
     let stopped = fs::write(desk.path().join("probe"), "").is_err();
     for arguments in [
         vec!["status", url.as_str()],

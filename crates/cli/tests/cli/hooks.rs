@@ -1,5 +1,5 @@
-//! `headers`, as clients run it: a command whose output is one flat JSON object, with a time limit and
-//! perhaps without an environment.
+//! `headers` as clients run it: a command that prints one flat JSON object within a time limit, perhaps
+//! without environment variables.
 
 use std::process::{Command, Output, Stdio};
 use std::thread::scope;
@@ -123,7 +123,8 @@ fn ten_hooks_at_once_make_one_refresh() {
     assert_eq!(asked.filter(|path| path.contains("/token")).count(), 1);
 }
 
-/// A client waits ten seconds: a server that never answers ends the hook before that, and says so in one line.
+/// A client waits ten seconds: with an unresponsive server the hook ends earlier, with one line of
+/// explanation.
 #[test]
 fn a_hook_ends_in_time() {
     let fake = Fake::start();

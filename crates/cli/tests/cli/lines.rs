@@ -1,4 +1,4 @@
-//! replay, and the attacks that are kept as transcripts.
+//! `replay`, and the attacks that are kept as transcripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn a_difference_is_found_and_named() {
     );
     assert_eq!(answer["got"]["cause"], "resource_mismatch");
 
-    // A line out that is missing, and one too many.
+    // A missing output line, and an additional one.
     let mut fewer = lines.clone();
     fewer.remove(at);
     fs::write(&file, fewer.join("\n")).expect("written");

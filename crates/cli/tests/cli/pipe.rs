@@ -1,4 +1,4 @@
-//! A process of `drive`, and servers that are a table of answers.
+//! A process of `drive`, and servers as a table of responses.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -43,7 +43,7 @@ impl Drive {
         }
     }
 
-    /// Configured, with an empty store and a refusal that made it ask for the user.
+    /// Starts with a configuration, an empty store, and a challenge that requires the user.
     pub(crate) fn refused(config: &Value) -> Self {
         let mut drive = Self::start();
         let first = drive.say(&json!({ "config": config }).to_string());
@@ -67,7 +67,7 @@ impl Drive {
         drive
     }
 
-    /// One line in; the lines out.
+    /// Sends one input line; returns the output lines.
     pub(crate) fn say(&mut self, line: &str) -> Vec<Value> {
         writeln!(self.input, "{line}").expect("it listens");
         let mut lines = Vec::new();
@@ -89,7 +89,7 @@ impl Drive {
         self.say(&event.to_string())
     }
 
-    /// Carries out what there is, until the user, the end or a failure.
+    /// Performs the actions until the user is needed, or the attempt ends.
     pub(crate) fn follow(
         &mut self,
         mut actions: Vec<Value>,
@@ -138,7 +138,7 @@ impl Drive {
         last
     }
 
-    /// From the user's consent to a token.
+    /// Signs in, from the user's consent to a token.
     pub(crate) fn sign_in(&mut self, answers: &BTreeMap<&str, Value>) -> Value {
         let actions = self.event(json!({ "event": "authorize", "seed": SEED }));
         let redirect = self.follow(actions, answers);

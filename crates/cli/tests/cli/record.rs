@@ -1,4 +1,4 @@
-//! `--record`: what is written runs again, and holds no secret.
+//! `--record`: the transcript can be replayed, and contains no secret.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Desk, Servers, text};
 
-/// The texts of the store that nobody else may see.
+/// Returns the store's secret texts.
 pub(crate) fn secrets(desk: &Desk) -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["account", "registration"] {
@@ -35,7 +35,7 @@ pub(crate) fn secrets(desk: &Desk) -> Vec<String> {
     found
 }
 
-/// Replays it, and looks for secrets in it.
+/// Replays the transcript, and searches it for secrets.
 fn check(desk: &Desk, file: &Path, secrets: &[String], parts: &[&str]) {
     let kept = fs::read_to_string(file).expect("a transcript");
     for secret in secrets {
@@ -74,7 +74,7 @@ fn from_login_to_logout_as_transcripts() {
     ];
     check(&desk, &file, &seen, &parts);
 
-    // Over by now: the record that was there is read, and the token renewed.
+    // The token has expired by now: the stored record is read, and the token refreshed.
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     let output = desk.run(&["token", url, "--record", path]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -143,7 +143,7 @@ fn what_a_person_pastes_is_kept_only_where_it_belongs() {
     let output = desk.sign_in(&[&servers.mcp, "--record", path], true);
     assert!(output.status.success(), "{}", text(&output.stderr));
     check(&desk, &file, &secrets(&desk), &["code=code-1"]);
-    // An address of another sign-in goes nowhere.
+    // The callback of another sign-in is not recorded.
     let kept = fs::read_to_string(&file).expect("a transcript");
     assert!(!kept.contains("/callback?code=x&state=y"), "{kept}");
 }
@@ -155,7 +155,7 @@ fn what_cannot_be_covered_is_not_written() {
     let file = desk.path().join("transcript.jsonl");
     let path = file.to_str().expect("a path");
     let secret = desk.path().join("secret");
-    // So short that a search for it proves nothing; and one that stands in a public place too.
+    // Too short for a reliable search; and one that also occurs in a public place.
     for text_of_it in ["abc", "mcp-auth"] {
         fs::write(&secret, text_of_it).expect("written");
         let mut login = vec!["login", servers.mcp.as_str(), "--client-credentials"];

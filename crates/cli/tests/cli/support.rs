@@ -1,4 +1,4 @@
-//! Processes, and a user who follows the URL that is printed.
+//! Processes, and a user who follows the printed URL.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The built-in servers, in a process of their own.
+/// The built-in servers, in another process.
 pub(crate) struct Servers {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -31,7 +31,7 @@ impl Servers {
         let issuer = value(&mut lines, "authorization server");
         let log = Arc::new(Mutex::new(Vec::new()));
         let to = Arc::clone(&log);
-        // The process can go on writing, whether or not anybody looks.
+        // Reads on, so that the process never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 to.lock().expect("the log").push(line);
@@ -45,7 +45,7 @@ impl Servers {
         }
     }
 
-    /// The outcomes of a client's requests for a grant, in order: `granted`, or an error code.
+    /// Returns the results of a client's requests for a grant, in order: `granted`, or an error code.
     pub(crate) fn outcomes(&self, grant_type: &str, client_id: &str) -> Vec<String> {
         let asked = format!("token request  {grant_type} {client_id} ");
         let log = self.log.lock().expect("the log");
@@ -78,7 +78,7 @@ fn value(from: &mut impl BufRead, name: &str) -> String {
         .to_owned()
 }
 
-/// A directory of accounts, and the command on it.
+/// A directory of accounts, and the command with it.
 pub(crate) struct Desk(TempDir);
 
 impl Desk {
@@ -105,7 +105,7 @@ impl Desk {
         self.command(arguments).output().expect("it runs")
     }
 
-    /// Runs it with this on standard input.
+    /// Runs the command with this standard input.
     pub(crate) fn told(&self, arguments: &[&str], input: &str) -> Output {
         let mut process = self.command(arguments);
         let mut process = process.stdin(Stdio::piped()).spawn().expect("it runs");
@@ -115,7 +115,7 @@ impl Desk {
         process.wait_with_output().expect("it ends")
     }
 
-    /// Runs it with `--json`; the status and the object.
+    /// Runs the command with `--json`; returns the status and the object.
     pub(crate) fn json(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let output = self.command(arguments).arg("--json").output();
         let output = output.expect("it runs");
@@ -127,9 +127,8 @@ impl Desk {
         (output.status.code(), value)
     }
 
-    /// Signs in without a browser: the URL that is printed is followed, as the consent page of the
-    /// built-in server approves itself. `paste`: the callback does not reach the listener, and is
-    /// pasted instead.
+    /// Signs in without a browser: the printed URL is followed, and the built-in server's consent page
+    /// approves automatically. `paste`: the callback is pasted instead of reaching the listener.
     pub(crate) fn sign_in(&self, arguments: &[&str], paste: bool) -> Output {
         let mut command = self.command(&["login", "--no-browser", "--timeout", "30"]);
         let mut process = command
@@ -152,7 +151,7 @@ impl Desk {
             let callback = follow(message, !paste);
             if paste {
                 let mut stdin = process.stdin.take().expect("its input is a pipe");
-                // What is not ours first: it changes nothing.
+                // A foreign callback first, which must be ignored.
                 writeln!(stdin, "http://127.0.0.1/callback?code=x&state=y").expect("pasted");
                 writeln!(stdin, "{callback}").expect("pasted");
             }
@@ -161,7 +160,7 @@ impl Desk {
     }
 }
 
-/// Follows the authorization URL; the address at which the browser ends.
+/// Follows the authorization URL; returns the browser's final address.
 pub(crate) fn follow(url: &str, to_the_end: bool) -> String {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .max_redirects(0)
@@ -178,7 +177,7 @@ pub(crate) fn follow(url: &str, to_the_end: bool) -> String {
         .expect("it sends the user back");
     let location = location.to_str().expect("a URL").to_owned();
     if to_the_end {
-        // Nobody listens when the command was killed meanwhile.
+        // The listener is gone if the command was killed meanwhile.
         let _answer = agent.get(&location).call();
     }
     location

@@ -26,12 +26,12 @@ fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
     found.map(|found| found.expect("a certificate")).collect()
 }
 
-/// A server whose certificate a private authority signed; `mtls`: it wants one from the client.
+/// A server with a certificate of a private authority; `mtls`: it requires client certificates.
 pub(crate) fn server(host: &str, mtls: bool) -> Fake {
     server_at("127.0.0.1", host, mtls)
 }
 
-/// The same, at another address of this machine.
+/// Same as [`server`], at another loopback address.
 pub(crate) fn server_at(address: &str, host: &str, mtls: bool) -> Fake {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let settings = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -56,7 +56,7 @@ pub(crate) fn server_at(address: &str, host: &str, mtls: bool) -> Fake {
     fake
 }
 
-/// A login without a person, which makes every kind of request but registration.
+/// A login without a user, which makes every kind of request except registration.
 fn login(desk: &Desk, url: &str, more: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let base = [
         "login",
@@ -184,7 +184,7 @@ fn files_that_cannot_be_used_are_named_with_their_option() {
     assert_eq!(status, Some(2));
 }
 
-/// A proxy that opens connections to whatever is asked for under one name, and keeps the names.
+/// A proxy that connects to one port for every name, and records the names.
 fn proxy(to: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -237,7 +237,7 @@ fn a_proxy_that_the_user_named_is_used_wherever_it_is() {
         asked.iter().all(|line| *line == tunnel) && asked.len() > 4,
         "{asked:?}"
     );
-    // Without it there is no such name.
+    // Without the proxy the name does not resolve.
     let desk = Desk::new();
     let address = format!("http://127.0.0.1:{proxy}");
     let env = [

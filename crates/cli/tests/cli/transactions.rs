@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::fake::{Fake, Mode};
 use crate::support::{Desk, follow, text};
 
-/// Every file of the store, locks and public metadata aside.
+/// Returns every file of the store, except locks and public metadata.
 pub(crate) fn files(desk: &Desk) -> BTreeMap<String, String> {
     fn read(root: &Path, directory: &Path, found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -38,7 +38,7 @@ pub(crate) fn files(desk: &Desk) -> BTreeMap<String, String> {
     found
 }
 
-/// The files of an account: its record, its settings, its secrets.
+/// Returns the files of an account: record, settings, secrets.
 fn account(desk: &Desk) -> BTreeMap<String, String> {
     let mut found = files(desk);
     found.retain(|name, _| {
@@ -86,7 +86,7 @@ fn sign_in_told(desk: &Desk, arguments: &[&str], input: &str) -> Output {
     process.wait_with_output().expect("it ends")
 }
 
-/// Runs this with the URL that a login prints; follows its messages to their end.
+/// Runs a closure with the URL that a login prints; reads its messages to the end.
 fn at_the_browser(process: &mut Child, mut at: impl FnMut(&str)) {
     let stderr = process.stderr.take().expect("a pipe");
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -96,7 +96,7 @@ fn at_the_browser(process: &mut Child, mut at: impl FnMut(&str)) {
     }
 }
 
-/// A login at whose browser something happens, once; the status and what it said.
+/// Runs a login, with a closure once its URL is printed; returns the output.
 fn interrupted(desk: &Desk, arguments: &[&str], at: impl FnOnce(&mut Child)) -> Output {
     let mut command = desk.command(&["login", "--no-browser"]);
     let mut process = command.args(arguments).spawn().expect("it starts");
@@ -133,7 +133,7 @@ fn a_login_that_fails_changes_nothing() {
     fake.state().mcp = Mode::Works;
     assert_eq!(keys(&account(&desk)), keys(&before));
 
-    // A mistyped client, and a scope, without a callback.
+    // A mistyped client, and another scope, without a callback.
     for more in [["--client-id", "dask"], ["--scope", "other"]] {
         let mut arguments = vec!["login", &url, "--no-browser", "--timeout", "1"];
         arguments.extend(more);
@@ -142,7 +142,7 @@ fn a_login_that_fails_changes_nothing() {
         assert_eq!(settings(&desk), settings_of(&before), "{more:?}");
         assert!(files(&desk).values().any(|file| file == "a typed secret"));
     }
-    // It works as before, with the client that was configured and no other.
+    // The account works as before, with the configured client only.
     let output = desk.sign_in(&[&url], false);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(fake.state().registrations, 0);
@@ -159,7 +159,7 @@ fn settings_of(files: &BTreeMap<String, String>) -> Value {
         .find(|(name, _)| name.starts_with("profiles/"))
         .expect("a profile");
     let mut profile: Value = serde_json::from_str(text).expect("an object");
-    // The port may be another one each time.
+    // The port may differ each time.
     profile["port"] = Value::Null;
     profile
 }
@@ -184,7 +184,7 @@ fn options_that_are_not_given_keep_their_values() {
     assert_eq!(fake.state().registrations, 0);
 }
 
-/// A client that is given for an account that works is tried, before it replaces the former one.
+/// A new client for a working account is tried before it replaces the former one.
 #[test]
 fn another_client_takes_over_once_it_has_signed_in() {
     let fake = Fake::start();
@@ -246,7 +246,7 @@ fn a_secret_is_kept_once_the_sign_in_has_succeeded() {
 #[test]
 fn an_interrupted_login_leaves_no_secret() {
     let signals = [("INT", 130), ("TERM", 143), ("HUP", 129)];
-    // A shell has its background jobs ignore SIGINT, and what they start inherits that.
+    // Background jobs of a shell ignore SIGINT, and their child processes inherit that.
     let heard = signals
         .into_iter()
         .filter(|(_, status)| !is_ignored(status - 128));
@@ -270,7 +270,7 @@ fn an_interrupted_login_leaves_no_secret() {
     }
 }
 
-/// Whether this process, and so the command, ignores a signal.
+/// Returns true if this process, and thus the command, ignores a signal.
 #[cfg(unix)]
 pub(crate) fn is_ignored(number: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -332,7 +332,7 @@ fn logout_removes_what_is_there_and_says_what() {
     let desk = Desk::new();
     configured(&fake, &desk);
     let url = fake.url();
-    // A sign-in of a command that cannot clean up after itself.
+    // A sign-in of a command that was killed.
     interrupted(&desk, &[&url, "--scope", "base more"], |process| {
         process.kill().expect("killed");
     });
@@ -347,7 +347,7 @@ fn logout_removes_what_is_there_and_says_what() {
     assert_eq!(desk.json(&["logout", &url]).0, Some(3));
 }
 
-/// A record that this version cannot read is shown, and removed.
+/// An unreadable record of another version is shown, and removed.
 #[test]
 fn an_account_of_another_version_is_shown_and_can_be_removed() {
     let fake = Fake::start();
@@ -400,7 +400,7 @@ fn an_account_of_another_version_is_shown_and_can_be_removed() {
     }
 }
 
-/// Settings that are lost are no reason to take another client in silence.
+/// With lost settings, no other client is used silently.
 #[test]
 fn a_configured_client_is_never_followed_by_a_dynamic_one() {
     let fake = Fake::start();
@@ -421,7 +421,7 @@ fn a_configured_client_is_never_followed_by_a_dynamic_one() {
         (Some(1), Some("client_lost"))
     );
     assert_eq!(fake.state().registrations, 0);
-    // The account itself still serves.
+    // The stored tokens still work.
     assert_eq!(desk.run(&["token", &url]).status.code(), Some(0));
     let output = desk.sign_in(&[&url, "--new-client"], false);
     assert!(output.status.success(), "{}", text(&output.stderr));

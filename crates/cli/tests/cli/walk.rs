@@ -1,6 +1,6 @@
 //! A random walk of `login`, `token`, `status`, `list` and `logout` with failing servers, wrong options,
-//! kills and full disks, with a model beside it. No step loses an account or a secret that worked before
-//! it, and no secret is left after a logout.
+//! kills and full disks, compared with a model. No step loses an account or a secret that worked before,
+//! and no secret is left after a logout.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,11 +19,11 @@ use crate::support::{Desk, text};
 
 const ACCOUNTS: [&str; 2] = ["default", "work"];
 
-/// How a command ends, unless by itself.
+/// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Itself,
-    /// A signal at the browser, or after so many milliseconds.
+    /// A signal once the URL is printed, or after this many milliseconds.
     Signal(&'static str, u64),
 }
 
@@ -33,7 +33,7 @@ struct Step {
     arguments: Vec<String>,
     /// The line on standard input.
     typed: Option<String>,
-    /// A person follows the URL.
+    /// Whether a user follows the URL.
     attended: bool,
     full_disk: bool,
     end: End,
@@ -44,7 +44,7 @@ struct Step {
     revoke: Mode,
 }
 
-/// The tokens of an account, as the servers see them.
+/// The tokens of an account, as the servers know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Held {
     access: Option<String>,
@@ -155,7 +155,7 @@ impl Walk {
             }
         };
         let (mcp, token, register, revoke) = (mode(), mode(), mode(), mode());
-        // These are answers by which a server says that the refresh token is dead.
+        // With these responses a server reports an invalid refresh token.
         let token = if matches!(token, Mode::Answers(400, ..)) {
             Mode::Answers(503, "text/plain", "no")
         } else {
@@ -175,7 +175,7 @@ impl Walk {
         }
     }
 
-    /// The record of an account, by its own words.
+    /// Returns the tokens in an account's record.
     fn held(&self, account: usize) -> Held {
         let Some((_, record)) = self
             .records("account")
@@ -259,9 +259,9 @@ impl Walk {
                 }
                 seen = true;
                 match step.end {
-                    // At the browser.
+                    // Once the URL is printed.
                     End::Signal(signal, after) if after < 30 => kill(&process, signal),
-                    // A person whom the server does not send back gives up.
+                    // Without a redirect back, the user cancels.
                     End::Signal(..) | End::Itself => {
                         if !visit(&line) {
                             kill(&process, "TERM");
@@ -286,9 +286,9 @@ impl Walk {
         output
     }
 
-    /// One step, and what must hold after it.
+    /// Runs one step, and checks the model.
     fn walk(&mut self) {
-        // Tokens live for a moment or for long; now and then the server has forgotten some.
+        // Tokens are short-lived or long-lived; sometimes the server has forgotten them.
         self.fake.state().token_seconds = self.pick(&[1, 3_600, 3_600]);
         if self.one_in(20) {
             self.fake.state().forget_access();
@@ -309,7 +309,7 @@ impl Walk {
             .entry(format!("{} {:?}", step.arguments[0], output.status.code()))
             .or_default() += 1;
         let logs_out = step.arguments[0] == "logout";
-        // Another command finishes or undoes what one that was killed has left, and a logout that failed.
+        // The next command completes or undoes the work of a killed command, or of a failed logout.
         if killed || logs_out && !output.status.success() {
             let list = self.desk.run(&["list"]);
             assert!(list.status.success(), "{said}: {}", text(&list.stderr));
@@ -327,7 +327,8 @@ impl Walk {
             }
             let lost = before.works && !after.works;
             if lost && account == step.account && killed && asked {
-                // The window of `renewal.md`: the server had answered, and the process did not live to store it.
+                // The window of `renewal.md`: the server had responded, and the process was killed before
+                // the write.
                 self.windows += 1;
                 continue;
             }
@@ -344,7 +345,7 @@ impl Walk {
         }
         let stuck = self.held(step.account).lease;
         if stuck {
-            // A lease of a dead process ends by itself, after 35 seconds: not in this walk.
+            // A lease of a killed process expires after 35 seconds, too long for this walk.
             let url = self.fake.url();
             let name = ACCOUNTS[step.account];
             let _out = self
@@ -353,7 +354,7 @@ impl Walk {
         }
     }
 
-    /// For each account, whether its typed secret is kept.
+    /// Returns for each account whether its typed secret is stored.
     fn typed_secrets(&self) -> Vec<bool> {
         let folder = self.desk.path().join("secrets");
         let files = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -366,7 +367,7 @@ impl Walk {
             .collect()
     }
 
-    /// No secret of an account is anywhere in the store.
+    /// Checks that no secret of an account is in the store.
     fn nothing_is_left(&self, account: usize, before: &Held, said: &str) {
         let files = crate::transactions::files(&self.desk);
         let secrets = [
@@ -397,12 +398,12 @@ impl Walk {
     }
 }
 
-/// A logout that did not end by itself was finished by the next command.
+/// Returns true if the next command completed an interrupted logout.
 fn finished(before: &Held, after: &Held) -> bool {
     before.access.is_some() && after.access.is_none()
 }
 
-/// Whether a step gives the account another client, whose secret replaces the former one.
+/// Returns true if a step gives the account another client, whose secret replaces the former one.
 fn changed(step: &Step) -> bool {
     let options = ["--client-id", "--new-client"];
     step.arguments
@@ -410,7 +411,7 @@ fn changed(step: &Step) -> bool {
         .any(|argument| options.contains(&argument.as_str()))
 }
 
-/// Follows the URL, as a browser does; whether it was sent back.
+/// Follows the URL like a browser; returns true if it was redirected back.
 fn visit(url: &str) -> bool {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .max_redirects(0)
@@ -435,14 +436,14 @@ fn kill(process: &Child, signal: &str) {
 }
 
 fn kill_id(id: u32, signal: &str) {
-    // It may have ended by itself.
+    // The process may have ended already.
     let _killed = Command::new("kill")
         .args(["-s", signal, &id.to_string()])
         .stderr(Stdio::null())
         .status();
 }
 
-/// Sends the signal after so many milliseconds.
+/// Sends the signal after a delay.
 fn late(process: &Child, signal: &'static str, after: u64) -> std::thread::JoinHandle<()> {
     let id = process.id();
     std::thread::spawn(move || {

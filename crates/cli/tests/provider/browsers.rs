@@ -1,4 +1,4 @@
-//! Other ways for the user to get there and back.
+//! Other browsers and callback paths.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,15 +10,15 @@ use crate::support::{BROWSER, Desk, Provider, said};
 
 const CHROMIUM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/provider/chromium.sh");
 
-/// Skipped where there is no Chromium, unless `MCP_AUTH_TEST_CHROMIUM` is 1.
+/// Skipped without Chromium, unless `MCP_AUTH_TEST_CHROMIUM` is 1.
 #[test]
 #[ignore = "needs npm; .ci/run does"]
 fn chromium_signs_in() {
     let found = Command::new("chromium").arg("--version").output();
     if !found.is_ok_and(|version| version.status.success()) {
         let demanded = std::env::var("MCP_AUTH_TEST_CHROMIUM").is_ok_and(|value| value == "1");
-        assert!(!demanded, "there is no chromium");
-        eprintln!("skipped: there is no chromium; MCP_AUTH_TEST_CHROMIUM=1 demands it");
+        assert!(!demanded, "chromium was not found");
+        eprintln!("skipped: chromium was not found; MCP_AUTH_TEST_CHROMIUM=1 requires it");
         return;
     }
     let provider = Provider::start(&[]);
@@ -34,7 +34,7 @@ fn chromium_signs_in() {
     assert!(page(&desk).contains("You can close this page."));
 }
 
-/// What the user sees at last; Chromium may end after the command.
+/// Returns the final page; Chromium may end after the command.
 fn page(desk: &Desk) -> String {
     for _ in 0..300 {
         if let Ok(page) = fs::read_to_string(desk.file("page")) {

@@ -1,4 +1,4 @@
-//! Clients that are registered already, keys, and requests that must be pushed.
+//! Registered clients, keys, and pushed authorization requests.
 
 use std::fs;
 
@@ -60,7 +60,7 @@ fn a_client_acts_for_itself() {
     assert_eq!(provider.call(&desk.token(), "add"), 200);
 }
 
-/// With a nonce: the first proof at the token endpoint is refused, and the next one has it.
+/// With a nonce: the first proof at the token endpoint is rejected, and the next one contains it.
 #[test]
 #[ignore = "needs npm; .ci/run does"]
 fn dpop_10_tokens_are_bound_to_a_key() {

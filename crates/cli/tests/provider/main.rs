@@ -1,5 +1,5 @@
-//! The command `mcp-auth` against a certified OpenID provider that knows nothing of it. Needs packages
-//! from npm: `.ci/run-provider.sh` installs them and runs these tests.
+//! The command `mcp-auth` against a certified OpenID provider. Requires npm packages: `.ci/run-provider.sh`
+//! installs them and runs these tests.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,6 @@
-//! The command against servers of the Python world with their own authorization servers: the MCP SDK 1
-//! and 2, FastMCP 2 and 4, in memory and as a proxy. Needs packages from PyPI and npm: `.ci/run-python.sh`
-//! installs them and runs these tests.
+//! The command against Python servers with their own authorization servers: the MCP SDK 1 and 2, FastMCP 2
+//! and 4, in memory and as a proxy. Requires packages from PyPI and npm: `.ci/run-python.sh` installs them
+//! and runs these tests.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use crate::support::{Desk, agent, said};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python");
 
-/// A process that ends with the test.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Drop for Process {
@@ -97,7 +97,7 @@ impl Server {
         process
     }
 
-    /// Another process at the same place, which knows no client and no token.
+    /// Restarts the process, which then knows no client and no token.
     fn restart(&mut self) {
         let _gone = self.process.0.kill();
         let _reaped = self.process.0.wait();
@@ -105,8 +105,8 @@ impl Server {
         self.process = Self::run(self.generation, self.kind, self.seconds, self.port, up);
     }
 
-    /// Waits for the end of the token; the proxy decides by itself how long its tokens live, and is said
-    /// to have refused the token.
+    /// Waits until the token expires. The proxy chooses the lifetime of its tokens, so its token is
+    /// reported as refused.
     fn expire(&self, desk: &Desk) {
         if self.kind == "proxy" {
             let (status, answer) = desk.json("token", &["--refused"]);
@@ -120,7 +120,7 @@ impl Server {
         format!("http://127.0.0.1:{}/mcp", self.port)
     }
 
-    /// The scopes of a first sign-in, and one more.
+    /// Returns the scopes of a first sign-in, and an additional one.
     fn scopes(&self) -> (&'static str, &'static str) {
         match self.kind {
             "proxy" => ("dummy", "extra"),
@@ -136,7 +136,7 @@ impl Server {
         counts[name].as_u64().unwrap_or(0)
     }
 
-    /// The status that the MCP server gives to a request with this token.
+    /// Returns the MCP server's status for a request with this token.
     fn initialize(&self, token: &str) -> u16 {
         let message = json!({
             "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
@@ -164,7 +164,7 @@ fn denied(desk: &Desk) -> Output {
     command.output().expect("it runs")
 }
 
-/// From `doctor` to a server that forgot its clients.
+/// The life of an account, from `doctor` to a server that forgot its clients.
 fn whole_life(mut server: Server) {
     let desk = desk(&server);
     let (first, more) = server.scopes();
@@ -172,7 +172,7 @@ fn whole_life(mut server: Server) {
     let (status, answer) = desk.json("doctor", &[]);
     assert_eq!(status, Some(0), "{answer}");
 
-    // Only a page can be refused: the provider in memory has none.
+    // Only a consent page can be declined: the provider in memory has none.
     if server.kind != "memory" {
         let output = denied(&desk);
         assert_ne!(output.status.code(), Some(0), "{}", said(&output));
@@ -185,7 +185,7 @@ fn whole_life(mut server: Server) {
     assert_eq!(server.initialize(&token), 200);
     assert_eq!(server.count("POST /register 201"), 1, "one registration");
 
-    // Ten at once, after expiry: one refresh, one new token.
+    // Ten processes after expiry: one refresh, one new token.
     server.expire(&desk);
     let before = server.count("POST /token refresh_token 200");
     let refreshed = u64::from(server.kind != "proxy");
@@ -202,7 +202,7 @@ fn whole_life(mut server: Server) {
         before + refreshed
     );
 
-    // More scopes, with the same account.
+    // More scopes for the same account.
     let wanted = format!("{first} {more}");
     let answer = desk.sign_in(&["--scope", &wanted]);
     let granted = answer["scopes"].to_string();
@@ -215,11 +215,11 @@ fn whole_life(mut server: Server) {
     }
     assert_eq!(server.initialize(&desk.token()), 200);
 
-    // Signed out: the token is dead at the server too.
+    // After sign-out, the token is invalid at the server too.
     let last = desk.token();
     let (status, answer) = desk.json("logout", &[]);
     assert_eq!(status, Some(0), "{answer}");
-    // A proxy revokes at its upstream, if anywhere, and its own tokens live on.
+    // A proxy at most revokes at its upstream, and its own tokens stay valid.
     if server.kind != "proxy" {
         assert!(server.count("POST /revoke 200") >= 1, "{answer}");
         assert_eq!(server.initialize(&last), 401);
@@ -229,7 +229,7 @@ fn whole_life(mut server: Server) {
     desk.sign_in(&[]);
     assert_eq!(server.initialize(&desk.token()), 200);
 
-    // The server has forgotten everything: a sign-in helps, whatever was stored.
+    // The server has forgotten everything: a new sign-in works, regardless of the stored account.
     server.restart();
     desk.sign_in(&[]);
     assert_eq!(server.initialize(&desk.token()), 200);
@@ -246,7 +246,7 @@ fn whole_life(mut server: Server) {
     assert_eq!(server.initialize(&desk.token()), 200);
 }
 
-/// The SDK's client of the same packages, through the bridge: the first message has the user sign in.
+/// The SDK's client of the same packages, through the proxy: the first message has the user sign in.
 fn bridged(server: Server) {
     let desk = desk(&server);
     let python = variable(&format!("MCP_AUTH_TEST_PYTHON_{}", server.generation));
@@ -279,7 +279,7 @@ fn bridged(server: Server) {
     assert_eq!(desk.json("logout", &[]).0, Some(0));
 }
 
-/// The client is stored, its server has forgotten it, and shows a page instead of a callback.
+/// The stored client is unknown to the server, which shows a page instead of redirecting.
 fn error_page_instead_of_a_callback(mut server: Server) {
     let desk = desk(&server);
     let port = free_port().to_string();

@@ -1,4 +1,4 @@
-//! Signing in, asking for more, signing out.
+//! Sign-in, step-up, sign-out.
 
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ fn more_scopes_are_asked_for_by_name() {
     let second = desk.token();
     assert_eq!(provider.call(&second, "add"), 200);
 
-    // What is granted already is not asked for again.
+    // Granted scopes are not requested again.
     desk.sign_in(&["--scope", "notes:read notes:write"]);
     assert_eq!(provider.granted("authorization_code"), 2);
     assert_eq!(desk.token(), second);

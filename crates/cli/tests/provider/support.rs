@@ -1,4 +1,4 @@
-//! The provider, the MCP server, the user's browser and the command, as processes.
+//! Processes of the provider, the MCP server, the user's browser and the command.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// `tests/npm/provider.mjs` in a process of its own.
+/// `tests/npm/provider.mjs` in another process.
 pub(crate) struct Provider {
     process: Child,
-    /// Kept, so that the process can go on writing.
+    /// Kept open, so that the process can write.
     _output: BufReader<ChildStdout>,
     pub(crate) issuer: String,
     pub(crate) mcp: String,
@@ -57,7 +57,7 @@ impl Provider {
         }
     }
 
-    /// How many requests of this type were granted; `refused` and `revoked` likewise.
+    /// Returns how many requests of this type were granted, `refused` or `revoked`.
     pub(crate) fn granted(&self, grant_type: &str) -> u64 {
         self.count(&format!("/granted/{grant_type}"))
     }
@@ -77,7 +77,7 @@ impl Provider {
         counts.pointer(at).and_then(Value::as_u64).unwrap_or(0)
     }
 
-    /// What the provider says of a token.
+    /// Returns the provider's introspection result for a token.
     pub(crate) fn is_active(&self, token: &str) -> bool {
         let answer = agent()
             .post(format!("{}/token/introspection", self.issuer))
@@ -88,7 +88,7 @@ impl Provider {
         answer["active"].as_bool().expect("active or not")
     }
 
-    /// The error of a refresh with this token, as anybody could send it.
+    /// Returns the error of a refresh with this token, as any client could send it.
     pub(crate) fn refresh(&self, account: &Value) -> Value {
         let token = account["tokens"]["refresh"].as_str().expect("a token");
         let client = account["client"]["id"].as_str().expect("a client");
@@ -102,12 +102,12 @@ impl Provider {
         serde_json::from_str::<Value>(&text.expect("text")).expect("JSON")["error"].clone()
     }
 
-    /// Calls a tool with a token; the status.
+    /// Calls a tool with a token; returns the status.
     pub(crate) fn call(&self, token: &str, tool: &str) -> u16 {
         self.call_with(&format!("authorization: Bearer {token}"), tool)
     }
 
-    /// Calls a tool with the lines of `token --header`; the status.
+    /// Calls a tool with the lines of `token --header`; returns the status.
     pub(crate) fn call_with(&self, headers: &str, tool: &str) -> u16 {
         let message = serde_json::json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool },
@@ -136,7 +136,7 @@ pub(crate) fn agent() -> ureq::Agent {
         .into()
 }
 
-/// A directory of accounts, the command on it, and a browser.
+/// A directory of accounts, the command with it, and a browser.
 pub(crate) struct Desk {
     directory: TempDir,
     pub(crate) url: String,
@@ -182,7 +182,7 @@ impl Desk {
         self.command(name, more).output().expect("it runs")
     }
 
-    /// Runs it with `--json`; the status and the object.
+    /// Runs the command with `--json`; returns the status and the object.
     pub(crate) fn json(&self, name: &str, more: &[&str]) -> (Option<i32>, Value) {
         let output = self.command(name, more).arg("--json").output();
         let output = output.expect("it runs");
@@ -191,7 +191,7 @@ impl Desk {
         (output.status.code(), value)
     }
 
-    /// Signs in with the browser, and must succeed.
+    /// Signs in with the browser, which must succeed.
     pub(crate) fn sign_in(&self, more: &[&str]) -> Value {
         let timeout = &["--timeout", "60"];
         let (status, answer) = self.json("login", &[more, timeout].concat());
@@ -205,14 +205,14 @@ impl Desk {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// The headers of one request.
+    /// Returns the headers of one request.
     pub(crate) fn headers(&self) -> String {
         let output = self.run("token", &["--header"]);
         assert!(output.status.success(), "{}", said(&output));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Waits until nothing is left of the access token.
+    /// Waits until the access token has expired.
     pub(crate) fn wait_until_over(&self) {
         while self.json("status", &[]).1["expires_in"] != 0 {
             sleep(Duration::from_millis(200));
@@ -220,7 +220,7 @@ impl Desk {
         sleep(Duration::from_secs(1));
     }
 
-    /// The record of the account, as it is stored.
+    /// Returns the stored record of the account.
     pub(crate) fn account(&self) -> Value {
         let text = only_file(&self.file("accounts/slots/account"));
         let start = text.find('{').and_then(|start| text.get(start..));

@@ -1,4 +1,4 @@
-//! Tokens that end.
+//! Expiry and revocation of tokens.
 
 use crate::support::{Desk, Provider, said};
 
@@ -24,7 +24,7 @@ fn refr_04_a_renewal_takes_the_place_of_what_was_held() {
     let old = before["tokens"]["refresh"].as_str().expect("a token");
     assert!(!provider.is_active(old));
 
-    // Somebody else uses the old one: the provider ends all that came of this sign-in.
+    // Another party uses the old token: the provider revokes all tokens of this sign-in.
     assert_eq!(provider.refresh(&before), "invalid_grant");
     assert_eq!(provider.call(&second, "list"), 401);
     desk.wait_until_over();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::words::DpopPolicy;
 use crate::lines::Misunderstood;
 
-/// A key of the host: what the machine may know of it.
+/// A key of the host: its name and public properties.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Key {
@@ -36,7 +36,7 @@ impl Key {
     }
 }
 
-/// A client that is registered already; without an issuer it is bound to the first one found.
+/// A pre-registered client; without an issuer it is bound to the first one discovered.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Client {
@@ -98,7 +98,7 @@ impl Workload {
     }
 }
 
-/// The identity provider, and the client that signs in there.
+/// The identity provider and the client for it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Enterprise {
@@ -137,7 +137,7 @@ pub(super) struct Dpop {
     keys: Vec<DpopKey>,
 }
 
-/// A key for one server, or for any that has none of its own.
+/// A key for one server, or for all servers without their own.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DpopKey {

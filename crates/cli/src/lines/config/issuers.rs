@@ -1,4 +1,4 @@
-//! What is known of single issuers.
+//! The settings of single issuers.
 
 use mcp_auth_machine::config as library;
 use mcp_auth_machine::config::IssuerSettings;
@@ -18,7 +18,7 @@ pub(super) struct Pin {
     pub(super) issuer: String,
 }
 
-/// The scopes of refresh requests: a word, or exactly these.
+/// The scopes of refresh requests: a keyword, or exactly these.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RefreshScopes {

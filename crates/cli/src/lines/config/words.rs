@@ -1,4 +1,4 @@
-//! Options that are one of several words.
+//! Options with a fixed set of values.
 
 use mcp_auth_machine::config as library;
 use serde::Deserialize;
@@ -45,7 +45,7 @@ words! {
 
 pub(super) type Sharing = RegistrationSharing;
 
-/// `true`, `false`, or a word that says more.
+/// `true`, `false`, or a more specific keyword.
 #[derive(Deserialize)]
 #[serde(
     untagged,

@@ -1,4 +1,4 @@
-//! The members of each event line, besides its name and its time.
+//! The members of each event line, except its name and time.
 
 use serde::Deserialize;
 

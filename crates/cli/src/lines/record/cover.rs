@@ -1,4 +1,4 @@
-//! From what happened to a line in without secrets, while a fresh machine follows.
+//! Converts observed events to input lines without secrets, while a second machine processes them.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::lines::session::Session;
 
 type Flaw = &'static str;
 
-/// Contents and revision, as lines have them.
+/// Contents and revision, as in lines.
 type Kept = (Value, Value);
 
 #[derive(Default)]
@@ -24,13 +24,13 @@ pub(super) struct Copy {
     pub(super) secrets: Secrets,
     session: Session,
     pub(super) text: String,
-    /// What the fresh machine asked for.
+    /// The actions of the second machine.
     pub(super) asked: Vec<Asked>,
-    /// What the fresh machine wrote, by the number of the action.
+    /// The contents written by the second machine, by the number of the action.
     written: BTreeMap<u64, Kept>,
-    /// What stands for a record, by its real revision.
+    /// The substitutes for records, by their real revision.
     records: BTreeMap<String, Kept>,
-    /// What stands for a `state`.
+    /// The substitutes for `state` values.
     states: BTreeMap<String, String>,
     redirects: Vec<String>,
     redirect_uri: String,
@@ -49,14 +49,14 @@ impl Copy {
         self.take(&line)
     }
 
-    /// The real revision of what the action with this number wrote.
+    /// Maps the real revision to the contents that the action with this number wrote.
     pub(super) fn wrote(&mut self, id: u64, real: String) {
         if let Some(kept) = self.written.get(&id) {
             self.records.insert(real, kept.clone());
         }
     }
 
-    /// The real `state` of the redirect with this number.
+    /// Maps the real `state` of the redirect with this number.
     pub(super) fn state(&mut self, number: usize, real: &str) {
         self.secrets.saw(real);
         let own = self.redirects.get(number);
@@ -65,7 +65,7 @@ impl Copy {
         }
     }
 
-    /// `id`: of the action that this answers.
+    /// `id`: the action with this result.
     pub(super) fn happened(
         &mut self,
         happened: &Happened,
@@ -89,12 +89,12 @@ impl Copy {
             let text = serde_json::to_string(&line).map_err(|_| "a line cannot be written")?;
             self.text.push_str(&text);
             self.text.push('\n');
-            let value: Value = serde_json::from_str(&text).map_err(|_| "a line is no JSON")?;
+            let value: Value = serde_json::from_str(&text).map_err(|_| "a line is not JSON")?;
             let member = |name: &str| value.get(name).cloned().unwrap_or_default();
             let name = text_of(&value, "action");
             match name {
                 "idle" => continue,
-                "protocol_error" => return Err("something happened for which there is no line"),
+                "protocol_error" => return Err("an event has no line format"),
                 "persist_slot" => {
                     let kept = (member("contents"), member("revision"));
                     self.written
@@ -183,7 +183,7 @@ impl Copy {
         })
     }
 
-    /// What the fresh machine would find there.
+    /// Returns the contents that the second machine finds in the slot.
     fn stored(&mut self, kind: SlotKind, stored: Option<&Stored>) -> Result<Kept, Flaw> {
         let Some(stored) = stored else {
             return Ok(Kept::default());
@@ -199,8 +199,8 @@ impl Copy {
         Ok(kept)
     }
 
-    /// The parameters that the machine reads, with others in place of `code` and `state`. Where it
-    /// came to is kept only if that is where it should come to: what a person pastes may be anything.
+    /// Returns the callback's parameters that the machine reads, with substitutes for `code` and `state`.
+    /// The target is kept only if it is the redirect URI, because pasted text may be arbitrary.
     fn callback(&mut self, url: &str) -> String {
         let (target, query) = url.split_once('?').unwrap_or((url, ""));
         let target = match target == self.redirect_uri {
@@ -236,7 +236,7 @@ impl Copy {
     }
 }
 
-/// What stands for a `state` that is not ours: of the shape of ours, if it was.
+/// Returns a substitute for an unknown `state`, of the same shape.
 fn strange(state: &str) -> String {
     match State::from_text(state) {
         Some(_) => "A".repeat(22),
@@ -244,7 +244,7 @@ fn strange(state: &str) -> String {
     }
 }
 
-/// An error code, as they are registered.
+/// Returns true for a well-formed error code.
 fn is_code(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }

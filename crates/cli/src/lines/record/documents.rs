@@ -1,4 +1,4 @@
-//! What is kept of answers, records and callbacks: named members, and nothing else.
+//! The members of responses, records and callbacks that a transcript keeps; all others are dropped.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::secrets::Secrets;
 
-/// Members of answers that say nothing secret.
+/// The members of responses without secrets.
 const PLAIN: [&str; 15] = [
     "token_type",
     "expires_in",
@@ -28,7 +28,7 @@ const PLAIN: [&str; 15] = [
     "iss",
 ];
 
-/// Members that are credentials, and what stands for them.
+/// Returns the kind of substitute for a member that contains a credential.
 fn credential(name: &str) -> Option<&'static str> {
     Some(match name {
         "access_token" | "access" => "token",
@@ -40,7 +40,7 @@ fn credential(name: &str) -> Option<&'static str> {
     })
 }
 
-/// An answer of an endpoint that takes or gives credentials.
+/// Returns the body of an endpoint that receives or issues credentials, with substitutes.
 pub(super) fn answer(body: &[u8], secrets: &mut Secrets) -> String {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
         let text = String::from_utf8_lossy(body);
@@ -67,7 +67,7 @@ pub(super) fn answer(body: &[u8], secrets: &mut Secrets) -> String {
     Value::Object(kept).to_string()
 }
 
-/// Texts that are not kept and look like credentials must not appear elsewhere either.
+/// Registers dropped texts that look like credentials, so that they must not occur elsewhere either.
 fn dropped(value: &Value, secrets: &mut Secrets) {
     match value {
         Value::String(text) => secrets.saw_any(text),
@@ -77,7 +77,7 @@ fn dropped(value: &Value, secrets: &mut Secrets) {
     }
 }
 
-/// Headers that the machine reads.
+/// The headers that the machine reads.
 const HEADERS: [&str; 7] = [
     "age",
     "cache-control",
@@ -88,14 +88,14 @@ const HEADERS: [&str; 7] = [
     "www-authenticate",
 ];
 
-/// `public`: of a document, which may be elsewhere on its server.
+/// `public`: the response of a public document, which may be a redirect.
 pub(super) fn headers(headers: &HeaderMap, public: bool) -> Value {
     headers
         .iter()
         .filter_map(|(name, value)| {
             let text = value.to_str().ok()?;
             match name.as_str() {
-                // Where to, and not what for.
+                // The target without query and fragment.
                 "location" if public => Some(json!([name.as_str(), text.split(['?', '#']).next()])),
                 known if HEADERS.contains(&known) => Some(json!([known, text])),
                 _ => None,
@@ -104,7 +104,7 @@ pub(super) fn headers(headers: &HeaderMap, public: bool) -> Value {
         .collect()
 }
 
-/// A record that was there before: its credentials replaced, and sealed anew. `None`: not kept.
+/// Returns an existing record with its credentials replaced and a new checksum. `None`: not kept.
 pub(super) fn record(
     kind: SlotKind,
     contents: &str,
@@ -117,7 +117,7 @@ pub(super) fn record(
     };
     let mut record: Value = serde_json::from_str(json).ok()?;
     match kind {
-        // Public, as it was fetched.
+        // Public, kept unchanged.
         SlotKind::Metadata => {}
         SlotKind::Account | SlotKind::Registration if is_known(&record) => {
             cover(&mut record, secrets);
@@ -131,7 +131,7 @@ pub(super) fn record(
     Some((format!("v2.{revision}.{json}"), revision))
 }
 
-/// The members of records: one that is not here could hold anything.
+/// The members of records; a record with other members is not kept.
 const RECORDED: &str = "access advertises_iss algorithm assertion assertion_algorithms auth_methods \
     authorization_endpoint basic challenge_methods client client_id dpop dpop_algorithms \
     encoding fresh_until grant_profiles grant_types granted id iss_binding issuer key kid \
@@ -151,14 +151,14 @@ fn is_known(value: &Value) -> bool {
     }
 }
 
-/// Replaces the credentials of a configuration or of a record, wherever they are in it.
+/// Replaces the credentials of a configuration or a record, at any depth.
 pub(crate) fn cover(value: &mut Value, secrets: &mut Secrets) {
     match value {
         Value::Object(members) => {
             let is_key = members.contains_key("algorithms");
             for (name, value) in members {
                 match (credential(name), value) {
-                    // The host's name for a key, in a record or in a configuration.
+                    // The host's name for a key, in a record or a configuration.
                     (None, Value::String(text)) if name == "key" || name == "name" && is_key => {
                         *text = secrets.rename(text);
                     }
@@ -172,7 +172,7 @@ pub(crate) fn cover(value: &mut Value, secrets: &mut Secrets) {
     }
 }
 
-/// The credentials of a form that was sent, and of an `authorization` header.
+/// Registers the credentials of a form, and of an `authorization` header.
 pub(crate) fn sent(headers: &HeaderMap, body: &[u8], secrets: &mut Secrets) {
     const CARRIERS: [&str; 9] = [
         "code",
@@ -197,7 +197,7 @@ pub(crate) fn sent(headers: &HeaderMap, body: &[u8], secrets: &mut Secrets) {
     }
 }
 
-/// The parameter of a URL.
+/// Returns a parameter of a URL.
 pub(super) fn parameter(url: &str, wanted: &str) -> Option<String> {
     let (_, query) = url.split_once('?')?;
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -206,7 +206,7 @@ pub(super) fn parameter(url: &str, wanted: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// The credentials of what was written to a slot.
+/// Registers the credentials of a slot's contents.
 pub(crate) fn written(contents: &str, secrets: &mut Secrets) {
     let json = contents.split_once(".{").map_or("", |(_, rest)| rest);
     let Ok(record) = serde_json::from_str::<Value>(&format!("{{{json}")) else {
@@ -215,7 +215,7 @@ pub(crate) fn written(contents: &str, secrets: &mut Secrets) {
     credentials(record, secrets);
 }
 
-/// The credentials in a document, by the names of their members.
+/// Registers the credentials of a document, by member name.
 pub(crate) fn credentials(document: Value, secrets: &mut Secrets) {
     const MORE: [&str; 8] = [
         "state",

@@ -1,9 +1,8 @@
-//! `--record`: a transcript of what a command did, for `replay`, without its secrets.
+//! `--record`: writes a transcript of a command for `replay`, without secrets.
 //!
-//! Nothing that a machine put out is kept. What went in is kept with every secret replaced; then a
-//! fresh machine takes those lines, and what it puts out is written. It must have asked for the same
-//! things as the machine that was watched, and the text must hold no secret that was seen, in no
-//! encoding: otherwise nothing is written.
+//! The transcript contains the input of the machine, with every secret replaced, and the output of a second
+//! machine that processed this input. It is written only if the second machine requested the same actions,
+//! and if the text contains no observed secret in any encoding.
 
 mod cover;
 pub(crate) mod documents;
@@ -25,14 +24,14 @@ pub(crate) use self::tape::text_of;
 use self::tape::{Happened, Tape};
 use crate::problem::Problem;
 
-/// Where the transcript goes, if one was asked for. Clones share it.
+/// The destination of the transcript, if one was requested. Shared by its clones.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder(Option<Arc<Shared>>);
 
 struct Shared {
-    /// For the transcript.
+    /// The file of the transcript.
     path: Option<PathBuf>,
-    /// For the page.
+    /// The file of the HTML page.
     html: Option<PathBuf>,
     tape: Mutex<Tape>,
 }
@@ -59,7 +58,7 @@ impl Recorder {
         }
     }
 
-    /// The configuration, as a line has it. Secrets in it are replaced when the file is made.
+    /// Records the configuration as a line. Its secrets are replaced when the file is written.
     pub(crate) fn start(&self, config: impl FnOnce() -> Value) {
         self.with(|tape| tape.start(config(), now()));
     }
@@ -95,7 +94,7 @@ impl Recorder {
         });
     }
 
-    /// The seed is left out: the transcript has one of its own.
+    /// Records an authorization without its seed: the transcript has its own.
     pub(crate) fn authorize(&self) {
         self.say(Happened::Authorize);
     }
@@ -104,17 +103,17 @@ impl Recorder {
         self.say(Happened::CameBack(url.to_owned()));
     }
 
-    /// `wanted` or `accepted`.
+    /// Records a `wanted` or `accepted` event.
     pub(crate) fn operation(&self, event: &'static str, operation: &str) {
         self.say(Happened::Operation(event, operation.to_owned()));
     }
 
-    /// `signed_out` or `abandoned`.
+    /// Records a `signed_out` or `abandoned` event.
     pub(crate) fn plain(&self, event: &'static str) {
         self.say(Happened::Plain(event));
     }
 
-    /// Writes the transcript, or says why there is none.
+    /// Writes the transcript, or returns the reason why it cannot be written.
     pub(crate) fn finish(&self) -> Result<(), Problem> {
         let Some(shared) = &self.0 else {
             return Ok(());
@@ -136,7 +135,7 @@ impl Recorder {
     }
 }
 
-/// Replaces the file as a whole, readable by its owner alone.
+/// Replaces the file atomically, readable by its owner only.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Problem> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let folder = match path.parent() {
@@ -150,7 +149,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A key as a configuration line has it.
+/// Returns a key as in a configuration line.
 pub(crate) fn key_json(key: &SigningKey) -> Value {
     let public = key.public_key().map(|public| public.as_jwk());
     let public: Option<Value> = public.and_then(|jwk| serde_json::from_str(jwk).ok());

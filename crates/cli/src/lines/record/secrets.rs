@@ -1,26 +1,26 @@
-//! The secrets that were seen, what stands for each, and the search for them.
+//! The observed secrets, their substitutes, and the search for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// Shorter than this, a text cannot be looked for: it would be found by chance.
+/// Shorter texts occur by chance and cannot be searched for.
 const SHORTEST: usize = 6;
 
 #[derive(Default)]
 pub(crate) struct Secrets {
     names: BTreeMap<String, String>,
     counts: BTreeMap<&'static str, u32>,
-    /// Names that are no secrets, and say more than others need to know.
+    /// Names that are not secret, but too informative for a transcript.
     renamed: BTreeMap<String, String>,
-    /// Seen, and not kept in any form.
+    /// Secrets without a substitute.
     others: BTreeSet<String>,
     too_short: bool,
 }
 
 impl Secrets {
-    /// What stands for this secret: the same each time.
+    /// Returns the substitute for a secret, the same each time.
     pub(crate) fn cover(&mut self, kind: &'static str, secret: &str) -> String {
         if let Some(name) = self.names.get(secret) {
             return name.clone();
@@ -33,7 +33,7 @@ impl Secrets {
         name
     }
 
-    /// What stands for the name of a key, which may be a path.
+    /// Returns the substitute for the name of a key, which may be a path.
     pub(super) fn rename(&mut self, name: &str) -> String {
         let count = self.renamed.len().saturating_add(1);
         let new = || format!("key-{count}");
@@ -43,27 +43,27 @@ impl Secrets {
             .clone()
     }
 
-    /// Something secret that is in no line in.
+    /// Registers a secret that occurs in no input line.
     pub(crate) fn saw(&mut self, secret: &str) {
         if secret.len() >= SHORTEST {
             self.others.insert(secret.to_owned());
         }
     }
 
-    /// Something that may be secret: no word, no list of words, no address.
+    /// Registers a text that may be a secret: not a word, list of words, or address.
     pub(crate) fn saw_any(&mut self, text: &str) {
         if text.len() >= 16 && !text.contains([' ', '/']) {
             self.saw(text);
         }
     }
 
-    /// Every form in which one of them could stand in a text.
+    /// Returns every form in which a secret could occur in a text.
     pub(crate) fn forms(&self) -> impl Iterator<Item = String> {
         let all = self.names.keys().chain(&self.others);
         all.flat_map(|secret| forms(secret))
     }
 
-    /// Whether the text holds none of them, in any form in which it could travel.
+    /// Checks that the text contains no secret in any encoding.
     pub(super) fn are_absent(&self, text: &str) -> Result<(), &'static str> {
         if self.too_short {
             return Err("a secret is so short that it cannot be looked for");
@@ -75,7 +75,7 @@ impl Secrets {
     }
 }
 
-/// A secret as it is, as JSON, percent-encoded, and in base64 wherever it may begin.
+/// Returns a secret as text, as JSON, percent-encoded, and in base64 at every alignment.
 fn forms(secret: &str) -> Vec<String> {
     let quoted = serde_json::Value::from(secret).to_string();
     let quoted = quoted.trim_matches('"').to_owned();
@@ -92,7 +92,7 @@ fn forms(secret: &str) -> Vec<String> {
     ];
     for before in ["", "x", "xx"] {
         let bytes = [before.as_bytes(), secret.as_bytes()].concat();
-        // The first and the last characters depend on what stands beside the secret.
+        // The first and the last characters depend on the neighbouring bytes.
         let skip = match before.len() {
             0 => 0,
             1 => 2,

@@ -1,4 +1,4 @@
-//! A store whose answers are recorded.
+//! A store that records its results.
 
 use mcp_auth_client::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};

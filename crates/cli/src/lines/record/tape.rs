@@ -1,4 +1,4 @@
-//! What happened, in order, as it was seen.
+//! The observed events, in order.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::cover::Copy;
 use super::documents::{parameter, sent, written};
 
-/// What went into the machine.
+/// An input of the machine.
 pub(super) enum Happened {
     Challenged {
         operation: String,
@@ -24,7 +24,7 @@ pub(super) enum Happened {
     Operation(&'static str, String),
     Plain(&'static str),
     Response {
-        /// A document that everybody can read.
+        /// Whether it is a public document.
         public: bool,
         status: u16,
         headers: HeaderMap,
@@ -39,7 +39,7 @@ pub(super) enum Happened {
     Signed,
 }
 
-/// An action, as far as it is the same with other secrets.
+/// An action, reduced to the parts that do not depend on secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked(String);
 
@@ -98,7 +98,7 @@ impl Asked {
     }
 }
 
-/// A member that is a text.
+/// Returns a string member.
 pub(crate) fn text_of<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
@@ -111,10 +111,10 @@ fn kind(slot: &str) -> &str {
     slot.split('/').next().unwrap_or_default()
 }
 
-/// One thing that was seen.
+/// One observation.
 enum Seen {
     In(Happened, Option<u64>, Moment),
-    /// The number of a write, and what it wrote.
+    /// The number of a write, and its contents.
     Wrote(u64, Option<Stored>),
     State(String),
     Sent(HeaderMap, Bytes),
@@ -125,9 +125,9 @@ pub(super) struct Tape {
     config: Option<(Value, Moment)>,
     seen: Vec<Seen>,
     asked: Vec<Asked>,
-    /// The number of the action that the driver carries out.
+    /// The number of the driver's current action.
     at: Option<u64>,
-    /// Whether the last request was for a document that everybody can read.
+    /// Whether the last request was for a public document.
     public: bool,
     again: bool,
 }
@@ -174,7 +174,7 @@ impl Tape {
             }
             Note::In(Event::Timer) => self.push(Happened::Plain("timer"), at),
             Note::In(Event::Signed(_)) => self.push(Happened::Signed, at),
-            // Seen where they are made.
+            // Recorded where they are created.
             Note::In(
                 Event::Authorize(_)
                 | Event::Challenged(_)
@@ -220,7 +220,7 @@ impl Tape {
         }
     }
 
-    /// The lines of the file.
+    /// Returns the lines of the file.
     pub(super) fn transcript(self) -> Result<String, &'static str> {
         let (config, at) = self.config.ok_or("the command ended before it began")?;
         if self.again {
@@ -244,7 +244,7 @@ impl Tape {
                 Seen::Sent(headers, body) => sent(headers, body, &mut copy.secrets),
             }
         }
-        // What came last may not have been looked at.
+        // The last actions may not have been performed.
         if !copy.asked.starts_with(&self.asked) {
             return Err("without its secrets, the machine did something else");
         }
