@@ -1,7 +1,7 @@
-//! The core's scenarios, to be counted by callgrind (`.ci/run-counts.sh`): with every answer in memory and slots
-//! answered at once.
+//! The core's scenarios for instruction counts by callgrind (`.ci/run-counts.sh`), with all responses in
+//! memory and immediate results of slots.
 //!
-//! `counts NAME ROUNDS` runs one of them that often; `counts` prints their names.
+//! `counts NAME ROUNDS` runs one scenario this many times; `counts` prints the names.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,13 +35,13 @@ const RESOURCE: &str = r#"{"resource":"https://mcp.example.com/mcp","authorizati
 const SERVER: &str = r#"{"issuer":"https://as.example.com","authorization_endpoint":"https://as.example.com/authorize","token_endpoint":"https://as.example.com/token","registration_endpoint":"https://as.example.com/register","response_types_supported":["code"],"code_challenge_methods_supported":["S256"],"grant_types_supported":["authorization_code","refresh_token"],"token_endpoint_auth_methods_supported":["none"],"authorization_response_iss_parameter_supported":true,"client_id_metadata_document_supported":true}"#;
 const REGISTERED: &str = r#"{"client_id":"c1","redirect_uris":["http://127.0.0.1:3000/callback"],"token_endpoint_auth_method":"none"}"#;
 
-/// A process with its machine, and the store and the servers that it meets.
+/// A process with its machine, store and servers.
 struct Host {
     machine: AuthMachine,
     store: BTreeMap<Slot, Stored>,
     now: u64,
     tokens: u64,
-    /// The callback is handed in at once; otherwise it is kept.
+    /// Whether the callback is passed in at once, or kept.
     returns: bool,
     callback: Option<Callback>,
     readies: usize,
@@ -149,7 +149,7 @@ impl Host {
         header.to_str().unwrap().to_owned()
     }
 
-    /// From the first refusal to a token.
+    /// Signs in, from the first challenge to a token.
     fn sign_in(&mut self) {
         self.challenged("tools/call", 401, CHALLENGE, None);
         self.work();
@@ -164,7 +164,7 @@ fn config(client: impl Fn(ConfigBuilder) -> ConfigBuilder) -> Arc<Config> {
     Arc::new(client(builder).build().unwrap())
 }
 
-/// Signs in that often, each time as a new process on an empty store.
+/// Signs in repeatedly, each time as a new process with an empty store.
 fn cold(rounds: usize, config: &Arc<Config>) {
     for _ in 0..rounds {
         let mut host = Host::new(config, BTreeMap::new());
@@ -173,7 +173,7 @@ fn cold(rounds: usize, config: &Arc<Config>) {
     }
 }
 
-/// Signs in once, and has the token renewed that often because it has expired.
+/// Signs in once, and refreshes the expired token repeatedly.
 fn refresh(rounds: usize, config: &Arc<Config>) {
     let mut host = Host::new(config, BTreeMap::new());
     host.sign_in();
@@ -186,7 +186,7 @@ fn refresh(rounds: usize, config: &Arc<Config>) {
     }
 }
 
-/// Signs in, and once more for a tool that needs more.
+/// Signs in, and authorizes once more for a tool that needs more scopes.
 fn step_up(rounds: usize, config: &Arc<Config>) {
     for _ in 0..rounds {
         let mut host = Host::new(config, BTreeMap::new());
@@ -198,7 +198,7 @@ fn step_up(rounds: usize, config: &Arc<Config>) {
     }
 }
 
-/// One process sends the user away, another one takes the callback.
+/// One process redirects the user, another one handles the callback.
 fn elsewhere(rounds: usize, config: &Arc<Config>) {
     for _ in 0..rounds {
         let mut first = Host::new(config, BTreeMap::new());
@@ -212,7 +212,7 @@ fn elsewhere(rounds: usize, config: &Arc<Config>) {
     }
 }
 
-/// Sixteen requests with the same token are refused at once: one refresh serves them all.
+/// Sixteen concurrent challenges for the same token: one refresh serves them all.
 fn storm(rounds: usize, config: &Arc<Config>) {
     const OPERATIONS: [&str; 16] = [
         "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p",
@@ -231,7 +231,7 @@ fn storm(rounds: usize, config: &Arc<Config>) {
     }
 }
 
-/// A held token handed out.
+/// Returns a stored token.
 fn bearer(rounds: usize, config: &Arc<Config>) {
     let mut host = Host::new(config, BTreeMap::new());
     host.sign_in();

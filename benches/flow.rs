@@ -1,7 +1,7 @@
 //! The cold flow in memory: challenge, resource metadata, server metadata, registration, redirect,
-//! callback, token; slots answered at once; and a held token handed out. Measured in time and allocations beside a floor that does
-//! only the unavoidable parsing, hashing and request building for the same messages, with the same
-//! crates. `cargo bench --bench flow`
+//! callback, token, with immediate results of slots; and the warm path, a stored token. Measures time and
+//! allocations beside a floor that only parses, hashes and builds the requests of the same messages, with
+//! the same crates. `cargo bench --bench flow`
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ const METADATA: &str = r#"{"issuer":"https://as.example","authorization_endpoint
 const REGISTERED: &str = r#"{"client_id":"s6BhdRkqt3","redirect_uris":["http://127.0.0.1:3000/callback"],"grant_types":["authorization_code","refresh_token"],"token_endpoint_auth_method":"none"}"#;
 const TOKEN: &str = r#"{"access_token":"SlAV32hkKGmLqyTnKwXPp2kYq0Zb1c9d","token_type":"Bearer","expires_in":3600,"refresh_token":"8xLOxBtZp8e3mM2qwJr1VYH0t5c7d9f1","scope":"files:read files:write"}"#;
 
-/// The messages, made before the clock starts.
+/// The messages, created before the measurement.
 struct Messages {
     challenge: HeaderMap,
     answers: VecDeque<Response<Bytes>>,
@@ -74,7 +74,7 @@ impl Messages {
     }
 }
 
-/// The flow up to the redirect; returns the machine that waits, and the callback to come.
+/// Runs the flow up to the redirect; returns the waiting machine and the callback.
 fn to_redirect(config: &Arc<Config>, messages: &mut Messages) -> (AuthMachine, String) {
     let now = Moment::new(1_800_000_000_000, 1_000);
     let mut machine = AuthMachine::new(Arc::clone(config), "alice");
@@ -143,7 +143,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A valid token, handed out for a request: the warm path.
+/// Returns a valid token for a request: the warm path.
 fn warm(config: &Arc<Config>) {
     const CALLS: usize = 10_000;
     let mut messages = Messages::new();

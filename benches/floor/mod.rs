@@ -1,4 +1,4 @@
-//! The unavoidable work of the cold flow, written straight down: no states, no rules, no errors.
+//! The minimal work of the cold flow, written directly: no states, no rules, no errors.
 
 use std::hint::black_box;
 
@@ -88,7 +88,7 @@ fn keep(record: &Record<'_>) -> (Vec<u8>, String) {
     (json, digest)
 }
 
-/// The whole flow; with the three records that must survive it, or without.
+/// Runs the whole flow, with the three records that must survive it, or without.
 pub(crate) fn flow(records: bool) -> String {
     let challenge = crate::CHALLENGE;
     let place = challenge.split('"').nth(1).unwrap();

@@ -1,4 +1,4 @@
-// memory of machines: resting without account, waiting for the user, holding a token
+// Memory of machines: idle without an account, with a pending authorization, with a token.
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use mcp_auth_machine::{

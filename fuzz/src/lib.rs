@@ -1,10 +1,10 @@
-//! The fuzz targets do what `tests/support/fuzzed.rs` says; `cargo test` runs the corpora through it too.
+//! The fuzz targets, defined in `tests/support/fuzzed.rs`; `cargo test` also runs the corpora through them.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 pub use support::fuzzed;
 
-/// The targets of the crate for servers.
+/// The targets of the server crate.
 #[path = "../../crates/server/tests/suite/fuzzed.rs"]
 pub mod server;

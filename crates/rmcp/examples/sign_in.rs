@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
 
-/// The person at this machine, and where the browser comes back to.
+/// The user of this program, and the callback URLs of the browser.
 struct Me(Mutex<mpsc::Receiver<String>>);
 
 impl User for Me {

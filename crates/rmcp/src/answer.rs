@@ -1,4 +1,4 @@
-//! What an answer of the MCP server means to the transport.
+//! Responses of the MCP server, converted for rmcp's transport.
 
 use futures_core::stream::BoxStream;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -21,7 +21,7 @@ use crate::events::events;
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 const REFUSAL_LIMIT: usize = 64 * 1024;
 
-/// The answer to a message.
+/// Converts the response to a message.
 pub(crate) async fn posted(
     response: Response,
     message: &ClientJsonRpcMessage,
@@ -79,8 +79,8 @@ async fn refused(
     } else {
         None
     };
-    // An old server may refuse what it does not know with a page, or without the request's id; rmcp
-    // takes it for an old server when the error is one of that request.
+    // A server of an older revision may reject an unknown request with a page, or without the request's id.
+    // rmcp recognises such a server by an error with that id.
     if let ClientJsonRpcMessage::Request(request) = message
         && matches!(request.request, ClientRequest::DiscoverRequest(_))
         && status.is_client_error()
@@ -98,7 +98,7 @@ async fn refused(
     }
 }
 
-/// The stream that was asked for.
+/// Returns the requested stream.
 pub(crate) fn stream(
     response: Response,
     event_limit: usize,
@@ -118,13 +118,13 @@ pub(crate) fn stream(
     }
 }
 
-/// A status that is no success, without the server's words: they may repeat what was sent.
+/// Returns an error with the status, without the server's text, which may repeat secrets of the request.
 pub(crate) fn failure(response: &Response) -> TransportError {
     let status = response.status();
     let challenge = text(response.headers(), WWW_AUTHENTICATE.as_str());
     match (status, challenge) {
         (StatusCode::UNAUTHORIZED, Some(challenge)) => auth_required(challenge),
-        // The driver has dealt with the scope already.
+        // The driver has already handled the scope.
         (StatusCode::FORBIDDEN, Some(challenge)) => {
             StreamableHttpError::InsufficientScope(InsufficientScopeError::new(challenge, None))
         }

@@ -1,4 +1,4 @@
-//! One request of the transport, repeated as often as the driver says.
+//! One request of the transport, retried as the driver decides.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use crate::answer;
 use crate::error::{TransportError, failed};
 
-/// What rmcp's streamable HTTP transport sends with: every request carries a good token of this
-/// authorization, and the driver deals with what the server refuses.
+/// The HTTP client of rmcp's streamable HTTP transport. Every request carries a valid token of this
+/// authorization, and the driver handles the server's challenges.
 ///
 /// Its clones share the connections and the authorization.
 #[derive(Clone)]
@@ -26,20 +26,20 @@ pub struct AuthorizedClient {
 }
 
 impl AuthorizedClient {
-    /// With `reqwest`'s settings.
+    /// Creates a client with the default settings of `reqwest`.
     ///
     /// # Errors
-    /// As [`with_settings`](Self::with_settings).
+    /// Those of [`with_settings`](Self::with_settings).
     pub fn new(authorization: Client) -> Result<Self, StartFlaw> {
         Self::with_settings(authorization, reqwest::Client::builder())
     }
 
-    /// With settings such as proxies and time limits; one for a whole request would end streams as
-    /// well. Whatever they say, no redirect is followed, nothing is sent again but what the driver
-    /// wants sent again, and TLS is verified with the trust anchors of the platform.
+    /// Creates a client with settings such as proxies and time limits; a limit for whole requests also ends
+    /// streams. In any case no redirect is followed, only the driver retries requests, and TLS is verified
+    /// with the trust anchors of the platform.
     ///
     /// # Errors
-    /// [`StartFlaw`] when there are no such anchors, or the settings do not fit together.
+    /// [`StartFlaw`] without trust anchors, or with invalid settings.
     pub fn with_settings(
         authorization: Client,
         settings: reqwest::ClientBuilder,
@@ -59,15 +59,15 @@ impl AuthorizedClient {
         })
     }
 
-    /// The transport to the MCP server at this URL, which is the one in the driver's configuration:
-    /// the driver gives its token out for no other place.
+    /// Returns the transport to the MCP server at this URL, which must be the one in the driver's
+    /// configuration: the driver returns its token for no other URL.
     #[must_use]
     pub fn transport(self, url: impl Into<Arc<str>>) -> StreamableHttpClientTransport<Self> {
         let config = StreamableHttpClientTransportConfig::with_uri(url);
         StreamableHttpClientTransport::with_client(self, config)
     }
 
-    /// Sends until the answer stands.
+    /// Sends a request until its response is final.
     pub(crate) async fn send(&self, outgoing: Outgoing<'_>) -> Result<Response, Unanswered> {
         let method = outgoing.method.clone();
         let mut call = self
@@ -85,7 +85,7 @@ impl AuthorizedClient {
             }
             let response = request.send().await.map_err(Unanswered::Failed)?;
             let status = response.status();
-            // The end of a session is no reason to send somebody to the browser.
+            // The end of a session does not justify a sign-in.
             if outgoing.method == Method::DELETE && !status.is_success() {
                 return Ok(response);
             }
@@ -119,12 +119,12 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body: Option<Bytes>,
 }
 
-/// Why there is no answer to show.
+/// The reason for a missing response.
 pub(crate) enum Unanswered {
     Failed(reqwest::Error),
     Stopped {
         stopped: Stopped,
-        /// What the server said before; nothing when it was not asked.
+        /// The server's previous challenge; `None` if no request was sent.
         challenge: Option<String>,
     },
 }

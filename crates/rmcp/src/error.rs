@@ -1,4 +1,4 @@
-//! What goes wrong, without secrets.
+//! Errors, without secrets.
 
 use std::error::Error as StdError;
 
@@ -6,14 +6,14 @@ use mcp_auth_client::asynchronous::Stopped;
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
-/// Why a request of the transport has no answer. It holds no token and no URL.
+/// The reason why a request of the transport has no response. It contains no token and no URL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no token for it.
+    /// No token is available for the request.
     #[error("not authorized: {0}")]
     Stopped(Box<Stopped>),
-    /// It could not be sent, or its answer could not be read.
+    /// The request could not be sent, or its response could not be read.
     #[error("the exchange with the MCP server failed: {0}")]
     Http(reqwest::Error),
 }
@@ -36,7 +36,7 @@ pub(crate) fn failed(error: impl Into<Error>) -> TransportError {
     StreamableHttpError::Client(error.into())
 }
 
-/// Why there was no token, when that is why rmcp's transport failed: the error inside
+/// Returns the reason for a missing token, if that made rmcp's transport fail: the error inside
 /// [`ServiceError::TransportSend`](rmcp::ServiceError::TransportSend) and
 /// [`ClientInitializeError::TransportError`](rmcp::service::ClientInitializeError::TransportError).
 #[must_use]

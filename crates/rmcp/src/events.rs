@@ -1,4 +1,4 @@
-//! Streams of server-sent events, no event larger than the transport allows.
+//! Streams of server-sent events, with the transport's limit for the size of an event.
 
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
@@ -33,8 +33,8 @@ pub(crate) fn events(
     SseStream::from_bytes_stream(chunks).boxed()
 }
 
-/// How large the event is that is being received. Comments that are complete do not count: servers
-/// keep streams alive with them.
+/// The size of the event that is being received. Complete comments do not count, because servers send them
+/// to keep streams alive.
 #[derive(Debug, Default)]
 struct EventSize {
     lines: usize,

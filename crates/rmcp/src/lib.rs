@@ -1,8 +1,8 @@
 //! Authorization for the streamable HTTP client of [`rmcp`], by [`mcp_auth_machine`].
 //!
-//! [`AuthorizedClient`] is what rmcp's transport sends with. Each request presents a good token of the
-//! driver's, and each refusal is handed to the driver, which renews the token, has the user sign in or
-//! allow more; then the request is sent again.
+//! [`AuthorizedClient`] is the HTTP client of rmcp's transport. Each request carries a valid token of the
+//! driver, and each challenge is passed to the driver, which refreshes the token, has the user sign in, or
+//! requests more scopes; then the request is retried.
 //!
 //! ```no_run
 //! use mcp_auth_machine::Config;
@@ -14,7 +14,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let url = "https://mcp.example/mcp";
 //! let config = Config::builder(url, "http://127.0.0.1:3000/callback").build()?;
-//! // With `.user(…)` for a person who can sign in.
+//! // With `.user(…)` for a user who can sign in.
 //! let authorization = Client::builder(config, "alice", MemoryStore::default()).start()?;
 //! let transport = AuthorizedClient::new(authorization.clone())?.transport(url);
 //! let mcp = ().serve(transport).await?;

@@ -1,4 +1,4 @@
-//! rmcp's trait: messages, streams, the end of a session.
+//! The implementation of rmcp's trait: messages, streams, the end of a session.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::answer;
 use crate::client::{AuthorizedClient, Outgoing, Unanswered};
 use crate::error::{Error, TransportError};
 
-/// What the transport wants to have sent along.
+/// Additional headers of the transport.
 type Custom = HashMap<HeaderName, HeaderValue>;
 
 impl StreamableHttpClient for AuthorizedClient {
@@ -150,8 +150,8 @@ impl StreamableHttpClient for AuthorizedClient {
     }
 }
 
-/// rmcp opens a stream again and again, unless it is told that this takes an authorization: then it
-/// stops, and nobody is sent to the browser over and over for a stream.
+/// Returns the error for a stream that cannot be opened. rmcp reopens a stream repeatedly, except after an
+/// error that requires authorization; so the user is not asked repeatedly for a stream.
 fn unopened(unanswered: Unanswered) -> TransportError {
     match unanswered {
         Unanswered::Stopped {
@@ -165,7 +165,7 @@ fn unopened(unanswered: Unanswered) -> TransportError {
     }
 }
 
-/// What attempts are counted by: the method, and the tool where there is one.
+/// Returns the operation that attempts are counted by: the method, with the tool's name for a tool call.
 fn operation(message: &ClientJsonRpcMessage) -> String {
     match message {
         ClientJsonRpcMessage::Request(request) => {
@@ -180,7 +180,7 @@ fn operation(message: &ClientJsonRpcMessage) -> String {
     }
 }
 
-/// The transport's headers, which leave those of the protocol and of the authorization alone.
+/// Returns the transport's headers, without those of the protocol and of the authorization.
 fn headers(
     custom: Custom,
     token: Option<&str>,
@@ -208,6 +208,6 @@ fn headers(
 
 fn value(text: &str) -> Result<HeaderValue, TransportError> {
     HeaderValue::from_str(text).map_err(|_| {
-        StreamableHttpError::UnexpectedServerResponse("an identifier is no header value".into())
+        StreamableHttpError::UnexpectedServerResponse("an identifier is not a header value".into())
     })
 }

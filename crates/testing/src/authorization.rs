@@ -1,4 +1,4 @@
-//! The authorization server: its state, its tokens and the handle that starts it.
+//! The authorization server: its state, its tokens and its handle.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,53 +18,53 @@ use mcp_auth_server::{CodeChallenge, MAX_REGISTRATION_BYTES, RedirectUri};
 use super::proof::Proofs;
 use super::{endpoints, lock, registration};
 
-/// How long a code can be redeemed (AS-09: short, single use).
+/// The lifetime of an authorization code (AS-09: short, single use).
 const CODE_LIFETIME: Duration = Duration::from_secs(60);
-/// How long a redeemed code is remembered, so that its reuse is noticed (AS-09).
+/// How long a redeemed code is remembered, to detect its reuse (AS-09).
 const CODE_MEMORY: Duration = Duration::from_secs(600);
-/// How long a rotated refresh token is still good for concurrent use (AS-11): it brings its one
-/// successor again, so that a family never has two branches.
+/// How long a rotated refresh token is accepted for concurrent use. It returns the same successor again, so
+/// that a family never has two branches (AS-11).
 const ROTATION_GRACE: Duration = Duration::from_secs(5);
-/// How many clients are registered at a time; the demo forgets none.
+/// The largest number of registered clients; the demo removes none.
 pub(super) const MAX_CLIENTS: usize = 1_000;
-/// How many codes and tokens are kept at a time.
+/// The largest number of stored codes and tokens.
 const MAX_KEPT: usize = 100_000;
 
-/// What the server puts into `iss` of its authorization responses.
+/// The `iss` of the server's authorization responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Iss {
     /// Its own issuer (AS-01).
     Honest,
-    /// Another issuer, as a mix-up attack would; the metadata stays honest.
+    /// Another issuer, as in a mix-up attack; the metadata stays correct.
     Wrong(String),
 }
 
-/// How the authorization server behaves.
+/// The behaviour of the authorization server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What it sends as `iss`.
+    /// The `iss` of authorization responses.
     pub iss: Iss,
-    /// The lifetime of access tokens (AS-12).
+    /// The lifetime of access tokens in seconds (AS-12).
     pub access_token_seconds: u64,
-    /// A client that acts for itself: identifier and secret.
+    /// A client for the client credentials grant: identifier and secret.
     pub service: Option<(String, String)>,
 }
 
-/// A running authorization server; it serves until its runtime ends.
+/// A running authorization server, until its runtime ends.
 #[derive(Debug, Clone)]
 pub struct AuthorizationServer {
     shared: Arc<Shared>,
 }
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) server: helpers::AuthorizationServer,
-    /// The server that the responses claim to come from.
+    /// The server named in `iss`.
     pub(super) responder: helpers::AuthorizationServer,
     pub(super) options: Options,
     pub(super) refreshes: AtomicU64,
-    /// Whether a line is printed for each token request.
+    /// Whether each token request is printed.
     pub(super) logs: AtomicBool,
     pub(super) proofs: Proofs,
     pub(super) state: Arc<Mutex<State>>,
@@ -73,7 +73,7 @@ pub(super) struct Shared {
 /// Starts an authorization server on a free port of 127.0.0.1.
 pub async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    // AS-02: written once; metadata, `iss` and everything else use this value.
+    // AS-02: created once; metadata, `iss` and all other uses share this value.
     let issuer = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     let server = helpers::AuthorizationServer::new(&issuer).map_err(std::io::Error::other)?;
     let responder = match &options.iss {
@@ -94,13 +94,13 @@ pub async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
         state: Arc::new(Mutex::new(State::new(lifetime))),
     });
     let mut router = Router::new();
-    // AS-04: wherever a client may ask.
+    // AS-04: all locations that clients may request.
     for path in paths {
         router = router.route(&path, get(registration::metadata));
     }
     let router = router
         .route("/register", post(registration::register))
-        // A request for the headers alone must not issue a code.
+        // A HEAD request must not issue a code.
         .route("/authorize", get(endpoints::authorize).head(no_method))
         .route("/token", post(endpoints::token))
         .route("/revoke", post(endpoints::revoke))
@@ -115,47 +115,47 @@ async fn no_method() -> StatusCode {
 }
 
 impl AuthorizationServer {
-    /// The issuer, `http://127.0.0.1:PORT`.
+    /// Returns the issuer, `http://127.0.0.1:PORT`.
     pub fn issuer(&self) -> &str {
         self.shared.server.issuer()
     }
 
-    /// The tokens it issued, for a resource server to look up.
+    /// Returns the issued tokens, for lookups by a resource server.
     pub fn tokens(&self) -> TokenRegistry {
         TokenRegistry {
             state: Arc::clone(&self.shared.state),
         }
     }
 
-    /// How many refresh requests it has seen.
+    /// Returns the number of refresh requests.
     pub fn refreshes(&self) -> u64 {
         self.shared.refreshes.load(Ordering::Relaxed)
     }
 
-    /// Prints a line for each token request from now on.
+    /// Prints a line for each further token request.
     pub fn log(&self) {
         self.shared.logs.store(true, Ordering::Relaxed);
     }
 
-    /// Says no at the next consent.
+    /// Declines the next consent.
     pub fn decline_once(&self) {
         lock(&self.shared.state).declines = true;
     }
 
-    /// Lets clients ask for tokens for `resource`; any other one is `invalid_target` (AS-13).
+    /// Allows tokens for `resource`; any other resource is `invalid_target` (AS-13).
     pub fn allow_resource(&self, resource: String) {
         lock(&self.shared.state).resources.insert(resource);
     }
 }
 
-/// The access tokens of one authorization server; the clones share them.
+/// The access tokens of one authorization server, shared by its clones.
 #[derive(Debug, Clone)]
 pub struct TokenRegistry {
     state: Arc<Mutex<State>>,
 }
 
 impl TokenRegistry {
-    /// What a token stands for; `None` when it is unknown, expired or revoked.
+    /// Returns the grant of a token; `None` when the token is unknown, expired or revoked.
     pub fn lookup(&self, token: &str) -> Option<TokenInfo> {
         let state = lock(&self.state);
         let access = state.access.get(token)?;
@@ -163,16 +163,16 @@ impl TokenRegistry {
     }
 }
 
-/// What a token stands for.
+/// The grant of an access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// The client it was issued to.
+    /// The client that the token was issued to.
     pub client_id: String,
-    /// The scopes it holds.
+    /// The granted scopes.
     pub scopes: Vec<String>,
-    /// The resource it is for.
+    /// The resource of the token.
     pub resource: String,
-    /// The thumbprint of the key it is bound to.
+    /// The thumbprint of the key that the token is bound to.
     pub key: Option<String>,
 }
 
@@ -181,20 +181,20 @@ pub struct TokenInfo {
 pub(super) struct Client {
     pub(super) redirect_uris: Vec<RedirectUri>,
     pub(super) refreshes: bool,
-    /// It registered `dpop_bound_access_tokens`: without a proof it gets nothing (AS-19).
+    /// Whether the client registered `dpop_bound_access_tokens`, and needs a proof for every token (AS-19).
     pub(super) dpop: bool,
 }
 
-/// An authorization code and what it is bound to (AS-09).
+/// An authorization code with its grant (AS-09).
 #[derive(Debug)]
 struct Code {
     grant: CodeGrant,
     issued: Instant,
-    /// The family of tokens it was redeemed for.
+    /// The token family that the code was redeemed for.
     family: Option<String>,
 }
 
-/// What a code is bound to.
+/// The grant of an authorization code.
 #[derive(Debug, Clone)]
 pub(super) struct CodeGrant {
     pub(super) info: TokenInfo,
@@ -216,26 +216,26 @@ struct Refresh {
     rotated: Option<(Instant, String)>,
 }
 
-/// A token endpoint's refusal: `error` and `error_description`.
+/// An error of the token endpoint: `error` and `error_description`.
 pub(super) type Refusal = (&'static str, &'static str);
 
-/// The refusal when the system has no random bytes.
+/// The error without random bytes of the system.
 pub(super) const NO_RANDOM: Refusal = ("server_error", "no random bytes");
 
-/// The refusal when the limits are reached.
+/// The error when a limit is reached.
 pub(super) const FULL: Refusal = ("temporarily_unavailable", "too much is kept already");
 
-/// What a grant was answered with.
+/// The tokens issued for a grant.
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
     pub(super) scopes: Vec<String>,
-    /// Whether it is bound to a key.
+    /// Whether the access token is bound to a key.
     pub(super) bound: bool,
 }
 
-/// A redemption of a code, as the client sent it.
+/// A redemption of a code, as received from the client.
 #[derive(Debug)]
 pub(super) struct Redemption<'a> {
     pub(super) code: &'a str,
@@ -243,16 +243,16 @@ pub(super) struct Redemption<'a> {
     pub(super) redirect_uri: &'a str,
     pub(super) verifier: &'a str,
     pub(super) resource: Option<&'a str>,
-    /// The key that the client proved.
+    /// The key of the client's proof.
     pub(super) key: Option<&'a str>,
 }
 
-/// Everything the server remembers.
+/// The state of the server.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) clients: HashMap<String, Client>,
     pub(super) resources: HashSet<String>,
-    /// The next consent is refused.
+    /// Whether the next consent is declined.
     pub(super) declines: bool,
     lifetime: Duration,
     codes: HashMap<String, Code>,
@@ -291,7 +291,7 @@ impl State {
         Ok(code)
     }
 
-    /// Redeems a code (AS-09): once, by its client, with its redirect URI, verifier and resource.
+    /// Redeems a code once, by its client, with its redirect URI, verifier and resource (AS-09).
     pub(super) fn redeem(&mut self, asked: &Redemption<'_>) -> Result<Issued, Refusal> {
         let Some(code) = self.codes.get(asked.code) else {
             return Err(("invalid_grant", "unknown code"));
@@ -315,7 +315,7 @@ impl State {
         if asked.resource != Some(code.grant.info.resource.as_str()) {
             return Err(("invalid_target", "resource differs or is missing"));
         }
-        // A code that was asked for with a key is redeemed with that key (DPOP-17).
+        // A code that was requested with a key must be redeemed with that key (DPOP-17).
         if code.grant.info.key.is_some() && code.grant.info.key.as_deref() != asked.key {
             return Err(("invalid_grant", "the code is bound to another key"));
         }
@@ -331,7 +331,7 @@ impl State {
         Ok(issued)
     }
 
-    /// Rotates a refresh token (AS-11); the reuse of a rotated one ends its family.
+    /// Rotates a refresh token; reuse of a rotated one revokes its family (AS-11).
     pub(super) fn rotate(
         &mut self,
         token: &str,
@@ -353,7 +353,7 @@ impl State {
         let successor = match &held.rotated {
             None => None,
             Some((at, next)) => {
-                // A successor that was used itself rules out a race of two processes.
+                // A used successor rules out a race of two processes.
                 let unused = self
                     .refresh
                     .get(next)
@@ -383,7 +383,7 @@ impl State {
         Ok(issued)
     }
 
-    /// A token for a client that acts for itself (M2M).
+    /// Issues a token for the client credentials grant (M2M).
     pub(super) fn serve(&mut self, info: &TokenInfo) -> Result<Issued, Refusal> {
         if !self.resources.contains(&info.resource) {
             return Err(("invalid_target", "the resource is unknown"));
@@ -410,8 +410,8 @@ impl State {
         self.refresh.retain(|_, held| held.family != family);
     }
 
-    /// Issues an access token with `scopes` and, to a client registered for it, a refresh token
-    /// that keeps all scopes of `info`: a new one, or the successor that a race already brought.
+    /// Issues an access token with `scopes` and, to a client registered for it, a refresh token with all
+    /// scopes of `info`: a new one, or the successor already issued in a race.
     fn issue(
         &mut self,
         family: &str,
@@ -463,7 +463,7 @@ impl State {
     }
 }
 
-/// 256 random bits as base64url.
+/// Returns 256 random bits in base64url.
 pub(super) fn random() -> Result<String, Refusal> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|_| NO_RANDOM)?;

@@ -29,7 +29,7 @@ impl Parameters {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
     }
 
-    /// A parameter's value; empty is absent, and repeated is `Err`.
+    /// Returns a parameter's value. An empty one is absent, a repeated one an error.
     fn get(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.0.iter().filter(|(n, _)| n == name);
         let first = values.next().map(|(_, value)| value.as_str());
@@ -48,13 +48,13 @@ impl Parameters {
     }
 }
 
-/// The authorization endpoint; consent approves itself.
+/// The authorization endpoint, which consents automatically.
 pub(super) async fn authorize(
     Extract(shared): Extract<Arc<Shared>>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let asked = Parameters::parse(query.unwrap_or_default().as_bytes());
-    // AS-07: without a known client and its redirect URI, a page and no redirect.
+    // AS-07: without a known client with this redirect URI, a page instead of a redirect.
     let (client_id, target) = match checked_client(&shared, &asked) {
         Ok(pair) => pair,
         Err((_, description)) => {
@@ -70,7 +70,7 @@ pub(super) async fn authorize(
     if let Ok(Some(state)) = asked.get("state") {
         responding = responding.state(state);
     }
-    // AS-01, AS-08: `iss` and 303, on success and error alike.
+    // AS-01, AS-08: `iss` and status 303, on success and on error.
     let response = match approved {
         Ok(code) => responding.code(&code),
         Err((error, description)) => {
@@ -121,7 +121,7 @@ fn approved(
     if asked.need("response_type", "response_type is missing")? != "code" {
         return Err(("unsupported_response_type", "response_type must be code"));
     }
-    // AS-09: PKCE with S256 is required; an absent method would mean plain.
+    // AS-09: PKCE with S256 is required; an absent method would mean `plain`.
     let challenge = asked.need("code_challenge", "code_challenge is missing")?;
     let challenge =
         CodeChallenge::parse(challenge, asked.get("code_challenge_method")?).map_err(|error| {
@@ -163,7 +163,7 @@ fn is_thumbprint(text: &str) -> bool {
         .is_ok_and(|digest| digest.len() == 32)
 }
 
-/// The scopes asked for, each once.
+/// Returns the requested scopes without repetitions.
 fn scopes(asked: &Parameters) -> Result<Option<Vec<String>>, Refusal> {
     let Some(text) = asked.get("scope")? else {
         return Ok(None);
@@ -211,12 +211,12 @@ pub(super) async fn token(
     }
 }
 
-/// One line: the grant, the client that names itself, and the error code or `granted`.
+/// Prints one line: the grant, the client identifier, and the error code or `granted`.
 fn log(body: &[u8], refusal: Option<&Refusal>) {
     let asked = Parameters::parse(body);
     let named = |name| asked.get(name).ok().flatten().unwrap_or("-");
     let outcome = refusal.map_or("granted", |(error, _)| error);
-    // Nobody may be listening any more.
+    // Standard output may be closed.
     let _unheard = writeln!(
         io::stdout(),
         "token request  {} {} {outcome}",
@@ -272,7 +272,7 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
     }
 }
 
-/// Whether the client may have tokens that are bound to a key, and no others (RFC 9449 section 5.2).
+/// Returns true if the client registered for bound tokens only (RFC 9449 section 5.2).
 fn is_bound(shared: &Shared, client_id: &str) -> bool {
     let state = lock(&shared.state);
     state
@@ -281,9 +281,9 @@ fn is_bound(shared: &Shared, client_id: &str) -> bool {
         .is_some_and(|client| client.dpop)
 }
 
-/// The key that a token request proves, when it carries a proof (AS-19).
+/// Returns the key of a token request's proof, if it carries one (AS-19).
 fn proved(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    const REFUSED: Refusal = ("invalid_dpop_proof", "the proof is not good");
+    const REFUSED: Refusal = ("invalid_dpop_proof", "the proof is invalid");
     let mut proofs = headers.get_all("dpop").iter();
     let Some(proof) = proofs.next() else {
         return Ok(None);
@@ -300,7 +300,7 @@ fn proved(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Refusa
     }
 }
 
-/// The client that acts for itself, by Basic.
+/// Returns the client of the client credentials grant, authenticated by HTTP Basic.
 fn service(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
     const REFUSED: Refusal = ("invalid_client", "the client is unknown");
     let (id, secret) = shared.options.service.as_ref().ok_or(REFUSED)?;
@@ -318,7 +318,7 @@ fn service(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
     if same { Ok(id.clone()) } else { Err(REFUSED) }
 }
 
-/// The revocation endpoint: 200 also for a token that is unknown or another client's (RFC 7009).
+/// The revocation endpoint: 200 also for unknown tokens and those of other clients (RFC 7009).
 pub(super) async fn revoke(
     Extract(shared): Extract<Arc<Shared>>,
     headers: HeaderMap,
@@ -341,7 +341,7 @@ pub(super) async fn revoke(
     }
 }
 
-/// No client has a key here: an assertion that is not checked must not look as if it had been.
+/// Rejects assertions: no client has a key, and an assertion must not appear to have been verified.
 fn no_assertion(asked: &Parameters) -> Result<(), Refusal> {
     for name in ["client_assertion", "client_assertion_type"] {
         if asked.get(name)?.is_some() {
@@ -367,7 +367,7 @@ fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {
     }
 }
 
-/// The client a request names: all are public, so one that sends credentials is refused.
+/// Returns the client of a request. All clients are public, so one with credentials is rejected.
 fn public_client<'a>(
     shared: &Shared,
     headers: &HeaderMap,
@@ -384,7 +384,7 @@ fn public_client<'a>(
     }
 }
 
-/// A refusal as 400, or 401 when header authentication failed (AS-10).
+/// Returns an error as 400, or 401 after header authentication (AS-10).
 fn refused_to(headers: &HeaderMap, refusal: Refusal) -> Response {
     let mut response = refused(refusal);
     if refusal.0 == "invalid_client" && headers.contains_key(AUTHORIZATION) {
@@ -397,7 +397,7 @@ fn refused_to(headers: &HeaderMap, refusal: Refusal) -> Response {
     response
 }
 
-/// A refusal as 400 with JSON.
+/// Returns an error as 400 with JSON.
 pub(super) fn refused((error, description): Refusal) -> Response {
     (
         StatusCode::BAD_REQUEST,

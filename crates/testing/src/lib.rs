@@ -1,7 +1,7 @@
-//! The loopback servers of the demo: an OAuth authorization server and an MCP server it protects.
+//! The loopback servers of the demo: an OAuth authorization server, and an MCP server that it protects.
 //!
-//! They exist to show the client at work on one machine: plain `http` on 127.0.0.1, consent that
-//! approves itself, everything in memory. They are no pattern for a server on a network.
+//! The servers demonstrate the client on one device: plain `http` on 127.0.0.1, automatic consent, all
+//! state in memory. Do not use them as a model for a server on a network.
 
 pub mod authorization;
 mod endpoints;
@@ -10,10 +10,10 @@ mod protocol;
 mod registration;
 pub mod resource;
 
-/// The scope every request to the MCP server needs.
+/// The scope that every request to the MCP server requires.
 pub const BASE_SCOPE: &str = "mcp:tools";
 
-/// Locks, and goes on with the value of a holder that panicked.
+/// Locks a mutex, even after a holder panicked.
 pub fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

@@ -1,21 +1,20 @@
-//! Checking proofs of possession at the token endpoint (AS-19): ES256 alone, which is all that is
-//! advertised.
+//! Verification of DPoP proofs at the token endpoint, with the only advertised algorithm ES256 (AS-19).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcp_auth_server::{DpopAlgorithms, ProofChecker, ProofSubject, ReplayWindow};
 
-/// The one algorithm.
+/// The only algorithm.
 pub const ALGORITHM: &str = "ES256";
 
-/// The proofs seen lately, so that none is taken twice.
+/// The recent proofs, each of which is accepted once.
 #[derive(Debug, Default)]
 pub struct Proofs(Mutex<ReplayWindow>);
 
 impl Proofs {
-    /// The thumbprint of the key that made a proof for this request; `None` for a proof that is not
-    /// valid for it, or that was seen before.
+    /// Returns the thumbprint of the key of a proof for this request; `None` for an invalid or repeated
+    /// proof.
     pub fn check(&self, proof: &str, subject: &ProofSubject<'_>) -> Option<String> {
         let checker = ProofChecker::new(&DpopAlgorithms::new([ALGORITHM]).ok()?)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;

@@ -1,4 +1,4 @@
-//! The MCP of the demo's server: revisions, methods and the one kind of tool.
+//! The MCP of the demo's server: revisions, methods, and one kind of tool.
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::resource::Tool;
 
-/// Revisions with `initialize`; the last one is offered to clients that ask for another.
+/// Revisions with `initialize`; clients that request another one are offered the last.
 const STATEFUL: [&str; 3] = ["2025-03-26", "2025-06-18", LATEST];
 const LATEST: &str = "2025-11-25";
-/// The revision in which every request says which one it follows.
+/// The revision in which every request names its revision.
 const STATELESS: &str = "2026-07-28";
 
 const VERSION_FIELD: &str = "mcp-protocol-version";
@@ -24,14 +24,14 @@ const PARSE_ERROR: i32 = -32700;
 const HEADER_MISMATCH: i32 = -32020;
 const UNSUPPORTED_VERSION: i32 = -32022;
 
-/// How the client speaks.
+/// The wire format of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wire {
     Stateful,
     Stateless,
 }
 
-/// A message that was refused.
+/// A rejected message.
 #[derive(Debug)]
 pub(super) struct Malformed {
     id: Value,
@@ -64,7 +64,7 @@ impl IntoResponse for Malformed {
     }
 }
 
-/// One message, read and not yet judged.
+/// A parsed message.
 #[derive(Debug)]
 pub(super) struct Message {
     value: Value,
@@ -72,7 +72,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Reads the body, and refuses a revision that is unknown or contradicts itself.
+    /// Parses the body, and rejects an unknown or contradictory revision.
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Malformed> {
         let value = match serde_json::from_slice::<Value>(body) {
             Ok(value) if value.is_object() => value,
@@ -90,10 +90,10 @@ impl Message {
         self.value.get("method").and_then(Value::as_str)
     }
 
-    /// The answer of a server with these tools.
+    /// Returns the response of a server with these tools.
     pub(super) fn answered(&self, tools: &[Tool]) -> Response {
         let (Some(method), Some(id)) = (self.method(), self.value.get("id")) else {
-            // A notification, or a response to a request that was never made.
+            // A notification, or a response without a request.
             return StatusCode::ACCEPTED.into_response();
         };
         let params = self.value.get("params").unwrap_or(&Value::Null);

@@ -22,7 +22,7 @@ const JSON: (axum::http::HeaderName, &str) = (CONTENT_TYPE, "application/json");
 /// RFC 8414 metadata (AS-02, AS-03, AS-04).
 pub(super) async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response {
     let issuer = shared.server.issuer();
-    // Secrets are taken only from the one client that has one.
+    // Secrets are accepted only from the one client that has one.
     let (grants, methods): (&[&str], &[&str]) = match shared.options.service {
         Some(_) => (
             &["authorization_code", "refresh_token", "client_credentials"],
@@ -61,7 +61,7 @@ pub(super) async fn register(Extract(shared): Extract<Arc<Shared>>, body: Bytes)
     }
 }
 
-/// What this server registers: public native clients on this machine.
+/// Returns the registration: public native clients on this device.
 fn registered(shared: &Shared, asked: RegistrationRequest) -> Result<RegistrationAnswer, Refusal> {
     const BAD: &str = "invalid_client_metadata";
     let redirect_uris = asked.redirect_uris().to_vec();
@@ -88,7 +88,7 @@ fn registered(shared: &Shared, asked: RegistrationRequest) -> Result<Registratio
     if asked.list("response_types").any(|kind| kind != "code") {
         return Err((BAD, "response_types: code only"));
     }
-    // There are no secrets here; the answer says so to a client that asked for one.
+    // This server issues no secrets, and its response tells a client that requested one.
     let asked = asked
         .register_instead("token_endpoint_auth_method", json!("none"))
         .map_err(|_| (BAD, "token_endpoint_auth_method: none only"))?;

@@ -1,5 +1,5 @@
-//! The MCP server: a few tools behind `mcp-auth-server`'s layer, for an authorization server that can be
-//! exchanged.
+//! The MCP server: a few tools behind the layer of `mcp-auth-server`, with an authorization server that can
+//! be changed.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ use super::proof::ALGORITHM;
 use super::protocol::Message;
 use super::{BASE_SCOPE, lock};
 
-/// A running MCP server; it serves until its runtime ends.
+/// A running MCP server, until its runtime ends.
 #[derive(Debug, Clone)]
 pub struct McpServer {
     shared: Arc<Shared>,
@@ -38,16 +38,16 @@ struct Shared {
     state: Mutex<State>,
 }
 
-/// A tool: it answers with the text it is given.
+/// A tool that returns its input text.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
-    /// Its name.
+    /// The name of the tool.
     pub name: &'static str,
-    /// Its description in `tools/list`.
+    /// The description of the tool in `tools/list`.
     pub description: &'static str,
 }
 
-/// The one tool of the demo.
+/// The tool of the demo.
 pub const ECHO: Tool = Tool {
     name: "echo",
     description: "Returns the text it is given.",
@@ -57,11 +57,11 @@ pub const ECHO: Tool = Tool {
 struct State {
     trusted: Option<(ProtectedResource, TokenRegistry)>,
     tool_scopes: HashMap<String, RequiredScopes>,
-    /// Built again when one of the others changes.
+    /// Rebuilt when another member changes.
     router: Option<Router>,
 }
 
-/// Looks tokens up where they were issued.
+/// Verifies tokens by a lookup at their authorization server.
 #[derive(Debug)]
 pub struct RegistryVerifier {
     issuer: Box<str>,
@@ -70,7 +70,7 @@ pub struct RegistryVerifier {
 }
 
 impl RegistryVerifier {
-    /// Takes the tokens of one authorization server for one audience.
+    /// Creates a verifier for the tokens of one authorization server with one audience.
     pub fn new(issuer: &str, audience: &str, tokens: TokenRegistry) -> Self {
         Self {
             issuer: issuer.into(),
@@ -83,7 +83,7 @@ impl RegistryVerifier {
 impl VerifyToken for RegistryVerifier {
     async fn verify(&self, token: &str, _now: Duration) -> Result<AccessToken, TokenError> {
         let info = self.tokens.lookup(token).ok_or(TokenError::Inactive)?;
-        // RS-08: a token for another resource is not taken here.
+        // RS-08: a token for another resource is rejected.
         if *info.resource != *self.audience {
             return Err(TokenError::Audience);
         }
@@ -97,7 +97,7 @@ impl VerifyToken for RegistryVerifier {
     }
 }
 
-/// Starts an MCP server on a free port of 127.0.0.1. It trusts no authorization server yet.
+/// Starts an MCP server on a free port of 127.0.0.1, without an authorization server.
 pub async fn start_mcp(tools: &[Tool]) -> io::Result<McpServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     // RS-11: built from the configuration, never from request headers.
@@ -114,13 +114,13 @@ pub async fn start_mcp(tools: &[Tool]) -> io::Result<McpServer> {
 }
 
 impl McpServer {
-    /// The endpoint, which is also the resource identifier.
+    /// Returns the endpoint, which is also the resource identifier.
     pub fn url(&self) -> String {
         self.shared.url.clone()
     }
 
-    /// Names this authorization server in the metadata and takes its tokens, and no other's.
-    /// Called again, it moves the resource to another authorization server.
+    /// Names this authorization server in the metadata and accepts its tokens only. A second call moves the
+    /// resource to another authorization server.
     ///
     /// # Errors
     /// When the text is not an issuer (RS-01).
@@ -135,10 +135,10 @@ impl McpServer {
         self.shared.protect(&mut state)
     }
 
-    /// Makes calls of a tool need these scopes, separated by spaces, besides `mcp:tools`.
+    /// Requires these scopes, separated by spaces, for calls of a tool, in addition to `mcp:tools`.
     ///
     /// # Errors
-    /// When one of them is malformed: every token would do for the tool.
+    /// When one of them is malformed, because every token would then be accepted.
     pub fn set_tool_scope(&self, tool: impl Into<String>, scopes: &str) -> Result<(), ScopeError> {
         let needed = RequiredScopes::parse(scopes)?;
         let mut state = lock(&self.shared.state);
@@ -156,7 +156,7 @@ impl Shared {
             return Ok(());
         };
         let base = RequiredScopes::parse(BASE_SCOPE).map_err(io::Error::other)?;
-        // A tool that does not exist is an error of the protocol, and not of the token.
+        // An unknown tool is an error of the protocol, not of the token.
         let mut policy = ScopePolicy::new(base).open_other_tools();
         for (tool, scopes) in &state.tool_scopes {
             policy = policy.tool(tool, scopes.clone());
@@ -174,7 +174,7 @@ impl Shared {
     }
 }
 
-/// Hands a request to the server as it is now.
+/// Passes a request to the current router.
 async fn present(Extract(shared): Extract<Arc<Shared>>, request: Request) -> Response {
     let router = lock(&shared.state).router.clone();
     match router {
@@ -186,7 +186,7 @@ async fn present(Extract(shared): Extract<Arc<Shared>>, request: Request) -> Res
     }
 }
 
-/// The MCP endpoint: requests that get here are permitted.
+/// The MCP endpoint for authorized requests.
 async fn call(Extract(tools): Extract<Arc<[Tool]>>, headers: HeaderMap, body: Bytes) -> Response {
     match Message::read(&headers, &body) {
         Ok(message) => message.answered(&tools),

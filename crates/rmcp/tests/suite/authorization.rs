@@ -1,4 +1,4 @@
-//! Signing in, renewing, being asked for more.
+//! Sign-in, refresh, step-up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::sync::Barrier;
 use crate::guard::{Instead, TOOLS};
 use crate::support::{Agreeing, World, direct, stopped_by};
 
-/// How many requests rmcp has under way.
+/// The number of concurrent requests of rmcp.
 const AT_ONCE: usize = 16;
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_tool_that_needs_more_is_called_after_a_step_up() {
     assert!(seen.iter().all(|seen| seen.status.is_success()));
 }
 
-/// Signs in, and allows nothing more.
+/// A user who signs in, and declines every further scope.
 struct Reluctant(Agreeing);
 
 impl User for Reluctant {

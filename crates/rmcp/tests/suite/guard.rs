@@ -32,7 +32,7 @@ use mcp_auth_testing::proof::Proofs;
 
 pub(crate) const TOOLS: [&str; 3] = ["read", "write", "announce"];
 
-/// A request as the server saw it.
+/// A request as received by the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: Method,
@@ -42,7 +42,7 @@ pub(crate) struct Seen {
     pub(crate) last_event: Option<String>,
 }
 
-/// What the server answers in place of itself.
+/// A response in place of the server's own.
 #[derive(Clone, Debug)]
 pub(crate) enum Instead {
     Redirect(String),
@@ -50,9 +50,9 @@ pub(crate) enum Instead {
     Echo(StatusCode),
     /// An error with a JSON body.
     Json(StatusCode, &'static str),
-    /// A stream of server-sent events, as it stands.
+    /// A verbatim stream of server-sent events.
     Events(String),
-    /// Once, that there is no such session.
+    /// One response that the session does not exist.
     NoSession,
 }
 
@@ -64,9 +64,9 @@ pub(crate) struct Guard {
     pub(crate) instead: Mutex<Option<Instead>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) streams: AtomicUsize,
-    /// It does not know `server/discover`, and says so with a page.
+    /// Whether the server rejects `server/discover` with a page.
     pub(crate) old: AtomicBool,
-    /// Refusals are held back until so many are ready.
+    /// Refusals are delayed until this many are ready.
     pub(crate) gate: Mutex<Option<Arc<Barrier>>>,
 }
 
@@ -104,7 +104,7 @@ impl Guard {
         guard
     }
 
-    /// The requests so far, which are forgotten.
+    /// Returns and clears the requests so far.
     pub(crate) fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
@@ -190,7 +190,8 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     response
 }
 
-/// Calls of tools alone are answered by somebody else, and what an old server does not know.
+/// Returns the response that replaces the server's: to tool calls, and to requests that an older server
+/// does not know.
 fn instead(guard: &Guard, headers: &HeaderMap, body: &Bytes) -> Option<Response> {
     let message: Value = serde_json::from_slice(body).unwrap_or_default();
     if message["method"] == "server/discover" && guard.old.load(Ordering::SeqCst) {

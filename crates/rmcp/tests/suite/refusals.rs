@@ -1,4 +1,4 @@
-//! Where tokens do not go.
+//! Destinations that must not receive tokens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use crate::guard::Instead;
 use crate::support::{Agreeing, World, calling, direct, transport_error};
 
-/// A server that counts what arrives.
+/// A server that counts requests.
 async fn elsewhere() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());

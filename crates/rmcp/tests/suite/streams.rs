@@ -1,4 +1,4 @@
-//! Server-sent events: the server's own stream, and streams that are too much.
+//! Server-sent events: the server's own stream, and oversized streams.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn a_stream_is_opened_with_a_renewed_token() {
         None,
         HashMap::new(),
     );
-    // The session is unknown, which the server says only to those who are authorized.
+    // The session is unknown, which the server reveals to authorized clients only.
     assert!(open.await.is_err());
     let seen = world.guard.take_seen();
     let statuses: Vec<_> = seen.iter().map(|seen| seen.status.as_u16()).collect();
@@ -57,7 +57,7 @@ async fn a_stream_that_needs_a_user_who_is_not_there_is_not_asked_for_again() {
     let world = World::start().await;
     let client = direct(world.authorization(Nobody));
     let open = client.get_stream(world.url.as_str().into(), None, None, None, HashMap::new());
-    // rmcp stops at this error, and at no other one that tells of an authorization.
+    // rmcp stops at this error, and at no other error about authorization.
     let Err(StreamableHttpError::AuthRequired(required)) = open.await else {
         panic!("opened");
     };

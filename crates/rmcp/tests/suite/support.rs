@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use crate::guard::Guard;
 use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
 
-/// Nobody listens here: the callback is taken from the redirect itself.
+/// No listener: the callback is taken from the redirect itself.
 const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
 
 pub(crate) struct World {
@@ -64,12 +64,12 @@ impl World {
         builder.user(user).start().unwrap()
     }
 
-    /// A client of rmcp's that is connected.
+    /// Returns a connected rmcp client.
     pub(crate) async fn connect(&self, user: impl User) -> Connection {
         self.try_connect(self.authorization(user)).await.unwrap()
     }
 
-    /// As soon as the server's own stream is open.
+    /// Returns once the server's own stream is open.
     pub(crate) async fn try_connect(
         &self,
         authorization: Client,
@@ -86,7 +86,7 @@ impl World {
         Ok(Connection { mcp, changes })
     }
 
-    /// Ends the access token that the server saw last; its refresh token stays good.
+    /// Revokes the latest access token at the server; its refresh token stays valid.
     pub(crate) async fn revoke(&self, client_id: &str) -> String {
         let seen = self.guard.take_seen();
         let token = seen.iter().rev().find_map(|seen| seen.token.clone());
@@ -104,7 +104,7 @@ impl World {
     }
 }
 
-/// Without the proxies of the environment.
+/// Returns a client that ignores the proxies of the environment.
 pub(crate) fn direct(authorization: Client) -> AuthorizedClient {
     let settings = reqwest::Client::builder().no_proxy();
     AuthorizedClient::with_settings(authorization, settings).unwrap()
@@ -112,7 +112,7 @@ pub(crate) fn direct(authorization: Client) -> AuthorizedClient {
 
 pub(crate) struct Connection {
     pub(crate) mcp: RunningService<RoleClient, Listening>,
-    /// Told when the server says that its tools have changed.
+    /// Notified when the server reports that its tools have changed.
     pub(crate) changes: Arc<Notify>,
 }
 
@@ -123,12 +123,12 @@ impl Connection {
     }
 }
 
-/// What rmcp's transport failed with.
+/// Returns the error of rmcp's transport.
 pub(crate) fn transport_error(error: &DynamicTransportError) -> &StreamableHttpError<Error> {
     error.error.downcast_ref().unwrap()
 }
 
-/// Why a call had no token.
+/// Returns the reason why a call had no token.
 pub(crate) fn stopped_by(error: &ServiceError) -> &Stopped {
     let ServiceError::TransportSend(error) = error else {
         panic!("{error:?}");
@@ -156,7 +156,7 @@ pub(crate) struct Agreeing {
 }
 
 impl Agreeing {
-    /// How often the user was sent to the browser.
+    /// Returns how many times the user was redirected.
     pub(crate) fn trips(&self) -> usize {
         self.redirects.lock().unwrap().len()
     }
@@ -191,7 +191,7 @@ pub(crate) fn browser() -> reqwest::Client {
         .unwrap()
 }
 
-/// A message for those tests that are the transport themselves.
+/// Returns a message for tests that act as the transport.
 pub(crate) fn calling(tool: &'static str) -> ClientJsonRpcMessage {
     let call = CallToolRequest::new(CallToolRequestParams::new(tool));
     let call = ClientRequest::CallToolRequest(call);
