@@ -1,12 +1,12 @@
-//! An MCP endpoint on axum that takes tokens of an issuer that signs them:
+//! An MCP endpoint on axum that accepts signed tokens of one issuer:
 //!
 //! ```sh
 //! cargo run -p mcp-auth-server --features tower,reqwest --example protected -- \
 //!     https://sso.example/realms/acme https://sso.example/realms/acme/protocol/openid-connect/certs
 //! ```
 //!
-//! Everybody with a token of that issuer for this server, and the scope `files:read`, may call the tool
-//! `read`; the tool `write` needs `files:write` as well.
+//! Every token of that issuer for this server with the scope `files:read` may call the tool `read`; the
+//! tool `write` also requires `files:write`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use mcp_auth_server::{
 };
 use serde_json::{Value, json};
 
-/// A handler sees who calls; the layer has decided already that they may.
+/// The handler receives the verified token; the layer has already authorized the request.
 async fn call(Extension(token): Extension<AccessToken>, Json(message): Json<Value>) -> Json<Value> {
     let text = format!("hello {}", token.subject().unwrap_or("client"));
     let result = json!({ "content": [{ "type": "text", "text": text }], "isError": false });
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(axum::serve(listener, router).await?)
 }
 
-/// TLS by `rustls` with the crypto that is linked already, and the roots of the platform.
+/// TLS by `rustls` with the linked provider and the trust store of the platform.
 fn http() -> Result<reqwest::ClientBuilder, Box<dyn Error>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -1,12 +1,12 @@
-//! An authorization endpoint with axum, built from `server::AuthorizationServer`: every response
-//! carries `iss`, because responses are made in no other way.
+//! An authorization endpoint with axum, built from `mcp_auth_server::AuthorizationServer`, which adds `iss`
+//! to every response.
 //!
 //! ```sh
 //! cargo run -p mcp-auth-server --example server_authorization
 //! ```
 //!
-//! It shows metadata and the authorization endpoint alone; the built-in server of `mcp-auth demo` is a
-//! whole one.
+//! The example shows metadata and the authorization endpoint only; the built-in server of `mcp-auth demo`
+//! is complete.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use mcp_auth_server::{
     AuthorizationError, AuthorizationServer, CodeChallenge, RedirectRules, RedirectTarget,
 };
 
-/// The one client of this example.
+/// The only client of this example.
 const CLIENT: (&str, &str) = ("example-client", "http://127.0.0.1/callback");
 
 async fn metadata(State(server): State<Arc<AuthorizationServer>>) -> Response {
@@ -41,11 +41,11 @@ async fn authorize(
     let get = |name: &str| {
         let mut found = asked.iter().filter(|(known, _)| known == name);
         let first = found.next().map(|(_, value)| value.as_str());
-        // A parameter that is repeated is no parameter.
+        // A repeated parameter counts as absent.
         first.filter(|_| found.next().is_none())
     };
     let sent = get("redirect_uri").filter(|_| get("client_id") == Some(CLIENT.0));
-    // Without a known client and its redirect URI there is a page, and no redirect.
+    // Without a known client with this redirect URI, a page instead of a redirect.
     let registered = RedirectRules::default().parse(CLIENT.1).ok();
     let target = sent.and_then(|sent| RedirectTarget::find(&registered, sent));
     let Some(target) = target else {
@@ -57,7 +57,7 @@ async fn authorize(
     }
     let challenge = get("code_challenge").unwrap_or_default();
     let response = match CodeChallenge::parse(challenge, get("code_challenge_method")) {
-        // Here you would authenticate the user, ask for consent, and keep what the code stands for.
+        // A real server authenticates the user, asks for consent, and stores the grant of the code.
         Ok(_challenge) => responding.code("a-code-that-is-good-once"),
         Err(error) => {
             responding.error(AuthorizationError::InvalidRequest, Some(&error.to_string()))
@@ -73,7 +73,7 @@ async fn main() -> io::Result<()> {
     let server = AuthorizationServer::new(&issuer).map_err(io::Error::other)?;
     let mut router = Router::new().route(
         "/authorize",
-        // A request for the headers alone must not issue a code.
+        // A HEAD request must not issue a code.
         get(authorize).head(async || StatusCode::METHOD_NOT_ALLOWED),
     );
     for path in server.metadata_paths() {

@@ -1,12 +1,12 @@
-//! A protected MCP server with axum, built from `server::ProtectedResource`: metadata, and refusals
-//! that say what is missing.
+//! A protected MCP server with axum, built from `mcp_auth_server::ProtectedResource`: metadata, and
+//! challenges that name the missing scopes.
 //!
 //! ```sh
 //! cargo run -p mcp-auth-server --example server_resource
 //! ```
 //!
-//! Its tokens are texts in this file; a real server validates issuer, audience, expiry and signature,
-//! or asks its authorization server.
+//! Its tokens are fixed texts; a real server validates issuer, audience, expiry and signature, or
+//! introspects the token.
 
 use std::io;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn metadata(State(server): State<Arc<Server>>) -> Response {
     ([(CONTENT_TYPE, "application/json")], document).into_response()
 }
 
-/// What a token stands for.
+/// Returns the scopes of a token.
 fn scopes_of(token: &str) -> Result<Scopes, Rejection> {
     match token {
         "reader" => Ok(Scopes::parse("files:read")),
@@ -45,10 +45,10 @@ fn check(server: &Server, headers: &HeaderMap) -> Result<(), Rejection> {
     let held = match Presented::from_headers(headers)? {
         None => return Err(Rejection::Missing),
         Some(Presented::Bearer(token)) => scopes_of(&token)?,
-        // Proofs of possession are not checked here, so tokens bound to a key are not taken.
+        // Proofs are not verified here, so bound tokens are rejected.
         Some(Presented::Dpop { .. }) => return Err(Rejection::Invalid),
     };
-    // A token that may write may read.
+    // The scope for writing includes reading.
     let implies = |held: &str, needed: &str| (held, needed) == ("files:write", "files:read");
     server.resource.allows(&held, &server.reading, implies)
 }

@@ -1,4 +1,4 @@
-//! The answers of a token endpoint: JSON that no cache keeps, and the right status (AS-10).
+//! The responses of a token endpoint: JSON, never cached, with the right status (AS-10).
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, Response, StatusCode};
@@ -19,7 +19,7 @@ pub enum TokenEndpointError {
     InvalidRequest,
     /// `invalid_client`
     InvalidClient,
-    /// `invalid_client`, after an attempt by a header field: 401 with a challenge.
+    /// `invalid_client` after authentication by a header field: 401 with a challenge.
     InvalidClientHeader,
     /// `invalid_grant`
     InvalidGrant,
@@ -38,7 +38,7 @@ pub enum TokenEndpointError {
 }
 
 impl TokenEndpointError {
-    /// The code.
+    /// Returns the error code.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",
@@ -53,7 +53,7 @@ impl TokenEndpointError {
         }
     }
 
-    /// The whole answer.
+    /// Returns the complete response.
     pub fn into_http(self, description: Option<&str>) -> Response<String> {
         let mut members = Map::new();
         members.insert("error".to_owned(), json!(self.as_str()));
@@ -85,7 +85,7 @@ impl TokenEndpointError {
     }
 }
 
-/// A token that was granted. It holds secrets.
+/// A successful token response. Contains secrets.
 #[derive(Clone)]
 pub struct TokenAnswer {
     access_token: Zeroizing<String>,
@@ -96,7 +96,7 @@ pub struct TokenAnswer {
 }
 
 impl TokenAnswer {
-    /// An access token with its lifetime and its scopes, which are always said.
+    /// Creates a response with an access token; its lifetime and scopes are always included.
     pub fn new(
         access_token: &str,
         scheme: TokenScheme,
@@ -112,14 +112,14 @@ impl TokenAnswer {
         }
     }
 
-    /// With a refresh token.
+    /// Adds a refresh token.
     #[must_use]
     pub fn refresh_token(mut self, token: &str) -> Self {
         self.refresh_token = Some(Zeroizing::new(token.to_owned()));
         self
     }
 
-    /// The whole answer.
+    /// Returns the complete response.
     pub fn into_http(self) -> Response<String> {
         let kind = match self.scheme {
             TokenScheme::Bearer => "Bearer",

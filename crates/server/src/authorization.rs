@@ -1,4 +1,4 @@
-//! An authorization server: one value from which its metadata and its responses are made (AS-03).
+//! An authorization server: the source of its metadata and of its authorization responses (AS-03).
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use super::metadata::{MetadataBuilder, ServerFacts};
 use super::redirect::RedirectTarget;
 use super::response::{Responding, ResponseMode};
 
-/// Why a server neither sends `iss` nor says that it does (AS-03).
+/// The reason why a server neither sends nor advertises `iss` (AS-03).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WithoutIss {
-    /// The operator decided so. Clients then cannot tell who answered them.
+    /// The operator opted out. Clients then cannot identify the responding server.
     OptedOut,
-    /// Responses are sent by an upstream server or a gateway in front, which this server does not
-    /// control: it cannot promise what they carry (QUIRK-11).
+    /// An upstream server or a gateway sends the responses, so this server cannot promise their content
+    /// (QUIRK-11).
     SentByOthers,
 }
 
-/// An authorization server: its issuer, and whether its responses carry it.
+/// An authorization server: its issuer, and whether its responses carry `iss`.
 ///
-/// Both the metadata and the responses are made from this value, so they cannot contradict each other.
+/// Metadata and responses are both derived from this value, so they cannot contradict each other.
 #[derive(Clone, Debug)]
 pub struct AuthorizationServer {
     issuer: Arc<str>,
@@ -29,10 +29,10 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
-    /// A server that sends `iss` with every response, and says so.
+    /// Creates a server that sends and advertises `iss`.
     ///
     /// # Errors
-    /// [`IssuerError`] when the text cannot be an issuer (AS-02).
+    /// [`IssuerError`] when the text is not a valid issuer (AS-02).
     pub fn new(issuer: &str) -> Result<Self, IssuerError> {
         check(issuer)?;
         Ok(Self {
@@ -42,14 +42,14 @@ impl AuthorizationServer {
         })
     }
 
-    /// A server that does neither; the reason stays visible.
+    /// Disables `iss` for the given reason.
     #[must_use]
     pub fn without_iss(mut self, reason: WithoutIss) -> Self {
         self.without_iss = Some(reason);
         self
     }
 
-    /// Serves this way of sending a response too, and says so. The query is always served.
+    /// Supports and advertises a further response mode. The query is always supported.
     #[must_use]
     pub fn with_response_mode(mut self, mode: ResponseMode) -> Self {
         if !self.response_modes.contains(&mode) {
@@ -58,10 +58,10 @@ impl AuthorizationServer {
         self
     }
 
-    /// The way that `response_mode` of a request asks for; the query when it is absent.
+    /// Returns the requested response mode; the query without a request.
     ///
     /// # Errors
-    /// [`AuthorizationError::InvalidRequest`] for one that is not served; send it by the query.
+    /// [`AuthorizationError::InvalidRequest`] for an unsupported mode; send that error by the query.
     pub fn response_mode(&self, asked: Option<&str>) -> Result<ResponseMode, AuthorizationError> {
         let Some(asked) = asked else {
             return Ok(ResponseMode::Query);
@@ -73,7 +73,7 @@ impl AuthorizationServer {
             .ok_or(AuthorizationError::InvalidRequest)
     }
 
-    /// The value of `iss` in responses; `None` when they carry none.
+    /// Returns the `iss` of responses; `None` when disabled.
     pub(super) fn iss(&self) -> Option<&str> {
         match self.without_iss {
             None => Some(&self.issuer),
@@ -85,17 +85,17 @@ impl AuthorizationServer {
         self.response_modes.contains(&mode)
     }
 
-    /// The issuer, verbatim.
+    /// Returns the issuer, byte for byte.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Why responses carry no `iss`; `None` when they do.
+    /// Returns the reason for responses without `iss`; `None` when they carry it.
     pub fn lacks_iss(&self) -> Option<WithoutIss> {
         self.without_iss
     }
 
-    /// Metadata for these endpoints (RFC 8414).
+    /// Returns a builder for the metadata with these endpoints (RFC 8414).
     pub fn metadata(&self, authorization_endpoint: &str, token_endpoint: &str) -> MetadataBuilder {
         let modes = self.response_modes.iter();
         let facts = ServerFacts {
@@ -106,7 +106,7 @@ impl AuthorizationServer {
         MetadataBuilder::new(&facts, authorization_endpoint, token_endpoint)
     }
 
-    /// The paths at which clients look for the metadata; serve it at each, or answer 404 there (AS-04).
+    /// Returns the paths of the metadata. Serve it at each, or respond with 404 there (AS-04).
     pub fn metadata_paths(&self) -> Vec<Box<str>> {
         let origin_end = self
             .issuer
@@ -120,7 +120,7 @@ impl AuthorizationServer {
             .collect()
     }
 
-    /// Answers an authorization request whose redirect URI was found among the registered ones.
+    /// Starts the response to an authorization request with a registered redirect URI.
     pub fn respond(&self, target: RedirectTarget) -> Responding {
         Responding::new(self.clone(), target)
     }

@@ -41,7 +41,7 @@ pub enum AuthorizationError {
 }
 
 impl AuthorizationError {
-    /// The code as sent.
+    /// Returns the code as sent.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request",

@@ -1,4 +1,4 @@
-//! Client ID Metadata Documents, as an authorization server reads them (AS-05, AS-06).
+//! Client ID metadata documents, as an authorization server reads them (AS-05, AS-06).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,41 +15,41 @@ use super::registration::MAX_REDIRECT_URIS;
 
 /// Largest document, in bytes.
 pub const MAX_CIMD_BYTES: usize = 5 * 1024;
-/// How long a document is used when its headers do not say.
+/// The lifetime of a document without caching headers.
 const DEFAULT_AGE: Duration = Duration::from_secs(300);
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Why a client is not taken. Errors are not to be remembered.
+/// The reason why a client is rejected. Do not cache errors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CimdError {
-    /// The client identifier is not such a URL.
+    /// The client identifier is not the URL of a client metadata document.
     #[error("the client_id is not the URL of a client metadata document")]
     Url(ClientMetadataUrlFlaw),
-    /// Not 200: redirects are not followed.
+    /// The status is not 200; redirects are not followed.
     #[error("the document was answered with status {0}")]
     Status(u16),
-    /// Larger than [`MAX_CIMD_BYTES`].
+    /// The document is larger than [`MAX_CIMD_BYTES`].
     #[error("the document is larger than {MAX_CIMD_BYTES} bytes")]
     TooLarge,
-    /// Not JSON.
+    /// The document is not a JSON object.
     #[error("the document is not a JSON object")]
     NotAnObject,
-    /// Its `client_id` is not its URL, character by character.
+    /// The `client_id` in the document differs from its URL.
     #[error("the client_id in the document is not its URL")]
     ClientId,
-    /// A secret, or a method that needs one: everybody can read the document.
+    /// The document contains a secret or names a method that needs one, although it is public.
     #[error("the document names a secret, or a method that needs one")]
     Secret,
-    /// No redirect URI, too many, or one that cannot be registered.
+    /// The document has no redirect URI, too many, or an invalid one.
     #[error("the redirect URIs of the document cannot be registered")]
     RedirectUri(Option<RedirectUriError>),
-    /// `private_key_jwt` without a usable key.
+    /// The document names `private_key_jwt` without a usable key.
     #[error("the document names private_key_jwt and no usable key")]
     Keys,
 }
 
-/// A client that was described by its document.
+/// A client that its metadata document describes.
 #[derive(Clone, Debug)]
 pub struct CimdClient {
     url: ClientMetadataUrl,
@@ -60,11 +60,11 @@ pub struct CimdClient {
     fresh: Duration,
 }
 
-/// The request for a document. Connect only to addresses of [`may_connect`], resolve once, use what was
-/// resolved, and do not follow redirects.
+/// Returns the request for a document. Connect only to addresses that [`may_connect`] allows, resolve the
+/// name once, and do not follow redirects.
 ///
 /// # Errors
-/// [`CimdError::Url`].
+/// [`CimdError::Url`] for an invalid client identifier.
 pub fn cimd_request(client_id: &str) -> Result<Request<Vec<u8>>, CimdError> {
     let url = ClientMetadataUrl::new(client_id).map_err(CimdError::Url)?;
     let mut request = Request::new(Vec::new());
@@ -76,16 +76,16 @@ pub fn cimd_request(client_id: &str) -> Result<Request<Vec<u8>>, CimdError> {
     Ok(request)
 }
 
-/// Whether a document may be fetched from this address: public ones alone.
+/// Returns true for a public address, the only kind that documents may be fetched from.
 pub fn may_connect(address: IpAddr) -> bool {
     classify_ip(address) == AddressClass::Public
 }
 
 impl CimdClient {
-    /// Reads the answer to [`cimd_request`].
+    /// Parses the response to [`cimd_request`].
     ///
     /// # Errors
-    /// [`CimdError`].
+    /// [`CimdError`] with the first flaw.
     pub fn read(
         client_id: &str,
         status: StatusCode,
@@ -153,13 +153,13 @@ impl CimdClient {
         })
     }
 
-    /// The client identifier.
+    /// Returns the client identifier.
     pub fn client_id(&self) -> &str {
         self.url.as_str()
     }
 
-    /// The host that answers for the client: show it at consent, before the name that the client gives
-    /// itself (AS-06).
+    /// Returns the host that publishes the document. Show it at consent, before the client's self-chosen
+    /// name (AS-06).
     pub fn host(&self) -> &str {
         let rest = self
             .url
@@ -169,33 +169,33 @@ impl CimdClient {
         rest.split(['/', ':', '?']).next().unwrap_or_default()
     }
 
-    /// The name that the client gives itself.
+    /// Returns the client's self-chosen name.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Where it may be redirected to.
+    /// Returns the redirect URIs.
     pub fn redirect_uris(&self) -> &[RedirectUri] {
         &self.redirect_uris
     }
 
-    /// Whether all of its redirect URIs are on the user's machine: another program there can take them,
-    /// and anybody can name this client. Warn at consent (AS-06).
+    /// Returns true if all redirect URIs are on the user's device, where other programs can receive the
+    /// callback and any program can claim this identity. Warn at consent (AS-06).
     pub fn is_local_only(&self) -> bool {
         self.redirect_uris.iter().all(RedirectUri::is_loopback)
     }
 
-    /// Its keys, when it authenticates with one.
+    /// Returns the client's keys, if it authenticates with one.
     pub fn keys(&self) -> &[VerifyingKey] {
         &self.keys
     }
 
-    /// Where its keys are, when they are not in the document.
+    /// Returns the URL of the client's keys, if they are not in the document.
     pub fn jwks_uri(&self) -> Option<&str> {
         self.jwks_uri.as_deref()
     }
 
-    /// How long the document may be used without another fetch.
+    /// Returns how long the document may be used before it is fetched again.
     pub fn fresh(&self) -> Duration {
         self.fresh
     }

@@ -1,4 +1,4 @@
-//! Access tokens that are JSON Web Tokens: RFC 9068, and the dialects of well-known issuers (RS-08).
+//! Access tokens in JWT format: RFC 9068, and the formats of well-known issuers (RS-08).
 
 use std::time::Duration;
 
@@ -9,49 +9,50 @@ use mcp_auth_machine::wire::scopes::Scopes;
 use super::issuer::{IssuerError, check};
 use super::jose::{Algorithm, Unverified, VerifyingKey};
 
-/// Longest text that is taken from a claim into a field of its own.
+/// Longest text of a claim that is copied to a field.
 const MAX_TEXT: usize = 1024;
 
-/// The reason why a token is refused. For logs; the client sees only what [`Rejection`](super::Rejection) says.
+/// The reason why a token is rejected, for logs. The client receives a [`Rejection`](super::Rejection)
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// Not a signed token, or one with an algorithm that is not verified here.
+    /// The token is not signed, or with an unsupported algorithm.
     #[error("the token is not a signed JWT with a known algorithm")]
     Malformed,
-    /// An algorithm that is not on the list of this issuer.
+    /// The algorithm is not allowed for this issuer.
     #[error("the algorithm is not on the list of this issuer")]
     Algorithm,
-    /// A `typ` that marks another kind of token, such as an ID token or a proof.
+    /// `typ` marks another kind of token, such as an ID token or a proof.
     #[error("the type of the token is not that of an access token")]
     Type,
-    /// Another issuer.
+    /// The token is from another issuer.
     #[error("the token is of another issuer")]
     Issuer,
-    /// No key of the issuer made the signature.
+    /// No key of the issuer verifies the signature.
     #[error("no key of the issuer made the signature")]
     Signature,
-    /// For another audience, or for none.
+    /// The audience is missing, or another one.
     #[error("the token is for another audience")]
     Audience,
-    /// Expired, or without an expiry.
+    /// The token has expired, or has no expiry.
     #[error("the token has expired")]
     Expired,
-    /// Not valid yet.
+    /// The token is not valid yet.
     #[error("the token is not valid yet")]
     NotYet,
-    /// A claim that this issuer's access tokens have is absent, or has another value.
+    /// A claim required for this issuer's access tokens is missing or has another value.
     #[error("a claim that access tokens of this issuer have is absent or different")]
     Claim,
-    /// The authorization server says that it is not active.
+    /// The authorization server reports the token as inactive.
     #[error("the authorization server says that the token is not active")]
     Inactive,
-    /// Keys, or the authorization server, are out of reach.
+    /// The keys or the authorization server are unavailable.
     #[error("keys or the authorization server cannot be reached")]
     Unavailable,
 }
 
-/// A token that was verified: who it stands for, and what it permits.
+/// A verified token: its subject and its scopes.
 #[derive(Clone)]
 pub struct AccessToken {
     issuer: Box<str>,
@@ -64,8 +65,8 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// For a verifier of your own: a token that was verified, expiry and audience included, with its
-    /// claims. A key that it is bound to stands in `cnf.jkt` (RFC 9449 section 6).
+    /// Creates a token from the claims that a custom verifier has verified, including expiry and audience.
+    /// The thumbprint of a bound key is in `cnf.jkt` (RFC 9449 section 6).
     pub fn new(issuer: &str, scopes: Scopes, claims: Map<String, Value>) -> Self {
         let text = |names: &[&str]| -> Option<Box<str>> {
             let mut found = names.iter().filter_map(|name| claims.get(*name)?.as_str());
@@ -86,42 +87,42 @@ impl AccessToken {
         }
     }
 
-    /// The issuer, as it was configured.
+    /// Returns the issuer as configured.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The user, or the client that acts for itself. Unique only together with the issuer.
+    /// Returns the user, or the client without a user. Unique only together with the issuer.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }
 
-    /// The client that presented it, where the issuer says so.
+    /// Returns the client that the token was issued to, if the issuer names it.
     pub fn client_id(&self) -> Option<&str> {
         self.client_id.as_deref()
     }
 
-    /// The scopes that it permits.
+    /// Returns the granted scopes.
     pub fn scopes(&self) -> &Scopes {
         &self.scopes
     }
 
-    /// When it expires, since the Unix epoch.
+    /// Returns the expiry since the Unix epoch.
     pub fn expires(&self) -> Option<Duration> {
         self.expires
     }
 
-    /// The thumbprint of the key that it is bound to (`cnf.jkt`).
+    /// Returns the thumbprint of the key that the token is bound to (`cnf.jkt`).
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Whether it is bound in any way, `cnf` of kinds that are not checked here included.
+    /// Returns true if the token is bound in any way, including kinds of `cnf` that are not verified here.
     pub(super) fn is_bound(&self) -> bool {
         self.claims.get("cnf").is_some_and(|cnf| !cnf.is_null())
     }
 
-    /// A claim.
+    /// Returns a claim.
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.claims.get(name)
     }
@@ -138,24 +139,24 @@ impl std::fmt::Debug for AccessToken {
 
 pub(super) fn seconds(claims: &Map<String, Value>, name: &str) -> Option<Duration> {
     let value = claims.get(name)?;
-    // Some issuers send fractions.
+    // Some issuers send fractional seconds.
     let whole = value.as_u64().map(Duration::from_secs);
     whole.or_else(|| Duration::try_from_secs_f64(value.as_f64()?).ok())
 }
 
-/// Where an issuer says what a token is for.
+/// How an issuer's tokens name their audience.
 #[derive(Clone, Debug)]
 enum Audience {
-    /// In `aud`: one of these, exactly.
+    /// `aud` contains one of these values.
     Named(Vec<Box<str>>),
-    /// Nowhere; the clients that get tokens for this server are listed instead.
+    /// The tokens have no audience; these clients receive tokens for this server.
     Clients(Vec<Box<str>>),
 }
 
-/// Which tokens of one issuer are access tokens for this server.
+/// The rules for access tokens of one issuer for this server.
 ///
-/// The constructors name the issuer's kind. Each needs an audience: a token for another server must not
-/// be taken here.
+/// The constructors are named after kinds of issuers. Each requires an audience, because a token for
+/// another server must be rejected.
 #[derive(Clone, Debug)]
 pub struct TokenRules {
     issuer: Box<str>,
@@ -174,10 +175,10 @@ const RFC_9068: &[Option<&str>] = &[Some("at+jwt")];
 const ANY_TYPE: &[Option<&str>] = &[Some("at+jwt"), Some("jwt"), None];
 
 impl TokenRules {
-    /// Tokens of RFC 9068: `typ` is `at+jwt`, the audience is one of the texts in `aud`.
+    /// Creates rules for tokens of RFC 9068: `typ` is `at+jwt`, and `aud` contains the audience.
     ///
     /// # Errors
-    /// [`IssuerError`] for a text that cannot be an issuer.
+    /// [`IssuerError`] when the text is not a valid issuer.
     pub fn rfc9068(issuer: &str, jwks_url: &str, audience: &str) -> Result<Self, IssuerError> {
         check(issuer)?;
         Ok(Self {
@@ -199,34 +200,34 @@ impl TokenRules {
         })
     }
 
-    /// Keycloak: the issuer is the URL of the realm. An audience mapper must put the audience into
-    /// the tokens; without one they are for `account`.
+    /// Creates rules for Keycloak; the issuer is the URL of the realm. An audience mapper must add the
+    /// audience to the tokens, which otherwise name `account`.
     ///
     /// # Errors
-    /// [`IssuerError`].
+    /// [`IssuerError`] when the realm is not a valid issuer.
     pub fn keycloak(realm: &str, audience: &str) -> Result<Self, IssuerError> {
         let keys = format!("{realm}/protocol/openid-connect/certs");
         let rules = Self::rfc9068(realm, &keys, audience)?.with_types(ANY_TYPE);
-        // ID tokens and refresh tokens say `ID` and `Refresh`.
+        // ID tokens and refresh tokens have the values `ID` and `Refresh`.
         Ok(rules.one_of("typ", vec!["Bearer".into(), "DPoP".into()]))
     }
 
-    /// Microsoft Entra ID: the tenant's identifier, never `common`, and the audience as your
-    /// registration has it: the identifier of the application for tokens of version 2, often
-    /// `api://…` for version 1.
+    /// Creates rules for Microsoft Entra ID, from the tenant's identifier (never `common`) and the audience
+    /// of your registration: the identifier of the application for tokens of version 2, often `api://…` for
+    /// version 1.
     ///
     /// # Errors
-    /// [`IssuerError`].
+    /// [`IssuerError`] when the tenant does not form a valid issuer.
     pub fn entra(tenant: &str, audience: &str) -> Result<Self, IssuerError> {
         let issuer = format!("https://login.microsoftonline.com/{tenant}/v2.0");
         Self::entra_issuer(tenant, &issuer, audience)
     }
 
-    /// Entra tokens of version 1, which the registration of an API gets unless its manifest asks for
-    /// version 2.
+    /// Creates rules for Entra tokens of version 1, which the registration of an API receives unless its
+    /// manifest requests version 2.
     ///
     /// # Errors
-    /// [`IssuerError`].
+    /// [`IssuerError`] when the tenant does not form a valid issuer.
     pub fn entra_v1(tenant: &str, audience: &str) -> Result<Self, IssuerError> {
         let issuer = format!("https://sts.windows.net/{tenant}/");
         Self::entra_issuer(tenant, &issuer, audience)
@@ -237,16 +238,16 @@ impl TokenRules {
         let mut rules = Self::rfc9068(issuer, &keys, audience)?
             .with_types(ANY_TYPE)
             .one_of("tid", vec![tenant.into()]);
-        // An ID token has neither, and may have the same audience.
+        // An ID token has neither claim, but may have the same audience.
         rules.present.push(vec!["scp", "roles"]);
         rules.scope_claims = vec!["scp".into()];
         Ok(rules)
     }
 
-    /// Auth0: the domain as in the dashboard, and the identifier of the API.
+    /// Creates rules for Auth0, from the domain in the dashboard and the identifier of the API.
     ///
     /// # Errors
-    /// [`IssuerError`].
+    /// [`IssuerError`] when the domain does not form a valid issuer.
     pub fn auth0(domain: &str, audience: &str) -> Result<Self, IssuerError> {
         let keys = format!("https://{domain}/.well-known/jwks.json");
         let rules = Self::rfc9068(&format!("https://{domain}/"), &keys, audience)?;
@@ -255,11 +256,11 @@ impl TokenRules {
             .only([Algorithm::RS256, Algorithm::PS256]))
     }
 
-    /// Amazon Cognito: its access tokens have no audience unless a resource was asked for, so the
-    /// clients that get tokens for this server are listed.
+    /// Creates rules for Amazon Cognito. Its access tokens have no audience unless a resource was
+    /// requested, so the clients that receive tokens for this server are listed instead.
     ///
     /// # Errors
-    /// [`IssuerError`].
+    /// [`IssuerError`] when the pool does not form a valid issuer.
     pub fn cognito<'a>(
         region: &str,
         pool: &str,
@@ -270,7 +271,7 @@ impl TokenRules {
         let mut rules = Self::rfc9068(&issuer, &keys, "")?
             .with_types(ANY_TYPE)
             .only([Algorithm::RS256])
-            // ID tokens say `id`.
+            // ID tokens have the value `id`.
             .one_of("token_use", vec!["access".into()]);
         rules.audience = Audience::Clients(clients.into_iter().map(Into::into).collect());
         Ok(rules)
@@ -286,7 +287,7 @@ impl TokenRules {
         self
     }
 
-    /// A further audience, for example while one is replaced by another.
+    /// Accepts a further audience, for example during a migration.
     #[must_use]
     pub fn also_for(mut self, audience: &str) -> Self {
         if let Audience::Named(named) = &mut self.audience {
@@ -295,51 +296,51 @@ impl TokenRules {
         self
     }
 
-    /// Takes these algorithms alone.
+    /// Accepts these algorithms only.
     #[must_use]
     pub fn only(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = algorithms.into_iter().collect();
         self
     }
 
-    /// Takes tokens whose `typ` is `JWT` or absent too. ID tokens have the same type: demand a claim
-    /// that only access tokens have.
+    /// Also accepts tokens with the `typ` `JWT` or without one. ID tokens have the same type: require a
+    /// claim that only access tokens have.
     #[must_use]
     pub fn any_type(self) -> Self {
         self.with_types(ANY_TYPE)
     }
 
-    /// Demands a claim with exactly this value.
+    /// Requires a claim with exactly this value.
     #[must_use]
     pub fn claim(self, name: &str, value: Value) -> Self {
         self.one_of(name, vec![value])
     }
 
-    /// Reads scopes from this claim too: a text or a list, such as `scp`, `roles` or `permissions`.
+    /// Also reads scopes from this claim, a string or a list, such as `scp`, `roles` or `permissions`.
     #[must_use]
     pub fn scopes_from(mut self, claim: &str) -> Self {
         self.scope_claims.push(claim.into());
         self
     }
 
-    /// How far the clocks may differ; a minute unless set, five at most.
+    /// Sets the tolerated clock difference. Default: one minute; at most five.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway.min(Duration::from_secs(300));
         self
     }
 
-    /// The issuer.
+    /// Returns the issuer.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// Where its keys are.
+    /// Returns the URL of the issuer's keys.
     pub fn jwks_url(&self) -> &str {
         &self.jwks_url
     }
 
-    /// Checks what can be checked before keys are at hand.
+    /// Checks the parts that need no keys.
     pub(super) fn check_header(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
         if token.claimed_issuer() != Some(&self.issuer) {
             return Err(TokenError::Issuer);
@@ -360,7 +361,7 @@ impl TokenRules {
         }
     }
 
-    /// Verifies a token with the keys that may have signed it. `now` is the time since the Unix epoch.
+    /// Verifies a token with the candidate keys. `now` is the time since the Unix epoch.
     pub(super) fn verify(
         &self,
         token: &Unverified<'_>,
@@ -428,7 +429,7 @@ pub(super) fn check_times(
     Ok(())
 }
 
-/// One of the audiences is named, byte for byte.
+/// Checks that one of the audiences is named, byte for byte.
 pub(super) fn check_audience(
     claims: &Map<String, Value>,
     named: &[Box<str>],
@@ -446,7 +447,7 @@ pub(super) fn check_audience(
     }
 }
 
-/// The scopes of these claims: texts with spaces, and lists.
+/// Returns the scopes in these claims: space-separated strings, and lists.
 pub(super) fn scopes(claims: &Map<String, Value>, names: &[Box<str>]) -> Scopes {
     let mut all = Scopes::default();
     for name in names {

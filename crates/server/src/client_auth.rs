@@ -1,5 +1,4 @@
-//! How a client authenticates at the token endpoint: by exactly the method that it is registered with
-//! (AS-10, AS-14).
+//! Client authentication at the token endpoint, by exactly the registered method (AS-10, AS-14).
 
 use std::time::Duration;
 
@@ -20,18 +19,18 @@ use super::jose::{Unverified, VerifyingKey};
 /// Largest token request, in bytes.
 pub const MAX_TOKEN_REQUEST: usize = 64 * 1024;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// How long a client assertion may be good.
+/// The longest lifetime of a client assertion.
 const MAX_ASSERTION: Duration = Duration::from_secs(300);
 
 /// The form of a token request: each parameter at most once, empty ones absent.
 pub struct TokenForm(Vec<(String, Zeroizing<String>)>);
 
 impl TokenForm {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// [`TokenEndpointError::InvalidRequest`] for another content type, a body that is too large, and a
-    /// parameter that is repeated.
+    /// [`TokenEndpointError::InvalidRequest`] for another content type, an oversized body, or a repeated
+    /// parameter.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenEndpointError> {
         const INVALID: TokenEndpointError = TokenEndpointError::InvalidRequest;
         let kind = headers
@@ -57,7 +56,7 @@ impl TokenForm {
         Ok(Self(pairs))
     }
 
-    /// A parameter.
+    /// Returns a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter().filter(|(known, _)| known == name);
         pairs.next().map(|(_, value)| value.as_str())
@@ -71,21 +70,21 @@ impl std::fmt::Debug for TokenForm {
     }
 }
 
-/// The authentication method that a client is registered with.
+/// The registered authentication method of a client.
 #[derive(Clone)]
 pub enum ClientSecret {
     /// `none`: a public client.
     Public,
     /// `client_secret_basic`, with the SHA-256 of the secret, which must be random.
     Basic([u8; 32]),
-    /// `client_secret_post`, likewise.
+    /// `client_secret_post`, with the SHA-256 of the secret, which must be random.
     Post([u8; 32]),
     /// `private_key_jwt`, with the client's public keys.
     Keys(Vec<VerifyingKey>),
 }
 
 impl ClientSecret {
-    /// The hash that is stored in place of a secret.
+    /// Returns the hash to store instead of a secret.
     pub fn hash(secret: &str) -> [u8; 32] {
         Sha256::digest(secret).into()
     }
@@ -102,7 +101,7 @@ impl std::fmt::Debug for ClientSecret {
     }
 }
 
-/// How a request claims to be a client's.
+/// The authentication in a request, before verification.
 enum Claim {
     Public,
     Basic(Zeroizing<String>),
@@ -110,26 +109,26 @@ enum Claim {
     Assertion(Zeroizing<String>),
 }
 
-/// A client that a token request names, and that is still to be authenticated.
+/// The client that a token request names, before authentication.
 pub struct ClaimedClient {
     id: String,
     claim: Claim,
 }
 
-/// An assertion that was good: its identifier must not be seen again before this time.
+/// An accepted assertion, whose identifier must not be accepted again before it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedAssertion {
-    /// Of the client and the assertion.
+    /// The hash of client and assertion identifier.
     pub id: [u8; 32],
-    /// Since the Unix epoch.
+    /// The expiry since the Unix epoch.
     pub until: Duration,
 }
 
 impl ClaimedClient {
-    /// Reads which client a request names, and by which one method it authenticates.
+    /// Reads the client identifier and the single authentication method of a request.
     ///
     /// # Errors
-    /// [`TokenEndpointError`] for no client, for two, and for two methods at once.
+    /// [`TokenEndpointError`] for a missing client, for two clients, and for two methods.
     pub fn read(headers: &HeaderMap, form: &TokenForm) -> Result<Self, TokenEndpointError> {
         let named = form.get("client_id");
         let secret = form.get("client_secret");
@@ -176,13 +175,13 @@ impl ClaimedClient {
         Ok(Self { id, claim })
     }
 
-    /// The identifier that the request claims, to look the client up.
+    /// Returns the unverified client identifier, to look up the client.
     pub fn claimed_id(&self) -> &str {
         &self.id
     }
 
-    /// Authenticates the client by the method that it is registered with. An assertion that was good is
-    /// returned, to be remembered. Times are since the Unix epoch.
+    /// Authenticates the client by its registered method. Returns an accepted assertion, which must be
+    /// remembered. Times are since the Unix epoch.
     ///
     /// # Errors
     /// [`TokenEndpointError::InvalidClient`] and [`TokenEndpointError::InvalidClientHeader`].
@@ -222,7 +221,7 @@ impl ClaimedClient {
         let fitting = keys.iter().filter(|key| kid.is_none() || key.kid() == kid);
         let claims = fitting.filter_map(|key| read.verify(key)).next()?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        // AS-14: for the issuer and nobody beside it.
+        // AS-14: the issuer must be the only audience.
         let audience = claims.get("aud")?;
         let sole = match audience.as_array().map(Vec::as_slice) {
             None => audience.as_str(),
@@ -249,7 +248,7 @@ impl std::fmt::Debug for ClaimedClient {
     }
 }
 
-/// Identifier and secret, each form-encoded (RFC 6749 section 2.3.1).
+/// Decodes identifier and secret, each form-encoded (RFC 6749 section 2.3.1).
 fn basic(field: &str) -> Option<(String, Zeroizing<String>)> {
     let (scheme, text) = field.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("Basic") {

@@ -1,4 +1,4 @@
-//! `iss` for responses that are made elsewhere: by another library, or by hand (AS-01).
+//! `iss` for responses that another library or custom code builds (AS-01).
 
 use http::header::LOCATION;
 use http::{HeaderValue, Response, StatusCode};
@@ -6,29 +6,29 @@ use url::form_urlencoded::{self, byte_serialize};
 
 use super::authorization::AuthorizationServer;
 
-/// Why a finished response cannot be completed. Do not send it.
+/// The reason why a response cannot be completed. Do not send such a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompletionError {
-    /// It holds neither `code` nor `error`, so it is not an authorization response.
+    /// The response has neither `code` nor `error`, so it is not an authorization response.
     #[error("the response holds neither `code` nor `error`")]
     NotAResponse,
-    /// It names another issuer, or names one twice.
+    /// The response names another issuer, or `iss` twice.
     #[error("the response holds an `iss` that is not this server's")]
     OtherIssuer,
-    /// It holds characters that no URL may hold.
+    /// The response has characters that a URL cannot contain.
     #[error("the response is not a URL")]
     NotAUrl,
 }
 
 impl AuthorizationServer {
-    /// Completes a finished `Location`, in its query or its fragment, with `iss`. One that is complete
-    /// stays as it is, so this may be called on every response, whoever made it.
+    /// Adds `iss` to a complete `Location`, in its query or its fragment. A response that has it is
+    /// unchanged, so this may be applied to every response of any origin.
     ///
-    /// A server that sends no `iss` ([`AuthorizationServer::without_iss`]) leaves it as it is.
+    /// Returns the location unchanged for a server without `iss` ([`AuthorizationServer::without_iss`]).
     ///
     /// # Errors
-    /// [`CompletionError`].
+    /// [`CompletionError`] when the location is not such a response.
     pub fn complete(&self, location: &str) -> Result<String, CompletionError> {
         if !location.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CompletionError::NotAUrl);
@@ -47,7 +47,7 @@ impl AuthorizationServer {
         let Some(issuer) = self.iss() else {
             return Ok(location.to_owned());
         };
-        // One in the other part would be read by some clients.
+        // Some clients would read one in the other part.
         let parts = [query, fragment];
         let named = parts.into_iter().flatten().flat_map(pairs);
         if is_named(named, issuer)? {
@@ -67,10 +67,10 @@ impl AuthorizationServer {
         Ok(format!("{head}{joint}iss={iss}{tail}"))
     }
 
-    /// Completes the fields of a form that the browser will post.
+    /// Adds `iss` to the fields of a form that the browser will post.
     ///
     /// # Errors
-    /// [`CompletionError`].
+    /// [`CompletionError`] when the fields are not such a response.
     pub fn complete_form(
         &self,
         mut fields: Vec<(String, String)>,
@@ -91,9 +91,9 @@ impl AuthorizationServer {
         Ok(fields)
     }
 
-    /// Completes an HTTP response of another library: a redirect that is an authorization response gets
-    /// `iss`, and 303 instead of a status that would repeat the request's body (AS-08). Everything
-    /// else stays as it is.
+    /// Completes an HTTP response of another library: a redirect with an authorization response receives
+    /// `iss`, and 303 instead of a status that would repeat the request's body (AS-08). All other responses
+    /// are unchanged.
     ///
     /// # Errors
     /// [`CompletionError::OtherIssuer`] and [`CompletionError::NotAUrl`].
@@ -132,7 +132,7 @@ fn is_response<N: AsRef<str>>(mut pairs: impl Iterator<Item = (N, N)>) -> bool {
     pairs.any(|(name, _)| matches!(name.as_ref(), "code" | "error"))
 }
 
-/// Whether `iss` is there, once and with this value.
+/// Returns true if `iss` occurs once with this value.
 fn is_named<N: AsRef<str>>(
     pairs: impl Iterator<Item = (N, N)>,
     issuer: &str,

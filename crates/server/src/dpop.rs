@@ -1,13 +1,13 @@
-//! The algorithms of proofs of possession that a server promises to check (AS-19, RS-09).
+//! The algorithms of DPoP proofs that a server advertises (AS-19, RS-09).
 
-/// Why a list of algorithms cannot be advertised.
+/// The reason why a list of algorithms is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AlgorithmError {
-    /// No algorithm.
+    /// The list is empty.
     #[error("no algorithm is named")]
     Empty,
-    /// `none`, a symmetric one, or one that this crate does not know.
+    /// An algorithm is `none`, symmetric, or unknown.
     #[error("{0:?} is not an asymmetric signature algorithm")]
     NotAsymmetric(String),
 }
@@ -17,15 +17,15 @@ const ASYMMETRIC: &[&str] = &[
     "EdDSA", "Ed25519", "Ed448",
 ];
 
-/// Signature algorithms for proofs: at least one, all of them asymmetric.
+/// Signature algorithms for DPoP proofs: at least one, all asymmetric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DpopAlgorithms(Vec<&'static str>);
 
 impl DpopAlgorithms {
-    /// From their registered names.
+    /// Creates a list from registered names.
     ///
     /// # Errors
-    /// [`AlgorithmError`].
+    /// [`AlgorithmError`] with the first invalid name.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, AlgorithmError> {
         let mut known = Vec::new();
         for name in names {
@@ -42,12 +42,12 @@ impl DpopAlgorithms {
         Ok(Self(known))
     }
 
-    /// The names, in order.
+    /// Returns the names in order.
     pub fn iter(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().copied()
     }
 
-    /// Whether this one is among them.
+    /// Returns true if the list contains this name.
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(&name)
     }

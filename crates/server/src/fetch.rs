@@ -1,4 +1,4 @@
-//! `reqwest` as the one that fetches keys and answers of authorization servers.
+//! Fetching keys and introspection responses with `reqwest`.
 
 use std::time::Duration;
 
@@ -7,18 +7,19 @@ use http::{Request, Response};
 use super::keys::MAX_JWKS_BYTES;
 use super::verifier::{Fetch, FetchError};
 
-/// How long one fetch may take.
+/// The time limit of one fetch.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Fetches with `reqwest`: no redirects, ten seconds, and the size limit of key sets.
+/// An HTTP client on `reqwest`: without redirects, with a time limit of ten seconds and the size limit of
+/// key sets.
 #[derive(Clone, Debug)]
 pub struct HttpFetch(reqwest::Client);
 
 impl HttpFetch {
-    /// With the platform's roots, or whatever the builder says about TLS and proxies.
+    /// Creates a client; the builder sets TLS and proxies. Default: the trust store of the platform.
     ///
     /// # Errors
-    /// An error of `reqwest`.
+    /// The error of `reqwest`.
     pub fn new(builder: reqwest::ClientBuilder) -> Result<Self, reqwest::Error> {
         let builder = builder.redirect(reqwest::redirect::Policy::none());
         builder.timeout(TIME_LIMIT).build().map(Self)

@@ -1,7 +1,7 @@
-//! The life of codes and refresh tokens, as records that change in one place (AS-09, AS-11).
+//! The life cycle of codes and refresh tokens (AS-09, AS-11).
 //!
-//! The records are yours to store. Change one only as the functions here do, and save it by
-//! compare-and-swap before the answer is sent: of two requests with the same code, one must lose.
+//! Your server stores the records. Change them only through these functions, and save them by
+//! compare-and-swap before the response is sent: of two requests with the same code, one must fail.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use serde::{Deserialize, Serialize};
 use super::answers::TokenEndpointError;
 use super::pkce::CodeChallenge;
 
-/// How long a code can be redeemed, unless set otherwise; ten minutes at most.
+/// The default lifetime of a code; at most ten minutes.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_CODE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// The approval of a user.
+/// A user's approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
-    /// The user, in your words.
+    /// The user, as identified by your server.
     pub subject: String,
-    /// The client.
+    /// The client identifier.
     pub client_id: String,
     /// The scopes, separated by spaces.
     pub scopes: String,
-    /// The resource: the audience of tokens (AS-13).
+    /// The resource, which is the audience of tokens (AS-13).
     pub resource: Option<String>,
     /// The thumbprint of the key that tokens are bound to.
     pub key: Option<String>,
 }
 
-/// A code, as it is stored: under a hash of its text, never under the text.
+/// The record of a code. Store it under a hash of the code, never under the code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeRecord {
     approval: Approval,
@@ -46,32 +46,31 @@ pub struct CodeRecord {
 /// A token request with a code.
 #[derive(Clone, Copy, Debug)]
 pub struct Redemption<'a> {
-    /// The client that authenticated, or that named itself if it is public.
+    /// The authenticated client, or the identifier of a public client.
     pub client_id: &'a str,
-    /// `redirect_uri` of the request; OAuth 2.1 clients send none.
+    /// The `redirect_uri` of the request; OAuth 2.1 clients send none.
     pub redirect_uri: Option<&'a str>,
     /// `code_verifier`.
     pub verifier: &'a str,
     /// `resource`.
     pub resource: Option<&'a str>,
-    /// The thumbprint of the key that the request proved.
+    /// The thumbprint of the key of the request's proof.
     pub key: Option<&'a str>,
 }
 
-/// The outcome of a token request with a code.
+/// The result of a token request with a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redeemed {
-    /// Save the record, then issue tokens of the family that was named. The approval holds the key that
-    /// they are bound to.
+    /// Save the record, then issue tokens of the named family. The approval names the key to bind them to.
     Issue(Approval),
-    /// Refuse; nothing changed.
+    /// Return an error; the record is unchanged.
     Refuse(TokenEndpointError),
-    /// Refuse, and revoke everything of this family: the code was used before.
+    /// Return an error, and revoke all tokens of this family: the code was reused.
     Revoke(String),
 }
 
 impl CodeRecord {
-    /// A code for an approval, from now on. Times are since the Unix epoch.
+    /// Creates the record of a new code. Times are since the Unix epoch.
     pub fn new(
         approval: Approval,
         redirect_uri: &str,
@@ -88,13 +87,13 @@ impl CodeRecord {
         }
     }
 
-    /// Until when the record is kept, so that reuse is noticed.
+    /// Returns how long to keep the record, to detect reuse.
     pub fn keep_until(&self) -> Duration {
         self.expires.saturating_add(MAX_CODE_LIFETIME)
     }
 
     /// Redeems the code for the tokens of a new family. A request of another client, or with another
-    /// verifier, changes nothing: it must not be a way to end somebody else's sign-in.
+    /// verifier, changes nothing, because it must not end another user's sign-in.
     pub fn redeem(&mut self, asked: &Redemption<'_>, family: &str, now: Duration) -> Redeemed {
         let refuse = |error| Redeemed::Refuse(error);
         if self.approval.client_id != asked.client_id {
@@ -119,7 +118,7 @@ impl CodeRecord {
         {
             return refuse(TokenEndpointError::InvalidTarget);
         }
-        // A code that was asked for with a key is redeemed with that key (RFC 9449 section 10).
+        // A code that was requested with a key must be redeemed with that key (RFC 9449 section 10).
         let bound = self.approval.key.as_deref();
         if bound.is_some() && bound != asked.key {
             return refuse(TokenEndpointError::InvalidGrant);
@@ -132,7 +131,7 @@ impl CodeRecord {
     }
 }
 
-/// A family of refresh tokens: one approval, and each token the successor of the one before.
+/// A family of refresh tokens: one approval, with each token the successor of the previous one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Family {
     id: String,
@@ -143,7 +142,7 @@ pub struct Family {
 }
 
 impl Family {
-    /// A family with an identifier that nobody can guess and that has no dot.
+    /// Creates a family. The identifier must be unguessable and contain no dot.
     pub fn new(id: &str, approval: Approval, now: Duration) -> Self {
         Self {
             id: id.to_owned(),
@@ -154,17 +153,17 @@ impl Family {
         }
     }
 
-    /// The approval of the user.
+    /// Returns the user's approval.
     pub fn approval(&self) -> &Approval {
         &self.approval
     }
 
-    /// Whether it has ended: its access tokens are not good any more either.
+    /// Returns true if the family has ended; its access tokens are invalid as well.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Ends it, for example when a token of it is revoked.
+    /// Ends the family, for example when one of its tokens is revoked.
     pub fn end(&mut self) {
         self.ended = true;
     }
@@ -173,17 +172,17 @@ impl Family {
 /// A token request with a refresh token.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshRequest<'a> {
-    /// The client that authenticated, or that named itself if it is public.
+    /// The authenticated client, or the identifier of a public client.
     pub client_id: &'a str,
-    /// `scope`, read leniently: it can only ask for less.
+    /// `scope`, parsed leniently: it can only reduce the scopes.
     pub scopes: Option<&'a str>,
     /// `resource`.
     pub resource: Option<&'a str>,
-    /// The thumbprint of the key that the request proved.
+    /// The thumbprint of the key of the request's proof.
     pub key: Option<&'a str>,
 }
 
-/// The outcome of a token request with a refresh token.
+/// The result of a token request with a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
     /// Save the record, then send a new access token with these scopes, and this refresh token.
@@ -193,15 +192,15 @@ pub enum Refreshed {
         /// The scopes of the access token.
         scopes: Scopes,
     },
-    /// Refuse; nothing changed.
+    /// Return an error; the record is unchanged.
     Refuse(TokenEndpointError),
-    /// Save the record, refuse with `invalid_grant`, and revoke the access tokens of the family: a
-    /// token was used again after its successor was.
+    /// Save the record, return `invalid_grant`, and revoke the access tokens of the family: a token was
+    /// reused after its successor was used.
     Revoke,
 }
 
-/// Makes and judges refresh tokens. A token is the family, its generation, and their authentication, so
-/// that an older one is known for what it is without a list of all there were.
+/// Issues and verifies refresh tokens. A token contains its family and generation with a MAC, so that an
+/// older one is recognised without a list of all tokens.
 #[derive(Clone)]
 pub struct RefreshTokens {
     key: hmac::Key,
@@ -210,7 +209,7 @@ pub struct RefreshTokens {
 }
 
 impl RefreshTokens {
-    /// From 32 random bytes, the same for all instances of a server.
+    /// Creates a value from 32 random bytes, which all instances of a server share.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, secret),
@@ -219,22 +218,22 @@ impl RefreshTokens {
         }
     }
 
-    /// How long a token brings its successor once more, for two processes of one client that race;
-    /// zero for never, a minute at most.
+    /// Sets how long a token returns the same successor again, for two racing processes of one client.
+    /// Default: 10 seconds; zero disables it, at most one minute.
     #[must_use]
     pub fn grace(mut self, time: Duration) -> Self {
         self.grace = time.min(Duration::from_secs(60));
         self
     }
 
-    /// After how long without use a family ends; thirty days unless set.
+    /// Sets how long an unused family lasts. Default: thirty days.
     #[must_use]
     pub fn idle(mut self, time: Duration) -> Self {
         self.idle = time;
         self
     }
 
-    /// The present token of a family.
+    /// Returns the current token of a family.
     pub fn token(&self, family: &Family) -> String {
         self.text(&family.id, family.generation)
     }
@@ -245,8 +244,8 @@ impl RefreshTokens {
         format!("{claims}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// The identifier of a token's family, to load its record; `None` for a text that this server did
-    /// not issue: `invalid_grant`.
+    /// Returns the family identifier of a token, to load its record; `None` for a text that this server did
+    /// not issue: respond with `invalid_grant`.
     pub fn family_of<'a>(&self, token: &'a str) -> Option<&'a str> {
         self.read(token).map(|(id, _)| id)
     }
@@ -259,7 +258,7 @@ impl RefreshTokens {
         Some((id, generation.parse().ok()?))
     }
 
-    /// Presents a token of the family. Times are since the Unix epoch.
+    /// Processes a token of the family. Times are since the Unix epoch.
     pub fn present(
         &self,
         family: &mut Family,

@@ -1,5 +1,5 @@
-//! The decisions about one request to a protected MCP server, without I/O: a driver asks in this order,
-//! and cannot skip a step, because each needs what the step before returned.
+//! The checks of a request to a protected MCP server, without I/O. The order is enforced, because each step
+//! needs the result of the previous one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,23 +18,23 @@ use super::scopes::RequiredScopes;
 
 type Implies = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
-/// Why a server cannot be protected so.
+/// The reason why a server cannot be protected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuardError {
-    /// The resource advertises an algorithm for proofs that is not verified here.
+    /// The resource advertises an algorithm for proofs that is not supported here.
     #[error("the resource advertises an algorithm for proofs that is not verified here")]
     Algorithm,
-    /// An origin that is not one.
+    /// The text is not an origin.
     #[error("{0:?} is not an origin such as https://app.example")]
     Origin(String),
 }
 
-/// A request that is not even looked at: of another host, or of a page of another origin.
+/// A request for another host, or from a page of another origin, which is not processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misdirected;
 
-/// Everything that is decided about requests to one MCP server.
+/// The checks of requests to one MCP server.
 #[derive(Clone)]
 pub struct Guard {
     resource: Arc<ProtectedResource>,
@@ -51,7 +51,7 @@ impl Guard {
     /// browsers its origin; [`Guard::host`] and [`Guard::origin`] add others.
     ///
     /// # Errors
-    /// [`GuardError::Algorithm`].
+    /// [`GuardError::Algorithm`] for an unsupported advertised algorithm.
     pub fn new(resource: ProtectedResource, policy: ScopePolicy) -> Result<Self, GuardError> {
         let proofs = match resource.dpop_algorithms() {
             None => None,
@@ -70,24 +70,25 @@ impl Guard {
         })
     }
 
-    /// `implies(held, needed)` says whether one scope includes another (RS-06).
+    /// Sets the relation between scopes: `implies(held, needed)` returns true if one includes the other
+    /// (RS-06).
     #[must_use]
     pub fn implies(mut self, implies: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
         self.implies = Arc::new(implies);
         self
     }
 
-    /// A further value of `Host`, such as the one that a proxy in front sends.
+    /// Allows a further value of `Host`, such as that of a reverse proxy.
     #[must_use]
     pub fn host(mut self, authority: &str) -> Self {
         self.hosts.push(authority.to_ascii_lowercase().into());
         self
     }
 
-    /// Pages of this origin may call the server from a browser.
+    /// Allows browsers to call the server from pages of this origin.
     ///
     /// # Errors
-    /// [`GuardError::Origin`].
+    /// [`GuardError::Origin`] when the text is not an origin.
     pub fn origin(mut self, origin: &str) -> Result<Self, GuardError> {
         let url = url::Url::parse(origin);
         let own = url.map(|url| url.origin().ascii_serialization());
@@ -98,41 +99,41 @@ impl Guard {
         Ok(self)
     }
 
-    /// Demands nonces in proofs (RS-10).
+    /// Requires nonces in proofs (RS-10).
     #[must_use]
     pub fn nonces(mut self, key: NonceKey) -> Self {
         self.proofs = self.proofs.map(|proofs| proofs.with_nonces(key));
         self
     }
 
-    /// Remembers so many proofs at a time.
+    /// Sets how many proofs are remembered at a time.
     #[must_use]
     pub fn replay_window(mut self, most: usize) -> Self {
         self.replays = Arc::new(Mutex::new(ReplayWindow::new(most)));
         self
     }
 
-    /// The resource.
+    /// Returns the resource.
     pub fn resource(&self) -> &ProtectedResource {
         &self.resource
     }
 
-    /// The nonce for the next proof, to send with every answer; `None` where nonces are not demanded.
+    /// Returns the nonce for the next proof, to send with every response; `None` without nonces.
     pub fn next_nonce(&self, now: Duration) -> Option<DpopNonce> {
         self.proofs.as_ref()?.nonce(now)
     }
 
-    /// First: whether the request is for this server at all (DNS rebinding). The origin of a page that
-    /// may call it is returned, for CORS.
+    /// Step 1: checks that the request is for this server (DNS rebinding). Returns the origin of an allowed
+    /// page, for CORS.
     ///
     /// # Errors
-    /// [`Misdirected`]: 403, without a word.
+    /// [`Misdirected`]: respond with 403 without a body.
     pub fn check_origin(
         &self,
         headers: &HeaderMap,
         authority: Option<&str>,
     ) -> Result<Option<&str>, Misdirected> {
-        // The authority of HTTP/2 stands for `Host`.
+        // The authority of HTTP/2 replaces `Host`.
         let host = match (single(headers, &HOST)?, authority) {
             (Some(host), None) => host,
             (None, Some(authority)) => authority,
@@ -149,10 +150,10 @@ impl Guard {
         known.map(|origin| Some(&**origin)).ok_or(Misdirected)
     }
 
-    /// Second: the token that the request presents.
+    /// Step 2: returns the token in the request.
     ///
     /// # Errors
-    /// The answer.
+    /// The response to send.
     pub fn present(&self, headers: &HeaderMap) -> Result<Presented, RejectionResponse> {
         match Presented::from_headers(headers) {
             Ok(Some(presented)) => Ok(presented),
@@ -161,11 +162,11 @@ impl Guard {
         }
     }
 
-    /// Third: the token was verified, or was not; the proof that came along is checked and spent.
-    /// `now` is the time since the Unix epoch.
+    /// Step 3: takes the result of the token's verification, verifies its proof and marks the proof as
+    /// used. `now` is the time since the Unix epoch.
     ///
     /// # Errors
-    /// The answer.
+    /// The response to send.
     pub fn bind(
         &self,
         presented: &Presented,
@@ -182,7 +183,7 @@ impl Guard {
             Err(_refused) => return refuse(Rejection::Invalid),
         };
         match presented {
-            // RS-09: a bound token without a proof is a stolen one.
+            // RS-09: a bound token without a proof may be stolen.
             Presented::Bearer(_) if token.is_bound() || self.resource.requires_dpop() => {
                 refuse(Rejection::NotBound)
             }
@@ -217,11 +218,11 @@ impl Guard {
         }
     }
 
-    /// Fourth: whether the token permits the messages of the body. Without a body, as for a stream that
-    /// is opened, the scopes that every request needs.
+    /// Step 4: checks that the token permits the messages of the body. A request without a body, such as
+    /// one that opens a stream, needs the scopes of every request.
     ///
     /// # Errors
-    /// The answer.
+    /// The response to send.
     pub fn permit(
         &self,
         authorized: Authorized,
@@ -249,7 +250,7 @@ impl Guard {
         let Some(body) = body else {
             return Ok(self.policy.base().cloned());
         };
-        // A body that is unpacked later would be another one than that which was read here.
+        // A body that is decompressed later may differ from the one checked here.
         if headers.contains_key(CONTENT_ENCODING) {
             return Err(Rejection::Malformed);
         }
@@ -274,7 +275,7 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// A request whose token, and proof where one is needed, are good. It is still to be permitted.
+/// A request with a valid token and, if needed, a valid proof, before the check of its scopes.
 #[derive(Debug)]
 pub struct Authorized {
     token: AccessToken,
@@ -282,12 +283,12 @@ pub struct Authorized {
 }
 
 fn origin_of(identifier: &str) -> String {
-    // It was judged when the resource was made.
+    // The identifier was validated when the resource was created.
     url::Url::parse(identifier)
         .map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
 }
 
-/// The value of a field that comes at most once.
+/// Returns the value of a field that occurs at most once.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Misdirected> {
     let mut fields = headers.get_all(name).iter();
     let Some(first) = fields.next() else {

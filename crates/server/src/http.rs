@@ -1,9 +1,9 @@
-//! HTTP answers with the headers that must not be forgotten.
+//! HTTP responses with the necessary headers.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 
-/// A JSON answer that no cache keeps (AS-10).
+/// Returns a JSON response that is never cached (AS-10).
 pub(super) fn private_json(status: StatusCode, body: String) -> Response<String> {
     let mut response = json(status, body);
     response
@@ -12,7 +12,7 @@ pub(super) fn private_json(status: StatusCode, body: String) -> Response<String>
     response
 }
 
-/// A JSON answer.
+/// Returns a JSON response.
 pub(super) fn json(status: StatusCode, body: String) -> Response<String> {
     let mut response = Response::new(body);
     *response.status_mut() = status;

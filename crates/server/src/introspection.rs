@@ -1,5 +1,4 @@
-//! Tokens that only the authorization server can read: introspection (RFC 7662), with a bounded cache
-//! (RS-08).
+//! Opaque tokens: introspection (RFC 7662), with a bounded cache (RS-08).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,14 +15,14 @@ use zeroize::Zeroizing;
 use super::claims::{AccessToken, TokenError, check_audience, check_times, scopes};
 use super::issuer::{IssuerError, check};
 
-/// Largest answer, in bytes.
+/// Largest response, in bytes.
 pub const MAX_INTROSPECTION_BYTES: usize = 64 * 1024;
-/// Longest token that is sent.
+/// Longest token that is sent, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Most answers that are remembered.
+/// The largest number of cached responses.
 const MAX_CACHED: usize = 10_000;
 
-/// How tokens of one authorization server are asked about, and which are for this server.
+/// The introspection endpoint of one authorization server, and the rules for tokens for this server.
 #[derive(Clone)]
 pub struct IntrospectionRules {
     issuer: Box<str>,
@@ -35,11 +34,11 @@ pub struct IntrospectionRules {
 }
 
 impl IntrospectionRules {
-    /// The issuer, its introspection endpoint, the credentials of this MCP server there, and the
-    /// audience that must be among `aud`.
+    /// Creates rules from the issuer, its introspection endpoint, the credentials of this MCP server there,
+    /// and the audience that `aud` must contain.
     ///
     /// # Errors
-    /// [`IssuerError`] for a text that cannot be an issuer, or an endpoint without TLS.
+    /// [`IssuerError`] for an invalid issuer, or an endpoint without TLS.
     pub fn new(
         issuer: &str,
         endpoint: &str,
@@ -64,27 +63,28 @@ impl IntrospectionRules {
         })
     }
 
-    /// Takes answers without `aud`: only for an authorization server that answers `active` to this
-    /// server for its own tokens alone.
+    /// Accepts responses without `aud`. Only for an authorization server that reports tokens as active only
+    /// to the server that they are for.
     #[must_use]
     pub fn audience_is_checked_by_the_server(mut self) -> Self {
         self.audience = None;
         self
     }
 
-    /// How long an answer is remembered: so long may a revoked token be taken. Half a minute unless set.
+    /// Sets how long a response is cached, which is also how long a revoked token may be accepted. Default:
+    /// 30 seconds.
     #[must_use]
     pub fn remembered(mut self, time: Duration) -> Self {
         self.remembered = time;
         self
     }
 
-    /// The issuer.
+    /// Returns the issuer.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The request about a token. `None` for a text that cannot be a token.
+    /// Returns the introspection request for a token; `None` for a text that is not a token.
     pub fn request(&self, token: &str) -> Option<Request<Vec<u8>>> {
         if token.len() > MAX_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
@@ -103,10 +103,10 @@ impl IntrospectionRules {
             .ok()
     }
 
-    /// Reads the answer. `now` is the time since the Unix epoch.
+    /// Parses the response. `now` is the time since the Unix epoch.
     ///
     /// # Errors
-    /// [`TokenError`]; an answer that is none of RFC 7662 is [`TokenError::Unavailable`].
+    /// [`TokenError`]; [`TokenError::Unavailable`] for a response that does not follow RFC 7662.
     pub fn read(
         &self,
         status: StatusCode,
@@ -133,7 +133,7 @@ impl IntrospectionRules {
         if let Some(audience) = &self.audience {
             check_audience(&claims, audience)?;
         }
-        // A refresh token is active too.
+        // An active refresh token is rejected.
         let kind = claims
             .get("token_type")
             .and_then(Value::as_str)
@@ -158,21 +158,21 @@ impl std::fmt::Debug for IntrospectionRules {
     }
 }
 
-/// The answers of the last seconds, by the hash of their token.
+/// The recent responses, by the hash of the token.
 #[derive(Debug, Default)]
 pub struct IntrospectionCache {
     answers: HashMap<[u8; 32], (Result<AccessToken, TokenError>, Duration)>,
 }
 
 impl IntrospectionCache {
-    /// The answer about a token, while it is remembered and the token has not expired.
+    /// Returns the cached response about a token that has not expired.
     pub fn get(&self, token: &str, now: Duration) -> Option<Result<AccessToken, TokenError>> {
         let key: [u8; 32] = Sha256::digest(token).into();
         let (answer, until) = self.answers.get(&key)?;
         (now < *until).then(|| answer.clone())
     }
 
-    /// Remembers an answer; an outage is not remembered.
+    /// Caches a response, but not an outage.
     pub fn put(
         &mut self,
         rules: &IntrospectionRules,

@@ -1,8 +1,7 @@
-//! Signed tokens in compact form (RFC 7515), verified with `ring`: a list of asymmetric algorithms, and
-//! no way to name another.
+//! Signed tokens in compact form (RFC 7515), verified with `ring` by a fixed list of asymmetric algorithms.
 //!
-//! `jsonwebtoken` needs a crypto provider that is installed for the whole process, and panics without
-//! one; a library must not decide that for the program that links it.
+//! `jsonwebtoken` needs a crypto provider installed for the whole process, and panics without one. A
+//! library must not make that choice for its program.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// Longest token or proof, in bytes.
 pub const MAX_JWT_BYTES: usize = 32 * 1024;
 
-/// A signature algorithm that is verified. Symmetric ones and `none` have no name here.
+/// A supported signature algorithm. Symmetric ones and `none` cannot be expressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -37,7 +36,7 @@ pub enum Algorithm {
     Ed25519,
 }
 
-/// Every algorithm that is verified.
+/// All supported algorithms.
 pub const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -51,7 +50,7 @@ pub const ALGORITHMS: [Algorithm; 9] = [
 ];
 
 impl Algorithm {
-    /// The registered name.
+    /// Returns the registered name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -66,7 +65,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm with this name.
+    /// Returns the algorithm with this name.
     pub fn parse(name: &str) -> Option<Self> {
         if name == "EdDSA" {
             return Some(Self::Ed25519);
@@ -75,7 +74,7 @@ impl Algorithm {
     }
 }
 
-/// A public key that may verify signatures.
+/// A public key for signatures.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifyingKey {
     kid: Option<String>,
@@ -92,8 +91,8 @@ enum Material {
 }
 
 impl VerifyingKey {
-    /// Reads a JSON Web Key. `None` for keys of other kinds, for other uses than signatures, and for a
-    /// member that is malformed.
+    /// Parses a JSON Web Key. `None` for unsupported kinds of keys, for keys with another use than
+    /// signatures, and for malformed members.
     pub fn from_jwk(jwk: &Value) -> Option<Self> {
         let jwk = jwk.as_object()?;
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
@@ -105,7 +104,7 @@ impl VerifyingKey {
         if operations.is_some_and(|all| !all.iter().any(|one| one == "verify")) {
             return None;
         }
-        // A private key that was published proves nothing any more.
+        // A published private key proves nothing.
         if jwk.contains_key("d") || jwk.contains_key("k") {
             return None;
         }
@@ -138,15 +137,15 @@ impl VerifyingKey {
         })
     }
 
-    /// The identifier under which it was published.
+    /// Returns the key identifier.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The thumbprint of RFC 7638, with SHA-256.
+    /// Returns the SHA-256 thumbprint (RFC 7638).
     pub fn thumbprint(&self) -> String {
         let encode = |bytes: &Vec<u8>| URL_SAFE_NO_PAD.encode(bytes);
-        // Members in the order of their names; base64url needs no escapes.
+        // Members in lexical order; base64url needs no escapes.
         let members = match &self.material {
             Material::Rsa { n, e } => {
                 format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encode(e), encode(n))
@@ -166,7 +165,7 @@ impl VerifyingKey {
         URL_SAFE_NO_PAD.encode(Sha256::digest(members))
     }
 
-    /// Whether the key is one for this algorithm, by its kind and by its own `alg`.
+    /// Returns true if the key supports this algorithm, by its kind and its own `alg`.
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         self.algorithm.is_none_or(|own| own == algorithm) && self.has_kind(algorithm)
     }
@@ -228,7 +227,7 @@ impl std::fmt::Debug for VerifyingKey {
     }
 }
 
-/// A token that was read and whose signature was not checked so far. Its claims cannot be reached.
+/// A parsed token with an unverified signature. Its claims are inaccessible.
 pub(crate) struct Unverified<'a> {
     message: &'a [u8],
     claims: Map<String, Value>,
@@ -238,8 +237,8 @@ pub(crate) struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Reads a compact token. `None` when it is malformed, when its algorithm is not verified here, or
-    /// when its header has `crit` or `b64`, which change its meaning (RFC 7515 section 4.1.11).
+    /// Parses a compact token. `None` for a malformed one, an unsupported algorithm, or a header with
+    /// `crit` or `b64`, which change the meaning of the token (RFC 7515 section 4.1.11).
     pub(crate) fn read(token: &'a str) -> Option<Self> {
         if token.len() > MAX_JWT_BYTES {
             return None;
@@ -267,12 +266,12 @@ impl<'a> Unverified<'a> {
         self.header.get(name).and_then(Value::as_str)
     }
 
-    /// The issuer that the token claims: good for the choice of keys, and for nothing else.
+    /// Returns the unverified issuer, to choose keys only.
     pub(crate) fn claimed_issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
-    /// The claims, when the key made the signature.
+    /// Returns the claims if the key verifies the signature.
     pub(crate) fn verify(&self, key: &VerifyingKey) -> Option<&Map<String, Value>> {
         key.verifies(self.algorithm, self.message, &self.signature)
             .then_some(&self.claims)

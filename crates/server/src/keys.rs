@@ -1,6 +1,6 @@
-//! The keys of an issuer: bounded, fetched by one at a time, and kept through outages (RS-08).
+//! The keys of an issuer: bounded, fetched by one task at a time, and kept through outages (RS-08).
 //!
-//! This module does no I/O: [`KeyCache`] says when a fetch is due, and takes its result.
+//! This module does no I/O: [`KeyCache`] reports when a fetch is due, and takes its result.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::jose::{Algorithm, VerifyingKey};
 
 /// Largest key set, in bytes.
 pub const MAX_JWKS_BYTES: usize = 256 * 1024;
-/// Most keys of one issuer; further ones are not read.
+/// The largest number of keys of one issuer; further ones are ignored.
 pub const MAX_KEYS: usize = 64;
 
-/// How long keys are used, and how often they are fetched.
+/// The lifetimes of keys, and the interval of fetches.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyTimes {
-    /// After this time they are fetched again, and used until that succeeds.
+    /// The age at which keys are fetched again; they stay in use until that succeeds.
     pub fresh: Duration,
-    /// After this time without a successful fetch they are not used any more.
+    /// The age at which keys are no longer used without a successful fetch.
     pub usable: Duration,
-    /// The least time between two fetches, whether or not they succeed: tokens with invented key
-    /// identifiers cause no more than this.
+    /// The minimum time between two fetches, successful or not. Limits the fetches that tokens with
+    /// invented key identifiers cause.
     pub pause: Duration,
 }
 
@@ -35,25 +35,25 @@ impl Default for KeyTimes {
     }
 }
 
-/// Why a document is not a key set.
+/// The flaw in a key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
-    /// Larger than [`MAX_JWKS_BYTES`].
+    /// The key set is larger than [`MAX_JWKS_BYTES`].
     #[error("the key set is larger than {MAX_JWKS_BYTES} bytes")]
     TooLarge,
-    /// Not a JSON object with a list `keys`.
+    /// The document is not a JSON object with a list `keys`.
     #[error("the key set is not a JSON object with the list `keys`")]
     NotAKeySet,
-    /// No key of a kind that is verified here.
+    /// The key set has no key of a supported kind.
     #[error("the key set holds no usable key")]
     NoKey,
 }
 
-/// Reads a JSON Web Key Set (RFC 7517 section 5): keys of unknown kinds are passed over.
+/// Parses a JSON Web Key Set (RFC 7517 section 5); keys of unknown kinds are skipped.
 ///
 /// # Errors
-/// [`KeySetError`].
+/// [`KeySetError`] with the flaw.
 pub fn parse_keys(body: &[u8]) -> Result<Vec<VerifyingKey>, KeySetError> {
     if body.len() > MAX_JWKS_BYTES {
         return Err(KeySetError::TooLarge);
@@ -73,15 +73,15 @@ pub fn parse_keys(body: &[u8]) -> Result<Vec<VerifyingKey>, KeySetError> {
     }
 }
 
-/// The result of a look-up.
+/// The result of a lookup.
 #[derive(Debug)]
 pub struct KeyLookup<'a> {
-    /// The keys that may have made the signature.
+    /// The keys that may verify the signature.
     pub keys: Vec<&'a VerifyingKey>,
-    /// A fetch is due: perform it, tell [`KeyCache::fetched`] or [`KeyCache::failed`], look up again.
-    /// Keys that are here may be used meanwhile.
+    /// Whether a fetch is due: perform it, report it to [`KeyCache::fetched`] or [`KeyCache::failed`], and
+    /// look up again. The present keys may be used meanwhile.
     pub is_fetch_due: bool,
-    /// Whether there are keys at all, so that a token with another one is a wrong token.
+    /// Whether any keys are usable, so that a token with an unknown key is invalid.
     pub is_usable: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct KeyCache {
 }
 
 impl KeyCache {
-    /// An empty cache.
+    /// Creates an empty cache.
     pub fn new(times: KeyTimes) -> Self {
         Self {
             times,
@@ -114,7 +114,7 @@ impl KeyCache {
             .keys
             .iter()
             .filter(|key| is_usable && key.fits(algorithm));
-        // A token that names a key is verified with that key alone.
+        // A token that names a key is verified with that key only.
         let keys: Vec<_> = keys
             .filter(|key| kid.is_none_or(|kid| key.kid() == Some(kid)))
             .collect();
@@ -125,10 +125,10 @@ impl KeyCache {
         }
     }
 
-    /// A key set arrived: keys that are not in it are not used any more.
+    /// Replaces the keys by those of a fetched key set.
     ///
     /// # Errors
-    /// [`KeySetError`]; the keys of before stay.
+    /// [`KeySetError`]; the previous keys are kept.
     pub fn fetched(&mut self, body: &[u8], now: Duration) -> Result<(), KeySetError> {
         self.tried = Some(now);
         self.keys = parse_keys(body)?;
@@ -136,7 +136,7 @@ impl KeyCache {
         Ok(())
     }
 
-    /// A fetch failed: the keys of before stay.
+    /// Records a failed fetch; the previous keys are kept.
     pub fn failed(&mut self, now: Duration) {
         self.tried = Some(now);
     }

@@ -1,5 +1,5 @@
-//! A tower layer in front of an MCP server: with axum, with rmcp's streamable HTTP service, with anything
-//! that is a `Service` of HTTP requests.
+//! A tower layer for MCP servers: for axum, rmcp's streamable HTTP service, and any other `Service` of HTTP
+//! requests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,14 +23,14 @@ use super::http::json;
 use super::rejection::DPOP_NONCE;
 use super::verifier::VerifyToken;
 
-/// Largest body of a message, unless [`ProtectLayer::body_limit`] says otherwise.
+/// The default size limit of a message body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// Protects the services that it is put around.
+/// Protects the services that it wraps.
 ///
-/// It answers requests for the metadata of the resource, and refuses every other request that presents
-/// no valid token for it. A request that gets through has the [`AccessToken`](super::AccessToken) in its
-/// extensions, and no token in its headers any more (RS-08).
+/// The layer serves the metadata of the resource, and rejects every other request without a valid token for
+/// it. An accepted request has the [`AccessToken`](super::AccessToken) in its extensions, and no token in
+/// its headers (RS-08).
 #[derive(Debug)]
 pub struct ProtectLayer<V> {
     shared: Arc<Shared<V>>,
@@ -59,7 +59,7 @@ fn since_epoch() -> Duration {
 }
 
 impl<V: VerifyToken> ProtectLayer<V> {
-    /// With these decisions, and this way to verify tokens.
+    /// Creates a layer from a guard and a token verifier.
     pub fn new(guard: Guard, verifier: V) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -71,20 +71,20 @@ impl<V: VerifyToken> ProtectLayer<V> {
         }
     }
 
-    /// Takes bodies of at most this size; larger ones are 413.
+    /// Sets the size limit of bodies, in bytes; larger ones are rejected with 413. Default: [`MAX_BODY`].
     #[must_use]
     pub fn body_limit(self, bytes: usize) -> Self {
         self.changed(|shared| shared.body_limit = bytes)
     }
 
-    /// Another clock, for tests: the time since the Unix epoch.
+    /// Replaces the clock, for tests: the time since the Unix epoch.
     #[must_use]
     pub fn clock(self, clock: fn() -> Duration) -> Self {
         self.changed(|shared| shared.clock = clock)
     }
 
     fn changed(mut self, change: impl FnOnce(&mut Shared<V>)) -> Self {
-        // It is not shared before it is put around a service.
+        // The value is shared only after it has wrapped a service.
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             change(shared);
         }
@@ -103,7 +103,7 @@ impl<S, V> Layer<S> for ProtectLayer<V> {
     }
 }
 
-/// A service that is protected.
+/// A protected service.
 #[derive(Debug)]
 pub struct Protect<S, V> {
     inner: S,
@@ -138,7 +138,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The one that is ready is called; its clone waits for the next request.
+        // The ready instance is called; its clone serves the next request.
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
         let shared = Arc::clone(&self.shared);
@@ -167,18 +167,18 @@ where
     }
 }
 
-/// The first decision about a request, before its token is read.
+/// The first result for a request, before its token is read.
 enum First<'a> {
     Answer(Response<String>),
-    /// With the origin of the page that may read the answer.
+    /// Continue, with the origin of the page that may read the response.
     Continue(Option<&'a str>),
 }
 
 impl<V: VerifyToken> Shared<V> {
-    /// Answers what needs no token.
+    /// Handles requests that need no token.
     fn first<B>(&self, request: &Request<B>) -> First<'_> {
         let resource = self.guard.resource();
-        // Metadata is public, for every origin and every host name.
+        // Metadata is public, for every origin and host name.
         let path = resource.metadata_path();
         if Some(request.uri().path()) == path.split('?').next() {
             return First::Answer(metadata(request.method(), resource.metadata()));
@@ -237,7 +237,7 @@ fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Response<S
     response
 }
 
-/// The metadata of the resource: public, and readable by pages of every origin.
+/// Returns the metadata of the resource, readable by pages of every origin.
 fn metadata(method: &Method, document: String) -> Response<String> {
     let mut response = match method {
         &Method::GET => json(StatusCode::OK, document),
@@ -249,7 +249,7 @@ fn metadata(method: &Method, document: String) -> Response<String> {
     for (name, value) in [
         (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
-        // Clients send the revision along.
+        // Clients send the protocol version.
         (ACCESS_CONTROL_ALLOW_HEADERS, "mcp-protocol-version"),
         (CACHE_CONTROL, "max-age=300"),
     ] {

@@ -1,12 +1,12 @@
-//! Helpers for the other side: MCP servers that verify tokens, and authorization servers that issue them.
+//! Helpers for servers: MCP servers that verify tokens, and authorization servers that issue them.
 //!
-//! By default they are pure: texts and header values out of values that were checked once. Features add
-//! what an MCP server needs in front of it:
+//! Without features they are pure: texts and header values derived from validated values. Features add the
+//! protection of an MCP server:
 //!
-//! | feature | adds |
+//! | feature | contents |
 //! |---|---|
-//! | `jwt` | verification of access tokens and proofs, introspection, the policy of scopes, the pieces of a token endpoint |
-//! | `tower` | [`ProtectLayer`]: all of that as one layer, for axum, rmcp and everything else on tower |
+//! | `jwt` | verification of access tokens and proofs, introspection, scope policies, the parts of a token endpoint |
+//! | `tower` | [`ProtectLayer`]: all of that as one layer, for axum, rmcp and other services on tower |
 //! | `reqwest` | [`HttpFetch`], which fetches keys |
 //!
 //! `docs/servers.md` begins with "I have an MCP server, and tokens from X".

@@ -1,5 +1,5 @@
-//! JSON-RPC messages, read as strictly as a decision needs: a text that two parsers may read in two ways
-//! is refused.
+//! JSON-RPC messages for authorization decisions, parsed strictly: a text that parsers may read differently
+//! is rejected.
 
 use std::borrow::Cow;
 
@@ -8,15 +8,15 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// Most messages of one batch (revision 2025-03-26).
+/// The largest number of messages in a batch (revision 2025-03-26).
 pub const MAX_BATCH: usize = 64;
 
-/// A body that is not one or more messages.
+/// The error for a body that is not one or more messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a JSON-RPC message, or can be read in two ways")]
 pub struct MessageError;
 
-// A field that comes twice is an error of `serde`; which of the two counts depends on the parser.
+// A repeated field is an error of `serde`; other parsers differ in which one counts.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -41,7 +41,7 @@ struct Parameters<'a> {
     uri: Option<Cow<'a, str>>,
 }
 
-/// The part of a message that decisions need.
+/// The parts of a message that decisions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct McpMessage {
     method: Option<Box<str>>,
@@ -50,12 +50,12 @@ pub struct McpMessage {
 }
 
 impl McpMessage {
-    /// The method; `None` for an answer.
+    /// Returns the method; `None` for a response.
     pub fn method(&self) -> Option<&str> {
         self.method.as_deref()
     }
 
-    /// The tool or prompt that is named, or the URI of the resource.
+    /// Returns the name of the tool or prompt, or the URI of the resource.
     pub fn target(&self) -> Option<&str> {
         match self.method() {
             Some("tools/call" | "prompts/get") => self.name.as_deref(),
@@ -67,7 +67,7 @@ impl McpMessage {
     }
 
     fn read(text: &RawValue) -> Result<Self, MessageError> {
-        // A list would be read as the fields in their order.
+        // A list would be read as the fields in order.
         if !text.get().starts_with('{') {
             return Err(MessageError);
         }
@@ -93,10 +93,10 @@ impl McpMessage {
 pub struct McpMessages(Vec<McpMessage>);
 
 impl McpMessages {
-    /// Reads a body: one message, or a batch.
+    /// Parses a body: one message, or a batch.
     ///
     /// # Errors
-    /// [`MessageError`].
+    /// [`MessageError`] for any other body.
     pub fn read(body: &[u8]) -> Result<Self, MessageError> {
         let whole: &RawValue = serde_json::from_slice(body).map_err(|_| MessageError)?;
         if !whole.get().starts_with('[') {
@@ -110,13 +110,13 @@ impl McpMessages {
         Ok(Self(messages?))
     }
 
-    /// Each message.
+    /// Returns each message.
     pub fn iter(&self) -> impl Iterator<Item = &McpMessage> {
         self.0.iter()
     }
 
-    /// Whether the header fields that repeat method and name say the same as the body: servers may
-    /// route by either.
+    /// Returns true if the header fields for method and name match the body, because servers may route by
+    /// either.
     pub fn agree_with(&self, headers: &HeaderMap) -> bool {
         const METHOD: HeaderName = HeaderName::from_static("mcp-method");
         const NAME: HeaderName = HeaderName::from_static("mcp-name");
@@ -131,7 +131,7 @@ impl McpMessages {
     }
 }
 
-/// A field that cannot hold a text as it is holds it as `=?base64?…?=`.
+/// Decodes a field; text that a field cannot carry is encoded as `=?base64?…?=`.
 fn decoded(field: &str) -> Cow<'_, str> {
     use base64::Engine;
     let inner = field.strip_prefix("=?base64?");

@@ -1,17 +1,17 @@
-//! Authorization server metadata that says what is true (AS-03, AS-04).
+//! Authorization server metadata that matches the server (AS-03, AS-04).
 
 use serde_json::{Map, Value, json};
 
 use super::dpop::DpopAlgorithms;
 
-/// Why a member cannot be set by hand.
+/// The reason why a member cannot be set directly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
-    /// It follows from the server's own values, or has a method of its own that checks it.
+    /// The member is derived from the server, or has its own method.
     #[error("the member `{0}` is made by the server's own values or methods")]
     Reserved(String),
-    /// Endpoints that authenticate clients never take `none` as an algorithm (RFC 8414 section 2).
+    /// `none` is not allowed as an algorithm for client authentication (RFC 8414 section 2).
     #[error("the member `{0}` holds the algorithm `none`")]
     NoneAlgorithm(String),
 }
@@ -33,13 +33,13 @@ const RESERVED: &[&str] = &[
     "dpop_signing_alg_values_supported",
 ];
 
-/// A metadata document in the making. `S256` is always in it; `none` and `plain` cannot be.
+/// A builder for a metadata document. It always contains `S256`, and never `none` or `plain`.
 #[derive(Clone, Debug)]
 pub struct MetadataBuilder {
     members: Map<String, Value>,
 }
 
-/// The facts that are the server's own, and not its author's to set.
+/// The members that are derived from the server.
 pub(super) struct ServerFacts<'a> {
     pub(super) issuer: &'a str,
     pub(super) iss: bool,
@@ -75,53 +75,53 @@ impl MetadataBuilder {
         self.set(name, json!(items))
     }
 
-    /// Where clients register (RFC 7591).
+    /// Sets the registration endpoint (RFC 7591).
     #[must_use]
     pub fn registration_endpoint(self, url: &str) -> Self {
         self.set("registration_endpoint", json!(url))
     }
 
-    /// Where tokens are revoked (RFC 7009).
+    /// Sets the revocation endpoint (RFC 7009).
     #[must_use]
     pub fn revocation_endpoint(self, url: &str) -> Self {
         self.set("revocation_endpoint", json!(url))
     }
 
-    /// The scopes worth naming.
+    /// Sets `scopes_supported`.
     #[must_use]
     pub fn scopes<'a>(self, scopes: impl IntoIterator<Item = &'a str>) -> Self {
         self.set_list("scopes_supported", scopes)
     }
 
-    /// The grants.
+    /// Sets `grant_types_supported`.
     #[must_use]
     pub fn grant_types<'a>(self, grants: impl IntoIterator<Item = &'a str>) -> Self {
         self.set_list("grant_types_supported", grants)
     }
 
-    /// How clients authenticate at the token endpoint, and at no other endpoint unless
-    /// [`MetadataBuilder::member`] says so.
+    /// Sets the client authentication methods of the token endpoint. For other endpoints use
+    /// [`MetadataBuilder::member`].
     #[must_use]
     pub fn token_auth_methods<'a>(self, methods: impl IntoIterator<Item = &'a str>) -> Self {
         self.set_list("token_endpoint_auth_methods_supported", methods)
     }
 
-    /// Client ID Metadata Documents are fetched and checked (AS-05).
+    /// Advertises client ID metadata documents, which the server must fetch and validate (AS-05).
     #[must_use]
     pub fn client_id_metadata_documents(self) -> Self {
         self.set("client_id_metadata_document_supported", json!(true))
     }
 
-    /// Proofs of possession are checked with these algorithms (AS-19).
+    /// Sets the algorithms of DPoP proofs, which the server must verify (AS-19).
     #[must_use]
     pub fn dpop_algorithms(self, algorithms: &DpopAlgorithms) -> Self {
         self.set_list("dpop_signing_alg_values_supported", algorithms.iter())
     }
 
-    /// Any other member.
+    /// Sets any other member.
     ///
     /// # Errors
-    /// [`MemberError`].
+    /// [`MemberError`] for a member that cannot be set directly.
     pub fn member(self, name: &str, value: Value) -> Result<Self, MemberError> {
         if RESERVED.contains(&name) {
             return Err(MemberError::Reserved(name.to_owned()));
@@ -136,7 +136,7 @@ impl MetadataBuilder {
         Ok(self.set(name, value))
     }
 
-    /// The document.
+    /// Returns the document.
     pub fn to_json(&self) -> String {
         Value::Object(self.members.clone()).to_string()
     }

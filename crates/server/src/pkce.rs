@@ -1,4 +1,4 @@
-//! Proof keys for code exchange, as the token endpoint checks them (AS-09, RFC 7636).
+//! PKCE at the token endpoint (RFC 7636, AS-09).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Why a challenge or a verifier is refused.
+/// The reason why a challenge or a verifier is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum PkceError {
-    /// `code_challenge_method` is absent, which means `plain`, or not `S256`: `invalid_request`.
+    /// `code_challenge_method` is missing, which means `plain`, or is not `S256`: `invalid_request`.
     #[error("code_challenge_method must be S256")]
     Method,
-    /// Not 32 bytes in base64url without padding: `invalid_request`.
+    /// The challenge is not 32 bytes in base64url without padding: `invalid_request`.
     #[error("code_challenge must be a SHA-256 value in base64url")]
     Challenge,
-    /// Not 43 to 128 unreserved characters: `invalid_grant`.
+    /// The verifier is not 43 to 128 unreserved characters: `invalid_grant`.
     #[error("code_verifier must be 43 to 128 letters, digits, '-', '.', '_' or '~'")]
     Verifier,
-    /// The verifier is another one: `invalid_grant`.
+    /// The verifier does not match the challenge: `invalid_grant`.
     #[error("code_verifier does not match the code_challenge")]
     Mismatch,
 }
 
 impl PkceError {
-    /// The error code of the answer.
+    /// Returns the error code of the response.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Method | Self::Challenge => "invalid_request",
@@ -34,12 +34,12 @@ impl PkceError {
     }
 }
 
-/// A challenge of the method `S256`, the only one that is taken.
+/// A challenge of the method `S256`, the only supported one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CodeChallenge([u8; 32]);
 
 impl CodeChallenge {
-    /// Reads `code_challenge` and `code_challenge_method` of an authorization request.
+    /// Parses `code_challenge` and `code_challenge_method` of an authorization request.
     ///
     /// # Errors
     /// [`PkceError::Method`] and [`PkceError::Challenge`].

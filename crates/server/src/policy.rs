@@ -1,5 +1,5 @@
-//! Which scopes an MCP request needs: by method and by the name of a tool, prompt or resource, read from
-//! the body and closed by default (RS-05, RS-06).
+//! The scopes that an MCP request requires, by method and by the name of a tool, prompt or resource in the
+//! body. Closed by default (RS-05, RS-06).
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use super::message::{McpMessage, McpMessages};
 use super::rejection::Rejection;
 use super::scopes::RequiredScopes;
 
-/// The needs of an operation beside the scopes that every request needs.
+/// The requirements of an operation in addition to those of every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     Base,
@@ -15,7 +15,7 @@ enum Rule {
     Forbidden,
 }
 
-/// Methods of the protocol's revisions that act on nothing named.
+/// Methods of the protocol without a named target.
 const PROTOCOL: &[&str] = &[
     "completion/complete",
     "initialize",
@@ -43,8 +43,7 @@ const PROTOCOL: &[&str] = &[
     "tools/list",
 ];
 
-/// The scopes that each request needs. A tool that is not named, and a method that the protocol does
-/// not have, is refused.
+/// The scopes that each request requires. Unnamed tools, and methods outside the protocol, are rejected.
 #[derive(Clone, Debug)]
 pub struct ScopePolicy {
     base: Option<RequiredScopes>,
@@ -54,13 +53,12 @@ pub struct ScopePolicy {
 }
 
 impl ScopePolicy {
-    /// Every request needs at least these scopes.
+    /// Creates a policy with scopes that every request requires.
     pub fn new(base: RequiredScopes) -> Self {
         Self::with(Some(base))
     }
 
-    /// Every token of the issuer for this server is enough for a request that needs nothing more: for
-    /// issuers that know no scopes.
+    /// Creates a policy that accepts every token of the issuer for this server, for issuers without scopes.
     pub fn any_token() -> Self {
         Self::with(None)
     }
@@ -75,13 +73,13 @@ impl ScopePolicy {
         }
     }
 
-    /// Calls of this tool need these scopes as well.
+    /// Requires additional scopes for calls of this tool.
     #[must_use]
     pub fn tool(self, name: &str, scopes: RequiredScopes) -> Self {
         self.named("tools/call", name, scopes)
     }
 
-    /// Calls of this tool need nothing more.
+    /// Requires no additional scopes for calls of this tool.
     #[must_use]
     pub fn open_tool(mut self, name: &str) -> Self {
         let key = ("tools/call".into(), name.into());
@@ -89,28 +87,28 @@ impl ScopePolicy {
         self
     }
 
-    /// Calls of tools that are not named need these scopes as well, instead of being refused.
+    /// Requires additional scopes for calls of unnamed tools, instead of rejecting them.
     #[must_use]
     pub fn other_tools(mut self, scopes: RequiredScopes) -> Self {
         self.unnamed_tools = Rule::Needs(scopes);
         self
     }
 
-    /// Calls of tools that are not named need nothing more. A tool that is added later is open then.
+    /// Requires no additional scopes for calls of unnamed tools. Tools that are added later are then open.
     #[must_use]
     pub fn open_other_tools(mut self) -> Self {
         self.unnamed_tools = Rule::Base;
         self
     }
 
-    /// Requests with this method need these scopes as well; the method may be one of an extension.
+    /// Requires additional scopes for requests with this method, which may belong to an extension.
     #[must_use]
     pub fn method(mut self, method: &str, scopes: RequiredScopes) -> Self {
         self.methods.insert(method.into(), Rule::Needs(scopes));
         self
     }
 
-    /// Requests with this method and this name, or URI of a resource, need these scopes as well.
+    /// Requires additional scopes for requests with this method and this name or resource URI.
     #[must_use]
     pub fn named(mut self, method: &str, name: &str, scopes: RequiredScopes) -> Self {
         let key = (method.into(), name.into());
@@ -118,15 +116,15 @@ impl ScopePolicy {
         self
     }
 
-    /// The scopes of a request without a body: a stream that is opened, a session that is ended.
+    /// Returns the scopes for a request without a body, such as one that opens a stream or ends a session.
     pub fn base(&self) -> Option<&RequiredScopes> {
         self.base.as_ref()
     }
 
-    /// The scopes that these messages need together; `None` when any token does.
+    /// Returns the scopes that these messages require together; `None` when any token suffices.
     ///
     /// # Errors
-    /// [`Rejection::Forbidden`] for what is not named, and [`Rejection::Malformed`].
+    /// [`Rejection::Forbidden`] for an unnamed operation, and [`Rejection::Malformed`].
     pub fn needed(&self, messages: &McpMessages) -> Result<Option<RequiredScopes>, Rejection> {
         let mut needed = self.base.clone();
         for message in messages.iter() {
@@ -134,7 +132,7 @@ impl ScopePolicy {
                 needed = match (rule, needed) {
                     (Rule::Base, needed) => needed,
                     (Rule::Needs(scopes), None) => Some(scopes.clone()),
-                    // More alternatives than can be told apart are no reason to let one through.
+                    // Too many alternatives to combine: rejected.
                     (Rule::Needs(scopes), Some(needed)) => {
                         Some(needed.and(scopes).map_err(|_| Rejection::Forbidden)?)
                     }
@@ -145,10 +143,10 @@ impl ScopePolicy {
         Ok(needed)
     }
 
-    /// The rule of the method, and the rule of the name.
+    /// Returns the rule of the method and the rule of the name.
     fn rules(&self, message: &McpMessage) -> Result<[&Rule; 2], Rejection> {
         let Some(method) = message.method() else {
-            // The answer to a request of the server.
+            // A response to a request of the server.
             return Ok([&Rule::Base; 2]);
         };
         let target = message.target();

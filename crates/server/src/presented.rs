@@ -1,4 +1,4 @@
-//! What a request to an MCP server presents (RS-08, RS-09, USE-02).
+//! The token in a request to an MCP server (RS-08, RS-09, USE-02).
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
-/// A token as it was presented. It is opaque here: validate it before anything else is done.
+/// An unverified token of a request. Verify it before any other use.
 #[derive(Clone)]
 pub enum Presented {
     /// `Authorization: Bearer`.
     Bearer(Zeroizing<String>),
-    /// `Authorization: DPoP`, with the one proof that came along. The proof is still to be checked:
-    /// signature, type, method, URL, time, `ath`, key (RFC 9449 section 4.3).
+    /// `Authorization: DPoP` with its single proof, which must be verified: signature, type, method, URL,
+    /// time, `ath` and key (RFC 9449 section 4.3).
     Dpop {
         /// The token.
         token: Zeroizing<String>,
@@ -21,23 +21,23 @@ pub enum Presented {
     },
 }
 
-/// Why nothing usable was presented.
+/// The reason why a request has no usable token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PresentedError {
-    /// More than one `Authorization` field, or one without a token: 400 (RS-04).
+    /// The request has several `Authorization` fields, or one without a token: 400 (RS-04).
     #[error("the request presents more than one token, or a malformed one")]
     Malformed,
-    /// A DPoP token without exactly one proof: 401.
+    /// A DPoP token is not accompanied by exactly one proof: 401.
     #[error("a DPoP token comes with exactly one proof")]
     Proof,
 }
 
 impl Presented {
-    /// Reads the headers; `None` when no token of these kinds is presented. Tokens in a query are not
-    /// looked at, and must not be (USE-02).
+    /// Reads the headers; `None` without a token of these schemes. Tokens in a query are ignored, and must
+    /// not be accepted (USE-02).
     ///
     /// # Errors
-    /// [`PresentedError`].
+    /// [`PresentedError`] with the reason.
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, PresentedError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let Some(field) = fields.next() else {
@@ -72,14 +72,14 @@ impl Presented {
 }
 
 impl Presented {
-    /// The token.
+    /// Returns the token.
     pub fn token(&self) -> &str {
         match self {
             Self::Bearer(token) | Self::Dpop { token, .. } => token,
         }
     }
 
-    /// The scheme that the request used.
+    /// Returns the authentication scheme of the request.
     pub fn scheme(&self) -> TokenScheme {
         match self {
             Self::Bearer(_) => TokenScheme::Bearer,
@@ -88,12 +88,12 @@ impl Presented {
     }
 }
 
-/// How a token is presented, and the scheme of the challenge that refuses it.
+/// The authentication scheme of a token and of its challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenScheme {
-    /// RFC 6750.
+    /// Bearer (RFC 6750).
     Bearer,
-    /// RFC 9449.
+    /// DPoP (RFC 9449).
     Dpop,
 }
 

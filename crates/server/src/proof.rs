@@ -1,5 +1,4 @@
-//! Proofs of possession: the checks of RFC 9449 section 4.3, nonces and the replay window (RS-09, RS-10,
-//! AS-19).
+//! DPoP proofs: the checks of RFC 9449 section 4.3, nonces and replay detection (RS-09, RS-10, AS-19).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,39 +15,39 @@ use super::dpop::DpopAlgorithms;
 use super::jose::{Algorithm, Unverified, VerifyingKey};
 use super::rejection::DpopNonce;
 
-/// How far `iat` may be from now, in both directions.
+/// The largest difference between `iat` and the current time, in both directions.
 pub const PROOF_WINDOW: Duration = Duration::from_secs(300);
-/// How long a nonce is taken.
+/// The lifetime of a nonce.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(300);
-/// Most proofs that are remembered at a time.
+/// The largest number of remembered proofs.
 pub const MAX_PROOFS: usize = 1_000_000;
 
-/// Why a proof is refused. For logs.
+/// The reason why a proof is rejected, for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
-    /// Not a signed token of the type `dpop+jwt` with a public key in its header.
+    /// The proof is not a signed `dpop+jwt` with a public key in its header.
     #[error("the proof is not a JWT of the type dpop+jwt with a public key")]
     Malformed,
-    /// An algorithm that is not advertised.
+    /// The algorithm is not advertised.
     #[error("the algorithm of the proof is not advertised")]
     Algorithm,
-    /// The key did not make the signature.
+    /// The key does not verify the signature.
     #[error("the signature of the proof is not that of its key")]
     Signature,
-    /// For another method or URL.
+    /// The proof is for another method or URL.
     #[error("the proof is for another request")]
     Request,
-    /// Made too long ago, or in the future.
+    /// The proof is too old, or from the future.
     #[error("the proof was not made within five minutes of now")]
     Time,
-    /// For another access token, or for none.
+    /// The proof is for another access token, or for none.
     #[error("the proof is for another access token")]
     AccessToken,
-    /// Without a nonce of this server that is still taken.
+    /// The proof has no valid nonce of this server.
     #[error("the proof has no current nonce of this server")]
     Nonce,
-    /// Seen before.
+    /// The proof was used before.
     #[error("the proof was seen before")]
     Replayed,
     /// Too many proofs are remembered already.
@@ -59,25 +58,25 @@ pub enum ProofError {
 /// The request that a proof must be for.
 #[derive(Clone, Copy, Debug)]
 pub struct ProofSubject<'a> {
-    /// The method, as it was sent.
+    /// The method of the request.
     pub method: &'a str,
-    /// The URL, from configuration and not from header fields (RS-11).
+    /// The URL, from the configuration rather than from header fields (RS-11).
     pub url: &'a str,
-    /// The access token that came along; none at the token endpoint.
+    /// The access token of the request; `None` at the token endpoint.
     pub token: Option<&'a str>,
 }
 
-/// Nonces that need no memory: a time and its authentication.
+/// Stateless nonces: a time with a MAC.
 #[derive(Clone)]
 pub struct NonceKey(hmac::Key);
 
 impl NonceKey {
-    /// From 32 random bytes, the same for all instances of a server.
+    /// Creates a key from 32 random bytes, which all instances of a server share.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// A nonce for now, the time since the Unix epoch.
+    /// Returns a nonce for the current time since the Unix epoch.
     pub fn issue(&self, now: Duration) -> Option<DpopNonce> {
         let time = now.as_secs().to_be_bytes();
         let tag = hmac::sign(&self.0, &time);
@@ -85,7 +84,7 @@ impl NonceKey {
         DpopNonce::new(&URL_SAFE_NO_PAD.encode(whole))
     }
 
-    /// Whether this server issued it lately.
+    /// Returns true if this server issued the nonce within its lifetime.
     pub fn check(&self, nonce: &str, now: Duration) -> bool {
         let Ok(whole) = URL_SAFE_NO_PAD.decode(nonce) else {
             return false;
@@ -105,7 +104,7 @@ impl std::fmt::Debug for NonceKey {
     }
 }
 
-/// A proof that is valid, and not spent so far: see [`ReplayWindow::spend`].
+/// A valid proof that is not marked as used yet; see [`ReplayWindow::spend`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     thumbprint: String,
@@ -114,13 +113,13 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// The thumbprint of the key that made it, as in `cnf.jkt`.
+    /// Returns the thumbprint of the proof's key, as in `cnf.jkt`.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 }
 
-/// Checks proofs.
+/// Verifies proofs.
 #[derive(Clone, Debug)]
 pub struct ProofChecker {
     algorithms: Vec<Algorithm>,
@@ -128,8 +127,8 @@ pub struct ProofChecker {
 }
 
 impl ProofChecker {
-    /// Takes the algorithms that are advertised. `None` when one of them is not verified here: it must
-    /// not be advertised then.
+    /// Creates a checker for the advertised algorithms. `None` for an unsupported one, which must not be
+    /// advertised.
     pub fn new(advertised: &DpopAlgorithms) -> Option<Self> {
         let algorithms: Option<Vec<Algorithm>> = advertised.iter().map(Algorithm::parse).collect();
         Some(Self {
@@ -138,22 +137,22 @@ impl ProofChecker {
         })
     }
 
-    /// Demands nonces (RS-10).
+    /// Requires nonces (RS-10).
     #[must_use]
     pub fn with_nonces(mut self, key: NonceKey) -> Self {
         self.nonces = Some(key);
         self
     }
 
-    /// The nonce to send now; `None` where nonces are not demanded.
+    /// Returns the current nonce to send; `None` without nonces.
     pub fn nonce(&self, now: Duration) -> Option<DpopNonce> {
         self.nonces.as_ref()?.issue(now)
     }
 
-    /// Checks a proof for a request. `now` is the time since the Unix epoch.
+    /// Verifies a proof for a request. `now` is the time since the Unix epoch.
     ///
     /// # Errors
-    /// [`ProofError`]; answer [`ProofError::Nonce`] with [`ProofChecker::nonce`].
+    /// [`ProofError`]; respond to [`ProofError::Nonce`] with [`ProofChecker::nonce`].
     pub fn check(
         &self,
         proof: &str,
@@ -207,7 +206,7 @@ fn check_token(claims: &Map<String, Value>, token: Option<&str>) -> Result<(), P
     }
 }
 
-/// Without query and fragment, after the normalisation of RFC 3986.
+/// Compares without query and fragment, after the normalisation of RFC 3986.
 fn is_same_url(one: &str, other: &str) -> bool {
     let bare = |text: &str| {
         let mut url = Url::parse(text).ok()?;
@@ -218,8 +217,8 @@ fn is_same_url(one: &str, other: &str) -> bool {
     matches!((bare(one), bare(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// The proofs of the last minutes. Only those of requests with a valid token belong here: a proof alone
-/// costs nothing to make.
+/// The recently used proofs. Add only proofs of requests with a valid token, because creating a proof alone
+/// costs nothing.
 #[derive(Debug)]
 pub struct ReplayWindow {
     seen: HashMap<[u8; 32], Duration>,
@@ -234,7 +233,7 @@ impl Default for ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// Remembers so many proofs at a time, and takes no further ones while it is full.
+    /// Creates a window for this many proofs; a full one accepts no further proofs.
     pub fn new(most: usize) -> Self {
         Self {
             seen: HashMap::new(),
@@ -243,7 +242,7 @@ impl ReplayWindow {
         }
     }
 
-    /// Spends a proof: a second time is an error.
+    /// Marks a proof as used; a second use is an error.
     ///
     /// # Errors
     /// [`ProofError::Replayed`] and [`ProofError::Full`].

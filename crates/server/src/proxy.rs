@@ -1,10 +1,10 @@
-//! A proxy in front of an authorization server that registers nobody: one client upstream, many clients
-//! here, and a consent of its own for each of them before anything is forwarded (AS-16, SEC-27).
+//! A proxy for an authorization server without registration: one client upstream, many clients here, with a
+//! separate consent for each before a request is forwarded (AS-16, SEC-27).
 //!
-//! Three steps, each of which needs the result of the one before: [`UpstreamProxy::ask`] makes the consent
-//! page, [`UpstreamProxy::approve`] takes its form and makes the redirect upstream,
-//! [`PendingUpstream::complete`] takes the callback. Consent is asked for each time: an earlier one, of
-//! another page or another client, cannot be used.
+//! Three steps, each of which needs the result of the previous one: [`UpstreamProxy::ask`] returns the
+//! consent page, [`UpstreamProxy::approve`] takes its form and returns the redirect upstream, and
+//! [`PendingUpstream::complete`] takes the callback. Consent is required each time; consent on another page
+//! or for another client does not count.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -29,33 +29,33 @@ use super::pkce::CodeChallenge;
 use super::redirect::RedirectTarget;
 use super::response::escaped;
 
-/// How long a user may take, at the consent page and upstream.
+/// The time limit for the user, at the consent page and upstream.
 pub const CONSENT_LIFETIME: Duration = Duration::from_secs(600);
 const COOKIE_NAME: &str = "__Host-consent";
 
-/// Why a step of the proxy is refused. Show a page; do not redirect.
+/// The reason why a step of the proxy fails. Show a page; do not redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The form is not one that this proxy made, for this browser, within ten minutes.
+    /// The form was not created by this proxy, for this browser, within ten minutes.
     #[error("the consent was not given on a page of this proxy in this browser")]
     Consent,
     /// The user declined.
     #[error("the user declined")]
     Declined,
-    /// The callback is not that of this pending authorization, in this browser, within ten minutes.
+    /// The callback does not belong to this pending authorization, in this browser, within ten minutes.
     #[error("the callback does not belong to an authorization that was approved in this browser")]
     Callback,
-    /// The callback names another issuer, or none though the upstream server sends it.
+    /// The callback names another issuer, or none although the upstream server sends it.
     #[error("the callback is of another issuer")]
     Issuer,
-    /// The upstream server answered with an error.
+    /// The upstream server responded with an error.
     #[error("the upstream server answered with an error")]
     Upstream,
 }
 
-/// A client's authorization request, after it was validated: the client is known, the redirect URI is
-/// one of its own, and there is a challenge.
+/// A validated authorization request: the client is known, the redirect URI is registered, and a challenge
+/// is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRequest {
     client_id: String,
@@ -68,7 +68,7 @@ pub struct ClientRequest {
 }
 
 impl ClientRequest {
-    /// The parts that every request has.
+    /// Creates a request from the required parts.
     pub fn new(
         client_id: &str,
         target: &RedirectTarget,
@@ -86,53 +86,53 @@ impl ClientRequest {
         }
     }
 
-    /// The name that the client gave itself.
+    /// Sets the client's self-chosen name.
     #[must_use]
     pub fn client_name(mut self, name: &str) -> Self {
         self.client_name = Some(name.chars().take(100).collect());
         self
     }
 
-    /// `state`, to be given back.
+    /// Sets the `state` to return.
     #[must_use]
     pub fn state(mut self, state: &str) -> Self {
         self.state = Some(state.to_owned());
         self
     }
 
-    /// `resource`.
+    /// Sets the `resource`.
     #[must_use]
     pub fn resource(mut self, resource: &str) -> Self {
         self.resource = Some(resource.to_owned());
         self
     }
 
-    /// The client.
+    /// Returns the client identifier.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// Where the response goes: find it again among the client's redirect URIs.
+    /// Returns the redirect URI of the response. Look it up among the client's redirect URIs again.
     pub fn redirect_uri(&self) -> &str {
         &self.redirect_uri
     }
 
-    /// The scopes.
+    /// Returns the scopes.
     pub fn scopes(&self) -> &str {
         &self.scopes
     }
 
-    /// The `state` of the client.
+    /// Returns the client's `state`.
     pub fn client_state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// The challenge that the code of this proxy is bound to.
+    /// Returns the challenge that the proxy's code is bound to.
     pub fn challenge(&self) -> CodeChallenge {
         self.challenge
     }
 
-    /// The resource.
+    /// Returns the resource.
     pub fn requested_resource(&self) -> Option<&str> {
         self.resource.as_deref()
     }
@@ -145,8 +145,8 @@ struct Sealed {
     until: u64,
 }
 
-/// An authorization that was approved and is under way upstream. Store it under the hash of its state
-/// for ten minutes, and take it out when the callback comes: it is used once.
+/// An approved authorization that is pending upstream. Store it for ten minutes under the hash of its
+/// state, and remove it when the callback arrives: it is single-use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingUpstream {
     request: ClientRequest,
@@ -156,18 +156,18 @@ pub struct PendingUpstream {
     until: Duration,
 }
 
-/// The code of the upstream server: redeem it there with this verifier, then answer the client.
+/// The upstream server's code: redeem it there with this verifier, then respond to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamCode {
-    /// The code.
+    /// The authorization code.
     pub code: String,
-    /// `code_verifier` of the token request.
+    /// The `code_verifier` of the token request.
     pub verifier: String,
-    /// The request that the client waits for.
+    /// The client's request.
     pub request: ClientRequest,
 }
 
-/// The one client that the upstream server knows, and the key of consent pages.
+/// The client at the upstream server, and the key of consent pages.
 #[derive(Clone)]
 pub struct UpstreamProxy {
     issuer: Box<str>,
@@ -179,11 +179,11 @@ pub struct UpstreamProxy {
 }
 
 impl UpstreamProxy {
-    /// The upstream issuer and its authorization endpoint, the client that it knows, the callback of this
-    /// proxy that is registered there, and 32 random bytes that all instances share.
+    /// Creates a proxy from the upstream issuer and its authorization endpoint, the client there, the
+    /// proxy's callback registered there, and 32 random bytes that all instances share.
     ///
     /// # Errors
-    /// [`IssuerError`] for an issuer, an endpoint or a callback that cannot be one.
+    /// [`IssuerError`] for an invalid issuer, endpoint or callback.
     pub fn new(
         issuer: &str,
         endpoint: &str,
@@ -211,15 +211,15 @@ impl UpstreamProxy {
         })
     }
 
-    /// The upstream server sends `iss` with its responses: one without is refused.
+    /// Requires `iss` in responses of the upstream server.
     #[must_use]
     pub fn upstream_sends_iss(mut self) -> Self {
         self.sends_iss = true;
         self
     }
 
-    /// The consent page for a client, whose form is posted to `action`, a path of this proxy. `random` is
-    /// 32 fresh random bytes; `now` is the time since the Unix epoch.
+    /// Returns the consent page for a client. Its form is posted to `action`, a path of this proxy.
+    /// `random` is 32 new random bytes; `now` is the time since the Unix epoch.
     pub fn ask(
         &self,
         request: &ClientRequest,
@@ -235,7 +235,7 @@ impl UpstreamProxy {
         });
         let mut response = Response::new(page(request, action, &sealed));
         let cookie = format!("{COOKIE_NAME}={browser}; Path=/; Secure; HttpOnly; SameSite=Lax");
-        // The answer to the form redirects upstream, and browsers count that as its target.
+        // The response to the form redirects upstream, and browsers apply `form-action` to that target.
         let upstream = self.endpoint.origin().ascii_serialization();
         let policy =
             format!("default-src 'none'; form-action 'self' {upstream}; frame-ancestors 'none'");
@@ -255,8 +255,8 @@ impl UpstreamProxy {
         response
     }
 
-    /// Takes the form of the consent page. Save what is pending before the redirect is sent. `state` and
-    /// `verifier` are 32 fresh random bytes each.
+    /// Handles the form of the consent page. Save the pending authorization before sending the redirect.
+    /// `state` and `verifier` are 32 new random bytes each.
     ///
     /// # Errors
     /// [`ProxyError::Consent`] and [`ProxyError::Declined`].
@@ -333,20 +333,20 @@ impl std::fmt::Debug for UpstreamProxy {
 }
 
 impl PendingUpstream {
-    /// The name to store it under: the hash of a `state`, of this one or of a callback.
+    /// Returns the storage key for a `state`: its hash.
     pub fn key_of(state: &str) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(state))
     }
 
-    /// The name to store this one under.
+    /// Returns the storage key of this authorization.
     pub fn key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.state)
     }
 
-    /// Takes the callback of the upstream server.
+    /// Handles the callback of the upstream server.
     ///
     /// # Errors
-    /// [`ProxyError`].
+    /// [`ProxyError`] with the reason.
     pub fn complete(
         self,
         proxy: &UpstreamProxy,
@@ -387,7 +387,7 @@ impl PendingUpstream {
     }
 }
 
-/// The one cookie of this browser. One that comes twice was set by another host too.
+/// Returns this browser's cookie. A repeated one was also set by another host.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let fields = headers.get_all(COOKIE).iter();
     let mut found = fields
@@ -400,7 +400,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     found.next().is_none().then_some(first)
 }
 
-/// The host of a URL, or its scheme where it has none.
+/// Returns the host of a URL, or its scheme without a host.
 fn place(text: &str) -> String {
     match Url::parse(text) {
         Ok(url) => url.host_str().unwrap_or(url.scheme()).to_owned(),
@@ -415,7 +415,7 @@ fn page(request: &ClientRequest, action: &str, sealed: &str) -> String {
         "" => "no scopes",
         scopes => scopes,
     };
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _written = write!(
         page,
         "<h1>Permit access?</h1><p>{} wants access in your name.</p><dl>\

@@ -1,45 +1,45 @@
-//! Redirect URIs: one rule for those that are registered, and one way to match those that are sent
-//! (AS-07).
+//! Redirect URIs: the rules for registration, and the comparison with sent ones (AS-07).
 
 use url::{Host, Url};
 
 /// Longest redirect URI, in bytes.
 pub const MAX_REDIRECT_URI_BYTES: usize = 2048;
 
-/// Why a text cannot be registered as a redirect URI.
+/// The reason why a redirect URI cannot be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedirectUriError {
-    /// Longer than [`MAX_REDIRECT_URI_BYTES`].
+    /// It is longer than [`MAX_REDIRECT_URI_BYTES`].
     #[error("the redirect URI is longer than {MAX_REDIRECT_URI_BYTES} bytes")]
     TooLong,
-    /// A character that RFC 3986 does not allow, or a broken percent escape.
+    /// It contains a character that RFC 3986 does not allow, or an invalid percent-encoding.
     #[error("the redirect URI holds a character that no URI may hold")]
     Character,
-    /// Not an absolute URI.
+    /// It is not an absolute URI.
     #[error("the redirect URI is not absolute")]
     NotAbsolute,
-    /// A fragment.
+    /// It has a fragment.
     #[error("the redirect URI has a fragment")]
     Fragment,
-    /// User information before the host.
+    /// It contains user information.
     #[error("the redirect URI has user information")]
     UserInformation,
-    /// `http` to a host that is not this machine.
+    /// It is `http` to a host that is not loopback.
     #[error("a redirect URI with http must be on 127.0.0.1, [::1] or localhost")]
     Http,
-    /// A scheme that neither is a reversed domain name nor was allowed by name.
+    /// Its scheme is not a reversed domain name, nor explicitly allowed.
     #[error("the scheme of the redirect URI is not allowed")]
     Scheme,
-    /// A parameter of its own that responses have too: it would come twice (RFC 6749 section 3.1).
+    /// Its query has a parameter of authorization responses, which would be repeated (RFC 6749 section
+    /// 3.1).
     #[error("the query of the redirect URI holds a parameter that authorization responses have")]
     ResponseParameter,
-    /// A spelling that browsers read as another URI: 127.1, a decimal address, dot segments.
+    /// Browsers read its spelling as another URI: `127.1`, a decimal address, or dot segments.
     #[error("the redirect URI is not in canonical spelling")]
     NotCanonical,
 }
 
-/// Which redirect URIs a server registers, beside `https` and `http` on this machine.
+/// The rules for redirect URIs other than `https` and loopback `http`.
 ///
 /// Private-use schemes must be a reversed domain name (RFC 8252 section 7.1), as in
 /// `com.example.app:/callback`; others are allowed by name.
@@ -49,7 +49,7 @@ pub struct RedirectRules {
     localhost_port: bool,
 }
 
-/// Schemes that run what follows them, show it, or hand it to another program.
+/// Schemes whose content browsers execute, show, or pass to another program.
 const FORBIDDEN: &[&str] = &[
     "about",
     "blob",
@@ -81,7 +81,7 @@ const FORBIDDEN: &[&str] = &[
     "x-javascript",
 ];
 
-/// Parameters of authorization responses.
+/// The parameters of authorization responses.
 const RESPONSE: &[&str] = &[
     "code",
     "error",
@@ -96,7 +96,7 @@ impl RedirectRules {
     /// Allows a private-use scheme that is not a reversed domain name, such as `cursor`.
     ///
     /// # Errors
-    /// [`RedirectUriError::Scheme`] for a text that is not a scheme, or one that browsers act on.
+    /// [`RedirectUriError::Scheme`] for a text that is not a scheme, or a scheme that browsers handle.
     pub fn scheme(mut self, scheme: &str) -> Result<Self, RedirectUriError> {
         if !is_scheme(scheme) || FORBIDDEN.contains(&scheme) {
             return Err(RedirectUriError::Scheme);
@@ -105,18 +105,18 @@ impl RedirectRules {
         Ok(self)
     }
 
-    /// Ignores the port of `http://localhost` too, for clients that publish it without one. Another
-    /// program of the machine may own that name, so prefer the address literals (RFC 8252 section 8.3).
+    /// Ignores the port of `http://localhost` too, for clients that publish it without one. Another program
+    /// on the device may own that name, so prefer address literals (RFC 8252 section 8.3).
     #[must_use]
     pub fn ignore_localhost_port(mut self) -> Self {
         self.localhost_port = true;
         self
     }
 
-    /// Judges a redirect URI that a client wants to register.
+    /// Validates a redirect URI for registration.
     ///
     /// # Errors
-    /// [`RedirectUriError`].
+    /// [`RedirectUriError`] with the first flaw.
     pub fn parse(&self, text: &str) -> Result<RedirectUri, RedirectUriError> {
         if text.len() > MAX_REDIRECT_URI_BYTES {
             return Err(RedirectUriError::TooLong);
@@ -178,15 +178,15 @@ impl RedirectRules {
     }
 }
 
-/// Checks an `http` or `https` URI, and says whether its host is this machine.
+/// Validates an `http` or `https` URI; returns true for a loopback host.
 fn web(url: &Url, text: &str, rest: &str) -> Result<bool, RedirectUriError> {
-    // The parser forgives `https:host` and `https:///host`.
+    // The parser accepts `https:host` and `https:///host`.
     let authority = authority_of(rest).ok_or(RedirectUriError::NotAbsolute)?;
     if authority.contains('@') {
         return Err(RedirectUriError::UserInformation);
     }
     let read = url.as_str();
-    // An origin without a path gets its slash from the parser; a port that is the default is dropped.
+    // The parser adds the slash of an origin without a path, and drops the default port.
     let canonical = read == text || read.strip_suffix('/') == Some(text);
     if !canonical || authority.is_empty() || url.port() == Some(0) {
         return Err(RedirectUriError::NotCanonical);
@@ -203,7 +203,7 @@ fn authority_of(rest: &str) -> Option<&str> {
     rest.strip_prefix("//")?.split(['/', '?']).next()
 }
 
-/// RFC 3986 section 3.1, in lower case.
+/// Returns true for a lower-case scheme (RFC 3986 section 3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text
@@ -226,7 +226,7 @@ fn escapes_are_whole(text: &str) -> bool {
     })
 }
 
-/// A redirect URI that may be registered; made by [`RedirectRules::parse`] and in no other way.
+/// A redirect URI that may be registered, created only by [`RedirectRules::parse`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RedirectUri {
     text: Box<str>,
@@ -235,12 +235,12 @@ pub struct RedirectUri {
 }
 
 impl RedirectUri {
-    /// The text, as it was sent.
+    /// Returns the text as sent.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is on the user's own machine: consent pages warn when all of a client's are (AS-06).
+    /// Returns true for a loopback URI. Warn at consent if all of a client's redirect URIs are (AS-06).
     pub fn is_loopback(&self) -> bool {
         self.local
     }
@@ -255,15 +255,15 @@ impl RedirectUri {
     }
 }
 
-/// A redirect URI that was found among the registered ones. There is no other way to make one, so a
-/// response cannot go anywhere else.
+/// A redirect URI found among the registered ones, the only target of responses. No other constructor
+/// exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectTarget(Box<str>);
 
 impl RedirectTarget {
-    /// The redirect URI that a client sent, if it is one of the registered ones: the same text, but for
-    /// the port of a loopback IP literal (RFC 8252 section 7.3), and of `localhost` where
-    /// [`RedirectRules::ignore_localhost_port`] says so. `None`: show an error page and do not redirect.
+    /// Finds the sent redirect URI among the registered ones: the same text, except for the port of a
+    /// loopback IP literal (RFC 8252 section 7.3), and of `localhost` with
+    /// [`RedirectRules::ignore_localhost_port`]. `None`: show an error page, and do not redirect.
     pub fn find<'a>(
         registered: impl IntoIterator<Item = &'a RedirectUri>,
         sent: &str,
@@ -274,13 +274,13 @@ impl RedirectTarget {
             .then(|| Self(sent.into()))
     }
 
-    /// The redirect URI as it was sent.
+    /// Returns the redirect URI as sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The parts before and after the port of an `http` URI; `None` for a malformed port.
+/// Returns the parts before and after the port of an `http` URI; `None` for a malformed port.
 fn without_port(uri: &str) -> Option<(&str, &str)> {
     let rest = uri.strip_prefix("http://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! Registration requests, and answers that return every registered value (AS-15).
+//! Client registration: requests, and responses with every registered value (AS-15).
 
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -8,35 +8,36 @@ use super::redirect::{RedirectRules, RedirectUri, RedirectUriError};
 
 /// Largest registration request, in bytes.
 pub const MAX_REGISTRATION_BYTES: usize = 64 * 1024;
-/// Most redirect URIs of one client.
+/// The largest number of redirect URIs per client.
 pub const MAX_REDIRECT_URIS: usize = 32;
 
-/// Why a registration request is refused (RFC 7591 section 3.2.2).
+/// The reason why a registration request is rejected (RFC 7591 section 3.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistrationError {
-    /// Not a JSON object.
-    #[error("the body is no JSON object")]
+    /// The body is not a JSON object.
+    #[error("the body is not a JSON object")]
     NotAnObject,
-    /// Longer than [`MAX_REGISTRATION_BYTES`], or more than [`MAX_REDIRECT_URIS`] redirect URIs.
+    /// The body is larger than [`MAX_REGISTRATION_BYTES`], or has more than [`MAX_REDIRECT_URIS`] redirect
+    /// URIs.
     #[error("the registration is too large")]
     TooLarge,
-    /// A value that the server sets, and no client.
+    /// A member that only the server sets.
     #[error("the member {0} cannot be set")]
     Reserved(&'static str),
-    /// A member of another type than it must have.
+    /// A member with a wrong type.
     #[error("the member {0} has the wrong type")]
     Type(&'static str),
-    /// No redirect URI, though a grant of the client needs one.
+    /// No redirect URI, although a grant of the client needs one.
     #[error("redirect_uris is missing, and the grants of this client need it")]
     NoRedirectUri,
-    /// A redirect URI that cannot be registered.
+    /// An invalid redirect URI.
     #[error("{0}")]
     RedirectUri(RedirectUriError),
 }
 
 impl RegistrationError {
-    /// The error code.
+    /// Returns the error code.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotAnObject | Self::TooLarge | Self::Reserved(_) | Self::Type(_) => {
@@ -46,12 +47,12 @@ impl RegistrationError {
         }
     }
 
-    /// The body of a 400 answer.
+    /// Returns the body of the 400 response.
     pub fn to_json(self) -> String {
         json!({ "error": self.code(), "error_description": self.to_string() }).to_string()
     }
 
-    /// The whole answer: 400, never cached.
+    /// Returns the complete response: 400, never cached.
     pub fn into_http(self) -> Response<String> {
         private_json(StatusCode::BAD_REQUEST, self.to_json())
     }
@@ -71,7 +72,7 @@ const TEXTS: &[&str] = &[
     "application_type",
 ];
 const LISTS: &[&str] = &["grant_types", "response_types", "contacts"];
-/// Set by the server alone, or by [`RegistrationRequest::parse`] alone.
+/// Members set by the server, or by [`RegistrationRequest::parse`].
 const OWN: &[&str] = &[
     "client_id",
     "client_id_issued_at",
@@ -80,8 +81,8 @@ const OWN: &[&str] = &[
     "redirect_uris",
 ];
 
-/// A registration request, read: the members that RFC 7591 and OpenID Connect name, with their
-/// defaults. Others are not registered.
+/// A parsed registration request, with the members and defaults of RFC 7591 and OpenID Connect. Other
+/// members are dropped.
 #[derive(Clone, Debug)]
 pub struct RegistrationRequest {
     members: Map<String, Value>,
@@ -89,11 +90,11 @@ pub struct RegistrationRequest {
 }
 
 impl RegistrationRequest {
-    /// Reads a body. Redirect URIs must fit the rules, and be there unless no grant of the client
-    /// redirects, as for one that acts for itself.
+    /// Parses a body. Redirect URIs must follow the rules; they may be missing if no grant of the client
+    /// redirects, as with client credentials.
     ///
     /// # Errors
-    /// [`RegistrationError`].
+    /// [`RegistrationError`] with the first flaw.
     pub fn parse(body: &[u8], rules: &RedirectRules) -> Result<Self, RegistrationError> {
         if body.len() > MAX_REGISTRATION_BYTES {
             return Err(RegistrationError::TooLarge);
@@ -157,17 +158,17 @@ impl RegistrationRequest {
         Ok(request)
     }
 
-    /// The redirect URIs, each fit to be registered.
+    /// Returns the validated redirect URIs.
     pub fn redirect_uris(&self) -> &[RedirectUri] {
         &self.redirect_uris
     }
 
-    /// A member that is a text.
+    /// Returns a string member.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.members.get(name)?.as_str()
     }
 
-    /// A member that is a list of texts; empty when it is absent.
+    /// Returns a member that is a list of strings; empty without it.
     pub fn list(&self, name: &str) -> impl Iterator<Item = &str> {
         self.members
             .get(name)
@@ -177,7 +178,7 @@ impl RegistrationRequest {
             .filter_map(Value::as_str)
     }
 
-    /// Registers something else than was asked for; the answer says so.
+    /// Registers another value than requested; the response contains it.
     ///
     /// # Errors
     /// [`RegistrationError::Reserved`] for redirect URIs, identifiers and secrets.
@@ -189,13 +190,13 @@ impl RegistrationRequest {
         Ok(self)
     }
 
-    /// Whether the client wants tokens that are bound to a key alone: the token endpoint then refuses
-    /// its requests without a proof (AS-19, RFC 9449 section 5.2).
+    /// Returns true if the client requires bound tokens: the token endpoint must then reject its requests
+    /// without a proof (RFC 9449 section 5.2, AS-19).
     pub fn requires_dpop(&self) -> bool {
         self.members.get("dpop_bound_access_tokens") == Some(&Value::Bool(true))
     }
 
-    /// The client is registered as read.
+    /// Registers the client as requested.
     pub fn accept(self, client_id: &str) -> RegistrationAnswer {
         let mut members = self.members;
         members.insert("client_id".to_owned(), json!(client_id));
@@ -227,14 +228,14 @@ fn redirect_uris(
     items.iter().map(read).collect()
 }
 
-/// The answer to a registration, to be sent with status 201. It holds every registered value.
+/// The response to a registration, with every registered value. Send it with status 201.
 #[derive(Clone)]
 pub struct RegistrationAnswer {
     members: Map<String, Value>,
 }
 
 impl RegistrationAnswer {
-    /// When the identifier was issued, in Unix seconds.
+    /// Sets the time of issue of the identifier, in Unix seconds.
     #[must_use]
     pub fn issued_at(mut self, unix_seconds: u64) -> Self {
         let value = json!(unix_seconds);
@@ -242,7 +243,7 @@ impl RegistrationAnswer {
         self
     }
 
-    /// A secret, and when it expires in Unix seconds; 0 for never.
+    /// Sets a secret and its expiry in Unix seconds; 0: never.
     #[must_use]
     pub fn secret(mut self, secret: &str, expires_at: u64) -> Self {
         let pairs = [
@@ -255,12 +256,12 @@ impl RegistrationAnswer {
         self
     }
 
-    /// The body. It may hold a secret.
+    /// Returns the body, which may contain a secret.
     pub fn to_json(&self) -> String {
         Value::Object(self.members.clone()).to_string()
     }
 
-    /// The whole answer: 201, never cached.
+    /// Returns the complete response: 201, never cached.
     pub fn into_http(self) -> Response<String> {
         private_json(StatusCode::CREATED, self.to_json())
     }

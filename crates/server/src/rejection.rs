@@ -1,5 +1,5 @@
-//! How an MCP server refuses a request: status, one challenge, and no detail for attackers (RS-02 to
-//! RS-05, RS-09, RS-10).
+//! The rejection of a request to an MCP server: status, one challenge, and no details for attackers (RS-02
+//! to RS-05, RS-09, RS-10).
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -10,29 +10,29 @@ use super::presented::{PresentedError, TokenScheme};
 use super::resource::ProtectedResource;
 use super::scopes::RequiredScopes;
 
-/// Why a request is refused (RS-04).
+/// The reason why a request is rejected (RS-04).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// It presents no token.
+    /// The request has no token.
     Missing,
-    /// The token is unknown, revoked, of another issuer, or for another audience.
+    /// The token is unknown, revoked, from another issuer, or for another audience.
     Invalid,
     /// The token has expired.
     Expired,
-    /// The token is bound to a key and came without a proof, or must be bound and is not (RS-09).
+    /// The token is bound to a key but has no proof, or must be bound and is not (RS-09).
     NotBound,
-    /// The proof of possession is not good (RS-09).
+    /// The DPoP proof is invalid (RS-09).
     InvalidProof,
-    /// The proof needs this nonce (RS-10).
+    /// The proof requires this nonce (RS-10).
     NonceNeeded(DpopNonce),
-    /// The token lacks scopes; the first alternative is named in the challenge (RS-05).
+    /// The token lacks scopes; the challenge names the first alternative (RS-05).
     InsufficientScope(RequiredScopes),
-    /// The token is valid but does not permit the request; further scopes would not help.
+    /// The token is valid but does not permit the request, and further scopes would not help.
     Forbidden,
-    /// The request itself is malformed.
+    /// The request is malformed.
     Malformed,
-    /// The token cannot be judged now, because keys or the authorization server are out of reach.
+    /// The token cannot be verified now, because keys or the authorization server are unavailable.
     Unavailable,
 }
 
@@ -45,12 +45,12 @@ impl From<PresentedError> for Rejection {
     }
 }
 
-/// A nonce for proofs: visible ASCII without quote and backslash (RFC 9449 section 8.1).
+/// A nonce for proofs: visible ASCII except `"` and `\` (RFC 9449 section 8.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DpopNonce(HeaderValue);
 
 impl DpopNonce {
-    /// `None` for an empty text, or one with other characters.
+    /// Creates a nonce; `None` for an empty text, or other characters.
     pub fn new(text: &str) -> Option<Self> {
         let fits = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
         if text.is_empty() || !text.bytes().all(fits) {
@@ -59,16 +59,16 @@ impl DpopNonce {
         HeaderValue::try_from(text).ok().map(Self)
     }
 
-    /// The value of a `DPoP-Nonce` field.
+    /// Returns the value of `DPoP-Nonce`.
     pub fn header(&self) -> &HeaderValue {
         &self.0
     }
 }
 
-/// The name of the field that brings a nonce.
+/// The name of the header field with a nonce.
 pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-/// The answer to a refused request.
+/// The response to a rejected request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectionResponse {
     status: StatusCode,
@@ -79,27 +79,27 @@ pub struct RejectionResponse {
 }
 
 impl RejectionResponse {
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The value of `WWW-Authenticate`: one challenge, each parameter once, quoted and escaped (RS-02).
-    /// `None` where no other token would help.
+    /// Returns the value of `WWW-Authenticate`: one challenge, each parameter once, quoted and escaped
+    /// (RS-02). `None` when no other token would help.
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
         let challenge = self.challenge.as_deref()?;
-        // Scopes, URLs and our own words are visible ASCII.
+        // Scopes, URLs and this crate's texts are visible ASCII.
         Some(
             HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static("Bearer")),
         )
     }
 
-    /// The nonce that the next proof must hold.
+    /// Returns the nonce that the next proof must contain.
     pub fn nonce(&self) -> Option<&DpopNonce> {
         self.nonce.as_ref()
     }
 
-    /// The whole answer: never cached.
+    /// Returns the complete response, never cached.
     pub fn into_http(self) -> Response<String> {
         let body = match (self.error, self.description) {
             (Some(error), Some(text)) => json!({ "error": error, "error_description": text }),
@@ -178,12 +178,12 @@ fn words_for(rejection: &Rejection) -> Words {
 }
 
 impl ProtectedResource {
-    /// The answer to a request that presented no token, or that was not read so far.
+    /// Returns the response to a request without a token, or before its token was read.
     pub fn reject(&self, rejection: &Rejection) -> RejectionResponse {
         self.reject_as(rejection, TokenScheme::Bearer)
     }
 
-    /// The answer to a request that presented its token with this scheme.
+    /// Returns the response to a request whose token used this scheme.
     pub fn reject_as(&self, rejection: &Rejection, presented: TokenScheme) -> RejectionResponse {
         let words = words_for(rejection);
         let (about_proof, challenged, nonce) = match rejection {
@@ -196,11 +196,11 @@ impl ProtectedResource {
             | Rejection::Malformed => (false, true, None),
             Rejection::Forbidden | Rejection::Unavailable => (false, false, None),
         };
-        // A challenge with `DPoP` is a promise to check proofs.
+        // A `DPoP` challenge promises that proofs are verified.
         let algorithms = self
             .dpop_algorithms()
             .filter(|_| about_proof || self.requires_dpop() || presented == TokenScheme::Dpop);
-        // Without that promise a proof is neither good nor bad: the token is not taken.
+        // A server that verifies no proofs rejects the token.
         let error = match words.error {
             Some("invalid_dpop_proof" | "use_dpop_nonce") if algorithms.is_none() => {
                 Some("invalid_token")
@@ -257,7 +257,7 @@ fn challenge(scheme: &str, parameters: &[(&str, Option<&str>)]) -> String {
     text
 }
 
-/// A quoted-string of RFC 9110 section 5.6.4.
+/// Returns a quoted-string (RFC 9110 section 5.6.4).
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

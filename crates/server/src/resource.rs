@@ -1,4 +1,4 @@
-//! An MCP server as a protected resource: its metadata and the scopes it needs (RS-01, RS-05 to RS-07,
+//! An MCP server as a protected resource: its metadata and its scopes (RFC 9728, RS-01, RS-05 to RS-07,
 //! RS-11).
 
 use serde_json::{Map, Value, json};
@@ -11,14 +11,14 @@ use super::scopes::{RequiredScopes, ScopeError};
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::wire::url::{has_user_information, is_loopback};
 
-/// Why a resource cannot be described.
+/// The reason why a resource is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ResourceError {
-    /// The identifier is neither an `https` URL nor `http` on a loopback host, has a fragment or user
-    /// information, or is not in canonical spelling.
+    /// The identifier is not an `https` URL nor loopback `http`, has a fragment or user information, or is
+    /// not in canonical form.
     #[error("the resource identifier must be a canonical https URL without fragment")]
     Identifier,
-    /// An authorization server's issuer.
+    /// The issuer of an authorization server is invalid.
     #[error("{0}")]
     Issuer(IssuerError),
 }
@@ -38,9 +38,9 @@ pub struct ProtectedResource {
 /// Whether tokens must be bound to a key (RS-09).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DpopUse {
-    /// Clients may present tokens that are bound to a key.
+    /// Clients may use bound tokens.
     Supported,
-    /// Only such tokens are taken.
+    /// Only bound tokens are accepted.
     Required,
 }
 
@@ -51,10 +51,11 @@ struct Dpop {
 }
 
 impl ProtectedResource {
-    /// The URL of the MCP server as clients use it, and the issuer of its authorization server.
+    /// Creates a resource from the URL of the MCP server, as clients use it, and the issuer of its
+    /// authorization server.
     ///
     /// # Errors
-    /// [`ResourceError`].
+    /// [`ResourceError`] with the flaw.
     pub fn new(identifier: &str, issuer: &str) -> Result<Self, ResourceError> {
         let url = Url::parse(identifier).map_err(|_| ResourceError::Identifier)?;
         let scheme = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
@@ -84,28 +85,27 @@ impl ProtectedResource {
         })
     }
 
-    /// A further authorization server.
+    /// Adds an authorization server.
     ///
     /// # Errors
-    /// [`ResourceError::Issuer`].
+    /// [`ResourceError::Issuer`] when the issuer is invalid.
     pub fn authorization_server(mut self, issuer: &str) -> Result<Self, ResourceError> {
         check(issuer).map_err(ResourceError::Issuer)?;
         self.servers.push(issuer.into());
         Ok(self)
     }
 
-    /// The scopes that a first sign-in needs, separated by single spaces (RS-03).
+    /// Sets the scopes of a first sign-in, separated by single spaces (RS-03).
     ///
     /// # Errors
-    /// [`ScopeError`] for a text that names none, or one that is none; `offline_access` is not a scope of a
-    /// resource (RS-07).
+    /// [`ScopeError`] for an empty or invalid list; `offline_access` is not a scope of a resource (RS-07).
     pub fn scopes(mut self, scopes: &str) -> Result<Self, ScopeError> {
         self.scopes = RequiredScopes::parse(scopes)?.preferred().clone();
         Ok(self)
     }
 
-    /// Proofs of possession are checked with these algorithms (RS-09). Without this, tokens that come
-    /// with the scheme `DPoP` are refused.
+    /// Sets the algorithms of DPoP proofs, which the server must verify. Without this, tokens with the
+    /// scheme `DPoP` are rejected (RS-09).
     #[must_use]
     pub fn dpop(mut self, algorithms: DpopAlgorithms, required: DpopUse) -> Self {
         self.dpop = Some(Dpop {
@@ -115,39 +115,39 @@ impl ProtectedResource {
         self
     }
 
-    /// A name for people.
+    /// Sets a name for users.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The resource identifier, byte for byte: the only audience to accept (RS-08).
+    /// Returns the resource identifier, byte for byte: the only audience to accept (RS-08).
     pub fn identifier(&self) -> &str {
         &self.identifier
     }
 
-    /// Where the metadata is to be served, from the root of the origin.
+    /// Returns the path of the metadata, from the root of the origin.
     pub fn metadata_path(&self) -> &str {
         &self.metadata_path
     }
 
-    /// The URL of the metadata, as challenges name it.
+    /// Returns the URL of the metadata, as in challenges.
     pub fn metadata_url(&self) -> &str {
         &self.metadata_url
     }
 
-    /// The issuers of its authorization servers.
+    /// Returns the issuers of the authorization servers.
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
         self.servers.iter().map(|server| &**server)
     }
 
-    /// The algorithms of proofs that are checked; `None` when tokens are not bound to keys here.
+    /// Returns the algorithms of DPoP proofs; `None` when bound tokens are not supported.
     pub fn dpop_algorithms(&self) -> Option<&DpopAlgorithms> {
         self.dpop.as_ref().map(|dpop| &dpop.algorithms)
     }
 
-    /// Whether only tokens that are bound to a key are taken.
+    /// Returns true if only bound tokens are accepted.
     pub fn requires_dpop(&self) -> bool {
         self.dpop
             .as_ref()
@@ -158,7 +158,7 @@ impl ProtectedResource {
         &self.scopes
     }
 
-    /// The metadata (RFC 9728).
+    /// Returns the metadata document (RFC 9728).
     pub fn metadata(&self) -> String {
         let mut members = Map::new();
         let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
@@ -182,11 +182,11 @@ impl ProtectedResource {
         Value::Object(members).to_string()
     }
 
-    /// Whether the scopes of a token do for an operation. `implies(held, needed)` says whether one
-    /// scope includes another (RS-06); equal ones always do.
+    /// Checks that the scopes of a token suffice for an operation. `implies(held, needed)` returns true if
+    /// one scope includes another; equal ones always do (RS-06).
     ///
     /// # Errors
-    /// [`Rejection::InsufficientScope`] with everything that the operation needs at once (RS-05).
+    /// [`Rejection::InsufficientScope`] with all scopes that the operation requires (RS-05).
     pub fn allows(
         &self,
         held: &Scopes,

@@ -1,4 +1,4 @@
-//! Authorization responses that cannot forget who they come from (AS-01, AS-08).
+//! Authorization responses, which always carry their issuer (AS-01, AS-08).
 
 use std::fmt::Write;
 
@@ -16,20 +16,20 @@ use super::authorization::AuthorizationServer;
 use super::authorization_error::AuthorizationError;
 use super::redirect::RedirectTarget;
 
-/// How a response travels (OAuth 2.0 Multiple Response Types, Form Post Response Mode).
+/// The response mode (OAuth 2.0 Multiple Response Type Encoding Practices, Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ResponseMode {
     /// In the query of the redirect URI.
     #[default]
     Query,
-    /// In its fragment.
+    /// In the fragment of the redirect URI.
     Fragment,
-    /// In the body of a form that the browser sends.
+    /// In the body of a form that the browser posts.
     FormPost,
 }
 
 impl ResponseMode {
-    /// The value of `response_mode`.
+    /// Returns the value of `response_mode`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Query => "query",
@@ -39,24 +39,24 @@ impl ResponseMode {
     }
 }
 
-/// Why a response cannot be made so.
+/// The reason why a response is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResponseError {
-    /// The server's metadata does not name this mode.
+    /// The metadata does not advertise this mode.
     #[error("the response mode {} is not served: AuthorizationServer::with_response_mode", .0.as_str())]
     Mode(ResponseMode),
-    /// A parameter that has a method of its own, or a repeated one.
+    /// The parameter has its own method, or is repeated.
     #[error("the parameter {0:?} has its own method, or is there already")]
     Parameter(String),
-    /// A code that RFC 6749 does not allow.
+    /// RFC 6749 does not allow this error code.
     #[error("{0:?} is not an error code")]
     ErrorCode(String),
 }
 
 const OWN: &[&str] = &["code", "error", "error_description", "iss", "state"];
 
-/// A response that is being made.
+/// A response in progress.
 #[derive(Debug)]
 pub struct Responding {
     server: AuthorizationServer,
@@ -77,17 +77,17 @@ impl Responding {
         }
     }
 
-    /// The `state` of the request, given back as it was.
+    /// Sets the `state` of the request, returned unchanged.
     #[must_use]
     pub fn state(mut self, state: &str) -> Self {
         self.state = Some(state.into());
         self
     }
 
-    /// How the client wants it sent.
+    /// Sets the response mode of the request.
     ///
     /// # Errors
-    /// [`ResponseError::Mode`] for one that the metadata does not name.
+    /// [`ResponseError::Mode`] for a mode that the metadata does not advertise.
     pub fn mode(mut self, mode: ResponseMode) -> Result<Self, ResponseError> {
         if !self.server.serves(mode) {
             return Err(ResponseError::Mode(mode));
@@ -96,10 +96,10 @@ impl Responding {
         Ok(self)
     }
 
-    /// A further parameter, such as `session_state` or `error_uri`.
+    /// Adds a parameter, such as `session_state` or `error_uri`.
     ///
     /// # Errors
-    /// [`ResponseError::Parameter`] for one that this type sends itself, or that is there already.
+    /// [`ResponseError::Parameter`] for a parameter that this type sends itself, or a repeated one.
     pub fn parameter(mut self, name: &str, value: &str) -> Result<Self, ResponseError> {
         let repeated = self.further.iter().any(|(known, _)| **known == *name);
         if name.is_empty() || repeated || OWN.contains(&name) {
@@ -109,12 +109,12 @@ impl Responding {
         Ok(self)
     }
 
-    /// Success.
+    /// Returns a successful response.
     pub fn code(self, code: &str) -> AuthorizationResponse {
         self.finish(&[("code", code)])
     }
 
-    /// Refusal. Characters that RFC 6749 does not allow in a description are left out.
+    /// Returns an error response. Characters that RFC 6749 does not allow in a description are dropped.
     pub fn error(
         self,
         error: AuthorizationError,
@@ -123,7 +123,7 @@ impl Responding {
         self.refuse(error.as_str(), description)
     }
 
-    /// Refusal with a code of an extension.
+    /// Returns an error response with a code of an extension.
     ///
     /// # Errors
     /// [`ResponseError::ErrorCode`] for a text that RFC 6749 section 4.1.2.1 does not allow.
@@ -149,7 +149,7 @@ impl Responding {
         }
     }
 
-    /// The only place where a response is made: `iss` goes in here (AS-01).
+    /// Builds every response, and adds `iss` (AS-01).
     fn finish(self, pairs: &[(&str, &str)]) -> AuthorizationResponse {
         let iss = self.server.iss().map(|issuer| ("iss", issuer));
         let state = self.state.as_deref().map(|state| ("state", state));
@@ -188,7 +188,7 @@ fn is_error_text(c: char) -> bool {
     matches!(c, ' '..='~') && !matches!(c, '"' | '\\')
 }
 
-/// A finished response. A framework's redirect is built from it, and from nothing else.
+/// A complete response, the only source of a framework's redirect.
 #[derive(Debug)]
 pub struct AuthorizationResponse {
     content: Content,
@@ -197,7 +197,7 @@ pub struct AuthorizationResponse {
 const SUBMIT: &str = "document.forms[0].submit()";
 
 impl AuthorizationResponse {
-    /// Where to send the browser; `None` for a form.
+    /// Returns the redirect target; `None` for a form.
     pub fn location(&self) -> Option<&str> {
         match &self.content {
             Content::Location(url) => Some(url),
@@ -205,7 +205,8 @@ impl AuthorizationResponse {
         }
     }
 
-    /// The whole HTTP answer: 303 (AS-08), or a page with a form; never cached, no referrer.
+    /// Returns the complete HTTP response: 303 (AS-08), or a page with a form; never cached, without
+    /// referrer.
     pub fn into_http(self) -> Response<String> {
         let mut response = Response::new(String::new());
         let headers = response.headers_mut();
@@ -218,7 +219,7 @@ impl AuthorizationResponse {
                     headers.insert(LOCATION, url);
                     *response.status_mut() = StatusCode::SEE_OTHER;
                 }
-                // A registered redirect URI is ASCII; nothing else gets this far.
+                // A registered redirect URI is ASCII.
                 Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
             },
             Content::Page(page) => {
@@ -244,7 +245,7 @@ fn page<'a>(target: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> St
         escaped(target)
     );
     for (name, value) in pairs {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _written = write!(
             page,
             "<input type=\"hidden\" name=\"{}\" value=\"{}\">",
@@ -258,7 +259,7 @@ fn page<'a>(target: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> St
     page
 }
 
-/// Text as it stands in HTML, between tags and in quoted attributes.
+/// Escapes text for HTML, between tags and in quoted attributes.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -1,38 +1,37 @@
-//! The scopes that an operation needs: read strictly, because a decision hangs on them (RS-05).
+//! The scopes that an operation requires, parsed strictly because decisions depend on them (RS-05).
 
 use std::fmt;
 
 use mcp_auth_machine::wire::scopes::Scopes;
 
-/// Most alternatives of one requirement.
+/// The largest number of alternatives in a requirement.
 pub const MAX_ALTERNATIVES: usize = 64;
 
-/// Why a text cannot be a requirement.
+/// The reason why a requirement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// A requirement without a scope would be met by every token.
+    /// The requirement has no scope, so that every token would satisfy it.
     #[error("no scope is named; a requirement needs at least one")]
     Empty,
-    /// A name with a character that RFC 6749 section 3.3 does not allow, or beyond the limits of a list.
+    /// A scope has a character that RFC 6749 section 3.3 does not allow, or exceeds the limits of a list.
     #[error(
         "{0:?} is not a scope, or one too many: printable ASCII without space, quote and backslash, \
          at most 256 in 8 KiB"
     )]
     NotAScope(String),
-    /// `offline_access` asks for a refresh token; a resource never needs it (RS-07).
+    /// `offline_access` requests a refresh token; a resource never requires it (RS-07).
     #[error("offline_access is not a scope of a resource")]
     OfflineAccess,
-    /// More than [`MAX_ALTERNATIVES`].
+    /// The requirement has more than [`MAX_ALTERNATIVES`].
     #[error("more than {MAX_ALTERNATIVES} alternatives")]
     TooManyAlternatives,
 }
 
-/// A requirement: at least one alternative, each with at least one scope. A token meets it when it
-/// holds every scope of one alternative.
+/// A requirement: at least one alternative, each with at least one scope. A token satisfies it with every
+/// scope of one alternative.
 ///
-/// A text that was misspelt is an error here; [`Scopes::parse`], which drops it, is for lists that
-/// others send.
+/// A misspelt scope is an error here. [`Scopes::parse`], which drops it, is for lists from other parties.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequiredScopes {
     first: Scopes,
@@ -40,10 +39,10 @@ pub struct RequiredScopes {
 }
 
 impl RequiredScopes {
-    /// Every one of these scopes.
+    /// Creates a requirement for all of these scopes.
     ///
     /// # Errors
-    /// [`ScopeError`].
+    /// [`ScopeError`] with the first flaw.
     pub fn all_of<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ScopeError> {
         let named: Vec<&str> = scopes.into_iter().collect();
         let first = Scopes::from_items(named.iter().copied());
@@ -62,20 +61,20 @@ impl RequiredScopes {
         })
     }
 
-    /// At least one of these scopes. The first is the one that a challenge names.
+    /// Creates a requirement for at least one of these scopes. Challenges name the first.
     ///
     /// # Errors
-    /// [`ScopeError`].
+    /// [`ScopeError`] with the first flaw.
     pub fn any_of<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Result<Self, ScopeError> {
         let mut scopes = scopes.into_iter();
         let first = Self::all_of([scopes.next().ok_or(ScopeError::Empty)?])?;
         scopes.try_fold(first, |all, scope| all.or(Self::all_of([scope])?))
     }
 
-    /// Every scope of a list that is separated by single spaces.
+    /// Creates a requirement for all scopes of a list, separated by single spaces.
     ///
     /// # Errors
-    /// [`ScopeError`].
+    /// [`ScopeError`] with the first flaw.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.is_empty() {
             return Err(ScopeError::Empty);
@@ -83,10 +82,10 @@ impl RequiredScopes {
         Self::all_of(text.split(' '))
     }
 
-    /// Met when this or the other is met.
+    /// Returns a requirement that is satisfied if either is.
     ///
     /// # Errors
-    /// [`ScopeError::TooManyAlternatives`].
+    /// [`ScopeError::TooManyAlternatives`] beyond the limit.
     pub fn or(mut self, other: Self) -> Result<Self, ScopeError> {
         self.others.push(other.first);
         self.others.extend(other.others);
@@ -97,10 +96,11 @@ impl RequiredScopes {
         }
     }
 
-    /// Met when both are met.
+    /// Returns a requirement that is satisfied if both are.
     ///
     /// # Errors
-    /// [`ScopeError::TooManyAlternatives`], and [`ScopeError::NotAScope`] when the joined list is too long.
+    /// [`ScopeError::TooManyAlternatives`] beyond the limit, and [`ScopeError::NotAScope`] when a joined
+    /// list is too long.
     pub fn and(&self, other: &Self) -> Result<Self, ScopeError> {
         let pairs = self
             .alternatives()
@@ -110,18 +110,18 @@ impl RequiredScopes {
         joined.try_fold(first, |all, next| all.or(next?))
     }
 
-    /// The alternative that challenges name.
+    /// Returns the alternative that challenges name.
     pub fn preferred(&self) -> &Scopes {
         &self.first
     }
 
-    /// All alternatives, the preferred one first.
+    /// Returns all alternatives, the preferred one first.
     pub fn alternatives(&self) -> impl Iterator<Item = &Scopes> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// Whether a token with these scopes meets the requirement. `implies(held, needed)` says whether
-    /// one scope includes another (RS-06); equal ones always do.
+    /// Returns true if a token with these scopes satisfies the requirement. `implies(held, needed)` returns
+    /// true if one scope includes another; equal ones always do (RS-06).
     pub fn is_met_by(&self, held: &Scopes, implies: impl Fn(&str, &str) -> bool) -> bool {
         let has =
             |scope: &str| held.contains(scope) || held.iter().any(|held| implies(held, scope));

@@ -1,5 +1,5 @@
-//! Drivers of verification: they fetch keys and answers, one at a time, and continue with what they have
-//! when an authorization server is away.
+//! Drivers of verification: they fetch keys and introspection responses, one at a time, and use the present
+//! ones during an outage.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,13 +14,13 @@ use super::introspection::{IntrospectionCache, IntrospectionRules};
 use super::jose::{Unverified, VerifyingKey};
 use super::keys::{KeyCache, KeySetError, KeyTimes};
 
-/// A fetch that brought no response.
+/// The error of a fetch without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request was not answered")]
 pub struct FetchError;
 
-/// Sends a request to an authorization server: with TLS, a time limit, without following redirects, and
-/// with an answer of at most [`MAX_JWKS_BYTES`](super::keys::MAX_JWKS_BYTES).
+/// Sends a request to an authorization server: with TLS and a time limit, without following redirects, and
+/// with a response of at most [`MAX_JWKS_BYTES`](super::keys::MAX_JWKS_BYTES).
 pub trait Fetch: Send + Sync + 'static {
     /// Sends the request.
     fn fetch(
@@ -39,7 +39,7 @@ pub trait VerifyToken: Send + Sync + 'static {
     ) -> impl Future<Output = Result<AccessToken, TokenError>> + Send;
 }
 
-/// Where the clock of caches began.
+/// The start of the caches' clock.
 #[derive(Debug)]
 struct Since(Instant);
 
@@ -53,7 +53,7 @@ impl Since {
 struct Issuer {
     rules: TokenRules,
     keys: Mutex<KeyCache>,
-    /// Held by the one that fetches.
+    /// Held during a fetch.
     flight: AsyncMutex<()>,
 }
 
@@ -63,7 +63,7 @@ impl Issuer {
     }
 }
 
-/// Verifies tokens that are signed, with the published keys of one or more issuers.
+/// Verifies signed tokens with the published keys of one or more issuers.
 #[derive(Debug)]
 pub struct JwtVerifier<F> {
     issuers: Vec<Issuer>,
@@ -71,7 +71,7 @@ pub struct JwtVerifier<F> {
     since: Since,
 }
 
-/// A verifier that never fetches: its keys were given to it.
+/// For a verifier with given keys, which never fetches.
 #[derive(Clone, Copy, Debug)]
 pub struct NoFetch;
 
@@ -82,10 +82,10 @@ impl Fetch for NoFetch {
 }
 
 impl JwtVerifier<NoFetch> {
-    /// With a key set that does not change while the program runs.
+    /// Creates a verifier with a fixed key set.
     ///
     /// # Errors
-    /// [`KeySetError`].
+    /// [`KeySetError`] with the flaw in the key set.
     pub fn with_keys(rules: TokenRules, jwks: &[u8]) -> Result<Self, KeySetError> {
         let forever = KeyTimes {
             fresh: Duration::MAX,
@@ -101,12 +101,12 @@ impl JwtVerifier<NoFetch> {
 }
 
 impl<F: Fetch> JwtVerifier<F> {
-    /// Fetches the keys when the first token comes.
+    /// Creates a verifier that fetches the keys with the first token.
     pub fn new(rules: TokenRules, fetch: F) -> Self {
         Self::with_times(rules, fetch, KeyTimes::default())
     }
 
-    /// With other times for keys.
+    /// Creates a verifier with other lifetimes of keys.
     pub fn with_times(rules: TokenRules, fetch: F, times: KeyTimes) -> Self {
         Self {
             issuers: vec![Issuer {
@@ -119,7 +119,7 @@ impl<F: Fetch> JwtVerifier<F> {
         }
     }
 
-    /// Takes the tokens of a further issuer too.
+    /// Accepts the tokens of a further issuer.
     #[must_use]
     pub fn and(mut self, rules: TokenRules) -> Self {
         self.issuers.push(Issuer {
@@ -153,7 +153,7 @@ impl<F: Fetch> JwtVerifier<F> {
         }
     }
 
-    /// Fetches keys when that is due. With keys at hand, one request fetches and the others continue.
+    /// Fetches keys when due. With keys present, one request fetches while the others continue.
     async fn prepare(&self, issuer: &Issuer, token: &Unverified<'_>) {
         let look = || {
             let keys = issuer.keys();
@@ -182,7 +182,7 @@ impl<F: Fetch> VerifyToken for JwtVerifier<F> {
         let mut issuers = self.issuers.iter();
         let issuer = issuers.find(|issuer| Some(issuer.rules.issuer()) == claimed);
         let issuer = issuer.ok_or(TokenError::Issuer)?;
-        // Tokens that are refused anyway cause no fetch.
+        // Tokens that are rejected anyway cause no fetch.
         issuer.rules.check_header(&read)?;
         self.prepare(issuer, &read).await;
         let cache = issuer.keys();
@@ -196,7 +196,7 @@ impl<F: Fetch> VerifyToken for JwtVerifier<F> {
     }
 }
 
-/// Verifies tokens by asking the authorization server, with a short memory.
+/// Verifies tokens by introspection, with a short cache.
 #[derive(Debug)]
 pub struct IntrospectionVerifier<F> {
     rules: IntrospectionRules,
@@ -205,7 +205,7 @@ pub struct IntrospectionVerifier<F> {
 }
 
 impl<F: Fetch> IntrospectionVerifier<F> {
-    /// Asks about each token that is not remembered.
+    /// Creates a verifier that introspects each token that is not cached.
     pub fn new(rules: IntrospectionRules, fetch: F) -> Self {
         Self {
             rules,
