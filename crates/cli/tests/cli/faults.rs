@@ -536,7 +536,7 @@ fn quirk_14_a_client_that_the_server_forgot_is_replaced_after_one_attempt() {
     assert_eq!(fake.state().registrations, 2);
 }
 
-/// Sign-ins that nobody finishes use one registration.
+/// Unfinished sign-ins share one registration.
 #[test]
 fn unfinished_sign_ins_share_a_registration() {
     let fake = Fake::start();

@@ -191,7 +191,7 @@ async fn rs_05_rs_06_scopes_by_method_and_tool_closed_by_default() {
     );
     assert_eq!(server.status(&root, &call("purge")).await, 200);
     assert_eq!(server.status(&read, &call("purge")).await, 403);
-    // A tool or method that nobody named is nobody's, and no scope would help.
+    // An unnamed tool or method is rejected, and no scope would help.
     let (status, headers, _) = server.post(&[auth], &call("new")).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(!headers.contains_key("www-authenticate"));
@@ -388,7 +388,7 @@ async fn rs_11_hosts_origins_and_metadata() {
             .as_u16(),
         401
     );
-    // Metadata is for everybody, pages included.
+    // Metadata is public, also for pages of other origins.
     let mut sent = request(Method::GET, &[("origin", "https://other.example")], "");
     let place = "/.well-known/oauth-protected-resource/mcp";
     *sent.uri_mut() = place.parse().unwrap();
