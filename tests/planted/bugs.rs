@@ -266,7 +266,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         number: 20,
-        name: "bound anew at each server",
+        name: "bound again at each server",
         caught_by: ALL,
         edits: &[edit(
             "src/state/client.rs",

@@ -13,7 +13,7 @@ pub(crate) struct Edit {
     pub(crate) put: &'static str,
 }
 
-/// What is built in the copy.
+/// The program that the copy is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The engines of `tests/proof`.
@@ -105,7 +105,7 @@ impl Edit {
     }
 }
 
-/// What the search does without: texts for people, and the configuration, which never changes.
+/// Edits that remove what the search does not need: texts for people, and the configuration, which never changes.
 const FOR_SEARCH: &[Edit] = &[
     Edit {
         file: "tests/support/world/mod.rs",
@@ -178,14 +178,14 @@ fn reduced(manifest: &str, kind: Kind) -> String {
     }
     sections.retain(|section| !section.starts_with("[[") || section.contains("name = \"proof\""));
     sections.retain(|section| !section.starts_with("[lints"));
-    // What the package takes from its workspace stays; the other members do not.
+    // Keeps the values that the package inherits from its workspace, without the other members.
     sections.retain(|section| !section.starts_with("[workspace]\n"));
     sections.retain(|section| !section.starts_with("[workspace.lints"));
     if kind == Kind::Search {
         sections.retain(|section| !section.starts_with("[["));
         sections.push("[[test]]\nname = \"search\"\npath = \"tests/search.rs\"\n".to_owned());
     }
-    // What cargo builds is named after name and version, not after the place: another version keeps the
+    // Cargo names its build products after name and version, not after the path: another version keeps the
     // copies apart, and from the original.
     let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
     let own = format!(

@@ -1,5 +1,5 @@
-//! What makes two situations the same: the whole of every machine, what it has asked for, the store, the
-//! servers, the browser and the clocks. Numbers that only count are taken relative to their counter.
+//! The fingerprint of a situation: the whole of every machine, its outstanding actions, the store, the servers, the
+//! browser and the clocks. Serial numbers are taken relative to their counter.
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};

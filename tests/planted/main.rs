@@ -44,7 +44,7 @@ fn copy_of(kind: Kind) -> Planted {
 /// How many situations the search looks at for one bug.
 const SITUATIONS: &str = "800000";
 
-/// What an engine says when this bug is switched on: the first violation, or that it passes.
+/// The verdict of an engine with this bug switched on: the first violation, or none.
 fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
     let output = Command::new(copy.program())
         .arg(engine.test())
@@ -105,7 +105,7 @@ fn every_planted_bug_is_caught() {
     );
 }
 
-/// Finds a short history for every bug anew, and keeps it in `tests/proof/traces`.
+/// Finds a short history for every bug, and writes it to `tests/proof/traces`.
 #[test]
 #[ignore = "writes into the sources"]
 fn keep_traces() {

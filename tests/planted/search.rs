@@ -1,6 +1,6 @@
 //! Exhaustive search of the real step function: from a start, every move that the bounds allow, in every
-//! order, until nothing new is met. What deviates least comes first: all that honest steps lead to, then all
-//! that one deviation leads to, and so on. What it finds is told, move by move.
+//! order, until no new situation is found. The least deviation comes first: all situations that honest steps reach,
+//! then all that one deviation reaches, and so on. A violation is reported move by move.
 //!
 //! Built in a copy of the crate in which every type can be cloned and shown whole; the machine itself can
 //! be neither. The step function is the same.
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use support::world::{Client, Facts, How, Move, Return, Said, Setup, World};
 
-/// What may happen beside honest steps, and how often.
+/// The events permitted beside honest steps, and how often each may happen.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     /// Requests to the MCP server, and what it says.
@@ -52,7 +52,7 @@ impl Bounds {
         )
     }
 
-    /// What is left after a move; none when it costs more than is left.
+    /// The remaining bounds after a move; `None` when it exceeds them.
     fn after(mut self, next: Move, asks: bool) -> Option<Self> {
         let place = match next {
             Move::Answer {

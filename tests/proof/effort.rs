@@ -24,7 +24,7 @@ pub fn parts(variable: &str, count: u64) -> Range<u64> {
     }
 }
 
-/// Whether every step is told: when one seed was asked for.
+/// Whether to print every step: when a single seed was requested.
 pub fn tells() -> bool {
     std::env::var("PROOF_SEEDS").is_ok_and(|named| !named.contains(".."))
 }

@@ -1,4 +1,4 @@
-//! Runs that may end in a violation, without a word on the way: for engines that go on and count.
+//! Runs that may end in a violation, without output: for engines that continue and count.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a run violated: the text of the check.
+/// The violation of a run: the text of the failed check.
 pub fn violation(run: impl FnOnce()) -> Option<String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -34,7 +34,7 @@ fn run(seed: u64, facts: &mut Facts) -> (u64, u64) {
     (world.events, world.digest())
 }
 
-/// What came of a share of the seeds.
+/// The results of a share of the seeds.
 #[derive(Default)]
 struct Found {
     facts: Facts,

@@ -3,7 +3,7 @@
 
 use crate::support::world::{Client, How, Move, Said, Setup, World};
 
-/// The answer that a storm gives to every request of one kind, and what the MCP server goes on saying.
+/// The response that a storm gives to every request of one kind, and the MCP server's constant answer.
 #[derive(Clone, Copy, Debug)]
 struct Storm {
     name: &'static str,
@@ -81,7 +81,7 @@ const STORMS: &[Storm] = &[
         Said::Forbidden(2),
     ),
     storm(
-        "d08 every token is wanted anew",
+        "d08 every token is wanted again",
         "/nowhere",
         How::Honest,
         Said::Wanted,
@@ -147,11 +147,11 @@ fn weather(client: Client, storm: Storm, signed_in: bool) {
             Move::Answer { at, action, how } => {
                 let asks = met.starts_with("NeedUser");
                 consents += u32::from(asks);
-                // What the MCP server is asked because of its own refusals is its own affair.
+                // Requests for the resource's metadata follow from the MCP server's own challenges and do not count.
                 let elsewhere = !met.contains("resource_metadata");
                 requests += u32::from(met.starts_with("SendRequest") && elsewhere);
                 redirects += u32::from(met.starts_with("Redirect"));
-                // Whatever went on without a pause would never let the time pass.
+                // A loop without a pause would never advance the clock.
                 seconds += u32::from(requests > REQUESTS);
                 let how = match met.contains(storm.at) {
                     true => storm.how,

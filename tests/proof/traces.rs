@@ -20,7 +20,7 @@ fn planted() -> Option<u8> {
     std::env::var("PLANTED").ok()?.parse().ok()
 }
 
-/// What a history violates: the text of the failed check.
+/// The violation of a history: the text of the failed check.
 fn violation(setup: Setup, moves: &[Move], heals: bool) -> Option<String> {
     let replay = AssertUnwindSafe(|| {
         let mut world = World::new(setup);

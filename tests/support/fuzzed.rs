@@ -1,5 +1,5 @@
-//! What the fuzz targets do with a piece of input; the corpora under `fuzz/corpus` are run through the
-//! same functions by `cargo test`. A panic is a finding.
+//! The bodies of the fuzz targets. `cargo test` runs the corpora under `fuzz/corpus` through the same functions. A
+//! panic is a finding.
 
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::wire::challenge;
@@ -31,7 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("history", history),
 ];
 
-/// Nothing that a peer wrote and that people may read turns a terminal round (S28).
+/// Text of a peer that people may read has no control or bidirectional formatting character (S28).
 fn plain(text: &str) {
     assert!(!text.contains(alarming), "S28: {text:?}");
 }
@@ -101,11 +101,11 @@ pub fn server_metadata(data: &[u8]) {
     }
 }
 
-/// What stands for a secret, in the corpora.
+/// The placeholder of secrets in the corpora.
 const SENTINEL: &str = "sentinel";
 
-/// What is shown of an answer tells none of its secrets (S27). Where what stands for a secret is also in a
-/// member that may be shown, nothing can be told.
+/// The displayed text of a response contains none of its secrets (S27). The check is skipped when the placeholder
+/// also occurs in a public member.
 fn discreet(data: &[u8], secrets: &[&str], shown: &str) {
     let Ok(mut said) = serde_json::from_slice::<serde_json::Map<_, _>>(data) else {
         return;
@@ -147,8 +147,8 @@ pub fn token(data: &[u8]) {
     }
 }
 
-/// A query that comes back, with `STATE` standing for the state that was sent out. Without it nothing
-/// happens; with it and another `iss` no code is sent (S07, S08, S09).
+/// The query of a callback, with `STATE` as the placeholder of the issued state. Without it the callback is ignored;
+/// with it and another `iss` no code is sent (S07, S08, S09).
 pub fn callback(data: &[u8]) {
     let Ok(query) = std::str::from_utf8(data) else {
         return;
@@ -196,7 +196,7 @@ pub fn callback(data: &[u8]) {
     }
 }
 
-/// What the policy accepts is a plain URL that means the same to everybody.
+/// A URL that the policy accepts is plain and means the same to every parser.
 pub fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

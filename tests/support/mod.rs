@@ -94,7 +94,7 @@ pub struct Host {
     pub log: Vec<String>,
     /// Signatures made so far.
     pub signatures: u8,
-    /// Seeds given out so far; a new process must not start over.
+    /// Seeds used so far; a new process must not reuse them.
     pub seeds: u8,
     /// An authorization was begun.
     pub begun: bool,
@@ -399,8 +399,8 @@ impl Host {
         host
     }
 
-    /// From the redirect on: signed in at this issuer with a token that lives for a minute, and it is over and
-    /// wanted; up to the refresh request.
+    /// From the redirect on: signs in at this issuer with a token that lives for a minute, lets it expire and requests a
+    /// token; the next action is the refresh request.
     #[track_caller]
     pub fn to_refresh(&mut self, issuer: &str) {
         let redirect = self.redirect();

@@ -1,12 +1,12 @@
-//! What went to and fro between a host and its machine, as text: for people, and for snapshots.
-//! Requests show where they go and the names of what they carry, never the values.
+//! The conversation between a host and its machine as text, for people and for snapshots. Requests show their URL and
+//! the names of their parameters, never the values.
 
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::{Action, Event};
 
 use super::{body, get, query};
 
-/// What the host was asked to do.
+/// The line for an action.
 pub fn asked(action: &Action) -> Option<String> {
     Some(match action {
         Action::SendRequest(send) => format!("  < {}", request(send)),
@@ -62,7 +62,7 @@ fn kind(slot: &str) -> &str {
     slot.split('/').next().unwrap_or_default()
 }
 
-/// What happened, from the event's own (redacted) text.
+/// The line for an event, from its own (redacted) `Debug` text.
 pub fn happened(event: &Event) -> String {
     match event {
         Event::Authorize(_) => "> authorize".to_owned(),

@@ -7,7 +7,7 @@ use crate::support::world::{Client, Habit, How, Move, Return, Said, Setup, World
 pub struct Flow {
     pub name: &'static str,
     pub setup: Setup,
-    /// At which instance the user comes back.
+    /// The instance that receives the callback.
     back_at: usize,
     groups: &'static [&'static [Move]],
     /// The first requests that name this, so many, get another answer than the honest one.

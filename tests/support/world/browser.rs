@@ -9,7 +9,7 @@ use super::scanner::POISON;
 use super::{ISSUERS, LIAR, REDIRECT, Return, Visit, World, server_of};
 use crate::support::get;
 
-/// What an authorization endpoint may say of a request.
+/// Error codes that an authorization endpoint may return.
 const FRONT: [&str; 6] = [
     "unauthorized_client",
     "invalid_client",
@@ -35,7 +35,7 @@ impl World {
         let client = get(&asked, "client_id").unwrap_or_default();
         let known = !self.setup.client.registers() || self.servers.clients.contains(&client);
         if visit.issuer != LIAR && !known {
-            // The server shows a page of its own, and the user does not come back (QUIRK-14).
+            // The server shows a page of its own, and no callback arrives (QUIRK-14).
             return self.facts.note("an error page instead of a callback");
         }
         let challenge = get(&asked, "code_challenge").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What histories have reached: without these, a search that finds nothing has proved nothing.
+//! Facts that histories have reached: a search that reaches too few of them and finds no violation proves nothing.
 
 use std::collections::BTreeMap;
 

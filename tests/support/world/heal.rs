@@ -31,7 +31,7 @@ impl World {
         };
         self.also = None;
         self.flaws = [None; 3];
-        // What is on its way gets lost, what runs runs out, and every window closes.
+        // Responses in transit are lost, timers expire, and every browser window closes.
         self.visits.clear();
         for at in 0..self.instances.len() {
             for _ in 0..24 {
@@ -76,7 +76,7 @@ impl World {
                         told.join("\n")
                     );
                 }
-                // Whichever instance has something to do; the user comes back at the last one.
+                // Any instance with an outstanding action; the callback arrives at the last one.
                 let busy = (0..=last).find(|at| !self.instances[*at].actions.is_empty());
                 if let Some(busy) = busy {
                     let action = &self.instances[busy].actions[0];

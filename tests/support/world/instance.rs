@@ -11,7 +11,7 @@ use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 use super::checks::Ledger;
 use super::{MCP, Visit, World, issuer_named, scanner};
 
-/// What a machine does that waits for the account slot.
+/// The states in which a machine waits for the account slot.
 const OF_THE_ACCOUNT: [&str; 6] = [
     "saving_standing",
     "loading_account",
@@ -37,7 +37,7 @@ impl Instance {
         }
     }
 
-    /// What a request of now carries in `Authorization`, signed where the token is bound to a key.
+    /// The current `Authorization` value of a request, signed where the token is bound to a key.
     pub(super) fn presents(&mut self, now: Moment) -> Option<String> {
         let value = match self.machine.present(now, &http::Method::POST, MCP).ok()? {
             Presentation::Bearer(value) => value,
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// The user gets the URL and may come back by it.
+    /// The user receives the URL and may follow it.
     pub(super) fn visit(&mut self, redirect: &Redirect) {
         self.visits.push(Visit {
             url: redirect.url.as_str().into(),

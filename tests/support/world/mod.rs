@@ -99,7 +99,7 @@ pub struct World {
     /// Which issuer the resource names now, and which after it.
     named: usize,
     also: Option<usize>,
-    /// What is wrong with the documents of the honest servers now.
+    /// The current flaws in the documents of the honest servers.
     flaws: [Option<Flaw>; 3],
     /// Whether an operation was tried since a person last asked to sign in.
     asked: bool,

@@ -1,4 +1,4 @@
-//! What can happen next: one vocabulary for every engine.
+//! The possible next moves: one vocabulary for every engine.
 
 use mcp_auth_machine::{Action, Phase};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum How {
     Says(u8),
 }
 
-/// How the user comes back.
+/// How the callback arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Return {
     /// As the server that was visited sends its users back.
@@ -71,7 +71,7 @@ pub enum Return {
     WithToken,
 }
 
-/// What the MCP server says to a request.
+/// The MCP server's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Said {
     /// 200 to a token it knows, 401 otherwise.
@@ -80,7 +80,7 @@ pub enum Said {
     Unauthorized,
     /// 403 for want of scopes.
     Forbidden(u8),
-    /// Nothing yet: a request is about to be made.
+    /// No answer: the host wants a token before its request.
     Wanted,
 }
 
@@ -130,7 +130,7 @@ pub enum Move {
     Confuse,
 }
 
-/// What comes from outside, unasked: each alone, and on each other, in every state.
+/// Unsolicited events: each alone, and in pairs, in every state.
 pub const EVENTS: &[Move] = &[
     Move::Resource {
         at: 0,
@@ -315,7 +315,7 @@ impl World {
         let at = choice % self.instances.len();
         let pick = choice >> 2;
         let outstanding = self.instances[at].actions.len();
-        // What is under way gets most of the trouble.
+        // Outstanding actions receive most of the faults.
         if outstanding > 0 && !pick.is_multiple_of(3) {
             let action = (pick / 3) % outstanding;
             let how = self.trouble(at, action, pick / 9);
@@ -439,7 +439,7 @@ impl World {
         faults
     }
 
-    /// What an instance does, and whether it holds a token.
+    /// The state of an instance, and whether it holds a token.
     pub fn state(&mut self, at: usize) -> String {
         let machine = &self.instances[at].machine;
         let state = match machine.phase() {
@@ -453,7 +453,7 @@ impl World {
         }
     }
 
-    /// What a move answers.
+    /// The kind of action that a move answers.
     pub fn kind_of(&self, next: Move) -> &'static str {
         let Move::Answer { at, action, .. } = next else {
             return "the user";

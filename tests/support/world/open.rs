@@ -1,5 +1,5 @@
-//! Properties that the machine does not keep yet. A name is taken out together with the mend; an empty list is the
-//! aim. `PROOF_OPEN=judge` judges them all the same.
+//! Properties that the machine does not keep yet. The commit of a fix removes its name; an empty list is the aim.
+//! `PROOF_OPEN=judge` checks these properties too.
 
 use std::sync::LazyLock;
 

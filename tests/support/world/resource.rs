@@ -7,7 +7,7 @@ use mcp_auth_machine::{Action, Event, Phase};
 
 use super::{How, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
 
-/// What operations need beyond nothing.
+/// The scopes that operations need.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
 /// Everything that the resource ever asks for, in an odd document too.
 pub const WANTED: [&str; 4] = ["read", "write", "admin", "x"];
@@ -24,7 +24,7 @@ impl World {
     pub(super) fn resource(&mut self, at: usize, said: Said) {
         let sent = self.token(at);
         self.ledger.external(at);
-        // What is said while something is under way is judged after that.
+        // The effect of an answer during another flow is checked after that flow.
         let instance = &self.instances[at];
         let idle = instance.actions.is_empty() && instance.machine.phase() == Phase::Resting;
         if !idle && said == Said::Unauthorized && sent.is_some() {

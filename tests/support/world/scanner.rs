@@ -88,8 +88,8 @@ thread_local! {
     static FINE: RefCell<HashSet<String>> = RefCell::default();
 }
 
-/// Nothing that people may read shows a secret (S27), a control character, or a text that turns the
-/// writing direction round (S28).
+/// Text that people may read shows no secret (S27), no control character, and no change of the writing direction
+/// (S28).
 pub fn diagnostic(place: &str, text: &str) {
     if FINE.with_borrow(|fine| fine.contains(text)) {
         return;
@@ -115,7 +115,7 @@ pub fn diagnostic(place: &str, text: &str) {
     });
 }
 
-/// What could forge a line of a log, or turn the direction of writing.
+/// Characters that could forge a line of a log, or change the writing direction.
 pub fn alarming(c: char) -> bool {
     c.is_control()
         || ('\u{202a}'..='\u{202e}').contains(&c)

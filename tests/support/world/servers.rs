@@ -50,7 +50,7 @@ pub(super) struct Refresh {
     pub(super) dead: bool,
 }
 
-/// What the servers remember.
+/// The state of the servers.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     codes: Vec<Code>,
@@ -76,7 +76,7 @@ impl Registry {
         });
     }
 
-    /// Whether the code is good here, once.
+    /// Redeems a code; true if it is valid here, and used for the first time.
     pub(super) fn redeem(&mut self, text: &str, at: usize, verifier: &str) -> bool {
         let known = |code: &&mut Code| code.text == text && code.from == at && !code.used;
         let Some(code) = self.codes.iter_mut().find(known) else {
@@ -86,7 +86,7 @@ impl Registry {
         code.challenge.is_empty() || code.challenge == challenge_of(verifier)
     }
 
-    /// The family of a refresh token that is good for this client; one that was rotated ends its family.
+    /// The family of a refresh token that is valid for this client; the reuse of a rotated one revokes its family.
     pub(super) fn rotate(&mut self, text: &str, client: &str) -> Result<u32, bool> {
         let known = |token: &&mut Refresh| token.text == text;
         let Some(token) = self.refresh.iter_mut().find(known) else {
@@ -206,7 +206,7 @@ impl World {
             _ => false,
         };
         if self.instances[at].actions.iter().skip(queued).any(late) {
-            // What was read was not accepted, or came too late.
+            // The document was rejected, or arrived too late.
             self.ledger.unheard(at, before);
         }
     }
@@ -253,7 +253,7 @@ impl World {
             return self.tell(at, send.maybe_sent());
         }
         self.facts.note("answer for another machine");
-        // What only the moment changes, a clock put back for one, is not the answer's doing.
+        // Applies the effects of time first, such as a clock that was set back, to separate them from the answer's.
         self.tell(other, Event::Timer);
         let queued = |world: &Self| {
             let instance = &world.instances[other];

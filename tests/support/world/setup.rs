@@ -1,4 +1,4 @@
-//! Who the client of a history is, and on how many instances it runs.
+//! The client of a history, and the number of its instances.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The store that all instances share: compare-and-swap, and an attacker who can roll back, damage and
-//! confuse what it holds.
+//! The store that all instances share: compare-and-swap, and an attacker's power to roll back, damage and confuse its
+//! slots.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use super::{Facts, How, ISSUERS};
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     slots: BTreeMap<String, Stored>,
-    /// What slots held before, for rolling back.
+    /// The previous contents of slots, for rolling back.
     before: BTreeMap<String, Stored>,
-    /// Somebody has tampered with secret slots: what depends on them is not to be expected any more.
+    /// Secret slots were tampered with: properties that depend on them no longer hold.
     pub(super) tampered: bool,
 }
 
@@ -59,7 +59,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// What a process was writing when it died.
+    /// Completes the writes of a process that died.
     pub(super) fn finish(&mut self, instance: Instance) {
         for action in instance.actions {
             if let Action::PersistSlot(persist) = action {
@@ -159,8 +159,8 @@ impl super::World {
         }
     }
 
-    /// What a store says that has lost its memory, or holds something else than was written: nothing, a record that
-    /// is damaged, one of a later version. From then on nothing follows from what is stored.
+    /// The load from a store that has lost or replaced its contents: absence, a damaged record, or one of a later
+    /// version. From then on no property depends on stored contents.
     pub(super) fn says(&mut self, key: &str, which: u8) -> Option<Stored> {
         if !key.starts_with("metadata/") {
             self.shelf.tampered = true;

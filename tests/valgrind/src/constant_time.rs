@@ -2,11 +2,11 @@
 //! and every address that depends on them is a finding.
 //!
 //! `State` and `SlotContents` are compared directly. For the others a machine is brought to where it holds the
-//! secret; every copy in its memory is marked; then comes what it is compared with. What the machine does about
-//! the verdict is no finding: the shim makes the verdict defined, where it leaves the one function that compares.
-//! A record is read and compared during one event: there the token held is marked, and not the one that is read.
-//! Each check runs without marks first: what memcheck says then is about the compiler's code, which may look at
-//! memory before it knows whether it counts.
+//! secret; every copy in its memory is marked; then the value to compare arrives. Branches on the verdict are not
+//! findings: the shim makes the verdict defined where it leaves the one function that compares.
+//! A record is read and compared during one event: there the held token is marked, and not the one that is read.
+//! Each check runs without marks first: findings of that run concern the compiler's code, which may read memory
+//! before it knows whether it needs it.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -28,7 +28,7 @@ static HEAP: Heap = Heap::finding();
 
 /// Whether secrets are marked in this run.
 static MARKS: AtomicBool = AtomicBool::new(false);
-/// What memcheck had found when the secrets were marked.
+/// The number of memcheck's findings when the secrets were marked.
 static BEFORE: AtomicU32 = AtomicU32::new(0);
 
 const STATE: &str = "Zm9vYmFyYmF6cXV4cXV1eA";
@@ -36,7 +36,7 @@ const REFRESH: &str = "refresh-8xLOxBtZp8e3mM2qwJr1VYH0t5c7d9f1-refresh";
 const TOKEN: &str = "access-SlAV32hkKGmLqyTnKwXPp2kYq0Zb1c9d.SlAV32hkKGmLqyTnKwXPp2kYq0Zb1c9d.\
                      SlAV32hkKGmLqyTnKwXPp2kYq0Zb1c9d-access";
 
-/// What is done; whether it was done is asserted there.
+/// A name, and the comparison with an assertion of its result.
 type Check = (&'static str, fn());
 
 const CHECKS: &[Check] = &[
@@ -158,7 +158,7 @@ fn mark(secret: &[u8]) {
     }
 }
 
-/// Marks every copy of a secret in memory, but those in records: they are to be parsed, and are read anew.
+/// Marks every copy of a secret in memory, except those in records, which are parsed again on each read.
 fn mark_copies(secret: &[u8]) {
     let mut copies = 0;
     unseen(|| {

@@ -1,4 +1,4 @@
-//! What the two programs share: requests to valgrind, and an allocator that counts and finds.
+//! Shared by the two programs: requests to valgrind, and an allocator that counts and searches the heap.
 
 pub mod heap;
 pub mod requests;

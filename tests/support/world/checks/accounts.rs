@@ -12,7 +12,7 @@ use super::super::{ISSUERS, LIAR};
 use super::{Ledger, account};
 use crate::support::get;
 
-/// What a server says when it is not itself, and which ends nothing.
+/// Transient errors, which end no grant.
 const TRANSIENT: [&str; 2] = ["temporarily_unavailable", "server_error"];
 
 impl Ledger {
@@ -78,7 +78,7 @@ impl Ledger {
         (seat.left.clone(), seat.dead.clone())
     }
 
-    /// What an instance was told last did not count.
+    /// Undoes the effect of the last response that an instance received.
     pub(in crate::support::world) fn unheard(
         &mut self,
         at: usize,
@@ -89,7 +89,7 @@ impl Ledger {
         seat.dead = dead;
     }
 
-    /// What is held at a server is used there only while the resource lists it (S35).
+    /// Credentials of a server are used there only while the resource lists it (S35).
     pub(super) fn used_at(&mut self, at: usize, issuer: usize, what: &str, shelf: &Shelf) {
         assert!(
             !self.seat(at).left.contains(&issuer) || shelf.tampered,
@@ -120,8 +120,8 @@ impl Ledger {
         self.seat(at).wants_user = false;
     }
 
-    /// A failure says that something could not be reached only after something was not (S38); and it does not say
-    /// to a person who asks unasked that they have asked too often (S40).
+    /// A failure reports a server as unreachable only after a failed request (S38), and does not refuse a user's own
+    /// sign-in because of too many attempts (S40).
     pub(in crate::support::world) fn says(&mut self, at: usize, cause: &str, text: &str) {
         let seat = self.seat(at);
         assert!(

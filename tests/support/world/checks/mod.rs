@@ -15,7 +15,7 @@ use super::LIAR;
 use super::scanner::POISON;
 use crate::support::{get, query};
 
-/// What a callback said of its issuer, beside the one it was sent to.
+/// The `iss` of a callback, compared with the issuer of its redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Iss {
     Equal,
@@ -57,7 +57,7 @@ struct Token {
     typed: bool,
 }
 
-/// What is remembered of one instance.
+/// The known facts about one instance.
 #[derive(Clone, Debug, Default)]
 struct Seat {
     sends: u32,
@@ -142,7 +142,7 @@ impl Ledger {
 
     pub(in crate::support::world) fn crashed(&mut self, at: usize) {
         *self.seat(at) = Seat::default();
-        // Whoever comes next has only the wall clock to go by.
+        // The next process has only the wall clock.
         self.tokens.retain(|token| token.by != at);
     }
 
@@ -200,7 +200,7 @@ impl Ledger {
         self.pushed.insert(name.to_owned(), form);
     }
 
-    /// What an authorization asks for: the parameters of its URL, or those that were pushed.
+    /// The parameters of an authorization request: those of its URL, or the pushed ones.
     pub(in crate::support::world) fn asked(&self, url: &str) -> Vec<(String, String)> {
         let asked = query(url);
         let pushed = get(&asked, "request_uri").and_then(|name| self.pushed.get(&name));
@@ -216,7 +216,7 @@ impl Ledger {
         }
     }
 
-    /// Nothing of an error whose `iss` is wrong is shown (S09).
+    /// An error with a wrong `iss` shows none of its text (S09).
     pub(in crate::support::world) fn failed(text: &str) {
         if text.contains("Iss(") {
             assert!(!text.contains(POISON), "S09: {text}");
@@ -224,7 +224,7 @@ impl Ledger {
     }
 }
 
-/// What an account record says; null when it cannot be read.
+/// The contents of an account record; null when it cannot be read.
 fn account(record: &str) -> serde_json::Value {
     let json = record.splitn(3, '.').nth(2).unwrap_or_default();
     serde_json::from_str(json).unwrap_or_default()

@@ -119,8 +119,8 @@ impl Ledger {
                 );
             }
         }
-        // Asked for again, the same attempt is shown again, as long as nobody has used it up. What was pushed may
-        // be pushed again, and has another name then.
+        // A repeated request shows the same attempt again, until it is used. A pushed request may be pushed again and
+        // then has another `request_uri`.
         let state = get(&asked, "state").unwrap_or_default();
         let same = |sent: &&Sent| sent.url == url || pushed && sent.state == state;
         if let Some(sent) = self.sent.iter().find(same) {
@@ -178,7 +178,7 @@ impl Ledger {
         });
     }
 
-    /// What was requested before, for the same client at the same server, as far as an instance knows.
+    /// The previously requested scopes for the same client at the same server, as far as an instance knows.
     fn requested_before(&mut self, at: usize, redirect: &Redirect) -> Vec<String> {
         let account = account(self.seat(at).account.as_deref().unwrap_or_default());
         let same = account["server"]["issuer"] == redirect.issuer.as_str()

@@ -178,7 +178,7 @@ impl Ledger {
             "B22: a callback with a token was believed"
         );
         let sent = self.sent.iter().find(|sent| sent.state == delivered.state);
-        let sent = sent.expect("S08: a state that nobody was sent out with");
+        let sent = sent.expect("S08: a state that no redirect carried");
         assert_eq!(
             challenge_of(&verifier),
             sent.challenge,

@@ -27,7 +27,7 @@ impl Ledger {
             by: at,
             received: now.mono.0,
             seconds: answer["expires_in"].as_u64(),
-            // Without a type it is taken for Bearer; `null` is no type.
+            // A missing or `null` type counts as Bearer.
             typed: answer["token_type"].is_null()
                 || kind.eq_ignore_ascii_case("bearer")
                 || kind.eq_ignore_ascii_case("dpop"),

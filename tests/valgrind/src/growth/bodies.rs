@@ -145,7 +145,7 @@ pub fn servers() -> Vec<Case> {
         register,
     )
     .into_iter()
-    // Nothing but contacts may hold texts only, and digits are read as a number there.
+    // Only `contacts` is a list of strings, and digits are read as a number there.
     .filter(|case| !case.name.ends_with("objects") && !case.name.ends_with("digits"))
     // Its bodies may be a quarter as large as those that the machine reads.
     .map(|case| Case {

@@ -66,7 +66,7 @@ fn judged(name: &str, points: &[Point]) -> bool {
             )
         })
         .collect();
-    // What grows late shows in the last doubling.
+    // Late growth shows in the last doubling.
     let slope = fitted(&logs).max(fitted(&logs[2..]));
     let largest = grown[3];
     let each = largest.instructions.saturating_sub(floor.instructions)
@@ -79,7 +79,7 @@ fn judged(name: &str, points: &[Point]) -> bool {
             .any(|point| point.peak > HEAP.0 * point.bytes + HEAP.1);
     let good = slope <= STEEPEST && !heaped;
     let verdict = match (name.starts_with("control"), good) {
-        // What is refused early costs nothing, and says nothing.
+        // An input that is refused early costs little and proves nothing.
         _ if !points.iter().all(|point| point.taken) => "FAIL, not taken",
         (false, true) => "ok",
         (false, false) => "FAIL",

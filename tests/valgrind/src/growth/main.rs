@@ -1,5 +1,5 @@
-//! What a peer can make the machine spend: instructions grow no faster than the input, up to the largest input
-//! that is taken, and the heap stays within a multiple of it.
+//! Costs that a peer can cause: instructions grow no faster than the input, up to the largest accepted input, and
+//! the heap stays within a multiple of it.
 //!
 //! `growth` runs under callgrind, which writes a part for each measurement; `growth FILE` judges what it wrote.
 
@@ -15,9 +15,9 @@ use mcp_auth_valgrind::requests::{count, dump, running};
 #[global_allocator]
 static HEAP: Heap = Heap::counting();
 
-/// Asked when the measurement is over: whether the input was taken for what it is.
+/// Tells after the measurement whether the input was accepted as intended.
 type Taken = Box<dyn FnOnce() -> bool>;
-/// What is measured.
+/// The measured code.
 type Work = Box<dyn FnOnce() -> Taken>;
 
 /// One parser with one shape of input, of any size.

@@ -14,7 +14,7 @@ use crate::{Case, Work};
 /// The largest body, without the members that every document has (SEC-13).
 pub const BODY: usize = 256 * 1024 - 2048;
 
-/// What an input grows by: a name, the largest size, and the text for a size.
+/// A shape of growing input: a name, the largest size, and the text for a size.
 pub type Shape = (&'static str, usize, Box<dyn Fn(usize) -> String>);
 
 /// Members that grow, to be added to any document. `text` and `list` are members that are read, where
@@ -130,7 +130,7 @@ fn happens(mut host: Host, event: Event, next: fn(&Action) -> bool) -> Work {
     Box::new(move || {
         host.machine.handle(host.now, event);
         Box::new(move || {
-            // Nothing is due; it makes the host look for actions.
+            // The timer is early; it makes the host poll for actions.
             host.handle(Event::Timer);
             host.actions.front().is_some_and(next)
         })
