@@ -51,6 +51,7 @@ mod moved_endpoints;
 mod moving;
 mod named_hosts;
 mod neighbours;
+mod pictures;
 mod places;
 mod playbooks;
 mod provider_keys;

@@ -247,6 +247,20 @@ fn living_with_a_token() {
         step_up.ready();
     }
 
+    let other = "https://b.example";
+    let mut moved = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    moved.log.clear();
+    moved.refused("Bearer");
+    moved.serve(PRM, 200, &prm().replace(AS, other));
+    moved.need_user();
+    moved.authorize();
+    let document = format!("{other}/.well-known/oauth-authorization-server");
+    moved.serve(&document, 200, &metadata_of(other, ""));
+    moved.serve(&format!("{other}/register"), 201, r#"{"client_id":"b-1"}"#);
+    comes_back(&mut moved, "code=c-2");
+    moved.serve(&format!("{other}/token"), 200, &renewable("bt-1", "brt-1"));
+    moved.ready();
+
     let mut out = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     out.log.clear();
     out.handle(Event::SignedOut);
@@ -259,6 +273,7 @@ fn living_with_a_token() {
     insta::assert_snapshot!(playbook(&[
         ("refresh", refresh),
         ("step-up, and its cap", step_up),
+        ("another authorization server", moved),
         ("sign-out", out),
         ("the user gives up", cancelled),
     ]));
