@@ -35,6 +35,11 @@ pub struct AddressPolicy {
 }
 
 impl AddressPolicy {
+    /// Returns whether the configuration names the origin of the request: the MCP URL's, an issuer's, or a document's.
+    pub fn is_named(&self) -> bool {
+        self.origin_named
+    }
+
     /// Returns true if a connection to an address of this class is allowed.
     pub fn permits(&self, class: AddressClass) -> bool {
         match class {

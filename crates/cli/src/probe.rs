@@ -77,7 +77,8 @@ pub(crate) fn remedy(fault: TlsFault) -> &'static str {
              with SSL_CERT_FILE"
         }
         TlsFault::ClientCertificate => {
-            "; the server wants a certificate of the client: --client-cert and --client-cert-key"
+            "; the server wants a certificate of the client: --client-cert and --client-cert-key, and \
+             --client-cert-host where another server announced it"
         }
         _ => "",
     }

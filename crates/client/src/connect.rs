@@ -12,6 +12,7 @@ use ureq::unversioned::transport::{
 
 use super::policy::causes;
 use super::trust::Trust;
+use mcp_auth_machine::wire::url::UrlPolicy;
 
 /// The error when no TLS connection could be made: the request was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -76,11 +77,12 @@ impl TlsFault {
 #[derive(Debug)]
 pub(super) struct TlsConnector {
     trust: Trust,
+    policy: Option<UrlPolicy>,
 }
 
 impl TlsConnector {
-    pub(super) fn new(trust: Trust) -> Self {
-        Self { trust }
+    pub(super) fn new(trust: Trust, policy: Option<UrlPolicy>) -> Self {
+        Self { trust, policy }
     }
 }
 
@@ -103,7 +105,13 @@ impl<In: Transport> Connector<In> for TlsConnector {
             let host = host.to_owned();
             Error::Other(Box::new(NoTls { host, error }))
         };
-        let settings = self.trust.tls().map_err(|flaw| failed(flaw.into()))?;
+        let policy = self.policy.as_ref();
+        let policy = policy.map(|policy| policy.addresses(details.uri));
+        let presents = self.trust.presents(policy, host);
+        let settings = self
+            .trust
+            .tls(presents)
+            .map_err(|flaw| failed(flaw.into()))?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare).map_err(|error| failed(error.into()))?;
         let mut connection = ClientConnection::new(settings, name.to_owned())

@@ -31,16 +31,16 @@ pub struct HttpClient {
 impl HttpClient {
     /// Creates a client for the host's own requests, to servers that the user named. No address is denied.
     pub fn new(trust: Trust) -> Self {
-        Self::with(trust, PolicyResolver::new(None))
+        Self::with(trust, None)
     }
 
     /// Creates a client for the machine's requests, which only connects to addresses that the policy
     /// allows.
     pub(super) fn judged(trust: Trust, policy: UrlPolicy) -> Self {
-        Self::with(trust, PolicyResolver::new(Some(policy)))
+        Self::with(trust, Some(policy))
     }
 
-    fn with(trust: Trust, resolver: PolicyResolver) -> Self {
+    fn with(trust: Trust, policy: Option<UrlPolicy>) -> Self {
         let settings = ureq::Agent::config_builder()
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -51,7 +51,8 @@ impl HttpClient {
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(TcpConnector::default())
-                .chain(TlsConnector::new(trust));
+                .chain(TlsConnector::new(trust, policy.clone()));
+        let resolver = PolicyResolver::new(policy);
         Self {
             agent: ureq::Agent::with_parts(settings, connector, resolver),
             proxies: Arc::new(Matcher::from_env()),

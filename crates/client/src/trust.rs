@@ -1,8 +1,10 @@
 //! TLS of both drivers: trusted servers and client certificates.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use mcp_auth_machine::wire::address::AddressPolicy;
 use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -16,13 +18,30 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 /// added to it. [`add_roots`](Self::add_roots) adds the host's certificates, for private certificate
 /// authorities. Verification cannot be disabled.
 ///
-/// A client certificate is presented to each server that requests one, token endpoints included. It
-/// identifies the user to every server that an MCP server announces; the key never leaves the process.
+/// A client certificate identifies the user. It is presented on request to the origins that the
+/// configuration names (the MCP URL, issuers, documents) and to the hosts of
+/// [`present_to`](Self::present_to), but to no other server that an MCP server announces. The key never
+/// leaves the process.
 #[derive(Clone, Default)]
 pub struct Trust {
     roots: Vec<CertificateDer<'static>>,
     client: Option<Arc<CertifiedKey>>,
-    made: Arc<OnceLock<Result<Arc<ClientConfig>, TrustFlaw>>>,
+    client_hosts: BTreeSet<Box<str>>,
+    made: Arc<Made>,
+}
+
+/// The settings of TLS without and with the client certificate.
+#[derive(Default)]
+struct Made {
+    anonymous: OnceLock<Result<Arc<ClientConfig>, TrustFlaw>>,
+    presenting: OnceLock<Result<Arc<ClientConfig>, TrustFlaw>>,
+}
+
+/// Whether a connection presents the client certificate, if the server requests one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presents {
+    Nothing,
+    Certificate,
 }
 
 /// The flaw in a certificate or key.
@@ -88,12 +107,34 @@ impl Trust {
         Ok(self)
     }
 
-    /// Returns the TLS settings, created at the first connection, which reads the platform's store.
-    pub(crate) fn tls(&self) -> Result<Arc<ClientConfig>, TrustFlaw> {
-        self.made.get_or_init(|| self.make().map(Arc::new)).clone()
+    /// Presents the client certificate to this host as well, whichever server announces it: the name or address
+    /// literal of an authorization server with mutual TLS (RFC 8705), for example.
+    #[must_use]
+    pub fn present_to(mut self, host: &str) -> Self {
+        self.client_hosts.insert(host.to_ascii_lowercase().into());
+        self
     }
 
-    fn make(&self) -> Result<ClientConfig, TrustFlaw> {
+    /// Returns what a connection to this host presents; None: the host itself chose the server.
+    pub(crate) fn presents(&self, policy: Option<AddressPolicy>, host: &str) -> Presents {
+        let is_meant = policy.is_none_or(|policy| policy.is_named());
+        if self.client.is_some() && (is_meant || self.client_hosts.contains(host)) {
+            Presents::Certificate
+        } else {
+            Presents::Nothing
+        }
+    }
+
+    /// Returns the settings of TLS. The first connection creates them, which reads the store of the platform.
+    pub(crate) fn tls(&self, presents: Presents) -> Result<Arc<ClientConfig>, TrustFlaw> {
+        let (made, client) = match (presents, &self.client) {
+            (Presents::Certificate, Some(pair)) => (&self.made.presenting, Some(pair)),
+            (Presents::Certificate, None) | (Presents::Nothing, _) => (&self.made.anonymous, None),
+        };
+        made.get_or_init(|| self.make(client).map(Arc::new)).clone()
+    }
+
+    fn make(&self, client: Option<&Arc<CertifiedKey>>) -> Result<ClientConfig, TrustFlaw> {
         let provider = provider();
         let mut roots = self.roots.clone();
         if cfg!(any(target_vendor = "apple", windows)) {
@@ -107,7 +148,7 @@ impl Trust {
             .map_err(TrustFlaw::Platform)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        Ok(match &self.client {
+        Ok(match client {
             Some(pair) => {
                 let pair = SingleCertAndKey::from(Arc::clone(pair));
                 settings.with_client_cert_resolver(Arc::new(pair))
@@ -122,6 +163,7 @@ impl fmt::Debug for Trust {
         f.debug_struct("Trust")
             .field("roots", &self.roots.len())
             .field("client_certificate", &self.client.is_some())
+            .field("client_hosts", &self.client_hosts)
             .finish()
     }
 }

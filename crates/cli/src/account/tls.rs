@@ -20,6 +20,11 @@ pub(crate) struct Tls {
     #[arg(long, value_name = "FILE", requires = "client_cert_key")]
     #[serde(skip_serializing_if = "Option::is_none")]
     client_cert: Option<PathBuf>,
+    /// A host that may ask for --client-cert although a server announced it, such as an authorization server
+    /// with mutual TLS; may be given again
+    #[arg(long, value_name = "HOST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    client_cert_host: Vec<String>,
     /// The private key of --client-cert, PEM, not encrypted
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +40,9 @@ impl Tls {
         if given.client_cert.is_some() {
             self.client_cert = given.client_cert;
             self.client_cert_key = given.client_cert_key;
+        }
+        if !given.client_cert_host.is_empty() {
+            self.client_cert_host = given.client_cert_host;
         }
     }
 
@@ -70,6 +78,9 @@ impl Tls {
                     flaw("--client-cert", certificate, words)
                 }
             })?;
+        }
+        for host in &self.client_cert_host {
+            trust = trust.present_to(host);
         }
         Ok(trust)
     }

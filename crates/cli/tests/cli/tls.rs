@@ -154,6 +154,35 @@ fn a_server_that_wants_a_client_certificate_gets_it_at_every_request() {
 }
 
 #[test]
+fn f15_a_server_that_another_one_announces_does_not_see_the_client_certificate() {
+    // On loopback both names lead here; only the first is the user's.
+    let (fake, other) = (server("127.0.0.1", true), server("localhost", true));
+    fake.state().announces = Some(other.issuer());
+    let desk = Desk::new();
+    let (ca, certificate, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let pair = [
+        "--ca-file",
+        &ca,
+        "--client-cert",
+        &certificate,
+        "--client-cert-key",
+        &key,
+    ];
+    let (status, said) = login(&desk, &fake.url(), &pair, &[]);
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("--client-cert-host"), "{said}");
+    assert!(other.state().requests.is_empty());
+    // The user lists the host, or names the server itself. The MCP server takes no token of the other one.
+    let issuer = other.issuer();
+    for more in [["--client-cert-host", "localhost"], ["--issuer", &issuer]] {
+        let named = [&pair[..], &more].concat();
+        let (_, said) = login(&Desk::new(), &fake.url(), &named, &[]);
+        let asked = std::mem::take(&mut other.state().requests);
+        assert!(asked.contains(&"POST /token".to_owned()), "{said}");
+    }
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named_with_their_option() {
     let desk = Desk::new();
     let url = "https://127.0.0.1:1/mcp";

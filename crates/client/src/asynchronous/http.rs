@@ -10,7 +10,7 @@ use reqwest::redirect;
 
 use super::start::StartFlaw;
 use crate::policy::{Blocked, is_blocked, is_loopback_host, local, permitted};
-use crate::trust::Trust;
+use crate::trust::{Presents, Trust};
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
 
@@ -18,43 +18,19 @@ use mcp_auth_machine::wire::address::{AddressPolicy, classify_ip};
 /// request on a closing connection may or may not arrive; an authorization code is sent only once.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// HTTP clients for the machine's requests: without a proxy to this device, with the host's settings to
-/// others.
-#[derive(Clone)]
-pub(super) struct Clients {
-    others: reqwest::Client,
-    here: reqwest::Client,
-}
-
-impl Clients {
-    pub(super) fn new(settings: reqwest::ClientBuilder, trust: &Trust) -> Result<Self, StartFlaw> {
-        let here = reqwest::ClientBuilder::new().no_proxy();
-        Ok(Self {
-            others: client(settings, trust)?,
-            here: client(here, trust)?,
-        })
-    }
-
-    pub(super) fn of(&self, request: &Request<Bytes>) -> &reqwest::Client {
-        if request.uri().host().is_some_and(is_loopback_host) {
-            &self.here
-        } else {
-            &self.others
-        }
-    }
-}
-
 pub(super) fn client(
     settings: reqwest::ClientBuilder,
     trust: &Trust,
+    presents: Presents,
 ) -> Result<reqwest::Client, StartFlaw> {
-    plain(settings, trust, Names::Judged)
+    plain(settings, trust, presents, Names::Judged)
 }
 
 /// No redirects, no retries, and the driver's TLS.
 fn plain(
     settings: reqwest::ClientBuilder,
     trust: &Trust,
+    presents: Presents,
     names: Names,
 ) -> Result<reqwest::Client, StartFlaw> {
     settings
@@ -63,7 +39,7 @@ fn plain(
         .referer(false)
         .pool_idle_timeout(IDLE)
         .dns_resolver(names)
-        .tls_backend_preconfigured(trust.tls()?.as_ref().clone())
+        .tls_backend_preconfigured(trust.tls(presents)?.as_ref().clone())
         .build()
         .map_err(StartFlaw::Http)
 }
@@ -85,7 +61,8 @@ pub fn http_client(
     } else {
         settings
     };
-    plain(settings, trust, Names::Free)
+    let presents = trust.presents(None, server.host_str().unwrap_or_default());
+    plain(settings, trust, presents, Names::Free)
 }
 
 tokio::task_local! {

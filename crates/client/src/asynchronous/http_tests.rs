@@ -53,7 +53,7 @@ impl Server {
 }
 
 /// A configuration for an MCP server on loopback, or for one that must not connect there.
-fn config(mcp_url: &str) -> Arc<Config> {
+pub(super) fn config(mcp_url: &str) -> Arc<Config> {
     let built = Config::builder(mcp_url, "http://127.0.0.1:9/callback").build();
     Arc::new(built.unwrap())
 }
@@ -77,11 +77,17 @@ pub(in crate::asynchronous) fn asked(config: &Arc<Config>, url: &str) -> (Reques
     (request, limits)
 }
 
+/// A network without a proxy.
+pub(super) fn direct(trust: &Trust) -> Network {
+    let settings = || reqwest::ClientBuilder::new().no_proxy();
+    let network = Network::builder().http(settings).trust(trust.clone());
+    network.build().unwrap()
+}
+
 pub(super) async fn outcome(
     (request, limits): (Request<Bytes>, Limits),
 ) -> Result<Response<Bytes>, Undelivered> {
-    let http = Network::own(reqwest::ClientBuilder::new().no_proxy(), &Trust::new());
-    http.unwrap().exchange(&request, limits).await
+    direct(&Trust::new()).exchange(&request, limits).await
 }
 
 #[tokio::test]
@@ -177,7 +183,12 @@ async fn sec07_an_address_literal_passes_no_resolver_and_is_blocked_all_the_same
     let config = elsewhere();
     let literal = server.url("127.0.0.1");
     // The HTTP client alone would connect; the machine and the driver do not.
-    let http = client(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    let http = client(
+        reqwest::ClientBuilder::new().no_proxy(),
+        &Trust::new(),
+        Presents::Nothing,
+    )
+    .unwrap();
     assert!(http.get(&literal).send().await.is_ok());
     server.met.recv().await.unwrap();
     let blocked = outcome(asked(&config, &literal)).await;
@@ -199,9 +210,12 @@ async fn a_proxy_may_be_inside_because_the_user_named_it() {
     let mut proxy = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let config = elsewhere();
     for host in ["localhost", "proxy.localhost", "127.0.0.1"] {
-        let settings = reqwest::ClientBuilder::new();
-        let settings = settings.proxy(reqwest::Proxy::http(proxy.url(host)).unwrap());
-        let http = Network::own(settings, &Trust::new()).unwrap();
+        let there = proxy.url(host);
+        let settings = move || {
+            let proxy = reqwest::Proxy::http(&there).unwrap();
+            reqwest::ClientBuilder::new().proxy(proxy)
+        };
+        let http = Network::builder().http(settings).build().unwrap();
         let (request, limits) = asked(&config, "http://as.example/document");
         let answer = http.exchange(&request, limits).await.unwrap();
         assert!(answer.status().is_success(), "{host}");
@@ -218,9 +232,12 @@ async fn requests_to_this_machine_go_through_no_proxy() {
     let mut proxy = Server::says("HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n").await;
     let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let config = here();
-    let settings = reqwest::ClientBuilder::new();
-    let settings = settings.proxy(reqwest::Proxy::all(proxy.url("127.0.0.1")).unwrap());
-    let http = Network::own(settings, &Trust::new()).unwrap();
+    let there = proxy.url("127.0.0.1");
+    let settings = move || {
+        let proxy = reqwest::Proxy::all(&there).unwrap();
+        reqwest::ClientBuilder::new().proxy(proxy)
+    };
+    let http = Network::builder().http(settings).build().unwrap();
     // No name server resolves the last one (RFC 6761).
     for host in ["127.0.0.1", "localhost", "app.localhost"] {
         let (request, limits) = asked(&config, &server.url(host));
@@ -238,7 +255,7 @@ async fn sec06_the_host_that_the_user_named_may_be_inside_and_what_a_server_anno
     // The resolver is the same for `https`; this server has no TLS.
     let named = config(&format!("https://mcp.corp.test:{port}/mcp"));
     let permits = |url: &str| named.url_policy().addresses(&url.parse().unwrap());
-    let http = Network::own(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    let http = direct(&Trust::new());
     for (host, is_reached) in [
         ("mcp.corp.test", true),
         ("login.corp.test", false),
@@ -252,7 +269,7 @@ async fn sec06_the_host_that_the_user_named_may_be_inside_and_what_a_server_anno
         assert_eq!(server.met.try_recv().is_ok(), is_reached, "{host}");
     }
     // Another port of the same host, without a connection of before.
-    let http = Network::own(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    let http = direct(&Trust::new());
     let (request, mut limits) = asked(&named, &server.url("mcp.corp.test"));
     limits.addresses = permits("https://mcp.corp.test:8443/");
     let blocked = http.exchange(&request, limits).await;
@@ -262,7 +279,12 @@ async fn sec06_the_host_that_the_user_named_may_be_inside_and_what_a_server_anno
 #[tokio::test]
 async fn sec07_without_a_request_a_judged_client_connects_nowhere() {
     let mut server = Server::says("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-    let alone = client(reqwest::ClientBuilder::new().no_proxy(), &Trust::new()).unwrap();
+    let alone = client(
+        reqwest::ClientBuilder::new().no_proxy(),
+        &Trust::new(),
+        Presents::Nothing,
+    )
+    .unwrap();
     let blocked = alone.get(server.url("mcp.corp.test")).send().await;
     assert!(is_blocked(&blocked.unwrap_err()));
     assert!(server.met.try_recv().is_err());

@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 
-use super::http::{Clients, Limits, Undelivered, client, exchange, forbids};
+use super::http::{Limits, Undelivered, client, exchange, forbids};
 use super::start::StartFlaw;
 use crate::policy::is_loopback_host;
-use crate::trust::Trust;
+use crate::trust::{Presents, Trust};
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::wire::address::AddressPolicy;
@@ -56,8 +56,6 @@ pub struct Network(Inner);
 
 #[derive(Clone)]
 enum Inner {
-    /// The network of one client, with its settings.
-    Own(Clients),
     Shared(Arc<Pools>),
     Host(Arc<dyn Exchange>),
 }
@@ -65,20 +63,12 @@ enum Inner {
 impl Network {
     /// Returns a builder for a network with the driver's own HTTP client.
     pub fn builder() -> NetworkBuilder {
-        NetworkBuilder {
-            settings: Box::new(reqwest::ClientBuilder::new),
-            trust: Trust::new(),
-        }
+        NetworkBuilder::new(Box::new(reqwest::ClientBuilder::new), Trust::new())
     }
 
     /// Creates a network with the host's HTTP client.
     pub fn of(http: impl HostHttp) -> Self {
         Self(Inner::Host(Arc::new(http)))
-    }
-
-    /// Creates the network of one client.
-    pub(super) fn own(settings: reqwest::ClientBuilder, trust: &Trust) -> Result<Self, StartFlaw> {
-        Ok(Self(Inner::Own(Clients::new(settings, trust)?)))
     }
 
     /// Sends the request and returns its result in any case.
@@ -102,10 +92,8 @@ impl Network {
             return Err(Undelivered::Blocked);
         }
         match &self.0 {
-            Inner::Own(clients) => exchange(clients.of(request), request, &limits).await,
             Inner::Shared(pools) => {
-                let here = request.uri().host().is_some_and(is_loopback_host);
-                let client = pools.client(limits.addresses(), here)?;
+                let client = pools.client(&limits, request.uri().host().unwrap_or_default())?;
                 exchange(&client, request, &limits).await
             }
             Inner::Host(http) => http.run(request.clone(), limits).await,
@@ -119,7 +107,7 @@ impl fmt::Debug for Network {
     }
 }
 
-type Settings = Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>;
+pub(super) type Settings = Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>;
 
 /// A builder for [`Network`].
 pub struct NetworkBuilder {
@@ -128,6 +116,10 @@ pub struct NetworkBuilder {
 }
 
 impl NetworkBuilder {
+    pub(super) fn new(settings: Settings, trust: Trust) -> Self {
+        Self { settings, trust }
+    }
+
     /// Sets the settings of the HTTP client, such as proxies at any address. The closure runs once for each address policy
     /// in use. The driver overrides redirects, retries, name resolution and TLS, and the settings do not
     /// apply to requests to this device.
@@ -162,6 +154,7 @@ impl NetworkBuilder {
         if let Ok((policy, _)) = UrlPolicy::for_mcp_url("https://mcp.invalid/") {
             let key = (
                 policy.addresses(&Uri::from_static("https://as.invalid/")),
+                Presents::Nothing,
                 false,
             );
             let client = pools.make(key)?;
@@ -177,8 +170,8 @@ impl fmt::Debug for NetworkBuilder {
     }
 }
 
-/// A policy, and whether requests go to this device, without a proxy.
-type Key = (AddressPolicy, bool);
+/// A policy, what connections present, and whether requests go to this device, without a proxy.
+type Key = (AddressPolicy, Presents, bool);
 
 /// A connection pool per address policy, of which there are about twenty.
 struct Pools {
@@ -188,8 +181,10 @@ struct Pools {
 }
 
 impl Pools {
-    fn client(&self, policy: AddressPolicy, here: bool) -> Result<reqwest::Client, Undelivered> {
-        let key = (policy, here);
+    fn client(&self, limits: &Limits, host: &str) -> Result<reqwest::Client, Undelivered> {
+        let policy = limits.addresses();
+        let presents = self.trust.presents(Some(policy), host);
+        let key = (policy, presents, is_loopback_host(host));
         let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = made.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
@@ -199,13 +194,13 @@ impl Pools {
         Ok(self.keep(key, client))
     }
 
-    fn make(&self, (_, here): Key) -> Result<reqwest::Client, StartFlaw> {
+    fn make(&self, (_, presents, here): Key) -> Result<reqwest::Client, StartFlaw> {
         let settings = if here {
             reqwest::ClientBuilder::new().no_proxy()
         } else {
             (self.settings)()
         };
-        client(settings, &self.trust)
+        client(settings, &self.trust, presents)
     }
 
     /// Stores a new client, unless another task has stored one meanwhile.

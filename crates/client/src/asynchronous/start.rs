@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::Client;
 use super::hands::Hands;
-use super::network::Network;
+use super::network::{Network, NetworkBuilder, Settings};
 use super::task::Task;
 use super::user::{Nobody, User};
 use crate::async_store::SharedStore;
@@ -42,7 +42,7 @@ pub struct Builder<U = Nobody> {
     watch: Watch,
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
-    http: reqwest::ClientBuilder,
+    http: Settings,
     trust: Trust,
     network: Option<Network>,
 }
@@ -57,7 +57,7 @@ impl Builder {
             watch: Watch::default(),
             signer: Box::new(NoSecrets),
             assertions: Box::new(NoSecrets),
-            http: reqwest::ClientBuilder::new(),
+            http: Box::new(reqwest::ClientBuilder::new),
             trust: Trust::new(),
             network: None,
         }
@@ -113,10 +113,13 @@ impl<U: User> Builder<U> {
 
     /// Sets the settings of the HTTP client, such as proxies. The driver overrides redirects, retries, name
     /// resolution and TLS, and the settings do not apply to requests to this device. An address that they
-    /// assign to a name is not checked.
+    /// assign to a name is not checked. The closure runs once for each address policy in use.
     #[must_use]
-    pub fn http(mut self, settings: reqwest::ClientBuilder) -> Self {
-        self.http = settings;
+    pub fn http(
+        mut self,
+        settings: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.http = Box::new(settings);
         self
     }
 
@@ -136,7 +139,7 @@ impl<U: User> Builder<U> {
         let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
         let network = match self.network {
             Some(network) => network,
-            None => Network::own(self.http, &self.trust)?,
+            None => NetworkBuilder::new(self.http, self.trust).build()?,
         };
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());

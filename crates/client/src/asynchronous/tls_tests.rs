@@ -9,10 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::tests::{asked, elsewhere, here, outcome};
+use super::tests::{asked, config, direct, elsewhere, here, outcome};
 use super::*;
-use crate::asynchronous::network::Network;
 use crate::trust::TrustFlaw;
+use mcp_auth_machine::Config;
 
 /// A self-signed certificate for `localhost`, valid until 2120.
 const CERTIFICATE: &str = "\
@@ -95,7 +95,7 @@ async fn sec03_settings_of_the_host_do_not_switch_it_off() {
     let careless = reqwest::ClientBuilder::new()
         .no_proxy()
         .tls_danger_accept_invalid_certs(true);
-    let careless = client(careless, &Trust::new()).unwrap();
+    let careless = client(careless, &Trust::new(), Presents::Nothing).unwrap();
     let (request, limits) = asked(&config, &url);
     let refused = exchange(&careless, &request, &limits).await;
     assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
@@ -137,25 +137,34 @@ mod private {
         serve(config.unwrap())
     }
 
-    async fn status(trust: &Trust, port: u16) -> Result<u16, Undelivered> {
-        let config = here();
-        let settings = reqwest::ClientBuilder::new().no_proxy();
-        let http = Network::own(settings, trust).unwrap();
-        let (request, limits) = asked(&config, &format!("https://localhost:{port}/"));
-        let answer = http.exchange(&request, limits).await?;
+    async fn status(config: &Arc<Config>, trust: &Trust, port: u16) -> Result<u16, Undelivered> {
+        let (request, limits) = asked(config, &format!("https://localhost:{port}/"));
+        let answer = direct(trust).exchange(&request, limits).await?;
         Ok(answer.status().as_u16())
     }
 
     #[tokio::test]
     async fn roots_and_a_client_certificate_of_the_host_are_used() {
         let port = strict();
+        let config = config(&format!("https://localhost:{port}/mcp"));
         let trust = Trust::new();
-        let refused = status(&trust, port).await;
+        let refused = status(&config, &trust, port).await;
         assert_eq!(refused.unwrap_err(), Undelivered::NeverSent);
         let trust = trust.add_roots(CA).unwrap();
-        assert!(status(&trust, port).await.is_err());
+        assert!(status(&config, &trust, port).await.is_err());
         let trust = trust.client_certificate(CLIENT, CLIENT_KEY).unwrap();
-        assert_eq!(status(&trust, port).await, Ok(200));
+        assert_eq!(status(&config, &trust, port).await, Ok(200));
+    }
+
+    #[tokio::test]
+    async fn f15_a_server_that_another_one_announces_does_not_see_the_client_certificate() {
+        let (port, other) = (strict(), strict());
+        let config = config(&format!("https://localhost:{port}/mcp"));
+        let trust = Trust::new().add_roots(CA).unwrap();
+        let trust = trust.client_certificate(CLIENT, CLIENT_KEY).unwrap();
+        assert!(status(&config, &trust, other).await.is_err());
+        let trust = trust.present_to("LocalHost");
+        assert_eq!(status(&config, &trust, other).await, Ok(200));
     }
 
     #[test]

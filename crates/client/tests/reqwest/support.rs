@@ -72,7 +72,7 @@ impl World {
 
     pub(crate) fn on<S: Store + Send + Sync + 'static>(&self, store: S) -> Builder {
         Client::builder(self.config().build().unwrap(), "alice", store)
-            .http(reqwest::ClientBuilder::new().no_proxy())
+            .http(|| reqwest::ClientBuilder::new().no_proxy())
     }
 
     pub(crate) fn client(&self, user: impl User) -> Client {
