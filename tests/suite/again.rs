@@ -46,7 +46,7 @@ fn a_nonce_alone_is_no_reason_to_send_a_code_again() {
     let mut host = to_token();
     host.serve_with(TOKEN, 400, NONCE, r#"{"error":"invalid_grant"}"#);
     refused_with(&mut host, OAuthError::InvalidGrant);
-    // Nor is that error where no proof was sent.
+    // `use_dpop_nonce` is not retried when the request had no proof.
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));

@@ -400,7 +400,7 @@ const EVENTS: &[(&str, Try)] = &[
     ("answer 200, nonsense", |w| {
         send(w, |s| s.response(response(200, &[], "<html>")))
     }),
-    // Of another role (H06).
+    // A response for another role (H06).
     ("answer 200, token", |w| {
         send(w, |s| s.response(response(200, &[], &token_answer("t"))))
     }),

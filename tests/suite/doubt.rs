@@ -74,7 +74,7 @@ fn meta_18_metadata_that_a_response_contradicts_is_refetched() {
     host.serve(META, 503, "");
     host.serve(OPENID, 404, "");
     assert!(matches!(host.error().cause, Cause::Unreachable(_)));
-    // Of these errors metadata is not the cause.
+    // These errors do not indicate stale metadata.
     for error in ["invalid_grant", "unauthorized_client"] {
         let mut host = refused_refresh(configured(), error);
         host.need_user();
@@ -317,13 +317,13 @@ fn disc_19_meta_18_no_document_comes_from_a_cache_after_a_failure_in_any_process
     answer(&mut host, 200, &token_answer("at-1"));
     host.ready();
     assert_eq!(host.store.of_kind("metadata").len(), 2);
-    // They serve the next token, also of another process.
+    // The cached documents serve the next token, also in another process.
     let (store, now) = (std::mem::take(&mut host.store), host.now);
     let mut host = service(store, now);
     host.ready();
     host.pass(3_600_000);
     assert_eq!(documents(&mut host), (0, 0));
-    // It fails: they are gone, for this process and for the next.
+    // After a failure the cached documents are erased, for this process and the next.
     answer(&mut host, 400, r#"{"error":"invalid_target"}"#);
     host.error();
     assert!(host.store.of_kind("metadata").is_empty());

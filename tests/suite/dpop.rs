@@ -179,7 +179,7 @@ fn dpop_01_dpop_02_dpop_16_when_proofs_are_used() {
         host.discover(&prm(), &metadata_with(more));
         host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
         assert!(!host.redirect().url.as_str().contains("dpop_jkt"));
-        // Required by the host, or by the resource: an error before anybody is sent anywhere.
+        // Required by the host, or by the resource: an error before any redirect.
         let required = prm().replace('}', r#","dpop_bound_access_tokens_required":true}"#);
         for (config, prm) in [
             (with(DpopPolicy::Require), prm()),
@@ -358,7 +358,7 @@ fn dpop_13_the_type_of_the_received_token() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     assert_eq!(host.reported("token_not_bound"), 1);
-    // Also when a bound one is refreshed.
+    // The same applies to the refresh of a bound token.
     let mut host = signed_in();
     host.pass(3_600_000);
     host.wanted("x");

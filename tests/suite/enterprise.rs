@@ -273,7 +273,7 @@ fn ema_03_ema_15_when_the_profile_is_used() {
         Misconfiguration::NoClient { .. }
     ));
     host.quiet();
-    // Nor is there anything to register: a configuration without any client is not built.
+    // A configuration without a client is rejected.
     assert_eq!(base().build().err(), Some(ConfigError::NoClient));
 }
 
@@ -373,7 +373,7 @@ fn ema_04_the_provider_is_the_one_that_the_host_named() {
         Cause::Violation(Violation::Metadata(_))
     ));
     host.quiet();
-    // Or its metadata comes from the host; it is held to the same rule.
+    // Metadata that the host supplies follows the same rule.
     let enterprise = |json: String| {
         let client = PreRegistered::new("i").secret("s");
         config()

@@ -133,7 +133,7 @@ fn tok_19_unauthorized_client_at_a_refresh_is_a_forgotten_client() {
     host.wanted("x");
     host.serve(META, 200, &metadata());
     host.serve(TOKEN, 400, &error("unauthorized_client"));
-    // It worked before: its method is not at fault.
+    // The client worked before, so its authentication method is not at fault.
     assert_eq!(host.need_user().why, Why::ClientForgotten);
     assert_eq!(registrations(&host), 0);
     host.quiet();

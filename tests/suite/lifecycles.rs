@@ -131,7 +131,7 @@ fn a03_issuer_keyed_map() {
     insta::assert_snapshot!(playbook(&host));
 }
 
-/// A secret that was configured for A stays at home, also on the very first contact (A04).
+/// A secret configured for A goes to A only, also on first contact (A04).
 #[test]
 fn a04_m2m_first_contact() {
     let client = PreRegistered::new("service").secret("for A alone");
@@ -151,7 +151,7 @@ fn a04_m2m_first_contact() {
     insta::assert_snapshot!(playbook(&host));
 }
 
-/// Poisoned before and after, on first contact: the callback leg asks nobody (A05).
+/// Metadata poisoned before and after the redirect, on first contact: the callback leg performs no discovery (A05).
 #[test]
 fn a05_flip_flip() {
     let mut host = Host::new(config());

@@ -461,7 +461,7 @@ fn iso_07_a_change_while_the_user_is_away_ends_that_flow() {
     assert_eq!(failure.cause, Cause::Violation(Violation::ServerChanged));
     assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
     assert!(host.store.of_kind("pending").is_empty());
-    // Its callback is nobody's.
+    // The callback of the ended flow is ignored.
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.quiet();
     assert_eq!(host.token(), sent);
@@ -505,7 +505,7 @@ fn stays_left(host: &mut Host) {
     };
     assert_eq!((from.as_str(), to.as_str()), (AS, OTHER));
     host.quiet();
-    // It cannot be read: nothing is known, and nothing is sent.
+    // The metadata is unreadable: the machine sends no token request.
     host.wanted("x");
     host.serve(PRM, 503, "");
     host.serve(root, 404, "");

@@ -143,7 +143,7 @@ fn for_service(metadata: &str) -> String {
     metadata.replace("none", "client_secret_post")
 }
 
-/// It wants a token.
+/// A service on this store that requests a token.
 fn wanted_on(config: ConfigBuilder, store: Store) -> Host {
     let now = Moment::new(1_800_000_000_000, 1_000);
     let config = service(config).build().unwrap();
@@ -208,7 +208,7 @@ fn disc_20_disc_18_where_the_host_names_the_place_no_other_is_tried() {
     host.serve(place, 404, "");
     host.error();
     host.quiet();
-    // And it is read there again when the token is refused.
+    // After a refused token it is read there again.
     let mut host = begun(config(), "Bearer");
     host.serve(place, 200, &prm());
     host.serve(META, 200, &metadata());

@@ -133,7 +133,7 @@ fn authz_21_a_refusal_sends_nobody_away_and_leaves_nothing() {
         }
         host.quiet();
         assert!(host.store.of_kind("pending").is_empty());
-        // And it can be tried again.
+        // The user can try again.
         host.authorize();
         host.serve(PRM, 200, &prm());
         pushed(&mut host);

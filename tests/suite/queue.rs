@@ -62,7 +62,7 @@ fn a_waiting_caller_receives_one_ready_although_a_callback_follows() {
     host.store.mode = StoreMode::WritesFail;
     host.serve(TOKEN, 200, &token_answer("at-1"));
     assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
-    // Saved again before a callback is looked at, while somebody wants a token.
+    // The account is saved again before a callback is processed, while a caller waits for a token.
     host.store.mode = StoreMode::Manual;
     host.callback("code=x&state=AAAAAAAAAAAAAAAAAAAAAA");
     host.wanted("tools/call x");

@@ -235,7 +235,7 @@ fn a_lease_from_a_clock_that_runs_ahead_does_not_block() {
     pair.a.now = Moment::new(pair.a.now.wall.0 + 10 * HOUR, pair.a.now.mono.0);
     pair.both_want();
     let _hangs = pair.a.request();
-    // Ten hours ahead of this clock: no lease that anybody could hold.
+    // A lease ten hours ahead of this clock is invalid.
     assert_eq!(pair.b.request().request().uri().to_string(), TOKEN);
 }
 
@@ -260,7 +260,7 @@ fn d01_refr_05_a_lease_that_ended_before_it_was_used_is_not_used() {
     pair.a.now = pair.b.now;
     pair.a.handle(event);
     Pair::settle(&mut pair.a, &mut pair.store);
-    // It finds the other one's token; its own refresh token is not sent.
+    // Process A finds B's token and does not send its own refresh token.
     pair.a.ready();
     pair.a.quiet();
     assert_eq!(pair.a.token().as_deref(), Some("Bearer at-2"));

@@ -190,7 +190,7 @@ fn d09_s30_sec_35_clocks_that_jump_never_lengthen_a_life() {
     host.wanted("x");
     host.ready();
     host.quiet();
-    // It jumps ahead, as after suspend: one refresh at most.
+    // The wall clock jumps ahead, as after suspend: one refresh at most.
     let mut host = signed_in();
     host.now = mcp_auth_machine::Moment::new(host.now.wall.0 + 24 * HOUR, host.now.mono.0);
     assert_eq!(host.token(), None);
@@ -658,7 +658,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
         })
     ));
     assert!(account(&host).contains("rt-1"));
-    // It will say so again: the server is left alone for a while (L10).
+    // The server would repeat the error: back-off (L10).
     host.wanted("x");
     assert!(matches!(host.error().next(), Next::RetryLater(Some(_))));
     host.quiet();
@@ -680,7 +680,7 @@ fn use_08_tok_21_one_refresh_then_one_authorization_then_the_end() {
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
     host.ready();
-    // And again: that is permanent, also after another operation was accepted.
+    // Another refusal is permanent, even after another operation was accepted.
     host.refused("Bearer");
     assert_eq!(
         host.error().cause,
@@ -790,7 +790,7 @@ fn h05_l03_a_host_that_never_answers_is_not_waited_for() {
     host.quiet();
     host.wake();
     let second = host.request();
-    // The first answer comes after all: it is nobody's (H01, H02, S23).
+    // The late first response is ignored (H01, H02, S23).
     host.handle(first.response(response(200, &[], &renewable("late", "late"))));
     host.quiet();
     assert_eq!(host.token(), None);

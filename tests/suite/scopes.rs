@@ -325,7 +325,7 @@ fn reg_24_scopes_that_the_resource_lists_are_requested_if_registered() {
         (r#""c z a""#, Some("a c")),
         (r#""A""#, None),
         (r#""a b c""#, Some("a b c")),
-        // These say nothing.
+        // Values without information.
         ("null", Some("a b c")),
         (r#""""#, Some("a b c")),
         (r#"" ""#, Some("a b c")),

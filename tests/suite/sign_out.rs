@@ -95,7 +95,7 @@ fn rev_01_the_method_fits_the_list_of_the_revocation_endpoint() {
     let form = body(&request);
     assert_eq!(get(&form, "client_secret").as_deref(), Some("s3cret"));
     assert!(!request.headers().contains_key("authorization"));
-    // And the other way round.
+    // The opposite case.
     let client = PreRegistered::new("pre").secret("s3cret");
     let document =
         revocable(r#","revocation_endpoint_auth_methods_supported":["client_secret_basic"]"#)
@@ -176,7 +176,7 @@ fn rev_03_a_store_that_fails_does_not_stop_the_revocation() {
         host.quiet();
         assert_eq!(host.token(), None);
         if mode == StoreMode::LoadsFail {
-            // It could not be read, but it could be erased.
+            // The record was unreadable, and was erased.
             assert!(host.store.of_kind("account").is_empty());
         }
     }

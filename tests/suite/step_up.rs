@@ -259,7 +259,7 @@ fn step_05_step_11_a_declined_step_up_loses_no_access_and_is_not_asked_again() {
         // Another operation may prompt, and the user may consent to it.
         lacks(&mut host, "y", "c");
         host.need_user();
-        // And what was declined is not asked for along with it.
+        // The declined scope is not requested with it.
         assert_eq!(consent(&mut host).scopes.as_str(), "a c");
         host.handle(Event::Abandoned(Default::default()));
         host.error();
@@ -363,7 +363,7 @@ fn step_12_e04_step_ups_at_once_become_one_with_the_union() {
     host.need_user();
     let redirect = consent(&mut host);
     assert_eq!(redirect.scopes.as_str(), "a b c");
-    // One that comes while the user is away asks nobody.
+    // A challenge during a pending authorization does not prompt again.
     lacks(&mut host, "z", "d");
     host.quiet();
     finish(&mut host, &redirect, &answer("at-1", "a b c"));

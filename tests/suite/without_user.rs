@@ -234,7 +234,7 @@ fn quirk_31_b03_s32_the_token_endpoint_is_the_audience_where_the_host_says_so_of
             matches!(decision, Decision::SettingApplied { setting, .. } if *setting == "client_assertion_audience")
         });
         assert_eq!(told, audience == TOKEN);
-        // Never the endpoint of somebody else.
+        // Never an endpoint on another origin.
         let borrowed = metadata.replace(TOKEN, "https://b.example/token");
         let (_, claims) = to_token(config, &borrowed).signs();
         assert_eq!(claims["aud"], AS);

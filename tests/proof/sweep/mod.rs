@@ -1,9 +1,9 @@
-//! Sweeps: not what somebody remembered, but the product of tables. For each answer of each flow one fault of every
-//! kind, then pairs; for each event, what waits already, and each state; for each member of a document, each type of
-//! JSON; for each operation of the store, each outcome; for each name of a parameter, the host's settings. What a
-//! sweep meets is judged by the checks of the world, and by this: an honest world afterwards leads to a token.
+//! Sweeps: products of tables instead of selected cases. They combine each response of each flow with one fault of every
+//! kind, then with pairs; each event with each queued event and each state; each member of a document with each JSON
+//! type; each operation of the store with each outcome; each parameter name with the host's settings. The checks of the
+//! world judge every run, and an honest world must lead to a token afterwards.
 //!
-//! States are those of the machine, members those of the codecs: a new one that no table leads to fails.
+//! The states are those of the machine and the members those of the codecs: a new one that no table reaches fails.
 
 mod answers;
 mod events;

@@ -42,7 +42,7 @@ fn g04_g09_long_lists_are_read_up_to_their_limits() {
             .and_then(|selected| selected.scope),
         None
     );
-    // And through the front door.
+    // The same limit through the machine.
     let mut host = Host::new(config());
     let value = format!("Bearer scope=\"{}\"", "s ".repeat(500_000));
     host.challenged(401, &[&value]);

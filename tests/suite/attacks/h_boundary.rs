@@ -21,7 +21,7 @@ fn h08_events_before_anything_is_drained_wait_for_their_turn() {
     machine.handle(now, Event::Authorize(seed(1).into()));
     machine.handle(now, Event::Timer);
     machine.handle(now, Event::Challenged(challenge()));
-    // The account slot comes first; what was told meanwhile is neither lost nor acted on.
+    // The account slot is loaded first; events in the meantime are queued.
     let Some(Action::LoadSlot(account)) = machine.poll_action() else {
         panic!()
     };

@@ -147,7 +147,7 @@ pub fn odd(url: &str, text: &str, member: u8, kind: u8) -> String {
     }
     let value = ODD[usize::from(kind) % ODD.len()];
     if members[name] == "request_uri" && value == "\"x\"" {
-        // Two requests of one name could not be told apart.
+        // Two requests of one name could not be distinguished.
         return text.to_owned();
     }
     document[members[name]] = serde_json::from_str(value).expect("JSON");

@@ -1,9 +1,9 @@
-//! A world that lies: three authorization servers, a resource that may say anything, a browser that can
-//! be led astray, a store that fails, conflicts or rolls back, crashes between any two actions, clocks
-//! that jump, and one to three instances of the machine. Every engine drives it by [`Move`]s and every
-//! step is judged by the same checks, which know nothing of the machine's types.
+//! A hostile world: three authorization servers, a resource with arbitrary answers, a browser that can be
+//! redirected, a store that fails, conflicts or rolls back, crashes between any two actions, clocks that
+//! jump, and one to three instances of the machine. Every engine drives it by [`Move`]s, and the same
+//! checks, which use none of the machine's types, judge every step.
 
-// Each engine uses a part of it.
+// Each engine uses only a part of this module.
 #![allow(dead_code, unused_imports)]
 
 mod browser;
@@ -105,7 +105,7 @@ pub struct World {
     asked: bool,
     seeds: u32,
     minted: u32,
-    /// Of everything that the machines asked for.
+    /// A digest of all actions of the machines.
     digest: DefaultHasher,
     /// How many events the machines were given.
     pub events: u64,
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// Time passes while nobody looks at the clock.
+    /// Time passes without an event, as in a suspended process.
     fn suspended(&mut self, millis: u64) {
         self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
         self.latest = self.latest.max(self.now.wall.0);

@@ -227,7 +227,7 @@ const RETURNS: [Return; 21] = [
     Return::Honest,
 ];
 
-/// Those that differ in what a client must do.
+/// The callbacks that require different reactions of a client.
 const SEARCHED_RETURNS: [Return; 9] = [
     Return::Honest,
     Return::From(0),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-/// Kinds that nobody but their server may see.
+/// Kinds of text that only their own server may see.
 pub const SECRETS: &[&str] = &["code", "sec", "at", "rt", "wl", "jag", "sub", "mgt"];
 /// Put into every text of a callback's error, of an error answer, and of a name.
 pub const POISON: &str = "poison~0~0";

@@ -29,7 +29,7 @@ pub const ERRORS: [&str; 10] = [
     "invalid_request",
     "server_error",
 ];
-/// That a server says its name in callbacks.
+/// The metadata member of a server that sends `iss` in callbacks.
 const ADVERTISED: &str = r#""authorization_response_iss_parameter_supported":true"#;
 /// The liar's documents: what is wrong with each, by number.
 pub const LIES: u8 = 8;
@@ -145,7 +145,7 @@ impl World {
                 return self.misdeliver(at, send);
             }
             How::Busy(status) => {
-                // It may have rotated a token before it fell over.
+                // The server may have rotated a token before it failed.
                 let _nobody_hears = self.reply(&request, &url, to, How::Honest);
                 self.ledger.unreached(at);
                 send.response(response(status, &[("retry-after", "1")], "<html>busy"))

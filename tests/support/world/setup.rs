@@ -22,7 +22,7 @@ pub enum Client {
     Document,
     /// Was registered at the first and the last server beforehand, with a secret.
     Registered,
-    /// Was registered beforehand, nobody says where.
+    /// Was registered beforehand, without a known issuer.
     Unbound,
     /// Registers itself, and binds its tokens to a key.
     Bound,

@@ -83,7 +83,7 @@ impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let permits = match self {
             Self::Free => Ok(None),
-            // Outside of a request there is no reason to connect.
+            // Outside of a request the driver never connects.
             Self::Judged => TO
                 .try_with(|(host, permits)| (**host == *name.as_str()).then_some(*permits))
                 .map_err(|_| Blocked),

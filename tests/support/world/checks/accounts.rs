@@ -42,7 +42,7 @@ impl Ledger {
         }
         self.left.retain(|issuer| !listed.contains(issuer));
         if waited {
-            // Of the account that it knew then.
+            // Concerns the account that the instance knew then.
             let held = account(self.seat(at).account.as_deref().unwrap_or_default());
             let issuer = |known: &&str| held["server"]["issuer"] == **known;
             let held = ISSUERS.iter().position(issuer);
@@ -98,7 +98,7 @@ impl Ledger {
         );
     }
 
-    /// An instance could not reach somebody, or could not make sense of the answer.
+    /// An instance could not reach a server, or could not read its response.
     pub(in crate::support::world) fn unreached(&mut self, at: usize) {
         self.seat(at).unreached = true;
     }

@@ -31,7 +31,7 @@ pub struct Delivered {
     pub code: String,
     pub state: String,
     pub row: Iss,
-    /// It also carried a token.
+    /// Whether the callback also carried a token.
     pub token: bool,
 }
 
@@ -79,7 +79,7 @@ struct Seat {
     unreached: bool,
     /// Registrations that the host has asked to forget (S39).
     reset: BTreeSet<String>,
-    /// Registrations that it heard refused where the client authenticates (S39).
+    /// Registrations that a server rejected at client authentication (S39).
     dead: BTreeSet<String>,
     /// A server has refused scopes since the last sign-in: those of earlier requests may be left out.
     scopes_refused: bool,

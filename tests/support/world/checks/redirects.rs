@@ -157,7 +157,7 @@ impl Ledger {
         );
         self.changed(at, redirect, shelf);
         if self.seat(at).stepping_up && setup.client.has_user() {
-            // A record that somebody has tampered with counts for nothing.
+            // A tampered record does not count.
             let refused = self.seat(at).scopes_refused;
             for scope in self.requested_before(at, redirect) {
                 assert!(

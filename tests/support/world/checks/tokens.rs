@@ -86,7 +86,7 @@ impl Ledger {
     /// A token is handed out only as long as it was said to live, whatever the wall clock says (S30).
     pub(in crate::support::world) fn presented(&mut self, at: usize, bearer: &str, now: Moment) {
         let text = bearer.rsplit(' ').next().unwrap_or_default();
-        // Of the token that this process received last; a store that is rolled back may bring an older one.
+        // The token that this process received last; a rolled-back store may return an older one.
         let latest = self.tokens.iter().rev().find(|token| token.by == at);
         let known = latest.filter(|token| token.text == text);
         let untyped = self
