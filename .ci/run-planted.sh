@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# The planted bugs and the exhaustive search of the core's step function, in a copy of the crate.
+# The planted bugs and the exhaustive search of the core's step function, in copies of the crate.
 #
 #   run-planted.sh [arguments of the test binary]
 #
-# Prints a line for each bug: the engines that caught it, or MISSED.
+# Prints a line for each bug and engine: what it says, or MISSED. PROOF=each shows a bug to two engines only;
+# PLANTED_BUGS=6,25 and PLANTED_ENGINES=Search,Traces take some of them. The copies stay, and are built again
+# only where the sources changed.
 set -eu -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec cargo test -p mcp-auth-machine --test planted -- --ignored --nocapture --test-threads=1 --skip keep "$@"

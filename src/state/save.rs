@@ -42,19 +42,29 @@ pub(crate) struct SavingAccount {
     pub(crate) revision: Revision,
     kept: Kept,
     writes_left: u8,
+    /// An earlier save had failed: other processes may have gone on meanwhile.
+    late: bool,
     /// A callback that arrived while an earlier save was unfinished.
     then: Option<Callback>,
 }
 
 impl SavingAccount {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, kept: Kept) -> Work {
-        Self::write(core, Box::new(at), kept, None, WRITES.saturating_sub(1))
+        Self::write(
+            core,
+            Box::new(at),
+            kept,
+            false,
+            None,
+            WRITES.saturating_sub(1),
+        )
     }
 
     fn write(
         core: &mut Core,
         at: Box<AtIssuer<Account>>,
         kept: Kept,
+        late: bool,
         then: Option<Callback>,
         writes_left: u8,
     ) -> Work {
@@ -69,6 +79,7 @@ impl SavingAccount {
             revision,
             kept,
             writes_left,
+            late,
             then,
         })
     }
@@ -88,7 +99,7 @@ impl SavingAccount {
                 Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
                     Some(left) => {
                         let at = Box::new(standing_as_held(core, *self.at));
-                        return Ok(Self::write(core, at, self.kept, self.then, left));
+                        return Ok(Self::write(core, at, self.kept, self.late, self.then, left));
                     }
                     None => StoreFlaw::Conflict,
                 },
@@ -101,7 +112,7 @@ impl SavingAccount {
     fn replaces(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
         match &self.kept {
-            Kept::Authorized => true,
+            Kept::Authorized => !self.late || !held.is_some_and(|held| is_newer(held, &self.at)),
             Kept::Refreshed { sent, .. } | Kept::Dropped { sent, .. } => {
                 held.is_some_and(|at| at.held().has_refresh(sent))
             }
@@ -198,6 +209,16 @@ impl SavingAccount {
     }
 }
 
+/// Whether another process has newer tokens that are as good, or of a server that the user has chosen since: a save
+/// that succeeds late does not undo that (ISO-09).
+fn is_newer(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
+    let received = |at: &AtIssuer<Account>| at.held().tokens.as_ref().map(|tokens| tokens.received);
+    let account = held.held();
+    let has = account.requested.union(&account.granted);
+    let serves = held.issuer() != saved.issuer() || has.covers(&saved.held().requested);
+    serves && received(held) > received(saved)
+}
+
 /// Keeps the listing state of this issuer that another process wrote (ISO-04).
 fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
     match &core.held.at {
@@ -236,6 +257,7 @@ pub(crate) fn save_again(core: &mut Core, then: Option<Callback>) -> Step {
             core,
             unsaved.at,
             unsaved.kept,
+            true,
             then,
             WRITES.saturating_sub(1),
         )),

@@ -9,10 +9,15 @@ pub(crate) enum Engine {
     Storms,
     /// A kept history that shows it.
     Traces,
+    /// The sweeps over products of tables.
+    Answers,
+    Events,
+    Members,
+    Parameters,
     Search,
 }
 
-use Engine::{Histories, Search, Simulation, Storms, Traces};
+use Engine::{Answers, Events, Histories, Members, Parameters, Search, Simulation, Storms, Traces};
 
 pub(crate) struct Bug {
     pub(crate) number: u8,
@@ -23,6 +28,9 @@ pub(crate) struct Bug {
 
 const BOTH: &[Engine] = &[Histories, Simulation, Traces];
 const ALL: &[Engine] = &[Histories, Simulation, Traces, Search];
+
+/// The property that sees it is not judged yet (`tests/support/world/open.rs`).
+const UNJUDGED: &[Engine] = &[];
 
 const fn edit(file: &'static str, find: &'static str, put: &'static str) -> Edit {
     Edit { file, find, put }
@@ -312,6 +320,217 @@ pub(crate) const BUGS: &[Bug] = &[
             "src/slot.rs",
             "        f.write_str(\"[slot contents]\")\n",
             "        if crate::planted::on(24) {\n            return f.write_str(self.expose());\n        }\n        f.write_str(\"[slot contents]\")\n",
+        )],
+    },
+    Bug {
+        number: 25,
+        name: "ready with what has expired",
+        caught_by: &[Histories, Simulation, Answers, Traces],
+        edits: &[
+            edit(
+                "src/state/save.rs",
+                "    if core.held.is_usable(core.now) {\n        core.ready();\n    } else {\n        core.fail(Failure {\n",
+                "    if core.held.is_usable(core.now) || crate::planted::on(25) {\n        core.ready();\n    } else {\n        core.fail(Failure {\n",
+            ),
+            edit(
+                "src/core.rs",
+                "        let usable = self.held.is_usable(self.now);\n        let Some(grant)",
+                "        let usable = self.held.is_usable(self.now) || crate::planted::on(25);\n        let Some(grant)",
+            ),
+        ],
+    },
+    Bug {
+        number: 26,
+        name: "users are sent by a cache",
+        caught_by: &[Histories, Simulation],
+        edits: &[
+            edit(
+                "src/state/metadata.rs",
+                "        let uses = match (&errand, core.config().metadata_cache) {\n",
+                "        let uses = match (&errand, core.config().metadata_cache) {\n            (_, MetadataCache::Slots) if crate::planted::on(26) => true,\n",
+            ),
+            edit(
+                "src/state/metadata.rs",
+                "                        if core.config().is_expected(asked, server.issuer())\n                            && !core.memory.doubtful =>\n",
+                "                        if core.config().is_expected(asked, server.issuer())\n                            && (!core.memory.doubtful || crate::planted::on(26)) =>\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 27,
+        name: "a refused push forgets no client",
+        caught_by: &[Histories, Simulation, Answers],
+        edits: &[edit(
+            "src/state/pushed.rs",
+            "    if error.is_some_and(OAuthError::refuses_client) && parts.client.origin == ClientOrigin::Dynamic\n",
+            "    if !crate::planted::on(27)\n        && error.is_some_and(OAuthError::refuses_client)\n        && parts.client.origin == ClientOrigin::Dynamic\n",
+        )],
+    },
+    Bug {
+        number: 28,
+        name: "no reset at rest",
+        caught_by: &[Histories, Simulation, Answers, Events, Traces],
+        edits: &[edit(
+            "src/machine.rs",
+            "            Abandon::Cancelled => {}\n",
+            "            Abandon::Cancelled => {}\n            Abandon::ResetRegistration if crate::planted::on(28) && !attempts => {}\n",
+        )],
+    },
+    Bug {
+        number: 29,
+        name: "a person's clicks are counted",
+        caught_by: UNJUDGED,
+        edits: &[edit(
+            "src/memory.rs",
+            "        if wish == Wish::Person {\n            return Ok(Permit::for_a_person());",
+            "        if wish == Wish::Person && !crate::planted::on(29) {\n            return Ok(Permit::for_a_person());",
+        )],
+    },
+    Bug {
+        number: 30,
+        name: "a forgotten client costs a step-up",
+        caught_by: UNJUDGED,
+        edits: &[edit(
+            "src/state/forget.rs",
+            "            core.memory.give_back();\n            After::Ask(self.why)\n",
+            "            if !crate::planted::on(30) {\n                core.memory.give_back();\n            }\n            After::Ask(self.why)\n",
+        )],
+    },
+    Bug {
+        number: 31,
+        name: "a workload stays where it was",
+        caught_by: &[Histories, Simulation, Answers, Events],
+        edits: &[edit(
+            "src/state/renew.rs",
+            "        if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {\n",
+            "        let machine = matches!(core.config().sign_in, SignIn::Machine(_));\n        let bound = machine && crate::planted::on(31);\n        if origin == ClientOrigin::PreRegistered && (bound || !core.config().may_meet(&to)) {\n",
+        )],
+    },
+    Bug {
+        number: 32,
+        name: "any token_type is Bearer",
+        caught_by: &[Histories, Simulation, Members, Traces],
+        edits: &[edit(
+            "src/wire/token.rs",
+            "    if document.token_type.is_of_another_type() {\n",
+            "    if document.token_type.is_of_another_type() && !crate::planted::on(32) {\n",
+        )],
+    },
+    Bug {
+        number: 33,
+        name: "a damaged binding: later",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/client.rs",
+            "            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
+            "            Err(flaw) if crate::planted::on(33) => {\n                let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));\n                self.then.fails(&found, cause)\n            }\n            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
+        )],
+    },
+    Bug {
+        number: 34,
+        name: "a revocation endpoint moves along",
+        caught_by: &[Events],
+        edits: &[edit(
+            "src/issuer/endpoint.rs",
+            "            Some(url) if known(url) => Some(url.clone()),\n",
+            "            Some(url) if known(url) || crate::planted::on(34) => Some(url.clone()),\n",
+        )],
+    },
+    Bug {
+        number: 35,
+        name: "a workload sees the first entry",
+        caught_by: &[Histories, Simulation, Answers, Events],
+        edits: &[edit(
+            "src/state/discover.rs",
+            "        let configured = config.has_credentials_for(issuer);\n",
+            "        let configured = config.has_credentials_for(issuer) && !crate::planted::on(35);\n",
+        )],
+    },
+    Bug {
+        number: 36,
+        name: "the host repeats a parameter",
+        caught_by: &[Parameters],
+        edits: &[
+            edit(
+                "src/grant/reserved.rs",
+                "    RESERVED.contains(&name)\n",
+                "    RESERVED.contains(&name) && !(crate::planted::on(36) && name == \"subject_token\")\n",
+            ),
+            edit(
+                "src/wire/form.rs",
+                "            self.push_once(name, value);\n",
+                "            match crate::planted::on(36) {\n                true => self.push(name, value),\n                false => self.push_once(name, value),\n            };\n",
+            ),
+        ],
+    },
+    Bug {
+        number: 37,
+        name: "a callback ends tokens",
+        caught_by: &[Answers, Simulation, Traces],
+        edits: &[edit(
+            "src/state/come_back.rs",
+            "            return forget(core, registered, Word::FrontChannel, why, failure);\n",
+            "            let word = match crate::planted::on(37) {\n                true => Word::TokenEndpoint,\n                false => Word::FrontChannel,\n            };\n            return forget(core, registered, word, why, failure);\n",
+        )],
+    },
+    Bug {
+        number: 38,
+        name: "a load that fails keeps a client",
+        caught_by: &[Answers],
+        edits: &[edit(
+            "src/state/forget.rs",
+            "        match self.word {\n            Word::TokenEndpoint | Word::FrontChannel | Word::Host if !is_shared(core) => {\n",
+            "        match self.word {\n            _ if crate::planted::on(38) => {}\n            Word::TokenEndpoint | Word::FrontChannel | Word::Host if !is_shared(core) => {\n",
+        )],
+    },
+    Bug {
+        number: 39,
+        name: "unreachable after a refusal",
+        caught_by: &[Histories, Simulation, Answers, Traces],
+        edits: &[edit(
+            "src/memory.rs",
+            "            Cause::Unreachable(_) => unreachable(Some(*until)),\n            Cause::Violation(_)\n",
+            "            Cause::Unreachable(_) => unreachable(Some(*until)),\n            Cause::Refused(_) if crate::planted::on(39) => unreachable(Some(*until)),\n            Cause::Violation(_)\n",
+        )],
+    },
+    Bug {
+        number: 40,
+        name: "the next refusal refreshes there",
+        caught_by: &[Histories, Simulation, Answers],
+        edits: &[edit(
+            "src/state/renew.rs",
+            "        if let Some((origin, to)) = left {\n",
+            "        let told = crate::planted::on(40) && core.memory.offered.is_some();\n        if let Some((origin, to)) = left.filter(|_| !told) {\n",
+        )],
+    },
+    Bug {
+        number: 41,
+        name: "a spent redirect again",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/repeat.rs",
+            "        if asks_for_more(core, &authorization) {\n",
+            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, authorization);\n        };\n        if asks_for_more(core, &authorization) {\n",
+        )],
+    },
+    Bug {
+        number: 42,
+        name: "a move is not written down",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/standing.rs",
+            "        match writes.checked_sub(1).filter(|_| changed) {\n",
+            "        match writes.checked_sub(1).filter(|_| changed && !crate::planted::on(42)) {\n",
+        )],
+    },
+    Bug {
+        number: 43,
+        name: "caches outlive a failure",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/memory.rs",
+            "        self.doubtful = true;\n        self.resource = None;\n        std::mem::take(&mut self.relied_on)\n",
+            "        if crate::planted::on(43) {\n            return Vec::new();\n        }\n        self.doubtful = true;\n        self.resource = None;\n        std::mem::take(&mut self.relied_on)\n",
         )],
     },
 ];

@@ -1,5 +1,6 @@
 //! A copy of the crate with edits, built beside the original.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -50,36 +51,104 @@ thread_local! {
 }
 ";
 
+/// The files of a copy, by their places in it.
+#[derive(Default)]
+pub(crate) struct Tree(BTreeMap<PathBuf, String>);
+
+impl Tree {
+    /// The crate with these edits.
+    pub(crate) fn of<'a>(kind: Kind, edits: impl Iterator<Item = &'a Edit>) -> Self {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut tree = Self::default();
+        for folder in ["src", "tests/support", "tests/proof"] {
+            tree.take(&from.join(folder), Path::new(folder));
+        }
+        tree.put("Cargo.lock", &read(&from.join("Cargo.lock")));
+        tree.put(
+            "Cargo.toml",
+            &reduced(&read(&from.join("Cargo.toml")), kind),
+        );
+        tree.put("src/planted.rs", SWITCH);
+        edits.for_each(|edit| tree.change(edit));
+        if kind == Kind::Search {
+            let own = from.join("tests/planted");
+            tree.put("tests/search.rs", &read(&own.join("search.rs")));
+            let fingerprint = read(&own.join("fingerprint.rs"));
+            tree.put("tests/support/world/fingerprint.rs", &fingerprint);
+            for folder in ["src", "tests/support/world"] {
+                tree.reveal(folder);
+            }
+            FOR_SEARCH.iter().for_each(|edit| tree.change(edit));
+        }
+        tree
+    }
+
+    fn take(&mut self, from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let place = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                self.take(&entry.path(), &place);
+            } else {
+                self.put(place, &read(&entry.path()));
+            }
+        }
+    }
+
+    fn put(&mut self, place: impl Into<PathBuf>, text: &str) {
+        self.0.insert(place.into(), text.to_owned());
+    }
+
+    /// In one file, the one place that an edit names.
+    fn change(&mut self, edit: &Edit) {
+        let (file, find) = (edit.file, edit.find);
+        let text = self.0.get_mut(Path::new(file)).expect(file);
+        let places = text.matches(find).count();
+        assert_eq!(places, 1, "{file}: {places} places for {find:?}");
+        *text = text.replacen(find, edit.put, 1);
+    }
+
+    fn reveal(&mut self, folder: &str) {
+        for (_, text) in self.0.iter_mut().filter(|(at, _)| at.starts_with(folder)) {
+            *text = reveal(text);
+        }
+    }
+
+    /// Makes a folder the same. A file that is so already is left alone, so that nothing is built again for it.
+    fn write(&self, root: &Path) {
+        let mut there = Self::default();
+        for folder in ["src", "tests"].map(|name| root.join(name)) {
+            if folder.is_dir() {
+                there.take(&folder, &folder);
+            }
+        }
+        for place in there.0.keys() {
+            let own = place.strip_prefix(root).expect("in the folder");
+            if !self.0.contains_key(own) {
+                fs::remove_file(place).expect("a file that is left over");
+            }
+        }
+        for (place, text) in &self.0 {
+            let place = root.join(place);
+            if fs::read_to_string(&place).ok().as_deref() != Some(text) {
+                fs::create_dir_all(place.parent().expect("a folder")).expect("a folder");
+                fs::write(place, text).expect("a file");
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
 impl Planted {
     pub(crate) fn make<'a>(kind: Kind, edits: impl Iterator<Item = &'a Edit>) -> Self {
         let from = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or(from.join("target"), PathBuf::from);
         let root = target.join("planted").join(kind.name());
-        let _absent = fs::remove_dir_all(&root);
-        for folder in ["src", "tests/support", "tests/proof"] {
-            copy_folder(&from.join(folder), &root.join(folder));
-        }
-        fs::create_dir_all(root.join("proptest-regressions")).expect("a folder");
-        fs::copy(from.join("Cargo.lock"), root.join("Cargo.lock")).expect("Cargo.lock");
-        let manifest = fs::read_to_string(from.join("Cargo.toml")).expect("Cargo.toml");
-        fs::write(root.join("Cargo.toml"), reduced(&manifest, kind)).expect("a manifest");
-        fs::write(root.join("src/planted.rs"), SWITCH).expect("a module");
-        for edit in edits {
-            edit.apply(&root);
-        }
-        if kind == Kind::Search {
-            let own = from.join("tests/planted");
-            fs::copy(own.join("search.rs"), root.join("tests/search.rs")).expect("a file");
-            let place = root.join("tests/support/world/fingerprint.rs");
-            fs::copy(own.join("fingerprint.rs"), place).expect("a file");
-            for folder in ["src", "tests/support/world"] {
-                reveal_folder(&root.join(folder));
-            }
-            for edit in FOR_SEARCH {
-                edit.apply(&root);
-            }
-        }
+        Tree::of(kind, edits).write(&root);
         let program = build(&root, &target, kind);
         Self { root, program }
     }
@@ -91,17 +160,6 @@ impl Planted {
     /// The engines, as one program.
     pub(crate) fn program(&self) -> &Path {
         &self.program
-    }
-}
-
-impl Edit {
-    fn apply(&self, root: &Path) {
-        let path = root.join(self.file);
-        let text = fs::read_to_string(&path).expect(self.file);
-        let places = text.matches(self.find).count();
-        let (file, find) = (self.file, self.find);
-        assert_eq!(places, 1, "{file}: {places} places for {find:?}");
-        fs::write(&path, text.replacen(find, self.put, 1)).expect(file);
     }
 }
 
@@ -138,31 +196,6 @@ const FOR_SEARCH: &[Edit] = &[
         put: "impl std::fmt::Debug for Identity {\n    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {\n        f.write_str(&self.principal)\n    }\n}\n#[derive(Clone)]\npub(crate) struct Identity {",
     },
 ];
-
-fn reveal_folder(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            reveal_folder(&path);
-        } else {
-            let text = fs::read_to_string(&path).expect("a source file");
-            fs::write(&path, reveal(&text)).expect("a source file");
-        }
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let place = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &place);
-        } else {
-            fs::copy(entry.path(), place).expect("a file");
-        }
-    }
-}
 
 /// The manifest with the library and its engines alone.
 fn reduced(manifest: &str, kind: Kind) -> String {

@@ -24,7 +24,7 @@ pub fn parts(variable: &str, count: u64) -> Range<u64> {
     }
 }
 
-/// Whether to print every step: when a single seed was requested.
-pub fn tells() -> bool {
-    std::env::var("PROOF_SEEDS").is_ok_and(|named| !named.contains(".."))
+/// Whether to print every step: when this variable requests a single run.
+pub fn tells(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|named| !named.contains(".."))
 }

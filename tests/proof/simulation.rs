@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::effort::{effort, parts, tells};
-use crate::support::world::facts::{SOMETIMES, SOMETIMES_WITHOUT_USER};
+use crate::support::world::facts::wanted;
 use crate::support::world::{Client, Facts, Setup, World};
 
 const STEPS: u32 = 400;
@@ -22,7 +22,7 @@ fn run(seed: u64, facts: &mut Facts) -> (u64, u64) {
     for _ in 0..STEPS {
         let is_honest = random.random_range(0..10) < honest;
         let next = world.choose(is_honest, random.random());
-        if tells() {
+        if tells("PROOF_SEEDS") {
             println!("{next:?} {}", world.next_action(next));
         }
         world.apply(next);
@@ -76,8 +76,7 @@ fn s01_to_s34_l01_s25_hold_for_every_seed() {
         }
     });
     if seeds.clone().count() >= 400 {
-        let wanted = [SOMETIMES, SOMETIMES_WITHOUT_USER].concat();
-        let missing = found.facts.missing(&wanted);
+        let missing = found.facts.missing(&wanted(seeds.clone().count() as u64));
         assert!(
             missing.is_empty(),
             "never reached: {missing:?}; {:?}",

@@ -456,3 +456,31 @@ fn l04_refr_12_a_callback_behind_a_save_that_the_user_undid_is_not_lost() {
     }
     finishes(a, store);
 }
+
+/// An authorization that could not be saved, while another process has got one that could: the newer one stands.
+#[test]
+fn iso_09_tok_16_a_save_that_succeeds_late_does_not_undo_a_later_authorization() {
+    let mut first = Host::new(config());
+    let redirect = first.to_redirect();
+    first.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    let send = first.request();
+    first.store.mode = StoreMode::WritesFail;
+    first.handle(send.response(response(200, &[], &renewable("at-1", "rt-1"))));
+    assert!(matches!(first.error().cause, Cause::NotPersisted(_)));
+    first.store.mode = StoreMode::Works;
+    let mut other = Host::new(config());
+    other.pass(60_000);
+    let redirect = other.to_redirect();
+    other.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+    other.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    other.ready();
+    let theirs = other.store.slots.into_iter();
+    let account = theirs.filter(|(key, _)| key.starts_with("account/"));
+    first.store.slots.extend(account);
+    first.pass(60_000);
+    first.wanted("x");
+    first.ready();
+    assert_eq!(first.token().as_deref(), Some("Bearer at-2"));
+    let kept = first.store.of_kind("account");
+    assert!(kept[0].contents.expose().contains("rt-2"));
+}

@@ -47,13 +47,20 @@ fn s01_to_s39_l01_hold_after_each_fault_of_each_answer() {
                 .insert(format!("{state} {how:?}"));
         }
     }
+    let states: BTreeSet<&str> = kinds
+        .values()
+        .flatten()
+        .filter_map(|met| met.split([',', ' ']).next())
+        .collect();
     let counts: Vec<String> = kinds
         .iter()
         .map(|(kind, met)| format!("{} of {kind}", met.len()))
         .collect();
     let count = cases.len();
     println!(
-        "answers: {count} cases; states and outcomes met: {}",
+        "answers: {count} cases in {} flows, in {} states; states and outcomes met: {}",
+        FLOWS.len(),
+        states.len(),
         counts.join(", ")
     );
     judge(&cases);

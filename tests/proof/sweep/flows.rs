@@ -1,6 +1,7 @@
 //! The flows that are swept: whole honest histories, which together lead into every state. What happens is given in
 //! groups; a group begins when nothing is left to do.
 
+use crate::effort::tells;
 use crate::support::world::{Client, Habit, How, Move, Return, Said, Setup, World};
 
 #[derive(Clone, Copy, Debug)]
@@ -228,6 +229,7 @@ impl Run {
             }
             Some(next) => {
                 let next = self.answered(next);
+                self.tell(next);
                 self.world.apply(next);
                 true
             }
@@ -236,9 +238,19 @@ impl Run {
                     return false;
                 };
                 self.group += 1;
-                group.iter().for_each(|next| self.world.apply(*next));
+                for next in *group {
+                    self.tell(*next);
+                    self.world.apply(*next);
+                }
                 true
             }
+        }
+    }
+
+    /// Says a step, when one case alone was asked for.
+    pub fn tell(&self, next: Move) {
+        if tells("PROOF_CASES") {
+            println!("{next:?} {}", self.world.next_action(next));
         }
     }
 

@@ -32,11 +32,13 @@ pub struct Case {
 impl Case {
     fn run(&self) {
         let mut run = Run::after(self.flow, self.steps);
+        run.tell(self.first);
         run.world.apply(self.first);
         if let Some((steps, second)) = self.then {
             for _ in 0..steps {
                 run.step();
             }
+            run.tell(second);
             run.world.apply(second);
         }
         run.finish();

@@ -252,9 +252,10 @@ impl World {
             How::Lie(4) => of(""),
             How::Lie(5) => of(&format!("{},{}", quoted(LIAR), quoted(0))),
             How::Lie(6) => of(&format!("\"{}\",\"{POISON}\"", ISSUERS[2])),
-            _ => match self.also {
-                Some(also) => of(&format!("{},{}", quoted(self.named), quoted(also))),
-                None => of(&quoted(self.named)),
+            _ => match (self.before, self.also) {
+                (Some(before), _) => of(&format!("{},{}", quoted(before), quoted(self.named))),
+                (None, Some(also)) => of(&format!("{},{}", quoted(self.named), quoted(also))),
+                (None, None) => of(&quoted(self.named)),
             },
         }
     }

@@ -6,8 +6,7 @@
 use mcp_auth_machine::event::{Abandon, Operation};
 use mcp_auth_machine::{Action, Event};
 
-use super::open::judged;
-use super::{Client, How, LIAR, Move, OPERATION, Return, Said, World, issuer_named};
+use super::{Client, Habit, How, LIAR, Move, OPERATION, Return, Said, World, issuer_named};
 
 /// Slot answers included.
 const STEPS: usize = 140;
@@ -29,7 +28,20 @@ impl World {
             Client::Unbound => bound.unwrap_or(0),
             _ => 0,
         };
-        self.also = None;
+        // A client that its host has bound to servers finds its own, wherever that stands in a list.
+        let bound_by_host = match self.setup.client {
+            Client::Registered
+            | Client::Credentials
+            | Client::Key
+            | Client::Workload
+            | Client::Enterprise => true,
+            Client::Dynamic | Client::Document | Client::Unbound | Client::Bound => false,
+        };
+        self.before = (self.also.take().is_some() && bound_by_host).then_some(LIAR);
+        if self.before.is_some() {
+            self.facts
+                .note("healed where the first server listed is of no use");
+        }
         self.flaws = [None; 3];
         // Responses in transit are lost, timers expire, and every browser window closes.
         self.visits.clear();
@@ -44,12 +56,7 @@ impl World {
         }
         // Where the wall clock was put back, what was noted by it is in the future.
         let behind = self.latest - self.now.wall.0;
-        let cached = if judged("L01 cached") {
-            0
-        } else {
-            50 * 3_600_000
-        };
-        self.wait(behind + WINDOW + cached);
+        self.wait(behind + WINDOW);
         for at in 0..self.instances.len() {
             self.instances[at].actions.clear();
         }
@@ -59,14 +66,16 @@ impl World {
     fn progress(&mut self) {
         let mut told = Vec::new();
         let (mut redirects, mut answers, mut pages) = (0, 0, 0);
-        let last = match judged("L01 instances") {
-            true => self.instances.len() - 1,
-            false => 0,
+        // A process learns which method a server takes from a refusal of its own: there the callback goes to the
+        // process that sent the redirect.
+        let last = match self.setup.has(Habit::FormFirst) {
+            true => 0,
+            false => self.instances.len() - 1,
         };
         self.asked = false;
         for at in 0..=last {
             self.wants(at);
-            let (mut steps, mut asks) = (0, 0_u32);
+            let mut steps = 0;
             while !self.is_content(at) {
                 steps += 1;
                 if steps > STEPS {
@@ -111,9 +120,7 @@ impl World {
                     // Some time later the operation is tried again; and where that comes to nothing, a person
                     // asks to sign in.
                     told.push(format!("{at}: asks"));
-                    asks += 1;
-                    let patient = asks % 3 == 0 && !judged("L01 at once");
-                    self.wait(if patient { WINDOW } else { 70_000 });
+                    self.wait(70_000);
                     match self.token(at) {
                         Some(_) => self.resource(at, Said::Unauthorized),
                         None if self.asked => {

@@ -26,6 +26,8 @@ pub struct Instance {
     pub(super) actions: VecDeque<Action>,
     /// The revisions that it has read, or wanted to write.
     pub(super) seen: BTreeSet<String>,
+    /// The last thing that it asked for is an operation of the store, not answered yet.
+    pub(super) at_store: bool,
 }
 
 impl Instance {
@@ -34,6 +36,7 @@ impl Instance {
             machine: AuthMachine::new(config, "alice"),
             actions: VecDeque::new(),
             seen: BTreeSet::new(),
+            at_store: false,
         }
     }
 
@@ -70,6 +73,17 @@ impl World {
             };
             self.ledger.asks_for(at, newest);
             match &action {
+                Action::LoadSlot(_) | Action::PersistSlot(_) => instance.at_store = true,
+                Action::SendRequest(_) | Action::Sign(_) | Action::ObtainAssertion(_) => {
+                    instance.at_store = false;
+                }
+                Action::Redirect(_)
+                | Action::NeedUser(_)
+                | Action::Ready(_)
+                | Action::Error(_)
+                | Action::Report(_) => {}
+            }
+            match &action {
                 Action::SendRequest(send) => {
                     self.ledger.sent(at, send, &self.shelf, &mut self.facts);
                 }
@@ -95,7 +109,8 @@ impl World {
                 }
                 Action::NeedUser(need) => {
                     self.facts.note(need.why.as_str());
-                    self.ledger.asks(at, &need.why);
+                    self.ledger
+                        .asks(at, &need.why, &self.shelf, self.setup.instances);
                 }
                 Action::Error(failure) => {
                     self.facts.note(failure.cause.code());

@@ -99,6 +99,8 @@ pub struct World {
     /// Which issuer the resource names now, and which after it.
     named: usize,
     also: Option<usize>,
+    /// An issuer that is listed first and of no use to this client.
+    before: Option<usize>,
     /// The current flaws in the documents of the honest servers.
     flaws: [Option<Flaw>; 3],
     /// Whether an operation was tried since a person last asked to sign in.
@@ -131,6 +133,7 @@ impl World {
             visits: Vec::new(),
             named: 0,
             also: None,
+            before: None,
             flaws: [None; 3],
             asked: false,
             seeds: 0,
@@ -195,11 +198,16 @@ impl World {
                 let instance = &self.instances[at];
                 let idle = instance.actions.is_empty()
                     && instance.machine.phase() == mcp_auth_machine::Phase::Resting;
-                self.ledger.clicks(at, idle);
+                if self.ledger.clicks(at, idle) {
+                    self.facts.note("a person asked unasked");
+                }
                 let seed = self.seed();
                 self.tell(at, Event::Authorize(seed.into()));
             }
-            Move::Suspend(seconds) => self.suspended(u64::from(seconds) * 1_000),
+            Move::Suspend(seconds) => {
+                self.facts.note("suspended");
+                self.suspended(u64::from(seconds) * 1_000);
+            }
             Move::Crash { at, keeps } => self.crash(at, keeps),
             Move::Cancel(at) => {
                 self.ledger.cancelled(at);
@@ -228,6 +236,13 @@ impl World {
         self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
         self.latest = self.latest.max(self.now.wall.0);
         for at in 0..self.instances.len() {
+            let instance = &self.instances[at];
+            let due = instance.machine.deadline().unwrap_or(self.now.mono) <= self.now.mono;
+            if instance.at_store && due {
+                // The store has not answered in time.
+                self.ledger.store_failed(at);
+                self.ledger.saves(at, false);
+            }
             self.tell(at, Event::Timer);
         }
     }

@@ -79,6 +79,9 @@ impl World {
             return self.facts.note("forgotten");
         }
         let fails = how == How::Fails;
+        if let Action::LoadSlot(_) | Action::PersistSlot(_) = action {
+            self.instances[at].at_store = false;
+        }
         match action {
             Action::SendRequest(send) => self.serve(at, send, how),
             Action::LoadSlot(load) => {
@@ -89,7 +92,7 @@ impl World {
                 }
                 let key = load.slot().to_string();
                 let found = match how {
-                    How::Says(which) => self.says(&key, which),
+                    How::Says(which) => self.says(which),
                     _ => self.shelf.load(&key).cloned(),
                 };
                 self.saw(at, &key, load.id(), found.as_ref());

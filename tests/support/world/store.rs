@@ -29,6 +29,13 @@ impl Shelf {
         self.slots.get(slot)
     }
 
+    /// The stored account: a world has one.
+    pub(super) fn account(&self) -> Option<&str> {
+        let account = |(key, _): &(&String, &Stored)| key.starts_with("account/");
+        let (_, stored) = self.slots.iter().find(account)?;
+        Some(stored.contents.expose())
+    }
+
     pub(super) fn holds(&self, slot: &str) -> bool {
         self.slots.contains_key(slot)
     }
@@ -126,11 +133,12 @@ impl super::World {
         if how == How::Fails {
             self.facts.note("write failed");
             self.ledger.store_failed(at);
+            self.ledger.saves(at, false);
             return persist.failed();
         }
         let key = persist.slot().to_string();
         if let How::Says(which) = how {
-            let found = self.says(&key, which);
+            let found = self.says(which);
             self.facts.note("conflict");
             self.saw(at, &key, persist.id(), found.as_ref());
             return persist.conflict(found);
@@ -139,6 +147,7 @@ impl super::World {
             Ok(()) => {
                 if let (true, Some(stored)) = (key.starts_with("account/"), persist.write()) {
                     self.ledger.kept(stored.contents.expose());
+                    self.ledger.saves(at, true);
                 }
                 if how == How::Lies {
                     self.facts.note("write failed");
@@ -161,10 +170,8 @@ impl super::World {
 
     /// The load from a store that has lost or replaced its contents: absence, a damaged record, or one of a later
     /// version. From then on no property depends on stored contents.
-    pub(super) fn says(&mut self, key: &str, which: u8) -> Option<Stored> {
-        if !key.starts_with("metadata/") {
-            self.shelf.tampered = true;
-        }
+    pub(super) fn says(&mut self, which: u8) -> Option<Stored> {
+        self.shelf.tampered = true;
         let text = match which % 3 {
             0 => return None,
             1 => "v1.AAAAAAAAAAAAAAAAAAAAAA.{}",

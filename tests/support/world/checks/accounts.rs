@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use mcp_auth_machine::action::Why;
 use serde_json::Value;
 
 use super::super::open::judged;
@@ -63,10 +64,8 @@ impl Ledger {
 
     /// An instance has read the account.
     pub(super) fn bound_by_others(&mut self, at: usize) {
-        if judged("S35 others") {
-            let left = self.left.clone();
-            self.seat(at).left.extend(left);
-        }
+        let left = self.left.clone();
+        self.seat(at).left.extend(left);
     }
 
     /// The servers that an instance knows to be left, and the registrations that it knows to be refused.
@@ -109,10 +108,16 @@ impl Ledger {
         seat.reset.clear();
     }
 
-    /// A person wants to sign in; whether the machine had nothing to do.
-    pub(in crate::support::world) fn clicks(&mut self, at: usize, idle: bool) {
+    /// Whether the store has kept what an instance last wrote to the account.
+    pub(in crate::support::world) fn saves(&mut self, at: usize, kept: bool) {
+        self.seat(at).account_unsaved = !kept;
+    }
+
+    /// A person wants to sign in; whether the machine had nothing to do. Says whether that was unasked.
+    pub(in crate::support::world) fn clicks(&mut self, at: usize, idle: bool) -> bool {
         let seat = self.seat(at);
         seat.clicked = idle && !std::mem::take(&mut seat.wants_user);
+        seat.clicked
     }
 
     /// The host answers that the user agrees.
@@ -120,18 +125,54 @@ impl Ledger {
         self.seat(at).wants_user = false;
     }
 
-    /// A failure reports a server as unreachable only after a failed request (S38), and does not refuse a user's own
-    /// sign-in because of too many attempts (S40).
+    /// A failure reports a server as unreachable only after a failed request (S38), and a stored record as unreadable
+    /// for now only where a newer version wrote it (S41). It does not refuse a user's own sign-in because of too many
+    /// attempts (S40).
     pub(in crate::support::world) fn says(&mut self, at: usize, cause: &str, text: &str) {
         let seat = self.seat(at);
+        let refused = text.contains("OutOfPatience(Authorizations)");
         assert!(
-            !seat.clicked || !text.contains("OutOfPatience(Authorizations)") || !judged("S40"),
+            !seat.clicked || !refused || !judged("S40"),
             "S40: a person's own wish to sign in is refused: {text}"
         );
         assert!(
-            cause != "unreachable" || seat.unreached || !judged("S38"),
+            cause != "unreachable" || seat.unreached,
             "S38: nothing was unreachable since a server last answered"
         );
+        assert!(
+            !text.contains("Record(") || cause != "not_persisted" || text.contains("Record(Newer)"),
+            "S41: a record that cannot be read will not be better later: {text}"
+        );
+    }
+
+    /// The user is asked about a server that the resource has left: whoever comes next reads that in the account
+    /// (S35). With other processes, one of them may just have read that it is listed again.
+    fn binds_others(&mut self, at: usize, from: &str, shelf: &Shelf, instances: usize) {
+        let account = account(shelf.account().unwrap_or_default());
+        let told = account["server"]["issuer"] != from || !account["left_for"].is_null();
+        // Where it is listed still and only does not answer, another one may be asked about.
+        let left = ISSUERS.iter().position(|issuer| *issuer == from);
+        let told = told || !left.is_some_and(|left| self.seat(at).left.contains(&left));
+        assert!(
+            told || instances > 1 || shelf.tampered || self.seat(at).account_unsaved,
+            "S35: the account does not say that the resource has left {from}"
+        );
+    }
+
+    /// The machine asks for the user.
+    pub(in crate::support::world) fn asks(
+        &mut self,
+        at: usize,
+        why: &Why,
+        shelf: &Shelf,
+        instances: usize,
+    ) {
+        self.seat(at).wants_user = true;
+        self.seat(at).stepping_up = matches!(why, Why::ScopeMissing { .. });
+        if let Why::ServerChanged { from, to } = why {
+            self.binds_others(at, from.as_str(), shelf, instances);
+            self.asked.push((from.to_string(), to.to_string()));
+        }
     }
 
     /// The resource has refused an access token.

@@ -9,8 +9,6 @@ mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mcp_auth_machine::action::Why;
-
 use super::LIAR;
 use super::scanner::POISON;
 use crate::support::{get, query};
@@ -65,6 +63,8 @@ struct Seat {
     after_callback: bool,
     signing_out: bool,
     pending: Option<String>,
+    /// The record of an attempt was there when it last looked at one.
+    pending_there: bool,
     lacks: Vec<String>,
     stepping_up: bool,
     ready_at: Option<usize>,
@@ -87,6 +87,8 @@ struct Seat {
     wants_user: bool,
     /// A person asked to sign in, on their own account, and nothing has come of it yet (S40).
     clicked: bool,
+    /// The store did not keep the account when it last should have.
+    account_unsaved: bool,
     /// The store has failed it since the last event from outside.
     store_failed: bool,
 }
@@ -168,14 +170,6 @@ impl Ledger {
 
     pub(in crate::support::world) fn lacks(&mut self, at: usize, scopes: &str) {
         self.seat(at).lacks = scopes.split(' ').map(str::to_owned).collect();
-    }
-
-    pub(in crate::support::world) fn asks(&mut self, at: usize, why: &Why) {
-        self.seat(at).wants_user = true;
-        self.seat(at).stepping_up = matches!(why, Why::ScopeMissing { .. });
-        if let Why::ServerChanged { from, to } = why {
-            self.asked.push((from.to_string(), to.to_string()));
-        }
     }
 
     pub fn names(&self) -> BTreeSet<String> {

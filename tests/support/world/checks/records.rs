@@ -106,6 +106,9 @@ impl Ledger {
         contents: Option<&str>,
     ) {
         let seat = self.seat(at);
+        if key.starts_with("pending/") {
+            seat.pending_there = contents.is_some();
+        }
         if key.starts_with("account/") && seat.waits_for == Some(id) {
             seat.account = contents.map(str::to_owned);
             self.bound_by_others(at);

@@ -2,7 +2,6 @@
 
 use mcp_auth_machine::Moment;
 
-use super::super::open::judged;
 use super::super::scanner::in_text;
 use super::super::{Facts, issuer_named};
 use super::{Ledger, Token};
@@ -57,7 +56,7 @@ impl Ledger {
         facts: &mut Facts,
     ) {
         assert!(
-            bearer.is_some() || !judged("S37"),
+            bearer.is_some(),
             "S37: ready, and there is nothing to make a request with"
         );
         let issuer = issuer_named(issuer);
