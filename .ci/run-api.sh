@@ -21,7 +21,7 @@ chmod +x "$work/rustdoc"
 
 # With the features of the other steps, so that what they compiled is used.
 for crate in mcp_auth_machine mcp_auth_client mcp_auth_server; do
-  # Cargo does not know these files, and takes older ones for fresh.
+  # Cargo does not track these files, and would treat old ones as fresh.
   rm -rf "$target/doc/$crate" "$target/doc/$crate.json"
 done
 RUSTDOC=$work/rustdoc RUSTDOCFLAGS="-Z unstable-options --output-format json" \

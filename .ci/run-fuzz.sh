@@ -5,8 +5,8 @@
 #   SEED=1 bash .ci/run-fuzz.sh           always the same way, from the committed corpora alone
 #   TARGETS='url token' bash .ci/run-fuzz.sh 3600
 #
-# Installs cargo-fuzz when it is not there. JOBS targets run at a time. Exit status 1 when one finds
-# something: the input is then under fuzz/artifacts.
+# Installs cargo-fuzz when it is missing. JOBS targets run at a time. Exit status 1 on a finding, whose input is
+# then under fuzz/artifacts.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 seconds=${1:-30}

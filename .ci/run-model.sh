@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The second model: the protocol in Promela, searched by spin. The sound model must hold to the end of the
-# search and reach every place it names, each planted bug must break the property named beside it.
+# search and reach every place that it names; each planted bug must violate the property named beside it.
 # JOBS: how many checks at a time.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -16,7 +16,7 @@ figures() {
     END {if (s) print s " states, " t " transitions, depth " d}' out 2>/dev/null
 }
 
-# name, what must come of it (`holds`, or the property that falls), model, arguments of spin, of gcc, of pan
+# name, expected result (`holds`, or the violated property), model, arguments of spin, of gcc, of pan
 one() {
   local name=$1 wanted=$2 model=$3 flags=$4 compile=$5 run=$6 verdict=ok found from=$SECONDS
   mkdir -p "$work/$name" && cd "$work/$name" || exit 2
@@ -48,7 +48,7 @@ check() {
   running=$((running + 1))
 }
 
-# Every place that a model names, by what the searches of it printed.
+# Every place that a model names, from the output of its searches.
 places() {
   local model=$1 place
   shift
@@ -71,7 +71,7 @@ check "renewal" holds renewal '-DWITNESS' "$safety" ''
 bug K01 S17; bug K02 S01; bug K03 S01; bug K04 S01; bug K05 S16; bug K06 S04; bug K07 S07
 bug K08 S07; bug K09 S07; bug K10 L04; bug K11 S01; bug K12 S07; bug K13 S01; bug K18 S05
 bug K19 S17; bug K20 S01; bug K21 S32; bug K22 S16; bug K23 S12; bug X34 S34
-# The same, seen by the harm.
+# The same bugs, detected by the harm that they cause.
 for harm in K01:S01 K05:S04 K07:S01 K08:S01 K09:S01 K12:S01 K22:L04; do
   check "${harm%:*}, harm" "${harm#*:}" issuers "$pair -DLATE -D${harm%:*}" "$safety" ''
 done

@@ -2,11 +2,11 @@
 # Mutation testing of the core, all mutants in one program (.ci/mutants).
 #
 #   bash .ci/run-mutants.sh                          all; survivors must be excused in .ci/mutants/excused.txt
-#   bash .ci/run-mutants.sh --change [BASE]          what differs from a commit, HEAD~1 unless given
+#   bash .ci/run-mutants.sh --change [BASE]          the changes since a commit, HEAD~1 unless given
 #   bash .ci/run-mutants.sh --file src/issuer/at.rs  or any other choice that cargo mutants --list takes
-#   bash .ci/run-mutants.sh --left-out               after one of these: what it left out, a build for each
+#   bash .ci/run-mutants.sh --left-out               after one of these: the mutants that it left out, a build for each
 #
-# Installs cargo-mutants when it is not there. Exit status 1 when one survives; with --left-out that of cargo-mutants.
+# Installs cargo-mutants when it is missing. Exit status 1 when a mutant survives; with --left-out that of cargo-mutants.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")

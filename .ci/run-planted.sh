@@ -3,7 +3,7 @@
 #
 #   run-planted.sh [arguments of the test binary]
 #
-# Prints a line for each bug and engine: what it says, or MISSED. PROOF=each shows a bug to two engines only;
+# Prints a line for each bug and engine: the violation, or MISSED. PROOF=each shows a bug to two engines only;
 # PLANTED_BUGS=6,25 and PLANTED_ENGINES=Search,Traces take some of them. The copies stay, and are built again
 # only where the sources changed.
 set -eu -o pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What the crate is made of, and that the core reaches nothing outside itself:
+# The supply chain, and the purity of the core:
 #
 # - licenses, sources and bans of the whole graph (deny.toml) and of the core (.ci/deny-core.toml);
-# - the core depends on what docs/verification.md lists, and on nothing else;
-# - what the compiled core and its dependencies refer to: no file, socket, clock, environment, process,
-#   thread, terminal or random source. The same look must find each of them in a program that has it.
+# - the core depends only on the crates that docs/verification.md lists;
+# - the compiled core and its dependencies refer to no file, socket, clock, environment, process, thread,
+#   terminal or random source. Control programs show that the check finds each of them.
 #
-# Installs cargo-deny into $CARGO_TARGET_DIR when it is not there. Exit status 1 when something does not hold.
+# Installs cargo-deny into $CARGO_TARGET_DIR when it is missing. Exit status 1 when a check fails.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -51,7 +51,7 @@ excused() { # crate
   esac
 }
 
-# Without optimisation, dead code included: nothing is left out because it is small or because nobody calls it.
+# Unoptimised objects contain all code, also small and unused functions.
 # Only functions with type parameters that the core itself does not call stay outside.
 everything=(-C opt-level=0 -C link-dead-code)
 

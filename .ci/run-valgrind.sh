@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What valgrind shows: no time tells a secret (memcheck), and nothing grows faster than its input (callgrind).
+# Checks under valgrind: secrets are compared in constant time (memcheck), and costs grow no faster than the input
+# (callgrind).
 #
 #   bash .ci/run-valgrind.sh                   both
 #   bash .ci/run-valgrind.sh constant-time     or growth
 #
-# Prints a line for each check: name, figures, verdict. Exit status 1 when one fails, or when a control, which
-# has to be caught, is not. Installs valgrind when it is not there. Logs stay in $CARGO_TARGET_DIR/valgrind/logs.
+# Prints a line for each check: name, figures, verdict. Exit status 1 when a check fails or a control is not
+# caught. Installs valgrind when it is missing. Logs stay in $CARGO_TARGET_DIR/valgrind/logs.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/valgrind
