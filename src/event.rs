@@ -27,7 +27,8 @@ pub enum Event {
     /// The MCP server accepted a request; the attempt counter of the operation restarts.
     Accepted(Operation),
     /// The host needs a valid access token now. Answered with [`Action::Ready`](crate::Action::Ready),
-    /// perhaps after a refresh, or with [`Action::NeedUser`](crate::Action::NeedUser).
+    /// perhaps after a refresh, with [`Action::NeedUser`](crate::Action::NeedUser), or with
+    /// [`Action::Error`](crate::Action::Error).
     Wanted(Operation),
     /// The result of a `SendRequest`.
     HttpResponse(Reply),

@@ -26,7 +26,7 @@ pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
         Next::AskUser => "; ask the user to authorize again",
         Next::FixConfiguration => "; change the configuration of the client or of the server",
         Next::RetryLater(_) => "; try again later",
-        Next::DoNotTrust => "; do not trust this server",
+        Next::DoNotTrust => "; stop using this server",
     })
 }
 
@@ -34,18 +34,18 @@ fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
     match cause {
         Cause::Violation(found) => violation(found, f),
         Cause::Refused(found) => refusal(found, stage, f),
-        Cause::Unreachable(found) if found.code_spent => {
-            f.write_str("the token endpoint gave no usable answer; the code may be used up")
-        }
+        Cause::Unreachable(found) if found.code_spent => f.write_str(
+            "the token endpoint sent no usable response; the code may have been consumed",
+        ),
         Cause::Unreachable(_) => f.write_str("a server could not be reached"),
         Cause::Resting(resting) => {
             reason(&resting.after, stage, f)?;
-            f.write_str(" a moment ago, and is not asked again yet")
+            f.write_str(" a moment ago, and the back-off has not ended")
         }
         Cause::NotPersisted(flaw) => match flaw {
             StoreFlaw::Load => f.write_str("the store could not be read"),
             StoreFlaw::Write => f.write_str("the store did not keep a record"),
-            StoreFlaw::Slow => f.write_str("a token expired before the store had it"),
+            StoreFlaw::Slow => f.write_str("a token expired before the store confirmed the write"),
             StoreFlaw::Conflict => f.write_str("another process changed the record first"),
             StoreFlaw::Record(flaw) => write!(f, "a stored record cannot be used: {flaw}"),
         },
@@ -58,7 +58,7 @@ fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
             Limited::UserTime => "the user did not finish the authorization in time",
         }),
         Cause::Misconfigured(found) => misconfiguration(found, f),
-        Cause::Abandoned => f.write_str("the authorization was given up"),
+        Cause::Abandoned => f.write_str("the authorization was cancelled"),
     }
 }
 
@@ -89,8 +89,8 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
             return write!(
                 f,
                 "the authorization endpoint {endpoint} is on another origin than its issuer, and \
-                 the server does not advertise `iss`, so that another server could answer in its \
-                 place; name its origin in the configuration if that is known to be right"
+                 the server does not advertise `iss`, so that another server could respond in its \
+                 place; configure its origin if that is known to be correct"
             );
         }
         Violation::NoPkce => {
@@ -110,12 +110,12 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::RequestTooLong { bytes } => {
             return write!(
                 f,
-                "the authorization request makes a URL of {bytes} bytes, and browsers get at most \
-                 32768 (AUTHZ-11)"
+                "the authorization request has a URL of {bytes} bytes; at most 32768 are sent to \
+                 browsers (AUTHZ-11)"
             );
         }
         Violation::NoServerMetadata => {
-            "the authorization server publishes no metadata in any of the places for it (META-04)"
+            "the authorization server publishes no metadata at any of its well-known locations (META-04)"
         }
         Violation::Iss(IssFlaw::Missing) => {
             "issuer mismatch: the server advertises `iss` and did not send it (ISS-04)"
@@ -123,18 +123,22 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::Iss(IssFlaw::Different) => {
             "issuer mismatch: the callback came from another server than the user was sent to (ISS-03)"
         }
-        Violation::IssUnverifiable => "the server does not identify itself in its callback",
+        Violation::IssUnverifiable => "the callback does not carry `iss`, and the host requires it",
         Violation::FrontChannelToken => "the callback carries a token (CB-12)",
         Violation::NotOneAnswer => {
             "the callback must have exactly one of `code` and `error` (CB-08)"
         }
         Violation::Registration(flaw) => return write!(f, "{flaw} (REG-23)"),
         Violation::RedirectUriNotRegistered => {
-            "the server registered other redirect URIs than ours (REG-24)"
+            "the registration does not contain the redirect URI of this client (REG-24)"
         }
         Violation::RegistrationMethod(flaw) => return write!(f, "{flaw} (REG-23)"),
-        Violation::Token(flaw) => return write!(f, "the token endpoint answered: {flaw} (TOK-11)"),
-        Violation::Redirected => "a request was redirected where that is not allowed (SEC-09)",
+        Violation::Token(flaw) => {
+            return write!(f, "the token response is unusable: {flaw} (TOK-11)");
+        }
+        Violation::Redirected => {
+            "the server redirected a request that must not be redirected (SEC-09)"
+        }
         Violation::PlaceRefused { place, flaw } => {
             return match flaw {
                 PlaceFlaw::Url(flaw) => write!(
@@ -147,7 +151,7 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
                 PlaceFlaw::TooLarge => write!(f, "{place:?} {flaw} (SEC-13)"),
             };
         }
-        Violation::TooLarge => "an answer is larger than 256 KiB (SEC-13)",
+        Violation::TooLarge => "a response is larger than 256 KiB (SEC-13)",
         Violation::FreshTokenRefused => {
             "the MCP server refuses a token that has just been issued for it (USE-08)"
         }
@@ -239,9 +243,13 @@ fn refusal(refusal: &Refusal, stage: Stage, f: &mut Formatter<'_>) -> fmt::Resul
         } => {
             match scopes {
                 Some(scopes) => {
-                    write!(f, "the MCP server wants the scopes `{}`", scopes.as_str())?;
+                    write!(
+                        f,
+                        "the MCP server requires the scopes `{}`",
+                        scopes.as_str()
+                    )?;
                 }
-                None => f.write_str("the MCP server wants scopes that it does not name")?,
+                None => f.write_str("the MCP server requires scopes that it does not name")?,
             }
             if *attempts > 0 {
                 write!(f, " after {attempts} authorizations")?;

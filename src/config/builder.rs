@@ -76,7 +76,7 @@ pub enum ConfigError {
     Scope(ScopeError),
     /// The client credentials grant is configured without a client (M2M-01).
     #[error(
-        "a client that acts for itself needs a client: register one at the authorization server and \
+        "the client credentials grant needs a client: register one at the authorization server and \
          configure it"
     )]
     NoClient,

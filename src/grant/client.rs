@@ -203,10 +203,10 @@ pub enum MethodFlaw {
     #[error("the method of the registration is not supported")]
     Unsupported,
     /// The key and the server have no signing algorithm in common (TOK-09).
-    #[error("the key can do none of the server's signing algorithms")]
+    #[error("the key supports none of the server's signing algorithms")]
     Algorithm,
     /// A client without a user must authenticate (M2M-08).
-    #[error("a client that acts for itself needs a secret or a key")]
+    #[error("a client without a user needs a secret or a key")]
     Public,
 }
 

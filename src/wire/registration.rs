@@ -227,10 +227,10 @@ impl<'a> RegistrationDocument<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MalformedRegistration {
     /// It has no usable `client_id`.
-    #[error("the registration answer has no client_id")]
+    #[error("the registration response has no client_id")]
     NoClientId,
     /// `client_secret` is not a string.
-    #[error("client_secret is not a text")]
+    #[error("client_secret is not a string")]
     Secret,
     /// `client_secret_expires_at` is not a time.
     #[error("client_secret_expires_at is not a number of seconds")]

@@ -190,7 +190,7 @@ pub enum TokenAnswer {
 #[non_exhaustive]
 pub enum UnexpectedToken {
     /// The body is not a JSON object, or repeats a member.
-    #[error("not a token answer")]
+    #[error("not a token response")]
     Body,
     /// The status is not 200 and no OAuth error explains it, or the status is temporary.
     #[error("status {0} without an OAuth error")]
@@ -202,7 +202,7 @@ pub enum UnexpectedToken {
     #[error("the access token cannot be put into a header")]
     TokenText,
     /// The token has another type than requested.
-    #[error("a token type that was not asked for")]
+    #[error("a token type that was not requested")]
     TokenType,
 }
 

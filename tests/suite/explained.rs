@@ -17,7 +17,7 @@ fn says(failure: &Failure, parts: &[&str]) {
 
 #[test]
 fn an_unreachable_token_endpoint_says_whether_the_code_may_be_spent() {
-    const SPENT: &str = "the code may be used up";
+    const SPENT: &str = "the code may have been consumed";
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
@@ -45,7 +45,7 @@ fn metadata_of_another_issuer_is_told_with_both_names() {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata_of(OTHER, ""));
     host.serve(OPENID, 404, "");
-    says(&host.error(), &["META-08", AS, OTHER, "do not trust"]);
+    says(&host.error(), &["META-08", AS, OTHER, "stop using"]);
 }
 
 #[test]
@@ -54,10 +54,7 @@ fn an_authorization_endpoint_on_another_origin_is_told_with_its_url() {
     let mut host = Host::new(config());
     let elsewhere = metadata().replace(&format!("{AS}/authorize"), &endpoint);
     host.discover(&prm(), &elsewhere);
-    says(
-        &host.error(),
-        &[&endpoint, "name its origin in the configuration"],
-    );
+    says(&host.error(), &[&endpoint, "configure its origin"]);
 }
 
 #[test]

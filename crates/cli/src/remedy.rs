@@ -95,7 +95,7 @@ pub(crate) fn why(why: &Why) -> String {
         } => {
             let words = description.as_ref();
             let words = words.map_or(String::new(), |words| format!(", saying {words:?}"));
-            format!("the MCP server wants the scopes `{}`{words}", scopes.as_str())
+            format!("the MCP server requires the scopes `{}`{words}", scopes.as_str())
         }
         Why::ServerChanged { from, to } => {
             format!("the MCP server now uses the authorization server {to} instead of {from}")

@@ -212,7 +212,7 @@ impl Teller<'_> {
             "abandoned" => (
                 Host,
                 Tone::Plain,
-                fixed("The authorization was given up"),
+                fixed("The authorization was cancelled"),
                 Vec::new(),
             ),
             "signed_out" => (Host, Tone::Plain, fixed("Sign-out"), Vec::new()),

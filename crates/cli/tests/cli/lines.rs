@@ -84,7 +84,7 @@ fn a_difference_is_found_and_named() {
     fs::write(&file, "{\"comment\":\"nothing to run\"}\n").expect("written");
     let output = desk.run(&["replay", path]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no line in"));
+    assert!(text(&output.stderr).contains("no input line"));
     fs::write(&file, "{\"action\":\"idle\"}\nnonsense\n").expect("written");
     let output = desk.run(&["replay", path]);
     assert_eq!(output.status.code(), Some(1));
