@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Other people's software against the built-in servers of `mcp-auth demo --serve`:
 #
-#   run-interop.sh <mcp-auth binary> <example sign>
+#   run-interop.sh <mcp-auth binary> <example sign> <example protected_server>
 #
 # - the signatures of the software signer verify with the cryptography of Node;
-# - the official TypeScript client signs in, steps up and refreshes;
+# - the official TypeScript client signs in, steps up and refreshes, also at rmcp's server behind our layer;
 # - the two authorization-server scenarios of the official conformance suite.
 #
 # Installs from npm into CONF_CACHE (default ${TMPDIR:-/tmp}/mcp-conformance-cache).
 set -eu -o pipefail
-binary=$1 sign=$2
+binary=$1 sign=$2 rmcp=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${CONF_CACHE:-${TMPDIR:-/tmp}/mcp-conformance-cache}
 CLIENT=2.4.0
@@ -40,9 +40,11 @@ suite=$cache/conformance-$CONFORMANCE
 work=$(mktemp -d)
 "$binary" demo --serve >"$work/servers" &
 servers=$!
-trap 'kill $servers 2>/dev/null || true; rm -rf "$work"' EXIT
+"$rmcp" >"$work/rmcp" &
+rmcp_server=$!
+trap 'kill $servers $rmcp_server 2>/dev/null || true; rm -rf "$work"' EXIT
 for _ in $(seq 100); do
-  grep -q '^serving' "$work/servers" && break
+  grep -q '^serving' "$work/servers" && grep -q '^serving' "$work/rmcp" && break
   sleep 0.1
 done
 mcp=$(awk '/^MCP server/ {print $3}' "$work/servers")
@@ -51,6 +53,7 @@ issuer=$(awk '/^authorization server/ {print $3}' "$work/servers")
 # An import is resolved from where the file is.
 cp "$here/crates/cli/tests/npm/client.mjs" "$sdk/interop.mjs"
 "$node" "$sdk/interop.mjs" "$mcp"
+"$node" "$sdk/interop.mjs" "$(awk '/^MCP server/ {print $3}' "$work/rmcp")"
 
 bin=$suite/node_modules/@modelcontextprotocol/conformance/dist/index.js
 registered=$(curl -sS "$issuer/register" -H 'content-type: application/json' \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The command `mcp-auth` against servers of the Python world (the MCP SDK 1 and 2, FastMCP 2 and 4) with
-# their own authorization servers.
+# their own authorization servers; and the clients of the MCP SDK against servers behind our layer.
 #
 #   run-python.sh [arguments of the test binary]
 #
@@ -51,4 +51,6 @@ folder=$cache/oauth2-mock-server-$UPSTREAM
 [ -d "$folder/node_modules/oauth2-mock-server" ] || npm_into "$folder" "oauth2-mock-server@$UPSTREAM"
 MCP_AUTH_TEST_UPSTREAM=$folder/node_modules/oauth2-mock-server/dist/oauth2-mock-server.mjs
 export MCP_AUTH_TEST_PYTHON_1 MCP_AUTH_TEST_PYTHON_2 MCP_AUTH_TEST_NODE MCP_AUTH_TEST_UPSTREAM
+# Built already where the tests were built with the same features.
+cargo build -q --workspace --all-features --example protected_server
 cargo test --workspace --all-features --test provider -- --ignored python "$@"

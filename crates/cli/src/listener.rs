@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::OriginalUri;
-use axum::http::header::{CACHE_CONTROL, REFERRER_POLICY};
+use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -76,7 +79,9 @@ impl Listener {
             let (origin, to) = (origin.clone(), sender.clone());
             let handler =
                 move |OriginalUri(uri): OriginalUri| callback(origin, to, uri.to_string());
-            let router = Router::new().route("/callback", get(handler));
+            // A request for the headers alone brings no callback.
+            let no_head = async || StatusCode::METHOD_NOT_ALLOWED;
+            let router = Router::new().route("/callback", get(handler).head(no_head));
             tokio::spawn(async move { axum::serve(socket, router).await });
         }
         Ok(Self {
@@ -127,7 +132,12 @@ async fn callback(origin: String, sender: SyncSender<Incoming>, uri: String) -> 
     let _dropped = sender.try_send(Incoming::Callback(format!("{origin}{uri}")));
     let headers = [
         (CACHE_CONTROL, "no-store"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
         (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     (headers, Html(PAGE))
 }

@@ -1,4 +1,4 @@
-//! Client ID metadata documents, as an authorization server reads them (AS-05, AS-06).
+//! Client ID Metadata Documents, as an authorization server reads them (AS-05, AS-06).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use mcp_auth_machine::client_metadata::{ClientMetadataUrl, ClientMetadataUrlFlaw
 use mcp_auth_machine::wire::address::{AddressClass, classify_ip};
 use serde_json::{Map, Value};
 
+use super::consent::readable;
 use super::jose::VerifyingKey;
 use super::redirect::{MAX_REDIRECT_URI_BYTES, RedirectRules, RedirectUri, RedirectUriError};
 use super::registration::MAX_REDIRECT_URIS;
@@ -142,7 +143,7 @@ impl CimdClient {
             Some(Some(_) | None) => return Err(CimdError::Secret),
         }
         Ok(Self {
-            name: text("client_name").map(|name| name.chars().take(100).collect()),
+            name: text("client_name").map(|name| readable(name).chars().take(100).collect()),
             redirect_uris: redirect_uris(&document, rules)?,
             jwks_uri: jwks_uri
                 .filter(|uri| uri.len() <= MAX_REDIRECT_URI_BYTES)
@@ -169,7 +170,7 @@ impl CimdClient {
         rest.split(['/', ':', '?']).next().unwrap_or_default()
     }
 
-    /// Returns the client's self-chosen name.
+    /// Returns the client's self-chosen name, without invisible characters.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::answers::TokenEndpointError;
-use super::claims::seconds;
+use super::claims::{check_times, seconds};
 use super::jose::{Unverified, VerifyingKey};
 
 /// Largest token request, in bytes.
@@ -21,6 +21,8 @@ pub const MAX_TOKEN_REQUEST: usize = 64 * 1024;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The longest lifetime of a client assertion.
 const MAX_ASSERTION: Duration = Duration::from_secs(300);
+/// How far the clock of a client may be ahead, for `nbf` and `iat`.
+const CLOCKS: Duration = Duration::from_secs(60);
 
 /// The form of a token request: each parameter at most once, empty ones absent.
 pub struct TokenForm(Vec<(String, Zeroizing<String>)>);
@@ -229,6 +231,7 @@ impl ClaimedClient {
             Some(_) => None,
         };
         let own = text("iss") == Some(&self.id) && text("sub") == Some(&self.id);
+        check_times(claims, CLOCKS, now).ok()?;
         let until = seconds(claims, "exp")?;
         let lasts = until.saturating_sub(now);
         let current = until > now && lasts <= MAX_ASSERTION;

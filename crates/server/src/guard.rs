@@ -1,17 +1,17 @@
-//! The checks of a request to a protected MCP server, without I/O. The order is enforced, because each step
-//! needs the result of the previous one.
+//! The decisions about one request to a protected MCP server, without I/O: a driver asks in this order,
+//! and cannot skip a step, because each needs what the step before returned.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, HOST, ORIGIN};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
 
-use super::claims::{AccessToken, TokenError};
+use super::access_token::{AccessToken, TokenError};
 use super::message::McpMessages;
 use super::policy::ScopePolicy;
 use super::presented::{Presented, TokenScheme};
-use super::proof::{NonceKey, ProofChecker, ProofError, ProofSubject, ReplayWindow};
+use super::proof::{NonceKey, Proof, ProofChecker, ProofError, ProofSubject};
 use super::rejection::{DpopNonce, Rejection, RejectionResponse};
 use super::resource::ProtectedResource;
 use super::scopes::RequiredScopes;
@@ -43,7 +43,6 @@ pub struct Guard {
     hosts: Vec<Box<str>>,
     origins: Vec<Box<str>>,
     proofs: Option<ProofChecker>,
-    replays: Arc<Mutex<ReplayWindow>>,
 }
 
 impl Guard {
@@ -66,7 +65,6 @@ impl Guard {
             policy: Arc::new(policy),
             implies: Arc::new(|_, _| false),
             proofs,
-            replays: Arc::default(),
         })
     }
 
@@ -103,13 +101,6 @@ impl Guard {
     #[must_use]
     pub fn nonces(mut self, key: NonceKey) -> Self {
         self.proofs = self.proofs.map(|proofs| proofs.with_nonces(key));
-        self
-    }
-
-    /// Sets how many proofs are remembered at a time.
-    #[must_use]
-    pub fn replay_window(mut self, most: usize) -> Self {
-        self.replays = Arc::new(Mutex::new(ReplayWindow::new(most)));
         self
     }
 
@@ -162,8 +153,8 @@ impl Guard {
         }
     }
 
-    /// Step 3: takes the result of the token's verification, verifies its proof and marks the proof as
-    /// used. `now` is the time since the Unix epoch.
+    /// Step 3: takes the result of the token's verification and verifies its proof. `now` is the time since
+    /// the Unix epoch.
     ///
     /// # Errors
     /// The response to send.
@@ -173,7 +164,7 @@ impl Guard {
         verified: Result<AccessToken, TokenError>,
         method: &Method,
         now: Duration,
-    ) -> Result<Authorized, RejectionResponse> {
+    ) -> Result<Bound, RejectionResponse> {
         let scheme = presented.scheme();
         let refuse = |rejection| Err(self.reject(&rejection, scheme));
         let token = match verified {
@@ -187,7 +178,7 @@ impl Guard {
             Presented::Bearer(_) if token.is_bound() || self.resource.requires_dpop() => {
                 refuse(Rejection::NotBound)
             }
-            Presented::Bearer(_) => Ok(Authorized { token, scheme }),
+            Presented::Bearer(_) => Ok(Bound::new(token, scheme, None)),
             Presented::Dpop {
                 token: text,
                 proof: sent,
@@ -200,25 +191,41 @@ impl Guard {
                     url: self.resource.identifier(),
                     token: Some(text),
                 };
-                let proof = match checker.check(sent, &subject, now) {
-                    Ok(proof) if proof.thumbprint() == key => proof,
+                match checker.check(sent, &subject, now) {
+                    Ok(proof) if proof.thumbprint() == key => {
+                        Ok(Bound::new(token, scheme, Some(proof)))
+                    }
                     Err(ProofError::Nonce) => {
                         let nonce = checker.nonce(now).map(Rejection::NonceNeeded);
-                        return refuse(nonce.unwrap_or(Rejection::InvalidProof));
+                        refuse(nonce.unwrap_or(Rejection::InvalidProof))
                     }
-                    Ok(_) | Err(_) => return refuse(Rejection::InvalidProof),
-                };
-                let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-                match replays.spend(&proof, now) {
-                    Ok(()) => Ok(Authorized { token, scheme }),
-                    Err(ProofError::Full) => refuse(Rejection::Unavailable),
-                    Err(_replayed) => refuse(Rejection::InvalidProof),
+                    Ok(_) | Err(_) => refuse(Rejection::InvalidProof),
                 }
             }
         }
     }
 
-    /// Step 4: checks that the token permits the messages of the body. A request without a body, such as
+    /// Step 4: takes the answer of a [`ReplayStore`](super::ReplayStore) about the proof, where there is one.
+    ///
+    /// # Errors
+    /// The answer.
+    pub fn spend(
+        &self,
+        bound: Bound,
+        spent: Result<(), ProofError>,
+    ) -> Result<Authorized, RejectionResponse> {
+        let Bound { token, scheme, .. } = bound;
+        match spent {
+            Ok(()) => Ok(Authorized { token, scheme }),
+            // A store that does not answer must not let a replayed proof through.
+            Err(ProofError::Full | ProofError::Unavailable) => {
+                Err(self.reject(&Rejection::Unavailable, scheme))
+            }
+            Err(_replayed) => Err(self.reject(&Rejection::InvalidProof, scheme)),
+        }
+    }
+
+    /// Step 5: checks that the token permits the messages of the body. A request without a body, such as
     /// one that opens a stream, needs the scopes of every request.
     ///
     /// # Errors
@@ -251,7 +258,7 @@ impl Guard {
             return Ok(self.policy.base().cloned());
         };
         // A body that is decompressed later may differ from the one checked here.
-        if headers.contains_key(CONTENT_ENCODING) {
+        if headers.contains_key(CONTENT_ENCODING) || !is_json(headers) {
             return Err(Rejection::Malformed);
         }
         let messages = McpMessages::read(body).map_err(|_| Rejection::Malformed)?;
@@ -275,11 +282,54 @@ impl std::fmt::Debug for Guard {
     }
 }
 
+/// A request with a valid token and, where one is needed, a valid proof, which is still to be spent.
+#[derive(Debug)]
+pub struct Bound {
+    token: AccessToken,
+    scheme: TokenScheme,
+    proof: Option<Proof>,
+}
+
+impl Bound {
+    fn new(token: AccessToken, scheme: TokenScheme, proof: Option<Proof>) -> Self {
+        Self {
+            token,
+            scheme,
+            proof,
+        }
+    }
+
+    /// Returns the proof to mark as used; `None` for a token that is not bound: pass `Ok(())` to
+    /// [`Guard::spend`].
+    pub fn proof(&self) -> Option<&Proof> {
+        self.proof.as_ref()
+    }
+}
+
 /// A request with a valid token and, if needed, a valid proof, before the check of its scopes.
 #[derive(Debug)]
 pub struct Authorized {
     token: AccessToken,
     scheme: TokenScheme,
+}
+
+/// Returns true if the body is JSON in UTF-8. A server that decodes another encoding reads another body. A
+/// missing `Content-Type` is left to the server.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut fields = headers.get_all(CONTENT_TYPE).iter();
+    let Some(field) = fields.next() else {
+        return true;
+    };
+    let text = field.to_str().unwrap_or_default().to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let is_json = parts.next() == Some("application/json");
+    let is_utf_8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, value)) if name.trim() == "charset" => {
+            matches!(value.trim().trim_matches('"'), "utf-8" | "utf8")
+        }
+        Some(_) | None => !parameter.contains("charset"),
+    };
+    is_json && parts.all(is_utf_8) && fields.next().is_none()
 }
 
 fn origin_of(identifier: &str) -> String {

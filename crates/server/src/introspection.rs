@@ -1,4 +1,5 @@
-//! Opaque tokens: introspection (RFC 7662), with a bounded cache (RS-08).
+//! Tokens that only the authorization server can read: introspection (RFC 7662), with a bounded cache
+//! (RS-08).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use sha2::{Digest, Sha256};
 use url::form_urlencoded::{Serializer, byte_serialize};
 use zeroize::Zeroizing;
 
-use super::claims::{AccessToken, TokenError, check_audience, check_times, scopes};
-use super::issuer::{IssuerError, check};
+use super::access_token::{AccessToken, TokenError};
+use super::claims::{check_audience, check_times, scopes};
+use super::issuer::{IssuerError, check, check_endpoint};
 
 /// Largest response, in bytes.
 pub const MAX_INTROSPECTION_BYTES: usize = 64 * 1024;
@@ -46,11 +48,7 @@ impl IntrospectionRules {
         audience: &str,
     ) -> Result<Self, IssuerError> {
         check(issuer)?;
-        let url = url::Url::parse(endpoint).map_err(|_| IssuerError::NotAbsolute)?;
-        let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        if url.scheme() != "https" && !local {
-            return Err(IssuerError::Scheme);
-        }
+        check_endpoint(endpoint)?;
         let encode = |text: &str| -> String { byte_serialize(text.as_bytes()).collect() };
         let pair = Zeroizing::new(format!("{}:{}", encode(client_id), encode(secret)));
         Ok(Self {
@@ -134,10 +132,10 @@ impl IntrospectionRules {
             check_audience(&claims, audience)?;
         }
         // An active refresh token is rejected.
-        let kind = claims
-            .get("token_type")
-            .and_then(Value::as_str)
-            .unwrap_or("Bearer");
+        let kind = match claims.get("token_type") {
+            None => "Bearer",
+            Some(kind) => kind.as_str().ok_or(TokenError::Type)?,
+        };
         if !kind.eq_ignore_ascii_case("Bearer")
             && !kind.eq_ignore_ascii_case("DPoP")
             && !kind.eq_ignore_ascii_case("access_token")

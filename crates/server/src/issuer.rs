@@ -40,3 +40,18 @@ pub(super) fn check(text: &str) -> Result<(), IssuerError> {
         Err(IssuerError::NotCanonical)
     }
 }
+
+/// Judges the URL of an endpoint to which secrets go, or from which keys come.
+#[cfg(feature = "jwt")]
+pub(super) fn check_endpoint(text: &str) -> Result<Url, IssuerError> {
+    let url = Url::parse(text).map_err(|_| IssuerError::NotAbsolute)?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        _other => return Err(IssuerError::Scheme),
+    }
+    if url.fragment().is_some() || has_user_information(&url) {
+        return Err(IssuerError::Parts);
+    }
+    Ok(url)
+}

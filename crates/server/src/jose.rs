@@ -1,4 +1,5 @@
-//! Signed tokens in compact form (RFC 7515), verified with `ring` by a fixed list of asymmetric algorithms.
+//! Signed tokens in compact form (RFC 7515), verified with `ring`: a list of asymmetric algorithms, and
+//! no way to name another.
 //!
 //! `jsonwebtoken` needs a crypto provider installed for the whole process, and panics without one. A
 //! library must not make that choice for its program.
@@ -238,7 +239,8 @@ pub(crate) struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     /// Parses a compact token. `None` for a malformed one, an unsupported algorithm, or a header with
-    /// `crit` or `b64`, which change the meaning of the token (RFC 7515 section 4.1.11).
+    /// `crit` or `b64`, which change the meaning of the token (RFC 7515 section 4.1.11). Keys in the header,
+    /// or at a URL that it names (`jwk`, `jku`, `x5c`, `x5u`), are ignored; proofs read `jwk` themselves.
     pub(crate) fn read(token: &'a str) -> Option<Self> {
         if token.len() > MAX_JWT_BYTES {
             return None;
@@ -250,6 +252,10 @@ impl<'a> Unverified<'a> {
         };
         let header = object(header)?;
         if header.contains_key("crit") || header.contains_key("b64") {
+            return None;
+        }
+        // A `kid` of another type would count as absent, so that any key could match.
+        if header.get("kid").is_some_and(|kid| !kid.is_string()) {
             return None;
         }
         let algorithm = Algorithm::parse(header.get("alg")?.as_str()?)?;

@@ -1,4 +1,4 @@
-//! The keys of an issuer: bounded, fetched by one task at a time, and kept through outages (RS-08).
+//! The keys of an issuer: bounded, fetched by one at a time, and kept through outages (RS-08).
 //!
 //! This module does no I/O: [`KeyCache`] reports when a fetch is due, and takes its result.
 
@@ -134,6 +134,13 @@ impl KeyCache {
         self.keys = parse_keys(body)?;
         self.fetched = Some(now);
         Ok(())
+    }
+
+    /// A fetch begins. While there are keys, the pause begins with it, whether or not the result arrives.
+    pub fn started(&mut self, now: Duration) {
+        if self.fetched.is_some() {
+            self.tried = Some(now);
+        }
     }
 
     /// Records a failed fetch; the previous keys are kept.

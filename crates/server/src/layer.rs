@@ -1,5 +1,5 @@
-//! A tower layer for MCP servers: for axum, rmcp's streamable HTTP service, and any other `Service` of HTTP
-//! requests.
+//! A tower layer in front of an MCP server: with axum, with rmcp's streamable HTTP service, with anything
+//! that is a `Service` of HTTP requests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +21,7 @@ use tower_service::Service;
 use super::guard::Guard;
 use super::http::json;
 use super::rejection::DPOP_NONCE;
+use super::replay::{MemoryReplays, ReplayStore};
 use super::verifier::VerifyToken;
 
 /// The default size limit of a message body, in bytes.
@@ -32,19 +33,32 @@ pub const MAX_BODY: usize = 4 * 1024 * 1024;
 /// it. An accepted request has the [`AccessToken`](super::AccessToken) in its extensions, and no token in
 /// its headers (RS-08).
 #[derive(Debug)]
-pub struct ProtectLayer<V> {
-    shared: Arc<Shared<V>>,
+pub struct ProtectLayer<V, R = MemoryReplays> {
+    shared: Arc<Shared<V, R>>,
 }
 
 #[derive(Debug)]
-struct Shared<V> {
+struct Shared<V, R> {
     guard: Guard,
-    verifier: V,
+    verifier: Arc<V>,
+    replays: R,
     body_limit: usize,
     clock: fn() -> Duration,
 }
 
-impl<V> Clone for ProtectLayer<V> {
+impl<V, R: Clone> Clone for Shared<V, R> {
+    fn clone(&self) -> Self {
+        Self {
+            guard: self.guard.clone(),
+            verifier: Arc::clone(&self.verifier),
+            replays: self.replays.clone(),
+            body_limit: self.body_limit,
+            clock: self.clock,
+        }
+    }
+}
+
+impl<V, R> Clone for ProtectLayer<V, R> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -59,14 +73,39 @@ fn since_epoch() -> Duration {
 }
 
 impl<V: VerifyToken> ProtectLayer<V> {
-    /// Creates a layer from a guard and a token verifier.
+    /// Creates a layer from a guard and a token verifier. Proofs are remembered in this process.
     pub fn new(guard: Guard, verifier: V) -> Self {
         Self {
             shared: Arc::new(Shared {
                 guard,
-                verifier,
+                verifier: Arc::new(verifier),
+                replays: MemoryReplays::default(),
                 body_limit: MAX_BODY,
                 clock: since_epoch,
+            }),
+        }
+    }
+}
+
+impl<V: VerifyToken, R: ReplayStore + Clone> ProtectLayer<V, R> {
+    /// Remembers proofs in another store, such as one that several instances share. A store that is not
+    /// `Clone` goes into an [`Arc`].
+    #[must_use]
+    pub fn replays<N: ReplayStore>(self, replays: N) -> ProtectLayer<V, N> {
+        let Shared {
+            guard,
+            verifier,
+            replays: _,
+            body_limit,
+            clock,
+        } = Arc::unwrap_or_clone(self.shared);
+        ProtectLayer {
+            shared: Arc::new(Shared {
+                guard,
+                verifier,
+                replays,
+                body_limit,
+                clock,
             }),
         }
     }
@@ -83,17 +122,17 @@ impl<V: VerifyToken> ProtectLayer<V> {
         self.changed(|shared| shared.clock = clock)
     }
 
-    fn changed(mut self, change: impl FnOnce(&mut Shared<V>)) -> Self {
-        // The value is shared only after it has wrapped a service.
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            change(shared);
+    fn changed(self, change: impl FnOnce(&mut Shared<V, R>)) -> Self {
+        let mut shared = Arc::unwrap_or_clone(self.shared);
+        change(&mut shared);
+        Self {
+            shared: Arc::new(shared),
         }
-        self
     }
 }
 
-impl<S, V> Layer<S> for ProtectLayer<V> {
-    type Service = Protect<S, V>;
+impl<S, V, R> Layer<S> for ProtectLayer<V, R> {
+    type Service = Protect<S, V, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Protect {
@@ -105,12 +144,12 @@ impl<S, V> Layer<S> for ProtectLayer<V> {
 
 /// A protected service.
 #[derive(Debug)]
-pub struct Protect<S, V> {
+pub struct Protect<S, V, R = MemoryReplays> {
     inner: S,
-    shared: Arc<Shared<V>>,
+    shared: Arc<Shared<V, R>>,
 }
 
-impl<S: Clone, V> Clone for Protect<S, V> {
+impl<S: Clone, V, R> Clone for Protect<S, V, R> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
@@ -119,19 +158,20 @@ impl<S: Clone, V> Clone for Protect<S, V> {
     }
 }
 
-impl<S, V, B, R> Service<Request<B>> for Protect<S, V>
+impl<S, V, B, A, R> Service<Request<B>> for Protect<S, V, R>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<B>, Response = Response<A>> + Clone + Send + 'static,
     S::Future: Send,
     V: VerifyToken,
+    R: ReplayStore,
     B: Body + From<Bytes> + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    R: From<String> + Send + 'static,
+    A: From<String> + Send + 'static,
 {
-    type Response = Response<R>;
+    type Response = Response<A>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<A>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -145,11 +185,11 @@ where
         Box::pin(async move {
             let origin = match shared.first(&request) {
                 First::Continue(origin) => origin.map(str::to_owned),
-                First::Answer(response) => return Ok(response.map(R::from)),
+                First::Answer(response) => return Ok(response.map(A::from)),
             };
             let mut response = match shared.admit(request).await {
                 Ok(admitted) => inner.call(admitted).await?,
-                Err(response) => response.map(R::from),
+                Err(response) => response.map(A::from),
             };
             if let Some(origin) = origin {
                 allow_origin(&mut response, &origin);
@@ -174,7 +214,7 @@ enum First<'a> {
     Continue(Option<&'a str>),
 }
 
-impl<V: VerifyToken> Shared<V> {
+impl<V: VerifyToken, R: ReplayStore> Shared<V, R> {
     /// Handles requests that need no token.
     fn first<B>(&self, request: &Request<B>) -> First<'_> {
         let resource = self.guard.resource();
@@ -208,28 +248,36 @@ impl<V: VerifyToken> Shared<V> {
         let presented = presented.map_err(|rejected| rejected.into_http())?;
         let now = (self.clock)();
         let verified = self.verifier.verify(presented.token(), now).await;
-        let authorized = self.guard.bind(&presented, verified, &parts.method, now);
+        let bound = self.guard.bind(&presented, verified, &parts.method, now);
+        let bound = bound.map_err(|rejected| rejected.into_http())?;
+        let spent = match bound.proof() {
+            Some(proof) => self.replays.spend(proof, now).await,
+            None => Ok(()),
+        };
+        let authorized = self.guard.spend(bound, spent);
         let authorized = authorized.map_err(|rejected| rejected.into_http())?;
         let is_bodiless = matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE);
-        let (token, body) = if is_bodiless {
-            (self.guard.permit(authorized, &parts.headers, None), body)
-        } else {
-            let read = Limited::new(body, self.body_limit).collect().await;
-            let read = read.map_err(|error| unread(&*error))?.to_bytes();
-            let token = self.guard.permit(authorized, &parts.headers, Some(&read));
-            (token, B::from(read))
-        };
+        // Some servers read a body of these methods, which is not checked here: it must be empty.
+        let limit = if is_bodiless { 0 } else { self.body_limit };
+        let read = Limited::new(body, limit).collect().await;
+        let read = read.map_err(|error| unread(&*error, is_bodiless))?;
+        let read = read.to_bytes();
+        let body = (!is_bodiless).then_some(&*read);
+        let token = self.guard.permit(authorized, &parts.headers, body);
         let token = token.map_err(|rejected| rejected.into_http())?;
         parts.headers.remove(AUTHORIZATION);
         parts.headers.remove("dpop");
         parts.extensions.insert(token);
-        Ok(Request::from_parts(parts, body))
+        Ok(Request::from_parts(parts, B::from(read)))
     }
 }
 
-fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Response<String> {
+fn unread(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+    is_bodiless: bool,
+) -> Response<String> {
     let mut response = Response::new(String::new());
-    *response.status_mut() = if error.is::<LengthLimitError>() {
+    *response.status_mut() = if error.is::<LengthLimitError>() && !is_bodiless {
         StatusCode::PAYLOAD_TOO_LARGE
     } else {
         StatusCode::BAD_REQUEST
@@ -277,7 +325,7 @@ fn preflight(origin: &str) -> Response<String> {
     response
 }
 
-fn allow_origin<R>(response: &mut Response<R>, origin: &str) {
+fn allow_origin<A>(response: &mut Response<A>, origin: &str) {
     let Ok(value) = HeaderValue::try_from(origin) else {
         return;
     };

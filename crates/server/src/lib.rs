@@ -11,6 +11,10 @@
 //!
 //! `docs/servers.md` begins with "I have an MCP server, and tokens from X".
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "jwt")]
+mod access_token;
 mod answers;
 mod authorization;
 mod authorization_error;
@@ -20,7 +24,11 @@ mod cimd;
 mod claims;
 #[cfg(feature = "jwt")]
 mod client_auth;
+#[cfg(feature = "jwt")]
+mod client_request;
 mod completion;
+#[cfg(feature = "jwt")]
+mod consent;
 mod dpop;
 #[cfg(feature = "reqwest")]
 mod fetch;
@@ -33,11 +41,15 @@ mod http;
 mod introspection;
 mod issuer;
 #[cfg(feature = "jwt")]
+mod issuers;
+#[cfg(feature = "jwt")]
 mod jose;
 #[cfg(feature = "jwt")]
 mod keys;
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(feature = "jwt")]
+mod members;
 #[cfg(feature = "jwt")]
 mod message;
 mod metadata;
@@ -52,9 +64,17 @@ mod proxy;
 mod redirect;
 mod registration;
 mod rejection;
+#[cfg(feature = "jwt")]
+mod replay;
 mod resource;
 mod response;
+#[cfg(feature = "jwt")]
+mod rules;
 mod scopes;
+#[cfg(feature = "jwt")]
+mod upstream;
+#[cfg(feature = "jwt")]
+mod uri;
 #[cfg(feature = "jwt")]
 mod verifier;
 
@@ -78,13 +98,15 @@ pub use resource::{DpopUse, ProtectedResource, ResourceError};
 pub use response::{AuthorizationResponse, Responding, ResponseError, ResponseMode};
 pub use scopes::{MAX_ALTERNATIVES, RequiredScopes, ScopeError};
 
+#[cfg(feature = "jwt")]
+pub use access_token::{AccessToken, TokenError};
 pub use answers::{TokenAnswer, TokenEndpointError};
 #[cfg(feature = "jwt")]
 pub use cimd::{CimdClient, CimdError, MAX_CIMD_BYTES, cimd_request, may_connect};
 #[cfg(feature = "jwt")]
-pub use claims::{AccessToken, TokenError, TokenRules};
-#[cfg(feature = "jwt")]
 pub use client_auth::{ClaimedClient, ClientSecret, MAX_TOKEN_REQUEST, TokenForm, UsedAssertion};
+#[cfg(feature = "jwt")]
+pub use client_request::ClientRequest;
 #[cfg(feature = "reqwest")]
 pub use fetch::HttpFetch;
 #[cfg(feature = "jwt")]
@@ -93,7 +115,7 @@ pub use grants::{
     RefreshTokens, Refreshed,
 };
 #[cfg(feature = "jwt")]
-pub use guard::{Authorized, Guard, GuardError, Misdirected};
+pub use guard::{Authorized, Bound, Guard, GuardError, Misdirected};
 #[cfg(feature = "jwt")]
 pub use introspection::{IntrospectionCache, IntrospectionRules, MAX_INTROSPECTION_BYTES};
 #[cfg(feature = "jwt")]
@@ -103,17 +125,20 @@ pub use keys::{KeyCache, KeyLookup, KeySetError, KeyTimes, MAX_JWKS_BYTES, MAX_K
 #[cfg(feature = "tower")]
 pub use layer::{MAX_BODY, Protect, ProtectLayer};
 #[cfg(feature = "jwt")]
-pub use message::{MAX_BATCH, McpMessage, McpMessages, MessageError};
+pub use message::{MAX_BATCH, MAX_DEPTH, McpMessage, McpMessages, MessageError};
 #[cfg(feature = "jwt")]
 pub use policy::ScopePolicy;
 #[cfg(feature = "jwt")]
 pub use proof::{
-    MAX_PROOFS, NONCE_LIFETIME, NonceKey, PROOF_WINDOW, Proof, ProofChecker, ProofError,
-    ProofSubject, ReplayWindow,
+    NONCE_LIFETIME, NonceKey, PROOF_WINDOW, Proof, ProofChecker, ProofError, ProofSubject,
 };
 #[cfg(feature = "jwt")]
-pub use proxy::{
-    CONSENT_LIFETIME, ClientRequest, PendingUpstream, ProxyError, UpstreamCode, UpstreamProxy,
-};
+pub use proxy::{CONSENT_LIFETIME, ProxyError, UpstreamProxy};
+#[cfg(feature = "jwt")]
+pub use replay::{MAX_PROOFS, MemoryReplays, ReplayStore, ReplayWindow};
+#[cfg(feature = "jwt")]
+pub use rules::TokenRules;
+#[cfg(feature = "jwt")]
+pub use upstream::{PendingUpstream, UpstreamCode};
 #[cfg(feature = "jwt")]
 pub use verifier::{Fetch, FetchError, IntrospectionVerifier, JwtVerifier, NoFetch, VerifyToken};

@@ -1,44 +1,35 @@
-//! JSON-RPC messages for authorization decisions, parsed strictly: a text that parsers may read differently
-//! is rejected.
+//! JSON-RPC messages, read as strictly as a decision needs: a text that two parsers may read in two ways
+//! is refused.
 
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+
+use super::members::{Members, Names};
 
 /// The largest number of messages in a batch (revision 2025-03-26).
 pub const MAX_BATCH: usize = 64;
+
+/// How deep values may be nested: what reads the body next may have a stack that ends.
+pub const MAX_DEPTH: usize = 100;
 
 /// The error for a body that is not one or more messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a JSON-RPC message, or can be read in two ways")]
 pub struct MessageError;
 
-// A repeated field is an error of `serde`; other parsers differ in which one counts.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-    #[serde(rename = "id")]
-    _id: Option<IgnoredAny>,
-    #[serde(rename = "result")]
-    _result: Option<IgnoredAny>,
-    #[serde(rename = "error")]
-    _error: Option<IgnoredAny>,
-    #[serde(rename = "jsonrpc")]
-    _version: Option<IgnoredAny>,
+struct Envelope;
+
+impl Names for Envelope {
+    const NAMES: &'static [&'static str] =
+        &["error", "id", "jsonrpc", "method", "params", "result"];
 }
 
-#[derive(Default, Deserialize)]
-struct Parameters<'a> {
-    #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    uri: Option<Cow<'a, str>>,
+struct Parameters;
+
+impl Names for Parameters {
+    const NAMES: &'static [&'static str] = &["name", "uri"];
 }
 
 /// The parts of a message that decisions need.
@@ -67,25 +58,34 @@ impl McpMessage {
     }
 
     fn read(text: &RawValue) -> Result<Self, MessageError> {
-        // A list would be read as the fields in order.
-        if !text.get().starts_with('{') {
+        let envelope: Members<'_, Envelope> = parse(text)?;
+        let method = envelope.text("method").map_err(|_| MessageError)?;
+        // A request, a result or an error: two at once are read as either.
+        let kinds = ["method", "result", "error"];
+        let kinds = kinds.iter().filter(|kind| envelope.get(kind).is_some());
+        if kinds.count() != 1 || envelope.get("method").is_some() != method.is_some() {
             return Err(MessageError);
         }
-        let read: Envelope<'_> = serde_json::from_str(text.get()).map_err(|_| MessageError)?;
-        let parameters: Parameters<'_> = match read.params {
-            Some(object) if object.get().starts_with('{') => {
-                serde_json::from_str(object.get()).map_err(|_| MessageError)?
-            }
-            Some(_) if read.method.as_deref() == Some("tools/call") => return Err(MessageError),
-            Some(_) | None => Parameters::default(),
+        let parameters = match envelope.get("params") {
+            None => None,
+            Some(null) if null.get() == "null" => None,
+            // Parameters in a list have no names to decide by.
+            Some(object) => Some(parse::<Parameters>(object)?),
         };
-        let text = |text: Option<Cow<'_, str>>| text.map(|text| text.into_owned().into());
+        let text = |name| match &parameters {
+            Some(parameters) => parameters.text(name).map_err(|_| MessageError),
+            None => Ok(None),
+        };
         Ok(Self {
-            method: text(read.method),
-            name: text(parameters.name),
-            uri: text(parameters.uri),
+            name: text("name")?,
+            uri: text("uri")?,
+            method,
         })
     }
+}
+
+fn parse<N: Names>(text: &RawValue) -> Result<Members<'_, N>, MessageError> {
+    serde_json::from_str(text.get()).map_err(|_| MessageError)
 }
 
 /// The messages of one body.
@@ -99,6 +99,9 @@ impl McpMessages {
     /// [`MessageError`] for any other body.
     pub fn read(body: &[u8]) -> Result<Self, MessageError> {
         let whole: &RawValue = serde_json::from_slice(body).map_err(|_| MessageError)?;
+        if depth(whole) > MAX_DEPTH {
+            return Err(MessageError);
+        }
         if !whole.get().starts_with('[') {
             return Ok(Self(vec![McpMessage::read(whole)?]));
         }
@@ -129,6 +132,26 @@ impl McpMessages {
             _batch => !headers.contains_key(METHOD) && !headers.contains_key(NAME),
         }
     }
+}
+
+/// The deepest nesting of a text that is JSON.
+fn depth(json: &RawValue) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in json.get().bytes() {
+        match byte {
+            _any if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth = depth.saturating_add(1);
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _other => {}
+        }
+    }
+    deepest
 }
 
 /// Decodes a field; text that a field cannot carry is encoded as `=?base64?…?=`.

@@ -1,11 +1,12 @@
-//! The scopes that an MCP request requires, by method and by the name of a tool, prompt or resource in the
-//! body. Closed by default (RS-05, RS-06).
+//! Which scopes an MCP request needs: by method and by the name of a tool, prompt or resource, read from
+//! the body and closed by default (RS-05, RS-06).
 
 use std::collections::HashMap;
 
 use super::message::{McpMessage, McpMessages};
 use super::rejection::Rejection;
 use super::scopes::RequiredScopes;
+use super::uri::spellings;
 
 /// The requirements of an operation in addition to those of every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +110,36 @@ impl ScopePolicy {
     }
 
     /// Requires additional scopes for requests with this method and this name or resource URI.
+    ///
+    /// A URI stands for all its spellings: with escapes, dot segments, a fragment, other capitals, and, where
+    /// the rule has no query, any query. Two rules for one resource both hold. URIs that no rule names need
+    /// what [`ScopePolicy::method`] says, so where a scheme has secrets, demand a scope for the method.
+    ///
+    /// ```
+    /// # use mcp_auth_server::{RequiredScopes, ScopePolicy};
+    /// # fn main() -> Result<(), mcp_auth_server::ScopeError> {
+    /// let policy = ScopePolicy::new(RequiredScopes::parse("files:read")?)
+    ///     .method("resources/read", RequiredScopes::parse("files:content")?)
+    ///     .named("resources/read", "file:///etc/payroll", RequiredScopes::parse("hr")?);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn named(mut self, method: &str, name: &str, scopes: RequiredScopes) -> Self {
-        let key = (method.into(), name.into());
-        self.named.insert(key, Rule::Needs(scopes));
+        let Some([uri, _bare]) = is_uri(method).then(|| spellings(name)) else {
+            let key = (method.into(), name.into());
+            self.named.insert(key, Rule::Needs(scopes));
+            return self;
+        };
+        let rule = self.named.entry((method.into(), uri));
+        rule.and_modify(|known| {
+            *known = match known {
+                Rule::Base => Rule::Needs(scopes.clone()),
+                // More alternatives than can be told apart: closed.
+                Rule::Needs(first) => first.and(&scopes).map_or(Rule::Forbidden, Rule::Needs),
+                Rule::Forbidden => Rule::Forbidden,
+            };
+        })
+        .or_insert(Rule::Needs(scopes));
         self
     }
 
@@ -143,22 +170,35 @@ impl ScopePolicy {
         Ok(needed)
     }
 
-    /// Returns the rule of the method and the rule of the name.
-    fn rules(&self, message: &McpMessage) -> Result<[&Rule; 2], Rejection> {
+    /// Returns the rule of the method and the rules of the name.
+    fn rules(&self, message: &McpMessage) -> Result<[&Rule; 3], Rejection> {
         let Some(method) = message.method() else {
             // A response to a request of the server.
-            return Ok([&Rule::Base; 2]);
+            return Ok([&Rule::Base; 3]);
         };
         let target = message.target();
-        let named = target.and_then(|name| self.named.get(&(method.into(), name.into())));
+        let named = |name: &str| self.named.get(&(method.into(), name.into()));
         if method == "tools/call" {
-            if target.is_none() {
-                return Err(Rejection::Malformed);
-            }
+            let name = target.ok_or(Rejection::Malformed)?;
             let method = self.methods.get(method).unwrap_or(&Rule::Base);
-            return Ok([method, named.unwrap_or(&self.unnamed_tools)]);
+            return Ok([
+                method,
+                named(name).unwrap_or(&self.unnamed_tools),
+                &Rule::Base,
+            ]);
         }
         let rule = self.methods.get(method).unwrap_or(&Rule::Forbidden);
-        Ok([rule, named.unwrap_or(&Rule::Base)])
+        let [first, second] = match target {
+            None => [None, None],
+            Some(uri) if is_uri(method) => spellings(uri).map(|uri| named(&uri)),
+            Some(name) => [named(name), None],
+        };
+        let base = &Rule::Base;
+        Ok([rule, first.unwrap_or(base), second.unwrap_or(base)])
     }
+}
+
+/// Returns true if the target of the method is the URI of a resource.
+fn is_uri(method: &str) -> bool {
+    method.starts_with("resources/")
 }

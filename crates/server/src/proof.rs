@@ -1,6 +1,5 @@
-//! DPoP proofs: the checks of RFC 9449 section 4.3, nonces and replay detection (RS-09, RS-10, AS-19).
+//! Proofs of possession: the checks of RFC 9449 section 4.3, and nonces (RS-09, RS-10, AS-19).
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,8 +18,6 @@ use super::rejection::DpopNonce;
 pub const PROOF_WINDOW: Duration = Duration::from_secs(300);
 /// The lifetime of a nonce.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(300);
-/// The largest number of remembered proofs.
-pub const MAX_PROOFS: usize = 1_000_000;
 
 /// The reason why a proof is rejected, for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -53,6 +50,9 @@ pub enum ProofError {
     /// Too many proofs are remembered already.
     #[error("too many proofs are remembered")]
     Full,
+    /// The store of proofs does not answer.
+    #[error("the store of proofs does not answer")]
+    Unavailable,
 }
 
 /// The request that a proof must be for.
@@ -104,7 +104,7 @@ impl std::fmt::Debug for NonceKey {
     }
 }
 
-/// A valid proof that is not marked as used yet; see [`ReplayWindow::spend`].
+/// A valid proof that is not marked as used yet; see [`ReplayStore`](super::ReplayStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     thumbprint: String,
@@ -116,6 +116,16 @@ impl Proof {
     /// Returns the thumbprint of the proof's key, as in `cnf.jkt`.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    /// The name to remember it by: a hash of its key and of its `jti`.
+    pub fn id(&self) -> [u8; 32] {
+        self.id
+    }
+
+    /// Until when it must be remembered, since the Unix epoch: it is refused for its age afterwards.
+    pub fn until(&self) -> Duration {
+        self.until
     }
 }
 
@@ -215,50 +225,4 @@ fn is_same_url(one: &str, other: &str) -> bool {
         Some(url)
     };
     matches!((bare(one), bare(other)), (Some(one), Some(other)) if one == other)
-}
-
-/// The recently used proofs. Add only proofs of requests with a valid token, because creating a proof alone
-/// costs nothing.
-#[derive(Debug)]
-pub struct ReplayWindow {
-    seen: HashMap<[u8; 32], Duration>,
-    most: usize,
-    swept: Duration,
-}
-
-impl Default for ReplayWindow {
-    fn default() -> Self {
-        Self::new(MAX_PROOFS)
-    }
-}
-
-impl ReplayWindow {
-    /// Creates a window for this many proofs; a full one accepts no further proofs.
-    pub fn new(most: usize) -> Self {
-        Self {
-            seen: HashMap::new(),
-            most,
-            swept: Duration::ZERO,
-        }
-    }
-
-    /// Marks a proof as used; a second use is an error.
-    ///
-    /// # Errors
-    /// [`ProofError::Replayed`] and [`ProofError::Full`].
-    pub fn spend(&mut self, proof: &Proof, now: Duration) -> Result<(), ProofError> {
-        let due = now.saturating_sub(self.swept) >= Duration::from_secs(10);
-        if due || now < self.swept {
-            self.seen.retain(|_, until| *until >= now);
-            self.swept = now;
-        }
-        if self.seen.contains_key(&proof.id) {
-            return Err(ProofError::Replayed);
-        }
-        if self.seen.len() >= self.most {
-            return Err(ProofError::Full);
-        }
-        self.seen.insert(proof.id, proof.until);
-        Ok(())
-    }
 }

@@ -1,141 +1,62 @@
-//! A proxy for an authorization server without registration: one client upstream, many clients here, with a
-//! separate consent for each before a request is forwarded (AS-16, SEC-27).
+//! A proxy in front of an authorization server that registers nobody: one client upstream, many clients
+//! here, and a consent of its own for each of them before anything is forwarded (AS-16, SEC-27).
 //!
 //! Three steps, each of which needs the result of the previous one: [`UpstreamProxy::ask`] returns the
 //! consent page, [`UpstreamProxy::approve`] takes its form and returns the redirect upstream, and
 //! [`PendingUpstream::complete`] takes the callback. Consent is required each time; consent on another page
 //! or for another client does not count.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, REFERRER_POLICY,
-    SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use mcp_auth_machine::wire::scopes::Scopes;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
-use url::form_urlencoded;
 
+use super::authorization_error::AuthorizationError;
 use super::client_auth::TokenForm;
-use super::issuer::{IssuerError, check};
-use super::pkce::CodeChallenge;
-use super::redirect::RedirectTarget;
-use super::response::escaped;
+use super::client_request::ClientRequest;
+use super::consent::{consent_page, cookie};
+use super::issuer::{IssuerError, check, check_endpoint};
+use super::upstream::PendingUpstream;
 
 /// The time limit for the user, at the consent page and upstream.
 pub const CONSENT_LIFETIME: Duration = Duration::from_secs(600);
-const COOKIE_NAME: &str = "__Host-consent";
+/// The parameters that the proxy sends upstream itself.
+const OWN: [&str; 7] = [
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "redirect_uri",
+    "response_type",
+    "scope",
+    "state",
+];
 
-/// The reason why a step of the proxy fails. Show a page; do not redirect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// The reason why a step of the proxy fails. Where it holds a request, redirect to its client; otherwise
+/// show a page.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
     /// The form was not created by this proxy, for this browser, within ten minutes.
     #[error("the consent was not given on a page of this proxy in this browser")]
     Consent,
-    /// The user declined.
+    /// The user declined: the client receives `access_denied`.
     #[error("the user declined")]
-    Declined,
+    Declined(Box<ClientRequest>),
     /// The callback does not belong to this pending authorization, in this browser, within ten minutes.
     #[error("the callback does not belong to an authorization that was approved in this browser")]
     Callback,
     /// The callback names another issuer, or none although the upstream server sends it.
     #[error("the callback is of another issuer")]
     Issuer,
-    /// The upstream server responded with an error.
+    /// The upstream server responded with an error: the client receives this one.
     #[error("the upstream server answered with an error")]
-    Upstream,
-}
-
-/// A validated authorization request: the client is known, the redirect URI is registered, and a challenge
-/// is present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientRequest {
-    client_id: String,
-    client_name: Option<String>,
-    redirect_uri: String,
-    scopes: String,
-    state: Option<String>,
-    challenge: CodeChallenge,
-    resource: Option<String>,
-}
-
-impl ClientRequest {
-    /// Creates a request from the required parts.
-    pub fn new(
-        client_id: &str,
-        target: &RedirectTarget,
-        scopes: &Scopes,
-        challenge: CodeChallenge,
-    ) -> Self {
-        Self {
-            client_id: client_id.to_owned(),
-            client_name: None,
-            redirect_uri: target.as_str().to_owned(),
-            scopes: scopes.as_str().to_owned(),
-            state: None,
-            challenge,
-            resource: None,
-        }
-    }
-
-    /// Sets the client's self-chosen name.
-    #[must_use]
-    pub fn client_name(mut self, name: &str) -> Self {
-        self.client_name = Some(name.chars().take(100).collect());
-        self
-    }
-
-    /// Sets the `state` to return.
-    #[must_use]
-    pub fn state(mut self, state: &str) -> Self {
-        self.state = Some(state.to_owned());
-        self
-    }
-
-    /// Sets the `resource`.
-    #[must_use]
-    pub fn resource(mut self, resource: &str) -> Self {
-        self.resource = Some(resource.to_owned());
-        self
-    }
-
-    /// Returns the client identifier.
-    pub fn client_id(&self) -> &str {
-        &self.client_id
-    }
-
-    /// Returns the redirect URI of the response. Look it up among the client's redirect URIs again.
-    pub fn redirect_uri(&self) -> &str {
-        &self.redirect_uri
-    }
-
-    /// Returns the scopes.
-    pub fn scopes(&self) -> &str {
-        &self.scopes
-    }
-
-    /// Returns the client's `state`.
-    pub fn client_state(&self) -> Option<&str> {
-        self.state.as_deref()
-    }
-
-    /// Returns the challenge that the proxy's code is bound to.
-    pub fn challenge(&self) -> CodeChallenge {
-        self.challenge
-    }
-
-    /// Returns the resource.
-    pub fn requested_resource(&self) -> Option<&str> {
-        self.resource.as_deref()
-    }
+    Upstream(Box<ClientRequest>, AuthorizationError),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,28 +64,6 @@ struct Sealed {
     request: ClientRequest,
     browser: String,
     until: u64,
-}
-
-/// An approved authorization that is pending upstream. Store it for ten minutes under the hash of its
-/// state, and remove it when the callback arrives: it is single-use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingUpstream {
-    request: ClientRequest,
-    browser: [u8; 32],
-    state: [u8; 32],
-    verifier: String,
-    until: Duration,
-}
-
-/// The upstream server's code: redeem it there with this verifier, then respond to the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamCode {
-    /// The authorization code.
-    pub code: String,
-    /// The `code_verifier` of the token request.
-    pub verifier: String,
-    /// The client's request.
-    pub request: ClientRequest,
 }
 
 /// The client at the upstream server, and the key of consent pages.
@@ -192,13 +91,13 @@ impl UpstreamProxy {
         secret: &[u8; 32],
     ) -> Result<Self, IssuerError> {
         check(issuer)?;
-        let endpoint = Url::parse(endpoint).map_err(|_| IssuerError::NotAbsolute)?;
-        let local = matches!(
-            endpoint.host_str(),
-            Some("localhost" | "127.0.0.1" | "[::1]")
-        );
-        if endpoint.scheme() != "https" && !(endpoint.scheme() == "http" && local) {
-            return Err(IssuerError::Scheme);
+        let endpoint = check_endpoint(endpoint)?;
+        // Of a parameter that comes twice, the upstream server may take the other one.
+        if endpoint
+            .query_pairs()
+            .any(|(name, _)| OWN.contains(&&*name))
+        {
+            return Err(IssuerError::Parts);
         }
         check(callback)?;
         Ok(Self {
@@ -209,6 +108,14 @@ impl UpstreamProxy {
             sends_iss: false,
             key: hmac::Key::new(hmac::HMAC_SHA256, secret),
         })
+    }
+
+    /// Whether a response of the upstream server is of the configured issuer.
+    pub(super) fn is_issuer(&self, iss: Option<&str>) -> bool {
+        match iss {
+            Some(iss) => *iss == *self.issuer,
+            None => !self.sends_iss,
+        }
     }
 
     /// Requires `iss` in responses of the upstream server.
@@ -233,26 +140,7 @@ impl UpstreamProxy {
             browser: browser.clone(),
             until: now.saturating_add(CONSENT_LIFETIME).as_secs(),
         });
-        let mut response = Response::new(page(request, action, &sealed));
-        let cookie = format!("{COOKIE_NAME}={browser}; Path=/; Secure; HttpOnly; SameSite=Lax");
-        // The response to the form redirects upstream, and browsers apply `form-action` to that target.
-        let upstream = self.endpoint.origin().ascii_serialization();
-        let policy =
-            format!("default-src 'none'; form-action 'self' {upstream}; frame-ancestors 'none'");
-        let headers = response.headers_mut();
-        for (name, value) in [
-            (CONTENT_TYPE, "text/html; charset=utf-8"),
-            (CONTENT_SECURITY_POLICY, &policy),
-            (SET_COOKIE, &cookie),
-            (CACHE_CONTROL, "no-store"),
-            (REFERRER_POLICY, "no-referrer"),
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
-        }
-        response
+        consent_page(request, action, &browser, &sealed)
     }
 
     /// Handles the form of the consent page. Save the pending authorization before sending the redirect.
@@ -276,7 +164,7 @@ impl UpstreamProxy {
         }
         match form.get("decision") {
             Some("approve") => {}
-            Some(_) | None => return Err(ProxyError::Declined),
+            Some(_) | None => return Err(ProxyError::Declined(Box::new(sealed.request))),
         }
         let state = URL_SAFE_NO_PAD.encode(state);
         let verifier = URL_SAFE_NO_PAD.encode(verifier);
@@ -286,7 +174,7 @@ impl UpstreamProxy {
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.client_id)
             .append_pair("redirect_uri", &self.callback)
-            .append_pair("scope", &sealed.request.scopes)
+            .append_pair("scope", sealed.request.scopes())
             .append_pair("state", &state)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
@@ -296,13 +184,8 @@ impl UpstreamProxy {
         let to = HeaderValue::try_from(to.as_str()).map_err(|_| ProxyError::Consent)?;
         headers.insert(LOCATION, to);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let pending = PendingUpstream {
-            request: sealed.request,
-            browser: Sha256::digest(browser).into(),
-            state: Sha256::digest(&state).into(),
-            verifier,
-            until: now.saturating_add(CONSENT_LIFETIME),
-        };
+        let until = now.saturating_add(CONSENT_LIFETIME);
+        let pending = PendingUpstream::new(sealed.request, browser, &state, verifier, until);
         Ok((pending, response))
     }
 
@@ -330,105 +213,4 @@ impl std::fmt::Debug for UpstreamProxy {
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
-}
-
-impl PendingUpstream {
-    /// Returns the storage key for a `state`: its hash.
-    pub fn key_of(state: &str) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(state))
-    }
-
-    /// Returns the storage key of this authorization.
-    pub fn key(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.state)
-    }
-
-    /// Handles the callback of the upstream server.
-    ///
-    /// # Errors
-    /// [`ProxyError`] with the reason.
-    pub fn complete(
-        self,
-        proxy: &UpstreamProxy,
-        headers: &HeaderMap,
-        query: &str,
-        now: Duration,
-    ) -> Result<UpstreamCode, ProxyError> {
-        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-        let get = |name: &str| {
-            let mut found = pairs.iter().filter(|(known, _)| known == name);
-            let first = found.next().map(|(_, value)| &**value);
-            if found.next().is_some() {
-                Err(ProxyError::Callback)
-            } else {
-                Ok(first)
-            }
-        };
-        let hash = |text: &str| -> [u8; 32] { Sha256::digest(text).into() };
-        let state = get("state")?.map(hash);
-        let browser = cookie(headers).map(hash);
-        if state != Some(self.state) || browser != Some(self.browser) || now >= self.until {
-            return Err(ProxyError::Callback);
-        }
-        match get("iss")? {
-            Some(iss) if *iss == *proxy.issuer => {}
-            None if !proxy.sends_iss => {}
-            Some(_) | None => return Err(ProxyError::Issuer),
-        }
-        if get("error")?.is_some() {
-            return Err(ProxyError::Upstream);
-        }
-        let code = get("code")?.ok_or(ProxyError::Callback)?;
-        Ok(UpstreamCode {
-            code: code.to_owned(),
-            verifier: self.verifier,
-            request: self.request,
-        })
-    }
-}
-
-/// Returns this browser's cookie. A repeated one was also set by another host.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let fields = headers.get_all(COOKIE).iter();
-    let mut found = fields
-        .filter_map(|field| field.to_str().ok())
-        .flat_map(|field| field.split(';'))
-        .filter_map(|cookie| cookie.trim().split_once('='))
-        .filter(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, value)| value);
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
-}
-
-/// Returns the host of a URL, or its scheme without a host.
-fn place(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(url) => url.host_str().unwrap_or(url.scheme()).to_owned(),
-        Err(_) => text.to_owned(),
-    }
-}
-
-fn page(request: &ClientRequest, action: &str, sealed: &str) -> String {
-    let mut page = String::from("<!doctype html><title>Permit access</title>");
-    let name = request.client_name.as_deref().unwrap_or("An application");
-    let scopes = match request.scopes.as_str() {
-        "" => "no scopes",
-        scopes => scopes,
-    };
-    // Writing to a string cannot fail.
-    let _written = write!(
-        page,
-        "<h1>Permit access?</h1><p>{} wants access in your name.</p><dl>\
-         <dt>Client</dt><dd>{}</dd><dt>Sends you back to</dt><dd>{}</dd><dt>Scopes</dt><dd>{}</dd></dl>\
-         <form method=\"post\" action=\"{}\"><input type=\"hidden\" name=\"request\" value=\"{}\">\
-         <button name=\"decision\" value=\"approve\">Permit</button> \
-         <button name=\"decision\" value=\"decline\">Decline</button></form>",
-        escaped(name),
-        escaped(&place(&request.client_id)),
-        escaped(&place(&request.redirect_uri)),
-        escaped(scopes),
-        escaped(action),
-        escaped(sealed),
-    );
-    page
 }

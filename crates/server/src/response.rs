@@ -1,4 +1,4 @@
-//! Authorization responses, which always carry their issuer (AS-01, AS-08).
+//! Authorization responses that cannot forget who they come from (AS-01, AS-08).
 
 use std::fmt::Write;
 
@@ -9,6 +9,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::form_urlencoded::Serializer;
 
@@ -17,7 +18,7 @@ use super::authorization_error::AuthorizationError;
 use super::redirect::RedirectTarget;
 
 /// The response mode (OAuth 2.0 Multiple Response Type Encoding Practices, Form Post Response Mode).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ResponseMode {
     /// In the query of the redirect URI.
     #[default]

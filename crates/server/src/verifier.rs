@@ -9,10 +9,11 @@ use http::header::ACCEPT;
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::claims::{AccessToken, TokenError, TokenRules};
+use super::access_token::{AccessToken, TokenError};
 use super::introspection::{IntrospectionCache, IntrospectionRules};
 use super::jose::{Unverified, VerifyingKey};
 use super::keys::{KeyCache, KeySetError, KeyTimes};
+use super::rules::TokenRules;
 
 /// The error of a fetch without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +132,9 @@ impl<F: Fetch> JwtVerifier<F> {
     }
 
     async fn fetch_keys(&self, issuer: &Issuer) {
+        // A request that is dropped while it fetches must not be a way to fetch without a pause. While there
+        // are no keys, it must not be a way to keep them away from the others either.
+        issuer.keys().started(self.since.now());
         let request = Request::builder()
             .method(Method::GET)
             .uri(issuer.rules.jwks_url())

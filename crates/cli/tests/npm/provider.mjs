@@ -8,6 +8,9 @@
 // --client-key      a private key (PEM), for a client `key` that authenticates with it
 // --pushed          authorization requests must be pushed
 // --nonce           proofs of possession need a nonce of the provider
+// --resource        the URL of a further MCP server that trusts it
+// --port            the port of the provider
+// --own-key         a new key for its signatures, instead of that of every start
 //
 // Signs everybody in and agrees to everything, as long as the browser keeps its cookies. Prints its
 // URLs as one line of JSON when it is ready: `issuer`, `mcp`, `counts` (how many requests were granted
@@ -18,7 +21,9 @@ import { createHash, createPublicKey, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
-import { EmbeddedJWK, calculateJwkThumbprint, createRemoteJWKSet, jwtVerify } from 'jose';
+import {
+  EmbeddedJWK, calculateJwkThumbprint, createRemoteJWKSet, exportJWK, generateKeyPair, jwtVerify,
+} from 'jose';
 import { Provider, errors } from 'oidc-provider';
 
 const { values: options } = parseArgs({
@@ -29,19 +34,22 @@ const { values: options } = parseArgs({
     'client-key': { type: 'string' },
     pushed: { type: 'boolean' },
     nonce: { type: 'boolean' },
+    resource: { type: 'string' },
+    port: { type: 'string', default: '0' },
+    'own-key': { type: 'boolean' },
   },
 });
 const lifetime = Number(options['token-seconds']);
 const READ = 'notes:read';
 const WRITE = 'notes:write';
 
-async function listening(server) {
-  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+async function listening(server, port = 0) {
+  await new Promise((ready) => server.listen(port, '127.0.0.1', ready));
   return `http://127.0.0.1:${server.address().port}`;
 }
 const providerServer = createServer();
 const resourceServer = createServer();
-const issuer = await listening(providerServer);
+const issuer = await listening(providerServer, Number(options.port));
 const origin = await listening(resourceServer);
 const mcp = `${origin}/mcp`;
 const metadata = '/.well-known/oauth-protected-resource/mcp';
@@ -75,7 +83,14 @@ if (options['client-key']) {
   });
 }
 
+// An identifier of its own, as after a rotation.
+async function ownKey() {
+  const { privateKey } = await generateKeyPair('RS256', { extractable: true });
+  return { ...await exportJWK(privateKey), kid: random(), alg: 'RS256', use: 'sig' };
+}
+
 const provider = new Provider(issuer, {
+  ...(options['own-key'] ? { jwks: { keys: [await ownKey()] } } : {}),
   clients,
   cookies: { keys: [random()] },
   features: {
@@ -92,10 +107,10 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo(_ctx, resource) {
-        if (resource !== mcp) throw new errors.InvalidTarget();
+        if (![mcp, options.resource].includes(resource)) throw new errors.InvalidTarget();
         return {
           scope: `${READ} ${WRITE}`,
-          audience: mcp,
+          audience: resource,
           accessTokenTTL: lifetime,
           accessTokenFormat: options.tokens,
           jwt: { sign: { alg: 'RS256' } },

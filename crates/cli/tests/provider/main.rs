@@ -15,3 +15,4 @@ mod python;
 mod sign_in;
 mod support;
 mod tokens;
+mod verified;

@@ -3,7 +3,9 @@
 //! and runs these tests.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -330,4 +332,49 @@ servers! {
     fastmcp_4_in_memory, "2", "memory";
     fastmcp_2_proxy, "1", "proxy";
     fastmcp_4_proxy, "2", "proxy";
+}
+
+/// The clients of both generations of the MCP SDK against servers behind the layer: axum's of the demo, and
+/// rmcp's. Each signs in, and steps up once for the tool that needs more.
+#[test]
+#[ignore = "needs Python; .ci/run does"]
+fn python_clients_sign_in_to_servers_behind_the_layer() {
+    let command = Path::new(env!("CARGO_BIN_EXE_mcp-auth"));
+    let examples = command.with_file_name("examples");
+    for (program, options) in [
+        (command.to_owned(), &["demo", "--serve"][..]),
+        (examples.join("protected_server"), &[]),
+    ] {
+        let process = Command::new(&program)
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut process = Process(process.expect("the server starts"));
+        let output = BufReader::new(process.0.stdout.take().expect("its output is a pipe"));
+        let mut lines = output.lines().map(|line| line.expect("text"));
+        let url = lines.find_map(|line| line.strip_prefix("MCP server").map(str::to_owned));
+        let url = url.expect("its URL");
+        let _ready = lines.find(|line| line.starts_with("serving"));
+        for generation in ["1", "2"] {
+            let output = Command::new(variable(&format!("MCP_AUTH_TEST_PYTHON_{generation}")))
+                .arg(format!("{HERE}/oauth_client.py"))
+                .arg(url.trim())
+                .output()
+                .expect("it runs");
+            assert!(
+                output.status.success(),
+                "{program:?} {generation} {}",
+                said(&output)
+            );
+            let seen: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            assert_eq!(seen["tools"], json!(["echo"]), "{seen}");
+            assert_eq!(seen["texts"], json!(["a", "b"]), "{seen}");
+            assert_eq!(seen["first"].as_array().map(Vec::len), Some(1), "{seen}");
+            let asked = seen["asked"].as_array().expect("scopes");
+            assert_eq!(asked.len(), 2, "one step-up: {seen}");
+            let last = asked[1].as_str().expect("scopes");
+            assert!(last.split(' ').any(|scope| scope == "mcp:echo"), "{seen}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Processes of the provider, the MCP server, the user's browser and the command.
+//! The provider, the MCP server, the user's browser and the command, as processes.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ pub(crate) struct Provider {
     pub(crate) issuer: String,
     pub(crate) mcp: String,
     counts: String,
-    inspector: String,
+    inspector: (String, String),
     pub(crate) secret: String,
 }
 
@@ -41,17 +41,15 @@ impl Provider {
         output.read_line(&mut line).expect("a line");
         let urls: Value = serde_json::from_str(&line).expect("its URLs");
         let member = |at| urls.pointer(at).and_then(Value::as_str).expect("text");
-        let inspector = format!(
-            "{}:{}",
-            member("/inspector/id"),
-            member("/inspector/secret")
-        );
         Self {
             issuer: member("/issuer").to_owned(),
             mcp: member("/mcp").to_owned(),
             counts: member("/counts").to_owned(),
             secret: member("/secret").to_owned(),
-            inspector: format!("Basic {}", STANDARD.encode(inspector)),
+            inspector: (
+                member("/inspector/id").to_owned(),
+                member("/inspector/secret").to_owned(),
+            ),
             process,
             _output: output,
         }
@@ -77,11 +75,35 @@ impl Provider {
         counts.pointer(at).and_then(Value::as_u64).unwrap_or(0)
     }
 
+    /// The client that may ask about tokens, and its secret.
+    pub(crate) fn inspector(&self) -> (&str, &str) {
+        (&self.inspector.0, &self.inspector.1)
+    }
+
+    /// A token of the client `secret` that acts for itself.
+    pub(crate) fn service_token(&self, resource: &str, scope: &str) -> String {
+        let answer = agent()
+            .post(format!("{}/token", self.issuer))
+            .header("authorization", &basic("secret", &self.secret))
+            .send_form([
+                ("grant_type", "client_credentials"),
+                ("resource", resource),
+                ("scope", scope),
+            ]);
+        let text = answer.expect("an answer").body_mut().read_to_string();
+        let answer: Value = serde_json::from_str(&text.expect("text")).expect("JSON");
+        let token = answer["access_token"].as_str();
+        token.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
     /// Returns the provider's introspection result for a token.
     pub(crate) fn is_active(&self, token: &str) -> bool {
         let answer = agent()
             .post(format!("{}/token/introspection", self.issuer))
-            .header("authorization", &self.inspector)
+            .header(
+                "authorization",
+                &basic(&self.inspector.0, &self.inspector.1),
+            )
             .send_form([("token", token)]);
         let text = answer.expect("an answer").body_mut().read_to_string();
         let answer: Value = serde_json::from_str(&text.expect("text")).expect("JSON");
@@ -109,16 +131,7 @@ impl Provider {
 
     /// Calls a tool with the lines of `token --header`; returns the status.
     pub(crate) fn call_with(&self, headers: &str, tool: &str) -> u16 {
-        let message = serde_json::json!({
-            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool },
-        });
-        let mut request = agent().post(&self.mcp);
-        for line in headers.lines() {
-            let (name, value) = line.split_once(": ").expect("a header");
-            request = request.header(name, value);
-        }
-        let answer = request.send(message.to_string());
-        answer.expect("an answer").status().as_u16()
+        call_with(&self.mcp, headers, tool)
     }
 }
 
@@ -127,6 +140,26 @@ impl Drop for Provider {
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
     }
+}
+
+/// Calls a tool of an MCP server with these headers; the status.
+pub(crate) fn call_with(url: &str, headers: &str, tool: &str) -> u16 {
+    let message = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool },
+    });
+    let mut request = agent().post(url);
+    request = request.header("content-type", "application/json");
+    for line in headers.lines() {
+        let (name, value) = line.split_once(": ").expect("a header");
+        request = request.header(name, value);
+    }
+    let answer = request.send(message.to_string());
+    answer.expect("an answer").status().as_u16()
+}
+
+/// The field of a client with a secret.
+fn basic(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
 pub(crate) fn agent() -> ureq::Agent {

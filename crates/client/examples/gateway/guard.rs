@@ -57,6 +57,12 @@ pub(crate) async fn check(
     let refused = !origins.is_host(headers)
         || request.method() == Method::POST && !origins.is_origin(headers)
         || request.uri().path() == "/connect" && is_of_another_site(headers);
+    // The page with the forms keeps its address to this site: from a page without any referrer, browsers send
+    // `Origin: null`, which is nobody's.
+    let referrer = match request.uri().path() {
+        "/" => "same-origin",
+        _other => "no-referrer",
+    };
     let mut response = if refused {
         StatusCode::FORBIDDEN.into_response()
     } else {
@@ -66,7 +72,7 @@ pub(crate) async fn check(
     for (name, value) in [
         (CACHE_CONTROL, "no-store"),
         (CONTENT_SECURITY_POLICY, policy),
-        (REFERRER_POLICY, "no-referrer"),
+        (REFERRER_POLICY, referrer),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         let value = HeaderValue::from_static(value);

@@ -159,6 +159,8 @@ pub fn guard(data: &[u8]) {
             continue;
         };
         assert!(!bound, "a proof was invented");
+        assert!(authorized.proof().is_none());
+        let authorized = guard.spend(authorized, Ok(())).unwrap();
         if let Ok(token) = guard.permit(authorized, &headers, Some(&body)) {
             assert!(token.scopes().contains("base"));
             let messages = McpMessages::read(&body).unwrap();

@@ -1,5 +1,7 @@
 //! The layer in front of an MCP server, with axum (RS-02 to RS-11).
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +11,8 @@ use axum::routing;
 use http::{HeaderMap, Method, Response, StatusCode};
 use mcp_auth_server::{
     AccessToken, DpopAlgorithms, DpopUse, Guard, GuardError, JwtVerifier, McpMessages, NoFetch,
-    NonceKey, ProtectLayer, ProtectedResource, RequiredScopes, ScopePolicy, TokenRules,
+    NonceKey, Proof, ProofError, ProtectLayer, ProtectedResource, ReplayStore, RequiredScopes,
+    ScopePolicy, TokenRules,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -17,23 +20,23 @@ use tower_service::Service as _;
 
 use crate::issuer::{Key, NOW, key_set, proof_claims};
 
-const ISSUER: &str = "https://as.example";
-const URL: &str = "https://mcp.example/mcp";
+pub(crate) const ISSUER: &str = "https://as.example";
+pub(crate) const URL: &str = "https://mcp.example/mcp";
 
 fn now() -> Duration {
     NOW
 }
 
-fn needs(scopes: &str) -> RequiredScopes {
+pub(crate) fn needs(scopes: &str) -> RequiredScopes {
     RequiredScopes::parse(scopes).unwrap()
 }
 
-fn resource() -> ProtectedResource {
+pub(crate) fn resource() -> ProtectedResource {
     let resource = ProtectedResource::new(URL, ISSUER).unwrap();
     resource.scopes("files:read").unwrap()
 }
 
-fn policy() -> ScopePolicy {
+pub(crate) fn policy() -> ScopePolicy {
     ScopePolicy::new(needs("files:read"))
         .open_tool("read")
         .tool("write", needs("files:write"))
@@ -44,13 +47,13 @@ fn policy() -> ScopePolicy {
         .method("resources/read", needs("files:raw"))
 }
 
-struct Server {
+pub(crate) struct Server {
     key: Key,
     router: Router,
 }
 
 impl Server {
-    fn new(guard: Guard) -> Self {
+    pub(crate) fn new(guard: Guard) -> Self {
         let key = Key::new("k");
         let rules = TokenRules::rfc9068(ISSUER, "https://as.example/jwks", URL).unwrap();
         let verifier: JwtVerifier<NoFetch> =
@@ -62,15 +65,15 @@ impl Server {
         Self { key, router }
     }
 
-    fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self::new(Guard::new(resource(), policy()).unwrap())
     }
 
-    fn token(&self, scopes: &str) -> String {
+    pub(crate) fn token(&self, scopes: &str) -> String {
         self.token_with(json!({ "scope": scopes }))
     }
 
-    fn token_with(&self, more: Value) -> String {
+    pub(crate) fn token_with(&self, more: Value) -> String {
         let mut claims = json!({
             "iss": ISSUER, "aud": URL, "sub": "alice", "client_id": "c",
             "iat": NOW.as_secs(), "exp": NOW.as_secs() + 300, "scope": "files:read",
@@ -81,7 +84,7 @@ impl Server {
         self.key.token(&claims)
     }
 
-    async fn send(&self, request: Request) -> (StatusCode, HeaderMap, String) {
+    pub(crate) async fn send(&self, request: Request) -> (StatusCode, HeaderMap, String) {
         let response: Response<Body> = self.router.clone().call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 100_000).await.unwrap();
@@ -89,11 +92,15 @@ impl Server {
         (parts.status, parts.headers, text)
     }
 
-    async fn post(&self, fields: &[(&str, &str)], body: &str) -> (StatusCode, HeaderMap, String) {
+    pub(crate) async fn post(
+        &self,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> (StatusCode, HeaderMap, String) {
         self.send(request(Method::POST, fields, body)).await
     }
 
-    async fn status(&self, token: &str, body: &str) -> u16 {
+    pub(crate) async fn status(&self, token: &str, body: &str) -> u16 {
         let bearer = format!("Bearer {token}");
         let (status, ..) = self.post(&[("authorization", &bearer)], body).await;
         status.as_u16()
@@ -109,7 +116,7 @@ async fn echo(request: Request) -> String {
     format!("{} {}", token.subject().unwrap(), body.len())
 }
 
-fn request(method: Method, fields: &[(&str, &str)], body: &str) -> Request {
+pub(crate) fn request(method: Method, fields: &[(&str, &str)], body: &str) -> Request {
     let mut request = http::Request::builder().method(method).uri("/mcp");
     if !fields.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", "mcp.example");
@@ -120,12 +127,12 @@ fn request(method: Method, fields: &[(&str, &str)], body: &str) -> Request {
     request.body(Body::from(body.to_owned())).unwrap()
 }
 
-fn call(tool: &str) -> String {
+pub(crate) fn call(tool: &str) -> String {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool } })
         .to_string()
 }
 
-const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+pub(crate) const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
 #[tokio::test]
 async fn rs_04_rs_08_a_token_gets_through_and_stays_here() {
@@ -254,7 +261,7 @@ async fn rs_05_a_body_that_can_be_read_in_two_ways_is_refused() {
     assert_eq!(server.status("x", &long).await, 401);
 }
 
-fn bound(required: DpopUse) -> Guard {
+pub(crate) fn bound(required: DpopUse) -> Guard {
     let algorithms = DpopAlgorithms::new(["ES256"]).unwrap();
     Guard::new(resource().dpop(algorithms, required), policy()).unwrap()
 }
@@ -304,6 +311,83 @@ async fn rs_09_bound_tokens_with_their_key_once() {
     let weak = DpopAlgorithms::new(["ES512"]).unwrap();
     let weak = Guard::new(resource().dpop(weak, DpopUse::Required), policy());
     assert_eq!(weak.unwrap_err(), GuardError::Algorithm);
+}
+
+/// A store that two instances share, or that does not answer.
+#[derive(Clone, Default)]
+struct Store {
+    seen: Arc<Mutex<HashSet<[u8; 32]>>>,
+    is_away: bool,
+}
+
+impl ReplayStore for Store {
+    async fn spend(&self, proof: &Proof, now: Duration) -> Result<(), ProofError> {
+        // As an answer of another process would come: not at once.
+        tokio::task::yield_now().await;
+        assert!(proof.until() > now);
+        match self.seen.lock().unwrap().insert(proof.id()) {
+            _any if self.is_away => Err(ProofError::Unavailable),
+            true => Ok(()),
+            false => Err(ProofError::Replayed),
+        }
+    }
+}
+
+/// RS-10: instances that share a store accept a proof once, and without an answer of the store none.
+#[tokio::test]
+async fn rs_10_instances_share_their_memory_of_proofs() {
+    let key = Key::new("client");
+    let send = async |server: &Server, fields: [(&str, &str); 2]| {
+        server.post(&fields, LIST).await.0.as_u16()
+    };
+    let mut one = Server::new(bound(DpopUse::Required));
+    let token = one.token_with(json!({ "cnf": { "jkt": key.thumbprint() } }));
+    let dpop = format!("DPoP {token}");
+    let proof = |jti: &str| key.proof(&proof_claims("POST", URL, Some(&token), jti));
+    let protect = |server: &Server, store: Store| {
+        let rules = TokenRules::rfc9068(ISSUER, "https://as.example/jwks", URL).unwrap();
+        let verifier = JwtVerifier::with_keys(rules, &key_set(&[&server.key])).unwrap();
+        let layer = ProtectLayer::new(bound(DpopUse::Required), verifier).clock(now);
+        let layer = layer.replays(store).body_limit(10_000);
+        Router::new().route("/mcp", routing::any(echo)).layer(layer)
+    };
+    let store = Store::default();
+    let mut two = Server::plain();
+    two.router = protect(&one, store.clone());
+    let away = Store {
+        is_away: true,
+        ..Store::default()
+    };
+    let mut three = Server::plain();
+    three.router = protect(&one, away);
+    one.router = protect(&one, store);
+    let fresh = proof("a");
+    let fields = [("authorization", dpop.as_str()), ("dpop", fresh.as_str())];
+    assert_eq!(send(&one, fields).await, 200);
+    assert_eq!(send(&two, fields).await, 401);
+    assert_eq!(send(&one, fields).await, 401);
+    let fresh = proof("b");
+    let fields = [("authorization", dpop.as_str()), ("dpop", fresh.as_str())];
+    assert_eq!(send(&three, fields).await, 503);
+    assert_eq!(send(&two, fields).await, 200);
+}
+
+/// RS-09: a token that its issuer calls bound, but to no key, is invalid.
+#[tokio::test]
+async fn rs_09_a_token_that_is_bound_to_no_key_is_no_bearer_token() {
+    let server = Server::plain();
+    for claims in [
+        json!({ "typ": "DPoP" }),
+        json!({ "token_type": "dpop" }),
+        json!({ "cnf": {} }),
+        json!({ "cnf": "x" }),
+        json!({ "cnf": { "jkt": 1 } }),
+    ] {
+        let token = server.token_with(claims.clone());
+        assert_eq!(server.status(&token, LIST).await, 401, "{claims}");
+    }
+    let free = server.token_with(json!({ "typ": "Bearer", "cnf": null }));
+    assert_eq!(server.status(&free, LIST).await, 200);
 }
 
 #[tokio::test]

@@ -19,10 +19,14 @@ mod support;
 mod servers;
 mod servers_closed;
 
+#[cfg(feature = "tower")]
+mod bodies;
 #[cfg(feature = "jwt")]
 mod corpus;
 #[cfg(feature = "jwt")]
 mod fuzzed;
+#[cfg(feature = "tower")]
+mod http_attacks;
 #[cfg(feature = "jwt")]
 mod issuer;
 #[cfg(feature = "tower")]
@@ -31,6 +35,8 @@ mod layer;
 mod proofs;
 #[cfg(feature = "jwt")]
 mod proxy;
+#[cfg(feature = "jwt")]
+mod token_attacks;
 #[cfg(feature = "jwt")]
 mod token_endpoint;
 #[cfg(feature = "jwt")]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_server::{
-    ClientRequest, CodeChallenge, PendingUpstream, ProxyError, RedirectRules, RedirectTarget,
-    UpstreamProxy,
+    AuthorizationError, ClientRequest, CodeChallenge, PendingUpstream, ProxyError, RedirectRules,
+    RedirectTarget, UpstreamProxy,
 };
 use url::form_urlencoded::Serializer;
 
@@ -142,9 +142,15 @@ fn as_16_sec_27_nothing_goes_upstream_before_a_consent_in_this_browser() {
             &sealed,
             "decline",
             NOW,
-            ProxyError::Declined,
+            ProxyError::Declined(Box::new(request())),
         ),
-        (vec![&*cookie], &sealed, "", NOW, ProxyError::Declined),
+        (
+            vec![&*cookie],
+            &sealed,
+            "",
+            NOW,
+            ProxyError::Declined(Box::new(request())),
+        ),
     ] {
         let found = proxy.approve(&headers(&cookies), &form(sealed, decision), RANDOM, now);
         assert_eq!(found.unwrap_err(), error, "{cookies:?} {decision}");
@@ -218,6 +224,24 @@ fn as_16_the_callback_belongs_to_one_approval_in_one_browser() {
             NOW,
             ProxyError::Callback,
         ),
+        (
+            vec![&*cookie],
+            format!("state={state}&code="),
+            NOW,
+            ProxyError::Callback,
+        ),
+        (
+            vec![&*cookie],
+            format!("{good}&error=access_denied"),
+            NOW,
+            ProxyError::Callback,
+        ),
+        (
+            vec![&*cookie],
+            format!("state={state}&error=access_denied&error_description=%3Cscript%3E"),
+            NOW,
+            ProxyError::Upstream(Box::new(request()), AuthorizationError::AccessDenied),
+        ),
         (vec![&*cookie], good.clone(), late, ProxyError::Callback),
         (
             vec![&*cookie],
@@ -229,7 +253,7 @@ fn as_16_the_callback_belongs_to_one_approval_in_one_browser() {
             vec![&*cookie],
             format!("error=x&state={state}"),
             NOW,
-            ProxyError::Upstream,
+            ProxyError::Upstream(Box::new(request()), AuthorizationError::ServerError),
         ),
     ] {
         assert_eq!(
@@ -247,4 +271,53 @@ fn as_16_the_callback_belongs_to_one_approval_in_one_browser() {
             .complete(&strict, &headers(&[&cookie]), &with, NOW)
             .is_ok()
     );
+}
+
+#[test]
+fn as_16_parameters_of_the_proxy_are_not_doubled_by_its_configuration() {
+    let secret = &[1; 32];
+    for (endpoint, fits) in [
+        ("https://up.example/authorize?tenant=1", true),
+        ("http://127.0.0.1:9/authorize", true),
+        ("http://up.example/authorize", false),
+        ("https://user@up.example/authorize", false),
+        ("https://up.example/authorize#x", false),
+        ("https://up.example/authorize?state=x", false),
+        ("https://up.example/authorize?redirect%5furi=x", false),
+        ("javascript:alert(1)", false),
+    ] {
+        let made = UpstreamProxy::new(UPSTREAM, endpoint, "c", "https://p.example/cb", secret);
+        assert_eq!(made.is_ok(), fits, "{endpoint}");
+    }
+}
+
+/// AS-06, AS-16: names that look like others, and redirect URIs that every program can have.
+#[test]
+fn as_06_as_16_the_page_shows_what_it_says_and_warns_of_local_programs() {
+    let proxy = proxy();
+    let shown = |name: &str, uri: &str| {
+        let rules = RedirectRules::default().scheme("cursor").unwrap();
+        let registered = rules.parse(uri).unwrap();
+        let target = RedirectTarget::find([&registered], uri).unwrap();
+        let challenge = CodeChallenge::parse(CHALLENGE, Some("S256")).unwrap();
+        let request = ClientRequest::new("c-1", &target, &Scopes::parse("a"), challenge);
+        let request = request.client_name(name);
+        proxy.ask(&request, "/consent", &[1; 32], NOW).into_body()
+    };
+    let page = shown(
+        "Bank\u{202e}\u{200b}\n\u{feff} & Co",
+        "https://app.example/cb",
+    );
+    assert!(page.contains("<p>Bank &amp; Co wants"), "{page}");
+    assert!(!page.contains("on this computer"));
+    for local in [
+        "http://127.0.0.1/cb",
+        "http://localhost:7/cb",
+        "http://[::1]/cb",
+    ] {
+        assert!(shown("x", local).contains("on this computer"), "{local}");
+    }
+    // The host of a private scheme is nobody's.
+    let page = shown("x", "cursor://bank.example/cb");
+    assert!(page.contains("<dd>cursor:</dd>"), "{page}");
 }

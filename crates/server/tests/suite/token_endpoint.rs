@@ -418,6 +418,11 @@ fn as_10_as_14_a_client_authenticates_by_its_one_method() {
         claims(json!({ "exp": NOW.as_secs() })),
         claims(json!({ "exp": NOW.as_secs() + 301 })),
         claims(json!({ "jti": null })),
+        claims(json!({ "nbf": NOW.as_secs() + 61 })),
+        claims(json!({ "iat": NOW.as_secs() + 61 })),
+        claims(json!({ "nbf": "now" })),
+        claims(json!({ "aud": [[ISSUER]] })),
+        claims(json!({ "exp": (NOW.as_secs() + 60).to_string() })),
         thief.token(&json!({ "iss": "c", "sub": "c", "aud": ISSUER, "jti": "j", "exp": NOW.as_secs() + 60 })),
     ] {
         assert!(authenticate(None, &asserted(&assertion), by_key).is_err(), "{assertion}");
