@@ -17,7 +17,7 @@ use crate::config::{Config, Discovery};
 use crate::error::{Cause, Failure};
 use crate::event::{Observed, Operation};
 use crate::identity::Identity;
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Memory;
 use crate::record::{RecordFlaw, key_of, read_account, write_account};
 use crate::report::Decision;
@@ -29,6 +29,7 @@ use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::json::{Kind, of_another_type};
 use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
+use crate::wish::Wish;
 
 /// A pending action: returned to the host, its result awaited.
 #[derive(Debug)]
@@ -297,12 +298,17 @@ impl Core {
         self.outbox.push_back(action);
     }
 
-    /// Emits a failure with the requests of its stage. The cached documents that the attempt used are
-    /// erased, for this process and all others, because they may be the cause.
-    pub(crate) fn fail(&mut self, mut failure: Failure) {
+    /// Erases the cached documents that the attempt used, for this process and all others, because they may be the
+    /// cause of its failure.
+    pub(crate) fn distrust(&mut self) {
         for (slot, revision) in self.memory.distrust() {
             self.persist(slot, Some(revision), None, None);
         }
+    }
+
+    /// Emits a failure with the requests of its stage.
+    pub(crate) fn fail(&mut self, mut failure: Failure) {
+        self.distrust();
         failure.seen = match &failure.cause {
             // No server was involved.
             Cause::Abandoned
@@ -319,7 +325,13 @@ impl Core {
     }
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
-        self.memory.user_asked = true;
+        self.memory.question.ask(&why);
+        self.emit(Action::NeedUser(NeedUser { why, operation }));
+    }
+
+    /// Asks for the user in the middle of an authorization: the next one continues it, for the same reason.
+    pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
+        self.memory.question.ask_for(wish);
         self.emit(Action::NeedUser(NeedUser { why, operation }));
     }
 
@@ -393,17 +405,28 @@ impl Core {
     /// Applies a known change of issuer that the store did not keep. Ignored when the host configured the
     /// server.
     fn bound_by_what_was_heard(&self, at: AtIssuer<Account>) -> AtIssuer<Account> {
-        match (&self.config().discovery, &self.memory.left) {
+        match (&self.config().discovery, self.left_for(at.issuer())) {
             (Discovery::Issuer(_) | Discovery::ServerMetadata(..), _) => {
                 at.standing(Standing::Listed)
             }
-            (Discovery::Standard | Discovery::ResourceMetadata(_), Some(left))
-                if *at.issuer() == left.from =>
-            {
-                at.standing(Standing::LeftFor(left.to.clone()))
+            (Discovery::Standard | Discovery::ResourceMetadata(_), Some(to)) => {
+                at.standing(Standing::LeftFor(to))
             }
-            (Discovery::Standard | Discovery::ResourceMetadata(_), Some(_) | None) => at,
+            (Discovery::Standard | Discovery::ResourceMetadata(_), None) => at,
         }
+    }
+
+    /// Returns the issuer that the resource lists in place of this one, as far as this process has read.
+    pub(crate) fn left_for(&self, issuer: &IssuerId) -> Option<IssuerId> {
+        let left = self.memory.left.as_ref();
+        left.filter(|left| left.from == *issuer)
+            .map(|left| left.to.clone())
+    }
+
+    /// Returns true if the resource is known to have left the account's issuer, or an earlier one.
+    pub(crate) fn knows_of_a_move(&self) -> bool {
+        let held = self.held.at.as_ref().map(|at| at.held().still_listed());
+        self.memory.left.is_some() || held.is_some_and(|listed| listed.is_err())
     }
 
     /// Marks the known metadata as stale: it is fetched again before use. The account's metadata snapshot
@@ -471,6 +494,7 @@ impl Core {
         let Some(grant) = self.grant().filter(|_| usable) else {
             return;
         };
+        self.memory.question.withdraw();
         if self.said_ready.replace(self.event) != Some(self.event) {
             self.emit(Action::Ready(grant));
         }

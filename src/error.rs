@@ -303,6 +303,8 @@ pub enum Misconfiguration {
     ServerUnknown,
     /// The flow needs a redirect URI, and none is configured.
     NoRedirectUri,
+    /// The principal of the machine has an empty name (ISO-12).
+    NoPrincipal,
     /// The server accepts only pushed authorization requests (AUTHZ-21).
     PushedRequestsRequired,
     /// The MCP server accepts only tokens that are bound to a key (DPOP-02).
@@ -550,6 +552,7 @@ impl Cause {
             Self::Misconfigured(Misconfiguration::ClientMethod(_)) => "client_method",
             Self::Misconfigured(Misconfiguration::KeyMissing) => "key_missing",
             Self::Misconfigured(Misconfiguration::SignerFailed) => "signer_failed",
+            Self::Misconfigured(Misconfiguration::NoPrincipal) => "no_principal",
             Self::Misconfigured(Misconfiguration::DpopUnavailable) => "dpop_unavailable",
             Self::Misconfigured(Misconfiguration::NoAssertion) => "no_assertion",
             Self::Misconfigured(Misconfiguration::AssertionNotAllowed { .. }) => {

@@ -307,6 +307,9 @@ fn misconfiguration(found: &Misconfiguration, f: &mut Formatter<'_>) -> fmt::Res
             f.write_str("the key that the token is bound to is not configured (REFR-10)")
         }
         Misconfiguration::SignerFailed => f.write_str("the host could not sign"),
+        Misconfiguration::NoPrincipal => {
+            f.write_str("the name of the principal is empty: name the user")
+        }
         Misconfiguration::DpopUnavailable => f.write_str(
             "a token bound to a key is required, and server and keys have no algorithm in common \
              (DPOP-02)",

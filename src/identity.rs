@@ -35,6 +35,11 @@ impl Identity {
         &self.principal
     }
 
+    /// Whether the principal has a name.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.principal.is_empty()
+    }
+
     pub(crate) fn mcp_url(&self) -> &str {
         self.config.mcp_url().as_str()
     }

@@ -140,6 +140,7 @@ mod account;
 pub mod action;
 pub mod budget;
 pub mod client_metadata;
+mod clients;
 pub mod config;
 mod core;
 pub mod details;
@@ -163,6 +164,7 @@ mod state;
 mod ticket;
 pub mod time;
 pub mod wire;
+mod wish;
 
 pub use action::Action;
 pub use config::Config;

@@ -9,14 +9,15 @@ use crate::budget::{EVENTS_QUEUED, Limited};
 use crate::config::Config;
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Stage};
-use crate::event::{Abandon, Event, Outcome, Persistence};
+use crate::event::{Abandon, Authorization, Event, Outcome, Persistence};
 use crate::identity::Identity;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::Stored;
-use crate::state::{LoadingAccount, Parting, Step, Trigger, Work, judge, start};
+use crate::state::{Doomed, Leaving, LoadingAccount, Parting, Step, Trigger, Work, judge, start};
 use crate::time::{Moment, MonoMillis};
 use crate::wire::callback::Callback;
+use crate::wish::Click;
 
 /// The authorization of one principal at one MCP server.
 ///
@@ -32,10 +33,17 @@ pub struct AuthMachine {
 impl AuthMachine {
     /// Creates a machine for one principal. The first action reads the account slot, so that a stored token
     /// is found. A callback of an authorization that another instance prepared may be passed at once.
+    ///
+    /// A principal without a name has no account: every event that needs one fails with
+    /// [`Misconfiguration::NoPrincipal`](crate::error::Misconfiguration::NoPrincipal), and no slot is touched.
     pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>) -> Self {
         let identity = Identity::new(config.into(), principal.into());
         let mut core = Core::new(identity);
-        let work = LoadingAccount::begin(&mut core, None);
+        let work = if core.identity.is_named() {
+            LoadingAccount::begin(&mut core, None)
+        } else {
+            Work::Idle
+        };
         Self {
             core,
             work,
@@ -170,10 +178,15 @@ impl AuthMachine {
     }
 
     /// Queues an authorization, unless an attempt is under way, which it joins.
-    fn authorize(&mut self, authorization: crate::event::Authorization) {
-        let waits = |trigger: &Trigger| matches!(trigger, Trigger::Authorize(_));
-        if self.work.attempt().is_none() && !self.inbox.iter().any(waits) {
-            self.queue(Trigger::Authorize(Box::new(authorization)));
+    fn authorize(&mut self, authorization: Authorization) {
+        let click = Click::new(&mut self.core.memory.question, authorization);
+        for trigger in &mut self.inbox {
+            if let Trigger::Authorize(waits) = trigger {
+                return waits.join(&click);
+            }
+        }
+        if self.work.attempt().is_none() {
+            self.queue(Trigger::Authorize(Box::new(click)));
         }
     }
 
@@ -278,6 +291,7 @@ impl AuthMachine {
             self.core.declined();
             self.core.memory.give_back();
         }
+        self.core.memory.question.withdraw();
         self.inbox
             .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));
         self.end_waiting(Cause::Abandoned);
@@ -290,7 +304,7 @@ impl AuthMachine {
             Abandon::Cancelled => {}
             // Queued after the work under way, which may be using the registration.
             Abandon::ResetRegistration => {
-                self.core.memory.registers_anew = true;
+                self.core.memory.clients.reset();
                 let resets = |trigger: &Trigger| matches!(trigger, Trigger::Reset);
                 if !self.inbox.iter().any(resets) {
                     self.inbox.push_front(Trigger::Reset);
@@ -307,15 +321,22 @@ impl AuthMachine {
         self.work = Work::Idle;
     }
 
-    /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12).
+    /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12). Pending erasures
+    /// and revocations are kept, those of registrations included.
     fn sign_out(&mut self) {
-        // Pending erasures and revocations are kept.
-        self.inbox
-            .retain(|trigger| matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_)));
         let waits = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_));
-        if self.work.is_signing_out() || self.inbox.iter().any(waits) {
+        let resets = |trigger: &Trigger| matches!(trigger, Trigger::Reset);
+        let signing_out = self.work.is_signing_out() || self.inbox.iter().any(waits);
+        let resetting = self.inbox.iter().any(resets);
+        self.inbox.retain(|trigger| {
+            matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_))
+                || signing_out && resets(trigger)
+        });
+        if signing_out {
             return;
         }
+        let clients = &mut self.core.memory.clients;
+        let mut doomed = Doomed::of(clients, resetting);
         let unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
         let mut known = unsaved.or_else(|| self.core.held.at.take().map(Box::new));
         if let Work::Revoking(revoking) = &mut self.work {
@@ -327,6 +348,10 @@ impl AuthMachine {
             let work = std::mem::replace(&mut self.work, Work::Idle);
             if let Work::SavingAccount(state) = work {
                 known = Some(Box::new(state.into_account()));
+            } else if let Work::ForgettingClient(state) = work {
+                doomed.take_over(state.into_task());
+            } else if let Work::ClearingClient(state) = work {
+                doomed.take_over(state.into_task());
             } else {
                 self.core.parting = Parting::of(work).map(Box::new);
             }
@@ -335,9 +360,10 @@ impl AuthMachine {
             self.core
                 .persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
         }
-        self.core.memory = crate::memory::Memory::default();
+        self.core.memory = self.core.memory.after_sign_out();
         self.core.held.at = None;
-        self.inbox.push_front(Trigger::SignOut(known));
+        let leaving = Box::new(Leaving { known, doomed });
+        self.inbox.push_front(Trigger::SignOut(leaving));
     }
 }
 

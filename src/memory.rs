@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use crate::budget::{
-    Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY, Limited, METHODS_REMEMBERED,
-    OPERATIONS_REMEMBERED, ORIGINS_REMEMBERED, Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW,
-    RENEWAL_REST,
+    Budget, DOCUMENTS_RELIED_ON, FAILURE_MEMORY, Limited, OPERATIONS_REMEMBERED,
+    ORIGINS_REMEMBERED, Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
+use crate::clients::Clients;
 use crate::error::{Cause, Resting};
 use crate::event::Operation;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::slot::{Revision, Slot};
-use crate::state::{Registered, unreachable};
+use crate::state::unreachable;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
-use crate::wire::words::{AuthMethod, SigningAlgorithm, Words};
+use crate::wire::words::{SigningAlgorithm, Words};
+use crate::wish::{Question, Wish};
 
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -30,15 +31,7 @@ pub(crate) struct Memory {
     pub(crate) offered: Option<(IssuerId, IssuerId)>,
     /// Whether the server rejected `offline_access` (9.1).
     pub(crate) offline_access_refused: bool,
-    /// The rejected authentication methods of new clients, per issuer: the next registration requests
-    /// another one (REG-21).
-    refused_methods: Vec<(IssuerId, AuthMethod)>,
-    /// The dynamic registration of the last redirect.
-    pub(crate) registration: Option<Registered>,
-    /// Clients that their servers rejected, and that the store failed to erase.
-    buried: Vec<Registered>,
-    /// Whether the host requested a new registration regardless of the store (QUIRK-14).
-    pub(crate) registers_anew: bool,
+    pub(crate) clients: Clients,
     /// Whether the server rejected scopes: the next authorization registers for them, or omits those of
     /// earlier requests. At most once between two successes (9.1).
     pub(crate) scopes_refused: bool,
@@ -71,19 +64,9 @@ pub(crate) struct Memory {
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
-    /// Whether the machine has asked for the user, and no authorization has followed.
-    pub(crate) user_asked: bool,
+    pub(crate) question: Question,
     /// The operation that the last authorization was counted for.
     counted: Option<Operation>,
-}
-
-/// The initiator of an authorization.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// The machine, after a refusal by a server: counted.
-    Machine,
-    /// The user, unasked: not counted.
-    Person,
 }
 
 /// The scopes of an authorization request that may cause `invalid_scope`.
@@ -194,37 +177,12 @@ impl Memory {
         before.is_some_and(|before| !before.says_the_same(facts))
     }
 
-    /// Excludes a stored client from further use.
-    pub(crate) fn bury(&mut self, registered: Registered) {
-        if self.buried.len() >= METHODS_REMEMBERED {
-            self.buried.remove(0);
+    /// Returns the memory of a machine whose user has signed out.
+    pub(crate) fn after_sign_out(&mut self) -> Self {
+        Self {
+            clients: std::mem::take(&mut self.clients),
+            ..Self::default()
         }
-        self.buried.push(registered);
-    }
-
-    /// Returns true if a stored client is excluded from use.
-    pub(crate) fn is_buried(&self, issuer: &IssuerId, client_id: &str) -> bool {
-        self.buried
-            .iter()
-            .any(|buried| buried.issuer == *issuer && *buried.client_id == *client_id)
-    }
-
-    /// Records that a new client was rejected with this authentication method.
-    pub(crate) fn refuse(&mut self, issuer: &IssuerId, method: AuthMethod) {
-        if self.is_refused(issuer, method) {
-            return;
-        }
-        if self.refused_methods.len() >= METHODS_REMEMBERED {
-            self.refused_methods.remove(0);
-        }
-        self.refused_methods.push((issuer.clone(), method));
-    }
-
-    /// Returns true if a new client was rejected with this authentication method.
-    pub(crate) fn is_refused(&self, issuer: &IssuerId, method: AuthMethod) -> bool {
-        self.refused_methods
-            .iter()
-            .any(|(of, refused)| of == issuer && *refused == method)
     }
 
     /// Records the use or write of a cached document.
@@ -318,6 +276,7 @@ impl Memory {
     /// Records a refresh for an operation.
     pub(crate) fn refreshed(&mut self, operation: Option<&Operation>, now: MonoMillis) {
         self.rest = Rest::default();
+        self.renewal_refused = None;
         self.believe();
         if let Some(known) = operation.and_then(|operation| self.entry(operation, now)) {
             known.refreshed = true;
@@ -339,8 +298,7 @@ impl Memory {
         }
     }
 
-    /// Counts one authorization for its operation and in total. An authorization that the user initiated is
-    /// not counted (STEP-07, E11).
+    /// Counts one authorization for its operation and in total (STEP-07, E11).
     pub(crate) fn authorize(
         &mut self,
         wish: Wish,
@@ -349,10 +307,12 @@ impl Memory {
         now: MonoMillis,
     ) -> Result<Permit, Limited> {
         self.counted = None;
-        if wish == Wish::Person {
-            return Ok(Permit::for_a_person());
-        }
-        if let Some(operation) = operation {
+        let counted = match wish {
+            Wish::Person => return Ok(Permit::for_a_person()),
+            Wish::Mend => None,
+            Wish::Refusal => operation,
+        };
+        if let Some(operation) = counted {
             let made = self.attempts(operation, now);
             if made >= cap {
                 return Err(Limited::Authorizations);
@@ -369,12 +329,12 @@ impl Memory {
         }
         let (_, budget) = self.redirects.get_or_insert_with(fresh);
         let permit = budget.take()?;
-        self.counted = operation.cloned();
+        self.counted = counted.cloned();
         Ok(permit)
     }
 
-    /// Reverts the count of the last authorization for its operation: the user cancelled it, or it failed
-    /// because the server had forgotten the client (STEP-07).
+    /// Reverts the count of the last authorization for its operation: the user cancelled it or was not redirected, or
+    /// it failed for a reason that the next one removes (STEP-07).
     pub(crate) fn give_back(&mut self) {
         if let Some(operation) = self.counted.take()
             && let Some(known) = self
@@ -386,14 +346,9 @@ impl Memory {
         }
     }
 
-    /// Starts an attempt and returns its initiator.
-    pub(crate) fn begin_attempt(&mut self) -> Wish {
+    /// Starts an attempt: the count of the one before stays.
+    pub(crate) fn begin_attempt(&mut self) {
         self.counted = None;
-        if std::mem::take(&mut self.user_asked) {
-            Wish::Machine
-        } else {
-            Wish::Person
-        }
     }
 
     /// Records that an authorized token was stored; the account contains the requested scopes.
@@ -403,8 +358,8 @@ impl Memory {
             known.authorized = true;
             known.declined = false;
         }
-        self.left = None;
         self.rest = Rest::default();
+        self.renewal_refused = None;
         self.believe();
         self.scope = None;
         self.offered = None;

@@ -144,6 +144,7 @@ fn of_misconfiguration(found: &Misconfiguration) -> Option<Remedy> {
         Misconfiguration::DpopRequired | Misconfiguration::DpopUnavailable => Some(Remedy::Dpop),
         Misconfiguration::BindingUnreadable { .. }
         | Misconfiguration::NoRedirectUri
+        | Misconfiguration::NoPrincipal
         | Misconfiguration::PushedRequestsRequired
         | Misconfiguration::ClientMethod(_)
         | Misconfiguration::KeyMissing

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::{
-    About, ApplicationType, Config, Discovery, Dpop, DynamicRegistration, Enterprise, IssPolicy,
-    IssuerSettings, Legacy, MachineFlow, MetadataCache, MetadataOrigin, NamedHosts, Pin,
+    About, ApplicationType, Config, Discovery, Dpop, DpopPolicy, DynamicRegistration, Enterprise,
+    IssPolicy, IssuerSettings, Legacy, MachineFlow, MetadataCache, MetadataOrigin, NamedHosts, Pin,
     PreRegistered, PushedRequests, RedirectUri, RedirectUriFlaw, RefreshTokens,
     RegistrationSharing, SignIn, StepUp, Strictness, WorkloadIdentity,
 };
@@ -83,6 +83,15 @@ pub enum ConfigError {
     /// The host receives callbacks, but configured no redirect URI.
     #[error("a user can only sign in with a redirect URI")]
     NoRedirectUri,
+    /// A client without a user has no secret, key or assertion to authenticate with (M2M-08, EMA-09).
+    #[error(
+        "the client `{0}` acts for itself and has neither a secret nor a key: configure what the authorization server \
+         issued for it"
+    )]
+    PublicClient(String),
+    /// The DPoP policy requires a key, and no key is configured (DPOP-02).
+    #[error("tokens must be bound to a key, and no key is configured")]
+    DpopKey,
     /// A client identifier is empty.
     #[error("a client identifier is empty")]
     ClientId,
@@ -497,6 +506,18 @@ impl ConfigBuilder {
             {
                 return Err(ConfigError::NoClient);
             }
+            SignIn::Machine(MachineFlow::ClientCredentials) => {
+                let public = self.clients.iter().find(|(_, client)| client.is_public());
+                if let Some((_, client)) = public {
+                    return Err(ConfigError::PublicClient(client.client_id.to_string()));
+                }
+            }
+            SignIn::Machine(MachineFlow::Enterprise(enterprise))
+                if enterprise.client.is_public() && !enterprise.public =>
+            {
+                let id = enterprise.client.client_id.to_string();
+                return Err(ConfigError::PublicClient(id));
+            }
             SignIn::User if self.redirect_uri.is_none() => return Err(ConfigError::NoRedirectUri),
             SignIn::User | SignIn::Machine(_) => {}
         }
@@ -581,6 +602,9 @@ impl ConfigBuilder {
                     return Err(ConfigError::ReservedParameter { issuer, name });
                 }
             }
+        }
+        if self.dpop.policy == DpopPolicy::Require && self.dpop.given.is_empty() {
+            return Err(ConfigError::DpopKey);
         }
         let mut dpop_keys = Vec::new();
         for (of, key) in &self.dpop.given {

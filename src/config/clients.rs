@@ -51,6 +51,12 @@ impl PreRegistered {
         self
     }
 
+    /// Returns true if the client cannot authenticate.
+    pub(crate) fn is_public(&self) -> bool {
+        let nothing = self.secret.is_none() && self.key.is_none() && self.assertion.is_none();
+        nothing || self.method == Some(AuthMethod::None)
+    }
+
     /// Sets the authentication method, instead of choosing from the server's list (TOK-04).
     #[must_use]
     pub fn method(mut self, method: AuthMethod) -> Self {

@@ -4,21 +4,23 @@ use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::RedirectUri;
 use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage};
-use crate::event::{Authorization, Operation};
+use crate::event::Operation;
 use crate::issuer::IssuerId;
-use crate::memory::Wish;
 use crate::state::Renewal;
 use crate::state::obtain::{AtIdp, Obtaining};
 use crate::time::MonoMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
+use crate::wish::{Click, Wish};
 
 /// The request and time budget of one flow, and the operation that it serves.
 pub(crate) struct Effort {
     pub(crate) operation: Option<Operation>,
     requests: Budget,
     until: MonoMillis,
+    /// The failure of the first listed server that was skipped as unusable.
+    pub(crate) passed_over: Option<Failure>,
 }
 
 impl Effort {
@@ -27,6 +29,7 @@ impl Effort {
             operation,
             requests: Budget::new(core.config().max_requests, Limited::Requests),
             until: core.now.mono.plus(FLOW_TIME),
+            passed_over: None,
         }
     }
 
@@ -114,11 +117,8 @@ impl ServerErrand {
     }
 
     /// Returns the failure of the first listed server that was skipped as unusable.
-    pub(crate) fn passed_over(self) -> Option<Failure> {
-        match self {
-            Self::Resource(Errand::Authorize(attempt)) => attempt.passed_over,
-            Self::Resource(Errand::Renew(_) | Errand::Obtain(_)) | Self::Idp(_) => None,
-        }
+    pub(crate) fn passed_over(&mut self) -> Option<Failure> {
+        self.effort().passed_over.take()
     }
 
     /// Returns true when the metadata belongs to the issuer of the stored tokens.
@@ -144,7 +144,7 @@ pub(crate) struct Attempt {
     pub(crate) browser: Option<BrowserBinding>,
     /// The scopes that the host requests, whatever the servers list.
     pub(crate) scopes: Option<Scopes>,
-    /// The initiator of the attempt, which decides whether the attempt counts (STEP-07, E11).
+    /// The reason for the attempt, which decides what the attempt costs (STEP-07, E11).
     pub(crate) wish: Wish,
     /// Scopes that were chosen together with the registration that this attempt replaces.
     pub(crate) carried: Scopes,
@@ -153,14 +153,14 @@ pub(crate) struct Attempt {
     /// Scopes of earlier requests are omitted, because the server refused them along with the others (9.1).
     pub(crate) narrow: bool,
     registrations: Budget,
-    /// The failure of the first listed server that was skipped as unusable.
-    pub(crate) passed_over: Option<Failure>,
 }
 
 impl Attempt {
     /// Creates an attempt with a user. Fails without a redirect URI: clients without a user have none.
-    pub(crate) fn new(core: &mut Core, authorization: Authorization) -> Result<Box<Self>, Failure> {
-        let wish = core.memory.begin_attempt();
+    pub(crate) fn new(core: &mut Core, click: Click) -> Result<Box<Self>, Failure> {
+        let wish = click.wish();
+        let authorization = click.authorization;
+        core.memory.begin_attempt();
         let effort = Effort::new(core, core.memory.operation.clone());
         let configured = || core.config().redirect_uri().cloned();
         let Some(redirect_uri) = authorization.redirect_uri.or_else(configured) else {
@@ -178,7 +178,6 @@ impl Attempt {
             registered: Scopes::default(),
             narrow: core.memory.scopes_refused,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),
-            passed_over: None,
         }))
     }
 

@@ -12,6 +12,7 @@ use crate::key::SigningKey;
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
 use crate::slot::{Found, Slot, Stored};
+use crate::state::attempt::Errand;
 use crate::state::obtain::{Obtaining, configured_method};
 use crate::state::redirect::{CodeFlow, redirect, select_scopes};
 use crate::state::register::Registering;
@@ -37,7 +38,7 @@ pub(crate) fn met(
         Ok(flow) => flow,
         Err(cause) => {
             let failure = attempt.fails(Stage::ServerMetadata, Some(&issuer), cause);
-            return pass_over(core, attempt, facts, &issuer, failure);
+            return pass_over(core, Errand::Authorize(attempt), facts, &issuer, failure);
         }
     };
     let at = server.enter();
@@ -93,10 +94,8 @@ impl Met {
             return self.choose_client(core, at.clone());
         }
         core.memory.offered = change;
-        core.need_user(
-            Why::ServerChanged { from, to },
-            self.attempt.effort.operation,
-        );
+        let why = Why::ServerChanged { from, to };
+        core.need_consent(why, self.attempt.effort.operation, self.attempt.wish);
         Ok(Work::Idle)
     }
 
@@ -141,7 +140,8 @@ impl Met {
         let failure = self
             .attempt
             .fails(Stage::Registration, Some(at.issuer()), cause);
-        pass_over(core, self.attempt, self.facts, at.issuer(), failure)
+        let errand = Errand::Authorize(self.attempt);
+        pass_over(core, errand, self.facts, at.issuer(), failure)
     }
 
     fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
@@ -442,12 +442,13 @@ pub(crate) fn usable(
     stored: &Stored,
 ) -> Result<Option<AtIssuer<Registration>>, Failure> {
     let uri = attempt.redirect_uri.as_str();
+    let slot = registration_slot(core, at.issuer(), uri);
     match read_registration(&core.identity, uri, stored) {
         Ok(found) => Ok(found.open(at, SlashRule::Exact).filter(|known| {
             let client = &known.held().client;
             !client.is_expired(core.now.wall.seconds())
-                && !core.memory.is_buried(at.issuer(), &client.id)
-                && !core.memory.registers_anew
+                && !core.memory.clients.is_buried(at.issuer(), &client.id)
+                && !core.memory.clients.is_reset(slot)
         })),
         // A record of a newer version is never overwritten (D24).
         Err(flaw @ RecordFlaw::Newer) => {
@@ -455,7 +456,6 @@ pub(crate) fn usable(
             Err(attempt.fails(Stage::Registration, Some(at.issuer()), cause))
         }
         Err(flaw) => {
-            let slot = registration_slot(core, at.issuer(), uri);
             core.report_unusable(slot, flaw);
             Ok(None)
         }

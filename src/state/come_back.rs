@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::action::Why;
+use crate::clients::Registered;
 use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
@@ -13,7 +14,7 @@ use crate::memory::Disputable;
 use crate::record::{key_of, read_pending};
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
-use crate::state::forget::{After, Registered, Word, forget};
+use crate::state::forget::{After, Word, forget};
 use crate::state::redirect::without_refused_scopes;
 use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
 use crate::wire::callback::{Callback, IssBinding, Parameters};

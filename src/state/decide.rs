@@ -10,6 +10,7 @@ use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Operation;
 use crate::state::judge::Judged;
 use crate::state::obtain::obtain;
+use crate::state::repeat::ask_user;
 use crate::state::{Refused, Renewal, Step, Work};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
@@ -213,20 +214,16 @@ impl Judged {
                 if !adds(core, &scopes) {
                     core.memory.repeats(&self.operation, now);
                 }
-                core.memory.operation = Some(self.operation.clone());
                 if let SignIn::Machine(flow) = core.config().sign_in.clone() {
+                    core.memory.operation = Some(self.operation.clone());
                     core.memory.scope = Some(all_asked(core, &scopes));
                     return obtain(core, flow, self.operation, true);
                 }
-                if core.waiting.is_none() {
-                    core.memory.scope = Some(all_asked(core, &scopes));
-                    let why = Why::ScopeMissing {
-                        scopes,
-                        description: self.description,
-                    };
-                    core.need_user(why, Some(self.operation));
-                }
-                Ok(Work::Idle)
+                let why = Why::ScopeMissing {
+                    scopes,
+                    description: self.description,
+                };
+                Ok(ask_user(core, why, Some(self.operation)))
             }
             None => {
                 let places = &core.memory.resource_metadata;
@@ -266,7 +263,7 @@ fn adds(core: &Core, scopes: &Scopes) -> bool {
 }
 
 /// Unites the scopes that several operations lack, to request them at once (STEP-12).
-fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
+pub(crate) fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
     match &core.memory.scope {
         Some(before) => before.union(scopes),
         None => scopes.clone(),
@@ -324,11 +321,7 @@ pub(crate) fn ask_because(
         (Some(_), _) => Why::TokenOver,
         (None, _) => Why::NoCredentials,
     });
-    core.memory.operation = Some(operation.clone());
-    if core.waiting.is_none() {
-        core.need_user(why, Some(operation));
-    }
-    Ok(Work::Idle)
+    Ok(ask_user(core, why, Some(operation)))
 }
 
 impl Config {

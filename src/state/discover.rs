@@ -4,7 +4,6 @@ use crate::budget::FLOW_TIME;
 use crate::config::{Config, Discovery, DynamicRegistration};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, Violation};
-use crate::event::Authorization;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::slot::{Slot, Stored};
@@ -14,16 +13,17 @@ use crate::state::resource::FetchingResource;
 use crate::state::server::{arrived, configured};
 use crate::state::{Attempt, CheckingPending, Step, Work};
 use crate::wire::resource::canonical_identifier;
+use crate::wish::Click;
 
 /// Starts an attempt. With an authorization pending, repeats its redirect when it still fits.
-pub(crate) fn discover(core: &mut Core, authorization: Authorization) -> Step {
+pub(crate) fn discover(core: &mut Core, click: Click) -> Step {
     if core.waiting.is_some() {
-        return Ok(CheckingPending::begin(core, authorization));
+        return Ok(CheckingPending::begin(core, click));
     }
-    if let Some(key) = authorization.seed.revision_key() {
+    if let Some(key) = click.authorization.seed.revision_key() {
         core.identity.seal_with(key);
     }
-    let attempt = Attempt::new(core, authorization)?;
+    let attempt = Attempt::new(core, click)?;
     locate(core, Errand::Authorize(attempt))
 }
 

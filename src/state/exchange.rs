@@ -6,6 +6,7 @@ use http::Response;
 use crate::account::Account;
 use crate::action::Why;
 use crate::budget::{Budget, Limited};
+use crate::clients::Registered;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
 use crate::event::Outcome;
@@ -14,7 +15,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
-use crate::state::forget::{Registered, Word, client_refused, forget};
+use crate::state::forget::{Word, client_refused, forget};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
@@ -77,6 +78,7 @@ impl Exchanging {
                 let seconds = granted.lifetime.seconds();
                 let (kind, assumed) = (granted.token_type, granted.type_assumed);
                 let bound = super::bound::judge(core, at.held().binding(), kind, assumed);
+                let begun = at.held().redirected.0.created;
                 let at = at.redeemed(*granted, core.now);
                 match bound {
                     Ok(binding) => {
@@ -86,7 +88,7 @@ impl Exchanging {
                             seconds,
                         });
                         let at = at.then(|account| Account { binding, ..account });
-                        Ok(SavingAccount::begin(core, at, Kept::Authorized))
+                        Ok(SavingAccount::begin(core, at, Kept::Authorized { begun }))
                     }
                     Err(flaw) => {
                         // Discarded, and revoked so that no other party can use it (DPOP-13).

@@ -8,46 +8,29 @@
 //! | the authorization endpoint, through the browser | erased when the principal's own | kept (STEP-05, S20) |
 //! | the host | erased | kept |
 //!
-//! Permits are spent when the effect is durable: after a store failure the next occasion tries again.
+//! Permits are spent when the effect is durable: after a store failure the next occasion tries again. A sign-out takes
+//! over the erasures under way, and completes them after that of the account.
 
+use crate::account::Account;
 use crate::action::Why;
 use crate::budget::REGISTRATION_REST;
+use crate::clients::{Clients, Registered};
 use crate::config::RegistrationSharing;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Persistence;
-use crate::grant::{ClientOrigin, Registration, TokenGrant, registration_methods};
-use crate::issuer::{AtIssuer, IssuerId};
+use crate::grant::{TokenGrant, registration_methods};
+use crate::issuer::AtIssuer;
 use crate::record::read_registration;
 use crate::report::{Decision, Forgotten};
 use crate::slot::{Slot, Stored};
 use crate::state::client::registration_slot;
 use crate::state::save::{Kept, SavingAccount};
-use crate::state::{Step, Work};
+use crate::state::{Revoking, Step, Work};
 use crate::time::{UnixMillis, millis};
 
 /// How many times a clear is attempted against concurrent writes of other processes.
 const CLEARS: u8 = 3;
-
-/// A dynamic registration that the machine has used.
-#[derive(Clone)]
-pub(crate) struct Registered {
-    pub(crate) issuer: IssuerId,
-    pub(crate) redirect_uri: Box<str>,
-    pub(crate) client_id: Box<str>,
-}
-
-impl Registered {
-    /// Returns the dynamic registration in use at a server; `None` for a client of another origin.
-    pub(crate) fn of(at: &AtIssuer<Registration>, redirect_uri: &str) -> Option<Self> {
-        let client = &at.held().client;
-        (client.origin == ClientOrigin::Dynamic).then(|| Self {
-            issuer: at.issuer().clone(),
-            redirect_uri: redirect_uri.into(),
-            client_id: client.id.clone(),
-        })
-    }
-}
 
 /// The source of the refusal that ends a registration.
 #[derive(Clone, Copy)]
@@ -74,6 +57,8 @@ impl After {
     pub(crate) fn run(self, core: &mut Core) -> Step {
         match self {
             Self::Ask(why) => {
+                // The operation did not cause the authorization that follows (STEP-07).
+                core.memory.give_back();
                 let operation = core.memory.operation.clone();
                 core.need_user(why, operation);
                 Ok(Work::Idle)
@@ -83,15 +68,87 @@ impl After {
     }
 }
 
-/// The registration to erase, and why.
-struct Order {
+/// A registration to erase, and the source of the refusal.
+pub(crate) struct Order {
     registered: Registered,
-    slot: Slot,
     word: Word,
-    why: Why,
-    /// The server's refusal: fails the attempt when no registration is erased.
-    failure: Failure,
+}
+
+impl Order {
+    fn new(registered: Registered, word: Word) -> Self {
+        Self { registered, word }
+    }
+}
+
+/// The reason for an erasure, and what follows it.
+enum Then {
+    /// An attempt needs another client.
+    Replace {
+        why: Why,
+        /// The server's refusal: fails the attempt when no registration is erased.
+        failure: Failure,
+    },
+    /// The host's request: these are erased too, then the user is asked.
+    Reset(Vec<Order>),
+    /// A sign-out: these are erased too, then the tokens are revoked.
+    Leave(Vec<Order>, Option<Box<AtIssuer<Account>>>),
+}
+
+/// An erasure under way.
+pub(crate) struct Forgetting {
+    order: Order,
+    slot: Slot,
+    then: Then,
     clears_left: u8,
+}
+
+/// The registrations to erase with a sign-out.
+pub(crate) struct Doomed {
+    orders: Vec<Order>,
+    /// Whether the registration of the account is erased too, once it is known.
+    account: bool,
+}
+
+impl Doomed {
+    /// Collects the registrations that could not be erased before; after a reset by the host, also those in use.
+    pub(crate) fn of(clients: &mut Clients, resetting: bool) -> Self {
+        let dead = clients.exhume().into_iter();
+        let last = clients.last.clone().filter(|_| resetting);
+        Self {
+            orders: dead
+                .map(|of| Order::new(of, Word::TokenEndpoint))
+                .chain(last.map(|of| Order::new(of, Word::Host)))
+                .collect(),
+            account: resetting,
+        }
+    }
+
+    /// Takes over an erasure under way, with those that were to follow it.
+    pub(crate) fn take_over(&mut self, task: Forgetting) {
+        self.orders.push(task.order);
+        match task.then {
+            Then::Replace { .. } => {}
+            Then::Reset(further) | Then::Leave(further, _) => self.orders.extend(further),
+        }
+    }
+
+    /// Erases them one after the other; then the tokens of the account are revoked.
+    pub(crate) fn forget(mut self, core: &mut Core, at: Option<Box<AtIssuer<Account>>>) -> Step {
+        let own = at.as_deref().filter(|_| self.account);
+        let own = own.and_then(Registered::of_account);
+        let own = own.filter(|own| self.orders.iter().all(|order| order.registered != *own));
+        self.orders.extend(own.map(|of| Order::new(of, Word::Host)));
+        leave(core, self.orders, at)
+    }
+}
+
+/// Erases the next registration of a sign-out; after the last one the tokens are revoked.
+fn leave(core: &mut Core, mut orders: Vec<Order>, at: Option<Box<AtIssuer<Account>>>) -> Step {
+    match (orders.pop(), at) {
+        (Some(order), at) => Ok(Forgetting::begin(core, order, Then::Leave(orders, at))),
+        (None, Some(at)) => Revoking::begin(core, *at, None),
+        (None, None) => Ok(Work::Idle),
+    }
 }
 
 /// The decision about the registration in the slot.
@@ -119,10 +176,10 @@ pub(crate) fn client_refused<G: TokenGrant>(
     });
     let mut why = Why::ClientForgotten;
     if let (false, Some(refused)) = (worked, client.method.word()) {
-        core.memory.refuse(at.issuer(), refused);
+        core.memory.clients.refuse(at.issuer(), refused);
         let key = core.config().client_metadata_key.as_ref();
         let next = registration_methods(at.server().facts(), key)
-            .find(|method| !core.memory.is_refused(at.issuer(), *method));
+            .find(|method| !core.memory.clients.is_refused(at.issuer(), *method));
         if let Some(next) = next {
             why = Why::MethodRefused { refused, next };
         }
@@ -130,7 +187,7 @@ pub(crate) fn client_refused<G: TokenGrant>(
     forget(core, registered, Word::TokenEndpoint, why, failure)
 }
 
-/// Starts to erase a registration.
+/// Starts to erase a registration that an attempt cannot use.
 pub(crate) fn forget(
     core: &mut Core,
     registered: Registered,
@@ -142,29 +199,55 @@ pub(crate) fn forget(
         Word::FrontChannel | Word::Code(_) if is_shared(core) => return Err(failure),
         Word::FrontChannel | Word::Code(_) | Word::TokenEndpoint | Word::Host => {}
     }
-    let slot = registration_slot(core, &registered.issuer, &registered.redirect_uri);
-    let ask = core.load(slot);
-    Ok(Work::ForgettingClient(ForgettingClient {
-        ask,
-        order: Box::new(Order {
-            registered,
-            slot,
-            word,
-            why,
-            failure,
-            clears_left: CLEARS,
-        }),
-    }))
+    let then = Then::Replace { why, failure };
+    Ok(Forgetting::begin(core, Order::new(registered, word), then))
+}
+
+/// Handles the host's request for new registrations: erases the one used last and that of the account. When both are
+/// unknown, the next authorization registers again regardless of the store (QUIRK-14).
+pub(crate) fn reset(core: &mut Core) -> Step {
+    let account = core.held.at.as_ref().and_then(Registered::of_account);
+    let last = core.memory.clients.last.clone();
+    let account = account.filter(|account| last.as_ref() != Some(account));
+    let orders = last.into_iter().chain(account);
+    reset_next(core, orders.map(|of| Order::new(of, Word::Host)).collect())
+}
+
+fn reset_next(core: &mut Core, mut orders: Vec<Order>) -> Step {
+    match orders.pop() {
+        Some(order) => Ok(Forgetting::begin(core, order, Then::Reset(orders))),
+        None => After::Ask(Why::ClientForgotten).run(core),
+    }
 }
 
 fn is_shared(core: &Core) -> bool {
     core.config().registration_sharing == RegistrationSharing::AcrossPrincipals
 }
 
-impl Order {
+impl Forgetting {
+    fn begin(core: &mut Core, order: Order, then: Then) -> Work {
+        let of = &order.registered;
+        let slot = registration_slot(core, &of.issuer, &of.redirect_uri);
+        let ask = core.load(slot);
+        Work::ForgettingClient(ForgettingClient {
+            ask,
+            task: Box::new(Self {
+                order,
+                slot,
+                then,
+                clears_left: CLEARS,
+            }),
+        })
+    }
+
+    /// Returns true after a sign-out.
+    fn leaves(&self) -> bool {
+        matches!(self.then, Then::Leave(..))
+    }
+
     /// Decides about the registration in a slot; `None` when it is another one.
     fn find(&self, core: &Core, stored: &Stored) -> Option<Verdict> {
-        let of = &self.registered;
+        let of = &self.order.registered;
         let known = read_registration(&core.identity, &of.redirect_uri, stored).ok()?;
         let same =
             known.issuer() == &of.issuer && known.is(|known| known.client.id == of.client_id);
@@ -183,7 +266,7 @@ impl Order {
                 .is_some_and(|made| made.0.saturating_add(millis(REGISTRATION_REST)) < until.0)
         };
         let now = core.now.wall;
-        match self.word {
+        match self.order.word {
             // A registration dated in the future gets no protection.
             Word::TokenEndpoint | Word::Host => {
                 is_shared(core) && registered.is_some_and(|made| made <= now) && !made_before(now)
@@ -193,55 +276,96 @@ impl Order {
         }
     }
 
-    /// Handles a store failure: the client is not used again, and the next refusal retries the erasure.
-    fn unfinished(self: Box<Self>, core: &mut Core, flaw: StoreFlaw) -> Step {
-        match self.word {
-            Word::TokenEndpoint | Word::FrontChannel | Word::Host if !is_shared(core) => {
-                core.memory.bury(self.registered.clone());
-            }
-            Word::TokenEndpoint | Word::FrontChannel | Word::Host | Word::Code(_) => {}
-        }
-        Err(Failure {
-            operation: self.failure.operation,
-            stage: Stage::Registration,
-            issuer: Some(self.registered.issuer),
-            cause: Cause::NotPersisted(flaw),
-            seen: Vec::new(),
-        })
+    /// Clears the slot if it holds the registration to erase.
+    fn clear(mut self: Box<Self>, core: &mut Core, stored: Option<&Stored>) -> Step {
+        let found = stored.and_then(|stored| Some((stored, self.find(core, stored)?)));
+        let stored = match found {
+            None => return self.done(core),
+            Some((_, Verdict::Stays)) => return self.kept(core),
+            Some((stored, Verdict::Goes)) => stored,
+        };
+        let Some(left) = self.clears_left.checked_sub(1) else {
+            return self.unfinished(core, StoreFlaw::Conflict);
+        };
+        self.clears_left = left;
+        let ask = core.persist(self.slot, Some(stored.revision), None, None);
+        Ok(Work::ClearingClient(ClearingClient { ask, task: self }))
     }
 
-    /// Handles a slot that holds another registration, or one that is too recent.
+    /// Handles a store failure: the client is not used again, and the next refusal or sign-out retries the erasure.
+    fn unfinished(self: Box<Self>, core: &mut Core, flaw: StoreFlaw) -> Step {
+        let shared = is_shared(core);
+        let mut bury = |order: &Order| match order.word {
+            Word::TokenEndpoint | Word::FrontChannel | Word::Host if !shared => {
+                core.memory.clients.bury(order.registered.clone());
+            }
+            Word::TokenEndpoint | Word::FrontChannel | Word::Host | Word::Code(_) => {}
+        };
+        bury(&self.order);
+        let fails = |operation| Failure {
+            operation,
+            stage: Stage::Registration,
+            issuer: Some(self.order.registered.issuer.clone()),
+            cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
+        };
+        match self.then {
+            Then::Replace { failure, .. } => {
+                // The operation did not cause the failure of its authorization (STEP-07).
+                core.memory.give_back();
+                Err(fails(failure.operation))
+            }
+            Then::Reset(further) => {
+                further.iter().for_each(bury);
+                Err(fails(core.memory.operation.clone()))
+            }
+            Then::Leave(further, at) => {
+                let failure = fails(None);
+                core.fail(failure);
+                leave(core, further, at)
+            }
+        }
+    }
+
+    /// Handles a slot that holds a registration that is too recent.
     fn kept(self: Box<Self>, core: &mut Core) -> Step {
-        match self.word {
-            Word::Host => After::Ask(self.why).run(core),
-            Word::TokenEndpoint | Word::Code(_) | Word::FrontChannel => Err(self.failure),
+        match self.then {
+            Then::Replace { failure, .. } => Err(failure),
+            Then::Reset(further) => reset_next(core, further),
+            Then::Leave(further, at) => leave(core, further, at),
         }
     }
 
     /// Continues after the registration was erased from the store.
     fn done(self: Box<Self>, core: &mut Core) -> Step {
-        let issuer = self.registered.issuer.clone();
-        let by = match self.word {
+        let Order { registered, word } = self.order;
+        let issuer = registered.issuer.clone();
+        let by = match word {
             Word::TokenEndpoint => Forgotten::TokenEndpoint,
             Word::Code(_) => Forgotten::CodeRefused,
             Word::FrontChannel => Forgotten::AuthorizationEndpoint,
             Word::Host => Forgotten::Host,
         };
         core.report(|| Decision::RegistrationForgotten { issuer, by });
-        let again = matches!(self.word, Word::Host) || !core.memory.client_forgotten;
-        let after = if again {
-            core.memory.client_forgotten = true;
-            // The operation did not cause the authorization that follows (STEP-07).
-            core.memory.give_back();
-            After::Ask(self.why)
+        let (why, failure) = match self.then {
+            Then::Replace { why, failure } => (why, failure),
+            Then::Reset(further) => {
+                core.memory.client_forgotten = true;
+                return reset_next(core, further);
+            }
+            Then::Leave(further, at) => return leave(core, further, at),
+        };
+        let after = if core.memory.client_forgotten {
+            After::Fail(Box::new(failure))
         } else {
-            After::Fail(Box::new(self.failure))
+            core.memory.client_forgotten = true;
+            After::Ask(why)
         };
         let bound = core.held.at.as_ref().filter(|at| {
             let account = at.held();
-            matches!(self.word, Word::TokenEndpoint)
-                && at.issuer() == &self.registered.issuer
-                && account.client.id == self.registered.client_id
+            matches!(word, Word::TokenEndpoint)
+                && at.issuer() == &registered.issuer
+                && account.client.id == registered.client_id
                 && account.tokens.is_some()
         });
         match bound {
@@ -261,74 +385,48 @@ impl Order {
 /// Reads the slot, so that only the expected registration is cleared.
 pub(crate) struct ForgettingClient {
     pub(crate) ask: Ask,
-    order: Box<Order>,
+    task: Box<Forgetting>,
 }
 
 impl ForgettingClient {
-    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
-        let stored = match found {
-            Ok(stored) => stored,
-            Err(()) => return self.order.unfinished(core, StoreFlaw::Load),
-        };
-        clear(core, self.order, stored.as_ref())
+    /// Returns true after a sign-out.
+    pub(crate) fn leaves(&self) -> bool {
+        self.task.leaves()
     }
-}
 
-/// Clears the slot if it holds the registration to erase.
-fn clear(core: &mut Core, mut order: Box<Order>, stored: Option<&Stored>) -> Step {
-    let found = stored.and_then(|stored| Some((stored, order.find(core, stored)?)));
-    let stored = match found {
-        None => return order.done(core),
-        Some((_, Verdict::Stays)) => return order.kept(core),
-        Some((stored, Verdict::Goes)) => stored,
-    };
-    let Some(left) = order.clears_left.checked_sub(1) else {
-        return order.unfinished(core, StoreFlaw::Conflict);
-    };
-    order.clears_left = left;
-    let ask = core.persist(order.slot, Some(stored.revision), None, None);
-    Ok(Work::ClearingClient(ClearingClient { ask, order }))
+    pub(crate) fn into_task(self) -> Forgetting {
+        *self.task
+    }
+
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        match found {
+            Ok(stored) => self.task.clear(core, stored.as_ref()),
+            Err(()) => self.task.unfinished(core, StoreFlaw::Load),
+        }
+    }
 }
 
 /// Waits until the registration is erased from the store.
 pub(crate) struct ClearingClient {
     pub(crate) ask: Ask,
-    order: Box<Order>,
+    task: Box<Forgetting>,
 }
 
 impl ClearingClient {
+    /// Returns true after a sign-out.
+    pub(crate) fn leaves(&self) -> bool {
+        self.task.leaves()
+    }
+
+    pub(crate) fn into_task(self) -> Forgetting {
+        *self.task
+    }
+
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
-            Persistence::Done => self.order.done(core),
-            Persistence::Conflict(current) => clear(core, self.order, current.as_ref()),
-            Persistence::Failed => self.order.unfinished(core, StoreFlaw::Write),
+            Persistence::Done => self.task.done(core),
+            Persistence::Conflict(current) => self.task.clear(core, current.as_ref()),
+            Persistence::Failed => self.task.unfinished(core, StoreFlaw::Write),
         }
-    }
-}
-
-/// Handles the host's request for a new registration: erases the one used last, or that of the account.
-/// When both are unknown, the next authorization registers again regardless of the store (QUIRK-14).
-pub(crate) fn reset(core: &mut Core) -> Step {
-    let account = core.held.at.as_ref().and_then(|at| {
-        let account = at.held();
-        (account.client.origin == ClientOrigin::Dynamic).then_some(())?;
-        Some(Registered {
-            issuer: at.issuer().clone(),
-            redirect_uri: account.redirect_uri.as_deref()?.into(),
-            client_id: account.client.id.clone(),
-        })
-    });
-    match core.memory.registration.clone().or(account) {
-        Some(registered) => {
-            let failure = Failure {
-                operation: core.memory.operation.clone(),
-                stage: Stage::Registration,
-                issuer: Some(registered.issuer.clone()),
-                cause: Cause::Abandoned,
-                seen: Vec::new(),
-            };
-            forget(core, registered, Word::Host, Why::ClientForgotten, failure)
-        }
-        None => After::Ask(Why::ClientForgotten).run(core),
     }
 }

@@ -3,22 +3,23 @@
 use crate::account::Account;
 use crate::config::SignIn;
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Stage, StoreFlaw};
-use crate::event::{Authorization, Operation};
+use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
+use crate::event::Operation;
 use crate::issuer::AtIssuer;
 use crate::record::RecordFlaw;
 use crate::slot::Stored;
 use crate::state::obtain::Obtaining;
 use crate::state::repeat::Renewed;
 use crate::state::save::save_again;
-use crate::state::{FindingAccount, Judged, Renewal, Revoking, Step, Work, discover};
+use crate::state::{FindingAccount, Judged, Leaving, Renewal, Revoking, Step, Work, discover};
 use crate::wire::callback::Callback;
+use crate::wish::Click;
 
 /// A queued cause of work.
 pub(crate) enum Trigger {
     Challenged(Box<Judged>),
     Wanted(Operation),
-    Authorize(Box<Authorization>),
+    Authorize(Box<Click>),
     /// The pending authorization has ended, or requests too few scopes.
     Renewed(Box<Renewed>),
     CameBack(Callback),
@@ -29,7 +30,7 @@ pub(crate) enum Trigger {
     /// A token request without a user starts or resumes.
     Obtain(Box<Obtaining>),
     /// The account and any work under way are erased.
-    SignOut(Option<Box<AtIssuer<Account>>>),
+    SignOut(Box<Leaving>),
     /// The host requests a new registration (QUIRK-14).
     Reset,
     /// Tokens arrived after sign-out.
@@ -140,6 +141,15 @@ impl LoadingAccount {
 
 /// Starts the work of a trigger; reads the account slot first where its contents matter.
 pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
+    if !core.identity.is_named() {
+        return Err(Failure {
+            operation: None,
+            stage: Stage::Slots,
+            issuer: None,
+            cause: Cause::Misconfigured(Misconfiguration::NoPrincipal),
+            seen: Vec::new(),
+        });
+    }
     let trigger = match trigger {
         trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_)) => return start_read(core, trigger),
         Trigger::CameBack(callback) if core.held.unsaved.is_some() => {
@@ -183,8 +193,8 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
     match trigger {
         Trigger::Challenged(judged) => judged.decide(core),
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
-        Trigger::Authorize(authorization) => match core.config().sign_in {
-            SignIn::User => discover(core, *authorization),
+        Trigger::Authorize(click) => match core.config().sign_in {
+            SignIn::User => discover(core, *click),
             // With a grant that needs no user, an authorization request is a token request.
             SignIn::Machine(_) => {
                 let operation = core.memory.operation.clone();
@@ -195,12 +205,12 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             core.ready();
             Ok(Work::Idle)
         }
-        Trigger::Renewed(renewed) => discover(core, renewed.authorization),
+        Trigger::Renewed(renewed) => discover(core, renewed.click),
         Trigger::CameBack(callback) => super::come_back(core, callback),
         Trigger::Reset => super::forget::reset(core),
         Trigger::Renew(renewal) => renewal.go(core),
         Trigger::Obtain(obtaining) => obtaining.go(core),
-        Trigger::SignOut(known) => Ok(FindingAccount::begin(core, known)),
+        Trigger::SignOut(leaving) => Ok(FindingAccount::begin(core, leaving)),
         Trigger::Revoke(at) => Revoking::begin(core, *at, None),
         Trigger::TakenElsewhere if core.held.is_usable(core.now) => {
             core.ready();

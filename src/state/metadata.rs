@@ -74,7 +74,10 @@ impl LoadingResource {
             Ok(Some(stored)) => match read_resource(&core.identity, &stored) {
                 Ok((facts, fresh_until)) => {
                     let wanted = match &self.errand {
-                        Errand::Obtain(_) => core.memory.resource_metadata.is_empty(),
+                        // A cache may be older than the resource's word that it uses another server (ISO-04).
+                        Errand::Obtain(_) => {
+                            core.memory.resource_metadata.is_empty() && !core.knows_of_a_move()
+                        }
                         Errand::Authorize(_) | Errand::Renew(_) => false,
                     };
                     let fresh = fresh_until.is_fresh(core.now.wall);

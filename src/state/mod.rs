@@ -35,7 +35,7 @@ pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
 pub(crate) use come_back::{FindingPending, TakingPending, come_back};
 pub(crate) use discover::{ChoosingServer, discover};
 pub(crate) use exchange::Exchanging;
-pub(crate) use forget::{ClearingClient, ForgettingClient, Registered};
+pub(crate) use forget::{ClearingClient, Doomed, ForgettingClient};
 pub(crate) use judge::{Judged, judge};
 pub(crate) use lease::Leasing;
 pub(crate) use load_account::{LoadingAccount, Trigger, start};
@@ -50,7 +50,7 @@ pub(crate) use repeat::CheckingPending;
 pub(crate) use resource::FetchingResource;
 pub(crate) use save::{SavingAccount, Unsaved};
 pub(crate) use server::FetchingServer;
-pub(crate) use sign_out::{Erasing, FindingAccount, Parting, Revoking};
+pub(crate) use sign_out::{Erasing, FindingAccount, Leaving, Parting, Revoking};
 pub(crate) use standing::SavingStanding;
 
 use crate::action::SubjectTokenKind;
@@ -276,9 +276,16 @@ impl Work {
         Some(attempt.effort.operation.as_ref())
     }
 
-    /// Returns true while the account is being erased.
+    /// Returns true while the account, or a registration that goes with it, is being erased.
     pub(crate) fn is_signing_out(&self) -> bool {
-        matches!(self, Self::FindingAccount(_) | Self::Erasing(_))
+        let leaves = if let Self::ForgettingClient(state) = self {
+            state.leaves()
+        } else if let Self::ClearingClient(state) = self {
+            state.leaves()
+        } else {
+            false
+        };
+        leaves || matches!(self, Self::FindingAccount(_) | Self::Erasing(_))
     }
 
     /// Returns the slot of the secret record that is useless once this state is dropped: its write is

@@ -93,16 +93,23 @@ impl Pushing {
                     return Ok(Work::Idle);
                 }
                 Err((error, cause)) => {
-                    core.persist(rest.slot, Some(rest.revision), None, None);
+                    not_sent_away(core, &rest, &cause);
                     return refused(core, &at, error, fails(operation, &at, cause));
                 }
             },
             Called::Failed(at, CallFlaw::Unreachable) => (at, unreachable(None)),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, cause),
         };
-        // The user was not redirected.
-        core.persist(rest.slot, Some(rest.revision), None, None);
+        not_sent_away(core, &rest, &cause);
         Err(fails(operation, &at, cause))
+    }
+}
+
+/// The record is of no use; and where the server could not be reached, the attempt counts for nothing (STEP-07).
+fn not_sent_away(core: &mut Core, rest: &WaitingParts, cause: &Cause) {
+    core.persist(rest.slot, Some(rest.revision), None, None);
+    if matches!(cause, Cause::Unreachable(_)) {
+        core.memory.give_back();
     }
 }
 

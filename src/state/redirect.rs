@@ -2,6 +2,7 @@
 
 use crate::action::{Action, BrowserUrl, Redirect, Why};
 use crate::budget::Permit;
+use crate::clients::Registered;
 use crate::config::{
     IssParameter, Legacy, PkceSupport, PushedRequests, RefreshTokens, ResourceParameter,
 };
@@ -15,7 +16,7 @@ use crate::record::{ResourceFacts, write_pending};
 use crate::report::{Decision, ScopeSource};
 use crate::slot::{Revision, Slot};
 use crate::state::client::Met;
-use crate::state::{Attempt, Effort, Pushing, Registered, Step, Work};
+use crate::state::{Attempt, Effort, Pushing, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{ChallengeMethod, GrantType, KnownScope, ResponseType};
@@ -263,7 +264,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     let (verifier, state) = seed.split();
     let slot = Slot::pending(core.identity.principal(), &state);
     let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
-    core.memory.registration = Registered::of(&at, redirect_uri.as_str());
+    core.memory.clients.last = Registered::of(&at, redirect_uri.as_str());
     let at = at.then(|known| {
         Redirected(Box::new(RedirectedParts {
             state,
@@ -416,6 +417,8 @@ impl SavingPending {
             Persistence::Failed => StoreFlaw::Write,
             Persistence::Conflict(_) => StoreFlaw::Conflict,
         };
+        // The user was not sent away.
+        core.memory.give_back();
         Err(crate::error::Failure {
             operation: self.operation,
             stage: Stage::Authorization,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::account::Account;
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Refusal, Stage, Violation};
+use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{ClientOrigin, RefreshGrant, TokenGrant};
 use crate::issuer::AtIssuer;
@@ -48,7 +48,7 @@ enum Verdict {
     ClientUnknown(Option<Untrusted>),
     /// A temporary failure, with the delay that the server named.
     Later(Option<Duration>),
-    /// A permanent failure; the tokens are kept.
+    /// A failure that a retry does not change; the tokens are kept.
     Final(Cause),
 }
 
@@ -147,12 +147,7 @@ impl Refreshing {
                     }
                 }))
             }
-            Verdict::Unexplained(cause) => {
-                core.release_lease();
-                core.memory.rest.failed(core.now, None, &cause);
-                core.memory.renewal_refused = Some(Box::new(cause.clone()));
-                renewal.ends_refused(core, cause)
-            }
+            Verdict::Unexplained(cause) => refused(core, renewal, cause),
             Verdict::ClientUnknown(code) => {
                 let refusal = Refusal::OAuth {
                     error: OAuthError::InvalidClient,
@@ -173,14 +168,27 @@ impl Refreshing {
                 Self::judged(core, at, renewal, Verdict::Final(cause))
             }
             Verdict::Later(wait) => later(core, renewal, wait),
-            Verdict::Final(cause) => {
+            // The user cannot help: the host could not sign, or something took too long.
+            Verdict::Final(
+                cause @ (Cause::Misconfigured(Misconfiguration::SignerFailed)
+                | Cause::OutOfPatience(_)),
+            ) => {
                 core.release_lease();
                 core.memory.renewal_refused = None;
                 core.memory.rest.failed(core.now, None, &cause);
                 renewal.fails_for_now(core, Stage::Refresh, cause)
             }
+            Verdict::Final(cause) => refused(core, renewal, cause),
         }
     }
+}
+
+/// Asks the user after a refusal that drops no token. The refresh token is not sent again before a pause has ended.
+fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> Step {
+    core.release_lease();
+    core.memory.rest.failed(core.now, None, &cause);
+    core.memory.renewal_refused = Some(Box::new(cause.clone()));
+    renewal.ends_refused(core, cause)
 }
 
 /// Erases the tokens that were sent: the compare-and-swap fails when the slot holds newer ones.

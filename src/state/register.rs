@@ -12,7 +12,7 @@ use crate::grant::{
 use crate::issuer::AtIssuer;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
-use crate::slot::{Found, Stored};
+use crate::slot::{Found, Slot, Stored};
 use crate::state::client::{Met, usable};
 use crate::state::post::{NoAnswer, answer};
 use crate::state::redirect::{CodeFlow, redirect, registration_scopes};
@@ -222,6 +222,7 @@ impl Registering {
         let ask = core.persist(slot, revision, Some(stored), None);
         Ok(Work::SavingRegistration(SavingRegistration {
             ask,
+            slot,
             attempt: self.attempt,
             facts: self.facts,
             flow: self.flow,
@@ -236,7 +237,7 @@ fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
     let key = core.config().client_metadata_key.as_ref();
     let methods = || registration_methods(at.server().facts(), key);
     methods()
-        .find(|method| !core.memory.is_refused(at.issuer(), *method))
+        .find(|method| !core.memory.clients.is_refused(at.issuer(), *method))
         .or_else(|| methods().next())
         .unwrap_or(AuthMethod::None)
 }
@@ -244,6 +245,7 @@ fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
 /// Stores the registration for later authorizations.
 pub(crate) struct SavingRegistration {
     pub(crate) ask: Ask,
+    slot: Slot,
     pub(crate) attempt: Box<Attempt>,
     facts: ResourceFacts,
     flow: CodeFlow,
@@ -262,7 +264,7 @@ impl SavingRegistration {
                 return Err(self.attempt.fails(Stage::Registration, Some(issuer), cause));
             }
         };
-        core.memory.registers_anew = false;
+        core.memory.clients.made(self.slot);
         let here = self.at.server().clone().enter();
         let shared = match current {
             Some(stored) => usable(core, &self.attempt, &here, &stored)?,

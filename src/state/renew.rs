@@ -23,6 +23,7 @@ use crate::state::attempt::{Effort, Errand, ServerErrand};
 use crate::state::decide::ask_because;
 use crate::state::discover::order;
 use crate::state::lease::Leasing;
+use crate::state::repeat::ask_user;
 use crate::state::{
     FetchingResource, LoadingAccount, LoadingResource, LoadingServer, Step, Trigger, Work,
 };
@@ -163,6 +164,7 @@ impl Renewal {
     /// Handles a server that rejects the refresh without ending the grant: keeps the tokens and asks the
     /// user, unless a usable token is left.
     pub(crate) fn ends_refused(mut self, core: &mut Core, cause: Cause) -> Step {
+        core.distrust();
         if self.has_another(core) {
             return self.fails_for_now(core, Stage::Refresh, cause);
         }
@@ -267,12 +269,8 @@ impl Renewal {
             // No user is involved; configuration binds the credentials to servers.
             return self.needs_user(core);
         }
-        if core.waiting.is_none() {
-            core.memory.operation.clone_from(&self.effort.operation);
-            core.memory.offered = Some((from.clone(), to.clone()));
-            core.need_user(Why::ServerChanged { from, to }, self.effort.operation);
-        }
-        Ok(Work::Idle)
+        let why = Why::ServerChanged { from, to };
+        Ok(ask_user(core, why, self.effort.operation))
     }
 
     fn is_stale(&self, core: &Core) -> bool {
@@ -302,10 +300,10 @@ impl Renewal {
                 self.go(core)
             }
             Err(_moved) => {
-                let cause = Cause::Violation(Violation::TokenEndpointMoved);
-                let failure = self.effort.fails(Stage::Refresh, Some(at.issuer()), cause);
                 core.held.at = Some(at);
-                Err(failure)
+                // An authorization at the new endpoint is another matter: the user can help.
+                let cause = Cause::Violation(Violation::TokenEndpointMoved);
+                self.ends_refused(core, cause)
             }
         }
     }

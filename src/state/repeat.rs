@@ -1,16 +1,20 @@
 //! An authorization request while one is pending: repeats its redirect, when its record exists and the
 //! scopes suffice (AUTHZ-18). Another instance may have handled the callback.
 
+use crate::action::Why;
 use crate::core::{Ask, Core};
-use crate::event::Authorization;
+use crate::error::{Cause, Failure, Stage, StoreFlaw};
+use crate::event::Operation;
 use crate::slot::{Revision, Stored};
+use crate::state::decide::all_asked;
 use crate::state::redirect::repeat_redirect;
 use crate::state::{LoadingAccount, Step, Trigger, Work};
+use crate::wish::Click;
 
 /// An authorization that replaces a pending one, which another instance completed or which requested fewer
 /// scopes.
 pub(crate) struct Renewed {
-    pub(crate) authorization: Authorization,
+    pub(crate) click: Click,
     /// The revision of the account slot before.
     pub(crate) account: Option<Revision>,
 }
@@ -18,23 +22,61 @@ pub(crate) struct Renewed {
 /// Reads the record of the pending authorization.
 pub(crate) struct CheckingPending {
     pub(crate) ask: Ask,
-    authorization: Authorization,
+    then: Then,
+}
+
+/// The event that depends on the record of the pending redirect.
+enum Then {
+    /// An authorization by the host.
+    Repeat(Click),
+    /// A question to the user, unless the user is at the browser.
+    Ask(Why, Option<Operation>),
+}
+
+/// Asks for the user. With an authorization pending, asks only when its record is gone: the callback may have reached
+/// another instance (AUTHZ-18).
+pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Work {
+    match &core.waiting {
+        None => {
+            put(core, why, operation);
+            Work::Idle
+        }
+        Some(waiting) => {
+            let slot = waiting.rest.slot;
+            let ask = core.load(slot);
+            let then = Then::Ask(why, operation);
+            Work::CheckingPending(CheckingPending { ask, then })
+        }
+    }
+}
+
+/// Emits the question, and stores what the answer agrees to.
+fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
+    core.memory.operation.clone_from(&operation);
+    if let Why::ScopeMissing { scopes, .. } = &why {
+        core.memory.scope = Some(all_asked(core, scopes));
+    }
+    if let Why::ServerChanged { from, to } = &why {
+        core.memory.offered = Some((from.clone(), to.clone()));
+    }
+    core.need_user(why, operation);
 }
 
 impl CheckingPending {
     /// Repeats the pending redirect, or replaces it.
-    pub(crate) fn begin(core: &mut Core, authorization: Authorization) -> Work {
+    pub(crate) fn begin(core: &mut Core, click: Click) -> Work {
         let Some(waiting) = &core.waiting else {
-            return replace(core, authorization);
+            return replace(core, click);
         };
-        if asks_for_more(core, &authorization) {
+        if asks_for_more(core, &click) {
             let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
             core.persist(slot, Some(revision), None, None);
-            return replace(core, authorization);
+            return replace(core, click);
         }
         let slot = waiting.rest.slot;
         let ask = core.load(slot);
-        Work::CheckingPending(Self { ask, authorization })
+        let then = Then::Repeat(click);
+        Work::CheckingPending(Self { ask, then })
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
@@ -42,30 +84,42 @@ impl CheckingPending {
         let Some(waiting) = &core.waiting else {
             return Ok(Work::Idle);
         };
-        match found {
-            Ok(stored) if stored.as_ref().map(|s| s.revision) != Some(waiting.rest.revision) => {
-                Ok(replace(core, self.authorization))
+        let is_out =
+            found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
+        match (self.then, is_out) {
+            (Then::Repeat(click), Ok(false)) => Ok(replace(core, click)),
+            (Then::Repeat(_), Ok(true)) => repeat_redirect(core),
+            // A callback needs the record, which may be gone.
+            (Then::Repeat(_), Err(())) => Err(Failure {
+                operation: core.memory.operation.clone(),
+                stage: Stage::Authorization,
+                issuer: Some(waiting.at.issuer().clone()),
+                cause: Cause::NotPersisted(StoreFlaw::Load),
+                seen: Vec::new(),
+            }),
+            (Then::Ask(why, operation), Ok(false)) => {
+                core.waiting = None;
+                put(core, why, operation);
+                Ok(Work::Idle)
             }
-            Ok(_) | Err(()) => repeat_redirect(core),
+            // The user is at the browser: every caller receives the result of that.
+            (Then::Ask(..), Ok(true) | Err(())) => Ok(Work::Idle),
         }
     }
 }
 
 /// Reads the account slot first: it may satisfy the request already.
-fn replace(core: &mut Core, authorization: Authorization) -> Work {
+fn replace(core: &mut Core, click: Click) -> Work {
     core.waiting = None;
     let account = core.held.revision;
-    let renewed = Renewed {
-        authorization,
-        account,
-    };
+    let renewed = Renewed { click, account };
     LoadingAccount::begin(core, Some(Trigger::Renewed(Box::new(renewed))))
 }
 
 /// Returns true when the required scopes exceed those of the pending redirect (STEP-12).
-fn asks_for_more(core: &Core, authorization: &Authorization) -> bool {
+fn asks_for_more(core: &Core, click: &Click) -> bool {
     let by_challenge = core.memory.scope.as_ref();
-    let needed = authorization.scopes.as_ref().or(by_challenge);
+    let needed = click.authorization.scopes.as_ref().or(by_challenge);
     let asked = core.waiting.as_ref().map(|w| &w.at.held().0.requested);
     match (needed, asked) {
         (Some(needed), Some(asked)) => !asked.covers(needed),
@@ -77,6 +131,7 @@ impl Renewed {
     /// Returns true when another instance has stored a sufficient token.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         let needed = self
+            .click
             .authorization
             .scopes
             .as_ref()

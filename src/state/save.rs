@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::Account;
+use crate::account::{Account, Standing};
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
@@ -13,6 +13,7 @@ use crate::state::forget::After;
 use crate::state::load_account::Trigger;
 use crate::state::sign_out::Revoking;
 use crate::state::{LoadingAccount, Renewal, Step, Work, start};
+use crate::time::UnixMillis;
 use crate::wire::callback::Callback;
 
 /// How many times a write is attempted against concurrent writes of other processes.
@@ -20,14 +21,27 @@ const WRITES: u8 = 3;
 
 /// The reason for a write, which decides what it may replace.
 pub(crate) enum Kept {
-    /// The user authorized: replaces any account.
-    Authorized,
+    /// An authorization that began at this time: replaces any account.
+    Authorized { begun: UnixMillis },
     /// A refresh: replaces the account that holds the token sent, and no other (REFR-05).
     Refreshed { renewal: Box<Renewal>, sent: Secret },
     /// The server rejected the token sent: erases that token only (REFR-06).
     Dropped { renewal: Box<Renewal>, sent: Secret },
     /// The server forgot the client: erases the tokens of that client (TOK-19).
     ClientForgotten(Box<After>),
+}
+
+impl Kept {
+    /// Returns true if the tokens of another account are newer than the start of this authorization.
+    fn is_overtaken_by(&self, other: &Account) -> bool {
+        match (self, &other.tokens) {
+            (Self::Authorized { begun }, Some(tokens)) => tokens.received > *begun,
+            (Self::Authorized { .. }, None)
+            | (Self::Refreshed { .. } | Self::Dropped { .. } | Self::ClientForgotten(_), _) => {
+                false
+            }
+        }
+    }
 }
 
 /// An account that a failed write has not stored.
@@ -69,6 +83,7 @@ impl SavingAccount {
         writes_left: u8,
     ) -> Work {
         core.held.receive(at.held().tokens.as_ref(), core.now);
+        let at = Box::new(standing_as_known(core, *at, &kept));
         let stored = write_account(&core.identity, &at, None);
         let revision = stored.revision;
         let slot = core.account_slot();
@@ -98,8 +113,9 @@ impl SavingAccount {
                 Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
                 Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
                     Some(left) => {
-                        let at = Box::new(standing_as_held(core, *self.at));
-                        return Ok(Self::write(core, at, self.kept, self.late, self.then, left));
+                        return Ok(Self::write(
+                            core, self.at, self.kept, self.late, self.then, left,
+                        ));
                     }
                     None => StoreFlaw::Conflict,
                 },
@@ -112,7 +128,9 @@ impl SavingAccount {
     fn replaces(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
         match &self.kept {
-            Kept::Authorized => !self.late || !held.is_some_and(|held| is_newer(held, &self.at)),
+            Kept::Authorized { .. } => {
+                !self.late || !held.is_some_and(|held| is_newer(held, &self.at))
+            }
             Kept::Refreshed { sent, .. } | Kept::Dropped { sent, .. } => {
                 held.is_some_and(|at| at.held().has_refresh(sent))
             }
@@ -142,7 +160,7 @@ impl SavingAccount {
             (
                 Kept::Refreshed { .. }
                 | Kept::Dropped { .. }
-                | Kept::Authorized
+                | Kept::Authorized { .. }
                 | Kept::ClientForgotten(_),
                 then,
             ) => {
@@ -160,7 +178,7 @@ impl SavingAccount {
     fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
         let issuer = self.at.issuer().clone();
         let (stage, operation) = match &self.kept {
-            Kept::Authorized | Kept::ClientForgotten(_) => {
+            Kept::Authorized { .. } | Kept::ClientForgotten(_) => {
                 (Stage::Token, core.memory.operation.clone())
             }
             Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
@@ -188,7 +206,7 @@ impl SavingAccount {
         core.held.read_at = Some(core.event);
         let now = core.now.mono;
         match (self.kept, self.then) {
-            (Kept::Authorized, then) => {
+            (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);
                 core.memory.succeeded(now);
                 let operation = core.memory.operation.clone();
@@ -219,11 +237,21 @@ fn is_newer(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
     serves && received(held) > received(saved)
 }
 
-/// Keeps the listing state of this issuer that another process wrote (ISO-04).
-fn standing_as_held(core: &Core, at: AtIssuer<Account>) -> AtIssuer<Account> {
-    match &core.held.at {
-        Some(held) if held.issuer() == at.issuer() => at.standing(held.held().standing.clone()),
-        Some(_) | None => at,
+/// Keeps the listing state of this issuer that any process read (ISO-04): a token of an authorization that began before
+/// does not list the issuer again.
+fn standing_as_known(core: &Core, at: AtIssuer<Account>, kept: &Kept) -> AtIssuer<Account> {
+    match (&core.held.at, core.left_for(at.issuer())) {
+        (Some(held), _) if held.issuer() == at.issuer() => {
+            at.standing(held.held().standing.clone())
+        }
+        (Some(_) | None, Some(to)) => at.standing(Standing::LeftFor(to)),
+        // The account has moved to another issuer since this authorization began: the resource is read before a
+        // refresh.
+        (Some(held), None) if kept.is_overtaken_by(held.held()) => {
+            let to = held.issuer().clone();
+            at.standing(Standing::LeftFor(to))
+        }
+        (Some(_) | None, None) => at,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::client::met;
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
 use crate::state::metadata::{Cached, LoadingServer};
-use crate::state::{Attempt, Step, Work};
+use crate::state::{Step, Work};
 use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
@@ -46,7 +46,7 @@ struct Search {
 impl FetchingServer {
     pub(crate) fn begin(
         core: &mut Core,
-        errand: ServerErrand,
+        mut errand: ServerErrand,
         facts: ResourceFacts,
         entry: usize,
         cached: Cached,
@@ -255,7 +255,7 @@ pub(crate) fn arrived(
 /// its issuer unasked (DISC-16).
 pub(crate) fn pass_over(
     core: &mut Core,
-    mut attempt: Box<Attempt>,
+    mut errand: Errand,
     facts: ResourceFacts,
     issuer: &IssuerId,
     failure: Failure,
@@ -270,11 +270,10 @@ pub(crate) fn pass_over(
         Some(next) => {
             let (issuer, reason) = (issuer.clone(), failure.cause.code());
             core.report(|| Decision::ServerPassedOver { issuer, reason });
-            attempt.passed_over.get_or_insert(failure);
-            let errand = ServerErrand::Resource(Errand::Authorize(attempt));
-            LoadingServer::begin(core, errand, facts, next)
+            errand.effort().passed_over.get_or_insert(failure);
+            LoadingServer::begin(core, ServerErrand::Resource(errand), facts, next)
         }
-        None => Err(attempt.passed_over.take().unwrap_or(failure)),
+        None => Err(errand.effort().passed_over.take().unwrap_or(failure)),
     }
 }
 
@@ -294,12 +293,10 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
     if let Some(cause) = cause {
         let failure = errand.fails(Stage::ServerMetadata, Some(&search.asked), cause);
         return match errand {
-            ServerErrand::Resource(Errand::Authorize(attempt)) => {
-                pass_over(core, attempt, facts, &search.asked, failure)
+            ServerErrand::Resource(errand @ (Errand::Authorize(_) | Errand::Obtain(_))) => {
+                pass_over(core, errand, facts, &search.asked, failure)
             }
-            ServerErrand::Resource(Errand::Renew(_) | Errand::Obtain(_)) | ServerErrand::Idp(_) => {
-                Err(failure)
-            }
+            ServerErrand::Resource(Errand::Renew(_)) | ServerErrand::Idp(_) => Err(failure),
         };
     }
     match search.source {

@@ -16,6 +16,7 @@ use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
 use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::forget::Doomed;
 use crate::state::obtain::MachineGrant;
 use crate::state::save::next;
 use crate::state::{Step, Work};
@@ -26,32 +27,40 @@ use crate::wire::token::{OAuthError, refusal};
 /// How many times the erasure is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
 
+/// Data that a sign-out erases and revokes, beside the contents of the account slot.
+pub(crate) struct Leaving {
+    /// The account in memory, used when newer than the slot or when the slot is unreadable.
+    pub(crate) known: Option<Box<AtIssuer<Account>>>,
+    /// The registrations to erase.
+    pub(crate) doomed: Doomed,
+}
+
 /// Reads the slot, to erase and revoke its contents.
 pub(crate) struct FindingAccount {
     pub(crate) ask: Ask,
-    /// The account in memory, used when newer than the slot or when the slot is unreadable.
-    known: Option<Box<AtIssuer<Account>>>,
+    leaving: Box<Leaving>,
 }
 
 impl FindingAccount {
-    pub(crate) fn begin(core: &mut Core, known: Option<Box<AtIssuer<Account>>>) -> Work {
+    pub(crate) fn begin(core: &mut Core, leaving: Box<Leaving>) -> Work {
         let slot = core.account_slot();
         let ask = core.load(slot);
-        Work::FindingAccount(Self { ask, known })
+        Work::FindingAccount(Self { ask, leaving })
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let mut leaving = self.leaving;
         match found {
             Ok(Some(stored)) => {
                 let revision = stored.revision;
-                let at = freshest(core, self.known, Some(&stored));
-                Ok(Erasing::begin(core, at, revision, WRITES))
+                leaving.known = freshest(core, leaving.known, Some(&stored));
+                Ok(Erasing::begin(core, leaving, revision, WRITES))
             }
-            Ok(None) => finish(core, self.known, None),
+            Ok(None) => finish(core, *leaving, None),
             Err(()) => match core.held.revision {
                 // Unreadable, but possibly erasable.
-                Some(revision) => Ok(Erasing::begin(core, self.known, revision, WRITES)),
-                None => finish(core, self.known, Some(StoreFlaw::Load)),
+                Some(revision) => Ok(Erasing::begin(core, leaving, revision, WRITES)),
+                None => finish(core, *leaving, Some(StoreFlaw::Load)),
             },
         }
     }
@@ -79,22 +88,17 @@ fn freshest(
 /// Clears the slot.
 pub(crate) struct Erasing {
     pub(crate) ask: Ask,
-    at: Option<Box<AtIssuer<Account>>>,
+    leaving: Box<Leaving>,
     writes_left: u8,
 }
 
 impl Erasing {
-    fn begin(
-        core: &mut Core,
-        at: Option<Box<AtIssuer<Account>>>,
-        revision: Revision,
-        writes_left: u8,
-    ) -> Work {
+    fn begin(core: &mut Core, leaving: Box<Leaving>, revision: Revision, writes_left: u8) -> Work {
         let slot = core.account_slot();
         let ask = core.persist(slot, Some(revision), None, None);
         Work::Erasing(Self {
             ask,
-            at,
+            leaving,
             writes_left: writes_left.saturating_sub(1),
         })
     }
@@ -103,13 +107,19 @@ impl Erasing {
         let flaw = match outcome {
             Persistence::Done | Persistence::Conflict(None) => None,
             Persistence::Conflict(Some(stored)) if self.writes_left > 0 => {
-                let at = freshest(core, self.at, Some(&stored));
-                return Ok(Self::begin(core, at, stored.revision, self.writes_left));
+                let mut leaving = self.leaving;
+                leaving.known = freshest(core, leaving.known, Some(&stored));
+                return Ok(Self::begin(
+                    core,
+                    leaving,
+                    stored.revision,
+                    self.writes_left,
+                ));
             }
             Persistence::Conflict(Some(_)) => Some(StoreFlaw::Conflict),
             Persistence::Failed => Some(StoreFlaw::Write),
         };
-        finish(core, self.at, flaw)
+        finish(core, *self.leaving, flaw)
     }
 }
 
@@ -153,8 +163,9 @@ impl Parting {
     }
 }
 
-/// Revokes the tokens, whether the slot was erased or not.
-fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<StoreFlaw>) -> Step {
+/// Erases the registrations and revokes the tokens, whether the slot was erased or not.
+fn finish(core: &mut Core, leaving: Leaving, flaw: Option<StoreFlaw>) -> Step {
+    let Leaving { known: at, doomed } = leaving;
     core.held = crate::core::Held::erased(core.event);
     if let Some(flaw) = flaw {
         core.held.read_at = None;
@@ -166,10 +177,7 @@ fn finish(core: &mut Core, at: Option<Box<AtIssuer<Account>>>, flaw: Option<Stor
             seen: Vec::new(),
         });
     }
-    match at {
-        Some(at) => Revoking::begin(core, *at, None),
-        None => Ok(Work::Idle),
-    }
+    doomed.forget(core, at)
 }
 
 /// Revokes the refresh token, which normally ends the grant, then the access token (REV-02).

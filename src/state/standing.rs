@@ -32,10 +32,17 @@ impl SavingStanding {
     }
 
     fn compare(core: &mut Core, errand: Errand, mut facts: ResourceFacts, writes: u8) -> Step {
-        let durable = core.memory.left.take().is_none_or(|left| left.durable);
+        let heard = core
+            .memory
+            .left
+            .take()
+            .filter(|left| !core.config().lists(&facts, &left.from));
         let Some(at) = core.held.at.take() else {
+            core.memory.left = heard;
             return listed(core, errand, facts);
         };
+        let own = heard.as_ref().filter(|left| left.from == *at.issuer());
+        let durable = own.is_none_or(|left| left.durable);
         let standing = if core.config().lists(&facts, at.issuer()) {
             Standing::Listed
         } else {
@@ -45,13 +52,15 @@ impl SavingStanding {
             })
         };
         let changed = at.held().standing != standing || !durable;
-        if let Standing::LeftFor(to) = &standing {
-            core.memory.left = Some(Left {
+        core.memory.left = match &standing {
+            Standing::LeftFor(to) => Some(Left {
                 from: at.issuer().clone(),
                 to: to.clone(),
                 durable: !changed,
-            });
-        }
+            }),
+            // The move that led to the account's issuer is still known.
+            Standing::Listed => heard,
+        };
         let at = core.held.at.insert(at.standing(standing));
         match writes.checked_sub(1).filter(|_| changed) {
             None => listed(core, errand, facts),
@@ -75,7 +84,10 @@ impl SavingStanding {
         match outcome {
             Persistence::Done => {
                 core.held.revision = Some(self.revision);
-                if let Some(left) = &mut core.memory.left {
+                let held = core.held.at.as_ref().map(|at| at.issuer());
+                if let Some(left) = &mut core.memory.left
+                    && held == Some(&left.from)
+                {
                     left.durable = true;
                 }
                 listed(core, self.errand, self.facts)

@@ -8,7 +8,7 @@ use mcp_auth_machine::error::{Cause, Refusal, StoreFlaw};
 use mcp_auth_machine::slot::Stored;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::token::OAuthError;
-use mcp_auth_machine::{Action, Config, Event, Moment};
+use mcp_auth_machine::{Action, Config, Event, Moment, Phase};
 
 use crate::support::*;
 
@@ -283,4 +283,58 @@ fn authz_18_step_12_needed_scopes_are_compared_with_the_requested_ones() {
     host.callback(&format!("code=c&state={}", state_of(&more)));
     host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
+}
+
+#[test]
+fn authz_18_a_refusal_is_told_at_once_where_the_redirect_that_is_out_is_spent() {
+    let (mut first, mut second, redirect) = instances("Bearer");
+    // The user is at the browser: there is nothing more to ask.
+    first.challenged(401, &["Bearer"]);
+    first.quiet();
+    second.store = std::mem::take(&mut first.store);
+    second.callback(&format!(
+        "error=access_denied&state={}",
+        state_of(&redirect)
+    ));
+    second.error();
+    first.store = std::mem::take(&mut second.store);
+    first.challenged(401, &["Bearer scope=\"b\""]);
+    let asked = first.need_user();
+    assert_eq!(asked.operation.unwrap().as_str(), "tools/call x");
+    assert_eq!(first.machine.phase(), Phase::Resting);
+    first.authorize();
+    first.serve(PRM, 200, &prm());
+    first.serve(META, 200, &metadata());
+    assert_eq!(first.redirect().scopes.as_str(), "b");
+    // A store that cannot be read says nothing about it.
+    first.store.mode = StoreMode::LoadsFail;
+    first.challenged(401, &["Bearer"]);
+    first.error();
+    first.quiet();
+}
+
+#[test]
+fn authz_18_step_13_a_step_up_is_asked_for_where_the_redirect_that_is_out_is_spent() {
+    let mut first = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    first.authorize();
+    let redirect = first.redirect();
+    let lacks = "Bearer error=\"insufficient_scope\", scope=\"b\"";
+    let sent = first.token();
+    first.challenged_for("y", 403, &[lacks], sent.as_deref());
+    first.quiet();
+    let built = Arc::new(config().build().unwrap());
+    let store = std::mem::take(&mut first.store);
+    let mut second = Host::resumed(built, store, first.now, 50);
+    second.ready();
+    second.callback(&format!(
+        "error=access_denied&state={}",
+        state_of(&redirect)
+    ));
+    second.error();
+    first.store = std::mem::take(&mut second.store);
+    first.challenged_for("y", 403, &[lacks], sent.as_deref());
+    let asked = first.need_user();
+    assert!(matches!(asked.why, Why::ScopeMissing { .. }));
+    first.authorize();
+    assert_eq!(first.redirect().scopes.as_str(), "b");
 }

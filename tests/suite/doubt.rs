@@ -41,14 +41,14 @@ fn meta_18_metadata_that_a_response_contradicts_is_refetched() {
     for cache in [MetadataCache::Slots, MetadataCache::Off] {
         let configured = configured().metadata_cache(cache);
         let mut host = refused_refresh(configured, "invalid_client");
-        host.error();
+        host.renewal_refused();
         host.pass(60_000);
         host.wanted("x");
         // The metadata is refetched although it is fresh, until a fetch succeeds.
         host.serve(META, 503, "");
         host.serve(OPENID, 503, "");
         host.serve(TOKEN, 400, r#"{"error":"invalid_dpop_proof"}"#);
-        host.error();
+        host.renewal_refused();
         host.pass(60_000);
         host.wanted("x");
         host.serve(META, 200, &metadata());
@@ -88,13 +88,13 @@ fn meta_18_metadata_that_a_response_contradicts_is_refetched() {
 #[test]
 fn meta_18_refr_11_a22_a_token_endpoint_that_moved_is_not_asked_again() {
     let mut host = refused_refresh(configured(), "invalid_client");
-    host.error();
+    host.renewal_refused();
     let moved = metadata().replace(TOKEN, "https://b.example/token");
     for _ in 0..3 {
         host.pass(60_000);
         host.wanted("x");
         host.serve(META, 200, &moved);
-        let found = host.error().cause;
+        let found = host.renewal_refused();
         assert_eq!(found, Cause::Violation(Violation::TokenEndpointMoved));
         host.quiet();
     }
@@ -106,7 +106,7 @@ fn meta_18_disc_20_metadata_of_the_host_is_not_fetched_whatever_the_server_says(
     host.ask("Bearer");
     host.to_refresh(AS);
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
-    host.error();
+    host.renewal_refused();
     host.pass(60_000);
     host.wanted("x");
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));

@@ -416,8 +416,9 @@ fn dpop_15_refr_10_a_refresh_proves_the_key_of_the_issuance() {
     later.pass(3_600_000);
     later.wanted("x");
     later.serve(META, 200, &metadata_with(LISTED));
+    // Another authorization binds its tokens to the key that there is, if any.
     assert_eq!(
-        later.error().cause,
+        later.renewal_refused(),
         Cause::Misconfigured(Misconfiguration::KeyMissing)
     );
     later.quiet();

@@ -268,7 +268,7 @@ fn meta_18_leg_06_metadata_that_a_server_never_had_is_not_in_doubt() {
         host.to_refresh(BASE);
         let url = format!("{BASE}/token");
         host.serve(&url, 401, r#"{"error":"invalid_client"}"#);
-        host.error();
+        host.renewal_refused();
         host.pass(60_000);
         host.wanted("x");
         host.serve(&url, 200, &renewable("at-2", "rt-2"));

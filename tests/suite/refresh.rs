@@ -264,16 +264,24 @@ fn a22_a17_the_token_endpoint_stays_or_nothing_is_sent() {
         "https://elsewhere.example/token",
     );
     host.serve(META, 200, &moved);
-    let failure = host.error();
-    assert_eq!(
-        failure.cause,
-        Cause::Violation(Violation::TokenEndpointMoved)
-    );
-    assert_eq!(
-        (failure.stage, failure.next()),
-        (Stage::Refresh, Next::AskUser)
-    );
+    let Why::RenewalRefused { cause } = host.need_user().why else {
+        panic!()
+    };
+    assert_eq!(*cause, Cause::Violation(Violation::TokenEndpointMoved));
     host.quiet();
+    // An authorization reads both documents, and its tokens go to the new endpoint alone.
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &moved);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let form = body(&host.serve(
+        "https://elsewhere.example/token",
+        200,
+        &renewable("at-2", "rt-2"),
+    ));
+    assert_eq!(get(&form, "refresh_token"), None);
+    host.ready();
     // Another path on the same origin is followed.
     let mut host = signed_in();
     host.pass(HOUR);
@@ -500,7 +508,7 @@ fn tok_21_tok_22_11_4_a_transient_status_is_transient_whatever_the_body_says() {
 }
 
 #[test]
-fn tok_21_tok_23_11_4_final_answers_keep_the_tokens() {
+fn tok_21_tok_23_11_4_final_answers_keep_the_tokens_and_lead_to_the_user() {
     for (status, answer) in [
         (400, r#"{"error":"invalid_dpop_proof"}"#),
         (307, ""),
@@ -515,12 +523,53 @@ fn tok_21_tok_23_11_4_final_answers_keep_the_tokens() {
             &[("location", "https://evil.example/")],
             answer,
         );
-        let failure = host.error();
-        assert_eq!(failure.stage, Stage::Refresh, "{answer}");
+        let why = host.need_user().why;
+        assert!(matches!(why, Why::RenewalRefused { .. }), "{answer}");
         host.quiet();
         assert!(account(&host).contains("rt-1"), "{answer}");
         assert!(!account(&host).contains(r#""lease""#), "{answer}");
+        // Nothing is sent there again before a rest is over.
+        host.wanted("x");
+        host.need_user();
+        host.quiet();
+        // A person who signs in gets to the browser.
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
+        host.redirect();
     }
+}
+
+#[test]
+fn tok_19_tok_21_11_4_a_configured_client_that_is_refused_leads_to_the_user() {
+    let client = PreRegistered::new("pre").secret("s");
+    let document = metadata().replace(r#"["none"]"#, r#"["client_secret_basic"]"#);
+    let mut host = Host::new(config().pre_registered(AS, client));
+    host.discover(&prm(), &document);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &document);
+    host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
+    let Why::RenewalRefused { cause } = host.need_user().why else {
+        panic!()
+    };
+    assert!(matches!(
+        *cause,
+        Cause::Refused(Refusal::OAuth {
+            error: OAuthError::InvalidClient,
+            ..
+        })
+    ));
+    // The secret may be wrong in the configuration alone: nothing is dropped.
+    assert!(account(&host).contains("rt-1"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &document);
+    host.redirect();
 }
 
 #[test]
@@ -649,9 +698,8 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
     host.discover(&prm(), &metadata());
     host.to_refresh(AS);
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
-    let failure = host.error();
     assert!(matches!(
-        failure.cause,
+        host.renewal_refused(),
         Cause::Refused(Refusal::OAuth {
             error: OAuthError::InvalidClient,
             ..
@@ -660,7 +708,7 @@ fn tok_19_quirk_27_a_forgotten_client_takes_its_tokens_along() {
     assert!(account(&host).contains("rt-1"));
     // The server would repeat the error: back-off (L10).
     host.wanted("x");
-    assert!(matches!(host.error().next(), Next::RetryLater(Some(_))));
+    host.renewal_refused();
     host.quiet();
 }
 

@@ -325,3 +325,16 @@ fn refr_12_a_refresh_rejected_after_the_sign_out_leaves_no_token_to_revoke() {
         assert_eq!(host.machine.phase(), Phase::Resting);
     }
 }
+
+#[test]
+fn rev_01_a_refresh_token_that_a_new_sign_in_supersedes_is_not_revoked() {
+    let mut host = signed_in();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &revocable(""));
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    host.quiet();
+}

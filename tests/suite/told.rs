@@ -2,9 +2,10 @@
 //! responsible party, and the setting that helps.
 
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::config::{ConfigError, Enterprise, PreRegistered};
+use mcp_auth_machine::config::{ConfigError, Dpop, DpopPolicy, Enterprise, PreRegistered};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Party, Stage, Violation};
 use mcp_auth_machine::remedy::Remedy;
+use mcp_auth_machine::wire::words::AuthMethod;
 use mcp_auth_machine::{Config, Failure};
 
 use crate::support::*;
@@ -219,7 +220,7 @@ fn a_refused_renewal_tells_why_the_user_is_needed() {
 }
 
 #[test]
-fn scope_04_m2m_01_a_configuration_that_cannot_work_is_not_built() {
+fn scope_04_m2m_01_m2m_08_dpop_02_a_configuration_that_cannot_work_is_not_built() {
     for bad in ["a\nb", "a b\"c", "a \\", "caf\u{e9}"] {
         let built = config().scopes(bad).build();
         assert!(matches!(built, Err(ConfigError::Scope(_))), "{bad}");
@@ -230,6 +231,25 @@ fn scope_04_m2m_01_a_configuration_that_cannot_work_is_not_built() {
     let idp = || Enterprise::new("https://idp.example", PreRegistered::new("c"));
     let nobody = config().enterprise(idp()).build();
     assert_eq!(nobody.err(), Some(ConfigError::NoClient));
+    // Nothing to authenticate with.
+    let public = || PreRegistered::new("svc");
+    let flaw = Some(ConfigError::PublicClient("svc".to_owned()));
+    let by_choice = public().secret("s").method(AuthMethod::None);
+    let no_secret = public().method(AuthMethod::ClientSecretBasic);
+    for client in [public(), by_choice, no_secret] {
+        let own = config().pre_registered(AS, client.clone());
+        assert_eq!(own.client_credentials().build().err(), flaw);
+        let unbound = config().pre_registered_unbound(client.clone());
+        assert_eq!(unbound.client_credentials().build().err(), flaw);
+        let idp = Enterprise::new("https://idp.example", client);
+        let own = || config().pre_registered(AS, public().secret("s"));
+        assert_eq!(own().enterprise(idp.clone()).build().err(), flaw);
+        assert!(own().enterprise(idp.public_client()).build().is_ok());
+    }
+    let keyless = config().dpop(Dpop::new(DpopPolicy::Require)).build();
+    assert_eq!(keyless.err(), Some(ConfigError::DpopKey));
+    let where_it_can_be = config().dpop(Dpop::new(DpopPolicy::IfSupported));
+    assert!(where_it_can_be.build().is_ok());
     for url in ["https://u:p@mcp.example/mcp", "https://u@mcp.example/mcp"] {
         let failed = Config::builder(url, REDIRECT).build().err().unwrap();
         assert_eq!(

@@ -2,7 +2,8 @@
 
 use mcp_auth_machine::action::{ObtainAssertion, Purpose};
 use mcp_auth_machine::config::{
-    AssertionAudience, ConfigBuilder, DynamicRegistration, IssuerSettings, PreRegistered,
+    AssertionAudience, ConfigBuilder, ConfigError, DynamicRegistration, IssuerSettings,
+    PreRegistered,
 };
 use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
 use mcp_auth_machine::key::SigningKey;
@@ -128,16 +129,17 @@ fn m2m_06_m2m_07_m2m_08_how_the_client_authenticates() {
         Misconfiguration::ClientMethod(MethodFlaw::NothingListed)
     ));
     host.quiet();
-    // A public client is none.
-    let public = config()
-        .pre_registered(AS, PreRegistered::new("p"))
-        .client_credentials();
-    let mut host = to_token(public, &machine_metadata(AS, r#""none""#, ""));
+    // Where only public clients are listed, the secret is not sent, and nothing else is.
+    let mut host = to_token(m2m(), &machine_metadata(AS, r#""none""#, ""));
     assert!(matches!(
         misconfigured(host.error()),
-        Misconfiguration::ClientMethod(MethodFlaw::Public)
+        Misconfiguration::ClientMethod(_)
     ));
     host.quiet();
+    // A public client is none.
+    let public = config().pre_registered(AS, PreRegistered::new("p"));
+    let built = public.client_credentials().build();
+    assert_eq!(built.err(), Some(ConfigError::PublicClient("p".to_owned())));
 }
 
 #[test]

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Purpose, Redirect, SendRequest};
+use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Purpose, Redirect, SendRequest, Why};
 use mcp_auth_machine::config::ConfigBuilder;
+use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::slot::{SlotContents, Stored};
@@ -294,6 +295,15 @@ impl Host {
         match self.next() {
             Action::NeedUser(need) => need,
             other => panic!("expected NeedUser, got {other:?}"),
+        }
+    }
+
+    /// The reason for which a token is not renewed, when the user is asked for that.
+    #[track_caller]
+    pub fn renewal_refused(&mut self) -> Cause {
+        match self.need_user().why {
+            Why::RenewalRefused { cause } => *cause,
+            other => panic!("expected a refused renewal, got {other:?}"),
         }
     }
 

@@ -21,7 +21,6 @@ use crate::grant::{
     choose_method, key_method,
 };
 use crate::issuer::{AtIssuer, IssuerId, Server};
-use crate::memory::Wish;
 use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::{Effort, Errand};
@@ -30,10 +29,12 @@ use crate::state::discover::{listed, locate};
 use crate::state::redirect::asked_scopes;
 use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
+use crate::state::server::pass_over;
 use crate::state::{Step, Trigger, Work};
 use crate::time::MonoMillis;
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
+use crate::wish::Wish;
 
 /// A token request without a user, with its retries.
 pub(crate) struct Obtaining {
@@ -79,7 +80,7 @@ pub(crate) fn obtain(
         let now = core.now.mono;
         if let Err(limited) = core
             .memory
-            .authorize(Wish::Machine, Some(&operation), cap, now)
+            .authorize(Wish::Refusal, Some(&operation), cap, now)
         {
             return fails(operation, Cause::OutOfPatience(limited));
         }
@@ -123,8 +124,24 @@ impl Obtaining {
         Err(self.effort.fails(stage, Some(issuer), cause))
     }
 
-    fn nobody_there(&self, core: &Core, at: &AtIssuer<()>) -> Step {
-        self.misconfigured(at.issuer(), core.config().nobody_at(at.issuer()))
+    fn nobody_there(self: Box<Self>, core: &mut Core, at: &AtIssuer<()>) -> Step {
+        let found = core.config().nobody_at(at.issuer());
+        self.unusable(core, at.issuer(), found)
+    }
+
+    /// This server cannot be used; a first token may come from the next one that is listed (DISC-16).
+    fn unusable(
+        self: Box<Self>,
+        core: &mut Core,
+        issuer: &IssuerId,
+        found: Misconfiguration,
+    ) -> Step {
+        let cause = Cause::Misconfigured(found);
+        let failure = self.effort.fails(Stage::Registration, Some(issuer), cause);
+        match self.facts.clone() {
+            Some(facts) => pass_over(core, Errand::Obtain(self), facts, issuer, failure),
+            None => Err(failure),
+        }
     }
 
     fn misconfigured(&self, issuer: &IssuerId, found: Misconfiguration) -> Step {
@@ -178,7 +195,7 @@ impl Obtaining {
         let issuer = client.issuer().clone();
         match authenticating(core, client) {
             Ok(client) => self.known(core, facts, client),
-            Err(flaw) => self.misconfigured(&issuer, Misconfiguration::ClientMethod(flaw)),
+            Err(flaw) => self.unusable(core, &issuer, Misconfiguration::ClientMethod(flaw)),
         }
     }
 
@@ -263,11 +280,11 @@ impl Obtaining {
                 allowed: workload.allowed.clone(),
                 found: issuer.clone(),
             };
-            return self.misconfigured(&issuer, found);
+            return self.unusable(core, &issuer, found);
         }
         let assumed = core.config().settings(&issuer).jwt_bearer == JwtBearerSupport::Assumed;
         if !at.server().facts().grant_types.has(GrantType::JwtBearer) && !assumed {
-            return self.misconfigured(&issuer, Misconfiguration::GrantNotOffered);
+            return self.unusable(core, &issuer, Misconfiguration::GrantNotOffered);
         }
         let client = at.then(|()| Client {
             id: workload.client_id.clone().unwrap_or_default(),
@@ -295,7 +312,7 @@ impl Obtaining {
         let assumed = core.config().settings(&issuer).jwt_bearer == JwtBearerSupport::Assumed;
         let offered = server.grant_profiles.has(GrantProfile::IdJag) || assumed;
         if !offered || !server.grant_types.allows(GrantType::JwtBearer) {
-            return self.misconfigured(&issuer, Misconfiguration::GrantNotOffered);
+            return self.unusable(core, &issuer, Misconfiguration::GrantNotOffered);
         }
         if let Some(client) = core.config().client_at(&at) {
             return self.pre_registered(core, facts, client);
@@ -320,7 +337,7 @@ impl Obtaining {
                         });
                         self.known(core, facts, client)
                     }
-                    Err(flaw) => self.misconfigured(&issuer, Misconfiguration::ClientMethod(flaw)),
+                    Err(flaw) => self.unusable(core, &issuer, Misconfiguration::ClientMethod(flaw)),
                 }
             }
             // This flow registers no clients (EMA-15).

@@ -184,7 +184,8 @@ fn answered(
                         scopes: at.held().granted.clone(),
                         seconds,
                     });
-                    Ok(SavingAccount::begin(core, at, Kept::Authorized))
+                    let begun = core.now.wall;
+                    Ok(SavingAccount::begin(core, at, Kept::Authorized { begun }))
                 }
                 Err(flaw) => obtaining.fails(Stage::Token, &issuer, Cause::Violation(flaw)),
             }

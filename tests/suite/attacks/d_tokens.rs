@@ -53,7 +53,7 @@ fn d07_only_the_kind_of_token_that_was_asked_for_is_taken() {
         let answer = format!(r#"{{"access_token":"evil","token_type":{kind}}}"#);
         let mut host = over();
         host.serve(TOKEN, 200, &answer);
-        let cause = host.error().cause;
+        let cause = host.renewal_refused();
         let flaw = Violation::Token(UnexpectedToken::TokenType);
         assert_eq!(cause, Cause::Violation(flaw), "{kind}");
         host.quiet();
@@ -181,7 +181,7 @@ fn d16_a_token_cannot_bring_a_header() {
         let mut host = over();
         host.serve(TOKEN, 200, &answer);
         let flaw = Violation::Token(UnexpectedToken::TokenText);
-        assert_eq!(host.error().cause, Cause::Violation(flaw), "{token}");
+        assert_eq!(host.renewal_refused(), Cause::Violation(flaw), "{token}");
         assert_eq!(host.token(), None);
     }
     let huge = format!(
@@ -190,7 +190,10 @@ fn d16_a_token_cannot_bring_a_header() {
     );
     let mut host = over();
     host.serve(TOKEN, 200, &huge);
-    assert_eq!(host.error().cause, Cause::Violation(Violation::TooLarge));
+    assert_eq!(
+        host.renewal_refused(),
+        Cause::Violation(Violation::TooLarge)
+    );
     // Names of errors come from the peer as well.
     let mut host = over();
     host.serve(TOKEN, 400, r#"{"error":"x\r\nHost: evil"}"#);
