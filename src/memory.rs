@@ -177,12 +177,21 @@ impl Memory {
         before.is_some_and(|before| !before.says_the_same(facts))
     }
 
-    /// Returns the memory of a machine whose user has signed out.
+    /// Returns the memory of a machine whose user has signed out: facts about registrations and the resource stay.
     pub(crate) fn after_sign_out(&mut self) -> Self {
         Self {
             clients: std::mem::take(&mut self.clients),
+            resource_metadata_seen: self.resource_metadata_seen,
+            said: self.said.take(),
+            left: self.left.take(),
             ..Self::default()
         }
+    }
+
+    /// Returns true if a cached document of the resource differs from the one read last.
+    pub(crate) fn is_outdated(&self, cached: &ResourceFacts) -> bool {
+        let said = self.said.as_ref();
+        said.is_some_and(|said| !said.says_the_same(cached))
     }
 
     /// Records the use or write of a cached document.

@@ -74,9 +74,11 @@ impl LoadingResource {
             Ok(Some(stored)) => match read_resource(&core.identity, &stored) {
                 Ok((facts, fresh_until)) => {
                     let wanted = match &self.errand {
-                        // A cache may be older than the resource's word that it uses another server (ISO-04).
+                        // The cached document may be older than the last known move of the resource (ISO-04).
                         Errand::Obtain(_) => {
-                            core.memory.resource_metadata.is_empty() && !core.knows_of_a_move()
+                            core.memory.resource_metadata.is_empty()
+                                && !core.knows_of_a_move()
+                                && !core.memory.is_outdated(&facts)
                         }
                         Errand::Authorize(_) | Errand::Renew(_) => false,
                     };

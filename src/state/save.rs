@@ -128,8 +128,11 @@ impl SavingAccount {
     fn replaces(&self, core: &Core) -> bool {
         let held = core.held.at.as_ref();
         match &self.kept {
+            // A late token replaces no newer one, and an expired token no valid one (ISO-09, TOK-16).
             Kept::Authorized { .. } => {
-                !self.late || !held.is_some_and(|held| is_newer(held, &self.at))
+                let newer = held.is_some_and(|held| is_newer(held, &self.at));
+                let expired = !is_usable(core, &self.at) && core.held.is_usable(core.now);
+                !(self.late && newer) && !expired
             }
             Kept::Refreshed { sent, .. } | Kept::Dropped { sent, .. } => {
                 held.is_some_and(|at| at.held().has_refresh(sent))
@@ -235,6 +238,12 @@ fn is_newer(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
     let has = account.requested.union(&account.granted);
     let serves = held.issuer() != saved.issuer() || has.covers(&saved.held().requested);
     serves && received(held) > received(saved)
+}
+
+/// Returns true if the tokens to store have not expired.
+fn is_usable(core: &Core, at: &AtIssuer<Account>) -> bool {
+    let tokens = at.held().tokens.as_ref();
+    core.held.validity_of(tokens, core.now).holds(core.now)
 }
 
 /// Keeps the listing state of this issuer that any process read (ISO-04): a token of an authorization that began before

@@ -338,3 +338,36 @@ fn authz_18_step_13_a_step_up_is_asked_for_where_the_redirect_that_is_out_is_spe
     first.authorize();
     assert_eq!(first.redirect().scopes.as_str(), "b");
 }
+
+#[test]
+fn tok_16_l01_a_token_that_expired_while_it_was_saved_replaces_none_that_is_good() {
+    let (mut first, mut second, redirect) = instances("Bearer");
+    let mut store = std::mem::take(&mut first.store);
+    first.store.mode = StoreMode::Manual;
+    first.callback(&format!("code=c&state={}", state_of(&redirect)));
+    first.share(&mut store);
+    first.serve(TOKEN, 200, &renewable_for("at-1", "rt-1", "60"));
+    // Its save takes long; another instance signs in meanwhile.
+    second.store = store;
+    second.challenged(401, &["Bearer"]);
+    second.need_user();
+    second.authorize();
+    second.serve(PRM, 200, &prm());
+    second.serve(META, 200, &metadata());
+    let redirect = second.redirect();
+    second.callback(&format!("code=c&state={}", state_of(&redirect)));
+    second.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    second.ready();
+    let mut store = std::mem::take(&mut second.store);
+    first.pass(61_000);
+    first.share(&mut store);
+    first.ready();
+    first.quiet();
+    assert_eq!(first.token().as_deref(), Some("Bearer at-2"));
+    assert!(
+        store.of_kind("account")[0]
+            .contents
+            .expose()
+            .contains("rt-2")
+    );
+}

@@ -1,6 +1,7 @@
 //! Several authorization servers, for a client that acts for itself (DISC-16): a first token may come from the next one
 //! that is listed; an account never moves unasked.
 
+use mcp_auth_machine::Event;
 use mcp_auth_machine::config::{ConfigBuilder, WorkloadIdentity};
 use mcp_auth_machine::error::Cause;
 
@@ -115,6 +116,43 @@ fn disc_16_wif_04_an_assertion_goes_to_the_next_allowed_server() {
         let asked = obtain(&mut host);
         host.handle(asked.workload("w.l.1"));
         host.serve(TOKEN, 200, &token_answer("at-1"));
+        host.ready();
+    }
+}
+
+/// A cache write is not waited for, and may be lost.
+#[test]
+fn iso_04_disc_19_no_cache_undoes_what_the_resource_said_later() {
+    for signs_out in [false, true] {
+        let mut host = begun(m2m());
+        host.serve(X_META, 200, &basic(X));
+        host.serve(&format!("{X}/token"), 200, &token_answer("at-1"));
+        host.ready();
+        host.accepted("tools/call x");
+        let older = host.store.slots.clone();
+        let older = older
+            .into_iter()
+            .filter(|(key, _)| key.starts_with("metadata"));
+        host.pass(10 * 60_000);
+        host.refused("Bearer");
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &basic(AS));
+        host.serve(TOKEN, 200, &token_answer("at-2"));
+        host.ready();
+        host.accepted("tools/call x");
+        // A poisoned or late write brings the old document back.
+        host.store.slots.extend(older);
+        if signs_out {
+            host.handle(Event::SignedOut);
+        } else {
+            host.pass(61 * 60_000);
+        }
+        host.wanted("x");
+        host.serve(PRM, 200, &prm());
+        if !signs_out {
+            host.serve(META, 200, &basic(AS));
+        }
+        host.serve(TOKEN, 200, &token_answer("at-3"));
         host.ready();
     }
 }
