@@ -50,7 +50,7 @@ impl Question {
 }
 
 /// A wish of the host to authorize, with its reason. The question that it answers is used up when it arrives, whatever
-/// becomes of it (S40): there is no other way to make one.
+/// becomes of it (S40).
 pub(crate) struct Click {
     pub(crate) authorization: Authorization,
     wish: Wish,

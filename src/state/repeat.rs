@@ -29,7 +29,7 @@ pub(crate) struct CheckingPending {
 enum Then {
     /// An authorization by the host.
     Repeat(Click),
-    /// A question to the user, unless the user is at the browser.
+    /// A question to the user, unless the pending authorization is still open.
     Ask(Why, Option<Operation>),
 }
 
@@ -102,7 +102,7 @@ impl CheckingPending {
                 put(core, why, operation);
                 Ok(Work::Idle)
             }
-            // The user is at the browser: every caller receives the result of that.
+            // Every caller receives the result of the pending authorization.
             (Then::Ask(..), Ok(true) | Err(())) => Ok(Work::Idle),
         }
     }

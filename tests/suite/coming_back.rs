@@ -288,7 +288,7 @@ fn authz_18_step_12_needed_scopes_are_compared_with_the_requested_ones() {
 #[test]
 fn authz_18_a_refusal_is_told_at_once_where_the_redirect_that_is_out_is_spent() {
     let (mut first, mut second, redirect) = instances("Bearer");
-    // The user is at the browser: there is nothing more to ask.
+    // The authorization is pending: there is nothing more to ask.
     first.challenged(401, &["Bearer"]);
     first.quiet();
     second.store = std::mem::take(&mut first.store);

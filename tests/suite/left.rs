@@ -15,7 +15,7 @@ fn prm_of(issuer: &str) -> String {
     prm().replace(AS, issuer)
 }
 
-/// A user who is at the browser of one instance with an account, and another instance on the same store.
+/// Another instance on the store of one with an account and a pending authorization.
 fn instances() -> (Host, Redirect) {
     let mut first = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     first.authorize();
@@ -27,7 +27,7 @@ fn instances() -> (Host, Redirect) {
     (second, redirect)
 }
 
-/// The code of the first instance comes to this one, and is good for a token.
+/// The code of the first instance arrives at this one, which exchanges it for a token.
 fn comes_back(host: &mut Host, redirect: &Redirect) {
     host.callback(&format!("code=c-2&state={}", state_of(redirect)));
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));

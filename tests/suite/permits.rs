@@ -111,7 +111,7 @@ fn quirk_14_rev_03_a_sign_out_does_not_lose_a_reset() {
 
 #[test]
 fn quirk_14_a_reset_before_a_sign_out_holds_for_the_next_sign_in() {
-    // Nothing is known of the registration that is stored.
+    // The new process does not know the registration that is stored.
     let mut host = Host::new(config());
     host.to_redirect();
     let store = std::mem::take(&mut host.store);
@@ -142,7 +142,7 @@ fn tok_19_rev_03_a_sign_out_tries_again_what_the_store_could_not_forget() {
         host.store.mode = StoreMode::Works;
         host.handle(Event::SignedOut);
         assert!(is_empty(&host.store));
-        // Where it fails once more, that is told, and the client is not used again.
+        // A second failure is reported, and the client is not used again.
         let (mut host, store) = forgetting();
         host.store = store;
         host.store.mode = StoreMode::Works;
@@ -233,7 +233,7 @@ fn once() -> ConfigBuilder {
     config().step_ups_per_operation(0)
 }
 
-/// The user comes back with an error of the server: the authorization counts where it was asked for.
+/// The callback carries an error of the server: the authorization counts where it was asked for.
 fn fails_at_the_server(host: &mut Host) {
     host.serve(PRM, 200, &prm());
     host.serve(META, 200, &metadata());

@@ -528,7 +528,7 @@ fn tok_21_tok_23_11_4_final_answers_keep_the_tokens_and_lead_to_the_user() {
         host.quiet();
         assert!(account(&host).contains("rt-1"), "{answer}");
         assert!(!account(&host).contains(r#""lease""#), "{answer}");
-        // Nothing is sent there again before a rest is over.
+        // The token is not sent there again before a pause has ended.
         host.wanted("x");
         host.need_user();
         host.quiet();

@@ -60,7 +60,7 @@ fn disc_16_m2m_02_a_first_token_may_come_from_the_next_server() {
     host.serve(META, 200, &basic(AS));
     host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
-    // One for which there is no client, although the host prefers it.
+    // One without a client, although the host prefers it.
     let only = config()
         .pre_registered(AS, service())
         .prefer_issuer(X)

@@ -231,7 +231,7 @@ fn scope_04_m2m_01_m2m_08_dpop_02_a_configuration_that_cannot_work_is_not_built(
     let idp = || Enterprise::new("https://idp.example", PreRegistered::new("c"));
     let nobody = config().enterprise(idp()).build();
     assert_eq!(nobody.err(), Some(ConfigError::NoClient));
-    // Nothing to authenticate with.
+    // A client that cannot authenticate.
     let public = || PreRegistered::new("svc");
     let flaw = Some(ConfigError::PublicClient("svc".to_owned()));
     let by_choice = public().secret("s").method(AuthMethod::None);
