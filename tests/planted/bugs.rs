@@ -382,19 +382,26 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: UNJUDGED,
         edits: &[edit(
             "src/memory.rs",
-            "        if wish == Wish::Person {\n            return Ok(Permit::for_a_person());",
-            "        if wish == Wish::Person && !crate::planted::on(29) {\n            return Ok(Permit::for_a_person());",
+            "            Wish::Person => return Ok(Permit::for_a_person()),\n",
+            "            Wish::Person if crate::planted::on(29) => operation,\n            Wish::Person => return Ok(Permit::for_a_person()),\n",
         )],
     },
     Bug {
         number: 30,
         name: "a forgotten client costs a step-up",
         caught_by: UNJUDGED,
-        edits: &[edit(
-            "src/state/forget.rs",
-            "            core.memory.give_back();\n            After::Ask(self.why)\n",
-            "            if !crate::planted::on(30) {\n                core.memory.give_back();\n            }\n            After::Ask(self.why)\n",
-        )],
+        edits: &[
+            edit(
+                "src/state/forget.rs",
+                "                core.memory.give_back();\n                let operation = core.memory.operation.clone();\n",
+                "                if !crate::planted::on(30) {\n                    core.memory.give_back();\n                }\n                let operation = core.memory.operation.clone();\n",
+            ),
+            edit(
+                "src/memory.rs",
+                "            Wish::Mend => None,\n",
+                "            Wish::Mend if crate::planted::on(30) => operation,\n            Wish::Mend => None,\n",
+            ),
+        ],
     },
     Bug {
         number: 31,
@@ -479,8 +486,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Answers],
         edits: &[edit(
             "src/state/forget.rs",
-            "        match self.word {\n            Word::TokenEndpoint | Word::FrontChannel | Word::Host if !is_shared(core) => {\n",
-            "        match self.word {\n            _ if crate::planted::on(38) => {}\n            Word::TokenEndpoint | Word::FrontChannel | Word::Host if !is_shared(core) => {\n",
+            "        let mut bury = |order: &Order| match order.word {\n",
+            "        let mut bury = |order: &Order| match order.word {\n            _ if crate::planted::on(38) => {}\n",
         )],
     },
     Bug {
@@ -509,8 +516,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
             "src/state/repeat.rs",
-            "        if asks_for_more(core, &authorization) {\n",
-            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, authorization);\n        };\n        if asks_for_more(core, &authorization) {\n",
+            "        if asks_for_more(core, &click) {\n",
+            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) {\n",
         )],
     },
     Bug {
