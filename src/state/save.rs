@@ -130,9 +130,9 @@ impl SavingAccount {
         match &self.kept {
             // A late token replaces no newer one, and an expired token no valid one (ISO-09, TOK-16).
             Kept::Authorized { .. } => {
-                let newer = held.is_some_and(|held| is_newer(held, &self.at));
-                let expired = !is_usable(core, &self.at) && core.held.is_usable(core.now);
-                !(self.late && newer) && !expired
+                let newer = self.late && held.is_some_and(|held| is_newer(held, &self.at));
+                let valid = core.held.is_usable(core.now);
+                !newer && (is_usable(core, &self.at) || !valid)
             }
             Kept::Refreshed { sent, .. } | Kept::Dropped { sent, .. } => {
                 held.is_some_and(|at| at.held().has_refresh(sent))
