@@ -9,6 +9,8 @@ use mcp_auth_server::{
     AccessToken, AuthorizationServer, DpopAlgorithms, DpopUse, Guard, McpMessages, NonceKey,
     ProtectedResource, RedirectRules, RedirectTarget, RequiredScopes, ScopePolicy, TokenError,
 };
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -69,6 +71,78 @@ fn policy() -> ScopePolicy {
         .named("resources/read", "file:///secret", needs("secret"))
 }
 
+/// The members of an object as they stand, repeated ones included; those of its members as well.
+enum Shape {
+    Object(Vec<(String, Shape)>),
+    List(Vec<Shape>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        let read = match text.as_bytes().first() {
+            Some(b'{') => serde_json::from_str::<Pairs>(text).map(|pairs| Self::Object(pairs.0)),
+            Some(b'[') => serde_json::from_str(text).map(Self::List),
+            Some(_) | None => Ok(Self::Other),
+        };
+        read.map_err(serde::de::Error::custom)
+    }
+}
+
+struct Pairs(Vec<(String, Shape)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+struct PairsVisitor;
+
+impl<'de> Visitor<'de> for PairsVisitor {
+    type Value = Pairs;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
+}
+
+/// A body that was read has one reading: the first and the last of the members with a name, in whatever case,
+/// are the same one.
+fn one_reading(data: &[u8]) {
+    fn check(shape: &Shape, names: &[&str]) {
+        let Shape::Object(pairs) = shape else {
+            return;
+        };
+        for name in names {
+            let same = |known: &str| known.trim().eq_ignore_ascii_case(name);
+            let mut found = pairs.iter().filter(|(known, _)| same(known));
+            let first = found.next();
+            assert!(first.is_none_or(|(known, _)| known == name), "{name}");
+            assert!(found.next().is_none(), "{name} comes twice");
+            if *name == "params"
+                && let Some((_, parameters)) = first
+            {
+                check(parameters, &["name", "uri"]);
+            }
+        }
+    }
+    let names = ["method", "params", "id", "result", "error", "jsonrpc"];
+    match serde_json::from_slice(data).unwrap() {
+        Shape::List(all) => all.iter().for_each(|one| check(one, &names)),
+        one => check(&one, &names),
+    }
+}
+
 /// A requirement, and the body of a request.
 pub fn needed_scopes(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
@@ -83,6 +157,7 @@ pub fn needed_scopes(data: &[u8]) {
     let Ok(messages) = McpMessages::read(data) else {
         return;
     };
+    one_reading(data);
     let Ok(needed) = policy().needed(&messages) else {
         return;
     };
