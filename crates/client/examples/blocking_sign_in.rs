@@ -1,9 +1,10 @@
 //! Signs in to an MCP server and prints the headers of the next request.
 
-use std::{error::Error, io, thread};
+use std::error::Error;
+use std::{sync::mpsc, thread};
 
 use http::Method;
-use mcp_auth_client::{Driver, MemoryStore, Pause, seed};
+use mcp_auth_client::{Driver, LoopbackListener, MemoryStore, Pause, seed};
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event};
@@ -12,7 +13,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args()
         .nth(1)
         .ok_or("usage: blocking_sign_in URL")?;
-    let config = Config::builder(&url, "http://127.0.0.1:3000/callback").client_name("My client");
+    let (sender, callbacks) = mpsc::channel();
+    let listener = LoopbackListener::builder().listen(move |url| _ = sender.send(url))?;
+    let config = Config::builder(&url, listener.redirect_uri()).client_name("My client");
     let mut driver = Driver::new(config.build()?, "me", MemoryStore::default());
     let mut event = Event::Wanted(Operation::new("tools/list"));
     loop {
@@ -20,16 +23,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             Pause::NeedUser(_) => Event::Authorize(seed()?.into()),
             Pause::Redirect(redirect) => {
                 println!("Open {}", redirect.url.as_str());
-                println!("and paste the address of the page at which the browser ends:");
-                let address = io::stdin().lines().next().ok_or("no address")??;
-                Event::CallbackParams(Callback::from_url(address))
+                Event::CallbackParams(Callback::from_url(callbacks.recv()?))
             }
             Pause::Resting(wait) => {
                 thread::sleep(wait);
                 Event::Timer
             }
             Pause::Failed(failure) => return Err(failure.into()),
-            Pause::Idle => return Err("the address is not the callback of this sign-in".into()),
+            Pause::Idle => return Err("the callback is not that of this sign-in".into()),
             Pause::Ready(_) => break,
         }
     }

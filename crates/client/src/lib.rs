@@ -11,6 +11,7 @@
 //! | `file-store` | `FileStore`: a store in a directory, shared by several processes |
 //! | `redis` | `RedisStore`: a store in Redis, shared by the instances of a service |
 //! | `keyring` | `KeyringStore`: a store in the keyring of the operating system, for desktop hosts |
+//! | `loopback` | `LoopbackListener`: receives the redirect of a browser on this machine |
 //! | `signer` | `signer`: software keys for assertions and proofs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -32,6 +33,8 @@ mod file_store;
 mod http_client;
 #[cfg(feature = "keyring")]
 mod keyring_store;
+#[cfg(feature = "loopback")]
+mod loopback;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod note;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
@@ -65,6 +68,8 @@ pub use file_store::FileStore;
 pub use http_client::HttpClient;
 #[cfg(feature = "keyring")]
 pub use keyring_store::{KeyringFlaw, KeyringStore};
+#[cfg(feature = "loopback")]
+pub use loopback::{LoopbackBuilder, LoopbackHost, LoopbackListener, LoopbackPort};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use note::Note;
 #[cfg(feature = "file-store")]

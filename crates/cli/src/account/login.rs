@@ -4,6 +4,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use mcp_auth_client::PrivateDirectory;
+use mcp_auth_client::{LoopbackHost, LoopbackPort};
 use mcp_auth_machine::error::{Cause, Misconfiguration};
 
 use super::host::{Desk, Host, grant_json, grant_words};
@@ -15,7 +16,6 @@ use super::root::{LOCK_TIME, Remembered, Root};
 use super::settings::Settings;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
-use crate::listener::Port;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
 use crate::signals;
@@ -94,12 +94,14 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
             profile.settings.port,
             profile.port.or_else(|| root.last_port()),
         ) {
-            (Some(port), _) => Port::Only(port),
-            (None, Some(port)) => Port::Preferred(port),
-            (None, None) => Port::Any,
+            (Some(port), _) => LoopbackPort::Only(port),
+            (None, Some(port)) => LoopbackPort::Preferred(port),
+            (None, None) => LoopbackPort::Any,
         };
-        let host = profile.settings.redirect_host.as_deref();
-        let host = host.unwrap_or("127.0.0.1");
+        let host = match profile.settings.redirect_host.as_deref() {
+            Some("localhost") => LoopbackHost::Localhost,
+            Some(_) | None => LoopbackHost::Literal,
+        };
         Some(Person::new(host, port, !no_browser, end)?)
     } else {
         None

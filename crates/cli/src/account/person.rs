@@ -4,12 +4,12 @@ use std::io::{BufRead, IsTerminal, stdin};
 use std::sync::Once;
 use std::time::Instant;
 
+use mcp_auth_client::{LoopbackHost, LoopbackPort};
 use mcp_auth_machine::action::Redirect;
 
-use crate::listener::{Incoming, Listener, Port};
+use crate::listener::{Incoming, Listener};
 use crate::pasted::{Line, Pasted};
 use crate::problem::Problem;
-use crate::runtime::{on, spawn_runtime};
 
 pub(super) struct Person {
     listener: Listener,
@@ -21,16 +21,13 @@ pub(super) struct Person {
 impl Person {
     /// Listens on a loopback port until `end`.
     pub(super) fn new(
-        host: &str,
-        port: Port,
+        host: LoopbackHost,
+        port: LoopbackPort,
         browser: bool,
         end: Instant,
     ) -> Result<Self, Problem> {
-        let runtime = spawn_runtime()?;
-        let host = host.to_owned();
-        let listener = on(&runtime, async move { Listener::start(&host, port).await })??;
         Ok(Self {
-            listener,
+            listener: Listener::start(host, port)?,
             browser,
             end,
             reads: Once::new(),

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use mcp_auth_client::{LoopbackHost, LoopbackPort};
 use tokio::runtime::Handle;
 
-use crate::listener::{Listener, Port};
+use crate::listener::Listener;
 use crate::runtime::{on, spawn_runtime};
 use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
 use mcp_auth_testing::resource::{ECHO, McpServer, start_mcp};
@@ -70,7 +71,7 @@ impl Stage {
     }
 
     pub(super) fn listener(&self) -> io::Result<Listener> {
-        on(&self.runtime, Listener::start("127.0.0.1", Port::Any))?
+        Listener::start(LoopbackHost::Literal, LoopbackPort::Any)
     }
 
     /// Prints a line for each further token request.
