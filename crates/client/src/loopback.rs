@@ -236,7 +236,7 @@ fn accept(socket: &TcpListener, shared: &Arc<Shared>) {
         }
         let serving = Arc::clone(shared);
         let started = thread::Builder::new().spawn(move || {
-            // A browser that goes away is no failure of the listener.
+            // The listener continues when a browser closes its connection early.
             let _gone = serve(stream, &serving);
             serving.open.fetch_sub(1, Ordering::SeqCst);
         });
