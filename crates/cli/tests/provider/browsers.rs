@@ -31,7 +31,8 @@ fn chromium_signs_in() {
     let messages = fs::read_to_string(desk.file("page.messages")).unwrap_or_default();
     assert!(output.status.success(), "{}\n{messages}", said(&output));
     assert_eq!(provider.call(&desk.token(), "list"), 200);
-    assert!(page(&desk).contains("You can close this page."));
+    let shown = page(&desk);
+    assert!(shown.contains("You can close this page"), "{shown}");
 }
 
 /// Returns the final page; Chromium may end after the command.
