@@ -365,6 +365,11 @@ impl Failure {
     pub fn next(&self) -> Next {
         match &self.cause {
             Cause::Violation(violation) => violation.next(),
+            // No user takes part in a registration.
+            Cause::Refused(Refusal::OAuth {
+                error: OAuthError::AccessDenied,
+                ..
+            }) if self.stage == Stage::Registration => Next::FixConfiguration,
             Cause::Refused(Refusal::OAuth { error, .. }) => match error {
                 OAuthError::AccessDenied
                 | OAuthError::InteractionRequired
@@ -416,6 +421,9 @@ impl Failure {
         // A location that the authorization server published is not the MCP server's fault.
         let place = matches!(self.cause, Cause::Violation(Violation::PlaceRefused { .. }));
         if place && self.stage == Stage::ServerMetadata {
+            return Party::AuthorizationServer;
+        }
+        if matches!(self.cause, Cause::Refused(_)) && self.stage == Stage::Registration {
             return Party::AuthorizationServer;
         }
         self.cause.party()

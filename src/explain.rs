@@ -37,7 +37,9 @@ fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
         Cause::Unreachable(found) if found.code_spent => f.write_str(
             "the token endpoint sent no usable response; the code may have been consumed",
         ),
-        Cause::Unreachable(_) => f.write_str("a server could not be reached"),
+        Cause::Unreachable(_) => {
+            f.write_str("a server could not be reached, or sent no usable response")
+        }
         Cause::Resting(resting) => {
             reason(&resting.after, stage, f)?;
             f.write_str(" a moment ago, and the back-off has not ended")
@@ -208,10 +210,10 @@ fn refusal(refusal: &Refusal, stage: Stage, f: &mut Formatter<'_>) -> fmt::Resul
             error_uri,
         } => {
             f.write_str(match (error, stage) {
-                (OAuthError::AccessDenied, _) => "the authorization was declined",
                 (_, Stage::Registration) => {
                     "the authorization server refused to register this client"
                 }
+                (OAuthError::AccessDenied, _) => "the authorization was declined",
                 (_, Stage::Refresh) => "the authorization server rejected the refresh",
                 (_, Stage::Revocation) => "the authorization server refused to revoke a token",
                 (_, Stage::IdentityProvider) => "the identity provider refused",

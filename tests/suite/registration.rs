@@ -6,7 +6,7 @@ use mcp_auth_machine::config::{
     BasicEncoding, ConfigBuilder, ConfigError, DynamicRegistration, IssuerSettings, PreRegistered,
     RefreshTokens, RegistrationSharing,
 };
-use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Refusal, Violation};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Next, Party, Refusal, Violation};
 use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::words::AuthMethod;
 use mcp_auth_machine::{Failure, MethodFlaw};
@@ -356,6 +356,10 @@ fn reg_26_reg_29_quirk_24_refusals() {
             ),
             "{status}"
         );
+        assert_eq!(failure.next(), Next::FixConfiguration, "{status}");
+        assert_eq!(failure.party(), Party::AuthorizationServer, "{status}");
+        let text = failure.to_string();
+        assert!(text.contains("refused to register"), "{text}");
     }
     for status in [401, 403] {
         let mut host = found(config(), "");

@@ -56,6 +56,8 @@ pub(crate) enum Problem {
         failure: Box<Failure>,
         /// The error of the store or of the network.
         detail: Option<String>,
+        /// Other authorization servers that the MCP server lists.
+        others: Vec<String>,
     },
     /// Anything else.
     Other(Box<dyn Error>),
@@ -162,13 +164,23 @@ impl Problem {
             Self::Output(error) => format!("standard output cannot be written: {error}"),
             Self::Examined => "clients cannot sign in to this server".into(),
             Self::Differs(words) => words.clone(),
-            Self::Failed { failure, detail } => {
+            Self::Failed {
+                failure,
+                detail,
+                others,
+            } => {
                 let mut words = failure.to_string();
                 if let Some(detail) = detail {
                     words.push_str(&format!(" [{detail}]"));
                 }
                 if let Some(option) = remedy::option(failure) {
                     words.push_str(&format!("; the option of login: {option}"));
+                }
+                if !others.is_empty() {
+                    words.push_str(&format!(
+                        "; the MCP server also lists {}: --prefer-issuer with one of them",
+                        others.join(", ")
+                    ));
                 }
                 words
             }
@@ -190,7 +202,16 @@ impl Problem {
             return None;
         }
         let mut error = json!({ "code": self.code(), "message": self.words() });
-        if let (Self::Failed { failure, .. }, Some(members)) = (self, error.as_object_mut()) {
+        if let (
+            Self::Failed {
+                failure, others, ..
+            },
+            Some(members),
+        ) = (self, error.as_object_mut())
+        {
+            if !others.is_empty() {
+                members.insert("other_servers".to_owned(), others.as_slice().into());
+            }
             members.insert("stage".to_owned(), failure.stage.as_str().into());
             if let Some(issuer) = &failure.issuer {
                 members.insert("issuer".to_owned(), issuer.as_str().into());

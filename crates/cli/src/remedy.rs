@@ -3,6 +3,7 @@
 
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::action::Why;
+use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::text::Untrusted;
 
@@ -11,17 +12,42 @@ pub(crate) fn option(failure: &Failure) -> Option<String> {
     let found = failure
         .remedy()
         .and_then(|remedy| of_setting(remedy, failure));
-    found.or_else(|| of_code(failure.cause.code()).map(str::to_owned))
+    found
+        .or_else(|| of_words(failure))
+        .or_else(|| of_code(failure.cause.code(), failure.stage).map(str::to_owned))
+}
+
+/// Returns the option for refusals whose meaning only the server's words tell, and for values that it shows.
+fn of_words(failure: &Failure) -> Option<String> {
+    let details = failure.details();
+    if failure.cause.code() == "resource_mismatch" {
+        let (Some(expected), Some(found)) = (&details.expected, &details.found) else {
+            return None;
+        };
+        // Another path or port: a typing error of the user, or of the operator. Not another machine.
+        let host = |text: &str| Some(url::Url::parse(text).ok()?.host_str()?.to_owned());
+        let same = host(expected)? == host(found.as_plain())?;
+        return same.then(|| {
+            let url = found.as_plain();
+            format!("{url} in place of the URL, if that is the MCP server")
+        });
+    }
+    let words = details.description?;
+    let words = words.as_plain().to_ascii_lowercase();
+    let of_resource = words.contains("resource parameter") || words.contains("aadsts9010010");
+    let issuer = failure.issuer.as_ref().filter(|_| of_resource)?;
+    Some(known(issuer.as_str(), "resource_parameter", "omit"))
+}
+
+fn known(issuer: &str, member: &str, value: &str) -> String {
+    format!(
+        "--issuer-settings FILE, where the file has [{{\"issuer\":\"{issuer}\",\"{member}\":\"{value}\"}}], \
+         if that server is known to be right"
+    )
 }
 
 /// Returns the option for a library setting; the enum may grow.
 fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
-    let known = |issuer: &str, member: &str, value: &str| {
-        format!(
-            "--issuer-settings FILE, where the file has [{{\"issuer\":\"{issuer}\",\"{member}\":\"{value}\"}}], \
-             if that server is known to be right"
-        )
-    };
     Some(match remedy {
         Remedy::AuthorizationOrigin { issuer, origin } => {
             known(issuer.as_str(), "authorization_origin", &origin)
@@ -39,7 +65,8 @@ fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
              --client-metadata-url"
         ),
         Remedy::AuthorizationServer => {
-            "--authorization-server, --server-metadata, or --legacy for a server of revision 2025-03-26"
+            "--authorization-server, --server-metadata, or --legacy for a server of revision 2025-03-26, \
+             whose 401 names no metadata"
                 .to_owned()
         }
         Remedy::Scopes => "--scope with the scopes that the server knows".to_owned(),
@@ -48,14 +75,18 @@ fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
     })
 }
 
-fn host(place: &Untrusted) -> Option<String> {
+/// Returns the host of a URL that a server supplied.
+pub(crate) fn host(place: &Untrusted) -> Option<String> {
     let url = url::Url::parse(place.as_plain()).ok()?;
     Some(url.host_str()?.to_owned())
 }
 
 /// Returns the option for failures without a setting.
-fn of_code(code: &str) -> Option<&'static str> {
+fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
     Some(match code {
+        "document_too_large" | "document_redirected" if stage == Stage::ResourceMetadata => {
+            "--resource-metadata with the URL of the document, or --authorization-server with the issuer"
+        }
         "no_resource" | "resource_metadata_malformed" | "no_authorization_server" => {
             "--authorization-server with the issuer, or --resource-metadata"
         }
@@ -63,8 +94,8 @@ fn of_code(code: &str) -> Option<&'static str> {
         | "server_metadata_invalid"
         | "no_authorization_endpoint"
         | "no_endpoint"
-        | "document_too_large" => "--server-metadata FILE",
-        "document_redirected" => "--resource-metadata or --server-metadata",
+        | "document_too_large"
+        | "document_redirected" => "--server-metadata FILE",
         "no_code_grant" => "--client-credentials, if the client acts for itself",
         "registration_invalid" => "--client-id, with a client that is registered by hand",
         "registration_method" => "--client-id with --auth-method",

@@ -16,6 +16,7 @@ use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
 use serde_json::{Value, json};
 
+use super::choice::{self, Choice};
 use super::in_words;
 use super::journal::Journal;
 use super::ledger::Ledger;
@@ -39,6 +40,9 @@ pub(super) struct Host {
     ledger: Ledger,
     end: Instant,
     seen: Arc<Seen>,
+    choice: Arc<Choice>,
+    /// The authorization servers that the user named: these need no consent to a change.
+    named: Vec<String>,
 }
 
 /// Observations about the driver's requests.
@@ -79,6 +83,8 @@ impl Host {
         let verbose = desk.verbose;
         let seen = Arc::new(Seen::default());
         let sees = Arc::clone(&seen);
+        let choice = Arc::new(Choice::default());
+        let chooses = Arc::clone(&choice);
         let driver = Driver::new(config, profile.account.as_str(), store)
             .signer(keys)
             .trust(trust)
@@ -86,6 +92,7 @@ impl Host {
             .deadline(desk.end)
             .watched(move |note| {
                 recorder.see(&note);
+                chooses.see(&note);
                 match &note {
                     Note::Out(Action::Report(decision)) => warn(decision),
                     Note::Out(Action::SendRequest(send)) => {
@@ -117,6 +124,8 @@ impl Host {
             ledger,
             end: desk.end,
             seen,
+            choice,
+            named: profile.settings.servers(),
         })
     }
 
@@ -168,7 +177,15 @@ impl Host {
         if Problem::needs_detail(&failure) {
             detail = self.ledger.trouble().or_else(|| self.last());
         }
-        Problem::Failed { failure, detail }
+        let others = match &failure.issuer {
+            Some(issuer) => self.choice.others(issuer.as_str()),
+            None => Vec::new(),
+        };
+        Problem::Failed {
+            failure,
+            detail,
+            others,
+        }
     }
 
     /// Returns the last request without a response.
@@ -207,6 +224,7 @@ impl Host {
                         });
                     };
                     if let Why::ServerChanged { from, to } = &need.why
+                        && !self.named.iter().any(|named| named == to.as_str())
                         && !person.agrees(from.as_str(), to.as_str())
                     {
                         self.abandon();
@@ -227,7 +245,8 @@ impl Host {
                     let person =
                         person.ok_or("interactive sign-in required, but running without a user")?;
                     self.seen.asked.store(true, Ordering::Relaxed);
-                    person.send(&redirect);
+                    let others = self.choice.others(redirect.issuer.as_str());
+                    person.send(&redirect, &others);
                     let state = state_of(redirect.url.as_str()).map(str::to_owned);
                     self.come_back(person, state.as_deref())?
                 }
@@ -405,6 +424,16 @@ fn warn(decision: &Decision) {
             "the clock of the server differs from this machine's by {seconds} seconds; proofs are \
              refused for that"
         ),
+        Decision::ServerPassedOver { issuer, reason } => eprintln!(
+            "the authorization server {issuer} is not used: {}",
+            match *reason {
+                "no_client" => "it registers no clients".to_owned(),
+                other => other.replace('_', " "),
+            }
+        ),
+        Decision::EntryUnusable { entry, reason } => {
+            eprintln!("{}", choice::unusable(entry, reason));
+        }
         Decision::ClientBound { issuer } => {
             eprintln!("the client identifier now belongs to {issuer}; it is used nowhere else");
         }

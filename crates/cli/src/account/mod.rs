@@ -2,6 +2,7 @@
 
 mod apply;
 pub(crate) mod bridge;
+mod choice;
 pub(crate) mod headers;
 mod host;
 mod journal;

@@ -58,7 +58,7 @@ impl Person {
     }
 
     /// Shows the authorization URL, and opens it.
-    pub(super) fn send(&self, redirect: &Redirect) {
+    pub(super) fn send(&self, redirect: &Redirect, others: &[String]) {
         let scopes: Vec<&str> = redirect.scopes.iter().collect();
         let scopes = match scopes.as_slice() {
             [] => "the scopes that the server chooses".to_owned(),
@@ -66,6 +66,9 @@ impl Person {
         };
         let url = redirect.url.as_str();
         eprintln!("Sign in at   {}", redirect.issuer);
+        if !others.is_empty() {
+            eprintln!("instead of   {} (--prefer-issuer)", others.join(", "));
+        }
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");
         eprintln!("\nOpen this URL in a browser:\n\n{url}\n");

@@ -113,6 +113,13 @@ impl Settings {
         self.scope.as_deref().filter(|scopes| !scopes.is_empty())
     }
 
+    /// Returns the authorization servers that the user named.
+    pub(super) fn servers(&self) -> Vec<String> {
+        let one = [&self.issuer, &self.authorization_server];
+        let one = one.into_iter().flatten();
+        one.chain(&self.prefer_issuer).cloned().collect()
+    }
+
     /// Returns true if a user signs in.
     pub(super) fn has_person(&self) -> bool {
         !self.client_credentials

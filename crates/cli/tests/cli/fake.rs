@@ -24,6 +24,10 @@ pub(crate) enum Mode {
     Hangs,
 }
 
+/// A status, headers and a body.
+pub(crate) type Answer = (u16, String, String);
+pub(crate) type Hook = Box<dyn FnMut(&Request, &str) -> Option<Answer> + Send>;
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) mcp: Mode,
@@ -35,6 +39,10 @@ pub(crate) struct State {
     pub(crate) delay: Duration,
     /// Whether the MCP server accepts requests without a token.
     pub(crate) open: bool,
+    /// The answer in place of all else, with the issuer of this server.
+    pub(crate) hook: Option<Hook>,
+    /// A server whose tokens the MCP server takes, too.
+    pub(crate) trusts: Option<Arc<Mutex<State>>>,
     /// The authorization server in the resource metadata, instead of this one.
     pub(crate) announces: Option<String>,
     /// The scopes that are granted regardless of the request.
@@ -92,12 +100,20 @@ pub(crate) struct Fake {
     state: Arc<Mutex<State>>,
 }
 
-struct Request {
+pub(crate) struct Request {
     method: String,
-    path: String,
-    query: BTreeMap<String, String>,
-    authorization: Option<String>,
-    form: BTreeMap<String, String>,
+    pub(crate) path: String,
+    pub(crate) query: BTreeMap<String, String>,
+    host: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) form: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// Whether it was sent to this name of the server.
+    pub(crate) fn is_for(&self, host: &str) -> bool {
+        self.host.split(':').next() == Some(host)
+    }
 }
 
 impl Fake {
@@ -149,6 +165,10 @@ impl Fake {
         self.issuer.clone()
     }
 
+    pub(crate) fn share(&self) -> Arc<Mutex<State>> {
+        Arc::clone(&self.state)
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("the state")
     }
@@ -165,7 +185,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
     lines.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut length, mut authorization) = (0, None);
+    let (mut length, mut authorization, mut host) = (0, None, String::new());
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).ok()?;
@@ -175,6 +195,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => authorization = Some(value.trim().to_owned()),
+            "host" => host = value.trim().to_owned(),
             _ => {}
         }
     }
@@ -185,6 +206,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         method,
         path: path.to_owned(),
         query: pairs(query),
+        host,
         authorization,
         form: pairs(&String::from_utf8_lossy(&body)),
     })
@@ -209,7 +231,13 @@ fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
         }
     };
     let (status, headers, body) = match mode {
-        Mode::Works => answer(&request, issuer, &mut shared.lock().expect("the state")),
+        Mode::Works => {
+            let mut state = shared.lock().expect("the state");
+            let mut hook = state.hook.take();
+            let hooked = hook.as_mut().and_then(|hook| hook(&request, issuer));
+            state.hook = hook;
+            hooked.unwrap_or_else(|| answer(&request, issuer, &mut state))
+        }
         Mode::Answers(status, kind, body) => {
             (status, format!("content-type: {kind}\r\n"), body.to_owned())
         }
@@ -231,21 +259,31 @@ fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
     );
 }
 
-fn object(status: u16, value: &Value) -> (u16, String, String) {
+pub(crate) fn object(status: u16, value: &Value) -> Answer {
     let kind = "content-type: application/json\r\n".to_owned();
     (status, kind, value.to_string())
 }
 
-fn refused(error: &str) -> (u16, String, String) {
+pub(crate) fn refused(error: &str) -> Answer {
     object(400, &json!({ "error": error }))
 }
 
-fn answer(request: &Request, issuer: &str, state: &mut State) -> (u16, String, String) {
+fn answer(request: &Request, issuer: &str, state: &mut State) -> Answer {
     match request.path.as_str() {
         "/mcp" => {
             let token = request.authorization.as_deref();
             let token = token.and_then(|value| value.strip_prefix("Bearer "));
-            if state.open || token.is_some_and(|token| state.access.contains(token)) {
+            let is_of = |other: &Arc<Mutex<State>>, token: &str| {
+                other.lock().expect("the state").access.contains(token)
+            };
+            let trusted = |token| {
+                state.access.contains(token)
+                    || state
+                        .trusts
+                        .as_ref()
+                        .is_some_and(|other| is_of(other, token))
+            };
+            if state.open || token.is_some_and(trusted) {
                 return object(200, &json!({ "jsonrpc": "2.0", "id": 1, "result": {} }));
             }
             let place = format!("{issuer}/.well-known/oauth-protected-resource/mcp");
@@ -304,7 +342,7 @@ fn answer(request: &Request, issuer: &str, state: &mut State) -> (u16, String, S
     }
 }
 
-fn authorize(request: &Request, issuer: &str, state: &mut State) -> (u16, String, String) {
+fn authorize(request: &Request, issuer: &str, state: &mut State) -> Answer {
     let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
     let client = get("client_id");
     if !state.clients.contains_key(&client) {
@@ -323,7 +361,7 @@ fn authorize(request: &Request, issuer: &str, state: &mut State) -> (u16, String
     (302, format!("location: {back}\r\n"), String::new())
 }
 
-fn token(request: &Request, state: &mut State) -> (u16, String, String) {
+fn token(request: &Request, state: &mut State) -> Answer {
     let get = |name: &str| request.form.get(name).cloned().unwrap_or_default();
     let client = get("client_id");
     let secret = request.form.get("client_secret").cloned();

@@ -21,6 +21,8 @@ mod lines;
 mod page;
 mod pipe;
 mod record;
+mod refusals;
+mod remedies;
 mod support;
 mod tls;
 mod transactions;

@@ -1,0 +1,69 @@
+//! The authorization servers that the resource metadata lists, of which a sign-in uses one.
+
+use std::sync::{Mutex, PoisonError};
+
+use mcp_auth_client::Note;
+use mcp_auth_machine::action::Purpose;
+use mcp_auth_machine::wire::text::Untrusted;
+use mcp_auth_machine::wire::url::UrlPolicy;
+use mcp_auth_machine::{Action, Event};
+use serde_json::Value;
+
+use crate::remedy::host;
+
+/// The entries of the last document.
+#[derive(Default)]
+pub(super) struct Choice(Mutex<Listed>);
+
+#[derive(Default)]
+struct Listed {
+    asked: Vec<u64>,
+    servers: Vec<String>,
+}
+
+impl Choice {
+    pub(super) fn see(&self, note: &Note<'_>) {
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Note::Out(Action::SendRequest(send)) if send.purpose() == Purpose::ResourceMetadata => {
+                listed.asked.push(send.id());
+            }
+            Note::In(Event::HttpResponse(reply)) if listed.asked.contains(&reply.id()) => {
+                let document = reply.response().map(http::Response::body);
+                let document = document.and_then(|body| serde_json::from_slice(body).ok());
+                if let Some(servers) = document.and_then(|document: Value| servers(&document)) {
+                    listed.servers = servers;
+                }
+            }
+            Note::Out(_) | Note::In(_) => {}
+        }
+    }
+
+    /// Returns the listed servers beside this one, as far as they can be shown.
+    pub(super) fn others(&self, than: &str) -> Vec<String> {
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bare = |issuer: &str| issuer.trim_end_matches('/').to_owned();
+        let others = listed.servers.iter();
+        let others = others.filter(|server| bare(server) != bare(than));
+        others.cloned().collect()
+    }
+}
+
+/// A few are enough to choose from, each a URL without anything that a terminal would interpret.
+fn servers(document: &Value) -> Option<Vec<String>> {
+    let listed = document.get("authorization_servers")?.as_array()?;
+    let listed = listed.iter().filter_map(Value::as_str);
+    let shown = listed.filter(|server| UrlPolicy::for_mcp_url(server).is_ok());
+    Some(shown.take(8).map(str::to_owned).collect())
+}
+
+/// Returns the words about an entry that is not used, with the option that permits it.
+pub(super) fn unusable(entry: &Untrusted, reason: &str) -> String {
+    let words = format!("{entry:?} in authorization_servers is not used: it {reason}");
+    match host(entry).filter(|_| reason.contains("special-purpose")) {
+        Some(host) => format!(
+            "{words}; the option of login: --allow-host {host}, if the host is known to be right"
+        ),
+        None => words,
+    }
+}
