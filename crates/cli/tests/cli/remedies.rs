@@ -25,7 +25,12 @@ impl<'a> Transcript<'a> {
             .collect();
         let hosts: Vec<_> = names
             .iter()
-            .filter_map(|(url, name)| Some((url.strip_prefix("http://")?.to_owned(), &name[8..])))
+            .filter_map(|(url, name)| {
+                Some((
+                    url.strip_prefix("http://")?.to_owned(),
+                    name.strip_prefix("https://")?,
+                ))
+            })
             .collect();
         names.extend(hosts);
         let local: Vec<_> = fakes
