@@ -366,10 +366,15 @@ impl Failure {
         match &self.cause {
             Cause::Violation(violation) => violation.next(),
             // No user takes part in a registration.
-            Cause::Refused(Refusal::OAuth {
-                error: OAuthError::AccessDenied,
-                ..
-            }) if self.stage == Stage::Registration => Next::FixConfiguration,
+            Cause::Refused(Refusal::OAuth { error, .. })
+                if self.stage == Stage::Registration
+                    && !matches!(
+                        error,
+                        OAuthError::ServerError | OAuthError::TemporarilyUnavailable
+                    ) =>
+            {
+                Next::FixConfiguration
+            }
             Cause::Refused(Refusal::OAuth { error, .. }) => match error {
                 OAuthError::AccessDenied
                 | OAuthError::InteractionRequired

@@ -192,7 +192,7 @@ pub enum UnexpectedToken {
     /// The body is not a JSON object, or repeats a member.
     #[error("not a token response")]
     Body,
-    /// The status is not 200 and no OAuth error explains it, or the status is temporary.
+    /// The status is neither 200 nor 201 and no OAuth error explains it, or the status is temporary.
     #[error("status {0} without an OAuth error")]
     Status(u16),
     /// `access_token` is missing.
@@ -234,13 +234,18 @@ pub enum MissingType {
     Refuse,
 }
 
+/// Returns whether a token may come with this status: 200, or 201 as some frameworks send after each POST.
+fn is_success(status: u16) -> bool {
+    matches!(status, 200 | 201)
+}
+
 /// Parses a token response (TOK-11 to TOK-15, TOK-18).
 pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer {
     if is_transient(status) {
         return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
     }
     let Ok(document) = object::<TokenDocument<'_>>(body) else {
-        return TokenAnswer::Unexpected(if status == 200 {
+        return TokenAnswer::Unexpected(if is_success(status) {
             UnexpectedToken::Body
         } else {
             UnexpectedToken::Status(status)
@@ -253,7 +258,7 @@ pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer 
             description: document.error_description.non_empty().map(Untrusted::new),
         };
     }
-    if status != 200 {
+    if !is_success(status) {
         return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
     }
     match granted(&document, missing_type) {
@@ -363,7 +368,7 @@ pub(crate) fn read_id_jag(
         return Err(Some(refused));
     }
     let document = object::<ExchangeDocument<'_>>(body).map_err(|_| None)?;
-    let fits = status == 200
+    let fits = is_success(status)
         && document.issued_token_type.get() == Some(crate::grant::ID_JAG)
         && document
             .token_type

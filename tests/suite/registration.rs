@@ -344,6 +344,8 @@ fn reg_26_reg_29_quirk_24_refusals() {
         ),
         (422, r#"{"error":"invalid_client_metadata"}"#),
         (403, r#"{"error":"access_denied"}"#),
+        (401, r#"{"error":"invalid_token"}"#),
+        (403, r#"{"error":"insufficient_scope"}"#),
     ] {
         let mut host = found(config(), "");
         host.serve(REGISTER, status, text);

@@ -32,11 +32,20 @@ fn of_words(failure: &Failure) -> Option<String> {
             format!("{url} in place of the URL, if that is the MCP server")
         });
     }
-    let words = details.description?;
+    let (member, value) = of_renewal(&details.description?)?;
+    Some(known(failure.issuer.as_ref()?.as_str(), member, value))
+}
+
+/// Returns the setting that a refusal calls for in the words of Entra, whose codes do not tell.
+fn of_renewal(words: &Untrusted) -> Option<(&'static str, &'static str)> {
     let words = words.as_plain().to_ascii_lowercase();
-    let of_resource = words.contains("resource parameter") || words.contains("aadsts9010010");
-    let issuer = failure.issuer.as_ref().filter(|_| of_resource)?;
-    Some(known(issuer.as_str(), "resource_parameter", "omit"))
+    if words.contains("resource parameter") || words.contains("aadsts9010010") {
+        Some(("resource_parameter", "omit"))
+    } else if words.contains("aadsts90009:") {
+        Some(("refresh_scopes", "requested"))
+    } else {
+        None
+    }
 }
 
 fn known(issuer: &str, member: &str, value: &str) -> String {
@@ -103,6 +112,10 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
         "client_method" => "--auth-method, --client-key or --client-secret-prompt",
         "key_missing" => "--dpop-key FILE",
         "signer_failed" => "--client-key or --dpop-key with another key",
+        "fresh_token_refused" => {
+            "--issuer-settings FILE with \"authorization_parameters\":[[\"audience\",\"…\"]], for an authorization \
+             server that takes no `resource` parameter, such as Auth0"
+        }
         "request_too_long" => "--scope with fewer scopes",
         _ => return None,
     })
@@ -116,9 +129,14 @@ pub(crate) fn why(why: &Why) -> String {
         Why::RenewalRefused { cause } => {
             let details = cause.details();
             let error = details.error.map_or(String::new(), |error| format!(": {error:?}"));
-            let words = details.description;
+            let words = details.description.as_ref();
             let words = words.map_or(String::new(), |words| format!(", saying {words:?}"));
-            format!("the authorization server does not renew the token{error}{words}")
+            let option = details.description.as_ref().and_then(of_renewal);
+            let option = option.map_or(String::new(), |(member, value)| {
+                let settings = known("ISSUER", member, value);
+                format!("; the option of login, with the issuer of `mcp-auth status`: {settings}")
+            });
+            format!("the authorization server does not renew the token{error}{words}{option}")
         }
         Why::ScopeMissing {
             scopes,

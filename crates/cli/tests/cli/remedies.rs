@@ -368,7 +368,7 @@ fn of_several_authorization_servers_one_is_chosen() {
     assert_eq!(status, Some(0), "{said}");
     insta::assert_snapshot!("several_servers", transcript.written);
 
-    // The first has no registration: the second is used, and the reader is told.
+    // Without a registration at the first, the second is used, and the command says so.
     first.state().hook = Some(Box::new(closed));
     let desk = Desk::new();
     let mut transcript = Transcript::new(&desk, &servers);
@@ -376,7 +376,7 @@ fn of_several_authorization_servers_one_is_chosen() {
     assert_eq!(status, Some(0), "{said}");
     insta::assert_snapshot!("first_without_registration", transcript.written);
 
-    // Neither has: the message names both.
+    // With no registration at both, the message names both.
     second.state().hook = Some(Box::new(closed));
     second.state().clients.insert("by-hand".to_owned(), None);
     let desk = Desk::new();
