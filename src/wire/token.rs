@@ -368,7 +368,7 @@ pub(crate) fn read_id_jag(
         return Err(Some(refused));
     }
     let document = object::<ExchangeDocument<'_>>(body).map_err(|_| None)?;
-    let fits = is_success(status)
+    let fits = status == 200
         && document.issued_token_type.get() == Some(crate::grant::ID_JAG)
         && document
             .token_type
