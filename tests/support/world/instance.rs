@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use mcp_auth_machine::action::Redirect;
+use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
@@ -114,8 +115,10 @@ impl World {
                 }
                 Action::Error(failure) => {
                     self.facts.note(failure.cause.code());
+                    let at_redirect = failure.stage == Stage::Authorization;
+                    let text = format!("{:?}", failure.cause);
                     self.ledger
-                        .says(at, failure.cause.code(), &format!("{:?}", failure.cause));
+                        .says(at, failure.cause.code(), &text, at_redirect);
                     scanner::diagnostic("a failure", &failure.to_string());
                     Ledger::failed(&format!("{failure:?} {failure}"));
                 }

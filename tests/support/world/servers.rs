@@ -122,6 +122,8 @@ impl World {
         if waited {
             self.ledger.answered(at);
         }
+        // An answer that the instance no longer waits for says nothing of what it does now.
+        let unreached = !waited && self.ledger.is_unreached(at);
         let event = match how {
             How::NeverSent => {
                 self.ledger.unreached(at);
@@ -199,6 +201,9 @@ impl World {
                 send.response(response(status, &headers, &text))
             }
         };
+        if unreached {
+            self.ledger.unreached(at);
+        }
         let queued = self.instances[at].actions.len();
         self.tell(at, event);
         let late = |action: &Action| match action {

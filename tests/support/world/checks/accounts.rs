@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use mcp_auth_machine::action::Why;
 use serde_json::Value;
 
-use super::super::open::judged;
 use super::super::store::Shelf;
 use super::super::{ISSUERS, LIAR};
 use super::{Ledger, account};
@@ -102,6 +101,10 @@ impl Ledger {
         self.seat(at).unreached = true;
     }
 
+    pub(in crate::support::world) fn is_unreached(&mut self, at: usize) -> bool {
+        self.seat(at).unreached
+    }
+
     pub(in crate::support::world) fn store_failed(&mut self, at: usize) {
         let seat = self.seat(at);
         seat.store_failed = true;
@@ -122,18 +125,29 @@ impl Ledger {
 
     /// The host answers that the user agrees.
     pub(in crate::support::world) fn agrees(&mut self, at: usize) {
-        self.seat(at).wants_user = false;
+        let seat = self.seat(at);
+        seat.agreed = std::mem::take(&mut seat.wants_user) && seat.mends;
     }
 
     /// A failure reports a server as unreachable only after a failed request (S38), and a stored record as unreadable
     /// for now only where a newer version wrote it (S41). It does not refuse a user's own sign-in because of too many
-    /// attempts (S40).
-    pub(in crate::support::world) fn says(&mut self, at: usize, cause: &str, text: &str) {
+    /// attempts, nor one that the machine asks for because it removes the reason of a failure (S40).
+    pub(in crate::support::world) fn says(
+        &mut self,
+        at: usize,
+        cause: &str,
+        text: &str,
+        at_redirect: bool,
+    ) {
         let seat = self.seat(at);
         let refused = text.contains("OutOfPatience(Authorizations)");
         assert!(
-            !seat.clicked || !refused || !judged("S40"),
+            !seat.clicked || !refused,
             "S40: a person's own wish to sign in is refused: {text}"
+        );
+        assert!(
+            !seat.agreed || !refused || !at_redirect,
+            "S40: the machine asks for a sign-in, and refuses it: {text}"
         );
         assert!(
             cause != "unreachable" || seat.unreached,
@@ -168,6 +182,13 @@ impl Ledger {
         instances: usize,
     ) {
         self.seat(at).wants_user = true;
+        self.seat(at).mends = match why {
+            Why::ClientForgotten
+            | Why::MethodRefused { .. }
+            | Why::OfflineAccessRefused
+            | Why::ScopesRefused { .. } => true,
+            _ => false,
+        };
         self.seat(at).stepping_up = matches!(why, Why::ScopeMissing { .. });
         if let Why::ServerChanged { from, to } = why {
             self.binds_others(at, from.as_str(), shelf, instances);

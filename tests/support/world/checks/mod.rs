@@ -85,6 +85,10 @@ struct Seat {
     scopes_refused: bool,
     /// The machine has asked for the user, and not been answered.
     wants_user: bool,
+    /// That request removes the reason for which the authorization before it failed.
+    mends: bool,
+    /// The user agreed to that, and nothing else has happened since (S40).
+    agreed: bool,
     /// A person asked to sign in, on their own account, and nothing has come of it yet (S40).
     clicked: bool,
     /// The store did not keep the account when it last should have.
@@ -136,6 +140,7 @@ impl Ledger {
         seat.after_callback = false;
         seat.store_failed = false;
         seat.clicked = false;
+        seat.agreed = false;
     }
 
     pub(in crate::support::world) fn came_back(&mut self, at: usize, idle: bool) {
