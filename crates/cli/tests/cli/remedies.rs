@@ -490,3 +490,26 @@ fn a_denial_and_a_busy_server_lead_to_the_same_command_again() {
     assert_eq!(transcript.run(&["login", &url]).0, Some(0));
     insta::assert_snapshot!("denied_and_busy", transcript.written);
 }
+
+#[test]
+fn a_published_document_is_the_client() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let document = "https://client.example/client.json";
+    {
+        let mut state = fake.state();
+        state.clients.insert(document.to_owned(), None);
+        state.hook = Some(Box::new(|request, issuer| {
+            let changes = json!({ "client_id_metadata_document_supported": true });
+            (request.path == SERVER).then(|| object(200, &metadata(issuer, &changes)))
+        }));
+    }
+    let mut transcript = Transcript::new(&desk, &[]);
+    let login = ["login", &fake.url(), "--client-metadata-url", document];
+    let (status, said) = transcript.run(&login);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("client_id=https%3A%2F%2Fclient.example%2Fclient.json"),
+        "{said}"
+    );
+    assert_eq!(fake.state().registrations, 0);
+}
