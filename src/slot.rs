@@ -108,6 +108,14 @@ impl Slot {
         }
     }
 
+    /// Where a host may keep whose sign-in a state belongs to.
+    pub(crate) fn route(state: &crate::wire::pkce::State) -> Self {
+        Self {
+            kind: SlotKind::Pending,
+            digest: state.digest(),
+        }
+    }
+
     pub(crate) fn registration(owner: &str, issuer: &str, redirect_uri: &str) -> Self {
         Self::named(SlotKind::Registration, &[owner, issuer, redirect_uri])
     }

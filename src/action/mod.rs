@@ -17,6 +17,7 @@ use crate::ticket::Ticket;
 use crate::time::UnixMillis;
 pub use crate::wire::address::AddressPolicy;
 use crate::wire::callback::IssBinding;
+use crate::wire::pkce::State;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::words::AuthMethod;
@@ -233,6 +234,16 @@ pub struct Redirect {
     pub new_issuer: bool,
     /// The time until which the callback is accepted.
     pub expires: UnixMillis,
+    pub(crate) state: State,
+}
+
+impl Redirect {
+    /// A slot for a host with many principals: where it may keep whose sign-in this is, until
+    /// [`expires`](Self::expires). It is that of the callback
+    /// ([`Callback::route`](crate::wire::callback::Callback::route)), and the machine never uses it.
+    pub fn route(&self) -> Slot {
+        Slot::route(&self.state)
+    }
 }
 
 /// A request to read a slot.

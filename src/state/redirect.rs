@@ -471,6 +471,7 @@ impl Waiting {
             scopes: parts.requested.clone(),
             new_issuer: self.rest.new_issuer,
             expires: self.rest.expires,
+            state: parts.state.clone(),
         };
         core.emit(Action::Redirect(redirect));
     }

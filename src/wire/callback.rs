@@ -9,6 +9,7 @@ use super::form::pairs;
 use super::pkce::State;
 use super::text::cut;
 use super::url::split;
+use crate::slot::Slot;
 
 /// Largest callback, in bytes (CB-15).
 pub const MAX_CALLBACK_BYTES: usize = 16 * 1024;
@@ -58,6 +59,13 @@ impl Callback {
             form,
             browser: None,
         }
+    }
+
+    /// The slot in which a host with many principals may have kept whose sign-in this is
+    /// ([`Redirect::route`](crate::action::Redirect::route)): whose machine is to judge the callback, which is not
+    /// believed by that. `None`: the callback has no state of a sign-in.
+    pub fn route(&self) -> Option<Slot> {
+        self.state().map(|state| Slot::route(&state))
     }
 
     /// Returns the unvalidated `state`, to find the authorization that the callback belongs to.

@@ -1,11 +1,14 @@
 //! Accessors of actions, answers and values for hosts and drivers.
 
+use std::sync::Arc;
+
 use mcp_auth_machine::config::{Dpop, DpopPolicy, WorkloadIdentity};
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::key::{PublicKey, SigningKey};
 use mcp_auth_machine::slot::{Revision, SlotKind};
+use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
-use mcp_auth_machine::{Action, Event};
+use mcp_auth_machine::{Action, Event, Moment};
 
 use crate::dpop::{JWK, LISTED, bound, key};
 use crate::support::*;
@@ -173,5 +176,42 @@ fn a_report_names_the_method_by_which_the_client_authenticates() {
         };
         let found: Vec<String> = host.reports.iter().filter_map(named).collect();
         assert_eq!(found, [method]);
+    }
+}
+
+#[test]
+fn a_sign_in_and_its_callback_name_the_same_slot_for_whose_it_is() {
+    let mut routes = Vec::new();
+    for seeds in [0, 9] {
+        let now = Moment::new(1_800_000_000_000, 1_000);
+        let config = Arc::new(config().build().unwrap());
+        let mut host = Host::resumed(config, Store::default(), now, seeds);
+        let redirect = host.to_redirect();
+        let (_, state) = redirect.url.as_str().split_once("state=").unwrap();
+        let state = state.split('&').next().unwrap();
+        let route = redirect.route();
+        assert_eq!(route.kind(), SlotKind::Pending);
+        assert!(!route.to_string().contains(state));
+        // The machine keeps nothing there.
+        assert!(!host.store.of_kind("pending").is_empty());
+        assert!(!host.store.slots.contains_key(&route.to_string()));
+        for callback in [
+            Callback::from_url(format!("{REDIRECT}?code=x&state={state}#y")),
+            Callback::from_query(format!("state={state}&error=access_denied")),
+            Callback::from_form(format!("code=x&state={state}").as_bytes()),
+        ] {
+            assert_eq!(callback.route(), Some(route));
+        }
+        routes.push(route);
+    }
+    assert_ne!(routes.first(), routes.last());
+    for stray in [
+        "",
+        "code=x",
+        "state=",
+        "state=short",
+        "state=AAAAAAAAAAAAAAAAAAAAA%41",
+    ] {
+        assert_eq!(Callback::from_query(stray).route(), None, "{stray}");
     }
 }

@@ -94,17 +94,20 @@
 //! of the blocking driver, called on blocking threads: one store call at a time, in the order of the
 //! machine's actions. An [`AsyncStore`](super::AsyncStore) needs no thread ([`Client::builder_on`]).
 
+mod accounts;
 mod client;
 mod desk;
 mod hands;
 mod http;
 mod job;
 mod network;
+mod publish;
 mod sign_in;
 mod start;
 mod task;
 mod user;
 
+pub use accounts::{AccountCall, Accounts, AccountsBuilder, Counts, Returned, Server};
 pub use client::{Call, Client};
 pub use http::{Limits, Undelivered, http_client};
 pub use job::Stopped;

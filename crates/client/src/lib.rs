@@ -5,7 +5,7 @@
 //! |---|---|
 //! | (none) | [`Store`] and its [`contract`], [`MemoryStore`], [`Sealed`] for the encryption of any store |
 //! | `ureq` | `Driver`: a blocking driver |
-//! | `reqwest` | `asynchronous::Client`: a driver for `tokio`, one handle for any number of tasks |
+//! | `reqwest` | `asynchronous::Client`: a driver for `tokio`, one handle for any number of tasks; `asynchronous::Accounts`: many accounts as one object, for gateways |
 //! | `async-store` | [`AsyncStore`] for engines with an asynchronous client, and adapters from and to [`Store`]; part of `reqwest` |
 //! | `tracing` | the drivers report events and actions to `tracing`, redacted, at the level `debug` |
 //! | `file-store` | `FileStore`: a store in a directory, shared by several processes |

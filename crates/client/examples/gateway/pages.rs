@@ -66,6 +66,9 @@ impl From<Stopped> for Problem {
             | Stopped::NotPresented(_)
             | Stopped::SignedOut
             | Stopped::NoEntropy
+            | Stopped::Busy
+            | Stopped::StoreFailed
+            | Stopped::UnknownServer
             | Stopped::Ended => Self::failed(stopped),
         }
     }

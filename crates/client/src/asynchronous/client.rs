@@ -88,7 +88,7 @@ impl Client {
         self.wanted(target, Wish::AtAnyRate).await
     }
 
-    async fn wanted(&self, target: Target, wish: Wish) -> Result<HeaderMap, Stopped> {
+    pub(super) async fn wanted(&self, target: Target, wish: Wish) -> Result<HeaderMap, Stopped> {
         self.ask(|reply| Job::Wanted {
             target,
             wish,
@@ -162,6 +162,21 @@ impl Client {
         while self.ended.changed().await.is_ok() {}
     }
 
+    /// Closed when the task has ended.
+    pub(super) fn ended(&self) -> watch::Receiver<()> {
+        self.ended.clone()
+    }
+
+    /// Tells the machine something that has no answer.
+    pub(super) fn note(&self, event: Event) {
+        self.tell(Message::Note(event));
+    }
+
+    /// Has the task finish and end, whoever else has a handle.
+    pub(super) fn tell_close(&self) {
+        self.tell(Message::Close);
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(Told<T>) -> Job) -> Result<T, Stopped> {
         let (reply, told) = oneshot::channel();
         self.tell(Message::Job(job(reply)));
@@ -192,6 +207,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// The `Authorization` header of the last attempt.
+    pub(super) fn sent(&self) -> Option<&http::HeaderValue> {
+        self.sent.as_ref()
+    }
+
+    /// Goes on after an attempt with this header.
+    pub(super) fn that_sent(self, sent: Option<http::HeaderValue>) -> Self {
+        Self { sent, ..self }
+    }
+
     /// Returns the headers of the next attempt: those of [`Client::authorize`], or none when only the user
     /// could help: the server's challenge then names what is needed. A sign-in that is under way is
     /// awaited.

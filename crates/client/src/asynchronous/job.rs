@@ -29,6 +29,15 @@ pub enum Stopped {
     /// The operating system has no random bytes, so no sign-in was started (SEC-34).
     #[error("the operating system has no random bytes")]
     NoEntropy,
+    /// As many accounts are at work as permitted, and as many callers wait as permitted: try again later.
+    #[error("as many accounts are at work, and as many callers wait, as this process permits")]
+    Busy,
+    /// The store could not be read or written: whose sign-in this is cannot be known, or was not written down.
+    #[error("the store failed")]
+    StoreFailed,
+    /// A callback of a sign-in at an MCP server that this process was not told about.
+    #[error("the MCP server of this sign-in is not known to this process")]
+    UnknownServer,
     /// The driver was closed, or its runtime ended.
     #[error("the driver has ended")]
     Ended,

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::client::Client;
 use super::hands::Hands;
 use super::network::{Network, NetworkBuilder, Settings};
+use super::publish::Publisher;
 use super::task::Task;
 use super::user::{Nobody, User};
 use crate::async_store::SharedStore;
@@ -135,12 +136,27 @@ impl<U: User> Builder<U> {
     ///
     /// # Errors
     /// [`StartFlaw`] without a runtime, or when the network cannot be set up.
-    pub fn start(self) -> Result<Client, StartFlaw> {
+    pub fn start(mut self) -> Result<Client, StartFlaw> {
         let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
-        let network = match self.network {
+        let network = match self.network.take() {
             Some(network) => network,
-            None => NetworkBuilder::new(self.http, self.trust).build()?,
+            None => {
+                let settings = Box::new(reqwest::ClientBuilder::new);
+                let settings = std::mem::replace(&mut self.http, settings);
+                NetworkBuilder::new(settings, std::mem::take(&mut self.trust)).build()?
+            }
         };
+        Ok(self.launch(&runtime, network, None, ()))
+    }
+
+    /// Starts the task. The companion is dropped when it has ended.
+    pub(super) fn launch(
+        self,
+        runtime: &Handle,
+        network: Network,
+        publisher: Option<Publisher>,
+        companion: impl Send + 'static,
+    ) -> Client {
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());
         let task = Task {
@@ -155,12 +171,25 @@ impl<U: User> Builder<U> {
             sign_in: None,
             joined: Vec::new(),
             need: None,
+            publisher,
         };
         runtime.spawn(async move {
             task.run().await;
+            drop(companion);
             drop(alive);
         });
-        Ok(Client::new(sender, ended))
+        Client::new(sender, ended)
+    }
+
+    /// Signs and obtains tokens with these.
+    pub(super) fn boxed_secrets(
+        mut self,
+        signer: Box<dyn Signer + Send>,
+        assertions: Box<dyn Assertions + Send>,
+    ) -> Self {
+        self.signer = signer;
+        self.assertions = assertions;
+        self
     }
 }
 

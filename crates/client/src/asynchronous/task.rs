@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 
 use super::hands::Hands;
 use super::job::{Job, Message, Stopped};
+use super::publish::Publisher;
 use super::sign_in::{Done, SignIn, Step};
 use super::user::User;
 use crate::clock::now;
 use crate::note::{Note, Watch};
-use mcp_auth_machine::action::NeedUser;
+use mcp_auth_machine::action::{NeedUser, Why};
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
@@ -39,6 +40,8 @@ pub(super) struct Task<U> {
     pub(super) joined: Vec<Job>,
     /// The latest reason for which the user was needed.
     pub(super) need: Option<NeedUser>,
+    /// Shows the token to others, where there are any.
+    pub(super) publisher: Option<Publisher>,
 }
 
 impl<U: User> Task<U> {
@@ -46,6 +49,7 @@ impl<U: User> Task<U> {
     pub(super) async fn run(mut self) {
         let mut open = true;
         self.settle();
+        self.publish();
         while open || self.is_at_it() {
             let rest = self.rest();
             tokio::select! {
@@ -69,8 +73,15 @@ impl<U: User> Task<U> {
                 }
             }
             self.settle();
+            self.publish();
         }
         self.end_sign_in();
+    }
+
+    fn publish(&mut self) {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.update(&mut self.machine);
+        }
     }
 
     /// Returns true while an exchange is in flight; a pause does not count.
@@ -110,6 +121,11 @@ impl<U: User> Task<U> {
     }
 
     fn take(&mut self, job: Job) {
+        if let (Job::Refused { refusal, .. }, Some(publisher)) = (&job, &mut self.publisher)
+            && refusal.status == 401
+        {
+            publisher.refused(refusal.sent.as_ref());
+        }
         let busy = matches!(self.machine.phase(), Phase::Working(_));
         let is_sign_out = |job: &Job| matches!(job, Job::SignOut { .. });
         if is_sign_out(&job) && !self.current.as_ref().is_some_and(is_sign_out) {
@@ -216,7 +232,14 @@ impl<U: User> Task<U> {
             Action::Sign(asked) => self.hands.sign(asked),
             Action::ObtainAssertion(asked) => self.hands.obtain(asked),
             Action::Report(_) => {}
-            Action::NeedUser(need) => self.user_is_needed(need),
+            Action::NeedUser(need) => {
+                if let (Why::ServerChanged { .. }, Some(publisher)) =
+                    (&need.why, &mut self.publisher)
+                {
+                    publisher.distrust(&mut self.machine);
+                }
+                self.user_is_needed(need);
+            }
             Action::Redirect(redirect) => self.redirected(redirect),
             Action::Ready(_) => self.ready(),
             Action::Error(failure) => self.failed(&failure),

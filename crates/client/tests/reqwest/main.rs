@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod accounts;
 mod chaos;
 mod dropped;
 mod gateway;

@@ -49,10 +49,18 @@ impl World {
     }
 
     pub(crate) async fn with(iss: Iss) -> Arc<Self> {
+        Self::of(iss, 300).await
+    }
+
+    pub(crate) async fn with_tokens_of(seconds: u64) -> Arc<Self> {
+        Self::of(Iss::Honest, seconds).await
+    }
+
+    async fn of(iss: Iss, access_token_seconds: u64) -> Arc<Self> {
         let mcp = start_mcp(&TOOLS).await.unwrap();
         let server = authorization::start(Options {
             iss,
-            access_token_seconds: 300,
+            access_token_seconds,
             service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
         });
         let server = server.await.unwrap();

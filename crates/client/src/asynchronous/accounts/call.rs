@@ -1,0 +1,121 @@
+//! One request for one account, and its repetitions.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::super::client::Call;
+use super::super::job::Stopped;
+use super::table::Lease;
+use super::{Accounts, Server, key};
+use mcp_auth_machine::event::Operation;
+
+/// One request to an MCP server for one principal, and its repetitions.
+///
+/// Ask for [`headers`](Self::headers) before each attempt, and show each answer to [`again`](Self::again).
+pub struct AccountCall {
+    accounts: Accounts,
+    server: Server,
+    principal: Arc<str>,
+    operation: Operation,
+    method: Method,
+    /// The token that was at hand and was sent.
+    sent: Option<HeaderValue>,
+    /// The machine that takes part, from the first question on that no token at hand answers.
+    machine: Option<(Call, Lease)>,
+}
+
+impl AccountCall {
+    pub(super) fn new(
+        accounts: Accounts,
+        server: &Server,
+        principal: &str,
+        operation: Operation,
+        method: Method,
+    ) -> Self {
+        Self {
+            accounts,
+            server: server.clone(),
+            principal: principal.into(),
+            operation,
+            method,
+            sent: None,
+            machine: None,
+        }
+    }
+
+    /// The headers of the next attempt, or none when only the user could help: then the server's refusal says what
+    /// is needed, if anything is.
+    ///
+    /// # Errors
+    /// [`Stopped`], but never [`Stopped::NeedUser`].
+    pub async fn headers(&mut self) -> Result<HeaderMap, Stopped> {
+        if self.machine.is_none()
+            && let Some(value) = self.accounts.token(&self.server, &self.principal)
+        {
+            self.sent = Some(value.clone());
+            return Ok(crate::secrets::bearer(value));
+        }
+        let (call, _) = self.machine().await?;
+        call.headers().await
+    }
+
+    /// Takes the status and the headers of the MCP endpoint's own answer (USE-13), and does what has to be done about
+    /// a 401, 403 or 400. `true`: send the request again, with new headers. `false`: the answer stands.
+    ///
+    /// # Errors
+    /// [`Stopped`]: sending again would not help. [`Stopped::NeedUser`]: [`begin`](Accounts::begin) a sign-in.
+    pub async fn again(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<bool, Stopped> {
+        let is_refusal = matches!(status.as_u16(), 400 | 401 | 403);
+        if self.machine.is_none() && !is_refusal {
+            if status.is_success() {
+                let (server, principal) = (&self.server, &self.principal);
+                self.accounts.accepted(server, principal, &self.operation);
+            }
+            return Ok(false);
+        }
+        if status == StatusCode::UNAUTHORIZED
+            && let Some(sent) = self.sent_last()
+        {
+            let key = key(&self.server, &self.principal);
+            self.accounts.0.warm.refused(&key, sent);
+        }
+        let (call, _) = self.machine().await?;
+        call.again(status, headers).await
+    }
+
+    fn sent_last(&self) -> Option<&HeaderValue> {
+        match &self.machine {
+            Some((call, _)) => call.sent(),
+            None => self.sent.as_ref(),
+        }
+    }
+
+    async fn machine(&mut self) -> Result<&mut (Call, Lease), Stopped> {
+        let held = match self.machine.take() {
+            Some(held) => held,
+            None => {
+                let lease = self.accounts.lease(&self.server, &self.principal).await?;
+                let (operation, method) = (self.operation.clone(), self.method.clone());
+                let client = lease.client();
+                let call = client.call(operation, method, self.server.url());
+                (call.that_sent(self.sent.take()), lease)
+            }
+        };
+        Ok(self.machine.insert(held))
+    }
+}
+
+impl fmt::Debug for AccountCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountCall")
+            .field("server", &self.server.url())
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
+}

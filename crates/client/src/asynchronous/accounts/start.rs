@@ -1,0 +1,181 @@
+//! Settings of [`Accounts`], and the start of their machines.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::super::client::Client;
+use super::super::network::Network;
+use super::super::publish::Publisher;
+use super::super::start::StartFlaw;
+use super::table::{Bounds, Place, Table};
+use super::warm::{Key, Warm};
+use super::{Accounts, Inner};
+use crate::async_store::SharedStore;
+use crate::secrets::{Assertions, NoSecrets, Signer};
+use mcp_auth_machine::Config;
+
+type Made<T> = Box<dyn Fn() -> Box<T> + Send + Sync>;
+
+/// The parts that all machines of one [`Accounts`] have in common.
+pub(super) struct Parts {
+    pub(super) store: SharedStore,
+    pub(super) runtime: Handle,
+    network: Network,
+    signer: Made<dyn Signer + Send>,
+    assertions: Made<dyn Assertions + Send>,
+}
+
+impl Parts {
+    pub(super) fn start(
+        &self,
+        config: &Arc<Config>,
+        key: &Key,
+        warm: &Arc<Warm>,
+        place: Place,
+    ) -> Client {
+        let principal = Arc::clone(&key.principal);
+        let publisher = Publisher::new(Arc::clone(warm), key.clone());
+        Client::builder_on(Arc::clone(config), principal, self.store.clone())
+            .boxed_secrets((self.signer)(), (self.assertions)())
+            .launch(&self.runtime, self.network.clone(), Some(publisher), place)
+    }
+}
+
+/// Settings of [`Accounts`].
+pub struct AccountsBuilder {
+    store: SharedStore,
+    network: Option<Network>,
+    signer: Made<dyn Signer + Send>,
+    assertions: Made<dyn Assertions + Send>,
+    bounds: Bounds,
+    tokens: usize,
+}
+
+impl AccountsBuilder {
+    pub(super) fn new(store: SharedStore) -> Self {
+        Self {
+            store,
+            network: None,
+            signer: Box::new(|| Box::new(NoSecrets)),
+            assertions: Box::new(|| Box::new(NoSecrets)),
+            bounds: Bounds {
+                machines: 10_000,
+                waiting: 10_000,
+                idle: Duration::from_secs(10),
+            },
+            tokens: 100_000,
+        }
+    }
+
+    /// The network of the process, if it has one already.
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Self {
+        self.network = Some(network.clone());
+        self
+    }
+
+    /// How many machines may exist at once: 10,000 unless set, about 6 KiB each.
+    #[must_use]
+    pub fn machines(mut self, most: usize) -> Self {
+        self.bounds.machines = most.max(1);
+        self
+    }
+
+    /// How many callers may wait for a machine: 10,000 unless set. More get
+    /// [`Stopped::Busy`](super::super::Stopped::Busy).
+    #[must_use]
+    pub fn waiting(mut self, most: usize) -> Self {
+        self.bounds.waiting = most;
+        self
+    }
+
+    /// How long a machine stays when no caller needs it: ten seconds unless set. Zero ends each at once.
+    #[must_use]
+    pub fn idle(mut self, time: Duration) -> Self {
+        self.bounds.idle = time;
+        self
+    }
+
+    /// How many tokens are kept at hand: 100,000 unless set.
+    #[must_use]
+    pub fn tokens(mut self, most: usize) -> Self {
+        self.tokens = most;
+        self
+    }
+
+    /// Signs with the host's keys, on threads that may block: one signer for each machine.
+    #[must_use]
+    pub fn signer<S: Signer + Send + 'static>(
+        mut self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.signer = Box::new(move || Box::new(make()));
+        self
+    }
+
+    /// Obtains tokens of the host's platform or identity provider, on threads that may block: one source for each
+    /// machine.
+    #[must_use]
+    pub fn assertions<A: Assertions + Send + 'static>(
+        mut self,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Self {
+        self.assertions = Box::new(move || Box::new(make()));
+        self
+    }
+
+    /// Starts on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// [`StartFlaw`].
+    pub fn start(self) -> Result<Accounts, StartFlaw> {
+        let runtime = Handle::try_current().map_err(|_| StartFlaw::NoRuntime)?;
+        let network = match self.network {
+            Some(network) => network,
+            None => Network::builder().build()?,
+        };
+        let idle = self.bounds.idle;
+        let inner = Arc::new(Inner {
+            table: Table::new(self.bounds),
+            warm: Arc::new(Warm::new(self.tokens)),
+            servers: Default::default(),
+            parts: Parts {
+                store: self.store,
+                runtime,
+                network,
+                signer: self.signer,
+                assertions: self.assertions,
+            },
+        });
+        if !idle.is_zero() {
+            sweep(&inner, idle);
+        }
+        Ok(Accounts(inner))
+    }
+}
+
+/// Ends idle machines now and then, for as long as the accounts are there.
+fn sweep(inner: &Arc<Inner>, idle: Duration) {
+    let table = Arc::downgrade(&inner.table);
+    inner.parts.runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(idle.mul_f32(0.5)).await;
+            match table.upgrade() {
+                Some(table) => table.sweep(),
+                None => return,
+            }
+        }
+    });
+}
+
+impl fmt::Debug for AccountsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountsBuilder")
+            .field("bounds", &self.bounds)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! Tokens that are good now, in memory that every task can read.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use quick_cache::Equivalent;
+use quick_cache::sync::Cache;
+use zeroize::Zeroizing;
+
+use crate::clock::{millis, random};
+use mcp_auth_machine::Moment;
+use mcp_auth_machine::time::UnixMillis;
+
+/// A token without a stated end is read from its slot again after this time.
+const UNSTATED: Duration = Duration::from_secs(300);
+
+/// The longest time before its end at which a token is refreshed, that of the machine (USE-10).
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// When a refresh that failed is tried again.
+const LATER: Duration = Duration::from_secs(10);
+
+/// One principal at one MCP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) server: Arc<str>,
+    pub(crate) principal: Arc<str>,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Lookup::of(self).hash(state);
+    }
+}
+
+/// A [`Key`] that is borrowed.
+#[derive(Hash)]
+pub(super) struct Lookup<'a> {
+    pub(super) server: &'a str,
+    pub(super) principal: &'a str,
+}
+
+impl<'a> Lookup<'a> {
+    fn of(key: &'a Key) -> Self {
+        Self {
+            server: &key.server,
+            principal: &key.principal,
+        }
+    }
+}
+
+impl Equivalent<Key> for Lookup<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self.principal == *key.principal && *self.server == *key.server
+    }
+}
+
+/// A token that is good until its end, by both clocks (SEC-35).
+struct Entry {
+    authorization: HeaderValue,
+    until: Moment,
+    /// From here on it is refreshed, by the monotonic clock.
+    refresh_at: AtomicU64,
+    refreshes: AtomicBool,
+    /// Whether a request with it has succeeded.
+    is_accepted: AtomicBool,
+}
+
+impl Entry {
+    fn holds(&self, now: Moment) -> bool {
+        now.wall < self.until.wall && now.mono < self.until.mono
+    }
+}
+
+/// A reader's find.
+pub(super) struct Found {
+    pub(super) authorization: HeaderValue,
+    /// The reader is the one to have it refreshed.
+    pub(super) is_due: bool,
+}
+
+/// The tokens that were used last, up to a fixed number. The bytes of an entry are erased when nothing refers to
+/// them any more.
+pub(crate) struct Warm {
+    entries: Cache<Key, Arc<Entry>>,
+    hits: AtomicU64,
+}
+
+impl Warm {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            entries: Cache::new(capacity),
+            hits: AtomicU64::new(0),
+        }
+    }
+
+    /// The token of this account, if one is good now.
+    pub(super) fn get(&self, key: &Lookup<'_>, now: Moment) -> Option<Found> {
+        let entry = self.entries.get(key)?;
+        if !entry.holds(now) {
+            return None;
+        }
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        let is_due = now.mono.0 >= entry.refresh_at.load(Ordering::Relaxed)
+            && !entry.refreshes.swap(true, Ordering::Relaxed);
+        Some(Found {
+            authorization: entry.authorization.clone(),
+            is_due,
+        })
+    }
+
+    /// A refresh is over. Where it brought no other token, the first reader after a while tries again.
+    pub(super) fn refresh_ended(&self, key: &Key, now: Moment) {
+        if let Some(entry) = self.entries.peek(key) {
+            let later = now.mono.0.saturating_add(millis(LATER));
+            // A token that came meanwhile is not due.
+            if entry.refreshes.load(Ordering::Relaxed) {
+                entry.refresh_at.store(later, Ordering::Relaxed);
+                entry.refreshes.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A request with the token succeeded. `true`: the first one.
+    pub(super) fn accepted(&self, key: &Lookup<'_>) -> bool {
+        let entry = self.entries.peek(key);
+        entry.is_some_and(|entry| !entry.is_accepted.swap(true, Ordering::Relaxed))
+    }
+
+    /// Whether exactly this value is given out.
+    pub(crate) fn holds(&self, key: &Key, authorization: &HeaderValue) -> bool {
+        let entry = self.entries.peek(key);
+        entry.is_some_and(|entry| entry.authorization == *authorization)
+    }
+
+    /// Gives the token out from now on. Its bytes are copied into memory that is erased in the end.
+    pub(crate) fn publish(
+        &self,
+        key: &Key,
+        authorization: &HeaderValue,
+        expires: Option<UnixMillis>,
+        now: Moment,
+    ) {
+        let left = match expires {
+            Some(expires) => expires.0.saturating_sub(now.wall.0),
+            None => millis(UNSTATED),
+        };
+        let owned = Zeroizing::new(authorization.as_bytes().to_vec());
+        let Ok(mut kept) = HeaderValue::from_maybe_shared(Bytes::from_owner(owned)) else {
+            return;
+        };
+        if left == 0 {
+            return self.retract(key);
+        }
+        kept.set_sensitive(true);
+        let margin = millis(MARGIN).min(left / 10);
+        // Those that were obtained together are not refreshed together.
+        let spread = spread(margin / 2);
+        let ahead = margin.saturating_sub(spread);
+        let entry = Entry {
+            authorization: kept,
+            until: Moment::new(
+                now.wall.0.saturating_add(left),
+                now.mono.0.saturating_add(left),
+            ),
+            refresh_at: AtomicU64::new(now.mono.0.saturating_add(left.saturating_sub(ahead))),
+            refreshes: AtomicBool::new(false),
+            is_accepted: AtomicBool::new(false),
+        };
+        self.entries.insert(key.clone(), Arc::new(entry));
+    }
+
+    pub(crate) fn retract(&self, key: &Key) {
+        self.entries.remove(key);
+    }
+
+    /// Stops giving out exactly this value.
+    pub(crate) fn refused(&self, key: &Key, authorization: &HeaderValue) {
+        self.entries
+            .remove_if(key, |entry| entry.authorization == *authorization);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Warm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Warm({})", self.len())
+    }
+}
+
+/// A number up to this one. Without chance there is no spread.
+fn spread(most: u64) -> u64 {
+    let bytes = random().unwrap_or_default();
+    let number = bytes.first_chunk::<8>().copied().unwrap_or_default();
+    let count = most.saturating_add(1);
+    u64::from_le_bytes(number)
+        .checked_rem(count)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "warm_tests.rs"]
+mod tests;

@@ -1,0 +1,337 @@
+//! Many accounts as one object.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+use mcp_auth_client::asynchronous::{
+    Accounts, AccountsBuilder, Network, Returned, Server, Stopped,
+};
+use mcp_auth_client::{MemoryStore, SharedStore, seed};
+use mcp_auth_machine::config::RegistrationSharing;
+use mcp_auth_machine::event::Authorization;
+use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
+use tokio::task::JoinSet;
+
+use crate::support::{World, at_most, token};
+
+fn network() -> Network {
+    let settings = || reqwest::ClientBuilder::new().no_proxy();
+    Network::builder().http(settings).build().unwrap()
+}
+
+fn builder(store: &MemoryStore) -> AccountsBuilder {
+    Accounts::builder(SharedStore::new(store.clone())).network(&network())
+}
+
+fn server(accounts: &Accounts, world: &World) -> Server {
+    let config = world.config();
+    let config = config.registration_sharing(RegistrationSharing::AcrossPrincipals);
+    accounts.add_server(config.build().unwrap())
+}
+
+/// One process of a gateway.
+fn process(world: &World, store: &MemoryStore) -> (Accounts, Server) {
+    let accounts = builder(store).start().unwrap();
+    let server = server(&accounts, world);
+    (accounts, server)
+}
+
+/// A whole sign-in; the client identifier.
+async fn sign_in(world: &World, accounts: &Accounts, server: &Server, principal: &str) -> String {
+    let redirect = accounts.begin(server, principal, seed().unwrap()).await;
+    let redirect = redirect.unwrap().unwrap();
+    let callback = Callback::from_url(world.follow(&redirect).await);
+    match accounts.came_back(callback).await.unwrap() {
+        Returned::SignedIn {
+            principal: known, ..
+        } => assert_eq!(*known, *principal),
+        Returned::Unknown => panic!("unknown"),
+    }
+    redirect.client_id.to_string()
+}
+
+/// A whole request; the token that it succeeded with, and how many attempts it took.
+async fn call(
+    world: &World,
+    accounts: &Accounts,
+    server: &Server,
+    principal: &str,
+) -> Result<(String, usize), Stopped> {
+    let mut call = accounts.call(server, principal, "read", Method::POST);
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let headers = call.headers().await?;
+        let (status, answer) = world.post("read", headers.clone()).await;
+        if !call.again(status, &answer).await? {
+            assert_eq!(status, StatusCode::OK);
+            return Ok((token(&headers), attempt));
+        }
+    }
+}
+
+async fn stays_within(accounts: Accounts, most: usize) {
+    loop {
+        assert!(accounts.counts().machines <= most);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_callback_finds_its_principal_on_any_process() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let (one, here) = process(&world, &store);
+    let (two, there) = process(&world, &store);
+    let alice = BrowserBinding::new(b"alice's browser");
+    let begin = |principal: &'static str, browser| {
+        let authorization = Authorization::new(seed().unwrap()).browser(browser);
+        one.begin(&here, principal, authorization)
+    };
+    let first = begin("alice", alice).await.unwrap().unwrap();
+    let bob = BrowserBinding::new(b"bob's browser");
+    let second = begin("bob", bob).await.unwrap().unwrap();
+    assert_ne!(first.route(), second.route());
+    let first = world.follow(&first).await;
+    let second = world.follow(&second).await;
+    let back = |url: &str, browser| Callback::from_url(url).in_browser(browser);
+
+    let stray = "http://127.0.0.1:9/callback?code=x&state=AAAAAAAAAAAAAAAAAAAAAA";
+    for (url, browser) in [
+        (stray, alice),
+        ("http://127.0.0.1:9/callback?code=x", alice),
+        // Another browser: nothing changes (CB-14).
+        (first.as_str(), bob),
+    ] {
+        let told = two.came_back(back(url, browser)).await.unwrap();
+        assert!(matches!(told, Returned::Unknown), "{told:?}");
+    }
+    let told = two.came_back(back(&first, alice)).await.unwrap();
+    let Returned::SignedIn { principal, server } = told else {
+        panic!("unknown");
+    };
+    assert_eq!((&*principal, server.url()), ("alice", there.url()));
+    call(&world, &two, &there, "alice").await.unwrap();
+    let not_yet = call(&world, &two, &there, "bob").await;
+    assert!(matches!(not_yet, Err(Stopped::NeedUser(_))), "{not_yet:?}");
+    // Once is enough.
+    let again = two.came_back(back(&first, alice)).await.unwrap();
+    assert!(matches!(again, Returned::Unknown), "{again:?}");
+    let told = two.came_back(back(&second, bob)).await.unwrap();
+    assert!(matches!(told, Returned::SignedIn { principal, .. } if *principal == *"bob"));
+
+    let stranger = builder(&store).start().unwrap();
+    let third = begin("carol", bob).await.unwrap().unwrap();
+    let third = back(&world.follow(&third).await, bob);
+    let told = stranger.came_back(third).await;
+    assert!(matches!(told, Err(Stopped::UnknownServer)), "{told:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_lost_with_the_machines_and_none_stays() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let accounts = builder(&store)
+        .idle(Duration::ZERO)
+        .tokens(0)
+        .start()
+        .unwrap();
+    let server = server(&accounts, &world);
+    sign_in(&world, &accounts, &server, "alice").await;
+    let (first, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+    let (second, attempts) = call(&world, &accounts, &server, "alice").await.unwrap();
+    assert_eq!((&second, attempts), (&first, 1));
+    let grant = accounts.grant(&server, "alice").await.unwrap().unwrap();
+    assert_eq!(grant.issuer.as_str(), world.server.issuer());
+    while accounts.counts().machines > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(accounts.counts().tokens, 0);
+    assert_eq!(world.server.refreshes(), 0);
+}
+
+#[tokio::test]
+async fn a_token_at_hand_needs_no_machine_and_leaves_with_the_sign_out() {
+    let world = World::start().await;
+    let accounts = builder(&MemoryStore::default());
+    let accounts = accounts.idle(Duration::from_millis(20)).start().unwrap();
+    let server = server(&accounts, &world);
+    assert!(accounts.token(&server, "alice").is_none());
+    sign_in(&world, &accounts, &server, "alice").await;
+    while accounts.counts().machines > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let warm = accounts.counts().warm;
+    let (first, attempts) = call(&world, &accounts, &server, "alice").await.unwrap();
+    assert_eq!(attempts, 1);
+    let headers = accounts
+        .authorize(&server, "alice", "read", &Method::POST)
+        .await;
+    assert_eq!(token(&headers.unwrap()), first);
+    let counts = accounts.counts();
+    assert_eq!((counts.machines, counts.warm - warm), (0, 2));
+    assert!(accounts.token(&server, "bob").is_none());
+
+    accounts.sign_out(&server, "alice").await.unwrap();
+    assert!(accounts.token(&server, "alice").is_none());
+    let told = call(&world, &accounts, &server, "alice").await;
+    assert!(matches!(told, Err(Stopped::NeedUser(_))), "{told:?}");
+    assert!(accounts.token(&server, "alice").is_none());
+}
+
+#[tokio::test]
+async fn refr01_a_storm_of_refusals_makes_one_refresh() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let (accounts, server) = process(&world, &store);
+    let client = sign_in(&world, &accounts, &server, "alice").await;
+    let (old, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+    world.revoke(&old, &client).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..200 {
+        let (world, accounts, server) = (Arc::clone(&world), accounts.clone(), server.clone());
+        calls.spawn(async move { call(&world, &accounts, &server, "alice").await });
+    }
+    let told = calls.join_all().await;
+    let mut tokens: Vec<_> = told.into_iter().map(|told| told.unwrap().0).collect();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1);
+    assert_ne!(tokens, [old]);
+    assert_eq!(world.server.refreshes(), 1);
+    // It is at hand again.
+    let warm = accounts.token(&server, "alice").unwrap();
+    assert_eq!(warm.to_str().unwrap(), format!("Bearer {}", tokens[0]));
+}
+
+#[tokio::test]
+async fn refr01_many_principals_share_few_machines_and_each_is_refreshed_once() {
+    let world = World::start().await;
+    let accounts = builder(&MemoryStore::default())
+        .machines(4)
+        .start()
+        .unwrap();
+    let server = server(&accounts, &world);
+    let users: Vec<String> = (0..30).map(|user| format!("user {user}")).collect();
+    for user in &users {
+        let client = sign_in(&world, &accounts, &server, user).await;
+        let (old, _) = call(&world, &accounts, &server, user).await.unwrap();
+        world.revoke(&old, &client).await;
+    }
+    let watch = tokio::spawn(stays_within(accounts.clone(), 4));
+    let mut calls = JoinSet::new();
+    for user in users.iter().chain(&users) {
+        let user = user.clone();
+        let (world, accounts, server) = (Arc::clone(&world), accounts.clone(), server.clone());
+        calls.spawn(async move { call(&world, &accounts, &server, &user).await });
+    }
+    for told in calls.join_all().await {
+        told.unwrap();
+    }
+    assert_eq!(world.server.refreshes(), 30);
+    assert!(!watch.is_finished());
+    watch.abort();
+}
+
+#[tokio::test]
+async fn more_than_may_wait_are_told_so_at_once() {
+    let world = World::start().await;
+    let accounts = builder(&MemoryStore::default()).machines(1).waiting(1);
+    let accounts = accounts.start().unwrap();
+    let server = server(&accounts, &world);
+    let mut held = accounts.call(&server, "alice", "read", Method::POST);
+    held.headers().await.unwrap();
+    let waits = tokio::spawn({
+        let (accounts, server) = (accounts.clone(), server.clone());
+        async move { accounts.grant(&server, "bob").await }
+    });
+    while accounts.counts().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let told = accounts.grant(&server, "carol").await;
+    assert!(matches!(told, Err(Stopped::Busy)), "{told:?}");
+    // The account that has a machine needs no room.
+    assert!(accounts.grant(&server, "alice").await.unwrap().is_none());
+    drop(held);
+    assert!(waits.await.unwrap().unwrap().is_none());
+    // One who gave up waiting takes no room.
+    let held = accounts.call(&server, "alice", "read", Method::POST);
+    let mut held = held;
+    held.headers().await.unwrap();
+    assert!(at_most(1, accounts.grant(&server, "bob")).await.is_none());
+    assert_eq!(accounts.counts().waiting, 0);
+}
+
+#[tokio::test]
+async fn what_a_dropped_caller_asked_for_is_finished_and_not_done_again() {
+    let world = World::start().await;
+    let accounts = builder(&MemoryStore::default()).idle(Duration::ZERO);
+    let accounts = accounts.start().unwrap();
+    let server = server(&accounts, &world);
+    let client = sign_in(&world, &accounts, &server, "alice").await;
+    for polls in 1..8 {
+        let (old, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+        world.revoke(&old, &client).await;
+        let before = world.server.refreshes();
+        let mut refused = accounts.call(&server, "alice", "read", Method::POST);
+        let headers = refused.headers().await.unwrap();
+        let (status, answer) = world.post("read", headers).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        let _dropped = at_most(polls, refused.again(status, &answer)).await;
+        let at_hand = accounts.token(&server, "alice");
+        assert!(at_hand.is_none_or(|value| value != format!("Bearer {old}")));
+        drop(refused);
+        let (new, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+        assert_ne!(new, old);
+        assert_eq!(world.server.refreshes() - before, 1, "{polls}");
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_is_under_way() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let (accounts, server) = process(&world, &store);
+    let client = sign_in(&world, &accounts, &server, "alice").await;
+    let (old, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+    world.revoke(&old, &client).await;
+    let mut refused = accounts.call(&server, "alice", "read", Method::POST);
+    let headers = refused.headers().await.unwrap();
+    let (status, answer) = world.post("read", headers).await;
+    let _dropped = at_most(4, refused.again(status, &answer)).await;
+    accounts.close().await;
+    assert_eq!(accounts.counts().machines, 0);
+    let told = accounts.grant(&server, "alice").await;
+    assert!(matches!(told, Err(Stopped::Ended)), "{told:?}");
+    let told = refused.headers().await;
+    assert!(matches!(told, Err(Stopped::Ended)), "{told:?}");
+    // The next process has what was stored.
+    let (next, server) = process(&world, &store);
+    let (new, _) = call(&world, &next, &server, "alice").await.unwrap();
+    assert_ne!(new, old);
+    assert_eq!(world.server.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn use10_a_token_is_refreshed_ahead_of_its_end_and_no_reader_waits() {
+    let world = World::with_tokens_of(10).await;
+    let accounts = builder(&MemoryStore::default()).start().unwrap();
+    let server = server(&accounts, &world);
+    sign_in(&world, &accounts, &server, "alice").await;
+    let mut held = call(&world, &accounts, &server, "alice").await.unwrap().0;
+    loop {
+        match accounts.token(&server, "alice") {
+            // Read in time, without asking any machine.
+            Some(now) if now.to_str().unwrap() != format!("Bearer {held}") => break,
+            Some(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            // This machine was too slow; from the beginning.
+            None => held = call(&world, &accounts, &server, "alice").await.unwrap().0,
+        }
+    }
+    assert!(world.server.refreshes() >= 1);
+    let headers = HeaderMap::from_iter([(
+        http::header::AUTHORIZATION,
+        accounts.token(&server, "alice").unwrap(),
+    )]);
+    assert_eq!(world.post("read", headers).await.0, StatusCode::OK);
+}
