@@ -10,12 +10,16 @@
 //! | `tracing` | the drivers report events and actions to `tracing`, redacted, at the level `debug` |
 //! | `file-store` | `FileStore`: a store in a directory, shared by several processes |
 //! | `redis` | `RedisStore`: a store in Redis, shared by the instances of a service |
+//! | `redis-async` | `AsyncRedisStore`: the same over one connection for all tasks; `redis-cluster` adds clusters |
+//! | `postgres` | `PostgresStore`: a store in PostgreSQL, shared by the instances of a service |
 //! | `keyring` | `KeyringStore`: a store in the keyring of the operating system, for desktop hosts |
 //! | `loopback` | `LoopbackListener`: receives the redirect of a browser on this machine |
 //! | `signer` | `signer`: software keys for assertions and proofs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "redis-async")]
+mod async_redis_store;
 #[cfg(feature = "async-store")]
 mod async_store;
 #[cfg(feature = "reqwest")]
@@ -39,6 +43,8 @@ mod loopback;
 mod note;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod policy;
+#[cfg(feature = "postgres")]
+mod postgres_store;
 #[cfg(feature = "file-store")]
 mod private_directory;
 #[cfg(feature = "redis")]
@@ -54,6 +60,8 @@ mod store;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod trust;
 
+#[cfg(feature = "redis-async")]
+pub use async_redis_store::{AsyncRedisStore, NotReplicated};
 #[cfg(feature = "async-store")]
 pub use async_store::{AsyncStore, OnRuntime, OnThreads, SharedStore};
 #[cfg(feature = "ureq")]
@@ -72,6 +80,8 @@ pub use keyring_store::{KeyringFlaw, KeyringStore};
 pub use loopback::{LoopbackBuilder, LoopbackHost, LoopbackListener, LoopbackPort};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use note::Note;
+#[cfg(feature = "postgres")]
+pub use postgres_store::PostgresStore;
 #[cfg(feature = "file-store")]
 pub use private_directory::{DirectoryLock, Locked, PrivateDirectory};
 #[cfg(feature = "redis")]

@@ -18,7 +18,7 @@ const KEPT: usize = 8;
 
 /// Compares the revision, then writes or clears, atomically. Replies with success, or with the current
 /// contents.
-const SWAP: &str = "\
+pub(super) const SWAP: &str = "\
 local found = redis.call('HMGET', KEYS[1], 'revision', 'contents')
 local strange = found[2] and not found[1]
 if strange or (found[1] or '') ~= ARGV[1] then
@@ -50,7 +50,7 @@ pub struct RedisStore {
     connections: Arc<Mutex<Vec<Connection>>>,
 }
 
-type Found = (Option<String>, Option<String>);
+pub(super) type Found = (Option<String>, Option<String>);
 
 impl RedisStore {
     /// Creates a store for a URL such as `redis://:password@host:6379/0`. All keys start with the prefix,
@@ -167,7 +167,7 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-fn stored(found: Found) -> Result<Option<Stored>, StoreError> {
+pub(super) fn stored(found: Found) -> Result<Option<Stored>, StoreError> {
     match found {
         (None, None) => Ok(None),
         (Some(revision), Some(contents)) => Ok(Some(Stored {
@@ -178,6 +178,6 @@ fn stored(found: Found) -> Result<Option<Stored>, StoreError> {
     }
 }
 
-fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError(error.into())
 }

@@ -86,15 +86,15 @@ impl Server {
 /// A machine exists while it works for a caller, and for a while after that; there are never more than
 /// [`machines`](AccountsBuilder::machines). An account at rest is nothing but its slots in the store: what a machine
 /// knows beside them are hints, such as when a server asked to be left alone, and a new machine learns them again.
-/// A sign-in whose user is at the browser needs no memory either: [`came_back`](Self::came_back) finds the principal
-/// in the store, on whichever process the browser arrives.
+/// A pending authorization needs no memory either: [`came_back`](Self::came_back) finds its principal in the store,
+/// in whichever process the browser arrives.
 ///
 /// Where all machines are in use, callers wait in the order of their coming, up to
 /// [`waiting`](AccountsBuilder::waiting) of them; more get [`Stopped::Busy`] at once.
 ///
 /// # Tokens at hand
 ///
-/// Bearer tokens that are good are kept in memory, up to [`tokens`](AccountsBuilder::tokens) of them, and read there
+/// Valid bearer tokens are kept in memory, up to [`tokens`](AccountsBuilder::tokens) of them, and read there
 /// without a task, a channel or the lock of a refresh. A token leaves it at its end, with a 401 that names it, with a
 /// sign-out here, and where the MCP server names another authorization server. What another process does is noticed
 /// when the MCP server refuses the token, as with [`Client`]. Close to its end a token is refreshed in
@@ -150,7 +150,7 @@ impl Accounts {
         server.or_insert(Server { url, config }).clone()
     }
 
-    /// The MCP server at this URL, if it was made known.
+    /// Returns the MCP server at this URL, if it was made known.
     pub fn server(&self, url: &str) -> Option<Server> {
         let servers = self
             .0
@@ -160,7 +160,7 @@ impl Accounts {
         servers.get(url).cloned()
     }
 
-    /// The headers with which one request to the MCP server presents a good token of this principal: `Authorization`,
+    /// Returns the headers with which one request to the MCP server presents a valid token of this principal: `Authorization`,
     /// and `DPoP` where the token is bound to a key. Never for a second request.
     ///
     /// # Errors
@@ -184,8 +184,8 @@ impl Accounts {
         lease.client().wanted(target, Wish::IfThereIsOne).await
     }
 
-    /// The `Authorization` header of a bearer token that is good now and at hand. `None` says nothing: ask with
-    /// [`authorize`](Self::authorize).
+    /// Returns the `Authorization` header of a valid bearer token that is in memory. `None`: ask with
+    /// [`authorize`](Self::authorize), which looks into the store.
     pub fn token(&self, server: &Server, principal: &str) -> Option<HeaderValue> {
         let lookup = Lookup {
             server: server.url(),
@@ -201,7 +201,7 @@ impl Accounts {
         Some(authorization)
     }
 
-    /// One request to the MCP server, from its first attempt to its last: what gateways need most.
+    /// Begins one request to the MCP server, which may take several attempts.
     pub fn call(
         &self,
         server: &Server,
@@ -212,7 +212,7 @@ impl Accounts {
         AccountCall::new(self.clone(), server, principal, operation.into(), method)
     }
 
-    /// The token that is held, whether or not it is over.
+    /// Returns the token that is held, expired or not.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -265,7 +265,7 @@ impl Accounts {
         lease.client().sign_out().await
     }
 
-    /// How many machines, waiting callers and tokens there are.
+    /// Returns the numbers of machines, waiting callers and tokens.
     pub fn counts(&self) -> Counts {
         let (machines, working, waiting) = self.0.table.counts();
         Counts {
@@ -294,7 +294,7 @@ impl Accounts {
         parts.start(&server.config, key, &self.0.warm, place)
     }
 
-    /// Tells the machine, where there is one, that its token is good: a refusal after that is answered with a refresh
+    /// Tells the machine, where there is one, that its token was accepted: a later refusal is answered with a refresh
     /// (USE-08).
     fn accepted(&self, server: &Server, principal: &str, operation: &Operation) {
         let lookup = Lookup {

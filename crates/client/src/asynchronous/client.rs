@@ -212,7 +212,7 @@ impl Call {
         self.sent.as_ref()
     }
 
-    /// Goes on after an attempt with this header.
+    /// Continues after an attempt with this header.
     pub(super) fn that_sent(self, sent: Option<http::HeaderValue>) -> Self {
         Self { sent, ..self }
     }

@@ -9,7 +9,7 @@ use crate::clock::now;
 use mcp_auth_machine::{AuthMachine, Phase};
 
 /// Publishes the token of one account whenever it changes, and withdraws it when it must not be used. Only the task
-/// of the machine publishes, so what it withdraws stays withdrawn.
+/// of the machine publishes, so a value that it withdraws stays withdrawn.
 pub(super) struct Publisher {
     warm: Arc<Warm>,
     key: Key,

@@ -18,6 +18,7 @@ mod gateway;
 mod support;
 
 mod instances;
+#[allow(dead_code)]
 mod processes;
 mod race;
 mod store;

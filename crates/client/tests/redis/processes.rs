@@ -17,11 +17,16 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more settings on its command line.
+    pub(crate) fn start_with(settings: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..5 {
             // Another process may take the port meanwhile.
             let port = free_port();
-            if let Some(process) = start(port, &directory) {
+            if let Some(process) = start(port, &directory, settings) {
                 return Self {
                     process,
                     port,
@@ -30,6 +35,10 @@ impl Redis {
             }
         }
         panic!("redis-server does not start");
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -48,7 +57,7 @@ impl Redis {
 
     /// Starts again on the same port, empty.
     pub(crate) fn start_again(&mut self) {
-        self.process = start(self.port, &self.directory).expect("redis-server starts again");
+        self.process = start(self.port, &self.directory, &[]).expect("redis-server starts again");
     }
 }
 
@@ -64,11 +73,12 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Returns `None` when the server exits at once, as it does when the port is taken.
-fn start(port: u16, directory: &TempDir) -> Option<Child> {
+fn start(port: u16, directory: &TempDir, settings: &[&str]) -> Option<Child> {
     let mut command = Command::new("redis-server");
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .args(settings)
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null());

@@ -126,7 +126,7 @@ impl World {
 }
 
 /// An HTTP client without redirects, with the one TLS provider that is linked.
-fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

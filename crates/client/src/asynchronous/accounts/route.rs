@@ -1,4 +1,4 @@
-//! Whose sign-in a callback belongs to: kept in the store, so that any process can tell.
+//! The principal of a sign-in, kept in the store so that any process finds it for a callback.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
 use mcp_auth_machine::wire::callback::Callback;
 
-/// What became of a callback.
+/// The result of a callback.
 #[derive(Clone, Debug)]
 pub enum Returned {
     /// A token is there.
     SignedIn {
-        /// Where.
+        /// The MCP server.
         server: Server,
-        /// Whose it is.
+        /// The principal that signed in.
         principal: Arc<str>,
     },
-    /// It belongs to no sign-in that is under way, or to another browser, and changed nothing.
+    /// The callback belongs to no pending authorization, or to another browser, and changed nothing.
     Unknown,
 }
 
-/// Writes down whose sign-in this is, before the user is sent away.
+/// Stores the principal of a sign-in, before the user is redirected.
 pub(super) async fn keep(
     store: &SharedStore,
     redirect: &Redirect,
@@ -48,8 +48,8 @@ pub(super) async fn keep(
 }
 
 impl Accounts {
-    /// The user came back, perhaps to another process than prepared it. The callback says whose sign-in it is; hand
-    /// in the browser it arrived in ([`Callback::in_browser`]), so that a stranger's browser changes nothing (CB-14).
+    /// Takes a callback, in any process that shares the store. The principal follows from its `state`; hand in the
+    /// browser that it arrived in ([`Callback::in_browser`]), so that a stranger's browser changes nothing (CB-14).
     ///
     /// # Errors
     /// [`Stopped::StoreFailed`] when that cannot be known; [`Stopped::UnknownServer`] when the MCP server was not made

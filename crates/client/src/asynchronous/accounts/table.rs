@@ -91,7 +91,7 @@ impl State {
                 self.idle.push_front(key.clone());
                 return Some((key, since));
             } else {
-                // It was used again meanwhile.
+                // Used again meanwhile.
                 *queued = Some(*since);
                 self.idle.push_back(key);
             }
@@ -129,7 +129,7 @@ impl Drop for End {
     }
 }
 
-/// A machine in use. Dropping it leaves the machine idle; what it was asked is finished all the same.
+/// A machine in use. Dropping it leaves the machine idle; its work is still finished.
 pub(super) struct Lease {
     table: Arc<Table>,
     key: Key,

@@ -1,4 +1,4 @@
-//! Tokens that are good now, in memory that every task can read.
+//! Valid tokens, in memory that every task can read.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -60,7 +60,7 @@ impl Equivalent<Key> for Lookup<'_> {
     }
 }
 
-/// A token that is good until its end, by both clocks (SEC-35).
+/// A token, valid until its end by both clocks (SEC-35).
 struct Entry {
     authorization: HeaderValue,
     until: Moment,
@@ -99,7 +99,7 @@ impl Warm {
         }
     }
 
-    /// The token of this account, if one is good now.
+    /// Returns the token of this account, if it is valid now.
     pub(super) fn get(&self, key: &Lookup<'_>, now: Moment) -> Option<Found> {
         let entry = self.entries.get(key)?;
         if !entry.holds(now) {
@@ -114,7 +114,7 @@ impl Warm {
         })
     }
 
-    /// A refresh is over. Where it brought no other token, the first reader after a while tries again.
+    /// Ends a refresh. Where it brought no other token, the first reader after a while tries again.
     pub(super) fn refresh_ended(&self, key: &Key, now: Moment) {
         if let Some(entry) = self.entries.peek(key) {
             let later = now.mono.0.saturating_add(millis(LATER));
@@ -132,13 +132,13 @@ impl Warm {
         entry.is_some_and(|entry| !entry.is_accepted.swap(true, Ordering::Relaxed))
     }
 
-    /// Whether exactly this value is given out.
+    /// Returns true if readers get exactly this value.
     pub(crate) fn holds(&self, key: &Key, authorization: &HeaderValue) -> bool {
         let entry = self.entries.peek(key);
         entry.is_some_and(|entry| entry.authorization == *authorization)
     }
 
-    /// Gives the token out from now on. Its bytes are copied into memory that is erased in the end.
+    /// Lets readers have the token from now on. Its bytes are copied into memory that is erased in the end.
     pub(crate) fn publish(
         &self,
         key: &Key,
@@ -179,7 +179,7 @@ impl Warm {
         self.entries.remove(key);
     }
 
-    /// Stops giving out exactly this value.
+    /// Withdraws exactly this value.
     pub(crate) fn refused(&self, key: &Key, authorization: &HeaderValue) {
         self.entries
             .remove_if(key, |entry| entry.authorization == *authorization);
@@ -200,7 +200,7 @@ impl fmt::Debug for Warm {
     }
 }
 
-/// A number up to this one. Without chance there is no spread.
+/// A random number up to this one; 0 without a source of entropy.
 fn spread(most: u64) -> u64 {
     let bytes = random().unwrap_or_default();
     let number = bytes.first_chunk::<8>().copied().unwrap_or_default();

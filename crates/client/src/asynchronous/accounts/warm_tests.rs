@@ -1,4 +1,4 @@
-//! What is given out, to whom, and until when.
+//! Tokens in memory: for which account, and until when.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
 use super::*;
@@ -20,7 +20,7 @@ fn at(wall: u64, mono: u64) -> Moment {
     Moment::new(wall, mono)
 }
 
-/// A cache in which alice's token is good for this many milliseconds.
+/// A cache in which alice's token is valid for this many milliseconds.
 fn alices(left: u64) -> Warm {
     let warm = Warm::new(100);
     let expires = Some(UnixMillis(1_000_000 + left));
@@ -45,7 +45,7 @@ fn sec35_a_token_is_given_out_until_its_end_by_both_clocks() {
     for over in [at(1_010_000, 60), at(1_000_000, 10_050)] {
         assert_eq!(found(&warm, "alice", over), None);
     }
-    // One that has ended takes what was there with it.
+    // An expired token in its place empties the entry.
     let warm = alices(10_000);
     let ended = Some(UnixMillis(900_000));
     warm.publish(&key(URL, "alice"), &token("b"), ended, at(1_000_000, 50));

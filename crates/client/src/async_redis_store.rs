@@ -1,0 +1,176 @@
+//! Slots in Redis over one connection that many tasks share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, cmd, pipe};
+
+use super::async_store::AsyncStore;
+use super::redis_store::{Found, SWAP, failed, stored};
+use super::store::{StoreError, Swap};
+use mcp_auth_machine::slot::{Revision, Slot, Stored};
+use mcp_auth_machine::time::UnixMillis;
+
+/// How long Redis may take to connect, and to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long replicas may take: shorter than the answer may.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+
+/// A store in Redis for `tokio`, shared by clones: commands of all tasks travel on one connection, pipelined, and the
+/// connection is made again when it breaks. Slots are those of [`RedisStore`](super::RedisStore): the two can be used
+/// side by side.
+///
+/// An operation that fails is not repeated, because its result is unknown. Redis replicates asynchronously: a failover
+/// loses the writes that the new master never received, unless [`replicated`](Self::replicated) asks for them to have
+/// arrived. What that means for accounts is in `docs/scale.md`.
+#[derive(Clone)]
+pub struct AsyncRedisStore<C = ConnectionManager> {
+    connection: C,
+    prefix: Arc<str>,
+    script: Script,
+    replicas: Option<(usize, Duration)>,
+}
+
+/// A write that too few replicas have: it happened on the master, and a failover may lose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reached} replicas have the write, {wanted} were to have it: a failover may lose it")]
+pub struct NotReplicated {
+    /// How many replicas were to have it.
+    pub wanted: usize,
+    /// How many replicas acknowledged it in time.
+    pub reached: usize,
+}
+
+impl AsyncRedisStore {
+    /// Creates a store on the server at a URL such as `redis://:password@host:6379/0`. All keys begin with the prefix,
+    /// for example `my-gateway:`. The first operation connects.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the text is not the URL of a Redis server.
+    pub fn open(url: &str, prefix: impl Into<Arc<str>>) -> Result<Self, StoreError> {
+        Self::with_client(Client::open(url).map_err(failed)?, prefix)
+    }
+
+    /// Creates a store on a client of the host, for example with client certificates: TLS is a feature of the crate
+    /// `redis`, which the host enables.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the client cannot be used.
+    pub fn with_client(client: Client, prefix: impl Into<Arc<str>>) -> Result<Self, StoreError> {
+        let settings = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connection = ConnectionManager::new_lazy_with_config(client, settings);
+        Ok(Self::on(connection.map_err(failed)?, prefix))
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
+    /// Creates a store on a connection of the host, such as that of a cluster: each slot is one key, so any kind of
+    /// Redis will do. The connection reconnects by itself, and sends no command a second time.
+    pub fn on(connection: C, prefix: impl Into<Arc<str>>) -> Self {
+        Self {
+            connection,
+            prefix: prefix.into(),
+            script: Script::new(SWAP),
+            replicas: None,
+        }
+    }
+
+    /// Counts a write only when this many replicas have it within this time, at most four seconds; otherwise it fails
+    /// with [`NotReplicated`]. Not for a cluster.
+    #[must_use]
+    pub fn replicated(mut self, replicas: usize, within: Duration) -> Self {
+        self.replicas = Some((replicas, within.min(LONGEST_WAIT)));
+        self
+    }
+
+    fn key(&self, slot: Slot) -> String {
+        format!("{}{slot}", self.prefix)
+    }
+
+    async fn swap(&self, swap: &Cmd) -> RedisResult<(Answer, Option<usize>)> {
+        let mut connection = self.connection.clone();
+        let Some((replicas, within)) = self.replicas else {
+            return Ok((swap.query_async(&mut connection).await?, None));
+        };
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut both = pipe();
+        both.add_command(swap.clone());
+        both.cmd("WAIT").arg(replicas).arg(within);
+        let (answer, reached): (Answer, usize) = both.query_async(&mut connection).await?;
+        Ok((answer, Some(reached)))
+    }
+
+    async fn load_script(&self) -> RedisResult<()> {
+        let mut load = cmd("SCRIPT");
+        load.arg("LOAD").arg(SWAP);
+        load.exec_async(&mut self.connection.clone()).await
+    }
+}
+
+/// Whether it was done, and what was found when it was not.
+type Answer = (bool, Option<String>, Option<String>);
+
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedisStore<C> {
+    async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        let mut get = cmd("HMGET");
+        get.arg(self.key(slot)).arg("revision").arg("contents");
+        let found: RedisResult<Found> = get.query_async(&mut self.connection.clone()).await;
+        stored(found.map_err(failed)?)
+    }
+
+    async fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let text = |revision: Revision| revision.to_string();
+        // Redis counts in signed numbers; a later end than those is none.
+        let expires = expires.filter(|at| i64::try_from(at.0).is_ok());
+        let mut swap = cmd("EVALSHA");
+        swap.arg(self.script.get_hash())
+            .arg(1)
+            .arg(self.key(slot))
+            .arg(expected.map(text).unwrap_or_default())
+            .arg(write.map(|w| text(w.revision)).unwrap_or_default())
+            .arg(write.map(|w| w.contents.expose()).unwrap_or_default())
+            .arg(expires.map(|at| at.0.to_string()).unwrap_or_default());
+        let answer = match self.swap(&swap).await {
+            // A server that does not know the script has done nothing.
+            Err(error) if is_unknown_script(&error) => {
+                self.load_script().await.map_err(failed)?;
+                self.swap(&swap).await
+            }
+            other => other,
+        };
+        let ((done, revision, contents), reached) = answer.map_err(failed)?;
+        if !done {
+            return Ok(Swap::Conflict(stored((revision, contents))?));
+        }
+        match (self.replicas, reached) {
+            (Some((wanted, _)), Some(reached)) if reached < wanted => {
+                Err(failed(NotReplicated { wanted, reached }))
+            }
+            (_, _) => Ok(Swap::Done),
+        }
+    }
+}
+
+impl<C> fmt::Debug for AsyncRedisStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncRedisStore")
+            .field("prefix", &self.prefix)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
+}
