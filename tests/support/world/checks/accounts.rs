@@ -182,13 +182,13 @@ impl Ledger {
         instances: usize,
     ) {
         self.seat(at).wants_user = true;
-        self.seat(at).mends = match why {
+        self.seat(at).mends = matches!(
+            why,
             Why::ClientForgotten
-            | Why::MethodRefused { .. }
-            | Why::OfflineAccessRefused
-            | Why::ScopesRefused { .. } => true,
-            _ => false,
-        };
+                | Why::MethodRefused { .. }
+                | Why::OfflineAccessRefused
+                | Why::ScopesRefused { .. }
+        );
         self.seat(at).stepping_up = matches!(why, Why::ScopeMissing { .. });
         if let Why::ServerChanged { from, to } = why {
             self.binds_others(at, from.as_str(), shelf, instances);
