@@ -34,6 +34,7 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
     let just_read = core.memory.resource.take();
     if let Some((at, facts)) = just_read
         && core.now.mono < at.plus(FLOW_TIME)
+        && !is_superseded(core, &facts)
     {
         return listed(core, errand, facts);
     }
@@ -59,6 +60,14 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
             }
         }
     }
+}
+
+/// Returns true when another process has read metadata that no longer lists the account's issuer, and this document
+/// still does (ISO-04).
+fn is_superseded(core: &Core, facts: &ResourceFacts) -> bool {
+    core.held.at.as_ref().is_some_and(|at| {
+        at.held().still_listed().is_err() && core.config().lists(facts, at.issuer())
+    })
 }
 
 /// Continues with the servers that the resource lists.

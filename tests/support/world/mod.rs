@@ -13,7 +13,6 @@ pub mod facts;
 mod heal;
 mod instance;
 mod moves;
-mod open;
 mod resource;
 pub mod scanner;
 mod servers;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use mcp_auth_machine::action::{Purpose, SendRequest};
 
-use super::super::open::judged;
 use super::super::scanner::{SECRETS, in_text, views};
 use super::super::servers::challenge_of;
 use super::super::store::Shelf;
@@ -158,8 +157,7 @@ impl Ledger {
         if let (Some(to), Some("client_credentials") | Some(JWT_BEARER)) = (
             to.filter(|to| *to < ISSUERS.len()),
             get(&form, "grant_type").as_deref(),
-        ) && judged("S35 machines")
-        {
+        ) {
             self.used_at(at, to, "a request for a token", shelf);
         }
         let Some(code) = get(&form, "code") else {
