@@ -64,7 +64,7 @@ pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
 
 /// Returns true when another process has read metadata that no longer lists the account's issuer, and this document
 /// still does (ISO-04).
-fn is_superseded(core: &Core, facts: &ResourceFacts) -> bool {
+pub(crate) fn is_superseded(core: &Core, facts: &ResourceFacts) -> bool {
     core.held.at.as_ref().is_some_and(|at| {
         at.held().still_listed().is_err() && core.config().lists(facts, at.issuer())
     })

@@ -10,7 +10,7 @@ use crate::memory::Left;
 use crate::record::{RecordFlaw, ResourceFacts, write_account};
 use crate::slot::Revision;
 use crate::state::attempt::Errand;
-use crate::state::discover::{listed, order};
+use crate::state::discover::{is_superseded, listed, locate, order};
 use crate::state::{Step, Work};
 
 /// How many times the write is attempted against concurrent writes of other processes.
@@ -100,6 +100,10 @@ impl SavingStanding {
                         core.held.read_at = None;
                         let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
                         Err(self.errand.fails(Stage::Slots, None, cause))
+                    }
+                    // Another process read a document without the issuer, perhaps a later one: the resource decides.
+                    Ok(()) | Err(_) if is_superseded(core, &self.facts) => {
+                        locate(core, self.errand)
                     }
                     Ok(()) | Err(_) => {
                         Self::compare(core, self.errand, self.facts, self.writes_left)

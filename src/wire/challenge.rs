@@ -1,6 +1,7 @@
 //! `WWW-Authenticate`, by the grammar of RFC 9110 section 11.6.1, in one pass (CHAL).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
@@ -338,11 +339,20 @@ impl<'h> Parsed<'h> {
     }
 }
 
+/// Returns the values of a parameter in their order, each once.
 fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Vec<String> {
-    // At most `MAX_PARAMETERS` values, so a linear search is fast enough.
-    let mut known: Vec<String> = Vec::new();
-    for value in challenge.values(name) {
-        if !known.iter().any(|known| known == value) {
+    let mut values = challenge.values(name);
+    let Some(first) = values.next() else {
+        return Vec::new();
+    };
+    let mut known = vec![first.to_owned()];
+    // One value, the usual case, needs no set.
+    let mut seen = BTreeSet::new();
+    for value in values {
+        if seen.is_empty() {
+            seen.insert(first);
+        }
+        if seen.insert(value) {
             known.push(value.to_owned());
         }
     }

@@ -1,6 +1,10 @@
 //! Client registration: requests, and responses with every registered value (AS-15).
 
+use std::borrow::Cow;
+use std::fmt;
+
 use http::{Response, StatusCode};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::http::private_json;
@@ -72,6 +76,9 @@ const TEXTS: &[&str] = &[
     "application_type",
 ];
 const LISTS: &[&str] = &["grant_types", "response_types", "contacts"];
+const DPOP: &str = "dpop_bound_access_tokens";
+const KEYS: &str = "jwks";
+const REDIRECT_URIS: &str = "redirect_uris";
 /// Members set by the server, or by [`RegistrationRequest::parse`].
 const OWN: &[&str] = &[
     "client_id",
@@ -80,6 +87,38 @@ const OWN: &[&str] = &[
     "client_secret_expires_at",
     "redirect_uris",
 ];
+
+/// The members of a request that are read. The others are skipped without being stored.
+struct Known(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Known;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Known, A::Error> {
+                let mut known = Map::new();
+                while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+                    let is_read = [DPOP, KEYS, REDIRECT_URIS].contains(&&*name)
+                        || TEXTS.contains(&&*name)
+                        || LISTS.contains(&&*name);
+                    if is_read {
+                        known.insert(name.into_owned(), map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Known(known))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
 
 /// A parsed registration request, with the members and defaults of RFC 7591 and OpenID Connect. Other
 /// members are dropped.
@@ -99,39 +138,39 @@ impl RegistrationRequest {
         if body.len() > MAX_REGISTRATION_BYTES {
             return Err(RegistrationError::TooLarge);
         }
-        let Ok(Value::Object(sent)) = serde_json::from_slice::<Value>(body) else {
+        let Ok(Known(mut sent)) = serde_json::from_slice(body) else {
             return Err(RegistrationError::NotAnObject);
         };
         let mut members = Map::new();
         for name in TEXTS {
-            match sent.get(*name) {
+            match sent.remove(*name) {
                 None | Some(Value::Null) => {}
                 Some(Value::String(text)) if text.is_empty() => {}
                 Some(value @ Value::String(_)) => {
-                    members.insert((*name).to_owned(), value.clone());
+                    members.insert((*name).to_owned(), value);
                 }
                 Some(_) => return Err(RegistrationError::Type(name)),
             }
         }
         for name in LISTS {
-            match sent.get(*name) {
+            match sent.remove(*name) {
                 None | Some(Value::Null) => {}
                 Some(Value::Array(items)) if items.is_empty() => {}
-                Some(value @ Value::Array(items)) if items.iter().all(Value::is_string) => {
-                    members.insert((*name).to_owned(), value.clone());
+                Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+                    members.insert((*name).to_owned(), Value::Array(items));
                 }
                 Some(_) => return Err(RegistrationError::Type(name)),
             }
         }
-        match sent.get("dpop_bound_access_tokens") {
+        match sent.remove(DPOP) {
             None | Some(Value::Null) => {}
             Some(value @ Value::Bool(_)) => {
-                members.insert("dpop_bound_access_tokens".to_owned(), value.clone());
+                members.insert(DPOP.to_owned(), value);
             }
-            Some(_) => return Err(RegistrationError::Type("dpop_bound_access_tokens")),
+            Some(_) => return Err(RegistrationError::Type(DPOP)),
         }
-        if let Some(keys) = sent.get("jwks").filter(|keys| keys.is_object()) {
-            members.insert("jwks".to_owned(), keys.clone());
+        if let Some(keys) = sent.remove(KEYS).filter(Value::is_object) {
+            members.insert(KEYS.to_owned(), keys);
         }
         let defaults = [
             ("grant_types", json!(["authorization_code"])),
@@ -143,7 +182,7 @@ impl RegistrationRequest {
         }
         let mut request = Self {
             members,
-            redirect_uris: redirect_uris(sent.get("redirect_uris"), rules)?,
+            redirect_uris: redirect_uris(sent.get(REDIRECT_URIS), rules)?,
         };
         let mut grants = request.list("grant_types");
         let redirects = grants.any(|grant| matches!(grant, "authorization_code" | "implicit"));

@@ -25,7 +25,7 @@ use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::{Effort, Errand};
 use crate::state::client::{LoadingBinding, Then};
-use crate::state::discover::{listed, locate};
+use crate::state::discover::{is_superseded, listed, locate};
 use crate::state::redirect::asked_scopes;
 use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
@@ -112,9 +112,10 @@ impl Obtaining {
             return Ok(Pausing::begin(core, Trigger::Obtain(self), until));
         }
         self.effort = Effort::new(core, self.effort.operation.clone());
-        // The resource's metadata may have changed during the pause (ISO-04).
+        // The resource's metadata may have changed during the pause (ISO-04): read here, or by another process.
         let is_news = core.memory.resource_read != self.read;
-        match self.facts.take().filter(|_| !is_news) {
+        let facts = self.facts.take().filter(|_| !is_news);
+        match facts.filter(|facts| !is_superseded(core, facts)) {
             Some(facts) => listed(core, Errand::Obtain(self), facts),
             None => locate(core, Errand::Obtain(self)),
         }

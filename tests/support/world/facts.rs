@@ -100,7 +100,6 @@ const SOMETIMES_IN_MANY: &[&str] = &[
     "refused with an odd word",
     "method_refused",
     "renewal_refused",
-    "token_endpoint_moved",
     "binding_unreadable",
     "registration_invalid",
     "no_header_method",

@@ -147,6 +147,7 @@ impl super::World {
             Ok(()) => {
                 if let (true, Some(stored)) = (key.starts_with("account/"), persist.write()) {
                     self.ledger.kept(stored.contents.expose());
+                    self.ledger.relists(at, stored.contents.expose());
                     self.ledger.saves(at, true);
                 }
                 if how == How::Lies {

@@ -61,6 +61,30 @@ impl Ledger {
         }
     }
 
+    /// An instance replaced an account by one whose server the resource lists, as far as that instance has read.
+    /// Equal contents have equal revisions, so the write may replace what another instance wrote meanwhile.
+    pub(in crate::support::world) fn relists(&mut self, at: usize, contents: &str) {
+        let account = account(contents);
+        let issuer = |known: &&str| account["server"]["issuer"] == **known;
+        if let Some(issuer) = ISSUERS.iter().position(issuer)
+            && account["left_for"].is_null()
+            && !self.seat(at).left.contains(&issuer)
+        {
+            self.left.remove(&issuer);
+        }
+    }
+
+    /// A client without a user requests a token. The account that the instance last saw binds it, until the resource
+    /// lists the server again (S35).
+    pub(super) fn requested_at(&mut self, at: usize, issuer: usize, shelf: &Shelf) {
+        let seat = self.seat(at);
+        let seen = account(seat.account.as_deref().unwrap_or_default());
+        let is_of = seen["server"]["issuer"] == ISSUERS[issuer] && !seen["left_for"].is_null();
+        if is_of {
+            self.used_at(at, issuer, "a request for a token", shelf);
+        }
+    }
+
     /// An instance has read the account.
     pub(super) fn bound_by_others(&mut self, at: usize) {
         let left = self.left.clone();

@@ -158,7 +158,7 @@ impl Ledger {
             to.filter(|to| *to < ISSUERS.len()),
             get(&form, "grant_type").as_deref(),
         ) {
-            self.used_at(at, to, "a request for a token", shelf);
+            self.requested_at(at, to, shelf);
         }
         let Some(code) = get(&form, "code") else {
             return;
