@@ -327,7 +327,8 @@ impl AuthMachine {
         let waits = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_));
         let resets = |trigger: &Trigger| matches!(trigger, Trigger::Reset);
         let signing_out = self.work.is_signing_out() || self.inbox.iter().any(waits);
-        let resetting = self.inbox.iter().any(resets);
+        let loading = matches!(&self.work, Work::LoadingAccount(state) if state.is_for_a_reset());
+        let resetting = loading || self.inbox.iter().any(resets);
         self.inbox.retain(|trigger| {
             matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_))
                 || signing_out && resets(trigger)

@@ -102,6 +102,11 @@ impl LoadingAccount {
         Work::LoadingAccount(Self { ask, then })
     }
 
+    /// Returns true when the account is read for a reset of its registration.
+    pub(crate) fn is_for_a_reset(&self) -> bool {
+        matches!(self.then, Some(Trigger::Reset))
+    }
+
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let cause = match found {
             Ok(stored) => match core.adopt(stored.as_ref()) {

@@ -125,7 +125,12 @@ pub fn classify_v6(address: Ipv6Addr) -> AddressClass {
         [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
         [0, 0, 0, 0, 0, 0, 0, 0] => AddressClass::Reserved,
         [0, 0, 0, 0, 0, 0xffff, high, low] => v4(high, low),
+        // IPv4-compatible, and site-local: both deprecated, and still routed by some networks.
+        [0, 0, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0xfec0..=0xfeff, ..] => AddressClass::Private,
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        // NAT64 of a local network (RFC 8215).
+        [0x64, 0xff9b, 1, ..] => AddressClass::Private,
         [0x2002, high, low, ..] => v4(high, low),
         [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254] => AddressClass::CloudMetadata,
         [0xfc00..=0xfdff, ..] => AddressClass::Private,

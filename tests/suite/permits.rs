@@ -109,6 +109,27 @@ fn quirk_14_rev_03_a_sign_out_does_not_lose_a_reset() {
     later.quiet();
 }
 
+/// The reset reads the account first, because an earlier read failed.
+#[test]
+fn a_sign_out_takes_over_a_reset_that_reads_the_account() {
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    let mut store = std::mem::take(&mut host.store);
+    let manual = Store {
+        mode: StoreMode::Manual,
+        ..Store::default()
+    };
+    let built = Arc::new(config().build().unwrap());
+    let mut later = Host::resumed(built, manual, host.now, 20);
+    let Action::LoadSlot(load) = later.next() else {
+        panic!("the account is read at the start");
+    };
+    later.handle(load.failed());
+    reset(&mut later);
+    later.handle(Event::SignedOut);
+    later.share(&mut store);
+    assert!(is_empty(&store));
+}
+
 #[test]
 fn quirk_14_a_reset_before_a_sign_out_holds_for_the_next_sign_in() {
     // The new process does not know the registration that is stored.

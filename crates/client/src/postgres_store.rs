@@ -97,7 +97,14 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError`] when the text is not the URL of a PostgreSQL server.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let config: Config = url.parse().map_err(failed)?;
+        // Other text is read as pairs of keys and values, and the error would repeat a password.
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(failed("a URL that starts with postgres:// is expected"));
+        }
+        let config = url.parse::<Config>();
+        let mut config = config.map_err(|_| failed("not the URL of a PostgreSQL server"))?;
+        // A connection to a server that is gone ends, so that the next operation connects again.
+        config.tcp_user_timeout(PATIENCE);
         Ok(Self::connecting(move || {
             let config = config.clone();
             async move {

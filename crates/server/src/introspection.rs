@@ -142,6 +142,21 @@ impl IntrospectionRules {
         {
             return Err(TokenError::Type);
         }
+        // Some servers say it elsewhere, and leave `token_type` out for other tokens.
+        let is_access = |value: &Value| matches!(value.as_str(), Some("access" | "access_token"));
+        let is_other = |value: &Value| {
+            let text = value.as_str().unwrap_or_default();
+            ["refresh", "offline", "id"]
+                .iter()
+                .any(|kind| text.eq_ignore_ascii_case(kind))
+        };
+        if claims
+            .get("token_use")
+            .is_some_and(|value| !is_access(value))
+            || claims.get("typ").is_some_and(is_other)
+        {
+            return Err(TokenError::Type);
+        }
         let scopes = scopes(&claims, &["scope".into()]);
         Ok(AccessToken::new(&self.issuer, scopes, claims))
     }

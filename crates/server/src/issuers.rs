@@ -43,8 +43,9 @@ impl TokenRules {
         let mut rules = Self::rfc9068(issuer, &keys, audience)?
             .with_types(ANY_TYPE)
             .one_of("tid", vec![tenant.into()]);
-        // An ID token has neither claim, but may have the same audience.
+        // An ID token may have the same audience, and roles too. Access tokens alone say how the client authenticated.
         rules.present.push(vec!["scp", "roles"]);
+        rules.present.push(vec!["azpacr", "appidacr"]);
         rules.scope_claims = vec!["scp".into()];
         Ok(rules)
     }

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, UPGRADE,
+    VARY,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -267,6 +268,8 @@ impl<V: VerifyToken, R: ReplayStore> Shared<V, R> {
         let token = token.map_err(|rejected| rejected.into_http())?;
         parts.headers.remove(AUTHORIZATION);
         parts.headers.remove("dpop");
+        // Frames of another protocol on this connection would pass no policy.
+        parts.headers.remove(UPGRADE);
         parts.extensions.insert(token);
         Ok(Request::from_parts(parts, B::from(read)))
     }

@@ -57,6 +57,16 @@ impl McpMessage {
         }
     }
 
+    /// Returns the parameter `name`.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Returns the parameter `uri`.
+    pub(super) fn uri(&self) -> Option<&str> {
+        self.uri.as_deref()
+    }
+
     fn read(text: &RawValue) -> Result<Self, MessageError> {
         let envelope: Members<'_, Envelope> = parse(text)?;
         let method = envelope.text("method").map_err(|_| MessageError)?;

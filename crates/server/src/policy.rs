@@ -123,6 +123,9 @@ impl ScopePolicy {
     ///     .named("resources/read", "file:///etc/payroll", RequiredScopes::parse("hr")?);
     /// # Ok(()) }
     /// ```
+    ///
+    /// With a rule for a URI of `resources/subscribe`, `subscriptions/listen` is rejected unless
+    /// [`ScopePolicy::method`] names its scopes: one such request subscribes to any number of resources.
     #[must_use]
     pub fn named(mut self, method: &str, name: &str, scopes: RequiredScopes) -> Self {
         let Some([uri, _bare]) = is_uri(method).then(|| spellings(name)) else {
@@ -171,30 +174,42 @@ impl ScopePolicy {
     }
 
     /// Returns the rule of the method and the rules of the name.
-    fn rules(&self, message: &McpMessage) -> Result<[&Rule; 3], Rejection> {
+    fn rules(&self, message: &McpMessage) -> Result<[&Rule; 4], Rejection> {
+        let base = &Rule::Base;
         let Some(method) = message.method() else {
             // A response to a request of the server.
-            return Ok([&Rule::Base; 3]);
+            return Ok([base; 4]);
         };
-        let target = message.target();
         let named = |name: &str| self.named.get(&(method.into(), name.into()));
         if method == "tools/call" {
-            let name = target.ok_or(Rejection::Malformed)?;
-            let method = self.methods.get(method).unwrap_or(&Rule::Base);
+            let name = message.name().ok_or(Rejection::Malformed)?;
+            let method = self.methods.get(method).unwrap_or(base);
             return Ok([
                 method,
                 named(name).unwrap_or(&self.unnamed_tools),
-                &Rule::Base,
+                base,
+                base,
             ]);
         }
-        let rule = self.methods.get(method).unwrap_or(&Rule::Forbidden);
-        let [first, second] = match target {
+        let mut rule = self.methods.get(method).unwrap_or(&Rule::Forbidden);
+        // It subscribes to resources whose URIs are not read here.
+        if method == "subscriptions/listen"
+            && matches!(rule, Rule::Base)
+            && self
+                .named
+                .keys()
+                .any(|(method, _)| &**method == "resources/subscribe")
+        {
+            rule = &Rule::Forbidden;
+        }
+        // A method outside the protocol may use either parameter.
+        let by_name = message.name().and_then(named).unwrap_or(base);
+        let [first, second] = match message.uri() {
             None => [None, None],
             Some(uri) if is_uri(method) => spellings(uri).map(|uri| named(&uri)),
-            Some(name) => [named(name), None],
+            Some(uri) => [named(uri), None],
         };
-        let base = &Rule::Base;
-        Ok([rule, first.unwrap_or(base), second.unwrap_or(base)])
+        Ok([rule, by_name, first.unwrap_or(base), second.unwrap_or(base)])
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use http::{Response, StatusCode};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 use super::http::private_json;
 use super::redirect::{RedirectRules, RedirectUri, RedirectUriError};
@@ -32,6 +33,9 @@ pub enum RegistrationError {
     /// A member with a wrong type.
     #[error("the member {0} has the wrong type")]
     Type(&'static str),
+    /// A member that must be the URL of a page or of a document: `https`, or `http` for a page.
+    #[error("the member {0} must be an https URL")]
+    Url(&'static str),
     /// No redirect URI, although a grant of the client needs one.
     #[error("redirect_uris is missing, and the grants of this client need it")]
     NoRedirectUri,
@@ -44,9 +48,11 @@ impl RegistrationError {
     /// Returns the error code.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::NotAnObject | Self::TooLarge | Self::Reserved(_) | Self::Type(_) => {
-                "invalid_client_metadata"
-            }
+            Self::NotAnObject
+            | Self::TooLarge
+            | Self::Reserved(_)
+            | Self::Type(_)
+            | Self::Url(_) => "invalid_client_metadata",
             Self::NoRedirectUri | Self::RedirectUri(_) => "invalid_redirect_uri",
         }
     }
@@ -87,6 +93,16 @@ const OWN: &[&str] = &[
     "client_secret_expires_at",
     "redirect_uris",
 ];
+
+/// Returns true for a URL that a server may show as a link, or for a document that it may fetch.
+fn is_page(name: &str, text: &str) -> bool {
+    let scheme = Url::parse(text).map(|url| url.scheme().to_owned());
+    match scheme.as_deref() {
+        Ok("https") => true,
+        Ok("http") => name != "jwks_uri",
+        Ok(_) | Err(_) => false,
+    }
+}
 
 /// The members of a request that are read. The others are skipped without being stored.
 struct Known(Map<String, Value>);
@@ -146,6 +162,9 @@ impl RegistrationRequest {
             match sent.remove(*name) {
                 None | Some(Value::Null) => {}
                 Some(Value::String(text)) if text.is_empty() => {}
+                Some(Value::String(text)) if name.ends_with("_uri") && !is_page(name, &text) => {
+                    return Err(RegistrationError::Url(name));
+                }
                 Some(value @ Value::String(_)) => {
                     members.insert((*name).to_owned(), value);
                 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::proof::{Proof, ProofError};
 
+/// The longest time from the arrival of a request to the check of its proof.
+const VERIFIED_WITHIN: Duration = Duration::from_secs(60);
+
 /// The largest number of remembered proofs.
 pub const MAX_PROOFS: usize = 1_000_000;
 
@@ -104,7 +107,9 @@ impl ReplayWindow {
     pub fn spend(&mut self, proof: &Proof, now: Duration) -> Result<(), ProofError> {
         let due = now.saturating_sub(self.swept) >= Duration::from_secs(10);
         if due || now < self.swept {
-            self.seen.retain(|_, until| *until >= now);
+            // The time of a request is read before its token is verified, which may take a while.
+            self.seen
+                .retain(|_, until| until.saturating_add(VERIFIED_WITHIN) >= now);
             self.swept = now;
         }
         if self.seen.contains_key(&proof.id()) {

@@ -3,7 +3,7 @@
 use axum::extract::Request;
 use http::Method;
 use mcp_auth_server::{Guard, McpMessages, RequiredScopes, ScopePolicy};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::layer::{LIST, Server, call, needs, policy, request, resource};
 
@@ -152,6 +152,27 @@ async fn rs_05_a_body_is_json_in_utf_8_and_belongs_to_a_post() {
     }
 }
 
+/// A decoy parameter, and a request that subscribes to any number of resources, pass no rule.
+#[test]
+fn a_rule_holds_beside_another_parameter_and_for_listen_requests() {
+    let policy = ScopePolicy::new(needs("base"))
+        .method("resources/delete", needs("base"))
+        .named("resources/delete", "file:///a", needs("admin"));
+    let read = |body: Value| McpMessages::read(body.to_string().as_bytes()).unwrap();
+    let decoy = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "resources/delete",
+        "params": { "name": "x", "uri": "file:///a" },
+    });
+    let needed = policy.needed(&read(decoy)).unwrap().unwrap();
+    assert!(needed.alternatives().all(|all| all.contains("admin")));
+    let listen = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen" });
+    assert!(policy.needed(&read(listen.clone())).is_ok());
+    let policy = policy.named("resources/subscribe", "file:///a", needs("admin"));
+    assert!(policy.needed(&read(listen.clone())).is_err());
+    let policy = policy.method("subscriptions/listen", needs("admin"));
+    assert!(policy.needed(&read(listen)).is_ok());
+}
+
 /// RS-05: a need for a resource holds for every spelling of its URI.
 #[tokio::test]
 async fn rs_05_every_spelling_of_a_resource_needs_the_same() {
@@ -183,6 +204,12 @@ async fn rs_05_every_spelling_of_a_resource_needs_the_same() {
         "file:///srv/SECRET.TXT",
         "file:///srv/secret.txt#x",
         "file:///srv/secret.txt?x",
+        "file:///srv//secret.txt",
+        "file://elsewhere/srv/secret.txt",
+        "file:///srv/secret.txt%3Fx",
+        "file:///srv/secret.txt%23x",
+        "https://notes.example/b%2F..%2Fa?id=1",
+        "https://notes.example//a?id=1",
         "file:///srv/secret.txt/",
         " file:///srv/secret.txt",
         "https://notes.example/a?id=1",

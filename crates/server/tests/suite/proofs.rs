@@ -182,9 +182,12 @@ fn rs_10_a_proof_is_spent_once_in_bounded_space() {
     let theirs = checker.check(&other.proof(&claims), &SUBJECT, NOW).unwrap();
     assert_eq!(window.spend(&theirs, NOW), Ok(()));
     assert_eq!(window.spend(&proof("b"), NOW), Err(ProofError::Full));
-    // Until it has expired, and no longer.
+    // Until it has expired, also for a request that came before and was verified since.
     let last = NOW + Duration::from_secs(300);
     assert_eq!(window.spend(&proof("a"), last), Err(ProofError::Replayed));
-    let over = last + Duration::from_secs(11);
+    let later = last + Duration::from_secs(30);
+    assert_eq!(window.spend(&proof("b"), later), Err(ProofError::Full));
+    assert_eq!(window.spend(&proof("a"), last), Err(ProofError::Replayed));
+    let over = last + Duration::from_secs(61);
     assert_eq!(window.spend(&proof("b"), over), Ok(()));
 }

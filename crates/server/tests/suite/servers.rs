@@ -333,6 +333,14 @@ fn as_15_the_answer_holds_every_registered_value() {
             r#"{"redirect_uris":["https://c.example/"],"client_name":1}"#,
             RegistrationError::Type("client_name"),
         ),
+        (
+            r#"{"redirect_uris":["https://c.example/"],"client_uri":"javascript:alert(1)"}"#,
+            RegistrationError::Url("client_uri"),
+        ),
+        (
+            r#"{"redirect_uris":["https://c.example/"],"jwks_uri":"http://169.254.169.254/"}"#,
+            RegistrationError::Url("jwks_uri"),
+        ),
     ] {
         assert_eq!(
             RegistrationRequest::parse(body.as_bytes(), &rules).unwrap_err(),

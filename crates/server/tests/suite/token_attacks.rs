@@ -350,10 +350,15 @@ fn rs_08_rs_09_introspection_of_tokens_of_another_kind() {
         )
     };
     assert!(active("").is_ok());
+    assert!(active(r#","token_use":"access_token","typ":"Bearer""#).is_ok());
     for more in [
         r#","token_type":"refresh_token""#,
         r#","token_type":"N_A""#,
         r#","token_type":["Bearer"]"#,
+        r#","token_use":"refresh_token""#,
+        r#","token_use":["access"]"#,
+        r#","typ":"Refresh""#,
+        r#","typ":"ID""#,
         r#","exp":"9999999999""#,
         r#","exp":null"#,
         r#","nbf":9999999999"#,

@@ -302,6 +302,11 @@ async fn rs_08_tokens_of_keycloak_entra_auth0_and_cognito() {
         ("keycloak", &keycloak, json!({ "typ": "Refresh" })),
         ("keycloak", &keycloak, json!({ "aud": "account" })),
         ("entra_v2_id_token", &entra, json!({})),
+        (
+            "entra_v2_id_token",
+            &entra,
+            json!({ "roles": ["Files.Read.All"] }),
+        ),
         ("entra_v2_user", &entra, json!({ "tid": "another" })),
         (
             "entra_v2_user",

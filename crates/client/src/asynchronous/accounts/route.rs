@@ -70,8 +70,9 @@ impl Accounts {
         let server = self.server(&url).ok_or(Stopped::UnknownServer)?;
         let lease = self.lease(&server, &principal).await?;
         let told = lease.client().came_back(callback).await;
-        if !matches!(told, Ok(false)) {
-            // A record that stays is dropped at its end.
+        // After a failure the same callback may succeed, here or in another process. A record that stays is dropped
+        // at its end.
+        if matches!(told, Ok(true)) {
             let _kept = store
                 .persist_until(slot, Some(found.revision), None, None)
                 .await;

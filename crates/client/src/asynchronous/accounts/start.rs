@@ -64,7 +64,7 @@ impl AccountsBuilder {
             bounds: Bounds {
                 machines: 10_000,
                 waiting: 10_000,
-                idle: Duration::from_secs(10),
+                idle: Duration::from_secs(600),
             },
             tokens: 100_000,
         }
@@ -92,7 +92,9 @@ impl AccountsBuilder {
         self
     }
 
-    /// How long a machine stays when no caller needs it: ten seconds unless set. Zero ends each at once.
+    /// How long a machine stays when no caller needs it: ten minutes unless set. Zero ends each at once.
+    ///
+    /// What a machine asked its user ends with it, and so does a token that the store did not take.
     #[must_use]
     pub fn idle(mut self, time: Duration) -> Self {
         self.bounds.idle = time;
