@@ -94,7 +94,7 @@ impl AccountsBuilder {
 
     /// How long a machine stays when no caller needs it: ten minutes unless set. Zero ends each at once.
     ///
-    /// What a machine asked its user ends with it, and so does a token that the store did not take.
+    /// A question to the user ends with its machine, and so does a token that the store did not take.
     #[must_use]
     pub fn idle(mut self, time: Duration) -> Self {
         self.bounds.idle = time;
