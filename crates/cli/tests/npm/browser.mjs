@@ -283,16 +283,18 @@ async function proxyPages() {
   const sealed = await page.$eval('input[name=request]', (input) => input.value);
   const foreign = await newPage();
   await foreign.goto(framer.replace('127.0.0.1', 'localhost'));
-  await foreign.evaluate((action, value) => {
+  const answered = foreign.waitForResponse((answer) => answer.url() === `${issuer}/consent`);
+  // Submitted after this call has returned: the page is gone then.
+  const submitted = foreign.evaluate((action, value) => {
     const form = document.createElement('form');
     Object.assign(form, { method: 'post', action });
     for (const [name, text] of [['request', value], ['decision', 'approve']]) {
       form.append(Object.assign(document.createElement('input'), { name, value: text }));
     }
     document.body.append(form);
-    form.submit();
+    setTimeout(() => form.submit(), 0);
   }, `${issuer}/consent`, sealed);
-  const refused = await foreign.waitForResponse((answer) => answer.url() === `${issuer}/consent`);
+  const [refused] = await Promise.all([answered, submitted]);
   assert.equal(refused.status(), 400);
   console.log('consent and form_post pages: ok');
 }
@@ -318,7 +320,7 @@ async function gatewayPages(mcp) {
   await page.type('input[name=user]', '<script>hacked()</script>');
   await Promise.all([
     page.waitForNavigation(),
-    page.$eval('form[action="/login"]', (form) => form.submit()),
+    page.$eval('form[action="/login"]', (form) => void setTimeout(() => form.submit(), 0)),
   ]);
   for (const answer of page.answers) {
     const referrer = new URL(answer.url()).pathname === '/' ? 'same-origin' : 'no-referrer';
@@ -338,7 +340,7 @@ async function gatewayPages(mcp) {
   await page.goto(`http://${two}/`);
   await Promise.all([
     page.waitForNavigation(),
-    page.$eval('form[action="/call"]', (form) => form.submit()),
+    page.$eval('form[action="/call"]', (form) => void setTimeout(() => form.submit(), 0)),
   ]);
   assert.equal(page.answers.at(-1).status(), 403);
   hasHeaders(page.answers.at(-1));
@@ -350,7 +352,7 @@ async function gatewayPages(mcp) {
     await page.$eval('input[name=text]', (input, text) => { input.value = text; }, evil);
     await Promise.all([
       page.waitForNavigation(),
-      page.$eval('form[action="/call"]', (form) => form.submit()),
+      page.$eval('form[action="/call"]', (form) => void setTimeout(() => form.submit(), 0)),
     ]);
     const answer = page.answers.at(-1);
     assert.equal(answer.status(), 200, await page.content());
@@ -369,12 +371,13 @@ async function gatewayPages(mcp) {
   for (const [method, path] of [['post', '/disconnect'], ['post', '/login'], ['post', '/call'], ['get', '/connect']]) {
     await foreign.goto(framer.replace('127.0.0.1', 'localhost'));
     const answered = foreign.waitForResponse((answer) => answer.url().startsWith(`http://${one}${path}`));
-    await foreign.evaluate((method, action) => {
+    const submitted = foreign.evaluate((method, action) => {
       const form = Object.assign(document.createElement('form'), { method, action });
       document.body.append(form);
-      form.submit();
+      setTimeout(() => form.submit(), 0);
     }, method, `http://${one}${path}`);
-    assert.equal((await answered).status(), 403, path);
+    const [refused] = await Promise.all([answered, submitted]);
+    assert.equal(refused.status(), 403, path);
   }
   // With HTTPS in front, the cookies are of this very host alone.
   const third = await port();
@@ -385,7 +388,7 @@ async function gatewayPages(mcp) {
   const safe = await newPage(await browser.createBrowserContext());
   await safe.goto(`http://${third}/`);
   await safe.type('input[name=user]', 'ada');
-  await Promise.all([safe.waitForNavigation(), safe.$eval('form[action="/login"]', (form) => form.submit())]);
+  await Promise.all([safe.waitForNavigation(), safe.$eval('form[action="/login"]', (form) => void setTimeout(() => form.submit(), 0))]);
   const kept = await safe.cookies();
   assert.deepEqual(kept.map((cookie) => cookie.name), ['__Host-session']);
   assert.ok(kept[0].secure && kept[0].httpOnly && kept[0].sameSite === 'Lax');
