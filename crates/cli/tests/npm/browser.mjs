@@ -367,8 +367,9 @@ async function gatewayPages(mcp) {
   }
   await cannotBeFramed(`http://${one}/`, context);
   // Another site can neither begin nor end anything.
-  const foreign = await newPage(context);
   for (const [method, path] of [['post', '/disconnect'], ['post', '/login'], ['post', '/call'], ['get', '/connect']]) {
+    // A page for each: the navigation of an earlier form may still be under way.
+    const foreign = await newPage(context);
     await foreign.goto(framer.replace('127.0.0.1', 'localhost'));
     const answered = foreign.waitForResponse((answer) => answer.url().startsWith(`http://${one}${path}`));
     const submitted = foreign.evaluate((method, action) => {
@@ -378,6 +379,7 @@ async function gatewayPages(mcp) {
     }, method, `http://${one}${path}`);
     const [refused] = await Promise.all([answered, submitted]);
     assert.equal(refused.status(), 403, path);
+    await foreign.close();
   }
   // With HTTPS in front, the cookies are of this very host alone.
   const third = await port();
