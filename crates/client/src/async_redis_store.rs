@@ -8,8 +8,8 @@ use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, cmd, pipe};
 
 use super::async_store::AsyncStore;
-use super::redis_store::{Found, SWAP, failed, stored};
-use super::store::{StoreError, Swap};
+use super::redis_store::{Found, SWAP, Swapped, load_command, stored, swap_arguments, swapped};
+use super::store::{StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
@@ -92,7 +92,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         format!("{}{slot}", self.prefix)
     }
 
-    async fn swap(&self, swap: &Cmd) -> RedisResult<(Answer, Option<usize>)> {
+    async fn swap(&self, swap: &Cmd) -> RedisResult<(Swapped, Option<usize>)> {
         let mut connection = self.connection.clone();
         let Some((replicas, within)) = self.replicas else {
             return Ok((swap.query_async(&mut connection).await?, None));
@@ -101,7 +101,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         let mut both = pipe();
         both.add_command(swap.clone());
         both.cmd("WAIT").arg(replicas).arg(within);
-        let (answer, reached): (Answer, usize) = both.query_async(&mut connection).await?;
+        let (answer, reached): (Swapped, usize) = both.query_async(&mut connection).await?;
         Ok((answer, Some(reached)))
     }
 
@@ -112,17 +112,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     }
 }
 
-/// Whether it was done, and what was found when it was not.
-type Answer = (bool, Option<String>, Option<String>);
-
 fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedisStore<C> {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        let mut get = cmd("HMGET");
-        get.arg(self.key(slot)).arg("revision").arg("contents");
+        let get = load_command(&self.key(slot));
         let found: RedisResult<Found> = get.query_async(&mut self.connection.clone()).await;
         stored(found.map_err(failed)?)
     }
@@ -134,17 +130,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedi
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let text = |revision: Revision| revision.to_string();
-        // Redis counts in signed numbers; a later end than those is none.
-        let expires = expires.filter(|at| i64::try_from(at.0).is_ok());
         let mut swap = cmd("EVALSHA");
-        swap.arg(self.script.get_hash())
-            .arg(1)
-            .arg(self.key(slot))
-            .arg(expected.map(text).unwrap_or_default())
-            .arg(write.map(|w| text(w.revision)).unwrap_or_default())
-            .arg(write.map(|w| w.contents.expose()).unwrap_or_default())
-            .arg(expires.map(|at| at.0.to_string()).unwrap_or_default());
+        swap.arg(self.script.get_hash());
+        swap_arguments(&mut swap, &self.key(slot), expected, write, expires);
         let answer = match self.swap(&swap).await {
             // A server that does not know the script has done nothing.
             Err(error) if is_unknown_script(&error) => {
@@ -153,15 +141,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedi
             }
             other => other,
         };
-        let ((done, revision, contents), reached) = answer.map_err(failed)?;
-        if !done {
-            return Ok(Swap::Conflict(stored((revision, contents))?));
-        }
-        match (self.replicas, reached) {
-            (Some((wanted, _)), Some(reached)) if reached < wanted => {
+        let (answer, reached) = answer.map_err(failed)?;
+        match (swapped(answer)?, self.replicas, reached) {
+            (Swap::Done, Some((wanted, _)), Some(reached)) if reached < wanted => {
                 Err(failed(NotReplicated { wanted, reached }))
             }
-            (_, _) => Ok(Swap::Done),
+            (swap, _, _) => Ok(swap),
         }
     }
 }

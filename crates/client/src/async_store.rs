@@ -7,7 +7,9 @@ use std::sync::{Arc, mpsc};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use super::store::{MemoryStore, Store, StoreError, Swap};
+use super::store::{MemoryStore, Store, StoreError, Swap, failed};
+#[cfg(feature = "reqwest")]
+use super::store::{loaded, persisted};
 #[cfg(feature = "reqwest")]
 use mcp_auth_machine::Event;
 #[cfg(feature = "reqwest")]
@@ -90,7 +92,7 @@ impl<S: Store + Send + Sync + 'static> AsyncStore for OnThreads<S> {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let store = Arc::clone(&self.0);
         let loaded = spawn_blocking(move || store.load(slot)).await;
-        loaded.unwrap_or_else(|gone| Err(StoreError(gone.into())))
+        loaded.unwrap_or_else(|gone| Err(failed(gone)))
     }
 
     async fn persist_until(
@@ -103,7 +105,7 @@ impl<S: Store + Send + Sync + 'static> AsyncStore for OnThreads<S> {
         let (store, write) = (Arc::clone(&self.0), write.cloned());
         let work = move || store.persist_until(slot, expected, write.as_ref(), expires);
         let done = spawn_blocking(work).await;
-        done.unwrap_or_else(|gone| Err(StoreError(gone.into())))
+        done.unwrap_or_else(|gone| Err(failed(gone)))
     }
 }
 
@@ -131,8 +133,7 @@ impl<S: AsyncStore> OnRuntime<S> {
             // The caller's thread may have ended.
             let _gone = tell.send(work.await);
         });
-        told.recv()
-            .unwrap_or_else(|gone| Err(StoreError(Box::new(gone))))
+        told.recv().unwrap_or_else(|gone| Err(failed(gone)))
     }
 }
 
@@ -241,20 +242,15 @@ impl fmt::Debug for SharedStore {
 /// Performs the action.
 #[cfg(feature = "reqwest")]
 pub(super) async fn load_from(store: &SharedStore, load: LoadSlot) -> Event {
-    match store.load(load.slot()).await {
-        Ok(found) => load.found(found),
-        Err(_) => load.failed(),
-    }
+    let found = store.load(load.slot()).await;
+    loaded(load, found)
 }
 
 /// Performs the action.
 #[cfg(feature = "reqwest")]
 pub(super) async fn persist_in(store: &SharedStore, persist: PersistSlot) -> Event {
     let (slot, expected) = (persist.slot(), persist.expected());
-    let done = store.persist_until(slot, expected, persist.write(), persist.expires());
-    match done.await {
-        Ok(Swap::Done) => persist.done(),
-        Ok(Swap::Conflict(current)) => persist.conflict(current),
-        Err(_) => persist.failed(),
-    }
+    let swap = store.persist_until(slot, expected, persist.write(), persist.expires());
+    let swap = swap.await;
+    persisted(persist, swap)
 }

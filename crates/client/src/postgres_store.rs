@@ -10,7 +10,7 @@ use tokio_postgres::tls::NoTls;
 use tokio_postgres::{Client, Config, Row, Statement};
 
 use super::async_store::AsyncStore;
-use super::store::{StoreError, Swap};
+use super::store::{StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
@@ -262,8 +262,4 @@ async fn in_time<T>(
         Ok(done) => done.map_err(failed),
         Err(late) => Err(failed(late)),
     }
-}
-
-fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError(error.into())
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::{Client, Connection, RedisResult, cmd};
+use redis::{Client, Cmd, Connection, RedisResult, cmd};
 
-use super::store::{Store, StoreError, Swap};
+use super::store::{Store, StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
@@ -51,6 +51,9 @@ pub struct RedisStore {
 }
 
 pub(super) type Found = (Option<String>, Option<String>);
+
+/// Success, or what the slot holds.
+pub(super) type Swapped = (bool, Option<String>, Option<String>);
 
 impl RedisStore {
     /// Creates a store for a URL such as `redis://:password@host:6379/0`. All keys start with the prefix,
@@ -117,8 +120,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        let mut get = cmd("HMGET");
-        get.arg(self.key(slot)).arg("revision").arg("contents");
+        let get = load_command(&self.key(slot));
         let found = self.with(|connection| get.query(connection));
         stored(found.map_err(failed)?)
     }
@@ -139,24 +141,46 @@ impl Store for RedisStore {
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let text = |revision: Revision| revision.to_string();
-        // Redis uses signed integers; a later expiry means none.
-        let expires = expires.filter(|at| i64::try_from(at.0).is_ok());
         let mut swap = cmd("EVAL");
-        swap.arg(SWAP)
-            .arg(1)
-            .arg(self.key(slot))
-            .arg(expected.map(text).unwrap_or_default())
-            .arg(write.map(|w| text(w.revision)).unwrap_or_default())
-            .arg(write.map(|w| w.contents.expose()).unwrap_or_default())
-            .arg(expires.map(|at| at.0.to_string()).unwrap_or_default());
+        swap.arg(SWAP);
+        swap_arguments(&mut swap, &self.key(slot), expected, write, expires);
         let answer = self.with(|connection| swap.query(connection));
-        let (done, revision, contents): (bool, _, _) = answer.map_err(failed)?;
-        if done {
-            return Ok(Swap::Done);
-        }
-        Ok(Swap::Conflict(stored((revision, contents))?))
+        swapped(answer.map_err(failed)?)
     }
+}
+
+/// Returns the command that reads a slot; its reply is a [`Found`].
+pub(super) fn load_command(key: &str) -> Cmd {
+    let mut get = cmd("HMGET");
+    get.arg(key).arg("revision").arg("contents");
+    get
+}
+
+/// Adds the arguments of [`SWAP`] to a command that runs it; its reply is a [`Swapped`].
+pub(super) fn swap_arguments(
+    swap: &mut Cmd,
+    key: &str,
+    expected: Option<Revision>,
+    write: Option<&Stored>,
+    expires: Option<UnixMillis>,
+) {
+    let text = |revision: Revision| revision.to_string();
+    // Redis uses signed integers; a later expiry means none.
+    let expires = expires.filter(|at| i64::try_from(at.0).is_ok());
+    swap.arg(1)
+        .arg(key)
+        .arg(expected.map(text).unwrap_or_default())
+        .arg(write.map(|w| text(w.revision)).unwrap_or_default())
+        .arg(write.map(|w| w.contents.expose()).unwrap_or_default())
+        .arg(expires.map(|at| at.0.to_string()).unwrap_or_default());
+}
+
+/// Reads the reply of [`SWAP`].
+pub(super) fn swapped((done, revision, contents): Swapped) -> Result<Swap, StoreError> {
+    if done {
+        return Ok(Swap::Done);
+    }
+    Ok(Swap::Conflict(stored((revision, contents))?))
 }
 
 impl fmt::Debug for RedisStore {
@@ -176,8 +200,4 @@ pub(super) fn stored(found: Found) -> Result<Option<Stored>, StoreError> {
         })),
         (Some(_), None) | (None, Some(_)) => Err(failed("not a slot of this store")),
     }
-}
-
-pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError(error.into())
 }

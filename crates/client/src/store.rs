@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-#[cfg(feature = "ureq")]
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
 use mcp_auth_machine::Event;
-#[cfg(feature = "ureq")]
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
 use mcp_auth_machine::action::{LoadSlot, PersistSlot};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
@@ -69,6 +69,12 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
+/// Wraps the error of an engine.
+#[cfg(any(feature = "async-store", feature = "redis"))]
+pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError(error.into())
+}
+
 macro_rules! through {
     ($($pointer:ident),*) => {$(
         impl<S: Store + ?Sized> Store for $pointer<S> {
@@ -103,7 +109,14 @@ through!(Arc, Box);
 /// Performs the action.
 #[cfg(feature = "ureq")]
 pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
-    match store.load(load.slot()) {
+    let found = store.load(load.slot());
+    loaded(load, found)
+}
+
+/// Answers the action.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) fn loaded(load: LoadSlot, found: Result<Option<Stored>, StoreError>) -> Event {
+    match found {
         Ok(found) => load.found(found),
         Err(_) => load.failed(),
     }
@@ -113,7 +126,14 @@ pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
 #[cfg(feature = "ureq")]
 pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
     let (slot, expected) = (persist.slot(), persist.expected());
-    match store.persist_until(slot, expected, persist.write(), persist.expires()) {
+    let swap = store.persist_until(slot, expected, persist.write(), persist.expires());
+    persisted(persist, swap)
+}
+
+/// Answers the action.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) fn persisted(persist: PersistSlot, swap: Result<Swap, StoreError>) -> Event {
+    match swap {
         Ok(Swap::Done) => persist.done(),
         Ok(Swap::Conflict(current)) => persist.conflict(current),
         Err(_) => persist.failed(),
