@@ -46,19 +46,19 @@ pub(crate) fn run(options: &Options, as_json: bool, html: Option<&Path>) -> Resu
     if !rows.iter().any(|row| matches!(row.kind, Kind::In)) {
         return Err(format!("{path}: the file has no input line").into());
     }
+    let (ins, difference) = follow(&rows)?;
     if let Some(html) = html {
         let name = options
             .file
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
-        let ins = current(&rows)?;
         crate::report::write(html, &name, ins.iter().map(String::as_str))?;
     }
     if !rows.iter().any(|row| matches!(row.kind, Kind::Out(_))) {
         return transcript(&rows, as_json);
     }
-    let Some(difference) = compare(&rows)? else {
+    let Some(difference) = difference else {
         if as_json {
             println!("{}", json!({ "same": true, "lines": rows.len() }));
         } else {
@@ -184,49 +184,23 @@ impl Rewritten {
     }
 }
 
-/// Returns the input lines, with records of this version.
-fn current(rows: &[Row]) -> Result<Vec<String>, Problem> {
+/// Runs the whole recording. Returns the input lines, with records of this version, and the first difference.
+fn follow(rows: &[Row]) -> Result<(Vec<String>, Option<Difference>), Problem> {
     let mut session = Session::default();
     let mut rewritten = Rewritten::default();
     let mut due = Vec::new().into_iter();
     let mut ins = Vec::new();
-    for row in rows {
-        match &row.kind {
-            Kind::Comment => {}
-            Kind::In => {
-                let line = rewritten.line(&row.text)?;
-                due = outs(&mut session, &line)?.into_iter();
-                ins.push(line);
-            }
-            Kind::Out(recorded) => {
-                if let Some(got) = due.next() {
-                    rewritten.learn(recorded, &got);
-                }
-            }
-        }
-    }
-    Ok(ins)
-}
-
-fn compare(rows: &[Row]) -> Result<Option<Difference>, Problem> {
-    let mut session = Session::default();
-    let mut rewritten = Rewritten::default();
-    let mut due = Vec::new().into_iter();
+    let mut difference = None;
     let mut end = 0;
     for row in rows {
         end = row.number;
         match &row.kind {
             Kind::Comment => {}
             Kind::In => {
-                if let Some(got) = due.next() {
-                    return Ok(Some(Difference {
-                        line: row.number,
-                        expected: None,
-                        got: Some(got),
-                    }));
-                }
+                difference = difference.or_else(|| Difference::missing(row.number, due.next()));
                 let line = rewritten.line(&row.text)?;
                 due = outs(&mut session, &line)?.into_iter();
+                ins.push(line);
             }
             Kind::Out(recorded) => {
                 let got = due.next();
@@ -234,24 +208,31 @@ fn compare(rows: &[Row]) -> Result<Option<Difference>, Problem> {
                     rewritten.learn(recorded, got);
                 }
                 let expected = rewritten.current(recorded);
-                if got.as_ref() != Some(&expected) {
-                    return Ok(Some(Difference {
+                if difference.is_none() && got.as_ref() != Some(&expected) {
+                    difference = Some(Difference {
                         line: row.number,
                         expected: Some(expected),
                         got,
-                    }));
+                    });
                 }
             }
         }
     }
-    Ok(due.next().map(|got| Difference {
-        line: end.saturating_add(1),
-        expected: None,
-        got: Some(got),
-    }))
+    let after = end.saturating_add(1);
+    let difference = difference.or_else(|| Difference::missing(after, due.next()));
+    Ok((ins, difference))
 }
 
 impl Difference {
+    /// An output line that the recording lacks.
+    fn missing(line: usize, got: Option<Value>) -> Option<Self> {
+        got.map(|got| Self {
+            line,
+            expected: None,
+            got: Some(got),
+        })
+    }
+
     fn words(&self) -> String {
         let line = self.line;
         let said = |value: &Option<Value>| match value {

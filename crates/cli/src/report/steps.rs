@@ -115,7 +115,7 @@ impl Teller<'_> {
     }
 
     fn event(&mut self, line: &Value, event: &str) {
-        use Lane::{AuthorizationServer, Browser, Host, Machine, McpServer, Store};
+        use Lane::{Browser, Host, Machine, McpServer, Store};
         let operation = || self.redactor.show(text_of(line, "operation"));
         let fixed = Shown::fixed;
         let (from, tone, title, parts) = match event {
@@ -218,7 +218,6 @@ impl Teller<'_> {
             "signed_out" => (Host, Tone::Plain, fixed("Sign-out"), Vec::new()),
             other => (Host, Tone::Plain, self.redactor.show(other), Vec::new()),
         };
-        debug_assert!(from != Machine && from <= AuthorizationServer);
         self.push(from, Machine, tone, title, parts);
     }
 
