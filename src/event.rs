@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use crate::action::SubjectTokenKind;
+use crate::action::{NeedUser, SubjectTokenKind};
 use crate::config::RedirectUri;
 use crate::secret::Secret;
 use crate::slot::Stored;
@@ -61,6 +61,7 @@ pub struct Authorization {
     pub(crate) redirect_uri: Option<RedirectUri>,
     pub(crate) browser: Option<BrowserBinding>,
     pub(crate) scopes: Option<Scopes>,
+    pub(crate) answers: Option<Box<NeedUser>>,
 }
 
 impl Authorization {
@@ -71,7 +72,17 @@ impl Authorization {
             redirect_uri: None,
             browser: None,
             scopes: None,
+            answers: None,
         }
+    }
+
+    /// Answers this question, which a machine of this process or of another has asked for the same account: the
+    /// authorization requests the scopes and consents to the authorization server that the question names, even when
+    /// that machine is gone. Otherwise it answers the last question of its own machine (STEP-15).
+    #[must_use]
+    pub fn answering(mut self, need: &NeedUser) -> Self {
+        self.answers = Some(Box::new(need.clone()));
+        self
     }
 
     /// Replaces the redirect URI, for example by one with the port of a loopback listener (AUTHZ-09).

@@ -135,6 +135,12 @@ impl AuthMachine {
         self.core.grant()
     }
 
+    /// Returns true while the machine holds an account that the store did not take, such as refreshed tokens: they are lost
+    /// with the machine. The next [`Event::Wanted`] saves them again (TOK-16).
+    pub fn has_unsaved(&self) -> bool {
+        self.core.held.unsaved.is_some()
+    }
+
     fn answer(&mut self, id: u64, answer: Answer) {
         if self.work.ask().is_none_or(|ask| ask.id != id) {
             return self.late(id, answer);
@@ -182,7 +188,7 @@ impl AuthMachine {
         let click = Click::new(&mut self.core.memory.question, authorization);
         for trigger in &mut self.inbox {
             if let Trigger::Authorize(waits) = trigger {
-                return waits.join(&click);
+                return waits.join(click);
             }
         }
         if self.work.attempt().is_none() {

@@ -116,6 +116,12 @@ impl Slot {
         }
     }
 
+    /// A slot for a host with many principals: where it may keep a mark that ends the pending authorizations of a principal
+    /// at an MCP server. The machine never uses it.
+    pub fn sign_ins(principal: &str, mcp_url: &str) -> Self {
+        Self::named(SlotKind::Pending, &["sign-ins", principal, mcp_url])
+    }
+
     pub(crate) fn registration(owner: &str, issuer: &str, redirect_uri: &str) -> Self {
         Self::named(SlotKind::Registration, &[owner, issuer, redirect_uri])
     }

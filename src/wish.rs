@@ -15,6 +15,23 @@ pub(crate) enum Wish {
     Person,
 }
 
+impl Wish {
+    /// The reason for an authorization that answers this question.
+    fn of(why: &Why) -> Self {
+        match why {
+            Why::NoCredentials
+            | Why::TokenOver
+            | Why::RenewalRefused { .. }
+            | Why::ScopeMissing { .. }
+            | Why::ServerChanged { .. } => Self::Refusal,
+            Why::ClientForgotten
+            | Why::MethodRefused { .. }
+            | Why::OfflineAccessRefused
+            | Why::ScopesRefused { .. } => Self::Mend,
+        }
+    }
+}
+
 /// The question that the machine put to the user last. It is answered at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Question(Option<Wish>);
@@ -25,17 +42,7 @@ impl Question {
         if self.0 == Some(Wish::Mend) {
             return;
         }
-        self.ask_for(match why {
-            Why::NoCredentials
-            | Why::TokenOver
-            | Why::RenewalRefused { .. }
-            | Why::ScopeMissing { .. }
-            | Why::ServerChanged { .. } => Wish::Refusal,
-            Why::ClientForgotten
-            | Why::MethodRefused { .. }
-            | Why::OfflineAccessRefused
-            | Why::ScopesRefused { .. } => Wish::Mend,
-        });
+        self.ask_for(Wish::of(why));
     }
 
     /// The machine asks for the user on behalf of an authorization that is under way already.
@@ -58,18 +65,22 @@ pub(crate) struct Click {
 
 impl Click {
     pub(crate) fn new(question: &mut Question, authorization: Authorization) -> Self {
-        let wish = question.0.take().unwrap_or(Wish::Person);
+        let asked = authorization.answers.as_ref();
+        let asked = asked.map(|need| Wish::of(&need.why));
+        let wish = question.0.take().or(asked).unwrap_or(Wish::Person);
         Self {
             authorization,
             wish,
         }
     }
 
-    /// Another click joins this one, which waits: what the machine asked for stays counted.
-    pub(crate) fn join(&mut self, other: &Self) {
+    /// Another click joins this one, which waits: what the machine asked for stays counted, and answered.
+    pub(crate) fn join(&mut self, other: Self) {
         if self.wish == Wish::Person {
             self.wish = other.wish;
         }
+        let answers = &mut self.authorization.answers;
+        *answers = answers.take().or(other.authorization.answers);
     }
 
     pub(crate) fn wish(&self) -> Wish {

@@ -381,6 +381,8 @@ pub enum Why {
     /// The server rejected the authentication method of a new registration; the next registration requests
     /// another one (REG-21).
     MethodRefused {
+        /// The server.
+        issuer: IssuerId,
         /// The rejected method.
         refused: AuthMethod,
         /// The method of the next registration.

@@ -9,6 +9,7 @@ use crate::record::ResourceFacts;
 use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::metadata::{LoadingResource, LoadingServer};
+use crate::state::repeat::recall;
 use crate::state::resource::FetchingResource;
 use crate::state::server::{arrived, configured};
 use crate::state::{Attempt, CheckingPending, Step, Work};
@@ -16,7 +17,10 @@ use crate::wire::resource::canonical_identifier;
 use crate::wish::Click;
 
 /// Starts an attempt. With an authorization pending, repeats its redirect when it still fits.
-pub(crate) fn discover(core: &mut Core, click: Click) -> Step {
+pub(crate) fn discover(core: &mut Core, mut click: Click) -> Step {
+    if let Some(answered) = click.authorization.answers.take() {
+        recall(core, *answered);
+    }
     if core.waiting.is_some() {
         return Ok(CheckingPending::begin(core, click));
     }

@@ -181,7 +181,11 @@ pub(crate) fn client_refused<G: TokenGrant>(
         let next = registration_methods(at.server().facts(), key)
             .find(|method| !core.memory.clients.is_refused(at.issuer(), *method));
         if let Some(next) = next {
-            why = Why::MethodRefused { refused, next };
+            why = Why::MethodRefused {
+                issuer: at.issuer().clone(),
+                refused,
+                next,
+            };
         }
     }
     forget(core, registered, Word::TokenEndpoint, why, failure)

@@ -1,7 +1,7 @@
 //! An authorization request while one is pending: repeats its redirect, when its record exists and the
 //! scopes suffice (AUTHZ-18). Another instance may have handled the callback.
 
-use crate::action::Why;
+use crate::action::{NeedUser, Why};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Operation;
@@ -60,6 +60,28 @@ fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
         core.memory.offered = Some((from.clone(), to.clone()));
     }
     core.need_user(why, operation);
+}
+
+/// Restores what a question stands for, in a machine that may not have asked it: its answer then has the same effect
+/// (STEP-15).
+pub(crate) fn recall(core: &mut Core, asked: NeedUser) {
+    if asked.operation.is_some() {
+        core.memory.operation = asked.operation;
+    }
+    match asked.why {
+        Why::NoCredentials | Why::TokenOver | Why::RenewalRefused { .. } => {}
+        Why::ScopeMissing { scopes, .. } => core.memory.scope = Some(all_asked(core, &scopes)),
+        Why::ServerChanged { from, to } => core.memory.offered = Some((from, to)),
+        Why::ClientForgotten => core.memory.client_forgotten = true,
+        Why::MethodRefused {
+            issuer, refused, ..
+        } => {
+            core.memory.clients.refuse(&issuer, refused);
+            core.memory.client_forgotten = true;
+        }
+        Why::OfflineAccessRefused => core.memory.offline_access_refused = true,
+        Why::ScopesRefused { .. } => core.memory.scopes_refused = true,
+    }
 }
 
 impl CheckingPending {

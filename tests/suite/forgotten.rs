@@ -93,13 +93,17 @@ fn reg_21_tok_19_a_new_client_that_is_refused_is_registered_with_the_next_method
         // One authentication in a request (TOK-05).
         let in_body = (None, Some("one".to_owned()), Some("s".to_owned()));
         assert_eq!(authentication(&request), in_body);
-        assert_eq!(
-            host.need_user().why,
-            Why::MethodRefused {
-                refused: AuthMethod::ClientSecretPost,
-                next: AuthMethod::ClientSecretBasic
-            }
-        );
+        let Why::MethodRefused {
+            issuer,
+            refused,
+            next,
+        } = host.need_user().why
+        else {
+            panic!()
+        };
+        assert_eq!(issuer.as_str(), AS);
+        assert_eq!(refused, AuthMethod::ClientSecretPost);
+        assert_eq!(next, AuthMethod::ClientSecretBasic);
         let (redirect, method) = consent(&mut host, &listed, "two");
         assert_eq!(method.as_deref(), Some("client_secret_basic"));
         come_back(&mut host, &redirect);

@@ -18,6 +18,7 @@ mod support;
 
 mod acceptance;
 mod again;
+mod answering;
 mod attacks;
 mod bound;
 mod boundary;

@@ -173,14 +173,17 @@ fn tok_16_a_token_that_is_not_stored_is_not_used_and_not_lost() {
     let redirect = host.to_redirect();
     host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
     host.store.mode = StoreMode::WritesFail;
+    assert!(!host.machine.has_unsaved());
     host.serve(TOKEN, 200, &token_answer("at-1"));
     assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
     assert_eq!(host.token(), None);
+    assert!(host.machine.has_unsaved());
     // The store works again: the next event that needs a token saves it, without the user.
     host.store.mode = StoreMode::Works;
     host.handle(Event::Wanted("tools/call x".into()));
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    assert!(!host.machine.has_unsaved());
     host.quiet();
 }
 

@@ -153,7 +153,7 @@ pub(crate) fn why(why: &Why) -> String {
             "the authorization server no longer knows the client; the next sign-in registers a new one"
                 .to_owned()
         }
-        Why::MethodRefused { refused, next } => format!(
+        Why::MethodRefused { refused, next, .. } => format!(
             "the authorization server refused the new client by {}; the next registration asks for {}",
             refused.as_str(),
             next.as_str()

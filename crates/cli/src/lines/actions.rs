@@ -275,7 +275,7 @@ impl From<&NeedUser> for Needed {
             Why::ScopesRefused { scopes } => {
                 line.scopes = Some(scopes.iter().map(str::to_owned).collect());
             }
-            Why::MethodRefused { refused, next } => {
+            Why::MethodRefused { refused, next, .. } => {
                 line.refused = Some(refused.as_str());
                 line.next = Some(next.as_str());
             }
