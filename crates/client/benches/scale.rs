@@ -219,7 +219,7 @@ async fn starting(world: &World) {
         &format!("{bytes} B"),
         "6 KiB",
     );
-    accounts.close().await;
+    accounts.close().await.unwrap();
 }
 
 /// Pending authorizations.
@@ -302,7 +302,7 @@ async fn warm(world: &Arc<World>, users: usize) {
         &format!("{clocks:.0} ns"),
         "",
     );
-    accounts.close().await;
+    accounts.close().await.unwrap();
 }
 
 /// Many callers whose token was refused.
@@ -344,7 +344,7 @@ async fn storms(world: &Arc<World>) {
             &format!("2 x one refresh ({one:?})"),
         );
     }
-    accounts.close().await;
+    accounts.close().await.unwrap();
 }
 
 /// The challenge of the MCP server to this token.
@@ -407,7 +407,7 @@ async fn evicted(world: &Arc<World>, redis: &Redis, users: usize) {
         &format!("{rate:.0}/s, {:.2} x", rate / plain),
         &format!("0.5 x plain GETs of 1 KiB ({plain:.0}/s)"),
     );
-    accounts.close().await;
+    accounts.close().await.unwrap();
     let mut connection = client.get_connection().unwrap();
     let mut account = 0;
     let mut keys: Vec<String> = redis::cmd("KEYS")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, cmd, pipe};
 
-use super::async_store::AsyncStore;
+use super::async_store::{AsyncStore, in_time};
 use super::redis_store::{Found, SWAP, Swapped, load_command, stored, swap_arguments, swapped};
 use super::store::{StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
@@ -15,6 +15,9 @@ use mcp_auth_machine::time::UnixMillis;
 
 /// How long Redis may take to connect, and to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one operation may take, on any connection: the script may have to be sent first.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long replicas may take: shorter than the answer may.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
@@ -118,12 +121,28 @@ fn is_unknown_script(error: &RedisError) -> bool {
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedisStore<C> {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        in_time(LIMIT, self.get(slot)).await
+    }
+
+    async fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        in_time(LIMIT, self.put(slot, expected, write, expires)).await
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
+    async fn get(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let get = load_command(&self.key(slot));
         let found: RedisResult<Found> = get.query_async(&mut self.connection.clone()).await;
         stored(found.map_err(failed)?)
     }
 
-    async fn persist_until(
+    async fn put(
         &self,
         slot: Slot,
         expected: Option<Revision>,

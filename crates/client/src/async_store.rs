@@ -3,17 +3,19 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use super::store::{MemoryStore, Store, StoreError, Swap, failed};
+use super::store::{MemoryStore, Store, StoreError, StoreTimedOut, Swap, failed};
 #[cfg(feature = "reqwest")]
 use super::store::{loaded, persisted};
 #[cfg(feature = "reqwest")]
 use mcp_auth_machine::Event;
 #[cfg(feature = "reqwest")]
 use mcp_auth_machine::action::{LoadSlot, PersistSlot};
+use mcp_auth_machine::budget::SLOT_TIME;
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
@@ -200,25 +202,55 @@ impl<S: AsyncStore> Erased for S {
     }
 }
 
-/// A store of either kind, shared by its clones.
+/// The time limit of each call of an asynchronous store.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A store of either kind, shared by its clones. Each call has a time limit, whatever the store does: a store that hangs
+/// is one that fails.
 #[derive(Clone)]
-pub struct SharedStore(Arc<dyn Erased>);
+pub struct SharedStore {
+    store: Arc<dyn Erased>,
+    limit: Duration,
+}
 
 impl SharedStore {
-    /// Creates a shared store from an asynchronous store.
+    /// Creates a shared store from an asynchronous store. The time limit of a call is ten seconds.
     pub fn new(store: impl AsyncStore) -> Self {
-        Self(Arc::new(store))
+        Self {
+            store: Arc::new(store),
+            limit: LIMIT,
+        }
     }
 
-    /// Creates a shared store from a blocking store, which runs on blocking threads.
+    /// Creates a shared store from a blocking store, which runs on blocking threads. The time limit of a call is that of the
+    /// machine, because a keyring may ask its user.
     pub fn blocking(store: impl Store + Send + Sync + 'static) -> Self {
-        Self::new(OnThreads::new(store))
+        Self::new(OnThreads::new(store)).time_limit(SLOT_TIME)
+    }
+
+    /// Sets the time limit of each call. After it the call fails with [`StoreTimedOut`](super::StoreTimedOut), and the
+    /// result of a write is unknown. The machine waits 30 seconds at most.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+/// Ends a call at its time limit.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(done) => done,
+        Err(_) => Err(failed(StoreTimedOut { limit })),
     }
 }
 
 impl AsyncStore for SharedStore {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        self.0.erased_load(slot).await
+        in_time(self.limit, self.store.erased_load(slot)).await
     }
 
     async fn persist_until(
@@ -228,8 +260,8 @@ impl AsyncStore for SharedStore {
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let done = self.0.erased_persist(slot, expected, write, expires);
-        done.await
+        let done = self.store.erased_persist(slot, expected, write, expires);
+        in_time(self.limit, done).await
     }
 }
 
@@ -239,10 +271,30 @@ impl fmt::Debug for SharedStore {
     }
 }
 
+/// How long a read that failed waits until it is repeated, each time. A write is not repeated, since its result is
+/// unknown.
+#[cfg(feature = "reqwest")]
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(250)];
+
+/// Reads a slot, again where the connection has just broken: a restart or a failover of the store fails no reader.
+#[cfg(feature = "reqwest")]
+pub(super) async fn read_from(
+    store: &SharedStore,
+    slot: Slot,
+) -> Result<Option<Stored>, StoreError> {
+    for pause in PAUSES {
+        match store.load(slot).await {
+            Err(error) if !error.is_timed_out() => tokio::time::sleep(pause).await,
+            other => return other,
+        }
+    }
+    store.load(slot).await
+}
+
 /// Performs the action.
 #[cfg(feature = "reqwest")]
 pub(super) async fn load_from(store: &SharedStore, load: LoadSlot) -> Event {
-    let found = store.load(load.slot()).await;
+    let found = read_from(store, load.slot()).await;
     loaded(load, found)
 }
 

@@ -46,7 +46,7 @@
 //!     }
 //! };
 //! println!("{}", answer.text().await?);
-//! client.close().await;
+//! client.close().await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -67,7 +67,8 @@
 //! receive it at once.
 //!
 //! The task ends after the last handle was dropped or one was closed, once a request in flight has been
-//! answered and its result stored. It also ends with the runtime, like in a crash: await [`Client::close`]
+//! answered and its result stored. Tokens that the store does not take are saved again, with back-off; at the end for
+//! [`save_time`](Builder::save_time) at most. The task also ends with the runtime, like in a crash: await [`Client::close`]
 //! before the end of a program.
 //!
 //! # The network
@@ -102,9 +103,11 @@ mod http;
 mod job;
 mod network;
 mod publish;
+mod saver;
 mod sign_in;
 mod start;
 mod task;
+mod turns;
 mod user;
 
 pub use accounts::{AccountCall, Accounts, AccountsBuilder, Counts, Returned, Server};
@@ -112,5 +115,6 @@ pub use client::{Call, Client};
 pub use http::{Limits, Undelivered, http_client};
 pub use job::Stopped;
 pub use network::{HostHttp, Network, NetworkBuilder};
+pub use saver::Unsaved;
 pub use start::{Builder, StartFlaw};
 pub use user::{Callbacks, Nobody, User};

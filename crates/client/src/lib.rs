@@ -89,6 +89,8 @@ pub use redis_store::RedisStore;
 pub use sealed::{Seal, SealError, Sealed};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use secrets::{Assertions, NoSecrets, Refused, Signer};
+#[cfg(feature = "async-store")]
+pub use store::StoreTimedOut;
 pub use store::{MemoryStore, Store, StoreError, Swap};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use trust::{Trust, TrustFlaw};

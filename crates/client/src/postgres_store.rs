@@ -3,19 +3,22 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio_postgres::tls::NoTls;
 use tokio_postgres::{Client, Config, Row, Statement};
 
-use super::async_store::AsyncStore;
+use super::async_store::{AsyncStore, in_time};
 use super::store::{StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-/// How long the server may take to connect, and to answer.
+/// How long one operation may take, with connecting.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An operation that has no answer after this time, and is given up, ends its connection.
+const HUNG: Duration = Duration::from_secs(1);
 
 /// Whether a row has not ended, by the clock of the server.
 macro_rules! live {
@@ -137,9 +140,9 @@ impl PostgresStore {
             "BEGIN; {lock}; {}; COMMIT",
             Self::MIGRATION.trim_end().trim_end_matches(';')
         );
-        in_time(async {
-            let client = (self.0.connect)().await?;
-            client.batch_execute(&all).await
+        in_time(PATIENCE, async {
+            let client = (self.0.connect)().await.map_err(failed)?;
+            client.batch_execute(&all).await.map_err(failed)
         })
         .await
     }
@@ -149,8 +152,28 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError`] when the server cannot be asked.
     pub async fn remove_expired(&self, most: u32) -> Result<u64, StoreError> {
-        let connection = self.connection().await?;
-        in_time(connection.client.execute(REMOVE, &[&i64::from(most)])).await
+        self.run(|connection| async move {
+            let most = i64::from(most);
+            let removed = connection.client.execute(REMOVE, &[&most]).await;
+            removed.map_err(failed)
+        })
+        .await
+    }
+
+    /// Runs one operation within the time limit. A connection on which the server did not answer is not used again: the
+    /// server, or what is between, may hang for good.
+    async fn run<T, W>(&self, work: impl FnOnce(Arc<Connection>) -> W) -> Result<T, StoreError>
+    where
+        W: Future<Output = Result<T, StoreError>>,
+    {
+        let whole = async {
+            let connection = self.connection().await?;
+            let mut used = InUse::new(self, &connection);
+            let done = work(connection).await;
+            used.is_done = true;
+            done
+        };
+        in_time(PATIENCE, whole).await
     }
 
     /// The connection, made again when it broke.
@@ -161,26 +184,67 @@ impl PostgresStore {
         {
             return Ok(Arc::clone(connection));
         }
-        let made = in_time(async {
+        let made = async {
             let client = (self.0.connect)().await?;
             client.batch_execute(DURABLE).await?;
-            Ok(Arc::new(Connection {
+            Ok::<_, tokio_postgres::Error>(Arc::new(Connection {
                 load: client.prepare(LOAD).await?,
                 insert: client.prepare(INSERT).await?,
                 update: client.prepare(UPDATE).await?,
                 delete: client.prepare(DELETE).await?,
                 client,
             }))
-        })
-        .await?;
+        };
+        // Half the time of an operation, so that one whose server is back can still connect.
+        let made = in_time(PATIENCE / 2, async { made.await.map_err(failed) }).await?;
         *kept = Some(Arc::clone(&made));
         Ok(made)
     }
 }
 
+/// An operation on a connection.
+struct InUse<'a> {
+    inner: &'a Inner,
+    connection: Arc<Connection>,
+    since: Instant,
+    is_done: bool,
+}
+
+impl<'a> InUse<'a> {
+    fn new(store: &'a PostgresStore, connection: &Arc<Connection>) -> Self {
+        Self {
+            inner: &store.0,
+            connection: Arc::clone(connection),
+            since: Instant::now(),
+            is_done: false,
+        }
+    }
+}
+
+impl Drop for InUse<'_> {
+    /// An operation that was given up after a while, here or by its caller: the next one connects again.
+    fn drop(&mut self) {
+        if self.is_done || self.since.elapsed() < HUNG {
+            return;
+        }
+        // Where that does not succeed, another operation is connecting.
+        if let Ok(mut kept) = self.inner.connection.try_lock()
+            && kept
+                .as_ref()
+                .is_some_and(|kept| Arc::ptr_eq(kept, &self.connection))
+        {
+            *kept = None;
+        }
+    }
+}
+
 impl Connection {
     async fn load(&self, slot: &str) -> Result<Option<Stored>, StoreError> {
-        let row = in_time(self.client.query_opt(&self.load, &[&slot])).await?;
+        let row = self
+            .client
+            .query_opt(&self.load, &[&slot])
+            .await
+            .map_err(failed)?;
         row.map(|row| stored(&row)).transpose()
     }
 
@@ -200,17 +264,25 @@ impl Connection {
                 let contents = contents.as_bytes();
                 let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
                     [&slot, revision, &contents, &expires];
-                in_time(self.client.execute(&self.insert, &values)).await?
+                self.client
+                    .execute(&self.insert, &values)
+                    .await
+                    .map_err(failed)?
             }
             (Some(expected), Some((revision, contents))) => {
                 let contents = contents.as_bytes();
                 let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
                     [&slot, revision, &contents, &expires, expected];
-                in_time(self.client.execute(&self.update, &values)).await?
+                self.client
+                    .execute(&self.update, &values)
+                    .await
+                    .map_err(failed)?
             }
-            (Some(expected), None) => {
-                in_time(self.client.execute(&self.delete, &[&slot, expected])).await?
-            }
+            (Some(expected), None) => self
+                .client
+                .execute(&self.delete, &[&slot, expected])
+                .await
+                .map_err(failed)?,
         };
         Ok(rows > 0)
     }
@@ -218,8 +290,8 @@ impl Connection {
 
 impl AsyncStore for PostgresStore {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        let connection = self.connection().await?;
-        connection.load(&slot.to_string()).await
+        self.run(|connection| async move { connection.load(&slot.to_string()).await })
+            .await
     }
 
     async fn persist_until(
@@ -229,14 +301,16 @@ impl AsyncStore for PostgresStore {
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let connection = self.connection().await?;
         let slot = slot.to_string();
         // PostgreSQL counts in signed numbers; a later end than those is none.
         let expires = expires.and_then(|at| i64::try_from(at.0).ok());
-        if connection.write(&slot, expected, write, expires).await? {
-            return Ok(Swap::Done);
-        }
-        Ok(Swap::Conflict(connection.load(&slot).await?))
+        self.run(|connection| async move {
+            if connection.write(&slot, expected, write, expires).await? {
+                return Ok(Swap::Done);
+            }
+            Ok(Swap::Conflict(connection.load(&slot).await?))
+        })
+        .await
     }
 }
 
@@ -253,13 +327,4 @@ fn stored(row: &Row) -> Result<Stored, StoreError> {
         revision: revision.parse().map_err(failed)?,
         contents: SlotContents::new(std::str::from_utf8(contents).map_err(failed)?),
     })
-}
-
-async fn in_time<T>(
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, StoreError> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => done.map_err(failed),
-        Err(late) => Err(failed(late)),
-    }
 }

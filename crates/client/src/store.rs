@@ -69,6 +69,23 @@ impl From<std::io::Error> for StoreError {
     }
 }
 
+/// The error inside a [`StoreError`] when the store did not answer in time. The result of a write is unknown then.
+#[cfg(feature = "async-store")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store did not answer within {limit:?}")]
+pub struct StoreTimedOut {
+    /// The time limit.
+    pub limit: std::time::Duration,
+}
+
+impl StoreError {
+    /// Returns true if the store did not answer in time.
+    #[cfg(feature = "async-store")]
+    pub fn is_timed_out(&self) -> bool {
+        self.0.is::<StoreTimedOut>()
+    }
+}
+
 /// Wraps the error of an engine.
 #[cfg(any(feature = "async-store", feature = "redis"))]
 pub(super) fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

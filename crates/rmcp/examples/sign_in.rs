@@ -68,6 +68,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{:?}", mcp.call_tool(call).await?.content);
     }
     mcp.cancel().await?;
-    authorization.close().await;
+    authorization.close().await?;
     Ok(())
 }

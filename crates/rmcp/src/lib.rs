@@ -20,7 +20,7 @@
 //! let mcp = ().serve(transport).await?;
 //! println!("{:?}", mcp.list_all_tools().await?);
 //! mcp.cancel().await?;
-//! authorization.close().await;
+//! authorization.close().await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -1,6 +1,7 @@
 //! Many accounts as one object, for gateways: any number of principals at any number of MCP servers.
 
 mod call;
+mod mark;
 mod route;
 mod start;
 mod table;
@@ -23,6 +24,7 @@ use self::table::{Lease, Table};
 use self::warm::{Found, Lookup};
 use super::client::Client;
 use super::job::{Stopped, Target, Wish};
+use super::saver::Unsaved;
 use crate::async_store::SharedStore;
 use crate::clock::now;
 use mcp_auth_machine::action::{Grant, Redirect};
@@ -76,7 +78,7 @@ impl Server {
 ///     }
 ///     Err(other) => return Err(other.into()),
 /// }
-/// accounts.close().await;
+/// accounts.close().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -84,7 +86,8 @@ impl Server {
 /// # Memory
 ///
 /// A machine exists while it works for a caller, and for a while after that; there are never more than
-/// [`machines`](AccountsBuilder::machines). An account at rest is nothing but its slots in the store: what a machine
+/// [`machines`](AccountsBuilder::machines). One with tokens that the store did not take stays until the store takes them.
+/// An account at rest is nothing but its slots in the store: what a machine
 /// knows beside them are hints, such as when a server asked to be left alone, and a new machine learns them again.
 /// A pending authorization needs no memory either: [`came_back`](Self::came_back) finds its principal in the store,
 /// in whichever process the browser arrives.
@@ -121,6 +124,8 @@ struct Inner {
 pub struct Counts {
     /// Machines that exist.
     pub machines: usize,
+    /// Machines with tokens that the store did not take yet.
+    pub unsaved: usize,
     /// Machines in use, or at the end of their work.
     pub working: usize,
     /// Callers that wait for room.
@@ -232,15 +237,17 @@ impl Accounts {
         principal: &str,
         authorization: impl Into<Authorization>,
     ) -> Result<Option<Redirect>, Stopped> {
+        let store = &self.0.parts.store;
+        let mark = mark::read(store, server, principal).await?;
         let lease = self.lease(server, principal).await?;
         let Some(redirect) = lease.client().begin(authorization).await? else {
             return Ok(None);
         };
-        route::keep(&self.0.parts.store, &redirect, server, principal).await?;
+        route::keep(store, &redirect, server, principal, mark).await?;
         Ok(Some(redirect))
     }
 
-    /// Ends a sign-in without the user.
+    /// Ends the sign-ins of this account that are under way, in all processes.
     ///
     /// # Errors
     /// [`Stopped`].
@@ -250,28 +257,33 @@ impl Accounts {
         principal: &str,
         how: Abandon,
     ) -> Result<(), Stopped> {
+        let marked = mark::set(&self.0.parts.store, server, principal).await;
         self.lease(server, principal).await?.client().abandon(how);
-        Ok(())
+        marked
     }
 
-    /// Erases the account, then revokes what it held where the server can.
+    /// Erases the account, then revokes what it held where the server can. Sign-ins under way end, in all processes.
     ///
     /// # Errors
-    /// As [`Client::sign_out`].
+    /// As [`Client::sign_out`]; [`Stopped::StoreFailed`] when a sign-in under way may still succeed.
     pub async fn sign_out(&self, server: &Server, principal: &str) -> Result<(), Stopped> {
         let key = key(server, principal);
         self.0.warm.retract(&key);
+        // First: whatever comes back from now on belongs to no sign-in.
+        let marked = mark::set(&self.0.parts.store, server, principal).await;
         let lease = self.lease(server, principal).await?;
-        lease.client().sign_out().await
+        lease.client().sign_out().await?;
+        marked
     }
 
     /// Returns the numbers of machines, waiting callers and tokens.
     pub fn counts(&self) -> Counts {
-        let (machines, working, waiting) = self.0.table.counts();
+        let table = self.0.table.counts();
         Counts {
-            machines,
-            working,
-            waiting,
+            machines: table.machines,
+            unsaved: table.unsaved,
+            working: table.working,
+            waiting: table.waiting,
             tokens: self.0.warm.len(),
             warm: self.0.warm.hits(),
         }
@@ -279,13 +291,16 @@ impl Accounts {
 
     /// Starts nothing any more, and waits until everything that is under way is finished and stored. Callers get
     /// [`Stopped::Ended`] from now on, except those with a token at hand.
-    pub async fn close(&self) {
-        self.0.table.close().await;
+    ///
+    /// # Errors
+    /// [`Unsaved`]: the store did not take all tokens within [`save_time`](AccountsBuilder::save_time).
+    pub async fn close(&self) -> Result<(), Unsaved> {
+        self.0.table.close().await
     }
 
     async fn lease(&self, server: &Server, principal: &str) -> Result<Lease, Stopped> {
         let key = key(server, principal);
-        let start = |place| Ok(self.start(server, &key, place));
+        let start = |place| self.start(server, &key, place);
         self.0.table.lease(&key, start).await
     }
 
@@ -312,7 +327,7 @@ impl Accounts {
         let (accounts, server) = (self.clone(), server.clone());
         let key = key(&server, principal);
         self.0.parts.runtime.spawn(async move {
-            let start = |place| Ok(accounts.start(&server, &key, place));
+            let start = |place| accounts.start(&server, &key, place);
             let told = match accounts.0.table.try_lease(&key, start) {
                 None => Err(Stopped::Busy),
                 Some(lease) => {

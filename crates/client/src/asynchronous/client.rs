@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::job::{Job, Message, Refusal, Stopped, Target, Told, Wish, sent};
+use super::saver::Unsaved;
 use super::start::Builder;
 use crate::async_store::SharedStore;
 use crate::store::Store;
@@ -20,13 +21,14 @@ use mcp_auth_machine::{Config, Event};
 #[derive(Clone)]
 pub struct Client {
     messages: mpsc::UnboundedSender<Message>,
-    ended: watch::Receiver<()>,
+    /// Whether tokens are lost, once the task has ended.
+    ended: watch::Receiver<bool>,
 }
 
 impl Client {
     pub(super) fn new(
         messages: mpsc::UnboundedSender<Message>,
-        ended: watch::Receiver<()>,
+        ended: watch::Receiver<bool>,
     ) -> Self {
         Self { messages, ended }
     }
@@ -156,14 +158,18 @@ impl Client {
 
     /// Ends the driver for all its handles, which return [`Stopped::Ended`] from now on, and waits until
     /// work in flight is completed and stored. Call it at the end of a program, before the runtime stops.
-    pub async fn close(mut self) {
+    ///
+    /// # Errors
+    /// [`Unsaved`]: the store did not take the tokens within [`save_time`](Builder::save_time).
+    pub async fn close(mut self) -> Result<(), Unsaved> {
         self.tell(Message::Close);
-        // The channel carries no value; it closes when the task ends.
+        // The channel closes when the task ends.
         while self.ended.changed().await.is_ok() {}
+        Unsaved::check(usize::from(*self.ended.borrow()))
     }
 
     /// Closed when the task has ended.
-    pub(super) fn ended(&self) -> watch::Receiver<()> {
+    pub(super) fn ended(&self) -> watch::Receiver<bool> {
         self.ended.clone()
     }
 

@@ -9,6 +9,7 @@ use http::{Request, Response, Uri};
 
 use super::http::{Limits, Undelivered, client, exchange, forbids};
 use super::start::StartFlaw;
+use super::turns::Turns;
 use crate::policy::is_loopback_host;
 use crate::trust::{Presents, Trust};
 use mcp_auth_machine::Event;
@@ -94,6 +95,10 @@ impl Network {
         match &self.0 {
             Inner::Shared(pools) => {
                 let client = pools.client(&limits, request.uri().host().unwrap_or_default())?;
+                let authority = request.uri().authority().map_or("", |known| known.as_str());
+                let Some(_turn) = pools.turns.wait(authority, limits.time()).await else {
+                    return Err(Undelivered::NeverSent);
+                };
                 exchange(&client, request, &limits).await
             }
             Inner::Host(http) => http.run(request.clone(), limits).await,
@@ -113,11 +118,25 @@ pub(super) type Settings = Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>
 pub struct NetworkBuilder {
     settings: Settings,
     trust: Trust,
+    at_once: usize,
 }
 
 impl NetworkBuilder {
     pub(super) fn new(settings: Settings, trust: Trust) -> Self {
-        Self { settings, trust }
+        Self {
+            settings,
+            trust,
+            at_once: AT_ONCE,
+        }
+    }
+
+    /// Sets how many requests to one host and port are under way at once. Default: 100. Further requests wait for their
+    /// turn, within their time limit: the tokens of many accounts may have to be refreshed at the same moment, and a server
+    /// that is sent everything at once refuses connections.
+    #[must_use]
+    pub fn at_once(mut self, most: usize) -> Self {
+        self.at_once = most.max(1);
+        self
     }
 
     /// Sets the settings of the HTTP client, such as proxies at any address. The closure runs once for each address policy
@@ -149,6 +168,7 @@ impl NetworkBuilder {
             settings: self.settings,
             trust: self.trust,
             made: RwLock::default(),
+            turns: Turns::new(self.at_once),
         };
         // Creates the client for the policy of most MCP servers, which reveals invalid settings.
         if let Ok((policy, _)) = UrlPolicy::for_mcp_url("https://mcp.invalid/") {
@@ -170,6 +190,9 @@ impl fmt::Debug for NetworkBuilder {
     }
 }
 
+/// How many requests to one server are under way at once, unless set.
+const AT_ONCE: usize = 100;
+
 /// A policy, what connections present, and whether requests go to this device, without a proxy.
 type Key = (AddressPolicy, Presents, bool);
 
@@ -178,6 +201,7 @@ struct Pools {
     settings: Settings,
     trust: Trust,
     made: RwLock<Vec<(Key, reqwest::Client)>>,
+    turns: Turns,
 }
 
 impl Pools {

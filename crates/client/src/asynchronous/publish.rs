@@ -1,5 +1,7 @@
 //! The token of a machine, shown to readers outside its task.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -8,6 +10,9 @@ use super::accounts::{Key, Warm};
 use crate::clock::now;
 use mcp_auth_machine::{AuthMachine, Phase};
 
+/// How many refused values are remembered.
+const REFUSED: usize = 16;
+
 /// Publishes the token of one account whenever it changes, and withdraws it when it must not be used. Only the task
 /// of the machine publishes, so a value that it withdraws stays withdrawn.
 pub(super) struct Publisher {
@@ -15,8 +20,9 @@ pub(super) struct Publisher {
     key: Key,
     /// Whether the account has been read.
     is_known: bool,
-    /// The value that the MCP server refused last.
-    refused: Option<HeaderValue>,
+    /// The values that the MCP server refused, under a random key: refusals of older tokens arrive late.
+    refused: VecDeque<u64>,
+    hasher: RandomState,
 }
 
 impl Publisher {
@@ -25,8 +31,24 @@ impl Publisher {
             warm,
             key,
             is_known: false,
-            refused: None,
+            refused: VecDeque::new(),
+            hasher: RandomState::new(),
         }
+    }
+
+    fn is_refused(&self, value: &HeaderValue) -> bool {
+        let hash = self.hasher.hash_one(value.as_bytes());
+        self.refused.contains(&hash)
+    }
+
+    /// Remembers a value, the most recent last. The value in use is among the last ones: each of its refusals counts.
+    fn refuse(&mut self, value: &HeaderValue) {
+        let hash = self.hasher.hash_one(value.as_bytes());
+        self.refused.retain(|known| *known != hash);
+        if self.refused.len() >= REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(hash);
     }
 
     /// Brings what is shown up to date.
@@ -45,24 +67,33 @@ impl Publisher {
             return self.warm.retract(&self.key);
         }
         match machine.bearer(now, &self.key.server) {
-            Ok(value) if self.refused.as_ref() == Some(&value) => self.warm.retract(&self.key),
-            Ok(value) if self.warm.holds(&self.key, &value) => {}
+            Ok(value) if self.is_refused(&value) => self.warm.retract(&self.key),
+            Ok(value) if self.warm.holds(&self.key, &value, grant.expires, now) => {}
             Ok(value) => self.warm.publish(&self.key, &value, grant.expires, now),
             Err(_) => self.warm.retract(&self.key),
         }
     }
 
     /// The MCP server refused this value: it is not shown again.
-    pub(super) fn refused(&mut self, sent: Option<&HeaderValue>) {
-        if let Some(sent) = sent {
-            self.warm.refused(&self.key, sent);
-            self.refused = Some(sent.clone());
+    pub(super) fn refused(&mut self, machine: &mut AuthMachine, sent: Option<&HeaderValue>) {
+        let Some(sent) = sent else {
+            return;
+        };
+        self.warm.refused(&self.key, sent);
+        // The value in use does not leave the list because of the refusals of others.
+        let current = machine.bearer(now(), &self.key.server).ok();
+        let current = current.filter(|current| self.is_refused(current));
+        self.refuse(sent);
+        if let Some(current) = current {
+            self.refuse(&current);
         }
     }
 
     /// The account is not to be used as it is.
     pub(super) fn distrust(&mut self, machine: &mut AuthMachine) {
-        self.refused = machine.bearer(now(), &self.key.server).ok();
+        if let Ok(value) = machine.bearer(now(), &self.key.server) {
+            self.refuse(&value);
+        }
         self.warm.retract(&self.key);
     }
 }

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use super::accounts::Place;
 use super::client::Client;
 use super::hands::Hands;
 use super::network::{Network, NetworkBuilder, Settings};
 use super::publish::Publisher;
+use super::saver::{SAVE_TIME, Saver};
 use super::task::Task;
 use super::user::{Nobody, User};
 use crate::async_store::SharedStore;
@@ -46,6 +49,7 @@ pub struct Builder<U = Nobody> {
     http: Settings,
     trust: Trust,
     network: Option<Network>,
+    save_time: Duration,
 }
 
 impl Builder {
@@ -61,6 +65,7 @@ impl Builder {
             http: Box::new(reqwest::ClientBuilder::new),
             trust: Trust::new(),
             network: None,
+            save_time: SAVE_TIME,
         }
     }
 }
@@ -79,7 +84,15 @@ impl<U: User> Builder<U> {
             http: self.http,
             trust: self.trust,
             network: self.network,
+            save_time: self.save_time,
         }
+    }
+
+    /// Sets how long the end may take where tokens are not saved yet. Default: 30 seconds.
+    #[must_use]
+    pub fn save_time(mut self, time: Duration) -> Self {
+        self.save_time = time;
+        self
     }
 
     /// Sets a closure that receives every event and action. It must not block.
@@ -146,19 +159,19 @@ impl<U: User> Builder<U> {
                 NetworkBuilder::new(settings, std::mem::take(&mut self.trust)).build()?
             }
         };
-        Ok(self.launch(&runtime, network, None, ()))
+        Ok(self.launch(&runtime, network, None))
     }
 
-    /// Starts the task. The companion is dropped when it has ended.
+    /// Starts the task, alone or as one of many accounts. Its place is free when it has ended.
     pub(super) fn launch(
         self,
         runtime: &Handle,
         network: Network,
-        publisher: Option<Publisher>,
-        companion: impl Send + 'static,
+        account: Option<(Publisher, Place)>,
     ) -> Client {
+        let (publisher, place) = account.unzip();
         let (sender, messages) = mpsc::unbounded_channel();
-        let (alive, ended) = watch::channel(());
+        let (alive, ended) = watch::channel(false);
         let task = Task {
             machine: AuthMachine::new(self.config, self.principal),
             hands: Hands::new(network, self.store, self.signer, self.assertions),
@@ -172,11 +185,16 @@ impl<U: User> Builder<U> {
             joined: Vec::new(),
             need: None,
             publisher,
+            saver: Saver::new(self.save_time),
+            is_closed: false,
+            ended: ended.clone(),
+            place,
         };
         runtime.spawn(async move {
-            task.run().await;
-            drop(companion);
-            drop(alive);
+            let (is_unsaved, place) = task.run().await;
+            drop(place);
+            // Tells whether tokens are lost, then that the task has ended.
+            alive.send_replace(is_unsaved);
         });
         Client::new(sender, ended)
     }

@@ -7,17 +7,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::accounts::Place;
+use super::client::Client;
 use super::hands::Hands;
 use super::job::{Job, Message, Stopped};
 use super::publish::Publisher;
+use super::saver::Saver;
 use super::sign_in::{Done, SignIn, Step};
 use super::user::User;
 use crate::clock::now;
 use crate::note::{Note, Watch};
 use mcp_auth_machine::action::{NeedUser, Why};
-use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::event::{Abandon, Operation};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
 
@@ -42,15 +45,26 @@ pub(super) struct Task<U> {
     pub(super) need: Option<NeedUser>,
     /// Shows the token to others, where there are any.
     pub(super) publisher: Option<Publisher>,
+    pub(super) saver: Saver,
+    /// The host ends the driver.
+    pub(super) is_closed: bool,
+    pub(super) ended: watch::Receiver<bool>,
+    /// The place among many accounts.
+    pub(super) place: Option<Place>,
 }
 
 impl<U: User> Task<U> {
-    /// Runs until the last handle is gone or one was closed, and work in flight is completed.
-    pub(super) async fn run(mut self) {
+    /// Runs until the last handle is gone or one was closed, and work in flight is completed and saved. Returns whether
+    /// tokens are lost.
+    pub(super) async fn run(mut self) -> (bool, Option<Place>) {
         let mut open = true;
         self.settle();
         self.publish();
-        while open || self.is_at_it() {
+        while open || self.is_at_it() || self.saver.is_at_it() {
+            if !open && self.stays() {
+                open = true;
+                continue;
+            }
             let rest = self.rest();
             tokio::select! {
                 biased;
@@ -65,22 +79,65 @@ impl<U: User> Task<U> {
                     None => {
                         open = false;
                         self.end_sign_in();
+                        self.saver.ends();
                     }
                 },
                 done = SignIn::done(&mut self.sign_in) => self.user_did(done),
                 () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => {
                     self.feed(Event::Timer);
+                    self.save();
                 }
             }
             self.settle();
             self.publish();
         }
         self.end_sign_in();
+        let is_unsaved = self.machine.has_unsaved();
+        #[cfg(feature = "tracing")]
+        if is_unsaved {
+            tracing::error!(
+                "the store did not take the tokens of an account in time: they are lost"
+            );
+        }
+        (is_unsaved, self.place)
+    }
+
+    /// Saves tokens again that the store did not take.
+    fn save(&mut self) {
+        let is_idle = !matches!(self.machine.phase(), Phase::Working(_));
+        if self.saver.is_due() && is_idle {
+            self.feed(Event::Wanted(Operation::new("save")));
+        }
+    }
+
+    /// Goes on with a new handle among the accounts, because tokens are not saved yet: the account is not to be without a
+    /// machine until then.
+    fn stays(&mut self) -> bool {
+        let Some(place) = &self.place else {
+            return false;
+        };
+        if self.is_closed || !self.machine.has_unsaved() {
+            return false;
+        }
+        let (sender, messages) = mpsc::unbounded_channel();
+        let back = sender.downgrade();
+        let stays = place.stays(Client::new(sender, self.ended.clone()));
+        if stays {
+            (self.messages, self.back) = (messages, back);
+            self.saver.goes_on();
+        }
+        stays
     }
 
     fn publish(&mut self) {
         if let Some(publisher) = &mut self.publisher {
             publisher.update(&mut self.machine);
+        }
+        let is_unsaved = self.machine.has_unsaved();
+        if self.saver.see(is_unsaved)
+            && let Some(place) = &self.place
+        {
+            place.is_unsaved(is_unsaved);
         }
     }
 
@@ -94,8 +151,14 @@ impl<U: User> Task<U> {
     }
 
     fn rest(&self) -> Option<Duration> {
-        let left = self.machine.deadline()?.0.saturating_sub(now().mono.0);
-        Some(Duration::from_millis(left.max(1)))
+        let deadline = self.machine.deadline().map(|deadline| {
+            let left = deadline.0.saturating_sub(now().mono.0);
+            Duration::from_millis(left.max(1))
+        });
+        match (deadline, self.saver.rest()) {
+            (Some(deadline), Some(save)) => Some(deadline.min(save)),
+            (deadline, save) => deadline.or(save),
+        }
     }
 
     pub(super) fn feed(&mut self, event: Event) {
@@ -114,6 +177,7 @@ impl<U: User> Task<U> {
 
     /// Drops all queued jobs; only the current one is completed.
     fn close(&mut self) {
+        self.is_closed = true;
         self.messages.close();
         while self.messages.try_recv().is_ok() {}
         self.line.clear();
@@ -124,7 +188,7 @@ impl<U: User> Task<U> {
         if let (Job::Refused { refusal, .. }, Some(publisher)) = (&job, &mut self.publisher)
             && refusal.status == 401
         {
-            publisher.refused(refusal.sent.as_ref());
+            publisher.refused(&mut self.machine, refusal.sent.as_ref());
         }
         let busy = matches!(self.machine.phase(), Phase::Working(_));
         let is_sign_out = |job: &Job| matches!(job, Job::SignOut { .. });

@@ -88,7 +88,7 @@ async fn race(url: String) {
         world.revoke(&token, &client).await;
         old.push(token);
     }
-    accounts.close().await;
+    accounts.close().await.unwrap();
     let number = users.len().to_string();
     let settings = [
         ("RACE_STORE", url.as_str()),
@@ -166,5 +166,5 @@ async fn racer() {
     let tokens: Vec<_> = tokens.into_iter().map(|(_, token)| token).collect();
     println!("tokens {}", tokens.join(" "));
     std::io::stdout().flush().unwrap();
-    accounts.close().await;
+    accounts.close().await.unwrap();
 }

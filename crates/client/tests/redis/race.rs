@@ -24,7 +24,7 @@ async fn many_processes_one_refresh() {
     let user = Agreeing::new();
     let client = world.on(store).user(user.clone()).start().unwrap();
     let old = world.call(&client, "read").await.unwrap();
-    client.close().await;
+    client.close().await.unwrap();
     world.revoke(&old, &user.client_id()).await;
 
     let url = redis.url();

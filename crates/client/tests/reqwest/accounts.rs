@@ -7,15 +7,17 @@ use http::{HeaderMap, Method, StatusCode};
 use mcp_auth_client::asynchronous::{
     Accounts, AccountsBuilder, Network, Returned, Server, Stopped,
 };
-use mcp_auth_client::{MemoryStore, SharedStore, seed};
+use mcp_auth_client::{MemoryStore, SharedStore, Store, seed};
 use mcp_auth_machine::config::RegistrationSharing;
-use mcp_auth_machine::event::Authorization;
+use mcp_auth_machine::event::{Abandon, Authorization};
+use mcp_auth_machine::slot::{Revision, Slot};
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use tokio::task::JoinSet;
 
+use crate::outage::Outages;
 use crate::support::{World, at_most, token};
 
-fn network() -> Network {
+pub(crate) fn network() -> Network {
     let settings = || reqwest::ClientBuilder::new().no_proxy();
     Network::builder().http(settings).build().unwrap()
 }
@@ -24,7 +26,7 @@ fn builder(store: &MemoryStore) -> AccountsBuilder {
     Accounts::builder(SharedStore::new(store.clone())).network(&network())
 }
 
-fn server(accounts: &Accounts, world: &World) -> Server {
+pub(crate) fn server(accounts: &Accounts, world: &World) -> Server {
     let config = world.config();
     let config = config.registration_sharing(RegistrationSharing::AcrossPrincipals);
     accounts.add_server(config.build().unwrap())
@@ -38,7 +40,12 @@ fn process(world: &World, store: &MemoryStore) -> (Accounts, Server) {
 }
 
 /// A whole sign-in; the client identifier.
-async fn sign_in(world: &World, accounts: &Accounts, server: &Server, principal: &str) -> String {
+pub(crate) async fn sign_in(
+    world: &World,
+    accounts: &Accounts,
+    server: &Server,
+    principal: &str,
+) -> String {
     let redirect = accounts.begin(server, principal, seed().unwrap()).await;
     let redirect = redirect.unwrap().unwrap();
     let callback = Callback::from_url(world.follow(&redirect).await);
@@ -52,7 +59,7 @@ async fn sign_in(world: &World, accounts: &Accounts, server: &Server, principal:
 }
 
 /// A whole request; the token that it succeeded with, and how many attempts it took.
-async fn call(
+pub(crate) async fn call(
     world: &World,
     accounts: &Accounts,
     server: &Server,
@@ -299,7 +306,7 @@ async fn a_shutdown_finishes_what_is_under_way() {
     let headers = refused.headers().await.unwrap();
     let (status, answer) = world.post("read", headers).await;
     let _dropped = at_most(4, refused.again(status, &answer)).await;
-    accounts.close().await;
+    accounts.close().await.unwrap();
     assert_eq!(accounts.counts().machines, 0);
     let told = accounts.grant(&server, "alice").await;
     assert!(matches!(told, Err(Stopped::Ended)), "{told:?}");
@@ -334,4 +341,164 @@ async fn use10_a_token_is_refreshed_ahead_of_its_end_and_no_reader_waits() {
         accounts.token(&server, "alice").unwrap(),
     )]);
     assert_eq!(world.post("read", headers).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn rev_a_sign_out_ends_the_sign_ins_under_way_in_every_process() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let start = || {
+        let accounts = builder(&store).idle(Duration::ZERO).start().unwrap();
+        let server = server(&accounts, &world);
+        (accounts, server)
+    };
+    let ((one, here), (two, there)) = (start(), start());
+    for abandons in [false, true] {
+        let redirect = one.begin(&here, "alice", seed().unwrap()).await;
+        let redirect = redirect.unwrap().unwrap();
+        let others = one.begin(&here, "bob", seed().unwrap()).await;
+        let others = others.unwrap().unwrap();
+        while one.counts().machines > 0 {
+            tokio::task::yield_now().await;
+        }
+        if abandons {
+            let told = two.abandon(&there, "alice", Abandon::Cancelled).await;
+            told.unwrap();
+        } else {
+            two.sign_out(&there, "alice").await.unwrap();
+        }
+        let callback = world.follow(&redirect).await;
+        for (accounts, server) in [(&one, &here), (&two, &there)] {
+            let told = accounts
+                .came_back(Callback::from_url(callback.clone()))
+                .await;
+            assert!(matches!(told, Ok(Returned::Unknown)), "{told:?}");
+            assert!(accounts.grant(server, "alice").await.unwrap().is_none());
+        }
+        // That of another principal is not concerned, nor is one that begins now, twice under the same mark.
+        let callback = Callback::from_url(world.follow(&others).await);
+        let told = two.came_back(callback).await;
+        assert!(matches!(told, Ok(Returned::SignedIn { .. })), "{told:?}");
+        for _ in 0..2 {
+            sign_in(&world, &one, &here, "alice").await;
+        }
+        two.sign_out(&there, "alice").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rev_a_redirect_that_is_asked_for_again_after_a_sign_out_counts() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let (one, here) = process(&world, &store);
+    let (two, there) = process(&world, &store);
+    let first = one.begin(&here, "alice", seed().unwrap()).await;
+    two.sign_out(&there, "alice").await.unwrap();
+    let second = one.begin(&here, "alice", seed().unwrap()).await;
+    let (first, second) = (first.unwrap().unwrap(), second.unwrap().unwrap());
+    assert_eq!(first.url, second.url);
+    let callback = Callback::from_url(world.follow(&second).await);
+    let told = one.came_back(callback).await;
+    assert!(matches!(told, Ok(Returned::SignedIn { .. })), "{told:?}");
+}
+
+/// The code is exchanged in one process while the user signs out in another.
+#[tokio::test]
+async fn rev_a_sign_out_comes_before_a_sign_in_that_began_earlier() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let mut late = 0;
+    for yields in 0..40 {
+        let (one, here) = process(&world, &store);
+        let (two, there) = process(&world, &store);
+        let redirect = one.begin(&here, "alice", seed().unwrap()).await;
+        let callback = Callback::from_url(world.follow(&redirect.unwrap().unwrap()).await);
+        let back = tokio::spawn({
+            let one = one.clone();
+            async move { one.came_back(callback).await }
+        });
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        two.sign_out(&there, "alice").await.unwrap();
+        let told = back.await.unwrap();
+        if matches!(told, Err(Stopped::SignedOut)) {
+            late += 1;
+            assert!(one.token(&here, "alice").is_none());
+        }
+        let (three, server) = process(&world, &store);
+        let grant = three.grant(&server, "alice").await.unwrap();
+        assert!(grant.is_none(), "{yields}: {told:?}");
+    }
+    assert!(late > 0, "no sign-out fell into an exchange");
+}
+
+#[tokio::test]
+async fn a_token_that_was_refused_does_not_come_back_with_the_refusal_of_an_older_one() {
+    let world = World::start().await;
+    let store = Outages::new(&world);
+    let accounts = Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let accounts = accounts.start().unwrap();
+    let server = server(&accounts, &world);
+    let client = sign_in(&world, &accounts, &server, "alice").await;
+    call(&world, &accounts, &server, "alice").await.unwrap();
+    let begin = || accounts.call(&server, "alice", "read", Method::POST);
+    // Three attempts were sent with the first token.
+    let mut older = [begin(), begin(), begin()];
+    let mut headers = HeaderMap::new();
+    for call in &mut older {
+        headers = call.headers().await.unwrap();
+    }
+    let first = token(&headers);
+    world.revoke(&first, &client).await;
+    let (status, refusal) = world.post("read", headers).await;
+    let (second, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+    assert_ne!(second, first);
+    // The second one is refused; its refresh takes as long as the store does.
+    let mut newer = begin();
+    newer.headers().await.unwrap();
+    store.hangs();
+    let refused = tokio::spawn({
+        let refusal = refusal.clone();
+        async move { newer.again(status, &refusal).await }
+    });
+    while accounts.token(&server, "alice").is_some() {
+        tokio::task::yield_now().await;
+    }
+    for mut call in older {
+        let refusal = refusal.clone();
+        tokio::spawn(async move { call.again(status, &refusal).await });
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+            assert!(accounts.token(&server, "alice").is_none());
+        }
+    }
+    store.works();
+    refused.abort();
+}
+
+/// A user or a server who can choose a text and its digest would choose the revision.
+#[tokio::test]
+async fn revisions_of_routes_and_marks_are_chosen_by_nobody() {
+    let world = World::start().await;
+    let mut revisions = std::collections::HashSet::new();
+    for _ in 0..4 {
+        let store = Outages::new(&world);
+        let shared = SharedStore::new(store.clone());
+        let accounts = Accounts::builder(shared).network(&network());
+        let accounts = accounts.start().unwrap();
+        let server = server(&accounts, &world);
+        let redirect = accounts.begin(&server, "alice", seed().unwrap()).await;
+        accounts.sign_out(&server, "alice").await.unwrap();
+        let slots = [
+            redirect.unwrap().unwrap().route(),
+            Slot::sign_ins("alice", server.url()),
+        ];
+        for slot in slots {
+            let stored = Store::load(&store.memory, slot).unwrap().unwrap();
+            let digest = Revision::of(stored.contents.expose().as_bytes());
+            assert_ne!(stored.revision, digest);
+            assert!(revisions.insert(stored.revision));
+        }
+    }
 }

@@ -76,7 +76,7 @@ async fn a_sign_in_survives_whoever_wanted_it() {
         after.on(wanted).await;
         world.call(&client, "read").await.unwrap();
         assert_eq!(user.trips(), 1, "{after:?}");
-        client.close().await;
+        client.close().await.unwrap();
     }
 }
 
@@ -108,15 +108,15 @@ async fn tok16_the_end_of_the_last_handle_waits_for_the_slot() {
     let start = || world.on(store.clone()).user(user.clone()).start().unwrap();
     let client = start();
     let mut token = world.call(&client, "read").await.unwrap();
-    client.close().await;
+    client.close().await.unwrap();
     for after in After::all() {
         world.revoke(&token, &user.client_id()).await;
         let client = start();
         after.on(world.call(&client, "read")).await;
-        client.close().await;
+        client.close().await.unwrap();
         let client = start();
         token = world.call(&client, "read").await.unwrap();
-        client.close().await;
+        client.close().await.unwrap();
     }
     assert_eq!(user.trips(), 1);
 }

@@ -13,6 +13,7 @@ mod accounts;
 mod chaos;
 mod dropped;
 mod gateway;
+mod outage;
 mod server_faults;
 mod shared;
 mod sign_in;

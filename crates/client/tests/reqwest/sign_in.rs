@@ -28,7 +28,7 @@ async fn a_complete_sign_in_and_a_restart() {
     assert_eq!(world.call(&client, "read").await.unwrap(), first);
     assert_eq!(user.asked.lock().unwrap()[..], [Why::NoCredentials]);
     assert_eq!(user.trips(), 1);
-    client.close().await;
+    client.close().await.unwrap();
     assert_eq!(user.finished(), 1);
 
     let again = world.on(store()).start().unwrap();

@@ -87,7 +87,7 @@ async fn closing_finishes_what_is_under_way_and_ends_all_handles() {
         .collect();
     begun.recv().await.unwrap();
     let other = client.clone();
-    client.close().await;
+    client.close().await.unwrap();
     for call in calls {
         let told = call.await.unwrap();
         assert!(matches!(told, Ok(_) | Err(Stopped::Ended)), "{told:?}");

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::super::job::Stopped;
-use super::Accounts;
-use super::Server;
-use crate::async_store::{AsyncStore, SharedStore};
+use super::{Accounts, Server, key, mark};
+use crate::async_store::{AsyncStore, SharedStore, read_from};
+use crate::clock::random;
 use crate::store::Swap;
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
@@ -21,8 +24,42 @@ pub enum Returned {
         /// The principal that signed in.
         principal: Arc<str>,
     },
-    /// The callback belongs to no pending authorization, or to another browser, and changed nothing.
+    /// The callback belongs to no pending authorization, to one from before a sign-out, or to another browser, and
+    /// changed nothing.
     Unknown,
+}
+
+/// What is known of a sign-in under way.
+struct Route {
+    principal: String,
+    url: String,
+    /// The mark of the account when it began.
+    mark: Option<Revision>,
+}
+
+impl Route {
+    fn write(&self) -> String {
+        let mark = self.mark.map(|mark| mark.to_string());
+        serde_json::json!([self.principal, self.url, mark]).to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (principal, url, mark): (String, String, Option<String>) =
+            serde_json::from_str(text).ok()?;
+        let mark = mark.map(|mark| mark.parse()).transpose().ok()?;
+        Some(Self {
+            principal,
+            url,
+            mark,
+        })
+    }
+}
+
+/// Returns a random revision: no server and no user has a say in it, as they would in that of a digest.
+pub(super) fn revision() -> Result<Revision, Stopped> {
+    let bytes = random().map_err(|_| Stopped::NoEntropy)?;
+    let text = URL_SAFE_NO_PAD.encode(bytes);
+    text.parse().map_err(|_| Stopped::NoEntropy)
 }
 
 /// Stores the principal of a sign-in, before the user is redirected.
@@ -31,18 +68,38 @@ pub(super) async fn keep(
     redirect: &Redirect,
     server: &Server,
     principal: &str,
+    mark: Option<Revision>,
 ) -> Result<(), Stopped> {
-    let contents = serde_json::json!([principal, server.url()]).to_string();
+    let route = Route {
+        principal: principal.into(),
+        url: server.url().into(),
+        mark,
+    };
     let stored = Stored {
-        revision: Revision::of(contents.as_bytes()),
-        contents: SlotContents::new(contents),
+        revision: revision()?,
+        contents: SlotContents::new(route.write()),
     };
     let slot = redirect.route();
-    let kept = store.persist_until(slot, None, Some(&stored), Some(redirect.expires));
-    match kept.await.map_err(|_| Stopped::StoreFailed)? {
-        Swap::Done => Ok(()),
+    let write = async |expected| {
+        let kept = store.persist_until(slot, expected, Some(&stored), Some(redirect.expires));
+        kept.await.map_err(|_| Stopped::StoreFailed)
+    };
+    let known = match write(None).await? {
+        Swap::Done => return Ok(()),
+        Swap::Conflict(known) => known.ok_or(Stopped::StoreFailed)?,
+    };
+    if known.contents == stored.contents {
         // The same redirect once more.
-        Swap::Conflict(Some(known)) if known == stored => Ok(()),
+        return Ok(());
+    }
+    // Asked for again after a sign-out: it counts from now on.
+    let of_both = Route::read(known.contents.expose())
+        .is_some_and(|known| known.principal == route.principal && known.url == route.url);
+    if !of_both {
+        return Err(Stopped::StoreFailed);
+    }
+    match write(Some(known.revision)).await? {
+        Swap::Done => Ok(()),
         Swap::Conflict(_) => Err(Stopped::StoreFailed),
     }
 }
@@ -59,29 +116,38 @@ impl Accounts {
         let Some(slot) = callback.route() else {
             return Ok(Returned::Unknown);
         };
-        let found = store.load(slot).await;
+        let found = read_from(store, slot).await;
         let Some(found) = found.map_err(|_| Stopped::StoreFailed)? else {
             return Ok(Returned::Unknown);
         };
-        let read: Result<(String, String), _> = serde_json::from_str(found.contents.expose());
-        let Ok((principal, url)) = read else {
+        let Some(route) = Route::read(found.contents.expose()) else {
             return Err(Stopped::StoreFailed);
         };
-        let server = self.server(&url).ok_or(Stopped::UnknownServer)?;
-        let lease = self.lease(&server, &principal).await?;
-        let told = lease.client().came_back(callback).await;
-        // After a failure the same callback may succeed, here or in another process. A record that stays is dropped
-        // at its end.
-        if matches!(told, Ok(true)) {
-            let _kept = store
-                .persist_until(slot, Some(found.revision), None, None)
-                .await;
+        let server = self.server(&route.url).ok_or(Stopped::UnknownServer)?;
+        let principal = route.principal.as_str();
+        // A record that stays is dropped at its end.
+        let forget = async || {
+            let cleared = store.persist_until(slot, Some(found.revision), None, None);
+            drop(cleared.await);
+        };
+        if mark::ends(route.mark, mark::read(store, &server, principal).await?) {
+            forget().await;
+            return Ok(Returned::Unknown);
         }
-        Ok(if told? {
-            let principal = principal.into();
-            Returned::SignedIn { server, principal }
-        } else {
-            Returned::Unknown
-        })
+        let lease = self.lease(&server, principal).await?;
+        // After a failure the same callback may succeed, here or in another process.
+        if !lease.client().came_back(callback).await? {
+            return Ok(Returned::Unknown);
+        }
+        forget().await;
+        // A sign-out in another process, while the code was exchanged here, comes first.
+        let signed_out = mark::read(store, &server, principal).await;
+        if signed_out.is_ok_and(|current| mark::ends(route.mark, current)) {
+            self.0.warm.retract(&key(&server, principal));
+            drop(lease.client().sign_out().await);
+            return Err(Stopped::SignedOut);
+        }
+        let principal = principal.into();
+        Ok(Returned::SignedIn { server, principal })
     }
 }

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::super::client::Client;
 use super::super::network::Network;
 use super::super::publish::Publisher;
+use super::super::saver::SAVE_TIME;
 use super::super::start::StartFlaw;
 use super::table::{Bounds, Place, Table};
 use super::warm::{Key, Warm};
@@ -24,6 +25,7 @@ pub(super) struct Parts {
     pub(super) store: SharedStore,
     pub(super) runtime: Handle,
     network: Network,
+    save_time: Duration,
     signer: Made<dyn Signer + Send>,
     assertions: Made<dyn Assertions + Send>,
 }
@@ -40,7 +42,12 @@ impl Parts {
         let publisher = Publisher::new(Arc::clone(warm), key.clone());
         Client::builder_on(Arc::clone(config), principal, self.store.clone())
             .boxed_secrets((self.signer)(), (self.assertions)())
-            .launch(&self.runtime, self.network.clone(), Some(publisher), place)
+            .save_time(self.save_time)
+            .launch(
+                &self.runtime,
+                self.network.clone(),
+                Some((publisher, place)),
+            )
     }
 }
 
@@ -51,6 +58,7 @@ pub struct AccountsBuilder {
     signer: Made<dyn Signer + Send>,
     assertions: Made<dyn Assertions + Send>,
     bounds: Bounds,
+    save_time: Duration,
     tokens: usize,
 }
 
@@ -66,6 +74,7 @@ impl AccountsBuilder {
                 waiting: 10_000,
                 idle: Duration::from_secs(600),
             },
+            save_time: SAVE_TIME,
             tokens: 100_000,
         }
     }
@@ -94,10 +103,20 @@ impl AccountsBuilder {
 
     /// How long a machine stays when no caller needs it: ten minutes unless set. Zero ends each at once.
     ///
-    /// A question to the user ends with its machine, and so does a token that the store did not take.
+    /// A machine whose tokens the store did not take stays longer, until the store takes them. A question to the user
+    /// ends with its machine: answer it with
+    /// [`Authorization::answering`](mcp_auth_machine::event::Authorization::answering).
     #[must_use]
     pub fn idle(mut self, time: Duration) -> Self {
         self.bounds.idle = time;
+        self
+    }
+
+    /// How long the end may take where tokens are not saved yet: 30 seconds unless set. [`Accounts::close`] tries for that
+    /// long.
+    #[must_use]
+    pub fn save_time(mut self, time: Duration) -> Self {
+        self.save_time = time;
         self
     }
 
@@ -148,6 +167,7 @@ impl AccountsBuilder {
                 store: self.store,
                 runtime,
                 network,
+                save_time: self.save_time,
                 signer: self.signer,
                 assertions: self.assertions,
             },

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::super::client::Client;
 use super::super::job::Stopped;
+use super::super::saver::Unsaved;
 use super::warm::Key;
 use mcp_auth_machine::Event;
 
@@ -45,18 +46,48 @@ enum Entry {
         since: Instant,
         /// When it was put among the idle ones.
         queued: Option<Instant>,
+        /// It has tokens that the store did not take, and stays until it does.
+        is_unsaved: bool,
     },
     /// It finishes its work; another one starts after that.
     Closing {
         machine: u64,
-        ended: watch::Receiver<()>,
+        ended: watch::Receiver<bool>,
     },
+}
+
+/// The numbers of machines and callers.
+pub(super) struct Numbers {
+    pub(super) machines: usize,
+    pub(super) unsaved: usize,
+    pub(super) working: usize,
+    pub(super) waiting: usize,
 }
 
 impl State {
     fn next(&mut self) -> u64 {
         self.count = self.count.saturating_add(1);
         self.count
+    }
+
+    /// Takes a machine that is not in use back from the idle ones, or lets it end where its room is wanted.
+    fn rest(&mut self, key: &Key, is_wanted: bool) {
+        let Some(Entry::Open {
+            users: 0,
+            since,
+            queued,
+            is_unsaved: false,
+            ..
+        }) = self.entries.get_mut(key)
+        else {
+            return;
+        };
+        if is_wanted {
+            self.close(key);
+        } else if queued.is_none() {
+            *queued = Some(*since);
+            self.idle.push_back(key.clone());
+        }
     }
 
     /// Lets a machine finish and end.
@@ -79,12 +110,13 @@ impl State {
                 users,
                 since,
                 queued,
+                is_unsaved,
                 ..
             }) = self.entries.get_mut(&key)
             else {
                 continue;
             };
-            if *users > 0 {
+            if *users > 0 || *is_unsaved {
                 *queued = None;
             } else if *queued == Some(*since) {
                 let since = *since;
@@ -102,8 +134,62 @@ impl State {
 /// The conditions of a new machine: the right to exist, and what it does at its end.
 pub(crate) struct Place {
     /// Dropped first: the account has no machine when there is room for the next.
-    _end: End,
+    end: End,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Keeps the machine while it has tokens that the store did not take.
+    pub(crate) fn is_unsaved(&self, now: bool) {
+        let Some(table) = self.end.table.upgrade() else {
+            return;
+        };
+        let mut state = table.lock();
+        let is_wanted = table.is_wanted(&state);
+        if let Some(Entry::Open {
+            machine,
+            is_unsaved,
+            ..
+        }) = state.entries.get_mut(&self.end.key)
+            && *machine == self.end.machine
+        {
+            *is_unsaved = now;
+            state.rest(&self.end.key, is_wanted);
+        }
+    }
+
+    /// Puts a machine back that was to end, because it has tokens that the store did not take. `false`: everything ends.
+    pub(crate) fn stays(&self, again: Client) -> bool {
+        let Some(table) = self.end.table.upgrade() else {
+            return false;
+        };
+        let mut state = table.lock();
+        if state.is_closed {
+            return false;
+        }
+        match state.entries.get_mut(&self.end.key) {
+            Some(entry @ Entry::Closing { .. }) if entry.machine() == self.end.machine => {
+                *entry = Entry::Open {
+                    client: again,
+                    machine: self.end.machine,
+                    users: 0,
+                    since: Instant::now(),
+                    queued: None,
+                    is_unsaved: true,
+                };
+                true
+            }
+            Some(Entry::Open { .. } | Entry::Closing { .. }) | None => false,
+        }
+    }
+}
+
+impl Entry {
+    fn machine(&self) -> u64 {
+        match self {
+            Self::Open { machine, .. } | Self::Closing { machine, .. } => *machine,
+        }
+    }
 }
 
 /// Takes a machine out of the table when it has ended.
@@ -119,11 +205,8 @@ impl Drop for End {
             return;
         };
         let mut state = table.lock();
-        let machine = match state.entries.get(&self.key) {
-            Some(Entry::Open { machine, .. } | Entry::Closing { machine, .. }) => *machine,
-            None => return,
-        };
-        if machine == self.machine {
+        let entry = state.entries.get(&self.key);
+        if entry.is_some_and(|entry| entry.machine() == self.machine) {
             state.entries.remove(&self.key);
         }
     }
@@ -146,15 +229,13 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut state = self.table.lock();
-        let is_wanted = state.waiting > 0 || state.is_closed || self.table.bounds.idle.is_zero();
-        let State { entries, idle, .. } = &mut *state;
+        let is_wanted = self.table.is_wanted(&state);
         let Some(Entry::Open {
             machine,
             users,
             since,
-            queued,
             ..
-        }) = entries.get_mut(&self.key)
+        }) = state.entries.get_mut(&self.key)
         else {
             return;
         };
@@ -163,15 +244,7 @@ impl Drop for Lease {
         }
         *users = users.saturating_sub(1);
         *since = Instant::now();
-        if *users > 0 {
-            return;
-        }
-        if is_wanted {
-            state.close(&self.key);
-        } else if queued.is_none() {
-            *queued = Some(*since);
-            idle.push_back(self.key.clone());
-        }
+        state.rest(&self.key, is_wanted);
     }
 }
 
@@ -188,7 +261,7 @@ impl Drop for Waiting {
 /// The answer to a caller.
 enum Found {
     Lease(Lease),
-    Ending(watch::Receiver<()>),
+    Ending(watch::Receiver<bool>),
     Room(OwnedSemaphorePermit),
     Full(Waiting),
 }
@@ -206,18 +279,27 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an idle machine ends at once.
+    fn is_wanted(&self, state: &State) -> bool {
+        state.waiting > 0 || state.is_closed || self.bounds.idle.is_zero()
+    }
+
     /// The machine of an account: the one that exists, or a new one as soon as there is room.
     pub(super) async fn lease(
         self: &Arc<Self>,
         key: &Key,
-        start: impl Fn(Place) -> Result<Client, Stopped>,
+        start: impl Fn(Place) -> Client,
     ) -> Result<Lease, Stopped> {
         let mut permit = None;
         loop {
             match self.find(key, permit.take())? {
                 Found::Lease(lease) => return Ok(lease),
                 Found::Ending(mut ended) => while ended.changed().await.is_ok() {},
-                Found::Room(permit) => return self.start(key, permit, &start),
+                Found::Room(permit) => {
+                    if let Some(lease) = self.start(key, permit, &start)? {
+                        return Ok(lease);
+                    }
+                }
                 Found::Full(waiting) => {
                     let room = Arc::clone(&self.room);
                     permit = Some(room.acquire_owned().await.map_err(|_| Stopped::Ended)?);
@@ -231,11 +313,11 @@ impl Table {
     pub(super) fn try_lease(
         self: &Arc<Self>,
         key: &Key,
-        start: impl Fn(Place) -> Result<Client, Stopped>,
+        start: impl Fn(Place) -> Client,
     ) -> Option<Lease> {
         match self.find(key, None).ok()? {
             Found::Lease(lease) => Some(lease),
-            Found::Room(permit) => self.start(key, permit, &start).ok(),
+            Found::Room(permit) => self.start(key, permit, &start).ok().flatten(),
             Found::Ending(_) | Found::Full(_) => None,
         }
     }
@@ -276,13 +358,13 @@ impl Table {
         Ok(Found::Full(Waiting(Arc::clone(self))))
     }
 
-    /// Starts a machine, unless another caller has started one for the account meanwhile.
+    /// Starts a machine, unless another caller has started one for the account meanwhile. `None`: that one ends already.
     fn start(
         self: &Arc<Self>,
         key: &Key,
         permit: OwnedSemaphorePermit,
-        start: &impl Fn(Place) -> Result<Client, Stopped>,
-    ) -> Result<Lease, Stopped> {
+        start: &impl Fn(Place) -> Client,
+    ) -> Result<Option<Lease>, Stopped> {
         let machine = self.lock().next();
         let end = End {
             table: Arc::downgrade(self),
@@ -290,33 +372,36 @@ impl Table {
             machine,
         };
         let new = start(Place {
-            _end: end,
+            end,
             _permit: permit,
-        })?;
+        });
         let mut state = self.lock();
         if state.is_closed {
             return Err(Stopped::Ended);
         }
-        if let Some(Entry::Open {
-            client,
-            machine,
-            users,
-            ..
-        }) = state.entries.get_mut(key)
-        {
-            *users = users.saturating_add(1);
-            return Ok(self.hold(key, *machine, client.clone()));
+        match state.entries.get_mut(key) {
+            Some(Entry::Open {
+                client,
+                machine,
+                users,
+                ..
+            }) => {
+                *users = users.saturating_add(1);
+                return Ok(Some(self.hold(key, *machine, client.clone())));
+            }
+            Some(Entry::Closing { .. }) => return Ok(None),
+            None => {}
         }
-        // One that still ends is followed by this one: its end takes its own entry alone.
         let entry = Entry::Open {
             client: new.clone(),
             machine,
             users: 1,
             since: Instant::now(),
             queued: None,
+            is_unsaved: false,
         };
         state.entries.insert(key.clone(), entry);
-        Ok(self.hold(key, machine, new))
+        Ok(Some(self.hold(key, machine, new)))
     }
 
     fn hold(self: &Arc<Self>, key: &Key, machine: u64, client: Client) -> Lease {
@@ -345,18 +430,28 @@ impl Table {
         }
     }
 
-    /// How many machines exist, how many of them are in use, and how many callers wait for one.
-    pub(super) fn counts(&self) -> (usize, usize, usize) {
+    pub(super) fn counts(&self) -> Numbers {
         let state = self.lock();
-        let used = state.entries.values().filter(|entry| match entry {
-            Entry::Open { users, .. } => *users > 0,
-            Entry::Closing { .. } => true,
-        });
-        (state.entries.len(), used.count(), state.waiting)
+        let count = |counts: fn(&Entry) -> bool| {
+            let entries = state.entries.values();
+            entries.filter(|entry| counts(entry)).count()
+        };
+        Numbers {
+            machines: state.entries.len(),
+            unsaved: count(|entry| match entry {
+                Entry::Open { is_unsaved, .. } => *is_unsaved,
+                Entry::Closing { .. } => false,
+            }),
+            working: count(|entry| match entry {
+                Entry::Open { users, .. } => *users > 0,
+                Entry::Closing { .. } => true,
+            }),
+            waiting: state.waiting,
+        }
     }
 
     /// Starts no machine any more, and waits until those that exist have finished and stored what is under way.
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(&self) -> Result<(), Unsaved> {
         let ends: Vec<_> = {
             let mut state = self.lock();
             state.is_closed = true;
@@ -375,8 +470,11 @@ impl Table {
                 .collect()
         };
         self.room.close();
+        let mut accounts = 0_usize;
         for mut ended in ends {
             while ended.changed().await.is_ok() {}
+            accounts = accounts.saturating_add(usize::from(*ended.borrow()));
         }
+        Unsaved::check(accounts)
     }
 }

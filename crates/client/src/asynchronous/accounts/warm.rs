@@ -16,7 +16,7 @@ use crate::clock::{millis, random};
 use mcp_auth_machine::Moment;
 use mcp_auth_machine::time::UnixMillis;
 
-/// A token without a stated end is read from its slot again after this time.
+/// A token without a stated end is asked of its machine again after this time.
 const UNSTATED: Duration = Duration::from_secs(300);
 
 /// The longest time before its end at which a token is refreshed, that of the machine (USE-10).
@@ -132,10 +132,21 @@ impl Warm {
         entry.is_some_and(|entry| !entry.is_accepted.swap(true, Ordering::Relaxed))
     }
 
-    /// Returns true if readers get exactly this value.
-    pub(crate) fn holds(&self, key: &Key, authorization: &HeaderValue) -> bool {
+    /// Returns true if readers get exactly this value, and have not to be given more time with it.
+    pub(crate) fn holds(
+        &self,
+        key: &Key,
+        authorization: &HeaderValue,
+        expires: Option<UnixMillis>,
+        now: Moment,
+    ) -> bool {
         let entry = self.entries.peek(key);
-        entry.is_some_and(|entry| entry.authorization == *authorization)
+        entry.is_some_and(|entry| {
+            let same = entry.authorization == *authorization;
+            // A token without a stated end is as good as its machine says it is.
+            let extended = expires.is_none() && entry.refreshes.load(Ordering::Relaxed);
+            same && entry.holds(now) && !extended
+        })
     }
 
     /// Lets readers have the token from now on. Its bytes are copied into memory that is erased in the end.

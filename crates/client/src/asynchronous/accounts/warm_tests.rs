@@ -61,6 +61,33 @@ fn a_token_without_a_stated_end_is_read_again_after_minutes() {
 }
 
 #[test]
+fn a_token_without_a_stated_end_gets_more_time_from_its_machine() {
+    let warm = Warm::new(100);
+    let (alice, value) = (key(URL, "alice"), token("a"));
+    warm.publish(&alice, &value, None, at(0, 0));
+    assert!(warm.holds(&alice, &value, None, at(1, 1)));
+    // Its time is over: the machine publishes it once more.
+    let later = at(300_000, 300_000);
+    assert!(!warm.holds(&alice, &value, None, later));
+    warm.publish(&alice, &value, None, later);
+    assert!(found(&warm, "alice", at(500_000, 500_000)).is_some());
+    // Close to the end a reader has the machine asked, and the answer counts from then on.
+    let lookup = Lookup {
+        server: URL,
+        principal: "alice",
+    };
+    let near = at(599_000, 599_000);
+    assert!(warm.get(&lookup, near).unwrap().is_due);
+    assert!(!warm.holds(&alice, &value, None, near));
+    // One with a stated end has no other end than that.
+    let warm = alices(10_000);
+    let near = at(1_009_999, 10_049);
+    assert!(warm.get(&lookup, near).unwrap().is_due);
+    let expires = Some(UnixMillis(1_010_000));
+    assert!(warm.holds(&key(URL, "alice"), &token("a"), expires, near));
+}
+
+#[test]
 fn iso12_a_token_is_that_of_its_principal_at_its_server_alone() {
     let warm = alices(10_000);
     let now = at(1_000_000, 50);
