@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::store::{MemoryStore, Store, StoreError, StoreTimedOut, Swap, failed};
@@ -205,12 +206,18 @@ impl<S: AsyncStore> Erased for S {
 /// The time limit of each call of an asynchronous store.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A store of either kind, shared by its clones. Each call has a time limit, whatever the store does: a store that hangs
-/// is one that fails.
+/// How many calls are under way at once, unless set.
+const AT_ONCE: usize = 128;
+
+/// A store of either kind, shared by its clones.
+///
+/// Each call has a time limit, whatever the store does: a store that hangs is one that fails. Calls beyond a number wait
+/// for their turn before their time begins, so that a burst does not make a store fail that merely has much to do.
 #[derive(Clone)]
 pub struct SharedStore {
     store: Arc<dyn Erased>,
     limit: Duration,
+    turns: Arc<Semaphore>,
 }
 
 impl SharedStore {
@@ -219,6 +226,7 @@ impl SharedStore {
         Self {
             store: Arc::new(store),
             limit: LIMIT,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 
@@ -235,6 +243,23 @@ impl SharedStore {
         self.limit = limit;
         self
     }
+
+    /// Sets how many calls are under way at once: 128 unless set. A call waits for its turn for 30 seconds at most.
+    #[must_use]
+    pub fn at_once(mut self, most: usize) -> Self {
+        self.turns = Arc::new(Semaphore::new(most.max(1)));
+        self
+    }
+
+    /// Makes a call when it is its turn, and ends it at its time limit.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let turn = async { self.turns.acquire().await.map_err(failed) };
+        let _turn = in_time(SLOT_TIME, turn).await?;
+        in_time(self.limit, call).await
+    }
 }
 
 /// Ends a call at its time limit.
@@ -250,7 +275,7 @@ pub(super) async fn in_time<T>(
 
 impl AsyncStore for SharedStore {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        in_time(self.limit, self.store.erased_load(slot)).await
+        self.call(self.store.erased_load(slot)).await
     }
 
     async fn persist_until(
@@ -261,7 +286,7 @@ impl AsyncStore for SharedStore {
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         let done = self.store.erased_persist(slot, expected, write, expires);
-        in_time(self.limit, done).await
+        self.call(done).await
     }
 }
 

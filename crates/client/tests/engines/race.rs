@@ -8,6 +8,7 @@ use mcp_auth_client::{AsyncRedisStore, PostgresStore, SharedStore, seed};
 use mcp_auth_machine::Config;
 use mcp_auth_machine::config::RegistrationSharing;
 use mcp_auth_machine::wire::callback::Callback;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::processes::{Part, Redis};
@@ -15,6 +16,8 @@ use crate::servers::Postgres;
 use crate::support::{World, http, token};
 
 const PROCESSES: usize = 8;
+
+static TURNS: Semaphore = Semaphore::const_new(64);
 
 /// How many accounts race: `RACE_ACCOUNTS` says otherwise.
 fn accounts_to_race() -> usize {
@@ -50,6 +53,8 @@ async fn post(http: &reqwest::Client, url: &str, headers: http::HeaderMap) -> re
     let request = request
         .header("content-type", "application/json")
         .body(body);
+    // The requests of this client, which are not the driver's, take their turn as well.
+    let _turn = TURNS.acquire().await.unwrap();
     request.send().await.unwrap()
 }
 
