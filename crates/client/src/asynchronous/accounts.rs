@@ -93,7 +93,9 @@ impl Server {
 /// in whichever process the browser arrives.
 ///
 /// Where all machines are in use, callers wait in the order of their coming, up to
-/// [`waiting`](AccountsBuilder::waiting) of them; more get [`Stopped::Busy`] at once.
+/// [`waiting`](AccountsBuilder::waiting) of them; more get [`Stopped::Busy`] at once. An [`AccountCall`] that asked a machine
+/// has it in use until it is dropped: a task that keeps one while it asks for another account may wait for tasks that do
+/// the same.
 ///
 /// # Tokens at hand
 ///

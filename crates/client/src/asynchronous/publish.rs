@@ -8,7 +8,8 @@ use http::HeaderValue;
 
 use super::accounts::{Key, Warm};
 use crate::clock::now;
-use mcp_auth_machine::{AuthMachine, Phase};
+use mcp_auth_machine::time::UnixMillis;
+use mcp_auth_machine::{AuthMachine, Moment, Phase};
 
 /// How many refused values are remembered.
 const REFUSED: usize = 16;
@@ -23,6 +24,8 @@ pub(super) struct Publisher {
     /// The values that the MCP server refused, under a random key: refusals of older tokens arrive late.
     refused: VecDeque<u64>,
     hasher: RandomState,
+    /// The value that was shown last, and its end by the monotonic clock.
+    shown: Option<(u64, u64)>,
 }
 
 impl Publisher {
@@ -33,12 +36,35 @@ impl Publisher {
             is_known: false,
             refused: VecDeque::new(),
             hasher: RandomState::new(),
+            shown: None,
         }
     }
 
     fn is_refused(&self, value: &HeaderValue) -> bool {
         let hash = self.hasher.hash_one(value.as_bytes());
         self.refused.contains(&hash)
+    }
+
+    /// Returns the end of a value, which comes no later when the wall clock is set back (SEC-35).
+    fn bounded(
+        &mut self,
+        value: &HeaderValue,
+        expires: Option<UnixMillis>,
+        now: Moment,
+    ) -> Option<UnixMillis> {
+        let expires = expires?;
+        let hash = self.hasher.hash_one(value.as_bytes());
+        let end = now
+            .mono
+            .0
+            .saturating_add(expires.0.saturating_sub(now.wall.0));
+        let end = match self.shown {
+            Some((known, first)) if known == hash => first.min(end),
+            Some(_) | None => end,
+        };
+        self.shown = Some((hash, end));
+        let left = end.saturating_sub(now.mono.0);
+        Some(UnixMillis(now.wall.0.saturating_add(left)))
     }
 
     /// Remembers a value, the most recent last. The value in use is among the last ones: each of its refusals counts.
@@ -51,8 +77,8 @@ impl Publisher {
         self.refused.push_back(hash);
     }
 
-    /// Brings what is shown up to date.
-    pub(super) fn update(&mut self, machine: &mut AuthMachine) {
+    /// Brings what is shown up to date. Only the machine of the account shows anything.
+    pub(super) fn update(&mut self, machine: &mut AuthMachine, is_current: impl Fn() -> bool) {
         let now = now();
         let Some(grant) = machine.grant() else {
             let is_read = self.is_known || !matches!(machine.phase(), Phase::Working(_));
@@ -69,7 +95,11 @@ impl Publisher {
         match machine.bearer(now, &self.key.server) {
             Ok(value) if self.is_refused(&value) => self.warm.retract(&self.key),
             Ok(value) if self.warm.holds(&self.key, &value, grant.expires, now) => {}
-            Ok(value) => self.warm.publish(&self.key, &value, grant.expires, now),
+            Ok(value) if is_current() => {
+                let expires = self.bounded(&value, grant.expires, now);
+                self.warm.publish(&self.key, &value, expires, now);
+            }
+            Ok(_) => {}
             Err(_) => self.warm.retract(&self.key),
         }
     }
@@ -95,5 +125,59 @@ impl Publisher {
             self.refuse(&value);
         }
         self.warm.retract(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publisher() -> Publisher {
+        let key = Key {
+            server: "https://mcp.example/mcp".into(),
+            principal: "alice".into(),
+        };
+        Publisher::new(Arc::new(Warm::new(10)), key)
+    }
+
+    #[test]
+    fn sec35_the_end_of_a_token_does_not_move_with_the_wall_clock() {
+        let mut publisher = publisher();
+        let (token, other) = (
+            HeaderValue::from_static("Bearer a"),
+            HeaderValue::from_static("Bearer b"),
+        );
+        let hour = 3_600_000;
+        let mut end = |value, expires, wall, mono| {
+            publisher.bounded(value, Some(UnixMillis(expires)), Moment::new(wall, mono))
+        };
+        assert_eq!(end(&token, 2 * hour, hour, 0), Some(UnixMillis(2 * hour)));
+        // Set back by half an hour after a quarter of an hour.
+        let (wall, mono) = (hour - hour / 4, hour / 4);
+        let left = hour - hour / 4;
+        assert_eq!(
+            end(&token, 2 * hour, wall, mono),
+            Some(UnixMillis(wall + left))
+        );
+        // Another token counts by itself, and an earlier end is an end.
+        assert_eq!(
+            end(&other, 2 * hour, wall, mono),
+            Some(UnixMillis(2 * hour))
+        );
+        assert_eq!(end(&other, hour, wall, mono), Some(UnixMillis(hour)));
+        assert_eq!(publisher.bounded(&other, None, Moment::new(0, 0)), None);
+    }
+
+    #[test]
+    fn late_refusals_of_others_do_not_make_a_refused_token_good() {
+        let mut publisher = publisher();
+        let refused = HeaderValue::from_static("Bearer refused");
+        publisher.refuse(&refused);
+        for number in 0..REFUSED - 1 {
+            let older = HeaderValue::from_str(&format!("Bearer {number}"));
+            publisher.refuse(&older.unwrap_or_else(|_| refused.clone()));
+        }
+        assert!(publisher.is_refused(&refused));
+        assert_eq!(publisher.refused.len(), REFUSED);
     }
 }

@@ -131,7 +131,8 @@ impl<U: User> Task<U> {
 
     fn publish(&mut self) {
         if let Some(publisher) = &mut self.publisher {
-            publisher.update(&mut self.machine);
+            let place = self.place.as_ref();
+            publisher.update(&mut self.machine, || place.is_none_or(Place::is_current));
         }
         let is_unsaved = self.machine.has_unsaved();
         if self.saver.see(is_unsaved)

@@ -38,6 +38,8 @@ async fn open(url: &str, mcp: &str) -> (Accounts, Server) {
     let network = Network::builder().http(|| reqwest::ClientBuilder::new().no_proxy());
     let accounts = Accounts::builder(store(url).await)
         .network(&network.build().unwrap())
+        // All processes together have as much under way as one server bears.
+        .machines(64)
         .start()
         .unwrap();
     let config = Config::builder(mcp, "http://127.0.0.1:9/callback")

@@ -158,6 +158,16 @@ impl Place {
         }
     }
 
+    /// Returns true if this is the machine of its account. Another one may have been faster, and one that has ended has no
+    /// say any more.
+    pub(crate) fn is_current(&self) -> bool {
+        self.end.table.upgrade().is_some_and(|table| {
+            let state = table.lock();
+            let entry = state.entries.get(&self.end.key);
+            entry.is_some_and(|entry| entry.machine() == self.end.machine)
+        })
+    }
+
     /// Puts a machine back that was to end, because it has tokens that the store did not take. `false`: everything ends.
     pub(crate) fn stays(&self, again: Client) -> bool {
         let Some(table) = self.end.table.upgrade() else {
