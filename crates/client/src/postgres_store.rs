@@ -161,7 +161,7 @@ impl PostgresStore {
     }
 
     /// Runs one operation within the time limit. A connection on which the server did not answer is not used again: the
-    /// server, or what is between, may hang for good.
+    /// server, or what is between, may hang permanently.
     async fn run<T, W>(&self, work: impl FnOnce(Arc<Connection>) -> W) -> Result<T, StoreError>
     where
         W: Future<Output = Result<T, StoreError>>,

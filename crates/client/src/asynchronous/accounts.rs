@@ -271,7 +271,7 @@ impl Accounts {
     pub async fn sign_out(&self, server: &Server, principal: &str) -> Result<(), Stopped> {
         let key = key(server, principal);
         self.0.warm.retract(&key);
-        // First: whatever comes back from now on belongs to no sign-in.
+        // First: a callback that arrives from now on belongs to no sign-in.
         let marked = mark::set(&self.0.parts.store, server, principal).await;
         let lease = self.lease(server, principal).await?;
         lease.client().sign_out().await?;

@@ -97,7 +97,7 @@ impl Saver {
         }
     }
 
-    /// The driver goes on after all.
+    /// The driver continues after all.
     pub(super) fn goes_on(&mut self) {
         self.end = None;
     }

@@ -110,7 +110,7 @@ impl<U: User> Task<U> {
         }
     }
 
-    /// Goes on with a new handle among the accounts, because tokens are not saved yet: the account is not to be without a
+    /// Continues with a new handle among the accounts, because tokens are not saved yet: the account is not to be without a
     /// machine until then.
     fn stays(&mut self) -> bool {
         let Some(place) = &self.place else {

@@ -477,7 +477,7 @@ async fn a_token_that_was_refused_does_not_come_back_with_the_refusal_of_an_olde
     refused.abort();
 }
 
-/// A user or a server who can choose a text and its digest would choose the revision.
+/// With a digest of the text, the user and the server would choose the revision.
 #[tokio::test]
 async fn revisions_of_routes_and_marks_are_chosen_by_nobody() {
     let world = World::start().await;

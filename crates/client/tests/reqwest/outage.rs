@@ -1,4 +1,4 @@
-//! Stores that fail or hang at the wrong moment: no token that a server has given out is lost, and no caller hangs.
+//! Stores that fail or hang at the wrong moment: no token that a server has issued is lost, and no caller hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::accounts::{call, network, server, sign_in};
 use crate::support::World;
 
-/// What the store does with accounts.
+/// The behaviour of the store for accounts.
 #[derive(Clone, Copy)]
 enum Does {
     Works,
@@ -165,7 +165,7 @@ async fn tok16_a_refresh_that_nobody_waits_for_is_not_lost_either() {
         assert_eq!(status, StatusCode::UNAUTHORIZED);
         store.set(Does::LosesRefreshed);
         let caller = tokio::spawn(async move { refused.again(status, &answer).await });
-        // The server has given out new tokens: now the caller leaves, and the machine is to end after that.
+        // The server has issued new tokens: now the caller leaves, and the machine is to end after that.
         while world.server.refreshes() == 0 {
             tokio::task::yield_now().await;
         }

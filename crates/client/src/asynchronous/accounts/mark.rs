@@ -1,4 +1,4 @@
-//! A mark beside each account that has signed out: pending sign-ins from before are over, in whichever process they
+//! A mark beside each account that has signed out: pending sign-ins from before have ended, in whichever process they
 //! began, although the machine that knew them has ended.
 
 use super::super::job::Stopped;
@@ -53,7 +53,7 @@ pub(super) async fn set(
     }
 }
 
-/// Returns true if a sign-in that began under the first mark is over under the second one. A mark that is gone has ended
+/// Returns true if a sign-in that began under the first mark has ended under the second one. A mark that is gone has ended
 /// by itself, after all sign-ins that it could end.
 pub(super) fn ends(begun: Option<Revision>, current: Option<Revision>) -> bool {
     current.is_some() && current != begun

@@ -29,7 +29,7 @@ pub enum Returned {
     Unknown,
 }
 
-/// What is known of a sign-in under way.
+/// The record of a sign-in under way.
 struct Route {
     principal: String,
     url: String,

@@ -92,7 +92,7 @@ pub(crate) struct Warm {
 }
 
 impl Warm {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             entries: Cache::new(capacity),
             hits: AtomicU64::new(0),

@@ -66,7 +66,7 @@ fn a_token_without_a_stated_end_gets_more_time_from_its_machine() {
     let (alice, value) = (key(URL, "alice"), token("a"));
     warm.publish(&alice, &value, None, at(0, 0));
     assert!(warm.holds(&alice, &value, None, at(1, 1)));
-    // Its time is over: the machine publishes it once more.
+    // Its time has passed: the machine publishes it once more.
     let later = at(300_000, 300_000);
     assert!(!warm.holds(&alice, &value, None, later));
     warm.publish(&alice, &value, None, later);
