@@ -17,6 +17,9 @@ use mcp_auth_machine::time::UnixMillis;
 /// How long one operation may take, with connecting.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// An operation that has no answer after this time, and is given up, ends its connection.
 const HUNG: Duration = Duration::from_secs(1);
 
@@ -195,8 +198,8 @@ impl PostgresStore {
                 client,
             }))
         };
-        // Half the time of an operation, so that one whose server is back can still connect.
-        let made = in_time(PATIENCE / 2, async { made.await.map_err(failed) }).await?;
+        // Less than the time of an operation, so that one whose server is back can still connect.
+        let made = in_time(CONNECT, async { made.await.map_err(failed) }).await?;
         *kept = Some(Arc::clone(&made));
         Ok(made)
     }
