@@ -29,6 +29,18 @@ pub(crate) enum Obtained {
     Enterprise,
 }
 
+impl Obtained {
+    /// Returns the name in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer => "jwt_bearer",
+            Self::Enterprise => "enterprise",
+        }
+    }
+}
+
 /// The kind of a token that can be revoked (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -19,7 +19,7 @@ use crate::event::{Observed, Operation};
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Memory;
-use crate::record::{RecordFlaw, key_of, read_account, write_account};
+use crate::record::{Opened, RecordFlaw, key_of, read_account, write_account};
 use crate::report::Decision;
 use crate::seen::Watch;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
@@ -43,6 +43,8 @@ pub(crate) struct Ask {
 pub(crate) struct Held {
     pub(crate) at: Option<AtIssuer<Account>>,
     pub(crate) revision: Option<Revision>,
+    /// The revision of the record that says exactly what `at` and `lease` say.
+    exact: Option<Revision>,
     /// The time until which some process holds the refresh lease.
     pub(crate) lease: Option<UnixMillis>,
     /// The account that the store failed to keep: retained, but not used (TOK-16).
@@ -89,6 +91,18 @@ impl Held {
 
     pub(crate) fn is_usable(&self, now: Moment) -> bool {
         self.at.is_some() && self.validity.is_some_and(|validity| validity.holds(now))
+    }
+
+    /// Records that the slot now has these contents.
+    pub(crate) fn is_stored_as(&mut self, revision: Revision) {
+        self.revision = Some(revision);
+        self.exact = Some(revision);
+    }
+
+    /// Takes the account, to change it ahead of its record.
+    pub(crate) fn take(&mut self) -> Option<AtIssuer<Account>> {
+        self.exact = None;
+        self.at.take()
     }
 
     fn tokens(&self) -> Option<&Tokens> {
@@ -190,6 +204,7 @@ impl Core {
         let empty = self.outbox.is_empty();
         if empty {
             self.outbox = VecDeque::new();
+            self.watch = Watch::default();
         }
         empty
     }
@@ -358,6 +373,10 @@ impl Core {
 
     /// Adopts the contents of the account slot. An unusable record counts as absent and stays in the store.
     pub(crate) fn adopt(&mut self, stored: Option<&Stored>) -> Result<(), RecordFlaw> {
+        if stored.is_some_and(|stored| self.holds(stored)) {
+            self.held.read_at = Some(self.event);
+            return Ok(());
+        }
         let read = stored
             .map(|stored| read_account(&self.identity, stored))
             .transpose();
@@ -368,6 +387,9 @@ impl Core {
         };
         let key = stored.filter(|_| read.is_ok());
         let key = key.and_then(|stored| key_of(stored, SlotKind::Account));
+        let moved = self.memory.left.is_some();
+        let exact = stored.filter(|_| read.is_ok() && !moved);
+        self.held.exact = exact.map(|stored| stored.revision);
         let (at, lease, flaw) = match read {
             Ok(Some((at, _))) if replaced(&at) => (None, None, Some(RecordFlaw::Foreign)),
             Ok(Some((at, lease))) => (Some(at), lease, None),
@@ -402,6 +424,21 @@ impl Core {
         }
     }
 
+    /// Returns true if the account was read from these contents, or written to them, and has not changed since. The
+    /// contents are still checked, since a store may keep a revision beside altered ones (S26).
+    fn holds(&mut self, stored: &Stored) -> bool {
+        let moved = self.memory.left.is_some();
+        if moved || self.held.at.is_none() || self.held.exact != Some(stored.revision) {
+            return false;
+        }
+        let opened = Opened::open(stored, SlotKind::Account);
+        let key = opened.as_ref().ok().and_then(|opened| opened.key);
+        if let Some(key) = key {
+            self.identity.seal_with(key);
+        }
+        opened.is_ok()
+    }
+
     /// Applies a known change of issuer that the store did not keep. Ignored when the host configured the
     /// server.
     fn bound_by_what_was_heard(&self, at: AtIssuer<Account>) -> AtIssuer<Account> {
@@ -433,7 +470,7 @@ impl Core {
     /// is marked too, for every process (META-18).
     pub(crate) fn doubt(&mut self) {
         self.memory.doubtful = true;
-        self.held.at = self.held.at.take().map(AtIssuer::aged);
+        self.held.at = self.held.take().map(AtIssuer::aged);
     }
 
     pub(crate) fn report_unusable(&mut self, slot: Slot, flaw: RecordFlaw) {
@@ -450,7 +487,8 @@ impl Core {
         }
         if let Some(at) = &self.held.at {
             let stored = write_account(&self.identity, at, None);
-            let expected = self.held.revision.replace(stored.revision);
+            let expected = self.held.revision;
+            self.held.is_stored_as(stored.revision);
             let slot = self.account_slot();
             self.persist(slot, expected, Some(stored), None);
         }

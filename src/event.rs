@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 
 use crate::action::{NeedUser, SubjectTokenKind};
 use crate::config::RedirectUri;
@@ -293,7 +293,8 @@ impl Observed {
 
 /// Returns the value of `DPoP-Nonce`, if there is exactly one and it is well-formed (DPOP-12).
 pub(crate) fn nonce(headers: &HeaderMap) -> Option<Box<str>> {
-    let mut found = headers.get_all("dpop-nonce").iter();
+    const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+    let mut found = headers.get_all(&DPOP_NONCE).iter();
     let text = found.next()?.to_str().ok()?;
     (found.next().is_none() && crate::wire::jwt::is_nonce(text)).then(|| text.into())
 }

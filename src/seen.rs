@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Uri};
 use serde::Serialize;
 
 use crate::action::Purpose;
@@ -27,21 +27,39 @@ pub struct Seen {
     /// The `Content-Type` of the response, sanitised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<Untrusted>,
-    #[serde(skip)]
-    purpose: Purpose,
 }
 
-impl Seen {
-    fn of(url: Box<str>, purpose: Purpose, outcome: &Outcome) -> Self {
+/// A request with its response, as it is remembered until a failure needs it.
+struct Exchange {
+    uri: Uri,
+    purpose: Purpose,
+    status: Option<u16>,
+    content_type: Option<HeaderValue>,
+}
+
+impl Exchange {
+    fn of(uri: Uri, purpose: Purpose, outcome: &Outcome) -> Self {
         let response = match outcome {
             Outcome::Response { response, .. } => Some(response),
             Outcome::NeverSent | Outcome::MaybeSent | Outcome::TooLarge | Outcome::Blocked => None,
         };
         Self {
-            url,
-            status: response.map(|response| response.status().as_u16()),
-            content_type: response.and_then(content_type),
+            uri,
             purpose,
+            status: response.map(|response| response.status().as_u16()),
+            content_type: response
+                .and_then(|response| response.headers().get(CONTENT_TYPE))
+                .cloned(),
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        let kind = self.content_type.as_ref();
+        let kind = kind.and_then(|value| value.to_str().ok());
+        Seen {
+            url: self.uri.to_string().into(),
+            status: self.status,
+            content_type: kind.map(Untrusted::new),
         }
     }
 
@@ -62,11 +80,6 @@ impl Seen {
     }
 }
 
-fn content_type(response: &Response<Bytes>) -> Option<Untrusted> {
-    let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(Untrusted::new(value))
-}
-
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.status, &self.content_type) {
@@ -82,23 +95,23 @@ impl fmt::Display for Seen {
 /// The requests of the current attempt.
 #[derive(Default)]
 pub(crate) struct Watch {
-    asked: Option<(u64, Box<str>, Purpose)>,
-    seen: Vec<Seen>,
+    asked: Option<(u64, Uri, Purpose)>,
+    seen: Vec<Exchange>,
 }
 
 impl Watch {
     pub(crate) fn asks(&mut self, id: u64, request: &Request<Bytes>, purpose: Purpose) {
-        self.asked = Some((id, request.uri().to_string().into(), purpose));
+        self.asked = Some((id, request.uri().clone(), purpose));
     }
 
     /// Records the response to a request.
     pub(crate) fn answered(&mut self, id: u64, outcome: &Outcome) {
         let asked = self.asked.take_if(|(asked, _, _)| *asked == id);
-        if let Some((_, url, purpose)) = asked {
+        if let Some((_, uri, purpose)) = asked {
             if self.seen.len() == MAX_SEEN {
                 self.seen.remove(0);
             }
-            self.seen.push(Seen::of(url, purpose, outcome));
+            self.seen.push(Exchange::of(uri, purpose, outcome));
         }
     }
 
@@ -110,6 +123,6 @@ impl Watch {
     /// Returns the requests that belong to a failure at this stage.
     pub(crate) fn at(&self, stage: Stage) -> Vec<Seen> {
         let of_stage = self.seen.iter().filter(|seen| seen.belongs_to(stage));
-        of_stage.cloned().collect()
+        of_stage.map(Exchange::seen).collect()
     }
 }

@@ -30,6 +30,17 @@ pub enum ClientOrigin {
     Dynamic,
 }
 
+impl ClientOrigin {
+    /// Returns the name in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreRegistered => "pre_registered",
+            Self::MetadataDocument => "metadata_document",
+            Self::Dynamic => "dynamic",
+        }
+    }
+}
+
 /// The encoding of identifier and secret in HTTP Basic authentication (TOK-06, DIS-16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,6 +50,16 @@ pub enum BasicEncoding {
     Form,
     /// Unencoded, for servers that do not decode.
     Raw,
+}
+
+impl BasicEncoding {
+    /// Returns the name in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Raw => "raw",
+        }
+    }
 }
 
 /// The authentication method of a client, with a secret only where the method uses one.

@@ -75,10 +75,10 @@ impl Redirected {
         settings: &IssuerSettings,
     ) -> Result<Box<str>, RequestError> {
         let carries_resource = own_query(endpoint, Some(&self.0.resource.id))?;
-        let mut form = Form::with_capacity(512);
+        let mut form = Form::after(before_parameters(endpoint, 512));
         self.push_request(&mut form, !carries_resource);
         form.push_further(settings.authorization_parameters());
-        join(endpoint, &form)
+        finish(form)
     }
 
     /// Returns the URL with a reference to the pushed request (RFC 9126 section 4).
@@ -88,10 +88,10 @@ impl Redirected {
         reference: &str,
     ) -> Result<Box<str>, RequestError> {
         own_query(endpoint, None)?;
-        let mut form = Form::with_capacity(256);
+        let mut form = Form::after(before_parameters(endpoint, 256));
         form.push("client_id", &self.0.client.id);
         form.push("request_uri", reference);
-        join(endpoint, &form)
+        finish(form)
     }
 
     /// Adds the parameters of the request.
@@ -156,13 +156,22 @@ fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, RequestE
     Ok(carries_resource)
 }
 
-fn join(endpoint: &WebUrl, form: &Form) -> Result<Box<str>, RequestError> {
+/// Returns the endpoint's URL up to where parameters are added, in a buffer with space for them.
+fn before_parameters(endpoint: &WebUrl, space: usize) -> String {
     let joint = match endpoint.query() {
         None => "?",
         Some(query) if query.is_empty() || query.ends_with('&') => "",
         Some(_) => "&",
     };
-    let url = [&plain(endpoint.as_str()), joint, form.as_str()].concat();
+    let endpoint = plain(endpoint.as_str());
+    let mut url = String::with_capacity(endpoint.len().saturating_add(space));
+    url.push_str(&endpoint);
+    url.push_str(joint);
+    url
+}
+
+fn finish(form: Form) -> Result<Box<str>, RequestError> {
+    let url = form.into_string();
     if url.len() > MAX_REDIRECT_BYTES {
         return Err(RequestError::TooLong(url.len()));
     }

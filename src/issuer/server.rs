@@ -28,6 +28,17 @@ pub enum ServerSource {
     LegacyDefaults,
 }
 
+impl ServerSource {
+    /// Returns the name in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::LegacyMetadata => "legacy_metadata",
+            Self::LegacyDefaults => "legacy_defaults",
+        }
+    }
+}
+
 /// An authorization server whose metadata names the issuer it was requested for (META-08). A snapshot: one
 /// flow uses one, from redirect to token (META-15). Cheap to clone.
 #[derive(Clone)]

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::shared::{ClientRecord, ServerRecord, is_sent, sent};
+use super::shared::{
+    ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
+};
 use super::{Opened, RecordFlaw, seal};
 use crate::account::{Account, Obtained, Standing, Tokens};
 use crate::grant::Resource;
@@ -18,7 +20,7 @@ use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{AccessToken, Lifetime};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountRecord<'a> {
     kind: Kind,
@@ -32,7 +34,7 @@ struct AccountRecord<'a> {
     dpop: Option<KeyBinding>,
     obtained: Obtained,
     resource: Cow<'a, str>,
-    #[serde(default = "sent", skip_serializing_if = "is_sent")]
+    #[serde(default = "sent")]
     resource_sent: bool,
     requested: Cow<'a, str>,
     granted: Cow<'a, str>,
@@ -40,7 +42,7 @@ struct AccountRecord<'a> {
     /// The issuer that the resource lists instead (ISO-04). Omitted while the account's own issuer is
     /// listed, as before this member existed; an older version rejects a record with it instead of sending
     /// the refresh token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     left_for: Option<&'a str>,
     #[serde(borrow)]
     tokens: Option<TokensRecord<'a>>,
@@ -48,13 +50,13 @@ struct AccountRecord<'a> {
     lease: Option<u64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Account,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokensRecord<'a> {
     kind: TokenTypeRecord,
@@ -64,7 +66,7 @@ struct TokensRecord<'a> {
     lifetime: Option<u64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum TokenTypeRecord {
     Bearer,
@@ -90,35 +92,39 @@ pub(crate) fn write_account(
             .len()
             .saturating_add(refresh)
     });
-    let record = AccountRecord {
-        kind: Kind::Account,
-        principal: identity.principal().into(),
-        mcp_url: identity.mcp_url().into(),
-        server: ServerRecord::of(at.server()),
-        client: ClientRecord::of(&account.client),
-        redirect_uri: account.redirect_uri.as_deref().map(Into::into),
-        dpop: account.binding.clone(),
-        obtained: account.obtained,
-        resource: (*account.resource.id).into(),
-        resource_sent: account.resource.sent,
-        requested: account.requested.as_str().into(),
-        granted: account.granted.as_str().into(),
-        iss_binding: account.iss_binding,
-        left_for: account.still_listed().err().map(IssuerId::as_str),
-        tokens: tokens.map(|tokens| TokensRecord {
-            kind: match account.binding {
-                None => TokenTypeRecord::Bearer,
-                Some(_) => TokenTypeRecord::Dpop,
-            },
-            access: tokens.access.secret().expose().into(),
-            refresh: tokens.refresh.as_ref().map(|token| token.expose().into()),
-            received: tokens.received.0,
-            lifetime: tokens.lifetime.seconds(),
-        }),
-        lease: lease.map(|until| until.0),
-    };
     let capacity = secrets.saturating_add(1_024);
-    seal(identity, SlotKind::Account, capacity, &record)
+    seal(identity, SlotKind::Account, capacity, |json| {
+        json.text(r#"{"kind":"account","principal":"#, identity.principal());
+        json.text(r#","mcp_url":"#, identity.mcp_url());
+        write_server(json, r#","server":"#, at.server());
+        write_client(json, r#","client":"#, &account.client);
+        json.some(r#","redirect_uri":"#, account.redirect_uri.as_deref());
+        write_binding(json, account.binding.as_ref());
+        json.word(r#","obtained":"#, account.obtained.as_str());
+        write_resource(json, &account.resource);
+        json.text(r#","requested":"#, account.requested.as_str());
+        json.text(r#","granted":"#, account.granted.as_str());
+        json.word(r#","iss_binding":"#, account.iss_binding.as_str());
+        let left_for = account.still_listed().err();
+        json.some(r#","left_for":"#, left_for.map(IssuerId::as_str));
+        if let Some(tokens) = tokens {
+            json.word(
+                r#","tokens":{"kind":"#,
+                match account.binding {
+                    None => "bearer",
+                    Some(_) => "dpop",
+                },
+            );
+            json.text(r#","access":"#, tokens.access.secret().expose());
+            let refresh = tokens.refresh.as_ref();
+            json.some(r#","refresh":"#, refresh.map(Secret::expose));
+            json.number(r#","received":"#, tokens.received.0);
+            json.some_number(r#","lifetime":"#, tokens.lifetime.seconds());
+            json.raw("}");
+        }
+        json.some_number(r#","lease":"#, lease.map(|until| until.0));
+        json.raw("}");
+    })
 }
 
 pub(crate) fn read_account(

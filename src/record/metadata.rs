@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::shared::ServerRecord;
+use super::shared::{self, ServerRecord};
 use super::{Opened, RecordFlaw, seal};
 use crate::identity::Identity;
 use crate::issuer::{IssuerId, Server};
@@ -59,7 +59,7 @@ impl ResourceFacts {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResourceRecord<'a> {
     kind: ResourceKind,
@@ -73,7 +73,7 @@ struct ResourceRecord<'a> {
     expires: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ResourceKind {
     ResourceMetadata,
@@ -84,17 +84,20 @@ pub(crate) fn write_resource(
     facts: &ResourceFacts,
     expires: UnixMillis,
 ) -> Stored {
-    let record = ResourceRecord {
-        kind: ResourceKind::ResourceMetadata,
-        mcp_url: identity.mcp_url().into(),
-        resource: (*facts.id).into(),
-        authorization_servers: facts.servers.iter().map(|s| s.as_str().into()).collect(),
-        scopes: facts.scopes.as_ref().map(|s| s.as_str().into()),
-        requires_dpop: facts.requires_dpop,
-        dpop_algorithms: facts.dpop_algorithms,
-        expires: expires.0,
-    };
-    seal(identity, SlotKind::Metadata, 320, &record)
+    seal(identity, SlotKind::Metadata, 320, |json| {
+        json.text(
+            r#"{"kind":"resource_metadata","mcp_url":"#,
+            identity.mcp_url(),
+        );
+        json.text(r#","resource":"#, &facts.id);
+        let servers = facts.servers.iter().map(IssuerId::as_str);
+        json.texts(r#","authorization_servers":"#, servers);
+        json.some(r#","scopes":"#, facts.scopes.as_ref().map(Scopes::as_str));
+        json.flag(r#","requires_dpop":"#, facts.requires_dpop);
+        json.words(r#","dpop_algorithms":"#, facts.dpop_algorithms);
+        json.number(r#","expires":"#, expires.0);
+        json.raw("}");
+    })
 }
 
 /// Reads a record: the facts, and their expiry.
@@ -129,7 +132,7 @@ pub(crate) fn read_resource(
     Ok((facts, UnixMillis(record.expires)))
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ServerMetadataRecord<'a> {
     kind: ServerKind,
@@ -138,19 +141,18 @@ struct ServerMetadataRecord<'a> {
     server: ServerRecord<'a>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ServerKind {
     ServerMetadata,
 }
 
 pub(crate) fn write_server(identity: &Identity, asked: &IssuerId, server: &Server) -> Stored {
-    let record = ServerMetadataRecord {
-        kind: ServerKind::ServerMetadata,
-        asked: asked.as_str().into(),
-        server: ServerRecord::of(server),
-    };
-    seal(identity, SlotKind::Metadata, 640, &record)
+    seal(identity, SlotKind::Metadata, 640, |json| {
+        json.text(r#"{"kind":"server_metadata","asked":"#, asked.as_str());
+        shared::write_server(json, r#","server":"#, server);
+        json.raw("}");
+    })
 }
 
 /// Reads a record that has not expired.
@@ -166,8 +168,9 @@ pub(crate) fn read_server(
     if record.asked != asked.as_str() {
         return Err(RecordFlaw::Foreign);
     }
-    let server = record
-        .server
-        .restore(identity.config().url_policy(), &opened)?;
-    Ok(Some(server).filter(|server| server.is_fresh(now)))
+    if !record.server.fresh_until().is_fresh(now) {
+        return Ok(None);
+    }
+    let policy = identity.config().url_policy();
+    record.server.restore(policy, &opened).map(Some)
 }

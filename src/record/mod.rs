@@ -6,7 +6,6 @@
 //! records of version 1.
 
 mod account;
-mod json;
 mod metadata;
 mod pending;
 mod registration;
@@ -19,10 +18,11 @@ pub(crate) use metadata::{
 pub(crate) use pending::{read_pending, write_pending};
 pub(crate) use registration::{read_binding, read_registration, write_binding, write_registration};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::identity::Identity;
 use crate::slot::{Revision, RevisionKey, SlotContents, SlotKind, Stored};
+use crate::wire::json_writer::JsonWriter;
 
 const VERSION: u32 = 2;
 /// The length of a revision or a key, in characters.
@@ -49,6 +49,8 @@ pub enum RecordFlaw {
 /// Contents with a verified revision; required to restore values.
 pub(crate) struct Opened<'a> {
     json: &'a str,
+    /// The key of the record, for the records written after it.
+    pub(crate) key: Option<RevisionKey>,
 }
 
 /// The parts of unverified contents.
@@ -96,7 +98,10 @@ impl<'a> Opened<'a> {
         if frame.revision.parse() != Ok(revision) || stored.revision != revision {
             return Err(RecordFlaw::Damaged);
         }
-        Ok(Self { json: frame.json })
+        Ok(Self {
+            json: frame.json,
+            key,
+        })
     }
 
     fn read<T: Deserialize<'a>>(&self) -> Result<T, RecordFlaw> {
@@ -110,7 +115,12 @@ pub(crate) fn key_of(stored: &Stored, kind: SlotKind) -> Option<RevisionKey> {
 }
 
 /// Writes a record with its revision.
-fn seal<T: Serialize>(identity: &Identity, kind: SlotKind, capacity: usize, record: &T) -> Stored {
+fn seal(
+    identity: &Identity,
+    kind: SlotKind,
+    capacity: usize,
+    write: impl FnOnce(&mut JsonWriter),
+) -> Stored {
     let key = identity.revision_key().map(|key| key.for_kind(kind));
     let mut text = String::with_capacity(capacity);
     text.push_str("v2.AAAAAAAAAAAAAAAAAAAAAA");
@@ -120,10 +130,8 @@ fn seal<T: Serialize>(identity: &Identity, kind: SlotKind, capacity: usize, reco
     }
     text.push('.');
     let prefix = text.len();
-    let mut json = json::Json::after(text);
-    // Serializing plain structs of strings and numbers cannot fail.
-    let written = record.serialize(&mut json);
-    debug_assert!(written.is_ok());
+    let mut json = JsonWriter::after(text);
+    write(&mut json);
     let mut text = json.into_text();
     let body = text.as_bytes().get(prefix..).unwrap_or_default();
     let revision = Revision::under(key.as_ref(), body);

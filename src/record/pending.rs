@@ -1,13 +1,14 @@
 //! The record of a pending authorization: all data for its callback (AUTHZ-16).
 
 use std::borrow::Cow;
-use std::ops::Not;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::shared::{ClientRecord, ServerRecord, is_sent, sent};
+use super::shared::{
+    ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
+};
 use super::{Opened, RecordFlaw, seal};
 use crate::grant::{Redirected, RedirectedParts, Resource};
 use crate::identity::Identity;
@@ -19,7 +20,7 @@ use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::{State, Verifier};
 use crate::wire::scopes::Scopes;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PendingRecord<'a> {
     kind: Kind,
@@ -33,11 +34,11 @@ struct PendingRecord<'a> {
     verifier: &'a str,
     redirect_uri: Cow<'a, str>,
     resource: Cow<'a, str>,
-    #[serde(default = "sent", skip_serializing_if = "is_sent")]
+    #[serde(default = "sent")]
     resource_sent: bool,
     requested: Cow<'a, str>,
     advertises_iss: bool,
-    #[serde(default, skip_serializing_if = "Not::not")]
+    #[serde(default)]
     added_offline_access: bool,
     browser: Option<Cow<'a, str>>,
     dpop: Option<KeyBinding>,
@@ -45,7 +46,7 @@ struct PendingRecord<'a> {
     expires: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Pending,
@@ -53,28 +54,28 @@ enum Kind {
 
 pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {
     let parts = &at.held().0;
-    let record = PendingRecord {
-        kind: Kind::Pending,
-        principal: identity.principal().into(),
-        mcp_url: identity.mcp_url().into(),
-        server: ServerRecord::of(at.server()),
-        client: ClientRecord::of(&parts.client),
-        state: parts.state.expose(),
-        verifier: parts.verifier.expose(),
-        redirect_uri: (*parts.redirect_uri).into(),
-        resource: (*parts.resource.id).into(),
-        resource_sent: parts.resource.sent,
-        requested: parts.requested.as_str().into(),
-        advertises_iss: parts.advertises_iss,
-        added_offline_access: parts.added_offline_access,
-        browser: parts
-            .browser
-            .map(|binding| URL_SAFE_NO_PAD.encode(binding.0).into()),
-        dpop: parts.binding.clone(),
-        created: parts.created.0,
-        expires: parts.expires.0,
-    };
-    seal(identity, SlotKind::Pending, 1_024, &record)
+    seal(identity, SlotKind::Pending, 1_024, |json| {
+        json.text(r#"{"kind":"pending","principal":"#, identity.principal());
+        json.text(r#","mcp_url":"#, identity.mcp_url());
+        write_server(json, r#","server":"#, at.server());
+        write_client(json, r#","client":"#, &parts.client);
+        json.text(r#","state":"#, parts.state.expose());
+        json.text(r#","verifier":"#, parts.verifier.expose());
+        json.text(r#","redirect_uri":"#, &parts.redirect_uri);
+        write_resource(json, &parts.resource);
+        json.text(r#","requested":"#, parts.requested.as_str());
+        json.flag(r#","advertises_iss":"#, parts.advertises_iss);
+        if parts.added_offline_access {
+            json.raw(r#","added_offline_access":true"#);
+        }
+        if let Some(binding) = parts.browser {
+            json.text(r#","browser":"#, &URL_SAFE_NO_PAD.encode(binding.0));
+        }
+        write_binding(json, parts.binding.as_ref());
+        json.number(r#","created":"#, parts.created.0);
+        json.number(r#","expires":"#, parts.expires.0);
+        json.raw("}");
+    })
 }
 
 pub(crate) fn read_pending(

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::shared::ClientRecord;
+use super::shared::{ClientRecord, write_client};
 use super::{Opened, RecordFlaw, seal};
 use crate::grant::{RegisteredScopes, Registration};
 use crate::identity::Identity;
@@ -14,7 +14,7 @@ use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RegistrationRecord<'a> {
     kind: Kind,
@@ -23,20 +23,20 @@ struct RegistrationRecord<'a> {
     issuer: Cow<'a, str>,
     #[serde(borrow)]
     client: ClientRecord<'a>,
-    #[serde(default, skip_serializing_if = "str::is_empty")]
+    #[serde(default)]
     scopes_left_out: Cow<'a, str>,
     /// The time of registration; missing in older records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     registered: Option<u64>,
     /// The scopes of the response.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     scopes_named: Option<Cow<'a, str>>,
     /// The scopes of the request, after a response without scopes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     scopes_asked: Option<Cow<'a, str>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Registration,
@@ -48,24 +48,28 @@ pub(crate) fn write_registration(
     at: &AtIssuer<Registration>,
 ) -> Stored {
     let registration = at.held();
-    let record = RegistrationRecord {
-        kind: Kind::Registration,
-        owner: identity.registration_owner().into(),
-        redirect_uri: redirect_uri.into(),
-        issuer: at.issuer().as_str().into(),
-        client: ClientRecord::of(&registration.client),
-        scopes_left_out: registration.left_out.as_str().into(),
-        registered: registration.registered.map(|at| at.0),
-        scopes_named: match &registration.scopes {
-            Some(RegisteredScopes::Named(scopes)) => Some(scopes.as_str().into()),
-            Some(RegisteredScopes::Asked(_)) | None => None,
-        },
-        scopes_asked: match &registration.scopes {
-            Some(RegisteredScopes::Asked(scopes)) => Some(scopes.as_str().into()),
-            Some(RegisteredScopes::Named(_)) | None => None,
-        },
-    };
-    seal(identity, SlotKind::Registration, 384, &record)
+    seal(identity, SlotKind::Registration, 384, |json| {
+        json.text(
+            r#"{"kind":"registration","owner":"#,
+            identity.registration_owner(),
+        );
+        json.text(r#","redirect_uri":"#, redirect_uri);
+        json.text(r#","issuer":"#, at.issuer().as_str());
+        write_client(json, r#","client":"#, &registration.client);
+        let left_out = Some(registration.left_out.as_str()).filter(|text| !text.is_empty());
+        json.some(r#","scopes_left_out":"#, left_out);
+        json.some_number(r#","registered":"#, registration.registered.map(|at| at.0));
+        match &registration.scopes {
+            Some(RegisteredScopes::Named(scopes)) => {
+                json.text(r#","scopes_named":"#, scopes.as_str());
+            }
+            Some(RegisteredScopes::Asked(scopes)) => {
+                json.text(r#","scopes_asked":"#, scopes.as_str());
+            }
+            None => {}
+        }
+        json.raw("}");
+    })
 }
 
 /// Reads a registration, which is usable only at a server of the issuer in the record (A03).
@@ -95,7 +99,7 @@ pub(crate) fn read_registration(
     Ok(IssuerBound::new(issuer, registration))
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BindingRecord<'a> {
     kind: BindingKind,
@@ -105,21 +109,20 @@ struct BindingRecord<'a> {
     issuer: Cow<'a, str>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum BindingKind {
     Binding,
 }
 
 pub(crate) fn write_binding(identity: &Identity, client_id: &str, issuer: &IssuerId) -> Stored {
-    let record = BindingRecord {
-        kind: BindingKind::Binding,
-        principal: identity.principal().into(),
-        mcp_url: identity.mcp_url().into(),
-        client_id: client_id.into(),
-        issuer: issuer.as_str().into(),
-    };
-    seal(identity, SlotKind::Registration, 320, &record)
+    seal(identity, SlotKind::Registration, 320, |json| {
+        json.text(r#"{"kind":"binding","principal":"#, identity.principal());
+        json.text(r#","mcp_url":"#, identity.mcp_url());
+        json.text(r#","client_id":"#, client_id);
+        json.text(r#","issuer":"#, issuer.as_str());
+        json.raw("}");
+    })
 }
 
 pub(crate) fn read_binding(

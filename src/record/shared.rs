@@ -1,23 +1,23 @@
 //! The parts common to several records: a server snapshot and a client.
 
-use std::ops::Not;
-
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Opened, RecordFlaw};
-use crate::grant::{AssertionKey, BasicEncoding, Client, ClientMethod, ClientOrigin};
+use crate::grant::{AssertionKey, BasicEncoding, Client, ClientMethod, ClientOrigin, Resource};
 use crate::issuer::{
     CredentialEndpoint, CredentialEndpoints, Endpoint, Facts, IssuerId, Server, ServerSource,
 };
+use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
+use crate::wire::json_writer::JsonWriter;
 use crate::wire::url::{UrlPolicy, WebUrl};
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
     SigningAlgorithm, Words,
 };
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerRecord<'a> {
     issuer: &'a str,
@@ -28,10 +28,10 @@ pub(super) struct ServerRecord<'a> {
     registration_endpoint: Option<&'a str>,
     revocation_endpoint: Option<&'a str>,
     pushed_endpoint: Option<&'a str>,
-    #[serde(default, skip_serializing_if = "Not::not")]
+    #[serde(default)]
     requires_par: bool,
     advertises_iss: bool,
-    #[serde(default, skip_serializing_if = "Not::not")]
+    #[serde(default)]
     supports_cimd: bool,
     #[serde(default)]
     response_types: Words<ResponseType>,
@@ -53,32 +53,54 @@ pub(super) struct ServerRecord<'a> {
     grant_profiles: Words<GrantProfile>,
 }
 
-impl<'a> ServerRecord<'a> {
-    pub(super) fn of(server: &'a Server) -> Self {
-        let facts = server.facts();
-        let endpoint = |of| facts.endpoints.get(of).map(CredentialEndpoint::as_str);
-        Self {
-            issuer: facts.issuer.as_str(),
-            source: facts.source,
-            fresh_until: facts.fresh_until.0,
-            authorization_endpoint: facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
-            token_endpoint: facts.endpoints.token().as_str(),
-            registration_endpoint: endpoint(Endpoint::Registration),
-            revocation_endpoint: endpoint(Endpoint::Revocation),
-            pushed_endpoint: endpoint(Endpoint::PushedAuthorization),
-            requires_par: facts.requires_par,
-            advertises_iss: facts.advertises_iss,
-            supports_cimd: facts.supports_cimd,
-            response_types: facts.response_types,
-            grant_types: facts.grant_types,
-            scopes: facts.scopes,
-            challenge_methods: facts.challenge_methods,
-            auth_methods: facts.auth_methods,
-            revocation_auth_methods: facts.revocation_auth_methods,
-            assertion_algorithms: facts.assertion_algorithms,
-            dpop_algorithms: facts.dpop_algorithms,
-            grant_profiles: facts.grant_profiles,
-        }
+/// Writes a server snapshot as a JSON object.
+pub(super) fn write_server(json: &mut JsonWriter, lead: &'static str, server: &Server) {
+    let facts = server.facts();
+    let endpoint = |of| facts.endpoints.get(of).map(CredentialEndpoint::as_str);
+    json.raw(lead);
+    json.text(r#"{"issuer":"#, facts.issuer.as_str());
+    json.word(r#","source":"#, facts.source.as_str());
+    json.number(r#","fresh_until":"#, facts.fresh_until.0);
+    json.some(
+        r#","authorization_endpoint":"#,
+        facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
+    );
+    json.text(r#","token_endpoint":"#, facts.endpoints.token().as_str());
+    json.some(
+        r#","registration_endpoint":"#,
+        endpoint(Endpoint::Registration),
+    );
+    json.some(r#","revocation_endpoint":"#, endpoint(Endpoint::Revocation));
+    json.some(
+        r#","pushed_endpoint":"#,
+        endpoint(Endpoint::PushedAuthorization),
+    );
+    if facts.requires_par {
+        json.raw(r#","requires_par":true"#);
+    }
+    json.flag(r#","advertises_iss":"#, facts.advertises_iss);
+    if facts.supports_cimd {
+        json.raw(r#","supports_cimd":true"#);
+    }
+    json.words(r#","response_types":"#, facts.response_types);
+    json.words(r#","grant_types":"#, facts.grant_types);
+    json.words(r#","scopes":"#, facts.scopes);
+    json.words(r#","challenge_methods":"#, facts.challenge_methods);
+    json.words(r#","auth_methods":"#, facts.auth_methods);
+    json.words(
+        r#","revocation_auth_methods":"#,
+        facts.revocation_auth_methods,
+    );
+    json.words(r#","assertion_algorithms":"#, facts.assertion_algorithms);
+    json.words(r#","dpop_algorithms":"#, facts.dpop_algorithms);
+    json.words(r#","grant_profiles":"#, facts.grant_profiles);
+    json.raw("}");
+}
+
+impl ServerRecord<'_> {
+    /// Returns the time until which the metadata is fresh.
+    pub(super) fn fresh_until(&self) -> UnixMillis {
+        UnixMillis(self.fresh_until)
     }
 
     /// Validates every URL again, because the record may be read under another configuration.
@@ -123,7 +145,7 @@ impl<'a> ServerRecord<'a> {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientRecord<'a> {
     id: std::borrow::Cow<'a, str>,
@@ -132,7 +154,7 @@ pub(super) struct ClientRecord<'a> {
     secret_expires_at: Option<u64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum MethodRecord<'a> {
     None,
@@ -154,34 +176,58 @@ enum MethodRecord<'a> {
     Unnamed,
 }
 
-impl<'a> ClientRecord<'a> {
-    pub(super) fn of(client: &'a Client) -> Self {
-        Self {
-            id: (*client.id).into(),
-            origin: client.origin,
-            method: match &client.method {
-                ClientMethod::None => MethodRecord::None,
-                ClientMethod::Basic(secret, encoding) => MethodRecord::Basic {
-                    secret: secret.expose().into(),
-                    encoding: *encoding,
-                },
-                ClientMethod::Post(secret) => MethodRecord::Post {
-                    secret: secret.expose().into(),
-                },
-                ClientMethod::PrivateKeyJwt(key) => MethodRecord::PrivateKeyJwt {
-                    key: (*key.name).into(),
-                    algorithm: key.algorithm,
-                    kid: key.kid.as_deref().map(Into::into),
-                },
-                ClientMethod::StaticAssertion(assertion) => MethodRecord::StaticAssertion {
-                    assertion: assertion.expose().into(),
-                },
-                ClientMethod::Unnamed => MethodRecord::Unnamed,
-            },
-            secret_expires_at: client.secret_expires_at,
+/// Writes a client as a JSON object.
+pub(super) fn write_client(json: &mut JsonWriter, lead: &'static str, client: &Client) {
+    json.raw(lead);
+    json.text(r#"{"id":"#, &client.id);
+    json.word(r#","origin":"#, client.origin.as_str());
+    json.raw(r#","method":"#);
+    match &client.method {
+        ClientMethod::None => json.raw(r#""none""#),
+        ClientMethod::Unnamed => json.raw(r#""unnamed""#),
+        ClientMethod::Basic(secret, encoding) => {
+            json.text(r#"{"basic":{"secret":"#, secret.expose());
+            json.word(r#","encoding":"#, encoding.as_str());
+            json.raw("}}");
+        }
+        ClientMethod::Post(secret) => {
+            json.text(r#"{"post":{"secret":"#, secret.expose());
+            json.raw("}}");
+        }
+        ClientMethod::PrivateKeyJwt(key) => {
+            json.text(r#"{"private_key_jwt":{"key":"#, &key.name);
+            json.word(r#","algorithm":"#, key.algorithm.as_str());
+            json.some(r#","kid":"#, key.kid.as_deref());
+            json.raw("}}");
+        }
+        ClientMethod::StaticAssertion(assertion) => {
+            json.text(r#"{"static_assertion":{"assertion":"#, assertion.expose());
+            json.raw("}}");
         }
     }
+    json.some_number(r#","secret_expires_at":"#, client.secret_expires_at);
+    json.raw("}");
+}
 
+/// Writes the key that a token is bound to, if it is bound to one.
+pub(super) fn write_binding(json: &mut JsonWriter, binding: Option<&KeyBinding>) {
+    if let Some(binding) = binding {
+        json.text(r#","dpop":{"thumbprint":"#, &binding.thumbprint);
+        json.word(r#","algorithm":"#, binding.algorithm.as_str());
+        json.flag(r#","required":"#, binding.required);
+        json.raw("}");
+    }
+}
+
+/// Writes a resource; the member about its use only where the host configured otherwise.
+pub(super) fn write_resource(json: &mut JsonWriter, resource: &Resource) {
+    json.text(r#","resource":"#, &resource.id);
+    if !resource.sent {
+        json.raw(r#","resource_sent":false"#);
+    }
+}
+
+impl ClientRecord<'_> {
     pub(super) fn restore(self) -> Client {
         Client {
             id: self.id.into(),
@@ -215,8 +261,4 @@ impl<'a> ClientRecord<'a> {
 /// configured otherwise.
 pub(super) fn sent() -> bool {
     true
-}
-
-pub(super) fn is_sent(sent: &bool) -> bool {
-    *sent
 }

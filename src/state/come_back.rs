@@ -32,7 +32,10 @@ enum Prepared {
 /// Checks size, syntax and `state`. A callback of another authorization changes nothing, and all such
 /// callbacks look the same (CB-05, I10).
 pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
-    let Some(state) = callback.parameters().and_then(|found| found.state()) else {
+    let Some(parameters) = callback.parameters() else {
+        return ignored(core);
+    };
+    let Some(state) = parameters.state() else {
         return ignored(core);
     };
     let own = core
@@ -48,23 +51,14 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
         }));
     };
     let in_time = core.now.mono < waiting.rest.until;
-    match matching(core, &waiting.at, &callback) {
-        Some(parameters) if in_time => {
-            let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
-            take(
-                core,
-                waiting.at,
-                Prepared::Here,
-                slot,
-                revision,
-                &parameters,
-            )
-        }
-        Some(_) | None => {
-            core.waiting = Some(waiting);
-            ignored(core)
-        }
+    let (browser, now) = (callback.browser, core.now.wall);
+    if !in_time || !waiting.at.held().matches(&parameters, browser, now) {
+        core.waiting = Some(waiting);
+        return ignored(core);
     }
+    let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
+    let prepared = Prepared::Here;
+    take(core, waiting.at, prepared, slot, revision, &parameters)
 }
 
 /// Returns the outcome that the callback reports, if the callback belongs to this authorization.

@@ -39,7 +39,7 @@ impl Leasing {
     pub(crate) fn persisted(mut self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
             Persistence::Done => {
-                core.held.revision = Some(self.revision);
+                core.held.is_stored_as(self.revision);
                 core.held.lease = Some(self.until);
                 // After a suspension the lease may have expired, and another process may hold it.
                 if self.until <= core.now.wall {

@@ -67,7 +67,7 @@ impl Registering {
         let uri = &met.attempt.redirect_uri;
         let own_key = config.client_metadata_key.as_ref();
         let method = method_to_ask(core, &at);
-        let body = serde_json::to_string(&RegistrationRequest {
+        let body = RegistrationRequest {
             redirect_uris: &[uri.as_str()],
             grant_types: wanted,
             response_types: &[ResponseType::Code.as_str()],
@@ -84,8 +84,8 @@ impl Registering {
             jwks: own_key
                 .filter(|_| method == AuthMethod::PrivateKeyJwt)
                 .and_then(KeySet::of),
-        })
-        .unwrap_or_default();
+        }
+        .to_json();
         let settings = config.settings(at.issuer());
         let Some(request) = at.registration_request(body, settings) else {
             let issuer = at.issuer().clone();

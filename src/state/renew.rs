@@ -287,7 +287,7 @@ impl Renewal {
 
     /// Updates the stored metadata; sends nothing when the endpoint moved to another origin (A22).
     pub(crate) fn met(self: Box<Self>, core: &mut Core, server: Server) -> Step {
-        let Some(at) = core.held.at.take() else {
+        let Some(at) = core.held.take() else {
             return self.go(core);
         };
         match at.clone().revalidated(&server) {

@@ -204,7 +204,7 @@ impl SavingAccount {
         let tokens = self.at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
         core.held.at = Some(*self.at);
-        core.held.revision = Some(self.revision);
+        core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);
         let now = core.now.mono;

@@ -37,7 +37,7 @@ impl SavingStanding {
             .left
             .take()
             .filter(|left| !core.config().lists(&facts, &left.from));
-        let Some(at) = core.held.at.take() else {
+        let Some(at) = core.held.take() else {
             core.memory.left = heard;
             return listed(core, errand, facts);
         };
@@ -83,7 +83,7 @@ impl SavingStanding {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
             Persistence::Done => {
-                core.held.revision = Some(self.revision);
+                core.held.is_stored_as(self.revision);
                 let held = core.held.at.as_ref().map(|at| at.issuer());
                 if let Some(left) = &mut core.memory.left
                     && held == Some(&left.from)

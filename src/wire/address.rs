@@ -77,10 +77,12 @@ pub fn classify(host: &Host<&str>) -> AddressClass {
 
 /// Returns true for `localhost` and the names under it.
 pub(crate) fn is_local_name(name: &str) -> bool {
+    const LOCALHOST: &[u8; 9] = b"localhost";
     let name = name.strip_suffix('.').unwrap_or(name);
-    name.rsplit('.')
-        .next()
-        .is_some_and(|label| label.eq_ignore_ascii_case("localhost"))
+    match name.as_bytes().split_last_chunk::<9>() {
+        Some(([.., b'.'] | [], last)) => last.eq_ignore_ascii_case(LOCALHOST),
+        Some(_) | None => false,
+    }
 }
 
 fn classify_name(name: &str) -> AddressClass {

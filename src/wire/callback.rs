@@ -194,6 +194,17 @@ pub enum IssBinding {
     NoCallback,
 }
 
+impl IssBinding {
+    /// Returns the name in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unverifiable => "unverifiable",
+            Self::NoCallback => "no_callback",
+        }
+    }
+}
+
 /// The flaw in `iss`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IssFlaw {

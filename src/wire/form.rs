@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use url::form_urlencoded::byte_serialize;
-
 use super::text::cut;
 
 /// The flaw in a form.
@@ -60,8 +58,21 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
         .map_err(|_| FormFlaw::Utf8)
 }
 
+/// The bytes that need no escape. A table, because every byte of a request is looked up.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let (mut rest, mut byte) = (plain.as_mut_slice(), 0_u8);
+    while let Some((place, others)) = rest.split_first_mut() {
+        *place =
+            matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_');
+        rest = others;
+        byte = byte.wrapping_add(1);
+    }
+    plain
+};
+
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_')
+    PLAIN.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -73,9 +84,11 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// A form to be sent. Its values may be secret: `Debug` shows names only.
+/// A form to be sent, perhaps as the query of a URL. Its values may be secret: `Debug` shows names only.
 pub struct Form {
     text: String,
+    /// The length of the URL before the form.
+    start: usize,
 }
 
 impl Form {
@@ -83,7 +96,14 @@ impl Form {
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
             text: String::with_capacity(bytes),
+            start: 0,
         }
+    }
+
+    /// Creates an empty form behind the start of a URL.
+    pub(crate) fn after(url: String) -> Self {
+        let start = url.len();
+        Self { text: url, start }
     }
 
     /// Appends pairs, except those whose name is present already.
@@ -95,15 +115,21 @@ impl Form {
 
     /// Appends a pair, unless its name is present already.
     pub fn push_once(&mut self, name: &str, value: &str) {
-        let there = |piece: &str| piece.split('=').next() == Some(name);
-        if !self.text.split('&').any(there) {
-            self.push(name, value);
+        let mut rest = Some(self.as_str());
+        while let Some(pairs) = rest {
+            let (pair, after) = cut(pairs, b'&');
+            let value = pair.strip_prefix(name);
+            if value.is_some_and(|value| value.is_empty() || value.starts_with('=')) {
+                return;
+            }
+            rest = after;
         }
+        self.push(name, value);
     }
 
     /// Appends a pair.
     pub fn push(&mut self, name: &str, value: &str) {
-        if !self.text.is_empty() {
+        if self.text.len() > self.start {
             self.text.push('&');
         }
         self.encode(name);
@@ -124,17 +150,29 @@ impl Form {
             };
             let end = first.len_utf8();
             let (special, after) = after.split_at_checked(end).unwrap_or((after, ""));
-            self.text.extend(byte_serialize(special.as_bytes()));
+            special.bytes().for_each(|byte| self.escape(byte));
             rest = after;
+        }
+    }
+
+    fn escape(&mut self, byte: u8) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        if byte == b' ' {
+            return self.text.push('+');
+        }
+        self.text.push('%');
+        for nibble in [byte >> 4, byte & 0x0F] {
+            let digit = DIGITS.get(usize::from(nibble)).copied();
+            self.text.push(char::from(digit.unwrap_or(b'0')));
         }
     }
 
     /// Returns the form so far.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text.get(self.start..).unwrap_or_default()
     }
 
-    /// Returns the finished form.
+    /// Returns the finished form, behind its URL if it has one.
     pub fn into_string(self) -> String {
         self.text
     }
@@ -142,7 +180,7 @@ impl Form {
 
 impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.text.split('&').map(|pair| {
+        let names = self.as_str().split('&').map(|pair| {
             let name = pair.split('=').next();
             name.unwrap_or_default()
         });

@@ -8,6 +8,7 @@ pub mod challenge;
 pub mod form;
 pub mod http_fields;
 pub mod json;
+pub(crate) mod json_writer;
 pub mod jwt;
 pub mod pkce;
 pub mod registration;

@@ -1,12 +1,12 @@
 //! Dynamic client registration (RFC 7591): request and response.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json::{JsonFlaw, Text, Texts, object};
+use super::json_writer::JsonWriter;
 use super::scopes::Scopes;
 use super::text::Untrusted;
 use super::words::AuthMethod;
@@ -14,7 +14,7 @@ use crate::key::SigningKey;
 use crate::secret::Secret;
 
 /// The body of a registration request; members without a value are omitted (REG-18).
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct RegistrationRequest<'a> {
     /// The redirect URIs that the client uses.
     pub redirect_uris: &'a [&'a str],
@@ -25,74 +25,98 @@ pub struct RegistrationRequest<'a> {
     /// The authentication method (REG-21).
     pub token_endpoint_auth_method: &'a str,
     /// The name that users see.
-    #[serde(skip_serializing_if = "str::is_empty")]
     pub client_name: &'a str,
     /// `native` or `web` (REG-20).
     pub application_type: &'a str,
     /// The scopes that the client may request (REG-22).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'a str>,
     /// The URL of a page about the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_uri: Option<&'a str>,
     /// The identifier of the software.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub software_id: Option<&'a str>,
     /// Optional members about the client.
-    #[serde(flatten)]
     pub about: AboutClient<'a>,
     /// The public key for `private_key_jwt` (REG-21).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<KeySet<'a>>,
 }
 
 /// Optional members about the client (RFC 7591 section 2).
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AboutClient<'a> {
     /// The URL of a logo for the consent page.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub logo_uri: Option<&'a str>,
     /// Contacts for the client, usually mail addresses.
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub contacts: &'a [String],
     /// The URL of the client's data use policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_uri: Option<&'a str>,
     /// The URL of the client's terms of service.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tos_uri: Option<&'a str>,
     /// A software statement, a signed JWT (RFC 7591 section 2.3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub software_statement: Option<&'a str>,
 }
 
 /// A JSON Web Key Set with the client's public key.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct KeySet<'a> {
-    keys: [PublishedKey<'a>; 1],
-}
-
-#[derive(Debug, Serialize)]
-struct PublishedKey<'a> {
-    #[serde(flatten)]
-    members: BTreeMap<String, String>,
-    #[serde(rename = "use")]
-    purpose: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The key as a JSON object.
+    jwk: &'a str,
     kid: Option<&'a str>,
 }
 
 impl<'a> KeySet<'a> {
     /// Creates a set with one key; `None` when the host did not supply the public part.
     pub fn of(key: &'a SigningKey) -> Option<Self> {
-        let public = key.public_key()?;
-        let key = PublishedKey {
-            // A public key is an object with string members only.
-            members: serde_json::from_str(public.as_jwk()).ok()?,
-            purpose: "sig",
+        Some(Self {
+            jwk: key.public_key()?.as_jwk(),
             kid: key.kid.as_deref(),
-        };
-        Some(Self { keys: [key] })
+        })
+    }
+
+    fn write(&self, json: &mut JsonWriter) {
+        json.raw(r#","jwks":{"keys":["#);
+        // A public key is an object with string members only; two are added.
+        json.object_without_end(self.jwk);
+        json.raw(r#","use":"sig""#);
+        json.some(r#","kid":"#, self.kid);
+        json.raw("}]}");
+    }
+}
+
+impl RegistrationRequest<'_> {
+    /// Returns the body of the request.
+    pub fn to_json(&self) -> String {
+        let mut json = JsonWriter::after(String::with_capacity(512));
+        json.texts(r#"{"redirect_uris":"#, self.redirect_uris.iter().copied());
+        json.texts(r#","grant_types":"#, self.grant_types.iter().copied());
+        json.texts(r#","response_types":"#, self.response_types.iter().copied());
+        json.text(
+            r#","token_endpoint_auth_method":"#,
+            self.token_endpoint_auth_method,
+        );
+        let name = Some(self.client_name).filter(|name| !name.is_empty());
+        json.some(r#","client_name":"#, name);
+        json.text(r#","application_type":"#, self.application_type);
+        json.some(r#","scope":"#, self.scope);
+        json.some(r#","client_uri":"#, self.client_uri);
+        json.some(r#","software_id":"#, self.software_id);
+        self.about.write(&mut json);
+        if let Some(keys) = &self.jwks {
+            keys.write(&mut json);
+        }
+        json.raw("}");
+        json.into_text()
+    }
+}
+
+impl AboutClient<'_> {
+    fn write(&self, json: &mut JsonWriter) {
+        json.some(r#","logo_uri":"#, self.logo_uri);
+        if !self.contacts.is_empty() {
+            json.texts(r#","contacts":"#, self.contacts.iter().map(String::as_str));
+        }
+        json.some(r#","policy_uri":"#, self.policy_uri);
+        json.some(r#","tos_uri":"#, self.tos_uri);
+        json.some(r#","software_statement":"#, self.software_statement);
     }
 }
 

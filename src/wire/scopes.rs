@@ -41,7 +41,13 @@ impl Scopes {
 
     /// Creates a list from single items; invalid scopes are dropped.
     pub fn from_items<'a>(items: impl IntoIterator<Item = &'a str>) -> Self {
-        Self::collect(items.into_iter(), 64)
+        let mut items = items.into_iter();
+        let (first, second) = (items.next(), items.next());
+        match (first, second) {
+            (None, _) => Self::default(),
+            (Some(only), None) if is_scope(only) => Self(only.into()),
+            (first, second) => Self::collect(first.into_iter().chain(second).chain(items), 64),
+        }
     }
 
     fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
@@ -85,6 +91,10 @@ impl Scopes {
         self.0.is_empty()
     }
 
+    fn has_several(&self) -> bool {
+        self.0.as_bytes().contains(&b' ')
+    }
+
     /// Returns the number of items.
     pub fn len(&self) -> usize {
         self.iter().count()
@@ -111,6 +121,9 @@ impl Scopes {
         if other.is_empty() || self == other {
             return self.clone();
         }
+        if self.is_empty() {
+            return other.clone();
+        }
         let expected = self.0.len().saturating_add(other.0.len()).saturating_add(1);
         Self::collect(self.iter().chain(other.iter()), expected)
     }
@@ -128,7 +141,14 @@ impl Scopes {
     /// Returns the list without the items of the other list.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
-        if other.is_empty() {
+        if other.is_empty() || self.is_empty() {
+            return self.clone();
+        }
+        // One scope in each, the usual case.
+        if self == other {
+            return Self::default();
+        }
+        if !self.has_several() && !other.has_several() {
             return self.clone();
         }
         let left_out: BTreeSet<_> = other.iter().map(sorted).collect();
@@ -137,6 +157,12 @@ impl Scopes {
 
     /// Returns true if the list contains all items of the other list.
     pub fn covers(&self, other: &Self) -> bool {
+        if other.is_empty() || self == other {
+            return true;
+        }
+        if !self.has_several() && !other.has_several() {
+            return false;
+        }
         let own: BTreeSet<_> = self.iter().map(sorted).collect();
         other.iter().all(|item| own.contains(&sorted(item)))
     }

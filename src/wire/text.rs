@@ -22,6 +22,9 @@ pub struct Untrusted(Box<str>);
 impl Untrusted {
     /// Creates a sanitised text: keeps printable ASCII, up to the limit.
     pub fn new(text: &str) -> Self {
+        if text.len() <= MAX_TEXT_CHARS && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Self(text.into());
+        }
         let kept: String = text
             .chars()
             .filter(|c| matches!(c, ' '..='~'))

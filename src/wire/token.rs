@@ -303,6 +303,9 @@ fn granted(
 /// Returns the OAuth error of a body, if there is one: the code, the code as sent, and the description
 /// (TOK-18).
 pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)> {
+    if !may_name_an_error(body) {
+        return None;
+    }
     let document = object::<TokenDocument<'_>>(body).ok()?;
     let code = document.error.get()?;
     let description = document.error_description.non_empty().map(Untrusted::new);
@@ -311,6 +314,12 @@ pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)
         Untrusted::new(code),
         description,
     ))
+}
+
+/// Returns false if the body has no member `error`: neither the name nor an escape that could spell it. Most token
+/// responses are parsed only once because of this.
+fn may_name_an_error(body: &[u8]) -> bool {
+    body.contains(&b'\\') || body.windows(7).any(|seven| seven == b"\"error\"")
 }
 
 /// The authentication that a server requires of the user (RFC 9470 step-up authentication, EMA-17).

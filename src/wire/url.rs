@@ -179,12 +179,18 @@ impl UrlPolicy {
 
     /// Returns the policy for the addresses of a request to this URL.
     pub fn addresses(&self, to: &Uri) -> AddressPolicy {
-        let port = to.port_u16().or_else(|| match to.scheme_str() {
+        let default = || match to.scheme_str() {
             Some("https") => Some(443),
             Some("http") => Some(80),
             Some(_) | None => None,
-        });
-        self.at(to.host(), port)
+        };
+        // Most authorities are a host alone.
+        match to.authority().map(http::uri::Authority::as_str) {
+            Some(host) if !host.bytes().any(|byte| matches!(byte, b':' | b'@' | b'[')) => {
+                self.at(Some(host), default())
+            }
+            Some(_) | None => self.at(to.host(), to.port_u16().or_else(default)),
+        }
     }
 
     fn at(&self, host: Option<&str>, port: Option<u16>) -> AddressPolicy {
@@ -261,13 +267,10 @@ struct Plain<'a> {
 impl<'a> Plain<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix("https://")?;
-        let bytes = rest.as_bytes();
-        let end = bytes.iter().position(|byte| !is_plain_host(*byte));
-        let host = rest.get(..end.unwrap_or(rest.len()))?;
-        let path = bytes.get(host.len()..)?;
-        let starts = path.first().is_none_or(|byte| *byte == b'/');
-        let fits = starts && text.len() < MAX_URL_BYTES && is_plain_name(host);
-        (fits && is_plain_path(path)).then_some(Self {
+        let end = plain_name(rest.as_bytes())?;
+        let (host, path) = rest.split_at_checked(end)?;
+        let fits = text.len() < MAX_URL_BYTES && is_plain_path(path.as_bytes());
+        fits.then_some(Self {
             text,
             host,
             has_path: !path.is_empty(),
@@ -283,25 +286,36 @@ impl<'a> Plain<'a> {
     }
 }
 
-fn is_plain_host(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.')
-}
-
-/// Returns true for DNS labels without encoding. A last label that starts with a letter is not part of an
-/// address.
-fn is_plain_name(name: &str) -> bool {
-    let mut labels = name.as_bytes().split(|byte| *byte == b'.');
-    let plain = |label: &[u8]| {
-        matches!(label, [first, ..] if *first != b'-')
-            && label.last() != Some(&b'-')
-            && label.len() <= 63
-            && label.get(2..4) != Some(b"--")
-    };
-    let last = labels.next_back().unwrap_or_default();
-    name.len() <= 253
-        && last.first().is_some_and(u8::is_ascii_lowercase)
-        && plain(last)
-        && labels.all(plain)
+/// Returns the length of a name that is followed by a slash or the end of the text: DNS labels without encoding.
+/// A last label that starts with a letter is not part of an address.
+fn plain_name(text: &[u8]) -> Option<usize> {
+    // The length of the label so far, its first byte, and the byte before this one.
+    let (mut label, mut first, mut last) = (0_usize, b'.', b'.');
+    let mut end = text.len();
+    for (at, byte) in text.iter().enumerate() {
+        let plain = match byte {
+            b'a'..=b'z' | b'0'..=b'9' => true,
+            // The two hyphens of a label in punycode are its third and fourth character.
+            b'-' => label > 0 && !(label == 3 && last == b'-'),
+            b'.' => label > 0 && last != b'-',
+            b'/' => {
+                end = at;
+                break;
+            }
+            _other => false,
+        };
+        if !plain || label > 63 {
+            return None;
+        }
+        (label, first) = match (byte, label) {
+            (b'.', _) => (0, first),
+            (_, 0) => (1, *byte),
+            (_, length) => (length.saturating_add(1), first),
+        };
+        last = *byte;
+    }
+    let whole = (1..=63).contains(&label) && last != b'-' && first.is_ascii_lowercase();
+    (whole && end <= 253).then_some(end)
 }
 
 fn is_plain_path(path: &[u8]) -> bool {
