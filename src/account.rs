@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{IssuerSettings, RefreshScopes};
-use crate::grant::{Client, CodeGrant, RefreshGrant, Resource};
+use crate::grant::{Client, CodeGrant, DeviceGrant, RefreshGrant, Resource};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
@@ -14,6 +14,7 @@ use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{AccessToken, Granted, Lifetime};
+use crate::wire::words::GrantType;
 
 /// The grant that a token was obtained with (TOK-17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ use crate::wire::token::{AccessToken, Granted, Lifetime};
 pub(crate) enum Obtained {
     /// The authorization code grant, and refreshes after it.
     AuthorizationCode,
+    /// The device authorization grant, and refreshes after it.
+    DeviceCode,
     /// The client credentials grant.
     ClientCredentials,
     /// An assertion of the host's platform.
@@ -34,6 +37,7 @@ impl Obtained {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "device_code",
             Self::ClientCredentials => "client_credentials",
             Self::JwtBearer => "jwt_bearer",
             Self::Enterprise => "enterprise",
@@ -65,7 +69,8 @@ impl TokenKind {
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) client: Client,
-    /// The redirect URI of the sign-in, which also names the slot of the client's registration.
+    /// What names the slot of the client's registration: the redirect URI of the sign-in, or the grant type of the
+    /// device authorization grant.
     pub(crate) redirect_uri: Option<Arc<str>>,
     /// The key that the tokens are bound to.
     pub(crate) binding: Option<KeyBinding>,
@@ -156,6 +161,32 @@ impl AtIssuer<CodeGrant> {
                 granted: granted.scope.unwrap_or_else(|| parts.requested.clone()),
                 requested: parts.requested,
                 iss_binding: grant.iss_binding,
+                standing: Standing::Listed,
+                tokens: Some(Tokens {
+                    access: granted.access_token,
+                    refresh: granted.refresh_token,
+                    received: now.wall,
+                    lifetime: granted.lifetime,
+                }),
+            }
+        })
+    }
+}
+
+impl AtIssuer<DeviceGrant> {
+    /// Creates the account from a token response to the device code.
+    pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
+        self.then(|grant| {
+            let request = grant.request;
+            Account {
+                client: request.client,
+                redirect_uri: Some(GrantType::DeviceCode.as_str().into()),
+                binding: request.binding,
+                obtained: Obtained::DeviceCode,
+                resource: request.resource,
+                granted: granted.scope.unwrap_or_else(|| request.requested.clone()),
+                requested: request.requested,
+                iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
                 tokens: Some(Tokens {
                     access: granted.access_token,

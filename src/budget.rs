@@ -52,6 +52,8 @@ pub const RENEWAL_REST: (Duration, Duration) = (Duration::from_secs(5), Duration
 pub const SLOT_TIME: Duration = Duration::from_secs(30);
 /// The default time for the user to complete an authorization (AUTHZ-17).
 pub const USER_TIME: Duration = Duration::from_secs(10 * 60);
+/// The number of polls with one device code (DEV-08).
+pub const POLLS_PER_CODE: u8 = 240;
 /// How long a permanent failure of an operation is remembered (STEP-08).
 pub const FAILURE_MEMORY: Duration = Duration::from_secs(10 * 60);
 /// The number of operations with their own attempt counters; the least recent one is dropped first.

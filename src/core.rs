@@ -23,7 +23,7 @@ use crate::record::{Opened, RecordFlaw, key_of, read_account, write_account};
 use crate::report::Decision;
 use crate::seen::Watch;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
-use crate::state::{Parting, Unsaved, Waiting};
+use crate::state::{Parting, Pending, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::json::{Kind, of_another_type};
@@ -165,6 +165,8 @@ pub(crate) struct Core {
     outbox: VecDeque<Action>,
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
+    /// The pending device authorization, which excludes a pending redirect.
+    pub(crate) device: Option<Box<Pending>>,
     /// A token request in flight at sign-out.
     pub(crate) parting: Option<Box<Parting>>,
     pub(crate) memory: Memory,
@@ -184,6 +186,7 @@ impl Core {
             outbox: VecDeque::new(),
             held: Held::default(),
             waiting: None,
+            device: None,
             parting: None,
             memory: Memory::default(),
             watch: Watch::default(),
@@ -464,6 +467,22 @@ impl Core {
     pub(crate) fn knows_of_a_move(&self) -> bool {
         let held = self.held.at.as_ref().map(|at| at.held().still_listed());
         self.memory.left.is_some() || held.is_some_and(|listed| listed.is_err())
+    }
+
+    /// Returns the issuer of the pending authorization.
+    pub(crate) fn waits_at(&self) -> Option<&IssuerId> {
+        let redirected = self.waiting.as_ref().map(|waiting| waiting.at.issuer());
+        redirected.or(self.device.as_ref().map(|device| device.issuer()))
+    }
+
+    /// Drops the pending authorization, with its record. Returns its issuer and operation.
+    pub(crate) fn stop_waiting(&mut self) -> Option<(IssuerId, Option<Operation>)> {
+        if let Some(pending) = self.device.take() {
+            return Some((pending.issuer().clone(), pending.operation().cloned()));
+        }
+        let waiting = self.waiting.take()?;
+        self.persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
+        Some((waiting.at.issuer().clone(), self.memory.operation.clone()))
     }
 
     /// Marks the known metadata as stale: it is fetched again before use. The account's metadata snapshot

@@ -6,6 +6,7 @@ use crate::error::{Cause, Failure, Misconfiguration, Refusal, Violation};
 use crate::issuer::{IssuerId, MetadataFlaw};
 use crate::remedy::Remedy;
 use crate::seen::Seen;
+use crate::wire::device::DeviceFlaw;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::url::WebUrl;
@@ -122,6 +123,13 @@ fn violated(details: &mut Details, violation: &Violation) {
         details.found = Some(place.clone());
     } else if let Violation::AuthorizationOrigin { endpoint } = violation {
         details.found = Some(Untrusted::new(endpoint.as_str()));
+    } else if let Violation::VerificationOrigin { page } = violation {
+        details.found = Some(Untrusted::new(page.as_str()));
+    } else if let Violation::Device(DeviceFlaw::Url { member, got, .. }) = violation {
+        details.member = Some(Untrusted::new(member));
+        details.found = Some(got.clone());
+    } else if let Violation::Device(DeviceFlaw::Member(member)) = violation {
+        details.member = Some(Untrusted::new(member));
     }
 }
 

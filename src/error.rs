@@ -10,6 +10,7 @@ use crate::record::RecordFlaw;
 use crate::seen::Seen;
 use crate::time::UnixMillis;
 use crate::wire::callback::IssFlaw;
+use crate::wire::device::DeviceFlaw;
 use crate::wire::registration::MalformedRegistration;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
@@ -184,6 +185,14 @@ pub enum Violation {
     TokenNotBound,
     /// The identity provider's response contains no usable grant (EMA-10, EMA-12).
     NoIdJag,
+    /// The device authorization response is unusable (RFC 8628 section 3.2, DEV-04).
+    Device(DeviceFlaw),
+    /// The page for the user's code is on another origin than the issuer: the code could be one of another
+    /// server (DEV-05).
+    VerificationOrigin {
+        /// The page.
+        page: WebUrl,
+    },
 }
 
 /// The reason why a metadata location is not used.
@@ -328,6 +337,8 @@ pub enum Misconfiguration {
     },
     /// The server does not offer the configured grant (WIF-04, EMA-03).
     GrantNotOffered,
+    /// The server does not offer the device authorization grant (DEV-02).
+    NoDeviceGrant,
 }
 
 /// The next step for the host.
@@ -380,10 +391,12 @@ impl Failure {
                 | OAuthError::InteractionRequired
                 | OAuthError::InvalidGrant
                 | OAuthError::InsufficientUserAuthentication
-                | OAuthError::InvalidToken => Next::AskUser,
-                OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
-                    Next::RetryLater(None)
-                }
+                | OAuthError::InvalidToken
+                | OAuthError::ExpiredDeviceCode => Next::AskUser,
+                OAuthError::ServerError
+                | OAuthError::TemporarilyUnavailable
+                | OAuthError::AuthorizationPending
+                | OAuthError::SlowDown => Next::RetryLater(None),
                 OAuthError::InvalidRequest
                 | OAuthError::InvalidClient
                 | OAuthError::UnauthorizedClient
@@ -470,6 +483,7 @@ impl Violation {
             Self::OtherResource { .. }
             | Self::Metadata(MetadataFlaw::Issuer { .. })
             | Self::AuthorizationOrigin { .. }
+            | Self::VerificationOrigin { .. }
             | Self::Iss(_)
             | Self::IssUnverifiable
             | Self::FrontChannelToken
@@ -500,6 +514,7 @@ impl Violation {
             | Self::NoEndpoint
             | Self::TokenNotBound
             | Self::NoIdJag
+            | Self::Device(_)
             | Self::FreshTokenRefused => Next::FixConfiguration,
         }
     }
@@ -535,6 +550,8 @@ impl Violation {
             | Self::NoEndpoint
             | Self::TokenNotBound
             | Self::NoIdJag
+            | Self::Device(_)
+            | Self::VerificationOrigin { .. }
             | Self::TokenEndpointMoved => Party::AuthorizationServer,
         }
     }
@@ -572,6 +589,7 @@ impl Cause {
                 "assertion_not_allowed"
             }
             Self::Misconfigured(Misconfiguration::GrantNotOffered) => "grant_not_offered",
+            Self::Misconfigured(Misconfiguration::NoDeviceGrant) => "no_device_grant",
             Self::Abandoned => "abandoned",
         }
     }
@@ -617,6 +635,8 @@ impl Violation {
             Self::NoEndpoint => "no_endpoint",
             Self::TokenNotBound => "token_not_bound",
             Self::NoIdJag => "no_id_jag",
+            Self::Device(_) => "device_answer_invalid",
+            Self::VerificationOrigin { .. } => "verification_origin",
         }
     }
 }

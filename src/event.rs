@@ -62,6 +62,16 @@ pub struct Authorization {
     pub(crate) browser: Option<BrowserBinding>,
     pub(crate) scopes: Option<Scopes>,
     pub(crate) answers: Option<Box<NeedUser>>,
+    pub(crate) on: Where,
+}
+
+/// Where the user authorizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// In a browser that comes back to the host.
+    Here,
+    /// In a browser of another device, with a code (RFC 8628).
+    OtherDevice,
 }
 
 impl Authorization {
@@ -73,6 +83,7 @@ impl Authorization {
             browser: None,
             scopes: None,
             answers: None,
+            on: Where::Here,
         }
     }
 
@@ -82,6 +93,19 @@ impl Authorization {
     #[must_use]
     pub fn answering(mut self, need: &NeedUser) -> Self {
         self.answers = Some(Box::new(need.clone()));
+        self
+    }
+
+    /// Lets the user authorize in a browser of any device, with a code (the device authorization grant,
+    /// RFC 8628), for hosts without a browser. The machine emits
+    /// [`Action::ShowCode`](crate::Action::ShowCode) in place of a redirect, and polls the server at its
+    /// [`deadline`](crate::AuthMachine::deadline). Needs no redirect URI; a redirect URI and a browser
+    /// binding are ignored.
+    #[doc(alias = "device_code")]
+    #[doc(alias = "rfc8628")]
+    #[must_use]
+    pub fn on_other_device(mut self) -> Self {
+        self.on = Where::OtherDevice;
         self
     }
 

@@ -167,6 +167,19 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::TokenNotBound => {
             "a token bound to a key was required, and the server issued another kind (DPOP-13)"
         }
+        Violation::Device(flaw) => {
+            return write!(
+                f,
+                "the device authorization response is unusable: {flaw} (DEV-04)"
+            );
+        }
+        Violation::VerificationOrigin { page } => {
+            return write!(
+                f,
+                "the page for the code, {page}, is on another origin than the issuer, so that the code could \
+                 be one of another server; configure its origin if that is known to be correct (DEV-05)"
+            );
+        }
         Violation::NoIdJag => "the identity provider's response has no usable grant (EMA-10)",
         Violation::ServerChanged => {
             "the MCP server changed its authorization server during the authorization (ISO-07)"
@@ -326,6 +339,10 @@ fn misconfiguration(found: &Misconfiguration, f: &mut Formatter<'_>) -> fmt::Res
             }
             write!(f, ", but the MCP server uses {found} (WIF-12)")
         }
+        Misconfiguration::NoDeviceGrant => f.write_str(
+            "the server does not let users authorize on another device (DEV-02): it names no \
+             device_authorization_endpoint, or not the grant",
+        ),
         Misconfiguration::GrantNotOffered => {
             f.write_str("the server does not offer the grant that is configured (WIF-04, EMA-03)")
         }

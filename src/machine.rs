@@ -9,7 +9,7 @@ use crate::budget::{EVENTS_QUEUED, Limited};
 use crate::config::Config;
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Stage};
-use crate::event::{Abandon, Authorization, Event, Outcome, Persistence};
+use crate::event::{Abandon, Authorization, Event, Outcome, Persistence, Where};
 use crate::identity::Identity;
 use crate::report::Decision;
 use crate::secret::Secret;
@@ -114,19 +114,23 @@ impl AuthMachine {
     pub fn deadline(&self) -> Option<MonoMillis> {
         let work = self.work.ask().map(|ask| ask.until);
         let user = self.core.waiting.as_ref().map(|waiting| waiting.rest.until);
-        match (work, user) {
-            (Some(work), Some(user)) => Some(work.min(user)),
-            (work, user) => work.or(user),
-        }
+        let device = self.core.device.as_ref().map(|device| device.deadline());
+        work.into_iter().chain(user).chain(device).min()
     }
 
     /// Returns the current phase.
     pub fn phase(&self) -> Phase {
-        match (&self.work, &self.core.waiting) {
-            (Work::Idle, None) => Phase::Resting,
-            (Work::Idle, Some(_)) => Phase::AwaitingUser,
-            (_, _) => Phase::Working(self.work.name()),
+        match &self.work {
+            Work::Idle if self.core.device.is_some() => Phase::AwaitingDevice,
+            Work::Idle if self.core.waiting.is_some() => Phase::AwaitingUser,
+            Work::Idle => Phase::Resting,
+            work => Phase::Working(work.name()),
         }
+    }
+
+    /// Returns true while a redirect or a device authorization is pending, whatever else the machine does.
+    pub fn has_pending_authorization(&self) -> bool {
+        self.core.waits_at().is_some() || matches!(self.work, Work::Polling(_))
     }
 
     /// Returns the stored token without its value, even when it has expired. `None` also before the account
@@ -184,14 +188,18 @@ impl AuthMachine {
     }
 
     /// Queues an authorization, unless an attempt is under way, which it joins.
-    fn authorize(&mut self, authorization: Authorization) {
+    fn authorize(&mut self, mut authorization: Authorization) {
+        if self.core.config().other_devices {
+            authorization.on = Where::OtherDevice;
+        }
         let click = Click::new(&mut self.core.memory.question, authorization);
         for trigger in &mut self.inbox {
             if let Trigger::Authorize(waits) = trigger {
                 return waits.join(click);
             }
         }
-        if self.work.attempt().is_none() {
+        // Between two polls the code is shown again.
+        if self.work.attempt().is_none() || matches!(self.work, Work::Polling(_)) {
             self.queue(Trigger::Authorize(Box::new(click)));
         }
     }
@@ -272,19 +280,24 @@ impl AuthMachine {
         {
             self.end_waiting(Cause::OutOfPatience(Limited::UserTime));
         }
+        if let Some(pending) = &mut self.core.device {
+            if pending.is_over(now) {
+                self.end_waiting(Cause::OutOfPatience(Limited::UserTime));
+            } else if pending.takes_turn(now) {
+                self.inbox.push_back(Trigger::Poll);
+            }
+        }
     }
 
     /// Ends the pending authorization without a callback: clears its record and keeps the stored tokens.
     fn end_waiting(&mut self, cause: Cause) {
-        let Some(waiting) = self.core.waiting.take() else {
+        let Some((issuer, operation)) = self.core.stop_waiting() else {
             return;
         };
-        self.core
-            .persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
         let failure = Failure {
-            operation: self.core.memory.operation.clone(),
+            operation,
             stage: Stage::Authorization,
-            issuer: Some(waiting.at.issuer().clone()),
+            issuer: Some(issuer),
             cause,
             seen: Vec::new(),
         };
@@ -292,7 +305,7 @@ impl AuthMachine {
     }
 
     fn give_up(&mut self, how: Abandon) {
-        let attempts = self.core.waiting.is_some() || self.work.attempt().is_some();
+        let attempts = self.core.waits_at().is_some() || self.work.attempt().is_some();
         if attempts {
             self.core.declined();
             self.core.memory.give_back();
@@ -324,7 +337,11 @@ impl AuthMachine {
         if let Some((slot, revision)) = self.work.being_written(&self.core) {
             self.core.persist(slot, Some(revision), None, None);
         }
-        self.work = Work::Idle;
+        let work = std::mem::replace(&mut self.work, Work::Idle);
+        // A poll may be answered with tokens that nobody wants any more.
+        if let Some(parting) = Parting::of(work) {
+            self.core.parting = Some(Box::new(parting));
+        }
     }
 
     /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12). Pending erasures
@@ -363,10 +380,7 @@ impl AuthMachine {
                 self.core.parting = Parting::of(work).map(Box::new);
             }
         }
-        if let Some(waiting) = self.core.waiting.take() {
-            self.core
-                .persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
-        }
+        self.core.stop_waiting();
         self.core.memory = self.core.memory.after_sign_out();
         self.core.held.at = None;
         let leaving = Box::new(Leaving { known, doomed });
@@ -399,6 +413,8 @@ pub enum Phase {
     Resting,
     /// An authorization is pending: the machine waits for its callback. All necessary data is in a slot.
     AwaitingUser,
+    /// A device authorization is pending: the machine polls the server at its [`deadline`](AuthMachine::deadline).
+    AwaitingDevice,
     /// An action is pending, in the state of this name.
     Working(&'static str),
 }

@@ -24,6 +24,16 @@ pub enum Remedy {
         /// The origin that its metadata names.
         origin: Box<str>,
     },
+    /// Configure the origin of the issuer's page for the codes of devices
+    /// ([`IssuerSettings::verification_origin`]).
+    ///
+    /// [`IssuerSettings::verification_origin`]: crate::config::IssuerSettings::verification_origin
+    VerificationOrigin {
+        /// The issuer.
+        issuer: IssuerId,
+        /// The origin that it named.
+        origin: Box<str>,
+    },
     /// Assert that the server verifies PKCE ([`IssuerSettings::pkce`]).
     ///
     /// [`IssuerSettings::pkce`]: crate::config::IssuerSettings::pkce
@@ -77,6 +87,7 @@ impl Remedy {
     pub const fn setting(&self) -> &'static str {
         match self {
             Self::AuthorizationOrigin { .. } => "IssuerSettings::authorization_origin",
+            Self::VerificationOrigin { .. } => "IssuerSettings::verification_origin",
             Self::Pkce { .. } => "IssuerSettings::pkce",
             Self::OmitResource { .. } => "IssuerSettings::resource_parameter",
             Self::FormAnswers { .. } => "IssuerSettings::token_answers",
@@ -124,6 +135,9 @@ fn of_violation(violation: &Violation, issuer: Option<IssuerId>) -> Option<Remed
     if let Violation::AuthorizationOrigin { endpoint } = violation {
         let origin = endpoint.origin().into();
         Some(Remedy::AuthorizationOrigin { issuer, origin })
+    } else if let Violation::VerificationOrigin { page } = violation {
+        let origin = page.origin().into();
+        Some(Remedy::VerificationOrigin { issuer, origin })
     } else if *violation == Violation::NoPkce {
         Some(Remedy::Pkce { issuer })
     } else if *violation == Violation::Token(UnexpectedToken::Body) {
@@ -151,6 +165,7 @@ fn of_misconfiguration(found: &Misconfiguration) -> Option<Remedy> {
         | Misconfiguration::SignerFailed
         | Misconfiguration::NoAssertion
         | Misconfiguration::AssertionNotAllowed { .. }
+        | Misconfiguration::NoDeviceGrant
         | Misconfiguration::GrantNotOffered => None,
     }
 }

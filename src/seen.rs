@@ -70,7 +70,9 @@ impl Exchange {
                 matches!(stage, Stage::ServerMetadata | Stage::IdentityProvider)
             }
             Purpose::Registration => stage == Stage::Registration,
-            Purpose::PushedAuthorization => stage == Stage::Authorization,
+            Purpose::PushedAuthorization | Purpose::DeviceAuthorization => {
+                stage == Stage::Authorization
+            }
             Purpose::Token => matches!(
                 stage,
                 Stage::Token | Stage::Refresh | Stage::IdentityProvider

@@ -17,6 +17,7 @@ use crate::ticket::Ticket;
 use crate::time::UnixMillis;
 pub use crate::wire::address::AddressPolicy;
 use crate::wire::callback::IssBinding;
+pub use crate::wire::device::UserCode;
 use crate::wire::pkce::State;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
@@ -32,6 +33,8 @@ pub enum Action {
     SendRequest(SendRequest),
     /// Open a URL in the user's browser.
     Redirect(Redirect),
+    /// Show the user a code, and the page to enter it at (RFC 8628 section 3.3).
+    ShowCode(Box<ShowCode>),
     /// Read a slot.
     LoadSlot(LoadSlot),
     /// Write or clear a slot.
@@ -65,6 +68,8 @@ pub enum Purpose {
     Revocation,
     /// A pushed authorization request (RFC 9126, AUTHZ-20).
     PushedAuthorization,
+    /// A request for a device code (RFC 8628, DEV-01).
+    DeviceAuthorization,
 }
 
 impl Purpose {
@@ -77,6 +82,7 @@ impl Purpose {
             Self::Token => "token",
             Self::Revocation => "revocation",
             Self::PushedAuthorization => "pushed_authorization",
+            Self::DeviceAuthorization => "device_authorization",
         }
     }
 }
@@ -244,6 +250,33 @@ impl Redirect {
     pub fn route(&self) -> Slot {
         Slot::route(&self.state)
     }
+}
+
+/// A code for the user, who enters it at a page of the authorization server in a browser of any device
+/// (RFC 8628 section 3.3). Show the code also beside a page that contains it: the user compares both (section
+/// 5.4), because a code that someone else sent signs that one in (DEV-06). The machine polls meanwhile:
+/// answer with nothing, and send [`Event::Timer`] at [`deadline`](crate::AuthMachine::deadline).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ShowCode {
+    /// The code to enter.
+    pub user_code: UserCode,
+    /// The page to open, which the user may have to type.
+    pub verification_uri: BrowserUrl,
+    /// The page with the code in its URL, for a link or a QR code.
+    pub verification_uri_complete: Option<BrowserUrl>,
+    /// The authorization server.
+    pub issuer: IssuerId,
+    /// The host and port of the MCP server that the user authorizes access to (AUTHZ-14).
+    pub mcp_host: Box<str>,
+    /// The client identifier that the authorization server may show.
+    pub client_id: Box<str>,
+    /// The requested scopes, which are opaque identifiers (SCOPE-13).
+    pub scopes: Scopes,
+    /// Whether the user has not authorized at this issuer for this MCP server before (ISO-09).
+    pub new_issuer: bool,
+    /// The time at which the code expires.
+    pub expires: UnixMillis,
 }
 
 /// A request to read a slot.

@@ -142,6 +142,7 @@ pub struct ConfigBuilder {
     step_ups_per_operation: u8,
     max_requests: u8,
     user_time: Duration,
+    other_devices: bool,
     reports: bool,
 }
 
@@ -192,8 +193,14 @@ impl ConfigBuilder {
             step_ups_per_operation: AUTHORIZATIONS_PER_OPERATION.saturating_sub(1),
             max_requests: REQUESTS_PER_FLOW,
             user_time: USER_TIME,
+            other_devices: false,
             reports: true,
         }
+    }
+
+    pub(super) fn on_other_devices(mut self) -> Self {
+        self.other_devices = true;
+        self
     }
 
     setters! {
@@ -518,7 +525,9 @@ impl ConfigBuilder {
                 let id = enterprise.client.client_id.to_string();
                 return Err(ConfigError::PublicClient(id));
             }
-            SignIn::User if self.redirect_uri.is_none() => return Err(ConfigError::NoRedirectUri),
+            SignIn::User if self.redirect_uri.is_none() && !self.other_devices => {
+                return Err(ConfigError::NoRedirectUri);
+            }
             SignIn::User | SignIn::Machine(_) => {}
         }
         let redirect_uri = self
@@ -681,6 +690,7 @@ impl ConfigBuilder {
                 .min(AUTHORIZATIONS_PER_OPERATION.saturating_sub(1)),
             max_requests: self.max_requests.min(REQUESTS_PER_FLOW),
             user_time: self.user_time,
+            other_devices: self.other_devices,
             reports: self.reports,
             protocol_version: HeaderValue::from_static("2025-03-26"),
             defaults: IssuerSettings::default(),

@@ -102,6 +102,7 @@ pub struct IssuerSettings {
     pub(crate) token_answers: TokenAnswers,
     pub(crate) basic_encoding: BasicEncoding,
     pub(crate) authorization_origin: Option<Box<str>>,
+    pub(crate) verification_origin: Option<Box<str>>,
     authorization_parameters: Vec<(Box<str>, Box<str>)>,
     token_parameters: Vec<(Box<str>, Box<str>)>,
     initial_access_token: Option<Result<AccessToken, Unusable>>,
@@ -158,6 +159,14 @@ impl IssuerSettings {
     #[must_use]
     pub fn authorization_origin(mut self, origin: impl Into<String>) -> Self {
         self.authorization_origin = Some(origin.into().into_boxed_str());
+        self
+    }
+
+    /// Allows the page where the user enters the code of a device on another origin than the issuer's, such
+    /// as `https://www.google.com` (RFC 8628 section 3.2, DEV-05).
+    #[must_use]
+    pub fn verification_origin(mut self, origin: impl Into<String>) -> Self {
+        self.verification_origin = Some(origin.into().into_boxed_str());
         self
     }
 

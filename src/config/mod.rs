@@ -220,6 +220,7 @@ pub struct Config {
     pub(crate) step_ups_per_operation: u8,
     pub(crate) max_requests: u8,
     pub(crate) user_time: Duration,
+    pub(crate) other_devices: bool,
     pub(crate) reports: bool,
     pub(crate) protocol_version: HeaderValue,
     defaults: IssuerSettings,
@@ -236,6 +237,15 @@ impl Config {
     /// [`ConfigBuilder::enterprise`].
     pub fn without_user(mcp_url: impl Into<String>) -> ConfigBuilder {
         ConfigBuilder::new(mcp_url.into(), None)
+    }
+
+    /// Returns a builder for a client whose users authorize with a code in a browser of another device
+    /// (RFC 8628), as on a server without a browser. Each authorization is a device authorization, and no
+    /// callback arrives. With a redirect URI, [`Config::builder`] and
+    /// [`Authorization::on_other_device`](crate::event::Authorization::on_other_device) leave the choice to
+    /// each authorization.
+    pub fn for_other_devices(mcp_url: impl Into<String>) -> ConfigBuilder {
+        ConfigBuilder::new(mcp_url.into(), None).on_other_devices()
     }
 
     /// Returns the MCP URL in canonical form.

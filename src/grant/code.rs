@@ -179,7 +179,7 @@ fn finish(form: Form) -> Result<Box<str>, RequestError> {
 }
 
 /// Escapes characters that a shell interprets (F02).
-fn plain(url: &str) -> Cow<'_, str> {
+pub(crate) fn plain(url: &str) -> Cow<'_, str> {
     if !url.contains(['$', '\'', '(', ')']) {
         return Cow::Borrowed(url);
     }

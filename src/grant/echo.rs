@@ -15,6 +15,7 @@ const SECRET: &[&str] = &[
     "assertion",
     "subject_token",
     "token",
+    "device_code",
 ];
 /// Shorter values occur by chance.
 const SHORTEST: usize = 8;

@@ -4,6 +4,7 @@ mod answer;
 mod assertion;
 mod client;
 mod code;
+mod device;
 mod echo;
 mod refresh;
 mod registered;
@@ -17,8 +18,9 @@ pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
 pub(crate) use client::{AssertionKey, ClientMethod, choose_method, key_method};
-pub(crate) use code::{CallbackFlaw, CodeGrant, Resource};
+pub(crate) use code::{CallbackFlaw, CodeGrant, Resource, plain};
 pub(crate) use code::{Redirected, RedirectedParts};
+pub(crate) use device::{DeviceGrant, DeviceRequest};
 pub(crate) use refresh::RefreshGrant;
 pub(crate) use registered::{
     RegisteredScopes, Registration, registered_method, registration_methods,

@@ -167,7 +167,7 @@ impl<G: TokenGrant> AtIssuer<G> {
         match G::ENDPOINT {
             Endpoint::Token => form.push_further(settings.token_parameters()),
             Endpoint::PushedAuthorization => form.push_further(settings.authorization_parameters()),
-            Endpoint::Revocation | Endpoint::Registration => {}
+            Endpoint::Revocation | Endpoint::Registration | Endpoint::DeviceAuthorization => {}
         }
         let client = self.held.client();
         let authorization = client.authenticate(&mut form, assertion, settings);

@@ -14,14 +14,16 @@ pub(crate) enum Endpoint {
     Revocation,
     PushedAuthorization,
     Registration,
+    DeviceAuthorization,
 }
 
 impl Endpoint {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Token,
         Self::Revocation,
         Self::PushedAuthorization,
         Self::Registration,
+        Self::DeviceAuthorization,
     ];
 
     /// Returns the metadata member with the endpoint.
@@ -31,6 +33,7 @@ impl Endpoint {
             Self::Revocation => "revocation_endpoint",
             Self::PushedAuthorization => "pushed_authorization_request_endpoint",
             Self::Registration => "registration_endpoint",
+            Self::DeviceAuthorization => "device_authorization_endpoint",
         }
     }
 }
@@ -56,6 +59,8 @@ pub(crate) struct CredentialEndpoints {
     revocation: Option<WebUrl>,
     pushed: Option<WebUrl>,
     registration: Option<WebUrl>,
+    /// No record contains it: a user at the device is there for metadata that was just read.
+    device: Option<WebUrl>,
 }
 
 /// The error when the issuer moved its token endpoint to another origin (A22).
@@ -73,6 +78,7 @@ impl CredentialEndpoints {
             registration: find(Endpoint::Registration)?,
             revocation: find(Endpoint::Revocation)?,
             pushed: find(Endpoint::PushedAuthorization)?,
+            device: find(Endpoint::DeviceAuthorization)?,
         })
     }
 
@@ -91,6 +97,7 @@ impl CredentialEndpoints {
             Endpoint::Revocation => self.revocation.as_ref(),
             Endpoint::PushedAuthorization => self.pushed.as_ref(),
             Endpoint::Registration => self.registration.as_ref(),
+            Endpoint::DeviceAuthorization => self.device.as_ref(),
         }
     }
 
@@ -142,6 +149,7 @@ impl CredentialEndpoints {
             revocation: follow(Endpoint::Revocation),
             pushed: follow(Endpoint::PushedAuthorization),
             registration: follow(Endpoint::Registration),
+            device: follow(Endpoint::DeviceAuthorization),
         };
         Ok((followed, moved))
     }

@@ -172,18 +172,23 @@ impl Server {
                 "authorization_endpoint",
                 document.authorization_endpoint.get(),
             )?,
-            endpoints: CredentialEndpoints::with(token_endpoint, |further| {
-                for_credentials(
-                    further,
-                    match further {
-                        Endpoint::Token => document.token_endpoint.get(),
-                        Endpoint::Registration => document.registration_endpoint.get(),
-                        Endpoint::Revocation => document.revocation_endpoint.get(),
-                        Endpoint::PushedAuthorization => {
-                            document.pushed_authorization_request_endpoint.get()
-                        }
-                    },
-                )
+            endpoints: CredentialEndpoints::with(token_endpoint, |further| match further {
+                Endpoint::Token => Ok(None),
+                Endpoint::Registration => {
+                    for_credentials(further, document.registration_endpoint.get())
+                }
+                Endpoint::Revocation => {
+                    for_credentials(further, document.revocation_endpoint.get())
+                }
+                Endpoint::PushedAuthorization => {
+                    let text = document.pushed_authorization_request_endpoint.get();
+                    for_credentials(further, text)
+                }
+                // A flaw in it ends no other flow (DEV-02).
+                Endpoint::DeviceAuthorization => {
+                    let text = document.device_authorization_endpoint.get();
+                    Ok(for_credentials(further, text).unwrap_or_default())
+                }
             })?,
             requires_par: document.require_pushed_authorization_requests.0,
             advertises_iss: document.authorization_response_iss_parameter_supported.0,
@@ -210,7 +215,10 @@ impl Server {
             authorization_endpoint: Some(endpoint("/authorize")?),
             endpoints: CredentialEndpoints::with(endpoint("/token")?, |further| match further {
                 Endpoint::Registration => endpoint("/register").map(Some),
-                Endpoint::Token | Endpoint::Revocation | Endpoint::PushedAuthorization => Ok(None),
+                Endpoint::Token
+                | Endpoint::Revocation
+                | Endpoint::PushedAuthorization
+                | Endpoint::DeviceAuthorization => Ok(None),
             })?,
             requires_par: false,
             advertises_iss: false,
@@ -269,7 +277,8 @@ impl Server {
             Endpoint::Token
             | Endpoint::Revocation
             | Endpoint::PushedAuthorization
-            | Endpoint::Registration => AssertionAudience::Issuer,
+            | Endpoint::Registration
+            | Endpoint::DeviceAuthorization => AssertionAudience::Issuer,
         };
         Audience(self.audience(wanted).into())
     }

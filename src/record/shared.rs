@@ -123,6 +123,7 @@ impl ServerRecord<'_> {
                         Endpoint::Registration => self.registration_endpoint,
                         Endpoint::Revocation => self.revocation_endpoint,
                         Endpoint::PushedAuthorization => self.pushed_endpoint,
+                        Endpoint::DeviceAuthorization => None,
                     };
                     text.map(url).transpose()
                 },

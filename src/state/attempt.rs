@@ -4,7 +4,7 @@ use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::RedirectUri;
 use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage};
-use crate::event::Operation;
+use crate::event::{Operation, Where};
 use crate::issuer::IssuerId;
 use crate::state::Renewal;
 use crate::state::obtain::{AtIdp, Obtaining};
@@ -12,6 +12,7 @@ use crate::time::MonoMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
+use crate::wire::words::GrantType;
 use crate::wish::{Click, Wish};
 
 /// The request and time budget of one flow, and the operation that it serves.
@@ -137,11 +138,46 @@ impl ServerErrand {
     }
 }
 
+/// The way to the user.
+pub(crate) enum Way {
+    /// A redirect of this browser, and a callback.
+    Redirect {
+        seed: Seed,
+        uri: RedirectUri,
+        browser: Option<BrowserBinding>,
+    },
+    /// A code that the user enters in any browser (RFC 8628).
+    Device,
+}
+
+impl Way {
+    /// Returns what names the slot of a dynamic registration, because one registration serves one way.
+    pub(crate) fn registration(&self) -> &str {
+        match self {
+            Self::Redirect { uri, .. } => uri.as_str(),
+            Self::Device => GrantType::DeviceCode.as_str(),
+        }
+    }
+
+    /// Returns the grant.
+    pub(crate) fn grant(&self) -> GrantType {
+        match self {
+            Self::Redirect { .. } => GrantType::AuthorizationCode,
+            Self::Device => GrantType::DeviceCode,
+        }
+    }
+
+    pub(crate) fn redirect_uri(&self) -> Option<&RedirectUri> {
+        match self {
+            Self::Redirect { uri, .. } => Some(uri),
+            Self::Device => None,
+        }
+    }
+}
+
 pub(crate) struct Attempt {
     pub(crate) effort: Effort,
-    pub(crate) seed: Seed,
-    pub(crate) redirect_uri: RedirectUri,
-    pub(crate) browser: Option<BrowserBinding>,
+    pub(crate) way: Way,
     /// The scopes that the host requests, whatever the servers list.
     pub(crate) scopes: Option<Scopes>,
     /// The reason for the attempt, which decides what the attempt costs (STEP-07, E11).
@@ -156,22 +192,30 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Creates an attempt with a user. Fails without a redirect URI: clients without a user have none.
+    /// Creates an attempt with a user. A redirect needs a redirect URI, which clients without a user have not.
     pub(crate) fn new(core: &mut Core, click: Click) -> Result<Box<Self>, Failure> {
         let wish = click.wish();
         let authorization = click.authorization;
         core.memory.begin_attempt();
         let effort = Effort::new(core, core.memory.operation.clone());
         let configured = || core.config().redirect_uri().cloned();
-        let Some(redirect_uri) = authorization.redirect_uri.or_else(configured) else {
-            let cause = Cause::Misconfigured(Misconfiguration::NoRedirectUri);
-            return Err(effort.fails(Stage::Authorization, None, cause));
+        let way = match authorization.on {
+            Where::OtherDevice => Way::Device,
+            Where::Here => match authorization.redirect_uri.or_else(configured) {
+                Some(uri) => Way::Redirect {
+                    seed: authorization.seed,
+                    uri,
+                    browser: authorization.browser,
+                },
+                None => {
+                    let cause = Cause::Misconfigured(Misconfiguration::NoRedirectUri);
+                    return Err(effort.fails(Stage::Authorization, None, cause));
+                }
+            },
         };
         Ok(Box::new(Self {
             effort,
-            seed: authorization.seed,
-            redirect_uri,
-            browser: authorization.browser,
+            way,
             scopes: authorization.scopes,
             wish,
             carried: Scopes::default(),

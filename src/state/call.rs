@@ -163,6 +163,7 @@ impl<G: TokenGrant> Call<G> {
             Endpoint::Revocation => Purpose::Revocation,
             Endpoint::PushedAuthorization => Purpose::PushedAuthorization,
             Endpoint::Registration => Purpose::Registration,
+            Endpoint::DeviceAuthorization => Purpose::DeviceAuthorization,
         };
         let source = UrlSource::AuthorizationServer;
         self.ask = core.send(permit, request, purpose, source, TOKEN_TIME);
@@ -223,9 +224,10 @@ pub(crate) fn answer_to<G: TokenGrant>(
     let response = answer(outcome, |url| at.is_endpoint(url))?;
     let spelled = match G::ENDPOINT {
         Endpoint::Token => core.config().settings(at.issuer()).token_answers,
-        Endpoint::Revocation | Endpoint::PushedAuthorization | Endpoint::Registration => {
-            TokenAnswers::Json
-        }
+        Endpoint::Revocation
+        | Endpoint::PushedAuthorization
+        | Endpoint::Registration
+        | Endpoint::DeviceAuthorization => TokenAnswers::Json,
     };
     Ok(response.map(|body| standard_answer(spelled, body)))
 }

@@ -13,8 +13,9 @@ use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, 
 use crate::report::Decision;
 use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::Errand;
+use crate::state::flow::{Flow, send_user};
 use crate::state::obtain::{Obtaining, configured_method};
-use crate::state::redirect::{CodeFlow, redirect, select_scopes};
+use crate::state::redirect::select_scopes;
 use crate::state::register::Registering;
 use crate::state::server::pass_over;
 use crate::state::{Attempt, Step, Work};
@@ -34,7 +35,7 @@ pub(crate) fn met(
         issuer: issuer.clone(),
         source,
     });
-    let flow = match CodeFlow::check(core, &server) {
+    let flow = match Flow::check(core, &attempt.way, &server) {
         Ok(flow) => flow,
         Err(cause) => {
             let failure = attempt.fails(Stage::ServerMetadata, Some(&issuer), cause);
@@ -64,7 +65,7 @@ fn moved(core: &Core, to: &IssuerId) -> Option<(IssuerId, ClientOrigin)> {
 pub(crate) struct Met {
     pub(crate) attempt: Box<Attempt>,
     pub(crate) facts: ResourceFacts,
-    pub(crate) flow: CodeFlow,
+    pub(crate) flow: Flow,
 }
 
 impl Met {
@@ -112,13 +113,13 @@ impl Met {
                 facts,
                 flow,
             } = self;
-            return LoadingBinding::begin(core, Then::Code(attempt, flow), facts, at, client);
+            return LoadingBinding::begin(core, Then::User(attempt, flow), facts, at, client);
         }
         let facts = at.server().facts();
         if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
             let key = config.client_metadata_key.as_ref();
             return match document_client(url, key, facts) {
-                Ok(client) => redirect(core, self, at.then(|()| client.into())),
+                Ok(client) => send_user(core, self, at.then(|()| client.into())),
                 Err(flaw) => self.fails(at.issuer(), Misconfiguration::ClientMethod(flaw)),
             };
         }
@@ -157,7 +158,7 @@ impl Met {
             })
         });
         match client {
-            Ok(client) => redirect(core, self, client.then(Registration::from)),
+            Ok(client) => send_user(core, self, client.then(Registration::from)),
             Err(flaw) => self.fails(&issuer, Misconfiguration::ClientMethod(flaw)),
         }
     }
@@ -190,7 +191,7 @@ pub(crate) fn document_client(
 /// The flow for which a client is bound to an issuer.
 pub(crate) enum Then {
     /// Authorization by the user.
-    Code(Box<Attempt>, CodeFlow),
+    User(Box<Attempt>, Flow),
     /// A token request without a user.
     Obtain(Box<Obtaining>),
 }
@@ -199,21 +200,21 @@ impl Then {
     fn fails(&self, issuer: &IssuerId, cause: Cause) -> Step {
         let stage = Stage::Registration;
         Err(match self {
-            Self::Code(attempt, _) => attempt.fails(stage, Some(issuer), cause),
+            Self::User(attempt, _) => attempt.fails(stage, Some(issuer), cause),
             Self::Obtain(obtaining) => obtaining.effort.fails(stage, Some(issuer), cause),
         })
     }
 
     fn attempt(&self) -> Option<Option<&Operation>> {
         match self {
-            Self::Code(attempt, _) => Some(attempt.effort.operation.as_ref()),
+            Self::User(attempt, _) => Some(attempt.effort.operation.as_ref()),
             Self::Obtain(_) => None,
         }
     }
 
     fn go_on(self, core: &mut Core, facts: ResourceFacts, client: AtIssuer<PreRegistered>) -> Step {
         match self {
-            Self::Code(attempt, flow) => {
+            Self::User(attempt, flow) => {
                 let met = Met {
                     attempt,
                     facts,
@@ -359,22 +360,18 @@ pub(crate) struct LoadingRegistration {
     slot: Slot,
     pub(crate) attempt: Box<Attempt>,
     facts: ResourceFacts,
-    flow: CodeFlow,
+    flow: Flow,
     at: AtIssuer<()>,
 }
 
 /// Returns the slot of a dynamic registration at an issuer.
-pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, redirect_uri: &str) -> Slot {
-    Slot::registration(
-        core.identity.registration_owner(),
-        issuer.as_str(),
-        redirect_uri,
-    )
+pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, way: &str) -> Slot {
+    Slot::registration(core.identity.registration_owner(), issuer.as_str(), way)
 }
 
 impl LoadingRegistration {
     fn begin(core: &mut Core, met: Met, at: AtIssuer<()>) -> Step {
-        let slot = registration_slot(core, at.issuer(), met.attempt.redirect_uri.as_str());
+        let slot = registration_slot(core, at.issuer(), met.attempt.way.registration());
         let ask = core.load(slot);
         Ok(Work::LoadingRegistration(Self {
             ask,
@@ -426,7 +423,7 @@ fn with_registration(
         select_scopes(core, &met.attempt, &met.facts, &client, Some(client.held()));
     if client.held().lacks(&scopes, refused).is_empty() {
         met.attempt.narrow = refused;
-        return redirect(core, met, client);
+        return send_user(core, met, client);
     }
     met.attempt.carried = scopes;
     met.attempt.registered = client.held().known_scopes();
@@ -441,7 +438,7 @@ pub(crate) fn usable(
     at: &AtIssuer<()>,
     stored: &Stored,
 ) -> Result<Option<AtIssuer<Registration>>, Failure> {
-    let uri = attempt.redirect_uri.as_str();
+    let uri = attempt.way.registration();
     let slot = registration_slot(core, at.issuer(), uri);
     match read_registration(&core.identity, uri, stored) {
         Ok(found) => Ok(found.open(at, SlashRule::Exact).filter(|known| {

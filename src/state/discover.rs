@@ -4,26 +4,37 @@ use crate::budget::FLOW_TIME;
 use crate::config::{Config, Discovery, DynamicRegistration};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, Violation};
+use crate::event::Where;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::metadata::{LoadingResource, LoadingServer};
-use crate::state::repeat::recall;
+use crate::state::repeat::{asks_for_more, recall};
 use crate::state::resource::FetchingResource;
 use crate::state::server::{arrived, configured};
 use crate::state::{Attempt, CheckingPending, Step, Work};
 use crate::wire::resource::canonical_identifier;
 use crate::wish::Click;
 
-/// Starts an attempt. With an authorization pending, repeats its redirect when it still fits.
+/// Starts an attempt. With an authorization pending, repeats its redirect or its code when it still fits;
+/// one of the other way is dropped.
 pub(crate) fn discover(core: &mut Core, mut click: Click) -> Step {
     if let Some(answered) = click.authorization.answers.take() {
         recall(core, *answered);
     }
-    if core.waiting.is_some() {
-        return Ok(CheckingPending::begin(core, click));
+    match click.authorization.on {
+        Where::Here if core.waiting.is_some() => return Ok(CheckingPending::begin(core, click)),
+        Where::OtherDevice if !asks_for_more(core, &click) => {
+            if let Some(pending) = core.device.take() {
+                pending.emit(core);
+                core.device = Some(pending);
+                return Ok(Work::Idle);
+            }
+        }
+        Where::Here | Where::OtherDevice => {}
     }
+    core.stop_waiting();
     if let Some(key) = click.authorization.seed.revision_key() {
         core.identity.seal_with(key);
     }
@@ -154,7 +165,7 @@ impl ChoosingServer {
         let slot = Slot::registration(
             core.identity.registration_owner(),
             issuer.as_str(),
-            attempt.redirect_uri.as_str(),
+            attempt.way.registration(),
         );
         let ask = core.load(slot);
         Ok(Work::ChoosingServer(Self {
@@ -168,7 +179,7 @@ impl ChoosingServer {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let mut facts = self.facts;
         let known = found.ok().flatten().is_some_and(|stored| {
-            let uri = self.attempt.redirect_uri.as_str();
+            let uri = self.attempt.way.registration();
             crate::record::read_registration(&core.identity, uri, &stored).is_ok()
         });
         if known {

@@ -19,9 +19,9 @@ use crate::state::forget::{Word, client_refused, forget};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::sign_out::Revoking;
 use crate::state::{Step, Work};
-use crate::time::UnixMillis;
+use crate::time::{Moment, UnixMillis};
 use crate::wire::http_fields::{is_transient, retry_after};
-use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, read};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read};
 
 /// Waits for the response to the only token request that a code allows.
 pub(crate) struct Exchanging {
@@ -72,31 +72,8 @@ impl Exchanging {
         let issuer = at.issuer().clone();
         match read_answer(core, response) {
             TokenAnswer::Granted(granted) => {
-                if granted.type_assumed {
-                    core.report(|| Decision::TokenTypeAssumed);
-                }
-                let seconds = granted.lifetime.seconds();
-                let (kind, assumed) = (granted.token_type, granted.type_assumed);
-                let bound = super::bound::judge(core, at.held().binding(), kind, assumed);
                 let begun = at.held().redirected.0.created;
-                let at = at.redeemed(*granted, core.now);
-                match bound {
-                    Ok(binding) => {
-                        core.report(|| Decision::TokenReceived {
-                            issuer,
-                            scopes: at.held().granted.clone(),
-                            seconds,
-                        });
-                        let at = at.then(|account| Account { binding, ..account });
-                        Ok(SavingAccount::begin(core, at, Kept::Authorized { begun }))
-                    }
-                    Err(flaw) => {
-                        // Discarded, and revoked so that no other party can use it (DPOP-13).
-                        let failure = fails(core, &issuer, Cause::Violation(flaw));
-                        core.fail(failure);
-                        Revoking::begin(core, at, None)
-                    }
-                }
+                keep(core, at, *granted, begun, AtIssuer::<CodeGrant>::redeemed)
             }
             TokenAnswer::Refused {
                 error,
@@ -118,6 +95,41 @@ impl Exchanging {
                 &issuer,
                 Cause::Violation(Violation::Token(flaw)),
             )),
+        }
+    }
+}
+
+/// Stores the tokens of an authorization that began at this time.
+pub(crate) fn keep<G: TokenGrant>(
+    core: &mut Core,
+    at: AtIssuer<G>,
+    granted: Granted,
+    begun: UnixMillis,
+    redeem: impl FnOnce(AtIssuer<G>, Granted, Moment) -> AtIssuer<Account>,
+) -> Step {
+    let issuer = at.issuer().clone();
+    if granted.type_assumed {
+        core.report(|| Decision::TokenTypeAssumed);
+    }
+    let seconds = granted.lifetime.seconds();
+    let (kind, assumed) = (granted.token_type, granted.type_assumed);
+    let bound = super::bound::judge(core, at.held().binding(), kind, assumed);
+    let at = redeem(at, granted, core.now);
+    match bound {
+        Ok(binding) => {
+            core.report(|| Decision::TokenReceived {
+                issuer,
+                scopes: at.held().granted.clone(),
+                seconds,
+            });
+            let at = at.then(|account| Account { binding, ..account });
+            Ok(SavingAccount::begin(core, at, Kept::Authorized { begun }))
+        }
+        Err(flaw) => {
+            // Discarded, and revoked so that no other party can use it (DPOP-13).
+            let failure = fails(core, &issuer, Cause::Violation(flaw));
+            core.fail(failure);
+            Revoking::begin(core, at, None)
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Trigger {
     CameBack(Callback),
     /// Another instance consumed the record of this machine's callback.
     TakenElsewhere,
+    /// The server of a device code is polled.
+    Poll,
     /// A refresh starts or resumes.
     Renew(Box<Renewal>),
     /// A token request without a user starts or resumes.
@@ -49,6 +51,7 @@ impl Trigger {
             Self::Renewed(renewed) => renewed.is_served(core),
             Self::Authorize(_)
             | Self::CameBack(_)
+            | Self::Poll
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
@@ -61,6 +64,7 @@ impl Trigger {
             Self::Authorize(_)
             | Self::Renewed(_)
             | Self::CameBack(_)
+            | Self::Poll
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => true,
@@ -83,6 +87,7 @@ impl Trigger {
             | Self::Authorize(_)
             | Self::Renewed(_)
             | Self::CameBack(_)
+            | Self::Poll
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
@@ -156,7 +161,9 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         });
     }
     let trigger = match trigger {
-        trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_)) => return start_read(core, trigger),
+        trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll) => {
+            return start_read(core, trigger);
+        }
         Trigger::CameBack(callback) if core.held.unsaved.is_some() => {
             return save_again(core, Some(callback));
         }
@@ -184,6 +191,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         | Trigger::CameBack(_)
         | Trigger::TakenElsewhere
         | Trigger::Reset
+        | Trigger::Poll
         | Trigger::SignOut(_)
         | Trigger::Revoke(_) => core.held.is_read(),
     };
@@ -212,6 +220,11 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         }
         Trigger::Renewed(renewed) => discover(core, renewed.click),
         Trigger::CameBack(callback) => super::come_back(core, callback),
+        Trigger::Poll => match core.device.take() {
+            Some(pending) => pending.poll(core),
+            // Cancelled or ended meanwhile.
+            None => Ok(Work::Idle),
+        },
         Trigger::Reset => super::forget::reset(core),
         Trigger::Renew(renewal) => renewal.go(core),
         Trigger::Obtain(obtaining) => obtaining.go(core),

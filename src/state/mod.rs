@@ -8,9 +8,11 @@ mod call;
 mod client;
 mod come_back;
 mod decide;
+mod device;
 mod discover;
 mod exchange;
 mod fetch;
+mod flow;
 mod forget;
 mod judge;
 mod lease;
@@ -33,6 +35,7 @@ mod standing;
 pub(crate) use attempt::{Attempt, Effort};
 pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
 pub(crate) use come_back::{FindingPending, TakingPending, come_back};
+pub(crate) use device::{Pending, Polling, RequestingCode};
 pub(crate) use discover::{ChoosingServer, discover};
 pub(crate) use exchange::Exchanging;
 pub(crate) use forget::{ClearingClient, Doomed, ForgettingClient};
@@ -198,6 +201,8 @@ states! {
         Refreshing = "refreshing",
         Revoking = "revoking",
         Pushing = "pushing",
+        RequestingCode = "requesting_code",
+        Polling = "polling",
         Requesting = "requesting",
         ExchangingSubject = "exchanging_subject",
     }
@@ -254,6 +259,8 @@ impl Work {
             Self::SavingRegistration(state) => &state.attempt,
             Self::SavingPending(state) => return Some(state.operation.as_ref()),
             Self::Pushing(state) => return Some(state.operation.as_ref()),
+            Self::RequestingCode(state) => return Some(state.operation.as_ref()),
+            Self::Polling(state) => return Some(state.operation()),
             Self::Idle
             | Self::LoadingAccount(_)
             | Self::CheckingPending(_)
@@ -313,6 +320,8 @@ impl Work {
             | Self::CheckingPending(_)
             | Self::FindingPending(_)
             | Self::TakingPending(_)
+            | Self::RequestingCode(_)
+            | Self::Polling(_)
             | Self::Exchanging(_)
             | Self::ForgettingClient(_)
             | Self::ClearingClient(_)

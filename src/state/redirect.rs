@@ -2,82 +2,23 @@
 
 use crate::action::{Action, BrowserUrl, Redirect, Why};
 use crate::budget::Permit;
-use crate::clients::Registered;
-use crate::config::{
-    IssParameter, Legacy, PkceSupport, PushedRequests, RefreshTokens, ResourceParameter,
-};
+use crate::config::{PushedRequests, RefreshTokens};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw, Violation};
+use crate::error::{Cause, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
-use crate::grant::{Client, ClientOrigin, Redirected, RedirectedParts, Registration, Resource};
-use crate::issuer::{AtIssuer, Endpoint, RequestError, Server, ServerSource};
+use crate::grant::{Client, ClientOrigin, Redirected, RedirectedParts, Registration};
+use crate::issuer::{AtIssuer, Endpoint, IssuerId, RequestError, Server};
 use crate::memory::Disputable;
 use crate::record::{ResourceFacts, write_pending};
-use crate::report::{Decision, ScopeSource};
+use crate::report::ScopeSource;
 use crate::slot::{Revision, Slot};
-use crate::state::client::Met;
-use crate::state::{Attempt, Effort, Pushing, Step, Work};
+use crate::state::flow::{Agreed, Redirecting};
+use crate::state::{Attempt, Pushing, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
-use crate::wire::words::{ChallengeMethod, GrantType, KnownScope, ResponseType};
+use crate::wire::words::KnownScope;
 
 const OFFLINE_ACCESS: &str = "offline_access";
-
-/// Proof that a server supports the authorization code flow; required for a redirect.
-pub(crate) struct CodeFlow {
-    advertises_iss: bool,
-}
-
-impl CodeFlow {
-    pub(crate) fn check(core: &mut Core, server: &Server) -> Result<Self, Cause> {
-        let issuer = server.issuer().clone();
-        let settings = core.config().settings(&issuer).clone();
-        let facts = server.facts();
-        let applied = |core: &mut Core, setting| {
-            let issuer = issuer.clone();
-            core.report(|| Decision::SettingApplied { issuer, setting });
-        };
-        if facts.requires_par && !facts.endpoints.has(Endpoint::PushedAuthorization) {
-            return Err(Cause::Misconfigured(
-                Misconfiguration::PushedRequestsRequired,
-            ));
-        }
-        let Some(endpoint) = &facts.authorization_endpoint else {
-            return Err(Cause::Violation(Violation::NoAuthorizationEndpoint));
-        };
-        let offered = facts.response_types.allows(ResponseType::Code)
-            && facts.grant_types.allows(GrantType::AuthorizationCode);
-        if !offered {
-            return Err(Cause::Violation(Violation::NoCodeGrant));
-        }
-        let methods = facts.challenge_methods;
-        let guessed = facts.source == ServerSource::LegacyDefaults;
-        if !methods.has(ChallengeMethod::S256) && !guessed {
-            if settings.pkce == PkceSupport::AsAdvertised || methods.is_listed() {
-                return Err(Cause::Violation(Violation::NoPkce));
-            }
-            applied(core, "pkce");
-        }
-        let pinned_silent = settings.iss == IssParameter::NotSent && facts.advertises_iss;
-        if pinned_silent {
-            applied(core, "iss");
-        }
-        let advertises_iss = facts.advertises_iss && !pinned_silent;
-        let own_origin = issuer.is_at_origin_of(endpoint);
-        if !own_origin && !advertises_iss {
-            if settings.authorization_origin.as_deref() != Some(endpoint.origin()) {
-                return Err(Cause::Violation(Violation::AuthorizationOrigin {
-                    endpoint: endpoint.clone(),
-                }));
-            }
-            applied(core, "authorization_origin");
-        }
-        if settings.resource == ResourceParameter::Omit {
-            applied(core, "resource");
-        }
-        Ok(Self { advertises_iss })
-    }
-}
 
 /// Returns the scopes for a registration: all known ones, so that a later step-up finds them registered
 /// (REG-22). Some servers grant nothing beyond them (QUIRK-25).
@@ -205,75 +146,41 @@ fn requested_before<T>(
 }
 
 /// Builds the authorization request and stores its pending record.
-pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) -> Step {
-    let Met {
-        attempt,
-        facts,
-        flow,
-    } = met;
-    let issuer = at.issuer().clone();
-    let client = &at.held().client;
-    let (origin, method) = (client.origin, client.method.as_str());
-    core.report(|| Decision::ClientChosen {
-        issuer: issuer.clone(),
-        origin,
-        method,
-    });
-    let (scopes, source, added_offline_access) =
-        select_scopes(core, &attempt, &facts, &at, Some(at.held()));
-    core.memory.disputable = disputable(core, &scopes, &facts, &at);
-    core.report(|| Decision::ScopesChosen {
-        scopes: scopes.clone(),
-        source,
-    });
-    let binding = match super::bound::choose(core, at.server(), &facts) {
-        Ok(binding) => binding,
-        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
-    };
-    let cap = core.config().authorizations_per_operation();
-    let now = core.now;
-    let permit = match core.memory.authorize(
-        attempt.wish,
-        attempt.effort.operation.as_ref(),
-        cap,
-        now.mono,
-    ) {
-        Ok(permit) => permit,
-        Err(limited) => {
-            let cause = Cause::OutOfPatience(limited);
-            return Err(attempt.fails(Stage::Authorization, Some(&issuer), cause));
-        }
-    };
-    let legacy_omits = at.server().facts().source != ServerSource::Metadata
-        && core.config().legacy
-            == Legacy::On {
-                resource: ResourceParameter::Omit,
-            };
-    let user_time = core.config().user_time;
-    let resource = Resource {
-        id: facts.id,
-        sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
-    };
-    let Attempt {
+pub(crate) fn redirect(
+    core: &mut Core,
+    way: Redirecting,
+    agreed: Agreed,
+    at: AtIssuer<Registration>,
+) -> Step {
+    let Redirecting {
         seed,
-        redirect_uri,
+        uri,
         browser,
-        effort: Effort { operation, .. },
-        ..
-    } = *attempt;
+        advertises_iss,
+    } = way;
+    let Agreed {
+        operation,
+        scopes,
+        added_offline_access,
+        binding,
+        permit,
+        resource,
+    } = agreed;
+    let issuer = at.issuer().clone();
+    let now = core.now;
+    let user_time = core.config().user_time;
     let (verifier, state) = seed.split();
     let slot = Slot::pending(core.identity.principal(), &state);
     let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
-    core.memory.clients.last = Registered::of(&at, redirect_uri.as_str());
     let at = at.then(|known| {
         Redirected(Box::new(RedirectedParts {
             state,
             verifier,
-            redirect_uri: redirect_uri.shared(),
+            redirect_uri: uri.shared(),
             client: known.client,
             resource,
             requested: scopes,
-            advertises_iss: flow.advertises_iss,
+            advertises_iss,
             added_offline_access,
             browser,
             binding,
@@ -306,11 +213,7 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     let stored = write_pending(&core.identity, &at);
     let revision = stored.revision;
     let ask = core.persist(slot, None, Some(stored), Some(expires));
-    let new_issuer = core
-        .held
-        .at
-        .as_ref()
-        .is_none_or(|held| held.issuer() != &issuer);
+    let new_issuer = is_new(core, &issuer);
     core.memory.operation.clone_from(&operation);
     Ok(Work::SavingPending(SavingPending {
         ask,
@@ -330,8 +233,14 @@ pub(crate) fn redirect(core: &mut Core, met: Met, at: AtIssuer<Registration>) ->
     }))
 }
 
+/// Returns true when the user has no account of this issuer here (ISO-09).
+pub(crate) fn is_new(core: &Core, issuer: &IssuerId) -> bool {
+    let held = core.held.at.as_ref();
+    held.is_none_or(|held| held.issuer() != issuer)
+}
+
 /// Returns those of the scopes that another request could omit, or register for.
-fn disputable(
+pub(crate) fn disputable(
     core: &Core,
     scopes: &Scopes,
     facts: &ResourceFacts,

@@ -275,7 +275,7 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
                 Verdict::ClientUnknown(Some(code))
             }
             OAuthError::InvalidClient => Verdict::ClientUnknown(Some(code)),
-            OAuthError::ServerError | OAuthError::TemporarilyUnavailable => {
+            OAuthError::ServerError | OAuthError::TemporarilyUnavailable | OAuthError::SlowDown => {
                 Verdict::Later(asked_wait(core, response))
             }
             // The proof is at fault, not the token.
@@ -298,6 +298,8 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             | OAuthError::InvalidToken
             | OAuthError::UnsupportedTokenType
             | OAuthError::InsufficientUserAuthentication
+            | OAuthError::AuthorizationPending
+            | OAuthError::ExpiredDeviceCode
             | OAuthError::Other => Verdict::RefreshOver(at.refused(error, Some(code), description)),
         },
         TokenAnswer::Unexpected(UnexpectedToken::Body) => {

@@ -2,7 +2,7 @@
 
 use crate::action::{Purpose, UrlSource};
 use crate::budget::TOKEN_TIME;
-use crate::config::RefreshTokens;
+use crate::config::{ApplicationType, RedirectUri, RefreshTokens};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Unreachable, Violation};
 use crate::event::{Outcome, Persistence};
@@ -13,9 +13,11 @@ use crate::issuer::AtIssuer;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
 use crate::slot::{Found, Slot, Stored};
+use crate::state::attempt::Way;
 use crate::state::client::{Met, usable};
+use crate::state::flow::{Flow, send_user};
 use crate::state::post::{NoAnswer, answer};
-use crate::state::redirect::{CodeFlow, redirect, registration_scopes};
+use crate::state::redirect::registration_scopes;
 use crate::state::{Attempt, Step, Work};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::registration::{
@@ -29,7 +31,7 @@ pub(crate) struct Registering {
     pub(crate) ask: Ask,
     pub(crate) attempt: Box<Attempt>,
     facts: ResourceFacts,
-    flow: CodeFlow,
+    flow: Flow,
     at: AtIssuer<()>,
     replaced: Found,
     /// The scopes that the client is to be registered for.
@@ -57,25 +59,28 @@ impl Registering {
         let scopes = registration_scopes(core, &met.attempt, &met.facts, &at);
         let with_scope = with_scope && !scopes.is_empty();
         let grants = [
-            GrantType::AuthorizationCode.as_str(),
+            met.attempt.way.grant().as_str(),
             GrantType::RefreshToken.as_str(),
         ];
         let wanted = match config.refresh_tokens {
             RefreshTokens::Wanted => grants.as_slice(),
             RefreshTokens::NotWanted => grants.get(..1).unwrap_or_default(),
         };
-        let uri = &met.attempt.redirect_uri;
+        let uri = met.attempt.way.redirect_uri();
+        let uris = uri.map(RedirectUri::as_str);
         let own_key = config.client_metadata_key.as_ref();
         let method = method_to_ask(core, &at);
         let body = RegistrationRequest {
-            redirect_uris: &[uri.as_str()],
+            redirect_uris: uris.as_slice(),
             grant_types: wanted,
-            response_types: &[ResponseType::Code.as_str()],
+            response_types: uris.and(Some(ResponseType::Code.as_str())).as_slice(),
             token_endpoint_auth_method: method.as_str(),
             client_name: &config.client_name,
             application_type: config
                 .application_type
-                .unwrap_or_else(|| uri.application_type())
+                .unwrap_or_else(|| {
+                    uri.map_or(ApplicationType::Native, RedirectUri::application_type)
+                })
                 .as_str(),
             scope: with_scope.then(|| scopes.as_str()),
             client_uri: config.client_uri.as_deref(),
@@ -129,7 +134,9 @@ impl Registering {
         let success = matches!(status, 200 | 201);
         // An unparsable document counts as empty.
         let document = RegistrationDocument::parse(response.body()).unwrap_or_default();
-        let verdict = match document.answer(success, self.attempt.redirect_uri.as_str()) {
+        let way = &self.attempt.way;
+        let uri = way.redirect_uri().map(RedirectUri::as_str);
+        let verdict = match document.answer(success, way.grant(), uri) {
             Ok(answer) => answer,
             Err(flaw) => {
                 return fail(
@@ -182,8 +189,16 @@ impl Registering {
         if registered.redirect_uri_missing {
             return violation(&self.attempt, Violation::RedirectUriNotRegistered);
         }
-        if registered.code_grant_missing {
-            return violation(&self.attempt, Violation::NoCodeGrant);
+        if registered.grant_missing {
+            return match self.attempt.way {
+                Way::Redirect { .. } => violation(&self.attempt, Violation::NoCodeGrant),
+                Way::Device => {
+                    let cause = Cause::Misconfigured(Misconfiguration::NoDeviceGrant);
+                    Err(self
+                        .attempt
+                        .fails(Stage::Registration, Some(&issuer), cause))
+                }
+            };
         }
         let secret = registered.client_secret.clone();
         let length = |secret: &Secret| secret.expose().len();
@@ -216,7 +231,7 @@ impl Registering {
                 None => None,
             },
         });
-        let uri = self.attempt.redirect_uri.as_str();
+        let uri = self.attempt.way.registration();
         let stored = write_registration(&core.identity, uri, &at);
         let Found { slot, revision } = self.replaced;
         let ask = core.persist(slot, revision, Some(stored), None);
@@ -248,7 +263,7 @@ pub(crate) struct SavingRegistration {
     slot: Slot,
     pub(crate) attempt: Box<Attempt>,
     facts: ResourceFacts,
-    flow: CodeFlow,
+    flow: Flow,
     at: AtIssuer<Registration>,
 }
 
@@ -275,6 +290,6 @@ impl SavingRegistration {
             facts: self.facts,
             flow: self.flow,
         };
-        redirect(core, met, shared.unwrap_or(self.at))
+        send_user(core, met, shared.unwrap_or(self.at))
     }
 }

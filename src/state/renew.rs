@@ -237,7 +237,7 @@ impl Renewal {
     /// Continues with the listed servers. Their consequences for the account are already stored in it.
     pub(crate) fn listed(mut self: Box<Self>, core: &mut Core, mut facts: ResourceFacts) -> Step {
         self.resource_known = true;
-        let waiting = core.waiting.as_ref().map(|w| w.at.issuer().clone());
+        let waiting = core.waits_at().cloned();
         let gone = |issuer: &IssuerId| !core.config().lists(&facts, issuer);
         if waiting.as_ref().is_some_and(gone) {
             end_flow(core);
@@ -352,14 +352,13 @@ pub(crate) fn unreachable(retry_at: Option<crate::time::UnixMillis>) -> Cause {
 
 /// Ends the pending authorization when the resource no longer lists its issuer (ISO-07).
 fn end_flow(core: &mut Core) {
-    let Some(waiting) = core.waiting.take() else {
+    let Some((issuer, operation)) = core.stop_waiting() else {
         return;
     };
-    core.persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
     core.fail(Failure {
-        operation: core.memory.operation.clone(),
+        operation,
         stage: Stage::Authorization,
-        issuer: Some(waiting.at.issuer().clone()),
+        issuer: Some(issuer),
         cause: Cause::Violation(Violation::ServerChanged),
         seen: Vec::new(),
     });

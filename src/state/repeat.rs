@@ -36,6 +36,10 @@ enum Then {
 /// Asks for the user. With an authorization pending, asks only when its record is gone: the callback may have reached
 /// another instance (AUTHZ-18).
 pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Work {
+    if core.device.is_some() {
+        // Every caller receives the result of the pending authorization.
+        return Work::Idle;
+    }
     match &core.waiting {
         None => {
             put(core, why, operation);
@@ -138,11 +142,12 @@ fn replace(core: &mut Core, click: Click) -> Work {
     LoadingAccount::begin(core, Some(Trigger::Renewed(Box::new(renewed))))
 }
 
-/// Returns true when the required scopes exceed those of the pending redirect (STEP-12).
-fn asks_for_more(core: &Core, click: &Click) -> bool {
+/// Returns true when the required scopes exceed those of the pending authorization (STEP-12).
+pub(crate) fn asks_for_more(core: &Core, click: &Click) -> bool {
     let by_challenge = core.memory.scope.as_ref();
     let needed = click.authorization.scopes.as_ref().or(by_challenge);
-    let asked = core.waiting.as_ref().map(|w| &w.at.held().0.requested);
+    let redirected = core.waiting.as_ref().map(|w| &w.at.held().0.requested);
+    let asked = redirected.or(core.device.as_ref().map(|device| device.requested()));
     match (needed, asked) {
         (Some(needed), Some(asked)) => !asked.covers(needed),
         (_, _) => false,

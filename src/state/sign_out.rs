@@ -9,7 +9,7 @@ use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw, Unreachable};
 use crate::event::{Outcome, Persistence};
-use crate::grant::{CodeGrant, RefreshGrant, Revocation};
+use crate::grant::{CodeGrant, DeviceGrant, RefreshGrant, Revocation};
 use crate::issuer::{AtIssuer, Endpoint, IssuerId};
 use crate::record::read_account;
 use crate::report::Decision;
@@ -131,6 +131,7 @@ pub(crate) struct Parting {
 
 enum PartingGrant {
     Code(AtIssuer<CodeGrant>),
+    Device(AtIssuer<DeviceGrant>),
     Refresh(AtIssuer<RefreshGrant>),
     Machine(AtIssuer<MachineGrant>),
 }
@@ -141,6 +142,9 @@ impl Parting {
         let (ask, grant) = if let Work::Exchanging(state) = work {
             let (ask, at) = state.into_grant();
             (ask, PartingGrant::Code(at))
+        } else if let Work::Polling(state) = work {
+            let (ask, at) = state.into_grant();
+            (ask, PartingGrant::Device(at))
         } else if let Work::Refreshing(state) = work {
             let (ask, at) = state.into_grant();
             (ask, PartingGrant::Refresh(at))
@@ -157,6 +161,7 @@ impl Parting {
     pub(crate) fn granted(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         match self.grant {
             PartingGrant::Code(at) => at.late(core, outcome),
+            PartingGrant::Device(at) => at.late(core, outcome),
             PartingGrant::Refresh(at) => at.late(core, outcome),
             PartingGrant::Machine(at) => at.late(core, outcome),
         }

@@ -5,6 +5,7 @@
 pub mod address;
 pub mod callback;
 pub mod challenge;
+pub mod device;
 pub mod form;
 pub mod http_fields;
 pub mod json;

@@ -9,18 +9,19 @@ use super::json::{JsonFlaw, Text, Texts, object};
 use super::json_writer::JsonWriter;
 use super::scopes::Scopes;
 use super::text::Untrusted;
-use super::words::AuthMethod;
+use super::words::{AuthMethod, GrantType};
 use crate::key::SigningKey;
 use crate::secret::Secret;
 
 /// The body of a registration request; members without a value are omitted (REG-18).
 #[derive(Debug)]
 pub struct RegistrationRequest<'a> {
-    /// The redirect URIs that the client uses.
+    /// The redirect URIs that the client uses; none with the device authorization grant alone.
     pub redirect_uris: &'a [&'a str],
-    /// `authorization_code`, and `refresh_token` if the host stores refresh tokens (REG-19).
+    /// `authorization_code` or that of the device authorization grant, and `refresh_token` if the host
+    /// stores refresh tokens (REG-19, DEV-03).
     pub grant_types: &'a [&'a str],
-    /// `code`.
+    /// `code`; none with the device authorization grant alone, because an absent member means `code`.
     pub response_types: &'a [&'a str],
     /// The authentication method (REG-21).
     pub token_endpoint_auth_method: &'a str,
@@ -86,8 +87,10 @@ impl RegistrationRequest<'_> {
     /// Returns the body of the request.
     pub fn to_json(&self) -> String {
         let mut json = JsonWriter::after(String::with_capacity(512));
-        json.texts(r#"{"redirect_uris":"#, self.redirect_uris.iter().copied());
-        json.texts(r#","grant_types":"#, self.grant_types.iter().copied());
+        json.texts(r#"{"grant_types":"#, self.grant_types.iter().copied());
+        if !self.redirect_uris.is_empty() {
+            json.texts(r#","redirect_uris":"#, self.redirect_uris.iter().copied());
+        }
         json.texts(r#","response_types":"#, self.response_types.iter().copied());
         json.text(
             r#","token_endpoint_auth_method":"#,
@@ -169,8 +172,8 @@ pub struct Registered<'a> {
     pub secret_expires_at: Option<u64>,
     /// The registered method: `Ok(None)` without one, `Err` for an unknown one.
     pub method: Result<Option<AuthMethod>, Untrusted>,
-    /// Whether the response lists grants without the authorization code grant.
-    pub code_grant_missing: bool,
+    /// Whether the response lists grants without the one that the client uses.
+    pub grant_missing: bool,
     /// Whether the response lists redirect URIs without the one in use.
     pub redirect_uri_missing: bool,
     /// The registered scopes; `None` when the response has none.
@@ -196,14 +199,16 @@ impl<'a> RegistrationDocument<'a> {
         object(body)
     }
 
-    /// Interprets the response; `success`: the status was 200 or 201.
+    /// Interprets the response to a registration for a grant, with a redirect URI where the grant uses one;
+    /// `success`: the status was 200 or 201.
     ///
     /// # Errors
     /// [`MalformedRegistration`] when a success response is unusable.
     pub fn answer(
         &self,
         success: bool,
-        redirect_uri: &str,
+        grant: GrantType,
+        redirect_uri: Option<&str>,
     ) -> Result<RegistrationAnswer<'_>, MalformedRegistration> {
         if !success || self.error.non_empty().is_some() {
             return Ok(RegistrationAnswer::Refused {
@@ -235,9 +240,9 @@ impl<'a> RegistrationDocument<'a> {
             secret_expires_at: expiry(self.client_secret_expires_at)?,
             method,
             // An empty list counts as absent (QUIRK-13).
-            code_grant_missing: lacks(&self.grant_types, "authorization_code")
+            grant_missing: lacks(&self.grant_types, grant.as_str())
                 && self.grant_types.get().is_some_and(|list| !list.is_empty()),
-            redirect_uri_missing: lacks(&self.redirect_uris, redirect_uri),
+            redirect_uri_missing: redirect_uri.is_some_and(|uri| lacks(&self.redirect_uris, uri)),
             scope: self
                 .scope
                 .non_empty()

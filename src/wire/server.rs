@@ -24,6 +24,8 @@ pub struct ServerDocument<'a> {
     pub(crate) revocation_endpoint: Text<'a>,
     #[serde(borrow)]
     pub(crate) pushed_authorization_request_endpoint: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) device_authorization_endpoint: Text<'a>,
     pub(crate) require_pushed_authorization_requests: Flag,
     pub(crate) authorization_response_iss_parameter_supported: Demand,
     pub(crate) client_id_metadata_document_supported: Flag,
@@ -44,6 +46,7 @@ pub(crate) const OPTIONAL: &[(&str, Kind)] = &[
     ("registration_endpoint", Kind::Text),
     ("revocation_endpoint", Kind::Text),
     ("pushed_authorization_request_endpoint", Kind::Text),
+    ("device_authorization_endpoint", Kind::Text),
     ("require_pushed_authorization_requests", Kind::Flag),
     ("client_id_metadata_document_supported", Kind::Flag),
     ("response_types_supported", Kind::List),

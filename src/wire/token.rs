@@ -60,6 +60,12 @@ pub enum OAuthError {
     InsufficientUserAuthentication,
     /// `unsupported_token_type`, of a revocation endpoint (RFC 7009 section 2.2.1)
     UnsupportedTokenType,
+    /// `authorization_pending`, of a poll with a device code (RFC 8628 section 3.5)
+    AuthorizationPending,
+    /// `slow_down`, of a poll with a device code (RFC 8628 section 3.5)
+    SlowDown,
+    /// `expired_token`: the device code has expired (RFC 8628 section 3.5)
+    ExpiredDeviceCode,
     /// Any other code.
     Other,
 }
@@ -100,6 +106,9 @@ impl OAuthError {
             "invalid_dpop_proof" => Self::InvalidDpopProof,
             "insufficient_user_authentication" => Self::InsufficientUserAuthentication,
             "unsupported_token_type" => Self::UnsupportedTokenType,
+            "authorization_pending" => Self::AuthorizationPending,
+            "slow_down" => Self::SlowDown,
+            "expired_token" => Self::ExpiredDeviceCode,
             _other => Self::Other,
         }
     }
@@ -390,7 +399,7 @@ pub(crate) fn read_id_jag(
 }
 
 /// Parses digits with an optional fraction, which is dropped, and optional quotes; without floating point.
-fn lifetime(value: Option<&RawValue>) -> Lifetime {
+pub(crate) fn lifetime(value: Option<&RawValue>) -> Lifetime {
     let text = value.map_or("", RawValue::get).trim_matches('"');
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

@@ -220,6 +220,8 @@ vocabulary! {
         JwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer",
         /// Token exchange (RFC 8693).
         TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
+        /// The device authorization grant (RFC 8628).
+        DeviceCode = "urn:ietf:params:oauth:grant-type:device_code",
     }
 }
 

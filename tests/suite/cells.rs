@@ -46,6 +46,7 @@ struct History {
 }
 
 const PUSHED: &str = r#","pushed_authorization_request_endpoint":"https://as.example/par""#;
+const DEVICE: &str = r#","device_authorization_endpoint":"https://as.example/device""#;
 const PROFILE: &str =
     r#","authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"]"#;
 const IDP: &str = "https://idp.example";
@@ -122,6 +123,16 @@ const HISTORIES: &[History] = &[
         refresh: (200, ""),
         more: PUSHED,
     },
+    // The user is at another device: the first poll is in vain.
+    History {
+        config: || {
+            let config = Config::for_other_devices(MCP);
+            config.build().unwrap()
+        },
+        kicks: &[Kick::Refused, Kick::Timer, Kick::Timer],
+        refresh: (200, ""),
+        more: DEVICE,
+    },
     // No user signs in: the organisation's identity provider decides.
     History {
         config: || {
@@ -176,6 +187,7 @@ impl World {
         let state = match self.host.machine.phase() {
             Phase::Resting => "resting",
             Phase::AwaitingUser => "awaiting_user",
+            Phase::AwaitingDevice => "awaiting_device",
             Phase::Working(name) => name,
         };
         let held = match self.host.token() {
@@ -218,7 +230,7 @@ impl World {
                 self.state = state.or(self.state.take());
             }
             Some(Action::Ready(_)) => self.host.accepted("tools/call x"),
-            Some(Action::Error(_)) => {}
+            Some(Action::Error(_) | Action::ShowCode(_)) => {}
             Some(other) => panic!("{other:?}"),
             None => return self.kick(),
         }
@@ -244,6 +256,15 @@ impl World {
             _ if url.starts_with(IDP) => {
                 let grant = r#"{"access_token":"jag","token_type":"N_A","issued_token_type":"urn:ietf:params:oauth:token-type:id-jag"}"#;
                 (200, grant.to_owned())
+            }
+            _ if url.ends_with("/device") => {
+                let codes = format!(
+                    r#"{{"device_code":"dc","user_code":"UC","verification_uri":"{AS}/code","interval":5}}"#
+                );
+                (200, codes)
+            }
+            _ if get(&form, "device_code").is_some() && self.kicks < 3 => {
+                (400, r#"{"error":"authorization_pending"}"#.to_owned())
             }
             _ if url.ends_with("/par") => (201, r#"{"request_uri":"urn:x"}"#.to_owned()),
             _ if url.contains("/.well-known/") => {
@@ -597,6 +618,7 @@ fn s25_it_heals_from_the_slots_after_a_crash_anywhere() {
 
 fn heal(world: &mut World, place: &str) {
     world.history.refresh = (200, "");
+    world.kicks = world.kicks.max(3);
     // Outstanding responses are lost; every wait ends.
     for _ in 0..20 {
         match world.host.machine.phase() {
@@ -604,7 +626,7 @@ fn heal(world: &mut World, place: &str) {
                 world.host.actions.clear();
                 world.host.wake();
             }
-            Phase::Resting | Phase::AwaitingUser => break,
+            Phase::Resting | Phase::AwaitingUser | Phase::AwaitingDevice => break,
         }
     }
     world.host.actions.clear();

@@ -29,6 +29,7 @@ mod cimd;
 mod client_keys;
 mod clients;
 mod coming_back;
+mod device;
 mod discovery;
 mod documentation;
 mod documents;

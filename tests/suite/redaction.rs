@@ -14,7 +14,7 @@ use mcp_auth_machine::wire::form::Form;
 use mcp_auth_machine::wire::pkce::{State, Verifier};
 use mcp_auth_machine::wire::registration::RegistrationDocument;
 use mcp_auth_machine::wire::token::{MissingType, TokenAnswer, read};
-use mcp_auth_machine::wire::words::{AuthMethod, SigningAlgorithm, Words};
+use mcp_auth_machine::wire::words::{AuthMethod, GrantType, SigningAlgorithm, Words};
 use mcp_auth_machine::{Action, Event, Secret};
 
 use crate::dpop;
@@ -62,7 +62,9 @@ fn tok_24_sec_32_i01_i07_s27_no_secret_shows_anywhere() {
 fn tok_24_s27_public_types_that_take_a_secret_do_not_show_it() {
     let registration = br#"{"client_id":"dyn-1","client_secret":"SECRET-1"}"#;
     let registration = RegistrationDocument::parse(registration).unwrap();
-    let registered = registration.answer(true, REDIRECT).unwrap();
+    let registered = registration
+        .answer(true, GrantType::AuthorizationCode, Some(REDIRECT))
+        .unwrap();
     let token = br#"{"access_token":"SECRET-2","refresh_token":"SECRET-3","token_type":"Bearer"}"#;
     let token = read(200, token, MissingType::Assume);
     assert!(matches!(token, TokenAnswer::Granted(_)));

@@ -9,6 +9,7 @@ use mcp_auth_machine::wire::resource::{ResourceDocument, covers};
 use mcp_auth_machine::wire::server::ServerDocument;
 use mcp_auth_machine::wire::token::{MissingType, TokenAnswer, read};
 use mcp_auth_machine::wire::url::UrlPolicy;
+use mcp_auth_machine::wire::words::GrantType;
 use mcp_auth_machine::{Action, Event};
 
 use super::reference;
@@ -120,7 +121,7 @@ fn discreet(data: &[u8], secrets: &[&str], shown: &str) {
 pub fn registration(data: &[u8]) {
     if let Ok(document) = RegistrationDocument::parse(data) {
         for success in [true, false] {
-            let answer = document.answer(success, REDIRECT);
+            let answer = document.answer(success, GrantType::AuthorizationCode, Some(REDIRECT));
             let shown = format!("{document:?}{answer:?}");
             discreet(data, &["client_secret"], &shown);
         }

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use mcp_auth_machine::action::{Grant, NeedUser, PersistSlot, Purpose, Redirect, SendRequest, Why};
+use mcp_auth_machine::action::{
+    Grant, NeedUser, PersistSlot, Purpose, Redirect, SendRequest, ShowCode, Why,
+};
 use mcp_auth_machine::config::ConfigBuilder;
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
@@ -247,7 +249,7 @@ impl Host {
         self.documents_again(None);
         if matches!(
             self.actions.front(),
-            Some(Action::Redirect(_) | Action::Error(_))
+            Some(Action::Redirect(_) | Action::ShowCode(_) | Action::Error(_))
         ) {
             self.begun = false;
         }
@@ -312,6 +314,14 @@ impl Host {
         match self.next() {
             Action::Redirect(redirect) => redirect,
             other => panic!("expected a redirect, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub fn code(&mut self) -> ShowCode {
+        match self.next() {
+            Action::ShowCode(shown) => *shown,
+            other => panic!("expected a code, got {other:?}"),
         }
     }
 

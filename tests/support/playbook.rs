@@ -18,6 +18,10 @@ pub fn asked(action: &Action) -> Option<String> {
                 redirect.issuer
             )
         }
+        Action::ShowCode(shown) => {
+            let scopes = shown.scopes.as_str();
+            format!("  < show a code of {} scope '{scopes}'", shown.issuer)
+        }
         Action::LoadSlot(load) => format!("  < load {}", kind(&load.slot().to_string())),
         Action::PersistSlot(persist) => {
             let what = match persist.write() {

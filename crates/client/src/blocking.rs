@@ -15,7 +15,7 @@ use super::policy::is_blocked;
 use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
 use super::store::{Store, load_from, persist_in};
 use super::trust::Trust;
-use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest};
+use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest, ShowCode};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
 
@@ -31,6 +31,8 @@ pub enum Pause {
     Resting(Duration),
     /// Redirect the user to this URL.
     Redirect(Box<Redirect>),
+    /// Show the user this code, then call [`Driver::run`] again: it polls until the user has decided.
+    ShowCode(Box<ShowCode>),
     /// Ask the user, then pass in `Authorize`.
     NeedUser(Box<NeedUser>),
     /// A token is available.
@@ -187,6 +189,7 @@ impl<S: Store> Driver<S> {
                 }
                 Action::Report(_) => {}
                 Action::Redirect(redirect) => return Pause::Redirect(Box::new(redirect)),
+                Action::ShowCode(shown) => return Pause::ShowCode(shown),
                 Action::NeedUser(need) => return Pause::NeedUser(Box::new(need)),
                 Action::Ready(grant) => return Pause::Ready(Box::new(grant)),
                 Action::Error(failure) => return Pause::Failed(failure),
@@ -198,7 +201,7 @@ impl<S: Store> Driver<S> {
     fn rest(&self) -> Option<Duration> {
         match self.machine.phase() {
             Phase::Resting | Phase::AwaitingUser => None,
-            Phase::Working(_) => {
+            Phase::AwaitingDevice | Phase::Working(_) => {
                 let left = self.machine.deadline()?.0.saturating_sub(self.now().mono.0);
                 Some(Duration::from_millis(left))
             }

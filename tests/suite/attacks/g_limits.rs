@@ -230,7 +230,7 @@ proptest! {
             prop_assert!(done <= 60, "{done} in one event");
             prop_assert!(matches!(
                 host.machine.phase(),
-                Phase::Resting | Phase::AwaitingUser | Phase::Working(_)
+                Phase::Resting | Phase::AwaitingUser | Phase::AwaitingDevice | Phase::Working(_)
             ));
             host.actions.truncate(20);
         }

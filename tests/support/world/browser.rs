@@ -171,7 +171,7 @@ impl World {
     fn deliver(&mut self, at: usize, query: &str, stray: bool) {
         let instance = &self.instances[at];
         let phase = instance.machine.phase();
-        let idle = matches!(phase, Phase::Resting | Phase::AwaitingUser);
+        let idle = !matches!(phase, Phase::Working(_));
         let queued = instance.actions.len();
         self.ledger.external(at);
         self.ledger.came_back(at, idle);

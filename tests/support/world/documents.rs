@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::scanner::POISON;
-use super::token_endpoint::JWT_BEARER;
+use super::token_endpoint::{DEVICE_CODE, JWT_BEARER};
 use super::{EVIL_URL, How, ISSUERS, LIAR, MCP, World};
 use crate::support::metadata_of;
 
@@ -179,12 +179,26 @@ impl World {
             true => format!(r#","pushed_authorization_request_endpoint":"{own}/par""#),
             false => String::new(),
         };
+        let (device, grant) = match self.setup.has(super::Habit::OtherDevice) {
+            true => (
+                format!(r#","device_authorization_endpoint":"{own}/device""#),
+                format!(r#","{DEVICE_CODE}""#),
+            ),
+            false => (String::new(), String::new()),
+        };
         let iss = r#","authorization_response_iss_parameter_supported":true"#;
         let grants = format!(
-            r#","grant_types_supported":["authorization_code","refresh_token","client_credentials","{JWT_BEARER}"],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"],"dpop_signing_alg_values_supported":["ES256"],"revocation_endpoint":"{own}/revoke""#
+            r#","grant_types_supported":["authorization_code","refresh_token","client_credentials","{JWT_BEARER}"{grant}],"authorization_grant_profiles_supported":["urn:ietf:params:oauth:grant-profile:id-jag"],"dpop_signing_alg_values_supported":["ES256"],"revocation_endpoint":"{own}/revoke""#
         );
         let says_iss = self.says_iss(issuer) || lie == Some(4);
-        let more = [cimd, &grants, &pushed, if says_iss { iss } else { "" }].concat();
+        let more = [
+            cimd,
+            &grants,
+            &pushed,
+            &device,
+            if says_iss { iss } else { "" },
+        ]
+        .concat();
         let document = metadata_of(own, &more).replace(r#"["none"]"#, methods);
         if issuer != LIAR {
             return self.flawed(issuer, document);

@@ -10,7 +10,7 @@ use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
 use super::checks::Ledger;
-use super::{MCP, Visit, World, issuer_named, scanner};
+use super::{ISSUERS, MCP, Visit, World, issuer_named, scanner};
 
 /// The states in which a machine waits for the account slot.
 const OF_THE_ACCOUNT: [&str; 6] = [
@@ -79,6 +79,7 @@ impl World {
                     instance.at_store = false;
                 }
                 Action::Redirect(_)
+                | Action::ShowCode(_)
                 | Action::NeedUser(_)
                 | Action::Ready(_)
                 | Action::Error(_)
@@ -100,6 +101,15 @@ impl World {
                     self.ledger.acts_at(issuer, &self.shelf);
                     self.ledger
                         .redirected(at, redirect, issuer, &self.shelf, &self.setup);
+                }
+                Action::ShowCode(shown) => {
+                    self.facts.note("a code for another device");
+                    let issuer = issuer_named(shown.issuer.as_str());
+                    self.ledger.acts_at(issuer, &self.shelf);
+                    assert!(
+                        shown.verification_uri.as_str().starts_with(ISSUERS[issuer]),
+                        "DEV-05: {shown:?}"
+                    );
                 }
                 Action::Ready(grant) => {
                     let bearer = instance.presents(now);

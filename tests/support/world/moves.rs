@@ -428,7 +428,9 @@ impl World {
                 .into_iter()
                 .for_each(&mut push),
                 Action::Sign(_) | Action::ObtainAssertion(_) => push(How::Fails),
-                Action::Redirect(_) | Action::NeedUser(_) => push(How::Forgotten),
+                Action::Redirect(_) | Action::ShowCode(_) | Action::NeedUser(_) => {
+                    push(How::Forgotten);
+                }
                 Action::Ready(_) | Action::Error(_) | Action::Report(_) => {}
             }
         }
@@ -445,6 +447,7 @@ impl World {
         let state = match machine.phase() {
             Phase::Resting => "resting",
             Phase::AwaitingUser => "awaiting_user",
+            Phase::AwaitingDevice => "awaiting_device",
             Phase::Working(name) => name,
         };
         match machine.grant() {

@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind};
-use mcp_auth_machine::event::{Challenge, Operation};
+use mcp_auth_machine::event::{Authorization, Challenge, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
-use super::{How, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
+use super::{Habit, How, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
 
 /// The scopes that operations need.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
@@ -111,11 +111,18 @@ impl World {
                 self.tell(at, event);
             }
             Action::Redirect(redirect) => self.visit(&redirect),
+            Action::ShowCode(shown) => self.approve(shown.user_code.as_str()),
             Action::NeedUser(_) => {
                 self.ledger.external(at);
                 self.ledger.agrees(at);
                 let seed = self.seed();
-                self.tell(at, Event::Authorize(seed.into()));
+                let authorization = Authorization::new(seed);
+                let authorization = if self.setup.has(Habit::OtherDevice) {
+                    authorization.on_other_device()
+                } else {
+                    authorization
+                };
+                self.tell(at, Event::Authorize(authorization));
             }
             Action::Sign(sign) if fails => self.tell(at, sign.failed()),
             Action::Sign(sign) => {

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// Kinds of text that only their own server may see.
-pub const SECRETS: &[&str] = &["code", "sec", "at", "rt", "wl", "jag", "sub", "mgt"];
+pub const SECRETS: &[&str] = &["code", "dc", "sec", "at", "rt", "wl", "jag", "sub", "mgt"];
 /// Put into every text of a callback's error, of an error answer, and of a name.
 pub const POISON: &str = "poison~0~0";
 

@@ -50,10 +50,20 @@ pub(super) struct Refresh {
     pub(super) dead: bool,
 }
 
+/// A device code, until it is redeemed.
+#[derive(Clone, Debug)]
+struct Device {
+    code: String,
+    user_code: String,
+    client: String,
+    approved: bool,
+}
+
 /// The state of the servers.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     codes: Vec<Code>,
+    devices: Vec<Device>,
     pub(super) refresh: Vec<Refresh>,
     pub(super) families: u32,
     pub(super) registered: [u32; 3],
@@ -84,6 +94,35 @@ impl Registry {
         };
         code.used = true;
         code.challenge.is_empty() || code.challenge == challenge_of(verifier)
+    }
+
+    pub(super) fn device(&mut self, code: &str, user_code: &str, client: &str) {
+        self.devices.push(Device {
+            code: code.to_owned(),
+            user_code: user_code.to_owned(),
+            client: client.to_owned(),
+            approved: false,
+        });
+    }
+
+    pub(super) fn approve(&mut self, user_code: &str) {
+        for device in &mut self.devices {
+            device.approved |= device.user_code == user_code;
+        }
+    }
+
+    /// Redeems a device code of this client, once; or says the error.
+    pub(super) fn redeem_device(&mut self, code: &str, client: &str) -> Result<(), &'static str> {
+        let known = |device: &Device| device.code == code && device.client == client;
+        match self.devices.iter().position(known) {
+            None => Err("invalid_grant"),
+            Some(at) if self.devices[at].approved => {
+                self.devices.remove(at);
+                Ok(())
+            }
+            // A hasty client would see it more than once in a row.
+            Some(_) => Err("authorization_pending"),
+        }
     }
 
     /// The family of a refresh token that is valid for this client; the reuse of a rotated one revokes its family.
@@ -300,6 +339,7 @@ impl World {
             Some(server) if url.contains("/.well-known/") => (200, self.metadata(server, lie)),
             Some(server) if url.ends_with("/register") => self.register(server, request, lie),
             Some(server) if url.ends_with("/par") => self.pushed(server, request),
+            Some(server) if url.ends_with("/device") => self.device(server, request),
             Some(server) if url.ends_with("/revoke") => {
                 self.facts.note("revoked");
                 let token = get(&body(request), "token");

@@ -97,6 +97,8 @@ pub enum Habit {
     NoStepUps,
     /// Documents may be kept for a day.
     KeptForADay,
+    /// Servers offer the device authorization grant, and the host's user is at another device.
+    OtherDevice,
 }
 
 impl Habit {
@@ -108,6 +110,7 @@ impl Habit {
             Self::ForeignScopes => 8,
             Self::NoStepUps => 16,
             Self::KeptForADay => 32,
+            Self::OtherDevice => 64,
         }
     }
 }

@@ -6,10 +6,12 @@ use http::Request;
 use super::scanner::POISON;
 use super::servers::Refresh;
 use super::setup::DOCUMENT;
-use super::{ELSEWHERE, Habit, LIAR, MCP, World};
+use super::{ELSEWHERE, Habit, ISSUERS, LIAR, MCP, World};
 use crate::support::{body, decoded, get};
 
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// A scope that a server adds by itself.
 pub(super) const FOREIGN: &str = "foreign";
@@ -39,6 +41,7 @@ fn strict(form: &[(String, String)], has_user: bool) {
         "refresh_token" => (&["refresh_token", "resource"], &["scope"]),
         "client_credentials" => (&["resource"], &["scope"]),
         JWT_BEARER => (&["assertion"], &["scope", "resource"]),
+        DEVICE_CODE => (&["device_code", "resource"], &[]),
         other => panic!("L11: {other} is not a grant that was announced"),
     };
     for name in required {
@@ -177,6 +180,47 @@ impl World {
         )
     }
 
+    /// Codes for a user at another device.
+    pub(super) fn device(
+        &mut self,
+        server: usize,
+        request: &Request<bytes::Bytes>,
+    ) -> (u16, String) {
+        let form = body(request);
+        let Some(client) = self.authenticated(server, request, &form) else {
+            return (401, r#"{"error":"invalid_client"}"#.to_owned());
+        };
+        if server != LIAR {
+            assert_eq!(
+                get(&form, "resource").as_deref(),
+                Some(MCP),
+                "S31: {form:?}"
+            );
+            for (name, _) in &form {
+                let known = ["resource", "scope", "client_id", "client_secret"];
+                let signed = name.starts_with("client_assertion");
+                assert!(signed || known.contains(&name.as_str()), "L11: {name}");
+            }
+        }
+        let code = self.mint("dc", server);
+        let user_code = format!("UC-{}", self.minted);
+        self.servers.device(&code, &user_code, &client);
+        // The liar names the page of an honest server now and then.
+        let page = match (server, self.minted % 3) {
+            (LIAR, 0) => ISSUERS[0],
+            _ => ISSUERS[server],
+        };
+        let answer = format!(
+            r#"{{"device_code":"{code}","user_code":"{user_code}","verification_uri":"{page}/code","expires_in":300,"interval":5}}"#
+        );
+        (200, answer)
+    }
+
+    /// The user enters the code, wherever it is from.
+    pub(super) fn approve(&mut self, user_code: &str) {
+        self.servers.approve(user_code);
+    }
+
     pub(super) fn token_endpoint(
         &mut self,
         server: usize,
@@ -202,6 +246,16 @@ impl World {
                 if !self.servers.redeem(&code, server, &verifier) {
                     return refused;
                 }
+                self.servers.families += 1;
+                self.servers.families
+            }
+            Some(DEVICE_CODE) => {
+                let code = get(&form, "device_code").unwrap_or_default();
+                if let Err(error) = self.servers.redeem_device(&code, &client) {
+                    self.facts.note("polled in vain");
+                    return (400, format!(r#"{{"error":"{error}"}}"#));
+                }
+                self.facts.note("signed in on another device");
                 self.servers.families += 1;
                 self.servers.families
             }

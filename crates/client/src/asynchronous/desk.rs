@@ -5,7 +5,7 @@ use super::sign_in::{SignIn, Step};
 use super::task::Task;
 use super::user::User;
 use crate::clock::now;
-use mcp_auth_machine::action::{NeedUser, Redirect, Why};
+use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::present::Presentation;
@@ -44,12 +44,26 @@ impl<U: User> Task<U> {
             }
             other @ (Some(Job::SignOut { .. } | Job::Grant(_)) | None) => self.current = other,
         }
+        // A token that was there before leaves the code as it is.
+        if self.is_showing() && !self.machine.has_pending_authorization() {
+            self.end_sign_in();
+            for job in std::mem::take(&mut self.joined) {
+                self.give(job, None);
+            }
+        }
         self.serve_line();
     }
 
+    /// Returns true while the user has the code of a device authorization.
+    fn is_showing(&self) -> bool {
+        let step = self.sign_in.as_ref().map(|sign_in| &sign_in.step);
+        matches!(step, Some(Step::Showing(_)))
+    }
+
     pub(super) fn failed(&mut self, failure: &Failure) {
-        // A failure at this stage belongs to the sign-in, whatever the current job is.
-        let of_sign_in = failure.stage == Stage::Authorization;
+        // A failure at these stages belongs to the sign-in, whatever the current job is.
+        let of_a_poll = failure.stage == Stage::Token && self.is_showing();
+        let of_sign_in = failure.stage == Stage::Authorization || of_a_poll;
         match self.current.take() {
             Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) if of_sign_in => {
                 self.current = Some(job);
@@ -133,6 +147,11 @@ impl<U: User> Task<U> {
                 self.sign_in = None;
                 self.ask_user(need);
             }
+            // The code cannot be used any more.
+            None if self.is_showing() => {
+                self.end_sign_in();
+                self.ask_user(need);
+            }
             other @ (Some(Job::SignOut { .. } | Job::Grant(_)) | None) => self.current = other,
         }
     }
@@ -148,7 +167,7 @@ impl<U: User> Task<U> {
                 }
                 return;
             }
-            Some(Step::AtBrowser(_) | Step::Left) => return,
+            Some(Step::AtBrowser(_) | Step::Showing(_) | Step::Left) => return,
             Some(Step::Agreed) | None => self.end_sign_in(),
         }
         match SignIn::ask(need, &self.user) {
@@ -165,7 +184,7 @@ impl<U: User> Task<U> {
         };
         let changed = match &step {
             Step::Asking { for_this, .. } => for_this.why != need.why,
-            Step::Agreed | Step::AtBrowser(_) | Step::Left => false,
+            Step::Agreed | Step::AtBrowser(_) | Step::Showing(_) | Step::Left => false,
         };
         match answer {
             None => self.fail_joined(&Stopped::NeedUser(need)),
@@ -213,12 +232,25 @@ impl<U: User> Task<U> {
         }
     }
 
+    pub(super) fn shows(&mut self, shown: ShowCode) {
+        match self.current.take() {
+            // `begin` returns redirects.
+            Some(job @ Job::Begin { .. }) => job.stop(Stopped::NeedUser(self.need())),
+            Some(Job::Consented(_)) => {
+                if let Some(sign_in) = &mut self.sign_in {
+                    sign_in.show(shown, &self.user);
+                }
+            }
+            other => self.current = other,
+        }
+    }
+
     pub(super) fn abandon(&mut self, how: Abandon) {
         let machine_knows = matches!(self.current, Some(Job::Consented(_)));
         let unknown = match self.sign_in.as_ref().map(|sign_in| &sign_in.step) {
             Some(Step::Asking { .. }) => true,
             Some(Step::Agreed) => !machine_knows,
-            Some(Step::AtBrowser(_) | Step::Left) | None => false,
+            Some(Step::AtBrowser(_) | Step::Showing(_) | Step::Left) | None => false,
         };
         if unknown {
             self.end_sign_in();
@@ -231,7 +263,10 @@ impl<U: User> Task<U> {
         let Some(job) = self.current.take() else {
             return;
         };
-        let waits = matches!(self.machine.phase(), Phase::AwaitingUser);
+        let waits = matches!(
+            self.machine.phase(),
+            Phase::AwaitingUser | Phase::AwaitingDevice
+        );
         match job {
             // A failure of the transport, not of authorization (USE-12).
             Job::Refused { refusal, reply, .. } if refusal.status == 400 => {

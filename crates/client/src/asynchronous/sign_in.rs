@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::job::Message;
 use super::user::{Callbacks, User};
 use crate::clock::seed;
-use mcp_auth_machine::action::{NeedUser, Redirect};
+use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode};
 use mcp_auth_machine::event::Authorization;
 
 pub(super) struct SignIn {
@@ -26,6 +26,8 @@ pub(super) enum Step {
     /// The machine prepares the redirect.
     Agreed,
     AtBrowser(JoinHandle<()>),
+    /// The user has the code of a device authorization; the machine polls.
+    Showing(JoinHandle<()>),
     /// The host's future ended: its callback is being processed, or none arrived.
     Left,
 }
@@ -68,6 +70,14 @@ impl SignIn {
         self.step = Step::AtBrowser(task);
     }
 
+    /// Shows the user a code.
+    pub(super) fn show<U: User>(&mut self, shown: ShowCode, user: &Arc<U>) {
+        let user = Arc::clone(user);
+        let task = tokio::spawn(async move { user.show_code(shown).await });
+        let before = std::mem::replace(&mut self.step, Step::Showing(task));
+        before.abort();
+    }
+
     /// Waits for the user. Pending while the machine works.
     pub(super) async fn done(sign_in: &mut Option<Self>) -> Done {
         match sign_in.as_mut().map(|sign_in| &mut sign_in.step) {
@@ -77,16 +87,25 @@ impl SignIn {
                 let _left = task.await;
                 Done::Left
             }
-            Some(Step::Agreed | Step::Left) | None => std::future::pending().await,
+            // The server knows first whether the user has approved.
+            Some(Step::Showing(_) | Step::Agreed | Step::Left) | None => {
+                std::future::pending().await
+            }
         }
     }
 
     /// Ends the sign-in without the user.
     pub(super) fn end(self) {
-        match self.step {
-            Step::Asking { task, .. } => task.abort(),
-            Step::AtBrowser(task) => task.abort(),
-            Step::Agreed | Step::Left => {}
+        self.step.abort();
+    }
+}
+
+impl Step {
+    fn abort(self) {
+        match self {
+            Self::Asking { task, .. } => task.abort(),
+            Self::AtBrowser(task) | Self::Showing(task) => task.abort(),
+            Self::Agreed | Self::Left => {}
         }
     }
 }

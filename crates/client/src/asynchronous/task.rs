@@ -145,7 +145,7 @@ impl<U: User> Task<U> {
     /// Returns true while an exchange is in flight; a pause does not count.
     fn is_at_it(&self) -> bool {
         let working = match self.machine.phase() {
-            Phase::Resting | Phase::AwaitingUser | PAUSING => false,
+            Phase::Resting | Phase::AwaitingUser | Phase::AwaitingDevice | PAUSING => false,
             Phase::Working(_) => true,
         };
         working || self.hands.is_busy()
@@ -257,7 +257,9 @@ impl<U: User> Task<U> {
             match self.machine.phase() {
                 PAUSING if self.gives_way() || self.user_has_left() => {}
                 Phase::Working(_) => return,
-                Phase::Resting | Phase::AwaitingUser => self.said_nothing(),
+                Phase::Resting | Phase::AwaitingUser | Phase::AwaitingDevice => {
+                    self.said_nothing();
+                }
             }
             if self.user_has_left() {
                 self.sign_in = None;
@@ -306,6 +308,7 @@ impl<U: User> Task<U> {
                 self.user_is_needed(need);
             }
             Action::Redirect(redirect) => self.redirected(redirect),
+            Action::ShowCode(shown) => self.shows(*shown),
             Action::Ready(_) => self.ready(),
             Action::Error(failure) => self.failed(&failure),
         }

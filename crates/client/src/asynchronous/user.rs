@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::{mpsc, oneshot};
 
 use super::job::{Job, Message};
-use mcp_auth_machine::action::{NeedUser, Redirect, Why};
+use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode, Why};
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::callback::Callback;
 
@@ -25,6 +25,15 @@ pub trait User: Send + Sync + 'static {
     ) -> impl Future<Output = Option<Authorization>> + Send {
         let agreed = !matches!(need.why, Why::ServerChanged { .. });
         async move { agreed.then_some(authorization) }
+    }
+
+    /// Shows the user the code of a device authorization, which
+    /// [`Authorization::on_other_device`] in [`consent`](Self::consent) chose. The driver polls the server
+    /// meanwhile, and drops the future when the sign-in has ended; an earlier end of the future has no effect.
+    /// The default shows nothing, so that the code expires.
+    fn show_code(&self, shown: ShowCode) -> impl Future<Output = ()> + Send {
+        drop(shown);
+        async {}
     }
 
     /// Opens the URL for the user, and passes callbacks on until one completes the sign-in. Returning

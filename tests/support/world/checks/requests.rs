@@ -109,9 +109,9 @@ impl Ledger {
         }
         assert_eq!(Some(issuer), to, "S01: {text} went to {to:?}{path}");
         let paths: &[&str] = match kind {
-            "code" | "wl" | "jag" | "sub" => &["/token"],
+            "code" | "dc" | "wl" | "jag" | "sub" => &["/token"],
             "rt" => &["/token", "/revoke"],
-            "sec" => &["/token", "/revoke", "/par"],
+            "sec" => &["/token", "/revoke", "/par", "/device"],
             "at" => &["/revoke"],
             "mgt" => &[],
             _ => return,
