@@ -125,7 +125,7 @@ fn drive(
             Action::Ready(_) => return true,
             Action::Error(failure) => panic!("{failure}"),
             Action::Sign(_) | Action::ObtainAssertion(_) => panic!("nothing to sign"),
-            Action::Report(_) => {}
+            Action::ShowCode(_) | Action::Report(_) => {}
         }
     }
     false

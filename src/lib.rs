@@ -96,6 +96,7 @@
 //!         Action::Ready(_) => break,
 //!         Action::Error(failure) => return Err(failure),
 //!         Action::Report(decision) => println!("{decision:?}"),
+//!         Action::ShowCode(_) => {} // only where the host asks for it
 //!     }
 //! }
 //! let header = machine.bearer(now, "https://mcp.example/mcp")?;

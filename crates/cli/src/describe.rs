@@ -49,6 +49,10 @@ fn outgoing(action: &Action) -> String {
         Action::Redirect(redirect) => {
             format!("redirect  {:?} scopes {:?}", redirect.url, redirect.scopes)
         }
+        Action::ShowCode(shown) => format!(
+            "show_code  {:?} scopes {:?}",
+            shown.verification_uri, shown.scopes
+        ),
         Action::LoadSlot(load) => format!("load_slot  {}", load.slot()),
         Action::PersistSlot(persist) => match persist.write() {
             Some(_) => format!("persist_slot  {}", persist.slot()),

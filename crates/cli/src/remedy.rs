@@ -61,6 +61,9 @@ fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
         Remedy::AuthorizationOrigin { issuer, origin } => {
             known(issuer.as_str(), "authorization_origin", &origin)
         }
+        Remedy::VerificationOrigin { issuer, origin } => {
+            known(issuer.as_str(), "verification_origin", &origin)
+        }
         Remedy::Pkce { issuer } => known(issuer.as_str(), "pkce", "s256_asserted"),
         Remedy::OmitResource { issuer } => known(issuer.as_str(), "resource_parameter", "omit"),
         Remedy::FormAnswers { issuer } => known(issuer.as_str(), "token_answers", "json_or_form"),
@@ -117,6 +120,9 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
              server that takes no `resource` parameter, such as Auth0"
         }
         "request_too_long" => "--scope with fewer scopes",
+        "no_device_grant" => {
+            "login without --device; with --no-browser where no browser can be opened here"
+        }
         _ => return None,
     })
 }

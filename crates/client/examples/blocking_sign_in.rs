@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Event::Timer
             }
             Pause::Failed(failure) => return Err(failure.into()),
-            Pause::Idle => return Err("the callback is not that of this sign-in".into()),
+            Pause::Idle | Pause::ShowCode(_) => return Err("not the callback expected".into()),
             Pause::Ready(_) => break,
         }
     }

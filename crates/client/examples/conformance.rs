@@ -232,7 +232,9 @@ impl Client {
             pause = match pause {
                 Pause::Ready(_) => return Ok(()),
                 Pause::Failed(failure) => return Err(failure),
-                Pause::Idle | Pause::Resting(_) => return Err("nothing is left to do".into()),
+                Pause::Idle | Pause::Resting(_) | Pause::ShowCode(_) => {
+                    return Err("nothing is left to do".into());
+                }
                 Pause::NeedUser(_) => self.driver.handle(Event::Authorize(seed()?.into())),
                 Pause::Redirect(redirect) => {
                     let answer = self.http.get(redirect.url.as_str()).call()?;

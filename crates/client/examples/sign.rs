@@ -74,7 +74,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Action::ObtainAssertion(obtain) => obtain.failed(),
             Action::Ready(_) => break,
             Action::Error(failure) => return Err(failure),
-            Action::Report(_) => continue,
+            // A code is shown only where the host asks for that.
+            Action::ShowCode(_) | Action::Report(_) => continue,
         };
         machine.handle(now, event);
     }

@@ -26,12 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Pause {
     /// No work is left.
     Idle,
-    /// A server or another process needs more time than [`Driver::patience`]: call [`Driver::run`] again
-    /// after this duration, or pass in the user's actions meanwhile.
+    /// A server or another process needs more time than [`Driver::patience`], or a user has a code: call
+    /// [`Driver::run`] again after this duration, or pass in the user's actions meanwhile.
     Resting(Duration),
     /// Redirect the user to this URL.
     Redirect(Box<Redirect>),
-    /// Show the user this code, then call [`Driver::run`] again: it polls until the user has decided.
+    /// Show the user this code, then call [`Driver::run`], which polls the server: it returns
+    /// [`Pause::Resting`] until the user has decided.
     ShowCode(Box<ShowCode>),
     /// Ask the user, then pass in `Authorize`.
     NeedUser(Box<NeedUser>),
@@ -154,7 +155,9 @@ impl<S: Store> Driver<S> {
                 self.actions.push_back(action);
             }
             let Some(action) = self.actions.pop_front() else {
+                let polls = self.machine.phase() == Phase::AwaitingDevice;
                 match self.rest() {
+                    Some(rest) if polls && !rest.is_zero() => return Pause::Resting(rest),
                     None => return Pause::Idle,
                     Some(rest) if rest > self.left(rest) => {
                         self.skipped = self.skipped.saturating_add(rest);

@@ -15,8 +15,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_auth_server as helpers;
 use mcp_auth_server::{CodeChallenge, MAX_REGISTRATION_BYTES, RedirectUri};
 
+use super::device::Devices;
 use super::proof::Proofs;
-use super::{endpoints, lock, registration};
+use super::{device, endpoints, lock, registration};
 
 /// The lifetime of an authorization code (AS-09: short, single use).
 const CODE_LIFETIME: Duration = Duration::from_secs(60);
@@ -103,6 +104,8 @@ pub async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
         // A HEAD request must not issue a code.
         .route("/authorize", get(endpoints::authorize).head(no_method))
         .route("/token", post(endpoints::token))
+        .route("/device_authorization", post(device::authorize))
+        .route("/device", get(device::page).post(device::answer))
         .route("/revoke", post(endpoints::revoke))
         .layer(DefaultBodyLimit::max(MAX_REGISTRATION_BYTES))
         .with_state(Arc::clone(&shared));
@@ -180,7 +183,8 @@ pub struct TokenInfo {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) redirect_uris: Vec<RedirectUri>,
-    pub(super) refreshes: bool,
+    /// The registered grants.
+    pub(super) grants: Vec<String>,
     /// Whether the client registered `dpop_bound_access_tokens`, and needs a proof for every token (AS-19).
     pub(super) dpop: bool,
 }
@@ -254,6 +258,7 @@ pub(super) struct State {
     pub(super) resources: HashSet<String>,
     /// Whether the next consent is declined.
     pub(super) declines: bool,
+    pub(super) devices: Devices,
     lifetime: Duration,
     codes: HashMap<String, Code>,
     access: HashMap<String, Access>,
@@ -266,6 +271,7 @@ impl State {
             clients: HashMap::new(),
             resources: HashSet::new(),
             declines: false,
+            devices: Devices::default(),
             lifetime,
             codes: HashMap::new(),
             access: HashMap::new(),
@@ -383,7 +389,13 @@ impl State {
         Ok(issued)
     }
 
-    /// Issues a token for the client credentials grant (M2M).
+    /// Returns true if a client registered a grant.
+    pub(super) fn allows(&self, client_id: &str, grant: &str) -> bool {
+        let client = self.clients.get(client_id);
+        client.is_some_and(|client| client.grants.iter().any(|known| known == grant))
+    }
+
+    /// Issues tokens of a new family: for the client credentials grant (M2M), or for an approved device code.
     pub(super) fn serve(&mut self, info: &TokenInfo) -> Result<Issued, Refusal> {
         if !self.resources.contains(&info.resource) {
             return Err(("invalid_target", "the resource is unknown"));
@@ -423,10 +435,7 @@ impl State {
             return Err(FULL);
         }
         let access_token = random()?;
-        let refreshes = self
-            .clients
-            .get(&info.client_id)
-            .is_some_and(|client| client.refreshes);
+        let refreshes = self.allows(&info.client_id, "refresh_token");
         let refresh_token = match successor {
             Some(known) => Some(known),
             None if refreshes => Some(random()?),

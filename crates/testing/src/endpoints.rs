@@ -19,10 +19,11 @@ use url::form_urlencoded;
 use mcp_auth_server::{AuthorizationError, CodeChallenge, ProofSubject, RedirectTarget};
 
 use super::authorization::{CodeGrant, Issued, Redemption, Refusal, Shared, TokenInfo};
-use super::{BASE_SCOPE, lock};
+use super::device::DEVICE_CODE;
+use super::{BASE_SCOPE, device, lock};
 
 /// Form or query parameters.
-struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     fn parse(bytes: &[u8]) -> Self {
@@ -30,7 +31,7 @@ impl Parameters {
     }
 
     /// Returns a parameter's value. An empty one is absent, a repeated one an error.
-    fn get(&self, name: &str) -> Result<Option<&str>, Refusal> {
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Refusal> {
         let mut values = self.0.iter().filter(|(n, _)| n == name);
         let first = values.next().map(|(_, value)| value.as_str());
         if values.next().is_some() {
@@ -43,7 +44,7 @@ impl Parameters {
         Ok(first.filter(|value| !value.is_empty()))
     }
 
-    fn need(&self, name: &str, missing: &'static str) -> Result<&str, Refusal> {
+    pub(super) fn need(&self, name: &str, missing: &'static str) -> Result<&str, Refusal> {
         self.get(name)?.ok_or(("invalid_request", missing))
     }
 }
@@ -134,22 +135,19 @@ fn approved(
     if key.is_some_and(|key| !is_thumbprint(key)) {
         return Err(("invalid_request", "dpop_jkt must be a SHA-256 thumbprint"));
     }
-    let scopes = scopes(asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]);
-    let Some(resource) = asked.get("resource")? else {
-        return Err(("invalid_target", "resource is missing"));
-    };
+    let (scopes, resource) = requested(asked)?;
     let mut state = lock(&shared.state);
     if std::mem::take(&mut state.declines) {
         return Err(("access_denied", "the user said no"));
     }
-    if !state.resources.contains(resource) {
+    if !state.resources.contains(&resource) {
         return Err(("invalid_target", "the resource is unknown"));
     }
     state.issue_code(CodeGrant {
         info: TokenInfo {
             client_id: client_id.to_owned(),
             scopes,
-            resource: resource.to_owned(),
+            resource,
             key: key.map(str::to_owned),
         },
         redirect_uri: redirect_uri.to_owned(),
@@ -161,6 +159,15 @@ fn is_thumbprint(text: &str) -> bool {
     URL_SAFE_NO_PAD
         .decode(text)
         .is_ok_and(|digest| digest.len() == 32)
+}
+
+/// Returns the requested scopes, and the resource.
+pub(super) fn requested(asked: &Parameters) -> Result<(Vec<String>, String), Refusal> {
+    let scopes = scopes(asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]);
+    match asked.get("resource")? {
+        Some(resource) => Ok((scopes, resource.to_owned())),
+        None => Err(("invalid_target", "resource is missing")),
+    }
 }
 
 /// Returns the requested scopes without repetitions.
@@ -261,6 +268,10 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
             };
             lock(&shared.state).redeem(&redemption)
         }
+        DEVICE_CODE => {
+            let code = asked.need("device_code", "device_code is missing")?;
+            device::redeem(shared, code, client_id, asked.get("resource")?, key)
+        }
         "refresh_token" => {
             shared.refreshes.fetch_add(1, Ordering::Relaxed);
             let token = asked.need("refresh_token", "refresh_token is missing")?;
@@ -351,7 +362,7 @@ fn no_assertion(asked: &Parameters) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {
+pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {
     let is_form = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -368,7 +379,7 @@ fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {
 }
 
 /// Returns the client of a request. All clients are public, so one with credentials is rejected.
-fn public_client<'a>(
+pub(super) fn public_client<'a>(
     shared: &Shared,
     headers: &HeaderMap,
     asked: &'a Parameters,
@@ -385,7 +396,7 @@ fn public_client<'a>(
 }
 
 /// Returns an error as 400, or 401 after header authentication (AS-10).
-fn refused_to(headers: &HeaderMap, refusal: Refusal) -> Response {
+pub(super) fn refused_to(headers: &HeaderMap, refusal: Refusal) -> Response {
     let mut response = refused(refusal);
     if refusal.0 == "invalid_client" && headers.contains_key(AUTHORIZATION) {
         *response.status_mut() = StatusCode::UNAUTHORIZED;

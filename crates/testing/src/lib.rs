@@ -4,6 +4,7 @@
 //! state in memory. Do not use them as a model for a server on a network.
 
 pub mod authorization;
+mod device;
 mod endpoints;
 pub mod proof;
 mod protocol;

@@ -14,6 +14,7 @@ use mcp_auth_server::{
 use serde_json::json;
 
 use super::authorization::{Client, FULL, MAX_CLIENTS, Refusal, Shared, random};
+use super::device::DEVICE_CODE;
 use super::proof::ALGORITHM;
 use super::{BASE_SCOPE, lock};
 
@@ -25,10 +26,18 @@ pub(super) async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response 
     // Secrets are accepted only from the one client that has one.
     let (grants, methods): (&[&str], &[&str]) = match shared.options.service {
         Some(_) => (
-            &["authorization_code", "refresh_token", "client_credentials"],
+            &[
+                "authorization_code",
+                "refresh_token",
+                DEVICE_CODE,
+                "client_credentials",
+            ],
             &["none", "client_secret_basic"],
         ),
-        None => (&["authorization_code", "refresh_token"], &["none"]),
+        None => (
+            &["authorization_code", "refresh_token", DEVICE_CODE],
+            &["none"],
+        ),
     };
     let Ok(algorithms) = DpopAlgorithms::new([ALGORITHM]) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -42,7 +51,11 @@ pub(super) async fn metadata(Extract(shared): Extract<Arc<Shared>>) -> Response 
         .token_auth_methods(methods.iter().copied())
         .dpop_algorithms(&algorithms)
         .scopes([BASE_SCOPE, "offline_access"])
-        .member("revocation_endpoint_auth_methods_supported", json!(methods));
+        .member("revocation_endpoint_auth_methods_supported", json!(methods))
+        .and_then(|document| {
+            let endpoint = format!("{issuer}/device_authorization");
+            document.member("device_authorization_endpoint", json!(endpoint))
+        });
     match document {
         Ok(document) => ([JSON], document.to_json()).into_response(),
         Err(reserved) => (StatusCode::INTERNAL_SERVER_ERROR, reserved.to_string()).into_response(),
@@ -71,18 +84,15 @@ fn registered(shared: &Shared, asked: RegistrationRequest) -> Result<Registratio
             "only redirect URIs on a loopback host",
         ));
     }
-    let refreshes = asked
-        .list("grant_types")
-        .any(|grant| grant == "refresh_token");
-    let known = |grant: &str| matches!(grant, "authorization_code" | "refresh_token");
-    if !asked
-        .list("grant_types")
-        .any(|grant| grant == "authorization_code")
-        || !asked.list("grant_types").all(known)
-    {
+    let known = |grant: &str| {
+        matches!(grant, "authorization_code" | "refresh_token") || grant == DEVICE_CODE
+    };
+    let grants: Vec<String> = asked.list("grant_types").map(str::to_owned).collect();
+    let signs_in = |grant: &String| grant == "authorization_code" || grant == DEVICE_CODE;
+    if !grants.iter().any(signs_in) || !grants.iter().all(|grant| known(grant)) {
         return Err((
             BAD,
-            "grant_types: authorization_code and refresh_token only",
+            "grant_types: authorization_code, the device authorization grant and refresh_token only",
         ));
     }
     if asked.list("response_types").any(|kind| kind != "code") {
@@ -112,7 +122,7 @@ fn registered(shared: &Shared, asked: RegistrationRequest) -> Result<Registratio
         client_id,
         Client {
             redirect_uris,
-            refreshes,
+            grants,
             dpop,
         },
     );

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use mcp_auth_client::{Driver, FileStore, HttpClient, Note, Pause, Store, now, seed};
 use mcp_auth_machine::action::{Grant, Purpose, Why};
 use mcp_auth_machine::error::Stage;
-use mcp_auth_machine::event::{Abandon, Challenge, Operation};
+use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::report::{Decision, Forgotten};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
@@ -107,6 +107,7 @@ impl Host {
                             | Purpose::ServerMetadata
                             | Purpose::Registration
                             | Purpose::PushedAuthorization
+                            | Purpose::DeviceAuthorization
                             | Purpose::Revocation => signals::release(),
                         }
                     }
@@ -207,11 +208,25 @@ impl Host {
 
     /// Passes an event in, and works until a token is available.
     fn follow(&mut self, event: Event, person: Option<&Person>) -> Result<Grant, Problem> {
-        let mut pause = self.handle(event);
+        let pause = self.handle(event);
+        self.until_ready(pause, person)
+    }
+
+    fn until_ready(&mut self, mut pause: Pause, person: Option<&Person>) -> Result<Grant, Problem> {
+        let mut shown = false;
         loop {
             pause = match pause {
                 Pause::Ready(grant) => return Ok(*grant),
                 Pause::Failed(failure) => return Err(self.failed(failure)),
+                // The user has the code.
+                Pause::Resting(rest) if shown => {
+                    if rest > self.end.saturating_duration_since(Instant::now()) {
+                        self.abandon();
+                        return Err(Problem::TimedOut { old_client: false });
+                    }
+                    sleep(rest);
+                    self.run()
+                }
                 Pause::Resting(rest) => {
                     self.rest(rest)?;
                     self.run()
@@ -237,9 +252,16 @@ impl Host {
                     if !matches!(need.why, Why::NoCredentials | Why::ServerChanged { .. }) {
                         eprintln!("mcp-auth: {}", remedy::why(&need.why));
                     }
-                    self.recorder.authorize();
-                    let seed = seed()?;
-                    self.handle(Event::Authorize(seed.into()))
+                    self.ask(person)?
+                }
+                Pause::ShowCode(code) => {
+                    let person =
+                        person.ok_or("interactive sign-in required, but running without a user")?;
+                    self.seen.asked.store(true, Ordering::Relaxed);
+                    self.ledger.signing_in();
+                    person.show(&code);
+                    shown = true;
+                    self.run()
                 }
                 Pause::Redirect(redirect) => {
                     let person =
@@ -253,6 +275,17 @@ impl Host {
                 Pause::Idle => return Err("nothing is left to do".into()),
             };
         }
+    }
+
+    /// Starts an authorization in the browser here, or in one of another device.
+    fn ask(&mut self, person: &Person) -> Result<Pause, Problem> {
+        let device = person.is_elsewhere();
+        self.recorder.authorize(device);
+        let mut authorization = Authorization::new(seed()?);
+        if device {
+            authorization = authorization.on_other_device();
+        }
+        Ok(self.handle(Event::Authorize(authorization)))
     }
 
     fn abandon(&mut self) {
@@ -319,9 +352,8 @@ impl Host {
 
     /// Starts an authorization, regardless of the stored account.
     pub(super) fn authorize(&mut self, person: &Person) -> Result<(), Problem> {
-        self.recorder.authorize();
-        let seed = seed()?;
-        self.follow(Event::Authorize(seed.into()), Some(person))?;
+        let pause = self.ask(person)?;
+        self.until_ready(pause, Some(person))?;
         Ok(())
     }
 
@@ -358,7 +390,9 @@ impl Host {
                     self.rest(rest)?;
                     self.run()
                 }
-                Pause::Ready(_) | Pause::Redirect(_) | Pause::NeedUser(_) => self.run(),
+                Pause::Ready(_) | Pause::Redirect(_) | Pause::ShowCode(_) | Pause::NeedUser(_) => {
+                    self.run()
+                }
             };
         }
     }

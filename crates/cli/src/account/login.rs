@@ -9,7 +9,7 @@ use mcp_auth_machine::error::{Cause, Misconfiguration};
 
 use super::host::{Desk, Host, grant_json, grant_words};
 use super::journal::Journal;
-use super::person::Person;
+use super::person::{Person, Way};
 use super::profile::{Profile, name};
 use super::records;
 use super::root::{LOCK_TIME, Remembered, Root};
@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Do not open a browser; the URL is printed in any case
     #[arg(long)]
     no_browser: bool,
+    /// Show a code to enter in a browser of any device (RFC 8628), for machines without one
+    #[arg(long, conflicts_with = "no_browser")]
+    device: bool,
     /// How long the command may take, authorization in the browser included, in seconds
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     timeout: u64,
@@ -50,6 +53,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     let Options {
         selected,
         no_browser,
+        device,
         timeout,
         mut new_client,
         until_closed,
@@ -102,7 +106,12 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
             Some("localhost") => LoopbackHost::Localhost,
             Some(_) | None => LoopbackHost::Literal,
         };
-        Some(Person::new(host, port, !no_browser, end)?)
+        let way = match (device, no_browser) {
+            (true, _) => Way::Code,
+            (false, true) => Way::Url,
+            (false, false) => Way::Browser,
+        };
+        Some(Person::new(host, port, way, end)?)
     } else {
         None
     };

@@ -4,8 +4,10 @@ use std::io::{BufRead, IsTerminal, stdin};
 use std::sync::Once;
 use std::time::Instant;
 
-use mcp_auth_client::{LoopbackHost, LoopbackPort};
-use mcp_auth_machine::action::Redirect;
+use mcp_auth_client::{LoopbackHost, LoopbackPort, now};
+use mcp_auth_machine::action::{Redirect, ShowCode};
+use mcp_auth_machine::time::UnixMillis;
+use mcp_auth_machine::wire::scopes::Scopes;
 
 use crate::listener::{Incoming, Listener};
 use crate::pasted::{Line, Pasted};
@@ -13,9 +15,20 @@ use crate::problem::Problem;
 
 pub(super) struct Person {
     listener: Listener,
-    browser: bool,
+    way: Way,
     end: Instant,
     reads: Once,
+}
+
+/// How the user reaches the authorization server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The command opens a browser.
+    Browser,
+    /// The user opens the URL.
+    Url,
+    /// The user enters a code in a browser of any device.
+    Code,
 }
 
 impl Person {
@@ -23,12 +36,12 @@ impl Person {
     pub(super) fn new(
         host: LoopbackHost,
         port: LoopbackPort,
-        browser: bool,
+        way: Way,
         end: Instant,
     ) -> Result<Self, Problem> {
         Ok(Self {
             listener: Listener::start(host, port)?,
-            browser,
+            way,
             end,
             reads: Once::new(),
         })
@@ -40,7 +53,7 @@ impl Person {
 
     /// Returns true if the user, or a program, can type.
     fn can_type(&self) -> bool {
-        !self.browser || stdin().is_terminal()
+        self.way != Way::Browser || stdin().is_terminal()
     }
 
     /// Forwards lines of standard input to the callback channel.
@@ -59,11 +72,7 @@ impl Person {
 
     /// Shows the authorization URL, and opens it.
     pub(super) fn send(&self, redirect: &Redirect, others: &[String]) {
-        let scopes: Vec<&str> = redirect.scopes.iter().collect();
-        let scopes = match scopes.as_slice() {
-            [] => "the scopes that the server chooses".to_owned(),
-            some => some.join(" "),
-        };
+        let scopes = named(&redirect.scopes);
         let url = redirect.url.as_str();
         eprintln!("Sign in at   {}", redirect.issuer);
         if !others.is_empty() {
@@ -72,7 +81,7 @@ impl Person {
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");
         eprintln!("\nOpen this URL in a browser:\n\n{url}\n");
-        if self.browser && webbrowser::open(url).is_ok() {
+        if self.way == Way::Browser && webbrowser::open(url).is_ok() {
             eprintln!("Your browser should be open there.");
         }
         eprintln!("Waiting for it at {}", self.listener.redirect_uri());
@@ -83,6 +92,31 @@ impl Person {
             );
             self.read();
         }
+    }
+
+    /// Returns true if the user enters a code in a browser of any device.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.way == Way::Code
+    }
+
+    /// Shows a code, and the page to enter it at.
+    pub(super) fn show(&self, shown: &ShowCode) {
+        let minutes = left_until(shown.expires).div_ceil(60);
+        eprintln!("Sign in at   {}", shown.issuer);
+        eprintln!("to use       {}", shown.mcp_host);
+        eprintln!("asking for   {}", named(&shown.scopes));
+        eprintln!(
+            "\nOn any device, open   {}\nand enter the code    {}\n",
+            shown.verification_uri.as_str(),
+            shown.user_code.as_str()
+        );
+        if let Some(url) = &shown.verification_uri_complete {
+            eprintln!(
+                "This page has the code already; compare it with the one above:\n\n{}\n",
+                url.as_str()
+            );
+        }
+        eprintln!("Waiting for that. The code is valid for {minutes} minutes.");
     }
 
     /// Returns the next callback; `None` after the deadline. `state`: that of the latest authorization.
@@ -124,6 +158,19 @@ impl Person {
             }
         }
     }
+}
+
+fn named(scopes: &Scopes) -> String {
+    if scopes.is_empty() {
+        "the scopes that the server chooses".to_owned()
+    } else {
+        scopes.iter().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Returns the seconds until a time.
+fn left_until(time: UnixMillis) -> u64 {
+    time.0.saturating_sub(now().wall.0) / 1_000
 }
 
 /// Returns true if a callback has this `state`.

@@ -10,7 +10,7 @@ use mcp_auth_client::signer::SoftwareKey;
 use mcp_auth_client::{Driver, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::{ConfigBuilder, Dpop, DpopPolicy, PreRegistered};
-use mcp_auth_machine::event::{Abandon, Challenge, Operation};
+use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
@@ -48,6 +48,8 @@ pub(super) struct Client {
     /// The URLs of the machine's requests.
     sent: Arc<Mutex<Vec<String>>>,
     recorder: Recorder,
+    /// Whether the user signs in with a code in a browser of another device.
+    on_other_device: bool,
 }
 
 impl Client {
@@ -175,7 +177,16 @@ impl Client {
             browser: settings().build().into(),
             sent,
             recorder: recorder.clone(),
+            on_other_device: false,
         })
+    }
+
+    /// Has the user sign in with a code in a browser of another device.
+    pub(super) fn on_other_device(self) -> Self {
+        Self {
+            on_other_device: true,
+            ..self
+        }
     }
 
     /// Returns how many requests the machine has sent to a server.
@@ -284,8 +295,20 @@ impl Client {
                     return Ok(Some(Outcome::Declined(need.why)));
                 }
                 Pause::NeedUser(_) => {
-                    self.recorder.authorize();
-                    self.driver.handle(Event::Authorize(seed()?.into()))
+                    self.recorder.authorize(self.on_other_device);
+                    let mut authorization = Authorization::new(seed()?);
+                    if self.on_other_device {
+                        authorization = authorization.on_other_device();
+                    }
+                    self.driver.handle(Event::Authorize(authorization))
+                }
+                Pause::ShowCode(shown) => {
+                    // The demo's user opens the page on another device, and approves.
+                    let page = shown.verification_uri.as_str();
+                    println!("{}", line("user", &format!("enters a code at {page}")));
+                    let code = shown.user_code.as_str();
+                    self.browser.post(page).send_form([("user_code", code)])?;
+                    self.driver.run()
                 }
                 Pause::Redirect(redirect) => {
                     // The demo's consent page approves automatically.

@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Tokens are bound to a key: every request carries a new DPoP proof.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
     dpop: bool,
+    /// The user signs in with a code in a browser of another device (RFC 8628).
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "refresh", "client_credentials", "serve"])]
+    device: bool,
     /// Use the client credentials grant, with a secret and without a user.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh", "dpop"])]
     client_credentials: bool,
@@ -99,6 +102,9 @@ pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn E
     } else {
         Client::new(&stage, recorder)?
     };
+    if options.device {
+        client = client.on_other_device();
+    }
     if options.wrong_iss {
         return wrong_iss(&mut client);
     }

@@ -213,7 +213,7 @@ fn follow(
         pause = match pause {
             Pause::Failed(failure) => return Ok(*failure),
             Pause::NeedUser(_) => {
-                recorder.authorize();
+                recorder.authorize(false);
                 driver.handle(Event::Authorize(seed()?.into()))
             }
             Pause::Resting(rest) if rest > end.saturating_duration_since(Instant::now()) => {
@@ -223,7 +223,7 @@ fn follow(
                 std::thread::sleep(rest);
                 driver.run()
             }
-            Pause::Idle | Pause::Redirect(_) | Pause::Ready(_) => {
+            Pause::Idle | Pause::Redirect(_) | Pause::ShowCode(_) | Pause::Ready(_) => {
                 return Err("the examination came to no end".into());
             }
         };

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::action::{
     AssertionKind, Grant, LoadSlot, NeedUser, ObtainAssertion, PersistSlot, Redirect, SendRequest,
-    UrlSource, Why,
+    ShowCode, UrlSource, Why,
 };
 use mcp_auth_machine::details::Details;
 use mcp_auth_machine::error::{Next, Party};
@@ -24,6 +24,7 @@ use serde::Serialize;
 pub(crate) enum Line {
     SendRequest(Box<Request>),
     Redirect(Box<Browse>),
+    ShowCode(Box<Code>),
     LoadSlot {
         id: u64,
         slot: String,
@@ -139,6 +140,37 @@ impl From<&Redirect> for Browse {
             mcp_host: redirect.mcp_host.to_string(),
             client_id: redirect.client_id.to_string(),
             expires: redirect.expires.0,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct Code {
+    user_code: String,
+    verification_uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification_uri_complete: Option<String>,
+    issuer: String,
+    scopes: Vec<String>,
+    new_issuer: bool,
+    mcp_host: String,
+    client_id: String,
+    expires: u64,
+}
+
+impl From<&ShowCode> for Code {
+    fn from(shown: &ShowCode) -> Self {
+        let complete = shown.verification_uri_complete.as_ref();
+        Self {
+            user_code: shown.user_code.as_str().to_owned(),
+            verification_uri: shown.verification_uri.as_str().to_owned(),
+            verification_uri_complete: complete.map(|url| url.as_str().to_owned()),
+            issuer: shown.issuer.to_string(),
+            scopes: shown.scopes.iter().map(str::to_owned).collect(),
+            new_issuer: shown.new_issuer,
+            mcp_host: shown.mcp_host.to_string(),
+            client_id: shown.client_id.to_string(),
+            expires: shown.expires.0,
         }
     }
 }

@@ -170,6 +170,9 @@ fn authorize(given: Authorize) -> Result<Authorization, Misunderstood> {
             .map_err(|flaw| Misunderstood::new(format!("`scopes`: {flaw}")))?;
         authorization = authorization.scopes(scopes);
     }
+    if given.on_other_device {
+        authorization = authorization.on_other_device();
+    }
     Ok(authorization)
 }
 

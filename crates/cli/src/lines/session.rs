@@ -209,6 +209,7 @@ impl Running {
                     line
                 }
                 Action::Redirect(redirect) => Line::Redirect(Box::new((&redirect).into())),
+                Action::ShowCode(shown) => Line::ShowCode(Box::new(shown.as_ref().into())),
                 Action::NeedUser(need) => Line::NeedUser(Box::new((&need).into())),
                 Action::Ready(grant) => self.ready(&grant),
                 Action::Error(failure) => Line::Error(Box::new(failure.as_ref().into())),

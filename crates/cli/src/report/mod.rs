@@ -40,6 +40,7 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
                     Line::Error(failed) => Some(failed.party()),
                     Line::SendRequest(_)
                     | Line::Redirect(_)
+                    | Line::ShowCode(_)
                     | Line::LoadSlot { .. }
                     | Line::PersistSlot(_)
                     | Line::Sign { .. }

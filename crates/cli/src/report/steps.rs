@@ -255,6 +255,16 @@ impl Teller<'_> {
                     Vec::new(),
                 );
             }
+            "show_code" => {
+                let title = Shown::join([
+                    fixed("Enter a code in a browser of any device, at "),
+                    self.text(line, "verification_uri"),
+                ]);
+                let parts = self.members(line, &["issuer", "scopes"]);
+                self.push(Machine, Browser, Tone::Plain, title.clone(), parts);
+                let waits = Shown::join([fixed("Waits for the user. "), title]);
+                self.end(Tone::Plain, waits, Vec::new());
+            }
             "load_slot" => {
                 let slot = self.text(line, "slot");
                 self.loads.push((id(line), slot.clone()));
@@ -525,7 +535,8 @@ fn is_plain(name: &str) -> bool {
         dpop_bound_access_tokens error error_description error_uri expires_in grant_type grant_types \
         interval iss issued_token_type jwks_uri logo_uri policy_uri prompt redirect_uri \
         redirect_uris requested_token_type resource response_mode response_type response_types \
-        scope subject_token_type token_endpoint_auth_method token_type token_type_hint tos_uri";
+        scope subject_token_type token_endpoint_auth_method token_type token_type_hint tos_uri \
+        verification_uri";
     PLAIN.split(' ').any(|plain| plain == name)
 }
 

@@ -105,7 +105,9 @@ impl Client {
             pause = match pause {
                 Pause::Ready(_) => return Ok(Ok(())),
                 Pause::Failed(failure) => return Ok(Err(failure)),
-                Pause::Idle | Pause::Resting(_) => return Err("nothing is left to do".into()),
+                Pause::Idle | Pause::Resting(_) | Pause::ShowCode(_) => {
+                    return Err("nothing is left to do".into());
+                }
                 Pause::NeedUser(need) => {
                     println!("   the user is asked: {}", need.why.as_str());
                     self.driver.handle(Event::Authorize(seed()?.into()))

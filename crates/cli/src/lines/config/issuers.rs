@@ -47,6 +47,7 @@ pub(super) struct Settings {
     token_answers: Option<TokenAnswers>,
     basic_encoding: Option<BasicEncoding>,
     authorization_origin: Option<String>,
+    verification_origin: Option<String>,
     #[serde(default)]
     authorization_parameters: Vec<(String, String)>,
     #[serde(default)]
@@ -80,6 +81,9 @@ impl Settings {
         }
         if let Some(origin) = self.authorization_origin {
             to = to.authorization_origin(origin);
+        }
+        if let Some(origin) = self.verification_origin {
+            to = to.verification_origin(origin);
         }
         for (name, value) in &self.authorization_parameters {
             to = to

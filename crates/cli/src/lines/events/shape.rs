@@ -21,6 +21,8 @@ pub(super) struct Authorize {
     pub(super) redirect_uri: Option<String>,
     pub(super) browser: Option<String>,
     pub(super) scopes: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) on_other_device: bool,
 }
 
 #[derive(Deserialize)]

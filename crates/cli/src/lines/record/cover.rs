@@ -127,10 +127,14 @@ impl Copy {
                     "headers": headers(given, false), "sent": sent,
                 })
             }
-            Happened::Authorize => {
+            Happened::Authorize(on_other_device) => {
                 self.seeds = self.seeds.saturating_add(1);
                 let seed: Vec<u8> = (0..64_u8).map(|at| at.wrapping_add(self.seeds)).collect();
-                json!({ "event": "authorize", "seed": URL_SAFE_NO_PAD.encode(seed) })
+                let seed = URL_SAFE_NO_PAD.encode(seed);
+                match on_other_device {
+                    false => json!({ "event": "authorize", "seed": seed }),
+                    true => json!({ "event": "authorize", "seed": seed, "on_other_device": true }),
+                }
             }
             Happened::CameBack(url) => {
                 json!({ "event": "callback_params", "url": self.callback(url) })

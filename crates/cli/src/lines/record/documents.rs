@@ -10,9 +10,11 @@ use sha2::{Digest, Sha256};
 use super::secrets::Secrets;
 
 /// The members of responses without secrets.
-const PLAIN: [&str; 15] = [
+const PLAIN: [&str; 17] = [
     "token_type",
     "expires_in",
+    "interval",
+    "verification_uri",
     "scope",
     "error",
     "issued_token_type",
@@ -36,6 +38,8 @@ fn credential(name: &str) -> Option<&'static str> {
         "client_secret" | "secret" | "initial_access" => "secret",
         "request_uri" => "urn:request",
         "assertion" => "assertion",
+        "device_code" => "device",
+        "user_code" => "code",
         _ => return None,
     })
 }
@@ -174,8 +178,9 @@ pub(crate) fn cover(value: &mut Value, secrets: &mut Secrets) {
 
 /// Registers the credentials of a form, and of an `authorization` header.
 pub(crate) fn sent(headers: &HeaderMap, body: &[u8], secrets: &mut Secrets) {
-    const CARRIERS: [&str; 9] = [
+    const CARRIERS: [&str; 10] = [
         "code",
+        "device_code",
         "code_verifier",
         "client_secret",
         "refresh_token",
@@ -217,14 +222,13 @@ pub(crate) fn written(contents: &str, secrets: &mut Secrets) {
 
 /// Registers the credentials of a document, by member name.
 pub(crate) fn credentials(document: Value, secrets: &mut Secrets) {
-    const MORE: [&str; 8] = [
+    const MORE: [&str; 7] = [
         "state",
         "verifier",
         "code",
         "id_token",
         "registration_access_token",
         "software_statement",
-        "device_code",
         "lease",
     ];
     let mut rest = vec![document];

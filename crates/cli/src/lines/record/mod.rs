@@ -95,8 +95,8 @@ impl Recorder {
     }
 
     /// Records an authorization without its seed: the transcript has its own.
-    pub(crate) fn authorize(&self) {
-        self.say(Happened::Authorize);
+    pub(crate) fn authorize(&self, on_other_device: bool) {
+        self.say(Happened::Authorize(on_other_device));
     }
 
     pub(crate) fn callback(&self, url: &str) {

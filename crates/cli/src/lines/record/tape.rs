@@ -19,7 +19,8 @@ pub(super) enum Happened {
         headers: HeaderMap,
         sent: Option<String>,
     },
-    Authorize,
+    /// Whether the user is at another device.
+    Authorize(bool),
     CameBack(String),
     Operation(&'static str, String),
     Plain(&'static str),
@@ -57,7 +58,7 @@ impl Asked {
             }
             "load_slot" | "persist_slot" => Self::new(name, &[&id, kind(&text("slot"))]),
             "sign" | "obtain_assertion" => Self::new(name, &[&id]),
-            "redirect" | "ready" => Self::new(name, &[&text("issuer")]),
+            "redirect" | "show_code" | "ready" => Self::new(name, &[&text("issuer")]),
             "need_user" => Self::new(name, &[&text("why")]),
             "error" => Self::new(name, &[&text("stage"), &text("cause")]),
             "report" => Self::new(name, &[&text("code")]),
@@ -85,6 +86,7 @@ impl Asked {
                 Self::new("obtain_assertion", &[&obtain.id().to_string()])
             }
             Action::Redirect(redirect) => Self::new("redirect", &[redirect.issuer.as_str()]),
+            Action::ShowCode(shown) => Self::new("show_code", &[shown.issuer.as_str()]),
             Action::NeedUser(need) => Self::new("need_user", &[need.why.as_str()]),
             Action::Ready(grant) => Self::new("ready", &[grant.issuer.as_str()]),
             Action::Error(failure) => {
@@ -141,7 +143,7 @@ impl Tape {
     pub(super) fn push(&mut self, happened: Happened, at: Moment) {
         let id = match happened {
             Happened::Challenged { .. }
-            | Happened::Authorize
+            | Happened::Authorize(_)
             | Happened::CameBack(_)
             | Happened::Operation(..)
             | Happened::Plain(_) => None,
@@ -216,7 +218,11 @@ impl Tape {
                 let state = parameter(redirect.url.as_str(), "state");
                 self.seen.push(Seen::State(state.unwrap_or_default()));
             }
-            Action::NeedUser(_) | Action::Ready(_) | Action::Error(_) | Action::Report(_) => {}
+            Action::ShowCode(_)
+            | Action::NeedUser(_)
+            | Action::Ready(_)
+            | Action::Error(_)
+            | Action::Report(_) => {}
         }
     }
 
