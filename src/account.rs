@@ -69,8 +69,8 @@ impl TokenKind {
 #[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) client: Client,
-    /// What names the slot of the client's registration: the redirect URI of the sign-in, or the grant type of the
-    /// device authorization grant.
+    /// The name of the registration's slot: the redirect URI of the sign-in, or the grant type of the device
+    /// authorization grant.
     pub(crate) redirect_uri: Option<Arc<str>>,
     /// The key that the tokens are bound to.
     pub(crate) binding: Option<KeyBinding>,

@@ -68,7 +68,7 @@ pub struct Authorization {
 /// Where the user authorizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Where {
-    /// In a browser that comes back to the host.
+    /// In a browser that is redirected to the host afterwards.
     Here,
     /// In a browser of another device, with a code (RFC 8628).
     OtherDevice,

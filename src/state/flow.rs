@@ -113,7 +113,7 @@ pub(crate) struct Redirecting {
     pub(crate) advertises_iss: bool,
 }
 
-/// What the attempt asks the user for, with the permit to ask.
+/// The parameters of the request to the user, with the permit for it.
 pub(crate) struct Agreed {
     pub(crate) operation: Option<Operation>,
     pub(crate) scopes: Scopes,

@@ -99,7 +99,7 @@ struct DeviceDocument<'a> {
     interval: Option<&'a RawValue>,
 }
 
-/// Parses a response that is no OAuth error.
+/// Parses a response without an OAuth error.
 pub(crate) fn read(
     status: u16,
     body: &[u8],

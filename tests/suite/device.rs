@@ -147,7 +147,7 @@ fn dev_01_a_confidential_client_authenticates_at_both_endpoints() {
 }
 
 #[test]
-fn dev_02_the_server_offers_the_grant() {
+fn dev_02_j03_the_server_offers_the_grant() {
     let without = [
         // No endpoint, whatever the grants.
         String::new(),
@@ -256,7 +256,7 @@ fn dev_03_a_registration_without_the_grant_is_not_used() {
 }
 
 #[test]
-fn dev_04_the_answer_is_checked() {
+fn dev_04_j07_the_answer_is_checked() {
     let page = |page: &str| {
         format!(r#"{{"device_code":"dc","user_code":"AB","verification_uri":{page}}}"#)
     };
@@ -350,7 +350,7 @@ fn dev_04_the_spelling_of_the_drafts_is_read() {
 }
 
 #[test]
-fn dev_05_the_page_of_another_server_is_not_shown() {
+fn dev_05_j01_the_page_of_another_server_is_not_shown() {
     let elsewhere = codes("").replace("https://as.example/code", "https://honest.example/code");
     let mut host = registered(config());
     host.serve(DEVICE, 200, &elsewhere);
@@ -377,7 +377,7 @@ fn dev_05_the_page_of_another_server_is_not_shown() {
 }
 
 #[test]
-fn dev_06_a_log_shows_no_code() {
+fn dev_06_j04_a_log_shows_no_code() {
     let mut host = registered(config());
     host.serve(
         DEVICE,
@@ -393,7 +393,7 @@ fn dev_06_a_log_shows_no_code() {
 }
 
 #[test]
-fn dev_08_the_interval_of_the_server_is_kept() {
+fn dev_08_j05_the_interval_of_the_server_is_kept() {
     for (members, seconds) in [
         ("", 5),
         (r#","interval":9"#, 9),
@@ -461,7 +461,7 @@ fn dev_08_a_poll_never_comes_early() {
 }
 
 #[test]
-fn dev_09_the_code_expires() {
+fn dev_09_j02_the_code_expires() {
     let mut host = registered(config());
     host.serve(DEVICE, 200, &codes(r#","expires_in":12,"interval":5"#));
     host.code();
@@ -515,7 +515,7 @@ fn dev_09_each_other_refusal_ends_it() {
 }
 
 #[test]
-fn dev_09_a_cancel_ends_it_and_late_tokens_are_revoked() {
+fn dev_09_j06_a_cancel_ends_it_and_late_tokens_are_revoked() {
     let mut host = showing(config());
     host.handle(Event::Abandoned(Abandon::Cancelled));
     assert_eq!(host.error().cause, Cause::Abandoned);

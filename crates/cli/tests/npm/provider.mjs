@@ -100,6 +100,7 @@ const provider = new Provider(issuer, {
       enabled: true,
       requirePushedAuthorizationRequests: options.pushed === true,
     },
+    deviceFlow: { enabled: true },
     devInteractions: { enabled: false },
     introspection: { enabled: true },
     registration: { enabled: true },

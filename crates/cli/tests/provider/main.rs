@@ -11,6 +11,7 @@
 
 mod browsers;
 mod clients;
+mod device;
 mod python;
 mod sign_in;
 mod support;
