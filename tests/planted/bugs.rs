@@ -130,7 +130,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "no endpoint-origin rule",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/redirect.rs",
+            "src/state/flow.rs",
             "        if !own_origin && !advertises_iss {\n",
             "        if !own_origin && !advertises_iss && !crate::planted::on(7) {\n",
         )],
@@ -304,7 +304,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "PKCE where offered",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/redirect.rs",
+            "src/state/flow.rs",
             "        if !methods.has(ChallengeMethod::S256) && !guessed {\n",
             "        if !methods.has(ChallengeMethod::S256) && !guessed && !crate::planted::on(23) {\n",
         )],
