@@ -120,11 +120,14 @@ impl AuthMachine {
 
     /// Returns the current phase.
     pub fn phase(&self) -> Phase {
-        match &self.work {
-            Work::Idle if self.core.device.is_some() => Phase::AwaitingDevice,
-            Work::Idle if self.core.waiting.is_some() => Phase::AwaitingUser,
-            Work::Idle => Phase::Resting,
-            work => Phase::Working(work.name()),
+        if !matches!(self.work, Work::Idle) {
+            Phase::Working(self.work.name())
+        } else if self.core.device.is_some() {
+            Phase::AwaitingDevice
+        } else if self.core.waiting.is_some() {
+            Phase::AwaitingUser
+        } else {
+            Phase::Resting
         }
     }
 
