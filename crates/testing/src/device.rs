@@ -56,9 +56,10 @@ impl Devices {
             return Err(FULL);
         }
         let (device_code, seed) = (random()?, random()?);
+        let letters = LETTERS.iter().cycle();
         let letter = |byte: u8| {
-            let at = usize::from(byte) % LETTERS.len();
-            LETTERS.get(at).map_or('B', |letter| char::from(*letter))
+            let letter = letters.clone().nth(usize::from(byte));
+            char::from(*letter.unwrap_or(&b'B'))
         };
         let mut user_code: String = seed.bytes().take(8).map(letter).collect();
         user_code.insert(4, '-');
