@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+#[cfg(feature = "reqwest")]
+use super::meter::Waits;
 use super::store::{MemoryStore, Store, StoreError, StoreTimedOut, Swap, failed};
 #[cfg(feature = "reqwest")]
 use super::store::{loaded, persisted};
@@ -256,9 +258,28 @@ impl SharedStore {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let turn = async { self.turns.acquire().await.map_err(failed) };
-        let _turn = in_time(SLOT_TIME, turn).await?;
+        let _turn = match self.turns.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => {
+                #[cfg(feature = "reqwest")]
+                let waits = Waits::begin();
+                let turn = async { self.turns.acquire().await.map_err(failed) };
+                let turn = in_time(SLOT_TIME, turn).await?;
+                #[cfg(feature = "reqwest")]
+                waits.end("store");
+                turn
+            }
+        };
         in_time(self.limit, call).await
+    }
+}
+
+#[cfg(feature = "reqwest")]
+fn outcome(error: &StoreError) -> &'static str {
+    if error.is_timed_out() {
+        "timed_out"
+    } else {
+        "failed"
     }
 }
 
@@ -275,7 +296,18 @@ pub(super) async fn in_time<T>(
 
 impl AsyncStore for SharedStore {
     async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        self.call(self.store.erased_load(slot)).await
+        #[cfg(feature = "reqwest")]
+        let waits = Waits::begin();
+        let found = self.call(self.store.erased_load(slot)).await;
+        #[cfg(feature = "reqwest")]
+        waits.stored(
+            "load",
+            match &found {
+                Ok(_) => "success",
+                Err(error) => outcome(error),
+            },
+        );
+        found
     }
 
     async fn persist_until(
@@ -286,7 +318,19 @@ impl AsyncStore for SharedStore {
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         let done = self.store.erased_persist(slot, expected, write, expires);
-        self.call(done).await
+        #[cfg(feature = "reqwest")]
+        let waits = Waits::begin();
+        let done = self.call(done).await;
+        #[cfg(feature = "reqwest")]
+        waits.stored(
+            "persist",
+            match &done {
+                Ok(Swap::Done) => "success",
+                Ok(Swap::Conflict(_)) => "conflict",
+                Err(error) => outcome(error),
+            },
+        );
+        done
     }
 }
 

@@ -8,9 +8,10 @@
 //! | `reqwest` | `asynchronous::Client`: a driver for `tokio`, one handle for any number of tasks; `asynchronous::Accounts`: many accounts as one object, for gateways |
 //! | `async-store` | [`AsyncStore`] for engines with an asynchronous client, and adapters from and to [`Store`]; part of `reqwest` |
 //! | `tracing` | the drivers report events and actions to `tracing`, redacted, at the level `debug` |
+//! | `metrics` | the asynchronous driver counts what happens through the facade `metrics`; `docs/metrics.md` lists the names |
 //! | `file-store` | `FileStore`: a store in a directory, shared by several processes |
 //! | `redis` | `RedisStore`: a store in Redis, shared by the instances of a service |
-//! | `redis-async` | `AsyncRedisStore`: the same over one connection for all tasks; `redis-cluster` adds clusters |
+//! | `redis-async` | `AsyncRedisStore`: the same over one connection for all tasks; `redis-cluster` adds clusters, `redis-sentinel` failovers |
 //! | `postgres` | `PostgresStore`: a store in PostgreSQL, shared by the instances of a service |
 //! | `keyring` | `KeyringStore`: a store in the keyring of the operating system, for desktop hosts |
 //! | `loopback` | `LoopbackListener`: receives the redirect of a browser on this machine |
@@ -39,6 +40,8 @@ mod http_client;
 mod keyring_store;
 #[cfg(feature = "loopback")]
 mod loopback;
+#[cfg(feature = "reqwest")]
+mod meter;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod note;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
@@ -47,6 +50,8 @@ mod policy;
 mod postgres_store;
 #[cfg(feature = "file-store")]
 mod private_directory;
+#[cfg(feature = "redis-sentinel")]
+mod redis_sentinel;
 #[cfg(feature = "redis")]
 mod redis_store;
 #[cfg(feature = "ureq")]
@@ -84,6 +89,8 @@ pub use note::Note;
 pub use postgres_store::PostgresStore;
 #[cfg(feature = "file-store")]
 pub use private_directory::{DirectoryLock, Locked, PrivateDirectory};
+#[cfg(feature = "redis-sentinel")]
+pub use redis_sentinel::SentinelConnection;
 #[cfg(feature = "redis")]
 pub use redis_store::RedisStore;
 pub use sealed::{Seal, SealError, Sealed};

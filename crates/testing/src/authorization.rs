@@ -135,6 +135,12 @@ impl AuthorizationServer {
         self.shared.refreshes.load(Ordering::Relaxed)
     }
 
+    /// Returns how many times a refresh token was presented after its successor was used, or long after it was rotated.
+    /// Each ends its family.
+    pub fn reuses(&self) -> u64 {
+        lock(&self.shared.state).reuses
+    }
+
     /// Prints a line for each further token request.
     pub fn log(&self) {
         self.shared.logs.store(true, Ordering::Relaxed);
@@ -260,6 +266,7 @@ pub(super) struct State {
     pub(super) declines: bool,
     pub(super) devices: Devices,
     lifetime: Duration,
+    reuses: u64,
     codes: HashMap<String, Code>,
     access: HashMap<String, Access>,
     refresh: HashMap<String, Refresh>,
@@ -272,6 +279,7 @@ impl State {
             resources: HashSet::new(),
             declines: false,
             devices: Devices::default(),
+            reuses: 0,
             lifetime,
             codes: HashMap::new(),
             access: HashMap::new(),
@@ -365,6 +373,7 @@ impl State {
                     .get(next)
                     .is_some_and(|next| next.rotated.is_none());
                 if at.elapsed() > ROTATION_GRACE || !unused {
+                    self.reuses = self.reuses.saturating_add(1);
                     self.revoke_family(&family);
                     return Err(("invalid_grant", "the refresh token was used before"));
                 }

@@ -1,19 +1,18 @@
-//! The pages: fixed text without data of the request (CB-13).
+//! The pages: fixed text without data of the request (CB-13), and the state of accounts, escaped.
+
+use std::fmt::Write as _;
 
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
-use mcp_auth_client::asynchronous::Stopped;
+use mcp_auth_client::asynchronous::{Counts, Stopped};
+use mcp_auth_machine::action::Grant;
 
-pub(crate) const HOME: &str = r#"<!doctype html><title>Gateway</title>
+const HOME: &str = r#"<!doctype html><title>Gateway</title>
 <h1>Gateway</h1>
 <form method="post" action="/login">
   <p>Stands for your single sign-on: <input name="user"> <button>sign in here</button></p>
 </form>
-<p><a href="/connect">Connect the MCP server</a></p>
-<form method="post" action="/call">
-  <p><input name="tool" value="echo"> <input name="text" value="hello"> <button>call</button></p>
-</form>
-<form method="post" action="/disconnect"><p><button>disconnect</button></p></form>
+<p><a href="/status">Your accounts</a></p>
 "#;
 
 const CAME_BACK: &str = r#"<!doctype html><title>Gateway</title>
@@ -25,7 +24,7 @@ const SIGN_IN: &str = r#"<!doctype html><title>Gateway</title>
 "#;
 
 const CONNECT: &str = r#"<!doctype html><title>Gateway</title>
-<p><a href="/connect">Connect the MCP server first.</a></p>
+<p><a href="/">Connect the MCP server first.</a></p>
 "#;
 
 const FAILED: &str = r#"<!doctype html><title>Gateway</title>
@@ -33,8 +32,81 @@ const FAILED: &str = r#"<!doctype html><title>Gateway</title>
 "#;
 
 /// Returns a page; `guard` adds its headers (SEC-38).
-pub(crate) fn page(status: StatusCode, text: &'static str) -> Response {
-    (status, Html(text)).into_response()
+fn page(status: StatusCode, text: impl Into<String>) -> Response {
+    (status, Html(text.into())).into_response()
+}
+
+/// Returns the page with the forms for each of these MCP servers.
+pub(crate) fn home<'a>(servers: impl Iterator<Item = &'a str>) -> Response {
+    let mut text = HOME.to_owned();
+    for (number, url) in servers.enumerate() {
+        let url = escaped(url);
+        let place = match number {
+            0 => "/connect".to_owned(),
+            _ => format!("/connect?server={number}"),
+        };
+        // Writing to text cannot fail.
+        let _written = write!(
+            text,
+            r#"<h2>{url}</h2>
+<p><a href="{place}">Connect the MCP server</a></p>
+<form method="post" action="/call">
+  <input type="hidden" name="server" value="{number}">
+  <p><input name="tool" value="echo"> <input name="text" value="hello"> <button>call</button></p>
+</form>
+<form method="post" action="/disconnect">
+  <p><input type="hidden" name="server" value="{number}"> <button>disconnect</button></p>
+</form>
+"#
+        );
+    }
+    page(StatusCode::OK, text)
+}
+
+/// Returns the page with the user's accounts, and what this instance is doing.
+pub(crate) fn status(accounts: &[(String, Option<Grant>)], counts: Counts) -> Response {
+    let mut text =
+        "<!doctype html><title>Gateway</title>\n<h1>Your accounts</h1>\n<table>\n".to_owned();
+    for (url, grant) in accounts {
+        let state = match grant {
+            None => "not connected".to_owned(),
+            Some(grant) => {
+                let end = grant.expires.map_or_else(
+                    || "no stated end".to_owned(),
+                    |end| format!("until {} s after 1970", end.0 / 1_000),
+                );
+                format!("{}, {}, {end}", grant.issuer, grant.scopes.as_str())
+            }
+        };
+        let _written = writeln!(
+            text,
+            "<tr><td>{}</td><td>{}</td></tr>",
+            escaped(url),
+            escaped(&state)
+        );
+    }
+    let _written = write!(
+        text,
+        "</table>\n<h1>This instance</h1>\n<p>{} machines ({} in use, {} with unsaved tokens), {} callers wait, \
+         {} tokens in memory, {} requests served from memory</p>\n<p><a href=\"/\">Back to the gateway</a></p>\n",
+        counts.machines, counts.working, counts.unsaved, counts.waiting, counts.tokens, counts.warm
+    );
+    page(StatusCode::OK, text)
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// Returns the page after every callback, regardless of its result.
@@ -46,8 +118,12 @@ pub(crate) fn came_back() -> Response {
 pub(crate) enum Problem {
     /// The user is not signed in at the gateway.
     NoSession,
+    /// The gateway has no such MCP server.
+    NoServer,
     /// The user must connect the MCP server, or allow more scopes.
     NotConnected,
+    /// As much is going on as this instance bears.
+    Busy,
     /// Any other error, which is logged and not shown in the browser.
     Failed(String),
 }
@@ -62,11 +138,11 @@ impl From<Stopped> for Problem {
     fn from(stopped: Stopped) -> Self {
         match stopped {
             Stopped::NeedUser(_) => Self::NotConnected,
+            Stopped::Busy => Self::Busy,
             Stopped::Failed(_)
             | Stopped::NotPresented(_)
             | Stopped::SignedOut
             | Stopped::NoEntropy
-            | Stopped::Busy
             | Stopped::StoreFailed
             | Stopped::UnknownServer
             | Stopped::Ended => Self::failed(stopped),
@@ -78,7 +154,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         match self {
             Self::NoSession => page(StatusCode::UNAUTHORIZED, SIGN_IN),
+            Self::NoServer => page(StatusCode::NOT_FOUND, FAILED),
             Self::NotConnected => page(StatusCode::FORBIDDEN, CONNECT),
+            Self::Busy => page(StatusCode::SERVICE_UNAVAILABLE, FAILED),
             Self::Failed(why) => {
                 eprintln!("{why}");
                 page(StatusCode::BAD_GATEWAY, FAILED)

@@ -17,9 +17,12 @@ use super::saver::{SAVE_TIME, Saver};
 use super::task::Task;
 use super::user::{Nobody, User};
 use crate::async_store::SharedStore;
+use crate::meter::Meter;
 use crate::note::{Note, Watch};
 use crate::secrets::{Assertions, NoSecrets, Signer};
 use crate::trust::{Trust, TrustFlaw};
+#[cfg(feature = "tracing")]
+use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::{AuthMachine, Config};
 
 /// The reason why the driver cannot start.
@@ -169,6 +172,13 @@ impl<U: User> Builder<U> {
         network: Network,
         account: Option<(Publisher, Place)>,
     ) -> Client {
+        // The name of the account's slot tells accounts apart, and reveals no principal.
+        #[cfg(feature = "tracing")]
+        let span = {
+            let url = self.config.mcp_url();
+            let account = Slot::account(&self.principal, url.as_str());
+            tracing::debug_span!("account", %account, mcp_server = url.authority())
+        };
         let (publisher, place) = account.unzip();
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(false);
@@ -186,16 +196,20 @@ impl<U: User> Builder<U> {
             need: None,
             publisher,
             saver: Saver::new(self.save_time),
+            meter: Meter::default(),
             is_closed: false,
             ended: ended.clone(),
             place,
         };
-        runtime.spawn(async move {
+        let run = async move {
             let (is_unsaved, place) = task.run().await;
             drop(place);
             // Tells whether tokens are lost, then that the task has ended.
             alive.send_replace(is_unsaved);
-        });
+        };
+        #[cfg(feature = "tracing")]
+        let run = tracing::Instrument::instrument(run, span);
+        runtime.spawn(run);
         Client::new(sender, ended)
     }
 

@@ -18,6 +18,7 @@ use super::saver::Saver;
 use super::sign_in::{Done, SignIn, Step};
 use super::user::User;
 use crate::clock::now;
+use crate::meter::{self, Meter};
 use crate::note::{Note, Watch};
 use mcp_auth_machine::action::{NeedUser, Why};
 use mcp_auth_machine::event::{Abandon, Operation};
@@ -46,6 +47,7 @@ pub(super) struct Task<U> {
     /// Shows the token to others, where there are any.
     pub(super) publisher: Option<Publisher>,
     pub(super) saver: Saver,
+    pub(super) meter: Meter,
     /// The host ends the driver.
     pub(super) is_closed: bool,
     pub(super) ended: watch::Receiver<bool>,
@@ -93,6 +95,9 @@ impl<U: User> Task<U> {
         }
         self.end_sign_in();
         let is_unsaved = self.machine.has_unsaved();
+        if is_unsaved {
+            meter::lost();
+        }
         #[cfg(feature = "tracing")]
         if is_unsaved {
             tracing::error!(
@@ -164,6 +169,9 @@ impl<U: User> Task<U> {
 
     pub(super) fn feed(&mut self, event: Event) {
         self.watch.see(Note::In(&event));
+        if let Event::HttpResponse(reply) = &event {
+            self.meter.answered(reply);
+        }
         self.machine.handle(now(), event);
     }
 
@@ -186,6 +194,9 @@ impl<U: User> Task<U> {
     }
 
     fn take(&mut self, job: Job) {
+        if let Job::Refused { refusal, .. } = &job {
+            meter::refusal(refusal.status);
+        }
         if let (Job::Refused { refusal, .. }, Some(publisher)) = (&job, &mut self.publisher)
             && refusal.status == 401
         {
@@ -212,6 +223,7 @@ impl<U: User> Task<U> {
         }
         self.end_sign_in();
         if let Some(event) = job.event() {
+            meter::sign_in("signed_out");
             self.current = Some(job);
             self.feed(event);
         }
@@ -228,7 +240,12 @@ impl<U: User> Task<U> {
             return;
         }
         match self.served(&job) {
-            Some(presentation) => self.give(job, Some(presentation)),
+            Some(presentation) => {
+                if matches!(job, Job::Refused { .. }) {
+                    meter::absorbed();
+                }
+                self.give(job, Some(presentation));
+            }
             None => self.line.push_back(job),
         }
     }
@@ -293,13 +310,17 @@ impl<U: User> Task<U> {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::SendRequest(request) => self.hands.send(request),
+            Action::SendRequest(request) => {
+                self.meter.sent(&request, self.machine.phase());
+                self.hands.send(request);
+            }
             Action::LoadSlot(load) => self.hands.load(load),
             Action::PersistSlot(persist) => self.hands.persist(persist),
             Action::Sign(asked) => self.hands.sign(asked),
             Action::ObtainAssertion(asked) => self.hands.obtain(asked),
             Action::Report(_) => {}
             Action::NeedUser(need) => {
+                meter::user_is_needed(&need);
                 if let (Why::ServerChanged { .. }, Some(publisher)) =
                     (&need.why, &mut self.publisher)
                 {
@@ -307,10 +328,24 @@ impl<U: User> Task<U> {
                 }
                 self.user_is_needed(need);
             }
-            Action::Redirect(redirect) => self.redirected(redirect),
-            Action::ShowCode(shown) => self.shows(*shown),
-            Action::Ready(_) => self.ready(),
-            Action::Error(failure) => self.failed(&failure),
+            Action::Redirect(redirect) => {
+                meter::sign_in("begun");
+                self.redirected(redirect);
+            }
+            Action::ShowCode(shown) => {
+                meter::sign_in("code_shown");
+                self.shows(*shown);
+            }
+            Action::Ready(_) => {
+                if matches!(self.current, Some(Job::CameBack { .. })) {
+                    meter::sign_in("completed");
+                }
+                self.ready();
+            }
+            Action::Error(failure) => {
+                meter::failed(&failure);
+                self.failed(&failure);
+            }
         }
     }
 

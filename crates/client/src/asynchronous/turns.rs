@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::meter::Waits;
+
 /// The servers that requests are sent to now.
 pub(super) struct Turns {
     at_once: usize,
@@ -52,8 +54,16 @@ impl Turns {
             authority: authority.into(),
             turns: Some(Arc::clone(&turns)),
         };
-        let permit = tokio::time::timeout(time, turns.acquire_owned());
-        let permit = Some(permit.await.ok()?.ok()?);
+        let permit = match Arc::clone(&turns).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                let waits = Waits::begin();
+                let permit = tokio::time::timeout(time, turns.acquire_owned());
+                let permit = permit.await.ok()?.ok()?;
+                waits.end("server");
+                Some(permit)
+            }
+        };
         Some(Turn { permit, place })
     }
 }

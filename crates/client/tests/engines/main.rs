@@ -17,7 +17,9 @@ mod processes;
 #[allow(dead_code, unreachable_pub)]
 mod support;
 
+mod killed;
 mod postgres;
 mod race;
 mod redis_server;
+mod sentinel;
 mod servers;

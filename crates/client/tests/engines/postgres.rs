@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_auth_client::{AsyncStore, PostgresStore, Swap, now};
+use http::Method;
+use mcp_auth_client::asynchronous::{Accounts, Network, Returned, Stopped};
+use mcp_auth_client::{AsyncStore, PostgresStore, SharedStore, StoreTimedOut, Swap, now, seed};
+use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::time::UnixMillis;
+use mcp_auth_machine::wire::callback::Callback;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::servers::{Postgres, done, keeps_the_contract, slot, stored};
+use crate::support::{World, token};
 
 async fn started() -> (Postgres, PostgresStore) {
     let postgres = block_in_place(Postgres::start);
@@ -85,4 +90,106 @@ async fn a_url_that_is_none_is_refused_and_no_password_shows() {
     assert!(!format!("{store:?}").contains("hunter2"));
     let error = store.load(slot("alice")).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+/// The server, or what is between, hangs: nobody waits for longer than the limit, and afterwards all is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_hangs_is_one_that_fails() {
+    let (postgres, store) = started().await;
+    let limit = Duration::from_millis(1_200);
+    let shared = SharedStore::new(store).time_limit(limit);
+    let alice = slot("alice");
+    assert!(shared.load(alice).await.unwrap().is_none());
+    block_in_place(|| postgres.signal("-STOP"));
+    let since = Instant::now();
+    let mut calls = JoinSet::new();
+    for _ in 0..50 {
+        let shared = shared.clone();
+        calls.spawn(async move { shared.load(alice).await });
+    }
+    for told in calls.join_all().await {
+        let error = told.unwrap_err();
+        let told = error.0.downcast_ref::<StoreTimedOut>();
+        assert_eq!(told, Some(&StoreTimedOut { limit }));
+    }
+    assert!(since.elapsed() < Duration::from_secs(10));
+    block_in_place(|| postgres.signal("-CONT"));
+    let (since, text) = (Instant::now(), stored("text"));
+    while shared
+        .persist_until(alice, None, Some(&text), None)
+        .await
+        .is_err()
+    {
+        assert!(since.elapsed() < Duration::from_secs(20));
+    }
+    assert_eq!(shared.load(alice).await.unwrap(), Some(text));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refr05_a_restart_of_postgres_in_the_middle_of_a_flow_loses_nothing() {
+    let world = World::start().await;
+    let (mut postgres, store) = started().await;
+    let network = Network::builder().http(|| reqwest::ClientBuilder::new().no_proxy());
+    let accounts = Accounts::builder(SharedStore::new(store))
+        .network(&network.build().unwrap())
+        .idle(Duration::ZERO)
+        .tokens(0)
+        .start()
+        .unwrap();
+    let server = accounts.add_server(world.config().build().unwrap());
+    let redirect = accounts.begin(&server, "alice", seed().unwrap()).await;
+    let redirect = redirect.unwrap().unwrap();
+    block_in_place(|| {
+        postgres.kill();
+        postgres.start_again();
+    });
+    let callback = Callback::from_url(world.follow(&redirect).await);
+    let told = accounts.came_back(callback).await.unwrap();
+    assert!(matches!(told, Returned::SignedIn { .. }));
+
+    let call = async || -> Result<String, Stopped> {
+        let mut call = accounts.call(&server, "alice", "read", Method::POST);
+        loop {
+            let headers = call.headers().await?;
+            let (status, answer) = world.post("read", headers.clone()).await;
+            if !call.again(status, &answer).await? {
+                return Ok(token(&headers));
+            }
+        }
+    };
+    let mut old = call().await.unwrap();
+    for round in 0..4_u64 {
+        world.revoke(&old, &redirect.client_id).await;
+        // Killed before, while, and after the refresh.
+        let refresh = call();
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(8 * round)).await;
+            block_in_place(|| postgres.kill());
+        };
+        let (told, ()) = tokio::join!(refresh, kill);
+        if let Err(stopped) = &told {
+            let Stopped::Failed(failure) = stopped else {
+                panic!("{stopped:?}")
+            };
+            let named = matches!(
+                failure.cause,
+                Cause::NotPersisted(StoreFlaw::Load | StoreFlaw::Write)
+            );
+            assert!(named, "{failure:?}");
+        }
+        block_in_place(|| postgres.start_again());
+        let since = Instant::now();
+        let new = loop {
+            match call().await {
+                Ok(token) => break token,
+                Err(Stopped::Failed(_)) => assert!(since.elapsed() < Duration::from_secs(60)),
+                Err(other) => panic!("{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert_ne!(new, old);
+        old = new;
+    }
+    assert_eq!(world.server.reuses(), 0);
+    accounts.close().await.unwrap();
 }

@@ -34,7 +34,7 @@ async fn store(url: &str) -> SharedStore {
     SharedStore::new(postgres)
 }
 
-async fn open(url: &str, mcp: &str) -> (Accounts, Server) {
+pub(crate) async fn open(url: &str, mcp: &str) -> (Accounts, Server) {
     let network = Network::builder().http(|| reqwest::ClientBuilder::new().no_proxy());
     let accounts = Accounts::builder(store(url).await)
         .network(&network.build().unwrap())
@@ -49,7 +49,11 @@ async fn open(url: &str, mcp: &str) -> (Accounts, Server) {
     (accounts, server)
 }
 
-async fn post(http: &reqwest::Client, url: &str, headers: http::HeaderMap) -> reqwest::Response {
+pub(crate) async fn post(
+    http: &reqwest::Client,
+    url: &str,
+    headers: http::HeaderMap,
+) -> reqwest::Response {
     let body = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}"#;
     let request = http.post(url).headers(headers);
     let request = request
@@ -72,7 +76,12 @@ async fn call(http: &reqwest::Client, accounts: &Accounts, server: &Server, user
     }
 }
 
-async fn sign_in(world: &World, accounts: &Accounts, server: &Server, user: &str) -> String {
+pub(crate) async fn sign_in(
+    world: &World,
+    accounts: &Accounts,
+    server: &Server,
+    user: &str,
+) -> String {
     let redirect = accounts.begin(server, user, seed().unwrap()).await;
     let redirect = redirect.unwrap().unwrap();
     let callback = Callback::from_url(world.follow(&redirect).await);

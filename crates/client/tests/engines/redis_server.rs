@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_auth_client::{AsyncRedisStore, AsyncStore, NotReplicated, RedisStore, Store, Swap, now};
+use mcp_auth_client::{
+    AsyncRedisStore, AsyncStore, NotReplicated, RedisStore, SharedStore, Store, Swap, now,
+};
 use mcp_auth_machine::time::UnixMillis;
 use redis::cluster::ClusterClient;
 use tokio::task::block_in_place;
@@ -101,7 +103,7 @@ fn cluster_is_whole(node: &Redis) -> bool {
     info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
 }
 
-fn is_linked(replica: &Redis) -> bool {
+pub(crate) fn is_linked(replica: &Redis) -> bool {
     let mut info = redis::cmd("INFO");
     let info: String = info
         .arg("replication")
@@ -152,4 +154,25 @@ async fn a_write_that_no_replica_has_is_told_and_is_gone_after_a_failover() {
     // The replica takes over: the account is what it was before.
     block_in_place(|| master.stop());
     assert_eq!(on_replica.load(alice).await.unwrap(), Some(first));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_is_one_that_fails() {
+    let redis = block_in_place(Redis::start);
+    let shared = SharedStore::new(open(&redis)).time_limit(Duration::from_millis(300));
+    let alice = slot("alice");
+    assert!(shared.load(alice).await.unwrap().is_none());
+    block_in_place(|| redis.signal("-STOP"));
+    let error = shared.load(alice).await.unwrap_err();
+    assert!(error.is_timed_out(), "{error}");
+    block_in_place(|| redis.signal("-CONT"));
+    let (since, text) = (Instant::now(), stored("text"));
+    while shared
+        .persist_until(alice, None, Some(&text), None)
+        .await
+        .is_err()
+    {
+        assert!(since.elapsed() < Duration::from_secs(20));
+    }
+    assert_eq!(shared.load(alice).await.unwrap(), Some(text));
 }

@@ -80,6 +80,13 @@ impl Postgres {
         PostgresStore::open(&self.url()).unwrap()
     }
 
+    /// Stops all its processes without ending them, or lets them go on: `-STOP`, `-CONT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let server = self.process.id().to_string();
+        let sent = Command::new("pkill").args([signal, "-P", &server]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Without a word to anybody.
     pub(crate) fn kill(&mut self) {
         let _gone = self.process.kill();

@@ -181,11 +181,12 @@ async fn alone(world: &World) -> String {
     let port = free_port();
     let gateway = format!("http://127.0.0.1:{port}");
     let settings = Settings {
-        mcp: world.url.clone(),
+        mcp: vec![world.url.clone()],
         public: gateway.clone(),
         listen: vec![([127, 0, 0, 1], port).into()],
         redis: None,
         key: None,
+        load: None,
     };
     let serving = tokio::spawn(serve(settings));
     while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
@@ -367,7 +368,8 @@ fn instance() {
     };
     let setting = |name: &str| std::env::var(name).unwrap();
     let settings = Settings {
-        mcp,
+        mcp: vec![mcp],
+        load: None,
         public: setting("INSTANCE_PUBLIC"),
         listen: vec![setting("INSTANCE_LISTEN").parse().unwrap()],
         redis: Some(setting("INSTANCE_REDIS")),

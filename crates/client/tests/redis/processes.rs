@@ -1,6 +1,6 @@
 //! A Redis server, and this test program as another process.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
@@ -53,6 +53,13 @@ impl Redis {
     pub(crate) fn stop(&mut self) {
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
+    }
+
+    /// Stops it without ending it, or lets it go on: `-STOP`, `-CONT`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Starts again on the same port, empty.
@@ -142,6 +149,14 @@ impl Part {
     pub(crate) fn go_on(&mut self) {
         let stdin = self.process.stdin.as_mut().unwrap();
         writeln!(stdin).unwrap();
+    }
+
+    /// Kills the process, and returns the rest of what it said.
+    pub(crate) fn killed(mut self) -> String {
+        self.process.kill().unwrap();
+        let mut said = String::new();
+        self.lines.read_to_string(&mut said).unwrap();
+        said
     }
 
     pub(crate) fn ends_well(mut self) {

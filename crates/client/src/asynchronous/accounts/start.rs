@@ -175,6 +175,8 @@ impl AccountsBuilder {
         if !idle.is_zero() {
             sweep(&inner, idle);
         }
+        #[cfg(feature = "metrics")]
+        report(&inner);
         Ok(Accounts(inner))
     }
 }
@@ -189,6 +191,18 @@ fn sweep(inner: &Arc<Inner>, idle: Duration) {
                 Some(table) => table.sweep(),
                 None => return,
             }
+        }
+    });
+}
+
+/// Reports the sizes every few seconds, for as long as the accounts are there.
+#[cfg(feature = "metrics")]
+fn report(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    inner.parts.runtime.spawn(async move {
+        while let Some(inner) = weak.upgrade() {
+            crate::meter::sizes(&Accounts(inner).counts());
+            tokio::time::sleep(Duration::from_secs(5)).await;
         }
     });
 }

@@ -10,6 +10,7 @@ use super::super::client::Client;
 use super::super::job::Stopped;
 use super::super::saver::Unsaved;
 use super::warm::Key;
+use crate::meter::{self, Waits};
 use mcp_auth_machine::Event;
 
 /// How many machines there may be, how many callers may wait for one, and how long an idle one is kept.
@@ -311,9 +312,11 @@ impl Table {
                     }
                 }
                 Found::Full(waiting) => {
+                    let waits = Waits::begin();
                     let room = Arc::clone(&self.room);
                     permit = Some(room.acquire_owned().await.map_err(|_| Stopped::Ended)?);
                     drop(waiting);
+                    waits.end("machine");
                 }
             }
         }
@@ -359,6 +362,7 @@ impl Table {
             return Ok(Found::Room(permit));
         }
         if state.waiting >= self.bounds.waiting {
+            meter::busy();
             return Err(Stopped::Busy);
         }
         state.waiting = state.waiting.saturating_add(1);
