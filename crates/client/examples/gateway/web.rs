@@ -47,7 +47,7 @@ pub(crate) struct Gateway {
     needs: Recent<Account, NeedUser>,
 }
 
-/// What was remembered last, in bounded space: losing it costs a user one more click.
+/// The latest values, in bounded space: a lost one costs its user one more click.
 struct Recent<K, V>(Mutex<HashMap<K, V>>);
 
 impl<K: Hash + Eq, V: Clone> Recent<K, V> {
@@ -206,7 +206,7 @@ async fn connect(
     let begin = async || {
         let authorization = Authorization::new(seed().map_err(Problem::failed)?);
         let mut authorization = authorization.browser(browser.binding());
-        // What a tool call asked for, perhaps of a machine that has ended since.
+        // The question of a tool call, perhaps of a machine that has ended since.
         if let Some(need) = gateway.needs.get(&account) {
             authorization = authorization.answering(&need);
         }

@@ -123,7 +123,7 @@ async fn a_process_that_is_killed_under_load_loses_nothing_that_the_store_has() 
     }
 }
 
-/// Calls for all users again and again, and begins sign-ins, until it is told to end.
+/// Calls for all users again and again, and begins sign-ins, until a line arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process of another test"]
 async fn worker() {

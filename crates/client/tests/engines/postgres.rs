@@ -92,7 +92,7 @@ async fn a_url_that_is_none_is_refused_and_no_password_shows() {
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
 
-/// The server, or what is between, hangs: nobody waits for longer than the limit, and afterwards all is well.
+/// The server, or what is between, hangs: each call ends at the limit, and afterwards all is well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_hangs_is_one_that_fails() {
     let (postgres, store) = started().await;

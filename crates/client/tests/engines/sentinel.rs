@@ -139,7 +139,7 @@ async fn a_failover_that_sentinel_decides_is_followed_and_lost_writes_are_confli
     });
     let failures = until_it_answers(&store).await;
     assert!(failures > 0, "nothing failed while there was no master");
-    // A writer that counts on the lost write is told what is there.
+    // A writer that counts on the lost write receives the contents.
     let late = store.persist_until(alice, Some(second.revision), Some(&third), None);
     let late = late.await.unwrap();
     assert!(matches!(late, Swap::Conflict(Some(held)) if held == first));

@@ -80,7 +80,7 @@ impl Postgres {
         PostgresStore::open(&self.url()).unwrap()
     }
 
-    /// Stops all its processes without ending them, or lets them go on: `-STOP`, `-CONT`.
+    /// Stops all its processes without ending them, or continues them: `-STOP`, `-CONT`.
     pub(crate) fn signal(&self, signal: &str) {
         let server = self.process.id().to_string();
         let sent = Command::new("pkill").args([signal, "-P", &server]).status();

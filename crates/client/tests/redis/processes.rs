@@ -55,7 +55,7 @@ impl Redis {
         let _reaped = self.process.wait();
     }
 
-    /// Stops it without ending it, or lets it go on: `-STOP`, `-CONT`.
+    /// Stops it without ending it, or continues it: `-STOP`, `-CONT`.
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status();
