@@ -107,7 +107,9 @@ fn refused(details: &mut Details, refusal: &Refusal) {
             details.description.clone_from(description);
             details.attempts = Some(*attempts);
         }
-        Refusal::Forbidden | Refusal::InvalidRequest => {}
+        Refusal::Forbidden { description } | Refusal::InvalidRequest { description } => {
+            details.description.clone_from(description);
+        }
     }
 }
 
@@ -121,6 +123,8 @@ fn violated(details: &mut Details, violation: &Violation) {
         details.member = Some(name.clone());
     } else if let Violation::PlaceRefused { place, .. } = violation {
         details.found = Some(place.clone());
+    } else if let Violation::FreshTokenRefused { description } = violation {
+        details.description.clone_from(description);
     } else if let Violation::AuthorizationOrigin { endpoint } = violation {
         details.found = Some(Untrusted::new(endpoint.as_str()));
     } else if let Violation::VerificationOrigin { page } = violation {

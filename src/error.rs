@@ -173,7 +173,10 @@ pub enum Violation {
     /// The response is larger than the limit (SEC-13).
     TooLarge,
     /// The MCP server refused a token that has just been issued (USE-08, E08).
-    FreshTokenRefused,
+    FreshTokenRefused {
+        /// The challenge's description, sanitised.
+        description: Option<Untrusted>,
+    },
     /// The issuer moved its token endpoint to another origin after it issued the refresh token (REFR-11,
     /// A22).
     TokenEndpointMoved,
@@ -245,9 +248,15 @@ pub enum Refusal {
         attempts: u8,
     },
     /// The MCP server responded with 403 without naming scopes (QUIRK-23).
-    Forbidden,
+    Forbidden {
+        /// The challenge's description, sanitised.
+        description: Option<Untrusted>,
+    },
     /// The MCP server responded with 400 and `invalid_request` (12.1).
-    InvalidRequest,
+    InvalidRequest {
+        /// The challenge's description, sanitised.
+        description: Option<Untrusted>,
+    },
 }
 
 /// A failure to reach a server.
@@ -414,7 +423,9 @@ impl Failure {
                 | OAuthError::Other => Next::FixConfiguration,
             },
             Cause::Refused(Refusal::InsufficientScope { .. }) => Next::AskUser,
-            Cause::Refused(Refusal::Forbidden | Refusal::InvalidRequest) => Next::FixConfiguration,
+            Cause::Refused(Refusal::Forbidden { .. } | Refusal::InvalidRequest { .. }) => {
+                Next::FixConfiguration
+            }
             Cause::Unreachable(unreachable) => Next::RetryLater(unreachable.retry_at),
             Cause::Resting(resting) => Next::RetryLater(Some(resting.retry_at)),
             // A retry would read the same record.
@@ -458,7 +469,9 @@ impl Cause {
             }) => Party::User,
             Self::Refused(Refusal::OAuth { .. }) => Party::AuthorizationServer,
             Self::Refused(
-                Refusal::InsufficientScope { .. } | Refusal::Forbidden | Refusal::InvalidRequest,
+                Refusal::InsufficientScope { .. }
+                | Refusal::Forbidden { .. }
+                | Refusal::InvalidRequest { .. },
             ) => Party::McpServer,
             Self::Unreachable(_) => Party::Network,
             Self::Resting(resting) => resting.after.party(),
@@ -515,7 +528,7 @@ impl Violation {
             | Self::TokenNotBound
             | Self::NoIdJag
             | Self::Device(_)
-            | Self::FreshTokenRefused => Next::FixConfiguration,
+            | Self::FreshTokenRefused { .. } => Next::FixConfiguration,
         }
     }
 
@@ -527,7 +540,7 @@ impl Violation {
             | Self::NoHeaderMethod
             | Self::NoAuthorizationServer
             | Self::PlaceRefused { .. }
-            | Self::FreshTokenRefused
+            | Self::FreshTokenRefused { .. }
             | Self::ServerChanged => Party::McpServer,
             Self::Metadata(_)
             | Self::NoAuthorizationEndpoint
@@ -564,8 +577,8 @@ impl Cause {
             Self::Violation(violation) => violation.code(),
             Self::Refused(Refusal::OAuth { .. }) => "refused",
             Self::Refused(Refusal::InsufficientScope { .. }) => "insufficient_scope",
-            Self::Refused(Refusal::Forbidden) => "forbidden",
-            Self::Refused(Refusal::InvalidRequest) => "invalid_request",
+            Self::Refused(Refusal::Forbidden { .. }) => "forbidden",
+            Self::Refused(Refusal::InvalidRequest { .. }) => "invalid_request",
             Self::Unreachable(_) => "unreachable",
             Self::Resting(resting) => resting.after.code(),
             Self::NotPersisted(_) => "not_persisted",
@@ -629,7 +642,7 @@ impl Violation {
                 PlaceFlaw::TooLarge => "document_too_large",
             },
             Self::TooLarge => "too_large",
-            Self::FreshTokenRefused => "fresh_token_refused",
+            Self::FreshTokenRefused { .. } => "fresh_token_refused",
             Self::TokenEndpointMoved => "token_endpoint_moved",
             Self::ServerChanged => "server_changed",
             Self::NoEndpoint => "no_endpoint",

@@ -154,8 +154,11 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
             };
         }
         Violation::TooLarge => "a response is larger than 256 KiB (SEC-13)",
-        Violation::FreshTokenRefused => {
-            "the MCP server refuses a token that has just been issued for it (USE-08)"
+        Violation::FreshTokenRefused { description } => {
+            f.write_str(
+                "the MCP server refuses a token that has just been issued for it (USE-08)",
+            )?;
+            return says(description.as_ref(), f);
         }
         Violation::TokenEndpointMoved => {
             "the authorization server's token endpoint is now on another origin; the refresh token \
@@ -271,8 +274,14 @@ fn refusal(refusal: &Refusal, stage: Stage, f: &mut Formatter<'_>) -> fmt::Resul
             }
             says(description.as_ref(), f)
         }
-        Refusal::Forbidden => f.write_str("the MCP server forbids the operation"),
-        Refusal::InvalidRequest => f.write_str("the MCP server calls the request malformed"),
+        Refusal::Forbidden { description } => {
+            f.write_str("the MCP server forbids the operation")?;
+            says(description.as_ref(), f)
+        }
+        Refusal::InvalidRequest { description } => {
+            f.write_str("the MCP server calls the request malformed")?;
+            says(description.as_ref(), f)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::{Cause, Failure, Misconfiguration, PlaceFlaw, Stage, Violation};
-use crate::issuer::IssuerId;
+use crate::issuer::{IssuerId, MetadataFlaw};
 use crate::wire::token::{OAuthError, UnexpectedToken};
 use crate::wire::url::UrlFlaw;
 
@@ -127,7 +127,11 @@ fn of_violation(violation: &Violation, issuer: Option<IssuerId>) -> Option<Remed
     if let Violation::PlaceRefused {
         flaw: PlaceFlaw::Url(UrlFlaw::Address(_) | UrlFlaw::Resolved),
         ..
-    } = violation
+    }
+    | Violation::Metadata(MetadataFlaw::Endpoint {
+        flaw: UrlFlaw::Address(_) | UrlFlaw::Resolved,
+        ..
+    }) = violation
     {
         return Some(Remedy::AllowHost);
     }

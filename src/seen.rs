@@ -27,6 +27,9 @@ pub struct Seen {
     /// The `Content-Type` of the response, sanitised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<Untrusted>,
+    /// The reason for a missing status.
+    #[serde(skip)]
+    missing: &'static str,
 }
 
 /// A request with its response, as it is remembered until a failure needs it.
@@ -35,13 +38,16 @@ struct Exchange {
     purpose: Purpose,
     status: Option<u16>,
     content_type: Option<HeaderValue>,
+    missing: &'static str,
 }
 
 impl Exchange {
     fn of(uri: Uri, purpose: Purpose, outcome: &Outcome) -> Self {
-        let response = match outcome {
-            Outcome::Response { response, .. } => Some(response),
-            Outcome::NeverSent | Outcome::MaybeSent | Outcome::TooLarge | Outcome::Blocked => None,
+        let (response, missing) = match outcome {
+            Outcome::Response { response, .. } => (Some(response), ""),
+            Outcome::NeverSent | Outcome::MaybeSent => (None, "gave no answer"),
+            Outcome::TooLarge => (None, "gave an answer that is too large"),
+            Outcome::Blocked => (None, "was not contacted"),
         };
         Self {
             uri,
@@ -50,6 +56,7 @@ impl Exchange {
             content_type: response
                 .and_then(|response| response.headers().get(CONTENT_TYPE))
                 .cloned(),
+            missing,
         }
     }
 
@@ -60,6 +67,7 @@ impl Exchange {
             url: self.uri.to_string().into(),
             status: self.status,
             content_type: kind.map(Untrusted::new),
+            missing: self.missing,
         }
     }
 
@@ -89,7 +97,7 @@ impl fmt::Display for Seen {
                 write!(f, "{} answered {status}, {:?}", self.url, kind)
             }
             (Some(status), None) => write!(f, "{} answered {status}", self.url),
-            (None, _) => write!(f, "{} gave no answer", self.url),
+            (None, _) => write!(f, "{} {}", self.url, self.missing),
         }
     }
 }

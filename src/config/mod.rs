@@ -134,7 +134,8 @@ pub enum NamedHosts {
     #[default]
     Anywhere,
     /// Public addresses, and the hosts of [`ConfigBuilder::allow_host`]: for a host on a server whose users enter MCP
-    /// URLs, since they may know names of that server's network (SEC-07).
+    /// URLs, since they may know names of that server's network (SEC-07). A driver presents its client certificate
+    /// to listed hosts alone then (`Trust::present_to`): a user could name a server that learns who the host is.
     Public,
 }
 

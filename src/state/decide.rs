@@ -74,7 +74,9 @@ impl Judged {
     fn react(&self, core: &Core) -> Reaction {
         let no_step_ups = core.config().step_ups() == 0;
         match (self.status, self.token(core)) {
-            (400, _) => Reaction::Final(Cause::Refused(Refusal::InvalidRequest)),
+            (400, _) => Reaction::Final(Cause::Refused(Refusal::InvalidRequest {
+                description: self.description.clone(),
+            })),
             (_, Token::Newer) => Reaction::Retry,
             (_, Token::Refused) if self.wants_scope() && self.sent.is_some() => Reaction::StepUp,
             (_, Token::None | Token::Refused) if self.wants_scope() && no_step_ups => {
@@ -83,7 +85,9 @@ impl Judged {
             (403, Token::None | Token::Refused)
                 if !self.challenged || self.sent.is_some() && !self.wants_scope() =>
             {
-                Reaction::Final(Cause::Refused(Refusal::Forbidden))
+                Reaction::Final(Cause::Refused(Refusal::Forbidden {
+                    description: self.description.clone(),
+                }))
             }
             // The nonce is stored already; the same token is retried with it (DPOP-11).
             (401, Token::Refused)
@@ -145,7 +149,9 @@ impl Judged {
             }
         };
         if fresh && self.sent.is_some() && core.held.is_usable(core.now) {
-            Reaction::Final(Cause::Violation(Violation::FreshTokenRefused))
+            Reaction::Final(Cause::Violation(Violation::FreshTokenRefused {
+                description: self.description.clone(),
+            }))
         } else {
             Reaction::Renew
         }

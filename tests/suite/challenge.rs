@@ -276,9 +276,15 @@ fn use_12_quirk_23_other_answers_start_nothing() {
     }
     assert_eq!(host.reported("answer_ignored"), 6);
     host.challenged(403, &[]);
-    assert_eq!(host.error().cause, Cause::Refused(Refusal::Forbidden));
+    assert_eq!(
+        host.error().cause,
+        Cause::Refused(Refusal::Forbidden { description: None })
+    );
     host.challenged(400, &[r#"Bearer error="invalid_request""#]);
-    assert_eq!(host.error().cause, Cause::Refused(Refusal::InvalidRequest));
+    assert_eq!(
+        host.error().cause,
+        Cause::Refused(Refusal::InvalidRequest { description: None })
+    );
     host.challenged(400, &[]);
     host.quiet();
 }

@@ -732,13 +732,13 @@ fn use_08_tok_21_one_refresh_then_one_authorization_then_the_end() {
     host.refused("Bearer");
     assert_eq!(
         host.error().cause,
-        Cause::Violation(Violation::FreshTokenRefused)
+        Cause::Violation(Violation::FreshTokenRefused { description: None })
     );
     host.accepted("other");
     host.refused("Bearer");
     assert_eq!(
         host.error().cause,
-        Cause::Violation(Violation::FreshTokenRefused)
+        Cause::Violation(Violation::FreshTokenRefused { description: None })
     );
     host.quiet();
     assert!(account(&host).contains("rt-3"));

@@ -6,6 +6,7 @@ use mcp_auth_machine::action::{Redirect, Why};
 use mcp_auth_machine::config::StepUp;
 use mcp_auth_machine::error::{Cause, Next, Refusal, Violation};
 use mcp_auth_machine::wire::scopes::Scopes;
+use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::{Action, Event, Failure};
 
 use crate::support::*;
@@ -491,7 +492,10 @@ fn use_07_e09_quirk_23_a_plain_403_is_final_and_changes_nothing() {
         &["Basic"][..],
     ] {
         host.challenged_for("x", 403, challenge, sent.as_deref());
-        assert_eq!(host.error().cause, Cause::Refused(Refusal::Forbidden));
+        assert_eq!(
+            host.error().cause,
+            Cause::Refused(Refusal::Forbidden { description: None })
+        );
         host.quiet();
     }
     assert_eq!(host.token(), sent);
@@ -512,7 +516,10 @@ fn use_07_use_12_other_statuses_change_nothing() {
         &["Bearer error=\"invalid_request\""],
         sent.as_deref(),
     );
-    assert_eq!(host.error().cause, Cause::Refused(Refusal::InvalidRequest));
+    assert_eq!(
+        host.error().cause,
+        Cause::Refused(Refusal::InvalidRequest { description: None })
+    );
     assert_eq!(host.token(), sent);
 }
 
@@ -540,11 +547,15 @@ fn e08_a_fresh_token_that_is_refused_is_the_end_for_a_stream_too() {
     let mut host = Host::new(config());
     host.sign_in();
     for operation in ["GET stream", "POST initialize"] {
-        host.challenged_for(operation, 401, &["Bearer"], Some("Bearer at-1"));
+        let words = "Bearer error=\"invalid_token\", error_description=\"wrong audience\"";
+        host.challenged_for(operation, 401, &[words], Some("Bearer at-1"));
+        let failure = host.error();
+        let description = Some(Untrusted::new("wrong audience"));
         assert_eq!(
-            host.error().cause,
-            Cause::Violation(Violation::FreshTokenRefused)
+            failure.cause,
+            Cause::Violation(Violation::FreshTokenRefused { description })
         );
+        assert!(failure.to_string().contains("saying \"wrong audience\""));
     }
     host.quiet();
 }

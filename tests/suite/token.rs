@@ -408,7 +408,7 @@ fn use_08_e08_a_fresh_token_that_is_refused_ends() {
     host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
     assert_eq!(
         host.error().cause,
-        Cause::Violation(Violation::FreshTokenRefused)
+        Cause::Violation(Violation::FreshTokenRefused { description: None })
     );
     host.accepted("tools/call x");
     host.challenged_for("tools/call x", 401, &["Bearer"], Some("Bearer t"));
@@ -420,7 +420,7 @@ fn use_08_e08_a_fresh_token_that_is_refused_ends() {
     host.challenged_for("first", 401, &["Bearer"], Some("Bearer t"));
     assert_eq!(
         host.error().cause,
-        Cause::Violation(Violation::FreshTokenRefused)
+        Cause::Violation(Violation::FreshTokenRefused { description: None })
     );
     host.pass(2_000);
     host.challenged_for("second", 401, &["Bearer"], Some("Bearer t"));

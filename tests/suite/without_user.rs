@@ -373,7 +373,7 @@ fn tok_21_11_4_use_08_failures_for_now_and_fresh_tokens_that_are_refused() {
     host.refused("Bearer");
     assert_eq!(
         host.error().cause,
-        Cause::Violation(Violation::FreshTokenRefused)
+        Cause::Violation(Violation::FreshTokenRefused { description: None })
     );
     host.quiet();
 }

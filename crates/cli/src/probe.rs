@@ -8,7 +8,7 @@ use mcp_auth_client::{HttpClient, TlsFault};
 use serde_json::{Value, json};
 
 /// How many bytes of a response are read: enough to recognise a JSON-RPC object.
-const BODY: u64 = 65_536;
+const BODY: u64 = 1_048_576;
 
 /// The kind of server at the URL.
 pub(crate) enum Answer {
@@ -116,7 +116,7 @@ pub(crate) fn initialize(
     let time = left.min(Duration::from_secs(30));
     let mut answer = http.run(request, time).map_err(|error| {
         let fault = TlsFault::of(&error);
-        format!("{error}{}", fault.map_or("", remedy))
+        format!("{}{}", HttpClient::words(&error), fault.map_or("", remedy))
     })?;
     let status = answer.status().as_u16();
     if matches!(status, 401 | 403) {

@@ -13,8 +13,20 @@ pub(crate) fn option(failure: &Failure) -> Option<String> {
         .remedy()
         .and_then(|remedy| of_setting(remedy, failure));
     found
+        .or_else(|| of_client(failure))
         .or_else(|| of_words(failure))
         .or_else(|| of_code(failure.cause.code(), failure.stage).map(str::to_owned))
+}
+
+/// Returns the option for a configured client that the server refuses: a registered one is replaced.
+fn of_client(failure: &Failure) -> Option<String> {
+    let at_token = matches!(failure.stage, Stage::Token | Stage::Refresh);
+    let error = failure.details().error.filter(|_| at_token)?;
+    matches!(error.as_plain(), "invalid_client" | "unauthorized_client").then(|| {
+        "--auth-method with another method, or --client-id with another secret \
+         (--client-secret-prompt) or key (--client-key)"
+            .to_owned()
+    })
 }
 
 /// Returns the option for refusals whose meaning only the server's words tell, and for values that it shows.
@@ -49,10 +61,20 @@ fn of_renewal(words: &Untrusted) -> Option<(&'static str, &'static str)> {
 }
 
 fn known(issuer: &str, member: &str, value: &str) -> String {
+    setting(issuer, member, &format!("\"{value}\""))
+}
+
+/// Returns the option for a setting of one issuer, with its value in JSON.
+pub(crate) fn setting(issuer: &str, member: &str, value: &str) -> String {
     format!(
-        "--issuer-settings FILE, where the file has [{{\"issuer\":\"{issuer}\",\"{member}\":\"{value}\"}}], \
+        "--issuer-settings FILE, where the file has [{{\"issuer\":\"{issuer}\",\"{member}\":{value}}}], \
          if that server is known to be right"
     )
+}
+
+/// Returns the option for a host that the address policy forbids.
+pub(crate) fn allow_host(host: &str) -> String {
+    format!("--allow-host {host}, if the host is known to be right")
 }
 
 /// Returns the option for a library setting; the enum may grow.
@@ -70,7 +92,7 @@ fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
         Remedy::AllowHost => {
             let place = failure.details().found;
             let host = place.and_then(|place| host(&place)).unwrap_or("HOST".to_owned());
-            format!("--allow-host {host}, if the host is known to be right")
+            allow_host(&host)
         }
         Remedy::Client { issuer } => format!(
             "--client-id ID --issuer {issuer}, with a client that is registered there, or \

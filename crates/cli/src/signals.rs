@@ -114,6 +114,11 @@ pub(crate) fn hold() {
     state().holds = true;
 }
 
+/// Returns true while a server may have issued tokens that are not stored yet.
+pub(crate) fn is_held() -> bool {
+    state().holds
+}
+
 /// Ends the delay: the result is stored, or there is none. A pending signal ends the process.
 pub(crate) fn release() {
     let mut state = state();

@@ -168,36 +168,47 @@ impl<S: Store> Driver<S> {
                 self.feed(Event::Timer);
                 continue;
             };
-            self.watch.see(Note::Out(&action));
-            match action {
-                Action::SendRequest(send) => {
-                    let event = self.send(send);
-                    self.feed(event);
-                }
-                Action::LoadSlot(load) => {
-                    let event = load_from(&self.store, load);
-                    self.feed(event);
-                }
-                Action::PersistSlot(persist) => {
-                    let event = persist_in(&self.store, persist);
-                    self.feed(event);
-                }
-                Action::Sign(asked) => {
-                    let event = sign(&mut *self.signer, asked);
-                    self.feed(event);
-                }
-                Action::ObtainAssertion(obtain) => {
-                    let event = self.assertions.obtain(obtain);
-                    self.feed(event);
-                }
-                Action::Report(_) => {}
-                Action::Redirect(redirect) => return Pause::Redirect(Box::new(redirect)),
-                Action::ShowCode(shown) => return Pause::ShowCode(shown),
-                Action::NeedUser(need) => return Pause::NeedUser(Box::new(need)),
-                Action::Ready(grant) => return Pause::Ready(Box::new(grant)),
-                Action::Error(failure) => return Pause::Failed(failure),
+            if let Some(pause) = self.perform(action) {
+                return pause;
             }
         }
+    }
+
+    /// Performs what the machine asks for beside the last pause: it releases leases, and revokes tokens that it
+    /// discards. The last call of a host; pauses are skipped, and requests take no longer than `time` in all.
+    pub fn finish(&mut self, time: Duration) {
+        let now = Instant::now();
+        self.deadline = now.checked_add(time);
+        self.skipped = Duration::ZERO;
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.actions.push_back(action);
+            }
+            let Some(action) = self.actions.pop_front() else {
+                return;
+            };
+            let _skipped = self.perform(action);
+        }
+    }
+
+    /// Performs one action; returns the pause that it means.
+    fn perform(&mut self, action: Action) -> Option<Pause> {
+        self.watch.see(Note::Out(&action));
+        let event = match action {
+            Action::SendRequest(send) => self.send(send),
+            Action::LoadSlot(load) => load_from(&self.store, load),
+            Action::PersistSlot(persist) => persist_in(&self.store, persist),
+            Action::Sign(asked) => sign(&mut *self.signer, asked),
+            Action::ObtainAssertion(obtain) => self.assertions.obtain(obtain),
+            Action::Report(_) => return None,
+            Action::Redirect(redirect) => return Some(Pause::Redirect(Box::new(redirect))),
+            Action::ShowCode(shown) => return Some(Pause::ShowCode(shown)),
+            Action::NeedUser(need) => return Some(Pause::NeedUser(Box::new(need))),
+            Action::Ready(grant) => return Some(Pause::Ready(Box::new(grant))),
+            Action::Error(failure) => return Some(Pause::Failed(failure)),
+        };
+        self.feed(event);
+        None
     }
 
     /// Returns how long the machine is paused.
@@ -281,7 +292,7 @@ impl<S: Store> Driver<S> {
         };
         self.undelivered = answer.as_ref().err().map(|error| Undelivered {
             request: named,
-            error: error.to_string(),
+            error: HttpClient::words(error),
             tls: TlsFault::of(error),
         });
         match answer {

@@ -11,7 +11,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpCon
 use ureq::{AsSendBody, Body, Proxy, ProxyProtocol};
 
 use super::connect::TlsConnector;
-use super::policy::is_loopback_host;
+use super::policy::{is_blocked, is_loopback_host};
 use super::resolver::PolicyResolver;
 use super::trust::Trust;
 use mcp_auth_machine::wire::url::UrlPolicy;
@@ -78,6 +78,40 @@ impl HttpClient {
         self.agent.run(request)
     }
 
+    /// Returns an error of [`run`](Self::run) in words for a user.
+    pub fn words(error: &ureq::Error) -> String {
+        use std::io::ErrorKind;
+        if let ureq::Error::Timeout(_) = error {
+            return "no answer came in time".to_owned();
+        }
+        if let ureq::Error::HostNotFound = error {
+            return "the name of the host does not resolve".to_owned();
+        }
+        if let ureq::Error::Io(error) = error {
+            let detail = error.to_string();
+            let kind = error.kind();
+            return if is_blocked(error) {
+                detail
+            } else if kind == ErrorKind::ConnectionRefused {
+                "the connection was refused".to_owned()
+            } else if kind == ErrorKind::TimedOut {
+                "no answer came in time".to_owned()
+            } else if kind == ErrorKind::UnexpectedEof || detail == "Peer disconnected" {
+                "the connection was closed without an answer".to_owned()
+            } else if kind == ErrorKind::ConnectionReset || kind == ErrorKind::BrokenPipe {
+                "the connection was broken off".to_owned()
+            } else if detail.contains("lookup address") {
+                format!("the name of the host does not resolve ({detail})")
+            } else {
+                detail
+            };
+        }
+        if let ureq::Error::Other(error) = error {
+            return error.to_string();
+        }
+        error.to_string()
+    }
+
     /// Returns the proxy for requests to this URL.
     fn proxy(&self, uri: &Uri) -> Result<Option<Proxy>, ureq::Error> {
         proxy_for(&self.proxies, uri)
@@ -118,7 +152,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::policy::is_blocked;
 
     fn through(proxies: &Matcher, url: &str) -> Option<String> {
         let proxy = proxy_for(proxies, &url.parse().unwrap()).unwrap()?;
@@ -155,6 +188,33 @@ mod tests {
         assert_eq!(
             (proxy.username(), proxy.password()),
             (Some("user"), Some("p@ss"))
+        );
+    }
+
+    #[test]
+    fn errors_are_in_words_for_a_user() {
+        let http = HttpClient::new(Trust::new());
+        let said = |url: &str, time: u64| {
+            let request = Request::get(url).body(()).unwrap();
+            HttpClient::words(&http.run(request, Duration::from_millis(time)).unwrap_err())
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(
+            said(&format!("http://127.0.0.1:{port}/"), 200),
+            "no answer came in time"
+        );
+        let closes = std::thread::spawn(move || drop((listener.accept(), listener.accept())));
+        assert!(said(&format!("http://127.0.0.1:{port}/"), 9_000).contains("the connection was "));
+        closes.join().unwrap();
+        assert_eq!(
+            said(&format!("http://127.0.0.1:{port}/"), 9_000),
+            "the connection was refused"
+        );
+        let unknown = said("http://no-such-host.invalid/", 9_000);
+        assert!(
+            unknown.starts_with("the name of the host does not resolve"),
+            "{unknown}"
         );
     }
 

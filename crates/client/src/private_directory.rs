@@ -147,7 +147,7 @@ impl DirectoryLock {
     /// Replaces a file atomically and durably. Only its owner can read it, from its first byte on.
     ///
     /// # Errors
-    /// When the file cannot be written; it is unchanged then.
+    /// When the file cannot be written; it is unchanged then, or new without a proof that it survives a power failure.
     pub fn write(&self, name: impl AsRef<Path>, contents: &[u8]) -> io::Result<()> {
         let path = self.path.join(name);
         let folder = path.parent().unwrap_or(&self.path);
@@ -155,7 +155,11 @@ impl DirectoryLock {
     }
 
     fn replace(path: &Path, folder: &Path, contents: &[u8]) -> io::Result<()> {
+        let is_new = !folder.is_dir();
         make_private(folder)?;
+        if is_new && let Some(parent) = folder.parent() {
+            sync(parent)?;
+        }
         let mut file = tempfile::Builder::new()
             .prefix(LEFT_OVER)
             .tempfile_in(folder)?;
@@ -173,7 +177,15 @@ impl DirectoryLock {
         let path = self.path.join(name);
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            // A file in the place of the folder is damage elsewhere, and nothing of this name exists.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         let removed = if found.is_dir() {
@@ -245,6 +257,8 @@ fn sync(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if folder.is_dir() {
         File::open(folder)?.sync_all()?;
+        #[cfg(test)]
+        tests::SYNCED.with_borrow_mut(|synced| synced.push(folder.to_owned()));
     }
     #[cfg(not(unix))]
     let _ = folder;
@@ -274,4 +288,38 @@ fn holding(file: &File) -> Option<(u32, String)> {
 #[cfg(not(target_os = "linux"))]
 fn holding(_file: &File) -> Option<(u32, String)> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::cell::RefCell;
+
+    use super::*;
+
+    thread_local! {
+        /// The folders that were synced.
+        pub(super) static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// A rename and a removal survive a power failure, and so does the folder that a first write creates.
+    #[cfg(unix)]
+    #[test]
+    fn each_change_of_a_folder_is_synced() {
+        let root = tempfile::tempdir().unwrap();
+        let synced = || SYNCED.with_borrow_mut(std::mem::take);
+        let directory = PrivateDirectory::new(root.path());
+        let locked = directory.lock().unwrap();
+        let folder = root.path().join("slots");
+        synced();
+        locked.write("slots/a", b"1").unwrap();
+        assert_eq!(synced(), [root.path().to_owned(), folder.clone()]);
+        locked.write("slots/a", b"2").unwrap();
+        assert_eq!(synced(), std::slice::from_ref(&folder));
+        let aside = locked.set_aside("slots/a").unwrap();
+        assert_eq!(synced(), std::slice::from_ref(&folder));
+        locked.remove(aside).unwrap();
+        assert_eq!(synced(), [folder]);
+    }
 }

@@ -20,8 +20,9 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 ///
 /// A client certificate identifies the user. It is presented on request to the origins that the
 /// configuration names (the MCP URL, issuers, documents) and to the hosts of
-/// [`present_to`](Self::present_to), but to no other server that an MCP server announces. The key never
-/// leaves the process.
+/// [`present_to`](Self::present_to), but to no other server that an MCP server announces. With
+/// `NamedHosts::Public`, where users enter the MCP URLs, `present_to` alone decides: a user could name a
+/// server that learns who the host is. The key never leaves the process.
 #[derive(Clone, Default)]
 pub struct Trust {
     roots: Vec<CertificateDer<'static>>,
@@ -199,4 +200,37 @@ fn of_environment() -> Vec<CertificateDer<'static>> {
         .filter_map(|file| std::fs::read(file).ok())
         .flat_map(|pem| certificates(&pem).unwrap_or_default())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use http::Uri;
+    use mcp_auth_machine::Config;
+    use mcp_auth_machine::config::NamedHosts;
+
+    use super::*;
+
+    /// Users who enter MCP URLs cannot have the certificate of the host presented to their servers.
+    #[test]
+    fn where_users_name_the_servers_the_certificate_is_for_listed_hosts() {
+        let pair = include_bytes!("../tests/keys/tls/client.pem");
+        let key = include_bytes!("../tests/keys/tls/client.key");
+        let trust = Trust::new().client_certificate(pair, key).unwrap();
+        let server = Uri::from_static("https://mcp.example/mcp");
+        let presents = |trust: &Trust, hosts: NamedHosts| {
+            let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:9/callback");
+            let config = config.named_hosts(hosts).build().unwrap();
+            let policy = config.url_policy().addresses(&server);
+            trust.presents(Some(policy), "mcp.example")
+        };
+        assert_eq!(
+            presents(&trust, NamedHosts::Anywhere),
+            Presents::Certificate
+        );
+        assert_eq!(presents(&trust, NamedHosts::Public), Presents::Nothing);
+        let listed = trust.present_to("mcp.example");
+        assert_eq!(presents(&listed, NamedHosts::Public), Presents::Certificate);
+    }
 }

@@ -94,7 +94,10 @@ fn e09_a_403_that_asks_for_nothing_is_told_and_starts_nothing() {
     let sent = host.token().unwrap();
     let challenge = Challenge::new("x", 403, http::HeaderMap::new()).sent(&sent);
     host.handle(Event::Challenged(challenge));
-    assert_eq!(host.error().cause, Cause::Refused(Refusal::Forbidden));
+    assert_eq!(
+        host.error().cause,
+        Cause::Refused(Refusal::Forbidden { description: None })
+    );
     host.quiet();
     assert_eq!(host.token(), Some(sent));
 }

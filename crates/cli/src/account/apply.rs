@@ -1,15 +1,12 @@
 //! The settings of an account, converted to a machine's configuration and to a transcript line.
 
 use mcp_auth_machine::Secret;
-use mcp_auth_machine::config::{
-    ConfigBuilder, Dpop, DpopPolicy, Legacy, PreRegistered, ResourceParameter,
-};
+use mcp_auth_machine::config::{ConfigBuilder, Dpop, DpopPolicy, PreRegistered};
 use mcp_auth_machine::wire::words::AuthMethod;
 use serde_json::{Map, Value, json};
 
 use super::keys::{Keys, read};
 use super::settings::Settings;
-use crate::lines::config::issuer_settings;
 use crate::lines::record::key_json;
 use crate::problem::Problem;
 
@@ -48,6 +45,8 @@ impl Settings {
                 Some(issuer) => to.pre_registered(issuer, client),
                 None => to.pre_registered_unbound(client),
             };
+        } else if let Some(path) = &self.client_key {
+            to = to.client_metadata_key(keys.read(path)?);
         }
         if self.client_credentials {
             to = to.client_credentials();
@@ -58,62 +57,11 @@ impl Settings {
         if let Some(scopes) = self.scopes() {
             to = to.scopes(scopes);
         }
-        to = self.find(to)?;
-        if let Some(path) = &self.issuer_settings {
-            let found = issuer_settings(&read(path)?);
-            let found = found.map_err(|flaw| format!("{}: {flaw}", path.display()))?;
-            for (issuer, settings) in found {
-                to = to.issuer_settings(issuer, settings);
-            }
-        }
+        to = self.discovery.apply(to)?;
         if let Some(path) = &self.dpop_key {
             to = to.dpop(Dpop::new(DpopPolicy::Require).key(keys.read(path)?));
         }
         Ok((to, keys))
-    }
-
-    /// Applies the location of the authorization server.
-    fn find(&self, mut to: ConfigBuilder) -> Result<ConfigBuilder, Problem> {
-        if let Some(issuer) = &self.authorization_server {
-            to = to.issuer(issuer);
-        }
-        if let Some((issuer, document)) = self.metadata()? {
-            to = to.server_metadata(issuer, document.to_string());
-        }
-        if let Some(url) = &self.resource_metadata {
-            to = to.resource_metadata_url(url);
-        }
-        for issuer in &self.prefer_issuer {
-            to = to.prefer_issuer(issuer);
-        }
-        for host in &self.allow_host {
-            to = to.allow_host(host);
-        }
-        if self.legacy {
-            to = to.legacy(Legacy::On {
-                resource: ResourceParameter::Send,
-            });
-        }
-        Ok(to)
-    }
-
-    /// Returns the metadata of the given file, with its issuer.
-    fn metadata(&self) -> Result<Option<(String, Value)>, Problem> {
-        let Some(path) = &self.server_metadata else {
-            return Ok(None);
-        };
-        let document: Value = serde_json::from_str(&read(path)?)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let issuer = document.get("issuer").and_then(Value::as_str);
-        let issuer = issuer
-            .ok_or_else(|| {
-                format!(
-                    "{}: a JSON object with `issuer` is expected",
-                    path.display()
-                )
-            })?
-            .to_owned();
-        Ok(Some((issuer, document)))
     }
 
     /// Adds the settings to a transcript's configuration line.
@@ -122,6 +70,7 @@ impl Settings {
             let name = path.as_ref()?.display().to_string();
             keys.described(&name).map(|key| key_json(&key))
         };
+        self.discovery.describe(to);
         let mut put = |name: &str, value: Value| {
             to.insert(name.to_owned(), value);
         };
@@ -132,6 +81,8 @@ impl Settings {
                 "token_endpoint_auth_method": self.auth_method, "key": key(&self.client_key),
             });
             put("clients", json!([client]));
+        } else if self.client_key.is_some() {
+            put("client_metadata_key", key(&self.client_key).into());
         }
         put("client_credentials", self.client_credentials.into());
         if let Some(url) = &self.client_metadata_url {
@@ -139,34 +90,6 @@ impl Settings {
         }
         if let Some(scopes) = self.scopes() {
             put("scopes", json!([scopes]));
-        }
-        if let Some(issuer) = &self.authorization_server {
-            put("issuer", issuer.as_str().into());
-        }
-        if let Ok(Some((issuer, document))) = self.metadata() {
-            put(
-                "server_metadata",
-                json!({ "issuer": issuer, "document": document }),
-            );
-        }
-        if let Some(url) = &self.resource_metadata {
-            put("resource_metadata_url", url.as_str().into());
-        }
-        if !self.prefer_issuer.is_empty() {
-            put("preferred_issuers", json!(self.prefer_issuer));
-        }
-        if !self.allow_host.is_empty() {
-            put("allowed_hosts", json!(self.allow_host));
-        }
-        if self.legacy {
-            put("legacy", true.into());
-        }
-        let adapted = self
-            .issuer_settings
-            .as_deref()
-            .and_then(|path| read(path).ok());
-        if let Some(adapted) = adapted.and_then(|text| serde_json::from_str(&text).ok()) {
-            put("issuer_settings", adapted);
         }
         if self.dpop_key.is_some() {
             let keys = json!([{ "issuer": null, "key": key(&self.dpop_key) }]);

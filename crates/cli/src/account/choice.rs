@@ -9,7 +9,7 @@ use mcp_auth_machine::wire::url::UrlPolicy;
 use mcp_auth_machine::{Action, Event};
 use serde_json::Value;
 
-use crate::remedy::host;
+use crate::remedy::{allow_host, host};
 
 /// The entries of the last document.
 #[derive(Default)]
@@ -60,10 +60,13 @@ fn servers(document: &Value) -> Option<Vec<String>> {
 /// Returns the words about an entry that is not used, with the option that permits it.
 pub(super) fn unusable(entry: &Untrusted, reason: &str) -> String {
     let words = format!("{entry:?} in authorization_servers is not used: it {reason}");
-    match host(entry).filter(|_| reason.contains("special-purpose")) {
-        Some(host) => format!(
-            "{words}; the option of login: --allow-host {host}, if the host is known to be right"
-        ),
+    match host_to_allow(entry, reason) {
+        Some(host) => format!("{words}; the option of login: {}", allow_host(&host)),
         None => words,
     }
+}
+
+/// Returns the host of an entry that only the address policy forbids.
+pub(crate) fn host_to_allow(entry: &Untrusted, reason: &str) -> Option<String> {
+    host(entry).filter(|_| reason.contains("special-purpose"))
 }

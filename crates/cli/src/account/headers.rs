@@ -7,10 +7,12 @@ use http::Method;
 use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 
+use super::root::LOCK_TIME;
 use super::token::{Fresh, members, valid};
 use super::{Place, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::signals;
 
 /// The grace period after which the process exits, because a store such as a network directory may hang.
 /// The driver returns earlier.
@@ -40,6 +42,10 @@ pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem>
     let within = options.within;
     thread::spawn(move || {
         thread::sleep(Duration::from_secs(within).saturating_add(GRACE));
+        // Tokens that are issued and not stored are lost, so their write may wait for another process.
+        if signals::is_held() {
+            thread::sleep(LOCK_TIME);
+        }
         eprintln!("mcp-auth: no headers within {within} seconds; try again later");
         std::process::exit(4);
     });

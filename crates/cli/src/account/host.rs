@@ -1,28 +1,28 @@
 //! A minimal MCP client: a machine, a store, and an optional user.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
-use mcp_auth_client::{Driver, FileStore, HttpClient, Note, Pause, Store, now, seed};
+use mcp_auth_client::{Driver, FileStore, HttpClient, Note, Pause, Store, seed};
 use mcp_auth_machine::action::{Grant, Purpose, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
-use mcp_auth_machine::report::{Decision, Forgotten};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
-use serde_json::{Value, json};
 
-use super::choice::{self, Choice};
+use super::choice::Choice;
 use super::in_words;
 use super::journal::Journal;
 use super::ledger::Ledger;
 use super::person::{Person, state_of};
 use super::profile::Profile;
 use super::root::{LOCK_TIME, Root};
+use super::told::warning;
 use crate::describe::describe;
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
@@ -31,6 +31,8 @@ use crate::signals;
 
 /// How long a command waits silently for another process, or for a server that requests a delay.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the requests after the outcome of a command may take, such as the revocation of discarded tokens.
+const FINISH: Duration = Duration::from_secs(3);
 
 pub(super) struct Host {
     url: String,
@@ -43,6 +45,16 @@ pub(super) struct Host {
     choice: Arc<Choice>,
     /// The authorization servers that the user named: these need no consent to a change.
     named: Vec<String>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // `headers` ends half a second after its time.
+        let left = self.end.saturating_duration_since(Instant::now());
+        self.driver
+            .finish(left.clamp(Duration::from_millis(400), FINISH));
+        signals::release();
+    }
 }
 
 /// Observations about the driver's requests.
@@ -85,6 +97,7 @@ impl Host {
         let sees = Arc::clone(&seen);
         let choice = Arc::new(Choice::default());
         let chooses = Arc::clone(&choice);
+        let mut warned = BTreeSet::new();
         let driver = Driver::new(config, profile.account.as_str(), store)
             .signer(keys)
             .trust(trust)
@@ -94,7 +107,14 @@ impl Host {
                 recorder.see(&note);
                 chooses.see(&note);
                 match &note {
-                    Note::Out(Action::Report(decision)) => warn(decision),
+                    Note::Out(Action::Report(decision)) => {
+                        // A retry comes to the same decision.
+                        if let Some(words) =
+                            warning(decision).filter(|it| warned.insert(it.clone()))
+                        {
+                            eprintln!("{words}");
+                        }
+                    }
                     Note::Out(Action::SendRequest(send)) => {
                         let purpose = send.purpose();
                         if purpose == Purpose::Registration {
@@ -149,6 +169,21 @@ impl Host {
     /// Returns true if a sign-in was stored.
     pub(super) fn has_committed(&self) -> bool {
         self.ledger.has_committed()
+    }
+
+    /// Takes back a sign-in that was stored and then failed: what it replaced is restored. Tokens of a first
+    /// sign-in are revoked, where the server can.
+    pub(super) fn take_back(&mut self) -> Result<(), Problem> {
+        if !self.has_committed() {
+            return Ok(());
+        }
+        let signed_out = if self.ledger.has_replaced() {
+            Ok(())
+        } else {
+            self.sign_out()
+        };
+        self.ledger.roll_back()?;
+        signed_out
     }
 
     /// Stores the settings for the existing account.
@@ -420,94 +455,4 @@ impl Host {
     pub(super) fn present(&mut self, method: &Method, url: &str) -> Result<HeaderMap, NoBearer> {
         self.driver.present(method, url)
     }
-}
-
-/// Returns the text of a decision that the user should know about.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "most decisions need no word"
-)]
-fn warn(decision: &Decision) {
-    match decision {
-        Decision::Revoked {
-            issuer,
-            token,
-            refused: Some(reason),
-        } => eprintln!(
-            "the {} was erased here, but not revoked at {issuer} ({})",
-            token.as_str().replace('_', " "),
-            reason.replace('_', " ")
-        ),
-        Decision::RecordUnusable { slot, reason } => {
-            eprintln!("the stored record {slot} cannot be used and counts as absent: {reason}");
-        }
-        Decision::RegistrationForgotten { issuer, by } => {
-            let by = match by {
-                Forgotten::TokenEndpoint => "its token endpoint refused the client",
-                Forgotten::CodeRefused => "it refused a code that it had just issued",
-                Forgotten::AuthorizationEndpoint => "its authorization endpoint refused the client",
-                Forgotten::Host => "a new client was asked for",
-            };
-            eprintln!("the client at {issuer} is not used any more: {by}");
-        }
-        Decision::RefreshDelayed { millis } => eprintln!(
-            "the token cannot be renewed for now; the next try is in {}",
-            in_words(millis.div_ceil(1_000))
-        ),
-        Decision::ClockDiffers { seconds } => eprintln!(
-            "the clock of the server differs from this machine's by {seconds} seconds; proofs are \
-             refused for that"
-        ),
-        Decision::ServerPassedOver { issuer, reason } => eprintln!(
-            "the authorization server {issuer} is not used: {}",
-            match *reason {
-                "no_client" => "it registers no clients".to_owned(),
-                other => other.replace('_', " "),
-            }
-        ),
-        Decision::EntryUnusable { entry, reason } => {
-            eprintln!("{}", choice::unusable(entry, reason));
-        }
-        Decision::ClientBound { issuer } => {
-            eprintln!("the client identifier now belongs to {issuer}; it is used nowhere else");
-        }
-        _ => {}
-    }
-}
-
-/// Returns a token as a JSON object.
-pub(super) fn grant_json(grant: Option<&Grant>) -> Value {
-    let Some(grant) = grant else {
-        return json!({ "signed_in": false });
-    };
-    json!({
-        "signed_in": true,
-        "issuer": grant.issuer.as_str(),
-        "scopes": grant.scopes.iter().collect::<Vec<_>>(),
-        "expires_in": left(grant),
-    })
-}
-
-/// Returns the seconds until the token expires; `None` when unknown.
-pub(super) fn left(grant: &Grant) -> Option<u64> {
-    let expires = grant.expires?;
-    Some(expires.0.saturating_sub(now().wall.0) / 1_000)
-}
-
-/// Returns one line about the stored token.
-pub(super) fn grant_words(grant: Option<&Grant>) -> String {
-    let Some(grant) = grant else {
-        return "not signed in".to_owned();
-    };
-    let scopes: Vec<&str> = grant.scopes.iter().collect();
-    let scopes = match scopes.as_slice() {
-        [] => String::new(),
-        some => format!(", scopes {}", some.join(" ")),
-    };
-    let time = match left(grant) {
-        None => String::new(),
-        Some(0) => ", token expired (refreshed on use, if the server allows)".to_owned(),
-        Some(seconds) => format!(", token valid for {}", in_words(seconds)),
-    };
-    format!("signed in at {}{scopes}{time}", grant.issuer)
 }

@@ -28,16 +28,36 @@ struct Entry {
     /// Slots of pending authorizations, relative to `slots/`.
     pending: Vec<String>,
     commit: Option<Commit>,
+    /// A sign-in was stored: the secret of the former client may be left.
+    replaces: bool,
 }
 
 /// The settings of an account that is being stored.
 #[derive(Clone, Serialize, Deserialize)]
-struct Commit {
-    profile: Profile,
+pub(super) struct Commit {
+    pub(super) profile: Profile,
     /// The revision of the account.
-    revision: String,
+    pub(super) revision: String,
+    /// The revision of the account that it replaces, and the client of the new one.
+    #[serde(default)]
+    pub(super) former: Option<String>,
+    #[serde(default)]
+    pub(super) client: Option<String>,
     /// The file with the typed secret, relative to the directory.
-    secret: Option<PathBuf>,
+    pub(super) secret: Option<PathBuf>,
+}
+
+impl Commit {
+    /// Returns true if the account was stored, even if another process has refreshed it since.
+    fn is_stored(&self, root: &Root) -> bool {
+        let stored = stored_revision(root, &self.profile);
+        let refreshed = || {
+            let client = root.client_of(&self.profile.url, &self.profile.account);
+            let client = client.unwrap_or_default();
+            stored != self.former && client.is_some() && client == self.client
+        };
+        stored.as_deref() == Some(self.revision.as_str()) || refreshed()
+    }
 }
 
 /// The entry of this process, shared by its clones and removed with the last one.
@@ -119,19 +139,10 @@ impl Journal {
     }
 
     /// Records that the account will be stored with this revision, and these settings with it.
-    pub(super) fn commits(
-        &self,
-        locked: &DirectoryLock,
-        profile: &Profile,
-        revision: String,
-        secret: Option<PathBuf>,
-    ) -> io::Result<()> {
+    pub(super) fn commits(&self, locked: &DirectoryLock, commit: Commit) -> io::Result<()> {
         self.change(locked, |entry| {
-            entry.commit = Some(Commit {
-                profile: profile.clone(),
-                revision,
-                secret,
-            });
+            entry.replaces = true;
+            entry.commit = Some(commit);
         })
     }
 
@@ -197,13 +208,15 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
             }
         }
     }
-    let Some(commit) = &entry.commit else {
-        return;
-    };
-    if stored_revision(root, &commit.profile).as_deref() == Some(commit.revision.as_str()) {
-        let _saved = Root::save(locked, root, &commit.profile);
-    } else if let Some(secret) = &commit.secret {
-        let _gone = locked.remove(secret);
+    if let Some(commit) = &entry.commit {
+        if commit.is_stored(root) {
+            let _saved = Root::save(locked, root, &commit.profile);
+        } else if let Some(secret) = &commit.secret {
+            let _gone = locked.remove(secret);
+        }
+    }
+    if entry.replaces {
+        let _tidy = root.tidy_secrets(locked, &entry.url, &entry.account);
     }
 }
 

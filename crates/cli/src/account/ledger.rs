@@ -9,7 +9,7 @@ use mcp_auth_client::{FileStore, Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
 use serde_json::Value;
 
-use super::journal::Journal;
+use super::journal::{Commit, Journal};
 use super::profile::Profile;
 use super::records;
 use super::root::Root;
@@ -46,6 +46,17 @@ struct Change {
     /// The next account to be stored is the result of this sign-in.
     signing_in: bool,
     committed: bool,
+    /// What the commit replaced.
+    former: Option<Former>,
+}
+
+/// The account and the settings that a sign-in replaced, for a sign-in that fails afterwards.
+struct Former {
+    slot: Slot,
+    account: Option<Stored>,
+    profile: Option<Vec<u8>>,
+    /// The revision that this process wrote last.
+    written: Option<Revision>,
 }
 
 impl Ledger {
@@ -75,6 +86,7 @@ impl Ledger {
             before,
             signing_in: false,
             committed: false,
+            former: None,
         });
         Ok(())
     }
@@ -111,6 +123,41 @@ impl Ledger {
         Ok(())
     }
 
+    /// Returns true if the sign-in that was stored replaced an account.
+    pub(super) fn has_replaced(&self) -> bool {
+        let shared = self.shared();
+        let former = shared
+            .change
+            .as_ref()
+            .and_then(|change| change.former.as_ref());
+        former.is_some_and(|former| former.account.is_some())
+    }
+
+    /// Restores what the sign-in replaced, unless another process has changed the account meanwhile.
+    pub(super) fn roll_back(&self) -> Result<(), StoreError> {
+        let mut shared = self.shared();
+        let Some(change) = &mut shared.change else {
+            return Ok(());
+        };
+        let Some(former) = change.former.take() else {
+            return Ok(());
+        };
+        let locked = change.root.lock()?;
+        let (slot, account) = (former.slot, former.account.as_ref());
+        match self.files.persist(slot, former.written, account)? {
+            Swap::Done => {}
+            // A sign-out has erased it already.
+            Swap::Conflict(None) if account.is_none() => {}
+            Swap::Conflict(_) => return Ok(()),
+        }
+        change
+            .root
+            .restore(&locked, &change.profile, former.profile.as_deref())?;
+        locked.remove(&change.place)?;
+        change.committed = false;
+        Ok(())
+    }
+
     /// Returns and clears the last error of the store.
     pub(super) fn trouble(&self) -> Option<String> {
         self.shared().trouble.take()
@@ -144,7 +191,15 @@ impl Ledger {
             (_, _) => {}
         }
         drop(shared);
-        self.files.persist(slot, expected, write)
+        let swap = self.files.persist(slot, expected, write)?;
+        if matches!(swap, Swap::Done)
+            && let Some(change) = &mut self.shared().change
+            && let Some(former) = &mut change.former
+            && former.slot == slot
+        {
+            former.written = write.map(|stored| stored.revision);
+        }
+        Ok(swap)
     }
 }
 
@@ -195,15 +250,29 @@ impl Change {
         let locked = self.root.lock()?;
         let (profile, secret) = self.ready();
         let place = secret.as_ref().map(|_| self.place.clone());
-        let revision = stored.revision.to_string();
-        self.journal.commits(&locked, &profile, revision, place)?;
+        let commit = Commit {
+            profile: profile.clone(),
+            revision: stored.revision.to_string(),
+            former: expected.map(|revision| revision.to_string()),
+            client: records::client(stored.contents.expose()),
+            secret: place,
+        };
+        self.journal.commits(&locked, commit)?;
         if let Some((path, text)) = &secret {
             locked.write(path, text.as_bytes())?;
         }
+        let former = Former {
+            slot,
+            account: files.load(slot)?,
+            profile: self.root.profile_text(&profile)?,
+            written: Some(stored.revision),
+        };
         let swap = files.persist(slot, expected, Some(stored));
         match &swap {
             Ok(Swap::Done) => {
-                Root::save(&locked, &self.root, &profile)?;
+                // The end of the journal's entry removes the former secret.
+                Root::write_profile(&locked, &profile)?;
+                self.former.get_or_insert(former).written = Some(stored.revision);
                 self.committed = true;
                 self.journal.settled(&locked)?;
             }

@@ -7,13 +7,14 @@ use mcp_auth_client::PrivateDirectory;
 use mcp_auth_client::{LoopbackHost, LoopbackPort};
 use mcp_auth_machine::error::{Cause, Misconfiguration};
 
-use super::host::{Desk, Host, grant_json, grant_words};
+use super::host::{Desk, Host};
 use super::journal::Journal;
 use super::person::{Person, Way};
 use super::profile::{Profile, name};
 use super::records;
 use super::root::{LOCK_TIME, Remembered, Root};
 use super::settings::Settings;
+use super::told::{grant_json, grant_words};
 use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::probe::{Answer, initialize};
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// End when standard input is closed, as it is when the program ends that started this one
     #[arg(long, hide = true)]
     until_closed: bool,
+    /// Scopes to ask for besides, in this sign-in alone
+    #[arg(long, hide = true)]
+    also_scope: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -57,6 +61,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         timeout,
         mut new_client,
         until_closed,
+        also_scope,
         settings: given,
     } = options;
     if until_closed {
@@ -82,7 +87,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     {
         return Err(Problem::ClientLost { client });
     }
-    let named = given.scopes().map(str::to_owned);
+    let named = also_scope.or_else(|| given.scopes().map(str::to_owned));
     let mut profile = known.clone().unwrap_or_else(|| Profile::new(url, account));
     if new_client {
         profile.settings.forget_client();
@@ -144,7 +149,7 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         recorder,
         end,
     };
-    let mut host = Host::open(&desk, &profile)?;
+    let mut host = Host::open(&desk, &asking(&profile, named.as_deref()))?;
     let undo = journal.undo();
     let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
     signals::before_the_end(move || {
@@ -165,6 +170,9 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
             eprintln!("mcp-auth: signed in, but {}", problem.words());
         }
         Err(problem) => {
+            if let Err(problem) = host.take_back() {
+                eprintln!("mcp-auth: {}", problem.words());
+            }
             root.mark(
                 &own,
                 matches!(problem, Problem::TimedOut { old_client: true }),
@@ -195,6 +203,19 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
         println!("{} asks for no sign-in", host.url());
     }
     Ok(())
+}
+
+/// Returns the settings of this sign-in: the scopes are those of the account and the named ones.
+fn asking(profile: &Profile, named: Option<&str>) -> Profile {
+    let mut asking = profile.clone();
+    let own = profile.settings.scopes();
+    if let Some(named) = named
+        && own != Some(named)
+    {
+        let own = own.unwrap_or_default();
+        asking.settings.scope = Some(format!("{own} {named}").trim().to_owned());
+    }
+    asking
 }
 
 /// Removes the records of abandoned sign-ins, and a registration that must not be reused. Errors are

@@ -1,11 +1,13 @@
 //! `logout`: erases the local data first, regardless of the server and of damaged files.
 
+use std::io::ErrorKind;
+
 use serde_json::json;
 
 use super::host::{Desk, Host};
 use super::journal::Journal;
 use super::profile::{Profile, canonical};
-use super::root::Remembered;
+use super::root::{Remembered, Removed};
 use super::settings::Settings;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
@@ -44,9 +46,18 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     };
     signals::listen()?;
     // From here on this process or the next one completes the erasure.
-    let journal =
-        Journal::erasing(&root, (url, account), options.forget_client).map_err(Problem::store)?;
-    signals::before_the_end(journal.undo());
+    let journal = match Journal::erasing(&root, (url, account), options.forget_client) {
+        Ok(journal) => {
+            signals::before_the_end(journal.undo());
+            Some(journal)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Problem::store(error)),
+        // Files can be removed where none can be written, as on a full disk.
+        Err(error) => {
+            eprintln!("mcp-auth: {error}; a sign-out that is interrupted has to be repeated");
+            None
+        }
+    };
     let desk = Desk {
         root: &root,
         verbose: place.verbose,
@@ -59,6 +70,12 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         profile.settings = Settings::default();
         Host::open(&desk, &profile)
     });
+    let mut removed = Removed::default();
+    if journal.is_none() {
+        // No other process would complete this: the account goes last, because it is what a user notices.
+        let locked = root.lock().map_err(Problem::store)?;
+        removed = root.erase_settings(&locked, (url, account))?;
+    }
     let client = root.client_of(url, account)?;
     let had_account = root.has_account(url, account)?;
     // Records that the machine cannot read or revoke are erased too.
@@ -66,15 +83,17 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         eprintln!("mcp-auth: {}", problem.words());
     }
     let forget = options.forget_client.then_some(client);
-    let mut removed = root.erase(
+    removed.add(root.erase(
         &root.lock().map_err(Problem::store)?,
         (url, account),
         forget,
-    )?;
+    )?);
     if had_account {
         removed.note_first("tokens");
     }
-    journal.erased();
+    if let Some(journal) = journal {
+        journal.erased();
+    }
     let url = canonical(url)?;
     if as_json {
         println!(

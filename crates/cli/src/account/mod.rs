@@ -2,7 +2,8 @@
 
 mod apply;
 pub(crate) mod bridge;
-mod choice;
+pub(crate) mod choice;
+pub(crate) mod discovery;
 pub(crate) mod headers;
 mod host;
 mod journal;
@@ -19,6 +20,7 @@ mod settings;
 pub(crate) mod status;
 pub(crate) mod tls;
 pub(crate) mod token;
+mod told;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -66,18 +68,26 @@ pub(crate) struct Selected {
 }
 
 impl Selected {
-    /// Returns the URL of the MCP server as typed.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    /// Returns the canonical URL of the MCP server.
+    ///
+    /// # Errors
+    /// The flaw of the URL.
+    pub(crate) fn canonical_url(&self) -> Result<String, Problem> {
+        profile::canonical(&self.url)
     }
 
-    /// Returns the certificates of the account's sign-in, if its settings are readable.
-    pub(crate) fn remembered_tls(&self) -> tls::Tls {
+    /// Returns the certificates of the account's sign-in, and the servers and hosts that its options name, if
+    /// its settings are readable.
+    pub(crate) fn remembered_network(&self) -> (tls::Tls, discovery::Discovery) {
         let found = self.place.root();
         match found.and_then(|root| root.remembered(&self.url, &self.account)) {
-            Ok(root::Remembered::Profile(profile)) => profile.settings.tls,
+            Ok(root::Remembered::Profile(profile)) => {
+                let settings = profile.settings;
+                let named = settings.servers();
+                (settings.tls, settings.discovery.network(named))
+            }
             Ok(root::Remembered::Nothing | root::Remembered::Damaged(_)) | Err(_) => {
-                tls::Tls::default()
+                Default::default()
             }
         }
     }

@@ -30,6 +30,11 @@ pub(super) fn access(contents: &str) -> Option<Zeroizing<String>> {
     text(&record, "/tokens/access").map(|token| Zeroizing::new(token.to_owned()))
 }
 
+/// Returns the client identifier of an account record.
+pub(super) fn client(contents: &str) -> Option<String> {
+    text(&parse(contents)?, "/client/id").map(str::to_owned)
+}
+
 /// Returns the current access token of an account.
 pub(super) fn access_of(slots: &Path, name: &str) -> Option<Zeroizing<String>> {
     let text = Zeroizing::new(fs::read_to_string(slots.join("account").join(name)).ok()?);

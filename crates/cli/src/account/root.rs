@@ -48,6 +48,13 @@ impl Removed {
         }
     }
 
+    /// Adds the parts of another erasure.
+    pub(super) fn add(&mut self, other: Self) {
+        for part in other.parts {
+            self.note(part, true);
+        }
+    }
+
     /// Adds a part that was removed before the others.
     pub(super) fn note_first(&mut self, part: &'static str) {
         self.parts.retain(|noted| *noted != part);
@@ -166,18 +173,65 @@ impl Root {
 
     /// Stores the settings and the secret of an account, in place of previous ones.
     pub(super) fn save(locked: &DirectoryLock, root: &Self, profile: &Profile) -> io::Result<()> {
-        let name = profile
-            .name()
-            .map_err(|problem| io::Error::other(problem.words()))?;
+        Self::write_profile(locked, profile)?;
+        root.tidy(locked, profile)
+    }
+
+    /// Stores the settings of an account; a former secret stays.
+    pub(super) fn write_profile(locked: &DirectoryLock, profile: &Profile) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(profile).map_err(io::Error::other)?;
-        locked.write(profile_file(&name), &[text.as_slice(), b"\n"].concat())?;
+        let file = profile_file(&file_name(profile)?);
+        locked.write(file, &[text.as_slice(), b"\n"].concat())
+    }
+
+    /// Returns the stored settings of an account as text.
+    pub(super) fn profile_text(&self, profile: &Profile) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.join(profile_file(&file_name(profile)?))) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Restores the settings of an account.
+    pub(super) fn restore(
+        &self,
+        locked: &DirectoryLock,
+        profile: &Profile,
+        text: Option<&[u8]>,
+    ) -> io::Result<()> {
+        let file = profile_file(&file_name(profile)?);
+        match text {
+            Some(text) => locked.write(file, text),
+            None => locked.remove(file).map(drop),
+        }
+    }
+
+    /// Removes the typed secrets of an account that its settings do not name.
+    fn tidy(&self, locked: &DirectoryLock, profile: &Profile) -> io::Result<()> {
         let kept = profile.settings.client_secret_file.as_deref();
-        for secret in root.secrets(&name) {
+        for secret in self.secrets(&file_name(profile)?) {
             if kept != Some(std::path::absolute(&secret)?.as_path()) {
                 locked.remove(&*secret)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes the typed secrets of an account that its stored settings do not name.
+    pub(super) fn tidy_secrets(
+        &self,
+        locked: &DirectoryLock,
+        url: &str,
+        account: &str,
+    ) -> io::Result<()> {
+        let of = Profile::new(url, account);
+        let text = self.profile_text(&of)?.unwrap_or_default();
+        match Profile::parse(&self.join(profile_file(&file_name(&of)?)), &text) {
+            Ok(profile) => self.tidy(locked, &profile),
+            // Settings that cannot be read may name any of them.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Returns the files with typed secrets of an account.
@@ -262,13 +316,29 @@ impl Root {
                 }
             }
         }
+        removed.add(self.remove_settings(locked, name)?);
+        locked.remove(Path::new("retry").join(name))?;
+        Ok(removed)
+    }
+
+    /// Erases the settings and the typed secrets of an account.
+    pub(super) fn erase_settings(
+        &self,
+        locked: &DirectoryLock,
+        (url, account): (&str, &str),
+    ) -> Result<Removed, Problem> {
+        let removed = self.remove_settings(locked, &name(url, account)?);
+        removed.map_err(Problem::store)
+    }
+
+    fn remove_settings(&self, locked: &DirectoryLock, name: &str) -> io::Result<Removed> {
+        let mut removed = Removed::default();
         for secret in self.secrets(name) {
             removed.note("the client's secret", locked.remove(&*secret)?);
         }
         for profile in beginning(&self.join("profiles"), name) {
             removed.note("settings", locked.remove(&*profile)?);
         }
-        locked.remove(Path::new("retry").join(name))?;
         Ok(removed)
     }
 
@@ -303,6 +373,11 @@ impl Root {
             .any(|folder| !beginning(&self.join(folder), &name).is_empty());
         Ok(files || !records::of_account(&self.slots(), &canonical(url)?, account).is_empty())
     }
+}
+
+fn file_name(profile: &Profile) -> io::Result<String> {
+    let name = profile.name();
+    name.map_err(|problem| io::Error::other(problem.words()))
 }
 
 fn profile_file(name: &str) -> PathBuf {

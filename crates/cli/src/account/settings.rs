@@ -8,6 +8,7 @@ use mcp_auth_machine::wire::words::AuthMethod;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::discovery::Discovery;
 use super::secret;
 use super::tls::Tls;
 use crate::problem::Problem;
@@ -32,7 +33,8 @@ pub(crate) struct Settings {
     #[arg(long, conflicts_with_all = ["client_secret_file", "client_secret_env", "client_key"])]
     #[serde(skip)]
     pub(super) client_secret_prompt: bool,
-    /// A private key (PKCS #8, PEM) with which the client authenticates: private_key_jwt
+    /// A private key (PKCS #8, PEM) with which the client authenticates: private_key_jwt. Without --client-id:
+    /// for a new registration, or for the document of --client-metadata-url
     #[arg(long, value_name = "FILE")]
     pub(super) client_key: Option<PathBuf>,
     /// How the client authenticates at the token endpoint: none, client_secret_basic,
@@ -46,36 +48,9 @@ pub(crate) struct Settings {
     /// The URL under which the client's metadata document is published
     #[arg(long, value_name = "URL", conflicts_with = "client_id")]
     pub(super) client_metadata_url: Option<String>,
-    /// The issuer of the authorization server, for an MCP server that does not name one
-    #[arg(long, value_name = "URL", conflicts_with_all = ["server_metadata", "resource_metadata"])]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) authorization_server: Option<String>,
-    /// A file with the authorization server's metadata (a JSON object with `issuer` and its endpoints),
-    /// for a server that does not publish it
-    #[arg(long, value_name = "FILE", conflicts_with = "resource_metadata")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) server_metadata: Option<PathBuf>,
-    /// The URL of the protected resource metadata, for an MCP server that does not announce it
-    #[arg(long, value_name = "URL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) resource_metadata: Option<String>,
-    /// Of several authorization servers, the issuer to use; may be given again, in order
-    #[arg(long, value_name = "URL")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) prefer_issuer: Vec<String>,
-    /// Support a server of revision 2025-03-26, which publishes no resource metadata
-    #[arg(long)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) legacy: bool,
-    /// A host on a private network that may be contacted although a server announced it; may be given
-    /// again
-    #[arg(long, value_name = "HOST")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) allow_host: Vec<String>,
-    /// A file with what is known of authorization servers that deviate: a JSON array, an object with
-    /// `issuer` for each, as in the configuration of `drive`
-    #[arg(long, value_name = "FILE")]
-    pub(super) issuer_settings: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(super) discovery: Discovery,
     /// The scopes to ask for; "" for those that the server names
     #[arg(long, value_name = "SCOPES")]
     pub(super) scope: Option<String>,
@@ -115,9 +90,9 @@ impl Settings {
 
     /// Returns the authorization servers that the user named.
     pub(super) fn servers(&self) -> Vec<String> {
-        let one = [&self.issuer, &self.authorization_server];
+        let one = [&self.issuer, &self.discovery.authorization_server];
         let one = one.into_iter().flatten();
-        one.chain(&self.prefer_issuer).cloned().collect()
+        one.chain(&self.discovery.prefer_issuer).cloned().collect()
     }
 
     /// Returns true if a user signs in.
@@ -150,21 +125,8 @@ impl Settings {
             to.client_secret_env = None;
             to.client_key = None;
         }
-        let place = given.authorization_server.is_some()
-            || given.server_metadata.is_some()
-            || given.resource_metadata.is_some();
-        if place {
-            to.authorization_server = None;
-            to.server_metadata = None;
-            to.resource_metadata = None;
-        }
         fn over<T>(to: &mut Option<T>, given: Option<T>) {
             if given.is_some() {
-                *to = given;
-            }
-        }
-        fn over_list<T>(to: &mut Vec<T>, given: Vec<T>) {
-            if !given.is_empty() {
                 *to = given;
             }
         }
@@ -175,12 +137,7 @@ impl Settings {
         over(&mut to.client_key, given.client_key);
         over(&mut to.auth_method, given.auth_method);
         over(&mut to.client_metadata_url, given.client_metadata_url);
-        over(&mut to.authorization_server, given.authorization_server);
-        over(&mut to.server_metadata, given.server_metadata);
-        over(&mut to.resource_metadata, given.resource_metadata);
-        over_list(&mut to.prefer_issuer, given.prefer_issuer);
-        over_list(&mut to.allow_host, given.allow_host);
-        over(&mut to.issuer_settings, given.issuer_settings);
+        to.discovery.over(given.discovery);
         over(&mut to.scope, given.scope);
         over(&mut to.dpop_key, given.dpop_key);
         to.tls.over(given.tls);
@@ -188,7 +145,6 @@ impl Settings {
         over(&mut to.redirect_host, given.redirect_host);
         to.client_secret_prompt = given.client_secret_prompt;
         to.client_credentials |= given.client_credentials;
-        to.legacy |= given.legacy;
         to.check()?;
         Ok(to)
     }
@@ -207,12 +163,12 @@ impl Settings {
                     &of.client_id,
                     &of.issuer,
                     &of.client_metadata_url,
-                    &of.authorization_server,
+                    &of.discovery.authorization_server,
                 ],
                 [
                     &of.client_secret_file,
                     &of.client_key,
-                    &of.server_metadata,
+                    &of.discovery.server_metadata,
                     &of.dpop_key,
                 ],
                 &of.auth_method,
@@ -245,7 +201,6 @@ impl Settings {
             ("--client-secret-file", self.client_secret_file.is_some()),
             ("--client-secret-env", self.client_secret_env.is_some()),
             ("--client-secret-prompt", self.client_secret_prompt),
-            ("--client-key", self.client_key.is_some()),
             ("--auth-method", self.auth_method.is_some()),
             ("--client-credentials", self.client_credentials),
         ];
@@ -271,11 +226,10 @@ impl Settings {
             &mut self.client_secret_file,
             &mut self.client_key,
             &mut self.dpop_key,
-            &mut self.issuer_settings,
-            &mut self.server_metadata,
         ]
         .into_iter()
         .chain(self.tls.paths())
+        .chain(self.discovery.paths())
         {
             *path = path.as_deref().map(std::path::absolute).transpose()?;
         }

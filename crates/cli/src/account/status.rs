@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::host::{Desk, Host, grant_json, grant_words};
+use super::host::{Desk, Host};
 use super::profile::Profile;
 use super::records;
 use super::root::{Remembered, Root};
+use super::told::{grant_json, grant_words};
 use super::{Place, Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;

@@ -22,7 +22,7 @@ pub(crate) struct Tls {
     client_cert: Option<PathBuf>,
     /// A host that may ask for --client-cert although a server announced it, such as an authorization server
     /// with mutual TLS; may be given again
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = super::discovery::host)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     client_cert_host: Vec<String>,
     /// The private key of --client-cert, PEM, not encrypted

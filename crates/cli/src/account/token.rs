@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderValue, Method};
 use mcp_auth_machine::action::Grant;
 use serde_json::{Map, Value, json};
 
-use super::host::{Desk, Host, left};
+use super::host::{Desk, Host};
 use super::profile::Profile;
 use super::root::Remembered;
+use super::told::left;
 use super::{Place, Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;

@@ -2,12 +2,15 @@
 
 use http::HeaderMap;
 use mcp_auth_machine::Failure;
+use mcp_auth_machine::config::IssuerSettings;
 use mcp_auth_machine::error::{Party, Stage};
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::challenge;
+use mcp_auth_machine::wire::text::Untrusted;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::account::choice;
 use crate::probe::Other;
 use crate::remedy;
 
@@ -49,12 +52,12 @@ impl Finding {
         }
     }
 
-    fn option(mut self, option: &str) -> Self {
+    pub(super) fn option(mut self, option: &str) -> Self {
         self.option = Some(option.to_owned());
         self
     }
 
-    fn fix(mut self, fix: &str) -> Self {
+    pub(super) fn fix(mut self, fix: &str) -> Self {
         self.fix = Some(fix.to_owned());
         self
     }
@@ -137,15 +140,22 @@ pub(super) fn finding(decision: &Decision) -> Option<Finding> {
             ),
         )
         .fix("write lists as arrays and flags as true or false"),
-        Decision::EntryUnusable { entry, reason } => Finding::new(
-            Mark::Warning,
-            "DISC-15",
-            format!(
-                "{} in authorization_servers is not an issuer: {reason}",
-                entry.as_plain()
-            ),
-        )
-        .fix("list issuers exactly as their metadata spells them"),
+        Decision::EntryUnusable { entry, reason } => {
+            let finding = Finding::new(
+                Mark::Warning,
+                "DISC-15",
+                format!(
+                    "{} in authorization_servers is not used: it {reason}",
+                    entry.as_plain()
+                ),
+            );
+            match choice::host_to_allow(entry, reason) {
+                Some(host) => finding
+                    .fix("list authorization servers at public addresses")
+                    .option(&remedy::allow_host(&host)),
+                None => finding.fix("list issuers exactly as their metadata spells them"),
+            }
+        }
         Decision::EntryLooksLikeDocument { entry } => Finding::new(
             Mark::Warning,
             "QUIRK-21",
@@ -220,8 +230,25 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
             "REG-02",
             "clients must be registered beforehand: login needs --client-id",
         )
-        .fix("support client ID metadata documents, so that any client can sign in"),
+        .fix("support client ID metadata documents, so that any client can sign in")
+        .option("--client-id ID --issuer URL, with a client that is registered there"),
     });
+    if registration && !documents {
+        let words = "whether registration needs an initial access token is not examined";
+        let finding = Finding::new(Mark::Note, "REG-29", words)
+            .fix("register any client, or support client ID metadata documents")
+            .option("--issuer-settings FILE with \"initial_access\", or --client-id");
+        found.push(finding);
+    }
+    if document.get("grant_types_supported").is_some()
+        && !lists("grant_types_supported", "refresh_token")
+    {
+        let words = "no refresh tokens are offered: users sign in again when a token expires";
+        let finding = Finding::new(Mark::Note, "REG-19", words)
+            .fix("offer the grant type refresh_token, with rotation");
+        found.push(finding);
+    }
+    found.extend(judge_query(document));
     found.push(if flag("authorization_response_iss_parameter_supported") {
         Finding::new(
             Mark::Ok,
@@ -275,6 +302,36 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
     found
 }
 
+/// Returns the finding about parameters of the client in the authorization endpoint's query.
+fn judge_query(document: &Value) -> Option<Finding> {
+    let endpoint = document.get("authorization_endpoint")?.as_str()?;
+    let endpoint = url::Url::parse(endpoint).ok()?;
+    let mut names = endpoint.query_pairs().map(|(name, _)| name);
+    let is_reserved = |name: &str| {
+        let tried = IssuerSettings::new().authorization_parameter(name, "x");
+        // The server may repeat the resource that is asked for.
+        name != "resource" && tried.is_err()
+    };
+    let name = names.find(|name| is_reserved(name))?;
+    let words = format!(
+        "the authorization endpoint has the parameter {:?} in its query, which only the client may set",
+        Untrusted::new(&name)
+    );
+    let finding = Finding::new(Mark::Broken, "AUTHZ-02", words)
+        .fix("take the parameter out of authorization_endpoint");
+    Some(Finding {
+        code: Some("reserved_parameter"),
+        ..finding
+    })
+}
+
+/// Returns texts of a document, without anything that a terminal would interpret.
+fn shown(texts: &[impl AsRef<str>], between: &str) -> String {
+    let texts = texts.iter().map(|text| Untrusted::new(text.as_ref()));
+    let texts: Vec<_> = texts.map(|text| text.as_plain().to_owned()).collect();
+    texts.join(between)
+}
+
 /// Returns the finding about the authentication methods of the token endpoint.
 fn judge_methods(document: &Value, registration: bool) -> Option<Finding> {
     let member = "token_endpoint_auth_methods_supported";
@@ -294,7 +351,7 @@ fn judge_methods(document: &Value, registration: bool) -> Option<Finding> {
     if !has("client_secret_basic") && !has("client_secret_post") {
         let words = format!(
             "{member} has {}: a client needs a key or a certificate",
-            listed.join(", ")
+            shown(&listed, ", ")
         );
         let finding = Finding::new(Mark::Warning, "REG-11", words)
             .fix("accept `none` with PKCE for native clients, which keep no secret")
@@ -346,12 +403,25 @@ pub(super) fn judge_scopes(resource: &Value, server: &Value) -> Option<Finding> 
     }
     let words = format!(
         "the MCP server names scopes that its authorization server does not list: {}",
-        foreign.join(" ")
+        shown(&foreign, " ")
     );
     let finding = Finding::new(Mark::Warning, "SCOPE-03", words)
         .fix("list them in scopes_supported of the authorization server, and let clients register for them")
         .option("--scope with the scopes that the authorization server knows, where it refuses these");
     Some(finding)
+}
+
+/// Returns the finding about an authorization server that registers no clients, with another one after it.
+pub(super) fn judge_passed_over(server: &Value) -> Finding {
+    let issuer = server.get("issuer").and_then(Value::as_str);
+    let issuer = issuer.unwrap_or_default();
+    let words = format!(
+        "{:?} registers no clients: clients without one there use the next authorization server",
+        Untrusted::new(issuer)
+    );
+    Finding::new(Mark::Warning, "DISC-15", words)
+        .fix("list authorization servers that register clients first")
+        .option("--client-id ID --issuer URL, with a client that is registered there")
 }
 
 /// Returns the finding about several authorization servers.
@@ -364,7 +434,7 @@ pub(super) fn judge_choice(resource: &Value) -> Option<Finding> {
     let words = format!(
         "{} authorization servers are listed, and clients may take any of them: {}",
         servers.len(),
-        servers.join(", ")
+        shown(&servers, ", ")
     );
     let finding = Finding::new(Mark::Note, "DISC-15", words)
         .fix("list the one first that most clients can use")

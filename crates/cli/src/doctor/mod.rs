@@ -2,6 +2,7 @@
 //! the machine stops before a registration or a redirect.
 
 mod findings;
+mod known;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,15 +13,19 @@ use mcp_auth_machine::action::Purpose;
 use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Stage};
 use mcp_auth_machine::event::Challenge;
+
 use mcp_auth_machine::report::{Decision, Verdict};
+use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
 use findings::{
     Finding, Mark, finding, judge_challenge, judge_choice, judge_failure, judge_other,
-    judge_scopes, judge_server,
+    judge_passed_over, judge_scopes, judge_server,
 };
+use known::judge_known;
 
+use crate::account::discovery::Discovery;
 use crate::account::tls::Tls;
 use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
@@ -32,28 +37,56 @@ pub(crate) struct Options {
     #[command(flatten)]
     selected: Selected,
     #[command(flatten)]
+    discovery: Discovery,
+    #[command(flatten)]
     tls: Tls,
     /// How long all of it may take, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
 }
 
+/// Never used: the machine stops before a redirect.
+const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
+
 /// The machine's observations.
 #[derive(Default)]
 struct Seen {
-    requests: Vec<(u64, Purpose)>,
+    requests: Vec<(u64, Purpose, String)>,
     tried: Vec<(String, Verdict)>,
     decisions: Vec<Decision>,
     /// The latest protected resource metadata.
     resource: Option<Value>,
-    /// The latest authorization server metadata.
-    server: Option<Value>,
+    /// The authorization server metadata in order, each with its URL.
+    servers: Vec<(String, Value)>,
 }
 
 impl Seen {
+    /// Returns the metadata of the authorization server that a sign-in uses, and of those before it: without a
+    /// client of its own, the first that registers clients. The machine has accepted each of them.
+    fn server(&self) -> Option<(&Value, Vec<&Value>)> {
+        let is_found = |url: &str| {
+            let mut tried = self.tried.iter().rev();
+            let last = tried.find(|(tried, _)| tried == url);
+            last.is_some_and(|(_, verdict)| *verdict == Verdict::Found)
+        };
+        let found = self.servers.iter().filter(|(url, _)| is_found(url));
+        let accepted: Vec<&Value> = found.map(|(_, server)| server).collect();
+        let registers = |server: &&Value| {
+            let documents = server.get("client_id_metadata_document_supported");
+            text(server, "registration_endpoint").is_some()
+                || documents.and_then(Value::as_bool) == Some(true)
+        };
+        let at = accepted.iter().position(registers).unwrap_or(0);
+        let server = *accepted.get(at)?;
+        Some((server, accepted.into_iter().take(at).collect()))
+    }
+
     fn note(&mut self, note: &Note<'_>) {
         match note {
-            Note::Out(Action::SendRequest(send)) => self.requests.push((send.id(), send.purpose())),
+            Note::Out(Action::SendRequest(send)) => {
+                let url = send.request().uri().to_string();
+                self.requests.push((send.id(), send.purpose(), url));
+            }
             Note::Out(Action::Report(decision)) => {
                 if let Decision::PlaceTried { url, verdict } = decision.as_ref() {
                     self.tried.push((url.as_str().to_owned(), *verdict));
@@ -62,15 +95,18 @@ impl Seen {
                 }
             }
             Note::In(Event::HttpResponse(reply)) => {
-                let purpose = self.requests.iter().find(|(id, _)| *id == reply.id());
-                let to = match purpose {
-                    Some((_, Purpose::ServerMetadata)) => &mut self.server,
-                    Some((_, Purpose::ResourceMetadata)) => &mut self.resource,
-                    Some(_) | None => return,
+                let asked = self.requests.iter().find(|(id, ..)| *id == reply.id());
+                let document = reply.response().map(http::Response::body);
+                let document = document.and_then(|body| serde_json::from_slice(body).ok());
+                let Some(document) = document.filter(Value::is_object) else {
+                    return;
                 };
-                if let Some(response) = reply.response() {
-                    let found = serde_json::from_slice(response.body()).ok();
-                    *to = found.filter(Value::is_object).or(to.take());
+                match asked {
+                    Some((_, Purpose::ServerMetadata, url)) => {
+                        self.servers.push((url.clone(), document));
+                    }
+                    Some((_, Purpose::ResourceMetadata, _)) => self.resource = Some(document),
+                    Some(_) | None => {}
                 }
             }
             Note::In(_) | Note::Out(_) => {}
@@ -80,17 +116,17 @@ impl Seen {
 
 pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let mut findings = Vec::new();
-    let config = Config::builder(options.selected.url(), "http://127.0.0.1:9/callback")
+    let url = options.selected.canonical_url()?;
+    let (mut tls, mut discovery) = options.selected.remembered_network();
+    tls.over(options.tls.clone());
+    discovery.over(options.discovery.clone());
+    let config = Config::builder(&url, REDIRECT_URI)
         .client_name("mcp-auth doctor")
         .dynamic_registration(DynamicRegistration::Never)
         .metadata_cache(MetadataCache::Off)
-        .reports(true)
-        .build()
-        .map_err(|flaw| format!("{}: {flaw}", options.selected.url()))?;
-    let url = config.mcp_url().as_str().to_owned();
+        .reports(true);
+    let config = discovery.apply(config)?.build()?;
     let end = after(options.timeout);
-    let mut tls = options.selected.remembered_tls();
-    tls.over(options.tls.clone());
     let trust = tls.trust()?;
     let http = HttpClient::new(trust.clone());
     let answer =
@@ -118,11 +154,15 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let seen = Arc::new(Mutex::new(Seen::default()));
     let watching = Arc::clone(&seen);
     recorder.start(|| {
-        json!({
-            "mcp_url": options.selected.url(), "redirect_uri": "http://127.0.0.1:9/callback",
+        let mut line = json!({
+            "mcp_url": url, "redirect_uri": REDIRECT_URI,
             "principal": "doctor", "client_name": "mcp-auth doctor",
             "dynamic_registration": false, "metadata_cache": "off", "reports": true,
-        })
+        });
+        if let Some(members) = line.as_object_mut() {
+            discovery.describe(members);
+        }
+        line
     });
     recorder.challenged("doctor", 401, &headers, None);
     let store = recorder.store(MemoryStore::default());
@@ -141,30 +181,53 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
 
     findings.extend(seen.decisions.iter().filter_map(finding));
-    let issuer = failure.issuer.as_ref().map(ToString::to_string);
+    let server = seen.server();
+    let issuer = server
+        .as_ref()
+        .and_then(|(server, _)| text(server, "issuer"));
+    let issuer = issuer.map(|issuer| Untrusted::new(issuer).as_plain().to_owned());
+    let issuer = issuer.or_else(|| failure.issuer.as_ref().map(ToString::to_string));
     let passed = matches!(
         failure.cause,
         Cause::Misconfigured(Misconfiguration::NoClient { .. })
     );
     if passed || failure.stage == Stage::ServerMetadata {
-        findings.push(Finding::new(
-            Mark::Ok,
-            "DISC-11",
-            "the resource metadata is for this URL, and names an authorization server",
-        ));
+        findings.push(match &seen.resource {
+            Some(_) => Finding::new(
+                Mark::Ok,
+                "DISC-11",
+                "the resource metadata is for this URL, and names an authorization server",
+            ),
+            None => Finding::new(
+                Mark::Note,
+                "DISC-20",
+                "the authorization server is the one that the options give; resource metadata was not \
+                 examined",
+            ),
+        });
     }
     if passed {
         let issuer = issuer.as_deref().unwrap_or_default();
-        let words = format!("the metadata of {issuer} names this issuer");
-        findings.push(Finding::new(Mark::Ok, "META-08", words));
+        findings.push(if server.is_some() {
+            let words = format!("the metadata of {issuer} names this issuer");
+            Finding::new(Mark::Ok, "META-08", words)
+        } else {
+            let words = format!("the metadata of {issuer} is that of --server-metadata");
+            Finding::new(Mark::Note, "META-08", words)
+        });
         findings.push(Finding::new(
             Mark::Ok,
             "META-12",
             "it has the endpoints that a sign-in needs",
         ));
         findings.push(Finding::new(Mark::Ok, "PKCE-05", "it offers S256"));
-        findings.extend(seen.server.iter().flat_map(judge_server));
-        let both = seen.resource.as_ref().zip(seen.server.as_ref());
+        for passed_over in server.iter().flat_map(|(_, before)| before) {
+            findings.push(judge_passed_over(passed_over));
+        }
+        let server = server.map(|(server, _)| server);
+        findings.extend(server.into_iter().flat_map(judge_server));
+        findings.extend(judge_known(issuer));
+        let both = seen.resource.as_ref().zip(server);
         findings.extend(both.and_then(|(resource, server)| judge_scopes(resource, server)));
     } else if open
         && matches!(
@@ -199,6 +262,10 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         return Err(Problem::Examined);
     }
     Ok(())
+}
+
+fn text<'a>(document: &'a Value, member: &str) -> Option<&'a str> {
+    document.get(member).and_then(Value::as_str)
 }
 
 /// Runs the machine to its failure, the only outcome without a client.

@@ -1,10 +1,10 @@
 //! The account of the bridge: tokens by the asynchronous driver, sign-ins by the command `login` in a
 //! process of its own, which stores all or nothing.
 
+use std::collections::VecDeque;
 use std::process::Stdio;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, StatusCode};
 use mcp_auth_client::Trust;
@@ -22,6 +22,9 @@ use crate::problem::Problem;
 
 /// The number of sign-ins per request: the first, and one for further scopes.
 const SIGN_INS: u8 = 2;
+/// The number of sign-ins in [`PERIOD`], as many as one machine allows.
+const MAX_SIGN_INS: usize = 12;
+const PERIOD: Duration = Duration::from_secs(600);
 
 /// The authorization of one account at one MCP server.
 pub(super) struct Authorization {
@@ -31,6 +34,35 @@ pub(super) struct Authorization {
     timeout: Duration,
     /// The running sign-in.
     running: Mutex<Option<watch::Receiver<Stage>>>,
+    sign_ins: Arc<Mutex<SignIns>>,
+}
+
+/// The sign-ins of the last ten minutes. Each runs in a process of its own, so the machine of this one cannot
+/// count them (STEP-07, STEP-11).
+#[derive(Default)]
+struct SignIns {
+    begun: VecDeque<Instant>,
+    /// The last one failed, as these words say, or the user declined it.
+    failed: Option<(Instant, String)>,
+}
+
+impl SignIns {
+    /// Returns the reason why no further sign-in may begin.
+    fn refusal(&mut self, url: &str) -> Option<String> {
+        let recent = |begun: &Instant| begun.elapsed() < PERIOD;
+        self.begun.retain(recent);
+        self.failed = self.failed.take().filter(|(at, _)| recent(at));
+        let words = match &self.failed {
+            Some((_, words)) => words.clone(),
+            None if self.begun.len() >= MAX_SIGN_INS => {
+                "there were too many sign-ins in ten minutes".to_owned()
+            }
+            None => return None,
+        };
+        Some(format!(
+            "{words}; to sign in now, run: mcp-auth login {url}"
+        ))
+    }
 }
 
 /// The reason why a request cannot be authorized.
@@ -74,7 +106,13 @@ impl Authorization {
             browser: browser && has_display(),
             timeout,
             running: Mutex::default(),
+            sign_ins: Arc::default(),
         })
+    }
+
+    /// Returns a handle of the driver.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// The certificates that the account trusts.
@@ -129,13 +167,28 @@ impl Authorization {
         } else {
             None
         };
+        {
+            let mut sign_ins = self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(words) = sign_ins.refusal(&self.bridge.url) {
+                return Err(Refused::Failed(words));
+            }
+            sign_ins.begun.push_back(Instant::now());
+        }
         let mut command = self.login(scopes);
         let child = command
             .spawn()
             .map_err(|error| Refused::Failed(error.to_string()))?;
         let (sender, stage) = watch::channel(Stage::Starting);
+        let sign_ins = Arc::clone(&self.sign_ins);
         tokio::spawn(async move {
             let ended = follow(child, &sender).await;
+            let ended = ended.map_err(|(words, passes)| {
+                if !passes {
+                    let mut sign_ins = sign_ins.lock().unwrap_or_else(PoisonError::into_inner);
+                    sign_ins.failed = Some((Instant::now(), words.clone()));
+                }
+                words
+            });
             sender.send_replace(Stage::Ended(ended));
         });
         Ok(stage)
@@ -152,7 +205,7 @@ impl Authorization {
         }
         if let Some(scopes) = scopes {
             let scopes: Vec<&str> = scopes.iter().collect();
-            command.args(["--scope", &scopes.join(" ")]);
+            command.args(["--also-scope", &scopes.join(" ")]);
         }
         command
             .stdin(Stdio::piped())
@@ -163,8 +216,9 @@ impl Authorization {
     }
 }
 
-/// Waits for a `login` to end, and forwards its messages.
-async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), String> {
+/// Waits for a `login` to end, and forwards its messages. The error is its last message, and whether the
+/// failure passes.
+async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), (String, bool)> {
     // `login` ends when this end of its input is closed, for example with the proxy.
     let _open = child.stdin.take();
     let mut last = String::new();
@@ -182,8 +236,11 @@ async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), St
     }
     match child.wait().await {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(last.trim_start_matches("mcp-auth: ").to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(status) => {
+            let words = last.trim_start_matches("mcp-auth: ").to_owned();
+            Err((words, status.code() == Some(4)))
+        }
+        Err(error) => Err((error.to_string(), true)),
     }
 }
 

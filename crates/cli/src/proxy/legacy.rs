@@ -46,8 +46,12 @@ pub(super) enum LegacyError {
 }
 
 impl Legacy {
-    /// Opens the stream; its messages go to this function.
-    pub(super) async fn open<F, T>(remote: &Remote, give: F) -> Result<Self, LegacyError>
+    /// Opens the stream; its messages go to this function. `ended` follows the last one.
+    pub(super) async fn open<F, T>(
+        remote: &Remote,
+        give: F,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, LegacyError>
     where
         F: Fn(String) -> T + Send + 'static,
         T: Future<Output = ()> + Send,
@@ -80,6 +84,7 @@ impl Legacy {
             while let Some((_, data)) = events.next(&mut place).await {
                 give(data).await;
             }
+            ended.await;
         });
         Ok(Self {
             endpoint,

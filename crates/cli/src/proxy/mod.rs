@@ -25,6 +25,8 @@ use remote::Remote;
 
 /// Lines on their way to the client. Where the client does not read, the servers' streams wait.
 const LINES_QUEUED: usize = 256;
+/// A token request and the write of its answer may take this long at the end.
+const ENDING: Duration = Duration::from_secs(35);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -97,14 +99,20 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let ended = runtime.block_on(serve(options));
     // A read of standard input cannot be cancelled: it is left behind.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    ended
+    match ended? {
+        Some(number) => std::process::exit(128_i32.saturating_add(i32::from(number))),
+        None => Ok(()),
+    }
 }
 
-async fn serve(options: &Options) -> Result<(), Problem> {
+/// Relays until the client or a signal ends it; returns the number of the signal.
+async fn serve(options: &Options) -> Result<Option<u8>, Problem> {
     let timeout = Duration::from_secs(options.auth_timeout);
     let selected = (options.url.as_str(), options.account.as_str());
     let authorization =
         Authorization::start(&options.place, selected, !options.no_browser, timeout)?;
+    let client = authorization.client();
+    let mut signals = Signals::listen()?;
     let headers: HeaderMap = options.header.iter().cloned().collect();
     let remote = Remote::new(&options.url, headers, authorization)?;
     let (lines, mut outgoing) = mpsc::channel::<String>(LINES_QUEUED);
@@ -120,18 +128,70 @@ async fn serve(options: &Options) -> Result<(), Problem> {
     let relay = Relay::new(remote, lines, options.transport);
     let mut input = BufReader::new(stdin()).lines();
     let mut gone = std::pin::pin!(async { drop(writer.await) });
-    loop {
+    let signal = loop {
         let line = tokio::select! {
             line = input.next_line() => line?,
             // The client reads no more.
-            () = &mut gone => break,
+            () = &mut gone => break None,
+            number = signals.next() => break Some(number),
         };
         match line {
             Some(line) if line.trim().is_empty() => {}
             Some(line) => relay.take(line).await,
-            None => break,
+            None => break None,
+        }
+    };
+    // A refresh under way ends with its tokens in the store, unless another signal comes.
+    let ending = async {
+        relay.close().await;
+        let _late = tokio::time::timeout(ENDING, client.close()).await;
+    };
+    tokio::select! {
+        () = ending => Ok(signal),
+        number = signals.next() => Ok(Some(number)),
+    }
+}
+
+/// The signals that end the proxy.
+#[cfg(unix)]
+struct Signals([tokio::signal::unix::Signal; 3]);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Waits for a signal; returns its number.
+    async fn next(&mut self) -> u8 {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => 2,
+            _ = terminate.recv() => 15,
+            _ = hangup.recv() => 1,
         }
     }
-    relay.close().await;
-    Ok(())
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> u8 {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        2
+    }
 }

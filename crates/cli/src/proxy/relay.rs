@@ -1,6 +1,6 @@
 //! From lines of the client to requests, and from answers and streams to lines.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ struct Session {
     tools: Tools,
     /// Methods of requests whose results are looked at.
     asked: HashMap<String, String>,
+    /// Requests whose answers come on the stream of the older transport.
+    open: HashSet<String>,
 }
 
 impl Relay {
@@ -135,15 +137,22 @@ impl Relay {
 
     async fn exchange(&self, line: &str, id: &RawValue, method: &str) -> Result<(), Failed> {
         if let Some(legacy) = self.legacy() {
-            return Ok(legacy.send(&self.0.remote, line).await?);
+            self.session().open.insert(id.get().to_owned());
+            let sent = legacy.send(&self.0.remote, line).await;
+            if sent.is_err() {
+                self.session().open.remove(id.get());
+            }
+            return Ok(sent?);
         }
         if self.0.transport == Transport::SseOnly && method == "initialize" {
             return self.begin_legacy(line, None).await;
         }
-        let mut answer = self.post(line).await?;
-        if answer.status() == StatusCode::NOT_FOUND && self.session().id.is_some() {
-            self.renew_session().await?;
-            answer = self.post(line).await?;
+        let (mut answer, sent) = self.post(line).await?;
+        if answer.status() == StatusCode::NOT_FOUND
+            && let Some(ended) = sent
+        {
+            self.renew_session(&ended).await?;
+            (answer, _) = self.post(line).await?;
         }
         let status = answer.status();
         if method == "initialize"
@@ -208,18 +217,41 @@ impl Relay {
     }
 
     async fn begin_legacy(&self, line: &str, status: Option<StatusCode>) -> Result<(), Failed> {
-        let relay = self.clone();
-        let opened = Legacy::open(&self.0.remote, move |text| {
-            let relay = relay.clone();
-            async move { relay.give(&text).await }
-        });
+        let (relay, after) = (self.clone(), self.clone());
+        let opened = Legacy::open(
+            &self.0.remote,
+            move |text| {
+                let relay = relay.clone();
+                async move { relay.give(&text).await }
+            },
+            async move { after.legacy_ended().await },
+        );
         let legacy = opened.await.map_err(|error| {
             let also = status.map(|status| format!("status {status} to a message, and "));
             Failed::words(format!("{}{error}", also.unwrap_or_default()))
         })?;
+        if let Some(id) = Envelope::of(line).and_then(|message| message.id) {
+            self.session().open.insert(id.get().to_owned());
+        }
+        self.session().legacy = Some(legacy.clone());
         legacy.send(&self.0.remote, line).await?;
-        self.session().legacy = Some(legacy);
         Ok(())
+    }
+
+    /// Answers the requests whose answers would have come on the stream that ended.
+    async fn legacy_ended(&self) {
+        let open = {
+            let mut session = self.session();
+            session.legacy = None;
+            std::mem::take(&mut session.open)
+        };
+        let url = self.0.remote.url();
+        let words = format!("the stream of {url} ended before its response");
+        for id in open {
+            if let Ok(id) = serde_json::from_str::<&RawValue>(&id) {
+                self.give(&failure(id, &words, None)).await;
+            }
+        }
     }
 
     /// The headers that go with a message, or with a request for a stream.
@@ -242,7 +274,11 @@ impl Relay {
         headers
     }
 
-    async fn post(&self, line: &str) -> Result<reqwest::Response, Unanswered> {
+    /// Sends a message; returns the answer, and the session that it was sent in.
+    async fn post(
+        &self,
+        line: &str,
+    ) -> Result<(reqwest::Response, Option<HeaderValue>), Unanswered> {
         let message = Envelope::of(line);
         let params = message.as_ref().map_or(Value::Null, Envelope::parameters);
         let method = message.and_then(|message| message.method);
@@ -252,12 +288,19 @@ impl Relay {
             (Some(method), _) => method.to_owned(),
             (None, _) => "a response".to_owned(),
         };
-        let outgoing = Outgoing::post(&operation, self.headers(method.as_deref(), &params), line);
+        let headers = self.headers(method.as_deref(), &params);
+        let sent = headers.get(SESSION).cloned();
+        let outgoing = Outgoing::post(&operation, headers, line);
         let answer = self.0.remote.send(outgoing).await?;
-        if let Some(id) = answer.headers().get(SESSION) {
-            self.session().id = Some(id.clone());
+        let begins = method.as_deref() == Some("initialize") && answer.status().is_success();
+        let named = answer.headers().get(SESSION).cloned();
+        let mut session = self.session();
+        // A late answer of a former session names none for the present one.
+        if begins || named.is_some() && session.id == sent {
+            session.id = named;
         }
-        Ok(answer)
+        drop(session);
+        Ok((answer, sent))
     }
 
     /// Gives the client the messages of an answer's stream until the response has come.
@@ -339,16 +382,15 @@ impl Relay {
     }
 
     /// Begins a new session in the place of one that the server ended, with the client's own request.
-    async fn renew_session(&self) -> Result<(), Failed> {
-        let ended = self.session().id.clone();
+    async fn renew_session(&self, ended: &HeaderValue) -> Result<(), Failed> {
         let _one = self.0.renewal.lock().await;
-        if self.session().id != ended {
+        if self.session().id.as_ref() != Some(ended) {
             return Ok(());
         }
         let initialize = self.session().initialize.clone();
         let initialize = initialize.ok_or_else(|| Failed::words("the server ended the session"))?;
-        self.session().id = None;
-        let answer = self.post(&initialize).await?;
+        // Until the new session has begun, further requests find that the former one has ended.
+        let (answer, _) = self.post(&initialize).await?;
         let status = answer.status();
         if !status.is_success() {
             let url = self.0.remote.url();
@@ -359,7 +401,7 @@ impl Relay {
         // The client has its answer already; this one is read to its end and dropped.
         drop(answer.bytes().await);
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        drop(self.post(initialized).await?);
+        let _accepted = self.post(initialized).await?;
         self.listen();
         Ok(())
     }
@@ -367,7 +409,7 @@ impl Relay {
     /// Looks at the results that the transport depends on.
     fn note(&self, text: &str) {
         let mut session = self.session();
-        if session.asked.is_empty() {
+        if session.asked.is_empty() && session.open.is_empty() {
             return;
         }
         let Some(message) =
@@ -375,6 +417,9 @@ impl Relay {
         else {
             return;
         };
+        if let Some(id) = message.id {
+            session.open.remove(id.get());
+        }
         let method = message.id.and_then(|id| session.asked.remove(id.get()));
         let result = message
             .result

@@ -101,7 +101,8 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
     let url = url::Url::parse(&options.url)
         .map_err(|error| format!("{:?} is not a URL: {error}", options.url))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("the URL holds a user name or password; leave them out".into());
+        let words = "the URL holds a user name or a password before its host: leave it out";
+        return Err(Problem::Usage(words.to_owned()));
     }
     let host = url.host_str().ok_or("the URL has no host")?;
     let name = options.name.clone().unwrap_or_else(|| name_of(host));

@@ -105,7 +105,7 @@ fn serve(
     )
 }
 
-fn marks(answer: &Value, mark: &str) -> Vec<String> {
+pub(crate) fn marks(answer: &Value, mark: &str) -> Vec<String> {
     let findings = answer["findings"].as_array().expect("findings");
     findings
         .iter()

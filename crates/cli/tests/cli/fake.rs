@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 /// The behaviour of an endpoint.
@@ -106,6 +108,8 @@ pub(crate) struct Request {
     pub(crate) query: BTreeMap<String, String>,
     host: String,
     pub(crate) authorization: Option<String>,
+    /// The MCP session.
+    pub(crate) session: Option<String>,
     pub(crate) form: BTreeMap<String, String>,
 }
 
@@ -185,7 +189,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
     lines.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut length, mut authorization, mut host) = (0, None, String::new());
+    let (mut length, mut authorization, mut session, mut host) = (0, None, None, String::new());
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).ok()?;
@@ -195,6 +199,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => authorization = Some(value.trim().to_owned()),
+            "mcp-session-id" => session = Some(value.trim().to_owned()),
             "host" => host = value.trim().to_owned(),
             _ => {}
         }
@@ -208,6 +213,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         query: pairs(query),
         host,
         authorization,
+        session,
         form: pairs(&String::from_utf8_lossy(&body)),
     })
 }
@@ -361,9 +367,18 @@ fn authorize(request: &Request, issuer: &str, state: &mut State) -> Answer {
     (302, format!("location: {back}\r\n"), String::new())
 }
 
+/// The client of an assertion (RFC 7523).
+fn subject(assertion: &str) -> String {
+    let claims = assertion.split('.').nth(1).unwrap_or_default();
+    let claims = URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
+    let claims: Value = serde_json::from_slice(&claims).unwrap_or_default();
+    claims["sub"].as_str().unwrap_or_default().to_owned()
+}
+
 fn token(request: &Request, state: &mut State) -> Answer {
     let get = |name: &str| request.form.get(name).cloned().unwrap_or_default();
-    let client = get("client_id");
+    let named = request.form.get("client_id").cloned();
+    let client = named.unwrap_or_else(|| subject(&get("client_assertion")));
     let secret = request.form.get("client_secret").cloned();
     if state.clients.get(&client) != Some(&secret) {
         return object(401, &json!({ "error": "invalid_client" }));

@@ -327,8 +327,8 @@ fn usage_errors_are_json_where_json_is_wanted() {
         vec![
             "login",
             "https://mcp.example/mcp",
-            "--client-key",
-            "x",
+            "--auth-method",
+            "none",
             "--json",
         ],
         vec!["list", "--record", "x", "--json"],

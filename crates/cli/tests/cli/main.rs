@@ -9,21 +9,26 @@
 )]
 
 mod accounts;
+mod bridge;
 mod command;
 mod crashes;
 mod doctor;
 mod drive;
+mod examined;
 mod fake;
 mod faults;
 mod hooks;
 mod intranet;
+mod keyed;
 mod lines;
 mod page;
 mod pipe;
+mod proposals;
 mod record;
 mod refusals;
 mod remedies;
 mod support;
+mod take_back;
 mod tls;
 mod transactions;
 mod walk;

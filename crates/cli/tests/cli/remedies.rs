@@ -14,7 +14,7 @@ use crate::support::{Desk, follow, text};
 pub(crate) struct Transcript<'a> {
     desk: &'a Desk,
     names: Vec<(String, &'static str)>,
-    written: String,
+    pub(crate) written: String,
 }
 
 impl<'a> Transcript<'a> {
@@ -99,7 +99,7 @@ impl<'a> Transcript<'a> {
 }
 
 /// The document of the authorization server with these members; null removes one.
-fn metadata(issuer: &str, changes: &Value) -> Value {
+pub(crate) fn metadata(issuer: &str, changes: &Value) -> Value {
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
@@ -122,24 +122,24 @@ fn metadata(issuer: &str, changes: &Value) -> Value {
     document
 }
 
-const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
-const SERVER: &str = "/.well-known/oauth-authorization-server";
+pub(crate) const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
+pub(crate) const SERVER: &str = "/.well-known/oauth-authorization-server";
 
-type Behaviour = fn(&Request, &str) -> Option<Answer>;
+pub(crate) type Behaviour = fn(&Request, &str) -> Option<Answer>;
 
 /// A server that fails in one way.
-struct Case {
-    name: &'static str,
-    behaves: Behaviour,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) behaves: Behaviour,
     /// The exit status of a login without options.
-    status: i32,
+    pub(crate) status: i32,
     /// The part of the message that says what to do.
-    proposes: &'static str,
+    pub(crate) proposes: &'static str,
     /// The options that the message proposes, with the issuer.
-    then: fn(&Desk, &str) -> Vec<String>,
+    pub(crate) then: fn(&Desk, &str) -> Vec<String>,
 }
 
-fn page(status: u16) -> Answer {
+pub(crate) fn page(status: u16) -> Answer {
     (
         status,
         "content-type: text/html\r\n".to_owned(),
@@ -148,13 +148,13 @@ fn page(status: u16) -> Answer {
 }
 
 /// A file for an option.
-fn file(desk: &Desk, name: &str, content: &Value) -> String {
+pub(crate) fn file(desk: &Desk, name: &str, content: &Value) -> String {
     let path = desk.path().join(name);
     std::fs::write(&path, content.to_string()).expect("written");
     path.display().to_string()
 }
 
-fn settings(desk: &Desk, issuer: &str, member: &str, value: &str) -> Vec<String> {
+pub(crate) fn settings(desk: &Desk, issuer: &str, member: &str, value: &str) -> Vec<String> {
     let content = json!([{ "issuer": issuer, member: value }]);
     vec![
         "--issuer-settings".into(),
@@ -162,12 +162,12 @@ fn settings(desk: &Desk, issuer: &str, member: &str, value: &str) -> Vec<String>
     ]
 }
 
-fn words(options: &[&str]) -> Vec<String> {
+pub(crate) fn words(options: &[&str]) -> Vec<String> {
     options.iter().map(|&word| word.to_owned()).collect()
 }
 
 /// The callback with an error of the authorization server.
-fn returned(request: &Request, issuer: &str, error: &str, description: &str) -> Answer {
+pub(crate) fn returned(request: &Request, issuer: &str, error: &str, description: &str) -> Answer {
     let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
     let mut back = url::Url::parse(&get("redirect_uri")).expect("a redirect URI");
     back.query_pairs_mut()
@@ -313,27 +313,30 @@ const CASES: &[Case] = &[
 
 #[test]
 fn each_message_leads_to_a_sign_in() {
-    for case in CASES {
-        let (fake, desk) = (Fake::start(), Desk::new());
-        let (url, issuer) = (fake.url(), fake.issuer());
-        {
-            let mut state = fake.state();
-            state.hook = Some(Box::new(case.behaves));
-            state.clients.insert("by-hand".to_owned(), None);
-        }
-        let mut transcript = Transcript::new(&desk, &[(&fake, "https://mcp.example")]);
-        let (status, said) = transcript.run(&["login", &url]);
-        assert_eq!(status, Some(case.status), "{}: {said}", case.name);
-        assert!(said.contains(case.proposes), "{}: {said}", case.name);
-        let options = (case.then)(&desk, &issuer);
-        let login: Vec<&str> = ["login", &url]
-            .into_iter()
-            .chain(options.iter().map(String::as_str))
-            .collect();
-        let (status, said) = transcript.run(&login);
-        assert_eq!(status, Some(0), "{}: {said}", case.name);
-        insta::assert_snapshot!(case.name, transcript.written);
+    CASES.iter().for_each(leads_to_a_sign_in);
+}
+
+/// Fails, and signs in with what the message proposes; keeps the transcript as a snapshot.
+pub(crate) fn leads_to_a_sign_in(case: &Case) {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let (url, issuer) = (fake.url(), fake.issuer());
+    {
+        let mut state = fake.state();
+        state.hook = Some(Box::new(case.behaves));
+        state.clients.insert("by-hand".to_owned(), None);
     }
+    let mut transcript = Transcript::new(&desk, &[(&fake, "https://mcp.example")]);
+    let (status, said) = transcript.run(&["login", &url]);
+    assert_eq!(status, Some(case.status), "{}: {said}", case.name);
+    assert!(said.contains(case.proposes), "{}: {said}", case.name);
+    let options = (case.then)(&desk, &issuer);
+    let login: Vec<&str> = ["login", &url]
+        .into_iter()
+        .chain(options.iter().map(String::as_str))
+        .collect();
+    let (status, said) = transcript.run(&login);
+    assert_eq!(status, Some(0), "{}: {said}", case.name);
+    insta::assert_snapshot!(case.name, transcript.written);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn account(desk: &Desk) -> BTreeMap<String, String> {
 }
 
 /// An account with a configured client and a typed secret.
-fn configured(fake: &Fake, desk: &Desk) {
+pub(crate) fn configured(fake: &Fake, desk: &Desk) {
     fake.state()
         .clients
         .insert("desk".to_owned(), Some("a typed secret".to_owned()));

@@ -94,7 +94,8 @@ impl Walk {
         let account = self.random.random_range(0..ACCOUNTS.len());
         let name = ACCOUNTS[account];
         let kind = self.pick(&[
-            "login", "login", "token", "token", "token", "status", "list", "logout",
+            "login", "login", "login", "token", "token", "token", "headers", "status", "list",
+            "doctor", "logout",
         ]);
         let mut arguments = vec![kind.to_owned()];
         let mut typed = None;
@@ -123,8 +124,24 @@ impl Walk {
                     6 => arguments.extend(["--issuer", "https://as.example"].map(str::to_owned)),
                     _ => {}
                 }
+                for _ in 0..self.random.random_range(0..3) {
+                    arguments.extend(self.option());
+                }
             }
-            "token" => arguments.extend(["--timeout", "2"].map(str::to_owned)),
+            "token" => {
+                arguments.extend(["--timeout", "2"].map(str::to_owned));
+                arguments.extend(self.of_token());
+            }
+            "headers" => {
+                arguments.extend(["--within", "2"].map(str::to_owned));
+                if self.one_in(3) {
+                    arguments.push("--refused".to_owned());
+                }
+            }
+            "doctor" => {
+                arguments.extend(["--timeout", "2"].map(str::to_owned));
+                arguments.extend(self.of_network());
+            }
             "logout" => {
                 arguments.extend(["--timeout", "1"].map(str::to_owned));
                 if self.one_in(3) {
@@ -140,6 +157,9 @@ impl Walk {
             End::Itself
         };
         let fails = [
+            // A token that was just issued is refused, too.
+            Mode::Answers(401, "text/plain", "no"),
+            Mode::Answers(403, "text/plain", "no"),
             Mode::Answers(404, "text/plain", "no"),
             Mode::Answers(500, "text/plain", "no"),
             Mode::Answers(200, "text/html", "<h1>"),
@@ -156,7 +176,7 @@ impl Walk {
         };
         let (mcp, token, register, revoke) = (mode(), mode(), mode(), mode());
         // With these responses a server reports an invalid refresh token.
-        let token = if matches!(token, Mode::Answers(400, ..)) {
+        let token = if matches!(token, Mode::Answers(400..=404, ..)) {
             Mode::Answers(503, "text/plain", "no")
         } else {
             token
@@ -173,6 +193,77 @@ impl Walk {
             register,
             revoke,
         }
+    }
+
+    /// Returns an option of `login`, right or wrong.
+    fn option(&mut self) -> Vec<String> {
+        if self.one_in(2) {
+            return self.of_network();
+        }
+        let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/p256.pem");
+        let of: [&[&str]; 12] = [
+            &["--auth-method", "client_secret_post"],
+            &["--auth-method", "client_secret_basic"],
+            &["--client-key", key],
+            &[
+                "--client-metadata-url",
+                "https://client.example/client.json",
+            ],
+            &["--dpop-key", key],
+            &["--port", "9"],
+            &["--redirect-host", "localhost"],
+            &["--also-scope", "more"],
+            &["--scope", ""],
+            &["--client-secret-file", "/nowhere"],
+            &["--account", "another"],
+            &["--client-credentials"],
+        ];
+        // The account that the step names is the one that it may change.
+        let chosen = self.pick(&of[..11]);
+        let chosen = if chosen[0] == "--account" {
+            of[7]
+        } else {
+            chosen
+        };
+        chosen.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    /// Returns an option of `login` and `doctor` for the network and the authorization server.
+    fn of_network(&mut self) -> Vec<String> {
+        let issuer = self.fake.issuer();
+        let resource = format!("{issuer}/.well-known/oauth-protected-resource/mcp");
+        let dead = "http://127.0.0.1:9";
+        let of: [&[&str]; 14] = [
+            &["--prefer-issuer", &issuer],
+            &["--prefer-issuer", "https://as.example"],
+            &["--allow-host", "10.1.2.3"],
+            &["--allow-host", "not/a/host"],
+            &["--client-cert-host", "127.0.0.1"],
+            &["--authorization-server", &issuer],
+            &["--authorization-server", dead],
+            &["--resource-metadata", &resource],
+            &["--resource-metadata", dead],
+            &["--server-metadata", "/nowhere"],
+            &["--issuer-settings", "/nowhere"],
+            &["--ca-file", "/nowhere"],
+            &["--client-cert", "/nowhere", "--client-cert-key", "/nowhere"],
+            &["--legacy"],
+        ];
+        let chosen = self.pick(&of);
+        chosen.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    /// Returns an option of `token`.
+    fn of_token(&mut self) -> Vec<String> {
+        let of: [&[&str]; 5] = [
+            &[],
+            &["--refused"],
+            &["--min-ttl", "5"],
+            &["--header", "--method", "GET"],
+            &["--json"],
+        ];
+        let chosen = self.pick(&of);
+        chosen.iter().map(|&word| word.to_owned()).collect()
     }
 
     /// Returns the tokens in an account's record.
@@ -405,7 +496,12 @@ fn finished(before: &Held, after: &Held) -> bool {
 
 /// Returns true if a step gives the account another client, whose secret replaces the former one.
 fn changed(step: &Step) -> bool {
-    let options = ["--client-id", "--new-client"];
+    let options = [
+        "--client-id",
+        "--new-client",
+        "--client-metadata-url",
+        "--client-key",
+    ];
     step.arguments
         .iter()
         .any(|argument| options.contains(&argument.as_str()))

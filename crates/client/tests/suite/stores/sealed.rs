@@ -1,9 +1,12 @@
 //! Contents that the store cannot read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use mcp_auth_client::{FileStore, MemoryStore, Seal, SealError, Sealed, Store, Swap};
-use mcp_auth_machine::slot::{Slot, SlotContents};
+use mcp_auth_client::{
+    FileStore, MemoryStore, OnThreads, Seal, SealError, Sealed, Store, StoreError, Swap,
+};
+use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+use mcp_auth_machine::time::UnixMillis;
 
 use super::{keeps_the_contract, slot, stored, swap};
 
@@ -50,6 +53,53 @@ fn a_sealed_store_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let files = FileStore::open(directory.path()).unwrap();
     keeps_the_contract(&Arc::new(Sealed::new(files, Arc::new(Turn(3)))));
+}
+
+/// The end of a record, which the store below needs to drop what was abandoned.
+#[derive(Clone, Default)]
+struct Ends(MemoryStore, Arc<Mutex<Vec<Option<UnixMillis>>>>);
+
+impl Store for Ends {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        Store::load(&self.0, slot)
+    }
+
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
+        Store::persist_until(self, slot, expected, write, None)
+    }
+
+    fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        self.1.lock().unwrap().push(expires);
+        Store::persist(&self.0, slot, expected, write)
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_record_keeps_its_end() {
+    let below = Ends::default();
+    let sealed = Sealed::new(below.clone(), Turn(3));
+    let end = Some(UnixMillis(7));
+    let record = stored("secret");
+    let written = Store::persist_until(&sealed, slot(), None, Some(&record), end);
+    assert!(matches!(written, Ok(Swap::Done)));
+    let sealed = Sealed::new(OnThreads::new(below.clone()), Turn(3));
+    let revision = Some(record.revision);
+    let written =
+        mcp_auth_client::AsyncStore::persist_until(&sealed, slot(), revision, Some(&record), end)
+            .await;
+    assert!(matches!(written, Ok(Swap::Done)));
+    assert_eq!(*below.1.lock().unwrap(), [end, end]);
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! The words of a command about decisions of the machine and about stored tokens.
+
+use mcp_auth_client::now;
+use mcp_auth_machine::action::Grant;
+use mcp_auth_machine::report::{Decision, Forgotten};
+use serde_json::{Value, json};
+
+use super::choice;
+use super::in_words;
+
+/// Returns the text of a decision that the user should know about.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most decisions need no word"
+)]
+pub(super) fn warning(decision: &Decision) -> Option<String> {
+    Some(match decision {
+        Decision::Revoked {
+            issuer,
+            token,
+            refused: Some(reason),
+        } => format!(
+            "the {} was erased here, but not revoked at {issuer} ({})",
+            token.as_str().replace('_', " "),
+            reason.replace('_', " ")
+        ),
+        Decision::RecordUnusable { slot, reason }
+            if slot.starts_with("account/") && reason.contains("another user") =>
+        {
+            "the stored account belongs to another client, and is not used here".to_owned()
+        }
+        Decision::RecordUnusable { slot, reason } => {
+            format!("the stored record {slot} cannot be used and counts as absent: {reason}")
+        }
+        Decision::RegistrationForgotten { issuer, by } => {
+            let by = match by {
+                Forgotten::TokenEndpoint => "its token endpoint refused the client",
+                Forgotten::CodeRefused => "it refused a code that it had just issued",
+                Forgotten::AuthorizationEndpoint => "its authorization endpoint refused the client",
+                Forgotten::Host => "a new client was asked for",
+            };
+            format!("the client at {issuer} is not used any more: {by}")
+        }
+        Decision::RefreshDelayed { millis } => format!(
+            "the token cannot be renewed for now; the next try is in {}",
+            in_words(millis.div_ceil(1_000))
+        ),
+        Decision::ClockDiffers { seconds } => format!(
+            "the clock of the server differs from this machine's by {seconds} seconds; proofs are \
+             refused for that"
+        ),
+        Decision::ServerPassedOver { issuer, reason } => format!(
+            "the authorization server {issuer} is not used: {}",
+            match *reason {
+                "no_client" => "it registers no clients".to_owned(),
+                other => other.replace('_', " "),
+            }
+        ),
+        Decision::EntryUnusable { entry, reason } => choice::unusable(entry, reason),
+        Decision::ClientBound { issuer } => {
+            format!("the client identifier now belongs to {issuer}; it is used nowhere else")
+        }
+        _ => return None,
+    })
+}
+
+/// Returns a token as a JSON object.
+pub(super) fn grant_json(grant: Option<&Grant>) -> Value {
+    let Some(grant) = grant else {
+        return json!({ "signed_in": false });
+    };
+    json!({
+        "signed_in": true,
+        "issuer": grant.issuer.as_str(),
+        "scopes": grant.scopes.iter().collect::<Vec<_>>(),
+        "expires_in": left(grant),
+    })
+}
+
+/// Returns the seconds until the token expires; `None` when unknown.
+pub(super) fn left(grant: &Grant) -> Option<u64> {
+    let expires = grant.expires?;
+    Some(expires.0.saturating_sub(now().wall.0) / 1_000)
+}
+
+/// Returns one line about the stored token.
+pub(super) fn grant_words(grant: Option<&Grant>) -> String {
+    let Some(grant) = grant else {
+        return "not signed in".to_owned();
+    };
+    let scopes: Vec<&str> = grant.scopes.iter().collect();
+    let scopes = match scopes.as_slice() {
+        [] => String::new(),
+        some => format!(", scopes {}", some.join(" ")),
+    };
+    let time = match left(grant) {
+        None => String::new(),
+        Some(0) => ", token expired (refreshed on use, if the server allows)".to_owned(),
+        Some(seconds) => format!(", token valid for {}", in_words(seconds)),
+    };
+    format!("signed in at {}{scopes}{time}", grant.issuer)
+}

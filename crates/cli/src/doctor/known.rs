@@ -1,0 +1,118 @@
+//! Authorization servers that are known to deviate: the settings that they need, by their issuers.
+
+use super::findings::{Finding, Mark};
+use crate::remedy::setting;
+
+/// Returns the findings for the operator of a known authorization server.
+pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
+    let Some(host) = url::Url::parse(issuer)
+        .ok()
+        .and_then(|url| Some(url.host_str()?.to_owned()))
+    else {
+        return Vec::new();
+    };
+    let under = |domain: &str| {
+        host == domain
+            || host
+                .strip_suffix(domain)
+                .is_some_and(|name| name.ends_with('.'))
+    };
+    let note = |rule, words: &str, fix: &str, member: &str, value: &str| {
+        Finding::new(Mark::Note, rule, words)
+            .fix(fix)
+            .option(&setting(issuer, member, value))
+    };
+    let mut found = Vec::new();
+    if under("microsoftonline.com") || under("ciamlogin.com") {
+        found.push(note(
+            "QUIRK-04",
+            "Microsoft Entra refuses `resource` beside scopes of another application (AADSTS9010010)",
+            "expose the scopes of the MCP server under the application whose URI is its URL",
+            "resource_parameter",
+            "\"omit\"",
+        ));
+        found.push(note(
+            "REFR-03",
+            "Microsoft Entra may refuse a refresh without scopes (AADSTS90009)",
+            "let the MCP server and its clients be different applications",
+            "refresh_scopes",
+            "\"requested\"",
+        ));
+        found.push(note(
+            "QUIRK-31",
+            "Microsoft Entra takes a client assertion for its token endpoint only",
+            "nothing: clients with a key need the setting",
+            "client_assertion_audience",
+            "\"token_endpoint\"",
+        ));
+    }
+    if under("auth0.com") {
+        found.push(note(
+            "QUIRK-05",
+            "Auth0 ignores `resource` unless its compatibility profile is on, and issues tokens that the \
+             MCP server cannot read",
+            "switch the Resource Parameter Compatibility Profile on, or set a default audience",
+            "authorization_parameters",
+            "[[\"audience\",\"…\"]]",
+        ));
+    }
+    if under("accounts.google.com") || under("zoho.com") {
+        found.push(note(
+            "QUIRK-08",
+            "this server issues refresh tokens for `access_type=offline` only",
+            "nothing: clients need the setting, or their users sign in again",
+            "authorization_parameters",
+            "[[\"access_type\",\"offline\"]]",
+        ));
+    }
+    if under("github.com") {
+        found.push(note(
+            "QUIRK-06",
+            "GitHub registers no clients, and some of its answers are forms",
+            "put an authorization server in front that registers clients",
+            "token_answers",
+            "\"json_or_form\"",
+        ));
+    }
+    if under("okta.com") || under("oktapreview.com") {
+        found.push(note(
+            "QUIRK-24",
+            "Okta registers clients with an initial access token only",
+            "support client ID metadata documents, or give users a client identifier",
+            "initial_access",
+            "\"…\"",
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// The settings are those that the command reads.
+    #[test]
+    fn each_known_server_has_a_setting_that_exists() {
+        for (issuer, count) in [
+            ("https://login.microsoftonline.com/tenant/v2.0", 3),
+            ("https://tenant.eu.auth0.com/", 1),
+            ("https://accounts.google.com", 1),
+            ("https://github.com/login/oauth", 1),
+            ("https://dev-1.okta.com/oauth2/default", 1),
+            ("https://notgithub.com", 0),
+            ("https://github.com.example", 0),
+        ] {
+            let found = judge_known(issuer);
+            assert_eq!(found.len(), count, "{issuer}");
+            for finding in found {
+                let option = finding.option.unwrap();
+                let (_, file) = option.split_once("the file has ").unwrap();
+                let (file, _) = file.split_once(", if that").unwrap();
+                crate::lines::config::issuer_settings(file).unwrap();
+                assert!(finding.fix.is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `proxy`: sign-ins, sessions, and its end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::fake::{Answer, Fake, Request, object};
+use crate::support::{Desk, follow, text};
+use crate::transactions::{files, kill};
+
+struct Bridge {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Bridge {
+    fn start(desk: &Desk, url: &str) -> Self {
+        let mut command = desk.command(&["proxy", url, "--no-browser", "--transport", "http-only"]);
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("it starts");
+        let output = BufReader::new(process.stdout.take().expect("a pipe"));
+        Self {
+            input: process.stdin.take(),
+            process,
+            output,
+        }
+    }
+
+    fn say(&mut self, message: &Value) {
+        let input = self.input.as_mut().expect("open");
+        writeln!(input, "{message}").expect("it reads");
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    fn ask(&mut self, method: &str, id: u32) -> Value {
+        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method }));
+        let answer = self.hear();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer
+    }
+
+    /// Closes the input, and waits for the end.
+    fn end(mut self) -> Option<i32> {
+        drop(self.input.take());
+        self.process.wait().expect("it ends").code()
+    }
+}
+
+/// The message of a request.
+fn message(request: &Request) -> Value {
+    let text = request.form.keys().next().cloned().unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Answers each message with its own identifier.
+fn echo(request: &Request, _: &str) -> Option<Answer> {
+    let id = message(request)["id"].clone();
+    let is_signed_in = request.path == "/mcp" && request.authorization.is_some();
+    is_signed_in.then(|| object(200, &json!({ "jsonrpc": "2.0", "id": id, "result": {} })))
+}
+
+fn signed_in(fake: &Fake, more: &[&str]) -> Desk {
+    let desk = Desk::new();
+    let output = desk.sign_in(&[&[fake.url().as_str()], more].concat(), false);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    desk
+}
+
+/// Waits until the condition holds.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_message_leads_to_a_sign_in_and_the_next_one_is_answered() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let mut bridge = Bridge::start(&desk, &url);
+    let answer = bridge.ask("tools/list", 1);
+    let page = answer["error"]["data"]["url"].as_str().expect("a URL");
+    follow(page, true);
+    until("signed in", || desk.run(&["token", &url]).status.success());
+    fake.state().hook = Some(Box::new(echo));
+    assert!(bridge.ask("tools/list", 2)["result"].is_object());
+    assert_eq!(bridge.end(), Some(0));
+}
+
+/// REFR-05, D04: the server has rotated the refresh token when the client closes the bridge.
+#[test]
+fn a_refresh_under_way_is_stored_before_the_end() {
+    for signal in [None, Some("TERM")] {
+        let fake = Fake::start();
+        fake.state().token_seconds = 1;
+        let desk = signed_in(&fake, &[]);
+        let url = fake.url();
+        sleep(Duration::from_millis(1_100));
+        fake.state().delay = Duration::from_millis(800);
+        let refreshes = || {
+            let state = fake.state();
+            let asked = state.requests.iter();
+            asked.filter(|request| *request == "POST /token").count()
+        };
+        let before = refreshes();
+        let mut bridge = Bridge::start(&desk, &url);
+        bridge.say(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }));
+        until("a refresh", || refreshes() > before);
+        sleep(Duration::from_millis(100));
+        if let Some(signal) = signal {
+            kill(&bridge.process, signal);
+            assert_eq!(bridge.process.wait().expect("it ends").code(), Some(143));
+        } else {
+            assert_eq!(bridge.end(), Some(0));
+        }
+        fake.state().delay = Duration::ZERO;
+        let output = desk.run(&["token", &url]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{signal:?}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+/// STEP-11: a refusal is remembered, although each sign-in is a process of its own.
+#[test]
+fn a_declined_sign_in_is_not_begun_again_by_the_next_message() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    fake.state().hook = Some(Box::new(|request, issuer| {
+        let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+        (request.path == "/authorize").then(|| {
+            let mut back = url::Url::parse(&get("redirect_uri")).expect("a redirect URI");
+            back.query_pairs_mut()
+                .append_pair("error", "access_denied")
+                .append_pair("state", &get("state"))
+                .append_pair("iss", issuer);
+            (302, format!("location: {back}\r\n"), String::new())
+        })
+    }));
+    let mut bridge = Bridge::start(&desk, &url);
+    let answer = bridge.ask("ping", 1);
+    follow(
+        answer["error"]["data"]["url"].as_str().expect("a URL"),
+        true,
+    );
+    // The sign-in ends after its callback.
+    let begun = Instant::now();
+    let mut id = 2;
+    let refused = loop {
+        let answer = bridge.ask("ping", id);
+        let words = answer["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        if words.contains("declined") {
+            break words;
+        }
+        id += 1;
+        assert!(begun.elapsed() < Duration::from_secs(20), "{answer}");
+        sleep(Duration::from_millis(50));
+    };
+    let asked = |fake: &Fake| {
+        let state = fake.state();
+        let asked = state.requests.iter();
+        asked.filter(|request| *request == "GET /authorize").count()
+    };
+    let before = asked(&fake);
+    for _ in 0..3 {
+        id += 1;
+        let answer = bridge.ask("ping", id);
+        let words = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(words.contains("mcp-auth login"), "{refused}: {answer}");
+        assert!(answer["error"]["data"].is_null(), "{answer}");
+    }
+    assert_eq!(asked(&fake), before);
+    assert_eq!(bridge.end(), Some(0));
+}
+
+/// SCOPE-04: further scopes are asked for beside those of the account, which stay what they are.
+#[test]
+fn a_step_up_keeps_the_scopes_of_the_account() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake, &["--scope", "base"]);
+    let url = fake.url();
+    let stepped = Arc::new(Mutex::new(false));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (is_stepped, keeps) = (Arc::clone(&stepped), Arc::clone(&asked));
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        if request.path == "/authorize" {
+            let scope = request.query.get("scope").cloned().unwrap_or_default();
+            keeps.lock().expect("the list").push(scope);
+        }
+        if request.path == "/mcp" && !*is_stepped.lock().expect("the flag") {
+            let challenge =
+                "www-authenticate: Bearer error=\"insufficient_scope\", scope=\"more\"\r\n";
+            return request
+                .authorization
+                .is_some()
+                .then(|| (403, challenge.to_owned(), String::new()));
+        }
+        echo(request, issuer)
+    }));
+    let mut bridge = Bridge::start(&desk, &url);
+    let answer = bridge.ask("tools/call", 1);
+    let page = answer["error"]["data"]["url"]
+        .as_str()
+        .expect("a URL")
+        .to_owned();
+    *stepped.lock().expect("the flag") = true;
+    follow(&page, true);
+    let profile = || {
+        let files = files(&desk);
+        let profile = files.iter().find(|(name, _)| name.starts_with("profiles/"));
+        serde_json::from_str::<Value>(profile.expect("settings").1).expect("JSON")
+    };
+    until("the step-up", || {
+        desk.json(&["status", &url]).1["scopes"] == json!(["base", "more"])
+    });
+    assert_eq!(profile()["settings"]["scope"], "base");
+    assert_eq!(*asked.lock().expect("the list"), ["base more"]);
+    assert!(bridge.ask("tools/call", 2)["result"].is_object());
+    assert_eq!(bridge.end(), Some(0));
+}
+
+/// The server ends the session and is down for a while: a later message begins another session.
+#[test]
+fn a_session_that_cannot_be_renewed_at_once_is_renewed_later() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake, &[]);
+    let phase = Arc::new(Mutex::new(0));
+    let now = Arc::clone(&phase);
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        if request.path != "/mcp" || request.authorization.is_none() {
+            return None;
+        }
+        let phase = *now.lock().expect("the phase");
+        let session = request.session.as_deref();
+        let begins = message(request)["method"] == "initialize";
+        let known = match phase {
+            0 => session == Some("one"),
+            _ => session == Some("two"),
+        };
+        if begins && phase == 1 {
+            return Some((503, String::new(), String::new()));
+        }
+        if !begins && !known {
+            return Some((404, String::new(), String::new()));
+        }
+        let (status, mut headers, body) = echo(request, issuer)?;
+        if begins {
+            let name = if phase == 0 { "one" } else { "two" };
+            headers.push_str(&format!("mcp-session-id: {name}\r\n"));
+        }
+        Some((status, headers, body))
+    }));
+    let mut bridge = Bridge::start(&desk, &fake.url());
+    assert!(bridge.ask("initialize", 1)["result"].is_object());
+    assert!(bridge.ask("ping", 2)["result"].is_object());
+    // The server restarts.
+    *phase.lock().expect("the phase") = 1;
+    assert!(bridge.ask("ping", 3)["error"].is_object());
+    *phase.lock().expect("the phase") = 2;
+    let answer = bridge.ask("ping", 4);
+    assert!(answer["result"].is_object(), "{answer}");
+    assert_eq!(bridge.end(), Some(0));
+}
