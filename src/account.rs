@@ -10,7 +10,7 @@ use crate::grant::{Client, CodeGrant, DeviceGrant, RefreshGrant, Resource};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
-use crate::time::{Moment, MonoMillis, UnixMillis, millis};
+use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{AccessToken, Granted, Lifetime};
@@ -321,10 +321,7 @@ impl Validity {
 
     /// Returns true if the token stays valid for at least this time.
     pub(crate) fn holds_for(self, now: Moment, margin: Duration) -> bool {
-        self.holds(Moment {
-            wall: UnixMillis(now.wall.0.saturating_add(millis(margin))),
-            mono: now.mono.plus(margin),
-        })
+        self.holds(now.plus(margin))
     }
 
     pub(crate) fn holds(self, now: Moment) -> bool {

@@ -42,6 +42,9 @@ pub const FLOW_TIME: Duration = Duration::from_secs(60);
 pub const SIGN_TIME: Duration = Duration::from_secs(30);
 /// The duration of a refresh lease, longer than [`TOKEN_TIME`] (D01).
 pub const LEASE_TIME: Duration = Duration::from_secs(35);
+/// How much earlier than its lease a refresh request ends, so that its tokens can be stored; a lease with less than
+/// this left is written again instead of being used (D01).
+pub(crate) const LEASE_RESERVE: Duration = Duration::from_secs(2);
 /// The number of refresh requests per refresh (TOK-21).
 pub const REFRESHES_PER_RENEWAL: u8 = 3;
 /// How many times a refresh polls the store while another process holds the lease or writes first.
@@ -63,6 +66,8 @@ pub const OPERATIONS_REMEMBERED: usize = 64;
 pub const REGISTRATION_REST: Duration = Duration::from_secs(60);
 /// The number of rejected authentication methods that are remembered, over all servers.
 pub const METHODS_REMEMBERED: usize = 16;
+/// The number of token requests in flight at sign-outs whose late tokens are revoked.
+pub(crate) const PARTINGS_REMEMBERED: usize = 4;
 /// The number of cached documents that one flow uses: those of the resource, its server and the identity
 /// provider, and as many spare.
 pub(crate) const DOCUMENTS_RELIED_ON: usize = 6;

@@ -12,7 +12,7 @@ use crate::action::{
     Action, AssertionKind, Grant, LoadSlot, NeedUser, ObtainAssertion, PersistSlot, Purpose,
     SendRequest, Sign, ToSign, UrlSource, Why,
 };
-use crate::budget::{Limited, Permit, SLOT_TIME};
+use crate::budget::{Limited, PARTINGS_REMEMBERED, Permit, SLOT_TIME};
 use crate::config::{Config, Discovery};
 use crate::error::{Cause, Failure};
 use crate::event::{Observed, Operation};
@@ -31,6 +31,9 @@ use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
 use crate::wish::Wish;
 
+/// How long the contents of the account slot count as those that a user's request was made beside.
+const JUST_READ: Duration = Duration::from_secs(60);
+
 /// A pending action: returned to the host, its result awaited.
 #[derive(Debug)]
 pub(crate) struct Ask {
@@ -45,17 +48,28 @@ pub(crate) struct Held {
     pub(crate) revision: Option<Revision>,
     /// The revision of the record that says exactly what `at` and `lease` say.
     exact: Option<Revision>,
-    /// The time until which some process holds the refresh lease.
-    pub(crate) lease: Option<UnixMillis>,
+    /// The refresh lease that some process holds.
+    pub(crate) lease: Option<Lease>,
     /// The account that the store failed to keep: retained, but not used (TOK-16).
     pub(crate) unsaved: Option<Box<Unsaved>>,
     /// The event in which the slot was last read.
     pub(crate) read_at: Option<u64>,
+    /// When the slot was last read or written.
+    pub(crate) known_at: MonoMillis,
     pub(crate) validity: Option<Validity>,
     /// The token that this process received last, with its expiry by the monotonic clock. That expiry holds
     /// however long the store takes, and however the wall clock changes meanwhile (SEC-35).
     received: Option<Received>,
     pub(crate) proof: Proof,
+}
+
+/// A refresh lease. Its holder's wall clock says when it ends early; how long it blocks this process is measured by
+/// the monotonic clock of this process, since the wall clocks of two hosts differ (D01).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) until: UnixMillis,
+    /// When this process first saw it.
+    pub(crate) seen: MonoMillis,
 }
 
 struct Received {
@@ -83,6 +97,11 @@ impl Held {
             read_at: Some(event),
             ..Self::default()
         }
+    }
+
+    /// Returns true if the slot was read a moment ago, so that it still holds this account.
+    pub(crate) fn is_just_read(&self, now: MonoMillis) -> bool {
+        now < self.known_at.plus(JUST_READ)
     }
 
     pub(crate) fn is_read(&self) -> bool {
@@ -167,8 +186,8 @@ pub(crate) struct Core {
     pub(crate) waiting: Option<Box<Waiting>>,
     /// The pending device authorization, which excludes a pending redirect.
     pub(crate) device: Option<Box<Pending>>,
-    /// A token request in flight at sign-out.
-    pub(crate) parting: Option<Box<Parting>>,
+    /// Token requests in flight at a sign-out, until they are answered.
+    pub(crate) parting: Vec<Parting>,
     pub(crate) memory: Memory,
     /// The requests of the current attempt, with their responses.
     pub(crate) watch: Watch,
@@ -187,7 +206,7 @@ impl Core {
             held: Held::default(),
             waiting: None,
             device: None,
-            parting: None,
+            parting: Vec::new(),
             memory: Memory::default(),
             watch: Watch::default(),
         }
@@ -195,6 +214,14 @@ impl Core {
 
     pub(crate) fn config(&self) -> &Config {
         self.identity.config()
+    }
+
+    /// Remembers a token request that is still in flight, to revoke what its answer brings.
+    pub(crate) fn part(&mut self, parting: Parting) {
+        if self.parting.len() >= PARTINGS_REMEMBERED {
+            self.parting.remove(0);
+        }
+        self.parting.push(parting);
     }
 
     pub(crate) fn poll(&mut self) -> Option<Action> {
@@ -343,13 +370,15 @@ impl Core {
     }
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
-        self.memory.question.ask(&why);
+        let beside = self.held.is_usable(self.now);
+        self.memory.question.ask(&why, beside);
         self.emit(Action::NeedUser(NeedUser { why, operation }));
     }
 
     /// Asks for the user in the middle of an authorization: the next one continues it, for the same reason.
     pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
-        self.memory.question.ask_for(wish);
+        let beside = self.held.is_usable(self.now);
+        self.memory.question.ask_for(wish, beside);
         self.emit(Action::NeedUser(NeedUser { why, operation }));
     }
 
@@ -378,6 +407,7 @@ impl Core {
     pub(crate) fn adopt(&mut self, stored: Option<&Stored>) -> Result<(), RecordFlaw> {
         if stored.is_some_and(|stored| self.holds(stored)) {
             self.held.read_at = Some(self.event);
+            self.held.known_at = self.now.mono;
             return Ok(());
         }
         let read = stored
@@ -414,9 +444,21 @@ impl Core {
         }
         self.held.validity = Some(self.held.validity_of(tokens, self.now));
         self.held.at = at;
-        self.held.lease = lease;
+        let known = self.held.lease.filter(|known| Some(known.until) == lease);
+        let seen = self.now.mono;
+        self.held.lease = lease.map(|until| known.unwrap_or(Lease { until, seen }));
         self.held.revision = stored.map(|stored| stored.revision);
         self.held.read_at = Some(self.event);
+        self.held.known_at = self.now.mono;
+        // A token that is bound to a key that the host no longer has makes no request succeed (DPOP-02).
+        let binding = self
+            .held
+            .at
+            .as_ref()
+            .and_then(|at| at.held().binding.as_ref());
+        if binding.is_some_and(|binding| self.config().key_of(binding).is_none()) {
+            self.held.validity = Some(Validity::Over);
+        }
         match flaw {
             None => Ok(()),
             Some(flaw) => {
@@ -551,7 +593,7 @@ impl Core {
         let Some(grant) = self.grant().filter(|_| usable) else {
             return;
         };
-        self.memory.question.withdraw();
+        self.memory.question.answered_by_a_token();
         if self.said_ready.replace(self.event) != Some(self.event) {
             self.emit(Action::Ready(grant));
         }

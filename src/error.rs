@@ -455,6 +455,12 @@ impl Failure {
         if matches!(self.cause, Cause::Refused(_)) && self.stage == Stage::Registration {
             return Party::AuthorizationServer;
         }
+        let by_resource = matches!(self.cause, Cause::Refused(_)) && self.stage == Stage::Challenge;
+        let of_resource = matches!(self.cause, Cause::Violation(Violation::Redirected))
+            && self.stage == Stage::ResourceMetadata;
+        if by_resource || of_resource {
+            return Party::McpServer;
+        }
         self.cause.party()
     }
 }

@@ -8,9 +8,10 @@ use crate::action::{Action, Grant, SubjectTokenKind};
 use crate::budget::{EVENTS_QUEUED, Limited};
 use crate::config::Config;
 use crate::core::{Core, Proof};
-use crate::error::{Cause, Failure, Stage};
+use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Abandon, Authorization, Event, Outcome, Persistence, Where};
 use crate::identity::Identity;
+use crate::memory::Erasure;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::Stored;
@@ -166,7 +167,8 @@ impl AuthMachine {
 
     /// Handles a result that arrives after sign-out: new tokens are revoked (REFR-12).
     fn late(&mut self, id: u64, answer: Answer) {
-        let parting = self.core.parting.take_if(|parting| parting.id == id);
+        let partings = &mut self.core.parting;
+        let parting = partings.extract_if(.., |parting| parting.id == id).next();
         if let (Some(parting), Answer::Reply(outcome)) = (parting, answer)
             && let Some(at) = parting.granted(&mut self.core, outcome)
         {
@@ -231,12 +233,45 @@ impl AuthMachine {
             if !matches!(self.work, Work::Idle) {
                 return;
             }
-            let Some(trigger) = self.inbox.pop_front() else {
+            let Some(trigger) = self.next_trigger() else {
                 return;
             };
             self.core.watch.begin();
             self.step(|_, core| start(core, trigger));
         }
+    }
+
+    /// Takes the next queued work. An erasure that the store did not confirm is repeated before; while it fails, nothing of
+    /// the account is used (REV-03).
+    fn next_trigger(&mut self) -> Option<Trigger> {
+        let ends = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_));
+        if !self.inbox.front().is_none_or(ends) {
+            match self.core.memory.erasure {
+                Erasure::Done => {}
+                Erasure::Failed(revision) => {
+                    let leaving = Leaving {
+                        only: Some(revision),
+                        known: None,
+                        unsaved: None,
+                        doomed: Doomed::of(&mut self.core.memory.clients, false),
+                    };
+                    return Some(Trigger::SignOut(Box::new(leaving)));
+                }
+                Erasure::FailedAgain(revision) => {
+                    self.core.memory.erasure = Erasure::Failed(revision);
+                    let operation = self.inbox.pop_front().and_then(Trigger::into_operation);
+                    self.core.fail(Failure {
+                        operation,
+                        stage: Stage::Slots,
+                        issuer: None,
+                        cause: Cause::NotPersisted(StoreFlaw::Write),
+                        seen: Vec::new(),
+                    });
+                    return None;
+                }
+            }
+        }
+        self.inbox.pop_front()
     }
 
     /// Answers queued requests that the stored token already satisfies: a challenge that names an older
@@ -310,8 +345,14 @@ impl AuthMachine {
     fn give_up(&mut self, how: Abandon) {
         let attempts = self.core.waits_at().is_some() || self.work.attempt().is_some();
         if attempts {
-            self.core.declined();
             self.core.memory.give_back();
+        }
+        // A new registration continues what the user asked for.
+        if how == Abandon::Cancelled {
+            self.core.memory.offered = None;
+            if attempts {
+                self.core.declined();
+            }
         }
         self.core.memory.question.withdraw();
         self.inbox
@@ -343,7 +384,7 @@ impl AuthMachine {
         let work = std::mem::replace(&mut self.work, Work::Idle);
         // A poll may be answered with tokens that nobody wants any more.
         if let Some(parting) = Parting::of(work) {
-            self.core.parting = Some(Box::new(parting));
+            self.core.part(parting);
         }
     }
 
@@ -364,8 +405,8 @@ impl AuthMachine {
         }
         let clients = &mut self.core.memory.clients;
         let mut doomed = Doomed::of(clients, resetting);
-        let unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
-        let mut known = unsaved.or_else(|| self.core.held.at.take().map(Box::new));
+        let mut unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
+        let known = self.core.held.at.take().map(Box::new);
         if let Work::Revoking(revoking) = &mut self.work {
             revoking.end();
         } else {
@@ -374,19 +415,25 @@ impl AuthMachine {
             }
             let work = std::mem::replace(&mut self.work, Work::Idle);
             if let Work::SavingAccount(state) = work {
-                known = Some(Box::new(state.into_account()));
+                unsaved = Some(Box::new(state.into_account()));
             } else if let Work::ForgettingClient(state) = work {
                 doomed.take_over(state.into_task());
             } else if let Work::ClearingClient(state) = work {
                 doomed.take_over(state.into_task());
             } else {
-                self.core.parting = Parting::of(work).map(Box::new);
+                if let Some(parting) = Parting::of(work) {
+                    self.core.part(parting);
+                }
             }
         }
         self.core.stop_waiting();
         self.core.memory = self.core.memory.after_sign_out();
-        self.core.held.at = None;
-        let leaving = Box::new(Leaving { known, doomed });
+        let leaving = Box::new(Leaving {
+            known,
+            unsaved,
+            doomed,
+            only: None,
+        });
         self.inbox.push_front(Trigger::SignOut(leaving));
     }
 }

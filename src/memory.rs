@@ -65,6 +65,8 @@ pub(crate) struct Memory {
     operations: Vec<Attempts>,
     redirects: Option<(MonoMillis, Budget)>,
     pub(crate) question: Question,
+    /// Whether the store still holds the account of a user who signed out (REV-03).
+    pub(crate) erasure: Erasure,
     /// The operation that the last authorization was counted for.
     counted: Option<Operation>,
 }
@@ -76,6 +78,18 @@ pub(crate) struct Disputable {
     pub(crate) extras: Scopes,
     /// Scopes that the client may not be registered for.
     pub(crate) unregistered: Scopes,
+}
+
+/// The erasure of an account by a sign-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Erasure {
+    /// None is outstanding.
+    #[default]
+    Done,
+    /// The store did not confirm that of this revision: it is repeated before anything else.
+    Failed(Revision),
+    /// It was just repeated, and failed again.
+    FailedAgain(Revision),
 }
 
 /// An issuer that the resource no longer lists.
@@ -107,20 +121,46 @@ struct Attempts {
 
 /// The DPoP nonces of servers, by origin: a nonce is only sent to the server that issued it (DPOP-12).
 #[derive(Default)]
-pub(crate) struct Nonces(Vec<(Box<str>, Box<str>)>);
+pub(crate) struct Nonces(Vec<Nonce>);
+
+struct Nonce {
+    origin: Box<str>,
+    text: Box<str>,
+    /// Whether a proof for the MCP server was made with it.
+    presented: bool,
+}
 
 impl Nonces {
     pub(crate) fn of(&self, origin: &str) -> Option<Box<str>> {
-        let found = self.0.iter().find(|(of, _)| **of == *origin);
-        found.map(|(_, nonce)| nonce.clone())
+        let found = self.0.iter().find(|nonce| *nonce.origin == *origin);
+        found.map(|nonce| nonce.text.clone())
+    }
+
+    /// Records that a proof was made with the nonce of this server.
+    pub(crate) fn present(&mut self, origin: &str) {
+        let found = self.0.iter_mut().find(|nonce| *nonce.origin == *origin);
+        if let Some(nonce) = found {
+            nonce.presented = true;
+        }
+    }
+
+    /// Returns true if a nonce of this server is known, and no proof was made with it: a request that is refused for
+    /// want of a nonce was made before it was known.
+    pub(crate) fn is_unused(&self, origin: &str) -> bool {
+        let found = self.0.iter().find(|nonce| *nonce.origin == *origin);
+        found.is_some_and(|nonce| !nonce.presented)
     }
 
     pub(crate) fn keep(&mut self, origin: &str, nonce: Box<str>) {
-        self.0.retain(|(of, _)| **of != *origin);
+        self.0.retain(|known| *known.origin != *origin);
         if self.0.len() >= ORIGINS_REMEMBERED {
             self.0.remove(0);
         }
-        self.0.push((origin.into(), nonce));
+        self.0.push(Nonce {
+            origin: origin.into(),
+            text: nonce,
+            presented: false,
+        });
     }
 }
 
@@ -171,6 +211,14 @@ impl Rest {
 }
 
 impl Memory {
+    /// Returns these scopes and those that operations lack already.
+    pub(crate) fn all_scopes(&self, scopes: &Scopes) -> Scopes {
+        match &self.scope {
+            Some(before) => before.union(scopes),
+            None => scopes.clone(),
+        }
+    }
+
     /// Records the resource's metadata; returns true if it differs from the previous one.
     pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
         let before = self.said.replace(facts.clone());
@@ -371,6 +419,7 @@ impl Memory {
         self.renewal_refused = None;
         self.believe();
         self.scope = None;
+        self.question.withdraw();
         self.offered = None;
         self.client_forgotten = false;
         self.offline_access_refused = false;

@@ -77,6 +77,7 @@ impl AuthMachine {
     ) -> Result<Presentation, NoBearer> {
         let account = self.usable(now, url)?;
         let tokens = account.tokens.as_ref().ok_or(NoBearer::NotHeld)?;
+        let is_bound = account.binding.is_some();
         let presentation = match &account.binding {
             None => Presentation::Bearer(bearer(&tokens.access)),
             Some(binding) => {
@@ -84,6 +85,11 @@ impl AuthMachine {
                 Presentation::Bound(Box::new(proof))
             }
         };
+        if is_bound {
+            let core = &mut self.core;
+            let origin = core.identity.config().mcp_url().origin();
+            core.memory.nonces.present(origin);
+        }
         self.used();
         Ok(presentation)
     }

@@ -54,6 +54,20 @@ impl Moment {
             mono: MonoMillis(mono_millis),
         }
     }
+
+    pub(crate) fn plus(self, wait: Duration) -> Self {
+        Self {
+            wall: UnixMillis(self.wall.0.saturating_add(millis(wait))),
+            mono: self.mono.plus(wait),
+        }
+    }
+
+    /// Returns the time until a later moment, by the clock that reaches it first.
+    pub(crate) fn left_until(self, later: Self) -> Duration {
+        let wall = later.wall.0.saturating_sub(self.wall.0);
+        let mono = later.mono.0.saturating_sub(self.mono.0);
+        Duration::from_millis(wall.min(mono))
+    }
 }
 
 /// Returns a duration in whole milliseconds, saturating.

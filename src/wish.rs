@@ -34,25 +34,44 @@ impl Wish {
 
 /// The question that the machine put to the user last. It is answered at most once.
 #[derive(Debug, Default)]
-pub(crate) struct Question(Option<Wish>);
+pub(crate) struct Question(Option<Asked>);
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    wish: Wish,
+    /// Whether a usable token was held then, so that a token does not answer it: a step-up asks beside one.
+    beside_a_token: bool,
+}
 
 impl Question {
     /// The machine asks for the user, because a server refused something. A mend that is asked for already stays one.
-    pub(crate) fn ask(&mut self, why: &Why) {
-        if self.0 == Some(Wish::Mend) {
+    pub(crate) fn ask(&mut self, why: &Why, beside_a_token: bool) {
+        if self.0.is_some_and(|asked| asked.wish == Wish::Mend) {
             return;
         }
-        self.ask_for(Wish::of(why));
+        self.ask_for(Wish::of(why), beside_a_token);
     }
 
     /// The machine asks for the user on behalf of an authorization that is under way already.
-    pub(crate) fn ask_for(&mut self, wish: Wish) {
-        self.0 = Some(wish);
+    pub(crate) fn ask_for(&mut self, wish: Wish, beside_a_token: bool) {
+        self.0 = Some(Asked {
+            wish,
+            beside_a_token,
+        });
     }
 
-    /// There is nothing to ask any more: the user gave up, or a token is there.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// There is nothing to ask any more: the user gave up, or a new authorization succeeded.
     pub(crate) fn withdraw(&mut self) {
         self.0 = None;
+    }
+
+    /// A usable token is there: that answers a question that was asked for want of one.
+    pub(crate) fn answered_by_a_token(&mut self) {
+        self.0 = self.0.filter(|asked| asked.beside_a_token);
     }
 }
 
@@ -65,9 +84,10 @@ pub(crate) struct Click {
 
 impl Click {
     pub(crate) fn new(question: &mut Question, authorization: Authorization) -> Self {
-        let asked = authorization.answers.as_ref();
-        let asked = asked.map(|need| Wish::of(&need.why));
-        let wish = question.0.take().or(asked).unwrap_or(Wish::Person);
+        let answered = authorization.answers.as_ref();
+        let answered = answered.map(|need| Wish::of(&need.why));
+        let asked = question.0.take().map(|asked| asked.wish);
+        let wish = asked.or(answered).unwrap_or(Wish::Person);
         Self {
             authorization,
             wish,

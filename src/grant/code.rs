@@ -60,12 +60,15 @@ pub(crate) struct RedirectedParts {
     pub(crate) browser: Option<BrowserBinding>,
     /// The key that the tokens will be bound to.
     pub(crate) binding: Option<KeyBinding>,
+    /// Whether an account was stored when the authorization began: a slot without one means that the user has signed
+    /// out since (REFR-12).
+    pub(crate) beside_account: bool,
     pub(crate) created: UnixMillis,
     pub(crate) expires: UnixMillis,
 }
 
 /// Largest tolerated clock difference between two instances that share a record, in milliseconds.
-const CLOCK_SKEW_MILLIS: u64 = 5 * 60 * 1_000;
+pub(crate) const CLOCK_SKEW_MILLIS: u64 = 5 * 60 * 1_000;
 
 impl Redirected {
     /// Returns the URL of the complete authorization request.
@@ -116,13 +119,18 @@ impl Redirected {
         }
     }
 
+    /// Returns true if a record was made in the past and has not expired, by the wall clock: for the callback of an
+    /// authorization that another process began.
+    pub(crate) fn is_alive(&self, now: UnixMillis) -> bool {
+        now < self.0.expires && self.0.created.0 <= now.0.saturating_add(CLOCK_SKEW_MILLIS)
+    }
+
     /// Returns true if a callback belongs to this authorization: steps 2 and 3 of CB-04, and the browser
     /// binding of CB-14. All mismatches look alike (I10).
     pub(crate) fn matches(
         &self,
         parameters: &Parameters<'_>,
         browser: Option<BrowserBinding>,
-        now: UnixMillis,
     ) -> bool {
         let this = &self.0;
         let state = parameters
@@ -136,8 +144,7 @@ impl Redirected {
             (Some(bound), Some(seen)) => bound.same(&seen),
             (Some(_), None) => false,
         };
-        let alive = now < this.expires && this.created.0 <= now.0.saturating_add(CLOCK_SKEW_MILLIS);
-        state && target && browser && alive
+        state && target && browser
     }
 }
 

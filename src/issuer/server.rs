@@ -260,22 +260,24 @@ impl Server {
         Ok((Self(Arc::new(facts)), moved))
     }
 
-    /// Returns the audience of a workload's assertion.
+    /// Returns the audience of an assertion. A token endpoint on another origin may belong to another server, which
+    /// would accept the assertion: the issuer is named instead (B03).
     pub(crate) fn audience(&self, wanted: AssertionAudience) -> &str {
+        let endpoint = self.0.endpoints.token();
         match wanted {
-            AssertionAudience::Issuer => self.issuer().as_str(),
-            AssertionAudience::TokenEndpoint => self.0.endpoints.token().as_str(),
+            AssertionAudience::TokenEndpoint if self.issuer().is_origin(endpoint.origin()) => {
+                endpoint.as_str()
+            }
+            AssertionAudience::Issuer | AssertionAudience::TokenEndpoint => self.issuer().as_str(),
         }
     }
 
-    /// Returns the audience of a client assertion for one of the endpoints. A token endpoint on another
-    /// origin may belong to another server, and no other endpoint may receive an assertion for it (B03).
+    /// Returns the audience of a client assertion for one of the endpoints: no other than the token endpoint may
+    /// receive an assertion for that.
     pub(crate) fn client_audience(&self, at: Endpoint, settings: &IssuerSettings) -> Audience {
-        let own = self.issuer().is_origin(self.0.endpoints.token().origin());
         let wanted = match at {
-            Endpoint::Token if own => settings.client_assertion_audience,
-            Endpoint::Token
-            | Endpoint::Revocation
+            Endpoint::Token => settings.client_assertion_audience,
+            Endpoint::Revocation
             | Endpoint::PushedAuthorization
             | Endpoint::Registration
             | Endpoint::DeviceAuthorization => AssertionAudience::Issuer,

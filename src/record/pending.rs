@@ -42,6 +42,9 @@ struct PendingRecord<'a> {
     added_offline_access: bool,
     browser: Option<Cow<'a, str>>,
     dpop: Option<KeyBinding>,
+    /// Omitted when false, as before this member existed.
+    #[serde(default)]
+    beside_account: bool,
     created: u64,
     expires: u64,
 }
@@ -72,6 +75,9 @@ pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> S
             json.text(r#","browser":"#, &URL_SAFE_NO_PAD.encode(binding.0));
         }
         write_binding(json, parts.binding.as_ref());
+        if parts.beside_account {
+            json.raw(r#","beside_account":true"#);
+        }
         json.number(r#","created":"#, parts.created.0);
         json.number(r#","expires":"#, parts.expires.0);
         json.raw("}");
@@ -113,6 +119,7 @@ pub(crate) fn read_pending(
         added_offline_access: record.added_offline_access,
         browser,
         binding: record.dpop,
+        beside_account: record.beside_account,
         created: UnixMillis(record.created),
         expires: UnixMillis(record.expires),
     }));

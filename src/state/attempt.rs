@@ -6,8 +6,8 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage};
 use crate::event::{Operation, Where};
 use crate::issuer::IssuerId;
-use crate::state::Renewal;
 use crate::state::obtain::{AtIdp, Obtaining};
+use crate::state::{Renewal, Step};
 use crate::time::MonoMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
@@ -79,6 +79,20 @@ impl Errand {
             Self::Authorize(attempt) => attempt.effort.fails(stage, issuer, cause),
             Self::Renew(renewal) => renewal.effort.fails(stage, issuer, cause),
             Self::Obtain(obtaining) => obtaining.effort.fails(stage, issuer, cause),
+        }
+    }
+
+    /// Ends with this failure; a refresh leaves callers that need no new token with the present one (REFR-07).
+    pub(crate) fn ends(
+        self,
+        core: &mut Core,
+        stage: Stage,
+        issuer: Option<&IssuerId>,
+        cause: Cause,
+    ) -> Step {
+        match self {
+            Self::Renew(renewal) => renewal.fails_for_now(core, stage, cause),
+            Self::Authorize(_) | Self::Obtain(_) => Err(self.fails(stage, issuer, cause)),
         }
     }
 

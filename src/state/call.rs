@@ -5,17 +5,18 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::action::{Purpose, ToSign, UrlSource};
-use crate::budget::{Budget, SIGN_TIME, TOKEN_TIME};
+use crate::budget::{Budget, LEASE_RESERVE, Limited, SIGN_TIME, TOKEN_TIME};
 use crate::config::TokenAnswers;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Violation};
 use crate::event::{Outcome, nonce};
 use crate::grant::{ClientMethod, TokenGrant, standard_answer};
-use crate::issuer::{AtIssuer, Endpoint};
+use crate::issuer::{AtIssuer, CredentialEndpoint, Endpoint};
 use crate::key::KeyBinding;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::post::{NoAnswer, answer};
+use crate::time::Moment;
 use crate::wire::jwt::ProofSubject;
 use crate::wire::token::{OAuthError, refusal};
 
@@ -27,6 +28,8 @@ pub(crate) struct Call<G> {
     step: CallStep,
     /// The server's nonce has been added once already.
     with_nonce: bool,
+    /// The end of the lease that the request needs: no request is sent that may outlive it (D01).
+    lease: Option<Moment>,
 }
 
 enum CallStep {
@@ -55,12 +58,23 @@ pub(crate) enum CallFlaw {
 impl<G: TokenGrant> Call<G> {
     /// Starts with the required signatures. The caller supplies the request budget.
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<G>, requests: Budget) -> Called<G> {
+        Self::begin_within(core, at, requests, None)
+    }
+
+    /// Starts a request that ends before this lease does.
+    pub(crate) fn begin_within(
+        core: &mut Core,
+        at: AtIssuer<G>,
+        requests: Budget,
+        lease: Option<Moment>,
+    ) -> Called<G> {
         let call = Self {
             ask: core.nobody(),
             at: Box::new(at),
             requests,
             step: CallStep::SigningAssertion,
             with_nonce: false,
+            lease,
         };
         call.authenticate(core)
     }
@@ -143,7 +157,15 @@ impl<G: TokenGrant> Call<G> {
         assertion: Option<Secret>,
         proof: Option<Secret>,
     ) -> Called<G> {
+        let left = match self.lease {
+            Some(until) => core.now.left_until(until).saturating_sub(LEASE_RESERVE),
+            None => TOKEN_TIME,
+        };
         let permit = match self.requests.take() {
+            _ if left.is_zero() => Err(Limited::FlowTime),
+            permit => permit,
+        };
+        let permit = match permit {
             Ok(permit) => permit,
             Err(limited) => {
                 let cause = Cause::OutOfPatience(limited);
@@ -166,7 +188,8 @@ impl<G: TokenGrant> Call<G> {
             Endpoint::DeviceAuthorization => Purpose::DeviceAuthorization,
         };
         let source = UrlSource::AuthorizationServer;
-        self.ask = core.send(permit, request, purpose, source, TOKEN_TIME);
+        let time = TOKEN_TIME.min(left);
+        self.ask = core.send(permit, request, purpose, source, time);
         self.step = CallStep::Sent;
         Called::Again(self)
     }
@@ -182,9 +205,13 @@ impl<G: TokenGrant> Call<G> {
         }
         let response = match answer_to(core, &self.at, outcome) {
             Ok(response) => response,
-            Err(NoAnswer::Unreachable) => return Called::Failed(*self.at, CallFlaw::Unreachable),
-            Err(NoAnswer::Violation(flaw)) => {
-                return Called::Failed(*self.at, CallFlaw::Final(Cause::Violation(flaw)));
+            Err(none) => {
+                let endpoint = self.at.endpoint().map(CredentialEndpoint::as_str);
+                let flaw = match none.at(endpoint.unwrap_or_default()) {
+                    None => CallFlaw::Unreachable,
+                    Some(flaw) => CallFlaw::Final(Cause::Violation(flaw)),
+                };
+                return Called::Failed(*self.at, flaw);
             }
         };
         let found = nonce(response.headers());

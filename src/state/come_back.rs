@@ -50,9 +50,10 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
             callback,
         }));
     };
+    // The monotonic clock alone: the wall clock may have been set meanwhile (SEC-35).
     let in_time = core.now.mono < waiting.rest.until;
-    let (browser, now) = (callback.browser, core.now.wall);
-    if !in_time || !waiting.at.held().matches(&parameters, browser, now) {
+    let browser = callback.browser;
+    if !in_time || !waiting.at.held().matches(&parameters, browser) {
         core.waiting = Some(waiting);
         return ignored(core);
     }
@@ -62,15 +63,11 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
 }
 
 /// Returns the outcome that the callback reports, if the callback belongs to this authorization.
-fn matching<'a>(
-    core: &Core,
-    at: &AtIssuer<Redirected>,
-    callback: &'a Callback,
-) -> Option<Parameters<'a>> {
-    let (browser, now) = (callback.browser, core.now.wall);
+fn matching<'a>(at: &AtIssuer<Redirected>, callback: &'a Callback) -> Option<Parameters<'a>> {
+    let browser = callback.browser;
     callback
         .parameters()
-        .filter(|parameters| at.held().matches(parameters, browser, now))
+        .filter(|parameters| at.held().matches(parameters, browser))
 }
 
 fn ignored(core: &mut Core) -> Step {
@@ -127,15 +124,15 @@ impl FindingPending {
             }
         };
         match read_pending(&core.identity, &stored) {
-            Ok(at) => match matching(core, &at, &self.callback) {
-                Some(parameters) => {
+            Ok(at) => match matching(&at, &self.callback) {
+                Some(parameters) if at.held().is_alive(core.now.wall) => {
                     if let Some(key) = key_of(&stored, SlotKind::Pending) {
                         core.identity.seal_with(key);
                     }
                     let (slot, revision) = (self.slot, stored.revision);
                     take(core, at, Prepared::Elsewhere, slot, revision, &parameters)
                 }
-                None => {
+                Some(_) | None => {
                     if at.held().0.expires <= core.now.wall {
                         core.persist(self.slot, Some(stored.revision), None, None);
                     }
@@ -191,6 +188,11 @@ impl TakingPending {
                     let cause = Cause::Violation(Violation::IssUnverifiable);
                     return Err(fails(core, &from.issuer, cause));
                 }
+                // The user may have signed out since the authorization began (REFR-12).
+                if grant.held().redirected.0.beside_account && core.held.revision.is_none() {
+                    let redeem = Trigger::Redeem(Box::new(grant));
+                    return Ok(LoadingAccount::begin(core, Some(redeem)));
+                }
                 return Exchanging::begin(core, grant);
             }
             Err(flaw) => flaw,
@@ -216,6 +218,14 @@ impl TakingPending {
         };
         Err(fails(core, &from.issuer, cause))
     }
+}
+
+/// Redeems a code of an authorization that began beside an account, unless that was erased since.
+pub(crate) fn redeem(core: &mut Core, grant: AtIssuer<CodeGrant>) -> Step {
+    if core.held.is_read() && core.held.revision.is_none() {
+        return Err(fails(core, grant.issuer(), Cause::Abandoned));
+    }
+    Exchanging::begin(core, grant)
 }
 
 impl Request {

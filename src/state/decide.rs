@@ -93,7 +93,8 @@ impl Judged {
             (401, Token::Refused)
                 if self.wants_nonce
                     && core.held.is_usable(core.now)
-                    && !core.memory.nonce_retried(&self.operation, core.now.mono) =>
+                    && (self.nonce_unused
+                        || !core.memory.nonce_retried(&self.operation, core.now.mono)) =>
             {
                 Reaction::Nonce
             }
@@ -270,10 +271,7 @@ fn adds(core: &Core, scopes: &Scopes) -> bool {
 
 /// Unites the scopes that several operations lack, to request them at once (STEP-12).
 pub(crate) fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
-    match &core.memory.scope {
-        Some(before) => before.union(scopes),
-        None => scopes.clone(),
-    }
+    core.memory.all_scopes(scopes)
 }
 
 /// Returns true when all requested scopes fit into one request (E01).

@@ -22,6 +22,7 @@ use crate::state::flow::Agreed;
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::{is_new, without_refused_scopes};
 use crate::state::renew::unreachable;
+use crate::state::save::Kept;
 use crate::state::{Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, UserCode, read};
@@ -353,7 +354,10 @@ impl Pending {
                     core,
                     self.at,
                     *granted,
-                    begun,
+                    Kept::Authorized {
+                        begun,
+                        beside: false,
+                    },
                     AtIssuer::<DeviceGrant>::redeemed,
                 )
             }

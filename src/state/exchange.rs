@@ -72,8 +72,10 @@ impl Exchanging {
         let issuer = at.issuer().clone();
         match read_answer(core, response) {
             TokenAnswer::Granted(granted) => {
-                let begun = at.held().redirected.0.created;
-                keep(core, at, *granted, begun, AtIssuer::<CodeGrant>::redeemed)
+                let parts = &at.held().redirected.0;
+                let (begun, beside) = (parts.created, parts.beside_account);
+                let kept = Kept::Authorized { begun, beside };
+                keep(core, at, *granted, kept, AtIssuer::<CodeGrant>::redeemed)
             }
             TokenAnswer::Refused {
                 error,
@@ -104,7 +106,7 @@ pub(crate) fn keep<G: TokenGrant>(
     core: &mut Core,
     at: AtIssuer<G>,
     granted: Granted,
-    begun: UnixMillis,
+    kept: Kept,
     redeem: impl FnOnce(AtIssuer<G>, Granted, Moment) -> AtIssuer<Account>,
 ) -> Step {
     let issuer = at.issuer().clone();
@@ -123,7 +125,7 @@ pub(crate) fn keep<G: TokenGrant>(
                 seconds,
             });
             let at = at.then(|account| Account { binding, ..account });
-            Ok(SavingAccount::begin(core, at, Kept::Authorized { begun }))
+            Ok(SavingAccount::begin(core, at, kept))
         }
         Err(flaw) => {
             // Discarded, and revoked so that no other party can use it (DPOP-13).

@@ -21,6 +21,7 @@ use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{ChallengeMethod, GrantType, ResponseType};
+use crate::wish::Wish;
 
 /// Proof that a server supports the flow of an attempt; required to send the user there.
 pub(crate) struct Flow {
@@ -111,6 +112,8 @@ pub(crate) struct Redirecting {
     pub(crate) uri: RedirectUri,
     pub(crate) browser: Option<BrowserBinding>,
     pub(crate) advertises_iss: bool,
+    /// Whether the authorization begins beside a stored account (REFR-12).
+    pub(crate) beside_account: bool,
 }
 
 /// The parameters of the request to the user, with the permit for it.
@@ -133,9 +136,11 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
     } = met;
     let agreed = agree(core, &attempt, facts, &at)?;
     core.memory.clients.last = Registered::of(&at, attempt.way.registration());
+    let known = attempt.wish != Wish::Person || core.held.is_just_read(core.now.mono);
     match attempt.way {
         Way::Redirect { seed, uri, browser } => {
             let way = Redirecting {
+                beside_account: core.held.at.is_some() && known,
                 seed,
                 uri,
                 browser,

@@ -11,7 +11,7 @@
 //! Permits are spent when the effect is durable: after a store failure the next occasion tries again. A sign-out takes
 //! over the erasures under way, and completes them after that of the account.
 
-use crate::account::Account;
+use crate::account::{Account, TokenKind};
 use crate::action::Why;
 use crate::budget::REGISTRATION_REST;
 use crate::clients::{Clients, Registered};
@@ -91,7 +91,7 @@ enum Then {
     /// The host's request: these are erased too, then the user is asked.
     Reset(Vec<Order>),
     /// A sign-out: these are erased too, then the tokens are revoked.
-    Leave(Vec<Order>, Option<Box<AtIssuer<Account>>>),
+    Leave(Vec<Order>, Vec<AtIssuer<Account>>),
 }
 
 /// An erasure under way.
@@ -105,7 +105,7 @@ pub(crate) struct Forgetting {
 /// The registrations to erase with a sign-out.
 pub(crate) struct Doomed {
     orders: Vec<Order>,
-    /// Whether the registration of the account is erased too, once it is known.
+    /// Whether the registrations of the accounts that are met are erased too.
     account: bool,
 }
 
@@ -132,22 +132,28 @@ impl Doomed {
         }
     }
 
-    /// Erases them one after the other; then the tokens of the account are revoked.
-    pub(crate) fn forget(mut self, core: &mut Core, at: Option<Box<AtIssuer<Account>>>) -> Step {
-        let own = at.as_deref().filter(|_| self.account);
-        let own = own.and_then(Registered::of_account);
+    /// Adds the registration of an account that is erased or revoked; it may be known already.
+    pub(crate) fn meets(&mut self, at: &AtIssuer<Account>) {
+        let own = Registered::of_account(at).filter(|_| self.account);
         let own = own.filter(|own| self.orders.iter().all(|order| order.registered != *own));
         self.orders.extend(own.map(|of| Order::new(of, Word::Host)));
-        leave(core, self.orders, at)
+    }
+
+    /// Erases them one after the other; then the tokens of the accounts are revoked.
+    pub(crate) fn forget(self, core: &mut Core, accounts: Vec<AtIssuer<Account>>) -> Step {
+        leave(core, self.orders, accounts)
     }
 }
 
 /// Erases the next registration of a sign-out; after the last one the tokens are revoked.
-fn leave(core: &mut Core, mut orders: Vec<Order>, at: Option<Box<AtIssuer<Account>>>) -> Step {
-    match (orders.pop(), at) {
-        (Some(order), at) => Ok(Forgetting::begin(core, order, Then::Leave(orders, at))),
-        (None, Some(at)) => Revoking::begin(core, *at, None),
-        (None, None) => Ok(Work::Idle),
+fn leave(core: &mut Core, mut orders: Vec<Order>, accounts: Vec<AtIssuer<Account>>) -> Step {
+    match orders.pop() {
+        Some(order) => Ok(Forgetting::begin(
+            core,
+            order,
+            Then::Leave(orders, accounts),
+        )),
+        None => Revoking::all(core, accounts),
     }
 }
 
@@ -323,10 +329,10 @@ impl Forgetting {
                 further.iter().for_each(bury);
                 Err(fails(core.memory.operation.clone()))
             }
-            Then::Leave(further, at) => {
+            Then::Leave(further, accounts) => {
                 let failure = fails(None);
                 core.fail(failure);
-                leave(core, further, at)
+                leave(core, further, accounts)
             }
         }
     }
@@ -336,7 +342,7 @@ impl Forgetting {
         match self.then {
             Then::Replace { failure, .. } => Err(failure),
             Then::Reset(further) => reset_next(core, further),
-            Then::Leave(further, at) => leave(core, further, at),
+            Then::Leave(further, accounts) => leave(core, further, accounts),
         }
     }
 
@@ -357,7 +363,7 @@ impl Forgetting {
                 core.memory.client_forgotten = true;
                 return reset_next(core, further);
             }
-            Then::Leave(further, at) => return leave(core, further, at),
+            Then::Leave(further, accounts) => return leave(core, further, accounts),
         };
         let after = if core.memory.client_forgotten {
             After::Fail(Box::new(failure))
@@ -366,19 +372,20 @@ impl Forgetting {
             After::Ask(why)
         };
         let bound = core.held.at.as_ref().filter(|at| {
-            let account = at.held();
             matches!(word, Word::TokenEndpoint)
                 && at.issuer() == &registered.issuer
-                && account.client.id == registered.client_id
-                && account.tokens.is_some()
+                && at.held().client.id == registered.client_id
         });
-        match bound {
-            Some(at) => {
+        let lost =
+            bound.and_then(|at| Some((at, at.held().token(TokenKind::AccessToken)?.clone())));
+        match lost {
+            Some((at, lost)) => {
                 let without = at.clone().then(|mut account| {
                     account.tokens = None;
                     account
                 });
-                let kept = Kept::ClientForgotten(Box::new(after));
+                let after = Box::new(after);
+                let kept = Kept::ClientForgotten { after, lost };
                 Ok(SavingAccount::begin(core, without, kept))
             }
             None => after.run(core),

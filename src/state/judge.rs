@@ -30,6 +30,8 @@ pub(crate) struct Judged {
     pub(super) event: u64,
     /// The MCP server requires its nonce in the proof, and supplied one.
     pub(super) wants_nonce: bool,
+    /// The request was made before the nonce known until now was: its proof carried none, or an older one.
+    pub(super) nonce_unused: bool,
     /// The MCP server rejects the proof.
     pub(super) proof_refused: bool,
     /// The only offered scheme binds tokens to a key.
@@ -70,6 +72,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         description: None,
         event: core.event,
         wants_nonce: false,
+        nonce_unused: false,
         proof_refused: false,
         dpop_only: has("DPoP") && !has("Bearer"),
     };
@@ -98,6 +101,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     }
     if let Some(nonce) = nonce {
         let origin = core.config().mcp_url().origin().to_owned();
+        judged.nonce_unused = core.memory.nonces.is_unused(&origin);
         core.memory.nonces.keep(&origin, nonce);
     }
     let mut places = Vec::new();
@@ -119,8 +123,12 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     if !places.is_empty() {
         core.memory.resource_metadata = places;
     }
-    if judged.scope.is_some() && !judged.wants_scope() {
-        core.memory.scope.clone_from(&judged.scope);
+    if let Some(scopes) = judged.scope.as_ref().filter(|_| !judged.wants_scope()) {
+        // The scopes that an open question named are part of its answer (STEP-12, STEP-13).
+        core.memory.scope = Some(match core.memory.question.is_open() {
+            true => core.memory.all_scopes(scopes),
+            false => scopes.clone(),
+        });
     }
     Some(judged)
 }

@@ -1,30 +1,30 @@
 //! Leasing the refresh token by compare-and-swap on the account slot: of several processes with an expired
 //! token, one sends the refresh request (D01, REFR-05, S19).
 
-use crate::budget::LEASE_TIME;
-use crate::core::{Ask, Core};
+use crate::budget::{LEASE_RESERVE, LEASE_TIME};
+use crate::core::{Ask, Core, Lease};
 use crate::error::{Cause, Stage, StoreFlaw};
 use crate::event::Persistence;
 use crate::record::{RecordFlaw, write_account};
 use crate::slot::Revision;
 use crate::state::refresh::Refreshing;
 use crate::state::{Renewal, Step, Work};
-use crate::time::{UnixMillis, millis};
+use crate::time::Moment;
 
 pub(crate) struct Leasing {
     pub(crate) ask: Ask,
     pub(crate) revision: Revision,
-    until: UnixMillis,
+    until: Moment,
     renewal: Box<Renewal>,
 }
 
 impl Leasing {
     pub(crate) fn begin(core: &mut Core, renewal: Box<Renewal>) -> Step {
-        let until = UnixMillis(core.now.wall.0.saturating_add(millis(LEASE_TIME)));
+        let until = core.now.plus(LEASE_TIME);
         let Some(at) = &core.held.at else {
             return renewal.go(core);
         };
-        let stored = write_account(&core.identity, at, Some(until));
+        let stored = write_account(&core.identity, at, Some(until.wall));
         let revision = stored.revision;
         let slot = core.account_slot();
         let ask = core.persist(slot, core.held.revision, Some(stored), None);
@@ -40,13 +40,15 @@ impl Leasing {
         match outcome {
             Persistence::Done => {
                 core.held.is_stored_as(self.revision);
-                core.held.lease = Some(self.until);
-                // After a suspension the lease may have expired, and another process may hold it.
-                if self.until <= core.now.wall {
+                let seen = core.now.mono;
+                let until = self.until.wall;
+                core.held.lease = Some(Lease { until, seen });
+                // After a suspension or a slow write the lease may have expired, and another process may hold it.
+                if core.now.left_until(self.until) <= LEASE_RESERVE {
                     return self.renewal.again(core);
                 }
                 self.renewal.lease = Some(self.revision);
-                Refreshing::begin(core, self.renewal)
+                Refreshing::begin(core, self.renewal, self.until)
             }
             Persistence::Conflict(current) => match core.adopt(current.as_ref()) {
                 Err(flaw @ RecordFlaw::Newer) => {

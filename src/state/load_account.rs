@@ -5,9 +5,11 @@ use crate::config::SignIn;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::Operation;
+use crate::grant::CodeGrant;
 use crate::issuer::AtIssuer;
 use crate::record::RecordFlaw;
 use crate::slot::Stored;
+use crate::state::come_back::redeem;
 use crate::state::obtain::Obtaining;
 use crate::state::repeat::Renewed;
 use crate::state::save::save_again;
@@ -23,6 +25,8 @@ pub(crate) enum Trigger {
     /// The pending authorization has ended, or requests too few scopes.
     Renewed(Box<Renewed>),
     CameBack(Callback),
+    /// A callback was accepted at an instance that knows no account, although there was one.
+    Redeem(Box<AtIssuer<CodeGrant>>),
     /// Another instance consumed the record of this machine's callback.
     TakenElsewhere,
     /// The server of a device code is polled.
@@ -52,9 +56,29 @@ impl Trigger {
             Self::Authorize(_)
             | Self::CameBack(_)
             | Self::Poll
+            | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
+        }
+    }
+
+    /// Returns the operation that waits for it.
+    pub(crate) fn into_operation(self) -> Option<Operation> {
+        match self {
+            Self::Challenged(judged) => Some(judged.operation),
+            Self::Wanted(operation) => Some(operation),
+            Self::Renew(renewal) => renewal.effort.operation,
+            Self::Obtain(obtaining) => obtaining.effort.operation,
+            Self::Authorize(_)
+            | Self::Renewed(_)
+            | Self::CameBack(_)
+            | Self::Redeem(_)
+            | Self::Poll
+            | Self::TakenElsewhere
+            | Self::Reset
+            | Self::SignOut(_)
+            | Self::Revoke(_) => None,
         }
     }
 
@@ -65,6 +89,7 @@ impl Trigger {
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
+            | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => true,
@@ -88,6 +113,7 @@ impl Trigger {
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
+            | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
@@ -112,6 +138,11 @@ impl LoadingAccount {
         matches!(self.then, Some(Trigger::Reset))
     }
 
+    /// Returns true when the account is read for an authorization.
+    pub(crate) fn is_for_an_attempt(&self) -> bool {
+        matches!(self.then, Some(Trigger::Authorize(_) | Trigger::Renewed(_)))
+    }
+
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let cause = match found {
             Ok(stored) => match core.adopt(stored.as_ref()) {
@@ -123,6 +154,10 @@ impl LoadingAccount {
             Err(()) => StoreFlaw::Load,
         };
         core.held.read_at = None;
+        // Whether the account is there still shows when the tokens are stored.
+        if let Some(Trigger::Redeem(grant)) = self.then {
+            return redeem(core, *grant);
+        }
         if self.then.is_some_and(|trigger| trigger.can_do_with(core)) {
             core.ready();
             return Ok(Work::Idle);
@@ -172,6 +207,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         | Trigger::Authorize(_)
         | Trigger::Renewed(_)
         | Trigger::CameBack(_)
+        | Trigger::Redeem(_)
         | Trigger::TakenElsewhere
         | Trigger::Reset
         | Trigger::Obtain(_)
@@ -189,6 +225,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
         Trigger::Authorize(_)
         | Trigger::CameBack(_)
+        | Trigger::Redeem(_)
         | Trigger::TakenElsewhere
         | Trigger::Reset
         | Trigger::Poll
@@ -225,6 +262,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             // Cancelled or ended meanwhile.
             None => Ok(Work::Idle),
         },
+        Trigger::Redeem(grant) => redeem(core, *grant),
         Trigger::Reset => super::forget::reset(core),
         Trigger::Renew(renewal) => renewal.go(core),
         Trigger::Obtain(obtaining) => obtaining.go(core),

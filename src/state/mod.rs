@@ -261,8 +261,8 @@ impl Work {
             Self::Pushing(state) => return Some(state.operation.as_ref()),
             Self::RequestingCode(state) => return Some(state.operation.as_ref()),
             Self::Polling(state) => return Some(state.operation()),
+            Self::LoadingAccount(state) => return state.is_for_an_attempt().then_some(None),
             Self::Idle
-            | Self::LoadingAccount(_)
             | Self::CheckingPending(_)
             | Self::FindingPending(_)
             | Self::TakingPending(_)

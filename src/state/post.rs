@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::error::Violation;
+use crate::error::{PlaceFlaw, Violation};
 use crate::event::Outcome;
 use crate::wire::json::MAX_BODY_BYTES;
+use crate::wire::text::Untrusted;
+use crate::wire::url::UrlFlaw;
 
 /// The error for a missing or unreadable response.
 pub(crate) enum NoAnswer {
@@ -13,6 +15,22 @@ pub(crate) enum NoAnswer {
     Unreachable,
     /// The response breaks a rule.
     Violation(Violation),
+    /// The driver does not connect to the endpoint's address: nothing was sent (SEC-06).
+    Blocked,
+}
+
+impl NoAnswer {
+    /// Returns the violation at this endpoint; `None` when no response came.
+    pub(crate) fn at(self, endpoint: &str) -> Option<Violation> {
+        match self {
+            Self::Unreachable => None,
+            Self::Violation(flaw) => Some(flaw),
+            Self::Blocked => Some(Violation::PlaceRefused {
+                place: Untrusted::new(endpoint),
+                flaw: PlaceFlaw::Url(UrlFlaw::Resolved),
+            }),
+        }
+    }
 }
 
 /// Returns the response; `is_endpoint` checks the URL that the HTTP stack reports (H07).
@@ -25,9 +43,8 @@ pub(crate) fn answer(
             response,
             final_url,
         } => (response, final_url),
-        Outcome::NeverSent | Outcome::MaybeSent | Outcome::Blocked => {
-            return Err(NoAnswer::Unreachable);
-        }
+        Outcome::NeverSent | Outcome::MaybeSent => return Err(NoAnswer::Unreachable),
+        Outcome::Blocked => return Err(NoAnswer::Blocked),
         Outcome::TooLarge => return Err(NoAnswer::Violation(Violation::TooLarge)),
     };
     if final_url.is_some_and(|url| !is_endpoint(&url)) || response.status().is_redirection() {

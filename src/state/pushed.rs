@@ -17,7 +17,7 @@ use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::{WaitingParts, without_refused_scopes};
 use crate::state::renew::unreachable;
-use crate::state::{Step, Work};
+use crate::state::{Step, Waiting, Work};
 use crate::wire::http_fields::retry_after;
 use crate::wire::json::{Text, object};
 use crate::wire::token::{OAuthError, UnexpectedToken, refusal};
@@ -27,6 +27,15 @@ pub(crate) struct Pushing {
     call: Call<Redirected>,
     rest: Box<WaitingParts>,
     pub(crate) operation: Option<Operation>,
+    sent_away: SentAway,
+}
+
+/// Whether the user may be at the authorization server already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SentAway {
+    NotYet,
+    /// The redirect is repeated: an authorization that is open in the browser outlives a failure of this one.
+    Before,
 }
 
 #[derive(Default, Deserialize)]
@@ -45,13 +54,14 @@ impl Pushing {
         at: AtIssuer<Redirected>,
         rest: Box<WaitingParts>,
         operation: Option<Operation>,
+        sent_away: SentAway,
     ) -> Step {
         let requests = match at.held().binding() {
             None => 1,
             Some(_) => 2,
         };
         let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
-        Self::called(core, call, rest, operation)
+        Self::called(core, call, rest, operation, sent_away)
     }
 
     pub(crate) fn ask(&self) -> &Ask {
@@ -65,12 +75,12 @@ impl Pushing {
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
         let called = self.call.replied(core, outcome);
-        Self::called(core, called, self.rest, self.operation)
+        Self::called(core, called, self.rest, self.operation, self.sent_away)
     }
 
     pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
         let called = self.call.signed(core, token);
-        Self::called(core, called, self.rest, self.operation)
+        Self::called(core, called, self.rest, self.operation, self.sent_away)
     }
 
     fn called(
@@ -78,6 +88,7 @@ impl Pushing {
         called: Called<Redirected>,
         rest: Box<WaitingParts>,
         operation: Option<Operation>,
+        sent_away: SentAway,
     ) -> Step {
         let (at, cause) = match called {
             Called::Again(call) => {
@@ -85,6 +96,7 @@ impl Pushing {
                     call,
                     rest,
                     operation,
+                    sent_away,
                 }));
             }
             Called::Answered(at, response) => match reference(core, &at, &response) {
@@ -92,16 +104,21 @@ impl Pushing {
                     rest.wait(core, at, &reference);
                     return Ok(Work::Idle);
                 }
-                Err((error, cause)) => {
+                Err((Some(error), cause)) => {
                     not_sent_away(core, &rest, &cause);
                     return refused(core, &at, error, fails(operation, &at, cause));
                 }
+                Err((None, cause)) => (at, cause),
             },
             Called::Failed(at, CallFlaw::Unreachable) => (at, unreachable(None)),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, cause),
         };
-        not_sent_away(core, &rest, &cause);
-        Err(fails(operation, &at, cause))
+        let failure = fails(operation, &at, cause);
+        match sent_away {
+            SentAway::NotYet => not_sent_away(core, &rest, &failure.cause),
+            SentAway::Before => core.waiting = Some(Box::new(Waiting { at, rest: *rest })),
+        }
+        Err(failure)
     }
 }
 
@@ -128,18 +145,17 @@ fn fails(operation: Option<Operation>, at: &AtIssuer<Redirected>, cause: Cause) 
 fn refused(
     core: &mut Core,
     at: &AtIssuer<Redirected>,
-    error: Option<OAuthError>,
+    error: OAuthError,
     failure: Failure,
 ) -> Step {
     let parts = &at.held().0;
     core.memory.operation.clone_from(&failure.operation);
-    if error == Some(OAuthError::InvalidScope)
+    if error == OAuthError::InvalidScope
         && let Some(why) = without_refused_scopes(core, parts.added_offline_access)
     {
         return After::Ask(why).run(core);
     }
-    if error.is_some_and(OAuthError::refuses_client) && parts.client.origin == ClientOrigin::Dynamic
-    {
+    if error.refuses_client() && parts.client.origin == ClientOrigin::Dynamic {
         return client_refused(core, at, &parts.redirect_uri, failure);
     }
     Err(failure)

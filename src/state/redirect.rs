@@ -13,6 +13,7 @@ use crate::record::{ResourceFacts, write_pending};
 use crate::report::ScopeSource;
 use crate::slot::{Revision, Slot};
 use crate::state::flow::{Agreed, Redirecting};
+use crate::state::pushed::SentAway;
 use crate::state::{Attempt, Pushing, Step, Work};
 use crate::time::{MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
@@ -157,6 +158,7 @@ pub(crate) fn redirect(
         uri,
         browser,
         advertises_iss,
+        beside_account,
     } = way;
     let Agreed {
         operation,
@@ -184,6 +186,7 @@ pub(crate) fn redirect(
             added_offline_access,
             browser,
             binding,
+            beside_account,
             created: now.wall,
             expires,
         }))
@@ -319,7 +322,7 @@ impl SavingPending {
                     }
                     None => {
                         let Waiting { at, rest } = *self.waiting;
-                        Pushing::begin(core, at, Box::new(rest), self.operation)
+                        Pushing::begin(core, at, Box::new(rest), self.operation, SentAway::NotYet)
                     }
                 };
             }
@@ -393,7 +396,7 @@ pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
             // A reference is single-use (AUTHZ-21): the same request is pushed again.
             let Waiting { at, rest } = *waiting;
             let operation = core.memory.operation.clone();
-            return Pushing::begin(core, at, Box::new(rest), operation);
+            return Pushing::begin(core, at, Box::new(rest), operation, SentAway::Before);
         }
         let settings = core.config().settings(waiting.at.issuer());
         if let Ok(url) = waiting.at.redirect_url(settings) {

@@ -53,7 +53,8 @@ enum Verdict {
 }
 
 impl Refreshing {
-    pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>) -> Step {
+    /// Starts while the lease lasts until this time.
+    pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {
         let Some(at) = core.held.at.clone().and_then(|at| {
             let settings = core.config().settings(at.issuer());
             at.refresh_grant(settings)
@@ -68,7 +69,8 @@ impl Refreshing {
             None => 1,
             Some(_) => 2,
         };
-        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        let requests = Budget::new(requests, Limited::Requests);
+        let call = Call::begin_within(core, at, requests, Some(until));
         Self::called(core, call, renewal)
     }
 
@@ -168,9 +170,10 @@ impl Refreshing {
                 Self::judged(core, at, renewal, Verdict::Final(cause))
             }
             Verdict::Later(wait) => later(core, renewal, wait),
-            // The user cannot help: the host could not sign, or something took too long.
+            // The user cannot help: the host could not sign or does not connect, or something took too long.
             Verdict::Final(
                 cause @ (Cause::Misconfigured(Misconfiguration::SignerFailed)
+                | Cause::Violation(Violation::PlaceRefused { .. })
                 | Cause::OutOfPatience(_)),
             ) => {
                 core.release_lease();

@@ -9,14 +9,14 @@ use crate::event::{Outcome, Persistence};
 use crate::grant::{
     Client, ClientOrigin, RegisteredScopes, Registration, registered_method, registration_methods,
 };
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, CredentialEndpoint, Endpoint};
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
 use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::Way;
 use crate::state::client::{Met, usable};
 use crate::state::flow::{Flow, send_user};
-use crate::state::post::{NoAnswer, answer};
+use crate::state::post::answer;
 use crate::state::redirect::registration_scopes;
 use crate::state::{Attempt, Step, Work};
 use crate::wire::http_fields::{is_transient, retry_after};
@@ -127,8 +127,16 @@ impl Registering {
         };
         let response = match answer(outcome, |url| self.at.is_registration_endpoint(url)) {
             Ok(response) => response,
-            Err(NoAnswer::Unreachable) => return fail(&self.attempt, unreachable(None)),
-            Err(NoAnswer::Violation(flaw)) => return fail(&self.attempt, Cause::Violation(flaw)),
+            Err(none) => {
+                let endpoints = &self.at.server().facts().endpoints;
+                let endpoint = endpoints.get(Endpoint::Registration);
+                let endpoint = endpoint.map(CredentialEndpoint::as_str).unwrap_or_default();
+                let violation = none.at(endpoint).map(Cause::Violation);
+                return fail(
+                    &self.attempt,
+                    violation.unwrap_or_else(|| unreachable(None)),
+                );
+            }
         };
         let status = response.status().as_u16();
         let success = matches!(status, 200 | 201);

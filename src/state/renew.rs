@@ -13,7 +13,7 @@ use crate::config::{Config, Discovery, DynamicRegistration, MachineFlow, SignIn}
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, Unreachable, Violation};
 use crate::event::Operation;
-use crate::grant::ClientOrigin;
+use crate::grant::{CLOCK_SKEW_MILLIS, ClientOrigin};
 use crate::issuer::{AtIssuer, IssuerId, Server, ServerSource};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
@@ -310,15 +310,18 @@ impl Renewal {
 
     // ---- Is another process refreshing?
 
-    /// Returns when another process's lease ends. Its clock is trusted for at most one lease length.
+    /// Returns when another process's lease ends: by the wall clock, and at most one lease length after this process
+    /// first saw it. A lease further in the future than clocks differ is invalid.
     fn foreign_lease(&self, core: &Core) -> Option<MonoMillis> {
-        let until = core.held.lease?;
+        let lease = core.held.lease?;
         if self.lease.is_some() && self.lease == core.held.revision {
             return None;
         }
-        let left = until.0.saturating_sub(core.now.wall.0);
-        (0 < left && left <= millis(LEASE_TIME))
-            .then(|| core.now.mono.plus(Duration::from_millis(left)))
+        let left = lease.until.0.saturating_sub(core.now.wall.0);
+        let longest = millis(LEASE_TIME).saturating_add(CLOCK_SKEW_MILLIS);
+        let ends = core.now.mono.plus(Duration::from_millis(left));
+        let ends = ends.min(lease.seen.plus(LEASE_TIME));
+        (left <= longest && core.now.mono < ends).then_some(ends)
     }
 
     /// Polls the store again soon, to adopt the other process's result (L05).

@@ -8,7 +8,7 @@ use crate::event::Operation;
 use crate::slot::{Revision, Stored};
 use crate::state::decide::all_asked;
 use crate::state::redirect::repeat_redirect;
-use crate::state::{LoadingAccount, Step, Trigger, Work};
+use crate::state::{LoadingAccount, Step, Trigger, Waiting, Work};
 use crate::wish::Click;
 
 /// An authorization that replaces a pending one, which another instance completed or which requested fewer
@@ -94,7 +94,7 @@ impl CheckingPending {
         let Some(waiting) = &core.waiting else {
             return replace(core, click);
         };
-        if asks_for_more(core, &click) {
+        if asks_for_more(core, &click) || is_elsewhere(waiting, &click) {
             let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
             core.persist(slot, Some(revision), None, None);
             return replace(core, click);
@@ -152,6 +152,17 @@ pub(crate) fn asks_for_more(core: &Core, click: &Click) -> bool {
         (Some(needed), Some(asked)) => !asked.covers(needed),
         (_, _) => false,
     }
+}
+
+/// Returns true when the request comes from another browser, or for another redirect URI, than the pending redirect: its
+/// callback could not be accepted there (CB-14, AUTHZ-09).
+fn is_elsewhere(waiting: &Waiting, click: &Click) -> bool {
+    let parts = &waiting.at.held().0;
+    let wanted = &click.authorization;
+    let uri = wanted.redirect_uri.as_ref();
+    let moved = uri.is_some_and(|uri| uri.as_str() != &*parts.redirect_uri);
+    let browser = wanted.browser.as_ref().zip(parts.browser.as_ref());
+    moved || browser.is_some_and(|(wanted, bound)| !wanted.same(bound))
 }
 
 impl Renewed {

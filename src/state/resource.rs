@@ -25,9 +25,10 @@ use crate::wire::url::WebUrl;
 use crate::wire::well_known::resource_locations;
 
 /// The position in the ordered list of locations: announced ones, then well-known ones.
-#[derive(Clone, Copy)]
 struct Plan {
-    announced: usize,
+    /// The locations that were announced when the search began.
+    announced: Vec<WebUrl>,
+    tried: usize,
     well_known: usize,
     /// The host configured the only location (DISC-20).
     configured: bool,
@@ -38,19 +39,18 @@ impl Plan {
     /// Returns the next location, and whether it was announced: a document there is final (DISC-10,
     /// DISC-11).
     fn next(&mut self, core: &Core) -> Option<(WebUrl, bool)> {
-        let announced = &core.memory.resource_metadata;
         if self.configured {
             return None;
         }
-        if let Some(url) = announced.get(self.announced) {
-            self.announced = self.announced.saturating_add(1);
+        if let Some(url) = self.announced.get(self.tried) {
+            self.tried = self.tried.saturating_add(1);
             return Some((url.clone(), true));
         }
         let config = core.config();
         for location in resource_locations(config.mcp_url()).skip(self.well_known) {
             self.well_known = self.well_known.saturating_add(1);
             match config.url_policy().check(&location) {
-                Ok(url) if !announced.contains(&url) => return Some((url, false)),
+                Ok(url) if !self.announced.contains(&url) => return Some((url, false)),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -77,7 +77,8 @@ impl FetchingResource {
     /// Starts with the announced locations, then the well-known ones.
     pub(crate) fn begin(core: &mut Core, errand: Errand, cached: Cached) -> Step {
         let plan = Plan {
-            announced: 0,
+            announced: core.memory.resource_metadata.clone(),
+            tried: 0,
             well_known: 0,
             configured: false,
             cached,
@@ -89,7 +90,8 @@ impl FetchingResource {
     /// other machines may not use it.
     pub(crate) fn begin_at(core: &mut Core, errand: Errand, url: WebUrl) -> Step {
         let plan = Plan {
-            announced: 0,
+            announced: Vec::new(),
+            tried: 0,
             well_known: 0,
             configured: true,
             cached: Cached::Left,
@@ -155,7 +157,7 @@ impl FetchingResource {
                             errand @ (Errand::Authorize(_)
                             | Errand::Renew(_)
                             | Errand::Obtain(_)) => {
-                                Err(errand.fails(Stage::ResourceMetadata, None, cause))
+                                errand.ends(core, Stage::ResourceMetadata, None, cause)
                             }
                         };
                     }
@@ -267,7 +269,7 @@ fn found(
 /// Continues when no location has a document.
 fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
     if let Some(cause) = tried.obstacle() {
-        return Err(errand.fails(Stage::ResourceMetadata, None, cause));
+        return errand.ends(core, Stage::ResourceMetadata, None, cause);
     }
     let errand = match errand {
         Errand::Renew(renewal) => return renewal.nowhere(core),

@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Standing};
+use crate::account::{Account, Obtained, Standing};
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
@@ -12,7 +12,7 @@ use crate::slot::Revision;
 use crate::state::forget::After;
 use crate::state::load_account::Trigger;
 use crate::state::sign_out::Revoking;
-use crate::state::{LoadingAccount, Renewal, Step, Work, start};
+use crate::state::{Judged, LoadingAccount, Renewal, Step, Work, start};
 use crate::time::UnixMillis;
 use crate::wire::callback::Callback;
 
@@ -21,23 +21,23 @@ const WRITES: u8 = 3;
 
 /// The reason for a write, which decides what it may replace.
 pub(crate) enum Kept {
-    /// An authorization that began at this time: replaces any account.
-    Authorized { begun: UnixMillis },
+    /// An authorization that began at this time, perhaps beside a stored account: replaces any account.
+    Authorized { begun: UnixMillis, beside: bool },
     /// A refresh: replaces the account that holds the token sent, and no other (REFR-05).
     Refreshed { renewal: Box<Renewal>, sent: Secret },
     /// The server rejected the token sent: erases that token only (REFR-06).
     Dropped { renewal: Box<Renewal>, sent: Secret },
-    /// The server forgot the client: erases the tokens of that client (TOK-19).
-    ClientForgotten(Box<After>),
+    /// The server forgot the client: erases the tokens that were held then, and no later ones (TOK-19, S20).
+    ClientForgotten { after: Box<After>, lost: Secret },
 }
 
 impl Kept {
     /// Returns true if the tokens of another account are newer than the start of this authorization.
     fn is_overtaken_by(&self, other: &Account) -> bool {
         match (self, &other.tokens) {
-            (Self::Authorized { begun }, Some(tokens)) => tokens.received > *begun,
+            (Self::Authorized { begun, .. }, Some(tokens)) => tokens.received > *begun,
             (Self::Authorized { .. }, None)
-            | (Self::Refreshed { .. } | Self::Dropped { .. } | Self::ClientForgotten(_), _) => {
+            | (Self::Refreshed { .. } | Self::Dropped { .. } | Self::ClientForgotten { .. }, _) => {
                 false
             }
         }
@@ -108,20 +108,59 @@ impl SavingAccount {
         let flaw = match outcome {
             Persistence::Done => return self.committed(core),
             Persistence::Failed => StoreFlaw::Write,
-            Persistence::Conflict(current) => match core.adopt(current.as_ref()) {
-                Err(flaw @ RecordFlaw::Newer) => StoreFlaw::Record(flaw),
-                Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
-                Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
-                    Some(left) => {
-                        return Ok(Self::write(
-                            core, self.at, self.kept, self.late, self.then, left,
-                        ));
-                    }
-                    None => StoreFlaw::Conflict,
-                },
-            },
+            Persistence::Conflict(current) => {
+                let emptied = current.is_none() && core.held.revision.is_some();
+                match core.adopt(current.as_ref()) {
+                    Err(flaw @ RecordFlaw::Newer) => StoreFlaw::Record(flaw),
+                    Ok(()) | Err(_) if self.is_undone(emptied) => return self.undone(core),
+                    Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
+                    Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
+                        Some(left) => {
+                            return Ok(Self::write(
+                                core, self.at, self.kept, self.late, self.then, left,
+                            ));
+                        }
+                        None => StoreFlaw::Conflict,
+                    },
+                }
+            }
         };
         self.not_kept(core, flaw)
+    }
+
+    /// Returns true when the user signed out in another process meanwhile: the slot was emptied, and it held the record
+    /// that this write replaces (REFR-12).
+    ///
+    /// - A refresh continues what the sign-out ended.
+    /// - An authorization that began beside a stored account is older than the sign-out. Otherwise the record may have
+    ///   been gone before the user asked to sign in, unless an earlier write of these tokens failed or found a record.
+    /// - A client without a user requests a token whenever it needs one: a sign-out ends no request for the next one.
+    fn is_undone(&self, emptied: bool) -> bool {
+        match &self.kept {
+            Kept::Refreshed { .. } => emptied,
+            Kept::Authorized { beside, .. } => {
+                let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
+                let again = self.late || self.writes_left.saturating_add(1) < WRITES;
+                emptied && (*beside || again) && by_user
+            }
+            Kept::Dropped { .. } | Kept::ClientForgotten { .. } => false,
+        }
+    }
+
+    /// Revokes the tokens instead of storing them.
+    fn undone(self, core: &mut Core) -> Step {
+        if self.then.is_none() {
+            let operation = match &self.kept {
+                Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
+                    renewal.operation().cloned()
+                }
+                Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
+                    core.memory.operation.clone()
+                }
+            };
+            core.need_user(Why::NoCredentials, operation);
+        }
+        Revoking::begin(core, *self.at, self.then)
     }
 
     /// Returns true when this account may replace the current contents of the slot.
@@ -134,45 +173,38 @@ impl SavingAccount {
                 let valid = core.held.is_usable(core.now);
                 !newer && (is_usable(core, &self.at) || !valid)
             }
-            Kept::Refreshed { sent, .. } | Kept::Dropped { sent, .. } => {
-                held.is_some_and(|at| at.held().has_refresh(sent))
-            }
-            Kept::ClientForgotten(_) => held.is_some_and(|at| {
-                at.issuer() == self.at.issuer() && at.held().client.id == self.at.held().client.id
+            // A record without tokens of the same client was left by a process to which the server refused the token
+            // that was spent here; an unreadable record counts as absent.
+            Kept::Refreshed { sent, .. } => held.is_none_or(|at| {
+                let own = self.at.held();
+                let spent = at.held().tokens.is_none() && at.held().client.id == own.client.id;
+                at.held().has_refresh(sent) || spent && at.issuer() == self.at.issuer()
             }),
+            Kept::Dropped { sent, .. } => held.is_some_and(|at| at.held().has_refresh(sent)),
+            Kept::ClientForgotten { lost, .. } => held.is_some_and(|at| at.held().has_access(lost)),
         }
     }
 
     /// Adopts the account that another process wrote.
     fn gives_way(self, core: &mut Core) -> Step {
+        let usable = core.held.is_usable(core.now);
         match (self.kept, self.then) {
-            (Kept::Refreshed { renewal, .. }, then) if core.held.at.is_none() => {
-                // The user signed out in another process: the new tokens are revoked (REFR-12).
-                if then.is_none() {
-                    let operation = renewal.operation().cloned();
-                    core.need_user(Why::NoCredentials, operation);
-                }
-                Revoking::begin(core, *self.at, then)
-            }
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
                 renewal.again(core)
             }
-            (Kept::ClientForgotten(after), None) if !core.held.is_usable(core.now) => {
-                after.run(core)
+            (Kept::ClientForgotten { after, .. }, None) if !usable => after.run(core),
+            (Kept::Authorized { .. }, None) if !usable => {
+                let operation = core.memory.operation.clone();
+                Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
             }
             (
                 Kept::Refreshed { .. }
                 | Kept::Dropped { .. }
                 | Kept::Authorized { .. }
-                | Kept::ClientForgotten(_),
+                | Kept::ClientForgotten { .. },
                 then,
             ) => {
-                if core.held.is_usable(core.now) {
-                    core.ready();
-                } else if then.is_none() {
-                    let operation = core.memory.operation.clone();
-                    core.need_user(Why::ClientForgotten, operation);
-                }
+                core.ready();
                 next(core, then)
             }
         }
@@ -181,7 +213,7 @@ impl SavingAccount {
     fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
         let issuer = self.at.issuer().clone();
         let (stage, operation) = match &self.kept {
-            Kept::Authorized { .. } | Kept::ClientForgotten(_) => {
+            Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
                 (Stage::Token, core.memory.operation.clone())
             }
             Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
@@ -207,6 +239,7 @@ impl SavingAccount {
         core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);
+        core.held.known_at = core.now.mono;
         let now = core.now.mono;
         match (self.kept, self.then) {
             (Kept::Authorized { .. }, then) => {
@@ -224,8 +257,8 @@ impl SavingAccount {
             }
             // Uses the remaining token if it suffices; asks the user otherwise.
             (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
-            (Kept::ClientForgotten(after), None) => after.run(core),
-            (Kept::Dropped { .. } | Kept::ClientForgotten(_), then) => next(core, then),
+            (Kept::ClientForgotten { after, .. }, None) => after.run(core),
+            (Kept::Dropped { .. } | Kept::ClientForgotten { .. }, then) => next(core, then),
         }
     }
 }

@@ -296,7 +296,10 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
             ServerErrand::Resource(errand @ (Errand::Authorize(_) | Errand::Obtain(_))) => {
                 pass_over(core, errand, facts, &search.asked, failure)
             }
-            ServerErrand::Resource(Errand::Renew(_)) | ServerErrand::Idp(_) => Err(failure),
+            ServerErrand::Resource(Errand::Renew(renewal)) => {
+                renewal.fails_for_now(core, Stage::ServerMetadata, failure.cause)
+            }
+            ServerErrand::Idp(_) => Err(failure),
         };
     }
     match search.source {

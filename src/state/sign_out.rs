@@ -11,6 +11,7 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw, Unreachable};
 use crate::event::{Outcome, Persistence};
 use crate::grant::{CodeGrant, DeviceGrant, RefreshGrant, Revocation};
 use crate::issuer::{AtIssuer, Endpoint, IssuerId};
+use crate::memory::Erasure;
 use crate::record::read_account;
 use crate::report::Decision;
 use crate::secret::Secret;
@@ -29,10 +30,40 @@ const WRITES: u8 = 3;
 
 /// Data that a sign-out erases and revokes, beside the contents of the account slot.
 pub(crate) struct Leaving {
-    /// The account in memory, used when newer than the slot or when the slot is unreadable.
+    /// The account in memory, as last read: revoked when the slot has no tokens, or is unreadable.
     pub(crate) known: Option<Box<AtIssuer<Account>>>,
+    /// Tokens that the store has not confirmed: revoked beside those of the slot.
+    pub(crate) unsaved: Option<Box<AtIssuer<Account>>>,
     /// The registrations to erase.
     pub(crate) doomed: Doomed,
+    /// The revision that an earlier sign-out could not erase: a later one belongs to another sign-in.
+    pub(crate) only: Option<Revision>,
+}
+
+impl Leaving {
+    /// Takes over the contents of the slot, which are those of the known account or newer ones.
+    fn finds(&mut self, core: &Core, stored: &Stored) {
+        let Ok((at, _lease)) = read_account(&core.identity, stored) else {
+            return;
+        };
+        let at = match &self.known {
+            Some(known) => at.confined_to(known.server()),
+            None => at,
+        };
+        self.doomed.meets(&at);
+        let tokens = at.held().tokens.as_ref();
+        // The write of the unsaved tokens may have succeeded.
+        let same = |unsaved: &mut Box<AtIssuer<Account>>| {
+            let unsaved = unsaved.held().tokens.as_ref();
+            unsaved
+                .zip(tokens)
+                .is_some_and(|(unsaved, stored)| stored.is(&unsaved.access, unsaved.received))
+        };
+        let _stored = self.unsaved.take_if(same);
+        if tokens.is_some() || self.known.is_none() {
+            self.known = Some(Box::new(at));
+        }
+    }
 }
 
 /// Reads the slot, to erase and revoke its contents.
@@ -51,44 +82,32 @@ impl FindingAccount {
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let mut leaving = self.leaving;
         match found {
+            Ok(Some(stored)) if leaving.only.is_some_and(|only| only != stored.revision) => {
+                finish(core, *leaving, None)
+            }
             Ok(Some(stored)) => {
                 let revision = stored.revision;
-                leaving.known = freshest(core, leaving.known, Some(&stored));
+                leaving.finds(core, &stored);
                 Ok(Erasing::begin(core, leaving, revision, WRITES))
             }
             Ok(None) => finish(core, *leaving, None),
-            Err(()) => match core.held.revision {
+            Err(()) => match leaving.only.or(core.held.revision) {
                 // Unreadable, but possibly erasable.
                 Some(revision) => Ok(Erasing::begin(core, leaving, revision, WRITES)),
-                None => finish(core, *leaving, Some(StoreFlaw::Load)),
+                None => {
+                    let unknown = leaving.only;
+                    finish(core, *leaving, Some((StoreFlaw::Load, unknown)))
+                }
             },
         }
     }
-}
-
-/// Prefers the contents of the slot: its tokens belong to the same grant or a newer one.
-fn freshest(
-    core: &Core,
-    known: Option<Box<AtIssuer<Account>>>,
-    stored: Option<&Stored>,
-) -> Option<Box<AtIssuer<Account>>> {
-    stored
-        .and_then(|stored| read_account(&core.identity, stored).ok())
-        .map(|(at, _lease)| {
-            let known = known.as_ref().map(|known| known.server().clone());
-            Box::new(match known {
-                Some(known) => at.confined_to(&known),
-                None => at,
-            })
-        })
-        .filter(|at| at.held().tokens.is_some())
-        .or(known)
 }
 
 /// Clears the slot.
 pub(crate) struct Erasing {
     pub(crate) ask: Ask,
     leaving: Box<Leaving>,
+    revision: Revision,
     writes_left: u8,
 }
 
@@ -99,6 +118,7 @@ impl Erasing {
         Work::Erasing(Self {
             ask,
             leaving,
+            revision,
             writes_left: writes_left.saturating_sub(1),
         })
     }
@@ -106,9 +126,10 @@ impl Erasing {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         let flaw = match outcome {
             Persistence::Done | Persistence::Conflict(None) => None,
+            Persistence::Conflict(Some(_)) if self.leaving.only.is_some() => None,
             Persistence::Conflict(Some(stored)) if self.writes_left > 0 => {
                 let mut leaving = self.leaving;
-                leaving.known = freshest(core, leaving.known, Some(&stored));
+                leaving.finds(core, &stored);
                 return Ok(Self::begin(
                     core,
                     leaving,
@@ -119,6 +140,7 @@ impl Erasing {
             Persistence::Conflict(Some(_)) => Some(StoreFlaw::Conflict),
             Persistence::Failed => Some(StoreFlaw::Write),
         };
+        let flaw = flaw.map(|flaw| (flaw, Some(self.revision)));
         finish(core, *self.leaving, flaw)
     }
 }
@@ -169,20 +191,39 @@ impl Parting {
 }
 
 /// Erases the registrations and revokes the tokens, whether the slot was erased or not.
-fn finish(core: &mut Core, leaving: Leaving, flaw: Option<StoreFlaw>) -> Step {
-    let Leaving { known: at, doomed } = leaving;
+fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Revision>)>) -> Step {
+    let Leaving {
+        known,
+        unsaved,
+        mut doomed,
+        only,
+    } = leaving;
+    let accounts = [unsaved, known].into_iter().flatten();
+    let accounts: Vec<_> = accounts.map(|at| *at).collect();
+    for at in &accounts {
+        doomed.meets(at);
+    }
     core.held = crate::core::Held::erased(core.event);
-    if let Some(flaw) = flaw {
+    if only.is_some() {
+        // Another process may have written since.
+        core.held.read_at = None;
+    }
+    core.memory.erasure = match flaw.and_then(|(_, revision)| revision) {
+        None => Erasure::Done,
+        Some(revision) if only.is_some() => Erasure::FailedAgain(revision),
+        Some(revision) => Erasure::Failed(revision),
+    };
+    if let Some((flaw, _)) = flaw {
         core.held.read_at = None;
         core.fail(Failure {
             operation: None,
             stage: Stage::Slots,
-            issuer: at.as_ref().map(|at| at.issuer().clone()),
+            issuer: accounts.first().map(|at| at.issuer().clone()),
             cause: Cause::NotPersisted(flaw),
             seen: Vec::new(),
         });
     }
-    doomed.forget(core, at)
+    doomed.forget(core, accounts)
 }
 
 /// Revokes the refresh token, which normally ends the grant, then the access token (REV-02).
@@ -191,17 +232,32 @@ pub(crate) struct Revoking {
     progress: Progress,
 }
 
-/// The failures so far, and the callback to continue with.
+/// The failures so far, and what to continue with: further accounts, last first, and the callback.
 struct Progress {
     failed: Option<Cause>,
+    further: Vec<AtIssuer<Account>>,
     then: Option<Callback>,
 }
 
 impl Revoking {
     /// Starts the revocation; a waiting callback is handled afterwards.
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, then: Option<Callback>) -> Step {
-        let failed = None;
-        Progress { failed, then }.revoke(core, at, TokenKind::RefreshToken)
+        let progress = Progress {
+            failed: None,
+            further: Vec::new(),
+            then,
+        };
+        progress.revoke(core, at, TokenKind::RefreshToken)
+    }
+
+    /// Revokes the tokens of these accounts, the last one first.
+    pub(crate) fn all(core: &mut Core, further: Vec<AtIssuer<Account>>) -> Step {
+        let progress = Progress {
+            failed: None,
+            further,
+            then: None,
+        };
+        progress.next(core)
     }
 
     pub(crate) fn ask(&self) -> &Ask {
@@ -225,10 +281,17 @@ impl Revoking {
 }
 
 impl Progress {
+    fn next(mut self, core: &mut Core) -> Step {
+        match self.further.pop() {
+            Some(at) => self.revoke(core, at, TokenKind::RefreshToken),
+            None => next(core, self.then),
+        }
+    }
+
     /// Revokes this token, or the next existing one, if the server has a revocation endpoint.
     fn revoke(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
         if !at.server().facts().endpoints.has(Endpoint::Revocation) {
-            return next(core, self.then);
+            return self.next(core);
         }
         match at.revocation(kind) {
             Some(at) => {
@@ -239,15 +302,15 @@ impl Progress {
         }
     }
 
-    fn after(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
+    fn after(mut self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
         match kind {
             TokenKind::RefreshToken => self.revoke(core, at, TokenKind::AccessToken),
             TokenKind::AccessToken => {
-                if let Some(cause) = self.failed {
+                if let Some(cause) = self.failed.take() {
                     let failure = fails(at.issuer(), cause);
                     core.fail(failure);
                 }
-                next(core, self.then)
+                self.next(core)
             }
         }
     }

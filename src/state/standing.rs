@@ -65,7 +65,8 @@ impl SavingStanding {
         match writes.checked_sub(1).filter(|_| changed) {
             None => listed(core, errand, facts),
             Some(writes_left) => {
-                let stored = write_account(&core.identity, at, core.held.lease);
+                let stored =
+                    write_account(&core.identity, at, core.held.lease.map(|lease| lease.until));
                 let revision = stored.revision;
                 let slot = core.account_slot();
                 let ask = core.persist(slot, core.held.revision, Some(stored), None);

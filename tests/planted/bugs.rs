@@ -359,8 +359,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation, Answers],
         edits: &[edit(
             "src/state/pushed.rs",
-            "    if error.is_some_and(OAuthError::refuses_client) && parts.client.origin == ClientOrigin::Dynamic\n",
-            "    if !crate::planted::on(27)\n        && error.is_some_and(OAuthError::refuses_client)\n        && parts.client.origin == ClientOrigin::Dynamic\n",
+            "    if error.refuses_client() && parts.client.origin == ClientOrigin::Dynamic {\n",
+            "    if !crate::planted::on(27)\n        && error.refuses_client()\n        && parts.client.origin == ClientOrigin::Dynamic\n    {\n",
         )],
     },
     Bug {
@@ -513,8 +513,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
             "src/state/repeat.rs",
-            "        if asks_for_more(core, &click) {\n",
-            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) {\n",
+            "        if asks_for_more(core, &click) || is_elsewhere(waiting, &click) {\n",
+            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) || is_elsewhere(waiting, &click) {\n",
         )],
     },
     Bug {

@@ -79,3 +79,18 @@ fn the_normalised_redirect_uri_is_the_callback_target() {
         assert_eq!(get(&form, "redirect_uri").as_deref(), Some(redirect_uri));
     }
 }
+
+/// In the process that sent the user away the monotonic clock alone counts: the wall clock may be set meanwhile
+/// (SEC-35).
+#[test]
+fn sec_35_authz_17_a_wall_clock_that_is_set_ends_no_sign_in_of_this_process() {
+    for (forward, back) in [(20 * 60_000, 0), (0, 20 * 60_000)] {
+        let mut host = Host::new(config());
+        let redirect = host.to_redirect();
+        let Moment { wall, mono } = host.now;
+        host.now = Moment::new(wall.0 + forward - back, mono.0 + 1_000);
+        host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &token_answer("at-1"));
+        host.ready();
+    }
+}

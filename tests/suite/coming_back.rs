@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use mcp_auth_machine::action::{Redirect, Why};
+use mcp_auth_machine::config::RedirectUri;
 use mcp_auth_machine::error::{Cause, Refusal, StoreFlaw};
+use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::slot::Stored;
-use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::wire::token::OAuthError;
 use mcp_auth_machine::{Action, Config, Event, Moment, Phase};
 
@@ -155,6 +157,34 @@ fn the_tokens_of_another_client_outlive_one_that_is_forgotten() {
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     let (_, account) = one(&host.store, "account");
     assert!(account.contents.expose().contains("rt-1"));
+}
+
+/// A redirect is repeated for the browser and the redirect URI that it was made for.
+#[test]
+fn authz_18_cb_14_authz_09_a_click_from_elsewhere_gets_a_redirect_of_its_own() {
+    let from = |host: &mut Host, browser: &[u8]| {
+        let binding = BrowserBinding::new(browser);
+        let click = Authorization::from(host.next_seed()).browser(binding);
+        host.authorize_with(click);
+    };
+    let mut host = Host::new(config());
+    from(&mut host, b"one");
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let first = host.redirect();
+    from(&mut host, b"one");
+    assert_eq!(host.redirect().url.as_str(), first.url.as_str());
+    from(&mut host, b"two");
+    let second = host.redirect();
+    assert_ne!(state_of(&second), state_of(&first));
+    let port = RedirectUri::new("http://127.0.0.1:5002/callback").unwrap();
+    let click = Authorization::from(host.next_seed()).redirect_uri(port);
+    host.authorize_with(click);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+    let third = host.redirect();
+    assert!(third.url.as_str().contains("5002"), "{:?}", third.url);
+    assert_eq!(host.store.of_kind("pending").len(), 1);
 }
 
 /// The next write of the account; others are done, and loads answered.

@@ -202,6 +202,22 @@ fn quirk_14_authz_19_a_registration_is_reset_at_rest() {
     assert_eq!(&*redirect.client_id, "two");
 }
 
+/// A reset continues the step-up that the unknown client stopped: the user declined nothing.
+#[test]
+fn quirk_14_step_12_a_reset_keeps_what_was_asked_for() {
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    let sent = host.token();
+    host.challenged_for("tools/call x", 403, &[LACKS], sent.as_deref());
+    host.need_user();
+    consent(&mut host, &metadata(), "dyn-1");
+    reset(&mut host);
+    host.error();
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    let (redirect, _) = consent(&mut host, &metadata(), "dyn-2");
+    let scope = get(&query(redirect.url.as_str()), "scope");
+    assert_eq!(scope.as_deref(), Some("b"));
+}
+
 #[test]
 fn quirk_14_s20_a_reset_keeps_tokens_that_work() {
     let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));

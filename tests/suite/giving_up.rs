@@ -2,7 +2,8 @@
 
 use mcp_auth_machine::config::PreRegistered;
 use mcp_auth_machine::error::Cause;
-use mcp_auth_machine::event::Operation;
+use mcp_auth_machine::event::{Authorization, Operation};
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Phase};
 
 use crate::support::*;
@@ -42,6 +43,27 @@ fn an_attempt_that_is_given_up_is_told_for_its_operation() {
     is_over(&mut host);
     host.handle(send.response(response(200, &[], &metadata())));
     host.quiet();
+}
+
+/// A click with more scopes replaces the pending authorization; cancelled while the account is read for that.
+#[test]
+fn authz_19_an_attempt_is_given_up_while_the_account_is_read_for_it() {
+    let mut host = Host::new(config());
+    host.to_redirect();
+    host.store.mode = StoreMode::Manual;
+    let more = Authorization::from(host.next_seed()).scopes(Scopes::parse("more"));
+    host.authorize_with(more);
+    let Action::PersistSlot(_cleared) = host.next() else {
+        panic!()
+    };
+    let Action::LoadSlot(load) = host.next() else {
+        panic!()
+    };
+    give_up(&mut host);
+    assert_eq!(host.error().cause, Cause::Abandoned);
+    host.handle(load.found(None));
+    host.quiet();
+    assert_eq!(host.machine.phase(), Phase::Resting);
 }
 
 #[test]

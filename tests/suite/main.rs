@@ -80,6 +80,7 @@ mod step_up;
 mod tampered;
 mod token;
 mod told;
+mod undone;
 mod values;
 mod without_user;
 mod workload;

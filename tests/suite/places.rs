@@ -222,6 +222,20 @@ fn disc_20_disc_18_where_the_host_names_the_place_no_other_is_tried() {
     host.serve(place, 200, &prm());
 }
 
+/// Another challenge announces the well-known place while the first one is being read: it is tried in its turn.
+#[test]
+fn disc_11_a_challenge_during_the_search_hides_no_place() {
+    let mut host = begun(
+        config(),
+        "Bearer resource_metadata=\"https://mcp.example/first\"",
+    );
+    let send = host.request();
+    host.challenged(401, &[&announcing()]);
+    host.handle(send.response(response(404, &[], "")));
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+}
+
 /// The longest issuer leaves no room for a well-known path: the machine sends no request and reports why.
 #[test]
 fn sec_01_an_issuer_whose_places_are_too_long_is_refused() {

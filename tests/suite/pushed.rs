@@ -86,6 +86,31 @@ fn authz_21_a_reference_is_used_once() {
     assert!(host.redirect().url.as_str().ends_with("def"));
 }
 
+/// The repetition fails; the callback of the authorization that is open in the browser is still accepted.
+#[test]
+fn authz_18_authz_21_a_repetition_that_fails_leaves_the_open_authorization() {
+    for status in [503, 202] {
+        let mut host = to_push(config(), REQUIRED);
+        let (form, _) = pushed(&mut host);
+        host.authorize();
+        host.serve(PAR, status, "");
+        assert_eq!(host.error().stage, Stage::Authorization);
+        host.quiet();
+        assert_eq!(host.store.of_kind("pending").len(), 1);
+        let state = get(&form, "state").unwrap();
+        host.callback(&format!("code=c&state={state}"));
+        host.serve(TOKEN, 200, &token_answer("at-1"));
+        host.ready();
+    }
+    // A refusal by the server ends it.
+    let mut host = to_push(config(), REQUIRED);
+    pushed(&mut host);
+    host.authorize();
+    host.serve(PAR, 400, r#"{"error":"invalid_request"}"#);
+    host.error();
+    assert!(host.store.of_kind("pending").is_empty());
+}
+
 #[test]
 fn authz_20_tok_05_the_client_authenticates_once() {
     let client = PreRegistered::new("pre").secret("s");

@@ -253,6 +253,19 @@ fn refr_11_meta_08_the_server_is_asked_about_itself_when_its_document_is_old() {
     assert!(account(&host).contains("rt-1"));
 }
 
+/// Ahead of the token's end a document that breaks a rule costs nothing yet.
+#[test]
+fn refr_07_refr_11_a_refresh_ahead_of_time_leaves_the_token_whatever_the_document_says() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "7200"));
+    host.pass(2 * HOUR - 50_000);
+    host.wanted("x");
+    host.serve(META, 200, &metadata_of("https://evil.example", ""));
+    host.serve(OPENID, 404, "");
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+}
+
 #[test]
 fn a22_a17_the_token_endpoint_stays_or_nothing_is_sent() {
     // The same issuer names another origin now.

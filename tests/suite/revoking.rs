@@ -15,10 +15,11 @@ fn revoking_before_a_callback() -> (Host, String) {
         &revocable(""),
         &renewable_for("at-1", "rt-1", "60"),
     );
+    // The slot was not read for a while: whether it still holds the account is not known.
+    host.pass(60_000);
     host.authorize();
     host.serve(PRM, 200, &prm());
     let redirect = host.redirect();
-    host.pass(60_000);
     host.wanted("x");
     let refresh = host.request();
     host.store.mode = StoreMode::WritesFail;

@@ -53,6 +53,19 @@ fn iso_09_s34_a06_the_user_is_asked_before_a_known_resource_moves() {
     assert_eq!(host.token().as_deref(), Some("Bearer bt-1"));
 }
 
+/// The user says no to the move: a later click does not consent to it.
+#[test]
+fn iso_09_s34_a_refused_move_is_asked_about_again() {
+    let mut host = signed_in(config());
+    moved(&mut host);
+    host.need_user();
+    host.handle(Event::Abandoned(Default::default()));
+    host.authorize();
+    host.serve(OTHER_META, 200, &metadata_of(OTHER, ""));
+    assert!(matches!(host.need_user().why, Why::ServerChanged { .. }));
+    host.quiet();
+}
+
 #[test]
 fn reg_14_iso_03_a_metadata_url_moves_along_and_tokens_do_not() {
     const CIMD: &str = "https://client.example/client.json";

@@ -325,6 +325,45 @@ fn step_07_step_08_the_cap_counts_for_each_operation_and_is_remembered() {
     host.need_user();
 }
 
+/// A token for another operation does not answer a question that was asked beside a token: each step-up is counted.
+#[test]
+fn step_07_e11_a_ready_beside_a_question_does_not_make_the_answer_free() {
+    let mut host = signed_in(config(), "a");
+    for step in 0..3 {
+        lacks(&mut host, "tools/call x", &format!("s{step}"));
+        host.need_user();
+        host.wanted("another");
+        host.ready();
+        let redirect = consent(&mut host);
+        finish(&mut host, &redirect, &answer(&format!("at-{step}"), "a"));
+    }
+    lacks(&mut host, "tools/call x", "s3");
+    let (_, attempts) = insufficient(host.error());
+    assert_eq!(attempts, 3);
+}
+
+/// The user agreed to scopes; a challenge of another operation that names its own does not replace them.
+#[test]
+fn step_12_step_13_what_a_question_named_is_what_its_answer_requests() {
+    let mut host = signed_in(config(), "a");
+    lacks(&mut host, "tools/call x", "write");
+    host.need_user();
+    let sent = host.token();
+    let challenge =
+        format!("Bearer error=\"invalid_token\", scope=\"read\", resource_metadata=\"{PRM}\"");
+    host.challenged_for("another", 401, &[&challenge], sent.as_deref());
+    host.serve(PRM, 200, &prm());
+    let refresh = renewable("at-1", "rt");
+    host.serve(TOKEN, 200, &refresh);
+    host.ready();
+    host.authorize();
+    let redirect = host.redirect();
+    let scope = get(&query(redirect.url.as_str()), "scope").unwrap();
+    for wanted in ["a", "write", "read"] {
+        assert!(scope.split(' ').any(|scope| scope == wanted), "{scope}");
+    }
+}
+
 #[test]
 fn step_09_a_challenge_that_adds_nothing_gets_one_fresh_authorization() {
     let mut host = signed_in(config(), "a b");

@@ -270,18 +270,23 @@ fn tok_20_tok_21_s04_a_code_is_sent_once_whatever_happens() {
         code_spent: true,
         retry_at: None,
     });
-    for event in 0..3 {
+    for event in 0..2 {
         let mut host = at_token(config());
         let send = host.request();
         let event = match event {
             0 => send.maybe_sent(),
-            1 => send.never_sent(),
-            _ => send.blocked(),
+            _ => send.never_sent(),
         };
         host.handle(event);
         assert_eq!(host.error().cause, spent);
         host.quiet();
     }
+    // The driver does not connect to the address: the network did not fail (SEC-06).
+    let mut host = at_token(config());
+    let send = host.request();
+    host.handle(send.blocked());
+    assert_eq!(host.error().cause.code(), "place_refused");
+    host.quiet();
     for status in [500, 502, 429] {
         assert_eq!(exchange(status, "").err().unwrap().cause, spent);
     }

@@ -92,6 +92,23 @@ fn wif_03_wif_05_the_settings_of_the_host() {
     assert_eq!(get(&form, "client_id").as_deref(), Some("w-1"));
 }
 
+/// A token endpoint on another origin may be that of another server, which would accept the assertion.
+#[test]
+fn wif_03_b03_s32_a_token_endpoint_elsewhere_is_no_audience() {
+    let settings = IssuerSettings::new().assertion_audience(AssertionAudience::TokenEndpoint);
+    let config = config()
+        .workload_identity(WorkloadIdentity::at(AS))
+        .issuer_settings(AS, settings);
+    let elsewhere = wif_metadata().replace(TOKEN, "https://b.example/token");
+    let mut host = to_token(config, &elsewhere);
+    assert_eq!(
+        obtain(&mut host).kind(),
+        &AssertionKind::Workload {
+            audience: AS.into()
+        }
+    );
+}
+
 #[test]
 fn wif_12_sec_30_assertions_go_to_allowed_servers_only() {
     let mut host = Host::new(wif());

@@ -20,7 +20,7 @@ use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::exchange::read_answer;
 use crate::state::refresh::asked_wait;
 use crate::state::save::{Kept, SavingAccount};
-use crate::state::{Step, Work};
+use crate::state::{Revoking, Step, Work};
 use crate::time::Moment;
 use crate::wire::callback::IssBinding;
 use crate::wire::form::Form;
@@ -185,9 +185,17 @@ fn answered(
                         seconds,
                     });
                     let begun = core.now.wall;
-                    Ok(SavingAccount::begin(core, at, Kept::Authorized { begun }))
+                    let beside = false;
+                    let kept = Kept::Authorized { begun, beside };
+                    Ok(SavingAccount::begin(core, at, kept))
                 }
-                Err(flaw) => obtaining.fails(Stage::Token, &issuer, Cause::Violation(flaw)),
+                Err(flaw) => {
+                    // Discarded, and revoked so that no other party can use it (DPOP-13).
+                    let (stage, cause) = (Stage::Token, Cause::Violation(flaw));
+                    let failure = obtaining.effort.fails(stage, Some(&issuer), cause);
+                    core.fail(failure);
+                    Revoking::begin(core, at.redeemed(*granted, None, core.now), None)
+                }
             }
         }
         TokenAnswer::Refused {
