@@ -71,6 +71,15 @@ const LIFE: &[&[Move]] = &[
     &[LATER, REFUSED],
     &[Move::SignOut(0)],
 ];
+const POLLED: Move = Move::Wait(6);
+const OTHER_DEVICE: &[&[Move]] = &[
+    &[USED],
+    &[POLLED],
+    &[USED, LACKS],
+    &[POLLED],
+    &[LATER, WANTED],
+    &[Move::SignOut(0)],
+];
 const MOVED: &[&[Move]] = &[
     &[USED],
     &[USED, Move::Names(2), REFUSED, REFUSED],
@@ -108,6 +117,12 @@ pub const FLOWS: &[Flow] = &[
     flow("life, workload", Client::Workload, 0, LIFE),
     flow("life, enterprise", Client::Enterprise, 0, LIFE),
     flow("life, pushed", Client::Dynamic, Habit::Pushed.bit(), LIFE),
+    flow(
+        "life, other device",
+        Client::Dynamic,
+        Habit::OtherDevice.bit(),
+        OTHER_DEVICE,
+    ),
     flow(
         "life, form first",
         Client::Dynamic,

@@ -16,6 +16,7 @@ const CODECS: &[(&str, &[&str], &str)] = &[
     ("resource.rs", &["ResourceDocument"], "resource"),
     ("server.rs", &["ServerDocument"], "server"),
     ("registration.rs", &["RegistrationDocument"], "registration"),
+    ("device.rs", &["DeviceDocument"], "device"),
     (
         "token.rs",
         &["TokenDocument", "WishDocument", "ExchangeDocument"],

@@ -50,7 +50,7 @@ pub const ODD: [&str; 10] = [
 
 /// The members of every document and answer that the client reads, by kind. `sweep::members` compares them with
 /// the codecs.
-pub const MEMBERS: [(&str, &[&str]); 5] = [
+pub const MEMBERS: [(&str, &[&str]); 6] = [
     (
         "resource",
         &[
@@ -72,6 +72,7 @@ pub const MEMBERS: [(&str, &[&str]); 5] = [
             "registration_endpoint",
             "revocation_endpoint",
             "pushed_authorization_request_endpoint",
+            "device_authorization_endpoint",
             "require_pushed_authorization_requests",
             "authorization_response_iss_parameter_supported",
             "client_id_metadata_document_supported",
@@ -116,6 +117,18 @@ pub const MEMBERS: [(&str, &[&str]); 5] = [
         ],
     ),
     (
+        "device",
+        &[
+            "device_code",
+            "user_code",
+            "verification_uri",
+            "verification_url",
+            "verification_uri_complete",
+            "expires_in",
+            "interval",
+        ],
+    ),
+    (
         "pushed",
         &["request_uri", "expires_in", "error", "error_description"],
     ),
@@ -127,6 +140,7 @@ pub fn members(url: &str) -> &'static [&'static str] {
     let kind = match url {
         _ if url.contains("/oauth-protected-resource") => "resource",
         _ if url.contains("/.well-known/") => "server",
+        _ if url.ends_with("/device") => "device",
         _ if url.ends_with("/register") => "registration",
         _ if url.ends_with("/par") => "pushed",
         _ => "token",

@@ -112,8 +112,14 @@ impl Registry {
     }
 
     /// Redeems a device code of this client, once; or says the error.
-    pub(super) fn redeem_device(&mut self, code: &str, client: &str) -> Result<(), &'static str> {
-        let known = |device: &Device| device.code == code && device.client == client;
+    pub(super) fn redeem_device(
+        &mut self,
+        server: usize,
+        code: &str,
+        client: &str,
+    ) -> Result<(), &'static str> {
+        let own = code.starts_with(&format!("dc~{server}~"));
+        let known = |device: &Device| own && device.code == code && device.client == client;
         match self.devices.iter().position(known) {
             None => Err("invalid_grant"),
             Some(at) if self.devices[at].approved => {
@@ -276,7 +282,13 @@ impl World {
         if granted && url.ends_with("/token") {
             return self.ledger.granted(at, &form, text, self.now);
         }
-        if url.ends_with("/token") || url.ends_with("/par") {
+        if let (Some(code), Some(server)) = (answer["device_code"].as_str(), server_of(&url)) {
+            self.ledger.device(at, server, code);
+        }
+        if ["/token", "/par", "/device"]
+            .iter()
+            .any(|path| url.ends_with(path))
+        {
             if let Some(refresh) = get(&form, "refresh_token")
                 && text.contains("invalid_grant")
                 && let Some(token) = self.servers.refresh.iter_mut().find(|t| t.text == refresh)

@@ -251,7 +251,7 @@ impl World {
             }
             Some(DEVICE_CODE) => {
                 let code = get(&form, "device_code").unwrap_or_default();
-                if let Err(error) = self.servers.redeem_device(&code, &client) {
+                if let Err(error) = self.servers.redeem_device(server, &code, &client) {
                     self.facts.note("polled in vain");
                     return (400, format!(r#"{{"error":"{error}"}}"#));
                 }

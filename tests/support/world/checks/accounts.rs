@@ -282,7 +282,9 @@ impl Ledger {
             .iter()
             .find(|known| Some(&known.code) == code.as_ref());
         let sent = delivered.and_then(|known| self.sent.iter().find(|s| s.state == known.state));
-        let record = before.or_else(|| sent.map(|sent| sent.record.clone()));
+        let device = get(form, "device_code").and_then(|code| self.devices.get(&code).cloned());
+        let record = before.or(device);
+        let record = record.or_else(|| sent.map(|sent| sent.record.clone()));
         if let Some(record) = record {
             self.basis.insert(refresh.to_owned(), record);
         }

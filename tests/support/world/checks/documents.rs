@@ -37,6 +37,7 @@ impl Ledger {
         match server {
             Some(server) if document["issuer"] == ISSUERS[server] => {
                 self.vouched.insert(server);
+                self.documents.insert((at, server), text.to_owned());
                 let members = document.as_object().into_iter().flatten();
                 let texts = members.filter_map(|(_, value)| value.as_str().map(str::to_owned));
                 self.named.entry(server).or_default().extend(texts);
@@ -50,6 +51,13 @@ impl Ledger {
                 self.listed.extend(listed);
             }
             Some(_) | None => {}
+        }
+    }
+
+    /// An instance was answered with a device code of this server.
+    pub(in crate::support::world) fn device(&mut self, at: usize, server: usize, code: &str) {
+        if let Some(document) = self.documents.get(&(at, server)) {
+            self.devices.insert(code.to_owned(), document.clone());
         }
     }
 

@@ -120,6 +120,10 @@ pub struct Ledger {
     pushed: BTreeMap<String, Vec<(String, String)>>,
     /// For every refresh token, the record of the authorization that it goes back to (S36).
     basis: BTreeMap<String, String>,
+    /// The last document of each server that each instance read, by instance and server.
+    documents: BTreeMap<(usize, usize), String>,
+    /// For every device code, the document of its server that was in force (S36).
+    devices: BTreeMap<String, String>,
     /// The names of all parameters that the machine has set.
     names: BTreeSet<String>,
     /// The addresses that the documents of each server named when they were read.

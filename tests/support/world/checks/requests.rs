@@ -99,7 +99,7 @@ impl Ledger {
             return;
         }
         if issuer == 9 {
-            if path == "/par" {
+            if path == "/par" || path == "/device" {
                 self.bound = self.bound.or(to);
             }
             // The liar may send its own client elsewhere.
