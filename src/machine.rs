@@ -203,6 +203,9 @@ impl AuthMachine {
                 return waits.join(click);
             }
         }
+        if let Some(attempt) = self.work.uncounted() {
+            attempt.wish = attempt.wish.joined_by(click.wish());
+        }
         // Between two polls the code is shown again.
         if self.work.attempt().is_none() || matches!(self.work, Work::Polling(_)) {
             self.queue(Trigger::Authorize(Box::new(click)));

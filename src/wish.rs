@@ -30,6 +30,15 @@ impl Wish {
             | Why::ScopesRefused { .. } => Self::Mend,
         }
     }
+
+    /// Returns the reason of an attempt under way that another click joins. A mend removes the reason for which the
+    /// attempts before failed, so that their count does not end this one (S40).
+    pub(crate) fn joined_by(self, click: Self) -> Self {
+        match (self, click) {
+            (Self::Refusal, Self::Mend) => Self::Mend,
+            (Self::Refusal, Self::Refusal | Self::Person) | (Self::Mend | Self::Person, _) => self,
+        }
+    }
 }
 
 /// The question that the machine put to the user last. It is answered at most once.

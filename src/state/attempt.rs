@@ -105,6 +105,16 @@ impl Errand {
     }
 }
 
+impl Errand {
+    /// Returns the attempt, if the flow is one with a user.
+    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
+        match self {
+            Self::Authorize(attempt) => Some(attempt),
+            Self::Renew(_) | Self::Obtain(_) => None,
+        }
+    }
+}
+
 /// The flow for which an authorization server's metadata is read.
 pub(crate) enum ServerErrand {
     /// Any flow, at the authorization server of the resource.
@@ -128,6 +138,14 @@ impl ServerErrand {
                 let stage = Stage::IdentityProvider;
                 at.obtaining.effort.fails(stage, issuer, cause)
             }
+        }
+    }
+
+    /// Returns the attempt, if the flow is one with a user.
+    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
+        match self {
+            Self::Resource(errand) => errand.uncounted(),
+            Self::Idp(_) => None,
         }
     }
 

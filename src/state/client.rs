@@ -205,6 +205,13 @@ impl Then {
         })
     }
 
+    fn uncounted(&mut self) -> Option<&mut Attempt> {
+        match self {
+            Self::User(attempt, _) => Some(attempt),
+            Self::Obtain(_) => None,
+        }
+    }
+
     fn attempt(&self) -> Option<Option<&Operation>> {
         match self {
             Self::User(attempt, _) => Some(attempt.effort.operation.as_ref()),
@@ -303,6 +310,11 @@ impl LoadingBinding {
         self.rest.then.attempt()
     }
 
+    /// Returns the attempt, if the flow is one with a user.
+    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
+        self.rest.then.uncounted()
+    }
+
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         match found {
             Ok(Some(stored)) => self.rest.judge(core, &stored),
@@ -336,6 +348,11 @@ impl SavingBinding {
     /// Returns the operation of an authorization that can still be cancelled.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         self.rest.then.attempt()
+    }
+
+    /// Returns the attempt, if the flow is one with a user.
+    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
+        self.rest.then.uncounted()
     }
 
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {

@@ -283,6 +283,45 @@ impl Work {
         Some(attempt.effort.operation.as_ref())
     }
 
+    /// Returns the attempt that has not been counted yet, if this state belongs to one.
+    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
+        match self {
+            Self::LoadingResource(state) => state.errand.uncounted(),
+            Self::FetchingResource(state) => state.errand.uncounted(),
+            Self::SavingStanding(state) => state.errand.uncounted(),
+            Self::ChoosingServer(state) => Some(&mut state.attempt),
+            Self::LoadingServer(state) => state.errand.uncounted(),
+            Self::FetchingServer(state) => state.errand.uncounted(),
+            Self::LoadingBinding(state) => state.uncounted(),
+            Self::SavingBinding(state) => state.uncounted(),
+            Self::LoadingRegistration(state) => Some(&mut state.attempt),
+            Self::Registering(state) => Some(&mut state.attempt),
+            Self::SavingRegistration(state) => Some(&mut state.attempt),
+            Self::SavingPending(_)
+            | Self::Pushing(_)
+            | Self::RequestingCode(_)
+            | Self::Polling(_)
+            | Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::CheckingPending(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::Exchanging(_)
+            | Self::SavingAccount(_)
+            | Self::ForgettingClient(_)
+            | Self::ClearingClient(_)
+            | Self::Pausing(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => None,
+        }
+    }
+
     /// Returns true while the account, or a registration that goes with it, is being erased.
     pub(crate) fn is_signing_out(&self) -> bool {
         let leaves = if let Self::ForgettingClient(state) = self {
