@@ -37,6 +37,12 @@ impl Other {
         matches!(self.status, 408 | 425 | 429 | 500..)
     }
 
+    /// Returns true if it may mean that the token is not valid: some servers answer 400 or 500, or redirect
+    /// to a page, where 401 is required.
+    pub(crate) fn may_concern_the_token(&self) -> bool {
+        matches!(self.status, 300..=500) && !matches!(self.status, 408 | 425 | 429)
+    }
+
     /// Returns a stable name.
     pub(crate) fn code(&self) -> &'static str {
         match self.status {

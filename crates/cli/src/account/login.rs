@@ -256,14 +256,21 @@ fn anew(host: &mut Host, another: bool, person: Option<&Person>) -> Result<(), P
 fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
     let url = host.url().to_owned();
     host.stored()?;
-    for _ in 0..TRIES {
+    for round in 0..TRIES {
         let presented = host.present(&Method::POST, &url).unwrap_or_default();
-        let answer = initialize(host.http(), &url, &presented, host.end()).map_err(|error| {
-            let url = url.clone();
-            Problem::NoAnswer { url, error }
-        })?;
+        let answer = probe(host, &presented)?;
+        // A token from before this command; a new one would be refused in the same way.
+        let old = round == 0 && presented.contains_key(AUTHORIZATION) && !host.has_committed();
         let (status, headers) = match answer {
             Answer::Refused(status, headers) => (status, headers),
+            Answer::Other(other) if old && other.may_concern_the_token() => {
+                match probe(host, &HeaderMap::new())? {
+                    Answer::Refused(401, headers) => (401, headers),
+                    Answer::Refused(..) | Answer::Mcp | Answer::Other(_) => {
+                        return Err(Problem::NotMcp(Box::new(other)));
+                    }
+                }
+            }
             Answer::Other(other) => return Err(Problem::NotMcp(Box::new(other))),
             Answer::Mcp if presented.contains_key(AUTHORIZATION) => {
                 host.accepted(PROBE);
@@ -284,6 +291,14 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
         host.challenged(PROBE, (status, &headers), sent.transpose()?, person)?;
     }
     Err(format!("{url} refused {TRIES} requests, each with a new token").into())
+}
+
+/// Sends `initialize` with these headers.
+fn probe(host: &Host, headers: &HeaderMap) -> Result<Answer, Problem> {
+    initialize(host.http(), host.url(), headers, host.end()).map_err(|error| {
+        let url = host.url().to_owned();
+        Problem::NoAnswer { url, error }
+    })
 }
 
 fn names_no_server(cause: &Cause) -> bool {

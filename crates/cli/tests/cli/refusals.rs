@@ -60,6 +60,56 @@ fn each_refusal_of_a_refresh_ends_at_the_browser() {
     }
 }
 
+/// Servers that answer an unknown token with something else than 401, and a request without a token with 401:
+/// a sign-in ends at the browser.
+#[test]
+fn a_token_that_is_answered_with_another_status_than_401_does_not_block_a_login() {
+    let json = "content-type: application/json\r\n";
+    let to_a_page = "location: /signin\r\n";
+    for (status, headers, body) in [
+        (500, json, r#"{"error":"server_error"}"#),
+        (400, json, r#"{"error":"invalid_client"}"#),
+        (404, json, ""),
+        (307, to_a_page, ""),
+    ] {
+        let (fake, desk) = (Fake::start(), Desk::new());
+        let url = fake.url();
+        let mut transcript = Transcript::new(&desk, &[]);
+        assert_eq!(transcript.run(&["login", &url]).0, Some(0));
+        let (_, held) = transcript.run(&["token", &url]);
+        fake.state().forget_tokens();
+        fake.state().hook = Some(Box::new(move |request, _| {
+            let sent = request.authorization.as_deref()?;
+            let is_old = sent.strip_prefix("Bearer ") == Some(held.trim());
+            is_old.then(|| (status, headers.to_owned(), body.to_owned()))
+        }));
+        let (code, said) = transcript.run(&["login", &url]);
+        assert_eq!(code, Some(0), "{status}: {said}");
+        assert_eq!(
+            said.matches("response_type=code").count(),
+            1,
+            "{status}: {said}"
+        );
+        assert_eq!(transcript.run(&["token", &url]).0, Some(0), "{status}");
+    }
+    // A server that is down, or that answers so without a token too: the account stays.
+    for (status, also_without) in [(503, false), (500, true)] {
+        let (fake, desk) = (Fake::start(), Desk::new());
+        let url = fake.url();
+        let mut transcript = Transcript::new(&desk, &[]);
+        assert_eq!(transcript.run(&["login", &url]).0, Some(0));
+        fake.state().hook = Some(Box::new(move |request, _| {
+            let answers =
+                request.path == "/mcp" && (also_without || request.authorization.is_some());
+            answers.then(|| (status, json.to_owned(), "{}".to_owned()))
+        }));
+        let (code, said) = transcript.run(&["login", &url]);
+        assert_eq!(code, Some(4), "{status}: {said}");
+        assert!(!said.contains("response_type=code"), "{status}: {said}");
+        assert_eq!(transcript.run(&["token", &url]).0, Some(0), "{status}");
+    }
+}
+
 #[test]
 fn refusals_of_entra_name_the_setting_for_the_next_refresh() {
     type Refused = fn(&Request) -> bool;
