@@ -503,7 +503,7 @@ impl Violation {
             | Self::Metadata(MetadataFlaw::Issuer { .. })
             | Self::AuthorizationOrigin { .. }
             | Self::VerificationOrigin { .. }
-            | Self::Iss(_)
+            | Self::Iss(IssFlaw::Missing | IssFlaw::Different)
             | Self::IssUnverifiable
             | Self::FrontChannelToken
             | Self::RedirectUriNotRegistered
@@ -513,7 +513,10 @@ impl Violation {
                 ..
             }
             | Self::ReservedParameter { .. } => Next::DoNotTrust,
-            Self::TokenEndpointMoved | Self::ServerChanged => Next::AskUser,
+            // Nothing was accepted, and nothing can be lost by another attempt.
+            Self::Iss(IssFlaw::MissingFromError)
+            | Self::TokenEndpointMoved
+            | Self::ServerChanged => Next::AskUser,
             Self::NoResource
             | Self::ResourceMetadataMalformed
             | Self::NoHeaderMethod

@@ -117,10 +117,15 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
             );
         }
         Violation::NoServerMetadata => {
-            "the authorization server publishes no metadata at any of its well-known locations (META-04)"
+            "no well-known location of the authorization server has its metadata, a JSON object with `issuer` \
+             (META-04)"
         }
         Violation::Iss(IssFlaw::Missing) => {
             "issuer mismatch: the server advertises `iss` and did not send it (ISS-04)"
+        }
+        Violation::Iss(IssFlaw::MissingFromError) => {
+            "the authorization ended with an error response without `iss`, which the server advertises, so \
+             its content was ignored; if the user declined, that was probably the reason (ISS-04)"
         }
         Violation::Iss(IssFlaw::Different) => {
             "issuer mismatch: the callback came from another server than the user was sent to (ISS-03)"

@@ -59,11 +59,38 @@ pub enum Legacy {
     /// Disabled.
     #[default]
     Off,
-    /// Enabled when no metadata location has a document (LEG-02).
+    /// Enabled when no metadata location has a document (LEG-02), and the origin of the MCP server publishes
+    /// metadata of an authorization server that names this origin as its issuer.
+    Published {
+        /// Whether `resource` is sent (LEG-09).
+        resource: ResourceParameter,
+    },
+    /// Enabled when no metadata location has a document (LEG-02). Without metadata of an authorization
+    /// server, the default endpoints are used (LEG-06).
     On {
         /// Whether `resource` is sent (LEG-09).
         resource: ResourceParameter,
     },
+}
+
+impl Legacy {
+    /// Returns true if default endpoints are used without metadata.
+    pub(crate) fn assumes_endpoints(&self) -> bool {
+        match self {
+            Self::Off | Self::Published { .. } => false,
+            Self::On { .. } => true,
+        }
+    }
+
+    /// Returns true if `resource` is omitted.
+    pub(crate) fn omits_resource(&self) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Published { resource } | Self::On { resource } => {
+                *resource == ResourceParameter::Omit
+            }
+        }
+    }
 }
 
 /// Whether the host stores refresh tokens (REG-19, SCOPE-06).

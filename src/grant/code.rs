@@ -206,6 +206,11 @@ fn is_target(target: &str, redirect_uri: &str) -> bool {
     target == expected || url::Url::parse(expected).is_ok_and(|url| url.as_str() == target)
 }
 
+/// Returns a parameter's value; without a value it counts as omitted (RFC 6749 section 3.1).
+fn given(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| !value.is_empty())
+}
+
 impl AtIssuer<Redirected> {
     /// Reads a callback that belongs to this authorization: `iss` first, regardless of its other parameters
     /// (steps 4 and 5 of CB-04).
@@ -218,18 +223,19 @@ impl AtIssuer<Redirected> {
                 parameters.iss.as_deref(),
                 server.issuer().as_str(),
             )
-            .map_err(CallbackFlaw::Iss)?;
+            .map_err(|flaw| CallbackFlaw::Iss(flaw.in_answer(parameters)))?;
             if parameters.front_channel_token {
                 return Err(CallbackFlaw::FrontChannelToken);
             }
-            match (parameters.code.as_deref(), parameters.error.as_deref()) {
-                (Some(code), None) if !code.is_empty() && code.len() <= MAX_CODE_BYTES => {
-                    Ok(CodeGrant {
-                        code: Secret::new(code),
-                        redirected,
-                        iss_binding,
-                    })
-                }
+            match (
+                given(parameters.code.as_deref()),
+                given(parameters.error.as_deref()),
+            ) {
+                (Some(code), None) if code.len() <= MAX_CODE_BYTES => Ok(CodeGrant {
+                    code: Secret::new(code),
+                    redirected,
+                    iss_binding,
+                }),
                 (None, Some(code)) => Err(CallbackFlaw::Refused {
                     error: OAuthError::from_code(code),
                     code: Untrusted::new(code),

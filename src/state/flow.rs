@@ -3,7 +3,7 @@
 
 use crate::budget::Permit;
 use crate::clients::Registered;
-use crate::config::{IssParameter, Legacy, PkceSupport, RedirectUri, ResourceParameter};
+use crate::config::{IssParameter, PkceSupport, RedirectUri, ResourceParameter};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage, Violation};
 use crate::event::Operation;
@@ -189,10 +189,7 @@ fn agree(
             attempt.fails(Stage::Authorization, Some(&issuer), cause)
         })?;
     let legacy_omits = at.server().facts().source != ServerSource::Metadata
-        && core.config().legacy
-            == Legacy::On {
-                resource: ResourceParameter::Omit,
-            };
+        && core.config().legacy.omits_resource();
     let resource = Resource {
         id: facts.id,
         sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,

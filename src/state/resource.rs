@@ -291,17 +291,18 @@ fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
         &config.legacy,
         IssuerId::new(config.mcp_url().origin(), config.url_policy()),
     ) {
-        (Legacy::On { .. }, Ok(base)) => {
+        (Legacy::Published { .. } | Legacy::On { .. }, Ok(base)) => {
             let facts = ResourceFacts {
                 id: canonical_identifier(config.mcp_url()),
                 ..ResourceFacts::of_server(base)
             };
             FetchingServer::begin_legacy(core, ServerErrand::Resource(errand), facts)
         }
-        (Legacy::Off, _) | (Legacy::On { .. }, Err(_)) => Err(errand.fails(
-            Stage::ResourceMetadata,
-            None,
-            Cause::Misconfigured(Misconfiguration::ServerUnknown),
-        )),
+        (Legacy::Off, _) | (Legacy::Published { .. } | Legacy::On { .. }, Err(_)) => Err(errand
+            .fails(
+                Stage::ResourceMetadata,
+                None,
+                Cause::Misconfigured(Misconfiguration::ServerUnknown),
+            )),
     }
 }

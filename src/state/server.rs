@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::core::{Ask, Core};
 use http::HeaderMap;
 
-use crate::error::{Cause, Failure, PlaceFlaw, Stage, Violation};
+use crate::error::{Cause, Failure, Misconfiguration, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
@@ -306,6 +306,11 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         // No document: the next entry (DISC-16).
         ServerSource::Metadata => {
             LoadingServer::begin(core, errand, facts, search.entry.saturating_add(1))
+        }
+        // Nothing is published, and no endpoint is assumed.
+        ServerSource::LegacyMetadata if !core.config().legacy.assumes_endpoints() => {
+            let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
+            Err(errand.fails(Stage::ResourceMetadata, None, cause))
         }
         ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => {
             match Server::legacy_defaults(&search.asked, core.config().url_policy()) {

@@ -210,8 +210,22 @@ impl IssBinding {
 pub enum IssFlaw {
     /// Advertised, but missing (ISS-04).
     Missing,
+    /// Advertised, but missing from an error response, which needs it too (RFC 9207 section 2, ISS-04).
+    MissingFromError,
     /// Present, but not identical (ISS-03, ISS-05).
     Different,
+}
+
+impl IssFlaw {
+    /// Tells a missing `iss` of an error response from that of a response with a code.
+    pub(crate) fn in_answer(self, parameters: &Parameters<'_>) -> Self {
+        match self {
+            Self::Missing if parameters.error.is_some() && parameters.code.is_none() => {
+                Self::MissingFromError
+            }
+            Self::Missing | Self::MissingFromError | Self::Different => self,
+        }
+    }
 }
 
 /// Checks `iss` against the recorded issuer, byte by byte, by the table of requirements 10 (RFC 9207,

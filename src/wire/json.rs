@@ -34,6 +34,8 @@ pub enum JsonFlaw {
 /// reads.
 pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, JsonFlaw> {
     let text = std::str::from_utf8(body).map_err(|_| JsonFlaw::NotAnObject)?;
+    // A byte order mark is ignored, as by the parsers of browsers and of Python (RFC 8259 section 8.1).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !text.trim_ascii_start().starts_with('{') {
         return Err(JsonFlaw::NotAnObject);
     }

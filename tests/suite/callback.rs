@@ -306,7 +306,14 @@ fn cb_14_sec_21_b21_b27_another_browser_session_changes_nothing() {
 
 #[test]
 fn cb_08_not_exactly_one_of_code_and_error() {
-    for text in ["", "code=", "code=1&error=x", "session_state=1"] {
+    for text in [
+        "",
+        "code=",
+        "error=",
+        "code=&error=",
+        "code=1&error=x",
+        "session_state=1",
+    ] {
         let (mut host, redirect) = redirected(ADVERTISED);
         host.callback(&format!("{text}&state={}&iss={AS}", state_of(&redirect)));
         assert_eq!(
@@ -316,6 +323,25 @@ fn cb_08_not_exactly_one_of_code_and_error() {
         );
         host.quiet();
     }
+}
+
+/// A parameter without a value counts as omitted (RFC 6749 section 3.1).
+#[test]
+fn cb_08_an_empty_parameter_counts_as_omitted() {
+    let (mut host, redirect) = redirected(ADVERTISED);
+    let state = state_of(&redirect);
+    host.callback(&format!(
+        "code=c&error=&error_description=&state={state}&iss={AS}"
+    ));
+    assert_eq!(
+        get(&body(host.request().request()), "code").as_deref(),
+        Some("c")
+    );
+    let (mut host, redirect) = redirected(ADVERTISED);
+    let state = state_of(&redirect);
+    host.callback(&format!("code=&error=access_denied&state={state}&iss={AS}"));
+    assert!(matches!(host.error().cause, Cause::Refused(_)));
+    host.quiet();
 }
 
 #[test]

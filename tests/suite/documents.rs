@@ -163,6 +163,23 @@ fn meta_04_an_issuer_with_a_path_has_three_places_and_no_root() {
 }
 
 #[test]
+fn sec_14_a_byte_order_mark_is_ignored() {
+    let mut host = announced();
+    host.serve(PRM, 200, &format!("\u{feff}{}", prm()));
+    host.serve(META, 200, &format!("\u{feff}{}", metadata()));
+    host.serve(
+        &format!("{AS}/register"),
+        201,
+        "\u{feff}{\"client_id\":\"c\"}",
+    );
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let answer = format!("\u{feff}{}", token_answer("at-1"));
+    host.serve(&format!("{AS}/token"), 200, &answer);
+    host.ready();
+}
+
+#[test]
 fn sec_14_utf_8_nesting_and_long_lists() {
     let document = |scopes: &str| {
         format!(

@@ -48,6 +48,7 @@ fn violations() -> Vec<Violation> {
             got: Untrusted::new("https://other.example"),
         },
         Violation::Iss(IssFlaw::Missing),
+        Violation::Iss(IssFlaw::MissingFromError),
         Violation::Iss(IssFlaw::Different),
         Violation::IssUnverifiable,
         Violation::FrontChannelToken,

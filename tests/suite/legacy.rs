@@ -101,6 +101,50 @@ fn leg_06_leg_10_default_endpoints_only_where_metadata_is_absent() {
 }
 
 #[test]
+fn leg_01_leg_06_published_metadata_only() {
+    let published = |resource| {
+        let legacy = Legacy::Published { resource };
+        Config::builder("https://old.example:8443/v1/mcp?x", REDIRECT).legacy(legacy)
+    };
+    for (parameter, sent) in [
+        (
+            ResourceParameter::Send,
+            Some("https://old.example:8443/v1/mcp"),
+        ),
+        (ResourceParameter::Omit, None),
+    ] {
+        let mut host = enter(published(parameter), "Bearer");
+        host.serve(META, 200, &metadata_of(BASE, ""));
+        host.serve(REGISTER, 201, CLIENT);
+        let redirect = host.redirect();
+        assert_eq!(redirect.issuer.as_str(), BASE);
+        let asked = query(redirect.url.as_str());
+        assert_eq!(get(&asked, "resource").as_deref(), sent);
+    }
+    // No endpoint is assumed.
+    let mut host = enter(published(ResourceParameter::Send), "Bearer");
+    host.serve(META, 404, "");
+    let failure = host.error();
+    assert_eq!(
+        failure.cause,
+        Cause::Misconfigured(Misconfiguration::ServerUnknown)
+    );
+    host.quiet();
+    // Another issuer is rejected, and an answer that may pass is an error.
+    let mut host = enter(published(ResourceParameter::Send), "Bearer");
+    host.serve(META, 200, &metadata_of("https://evil.example", ""));
+    assert!(matches!(
+        host.error().cause,
+        Cause::Violation(Violation::Metadata(_))
+    ));
+    host.quiet();
+    let mut host = enter(published(ResourceParameter::Send), "Bearer");
+    host.serve(META, 503, "");
+    assert!(matches!(host.error().cause, Cause::Unreachable(_)));
+    host.quiet();
+}
+
+#[test]
 fn leg_07_pkce_and_state_hold_unchanged() {
     for (status, document) in [(404, String::new()), (200, metadata_of(BASE, ""))] {
         let mut host = entered();

@@ -147,12 +147,16 @@ impl Problem {
                 format!("stopped: no token of {from} was sent to {to}, and the browser was not opened")
             }
             Self::TimedOut { old_client: false } => {
-                "there was no callback in time (--timeout); nothing was changed".into()
+                "there was no callback in time (--timeout); nothing was changed. If the browser ended \
+                 at an error page about the redirect URI: --redirect-host localhost, or --port with a \
+                 port that is registered"
+                    .into()
             }
             Self::TimedOut { old_client: true } => {
                 "there was no callback in time (--timeout); nothing was changed. If the browser ended \
                  at an error page of the authorization server, that server may have forgotten the \
-                 client: the next login registers a new one"
+                 client: the next login registers a new one. If the page is about the redirect URI: \
+                 --redirect-host localhost, or --port with a port that is registered"
                     .into()
             }
             Self::OutOfTime { last: Some(last) } => {

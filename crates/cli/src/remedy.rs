@@ -9,6 +9,9 @@ use mcp_auth_machine::wire::text::Untrusted;
 
 /// Returns the options of `login` that may help after this failure.
 pub(crate) fn option(failure: &Failure) -> Option<String> {
+    if let Some(option) = of_registration(failure) {
+        return Some(option.to_owned());
+    }
     let found = failure
         .remedy()
         .and_then(|remedy| of_setting(remedy, failure));
@@ -29,6 +32,22 @@ fn of_client(failure: &Failure) -> Option<String> {
     })
 }
 
+/// Returns the options for a registration that was refused because of its redirect URI.
+fn of_registration(failure: &Failure) -> Option<&'static str> {
+    let details = failure.details();
+    let about = |words: &Untrusted| {
+        let words = words.as_plain().to_ascii_lowercase();
+        words.contains("redirect_uri") || words.contains("redirect uri")
+    };
+    let found = failure.stage == Stage::Registration
+        && (details.error.as_ref().is_some_and(about)
+            || details.description.as_ref().is_some_and(about));
+    found.then_some(
+        "--redirect-host localhost, or --port with a port that the server permits; or --client-id with a \
+         client that is registered there",
+    )
+}
+
 /// Returns the option for refusals whose meaning only the server's words tell, and for values that it shows.
 fn of_words(failure: &Failure) -> Option<String> {
     let details = failure.details();
@@ -37,11 +56,27 @@ fn of_words(failure: &Failure) -> Option<String> {
             return None;
         };
         // Another path or port: a typing error of the user, or of the operator. Not another machine.
-        let host = |text: &str| Some(url::Url::parse(text).ok()?.host_str()?.to_owned());
+        let host = |text: &str| {
+            let host = url::Url::parse(text).ok()?.host_str()?.to_owned();
+            let local = ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str());
+            Some(if local { "localhost".to_owned() } else { host })
+        };
         let same = host(expected)? == host(found.as_plain())?;
         return same.then(|| {
             let url = found.as_plain();
             format!("{url} in place of the URL, if that is the MCP server")
+        });
+    }
+    if failure.cause.code() == "metadata_issuer_mismatch" {
+        let issuer = details.found?;
+        let issuer = issuer.as_plain();
+        // A URL only: it is shown as part of a command.
+        let plain = issuer.len() < 256
+            && issuer
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b":/.-_~".contains(&byte));
+        return (plain && url::Url::parse(issuer).is_ok()).then(|| {
+            format!("--authorization-server {issuer}, if that is known to be the server's name")
         });
     }
     let (member, value) = of_renewal(&details.description?)?;
@@ -99,8 +134,8 @@ fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
              --client-metadata-url"
         ),
         Remedy::AuthorizationServer => {
-            "--authorization-server, --server-metadata, or --legacy for a server of revision 2025-03-26, \
-             whose 401 names no metadata"
+            "--authorization-server, --server-metadata, or --legacy for a server of revision 2025-03-26 \
+             without any metadata"
                 .to_owned()
         }
         Remedy::Scopes => "--scope with the scopes that the server knows".to_owned(),
@@ -133,6 +168,9 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
         "no_code_grant" => "--client-credentials, if the client acts for itself",
         "registration_invalid" => "--client-id, with a client that is registered by hand",
         "registration_method" => "--client-id with --auth-method",
+        "redirected" => {
+            "--server-metadata FILE with the endpoint that it redirects to, if that is on the same host"
+        }
         "redirect_uri_not_registered" => "--redirect-host localhost, or --port",
         "client_method" => "--auth-method, --client-key or --client-secret-prompt",
         "key_missing" => "--dpop-key FILE",

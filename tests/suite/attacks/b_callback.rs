@@ -35,12 +35,19 @@ fn at_a(more: &str) -> (Host, Redirect) {
 #[track_caller]
 fn iss_flaw(host: &mut Host) -> IssFlaw {
     let failure = host.error();
-    assert_eq!(failure.next(), Next::DoNotTrust);
+    let next = failure.next();
     host.quiet();
-    match failure.cause {
+    let flaw = match failure.cause {
         Cause::Violation(Violation::Iss(flaw)) => flaw,
         other => panic!("{other:?}"),
-    }
+    };
+    // An error response is not used, and carries nothing that could be.
+    let expected = match flaw {
+        IssFlaw::MissingFromError => Next::AskUser,
+        IssFlaw::Missing | IssFlaw::Different => Next::DoNotTrust,
+    };
+    assert_eq!(next, expected);
+    flaw
 }
 
 #[test]
@@ -157,10 +164,14 @@ fn b04_another_issuer_in_the_callback_ends_it() {
 
 #[test]
 fn b05_an_advertised_iss_that_was_stripped_ends_it() {
-    for rest in ["code=c", "error=access_denied"] {
+    for (rest, flaw) in [
+        ("code=c", IssFlaw::Missing),
+        ("code=c&error=access_denied", IssFlaw::Missing),
+        ("error=access_denied", IssFlaw::MissingFromError),
+    ] {
         let (mut host, redirect) = at_a(ADVERTISED);
         host.callback(&format!("{rest}&state={}", state_of(&redirect)));
-        assert_eq!(iss_flaw(&mut host), IssFlaw::Missing);
+        assert_eq!(iss_flaw(&mut host), flaw);
         assert!(host.store.of_kind("pending").is_empty());
     }
 }

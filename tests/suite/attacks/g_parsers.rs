@@ -172,8 +172,11 @@ fn g06_utf_8_and_nothing_else() {
     let utf_16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
         text.encode_utf16().flat_map(bytes).collect()
     };
-    refused_everywhere("with a mark", |good| {
-        [b"\xef\xbb\xbf", good.as_bytes()].concat()
+    refused_everywhere("with two marks", |good| {
+        [b"\xef\xbb\xbf\xef\xbb\xbf", good.as_bytes()].concat()
+    });
+    refused_everywhere("with a mark inside", |good| {
+        [b" \xef\xbb\xbf", good.as_bytes()].concat()
     });
     refused_everywhere("UTF-16", |good| utf_16(good, u16::to_le_bytes));
     refused_everywhere("UTF-16 with a mark", |good| {

@@ -114,11 +114,12 @@ impl Discovery {
         for host in &self.allow_host {
             to = to.allow_host(host);
         }
-        if self.legacy {
-            to = to.legacy(Legacy::On {
-                resource: ResourceParameter::Send,
-            });
-        }
+        let resource = ResourceParameter::Send;
+        to = to.legacy(if self.legacy {
+            Legacy::On { resource }
+        } else {
+            Legacy::Published { resource }
+        });
         if let Some(path) = &self.issuer_settings {
             let found = issuer_settings(&read(path)?);
             let found = found.map_err(|flaw| format!("{}: {flaw}", path.display()))?;
@@ -127,6 +128,11 @@ impl Discovery {
             }
         }
         Ok(to)
+    }
+
+    /// Returns true if the options give the authorization server.
+    pub(crate) fn gives_server(&self) -> bool {
+        self.authorization_server.is_some() || self.server_metadata.is_some()
     }
 
     /// Returns the metadata of the given file, with its issuer.
@@ -171,9 +177,12 @@ impl Discovery {
         if !self.allow_host.is_empty() {
             put("allowed_hosts", json!(self.allow_host));
         }
-        if self.legacy {
-            put("legacy", true.into());
-        }
+        let legacy = if self.legacy {
+            json!(true)
+        } else {
+            json!("published")
+        };
+        put("legacy", legacy);
         let adapted = self
             .issuer_settings
             .as_deref()

@@ -98,6 +98,18 @@ pub(super) fn judge_challenge(status: u16, headers: &HeaderMap) -> Finding {
     }
 }
 
+/// Returns the finding for an MCP server whose origin is its authorization server, as no resource metadata
+/// says otherwise.
+pub(super) fn judge_missing_resource() -> Finding {
+    Finding::new(
+        Mark::Warning,
+        "LEG-01",
+        "the MCP server publishes no resource metadata; a sign-in uses the authorization server at its \
+         origin, as in revision 2025-03-26, and clients of later revisions may not",
+    )
+    .fix("publish resource metadata, and name it in WWW-Authenticate")
+}
+
 /// Returns the finding for a response that is not from an MCP server.
 pub(super) fn judge_other(other: &Other) -> Finding {
     let finding = Finding::new(Mark::Broken, "RS-02", other.words());

@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::HeaderMap;
 use mcp_auth_client::{Driver, HttpClient, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::action::Purpose;
-use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
+use mcp_auth_machine::config::{DynamicRegistration, Legacy, MetadataCache, ResourceParameter};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Stage};
 use mcp_auth_machine::event::Challenge;
 
@@ -20,8 +20,8 @@ use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
 use findings::{
-    Finding, Mark, finding, judge_challenge, judge_choice, judge_failure, judge_other,
-    judge_passed_over, judge_scopes, judge_server,
+    Finding, Mark, finding, judge_challenge, judge_choice, judge_failure, judge_missing_resource,
+    judge_other, judge_passed_over, judge_scopes, judge_server,
 };
 use known::judge_known;
 
@@ -97,7 +97,10 @@ impl Seen {
             Note::In(Event::HttpResponse(reply)) => {
                 let asked = self.requests.iter().find(|(id, ..)| *id == reply.id());
                 let document = reply.response().map(http::Response::body);
-                let document = document.and_then(|body| serde_json::from_slice(body).ok());
+                let document = document.and_then(|body| {
+                    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+                    serde_json::from_slice(body).ok()
+                });
                 let Some(document) = document.filter(Value::is_object) else {
                     return;
                 };
@@ -198,6 +201,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
                 "DISC-11",
                 "the resource metadata is for this URL, and names an authorization server",
             ),
+            None if !discovery.gives_server() => judge_missing_resource(),
             None => Finding::new(
                 Mark::Note,
                 "DISC-20",

@@ -63,7 +63,7 @@ fn each_refusal_of_a_refresh_ends_at_the_browser() {
 /// Servers that answer an unknown token with something else than 401, and a request without a token with 401:
 /// a sign-in ends at the browser.
 #[test]
-fn a_token_that_is_answered_with_another_status_than_401_does_not_block_a_login() {
+fn quirk_33_a_token_that_is_answered_with_another_status_than_401() {
     let json = "content-type: application/json\r\n";
     let to_a_page = "location: /signin\r\n";
     for (status, headers, body) in [
@@ -108,6 +108,72 @@ fn a_token_that_is_answered_with_another_status_than_401_does_not_block_a_login(
         assert!(!said.contains("response_type=code"), "{status}: {said}");
         assert_eq!(transcript.run(&["token", &url]).0, Some(0), "{status}");
     }
+}
+
+#[test]
+fn leg_01_a_server_without_resource_metadata_signs_in_at_its_origin() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let mut transcript = Transcript::new(&desk, &[]);
+    fake.state().hook = Some(Box::new(|request, _| {
+        let absent = request.path.contains("oauth-protected-resource");
+        let refused = request.path == "/mcp" && request.authorization.is_none();
+        let challenge = "www-authenticate: Bearer\r\n".to_owned();
+        match (absent, refused) {
+            (true, _) => Some((404, String::new(), String::new())),
+            (false, true) => Some((401, challenge, String::new())),
+            (false, false) => None,
+        }
+    }));
+    let (code, said) = transcript.run(&["doctor", &url]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("publishes no resource metadata"), "{said}");
+    assert_eq!(transcript.run(&["login", &url]).0, Some(0));
+    assert_eq!(transcript.run(&["token", &url, "--refused"]).0, Some(0));
+    assert_eq!(transcript.run(&["logout", &url]).0, Some(0));
+}
+
+/// Messages whose option helps at once.
+#[test]
+fn refused_redirect_uris_and_other_names_of_a_server_have_an_option() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let mut transcript = Transcript::new(&desk, &[]);
+    let body = r#"{"error":"invalid_redirect_uri"}"#;
+    fake.state().register = Mode::Answers(400, "application/json", body);
+    let (code, said) = transcript.run(&["login", &url]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--redirect-host localhost"), "{said}");
+    fake.state().register = Mode::Works;
+    // The metadata names the server as `localhost`, and the resource as well.
+    let other = fake.issuer().replace("127.0.0.1", "localhost");
+    let named = other.clone();
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        (request.path == "/.well-known/oauth-authorization-server").then(|| {
+            let endpoint = |name: &str| format!("{issuer}/{name}");
+            let metadata = json!({
+                "issuer": named, "authorization_endpoint": endpoint("authorize"),
+                "token_endpoint": endpoint("token"), "registration_endpoint": endpoint("register"),
+                "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
+            });
+            object(200, &metadata)
+        })
+    }));
+    let (code, said) = transcript.run(&["login", &url]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(
+        said.contains(&format!("--authorization-server {other}")),
+        "{said}"
+    );
+    fake.state().hook = Some(Box::new(move |request, _| {
+        let resource =
+            json!({ "resource": format!("{other}/mcp"), "authorization_servers": [other] });
+        let of_resource = request.path.contains("oauth-protected-resource");
+        of_resource.then(|| object(200, &resource))
+    }));
+    let (code, said) = transcript.run(&["login", &url]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("in place of the URL"), "{said}");
 }
 
 #[test]

@@ -66,12 +66,22 @@ impl From<Registration> for library::DynamicRegistration {
     }
 }
 
-/// `true`, `false`, or whether `resource` is sent.
+/// `true`, `false`, `"published"`, or whether `resource` is sent.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "true, false, or an object with `resource`")]
+#[serde(
+    untagged,
+    expecting = "true, false, \"published\", or an object with `resource`"
+)]
 pub(super) enum Legacy {
     Wanted(bool),
+    Word(LegacyWord),
     On(LegacyOn),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LegacyWord {
+    Published,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +95,9 @@ impl From<Legacy> for library::Legacy {
         match given {
             Legacy::Wanted(false) => Self::Off,
             Legacy::Wanted(true) => Self::On {
+                resource: library::ResourceParameter::default(),
+            },
+            Legacy::Word(LegacyWord::Published) => Self::Published {
                 resource: library::ResourceParameter::default(),
             },
             Legacy::On(on) => Self::On {
