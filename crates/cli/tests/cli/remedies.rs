@@ -181,22 +181,22 @@ pub(crate) fn returned(request: &Request, issuer: &str, error: &str, description
 const CASES: &[Case] = &[
     Case {
         name: "no_resource_metadata",
-        behaves: |request, _| {
-            (request.path == "/mcp" && request.form.is_empty()).then(|| page(401));
-            request
-                .path
-                .contains("protected-resource")
-                .then(|| page(404))
-        },
+        behaves: |request, _| request.path.contains("/.well-known/").then(|| page(404)),
         status: 1,
-        proposes: "--authorization-server",
-        then: |_, issuer| words(&["--authorization-server", issuer]),
+        proposes: "--server-metadata",
+        then: |desk, issuer| {
+            let document = metadata(issuer, &json!({}));
+            vec![
+                "--server-metadata".into(),
+                file(desk, "metadata.json", &document),
+            ]
+        },
     },
     Case {
         name: "legacy_server",
         behaves: |request, _| match request.path.as_str() {
             "/mcp" if request.authorization.is_none() => Some(page(401)),
-            path => path.contains("protected-resource").then(|| page(404)),
+            path => path.contains("/.well-known/").then(|| page(404)),
         },
         status: 1,
         proposes: "--legacy",
