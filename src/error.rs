@@ -513,7 +513,7 @@ impl Violation {
                 ..
             }
             | Self::ReservedParameter { .. } => Next::DoNotTrust,
-            // Nothing was accepted, and nothing can be lost by another attempt.
+            // The response had nothing that could be used, so another attempt is harmless.
             Self::Iss(IssFlaw::MissingFromError)
             | Self::TokenEndpointMoved
             | Self::ServerChanged => Next::AskUser,

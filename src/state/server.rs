@@ -307,7 +307,7 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         ServerSource::Metadata => {
             LoadingServer::begin(core, errand, facts, search.entry.saturating_add(1))
         }
-        // Nothing is published, and no endpoint is assumed.
+        // The origin publishes no metadata, and default endpoints are not enabled (LEG-06).
         ServerSource::LegacyMetadata if !core.config().legacy.assumes_endpoints() => {
             let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
             Err(errand.fails(Stage::ResourceMetadata, None, cause))

@@ -66,10 +66,13 @@ impl<'a> ResourceDocument<'a> {
         (!scopes.is_empty()).then_some(scopes)
     }
 
-    /// Returns true if the resource accepts tokens in the `Authorization` header, as MCP requires
-    /// (DISC-24).
+    /// Returns true if the resource accepts tokens in the `Authorization` header, as MCP requires: false where
+    /// it lists other methods only (DISC-24).
     pub fn accepts_header(&self) -> bool {
-        self.bearer_methods_supported.allows(BearerMethod::Header)
+        let methods = self.bearer_methods_supported;
+        // An empty list, or names that are not defined, say nothing about the header.
+        methods.has(BearerMethod::Header)
+            || !(methods.has(BearerMethod::Body) || methods.has(BearerMethod::Query))
     }
 
     /// Returns true if the resource accepts only tokens that are bound to a key.

@@ -295,5 +295,9 @@ vocabulary! {
     BearerMethod {
         /// In the `Authorization` header, the only way that MCP allows.
         Header = "header",
+        /// In the body of a form.
+        Body = "body",
+        /// In the query of the URL.
+        Query = "query",
     }
 }

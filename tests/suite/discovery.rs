@@ -397,6 +397,13 @@ fn disc_24_tokens_in_the_header_or_not_at_all() {
         host.error().cause,
         Cause::Violation(Violation::NoHeaderMethod)
     );
+    // Names that are not defined say nothing.
+    for methods in [r#"["authorization_header"]"#, "[]", r#"["body","header"]"#] {
+        let mut host = announced();
+        let document = body(&format!("\"bearer_methods_supported\":{methods}"));
+        host.serve(PRM, 200, &document);
+        host.serve(META, 200, &metadata());
+    }
     let mut host = announced();
     host.serve(
         PRM,

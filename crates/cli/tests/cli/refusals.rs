@@ -61,7 +61,7 @@ fn each_refusal_of_a_refresh_ends_at_the_browser() {
 }
 
 /// Servers that answer an unknown token with something else than 401, and a request without a token with 401:
-/// a sign-in ends at the browser.
+/// the user can sign in again.
 #[test]
 fn quirk_33_a_token_that_is_answered_with_another_status_than_401() {
     let json = "content-type: application/json\r\n";
