@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::HeaderMap;
 use mcp_auth_client::{Driver, HttpClient, MemoryStore, Note, Pause, Store, seed};
 use mcp_auth_machine::action::Purpose;
-use mcp_auth_machine::config::{DynamicRegistration, Legacy, MetadataCache, ResourceParameter};
+use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
 use mcp_auth_machine::error::{Cause, Misconfiguration, Stage};
 use mcp_auth_machine::event::Challenge;
 
