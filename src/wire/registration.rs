@@ -87,13 +87,10 @@ impl RegistrationRequest<'_> {
     /// Returns the body of the request.
     pub fn to_json(&self) -> String {
         let mut json = JsonWriter::after(String::with_capacity(512));
-        // Recorded requests have this order.
-        let mut grant_types = r#"{"grant_types":"#;
+        json.texts(r#"{"grant_types":"#, self.grant_types.iter().copied());
         if !self.redirect_uris.is_empty() {
-            json.texts(r#"{"redirect_uris":"#, self.redirect_uris.iter().copied());
-            grant_types = r#","grant_types":"#;
+            json.texts(r#","redirect_uris":"#, self.redirect_uris.iter().copied());
         }
-        json.texts(grant_types, self.grant_types.iter().copied());
         json.texts(r#","response_types":"#, self.response_types.iter().copied());
         json.text(
             r#","token_endpoint_auth_method":"#,
