@@ -41,6 +41,10 @@ struct Host {
     store: BTreeMap<Slot, Stored>,
     now: u64,
     tokens: u64,
+    /// The lifetime of access tokens, in seconds.
+    lifetime: u32,
+    /// How long the server's metadata is fresh, as its header says.
+    fresh: Option<&'static str>,
     /// Whether the callback is passed in at once, or kept.
     returns: bool,
     callback: Option<Callback>,
@@ -54,6 +58,8 @@ impl Host {
             store,
             now: 1_800_000_000_000,
             tokens: 0,
+            lifetime: 3600,
+            fresh: None,
             returns: true,
             callback: None,
             readies: 0,
@@ -128,9 +134,9 @@ impl Host {
             Purpose::Registration => (201, Bytes::from_static(REGISTERED.as_bytes())),
             Purpose::Token => {
                 self.tokens += 1;
-                let number = self.tokens;
+                let (number, lifetime) = (self.tokens, self.lifetime);
                 let body = format!(
-                    r#"{{"access_token":"at-{number}","token_type":"Bearer","expires_in":3600,"refresh_token":"rt-{number}","scope":"files:read"}}"#
+                    r#"{{"access_token":"at-{number}","token_type":"Bearer","expires_in":{lifetime},"refresh_token":"rt-{number}","scope":"files:read"}}"#
                 );
                 (200, Bytes::from(body))
             }
@@ -140,6 +146,10 @@ impl Host {
         *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
         let kind = HeaderValue::from_static("application/json");
         response.headers_mut().insert("content-type", kind);
+        if let Some(fresh) = self.fresh {
+            let fresh = HeaderValue::from_static(fresh);
+            response.headers_mut().insert("cache-control", fresh);
+        }
         self.handle(send.response(response));
     }
 
@@ -179,6 +189,20 @@ fn refresh(rounds: usize, config: &Arc<Config>) {
     host.sign_in();
     for round in 0..rounds {
         host.now += 3_601_000;
+        host.handle(Event::Wanted(Operation::new("tools/call")));
+        host.work();
+        assert_eq!(host.readies, round + 2);
+        host.handle(Event::Accepted(Operation::new("tools/call")));
+    }
+}
+
+/// The same while the server's metadata is fresh: the lease, the request, and the new tokens.
+fn refresh_alone(rounds: usize, config: &Arc<Config>) {
+    let mut host = Host::new(config, BTreeMap::new());
+    (host.lifetime, host.fresh) = (60, Some("max-age=86400"));
+    host.sign_in();
+    for round in 0..rounds {
+        host.now += 61_000;
         host.handle(Event::Wanted(Operation::new("tools/call")));
         host.work();
         assert_eq!(host.readies, round + 2);
@@ -249,7 +273,7 @@ fn main() {
         config(|builder| builder.client_metadata_url(url))
     };
     type Scenario<'a> = (&'static str, Box<dyn Fn(usize) + 'a>);
-    let scenarios: [Scenario<'_>; 8] = [
+    let scenarios: [Scenario<'_>; 9] = [
         ("cold-dynamic", Box::new(|rounds| cold(rounds, &dynamic()))),
         (
             "cold-configured",
@@ -260,6 +284,10 @@ fn main() {
             Box::new(|rounds| cold(rounds, &document())),
         ),
         ("refresh", Box::new(|rounds| refresh(rounds, &dynamic()))),
+        (
+            "refresh-alone",
+            Box::new(|rounds| refresh_alone(rounds, &dynamic())),
+        ),
         ("step-up", Box::new(|rounds| step_up(rounds, &dynamic()))),
         (
             "elsewhere",

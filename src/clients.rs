@@ -1,5 +1,7 @@
 //! Facts about dynamic registrations that the machine remembers, in bounded space.
 
+use std::sync::Arc;
+
 use crate::account::Account;
 use crate::budget::METHODS_REMEMBERED;
 use crate::grant::{ClientOrigin, Registration};
@@ -11,8 +13,8 @@ use crate::wire::words::AuthMethod;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Registered {
     pub(crate) issuer: IssuerId,
-    pub(crate) redirect_uri: Box<str>,
-    pub(crate) client_id: Box<str>,
+    pub(crate) redirect_uri: Arc<str>,
+    pub(crate) client_id: Arc<str>,
 }
 
 impl Registered {
@@ -22,7 +24,7 @@ impl Registered {
         (client.origin == ClientOrigin::Dynamic).then(|| Self {
             issuer: at.issuer().clone(),
             redirect_uri: redirect_uri.into(),
-            client_id: client.id.clone(),
+            client_id: Arc::clone(&client.id),
         })
     }
 
@@ -30,11 +32,11 @@ impl Registered {
     pub(crate) fn of_account(at: &AtIssuer<Account>) -> Option<Self> {
         let account = at.held();
         let dynamic = account.client.origin == ClientOrigin::Dynamic;
-        let redirect_uri = account.redirect_uri.as_deref().filter(|_| dynamic)?;
+        let redirect_uri = account.redirect_uri.clone().filter(|_| dynamic)?;
         Some(Self {
             issuer: at.issuer().clone(),
-            redirect_uri: redirect_uri.into(),
-            client_id: account.client.id.clone(),
+            redirect_uri,
+            client_id: Arc::clone(&account.client.id),
         })
     }
 }
@@ -43,11 +45,17 @@ impl Registered {
 /// dead for the next sign-in.
 #[derive(Default)]
 pub(crate) struct Clients {
-    /// The methods with which a new client was refused, for each issuer: the next registration asks for
-    /// another one (REG-21).
-    refused_methods: Vec<(IssuerId, AuthMethod)>,
     /// The registration with which the user was last sent away.
     pub(crate) last: Option<Registered>,
+    /// Refused and reset registrations, which are rare.
+    refusals: Option<Box<Refusals>>,
+}
+
+#[derive(Default)]
+struct Refusals {
+    /// The methods with which a new client was refused, for each issuer: the next registration asks for
+    /// another one (REG-21).
+    methods: Vec<(IssuerId, AuthMethod)>,
     /// Clients that their servers refused, and that the store could not be made to forget.
     buried: Vec<Registered>,
     /// The host wants new registrations, whatever is stored (QUIRK-14): but for those made since.
@@ -55,20 +63,26 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
+    fn refusals(&mut self) -> &mut Refusals {
+        self.refusals.get_or_insert_default()
+    }
+
     /// The host wants new registrations.
     pub(crate) fn reset(&mut self) {
-        self.made_since_reset = Some(Vec::new());
+        self.refusals().made_since_reset = Some(Vec::new());
     }
 
     /// Whether a stored registration is to be replaced, because it is older than the host's last word.
     pub(crate) fn is_reset(&self, slot: Slot) -> bool {
-        let made = self.made_since_reset.as_ref();
+        let refusals = self.refusals.as_ref();
+        let made = refusals.and_then(|refusals| refusals.made_since_reset.as_ref());
         made.is_some_and(|made| !made.contains(&slot))
     }
 
     /// A registration was made.
     pub(crate) fn made(&mut self, slot: Slot) {
-        if let Some(made) = &mut self.made_since_reset {
+        let refusals = self.refusals.as_mut();
+        if let Some(made) = refusals.and_then(|refusals| refusals.made_since_reset.as_mut()) {
             made.retain(|known| *known != slot);
             if made.len() >= METHODS_REMEMBERED {
                 made.remove(0);
@@ -79,21 +93,24 @@ impl Clients {
 
     /// A client that is not used again, although it is still stored.
     pub(crate) fn bury(&mut self, registered: Registered) {
-        if self.buried.len() >= METHODS_REMEMBERED {
-            self.buried.remove(0);
+        let buried = &mut self.refusals().buried;
+        if buried.len() >= METHODS_REMEMBERED {
+            buried.remove(0);
         }
-        self.buried.push(registered);
+        buried.push(registered);
     }
 
     /// The clients that are still stored, for another try to erase them.
     pub(crate) fn exhume(&mut self) -> Vec<Registered> {
-        std::mem::take(&mut self.buried)
+        let refusals = self.refusals.as_mut();
+        refusals.map_or_else(Vec::new, |refusals| std::mem::take(&mut refusals.buried))
     }
 
     /// Whether a stored client is not used again.
     pub(crate) fn is_buried(&self, issuer: &IssuerId, client_id: &str) -> bool {
-        self.buried
-            .iter()
+        let refusals = self.refusals.iter();
+        refusals
+            .flat_map(|refusals| &refusals.buried)
             .any(|buried| buried.issuer == *issuer && *buried.client_id == *client_id)
     }
 
@@ -102,16 +119,18 @@ impl Clients {
         if self.is_refused(issuer, method) {
             return;
         }
-        if self.refused_methods.len() >= METHODS_REMEMBERED {
-            self.refused_methods.remove(0);
+        let methods = &mut self.refusals().methods;
+        if methods.len() >= METHODS_REMEMBERED {
+            methods.remove(0);
         }
-        self.refused_methods.push((issuer.clone(), method));
+        methods.push((issuer.clone(), method));
     }
 
     /// Whether a new client was refused with this method.
     pub(crate) fn is_refused(&self, issuer: &IssuerId, method: AuthMethod) -> bool {
-        self.refused_methods
-            .iter()
+        let refusals = self.refusals.iter();
+        refusals
+            .flat_map(|refusals| &refusals.methods)
             .any(|(of, refused)| of == issuer && *refused == method)
     }
 }

@@ -44,10 +44,10 @@ pub(crate) struct Ask {
 /// The known contents of the account slot.
 #[derive(Default)]
 pub(crate) struct Held {
-    pub(crate) at: Option<AtIssuer<Account>>,
+    pub(crate) at: Option<Box<AtIssuer<Account>>>,
     pub(crate) revision: Option<Revision>,
-    /// The revision of the record that says exactly what `at` and `lease` say.
-    exact: Option<Revision>,
+    /// Whether the record of this revision says exactly what `at` and `lease` say.
+    pub(crate) is_exact: bool,
     /// The refresh lease that some process holds.
     pub(crate) lease: Option<Lease>,
     /// The account that the store failed to keep: retained, but not used (TOK-16).
@@ -115,12 +115,12 @@ impl Held {
     /// Records that the slot now has these contents.
     pub(crate) fn is_stored_as(&mut self, revision: Revision) {
         self.revision = Some(revision);
-        self.exact = Some(revision);
+        self.is_exact = true;
     }
 
     /// Takes the account, to change it ahead of its record.
-    pub(crate) fn take(&mut self) -> Option<AtIssuer<Account>> {
-        self.exact = None;
+    pub(crate) fn take(&mut self) -> Option<Box<AtIssuer<Account>>> {
+        self.is_exact = false;
         self.at.take()
     }
 
@@ -421,8 +421,7 @@ impl Core {
         let key = stored.filter(|_| read.is_ok());
         let key = key.and_then(|stored| key_of(stored, SlotKind::Account));
         let moved = self.memory.left.is_some();
-        let exact = stored.filter(|_| read.is_ok() && !moved);
-        self.held.exact = exact.map(|stored| stored.revision);
+        self.held.is_exact = read.is_ok() && !moved;
         let (at, lease, flaw) = match read {
             Ok(Some((at, _))) if replaced(&at) => (None, None, Some(RecordFlaw::Foreign)),
             Ok(Some((at, lease))) => (Some(at), lease, None),
@@ -432,7 +431,7 @@ impl Core {
         if let Some(key) = key {
             self.identity.seal_with(key);
         }
-        let at = at.map(|at| self.bound_by_what_was_heard(at));
+        let at = at.map(|at| Box::new(self.bound_by_what_was_heard(at)));
         // The same token keeps its monotonic expiry and its evidence (SEC-35).
         let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
         let unchanged = match (tokens, self.held.tokens()) {
@@ -473,7 +472,8 @@ impl Core {
     /// contents are still checked, since a store may keep a revision beside altered ones (S26).
     fn holds(&mut self, stored: &Stored) -> bool {
         let moved = self.memory.left.is_some();
-        if moved || self.held.at.is_none() || self.held.exact != Some(stored.revision) {
+        let known = self.held.is_exact && self.held.revision == Some(stored.revision);
+        if moved || self.held.at.is_none() || !known {
             return false;
         }
         let opened = Opened::open(stored, SlotKind::Account);
@@ -531,7 +531,7 @@ impl Core {
     /// is marked too, for every process (META-18).
     pub(crate) fn doubt(&mut self) {
         self.memory.doubtful = true;
-        self.held.at = self.held.take().map(AtIssuer::aged);
+        self.held.at = self.held.take().map(|at| Box::new(at.aged()));
     }
 
     pub(crate) fn report_unusable(&mut self, slot: Slot, flaw: RecordFlaw) {

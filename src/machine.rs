@@ -214,6 +214,10 @@ impl AuthMachine {
 
     /// Queues a callback; one whose `state` matches the pending authorization jumps the queue (L04).
     fn came_back(&mut self, callback: Callback) {
+        // Alone in the queue, it needs no place of its own.
+        if self.inbox.is_empty() {
+            return self.queue(Trigger::CameBack(callback));
+        }
         let state = callback.state();
         let own = match (&self.core.waiting, state) {
             (Some(waiting), Some(state)) => waiting.at.held().0.state.same(&state),
@@ -409,7 +413,7 @@ impl AuthMachine {
         let clients = &mut self.core.memory.clients;
         let mut doomed = Doomed::of(clients, resetting);
         let mut unsaved = self.core.held.unsaved.take().map(|unsaved| unsaved.at);
-        let known = self.core.held.at.take().map(Box::new);
+        let known = self.core.held.at.take();
         if let Work::Revoking(revoking) = &mut self.work {
             revoking.end();
         } else {

@@ -28,7 +28,7 @@ pub(crate) struct Memory {
     /// The operation of the latest request for a token or an authorization.
     pub(crate) operation: Option<Operation>,
     /// The change of issuer that the user was asked to confirm (ISO-09).
-    pub(crate) offered: Option<(IssuerId, IssuerId)>,
+    pub(crate) offered: Option<Box<(IssuerId, IssuerId)>>,
     /// Whether the server rejected `offline_access` (9.1).
     pub(crate) offline_access_refused: bool,
     pub(crate) clients: Clients,
@@ -44,11 +44,11 @@ pub(crate) struct Memory {
     pub(crate) resource_metadata_seen: bool,
     /// The resource's metadata that was just read after a refused token; the authorization that follows
     /// uses it.
-    pub(crate) resource: Option<(MonoMillis, ResourceFacts)>,
+    pub(crate) resource: Option<Box<(MonoMillis, ResourceFacts)>>,
     /// The event of that reading; earlier challenges need no further one.
     pub(crate) resource_read: Option<u64>,
     /// The change of issuer that this process read in the resource's metadata (ISO-04).
-    pub(crate) left: Option<Left>,
+    pub(crate) left: Option<Box<Left>>,
     /// The resource's metadata as last read.
     said: Option<ResourceFacts>,
     /// The cached documents used or written since the last success.
@@ -169,7 +169,7 @@ impl Nonces {
 pub(crate) struct Rest {
     until: MonoMillis,
     /// The cause, and the end by the wall clock.
-    after: Option<(Cause, UnixMillis)>,
+    after: Option<Box<(Cause, UnixMillis)>>,
     failures: u32,
 }
 
@@ -183,17 +183,17 @@ impl Rest {
         self.failures = self.failures.saturating_add(1);
         self.until = now.mono.plus(wait);
         let until = UnixMillis(now.wall.0.saturating_add(millis(wait)));
-        self.after = Some((cause.clone(), until));
+        self.after = Some(Box::new((cause.clone(), until)));
     }
 
     /// Returns the end of the back-off, by the wall clock.
     pub(crate) fn retry_at(&self) -> Option<UnixMillis> {
-        self.after.as_ref().map(|(_, until)| *until)
+        self.after.as_ref().map(|after| after.1)
     }
 
     /// Returns the cause of the back-off while it lasts, with its end.
     pub(crate) fn cause(&self, now: Moment) -> Option<Cause> {
-        let (after, until) = self.after.as_ref().filter(|_| now.mono < self.until)?;
+        let (after, until) = self.after.as_deref().filter(|_| now.mono < self.until)?;
         Some(match after {
             Cause::Unreachable(_) => unreachable(Some(*until)),
             Cause::Violation(_)
@@ -313,6 +313,10 @@ impl Memory {
             self.forget(operation);
             if self.operations.len() >= OPERATIONS_REMEMBERED {
                 self.operations.remove(0);
+            }
+            if self.operations.is_empty() {
+                // One operation is the usual number.
+                self.operations.reserve_exact(1);
             }
             self.operations.push(Attempts {
                 operation: operation.clone(),

@@ -42,21 +42,26 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn of(uri: Uri, purpose: Purpose, outcome: &Outcome) -> Self {
-        let (response, missing) = match outcome {
-            Outcome::Response { response, .. } => (Some(response), ""),
-            Outcome::NeverSent | Outcome::MaybeSent => (None, "gave no answer"),
-            Outcome::TooLarge => (None, "gave an answer that is too large"),
-            Outcome::Blocked => (None, "was not contacted"),
-        };
+    fn of(request: &Request<Bytes>, purpose: Purpose) -> Self {
         Self {
-            uri,
+            uri: request.uri().clone(),
             purpose,
-            status: response.map(|response| response.status().as_u16()),
-            content_type: response
-                .and_then(|response| response.headers().get(CONTENT_TYPE))
-                .cloned(),
-            missing,
+            status: None,
+            content_type: None,
+            missing: "gave no answer",
+        }
+    }
+
+    fn answered(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Response { response, .. } => {
+                self.status = Some(response.status().as_u16());
+                self.content_type = response.headers().get(CONTENT_TYPE).cloned();
+                self.missing = "";
+            }
+            Outcome::NeverSent | Outcome::MaybeSent => {}
+            Outcome::TooLarge => self.missing = "gave an answer that is too large",
+            Outcome::Blocked => self.missing = "was not contacted",
         }
     }
 
@@ -105,34 +110,44 @@ impl fmt::Display for Seen {
 /// The requests of the current attempt.
 #[derive(Default)]
 pub(crate) struct Watch {
-    asked: Option<(u64, Uri, Purpose)>,
+    /// The request without an answer so far: the last one of the list.
+    asked: Option<u64>,
     seen: Vec<Exchange>,
 }
 
 impl Watch {
     pub(crate) fn asks(&mut self, id: u64, request: &Request<Bytes>, purpose: Purpose) {
-        self.asked = Some((id, request.uri().clone(), purpose));
+        if self.asked.replace(id).is_some() {
+            self.seen.pop();
+        }
+        if self.seen.len() == MAX_SEEN {
+            self.seen.remove(0);
+        }
+        self.seen.push(Exchange::of(request, purpose));
     }
 
     /// Records the response to a request.
     pub(crate) fn answered(&mut self, id: u64, outcome: &Outcome) {
-        let asked = self.asked.take_if(|(asked, _, _)| *asked == id);
-        if let Some((_, uri, purpose)) = asked {
-            if self.seen.len() == MAX_SEEN {
-                self.seen.remove(0);
-            }
-            self.seen.push(Exchange::of(uri, purpose, outcome));
+        if self.asked.take_if(|asked| *asked == id).is_some()
+            && let Some(last) = self.seen.last_mut()
+        {
+            last.answered(outcome);
         }
     }
 
     /// Starts another attempt.
     pub(crate) fn begin(&mut self) {
-        self.seen.clear();
+        *self = Self::default();
     }
 
-    /// Returns the requests that belong to a failure at this stage.
+    /// Returns the answered requests that belong to a failure at this stage.
     pub(crate) fn at(&self, stage: Stage) -> Vec<Seen> {
-        let of_stage = self.seen.iter().filter(|seen| seen.belongs_to(stage));
+        let answered = self
+            .seen
+            .len()
+            .saturating_sub(usize::from(self.asked.is_some()));
+        let of_stage = self.seen.iter().take(answered);
+        let of_stage = of_stage.filter(|seen| seen.belongs_to(stage));
         of_stage.map(Exchange::seen).collect()
     }
 }

@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use siphasher::sip128::{SipHasher13, SipHasher24};
-use zeroize::Zeroizing;
+
+use crate::secret::Cleared;
 
 /// Returns the first 16 bytes of SHA-256.
 pub(crate) fn short_digest(bytes: &[u8]) -> [u8; 16] {
@@ -275,24 +276,24 @@ impl FromStr for Revision {
 /// The contents of a slot: opaque to the host, and secret unless the slot is a metadata slot. Encrypt them
 /// at rest (SEC-31).
 #[derive(Clone)]
-pub struct SlotContents(Zeroizing<String>);
+pub struct SlotContents(Cleared);
 
 impl SlotContents {
     /// Creates contents from stored text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+        Self(Cleared::new(text.into()))
     }
 
     /// Returns the text to store. It contains secrets and must not be logged.
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 /// Compares in time that depends on the lengths only (SEC-33).
 impl PartialEq for SlotContents {
     fn eq(&self, other: &Self) -> bool {
-        crate::secret::same_bytes(self.0.as_bytes(), other.0.as_bytes())
+        crate::secret::same_bytes(self.expose().as_bytes(), other.expose().as_bytes())
     }
 }
 

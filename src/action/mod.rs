@@ -3,6 +3,7 @@
 mod sign;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -233,7 +234,7 @@ pub struct Redirect {
     /// The host and port of the MCP server that the user authorizes access to (AUTHZ-14).
     pub mcp_host: Box<str>,
     /// The client identifier that the authorization server may show.
-    pub client_id: Box<str>,
+    pub client_id: Arc<str>,
     /// The requested scopes, which are opaque identifiers (SCOPE-13).
     pub scopes: Scopes,
     /// Whether the user has not authorized at this issuer for this MCP server before (ISO-09).

@@ -16,7 +16,7 @@ use crate::wire::words::SigningAlgorithm;
 pub(crate) enum ToSign {
     /// A client assertion (RFC 7523, TOK-08).
     Assertion {
-        client_id: Box<str>,
+        client_id: Arc<str>,
         audience: Audience,
         kid: Option<Box<str>>,
         unix_seconds: u64,

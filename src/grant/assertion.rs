@@ -22,7 +22,7 @@ impl Asked {
     fn push(&self, form: &mut Form) {
         self.resource.push(form);
         if !self.scopes.is_empty() {
-            form.push("scope", self.scopes.as_str());
+            form.parameter("scope", self.scopes.as_str());
         }
     }
 }
@@ -32,7 +32,7 @@ pub(crate) struct ClientCredentials(pub(crate) Asked);
 
 impl TokenGrant for ClientCredentials {
     fn encode(&self, form: &mut Form) {
-        form.push("grant_type", GrantType::ClientCredentials.as_str());
+        form.parameter("grant_type", GrantType::ClientCredentials.as_str());
         self.0.push(form);
     }
 
@@ -53,8 +53,8 @@ pub(crate) struct JwtBearer {
 
 impl TokenGrant for JwtBearer {
     fn encode(&self, form: &mut Form) {
-        form.push("grant_type", GrantType::JwtBearer.as_str());
-        form.push("assertion", self.assertion.expose());
+        form.parameter("grant_type", GrantType::JwtBearer.as_str());
+        form.parameter("assertion", self.assertion.expose());
         self.asked.push(form);
     }
 
@@ -74,7 +74,7 @@ pub(crate) struct TokenExchange {
     pub(crate) subject: Secret,
     pub(crate) kind: SubjectTokenKind,
     pub(crate) audience: IssuerId,
-    pub(crate) resource: Box<str>,
+    pub(crate) resource: std::sync::Arc<str>,
     pub(crate) scopes: Scopes,
 }
 
@@ -83,15 +83,15 @@ pub(crate) const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 
 impl TokenGrant for TokenExchange {
     fn encode(&self, form: &mut Form) {
-        form.push("grant_type", GrantType::TokenExchange.as_str());
-        form.push("requested_token_type", ID_JAG);
-        form.push("audience", self.audience.as_str());
-        form.push("resource", &self.resource);
+        form.parameter("grant_type", GrantType::TokenExchange.as_str());
+        form.parameter("requested_token_type", ID_JAG);
+        form.parameter("audience", self.audience.as_str());
+        form.parameter("resource", &self.resource);
         if !self.scopes.is_empty() {
-            form.push("scope", self.scopes.as_str());
+            form.parameter("scope", self.scopes.as_str());
         }
-        form.push("subject_token", self.subject.expose());
-        form.push("subject_token_type", self.kind.as_str());
+        form.parameter("subject_token", self.subject.expose());
+        form.parameter("subject_token_type", self.kind.as_str());
     }
 
     fn client(&self) -> &Client {

@@ -1,6 +1,7 @@
 //! A client at one authorization server, and its authentication (TOK-04 to TOK-07).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -69,7 +70,7 @@ pub(crate) enum ClientMethod {
     Basic(Secret, BasicEncoding),
     Post(Secret),
     /// A JWT that the host's key signs for each request (TOK-08).
-    PrivateKeyJwt(AssertionKey),
+    PrivateKeyJwt(Box<AssertionKey>),
     /// A JWT that the host supplied.
     StaticAssertion(Secret),
     /// No identifier: the assertion grant identifies the client (WIF-03).
@@ -110,7 +111,7 @@ impl ClientMethod {
 /// A client identifier with its authentication, at one server.
 #[derive(Clone)]
 pub(crate) struct Client {
-    pub(crate) id: Box<str>,
+    pub(crate) id: Arc<str>,
     pub(crate) origin: ClientOrigin,
     pub(crate) method: ClientMethod,
     /// The expiry in Unix seconds; `None` for never or unknown (REG-25).
@@ -129,8 +130,8 @@ impl Client {
             if settings.client_id_with_assertion {
                 form.push_once("client_id", &self.id);
             }
-            form.push("client_assertion_type", CLIENT_ASSERTION_TYPE);
-            form.push("client_assertion", token.expose());
+            form.parameter("client_assertion_type", CLIENT_ASSERTION_TYPE);
+            form.parameter("client_assertion", token.expose());
             None
         };
         match &self.method {
@@ -143,7 +144,7 @@ impl Client {
             }
             ClientMethod::Post(secret) => {
                 form.push_once("client_id", &self.id);
-                form.push("client_secret", secret.expose());
+                form.parameter("client_secret", secret.expose());
                 None
             }
             ClientMethod::Basic(secret, encoding) => Some(basic(&self.id, secret, *encoding)),
@@ -250,7 +251,7 @@ pub(crate) fn key_method(
         algorithm: algorithm.ok_or(MethodFlaw::Algorithm)?,
         kid: key.kid.clone(),
     };
-    Ok(ClientMethod::PrivateKeyJwt(key))
+    Ok(ClientMethod::PrivateKeyJwt(Box::new(key)))
 }
 
 /// Chooses the authentication method, once per client (TOK-04, TOK-06).

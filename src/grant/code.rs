@@ -27,7 +27,7 @@ const MAX_REDIRECT_BYTES: usize = 32 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resource {
     /// The validated identifier, byte for byte.
-    pub(crate) id: Box<str>,
+    pub(crate) id: Arc<str>,
     /// Whether it is sent; false only by the host's setting for this issuer (RES-11).
     pub(crate) sent: bool,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Resource {
 impl Resource {
     pub(super) fn push(&self, form: &mut Form) {
         if self.sent {
-            form.push("resource", &self.id);
+            form.parameter("resource", &self.id);
         }
     }
 }
@@ -92,8 +92,8 @@ impl Redirected {
     ) -> Result<Box<str>, RequestError> {
         own_query(endpoint, None)?;
         let mut form = Form::after(before_parameters(endpoint, 256));
-        form.push("client_id", &self.0.client.id);
-        form.push("request_uri", reference);
+        form.parameter("client_id", &self.0.client.id);
+        form.parameter("request_uri", reference);
         finish(form)
     }
 
@@ -101,21 +101,21 @@ impl Redirected {
     fn push_request(&self, form: &mut Form, with_resource: bool) {
         let this = &self.0;
         let challenge = this.verifier.challenge();
-        form.push("response_type", "code");
-        form.push("client_id", &this.client.id);
-        form.push("redirect_uri", &this.redirect_uri);
-        form.push("state", this.state.expose());
-        form.push("code_challenge", challenge.as_str());
-        form.push("code_challenge_method", "S256");
+        form.parameter("response_type", "code");
+        form.parameter("client_id", &this.client.id);
+        form.parameter("redirect_uri", &this.redirect_uri);
+        form.parameter("state", this.state.expose());
+        form.parameter("code_challenge", challenge.as_str());
+        form.parameter("code_challenge_method", "S256");
         if let Some(binding) = &this.binding {
             // The code is bound to the key too (RFC 9449 section 10, DPOP-17).
-            form.push("dpop_jkt", &binding.thumbprint);
+            form.parameter("dpop_jkt", &binding.thumbprint);
         }
         if with_resource {
             this.resource.push(form);
         }
         if !this.requested.is_empty() {
-            form.push("scope", this.requested.as_str());
+            form.parameter("scope", this.requested.as_str());
         }
     }
 
@@ -308,10 +308,10 @@ impl TokenGrant for Redirected {
 impl TokenGrant for CodeGrant {
     fn encode(&self, form: &mut Form) {
         let parts = &self.redirected.0;
-        form.push("grant_type", "authorization_code");
-        form.push("code", self.code.expose());
-        form.push("redirect_uri", &parts.redirect_uri);
-        form.push("code_verifier", parts.verifier.expose());
+        form.parameter("grant_type", "authorization_code");
+        form.parameter("code", self.code.expose());
+        form.parameter("redirect_uri", &parts.redirect_uri);
+        form.parameter("code_verifier", parts.verifier.expose());
         parts.resource.push(form);
     }
 

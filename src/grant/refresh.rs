@@ -20,11 +20,11 @@ pub(crate) struct RefreshGrant {
 impl TokenGrant for RefreshGrant {
     /// Omits `scope` unless the host configured it: the granted scopes are unchanged (REFR-03).
     fn encode(&self, form: &mut Form) {
-        form.push("grant_type", "refresh_token");
-        form.push("refresh_token", self.refresh.expose());
+        form.parameter("grant_type", "refresh_token");
+        form.parameter("refresh_token", self.refresh.expose());
         self.account.resource.push(form);
         if !self.scopes.is_empty() {
-            form.push("scope", self.scopes.as_str());
+            form.parameter("scope", self.scopes.as_str());
         }
     }
 

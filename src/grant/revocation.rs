@@ -32,8 +32,8 @@ impl TokenGrant for Revocation {
     const ENDPOINT: Endpoint = Endpoint::Revocation;
 
     fn encode(&self, form: &mut Form) {
-        form.push("token", self.token.expose());
-        form.push("token_type_hint", self.kind.as_str());
+        form.parameter("token", self.token.expose());
+        form.parameter("token_type_hint", self.kind.as_str());
     }
 
     fn client(&self) -> &Client {

@@ -74,15 +74,12 @@ impl Server {
 }
 
 impl<T> AtIssuer<T> {
-    /// Adopts newer metadata of the same issuer, unless the token endpoint moved to another origin. Also
-    /// returns the other endpoints that moved, which are not followed (REFR-11).
-    pub(crate) fn revalidated(
-        self,
-        now: &Server,
-    ) -> Result<(Self, Vec<Endpoint>), TokenEndpointMoved> {
+    /// Adopts newer metadata of the same issuer, unless the token endpoint moved to another origin. Returns
+    /// the other endpoints that moved, which are not followed (REFR-11).
+    pub(crate) fn revalidate(&mut self, now: &Server) -> Result<Vec<Endpoint>, TokenEndpointMoved> {
         let (server, moved) = self.server.followed_by(now)?;
-        let held = self.held;
-        Ok((Self { server, held }, moved))
+        self.server = server;
+        Ok(moved)
     }
 }
 

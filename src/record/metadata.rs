@@ -1,6 +1,8 @@
 //! Public metadata with its lifetime (DISC-19, META-18).
 
 use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -13,11 +15,15 @@ use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{SigningAlgorithm, Words};
 
-/// The facts of validated resource metadata, without its location.
+/// The facts of validated resource metadata, without its location. Shared by the states of a flow and by the
+/// machine's memory of what the resource said last.
 #[derive(Clone, Debug)]
-pub(crate) struct ResourceFacts {
+pub(crate) struct ResourceFacts(Arc<ResourceMembers>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct ResourceMembers {
     /// The `resource` value to send (RES-03).
-    pub(crate) id: Box<str>,
+    pub(crate) id: Arc<str>,
     /// The usable entries in document order.
     pub(crate) servers: Vec<IssuerId>,
     pub(crate) scopes: Option<Scopes>,
@@ -25,27 +31,51 @@ pub(crate) struct ResourceFacts {
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
 }
 
+impl From<ResourceMembers> for ResourceFacts {
+    fn from(members: ResourceMembers) -> Self {
+        Self(Arc::new(members))
+    }
+}
+
+impl Deref for ResourceFacts {
+    type Target = ResourceMembers;
+
+    fn deref(&self) -> &ResourceMembers {
+        &self.0
+    }
+}
+
 impl ResourceFacts {
     /// Returns facts that name a server only.
     pub(crate) fn of_server(issuer: IssuerId) -> Self {
-        Self {
-            id: Box::default(),
+        Self::without_document(Arc::default(), issuer)
+    }
+
+    /// Returns the facts of a resource without a document of its own.
+    pub(crate) fn without_document(id: Arc<str>, issuer: IssuerId) -> Self {
+        Self::from(ResourceMembers {
+            id,
             servers: vec![issuer],
             scopes: None,
             requires_dpop: false,
             dpop_algorithms: Words::ABSENT,
-        }
+        })
+    }
+
+    /// Returns the entries, to put them into another order.
+    pub(crate) fn servers_mut(&mut self) -> &mut [IssuerId] {
+        &mut Arc::make_mut(&mut self.0).servers
     }
 
     /// Returns true if both have the same facts, with scopes in any order.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        let Self {
+        let ResourceMembers {
             id,
             servers,
             scopes,
             requires_dpop,
             dpop_algorithms,
-        } = self;
+        } = &*self.0;
         let same_scopes = match (scopes, &other.scopes) {
             (Some(own), Some(others)) => own.covers(others) && others.covers(own),
             (None, None) => true,
@@ -122,14 +152,14 @@ pub(crate) fn read_resource(
         .iter()
         .map(|text| IssuerId::new(text, policy).map_err(|_| RecordFlaw::Url))
         .collect::<Result<_, _>>()?;
-    let facts = ResourceFacts {
+    let facts = ResourceMembers {
         id: record.resource.into(),
         servers,
         scopes: record.scopes.map(|text| Scopes::parse(&text)),
         requires_dpop: record.requires_dpop,
         dpop_algorithms: record.dpop_algorithms,
     };
-    Ok((facts, UnixMillis(record.expires)))
+    Ok((facts.into(), UnixMillis(record.expires)))
 }
 
 #[derive(Deserialize)]

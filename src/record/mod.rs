@@ -13,7 +13,7 @@ mod shared;
 
 pub(crate) use account::{read_account, write_account};
 pub(crate) use metadata::{
-    ResourceFacts, read_resource, read_server, write_resource, write_server,
+    ResourceFacts, ResourceMembers, read_resource, read_server, write_resource, write_server,
 };
 pub(crate) use pending::{read_pending, write_pending};
 pub(crate) use registration::{read_binding, read_registration, write_binding, write_registration};

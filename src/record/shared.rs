@@ -243,11 +243,11 @@ impl ClientRecord<'_> {
                     key,
                     algorithm,
                     kid,
-                } => ClientMethod::PrivateKeyJwt(AssertionKey {
+                } => ClientMethod::PrivateKeyJwt(Box::new(AssertionKey {
                     name: key.into(),
                     algorithm,
                     kid: kid.map(Into::into),
-                }),
+                })),
                 MethodRecord::StaticAssertion { assertion } => {
                     ClientMethod::StaticAssertion(Secret::new(assertion))
                 }

@@ -90,7 +90,7 @@ impl Met {
             return self.fails(&to, found);
         }
         // A confirmation holds for the account it was given for (S34).
-        let change = Some((from.clone(), to.clone()));
+        let change = Some(Box::new((from.clone(), to.clone())));
         if core.memory.offered == change {
             return self.choose_client(core, at.clone());
         }
@@ -151,7 +151,7 @@ impl Met {
         let client = configured.try_then(|configured, server| {
             let method = configured_method(&configured, server.facts(), encoding)?;
             Ok::<_, MethodFlaw>(Client {
-                id: configured.client_id,
+                id: configured.client_id.into(),
                 origin: ClientOrigin::PreRegistered,
                 method,
                 secret_expires_at: None,
@@ -416,7 +416,7 @@ impl LoadingRegistration {
             revision: stored.as_ref().map(|stored| stored.revision),
         };
         let known = match stored {
-            Some(stored) => usable(core, &met.attempt, &self.at, &stored)?,
+            Some(stored) => usable(core, &met.attempt, &self.at, self.slot, &stored)?,
             None => None,
         };
         match known {
@@ -453,10 +453,10 @@ pub(crate) fn usable(
     core: &mut Core,
     attempt: &Attempt,
     at: &AtIssuer<()>,
+    slot: Slot,
     stored: &Stored,
 ) -> Result<Option<AtIssuer<Registration>>, Failure> {
     let uri = attempt.way.registration();
-    let slot = registration_slot(core, at.issuer(), uri);
     match read_registration(&core.identity, uri, stored) {
         Ok(found) => Ok(found.open(at, SlashRule::Exact).filter(|known| {
             let client = &known.held().client;

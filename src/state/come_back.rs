@@ -159,7 +159,7 @@ struct Request {
     prepared: Prepared,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
-    client_id: Box<str>,
+    client_id: Arc<str>,
     client: ClientOrigin,
     added_offline_access: bool,
 }
@@ -244,7 +244,7 @@ impl Request {
         if self.client == ClientOrigin::Dynamic && error.refuses_client() {
             let registered = Registered {
                 issuer: self.issuer,
-                redirect_uri: (*self.redirect_uri).into(),
+                redirect_uri: self.redirect_uri,
                 client_id: self.client_id,
             };
             let why = Why::ClientForgotten;

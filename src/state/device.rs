@@ -220,7 +220,7 @@ impl Pending {
             verification_uri_complete: rest.complete.as_ref().map(browser_url),
             issuer: at.issuer().clone(),
             mcp_host: core.mcp_host().into(),
-            client_id: request.client.id.clone(),
+            client_id: (*request.client.id).into(),
             scopes: request.requested.clone(),
             new_issuer: rest.new_issuer,
             expires: rest.expires,

@@ -46,7 +46,7 @@ pub(crate) fn discover(core: &mut Core, mut click: Click) -> Step {
 /// metadata.
 pub(crate) fn locate(core: &mut Core, errand: Errand) -> Step {
     // Metadata read a moment ago, for the challenge that this flow answers.
-    let just_read = core.memory.resource.take();
+    let just_read = core.memory.resource.take().map(|read| *read);
     if let Some((at, facts)) = just_read
         && core.now.mono < at.plus(FLOW_TIME)
         && !is_superseded(core, &facts)
@@ -98,10 +98,8 @@ pub(crate) fn listed(core: &mut Core, errand: Errand, mut facts: ResourceFacts) 
 }
 
 fn without_resource_metadata(config: &Config, issuer: &IssuerId) -> ResourceFacts {
-    ResourceFacts {
-        id: canonical_identifier(config.mcp_url()),
-        ..ResourceFacts::of_server(issuer.clone())
-    }
+    let id = canonical_identifier(config.mcp_url());
+    ResourceFacts::without_document(id, issuer.clone())
 }
 
 /// Orders the entries: the host's choice, then the issuer in use, then issuers with configured credentials,
@@ -124,7 +122,9 @@ pub(crate) fn order(core: &Core, facts: &mut ResourceFacts) -> bool {
         .servers
         .iter()
         .any(|issuer| rank(issuer) != usize::MAX);
-    facts.servers.sort_by_key(rank);
+    if facts.servers.len() > 1 {
+        facts.servers_mut().sort_by_key(rank);
+    }
     decided
 }
 
@@ -183,7 +183,7 @@ impl ChoosingServer {
             crate::record::read_registration(&core.identity, uri, &stored).is_ok()
         });
         if known {
-            if let Some(first) = facts.servers.get_mut(..=self.at) {
+            if let Some(first) = facts.servers_mut().get_mut(..=self.at) {
                 first.rotate_right(1);
             }
             return LoadingServer::begin(

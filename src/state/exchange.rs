@@ -149,7 +149,7 @@ fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure
     if error == OAuthError::InvalidGrant {
         let registered = Registered {
             issuer: at.issuer().clone(),
-            redirect_uri: (*parts.redirect_uri).into(),
+            redirect_uri: std::sync::Arc::clone(&parts.redirect_uri),
             client_id: parts.client.id.clone(),
         };
         let word = Word::Code(parts.created);

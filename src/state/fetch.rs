@@ -54,13 +54,13 @@ pub(crate) enum Fetched {
 #[derive(Default)]
 pub(crate) struct Tried {
     pub(crate) transient: bool,
-    pub(crate) refused: Option<(Untrusted, PlaceFlaw)>,
+    refused: Option<Box<(Untrusted, PlaceFlaw)>>,
 }
 
 impl Tried {
     /// Records that a location is not used, with the reason.
     pub(crate) fn refuse(&mut self, place: &str, flaw: PlaceFlaw) {
-        self.refused = Some((Untrusted::new(place), flaw));
+        self.refused = Some(Box::new((Untrusted::new(place), flaw)));
     }
 
     /// Returns the error that prevents the conclusion that no document exists (DISC-09).
@@ -72,7 +72,8 @@ impl Tried {
             }))
         } else {
             self.refused
-                .clone()
+                .as_deref()
+                .cloned()
                 .map(|(place, flaw)| Cause::Violation(Violation::PlaceRefused { place, flaw }))
         }
     }

@@ -1,6 +1,8 @@
 //! The flow for a user at one server: the authorization code flow, or the device authorization grant. Both
 //! choose a client and scopes alike.
 
+use std::sync::Arc;
+
 use crate::budget::Permit;
 use crate::clients::Registered;
 use crate::config::{IssParameter, PkceSupport, RedirectUri, ResourceParameter};
@@ -191,7 +193,7 @@ fn agree(
     let legacy_omits = at.server().facts().source != ServerSource::Metadata
         && core.config().legacy.omits_resource();
     let resource = Resource {
-        id: facts.id,
+        id: Arc::clone(&facts.id),
         sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
     };
     Ok(Agreed {

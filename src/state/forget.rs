@@ -216,7 +216,7 @@ pub(crate) fn forget(
 /// Handles the host's request for new registrations: erases the one used last and that of the account. When both are
 /// unknown, the next authorization registers again regardless of the store (QUIRK-14).
 pub(crate) fn reset(core: &mut Core) -> Step {
-    let account = core.held.at.as_ref().and_then(Registered::of_account);
+    let account = core.held.at.as_deref().and_then(Registered::of_account);
     let last = core.memory.clients.last.clone();
     let account = account.filter(|account| last.as_ref() != Some(account));
     let orders = last.into_iter().chain(account);

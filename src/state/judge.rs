@@ -104,7 +104,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         judged.nonce_unused = core.memory.nonces.is_unused(&origin);
         core.memory.nonces.keep(&origin, nonce);
     }
-    let mut places = Vec::new();
+    let mut places = Vec::with_capacity(selected.resource_metadata.len());
     for text in &selected.resource_metadata {
         match place(core, text) {
             Ok(url) => places.push(url),

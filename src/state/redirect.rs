@@ -133,7 +133,7 @@ fn requested_before<T>(
     at: &AtIssuer<T>,
     client: Option<&Client>,
 ) -> Scopes {
-    let before = core.held.at.as_ref().filter(|held| {
+    let before = core.held.at.as_deref().filter(|held| {
         let account = held.held();
         held.issuer() == at.issuer()
             && account.resource.id == facts.id

@@ -290,7 +290,7 @@ impl SavingRegistration {
         core.memory.clients.made(self.slot);
         let here = self.at.server().clone().enter();
         let shared = match current {
-            Some(stored) => usable(core, &self.attempt, &here, &stored)?,
+            Some(stored) => usable(core, &self.attempt, &here, self.slot, &stored)?,
             None => None,
         };
         let met = Met {

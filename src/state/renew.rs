@@ -94,7 +94,7 @@ impl Renewal {
     /// Returns true when the stored token is usable and differs from the refused one.
     pub(crate) fn has_another(&self, core: &Core) -> bool {
         let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
-        let held = core.held.at.as_ref().map(AtIssuer::held);
+        let held = core.held.at.as_deref().map(AtIssuer::held);
         let same = match (refused, held) {
             (Some(token), Some(account)) => account.has_access(token),
             (_, _) => false,
@@ -243,7 +243,7 @@ impl Renewal {
             end_flow(core);
         }
         order(core, &mut facts);
-        core.memory.resource = Some((core.now.mono, facts));
+        core.memory.resource = Some(Box::new((core.now.mono, facts)));
         self.go(core)
     }
 
@@ -287,11 +287,11 @@ impl Renewal {
 
     /// Updates the stored metadata; sends nothing when the endpoint moved to another origin (A22).
     pub(crate) fn met(self: Box<Self>, core: &mut Core, server: Server) -> Step {
-        let Some(at) = core.held.take() else {
+        let Some(mut at) = core.held.take() else {
             return self.go(core);
         };
-        match at.clone().revalidated(&server) {
-            Ok((at, moved)) => {
+        match at.revalidate(&server) {
+            Ok(moved) => {
                 for endpoint in moved {
                     let (issuer, member) = (at.issuer().clone(), endpoint.member());
                     core.report(|| Decision::EndpointNotFollowed { issuer, member });

@@ -61,7 +61,7 @@ fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
         core.memory.scope = Some(all_asked(core, scopes));
     }
     if let Why::ServerChanged { from, to } = &why {
-        core.memory.offered = Some((from.clone(), to.clone()));
+        core.memory.offered = Some(Box::new((from.clone(), to.clone())));
     }
     core.need_user(why, operation);
 }
@@ -75,7 +75,7 @@ pub(crate) fn recall(core: &mut Core, asked: NeedUser) {
     match asked.why {
         Why::NoCredentials | Why::TokenOver | Why::RenewalRefused { .. } => {}
         Why::ScopeMissing { scopes, .. } => core.memory.scope = Some(all_asked(core, &scopes)),
-        Why::ServerChanged { from, to } => core.memory.offered = Some((from, to)),
+        Why::ServerChanged { from, to } => core.memory.offered = Some(Box::new((from, to))),
         Why::ClientForgotten => core.memory.client_forgotten = true,
         Why::MethodRefused {
             issuer, refused, ..

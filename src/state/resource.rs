@@ -9,7 +9,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::{IssuerId, ServerSource};
-use crate::record::{ResourceFacts, write_resource};
+use crate::record::{ResourceFacts, ResourceMembers, write_resource};
 use crate::report::{Decision, Verdict};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
@@ -218,7 +218,7 @@ fn accept(
     if document.requires_dpop() && never {
         return Err(Cause::Misconfigured(Misconfiguration::DpopRequired));
     }
-    let mut servers = Vec::new();
+    let mut servers = Vec::with_capacity(document.authorization_servers().count());
     for entry in document.authorization_servers() {
         if entry.contains("/.well-known/") {
             core.report(|| Decision::EntryLooksLikeDocument {
@@ -236,13 +236,14 @@ fn accept(
     if servers.is_empty() {
         return Err(Cause::Violation(Violation::NoAuthorizationServer));
     }
-    Ok(Some(ResourceFacts {
+    let members = ResourceMembers {
         id: resource.into(),
         servers,
         scopes: document.scopes_supported(),
         requires_dpop: document.requires_dpop(),
         dpop_algorithms: document.dpop_algorithms(),
-    }))
+    };
+    Ok(Some(members.into()))
 }
 
 fn found(
@@ -292,10 +293,8 @@ fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
         IssuerId::new(config.mcp_url().origin(), config.url_policy()),
     ) {
         (Legacy::Published { .. } | Legacy::On { .. }, Ok(base)) => {
-            let facts = ResourceFacts {
-                id: canonical_identifier(config.mcp_url()),
-                ..ResourceFacts::of_server(base)
-            };
+            let id = canonical_identifier(config.mcp_url());
+            let facts = ResourceFacts::without_document(id, base);
             FetchingServer::begin_legacy(core, ServerErrand::Resource(errand), facts)
         }
         (Legacy::Off, _) | (Legacy::Published { .. } | Legacy::On { .. }, Err(_)) => Err(errand

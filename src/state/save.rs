@@ -64,26 +64,20 @@ pub(crate) struct SavingAccount {
 
 impl SavingAccount {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, kept: Kept) -> Work {
-        Self::write(
-            core,
-            Box::new(at),
-            kept,
-            false,
-            None,
-            WRITES.saturating_sub(1),
-        )
+        let left = WRITES.saturating_sub(1);
+        Self::write(core, at, kept, false, None, left)
     }
 
     fn write(
         core: &mut Core,
-        at: Box<AtIssuer<Account>>,
+        at: AtIssuer<Account>,
         kept: Kept,
         late: bool,
         then: Option<Callback>,
         writes_left: u8,
     ) -> Work {
         core.held.receive(at.held().tokens.as_ref(), core.now);
-        let at = Box::new(standing_as_known(core, *at, &kept));
+        let at = Box::new(standing_as_known(core, at, &kept));
         let stored = write_account(&core.identity, &at, None);
         let revision = stored.revision;
         let slot = core.account_slot();
@@ -117,7 +111,7 @@ impl SavingAccount {
                     Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
                         Some(left) => {
                             return Ok(Self::write(
-                                core, self.at, self.kept, self.late, self.then, left,
+                                core, *self.at, self.kept, self.late, self.then, left,
                             ));
                         }
                         None => StoreFlaw::Conflict,
@@ -235,7 +229,7 @@ impl SavingAccount {
     fn committed(self, core: &mut Core) -> Step {
         let tokens = self.at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
-        core.held.at = Some(*self.at);
+        core.held.at = Some(self.at);
         core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);
@@ -325,7 +319,7 @@ pub(crate) fn save_again(core: &mut Core, then: Option<Callback>) -> Step {
     match core.held.unsaved.take() {
         Some(unsaved) => Ok(SavingAccount::write(
             core,
-            unsaved.at,
+            *unsaved.at,
             unsaved.kept,
             true,
             then,

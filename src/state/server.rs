@@ -39,7 +39,7 @@ struct Search {
     places: usize,
     tried: Tried,
     /// The worst flaw seen: a document of another issuer before any other (META-10).
-    flaw: Option<MetadataFlaw>,
+    flaw: Option<Box<MetadataFlaw>>,
     cached: Cached,
 }
 
@@ -196,9 +196,9 @@ impl Search {
 
     fn note(&mut self, flaw: MetadataFlaw) {
         let worse = matches!(flaw, MetadataFlaw::Issuer { .. })
-            && !matches!(self.flaw, Some(MetadataFlaw::Issuer { .. }));
+            && !matches!(self.flaw.as_deref(), Some(MetadataFlaw::Issuer { .. }));
         if worse || self.flaw.is_none() {
-            self.flaw = Some(flaw);
+            self.flaw = Some(Box::new(flaw));
         }
     }
 
@@ -281,7 +281,7 @@ pub(crate) fn pass_over(
 fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: Search) -> Step {
     let cause = search
         .flaw
-        .map(|flaw| Cause::Violation(Violation::Metadata(flaw)))
+        .map(|flaw| Cause::Violation(Violation::Metadata(*flaw)))
         .or_else(|| search.tried.obstacle());
     let violated = matches!(&cause, Some(Cause::Violation(Violation::Metadata(_))));
     let errand = match errand {

@@ -37,6 +37,7 @@ impl SavingStanding {
             .left
             .take()
             .filter(|left| !core.config().lists(&facts, &left.from));
+        let exact = core.held.is_exact;
         let Some(at) = core.held.take() else {
             core.memory.left = heard;
             return listed(core, errand, facts);
@@ -53,15 +54,16 @@ impl SavingStanding {
         };
         let changed = at.held().standing != standing || !durable;
         core.memory.left = match &standing {
-            Standing::LeftFor(to) => Some(Left {
+            Standing::LeftFor(to) => Some(Box::new(Left {
                 from: at.issuer().clone(),
                 to: to.clone(),
                 durable: !changed,
-            }),
+            })),
             // The move that led to the account's issuer is still known.
             Standing::Listed => heard,
         };
-        let at = core.held.at.insert(at.standing(standing));
+        core.held.is_exact = exact && !changed;
+        let at = core.held.at.insert(Box::new(at.standing(standing)));
         match writes.checked_sub(1).filter(|_| changed) {
             None => listed(core, errand, facts),
             Some(writes_left) => {

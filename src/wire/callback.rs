@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 use super::form::pairs;
 use super::pkce::State;
 use super::text::cut;
 use super::url::split;
+use crate::secret::Cleared;
 use crate::slot::Slot;
 
 /// Largest callback, in bytes (CB-15).
@@ -19,7 +18,7 @@ pub const MAX_CODE_BYTES: usize = 8 * 1024;
 /// A complete callback. It has no accessors before validation, and cannot be built from a code alone, which
 /// would drop `iss` (CB-01).
 pub struct Callback {
-    text: Zeroizing<String>,
+    text: Cleared,
     form: Form,
     pub(crate) browser: Option<BrowserBinding>,
 }
@@ -55,7 +54,7 @@ impl Callback {
 
     fn new(text: String, form: Form) -> Self {
         Self {
-            text: Zeroizing::new(text),
+            text: Cleared::new(text),
             form,
             browser: None,
         }
@@ -70,7 +69,7 @@ impl Callback {
 
     /// Returns the unvalidated `state`, to find the authorization that the callback belongs to.
     pub(crate) fn state(&self) -> Option<State> {
-        if self.text.len() > MAX_CALLBACK_BYTES {
+        if self.text.as_str().len() > MAX_CALLBACK_BYTES {
             return None;
         }
         let mut rest = Some(self.parts().1);
@@ -88,7 +87,7 @@ impl Callback {
     fn parts(&self) -> (Option<&str>, &str) {
         match self.form {
             Form::Url => {
-                let text = cut(&self.text, b'#').0;
+                let text = cut(self.text.as_str(), b'#').0;
                 (Some(text), split(text).2.unwrap_or_default())
             }
             Form::Parameters => (None, self.text.as_str()),
@@ -97,7 +96,7 @@ impl Callback {
 
     /// Checks size and syntax and returns the parameters: the first step of validation (CB-02, CB-03).
     pub(crate) fn parameters(&self) -> Option<Parameters<'_>> {
-        if self.text.len() > MAX_CALLBACK_BYTES {
+        if self.text.as_str().len() > MAX_CALLBACK_BYTES {
             return None;
         }
         let (target, query) = self.parts();

@@ -223,8 +223,10 @@ impl<'h> Reader<'h> {
         None
     }
 
-    fn take_while(&mut self, keep: impl Fn(char) -> bool) -> &'h str {
-        let end = self.rest.find(|c| !keep(c)).unwrap_or(self.rest.len());
+    /// Takes the bytes before the first one that is not kept, which is ASCII or the start of a character.
+    fn take_while(&mut self, keep: impl Fn(u8) -> bool) -> &'h str {
+        let end = self.rest.bytes().position(|byte| !keep(byte));
+        let end = end.unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
         self.rest = rest;
         word
@@ -242,12 +244,14 @@ impl<'h> Reader<'h> {
             return Some(Cow::Borrowed(value));
         }
         Some(Cow::Borrowed(
-            self.take_while(|c| !matches!(c, ',' | ' ' | '\t')),
+            self.take_while(|byte| !matches!(byte, b',' | b' ' | b'\t')),
         ))
     }
 
     fn quoted(&mut self, inner: &'h str) -> Option<Cow<'h, str>> {
-        let stop = inner.find(['"', '\\'])?;
+        let stop = inner
+            .bytes()
+            .position(|byte| matches!(byte, b'"' | b'\\'))?;
         let (plain, tail) = inner.split_at_checked(stop)?;
         if let Some(rest) = tail.strip_prefix('"') {
             self.rest = rest;
@@ -279,8 +283,9 @@ impl<'h> Reader<'h> {
     }
 }
 
-fn is_token_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+fn is_token_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 fn is_token68_char(c: char) -> bool {

@@ -129,12 +129,25 @@ impl Form {
 
     /// Appends a pair.
     pub fn push(&mut self, name: &str, value: &str) {
-        if self.text.len() > self.start {
-            self.text.push('&');
-        }
+        self.separate();
         self.encode(name);
         self.text.push('=');
         self.encode(value);
+    }
+
+    /// Appends a parameter whose name needs no escapes.
+    pub(crate) fn parameter(&mut self, name: &'static str, value: &str) {
+        debug_assert!(name.bytes().all(is_plain));
+        self.separate();
+        self.text.push_str(name);
+        self.text.push('=');
+        self.encode(value);
+    }
+
+    fn separate(&mut self) {
+        if self.text.len() > self.start {
+            self.text.push('&');
+        }
     }
 
     /// Appends an escaped text, copying runs without escapes at once.

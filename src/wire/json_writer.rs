@@ -66,8 +66,21 @@ impl JsonWriter {
     /// Appends a number.
     pub(crate) fn number(&mut self, lead: &'static str, value: u64) {
         self.text.push_str(lead);
-        let written = write!(self.text, "{value}");
-        debug_assert!(written.is_ok());
+        // The digits from the last to the first, without the formatter's padding and sign.
+        let mut digits = [b'0'; 20];
+        let (mut rest, mut length) = (value, 0_usize);
+        for place in digits.iter_mut().rev() {
+            let digit = u8::try_from(rest.checked_rem(10).unwrap_or(0)).unwrap_or(0);
+            *place = b'0'.saturating_add(digit);
+            length = length.saturating_add(1);
+            rest = rest.checked_div(10).unwrap_or(0);
+            if rest == 0 {
+                break;
+            }
+        }
+        let digits = digits.get(20_usize.saturating_sub(length)..);
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        self.text.push_str(digits.unwrap_or("0"));
     }
 
     /// Appends a number, if there is one.

@@ -1,6 +1,7 @@
 //! Protected resource metadata (RFC 9728): the document, and the resources that cover an MCP URL.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -150,11 +151,11 @@ fn normal_path(path: &str) -> Cow<'_, str> {
 }
 
 /// Returns the resource identifier of an MCP server without metadata (RES-05).
-pub fn canonical_identifier(mcp_url: &WebUrl) -> Box<str> {
+pub fn canonical_identifier(mcp_url: &WebUrl) -> Arc<str> {
     let (origin, path, _) = split(mcp_url.as_str());
     if path == "/" {
         origin.into()
     } else {
-        [origin, path].concat().into_boxed_str()
+        [origin, path].concat().into()
     }
 }

@@ -328,7 +328,10 @@ pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)
 /// Returns false if the body has no member `error`: neither the name nor an escape that could spell it. Most token
 /// responses are parsed only once because of this.
 fn may_name_an_error(body: &[u8]) -> bool {
-    body.contains(&b'\\') || body.windows(7).any(|seven| seven == b"\"error\"")
+    match std::str::from_utf8(body) {
+        Ok(text) => text.contains("\"error\"") || text.contains('\\'),
+        Err(_) => false,
+    }
 }
 
 /// The authentication that a server requires of the user (RFC 9470 step-up authentication, EMA-17).

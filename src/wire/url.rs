@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use http::Uri;
 use url::{Host, Url};
@@ -15,7 +16,7 @@ pub const MAX_URL_BYTES: usize = 8 * 1024;
 /// A URL that passed a [`UrlPolicy`], in canonical form: absolute, `https` or allowed loopback `http`,
 /// without user information and fragment, with a host of an allowed class (SEC-01 to SEC-05).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WebUrl(Box<str>);
+pub struct WebUrl(Arc<str>);
 
 impl WebUrl {
     /// Returns the canonical text.
@@ -142,7 +143,7 @@ impl UrlPolicy {
             allowed_hosts: BTreeSet::new(),
         };
         policy.name(&url);
-        Ok((policy, WebUrl(String::from(url).into_boxed_str())))
+        Ok((policy, WebUrl(String::from(url).into())))
     }
 
     /// Allows `http` on loopback although the MCP URL does not use it, for development (SEC-02).
@@ -218,7 +219,7 @@ impl UrlPolicy {
             .at(url.host_str(), url.port_or_known_default())
             .permits(class)
         {
-            Ok(WebUrl(String::from(url).into_boxed_str()))
+            Ok(WebUrl(String::from(url).into()))
         } else {
             Err(UrlFlaw::Address(class))
         }
@@ -319,18 +320,27 @@ fn plain_name(text: &[u8]) -> Option<usize> {
 }
 
 fn is_plain_path(path: &[u8]) -> bool {
-    let mut before = 0;
-    let plain = path.iter().all(|byte| {
-        // A dot after a slash may start a segment that the parser removes.
-        let dots = matches!((before, byte), (b'.', b'.' | b'/'));
-        before = match (before, byte) {
-            (b'/', b'.') => b'.',
-            (_, other) if *other == b'.' => 0,
-            (_, other) => *other,
-        };
-        !dots && (byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~'))
-    });
-    plain && before != b'.'
+    // A dot after a slash may start a segment that the parser removes.
+    let dots = |three: &[u8]| matches!(three, [b'/', b'.', b'.' | b'/']);
+    let has_dots = || path.windows(3).any(dots) || path.ends_with(b"/.");
+    path.iter().all(|byte| is_plain_in_path(*byte)) && !(path.contains(&b'.') && has_dots())
+}
+
+/// The bytes that a parser leaves in a path. A table, because every byte of every URL is looked up.
+const PLAIN_IN_PATH: [bool; 256] = {
+    let mut plain = [false; 256];
+    let (mut rest, mut byte) = (plain.as_mut_slice(), 0_u8);
+    while let Some((place, others)) = rest.split_first_mut() {
+        *place = byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
+        rest = others;
+        byte = byte.wrapping_add(1);
+    }
+    plain
+};
+
+fn is_plain_in_path(byte: u8) -> bool {
+    let plain = PLAIN_IN_PATH.get(usize::from(byte));
+    plain.copied().unwrap_or_default()
 }
 
 enum Part {

@@ -57,11 +57,13 @@ impl<W: Word> Words<W> {
 
     /// Returns the values of the list, in order of preference.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, W)> {
-        let this = *self;
-        W::ALL
-            .iter()
-            .copied()
-            .filter(move |(_, word)| this.has(*word))
+        // The lowest bit is that of the first value.
+        let mut bits = self.bits.unwrap_or(0);
+        W::ALL.iter().copied().filter(move |_| {
+            let listed = bits & 1 == 1;
+            bits = bits.wrapping_shr(1);
+            listed
+        })
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct ObtainingAssertion {
     obtaining: Box<Obtaining>,
     at: AtIssuer<Asked>,
     /// The provider that receives a subject token; `None`: the token is a workload's assertion.
-    idp: Option<AtIssuer<Client>>,
+    idp: Option<Box<AtIssuer<Client>>>,
 }
 
 impl ObtainingAssertion {
@@ -56,7 +56,7 @@ impl ObtainingAssertion {
             ask,
             obtaining,
             at,
-            idp: Some(idp),
+            idp: Some(Box::new(idp)),
         })
     }
 

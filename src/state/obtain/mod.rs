@@ -260,7 +260,10 @@ impl Obtaining {
         let sent = core.config().settings(&issuer).resource == ResourceParameter::Send;
         Ok(at.then(|client| Asked {
             client,
-            resource: Resource { id: facts.id, sent },
+            resource: Resource {
+                id: std::sync::Arc::clone(&facts.id),
+                sent,
+            },
             scopes,
             binding,
         }))
@@ -288,7 +291,7 @@ impl Obtaining {
             return self.unusable(core, &issuer, Misconfiguration::GrantNotOffered);
         }
         let client = at.then(|()| Client {
-            id: workload.client_id.clone().unwrap_or_default(),
+            id: workload.client_id.as_deref().unwrap_or_default().into(),
             origin: ClientOrigin::PreRegistered,
             method: match &workload.client_id {
                 Some(_) => ClientMethod::None,
@@ -327,7 +330,7 @@ impl Obtaining {
                 let method = key.map_or(Ok(ClientMethod::None), |key| {
                     key_method(key, server.auth_methods, server.assertion_algorithms)
                 });
-                let id: Box<str> = url.as_str().into();
+                let id = url.as_str().into();
                 match method {
                     Ok(method) => {
                         let client = at.then(|()| Client {
@@ -381,7 +384,7 @@ fn authenticating(
         let facts = server.facts();
         let method = configured_method(&configured, facts, encoding)?;
         Ok(Client {
-            id: configured.client_id,
+            id: configured.client_id.into(),
             origin: ClientOrigin::PreRegistered,
             method,
             secret_expires_at: None,

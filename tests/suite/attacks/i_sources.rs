@@ -79,8 +79,17 @@ fn i05_secrets_are_compared_in_constant_time_or_not_at_all() {
 #[test]
 fn i06_secrets_are_cleared_on_drop() {
     for name in ["Secret", "Verifier", "Seed", "SlotContents", "Callback"] {
-        assert!(definition(name).contains("Zeroizing<"), "{name}");
+        let text = definition(name);
+        let cleared = text.contains("Zeroizing<") || text.contains("Cleared");
+        assert!(cleared, "{name}");
     }
+    let (_, source) = sources()
+        .into_iter()
+        .find(|(name, _)| Path::new(name).ends_with("src/secret.rs"))
+        .unwrap();
+    let (_, dropped) = source.split_once("impl Drop for Cleared").unwrap();
+    let body = dropped.split("\n}").next().unwrap();
+    assert!(body.contains(".resize(bytes.capacity(), 0)") && body.contains(".zeroize()"));
     assert!(!definition("Seed").contains("Clone"));
     assert!(!definition("Callback").contains("Clone"));
 }
