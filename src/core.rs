@@ -59,7 +59,7 @@ pub(crate) struct Held {
     pub(crate) validity: Option<Validity>,
     /// The token that this process received last, with its expiry by the monotonic clock. That expiry holds
     /// however long the store takes, and however the wall clock changes meanwhile (SEC-35).
-    received: Option<Received>,
+    received: Option<Box<Received>>,
     pub(crate) proof: Proof,
 }
 
@@ -155,11 +155,11 @@ impl Held {
                 .as_ref()
                 .is_some_and(|known| tokens.is(&known.access, known.at));
         if !known {
-            self.received = Some(Received {
+            self.received = Some(Box::new(Received {
                 access: tokens.access.clone(),
                 at: tokens.received,
                 validity: Validity::on_receipt(tokens, now),
-            });
+            }));
         }
     }
 
