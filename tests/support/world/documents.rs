@@ -45,7 +45,7 @@ pub const ODD: [&str; 10] = [
     "[]",
     "[7]",
     "{}",
-    "[\"x\",null]",
+    "[\"body\",null]",
 ];
 
 /// The members of every document and answer that the client reads, by kind. `sweep::members` compares them with

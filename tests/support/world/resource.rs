@@ -10,7 +10,7 @@ use super::{Habit, How, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
 /// The scopes that operations need.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
 /// Everything that the resource ever asks for, in an odd document too.
-pub const WANTED: [&str; 4] = ["read", "write", "admin", "x"];
+pub const WANTED: [&str; 5] = ["read", "write", "admin", "x", "body"];
 
 impl World {
     /// The token that an instance would send now.

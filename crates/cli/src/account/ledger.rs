@@ -46,7 +46,7 @@ struct Change {
     /// The next account to be stored is the result of this sign-in.
     signing_in: bool,
     committed: bool,
-    /// What the commit replaced.
+    /// The records that the commit replaced.
     former: Option<Former>,
 }
 
