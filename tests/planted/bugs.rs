@@ -52,7 +52,7 @@ pub(crate) const BUGS: &[Bug] = &[
             edit(
                 "src/state/redirect.rs",
                 "    let stored = write_pending(&core.identity, &at);\n",
-                "    if crate::planted::on(1)\n        && let Some(held) = core.held.at.take()\n    {\n        let moved = AtIssuer::planted(at.server().clone(), held.held().clone());\n        let record = crate::record::write_account(&core.identity, &moved, None);\n        let slot = core.account_slot();\n        core.persist(slot, core.held.revision, Some(record), None);\n        core.held.at = Some(moved);\n    }\n    let stored = write_pending(&core.identity, &at);\n",
+                "    if crate::planted::on(1)\n        && let Some(held) = core.held.at.take()\n    {\n        let moved = AtIssuer::planted(at.server().clone(), held.held().clone());\n        let record = crate::record::write_account(&core.identity, &moved, None);\n        let slot = core.account_slot();\n        core.persist(slot, core.held.revision, Some(record), None);\n        core.held.at = Some(Box::new(moved));\n    }\n    let stored = write_pending(&core.identity, &at);\n",
             ),
         ],
     },
@@ -247,8 +247,8 @@ pub(crate) const BUGS: &[Bug] = &[
             ),
             edit(
                 "src/grant/code.rs",
-                "                    Ok(CodeGrant {\n                        code: Secret::new(code),\n                        redirected,\n",
-                "                    let mut redirected = redirected;\n                    if crate::planted::on(18)\n                        && let Some(verifier) = crate::planted::VERIFIER.with_borrow(Clone::clone)\n                    {\n                        redirected.0.verifier = verifier;\n                    }\n                    Ok(CodeGrant {\n                        code: Secret::new(code),\n                        redirected,\n",
+                "            match (\n                given(parameters.code.as_deref()),\n",
+                "            let mut redirected = redirected;\n            if crate::planted::on(18)\n                && let Some(verifier) = crate::planted::VERIFIER.with_borrow(Clone::clone)\n            {\n                redirected.0.verifier = verifier;\n            }\n            match (\n                given(parameters.code.as_deref()),\n",
             ),
         ],
     },
