@@ -5,6 +5,7 @@ use super::sign_in::{SignIn, Step};
 use super::task::Task;
 use super::user::User;
 use crate::clock::now;
+use crate::meter;
 use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization};
@@ -33,7 +34,12 @@ impl<U: User> Task<U> {
 
     pub(super) fn ready(&mut self) {
         match self.current.take() {
-            Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => self.give(job, None),
+            Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) => {
+                if matches!(job, Job::Refused { .. }) && !self.renews {
+                    meter::absorbed();
+                }
+                self.give(job, None);
+            }
             Some(job @ (Job::Consented(_) | Job::CameBack { .. } | Job::Begin { .. })) => {
                 self.give(job, None);
                 // The host's future may have work left, such as a response to a browser.

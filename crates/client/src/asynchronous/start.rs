@@ -190,6 +190,7 @@ impl<U: User> Builder<U> {
             messages,
             back: sender.downgrade(),
             current: None,
+            renews: false,
             line: VecDeque::new(),
             sign_in: None,
             joined: Vec::new(),

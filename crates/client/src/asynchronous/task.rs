@@ -20,7 +20,7 @@ use super::user::User;
 use crate::clock::now;
 use crate::meter::{self, Meter};
 use crate::note::{Note, Watch};
-use mcp_auth_machine::action::{NeedUser, Why};
+use mcp_auth_machine::action::{NeedUser, Purpose, Why};
 use mcp_auth_machine::event::{Abandon, Operation};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
@@ -37,6 +37,8 @@ pub(super) struct Task<U> {
     pub(super) back: mpsc::WeakUnboundedSender<Message>,
     /// The job that the machine works on.
     pub(super) current: Option<Job>,
+    /// Whether a token was requested for the current job.
+    pub(super) renews: bool,
     /// The queued jobs.
     pub(super) line: VecDeque<Job>,
     pub(super) sign_in: Option<SignIn>,
@@ -304,6 +306,7 @@ impl<U: User> Task<U> {
         self.line.extend(self.current.take());
         if let Some(event) = job.event() {
             self.current = Some(job);
+            self.renews = false;
             self.feed(event);
         }
     }
@@ -311,6 +314,7 @@ impl<U: User> Task<U> {
     fn act(&mut self, action: Action) {
         match action {
             Action::SendRequest(request) => {
+                self.renews |= request.purpose() == Purpose::Token;
                 self.meter.sent(&request, self.machine.phase());
                 self.hands.send(request);
             }
