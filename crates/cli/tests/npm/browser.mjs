@@ -344,6 +344,7 @@ async function gatewayPages(mcp) {
   ]);
   assert.equal(page.answers.at(-1).status(), 403);
   hasHeaders(page.answers.at(-1));
+  await Promise.all([page.waitForNavigation(), page.click('a[href="/"]')]);
   await Promise.all([page.waitForNavigation(), page.click('a[href="/connect"]')]);
   assert.ok(page.url().startsWith(`http://${two}/callback?`), page.url());
   // It answers with what it was given: as JSON, which the browser does not take for a page.
