@@ -91,9 +91,14 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         core.memory.dpop_algorithms = Words::from_spellings(algs.split(' '));
     }
     let nonce = crate::event::nonce(&challenge.headers);
-    let is = |code: &str| {
-        selected.scheme == Some(Scheme::DPoP) && selected.error.as_deref() == Some(code)
-    };
+    // What the server says of a proof is in its DPoP challenge, whichever challenge names the rest (DPOP-11).
+    let bound = core
+        .held
+        .at
+        .as_ref()
+        .is_some_and(|at| at.held().binding.is_some());
+    let proves = bound || selected.scheme == Some(Scheme::DPoP);
+    let is = |code: &str| proves && parsed.is_of_proof(code);
     judged.wants_nonce = is("use_dpop_nonce") && nonce.is_some();
     judged.proof_refused = is("invalid_dpop_proof") || is("use_dpop_nonce");
     if is("invalid_dpop_proof") {

@@ -302,6 +302,14 @@ impl<'h> Parsed<'h> {
         &self.challenges
     }
 
+    /// Returns true when a DPoP challenge has this error, also beside one for bearer tokens (RFC 9449 section 7.1).
+    pub(crate) fn is_of_proof(&self, error: &str) -> bool {
+        let of_proof = |challenge: &AuthChallenge<'_>| {
+            challenge.is("DPoP") && challenge.values("error").any(|found| found == error)
+        };
+        self.challenges.iter().any(of_proof)
+    }
+
     /// Selects the challenge that applies. `usable` checks a metadata location (CHAL-07).
     pub fn select(&self, status: u16, usable: &dyn Fn(&str) -> bool) -> Option<Selected> {
         let understood = || {

@@ -332,6 +332,38 @@ fn dpop_11_a_refusal_of_a_request_from_before_the_nonce_is_not_a_second_one() {
     assert_eq!(claims["nonce"], "rs-2");
 }
 
+/// Many servers offer bearer tokens as well, and list that challenge first.
+#[test]
+fn dpop_11_dpop_12_the_error_of_a_proof_counts_beside_a_bearer_challenge() {
+    let mut host = signed_in();
+    let refuse = |host: &mut Host, error: &str, nonce: Option<&'static str>| {
+        let mut headers = HeaderMap::new();
+        let dpop = format!("DPoP error=\"{error}\", algs=\"ES256\"");
+        for line in [announcing(), dpop] {
+            headers.append("www-authenticate", HeaderValue::from_str(&line).unwrap());
+        }
+        for nonce in nonce {
+            headers.insert("dpop-nonce", HeaderValue::from_static(nonce));
+        }
+        let challenge = mcp_auth_machine::event::Challenge::new("tools/call x", 401, headers);
+        host.handle(Event::Challenged(challenge.sent("DPoP at-1")));
+    };
+    refuse(&mut host, "use_dpop_nonce", Some("rs-1"));
+    host.ready();
+    let (_, _, claims) = present(&mut host, &Method::POST, MCP);
+    assert_eq!(claims["nonce"], "rs-1");
+    host.accepted("tools/call x");
+    refuse(&mut host, "invalid_dpop_proof", None);
+    assert!(matches!(
+        host.error().cause,
+        Cause::Refused(Refusal::OAuth {
+            error: OAuthError::InvalidDpopProof,
+            ..
+        })
+    ));
+    host.quiet();
+}
+
 #[test]
 fn dpop_12_nonces_stay_with_their_server() {
     let mut host = signed_in();
