@@ -91,7 +91,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
         core.memory.dpop_algorithms = Words::from_spellings(algs.split(' '));
     }
     let nonce = crate::event::nonce(&challenge.headers);
-    // What the server says of a proof is in its DPoP challenge, whichever challenge names the rest (DPOP-11).
+    // The DPoP challenge tells about a proof, whichever challenge names the rest (DPOP-11).
     let bound = core
         .held
         .at

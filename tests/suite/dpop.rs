@@ -342,7 +342,7 @@ fn dpop_11_dpop_12_the_error_of_a_proof_counts_beside_a_bearer_challenge() {
         for line in [announcing(), dpop] {
             headers.append("www-authenticate", HeaderValue::from_str(&line).unwrap());
         }
-        for nonce in nonce {
+        if let Some(nonce) = nonce {
             headers.insert("dpop-nonce", HeaderValue::from_static(nonce));
         }
         let challenge = mcp_auth_machine::event::Challenge::new("tools/call x", 401, headers);
