@@ -103,9 +103,7 @@ impl Errand {
             Self::Renew(_) | Self::Obtain(_) => None,
         }
     }
-}
 
-impl Errand {
     /// Returns the attempt, if the flow is one with a user.
     pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
         match self {
