@@ -8,7 +8,7 @@ use http::{HeaderValue, Request};
 
 use super::endpoint::TokenEndpointMoved;
 use super::request::{FORM, JSON, bearer, post};
-use super::{CredentialEndpoint, Endpoint, IssuerId, Server, SlashRule};
+use super::{CredentialEndpoint, Endpoint, IssuerId, SecretOrigins, Server, SlashRule};
 use crate::config::IssuerSettings;
 use crate::grant::{Redirected, Registration, TokenGrant};
 use crate::record::Opened;
@@ -137,6 +137,38 @@ impl<T: Clone> IssuerBound<T> {
             server: at.server.clone(),
             held: self.value.clone(),
         })
+    }
+}
+
+/// A dynamic registration from a record. Its secret belongs to the origins at which clients authenticated when it was
+/// made: where the server names other ones now, the client is registered again (TOK-07, A22).
+pub(crate) struct StoredRegistration {
+    bound: IssuerBound<Registration>,
+    origins: SecretOrigins,
+}
+
+impl StoredRegistration {
+    pub(crate) fn new(bound: IssuerBound<Registration>, origins: SecretOrigins) -> Self {
+        Self { bound, origins }
+    }
+
+    pub(crate) fn issuer(&self) -> &IssuerId {
+        self.bound.issuer()
+    }
+
+    /// Returns true if the registration passes a test.
+    pub(crate) fn is(&self, test: impl FnOnce(&Registration) -> bool) -> bool {
+        self.bound.is(test)
+    }
+
+    /// Returns the registration at a validated server of its issuer, as that describes itself now. A registration with
+    /// a secret is not returned where a party would see the secret, or has seen it, that the server did not name then
+    /// or does not name any more.
+    pub(crate) fn open(&self, at: &AtIssuer<()>) -> Option<AtIssuer<Registration>> {
+        let known = self.bound.open(at, SlashRule::Exact)?;
+        let endpoints = &known.server.facts().endpoints;
+        let shown = known.held.client.secret().is_none() || endpoints.secret_origins() == self.origins;
+        shown.then_some(known)
     }
 }
 

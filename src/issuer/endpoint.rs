@@ -26,6 +26,16 @@ impl Endpoint {
         Self::DeviceAuthorization,
     ];
 
+    /// Returns true if clients authenticate there, so that their secrets are known there.
+    const fn authenticates(self) -> bool {
+        match self {
+            Self::Token | Self::Revocation | Self::PushedAuthorization | Self::DeviceAuthorization => {
+                true
+            }
+            Self::Registration => false,
+        }
+    }
+
     /// Returns the metadata member with the endpoint.
     pub(crate) const fn member(self) -> &'static str {
         match self {
@@ -115,6 +125,13 @@ impl CredentialEndpoints {
         self.url(endpoint).is_some()
     }
 
+    /// Returns the origins at which clients authenticate.
+    pub(crate) fn secret_origins(&self) -> SecretOrigins {
+        let urls = Endpoint::ALL.into_iter().filter(|of| of.authenticates());
+        let urls = urls.filter_map(|of| self.url(of));
+        SecretOrigins::new(urls.map(WebUrl::origin))
+    }
+
     /// Returns the endpoints after a later document of the same issuer, for credentials issued at the
     /// present ones. A changed path is followed, a changed origin is not: an optional endpoint on another
     /// origin keeps its recorded URL, or stays absent. Also returns the endpoints that were not followed
@@ -152,5 +169,23 @@ impl CredentialEndpoints {
             device: follow(Endpoint::DeviceAuthorization),
         };
         Ok((followed, moved))
+    }
+}
+
+/// The origins at which the clients of a server authenticate, sorted, each once. A secret that was issued while these were
+/// the origins is known there and nowhere else (TOK-07).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretOrigins(Vec<Box<str>>);
+
+impl SecretOrigins {
+    pub(crate) fn new<'a>(origins: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut sorted: Vec<_> = origins.into_iter().map(Box::from).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self(sorted)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|origin| &**origin)
     }
 }

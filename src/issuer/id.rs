@@ -43,7 +43,11 @@ impl IssuerId {
 
     /// Returns true if this is the issuer's origin.
     pub(crate) fn is_origin(&self, origin: &str) -> bool {
-        split(&self.0).0 == origin
+        self.origin() == origin
+    }
+
+    pub(crate) fn origin(&self) -> &str {
+        split(&self.0).0
     }
 
     /// Compares after removing one final slash from each (QUIRK-01).

@@ -6,8 +6,8 @@ mod id;
 mod request;
 mod server;
 
-pub(crate) use at::{AtIssuer, IssuerBound, RequestError};
-pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint};
+pub(crate) use at::{AtIssuer, IssuerBound, RequestError, StoredRegistration};
+pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint, SecretOrigins};
 pub use id::{IssuerFlaw, IssuerId};
 pub(crate) use request::{bearer, bound, discovery_request};
 pub(crate) use server::{Audience, Facts, Server, SlashRule};

@@ -9,7 +9,7 @@ use super::shared::{ClientRecord, write_client};
 use super::{Opened, RecordFlaw, seal};
 use crate::grant::{RegisteredScopes, Registration};
 use crate::identity::Identity;
-use crate::issuer::{AtIssuer, IssuerBound, IssuerId};
+use crate::issuer::{AtIssuer, IssuerBound, IssuerId, SecretOrigins, StoredRegistration};
 use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;
@@ -34,6 +34,10 @@ struct RegistrationRecord<'a> {
     /// The scopes of the request, after a response without scopes.
     #[serde(default)]
     scopes_asked: Option<Cow<'a, str>>,
+    /// The origins at which the client authenticates with its secret. Omitted where that is the issuer's own origin, as
+    /// before this member existed; an older version rejects a record with it instead of sending the secret elsewhere.
+    #[serde(default)]
+    secret_origins: Option<Vec<Cow<'a, str>>>,
 }
 
 #[derive(Deserialize)]
@@ -68,16 +72,22 @@ pub(crate) fn write_registration(
             }
             None => {}
         }
+        let origins = at.server().facts().endpoints.secret_origins();
+        let secret = registration.client.secret();
+        if secret.is_some() && origins != SecretOrigins::new([at.issuer().origin()]) {
+            json.texts(r#","secret_origins":"#, origins.iter());
+        }
         json.raw("}");
     })
 }
 
-/// Reads a registration, which is usable only at a server of the issuer in the record (A03).
+/// Reads a registration, which is usable only at a server of the issuer in the record (A03), and with a secret only at the
+/// origins that the record names (TOK-07).
 pub(crate) fn read_registration(
     identity: &Identity,
     redirect_uri: &str,
     stored: &Stored,
-) -> Result<IssuerBound<Registration>, RecordFlaw> {
+) -> Result<StoredRegistration, RecordFlaw> {
     let opened = Opened::open(stored, SlotKind::Registration)?;
     let record: RegistrationRecord<'_> = opened.read()?;
     let Kind::Registration = record.kind;
@@ -96,7 +106,12 @@ pub(crate) fn read_registration(
             (None, None) => None,
         },
     };
-    Ok(IssuerBound::new(issuer, registration))
+    let origins = match &record.secret_origins {
+        None => SecretOrigins::new([issuer.origin()]),
+        Some(origins) => SecretOrigins::new(origins.iter().map(|origin| &**origin)),
+    };
+    let bound = IssuerBound::new(issuer, registration);
+    Ok(StoredRegistration::new(bound, origins))
 }
 
 #[derive(Deserialize)]

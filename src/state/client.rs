@@ -7,7 +7,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
 use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration, key_method};
-use crate::issuer::{AtIssuer, Endpoint, Facts, IssuerId, Server, SlashRule};
+use crate::issuer::{AtIssuer, Endpoint, Facts, IssuerId, Server};
 use crate::key::SigningKey;
 use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
 use crate::report::Decision;
@@ -458,7 +458,7 @@ pub(crate) fn usable(
 ) -> Result<Option<AtIssuer<Registration>>, Failure> {
     let uri = attempt.way.registration();
     match read_registration(&core.identity, uri, stored) {
-        Ok(found) => Ok(found.open(at, SlashRule::Exact).filter(|known| {
+        Ok(found) => Ok(found.open(at).filter(|known| {
             let client = &known.held().client;
             !client.is_expired(core.now.wall.seconds())
                 && !core.memory.clients.is_buried(at.issuer(), &client.id)

@@ -537,4 +537,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "        if crate::planted::on(43) {\n            return Vec::new();\n        }\n        self.doubtful = true;\n        self.resource = None;\n        std::mem::take(&mut self.relied_on)\n",
         )],
     },
+    Bug {
+        number: 44,
+        name: "a secret follows its endpoint",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/issuer/at.rs",
+            "        let shown = known.held",
+            "        let shown = crate::planted::on(44) || known.held",
+        )],
+    },
 ];

@@ -238,6 +238,9 @@ impl World {
                         text = text.replace("/authorize\"", "/authorize?v=8\"");
                     }
                 }
+                if waited {
+                    self.ledger.describes(at, &url, &text);
+                }
                 self.told(at, &request, waited && counts, status, &text);
                 let mut headers = vec![("content-type", "application/json")];
                 if self.setup.has(Habit::KeptForADay) {
@@ -284,6 +287,9 @@ impl World {
         }
         if let (Some(code), Some(server)) = (answer["device_code"].as_str(), server_of(&url)) {
             self.ledger.device(at, server, code);
+        }
+        if let (Some(secret), Some(server)) = (answer["client_secret"].as_str(), server_of(&url)) {
+            self.ledger.issues(at, server, secret);
         }
         if ["/token", "/par", "/device"]
             .iter()

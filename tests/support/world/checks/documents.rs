@@ -19,6 +19,25 @@ const SERVER: [&str; 2] = [
     "/.well-known/openid-configuration",
 ];
 
+/// The members of a server's document that name where clients authenticate.
+const AUTHENTICATE: [&str; 4] = [
+    "token_endpoint",
+    "revocation_endpoint",
+    "pushed_authorization_request_endpoint",
+    "device_authorization_endpoint",
+];
+
+/// Whose document is at this place.
+fn described_at(url: &str) -> Option<usize> {
+    let is_at = |issuer: &&str| SERVER.iter().any(|place| url == [*issuer, *place].concat());
+    ISSUERS.iter().position(is_at)
+}
+
+fn origin(url: &str) -> &str {
+    let path = url.match_indices('/').nth(2);
+    &url[..path.map_or(url.len(), |(at, _)| at)]
+}
+
 impl Ledger {
     /// An instance was answered with this; whether it still waited for the answer.
     pub(in crate::support::world) fn read(
@@ -28,8 +47,7 @@ impl Ledger {
         text: &str,
         waited: bool,
     ) {
-        let is_at = |issuer: &&str| SERVER.iter().any(|place| url == [*issuer, *place].concat());
-        let server = ISSUERS.iter().position(is_at);
+        let server = described_at(url);
         if server.is_none() && !RESOURCE.contains(&url) {
             return;
         }
@@ -37,7 +55,6 @@ impl Ledger {
         match server {
             Some(server) if document["issuer"] == ISSUERS[server] => {
                 self.vouched.insert(server);
-                self.documents.insert((at, server), text.to_owned());
                 let members = document.as_object().into_iter().flatten();
                 let texts = members.filter_map(|(_, value)| value.as_str().map(str::to_owned));
                 self.named.entry(server).or_default().extend(texts);
@@ -52,6 +69,34 @@ impl Ledger {
             }
             Some(_) | None => {}
         }
+    }
+
+    /// An instance waited for this answer: where it is the document of a server, the instance goes by it from now on.
+    pub(in crate::support::world) fn describes(&mut self, at: usize, url: &str, text: &str) {
+        let document: Value = serde_json::from_str(text).unwrap_or_default();
+        if let Some(server) = described_at(url).filter(|of| document["issuer"] == ISSUERS[*of]) {
+            self.documents.insert((at, server), text.to_owned());
+        }
+    }
+
+    /// A server gave a secret to a client that registered: it belongs to the origins at which its document has clients
+    /// authenticate (S42).
+    pub(in crate::support::world) fn issues(&mut self, at: usize, server: usize, secret: &str) {
+        let document = self.documents.get(&(at, server));
+        let document: Value = document
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let urls = AUTHENTICATE
+            .iter()
+            .filter_map(|member| document[*member].as_str());
+        let origins = urls.map(origin).map(str::to_owned).collect();
+        self.secrets.insert(secret.to_owned(), origins);
+    }
+
+    /// Whether a secret may go to this address.
+    pub(super) fn is_at_home(&self, secret: &str, url: &str) -> bool {
+        let origins = self.secrets.get(secret);
+        origins.is_none_or(|origins| origins.contains(origin(url)))
     }
 
     /// An instance was answered with a device code of this server.

@@ -122,6 +122,8 @@ pub struct Ledger {
     basis: BTreeMap<String, String>,
     /// The last document of each server that each instance read, by instance and server.
     documents: BTreeMap<(usize, usize), String>,
+    /// For every secret that a client was registered with, where clients authenticated then (S42).
+    secrets: BTreeMap<String, BTreeSet<String>>,
     /// For every device code, the document of its server that was in force (S36).
     devices: BTreeMap<String, String>,
     /// The names of all parameters that the machine has set.

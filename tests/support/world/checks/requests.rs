@@ -90,6 +90,10 @@ impl Ledger {
         if issuer == LIAR || kind == "poison" {
             return;
         }
+        assert!(
+            kind != "sec" || self.is_at_home(text, url),
+            "S42: {text} went to {url}, which its server did not name when the client registered"
+        );
         if to == Some(EVIL) {
             let may = self.may_go(kind, issuer, text, url);
             assert!(
