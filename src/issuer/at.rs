@@ -167,7 +167,8 @@ impl StoredRegistration {
     pub(crate) fn open(&self, at: &AtIssuer<()>) -> Option<AtIssuer<Registration>> {
         let known = self.bound.open(at, SlashRule::Exact)?;
         let endpoints = &known.server.facts().endpoints;
-        let shown = known.held.client.secret().is_none() || endpoints.secret_origins() == self.origins;
+        let shown =
+            known.held.client.secret().is_none() || endpoints.secret_origins() == self.origins;
         shown.then_some(known)
     }
 }

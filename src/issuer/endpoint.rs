@@ -29,9 +29,10 @@ impl Endpoint {
     /// Returns true if clients authenticate there, so that their secrets are known there.
     const fn authenticates(self) -> bool {
         match self {
-            Self::Token | Self::Revocation | Self::PushedAuthorization | Self::DeviceAuthorization => {
-                true
-            }
+            Self::Token
+            | Self::Revocation
+            | Self::PushedAuthorization
+            | Self::DeviceAuthorization => true,
             Self::Registration => false,
         }
     }

@@ -543,8 +543,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/issuer/at.rs",
-            "        let shown = known.held",
-            "        let shown = crate::planted::on(44) || known.held",
+            "            known.held.client.secret().is_none() ||",
+            "            crate::planted::on(44) || known.held.client.secret().is_none() ||",
         )],
     },
 ];
