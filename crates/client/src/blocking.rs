@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 
-use super::clock::{millis, now};
+use super::clock::{Clock, Entropy, Surroundings, millis};
 use super::connect::{TlsFault, is_no_tls};
 use super::http_client::HttpClient;
 use super::note::{Note, Watch};
@@ -42,12 +42,18 @@ pub enum Pause {
     Failed(Box<Failure>),
 }
 
+/// Sends a request within this time, in place of the driver's own HTTP client.
+type Exchange = Box<dyn FnMut(SendRequest, Duration) -> Event + Send>;
+
 /// A machine with a store and an HTTP client.
 pub struct Driver<S> {
     machine: AuthMachine,
     store: S,
     config: Arc<Config>,
     http: HttpClient,
+    /// The host's HTTP client, if it has one.
+    exchange: Option<Exchange>,
+    around: Surroundings,
     watch: Watch,
     actions: VecDeque<Action>,
     patience: Duration,
@@ -81,6 +87,8 @@ impl<S: Store> Driver<S> {
             store,
             config,
             http,
+            exchange: None,
+            around: Surroundings::default(),
             watch: Watch::default(),
             actions: VecDeque::new(),
             patience: PATIENCE,
@@ -118,6 +126,31 @@ impl<S: Store> Driver<S> {
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.http = HttpClient::judged(trust, self.config.url_policy().clone());
+        self
+    }
+
+    /// Sends requests with an HTTP client of the host, which answers each of them within the given time. The host
+    /// takes over the duties of the driver's own client: TLS, addresses, no redirects, the limit of the body.
+    #[must_use]
+    pub fn http(
+        mut self,
+        exchange: impl FnMut(SendRequest, Duration) -> Event + Send + 'static,
+    ) -> Self {
+        self.exchange = Some(Box::new(exchange));
+        self
+    }
+
+    /// Sets other clocks, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.around.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets another random source for signatures, for tests. The seed of an authorization is the host's.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.around.entropy = Some(Arc::new(entropy));
         self
     }
 
@@ -163,7 +196,7 @@ impl<S: Store> Driver<S> {
                         self.skipped = self.skipped.saturating_add(rest);
                     }
                     Some(rest) if rest > self.patience => return Pause::Resting(rest),
-                    Some(rest) => std::thread::sleep(rest),
+                    Some(rest) => self.around.sleep(rest),
                 }
                 self.feed(Event::Timer);
                 continue;
@@ -198,7 +231,7 @@ impl<S: Store> Driver<S> {
             Action::SendRequest(send) => self.send(send),
             Action::LoadSlot(load) => load_from(&self.store, load),
             Action::PersistSlot(persist) => persist_in(&self.store, persist),
-            Action::Sign(asked) => sign(&mut *self.signer, asked),
+            Action::Sign(asked) => sign(&mut *self.signer, asked, &self.around),
             Action::ObtainAssertion(obtain) => self.assertions.obtain(obtain),
             Action::Report(_) => return None,
             Action::Redirect(redirect) => return Some(Pause::Redirect(Box::new(redirect))),
@@ -237,7 +270,7 @@ impl<S: Store> Driver<S> {
     pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
         match self.machine.present(self.now(), method, url)? {
             Presentation::Bearer(value) => Ok(bearer(value)),
-            Presentation::Bound(proof) => prove(&mut *self.signer, *proof),
+            Presentation::Bound(proof) => prove(&mut *self.signer, *proof, &self.around),
         }
     }
 
@@ -255,7 +288,7 @@ impl<S: Store> Driver<S> {
     /// Returns the current time. Pauses that were cut short advance the monotonic clock only, so that no
     /// lease of another process seems to have ended.
     fn now(&self) -> Moment {
-        let Moment { wall, mono } = now();
+        let Moment { wall, mono } = self.around.now();
         Moment::new(wall.0, mono.0.saturating_add(millis(self.skipped)))
     }
 
@@ -282,13 +315,17 @@ impl<S: Store> Driver<S> {
             });
             return send.never_sent();
         }
+        let time = self.left(send.time_limit());
+        if let Some(exchange) = &mut self.exchange {
+            return exchange(send, time);
+        }
         let limit = u64::try_from(send.body_limit()).unwrap_or(u64::MAX);
         let copy = request.clone().map(|body| body.to_vec());
         let answer = if copy.method() == http::Method::GET {
             let (parts, _) = copy.into_parts();
-            self.exchange(http::Request::from_parts(parts, ()), &send, limit)
+            self.exchange(http::Request::from_parts(parts, ()), time, limit)
         } else {
-            self.exchange(copy, &send, limit)
+            self.exchange(copy, time, limit)
         };
         self.undelivered = answer.as_ref().err().map(|error| Undelivered {
             request: named,
@@ -314,10 +351,9 @@ impl<S: Store> Driver<S> {
     fn exchange(
         &self,
         request: http::Request<impl ureq::AsSendBody>,
-        send: &SendRequest,
+        time: Duration,
         limit: u64,
     ) -> Result<Response<Bytes>, ureq::Error> {
-        let time = self.left(send.time_limit());
         let (parts, mut body) = self.http.run(request, time)?.into_parts();
         let body = body.with_config().limit(limit).read_to_vec()?;
         Ok(Response::from_parts(parts, Bytes::from(body)))

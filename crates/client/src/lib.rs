@@ -72,7 +72,7 @@ pub use async_store::{AsyncStore, OnRuntime, OnThreads, SharedStore};
 #[cfg(feature = "ureq")]
 pub use blocking::{Driver, Pause, Undelivered};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
-pub use clock::{now, seed};
+pub use clock::{Clock, Entropy, now, seed};
 #[cfg(feature = "ureq")]
 pub use connect::TlsFault;
 #[cfg(feature = "file-store")]

@@ -3,7 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-use super::clock::random;
+use super::clock::Surroundings;
 use mcp_auth_machine::action::{ObtainAssertion, Sign};
 use mcp_auth_machine::present::UnsignedProof;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
@@ -57,9 +57,9 @@ impl Assertions for NoSecrets {
 }
 
 /// Signs the machine's bytes.
-pub(super) fn sign(signer: &mut dyn Signer, asked: Sign) -> Event {
+pub(super) fn sign(signer: &mut dyn Signer, asked: Sign, around: &Surroundings) -> Event {
     let (key, algorithm) = (asked.key().to_owned(), asked.algorithm());
-    let Ok(random) = random() else {
+    let Ok(random) = around.random() else {
         return asked.failed();
     };
     let prepared = asked.prepare(random);
@@ -75,9 +75,13 @@ pub(super) fn bearer(value: HeaderValue) -> HeaderMap {
 }
 
 /// Returns the headers of one request with a bound token.
-pub(super) fn prove(signer: &mut dyn Signer, proof: UnsignedProof) -> Result<HeaderMap, NoBearer> {
+pub(super) fn prove(
+    signer: &mut dyn Signer,
+    proof: UnsignedProof,
+    around: &Surroundings,
+) -> Result<HeaderMap, NoBearer> {
     let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
-    let random = random().map_err(|_| NoBearer::KeyMissing)?;
+    let random = around.random().map_err(|_| NoBearer::KeyMissing)?;
     let prepared = proof.prepare(random);
     let signature = signer
         .sign(&key, algorithm, prepared.input())

@@ -1,17 +1,68 @@
-//! The loopback servers of the demo: an OAuth authorization server, and an MCP server that it protects.
+//! Tests for hosts of [`mcp_auth_machine`].
 //!
-//! The servers demonstrate the client on one device: plain `http` on 127.0.0.1, automatic consent, all
-//! state in memory. Do not use them as a model for a server on a network.
+//! | Module | Feature | For |
+//! |---|---|---|
+//! | [`TestHost`] | | tests of the bare machine that read like a conversation |
+//! | [`Playbook`] | | any conversation as stable text, for snapshots; also of a running driver |
+//! | `VirtualClock`, `FixedEntropy` | `ureq` or `reqwest` | the drivers of `mcp-auth-client` without waiting, and the same at every run |
+//! | `authorization`, `resource` | `servers` | an authorization server and an MCP server |
+//!
+//! `docs/testing.md` of the repository leads from a first snapshot to a fuzz target.
+//!
+//! ```
+//! use mcp_auth_machine::Config;
+//! use mcp_auth_testing::{TestHost, documents};
+//!
+//! let mut host = TestHost::new(Config::builder(documents::MCP, documents::REDIRECT));
+//! host.refused(401, "Bearer");
+//! host.need_user();
+//! host.authorize();
+//! host.serve(documents::PRM, 200, &documents::resource());
+//! host.serve(documents::METADATA, 200, &documents::metadata());
+//! host.serve(documents::REGISTER, 201, r#"{"client_id": "c1"}"#);
+//! let redirect = host.redirect();
+//! host.callback(&redirect, "code=abc");
+//! host.serve(documents::TOKEN, 200, &documents::token("t1"));
+//! host.ready();
+//! assert_eq!(host.bearer().unwrap(), "Bearer t1");
+//! host.finish();
+//! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod documents;
+mod host;
+mod playbook;
+
+#[cfg(feature = "servers")]
 pub mod authorization;
+#[cfg(feature = "servers")]
 mod device;
+#[cfg(feature = "servers")]
 mod endpoints;
+#[cfg(feature = "servers")]
 pub mod proof;
+#[cfg(feature = "servers")]
 mod protocol;
+#[cfg(feature = "servers")]
 mod registration;
+#[cfg(feature = "servers")]
 pub mod resource;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+mod surroundings;
+
+pub use host::{TestHost, TestStore, seed};
+pub use playbook::Playbook;
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub use surroundings::{FixedEntropy, VirtualClock};
+
+/// The examples of `docs/testing.md`.
+#[cfg(all(doctest, feature = "ureq"))]
+#[doc = include_str!("../testing.md")]
+mod page {}
 
 /// The scope that every request to the MCP server requires.
+#[cfg(feature = "servers")]
 pub const BASE_SCOPE: &str = "mcp:tools";
 
 /// Locks a mutex, even after a holder panicked.

@@ -4,7 +4,6 @@ use super::job::{Job, Stopped, Wish};
 use super::sign_in::{SignIn, Step};
 use super::task::Task;
 use super::user::User;
-use crate::clock::now;
 use crate::meter;
 use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode, Why};
 use mcp_auth_machine::error::Stage;
@@ -19,7 +18,10 @@ impl<U: User> Task<U> {
             Job::Wanted { target, reply, .. } => {
                 let made = match presentation {
                     Some(presentation) => Ok(presentation),
-                    None => self.machine.present(now(), &target.method, &target.url),
+                    None => {
+                        let now = self.around.now();
+                        self.machine.present(now, &target.method, &target.url)
+                    }
                 };
                 match made {
                     Ok(presentation) => self.hands.present(presentation, reply),
@@ -176,7 +178,7 @@ impl<U: User> Task<U> {
             Some(Step::AtBrowser(_) | Step::Showing(_) | Step::Left) => return,
             Some(Step::Agreed) | None => self.end_sign_in(),
         }
-        match SignIn::ask(need, &self.user) {
+        match SignIn::ask(need, &self.user, &self.around) {
             Ok(sign_in) => self.sign_in = Some(sign_in),
             Err(_) => self.fail_joined(&Stopped::NoEntropy),
         }

@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::job::Stopped;
 use super::network::Network;
 use crate::async_store::{SharedStore, load_from, persist_in};
+use crate::clock::Surroundings;
 use crate::secrets::{Assertions, Signer, bearer, prove, sign};
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::{LoadSlot, ObtainAssertion, PersistSlot, SendRequest, Sign};
@@ -25,6 +26,7 @@ enum Errand {
 
 pub(super) struct Hands {
     network: Network,
+    around: Surroundings,
     store: SharedStore,
     signer: Shared<dyn Signer + Send>,
     assertions: Shared<dyn Assertions + Send>,
@@ -40,9 +42,11 @@ impl Hands {
         store: SharedStore,
         signer: Box<dyn Signer + Send>,
         assertions: Box<dyn Assertions + Send>,
+        around: Surroundings,
     ) -> Self {
         Self {
             network,
+            around,
             store,
             signer: Arc::new(Mutex::new(signer)),
             assertions: Arc::new(Mutex::new(assertions)),
@@ -96,9 +100,9 @@ impl Hands {
     }
 
     pub(super) fn sign(&mut self, asked: Sign) {
-        let signer = Arc::clone(&self.signer);
+        let (signer, around) = (Arc::clone(&self.signer), self.around.clone());
         self.running
-            .spawn_blocking(move || Some(with(&signer, |signer| sign(signer, asked))));
+            .spawn_blocking(move || Some(with(&signer, |signer| sign(signer, asked, &around))));
     }
 
     pub(super) fn obtain(&mut self, asked: ObtainAssertion) {
@@ -116,9 +120,9 @@ impl Hands {
         match presentation {
             Presentation::Bearer(value) => drop(reply.send(Ok(bearer(value)))),
             Presentation::Bound(proof) => {
-                let signer = Arc::clone(&self.signer);
+                let (signer, around) = (Arc::clone(&self.signer), self.around.clone());
                 self.running.spawn_blocking(move || {
-                    let headers = with(&signer, |signer| prove(signer, *proof));
+                    let headers = with(&signer, |signer| prove(signer, *proof, &around));
                     drop(reply.send(headers.map_err(Stopped::NotPresented)));
                     None
                 });

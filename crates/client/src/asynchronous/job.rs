@@ -4,12 +4,11 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::oneshot;
 
-use crate::clock::now;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::wire::callback::Callback;
-use mcp_auth_machine::{AuthMachine, Event, Failure, NoBearer};
+use mcp_auth_machine::{AuthMachine, Event, Failure, Moment, NoBearer};
 
 /// The reason why no token is available.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -184,7 +183,7 @@ impl Job {
 
     /// Returns the presentation of the stored token if it answers the job, that is, if it is not the
     /// refused one.
-    pub(super) fn served_by(&self, machine: &mut AuthMachine) -> Option<Presentation> {
+    pub(super) fn served_by(&self, machine: &mut AuthMachine, now: Moment) -> Option<Presentation> {
         let (target, sent) = match self {
             Self::Wanted { target, .. } => (target, None),
             Self::Refused {
@@ -197,7 +196,7 @@ impl Job {
             | Self::SignOut { .. }
             | Self::Grant(_) => return None,
         };
-        let presentation = machine.present(now(), &target.method, &target.url).ok()?;
+        let presentation = machine.present(now, &target.method, &target.url).ok()?;
         match (&presentation, sent) {
             (Presentation::Bearer(value), Some(sent)) if sent == Some(value) => None,
             (Presentation::Bound(_), Some(_)) => None,

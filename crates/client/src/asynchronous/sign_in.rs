@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::job::Message;
 use super::user::{Callbacks, User};
-use crate::clock::seed;
+use crate::clock::Surroundings;
 use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode};
 use mcp_auth_machine::event::Authorization;
 
@@ -43,8 +43,9 @@ impl SignIn {
     pub(super) fn ask<U: User>(
         need: NeedUser,
         user: &Arc<U>,
+        around: &Surroundings,
     ) -> Result<Self, (NeedUser, getrandom::Error)> {
-        let authorization = match seed() {
+        let authorization = match around.seed() {
             Ok(seed) => Authorization::new(seed),
             Err(error) => return Err((need, error)),
         };

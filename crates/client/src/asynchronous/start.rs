@@ -17,6 +17,7 @@ use super::saver::{SAVE_TIME, Saver};
 use super::task::Task;
 use super::user::{Nobody, User};
 use crate::async_store::SharedStore;
+use crate::clock::{Clock, Entropy, Surroundings};
 use crate::meter::Meter;
 use crate::note::{Note, Watch};
 use crate::secrets::{Assertions, NoSecrets, Signer};
@@ -46,6 +47,7 @@ pub struct Builder<U = Nobody> {
     principal: Arc<str>,
     store: SharedStore,
     user: U,
+    around: Surroundings,
     watch: Watch,
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
@@ -62,6 +64,7 @@ impl Builder {
             principal,
             store,
             user: Nobody,
+            around: Surroundings::default(),
             watch: Watch::default(),
             signer: Box::new(NoSecrets),
             assertions: Box::new(NoSecrets),
@@ -81,6 +84,7 @@ impl<U: User> Builder<U> {
             principal: self.principal,
             store: self.store,
             user,
+            around: self.around,
             watch: self.watch,
             signer: self.signer,
             assertions: self.assertions,
@@ -95,6 +99,20 @@ impl<U: User> Builder<U> {
     #[must_use]
     pub fn save_time(mut self, time: Duration) -> Self {
         self.save_time = time;
+        self
+    }
+
+    /// Sets other clocks, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.around.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets another random source for sign-ins and signatures, for tests.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.around.entropy = Some(Arc::new(entropy));
         self
     }
 
@@ -184,7 +202,14 @@ impl<U: User> Builder<U> {
         let (alive, ended) = watch::channel(false);
         let task = Task {
             machine: AuthMachine::new(self.config, self.principal),
-            hands: Hands::new(network, self.store, self.signer, self.assertions),
+            hands: Hands::new(
+                network,
+                self.store,
+                self.signer,
+                self.assertions,
+                self.around.clone(),
+            ),
+            around: self.around,
             user: Arc::new(self.user),
             watch: self.watch,
             messages,

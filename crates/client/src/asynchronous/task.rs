@@ -17,7 +17,7 @@ use super::publish::Publisher;
 use super::saver::Saver;
 use super::sign_in::{Done, SignIn, Step};
 use super::user::User;
-use crate::clock::now;
+use crate::clock::Surroundings;
 use crate::meter::{self, Meter};
 use crate::note::{Note, Watch};
 use mcp_auth_machine::action::{NeedUser, Purpose, Why};
@@ -30,6 +30,7 @@ const PAUSING: Phase = Phase::Working("pausing");
 
 pub(super) struct Task<U> {
     pub(super) machine: AuthMachine,
+    pub(super) around: Surroundings,
     pub(super) hands: Hands,
     pub(super) user: Arc<U>,
     pub(super) watch: Watch,
@@ -69,7 +70,7 @@ impl<U: User> Task<U> {
                 open = true;
                 continue;
             }
-            let rest = self.rest();
+            let (rest, save) = (self.rest(), self.saver.rest());
             tokio::select! {
                 biased;
                 event = self.hands.answer() => {
@@ -87,7 +88,11 @@ impl<U: User> Task<U> {
                     }
                 },
                 done = SignIn::done(&mut self.sign_in) => self.user_did(done),
-                () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => {
+                () = self.around.wait(rest.unwrap_or_default()), if rest.is_some() => {
+                    self.feed(Event::Timer);
+                    self.save();
+                }
+                () = tokio::time::sleep(save.unwrap_or_default()), if save.is_some() => {
                     self.feed(Event::Timer);
                     self.save();
                 }
@@ -159,14 +164,9 @@ impl<U: User> Task<U> {
     }
 
     fn rest(&self) -> Option<Duration> {
-        let deadline = self.machine.deadline().map(|deadline| {
-            let left = deadline.0.saturating_sub(now().mono.0);
-            Duration::from_millis(left.max(1))
-        });
-        match (deadline, self.saver.rest()) {
-            (Some(deadline), Some(save)) => Some(deadline.min(save)),
-            (deadline, save) => deadline.or(save),
-        }
+        let deadline = self.machine.deadline()?;
+        let left = deadline.0.saturating_sub(self.around.now().mono.0);
+        Some(Duration::from_millis(left.max(1)))
     }
 
     pub(super) fn feed(&mut self, event: Event) {
@@ -174,7 +174,7 @@ impl<U: User> Task<U> {
         if let Event::HttpResponse(reply) = &event {
             self.meter.answered(reply);
         }
-        self.machine.handle(now(), event);
+        self.machine.handle(self.around.now(), event);
     }
 
     fn receive(&mut self, message: Message) {
@@ -253,7 +253,7 @@ impl<U: User> Task<U> {
     }
 
     fn served(&mut self, job: &Job) -> Option<Presentation> {
-        let presentation = job.served_by(&mut self.machine)?;
+        let presentation = job.served_by(&mut self.machine, self.around.now())?;
         let judged = self.current.as_ref();
         let judged = judged.is_some_and(|current| current.refuses(&presentation));
         (!judged).then_some(presentation)

@@ -13,9 +13,7 @@
     missing_docs
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
+mod common;
 mod servers;
 mod servers_closed;
 

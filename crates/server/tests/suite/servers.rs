@@ -1,6 +1,7 @@
 //! The helpers for servers (AS, RS), and that the machine reads back what they emit.
 
 use http::{HeaderMap, HeaderValue};
+use mcp_auth_machine::Config;
 use mcp_auth_machine::wire::challenge::{Scheme, parse};
 use mcp_auth_machine::wire::resource::ResourceDocument;
 use mcp_auth_machine::wire::scopes::Scopes;
@@ -14,7 +15,9 @@ use mcp_auth_server::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::*;
+use mcp_auth_testing::{TestHost, documents};
+
+use crate::common::{AS, MCP, PRM, REDIRECT, REGISTER, TOKEN, get, parameters};
 
 fn server() -> AuthorizationServer {
     AuthorizationServer::new(AS)
@@ -186,20 +189,25 @@ fn as_04_as_19_metadata_that_the_machine_reads() {
         json!(true)
     );
     // A whole sign-in with it.
-    let mut host = Host::new(config());
-    host.discover(&resource().metadata(), &document);
+    let mut host = TestHost::new(Config::builder(MCP, REDIRECT));
+    host.refused(401, "Bearer");
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &resource().metadata());
+    host.serve(documents::METADATA, 200, &document);
     host.serve(REGISTER, 201, r#"{"client_id":"c"}"#);
     let redirect = host.redirect();
     let response = server()
         .respond(target())
-        .state(&state_of(&redirect))
+        .state(&documents::parameter(redirect.url.as_str(), "state").unwrap())
         .code("x");
     let callback = response.location().unwrap().to_owned();
     host.handle(mcp_auth_machine::Event::CallbackParams(
         mcp_auth_machine::wire::callback::Callback::from_url(callback),
     ));
-    host.serve(TOKEN, 200, &token_answer("at"));
+    host.serve(TOKEN, 200, &documents::token("at"));
     let grant = host.ready();
+    host.finish();
     assert_eq!(
         grant.iss_binding,
         mcp_auth_machine::wire::callback::IssBinding::Verified

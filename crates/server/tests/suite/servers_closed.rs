@@ -13,7 +13,7 @@ use mcp_auth_server::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::common::{AS, MCP, REDIRECT, get, parameters};
 
 fn server() -> AuthorizationServer {
     AuthorizationServer::new(AS).unwrap()

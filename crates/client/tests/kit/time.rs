@@ -1,0 +1,138 @@
+//! Expiry and back-off in no time, and playbooks of running drivers.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use mcp_auth_client::asynchronous::{
+    Callbacks, Client, HostHttp, Limits, Network, Undelivered, User,
+};
+use mcp_auth_client::{Driver, MemoryStore, Pause};
+use mcp_auth_machine::action::Redirect;
+use mcp_auth_machine::event::Operation;
+use mcp_auth_machine::wire::callback::Callback;
+use mcp_auth_machine::{Config, Event};
+use mcp_auth_testing::documents::{self, MCP, METADATA, PRM, REDIRECT, REGISTER, TOKEN};
+use mcp_auth_testing::{FixedEntropy, Playbook, VirtualClock};
+
+/// Ordinary servers whose tokens live for a minute; the second token request is put off for half a minute.
+#[derive(Clone, Default)]
+struct Servers(Arc<Mutex<usize>>);
+
+impl Servers {
+    fn answer(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let url = request.uri().to_string();
+        let body = match url.as_str() {
+            PRM => documents::resource(),
+            METADATA => documents::metadata(),
+            REGISTER => r#"{"client_id":"client-1"}"#.to_owned(),
+            TOKEN => {
+                let mut count = self.0.lock().unwrap();
+                *count += 1;
+                if *count == 2 {
+                    let busy = Response::builder().status(503).header("retry-after", "30");
+                    return busy.body(Bytes::new()).unwrap();
+                }
+                documents::renewable(&format!("at-{count}"), &format!("rt-{count}"), 60)
+            }
+            other => panic!("a request to {other}"),
+        };
+        Response::new(Bytes::from(body))
+    }
+}
+
+impl HostHttp for Servers {
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        _: Limits,
+    ) -> Result<Response<Bytes>, Undelivered> {
+        Ok(self.answer(&request))
+    }
+}
+
+fn config() -> Config {
+    let config = Config::builder(MCP, REDIRECT).client_name("Test client");
+    config.build().unwrap()
+}
+
+fn callback(redirect: &Redirect) -> Callback {
+    let query = redirect.url.as_str().split_once('?').unwrap().1;
+    let state = query.split('&').find(|pair| pair.starts_with("state="));
+    Callback::from_url(format!("{REDIRECT}?code=c-1&{}", state.unwrap()))
+}
+
+#[test]
+fn the_blocking_driver_outlives_a_token_and_a_busy_server_in_no_time() {
+    let begun = Instant::now();
+    let (playbook, clock, entropy) = (Playbook::new(), VirtualClock::new(), FixedEntropy::new());
+    let servers = Servers::default();
+    let mut driver = Driver::new(config(), "alice", MemoryStore::default())
+        .http(move |send, _| {
+            let response = servers.answer(send.request());
+            send.response(response)
+        })
+        .clock(clock.clone())
+        .entropy(entropy.clone())
+        .patience(Duration::from_secs(60))
+        .watched(playbook.watch());
+    let wanted = || Event::Wanted(Operation::new("tools/list"));
+    let Pause::NeedUser(_) = driver.handle(wanted()) else {
+        panic!()
+    };
+    let Pause::Redirect(redirect) = driver.handle(Event::Authorize(entropy.seed().into())) else {
+        panic!()
+    };
+    let returned = driver.handle(Event::CallbackParams(callback(&redirect)));
+    assert!(matches!(returned, Pause::Ready(_)));
+    assert_eq!(driver.bearer(MCP).unwrap(), "Bearer at-1");
+    clock.advance(Duration::from_secs(60));
+    assert!(driver.bearer(MCP).is_err());
+    // The server asks for half a minute: the driver sleeps, by the clock of this test.
+    let renewed = driver.handle(wanted());
+    assert!(matches!(renewed, Pause::Ready(_)), "{renewed:?}");
+    assert_eq!(driver.bearer(MCP).unwrap(), "Bearer at-3");
+    assert!(clock.slept() >= Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    insta::assert_snapshot!(playbook);
+}
+
+struct Me;
+
+impl User for Me {
+    async fn redirect(&self, redirect: Redirect, callbacks: Callbacks) {
+        assert!(callbacks.hand_in(callback(&redirect)).await);
+    }
+}
+
+#[tokio::test]
+async fn so_does_the_asynchronous_driver() {
+    let begun = Instant::now();
+    let (playbook, clock) = (Playbook::new(), VirtualClock::new());
+    let client = Client::builder(config(), "alice", MemoryStore::default())
+        .network(&Network::of(Servers::default()))
+        .user(Me)
+        .clock(clock.clone())
+        .entropy(FixedEntropy::new())
+        .watched(playbook.watch())
+        .start()
+        .unwrap();
+    let headers = client.authorize("x", &Method::POST, MCP).await.unwrap();
+    assert_eq!(headers["authorization"], "Bearer at-1");
+    clock.advance(Duration::from_secs(60));
+    let asked = client.clone();
+    let renewed = tokio::spawn(async move { asked.authorize("x", &Method::POST, MCP).await });
+    // The driver waits for the busy server until the clock moves.
+    while !playbook.text().contains("> 503") {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!renewed.is_finished());
+    clock.advance(Duration::from_secs(31));
+    let headers = renewed.await.unwrap().unwrap();
+    assert_eq!(headers["authorization"], "Bearer at-3");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    client.close().await.unwrap();
+    insta::assert_snapshot!(playbook);
+}

@@ -1,0 +1,14 @@
+//! The kit itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    missing_docs
+)]
+
+mod scripted;
