@@ -17,6 +17,15 @@ features() { # package
   esac
 }
 
+# A dev-dependency without a version is left out of the package: the kit depends on these two itself.
+kit() { # package
+  case $1 in
+    mcp-auth-client) echo '"reqwest", "servers", "ureq"' ;;
+    mcp-auth-server) echo ;;
+    *) return 1 ;;
+  esac
+}
+
 # Changes that are not committed are packed too: the gate judges what is there.
 cargo package --workspace --no-verify --allow-dirty --locked --quiet --target-dir "$target/package-files" || exit 1
 unpacked=$target/unpacked
@@ -26,6 +35,9 @@ for package in "${all[@]}"; do
   file=("$target/package-files/package/$package"-[0-9]*.crate)
   tar -xzf "${file[0]}" -C "$unpacked" || exit 2
   folder=$unpacked/$(basename "${file[0]}" .crate)
+  if kit "$package" >/dev/null; then
+    printf '\n[dev-dependencies.mcp-auth-testing]\nversion = "*"\nfeatures = [%s]\n' "$(kit "$package")" >>"$folder/Cargo.toml"
+  fi
   printf '\n[workspace]\n' >>"$folder/Cargo.toml"
   cp Cargo.lock "$folder/Cargo.lock"
   mv "$folder" "$unpacked/$package"
