@@ -245,7 +245,7 @@ impl TestHost {
         seed(self.seeds)
     }
 
-    /// The browser comes back from this redirect with these parameters, to which its `state` is added.
+    /// The callback of this redirect, with these parameters and its `state`.
     pub fn callback(&mut self, redirect: &Redirect, query: &str) {
         let state = state_of(redirect).unwrap_or_default();
         self.callback_with(&format!("{query}&state={state}"));

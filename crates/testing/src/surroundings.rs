@@ -58,7 +58,7 @@ impl VirtualClock {
         }
     }
 
-    /// Sets the wall clock, as a user or a time server does; the monotonic clock goes on.
+    /// Sets the wall clock, as a user or a time server does; the monotonic clock is not affected.
     pub fn set_wall(&self, unix_millis: u64) {
         let mut hands = lock(&self.0);
         hands.now = Moment::new(unix_millis, hands.now.mono.0);
