@@ -20,14 +20,14 @@ use mcp_auth_machine::{Config, Event};
 /// clone, or with [`close`](Self::close).
 #[derive(Clone)]
 pub struct Client {
-    messages: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<Box<Message>>,
     /// Whether tokens are lost, once the task has ended.
     ended: watch::Receiver<bool>,
 }
 
 impl Client {
     pub(super) fn new(
-        messages: mpsc::UnboundedSender<Message>,
+        messages: mpsc::UnboundedSender<Box<Message>>,
         ended: watch::Receiver<bool>,
     ) -> Self {
         Self { messages, ended }
@@ -191,7 +191,7 @@ impl Client {
 
     fn tell(&self, message: Message) {
         // Without a task, the caller's reply channel is closed.
-        drop(self.messages.send(message));
+        drop(self.messages.send(Box::new(message)));
     }
 }
 

@@ -63,7 +63,7 @@ impl SignIn {
         &mut self,
         redirect: Redirect,
         user: &Arc<U>,
-        back: mpsc::WeakUnboundedSender<Message>,
+        back: mpsc::WeakUnboundedSender<Box<Message>>,
     ) {
         let user = Arc::clone(user);
         let callbacks = Callbacks(back);

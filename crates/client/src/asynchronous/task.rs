@@ -34,8 +34,8 @@ pub(super) struct Task<U> {
     pub(super) hands: Hands,
     pub(super) user: Arc<U>,
     pub(super) watch: Watch,
-    pub(super) messages: mpsc::UnboundedReceiver<Message>,
-    pub(super) back: mpsc::WeakUnboundedSender<Message>,
+    pub(super) messages: mpsc::UnboundedReceiver<Box<Message>>,
+    pub(super) back: mpsc::WeakUnboundedSender<Box<Message>>,
     /// The job that the machine works on.
     pub(super) current: Option<Job>,
     /// Whether a token was requested for the current job.
@@ -80,7 +80,7 @@ impl<U: User> Task<U> {
                 }
                 // Before the user's action: a callback that was passed in counts.
                 message = self.messages.recv(), if open => match message {
-                    Some(message) => self.receive(message),
+                    Some(message) => self.receive(*message),
                     None => {
                         open = false;
                         self.end_sign_in();
@@ -344,6 +344,8 @@ impl<U: User> Task<U> {
                 if matches!(self.current, Some(Job::CameBack { .. })) {
                     meter::sign_in("completed");
                 }
+                // Who gets the answer finds the token at hand.
+                self.publish();
                 self.ready();
             }
             Action::Error(failure) => {

@@ -57,7 +57,7 @@ impl User for Nobody {
 
 /// The receiver of callbacks during a sign-in.
 #[derive(Clone, Debug)]
-pub struct Callbacks(pub(super) mpsc::WeakUnboundedSender<Message>);
+pub struct Callbacks(pub(super) mpsc::WeakUnboundedSender<Box<Message>>);
 
 impl Callbacks {
     /// Passes a complete callback on. `false`: the callback does not belong to this sign-in and was
@@ -72,7 +72,7 @@ impl Callbacks {
             callback: Some(callback),
             reply,
         };
-        let sent = messages.send(Message::Job(job)).is_ok();
+        let sent = messages.send(Box::new(Message::Job(job))).is_ok();
         drop(messages);
         // A failure, or the end of the driver, ends the sign-in as well.
         !sent || !matches!(told.await, Ok(Ok(false)))

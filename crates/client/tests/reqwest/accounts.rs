@@ -240,6 +240,17 @@ async fn refr01_many_principals_share_few_machines_and_each_is_refreshed_once() 
     watch.abort();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_at_hand_as_soon_as_its_caller_has_an_answer() {
+    let world = World::start().await;
+    let (accounts, server) = process(&world, &MemoryStore::default());
+    for user in 0..200 {
+        let user = format!("user {user}");
+        sign_in(&world, &accounts, &server, &user).await;
+        assert!(accounts.token(&server, &user).is_some(), "{user}");
+    }
+}
+
 #[tokio::test]
 async fn more_than_may_wait_are_told_so_at_once() {
     let world = World::start().await;
