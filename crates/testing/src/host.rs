@@ -3,25 +3,22 @@
 // An expectation that is not met fails the test, whatever came instead.
 #![allow(clippy::panic, clippy::wildcard_enum_match_arm)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use mcp_auth_machine::action::{
-    Grant, LoadSlot, NeedUser, PersistSlot, Redirect, SendRequest, ShowCode,
-};
+use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest, ShowCode};
 use mcp_auth_machine::config::ConfigBuilder;
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
-use mcp_auth_machine::slot::{Slot, Stored};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::pkce::Seed;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer};
 use url::form_urlencoded;
 
-use super::{Playbook, documents, lock};
+use super::{Playbook, TestStore, documents};
 
 /// The operation of [`TestHost::refused`] and its fellows.
 const OPERATION: &str = "tools/call x";
@@ -30,73 +27,6 @@ const OPERATION: &str = "tools/call x";
 #[track_caller]
 pub(crate) fn fail(why: &str) -> ! {
     panic!("{why}")
-}
-
-/// A store in memory for [`TestHost`], shared by its clones: give it to another host for a restart, or for a
-/// second process.
-#[derive(Clone, Default)]
-pub struct TestStore(Arc<Mutex<Slots>>);
-
-#[derive(Default)]
-struct Slots {
-    slots: BTreeMap<Slot, Stored>,
-    loads_fail: bool,
-    writes_fail: bool,
-}
-
-impl TestStore {
-    /// Creates an empty store.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Makes loads fail from now on, or succeed again.
-    pub fn loads_fail(&self, fail: bool) {
-        lock(&self.0).loads_fail = fail;
-    }
-
-    /// Makes writes fail from now on, or succeed again.
-    pub fn writes_fail(&self, fail: bool) {
-        lock(&self.0).writes_fail = fail;
-    }
-
-    /// Returns the names of the slots with contents.
-    pub fn slots(&self) -> Vec<String> {
-        let slots = lock(&self.0);
-        slots.slots.keys().map(ToString::to_string).collect()
-    }
-
-    fn load(&self, load: LoadSlot) -> Event {
-        let slots = lock(&self.0);
-        if slots.loads_fail {
-            return load.failed();
-        }
-        let found = slots.slots.get(&load.slot()).cloned();
-        load.found(found)
-    }
-
-    fn persist(&self, persist: PersistSlot) -> Event {
-        let mut slots = lock(&self.0);
-        if slots.writes_fail {
-            return persist.failed();
-        }
-        let current = slots.slots.get(&persist.slot());
-        if current.map(|stored| stored.revision) != persist.expected() {
-            let current = current.cloned();
-            return persist.conflict(current);
-        }
-        match persist.write() {
-            Some(stored) => slots.slots.insert(persist.slot(), stored.clone()),
-            None => slots.slots.remove(&persist.slot()),
-        };
-        persist.done()
-    }
-}
-
-impl fmt::Debug for TestStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.slots()).finish()
-    }
 }
 
 /// A host whose servers, browser and clock are the test.

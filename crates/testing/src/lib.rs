@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`TestHost`] | | tests of the bare machine that read like a conversation |
 //! | [`Playbook`] | | any conversation as stable text, for snapshots; also of a running driver |
+//! | [`contract`] | | a driver of a host against the duties that can be seen from outside |
 //! | `VirtualClock`, `FixedEntropy` | `ureq` or `reqwest` | the drivers of `mcp-auth-client` without waiting, and the same at every run |
 //! | `authorization`, `resource` | `servers` | an authorization server and an MCP server |
 //!
@@ -30,9 +31,11 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod contract;
 pub mod documents;
 mod host;
 mod playbook;
+mod store;
 
 #[cfg(feature = "servers")]
 pub mod authorization;
@@ -51,8 +54,9 @@ pub mod resource;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod surroundings;
 
-pub use host::{TestHost, TestStore, seed};
+pub use host::{TestHost, seed};
 pub use playbook::Playbook;
+pub use store::{StoreFails, Swapped, TestStore};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use surroundings::{FixedEntropy, VirtualClock};
 

@@ -11,4 +11,5 @@
     missing_docs
 )]
 
+mod contract;
 mod time;

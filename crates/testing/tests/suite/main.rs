@@ -11,4 +11,6 @@
     missing_docs
 )]
 
+mod driver_contract;
+mod own_driver;
 mod scripted;
