@@ -71,46 +71,24 @@ pub(super) struct Shared {
     pub(super) state: Arc<Mutex<State>>,
 }
 
+impl Default for Options {
+    /// An honest server whose tokens live for five minutes, without a client for itself.
+    fn default() -> Self {
+        Self {
+            iss: Iss::Honest,
+            access_token_seconds: 300,
+            service: None,
+        }
+    }
+}
+
 /// Starts an authorization server on a free port of 127.0.0.1.
 pub async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    // AS-02: created once; metadata, `iss` and all other uses share this value.
     let issuer = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
-    let server = helpers::AuthorizationServer::new(&issuer).map_err(std::io::Error::other)?;
-    let responder = match &options.iss {
-        Iss::Honest => server.clone(),
-        Iss::Wrong(other) => {
-            helpers::AuthorizationServer::new(other).map_err(std::io::Error::other)?
-        }
-    };
-    let paths = server.metadata_paths();
-    let lifetime = Duration::from_secs(options.access_token_seconds);
-    let shared = Arc::new(Shared {
-        server,
-        responder,
-        options,
-        refreshes: AtomicU64::new(0),
-        logs: AtomicBool::new(false),
-        proofs: Proofs::default(),
-        state: Arc::new(Mutex::new(State::new(lifetime))),
-    });
-    let mut router = Router::new();
-    // AS-04: all locations that clients may request.
-    for path in paths {
-        router = router.route(&path, get(registration::metadata));
-    }
-    let router = router
-        .route("/register", post(registration::register))
-        // A HEAD request must not issue a code.
-        .route("/authorize", get(endpoints::authorize).head(no_method))
-        .route("/token", post(endpoints::token))
-        .route("/device_authorization", post(device::authorize))
-        .route("/device", get(device::page).post(device::answer))
-        .route("/revoke", post(endpoints::revoke))
-        .layer(DefaultBodyLimit::max(MAX_REGISTRATION_BYTES))
-        .with_state(Arc::clone(&shared));
+    let (server, router) = AuthorizationServer::at(&issuer, options)?;
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(AuthorizationServer { shared })
+    Ok(server)
 }
 
 async fn no_method() -> StatusCode {
@@ -118,6 +96,45 @@ async fn no_method() -> StatusCode {
 }
 
 impl AuthorizationServer {
+    /// Creates a server with this issuer, and its endpoints.
+    pub(super) fn at(issuer: &str, options: Options) -> std::io::Result<(Self, Router)> {
+        // AS-02: created once; metadata, `iss` and all other uses share this value.
+        let server = helpers::AuthorizationServer::new(issuer).map_err(std::io::Error::other)?;
+        let responder = match &options.iss {
+            Iss::Honest => server.clone(),
+            Iss::Wrong(other) => {
+                helpers::AuthorizationServer::new(other).map_err(std::io::Error::other)?
+            }
+        };
+        let paths = server.metadata_paths();
+        let lifetime = Duration::from_secs(options.access_token_seconds);
+        let shared = Arc::new(Shared {
+            server,
+            responder,
+            options,
+            refreshes: AtomicU64::new(0),
+            logs: AtomicBool::new(false),
+            proofs: Proofs::default(),
+            state: Arc::new(Mutex::new(State::new(lifetime))),
+        });
+        let mut router = Router::new();
+        // AS-04: all locations that clients may request.
+        for path in paths {
+            router = router.route(&path, get(registration::metadata));
+        }
+        let router = router
+            .route("/register", post(registration::register))
+            // A HEAD request must not issue a code.
+            .route("/authorize", get(endpoints::authorize).head(no_method))
+            .route("/token", post(endpoints::token))
+            .route("/device_authorization", post(device::authorize))
+            .route("/device", get(device::page).post(device::answer))
+            .route("/revoke", post(endpoints::revoke))
+            .layer(DefaultBodyLimit::max(MAX_REGISTRATION_BYTES))
+            .with_state(Arc::clone(&shared));
+        Ok((Self { shared }, router))
+    }
+
     /// Returns the issuer, `http://127.0.0.1:PORT`.
     pub fn issuer(&self) -> &str {
         self.shared.server.issuer()

@@ -6,7 +6,8 @@
 //! | [`Playbook`] | | any conversation as stable text, for snapshots; also of a running driver |
 //! | [`contract`] | | a driver of a host against the duties that can be seen from outside |
 //! | `VirtualClock`, `FixedEntropy` | `ureq` or `reqwest` | the drivers of `mcp-auth-client` without waiting, and the same at every run |
-//! | `authorization`, `resource` | `servers` | an authorization server and an MCP server |
+//! | `servers` | `servers` | an MCP server and its authorization server, in memory or on loopback, with deviations and faults |
+//! | `authorization`, `resource` | `servers` | the two servers by themselves, on loopback |
 //!
 //! `docs/testing.md` of the repository leads from a first snapshot to a fuzz target.
 //!
@@ -51,6 +52,8 @@ mod protocol;
 mod registration;
 #[cfg(feature = "servers")]
 pub mod resource;
+#[cfg(feature = "servers")]
+pub mod servers;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod surroundings;
 

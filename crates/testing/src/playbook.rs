@@ -13,7 +13,10 @@ use url::form_urlencoded;
 use super::lock;
 
 /// Parameters and members whose values are shown: they are neither secret nor random.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 19] = [
+    "application_type",
+    "client_name",
+    "token_endpoint_auth_method",
     "grant_type",
     "response_type",
     "code_challenge_method",

@@ -32,7 +32,7 @@ pub struct McpServer {
 
 #[derive(Debug)]
 struct Shared {
-    /// The resource identifier, `http://127.0.0.1:PORT/mcp`.
+    /// The resource identifier, such as `http://127.0.0.1:PORT/mcp`.
     url: String,
     tools: Arc<[Tool]>,
     state: Mutex<State>,
@@ -100,20 +100,26 @@ impl VerifyToken for RegistryVerifier {
 /// Starts an MCP server on a free port of 127.0.0.1, without an authorization server.
 pub async fn start_mcp(tools: &[Tool]) -> io::Result<McpServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
-    // RS-11: built from the configuration, never from request headers.
-    let shared = Arc::new(Shared {
-        url: format!("http://{}/mcp", listener.local_addr()?),
-        tools: tools.into(),
-        state: Mutex::new(State::default()),
-    });
-    let router = Router::new()
-        .fallback(present)
-        .with_state(Arc::clone(&shared));
+    let (server, router) = McpServer::at(format!("http://{}/mcp", listener.local_addr()?), tools);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(McpServer { shared })
+    Ok(server)
 }
 
 impl McpServer {
+    /// Creates a server with this endpoint.
+    pub(super) fn at(url: String, tools: &[Tool]) -> (Self, Router) {
+        // RS-11: built from the configuration, never from request headers.
+        let shared = Arc::new(Shared {
+            url,
+            tools: tools.into(),
+            state: Mutex::new(State::default()),
+        });
+        let router = Router::new()
+            .fallback(present)
+            .with_state(Arc::clone(&shared));
+        (Self { shared }, router)
+    }
+
     /// Returns the endpoint, which is also the resource identifier.
     pub fn url(&self) -> String {
         self.shared.url.clone()

@@ -12,6 +12,7 @@ mod accounts;
 mod bridge;
 mod command;
 mod crashes;
+mod deviations;
 mod doctor;
 mod drive;
 mod examined;

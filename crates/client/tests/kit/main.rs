@@ -12,4 +12,5 @@
 )]
 
 mod contract;
+mod deviations;
 mod time;

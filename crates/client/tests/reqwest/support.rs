@@ -16,8 +16,9 @@ use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::wire::callback::Callback;
 use serde_json::json;
 
-use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
-use mcp_auth_testing::resource::{McpServer, Tool, start_mcp};
+use mcp_auth_testing::authorization::{AuthorizationServer, Iss, Options};
+use mcp_auth_testing::resource::{McpServer, Tool};
+use mcp_auth_testing::servers::Servers;
 
 const TOOLS: [Tool; 2] = [
     Tool {
@@ -57,19 +58,16 @@ impl World {
     }
 
     async fn of(iss: Iss, access_token_seconds: u64) -> Arc<Self> {
-        let mcp = start_mcp(&TOOLS).await.unwrap();
-        let server = authorization::start(Options {
+        let servers = Servers::builder().tools(&TOOLS).options(Options {
             iss,
             access_token_seconds,
             service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
         });
-        let server = server.await.unwrap();
-        server.allow_resource(mcp.url());
-        mcp.trust(server.issuer(), server.tokens()).unwrap();
+        let servers = servers.on_loopback().await.unwrap();
         Arc::new(Self {
-            url: mcp.url(),
-            mcp,
-            server,
+            url: servers.url().to_owned(),
+            mcp: servers.mcp().clone(),
+            server: servers.authorization().clone(),
             http: http(),
         })
     }
