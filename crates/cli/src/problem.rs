@@ -9,6 +9,7 @@ use mcp_auth_machine::action::Why;
 use mcp_auth_machine::error::{Cause, Next};
 use serde_json::{Value, json};
 
+use crate::account::KeyringError;
 use crate::probe::Other;
 use crate::remedy;
 
@@ -45,6 +46,8 @@ pub(crate) enum Problem {
     NotMcp(Box<Other>),
     /// Another process holds a lock, or the store cannot be written.
     Store(String),
+    /// A record is sealed, and the system's keyring does not give its key.
+    Keyring(KeyringError),
     /// Standard output could not be written.
     Output(std::io::Error),
     /// `doctor` found violations; the findings describe them.
@@ -66,6 +69,13 @@ pub(crate) enum Problem {
 impl<E: Into<Box<dyn Error>>> From<E> for Problem {
     fn from(error: E) -> Self {
         let error = error.into();
+        let of_keyring = match error.downcast_ref::<mcp_auth_client::StoreError>() {
+            Some(error) => error.0.downcast_ref(),
+            None => error.downcast_ref(),
+        };
+        if let Some(error) = of_keyring {
+            return Self::Keyring(KeyringError::clone(error));
+        }
         // Errors while reading or writing files of the store.
         let of_store = error.is::<mcp_auth_client::StoreError>()
             || error
@@ -89,7 +99,12 @@ impl Problem {
             Self::Usage(_) => 2,
             Self::SignInNeeded { .. } | Self::Unknown { .. } | Self::TimedOut { .. } => 3,
             Self::Declined { .. } => 5,
-            Self::OutOfTime { .. } | Self::NoAnswer { .. } | Self::Store(_) | Self::Output(_) => 4,
+            Self::Keyring(error) if error.is_final() => 3,
+            Self::OutOfTime { .. }
+            | Self::NoAnswer { .. }
+            | Self::Store(_)
+            | Self::Keyring(_)
+            | Self::Output(_) => 4,
             Self::NotMcp(other) if other.is_temporary() => 4,
             Self::Failed { failure, .. } => match failure.next() {
                 Next::AskUser => 3,
@@ -117,6 +132,8 @@ impl Problem {
             Self::NoAnswer { .. } => "no_answer",
             Self::NotMcp(other) => other.code(),
             Self::Store(_) => "store",
+            Self::Keyring(error) if error.is_final() => "key_lost",
+            Self::Keyring(_) => "keyring",
             Self::Output(_) => "output",
             Self::Failed { failure, .. } => failure.cause.code(),
             Self::Examined => "broken",
@@ -165,6 +182,7 @@ impl Problem {
             Self::OutOfTime { last: None } => "the time of the command has ended (--timeout)".into(),
             Self::NoAnswer { url, error } => format!("no answer from {url}: {error}"),
             Self::NotMcp(other) => other.words(),
+            Self::Keyring(error) => error.to_string(),
             Self::Output(error) => format!("standard output cannot be written: {error}"),
             Self::Examined => "clients cannot sign in to this server".into(),
             Self::Differs(words) => words.clone(),
@@ -294,6 +312,8 @@ mod tests {
             other(307),
             other(503),
             Problem::Store(text()),
+            Problem::Keyring(KeyringError::Silent),
+            Problem::Keyring(KeyringError::Lost),
             Problem::Output(std::io::ErrorKind::StorageFull.into()),
             Problem::Examined,
             Problem::Differs(text()),
@@ -314,6 +334,7 @@ mod tests {
                     | Problem::NoAnswer { .. }
                     | Problem::NotMcp(_)
                     | Problem::Store(_)
+                    | Problem::Keyring(_)
                     | Problem::Output(_)
                     | Problem::Examined
                     | Problem::Differs(_)

@@ -6,6 +6,7 @@ use mcp_auth_machine::wire::words::AuthMethod;
 use serde_json::{Map, Value, json};
 
 use super::keys::{Keys, read};
+use super::sealing;
 use super::settings::Settings;
 use crate::lines::record::key_json;
 use crate::problem::Problem;
@@ -16,7 +17,9 @@ impl Settings {
             return Ok(Some(typed.as_str().to_owned()));
         }
         if let Some(path) = &self.client_secret_file {
-            return Ok(Some(read(path)?.trim().to_owned()));
+            let text = zeroize::Zeroizing::new(read(path)?);
+            let place = sealing::place_of(path);
+            return Ok(Some(sealing::open(&place, &text)?.trim().to_owned()));
         }
         let Some(name) = &self.client_secret_env else {
             return Ok(None);

@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use mcp_auth_client::Trust;
 use mcp_auth_client::asynchronous::Client;
-use mcp_auth_client::{FileStore, Trust};
 
 use super::Place;
 use super::profile::Profile;
-use super::root::{LOCK_TIME, Remembered};
+use super::root::Remembered;
+use super::slots::Slots;
 use crate::problem::Problem;
 
 /// The command that signs this account in.
@@ -38,7 +39,7 @@ pub(crate) fn open(place: &Place, url: &str, account: &str) -> Result<(Client, B
         Remembered::Nothing => Profile::new(url, account),
     };
     let (config, keys) = profile.config()?;
-    let store = FileStore::open(root.slots())?.patience(LOCK_TIME);
+    let store = Slots::open(&root, &profile)?;
     let trust = profile.settings.tls.trust()?;
     let client = Client::builder(config, account, store)
         .trust(trust.clone())

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::profile::Profile;
 use super::root::{LOCK_TIME, Root};
+use super::slots;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -146,6 +147,11 @@ impl Journal {
         })
     }
 
+    /// Records that the settings of a stored account change.
+    pub(super) fn replaces(&self, locked: &DirectoryLock) -> io::Result<()> {
+        self.change(locked, |entry| entry.replaces = true)
+    }
+
     /// Records that the settings are stored, or will not be.
     pub(super) fn settled(&self, locked: &DirectoryLock) -> io::Result<()> {
         self.change(locked, |entry| entry.commit = None)
@@ -191,9 +197,10 @@ impl Drop for Open {
 fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
     if entry.erases {
         let account = (entry.url.as_str(), entry.account.as_str());
-        let client = root.client_of(account.0, account.1).unwrap_or_default();
-        let forget = entry.forgets_client.then_some(client);
+        let client = || root.client_of(account.0, account.1).unwrap_or_default();
+        let forget = entry.forgets_client.then(client);
         let _removed = root.erase(locked, account, forget);
+        let _stays = slots::drop_unused_key(root, locked);
         return;
     }
     if !entry.pending.is_empty() {
@@ -217,6 +224,8 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
     }
     if entry.replaces {
         let _tidy = root.tidy_secrets(locked, &entry.url, &entry.account);
+        // Where the keyring is out of reach, records keep their form until they are written again.
+        let _converted = slots::convert(root, locked, (&entry.url, &entry.account));
     }
 }
 

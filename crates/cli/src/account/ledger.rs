@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mcp_auth_client::{FileStore, Store, StoreError, Swap};
+use mcp_auth_client::{DirectoryLock, Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
 use serde_json::Value;
 
@@ -13,6 +13,8 @@ use super::journal::{Commit, Journal};
 use super::profile::Profile;
 use super::records;
 use super::root::Root;
+use super::sealing;
+use super::slots::{self, Slots};
 use crate::problem::Problem;
 
 /// How long a failed write of new tokens is retried, because they would be lost otherwise.
@@ -22,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Shared by its clones: the machine uses one as its store, the command the other.
 #[derive(Clone)]
 pub(super) struct Ledger {
-    files: FileStore,
+    slots: Slots,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -54,15 +56,17 @@ struct Change {
 struct Former {
     slot: Slot,
     account: Option<Stored>,
+    /// That account was sealed.
+    is_sealed: bool,
     profile: Option<Vec<u8>>,
     /// The revision that this process wrote last.
     written: Option<Revision>,
 }
 
 impl Ledger {
-    pub(super) fn new(files: FileStore) -> Self {
+    pub(super) fn new(slots: Slots) -> Self {
         Self {
-            files,
+            slots,
             shared: Arc::default(),
         }
     }
@@ -109,13 +113,27 @@ impl Ledger {
 
     /// Stores the settings for the existing account.
     pub(super) fn commit(&self) -> Result<(), StoreError> {
-        if let Some(change) = &mut self.shared().change
-            && !change.committed
-        {
+        if let Some(change) = &mut self.shared().change {
             let locked = change.root.lock()?;
-            let (profile, secret) = change.ready();
+            let account = (change.profile.url.as_str(), change.profile.account.as_str());
+            if change.committed {
+                // Registrations, and a secret of an earlier sign-in, may have the former form.
+                return slots::convert(&change.root, &locked, account);
+            }
+            let former = change.root.profile_text(&change.profile)?;
+            let (profile, secret) = change.ready(&self.slots, &locked)?;
             if let Some((path, text)) = &secret {
                 locked.write(path, text.as_bytes())?;
+            }
+            change.journal.replaces(&locked)?;
+            let stored = Root::write_profile(&locked, &profile)
+                .map_err(StoreError::from)
+                .and_then(|()| slots::convert(&change.root, &locked, account));
+            if let Err(error) = stored {
+                let before = change.root.restore(&locked, &profile, former.as_deref());
+                before?;
+                slots::convert(&change.root, &locked, account)?;
+                return Err(error);
             }
             Root::save(&locked, &change.root, &profile)?;
             change.committed = true;
@@ -144,7 +162,12 @@ impl Ledger {
         };
         let locked = change.root.lock()?;
         let (slot, account) = (former.slot, former.account.as_ref());
-        match self.files.persist(slot, former.written, account)? {
+        let form = Some(former.is_sealed);
+        let expected = (slot, former.written);
+        match self
+            .slots
+            .persist_locked(&locked, expected, account, form)?
+        {
             Swap::Done => {}
             // A sign-out has erased it already.
             Swap::Conflict(None) if account.is_none() => {}
@@ -155,7 +178,8 @@ impl Ledger {
             .restore(&locked, &change.profile, former.profile.as_deref())?;
         locked.remove(&change.place)?;
         change.committed = false;
-        Ok(())
+        let account = (change.profile.url.as_str(), change.profile.account.as_str());
+        slots::convert(&change.root, &locked, account)
     }
 
     /// Returns and clears the last error of the store.
@@ -186,12 +210,12 @@ impl Ledger {
                 change.journal.pending(&slot.to_string())?;
             }
             (Some(change), Some(stored)) if change.is_the_result(slot, stored) => {
-                return change.store(&self.files, slot, expected, stored);
+                return change.store(&self.slots, slot, expected, stored);
             }
             (_, _) => {}
         }
         drop(shared);
-        let swap = self.files.persist(slot, expected, write)?;
+        let swap = self.slots.persist(slot, expected, write)?;
         if matches!(swap, Swap::Done)
             && let Some(change) = &mut self.shared().change
             && let Some(former) = &mut change.former
@@ -228,27 +252,35 @@ impl Change {
     }
 
     /// Returns the settings to store, and the secret with its file.
-    fn ready(&self) -> (Profile, Secret) {
+    fn ready(
+        &self,
+        slots: &Slots,
+        locked: &DirectoryLock,
+    ) -> Result<(Profile, Secret), StoreError> {
         let mut profile = self.profile.clone();
-        let typed = profile.settings.typed.take();
-        let secret = typed.map(|text| (self.place.clone(), text));
-        if let Some((path, _)) = &secret {
-            profile.settings.client_secret_file = Some(self.root.join(path));
+        let Some(mut text) = profile.settings.typed.take() else {
+            return Ok((profile, None));
+        };
+        if profile.settings.keyring {
+            let (id, key) = slots.key(locked)?;
+            let place = sealing::place_of(&self.place);
+            text = zeroize::Zeroizing::new(sealing::seal(&id, &key, &place, &text)?);
         }
-        (profile, secret)
+        profile.settings.client_secret_file = Some(self.root.join(&self.place));
+        Ok((profile, Some((self.place.clone(), text))))
     }
 
     /// Stores account, secret and settings. After a crash the next process completes or undoes the change
     /// from the journal entry.
     fn store(
         &mut self,
-        files: &FileStore,
+        slots: &Slots,
         slot: Slot,
         expected: Option<Revision>,
         stored: &Stored,
     ) -> Result<Swap, StoreError> {
         let locked = self.root.lock()?;
-        let (profile, secret) = self.ready();
+        let (profile, secret) = self.ready(slots, &locked)?;
         let place = secret.as_ref().map(|_| self.place.clone());
         let commit = Commit {
             profile: profile.clone(),
@@ -263,11 +295,13 @@ impl Change {
         }
         let former = Former {
             slot,
-            account: files.load(slot)?,
+            account: slots.load(slot)?,
+            is_sealed: slots.is_sealed(slot),
             profile: self.root.profile_text(&profile)?,
             written: Some(stored.revision),
         };
-        let swap = files.persist(slot, expected, Some(stored));
+        let form = Some(profile.settings.keyring);
+        let swap = slots.persist_locked(&locked, (slot, expected), Some(stored), form);
         match &swap {
             Ok(Swap::Done) => {
                 // The end of the journal's entry removes the former secret.
@@ -285,7 +319,7 @@ impl Change {
 
 impl Store for Ledger {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        let found = self.files.load(slot);
+        let found = self.slots.load(slot);
         self.noted(found)
     }
 

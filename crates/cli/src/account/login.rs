@@ -9,11 +9,13 @@ use mcp_auth_machine::error::{Cause, Misconfiguration};
 
 use super::host::{Desk, Host};
 use super::journal::Journal;
+use super::keyring;
 use super::person::{Person, Way};
 use super::profile::{Profile, name};
 use super::records;
 use super::root::{LOCK_TIME, Remembered, Root};
 use super::settings::Settings;
+use super::slots;
 use super::told::{grant_json, grant_words};
 use super::{Selected, after};
 use crate::lines::record::Recorder;
@@ -54,6 +56,13 @@ const TRIES: u8 = 4;
 const PROBE: &str = "initialize";
 
 pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
+    let root = options.selected.place.root()?;
+    let signed_in = sign_in(options, as_json, recorder);
+    slots::tidy_key(&root);
+    signed_in
+}
+
+fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let Options {
         selected,
         no_browser,
@@ -70,6 +79,9 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     let (url, account) = (selected.url.as_str(), selected.account.as_str());
     let own = name(url, account)?;
     let root = selected.place.root()?;
+    let end = after(timeout);
+    keyring::wait_until(end);
+    slots::set_aside_lost(&root, (url, account))?;
     let known = match root.remembered(url, account)? {
         Remembered::Nothing => None,
         Remembered::Profile(profile) => Some(*profile),
@@ -96,8 +108,10 @@ pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Resul
     profile.settings = profile.settings.with(given.absolute()?)?;
     profile.settings.ask()?;
 
+    if profile.settings.keyring {
+        slots::prepare(&root)?;
+    }
     signals::listen()?;
-    let end = after(timeout);
     let person = if profile.settings.has_person() {
         let port = match (
             profile.settings.port,

@@ -6,9 +6,11 @@ use serde_json::json;
 
 use super::host::{Desk, Host};
 use super::journal::Journal;
+use super::keyring;
 use super::profile::{Profile, canonical};
 use super::root::{Remembered, Removed};
 use super::settings::Settings;
+use super::slots;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
@@ -33,6 +35,8 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         place,
     } = &options.selected;
     let root = place.root()?;
+    let end = after(options.timeout);
+    keyring::wait_until(end);
     if !root.has_any(url, account)? {
         return Err(Problem::Unknown { url: url.clone() });
     }
@@ -62,7 +66,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         root: &root,
         verbose: place.verbose,
         recorder,
-        end: after(options.timeout),
+        end,
     };
     let opened = Host::open(&desk, &profile).or_else(|problem| {
         // A missing key or secret must not prevent a sign-out.
@@ -76,17 +80,27 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         let locked = root.lock().map_err(Problem::store)?;
         removed = root.erase_settings(&locked, (url, account))?;
     }
-    let client = root.client_of(url, account)?;
+    let client = if options.forget_client {
+        Some(root.client_of(url, account)?)
+    } else {
+        None
+    };
     let had_account = root.has_account(url, account)?;
     // Records that the machine cannot read or revoke are erased too.
-    if let Err(problem) = opened.and_then(|mut host| host.sign_out()) {
-        eprintln!("mcp-auth: {}", problem.words());
+    let reachable = slots::check(&root, (url, account));
+    let signed_out = reachable.and_then(|()| opened?.sign_out());
+    match signed_out {
+        Ok(()) => {}
+        Err(problem @ Problem::Keyring(_)) => eprintln!(
+            "mcp-auth: erased here, but not revoked at the server: {}",
+            problem.words()
+        ),
+        Err(problem) => eprintln!("mcp-auth: {}", problem.words()),
     }
-    let forget = options.forget_client.then_some(client);
     removed.add(root.erase(
         &root.lock().map_err(Problem::store)?,
         (url, account),
-        forget,
+        client,
     )?);
     if had_account {
         removed.note_first("tokens");
@@ -94,6 +108,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     if let Some(journal) = journal {
         journal.erased();
     }
+    slots::tidy_key(&root);
     let url = canonical(url)?;
     if as_json {
         println!(

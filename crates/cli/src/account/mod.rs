@@ -7,6 +7,7 @@ pub(crate) mod discovery;
 pub(crate) mod headers;
 mod host;
 mod journal;
+mod keyring;
 mod keys;
 mod ledger;
 pub(crate) mod login;
@@ -15,12 +16,16 @@ mod person;
 mod profile;
 mod records;
 mod root;
+mod sealing;
 mod secret;
 mod settings;
+mod slots;
 pub(crate) mod status;
 pub(crate) mod tls;
 pub(crate) mod token;
 mod told;
+
+pub(crate) use keyring::KeyringError;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -7,6 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::keyring::KeyringError;
+use super::sealing;
+
 /// Far longer than the machine accepts a callback.
 const ABANDONED: Duration = Duration::from_secs(3_600);
 
@@ -19,9 +22,26 @@ pub(super) fn parse(contents: &str) -> Option<Value> {
 
 /// Reads the record of a slot's file, if it is readable.
 fn read(path: &Path) -> Option<Value> {
-    let text = Zeroizing::new(fs::read_to_string(path).ok()?);
-    let (_revision, contents) = text.split_once('\n')?;
-    parse(contents)
+    contents(path).ok().flatten().and_then(|text| parse(&text))
+}
+
+/// Reads the contents of a slot's file, opened; `None` for a file that is not one.
+fn contents(path: &Path) -> Result<Option<Zeroizing<String>>, KeyringError> {
+    let text = fs::read_to_string(path).map(Zeroizing::new);
+    let text = text.unwrap_or_default();
+    let contents = text.split_once('\n').map(|(_revision, contents)| contents);
+    let place = sealing::place_of(path);
+    contents.map(|text| sealing::open(&place, text)).transpose()
+}
+
+/// Returns an error if a record is sealed and cannot be opened.
+pub(super) fn opens(path: &Path) -> Result<(), KeyringError> {
+    contents(path).map(drop)
+}
+
+/// Returns true for a sealed record that may be readable at another time.
+fn is_out_of_reach(path: &Path) -> bool {
+    opens(path).is_err_and(|error| !error.is_final())
 }
 
 /// Returns the access token of an account record.
@@ -37,14 +57,24 @@ pub(super) fn client(contents: &str) -> Option<String> {
 
 /// Returns the current access token of an account.
 pub(super) fn access_of(slots: &Path, name: &str) -> Option<Zeroizing<String>> {
-    let text = Zeroizing::new(fs::read_to_string(slots.join("account").join(name)).ok()?);
-    let (_revision, contents) = text.split_once('\n')?;
-    access(contents)
+    access(&contents(&slots.join("account").join(name)).ok()??)
 }
 
-fn files(slots: &Path, kind: &str) -> impl Iterator<Item = PathBuf> {
-    let files = fs::read_dir(slots.join(kind)).into_iter().flatten();
+/// Returns the files of a folder.
+pub(super) fn in_folder(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let files = fs::read_dir(folder).into_iter().flatten();
     files.flatten().map(|file| file.path())
+}
+
+fn files(slots: &Path, kind: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    in_folder(&slots.join(kind))
+}
+
+/// Returns the files of all slots with secrets, without damaged ones.
+pub(super) fn secret_files(slots: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let kinds = ["account", "pending", "registration"].map(|kind| files(slots, kind));
+    let all = kinds.into_iter().flatten();
+    all.filter(|path| path.extension().is_none())
 }
 
 fn text<'a>(record: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -87,10 +117,21 @@ pub(super) fn of_account(slots: &Path, mcp_url: &str, account: &str) -> Vec<Path
     let is_own = |record: &Value| {
         text(record, "/mcp_url") == Some(mcp_url) && text(record, "/principal") == Some(account)
     };
-    let pending = files(slots, "pending").filter(|path| read(path).is_none_or(|r| is_own(&r)));
-    let bindings =
-        files(slots, "registration").filter(|path| read(path).is_some_and(|r| is_own(&r)));
-    pending.chain(bindings).collect()
+    // Another account may be able to complete what this process cannot open.
+    let pending = files(slots, "pending")
+        .filter(|path| !is_out_of_reach(path) && read(path).is_none_or(|record| is_own(&record)));
+    pending.chain(bindings(slots, mcp_url, account)).collect()
+}
+
+/// Returns the records of the authorization servers that an account's configured clients are bound to.
+pub(super) fn bindings(slots: &Path, mcp_url: &str, account: &str) -> Vec<PathBuf> {
+    let is_own = |record: Value| {
+        text(&record, "/mcp_url") == Some(mcp_url) && text(&record, "/principal") == Some(account)
+    };
+    let found = files(slots, "registration");
+    found
+        .filter(|path| read(path).is_some_and(is_own))
+        .collect()
 }
 
 /// Returns the name of the kind of a removed record.

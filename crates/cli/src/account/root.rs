@@ -235,7 +235,7 @@ impl Root {
     }
 
     /// Returns the files with typed secrets of an account.
-    fn secrets(&self, name: &str) -> Vec<PathBuf> {
+    pub(super) fn secrets(&self, name: &str) -> Vec<PathBuf> {
         beginning(&self.join("secrets"), name)
     }
 

@@ -57,6 +57,15 @@ pub(crate) struct Settings {
     /// Bind tokens to this private key (PKCS #8, PEM): DPoP, required
     #[arg(long, value_name = "FILE")]
     pub(super) dpop_key: Option<PathBuf>,
+    /// Seal tokens and secrets with a key that the keyring of the system holds (Keychain, Credential Manager,
+    /// Secret Service)
+    #[arg(long, conflicts_with = "no_keyring")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) keyring: bool,
+    /// Store them without the keyring, which is the default for a new account
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) no_keyring: bool,
     #[command(flatten)]
     #[serde(flatten)]
     pub(super) tls: Tls,
@@ -145,6 +154,7 @@ impl Settings {
         over(&mut to.redirect_host, given.redirect_host);
         to.client_secret_prompt = given.client_secret_prompt;
         to.client_credentials |= given.client_credentials;
+        to.keyring = (to.keyring || given.keyring) && !given.no_keyring;
         to.check()?;
         Ok(to)
     }

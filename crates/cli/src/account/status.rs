@@ -6,6 +6,7 @@ use super::host::{Desk, Host};
 use super::profile::Profile;
 use super::records;
 use super::root::{Remembered, Root};
+use super::slots;
 use super::told::{grant_json, grant_words};
 use super::{Place, Selected, after};
 use crate::lines::record::Recorder;
@@ -34,9 +35,18 @@ fn account(root: &Root, profile: &Profile, verbose: bool) -> Result<(Value, Stri
         recorder: &Recorder::default(),
         end: after(SECONDS),
     };
-    let grant = Host::open(&desk, profile)?.stored()?;
-    let answer = named(grant_json(grant.as_ref()), profile);
-    Ok((answer, line(profile, &grant_words(grant.as_ref()))))
+    let mut host = Host::open(&desk, profile)?;
+    slots::check(root, (&profile.url, &profile.account))?;
+    let grant = host.stored()?;
+    let mut answer = named(grant_json(grant.as_ref()), profile);
+    let mut words = grant_words(grant.as_ref());
+    if profile.settings.keyring {
+        words.push_str(", sealed with the system's keyring");
+        if let Some(members) = answer.as_object_mut() {
+            members.insert("keyring".to_owned(), true.into());
+        }
+    }
+    Ok((answer, line(profile, &words)))
 }
 
 fn named(mut answer: Value, profile: &Profile) -> Value {

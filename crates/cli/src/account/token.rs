@@ -8,8 +8,10 @@ use mcp_auth_machine::action::Grant;
 use serde_json::{Map, Value, json};
 
 use super::host::{Desk, Host};
+use super::keyring;
 use super::profile::Profile;
 use super::root::Remembered;
+use super::slots;
 use super::told::left;
 use super::{Place, Selected, after};
 use crate::lines::record::Recorder;
@@ -121,6 +123,8 @@ pub(super) fn valid(
             Profile::new(url, account)
         }
     };
+    keyring::wait_until(end);
+    slots::check(&root, (url, account))?;
     signals::listen()?;
     let desk = Desk {
         root: &root,

@@ -12,14 +12,14 @@ use crate::fake::{Answer, Fake, Request, object};
 use crate::support::{Desk, follow, text};
 use crate::transactions::{files, kill};
 
-struct Bridge {
-    process: Child,
+pub(crate) struct Bridge {
+    pub(crate) process: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Bridge {
-    fn start(desk: &Desk, url: &str) -> Self {
+    pub(crate) fn start(desk: &Desk, url: &str) -> Self {
         let mut command = desk.command(&["proxy", url, "--no-browser", "--transport", "http-only"]);
         let mut process = command
             .stdin(Stdio::piped())
@@ -45,7 +45,7 @@ impl Bridge {
         serde_json::from_str(&line).expect("JSON")
     }
 
-    fn ask(&mut self, method: &str, id: u32) -> Value {
+    pub(crate) fn ask(&mut self, method: &str, id: u32) -> Value {
         self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method }));
         let answer = self.hear();
         assert_eq!(answer["id"], id, "{answer}");
@@ -53,7 +53,7 @@ impl Bridge {
     }
 
     /// Closes the input, and waits for the end.
-    fn end(mut self) -> Option<i32> {
+    pub(crate) fn end(mut self) -> Option<i32> {
         drop(self.input.take());
         self.process.wait().expect("it ends").code()
     }
@@ -66,7 +66,7 @@ fn message(request: &Request) -> Value {
 }
 
 /// Answers each message with its own identifier.
-fn echo(request: &Request, _: &str) -> Option<Answer> {
+pub(crate) fn echo(request: &Request, _: &str) -> Option<Answer> {
     let id = message(request)["id"].clone();
     let is_signed_in = request.path == "/mcp" && request.authorization.is_some();
     is_signed_in.then(|| object(200, &json!({ "jsonrpc": "2.0", "id": id, "result": {} })))
@@ -80,7 +80,7 @@ fn signed_in(fake: &Fake, more: &[&str]) -> Desk {
 }
 
 /// Waits until the condition holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}");

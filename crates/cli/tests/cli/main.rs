@@ -21,6 +21,7 @@ mod faults;
 mod hooks;
 mod intranet;
 mod keyed;
+mod keyring;
 mod lines;
 mod page;
 mod pipe;

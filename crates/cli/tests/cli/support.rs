@@ -78,12 +78,17 @@ fn value(from: &mut impl BufRead, name: &str) -> String {
         .to_owned()
 }
 
-/// A directory of accounts, and the command with it.
-pub(crate) struct Desk(TempDir);
+/// A directory of accounts, and the command with it in an environment.
+pub(crate) struct Desk(TempDir, Vec<(&'static str, String)>);
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
+        Self::with(Vec::new())
+    }
+
+    /// With these environment variables.
+    pub(crate) fn with(environment: Vec<(&'static str, String)>) -> Self {
+        Self(tempfile::tempdir().expect("a directory"), environment)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -94,6 +99,7 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-auth"));
         command
             .env("MCP_AUTH_STORE", self.path())
+            .envs(self.1.iter().map(|(name, value)| (name, value)))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
