@@ -125,7 +125,7 @@ fn within<T: Send + 'static>(
 /// Returns a key of the keyring.
 ///
 /// # Errors
-/// [`KeyringError::Lost`] when there is no such key; others when the keyring cannot be used now.
+/// [`KeyringError::Lost`] when the keyring lacks it; others when the keyring cannot be used now.
 pub(super) fn key(id: &str) -> Result<Key, KeyringError> {
     if let Some(key) = keys().read.get(id) {
         return Ok(key.clone());

@@ -209,7 +209,7 @@ pub(super) fn tidy_key(root: &Root) {
     if key_id(root).is_none() {
         return;
     }
-    // Also at the end of a command whose time is over.
+    // Also at the end of a command whose time has passed.
     keyring::wait_until(after(TIDY_SECONDS));
     let dropped = root
         .lock()

@@ -321,7 +321,7 @@ fn an_account_moves_into_the_keyring_and_out_of_it() {
     let asked = fake.state().requests.split_off(before);
     assert!(!asked.contains(&"GET /authorize".to_owned()), "{asked:?}");
 
-    // The bridge refreshes with the settings that it read before, and its tokens are sealed all the same.
+    // The bridge refreshes with the settings that it read before; its tokens are sealed nevertheless.
     fake.state().hook = Some(Box::new(echo));
     sleep(Duration::from_millis(2_500));
     assert!(bridge.ask("ping", 2)["result"].is_object());
