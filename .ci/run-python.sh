@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The command `mcp-auth` against servers of the Python world (the MCP SDK 1 and 2, FastMCP 2 and 4) with
-# their own authorization servers; and the clients of the MCP SDK against servers behind our layer.
+# their own authorization servers; the clients of the MCP SDK against servers behind our layer; and the clients of
+# the Python and the TypeScript SDK, directly and through the bridge, at servers of both and at the built-in one.
 #
 #   run-python.sh [arguments of the test binary]
 #
@@ -10,6 +11,7 @@ set -eu -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${CONF_CACHE:-${TMPDIR:-/tmp}/mcp-conformance-cache}
 UPSTREAM=9.3.0
+SDK=1.32.2
 
 if ! python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
   echo "SKIPPED: THE PYTHON SERVERS NEED PYTHON 3.10 WITH venv" >&2
@@ -50,6 +52,11 @@ MCP_AUTH_TEST_NODE=$node
 folder=$cache/oauth2-mock-server-$UPSTREAM
 [ -d "$folder/node_modules/oauth2-mock-server" ] || npm_into "$folder" "oauth2-mock-server@$UPSTREAM"
 MCP_AUTH_TEST_UPSTREAM=$folder/node_modules/oauth2-mock-server/dist/oauth2-mock-server.mjs
+sdk=$cache/sdk-$SDK
+[ -d "$sdk/node_modules/@modelcontextprotocol/sdk" ] || npm_into "$sdk" "@modelcontextprotocol/sdk@$SDK"
+# An import is resolved from where the file is.
+cp crates/cli/tests/npm/server.mjs crates/cli/tests/npm/suite.mjs "$sdk/"
+export MCP_AUTH_TEST_SERVER=$sdk/server.mjs MCP_AUTH_TEST_SUITE=$sdk/suite.mjs
 export MCP_AUTH_TEST_PYTHON_1 MCP_AUTH_TEST_PYTHON_2 MCP_AUTH_TEST_NODE MCP_AUTH_TEST_UPSTREAM
 # Built already where the tests were built with the same features.
 cargo build -q --workspace --all-features --example protected_server

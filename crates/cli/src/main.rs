@@ -9,6 +9,7 @@ mod describe;
 mod doctor;
 mod lines;
 mod listener;
+mod manual;
 mod pasted;
 mod probe;
 mod problem;
@@ -18,11 +19,12 @@ mod report;
 mod runtime;
 mod setup;
 mod signals;
+mod style;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use lines::record::Recorder;
 use problem::{Problem, STATUSES};
@@ -34,6 +36,9 @@ struct Arguments {
     /// Write one JSON object to standard output; other messages go to standard error.
     #[arg(long, global = true)]
     json: bool,
+    /// Print results, failures and what you have to act on, and nothing else
+    #[arg(long, short, global = true)]
+    quiet: bool,
     /// With login, token, logout, doctor, demo: write a transcript that `replay` runs, with every secret
     /// replaced
     #[arg(long, global = true, value_name = "FILE")]
@@ -89,6 +94,10 @@ enum Command {
     /// Run a transcript again, and report the first line with a different output.
     #[command(after_help = STATUSES)]
     Replay(lines::replay::Options),
+    /// Print the completions of a shell.
+    Completions(manual::CompletionsOptions),
+    /// Print the manual page, or write the pages of all commands.
+    Man(manual::ManOptions),
 }
 
 impl Command {
@@ -105,7 +114,9 @@ impl Command {
             | Self::Status(_)
             | Self::List(_)
             | Self::Drive
-            | Self::Replay(_) => false,
+            | Self::Replay(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
         }
     }
 }
@@ -122,10 +133,14 @@ fn main() -> ExitCode {
     });
     let Arguments {
         json,
+        quiet,
         record,
         html,
         command,
     } = arguments;
+    if quiet {
+        style::be_quiet();
+    }
     let replays = matches!(command, Command::Replay(_));
     let usable = || {
         if record.is_some() && !command.can_be_recorded() {
@@ -182,6 +197,8 @@ fn run(
         Command::Demo(options) => demo::run(options, recorder).map_err(Problem::from),
         Command::Drive => lines::drive::run(),
         Command::Replay(options) => lines::replay::run(&options, json, html),
+        Command::Completions(options) => manual::completions(Arguments::command(), &options, json),
+        Command::Man(options) => manual::man(Arguments::command(), &options, json),
     }
 }
 
@@ -190,6 +207,7 @@ fn tell(problem: &Problem, json: bool) -> ExitCode {
     if let Some(object) = problem.json().filter(|_| json) {
         println!("{object}");
     }
-    eprintln!("mcp-auth: {}", problem.words());
+    let name = style::Style::Bad.err("mcp-auth:");
+    eprintln!("{name} {}", problem.words());
     problem.status()
 }

@@ -30,6 +30,7 @@ use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::remedy;
 use crate::signals;
+use crate::style::Waiting;
 
 /// How long a command waits silently for another process, or for a server that requests a delay.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,7 +115,7 @@ impl Host {
                         if let Some(words) =
                             warning(decision).filter(|it| warned.insert(it.clone()))
                         {
-                            eprintln!("{words}");
+                            note!("{words}");
                         }
                     }
                     Note::Out(Action::SendRequest(send)) => {
@@ -198,12 +199,14 @@ impl Host {
     }
 
     fn handle(&mut self, event: Event) -> Pause {
+        let _shown = Waiting::for_("waiting for the servers");
         let pause = self.driver.handle(event);
         signals::release();
         pause
     }
 
     fn run(&mut self) -> Pause {
+        let _shown = Waiting::for_("waiting for the servers");
         let pause = self.driver.run();
         signals::release();
         pause
@@ -238,7 +241,8 @@ impl Host {
         if rest > self.end.saturating_duration_since(Instant::now()) {
             return Err(Problem::OutOfTime { last: self.last() });
         }
-        eprintln!("waiting for {}", in_words(rest.as_secs()));
+        note!("waiting for {}", in_words(rest.as_secs()));
+        let _shown = Waiting::for_("waiting, as the server asks");
         sleep(rest);
         Ok(())
     }
@@ -261,6 +265,7 @@ impl Host {
                         self.abandon();
                         return Err(Problem::TimedOut { old_client: false });
                     }
+                    let _shown = Waiting::for_("waiting for the code to be entered");
                     sleep(rest);
                     self.run()
                 }

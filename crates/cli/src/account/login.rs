@@ -22,6 +22,7 @@ use crate::lines::record::Recorder;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
 use crate::signals;
+use crate::style::is_quiet;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -211,6 +212,8 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
             members.insert("server".to_owned(), host.url().into());
         }
         println!("{answer}");
+    } else if is_quiet() {
+        // The exit status says it.
     } else if grant.is_some() {
         println!("{}", grant_words(grant.as_ref()));
     } else {

@@ -15,6 +15,7 @@ use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
+use crate::style::is_quiet;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -115,7 +116,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             "{}",
             json!({ "server": url, "signed_in": false, "removed": removed.parts })
         );
-    } else {
+    } else if !is_quiet() {
         println!("signed out of {url}; removed: {}", removed.parts.join(", "));
     }
     Ok(())

@@ -82,9 +82,9 @@ impl Person {
         eprintln!("asking for   {scopes}");
         eprintln!("\nOpen this URL in a browser:\n\n{url}\n");
         if self.way == Way::Browser && webbrowser::open(url).is_ok() {
-            eprintln!("Your browser should be open there.");
+            note!("Your browser should be open there.");
         }
-        eprintln!("Waiting for it at {}", self.listener.redirect_uri());
+        note!("Waiting for it at {}", self.listener.redirect_uri());
         if self.can_type() {
             eprintln!(
                 "When the browser is on another machine, or ends at a page that does not load, paste \
@@ -116,7 +116,7 @@ impl Person {
                 url.as_str()
             );
         }
-        eprintln!("Waiting for that. The code is valid for {minutes} minutes.");
+        note!("Waiting for that. The code is valid for {minutes} minutes.");
     }
 
     /// Returns the next callback; `None` after the deadline. `state`: that of the latest authorization.

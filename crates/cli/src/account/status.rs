@@ -1,5 +1,6 @@
 //! `status` and `list`: show stored accounts, without requests and without waiting for other processes.
 
+use mcp_auth_machine::action::Grant;
 use serde_json::{Value, json};
 
 use super::host::{Desk, Host};
@@ -7,10 +8,11 @@ use super::profile::Profile;
 use super::records;
 use super::root::{Remembered, Root};
 use super::slots;
-use super::told::{grant_json, grant_words};
-use super::{Place, Selected, after};
+use super::told::{grant_json, grant_words, left};
+use super::{Place, Selected, after, in_words};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::style::{Style, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -27,8 +29,12 @@ pub(crate) struct ListOptions {
 /// The time limit, which reading never reaches.
 const SECONDS: u64 = 30;
 
-/// Returns one account as JSON and as text.
-fn account(root: &Root, profile: &Profile, verbose: bool) -> Result<(Value, String), Problem> {
+/// Returns one account as JSON, with its token.
+fn account(
+    root: &Root,
+    profile: &Profile,
+    verbose: bool,
+) -> Result<(Value, Option<Grant>), Problem> {
     let desk = Desk {
         root,
         verbose,
@@ -39,14 +45,53 @@ fn account(root: &Root, profile: &Profile, verbose: bool) -> Result<(Value, Stri
     slots::check(root, (&profile.url, &profile.account))?;
     let grant = host.stored()?;
     let mut answer = named(grant_json(grant.as_ref()), profile);
-    let mut words = grant_words(grant.as_ref());
-    if profile.settings.keyring {
-        words.push_str(", sealed with the system's keyring");
-        if let Some(members) = answer.as_object_mut() {
-            members.insert("keyring".to_owned(), true.into());
-        }
+    if profile.settings.keyring
+        && let Some(members) = answer.as_object_mut()
+    {
+        members.insert("keyring".to_owned(), true.into());
     }
-    Ok((answer, line(profile, &words)))
+    Ok((answer, grant))
+}
+
+const HEADING: [&str; 6] = [
+    "MCP SERVER",
+    "ACCOUNT",
+    "TOKEN",
+    "AUTHORIZATION SERVER",
+    "SCOPES",
+    "KEPT",
+];
+
+/// Returns the cells of an account.
+fn row(profile: &Profile, grant: Option<&Grant>) -> Vec<(Style, String)> {
+    let (style, token) = match grant.map(left) {
+        None => (Style::Bad, "not signed in".to_owned()),
+        Some(Some(0)) => (Style::Plain, "expired".to_owned()),
+        Some(Some(seconds)) => (Style::Good, in_words(seconds)),
+        Some(None) => (Style::Good, "no end named".to_owned()),
+    };
+    let dash = |text: String| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            text
+        }
+    };
+    let issuer = grant.map_or("", |grant| grant.issuer.as_str());
+    let scopes = grant.map(|grant| grant.scopes.iter().collect::<Vec<_>>().join(" "));
+    let kept = if profile.settings.keyring {
+        "keyring"
+    } else {
+        "file"
+    };
+    vec![
+        (Style::Plain, profile.url.clone()),
+        (Style::Plain, profile.account.clone()),
+        (style, token),
+        (Style::Plain, dash(issuer.to_owned())),
+        (Style::Plain, dash(scopes.unwrap_or_default())),
+        (Style::Plain, kept.to_owned()),
+    ]
 }
 
 fn named(mut answer: Value, profile: &Profile) -> Value {
@@ -80,7 +125,12 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
             Profile::new(url, name)
         }
     };
-    let (answer, words) = account(&root, &profile, place.verbose)?;
+    let (answer, grant) = account(&root, &profile, place.verbose)?;
+    let mut words = grant_words(grant.as_ref());
+    if profile.settings.keyring {
+        words.push_str(", sealed with the system's keyring");
+    }
+    let words = line(&profile, &words);
     root.tell_damage();
     if as_json {
         println!("{answer}");
@@ -121,17 +171,27 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
             }
         }
     }
+    let (mut rows, mut unreadable) = (Vec::new(), Vec::new());
     for profile in &profiles {
         // An unreadable account does not hide the others.
-        let (answer, words) =
-            account(&root, profile, options.place.verbose).unwrap_or_else(|problem| {
-                let answer = named(problem.json().unwrap_or_default(), profile);
-                (answer, line(profile, &problem.words()))
-            });
-        if !as_json {
-            println!("{words}");
+        match account(&root, profile, options.place.verbose) {
+            Ok((answer, grant)) => {
+                rows.push(row(profile, grant.as_ref()));
+                answers.push(answer);
+            }
+            Err(problem) => {
+                unreadable.push(line(profile, &problem.words()));
+                answers.push(named(problem.json().unwrap_or_default(), profile));
+            }
         }
-        answers.push(answer);
+    }
+    if !as_json && !rows.is_empty() {
+        for line in table(&HEADING, &rows) {
+            println!("{line}");
+        }
+    }
+    for words in unreadable.iter().filter(|_| !as_json) {
+        println!("{words}");
     }
     root.tell_damage();
     if as_json {

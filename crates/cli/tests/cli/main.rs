@@ -29,6 +29,7 @@ mod proposals;
 mod record;
 mod refusals;
 mod remedies;
+mod shell;
 mod support;
 mod take_back;
 mod tls;

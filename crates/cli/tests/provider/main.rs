@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod bridges;
 mod browsers;
 mod clients;
 mod device;

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::bridges::Client;
 use crate::support::{Desk, agent, said};
 
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python");
+pub(crate) const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python");
 
 /// A process that is killed on drop.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -26,7 +27,7 @@ impl Drop for Process {
     }
 }
 
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name}: run .ci/run-python.sh"))
 }
 
@@ -46,7 +47,7 @@ fn wait_for(url: &str) {
 }
 
 /// `server.py` of one generation of packages.
-struct Server {
+pub(crate) struct Server {
     generation: &'static str,
     kind: &'static str,
     seconds: &'static str,
@@ -57,7 +58,11 @@ struct Server {
 }
 
 impl Server {
-    fn start(generation: &'static str, kind: &'static str, seconds: &'static str) -> Self {
+    pub(crate) fn start(
+        generation: &'static str,
+        kind: &'static str,
+        seconds: &'static str,
+    ) -> Self {
         let port = free_port();
         let upstream = (kind == "proxy").then(|| {
             let port = free_port();
@@ -118,7 +123,7 @@ impl Server {
         }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/mcp", self.port)
     }
 
@@ -130,7 +135,7 @@ impl Server {
         }
     }
 
-    fn count(&self, name: &str) -> u64 {
+    pub(crate) fn count(&self, name: &str) -> u64 {
         let counts = format!("http://127.0.0.1:{}/counts", self.port);
         let mut answer = agent().get(&counts).call().expect("the counts");
         let text = answer.body_mut().read_to_string().expect("text");
@@ -251,26 +256,19 @@ fn whole_life(mut server: Server) {
 /// The SDK's client of the same packages, through the proxy: the first message has the user sign in.
 fn bridged(server: Server) {
     let desk = desk(&server);
-    let python = variable(&format!("MCP_AUTH_TEST_PYTHON_{}", server.generation));
-    let run = || {
-        let mut command = Command::new(&python);
-        command
-            .args([&format!("{HERE}/client.py"), env!("CARGO_BIN_EXE_mcp-auth")])
-            .arg(server.url())
-            .env("MCP_AUTH_STORE", desk.file("accounts"))
-            .env("BROWSER", format!("{HERE}/browser.py"))
-            .stdin(Stdio::null());
-        command.output().expect("it runs")
-    };
+    let client = Client::Python(server.generation);
+    let steps = json!([1.0, 2.0, 3.0]);
+    let mut expected = json!({
+        "server": "notes", "tools": ["count", "echo"], "each_its_own": true, "large": true,
+        "count": { "text": "counted", "steps": steps },
+    });
+    if server.kind == "sdk" {
+        expected["tools"] = json!(["ask", "count", "cut", "echo"]);
+        expected["cut"] = json!({ "text": "whole", "steps": steps });
+        expected["ask"] = json!({ "text": "accept Ada", "steps": [] });
+    }
     for _ in 0..2 {
-        let output = run();
-        assert!(output.status.success(), "{}", said(&output));
-        let seen: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let expected = json!({
-            "server": "notes", "tools": ["count", "echo"], "in_order": true, "large": true,
-            "counted": "counted", "progress": [1.0, 2.0, 3.0],
-        });
-        assert_eq!(seen, expected);
+        assert_eq!(client.bridged(&desk, &[]), expected);
     }
     assert_eq!(
         server.count("POST /register 201"),
@@ -278,6 +276,10 @@ fn bridged(server: Server) {
         "one sign-in for both"
     );
     assert_eq!(server.count("DELETE /mcp 200"), 2, "sessions are ended");
+    if server.kind == "sdk" {
+        assert_eq!(server.count("resumed"), 2);
+    }
+    assert_eq!(client.direct(&desk), expected);
     assert_eq!(desk.json("logout", &[]).0, Some(0));
 }
 

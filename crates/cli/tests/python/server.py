@@ -11,6 +11,7 @@ GET /counts tells how many requests were answered, as JSON: `POST /token refresh
 """
 
 import argparse
+import asyncio
 import json
 import secrets
 import time
@@ -72,6 +73,8 @@ async def counted(context):
     """A tool that reports its progress on the stream of its answer."""
     for step in (1, 2, 3):
         await context.report_progress(step, 3)
+        # Clients forget a call with its answer, and what they have not looked at by then.
+        await asyncio.sleep(0.05)
     return "counted"
 
 
@@ -180,6 +183,32 @@ def sdk():
             if held:
                 self.access.pop(held[1], None)
 
+    from mcp.server.streamable_http import EventMessage, EventStore
+    from pydantic import BaseModel
+
+    class Events(EventStore):
+        """The events of all streams, so that a client continues one after the last event it received."""
+
+        def __init__(self):
+            self.events = []
+
+        async def store_event(self, stream_id, message):
+            self.events.append((stream_id, message))
+            return str(len(self.events))
+
+        async def replay_events_after(self, last_event_id, send_callback):
+            counting.counts["resumed"] = counting.counts.get("resumed", 0) + 1
+            last = int(last_event_id)
+            stream = self.events[last - 1][0]
+            for number, (of, message) in enumerate(self.events[last:], last + 1):
+                if of == stream and message is not None:
+                    await send_callback(EventMessage(message, str(number)))
+            return stream
+
+    class Person(BaseModel):
+        name: str
+
+    resumable = {"event_store": Events(), "retry_interval": 100}
     provider = Provider()
     settings = AuthSettings(
         issuer_url=base,
@@ -194,6 +223,7 @@ def sdk():
         from mcp.server.mcpserver import Context, MCPServer
 
         server = MCPServer("notes", auth_server_provider=provider, auth=settings)
+        parameters = resumable
     except ImportError:
         from mcp.server.fastmcp import Context, FastMCP
 
@@ -203,7 +233,9 @@ def sdk():
             auth=settings,
             host="127.0.0.1",
             port=options.port,
+            **resumable,
         )
+        parameters = {}
 
     @server.tool()
     def echo(text: str) -> str:
@@ -212,10 +244,26 @@ def sdk():
     async def count(context) -> str:
         return await counted(context)
 
-    count.__annotations__["context"] = Context
-    server.tool()(count)
+    async def cut(context) -> str:
+        await context.report_progress(1, 3)
+        await asyncio.sleep(0.05)
+        await context.close_sse_stream()
+        await asyncio.sleep(0.02)
+        await context.report_progress(2, 3)
+        await asyncio.sleep(0.6)
+        await context.report_progress(3, 3)
+        await asyncio.sleep(0.05)
+        return "whole"
+
+    async def ask(context) -> str:
+        answer = await context.elicit("Your name?", Person)
+        return f"{answer.action} {answer.data.name}"
+
+    for tool in (count, cut, ask):
+        tool.__annotations__["context"] = Context
+        server.tool()(tool)
     server.custom_route("/agree", methods=["GET", "POST"])(provider.agree)
-    return server.streamable_http_app()
+    return server.streamable_http_app(**parameters)
 
 
 def memory():
@@ -271,5 +319,6 @@ def fast(server):
     return server.http_app()
 
 
-app = Counting({"sdk": sdk, "memory": memory, "proxy": proxy}[options.kind]())
-uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning")
+counting = Counting(None)
+counting.app = {"sdk": sdk, "memory": memory, "proxy": proxy}[options.kind]()
+uvicorn.run(counting, host="127.0.0.1", port=options.port, log_level="warning")
