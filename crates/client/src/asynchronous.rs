@@ -98,6 +98,7 @@
 mod accounts;
 mod client;
 mod desk;
+mod device;
 mod hands;
 mod http;
 mod job;
@@ -112,6 +113,7 @@ mod user;
 
 pub use accounts::{AccountCall, Accounts, AccountsBuilder, Counts, Returned, Server};
 pub use client::{Call, Client};
+pub use device::DeviceSignIn;
 pub use http::{Limits, Undelivered, http_client};
 pub use job::Stopped;
 pub use network::{HostHttp, Network, NetworkBuilder};

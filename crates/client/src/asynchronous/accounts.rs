@@ -16,13 +16,14 @@ use http::{HeaderMap, HeaderValue, Method};
 pub use call::AccountCall;
 pub use route::Returned;
 pub use start::AccountsBuilder;
-pub(super) use table::Place;
+pub(super) use table::{Lease, Place};
 pub(super) use warm::{Key, Warm};
 
 use self::start::Parts;
-use self::table::{Lease, Table};
+use self::table::Table;
 use self::warm::{Found, Lookup};
 use super::client::Client;
+use super::device::{DeviceSignIn, Poller};
 use super::job::{Stopped, Target, Wish};
 use super::saver::Unsaved;
 use crate::async_store::SharedStore;
@@ -247,6 +248,22 @@ impl Accounts {
         };
         route::keep(store, &redirect, server, principal, mark).await?;
         Ok(Some(redirect))
+    }
+
+    /// Starts a sign-in with a code for a browser of any device (RFC 8628). `None`: a token is there already. The codes
+    /// live in this process alone (DEV-11); the machine counts as in use until the returned value is dropped.
+    ///
+    /// # Errors
+    /// As [`Client::begin_on_other_device`].
+    pub async fn begin_on_other_device(
+        &self,
+        server: &Server,
+        principal: &str,
+        authorization: impl Into<Authorization>,
+    ) -> Result<Option<DeviceSignIn>, Stopped> {
+        let lease = self.lease(server, principal).await?;
+        let shown = lease.client().show_code(authorization.into()).await?;
+        Ok(shown.map(|shown| DeviceSignIn::new(shown, Poller::Account(lease))))
     }
 
     /// Ends the sign-ins of this account that are under way, in all processes.

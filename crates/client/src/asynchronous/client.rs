@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::job::{Job, Message, Refusal, Stopped, Target, Told, Wish, sent};
+use super::device::{DeviceSignIn, Poller, Shown};
+use super::job::{Begun, Job, Message, Refusal, Stopped, Target, Told, Wish, sent};
 use super::saver::Unsaved;
 use super::start::Builder;
 use crate::async_store::SharedStore;
@@ -113,7 +114,34 @@ impl Client {
         let authorization = Some(Box::new(authorization.into()));
         self.ask(|reply| Job::Begin {
             authorization,
-            reply,
+            reply: Begun::Redirect(reply),
+        })
+        .await
+    }
+
+    /// Starts a device authorization (RFC 8628) and returns its code, for a user in a browser of any device. The
+    /// driver polls the server meanwhile. `None`: a token is available without the user. With a code pending,
+    /// returns the same code.
+    ///
+    /// # Errors
+    /// [`Stopped::Failed`] when the server does not offer the grant, or issued no code; [`Stopped::NeedUser`]
+    /// when the user must confirm something first, such as a change of the authorization server.
+    pub async fn begin_on_other_device(
+        &self,
+        authorization: impl Into<Authorization>,
+    ) -> Result<Option<DeviceSignIn>, Stopped> {
+        let shown = self.show_code(authorization.into()).await?;
+        Ok(shown.map(|shown| DeviceSignIn::new(shown, Poller::Client(self.clone()))))
+    }
+
+    pub(super) async fn show_code(
+        &self,
+        authorization: Authorization,
+    ) -> Result<Option<Shown>, Stopped> {
+        let authorization = Some(Box::new(authorization.on_other_device()));
+        self.ask(|reply| Job::Begin {
+            authorization,
+            reply: Begun::Code(reply),
         })
         .await
     }

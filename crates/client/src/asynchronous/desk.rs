@@ -1,6 +1,6 @@
 //! Dispatch: delivers each action of the machine to the job that it answers.
 
-use super::job::{Job, Stopped, Wish};
+use super::job::{Begun, Job, Stopped, Wish};
 use super::sign_in::{SignIn, Step};
 use super::task::Task;
 use super::user::User;
@@ -29,7 +29,7 @@ impl<U: User> Task<U> {
                 }
             }
             Job::Refused { reply, .. } | Job::CameBack { reply, .. } => drop(reply.send(Ok(true))),
-            Job::Begin { reply, .. } => drop(reply.send(Ok(None))),
+            Job::Begin { reply, .. } => reply.end_without_user(),
             Job::Consented(_) | Job::SignOut { .. } | Job::Grant(_) => {}
         }
     }
@@ -59,6 +59,9 @@ impl<U: User> Task<U> {
                 self.give(job, None);
             }
         }
+        if !self.machine.has_pending_authorization() {
+            self.device.end(&Ok(()));
+        }
         self.serve_line();
     }
 
@@ -70,7 +73,8 @@ impl<U: User> Task<U> {
 
     pub(super) fn failed(&mut self, failure: &Failure) {
         // A failure at these stages belongs to the sign-in, whatever the current job is.
-        let of_a_poll = failure.stage == Stage::Token && self.is_showing();
+        let polls = self.is_showing() || !self.device.is_empty();
+        let of_a_poll = failure.stage == Stage::Token && polls;
         let of_sign_in = failure.stage == Stage::Authorization || of_a_poll;
         match self.current.take() {
             Some(job @ (Job::Wanted { .. } | Job::Refused { .. })) if of_sign_in => {
@@ -119,6 +123,8 @@ impl<U: User> Task<U> {
         for job in std::mem::take(&mut self.joined) {
             job.fail(failure);
         }
+        let failed = Stopped::Failed(Box::new(failure.clone()));
+        self.device.end(&Err(failed));
     }
 
     pub(super) fn end_sign_in(&mut self) {
@@ -154,6 +160,9 @@ impl<U: User> Task<U> {
             Some(Job::Consented(_)) => {
                 self.sign_in = None;
                 self.ask_user(need);
+            }
+            None if !self.device.is_empty() => {
+                self.device.end(&Err(Stopped::NeedUser(need)));
             }
             // The code cannot be used any more.
             None if self.is_showing() => {
@@ -230,8 +239,16 @@ impl<U: User> Task<U> {
 
     pub(super) fn redirected(&mut self, redirect: Redirect) {
         match self.current.take() {
-            Some(Job::Begin { reply, .. }) => drop(reply.send(Ok(Some(redirect)))),
+            Some(Job::Begin {
+                reply: Begun::Redirect(reply),
+                ..
+            }) => {
+                // The redirect replaces a code (DEV-10).
+                self.device.end(&Err(Stopped::NeedUser(self.need())));
+                drop(reply.send(Ok(Some(redirect))));
+            }
             Some(Job::Consented(_)) => {
+                self.device.end(&Err(Stopped::NeedUser(self.need())));
                 if let Some(sign_in) = &mut self.sign_in {
                     sign_in.send(redirect, &self.user, self.back.clone());
                 }
@@ -242,6 +259,10 @@ impl<U: User> Task<U> {
 
     pub(super) fn shows(&mut self, shown: ShowCode) {
         match self.current.take() {
+            Some(Job::Begin {
+                reply: Begun::Code(reply),
+                ..
+            }) => drop(reply.send(Ok(Some(self.device.add(Box::new(shown)))))),
             // `begin` returns redirects.
             Some(job @ Job::Begin { .. }) => job.stop(Stopped::NeedUser(self.need())),
             Some(Job::Consented(_)) => {

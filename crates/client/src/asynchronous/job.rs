@@ -4,6 +4,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::oneshot;
 
+use super::device::Shown;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::present::Presentation;
@@ -78,7 +79,7 @@ pub(super) enum Job {
     /// An authorization for the host's own user.
     Begin {
         authorization: Option<Box<Authorization>>,
-        reply: Told<Option<Redirect>>,
+        reply: Begun,
     },
     CameBack {
         callback: Option<Callback>,
@@ -89,6 +90,39 @@ pub(super) enum Job {
         reply: Told<()>,
     },
     Grant(Told<Option<Grant>>),
+}
+
+/// What the host's own user gets.
+pub(super) enum Begun {
+    /// A URL to open.
+    Redirect(Told<Option<Redirect>>),
+    /// A code to enter in a browser of any device.
+    Code(Told<Option<Shown>>),
+}
+
+impl Begun {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Redirect(reply) => reply.is_closed(),
+            Self::Code(reply) => reply.is_closed(),
+        }
+    }
+
+    /// A token is available without the user.
+    pub(super) fn end_without_user(self) {
+        // The caller may be gone.
+        match self {
+            Self::Redirect(reply) => drop(reply.send(Ok(None))),
+            Self::Code(reply) => drop(reply.send(Ok(None))),
+        }
+    }
+
+    fn stop(self, why: Stopped) {
+        match self {
+            Self::Redirect(reply) => drop(reply.send(Err(why))),
+            Self::Code(reply) => drop(reply.send(Err(why))),
+        }
+    }
 }
 
 /// How urgently a token is needed.
@@ -224,7 +258,7 @@ impl Job {
             Self::Refused { reply, .. } | Self::CameBack { reply, .. } => {
                 drop(reply.send(Err(why)));
             }
-            Self::Begin { reply, .. } => drop(reply.send(Err(why))),
+            Self::Begin { reply, .. } => reply.stop(why),
             Self::SignOut { reply, .. } => drop(reply.send(Err(why))),
             Self::Grant(reply) => drop(reply.send(Err(why))),
             Self::Consented(_) => {}

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::accounts::Place;
 use super::client::Client;
+use super::device::Waiting;
 use super::hands::Hands;
 use super::network::{Network, NetworkBuilder, Settings};
 use super::publish::Publisher;
@@ -218,6 +219,7 @@ impl<U: User> Builder<U> {
             renews: false,
             line: VecDeque::new(),
             sign_in: None,
+            device: Waiting::default(),
             joined: Vec::new(),
             need: None,
             publisher,

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::accounts::Place;
 use super::client::Client;
+use super::device::Waiting;
 use super::hands::Hands;
 use super::job::{Job, Message, Stopped};
 use super::publish::Publisher;
@@ -43,6 +44,8 @@ pub(super) struct Task<U> {
     /// The queued jobs.
     pub(super) line: VecDeque<Job>,
     pub(super) sign_in: Option<SignIn>,
+    /// Those who wait for the end of a device authorization of the host's own user.
+    pub(super) device: Waiting,
     /// The jobs that wait for the sign-in.
     pub(super) joined: Vec<Job>,
     /// The latest reason for which the user was needed.
@@ -224,6 +227,7 @@ impl<U: User> Task<U> {
             job.stop(Stopped::SignedOut);
         }
         self.end_sign_in();
+        self.device.end(&Err(Stopped::SignedOut));
         if let Some(event) = job.event() {
             meter::sign_in("signed_out");
             self.current = Some(job);

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod chaos;
+mod device;
 mod dropped;
 mod gateway;
 mod outage;

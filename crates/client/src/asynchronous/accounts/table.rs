@@ -224,7 +224,7 @@ impl Drop for End {
 }
 
 /// A machine in use. Dropping it leaves the machine idle; its work is still finished.
-pub(super) struct Lease {
+pub(in crate::asynchronous) struct Lease {
     table: Arc<Table>,
     key: Key,
     machine: u64,
