@@ -19,6 +19,21 @@ pub(super) struct Choice(Mutex<Listed>);
 struct Listed {
     asked: Vec<u64>,
     servers: Vec<String>,
+    asked_servers: Vec<u64>,
+    /// The authorization server of the last metadata offers the device authorization grant.
+    device: Option<bool>,
+}
+
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// Returns true if metadata offers the device authorization grant (DEV-02).
+pub(crate) fn offers_device(metadata: &Value) -> bool {
+    let grants = metadata
+        .get("grant_types_supported")
+        .and_then(Value::as_array);
+    let is_listed = grants.is_none_or(|grants| grants.iter().any(|grant| grant == DEVICE_CODE));
+    let endpoint = metadata.get("device_authorization_endpoint");
+    is_listed && endpoint.is_some_and(Value::is_string)
 }
 
 impl Choice {
@@ -35,8 +50,25 @@ impl Choice {
                     listed.servers = servers;
                 }
             }
+            Note::Out(Action::SendRequest(send)) if send.purpose() == Purpose::ServerMetadata => {
+                listed.asked_servers.push(send.id());
+            }
+            Note::In(Event::HttpResponse(reply)) if listed.asked_servers.contains(&reply.id()) => {
+                let document = reply.response().map(http::Response::body);
+                let document = document.and_then(|body| serde_json::from_slice(body).ok());
+                if let Some(document) = document.filter(Value::is_object) {
+                    listed.device = Some(offers_device(&document));
+                }
+            }
             Note::Out(_) | Note::In(_) => {}
         }
+    }
+
+    /// Returns true if the authorization server may offer the device authorization grant: its metadata says so,
+    /// or was not read by this process.
+    pub(super) fn may_offer_device(&self) -> bool {
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.device.unwrap_or(true)
     }
 
     /// Returns the listed servers beside this one, as far as they can be shown.

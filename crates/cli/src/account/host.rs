@@ -311,6 +311,13 @@ impl Host {
                     self.seen.asked.store(true, Ordering::Relaxed);
                     let others = self.choice.others(redirect.issuer.as_str());
                     person.send(&redirect, &others);
+                    if person.lacks_display() && self.choice.may_offer_device() {
+                        note!(
+                            "Without a browser here, a server that offers it shows a code instead: mcp-auth \
+                             login --device {}",
+                            self.url
+                        );
+                    }
                     let state = state_of(redirect.url.as_str()).map(str::to_owned);
                     self.come_back(person, state.as_deref())?
                 }

@@ -12,7 +12,7 @@ mod keys;
 mod ledger;
 pub(crate) mod login;
 pub(crate) mod logout;
-mod person;
+pub(crate) mod person;
 mod profile;
 mod records;
 mod root;

@@ -81,7 +81,7 @@ impl Person {
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");
         eprintln!("\nOpen this URL in a browser:\n\n{url}\n");
-        if self.way == Way::Browser && webbrowser::open(url).is_ok() {
+        if self.way == Way::Browser && has_display() && webbrowser::open(url).is_ok() {
             note!("Your browser should be open there.");
         }
         note!("Waiting for it at {}", self.listener.redirect_uri());
@@ -92,6 +92,11 @@ impl Person {
             );
             self.read();
         }
+    }
+
+    /// Returns true if a browser was to be opened where none would be visible.
+    pub(super) fn lacks_display(&self) -> bool {
+        self.way == Way::Browser && !has_display()
     }
 
     /// Returns true if the user enters a code in a browser of any device.
@@ -158,6 +163,15 @@ impl Person {
             }
         }
     }
+}
+
+/// Returns true if a browser would be visible on this system.
+pub(crate) fn has_display() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    cfg!(any(windows, target_os = "macos"))
+        || ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"]
+            .into_iter()
+            .any(set)
 }
 
 fn named(scopes: &Scopes) -> String {

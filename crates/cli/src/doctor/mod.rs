@@ -1,6 +1,7 @@
 //! `doctor`: examines a server's set-up with the machine. It reads public metadata only: without a client,
 //! the machine stops before a registration or a redirect.
 
+mod device;
 mod findings;
 mod known;
 
@@ -19,6 +20,7 @@ use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
+use device::judge_device;
 use findings::{
     Finding, Mark, finding, judge_challenge, judge_choice, judge_failure, judge_missing_resource,
     judge_other, judge_passed_over, judge_scopes, judge_server,
@@ -230,6 +232,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         }
         let server = server.map(|(server, _)| server);
         findings.extend(server.into_iter().flat_map(judge_server));
+        findings.extend(server.map(judge_device));
         findings.extend(judge_known(issuer));
         let both = seen.resource.as_ref().zip(server);
         findings.extend(both.and_then(|(resource, server)| judge_scopes(resource, server)));

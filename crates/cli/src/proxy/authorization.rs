@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::account::Place;
 use crate::account::bridge::{Bridge, open};
+use crate::account::person::has_display;
 use crate::problem::Problem;
 
 /// The number of sign-ins per request: the first, and one for further scopes.
@@ -242,15 +243,6 @@ async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), (S
         }
         Err(error) => Err((error.to_string(), true)),
     }
-}
-
-/// Returns true if a browser would be visible on this system.
-fn has_display() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    cfg!(any(windows, target_os = "macos"))
-        || ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"]
-            .into_iter()
-            .any(set)
 }
 
 /// One request, with its retries.

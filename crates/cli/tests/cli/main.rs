@@ -15,6 +15,7 @@ mod crashes;
 mod deviations;
 mod doctor;
 mod drive;
+mod elsewhere;
 mod examined;
 mod fake;
 mod faults;

@@ -108,8 +108,15 @@ fn a_list_is_a_table_and_colours_follow_the_rules() {
     let lines: Vec<&str> = plain.lines().collect();
     assert_eq!(lines.len(), 3, "{plain}");
     let column = lines[0].find("ACCOUNT").expect("a heading");
-    assert!(lines[1][column..].starts_with("default"), "{plain}");
-    assert!(lines[2][column..].starts_with("work"), "{plain}");
+    let cell = |line: &str| {
+        line.split_at(column)
+            .1
+            .split_whitespace()
+            .next()
+            .map(str::to_owned)
+    };
+    assert_eq!(cell(lines[1]).as_deref(), Some("default"), "{plain}");
+    assert_eq!(cell(lines[2]).as_deref(), Some("work"), "{plain}");
     assert!(
         lines[1].contains(&fake.issuer()) && lines[1].contains("minutes"),
         "{plain}"

@@ -1,0 +1,64 @@
+//! Users without a browser at this machine: `doctor` says what a server offers them, and `login` proposes it.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, object};
+use crate::remedies::{SERVER, metadata};
+use crate::support::{Desk, text};
+
+/// A server that offers the device authorization grant, or lacks it.
+fn server(offers: bool) -> Fake {
+    let fake = Fake::start();
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        let mut changes = json!({});
+        if offers {
+            changes["device_authorization_endpoint"] = format!("{issuer}/device").into();
+            changes["grant_types_supported"] = json!([
+                "authorization_code",
+                "urn:ietf:params:oauth:grant-type:device_code"
+            ]);
+        }
+        (request.path == SERVER).then(|| object(200, &metadata(issuer, &changes)))
+    }));
+    fake
+}
+
+/// `login` in an environment without a display.
+fn login(fake: &Fake) -> Output {
+    let desk = Desk::new();
+    let mut command = desk.command(&["login", "--timeout", "1", &fake.url()]);
+    for name in ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"] {
+        command.env_remove(name);
+    }
+    command.output().expect("it runs")
+}
+
+#[test]
+fn dev_02_doctor_says_whether_a_code_is_offered() {
+    for (offers, words) in [(true, "login --device"), (false, "paste the address")] {
+        let fake = server(offers);
+        let (_, answer) = Desk::new().json(&["doctor", &fake.url()]);
+        let findings = answer["findings"].as_array().expect("findings");
+        let of_device = |found: &&Value| found["rule"] == "DEV-02";
+        let found = findings.iter().find(of_device).expect("a finding");
+        assert_eq!(found["mark"], "note", "{found}");
+        assert!(
+            found["words"].as_str().expect("words").contains(words),
+            "{found}"
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_login_without_a_display_proposes_a_code_where_the_server_offers_one() {
+    for offers in [true, false] {
+        let fake = server(offers);
+        let said = text(&login(&fake).stderr);
+        assert!(said.contains("Open this URL"), "{said}");
+        assert_eq!(said.contains("mcp-auth login --device"), offers, "{said}");
+        assert!(!said.contains("Your browser should be open"), "{said}");
+    }
+}
