@@ -92,7 +92,7 @@ pub(super) enum Job {
     Grant(Told<Option<Grant>>),
 }
 
-/// What the host's own user gets.
+/// The reply to a host that begins for its own user.
 pub(super) enum Begun {
     /// A URL to open.
     Redirect(Told<Option<Redirect>>),

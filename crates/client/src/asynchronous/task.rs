@@ -44,7 +44,7 @@ pub(super) struct Task<U> {
     /// The queued jobs.
     pub(super) line: VecDeque<Job>,
     pub(super) sign_in: Option<SignIn>,
-    /// Those who wait for the end of a device authorization of the host's own user.
+    /// The callers that wait for the end of a device authorization.
     pub(super) device: Waiting,
     /// The jobs that wait for the sign-in.
     pub(super) joined: Vec<Job>,

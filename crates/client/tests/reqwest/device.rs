@@ -34,7 +34,7 @@ async fn enters(world: &World, sign_in: &DeviceSignIn, answer: &str) {
     assert!(answered.status().is_success());
 }
 
-/// DEV-06, DEV-09, DEV-10: the code is shown, others are told that the user is needed, and the end is told.
+/// DEV-06, DEV-09, DEV-10: the code is shown, others receive `NeedUser`, and the host receives the end.
 #[tokio::test]
 async fn dev_10_a_host_shows_the_code_and_awaits_the_end() {
     let world = World::start().await;
