@@ -18,6 +18,8 @@ pub enum Limited {
     FlowTime,
     /// The time for the user to complete the authorization (AUTHZ-17).
     UserTime,
+    /// The operations that wait for a token at the same time: [`EVENTS_QUEUED`].
+    Callers,
 }
 
 /// The number of HTTP requests per flow (SEC-16).
@@ -73,8 +75,11 @@ pub(crate) const PARTINGS_REMEMBERED: usize = 4;
 pub(crate) const DOCUMENTS_RELIED_ON: usize = 6;
 /// The number of servers with a stored DPoP nonce.
 pub const ORIGINS_REMEMBERED: usize = 8;
-/// The number of events queued while the machine is busy; further events are dropped and reported.
-pub const EVENTS_QUEUED: usize = 16;
+/// The number of operations that wait while the machine is busy, and of those that wait for a pending authorization;
+/// further ones are answered with an error (USE-14).
+pub const EVENTS_QUEUED: usize = 64;
+/// The number of callbacks queued while the machine is busy; further ones are ignored (L04).
+pub const CALLBACKS_QUEUED: usize = 4;
 
 /// The right to perform one limited action once.
 #[must_use]

@@ -13,8 +13,9 @@ use crate::action::{
     SendRequest, Sign, ToSign, UrlSource, Why,
 };
 use crate::budget::{Limited, PARTINGS_REMEMBERED, Permit, SLOT_TIME};
+use crate::callers::{Callers, abandoned};
 use crate::config::{Config, Discovery};
-use crate::error::{Cause, Failure};
+use crate::error::{Cause, Failure, Stage};
 use crate::event::{Observed, Operation};
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
@@ -179,8 +180,8 @@ pub(crate) struct Core {
     pub(crate) event: u64,
     pub(crate) owner: Arc<Owner>,
     next_id: u64,
-    /// The event in which `Ready` was last emitted.
-    said_ready: Option<u64>,
+    /// The event in which `Ready` was last emitted; 0 for none, since the first event is 1.
+    said_ready: u64,
     outbox: VecDeque<Action>,
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
@@ -191,6 +192,8 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     /// The requests of the current attempt, with their responses.
     pub(crate) watch: Watch,
+    /// The operations that wait for an answer.
+    pub(crate) callers: Callers,
 }
 
 impl Core {
@@ -201,7 +204,7 @@ impl Core {
             event: 0,
             owner: Arc::new(Owner),
             next_id: 0,
-            said_ready: None,
+            said_ready: 0,
             outbox: VecDeque::new(),
             held: Held::default(),
             waiting: None,
@@ -209,6 +212,7 @@ impl Core {
             parting: Vec::new(),
             memory: Memory::default(),
             watch: Watch::default(),
+            callers: Callers::default(),
         }
     }
 
@@ -359,27 +363,79 @@ impl Core {
             Cause::Abandoned
             | Cause::NotPersisted(_)
             | Cause::Resting(_)
-            | Cause::OutOfPatience(Limited::UserTime) => Vec::new(),
+            | Cause::OutOfPatience(Limited::UserTime | Limited::Callers) => Vec::new(),
             Cause::Violation(_)
             | Cause::Refused(_)
             | Cause::Unreachable(_)
             | Cause::OutOfPatience(_)
             | Cause::Misconfigured(_) => self.watch.at(failure.stage),
         };
+        self.callers.failed(&failure);
         self.emit(Action::Error(Box::new(failure)));
+    }
+
+    /// Fails the work for the current caller.
+    pub(crate) fn fail_current(&mut self, failure: Failure) {
+        let operation = failure
+            .operation
+            .or_else(|| self.callers.current().cloned());
+        self.fail(Failure {
+            operation,
+            ..failure
+        });
+    }
+
+    /// Fails operations that nothing works for any more.
+    pub(crate) fn abandon(&mut self, operations: Vec<Operation>) {
+        for operation in operations {
+            self.fail(abandoned(Some(operation)));
+        }
+    }
+
+    /// Answers an operation beside which too many wait (USE-14).
+    pub(crate) fn turn_away(&mut self, operation: Operation) {
+        self.emit(Action::Error(Box::new(Failure {
+            operation: Some(operation),
+            stage: Stage::Challenge,
+            issuer: None,
+            cause: Cause::OutOfPatience(Limited::Callers),
+            seen: Vec::new(),
+        })));
+    }
+
+    /// Called when no work is under way: the callers that it left without an answer receive its result, unless an
+    /// authorization is pending, whose result they share (USE-14).
+    pub(crate) fn rest(&mut self) {
+        if self.callers.is_at_rest() {
+            return;
+        }
+        if self.waits_at().is_some() {
+            if let Some(operation) = self.callers.join() {
+                self.turn_away(operation);
+            }
+            return;
+        }
+        for answer in self.callers.answers() {
+            self.emit(answer);
+        }
     }
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
         let beside = self.held.is_usable(self.now);
         self.memory.question.ask(&why, beside);
-        self.emit(Action::NeedUser(NeedUser { why, operation }));
+        self.put(NeedUser { why, operation });
+    }
+
+    fn put(&mut self, need: NeedUser) {
+        self.callers.asked(&need);
+        self.emit(Action::NeedUser(need));
     }
 
     /// Asks for the user in the middle of an authorization: the next one continues it, for the same reason.
     pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
         let beside = self.held.is_usable(self.now);
         self.memory.question.ask_for(wish, beside);
-        self.emit(Action::NeedUser(NeedUser { why, operation }));
+        self.put(NeedUser { why, operation });
     }
 
     /// Emits a report if the host enabled reports; the closure runs only then.
@@ -440,6 +496,7 @@ impl Core {
         };
         if !unchanged {
             self.held.proof = Proof::Assumed;
+            self.callers.token_changed();
         }
         self.held.validity = Some(self.held.validity_of(tokens, self.now));
         self.held.at = at;
@@ -584,7 +641,7 @@ impl Core {
 
     /// Returns true if `Ready` was emitted during this event.
     pub(crate) fn said_ready(&self) -> bool {
-        self.said_ready == Some(self.event)
+        self.said_ready == self.event
     }
 
     /// Emits `Ready`, once per event and never for an expired token.
@@ -594,7 +651,9 @@ impl Core {
             return;
         };
         self.memory.question.answered_by_a_token();
-        if self.said_ready.replace(self.event) != Some(self.event) {
+        self.callers.ready();
+        if !self.said_ready() {
+            self.said_ready = self.event;
             self.emit(Action::Ready(grant));
         }
     }

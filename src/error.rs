@@ -439,7 +439,8 @@ impl Failure {
                 | Limited::Registrations
                 | Limited::Authorizations
                 | Limited::Redirects
-                | Limited::FlowTime,
+                | Limited::FlowTime
+                | Limited::Callers,
             ) => Next::RetryLater(None),
             Cause::Misconfigured(_) => Next::FixConfiguration,
         }
@@ -485,6 +486,7 @@ impl Cause {
             Self::OutOfPatience(limited) => match limited {
                 Limited::UserTime => Party::User,
                 Limited::FlowTime => Party::Network,
+                Limited::Callers => Party::Host,
                 Limited::Requests
                 | Limited::Registrations
                 | Limited::Authorizations

@@ -22,13 +22,13 @@ pub enum Event {
     /// The host requests, and consents to, an authorization, and supplies its entropy. With a grant that
     /// needs no user, this requests a token.
     Authorize(Authorization),
-    /// The MCP server responded with 401, 403 or 400.
+    /// The MCP server responded with 401, 403 or 400. Answered as [`Event::Wanted`].
     Challenged(Challenge),
     /// The MCP server accepted a request; the attempt counter of the operation restarts.
     Accepted(Operation),
     /// The host needs a valid access token now. Answered with [`Action::Ready`](crate::Action::Ready),
-    /// perhaps after a refresh, with [`Action::NeedUser`](crate::Action::NeedUser), or with
-    /// [`Action::Error`](crate::Action::Error).
+    /// perhaps after a refresh, or with [`Action::NeedUser`](crate::Action::NeedUser) or
+    /// [`Action::Error`](crate::Action::Error) for this operation (USE-14).
     Wanted(Operation),
     /// The result of a `SendRequest`.
     HttpResponse(Reply),
@@ -50,7 +50,8 @@ pub enum Event {
     Timer,
     /// The user or the host cancelled the authorization.
     Abandoned(Abandon),
-    /// The user signed out: erase and revoke the tokens of this principal for this MCP server.
+    /// The user signed out: erase and revoke the tokens of this principal for this MCP server. Everything that waits is
+    /// answered with [`Cause::Abandoned`](crate::error::Cause::Abandoned) first.
     SignedOut,
 }
 

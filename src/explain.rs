@@ -58,6 +58,7 @@ fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
             Limited::Redirects => "too many authorizations in a short time",
             Limited::FlowTime => "the flow took too long",
             Limited::UserTime => "the user did not finish the authorization in time",
+            Limited::Callers => "too many operations of this account wait for a token",
         }),
         Cause::Misconfigured(found) => misconfiguration(found, f),
         Cause::Abandoned => f.write_str("the authorization was cancelled"),

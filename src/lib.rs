@@ -140,6 +140,7 @@
 mod account;
 pub mod action;
 pub mod budget;
+mod callers;
 pub mod client_metadata;
 mod clients;
 pub mod config;

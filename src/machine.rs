@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::action::{Action, Grant, SubjectTokenKind};
-use crate::budget::{EVENTS_QUEUED, Limited};
+use crate::budget::{CALLBACKS_QUEUED, EVENTS_QUEUED, Limited};
+use crate::callers::abandoned;
 use crate::config::Config;
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
-use crate::event::{Abandon, Authorization, Event, Outcome, Persistence, Where};
+use crate::event::{Abandon, Authorization, Event, Operation, Outcome, Persistence, Where};
 use crate::identity::Identity;
 use crate::memory::Erasure;
 use crate::report::Decision;
@@ -180,16 +181,43 @@ impl AuthMachine {
         let work = std::mem::replace(&mut self.work, Work::Idle);
         match step(work, &mut self.core) {
             Ok(next) => self.work = next,
-            Err(failure) => self.core.fail(failure),
+            Err(failure) => self.core.fail_current(failure),
         }
     }
 
+    /// Queues the request of a caller. When too many wait, a request of an operation that asks again is dropped; where
+    /// each operation waits once, this one is answered with an error (USE-14).
     fn queue(&mut self, trigger: Trigger) {
-        if self.inbox.len() < EVENTS_QUEUED {
-            self.inbox.push_back(trigger);
-        } else {
+        if self.inbox.len() >= EVENTS_QUEUED
+            && self
+                .inbox
+                .iter()
+                .filter(|queued| queued.is_of_a_caller())
+                .count()
+                >= EVENTS_QUEUED
+            && !self.drop_repeated(&trigger)
+        {
             self.core.report(|| Decision::EventDropped);
+            if let Some(operation) = trigger.operation() {
+                self.core.turn_away(operation.clone());
+            }
+            return;
         }
+        self.inbox.push_back(trigger);
+    }
+
+    /// Drops a queued request whose operation asks again later in the queue, or with this request. Returns true if there
+    /// was one.
+    fn drop_repeated(&mut self, incoming: &Trigger) -> bool {
+        let asks_again = |(at, queued): (usize, &Trigger)| {
+            let later = self.inbox.iter().skip(at.saturating_add(1));
+            let mut later = later
+                .chain([incoming])
+                .filter(|later| later.is_of_a_caller());
+            queued.is_of_a_caller() && later.any(|later| later.operation() == queued.operation())
+        };
+        let found = self.inbox.iter().enumerate().position(asks_again);
+        found.is_some_and(|at| self.inbox.remove(at).is_some())
     }
 
     /// Queues an authorization, unless an attempt is under way, which it joins.
@@ -208,25 +236,44 @@ impl AuthMachine {
         }
         // Between two polls the code is shown again.
         if self.work.attempt().is_none() || matches!(self.work, Work::Polling(_)) {
-            self.queue(Trigger::Authorize(Box::new(click)));
+            self.inbox.push_back(Trigger::Authorize(Box::new(click)));
         }
     }
 
     /// Queues a callback; one whose `state` matches the pending authorization jumps the queue (L04).
     fn came_back(&mut self, callback: Callback) {
-        // Alone in the queue, it needs no place of its own.
+        // Alone in the queue, it is the next one anyway.
         if self.inbox.is_empty() {
-            return self.queue(Trigger::CameBack(callback));
+            return self.inbox.push_back(Trigger::CameBack(callback));
         }
-        let state = callback.state();
-        let own = match (&self.core.waiting, state) {
+        let is_own = |callback: &Callback| match (&self.core.waiting, callback.state()) {
             (Some(waiting), Some(state)) => waiting.at.held().0.state.same(&state),
             (_, _) => false,
         };
-        if own {
+        let own = is_own(&callback);
+        let mut queued = 0_usize;
+        let mut has_own = false;
+        let mut last = None;
+        for (at, trigger) in self.inbox.iter().enumerate() {
+            if let Trigger::CameBack(other) = trigger {
+                queued = queued.saturating_add(1);
+                has_own |= own && is_own(other);
+                last = Some(at);
+            }
+        }
+        let is_full = queued >= CALLBACKS_QUEUED;
+        let first = own && !has_own;
+        if is_full {
+            self.core.report(|| Decision::EventDropped);
+            match last.filter(|_| first) {
+                Some(last) => drop(self.inbox.remove(last)),
+                None => return,
+            }
+        }
+        if first {
             self.inbox.push_front(Trigger::CameBack(callback));
         } else {
-            self.queue(Trigger::CameBack(callback));
+            self.inbox.push_back(Trigger::CameBack(callback));
         }
     }
 
@@ -240,10 +287,13 @@ impl AuthMachine {
             if !matches!(self.work, Work::Idle) {
                 return;
             }
+            self.core.rest();
             let Some(trigger) = self.next_trigger() else {
                 return;
             };
             self.core.watch.begin();
+            let caller = trigger.caller(&self.core);
+            self.core.callers.begin(caller);
             self.step(|_, core| start(core, trigger));
         }
     }
@@ -266,15 +316,18 @@ impl AuthMachine {
                 }
                 Erasure::FailedAgain(revision) => {
                     self.core.memory.erasure = Erasure::Failed(revision);
-                    let operation = self.inbox.pop_front().and_then(Trigger::into_operation);
-                    self.core.fail(Failure {
-                        operation,
-                        stage: Stage::Slots,
-                        issuer: None,
-                        cause: Cause::NotPersisted(StoreFlaw::Write),
-                        seen: Vec::new(),
-                    });
-                    return None;
+                    let queued = std::mem::take(&mut self.inbox);
+                    let (stay, end) = queued.into_iter().partition::<VecDeque<_>, _>(ends);
+                    self.inbox = stay;
+                    for trigger in end {
+                        self.core.fail(Failure {
+                            operation: trigger.operation().cloned(),
+                            stage: Stage::Slots,
+                            issuer: None,
+                            cause: Cause::NotPersisted(StoreFlaw::Write),
+                            seen: Vec::new(),
+                        });
+                    }
                 }
             }
         }
@@ -303,6 +356,7 @@ impl AuthMachine {
     fn give_way(&mut self) {
         let work = std::mem::replace(&mut self.work, Work::Idle);
         if let Work::Pausing(pausing) = work {
+            self.core.callers.set_aside();
             self.inbox.push_back(pausing.then);
             self.inbox
                 .make_contiguous()
@@ -362,13 +416,18 @@ impl AuthMachine {
             }
         }
         self.core.memory.question.withdraw();
+        let queued = self.inbox.len();
         self.inbox
             .retain(|trigger| !matches!(trigger, Trigger::Authorize(_)));
+        let queued = self.inbox.len() < queued;
         self.end_waiting(Cause::Abandoned);
         if let Some(operation) = self.work.attempt() {
-            let failure = attempt_failure(operation.cloned());
+            let failure = abandoned(operation.cloned());
             self.drop_work();
             self.core.fail(failure);
+        } else if queued && !attempts {
+            self.core
+                .fail(abandoned(self.core.memory.operation.clone()));
         }
         match how {
             Abandon::Cancelled => {}
@@ -395,6 +454,30 @@ impl AuthMachine {
         }
     }
 
+    /// Ends what waits at a sign-out: an authorization, and every operation under its own name.
+    fn answer_all(&mut self) {
+        let queued = self.inbox.iter();
+        let clicks =
+            |trigger: &Trigger| matches!(trigger, Trigger::Authorize(_) | Trigger::Renewed(_));
+        let asked = self.work.attempt().map(Option::<&Operation>::cloned);
+        let asked = asked.or_else(|| {
+            let under_way = self.work.completes_an_authorization();
+            let click = under_way || queued.clone().any(clicks) || self.core.waits_at().is_some();
+            click.then(|| self.core.memory.operation.clone())
+        });
+        let mut waiting = self.core.callers.leave();
+        for operation in queued.filter_map(Trigger::operation) {
+            if !waiting.contains(operation) {
+                waiting.push(operation.clone());
+            }
+        }
+        if let Some(operation) = asked {
+            waiting.retain(|other| Some(other) != operation.as_ref());
+            self.core.fail(abandoned(operation));
+        }
+        self.core.abandon(waiting);
+    }
+
     /// Erases the account; pending results are discarded, and new tokens in them revoked (REFR-12). Pending erasures
     /// and revocations are kept, those of registrations included.
     fn sign_out(&mut self) {
@@ -403,6 +486,7 @@ impl AuthMachine {
         let signing_out = self.work.is_signing_out() || self.inbox.iter().any(waits);
         let loading = matches!(&self.work, Work::LoadingAccount(state) if state.is_for_a_reset());
         let resetting = loading || self.inbox.iter().any(resets);
+        self.answer_all();
         self.inbox.retain(|trigger| {
             matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_))
                 || signing_out && resets(trigger)
@@ -442,16 +526,6 @@ impl AuthMachine {
             only: None,
         });
         self.inbox.push_front(Trigger::SignOut(leaving));
-    }
-}
-
-fn attempt_failure(operation: Option<crate::event::Operation>) -> Failure {
-    Failure {
-        operation,
-        stage: Stage::Authorization,
-        issuer: None,
-        cause: Cause::Abandoned,
-        seen: Vec::new(),
     }
 }
 

@@ -46,9 +46,11 @@ pub enum Action {
     ObtainAssertion(ObtainAssertion),
     /// The user is needed: reply with [`Event::Authorize`] when the user agrees.
     NeedUser(NeedUser),
-    /// [`AuthMachine::bearer`](crate::AuthMachine::bearer) returns a token now: retry the waiting requests.
+    /// A token can be presented now: retry the waiting requests. Answers every operation, except one whose request was
+    /// refused with the token that is still stored (USE-14).
     Ready(Grant),
-    /// The attempt failed. Stored credentials are unaffected.
+    /// The attempt failed, for its operation; without one, no operation is answered (USE-14). Stored credentials are
+    /// unaffected.
     Error(Box<Failure>),
     /// The reason for a decision, for users and logs. May be ignored.
     Report(Box<Decision>),

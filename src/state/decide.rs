@@ -45,6 +45,16 @@ enum Reaction {
     Final(Cause),
 }
 
+impl Reaction {
+    /// Returns true when the stored token does not answer the challenge.
+    fn needs_another_token(&self) -> bool {
+        match self {
+            Self::StepUp | Self::Renew | Self::Authorize => true,
+            Self::Retry | Self::Nonce | Self::Final(_) => false,
+        }
+    }
+}
+
 impl Judged {
     pub(super) fn wants_scope(&self) -> bool {
         self.error.as_deref() == Some("insufficient_scope")
@@ -176,7 +186,11 @@ impl Judged {
     }
 
     pub(crate) fn decide(self, core: &mut Core) -> Step {
-        match self.react(core) {
+        let reaction = self.react(core);
+        if reaction.needs_another_token() {
+            core.callers.refused(&self.operation);
+        }
+        match reaction {
             Reaction::Retry => {
                 core.ready();
                 Ok(Work::Idle)

@@ -1,6 +1,7 @@
 //! Reading the account slot: at the start, and before each decision about a challenge (USE-09).
 
 use crate::account::Account;
+use crate::callers::Caller;
 use crate::config::SignIn;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
@@ -50,7 +51,7 @@ impl Trigger {
             Self::Wanted(_) => core.held.is_fresh(core.now),
             Self::Challenged(judged) => judged.is_served(core),
             Self::Renew(renewal) => renewal.is_served(core),
-            Self::Obtain(_) => core.held.is_fresh(core.now),
+            Self::Obtain(obtaining) => obtaining.is_served(core),
             Self::TakenElsewhere => core.held.is_usable(core.now),
             Self::Renewed(renewed) => renewed.is_served(core),
             Self::Authorize(_)
@@ -64,12 +65,12 @@ impl Trigger {
     }
 
     /// Returns the operation that waits for it.
-    pub(crate) fn into_operation(self) -> Option<Operation> {
+    pub(crate) fn operation(&self) -> Option<&Operation> {
         match self {
-            Self::Challenged(judged) => Some(judged.operation),
+            Self::Challenged(judged) => Some(&judged.operation),
             Self::Wanted(operation) => Some(operation),
-            Self::Renew(renewal) => renewal.effort.operation,
-            Self::Obtain(obtaining) => obtaining.effort.operation,
+            Self::Renew(renewal) => renewal.operation(),
+            Self::Obtain(obtaining) => obtaining.effort.operation.as_ref(),
             Self::Authorize(_)
             | Self::Renewed(_)
             | Self::CameBack(_)
@@ -80,6 +81,51 @@ impl Trigger {
             | Self::SignOut(_)
             | Self::Revoke(_) => None,
         }
+    }
+
+    /// Returns the caller that waits for it.
+    pub(crate) fn caller(&self, core: &Core) -> Option<Caller> {
+        let operation = self.operation()?.clone();
+        let refused = match self {
+            Self::Renew(renewal) => renewal.refuses_the_stored_token(core),
+            Self::Obtain(obtaining) => obtaining.refuses_the_stored_token(core),
+            Self::Challenged(_)
+            | Self::Wanted(_)
+            | Self::Authorize(_)
+            | Self::Renewed(_)
+            | Self::CameBack(_)
+            | Self::Redeem(_)
+            | Self::Poll
+            | Self::TakenElsewhere
+            | Self::Reset
+            | Self::SignOut(_)
+            | Self::Revoke(_) => false,
+        };
+        Some(Caller { operation, refused })
+    }
+
+    /// Returns true when any usable token is what it wants.
+    pub(crate) fn is_content_with_any_token(&self) -> bool {
+        match self {
+            Self::Wanted(_)
+            | Self::Authorize(_)
+            | Self::Renewed(_)
+            | Self::Obtain(_)
+            | Self::TakenElsewhere => true,
+            Self::Challenged(_)
+            | Self::CameBack(_)
+            | Self::Redeem(_)
+            | Self::Poll
+            | Self::Renew(_)
+            | Self::Reset
+            | Self::SignOut(_)
+            | Self::Revoke(_) => false,
+        }
+    }
+
+    /// Returns true for a request for a token, of which each operation has one in the queue.
+    pub(crate) fn is_of_a_caller(&self) -> bool {
+        matches!(self, Self::Wanted(_) | Self::Challenged(_))
     }
 
     /// Returns true when it takes precedence over a paused refresh.
@@ -199,9 +245,6 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll) => {
             return start_read(core, trigger);
         }
-        Trigger::CameBack(callback) if core.held.unsaved.is_some() => {
-            return save_again(core, Some(callback));
-        }
         trigger @ (Trigger::Challenged(_)
         | Trigger::Wanted(_)
         | Trigger::Authorize(_)
@@ -215,7 +258,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
     };
     let resets = matches!(trigger, Trigger::Reset);
     if core.held.unsaved.is_some() && !resets {
-        return save_again(core, None);
+        return save_again(core, Some(trigger));
     }
     let fresh = core.held.read_at == Some(core.event);
     let enough = match &trigger {
@@ -248,7 +291,12 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             // With a grant that needs no user, an authorization request is a token request.
             SignIn::Machine(_) => {
                 let operation = core.memory.operation.clone();
-                Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
+                let operation = operation.unwrap_or_else(|| "authorize".into());
+                core.callers.begin(Some(Caller {
+                    operation: operation.clone(),
+                    refused: false,
+                }));
+                Judged::wanted(core, operation)
             }
         },
         Trigger::Renewed(renewed) if renewed.is_served(core) => {

@@ -283,6 +283,15 @@ impl Work {
         Some(attempt.effort.operation.as_ref())
     }
 
+    /// Returns true while an authorization that the user has finished, or that is repeated, is under way.
+    pub(crate) fn completes_an_authorization(&self) -> bool {
+        let saves = |state: &SavingAccount| state.is_of_an_authorization();
+        matches!(
+            self,
+            Self::CheckingPending(_) | Self::TakingPending(_) | Self::Exchanging(_)
+        ) || matches!(self, Self::SavingAccount(state) if saves(state))
+    }
+
     /// Returns the attempt that has not been counted yet, if this state belongs to one.
     pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
         match self {

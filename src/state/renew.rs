@@ -102,6 +102,11 @@ impl Renewal {
         core.held.is_usable(core.now) && !same
     }
 
+    /// Returns true when the MCP server refused the stored token.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        self.refused.is_some() && !self.has_another(core)
+    }
+
     /// Decides the next step from the current account slot.
     pub(crate) fn go(self: Box<Self>, core: &mut Core) -> Step {
         if self.is_served(core) {

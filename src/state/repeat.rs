@@ -106,8 +106,11 @@ impl CheckingPending {
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
-        // Cancelled or ended meanwhile.
         let Some(waiting) = &core.waiting else {
+            // Ended meanwhile, which was the answer to the click.
+            if let Then::Ask(why, operation) = self.then {
+                put(core, why, operation);
+            }
             return Ok(Work::Idle);
         };
         let is_out =

@@ -14,7 +14,6 @@ use crate::state::load_account::Trigger;
 use crate::state::sign_out::Revoking;
 use crate::state::{Judged, LoadingAccount, Renewal, Step, Work, start};
 use crate::time::UnixMillis;
-use crate::wire::callback::Callback;
 
 /// How many times a write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -58,8 +57,8 @@ pub(crate) struct SavingAccount {
     writes_left: u8,
     /// An earlier save had failed: other processes may have gone on meanwhile.
     late: bool,
-    /// A callback that arrived while an earlier save was unfinished.
-    then: Option<Callback>,
+    /// The event that found an earlier save unfinished.
+    then: Option<Box<Trigger>>,
 }
 
 impl SavingAccount {
@@ -73,7 +72,7 @@ impl SavingAccount {
         at: AtIssuer<Account>,
         kept: Kept,
         late: bool,
-        then: Option<Callback>,
+        then: Option<Box<Trigger>>,
         writes_left: u8,
     ) -> Work {
         core.held.receive(at.held().tokens.as_ref(), core.now);
@@ -91,6 +90,12 @@ impl SavingAccount {
             late,
             then,
         })
+    }
+
+    /// Returns true when the tokens are those of an authorization by the user.
+    pub(crate) fn is_of_an_authorization(&self) -> bool {
+        let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
+        matches!(self.kept, Kept::Authorized { .. }) && by_user && !self.late
     }
 
     /// Returns the account, after a sign-out during the write.
@@ -143,7 +148,8 @@ impl SavingAccount {
 
     /// Revokes the tokens instead of storing them.
     fn undone(self, core: &mut Core) -> Step {
-        if self.then.is_none() {
+        let asks = is_of_a_caller(&self.then);
+        if asks {
             let operation = match &self.kept {
                 Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
                     renewal.operation().cloned()
@@ -152,9 +158,10 @@ impl SavingAccount {
                     core.memory.operation.clone()
                 }
             };
-            core.need_user(Why::NoCredentials, operation);
+            let waiting = core.callers.current().cloned();
+            core.need_user(Why::NoCredentials, waiting.or(operation));
         }
-        Revoking::begin(core, *self.at, self.then)
+        Revoking::begin(core, *self.at, self.then.filter(|_| !asks))
     }
 
     /// Returns true when this account may replace the current contents of the slot.
@@ -186,7 +193,9 @@ impl SavingAccount {
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
                 renewal.again(core)
             }
-            (Kept::ClientForgotten { after, .. }, None) if !usable => after.run(core),
+            (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
+                after.run(core)
+            }
             (Kept::Authorized { .. }, None) if !usable => {
                 let operation = core.memory.operation.clone();
                 Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
@@ -206,6 +215,7 @@ impl SavingAccount {
 
     fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
         let issuer = self.at.issuer().clone();
+        let waiting = self.then.as_ref().and_then(|then| then.operation());
         let (stage, operation) = match &self.kept {
             Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
                 (Stage::Token, core.memory.operation.clone())
@@ -214,6 +224,7 @@ impl SavingAccount {
                 (Stage::Refresh, renewal.operation().cloned())
             }
         };
+        let operation = waiting.cloned().or(operation);
         // Kept: the next event that needs a token retries the save.
         let (at, kept) = (self.at, self.kept);
         core.held.unsaved = Some(Box::new(Unsaved { at, kept }));
@@ -230,6 +241,7 @@ impl SavingAccount {
         let tokens = self.at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
         core.held.at = Some(self.at);
+        core.callers.token_changed();
         core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);
@@ -240,18 +252,16 @@ impl SavingAccount {
                 core.held.proof = Proof::Authorized(now);
                 core.memory.succeeded(now);
                 let operation = core.memory.operation.clone();
-                ready_or_slow(core, Stage::Token, operation);
-                next(core, then)
+                ready_or_slow(core, Stage::Token, operation, then)
             }
             (Kept::Refreshed { renewal, .. }, then) => {
                 core.held.proof = Proof::Refreshed(now);
                 core.memory.refreshed(renewal.operation(), now);
-                ready_or_slow(core, Stage::Refresh, renewal.operation().cloned());
-                next(core, then)
+                ready_or_slow(core, Stage::Refresh, renewal.operation().cloned(), then)
             }
             // Uses the remaining token if it suffices; asks the user otherwise.
             (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
-            (Kept::ClientForgotten { after, .. }, None) => after.run(core),
+            (Kept::ClientForgotten { after, .. }, then) if is_of_a_caller(&then) => after.run(core),
             (Kept::Dropped { .. } | Kept::ClientForgotten { .. }, then) => next(core, then),
         }
     }
@@ -291,12 +301,18 @@ fn standing_as_known(core: &Core, at: AtIssuer<Account>, kept: &Kept) -> AtIssue
     }
 }
 
-/// Reports `Ready`, unless the token expired during the write: the next request refreshes it then.
-fn ready_or_slow(core: &mut Core, stage: Stage, operation: Option<Operation>) {
+/// Reports `Ready`, and continues with the event that waited for the write. If the token expired during the write, that
+/// event refreshes it; without one, the next request does.
+fn ready_or_slow(
+    core: &mut Core,
+    stage: Stage,
+    operation: Option<Operation>,
+    then: Option<Box<Trigger>>,
+) -> Step {
     if core.held.is_usable(core.now) {
         core.ready();
-    } else {
-        core.fail(Failure {
+    } else if then.is_none() {
+        return Err(Failure {
             operation,
             stage,
             issuer: core.held.at.as_ref().map(|at| at.issuer().clone()),
@@ -304,18 +320,28 @@ fn ready_or_slow(core: &mut Core, stage: Stage, operation: Option<Operation>) {
             seen: Vec::new(),
         });
     }
+    next(core, then)
 }
 
-/// Continues with the callback that waited for the write.
-pub(crate) fn next(core: &mut Core, then: Option<Callback>) -> Step {
+/// Returns true when no event waits for the write, or one that asks for a token.
+fn is_of_a_caller(then: &Option<Box<Trigger>>) -> bool {
+    then.as_ref().is_none_or(|then| then.operation().is_some())
+}
+
+/// Continues with the event that waited for the write, unless its token is there now.
+pub(crate) fn next(core: &mut Core, then: Option<Box<Trigger>>) -> Step {
     match then {
-        Some(callback) => start(core, Trigger::CameBack(callback)),
-        None => Ok(Work::Idle),
+        Some(trigger) if !(core.said_ready() && trigger.is_content_with_any_token()) => {
+            core.callers.begin(trigger.caller(core));
+            start(core, *trigger)
+        }
+        Some(_) | None => Ok(Work::Idle),
     }
 }
 
-/// Retries a failed write. Token requests are then served from its result, and the callback follows.
-pub(crate) fn save_again(core: &mut Core, then: Option<Callback>) -> Step {
+/// Retries a failed write, for an event that needs its result.
+pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
+    let then = then.map(Box::new);
     match core.held.unsaved.take() {
         Some(unsaved) => Ok(SavingAccount::write(
             core,

@@ -20,8 +20,7 @@ use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::forget::Doomed;
 use crate::state::obtain::MachineGrant;
 use crate::state::save::next;
-use crate::state::{Step, Work};
-use crate::wire::callback::Callback;
+use crate::state::{Step, Trigger, Work};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, refusal};
 
@@ -204,6 +203,7 @@ fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Rev
         doomed.meets(at);
     }
     core.held = crate::core::Held::erased(core.event);
+    core.callers.token_changed();
     if only.is_some() {
         // Another process may have written since.
         core.held.read_at = None;
@@ -232,16 +232,20 @@ pub(crate) struct Revoking {
     progress: Progress,
 }
 
-/// The failures so far, and what to continue with: further accounts, last first, and the callback.
+/// The failures so far, and what to continue with: further accounts, last first, and the event that waits.
 struct Progress {
     failed: Option<Cause>,
     further: Vec<AtIssuer<Account>>,
-    then: Option<Callback>,
+    then: Option<Box<Trigger>>,
 }
 
 impl Revoking {
-    /// Starts the revocation; a waiting callback is handled afterwards.
-    pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, then: Option<Callback>) -> Step {
+    /// Starts the revocation; a waiting event is handled afterwards.
+    pub(crate) fn begin(
+        core: &mut Core,
+        at: AtIssuer<Account>,
+        then: Option<Box<Trigger>>,
+    ) -> Step {
         let progress = Progress {
             failed: None,
             further: Vec::new(),
@@ -264,7 +268,7 @@ impl Revoking {
         &self.call.ask
     }
 
-    /// Drops the waiting callback.
+    /// Drops the waiting event.
     pub(crate) fn end(&mut self) {
         self.progress.then = None;
     }

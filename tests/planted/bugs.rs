@@ -547,4 +547,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "            crate::planted::on(44) || known.held.client.secret().is_none() ||",
         )],
     },
+    Bug {
+        number: 50,
+        name: "joined, and never told",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/core.rs",
+            "        for answer in self.callers.answers() {\n",
+            "        let answers = self.callers.answers();\n        for answer in answers.into_iter().filter(|_| !crate::planted::on(50)) {\n",
+        )],
+    },
 ];

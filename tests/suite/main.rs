@@ -23,6 +23,7 @@ mod attacks;
 mod bound;
 mod boundary;
 mod callback;
+mod callers;
 mod cells;
 mod challenge;
 mod cimd;

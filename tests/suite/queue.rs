@@ -1,6 +1,7 @@
 //! Events that are queued while the machine is busy, and the account slot that they find.
 
-use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::budget::Limited;
+use mcp_auth_machine::error::{Cause, Next, StoreFlaw};
 use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
@@ -30,15 +31,36 @@ fn persist(host: &mut Host) -> mcp_auth_machine::action::PersistSlot {
     }
 }
 
+/// Each operation that waits has a place; one for which there is none is answered.
 #[test]
-fn sixteen_events_are_kept_while_the_machine_is_busy() {
+fn use_14_an_operation_for_which_there_is_no_place_is_answered() {
     let mut host = busy();
-    for number in 0..16 {
+    for number in 0..64 {
         host.wanted(&number.to_string());
     }
+    // Those that wait already, and what the user does, have their places.
+    host.wanted("7");
+    host.challenged_for("8", 401, &[], None);
+    host.authorize();
     assert_eq!(host.reported("event_dropped"), 0);
     host.wanted("one more");
     assert_eq!(host.reported("event_dropped"), 1);
+    let event = load(&mut host).found(None);
+    let failure = host.error();
+    assert_eq!(failure.operation.as_ref().unwrap().as_str(), "one more");
+    assert_eq!(failure.cause, Cause::OutOfPatience(Limited::Callers));
+    assert_eq!(failure.next(), Next::RetryLater(None));
+    // Each operation has one answer.
+    host.handle(event);
+    let mut asked = Vec::new();
+    while let Some(Action::NeedUser(_)) = host.actions.front() {
+        asked.extend(host.need_user().operation);
+    }
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), 64);
+    assert!(matches!(host.next(), Action::SendRequest(_)));
+    host.quiet();
 }
 
 #[test]
@@ -48,6 +70,8 @@ fn giving_up_ends_the_wish_to_authorize_and_no_other() {
     host.authorize();
     host.handle(Event::Abandoned(Default::default()));
     let event = load(&mut host).found(None);
+    // The click is answered.
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.handle(event);
     let operation = host.need_user().operation.unwrap();
     assert_eq!(operation.as_str(), "tools/call x");

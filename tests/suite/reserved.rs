@@ -68,6 +68,7 @@ fn all_names() -> BTreeSet<String> {
     host.wanted("x");
     found.extend(names(sent(&mut host)));
     host.handle(Event::SignedOut);
+    host.error();
     found.extend(names(sent(&mut host)));
     // A pushed request for a token that is bound to a key.
     let more = format!(

@@ -50,6 +50,7 @@ fn signing_out_during_a_revocation_ends_the_authorization_too() {
     host.handle(Event::SignedOut);
     assert!(host.store.of_kind("pending").is_empty());
     host.serve(REVOKE, 200, "");
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.serve(REVOKE, 200, "");
     host.quiet();
     host.callback(&answer);
@@ -65,6 +66,7 @@ fn a_callback_from_before_signing_out_is_dropped_though_its_record_stays() {
     assert_eq!(host.store.of_kind("pending").len(), 1);
     host.store.mode = StoreMode::Works;
     host.serve(REVOKE, 200, "");
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.serve(REVOKE, 200, "");
     host.quiet();
 }
@@ -84,6 +86,7 @@ fn asking() -> (Host, SendRequest) {
 fn signed_in_again() -> (Host, SendRequest) {
     let (mut host, late) = asking();
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.ask("Bearer");
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
@@ -116,6 +119,7 @@ fn a_late_token_is_revoked_however_often_the_user_signs_out() {
     let (mut host, late) = asking();
     host.store.mode = StoreMode::Manual;
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     let Action::LoadSlot(load) = host.next() else {
         panic!()
     };

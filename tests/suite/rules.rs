@@ -367,6 +367,7 @@ fn refr_12_sign_out_forgets_and_discards() {
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let send = host.request();
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.handle(send.response(response(200, &[], &token_answer("at-1"))));
     host.quiet();
     assert_eq!(host.token(), None);

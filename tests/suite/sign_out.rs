@@ -193,6 +193,7 @@ fn refr_12_an_answer_under_way_is_discarded_and_what_it_brings_revoked() {
     host.wanted("x");
     let refresh = host.request();
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.serve(REVOKE, 200, "");
     host.serve(REVOKE, 200, "");
     host.handle(refresh.response(response(200, &[], &renewable("at-2", "rt-2"))));
@@ -215,6 +216,7 @@ fn refr_12_an_answer_under_way_is_discarded_and_what_it_brings_revoked() {
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
     let exchange = host.request();
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.quiet();
     host.handle(exchange.response(response(200, &[], &token_answer("at-1"))));
     assert_eq!(
@@ -320,6 +322,7 @@ fn refr_12_a_refresh_rejected_after_the_sign_out_leaves_no_token_to_revoke() {
         host.callback(&format!("code=c&state={}", state_of(&redirect)));
         let send = host.request();
         host.handle(Event::SignedOut);
+        assert_eq!(host.error().cause, Cause::Abandoned);
         host.handle(send.response(response(400, &[], answer)));
         host.quiet();
         assert_eq!(host.machine.phase(), Phase::Resting);

@@ -233,6 +233,7 @@ fn rev_02_refr_12_tokens_that_the_store_did_not_keep_are_revoked_too() {
     };
     host.store.mode = StoreMode::Works;
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.handle(save.failed());
     revokes(&mut host, &["rt-1", "at-1", "rt-2", "at-2"]);
     host.quiet();
@@ -311,6 +312,7 @@ fn refr_12_a_late_token_is_revoked_after_a_second_sign_out_at_rest() {
     host.wanted("x");
     let late = host.request();
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     revokes(&mut host, &["rt-1", "at-1"]);
     host.handle(Event::SignedOut);
     host.quiet();

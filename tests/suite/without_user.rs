@@ -416,6 +416,7 @@ fn refr_12_a_token_that_comes_after_sign_out_is_revoked() {
     );
     let send = host.request();
     host.handle(Event::SignedOut);
+    assert_eq!(host.error().cause, Cause::Abandoned);
     host.quiet();
     host.handle(send.response(response(200, &[], &token_answer("at-1"))));
     let form = body(&host.serve("https://as.example/revoke", 200, ""));

@@ -16,6 +16,7 @@ use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
 use super::store::{Store, load_from, persist_in};
 use super::trust::Trust;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest, ShowCode};
+use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
 
@@ -175,18 +176,28 @@ impl<S: Store> Driver<S> {
         self.undelivered.as_ref()
     }
 
-    /// Passes an event in and works until the host is needed.
+    /// Passes an event in and works until the host is needed. A pause answers everything that the host asked for before.
     pub fn handle(&mut self, event: Event) -> Pause {
+        let signs_out = matches!(event, Event::SignedOut);
         self.feed(event);
+        if signs_out {
+            // What waited has ended, and the sign-out goes on.
+            self.collect();
+            self.actions.retain(|action| !is_end(action));
+        }
         self.run()
+    }
+
+    fn collect(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.actions.push_back(action);
+        }
     }
 
     /// Works until the host is needed. Call it again after a pause.
     pub fn run(&mut self) -> Pause {
         loop {
-            while let Some(action) = self.machine.poll_action() {
-                self.actions.push_back(action);
-            }
+            self.collect();
             let Some(action) = self.actions.pop_front() else {
                 let polls = self.machine.phase() == Phase::AwaitingDevice;
                 match self.rest() {
@@ -214,9 +225,7 @@ impl<S: Store> Driver<S> {
         self.deadline = now.checked_add(time);
         self.skipped = Duration::ZERO;
         loop {
-            while let Some(action) = self.machine.poll_action() {
-                self.actions.push_back(action);
-            }
+            self.collect();
             let Some(action) = self.actions.pop_front() else {
                 return;
             };
@@ -236,12 +245,28 @@ impl<S: Store> Driver<S> {
             Action::Report(_) => return None,
             Action::Redirect(redirect) => return Some(Pause::Redirect(Box::new(redirect))),
             Action::ShowCode(shown) => return Some(Pause::ShowCode(shown)),
-            Action::NeedUser(need) => return Some(Pause::NeedUser(Box::new(need))),
+            Action::NeedUser(need) => {
+                self.drop_answers(
+                    |other| matches!(other, Action::NeedUser(other) if other.why == need.why),
+                );
+                return Some(Pause::NeedUser(Box::new(need)));
+            }
             Action::Ready(grant) => return Some(Pause::Ready(Box::new(grant))),
-            Action::Error(failure) => return Some(Pause::Failed(failure)),
+            Action::Error(failure) => {
+                self.drop_answers(
+                    |other| matches!(other, Action::Error(other) if other.cause == failure.cause),
+                );
+                return Some(Pause::Failed(failure));
+            }
         };
         self.feed(event);
         None
+    }
+
+    /// Drops the same answer to other operations (USE-14): the one caller of this driver has it.
+    fn drop_answers(&mut self, same: impl Fn(&Action) -> bool) {
+        self.collect();
+        self.actions.retain(|action| !same(action));
     }
 
     /// Returns how long the machine is paused.
@@ -358,6 +383,11 @@ impl<S: Store> Driver<S> {
         let body = body.with_config().limit(limit).read_to_vec()?;
         Ok(Response::from_parts(parts, Bytes::from(body)))
     }
+}
+
+/// Returns true for the answer to an operation whose attempt was cancelled.
+fn is_end(action: &Action) -> bool {
+    matches!(action, Action::Error(failure) if failure.cause == Cause::Abandoned)
 }
 
 impl<S> std::fmt::Debug for Driver<S> {

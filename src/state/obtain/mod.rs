@@ -31,8 +31,8 @@ use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::server::pass_over;
 use crate::state::{Step, Trigger, Work};
-use crate::time::MonoMillis;
-use crate::wire::token::AuthenticationWish;
+use crate::time::{MonoMillis, UnixMillis};
+use crate::wire::token::{AccessToken, AuthenticationWish};
 use crate::wire::words::{GrantProfile, GrantType};
 use crate::wish::Wish;
 
@@ -40,6 +40,8 @@ use crate::wish::Wish;
 pub(crate) struct Obtaining {
     pub(crate) effort: Effort,
     flow: MachineFlow,
+    /// The token that the MCP server refused, with its time of receipt: another one is needed.
+    refused: Option<(AccessToken, UnixMillis)>,
     /// Token requests left.
     requests: Budget,
     delayed: bool,
@@ -86,7 +88,10 @@ pub(crate) fn obtain(
         }
     }
     core.memory.operation = Some(operation.clone());
+    let held = core.held.at.as_deref().filter(|_| refused);
+    let tokens = held.and_then(|at| at.held().tokens.as_ref());
     let obtaining = Box::new(Obtaining {
+        refused: tokens.map(|tokens| (tokens.access.clone(), tokens.received)),
         effort: Effort::new(core, Some(operation)),
         flow,
         requests: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
@@ -102,9 +107,22 @@ pub(crate) fn obtain(
 }
 
 impl Obtaining {
+    /// Returns true when the stored token satisfies the request.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        core.held.is_fresh(core.now) && !self.refuses_the_stored_token(core)
+    }
+
+    /// Returns true when the MCP server refused the stored token.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        let held = core.held.at.as_deref();
+        let tokens = held.and_then(|at| at.held().tokens.as_ref());
+        let refused = self.refused.as_ref().zip(tokens);
+        refused.is_some_and(|((access, received), tokens)| tokens.is(access, *received))
+    }
+
     /// Continues after a pause, unless another process has stored a token meanwhile.
     pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
-        if core.held.is_fresh(core.now) {
+        if self.is_served(core) {
             core.ready();
             return Ok(Work::Idle);
         }

@@ -4,7 +4,7 @@
 //! kept for longer, documents for one, is still there.
 
 use mcp_auth_machine::error::Cause;
-use mcp_auth_machine::event::{Abandon, Operation};
+use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::{Action, Event, Failure};
 
 use super::{Client, Habit, How, LIAR, Move, OPERATION, Return, Said, World, issuer_named};
@@ -75,7 +75,7 @@ impl World {
         };
         self.asked = false;
         for at in 0..=last {
-            self.wants(at);
+            self.asks(at);
             let mut steps = 0;
             while !self.is_content(at) {
                 steps += 1;
@@ -132,7 +132,7 @@ impl World {
                             self.ledger.external(at);
                             self.tell(at, Event::Authorize(seed.into()));
                         }
-                        None => self.wants(at),
+                        None => self.asks(at),
                     }
                     self.asked = !self.asked;
                 }
@@ -152,9 +152,9 @@ impl World {
         }
     }
 
-    fn wants(&mut self, at: usize) {
+    fn asks(&mut self, at: usize) {
         self.ledger.external(at);
-        self.tell(at, Event::Wanted(Operation::new(OPERATION)));
+        self.wants(at, OPERATION);
     }
 
     /// Whether an instance holds a token that the resource takes, and has nothing left to do.

@@ -1,11 +1,12 @@
 //! One process: a machine, and what it has asked for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::error::Stage;
+use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
@@ -27,6 +28,10 @@ pub struct Instance {
     pub(super) actions: VecDeque<Action>,
     /// The revisions that it has read, or wanted to write.
     pub(super) seen: BTreeSet<String>,
+    /// The operations that wait for an answer, each with the token that was refused for it.
+    pub(super) wishes: BTreeMap<String, Option<String>>,
+    /// A person asked to sign in, and has no answer yet.
+    pub(super) clicked: bool,
     /// The last thing that it asked for is an operation of the store, not answered yet.
     pub(super) at_store: bool,
 }
@@ -37,8 +42,24 @@ impl Instance {
             machine: AuthMachine::new(config, "alice"),
             actions: VecDeque::new(),
             seen: BTreeSet::new(),
+            wishes: BTreeMap::new(),
+            clicked: false,
             at_store: false,
         }
+    }
+
+    /// An operation asks for a token, perhaps because this one was refused.
+    pub(super) fn wishes(&mut self, operation: &str, sent: Option<&str>) {
+        let sent = sent.map(str::to_owned);
+        self.wishes.insert(operation.to_owned(), sent);
+    }
+
+    /// An error or a question answers its operation, and a person.
+    fn hears(&mut self, operation: Option<&Operation>) {
+        if let Some(operation) = operation {
+            self.wishes.remove(operation.as_str());
+        }
+        self.clicked = false;
     }
 
     /// The current `Authorization` value of a request, signed where the token is bound to a key.
@@ -63,6 +84,13 @@ impl World {
                 if !matches!(phase, Phase::Working(name) if OF_THE_ACCOUNT.contains(&name)) {
                     self.ledger.waits_no_more(at);
                 }
+                let rests = phase == Phase::Resting && instance.machine.deadline().is_none();
+                let waiting = &instance.wishes;
+                assert!(
+                    !rests || waiting.is_empty() && !instance.clicked,
+                    "S43: nothing is under way, and nobody was answered: {waiting:?}, a click: {}",
+                    instance.clicked
+                );
                 return;
             };
             let text = format!("{action:?}");
@@ -113,17 +141,26 @@ impl World {
                 }
                 Action::Ready(grant) => {
                     let bearer = instance.presents(now);
+                    // A store that loses the account and finds it again makes an old token a new one.
+                    let exact = !self.shelf.tampered;
+                    let refused = |_: &String, sent: &mut Option<String>| {
+                        exact && sent.is_some() && *sent == bearer
+                    };
+                    instance.wishes.retain(refused);
+                    instance.clicked = false;
                     let issuer = grant.issuer.as_str();
                     self.ledger.acts_at(issuer_named(issuer), &self.shelf);
                     self.ledger
                         .ready(at, issuer, bearer.as_deref(), now, &mut self.facts);
                 }
                 Action::NeedUser(need) => {
+                    instance.hears(need.operation.as_ref());
                     self.facts.note(need.why.as_str());
                     self.ledger
                         .asks(at, &need.why, &self.shelf, self.setup.instances);
                 }
                 Action::Error(failure) => {
+                    instance.hears(failure.operation.as_ref());
                     self.facts.note(failure.cause.code());
                     let at_redirect = failure.stage == Stage::Authorization;
                     let text = format!("{:?}", failure.cause);

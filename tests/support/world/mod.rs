@@ -40,6 +40,8 @@ pub const MCP: &str = "https://mcp.example/mcp";
 pub const REDIRECT: &str = "http://127.0.0.1:3000/callback";
 pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
 pub const OPERATION: &str = "tools/call x";
+/// Another operation, which asks while the machine is at work for the first.
+pub const SECOND: &str = "tools/call y";
 /// The first says `iss` and advertises it, the last never does; the one between lies.
 pub const ISSUERS: [&str; 3] = [
     "https://a.example",
@@ -277,6 +279,7 @@ impl World {
         let now = self.now;
         scanner::diagnostic("an event", &format!("{event:?}"));
         self.events += 1;
+        self.instances[at].clicked |= matches!(event, Event::Authorize(_));
         self.instances[at].machine.handle(now, event);
         self.collect(at);
     }

@@ -5,7 +5,7 @@ use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind};
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
-use super::{Habit, How, OPERATION, PRM, PROVIDER, Said, World, issuer_named};
+use super::{Habit, How, OPERATION, PRM, PROVIDER, SECOND, Said, World, issuer_named};
 
 /// The scopes that operations need.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
@@ -35,14 +35,16 @@ impl World {
             }
         }
         self.ledger.hears(at);
+        let second = !idle && self.events.is_multiple_of(2);
+        let operation = if second { SECOND } else { OPERATION };
         match said {
-            Said::Wanted => self.tell(at, Event::Wanted(Operation::new(OPERATION))),
+            Said::Wanted => self.wants(at, operation),
             Said::Honest if sent.is_some() => {
                 self.tell(at, Event::Accepted(Operation::new(OPERATION)));
             }
             Said::Honest | Said::Unauthorized => {
                 let line = format!("Bearer resource_metadata=\"{PRM}\"");
-                self.challenge(at, 401, &line, sent.as_deref());
+                self.challenge(at, operation, 401, &line, sent.as_deref());
             }
             Said::Forbidden(which) => {
                 let scopes = SCOPES[usize::from(which) % SCOPES.len()];
@@ -52,17 +54,34 @@ impl World {
                 if sent.is_some() && idle {
                     self.ledger.lacks(at, scopes);
                 }
-                self.challenge(at, 403, &line, sent.as_deref());
+                self.challenge(at, operation, 403, &line, sent.as_deref());
             }
         }
     }
 
-    fn challenge(&mut self, at: usize, status: u16, line: &str, sent: Option<&str>) {
+    /// The host wants a token for an operation.
+    pub(super) fn wants(&mut self, at: usize, operation: &str) {
+        self.instances[at].wishes(operation, None);
+        self.tell(at, Event::Wanted(Operation::new(operation)));
+    }
+
+    fn challenge(
+        &mut self,
+        at: usize,
+        operation: &str,
+        status: u16,
+        line: &str,
+        sent: Option<&str>,
+    ) {
+        if operation == SECOND {
+            self.facts.note("two operations at once");
+        }
+        self.instances[at].wishes(operation, sent);
         let mut headers = HeaderMap::new();
         if let Ok(line) = HeaderValue::from_str(line) {
             headers.append("www-authenticate", line);
         }
-        let mut challenge = Challenge::new(OPERATION, status, headers);
+        let mut challenge = Challenge::new(operation, status, headers);
         if let Some(sent) = sent {
             self.ledger.token_refused(sent);
             challenge = challenge.sent(sent);

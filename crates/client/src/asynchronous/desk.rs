@@ -6,7 +6,7 @@ use super::task::Task;
 use super::user::User;
 use crate::meter;
 use mcp_auth_machine::action::{NeedUser, Redirect, ShowCode, Why};
-use mcp_auth_machine::error::Stage;
+use mcp_auth_machine::error::{Cause, Stage};
 use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Event, Failure, Phase};
@@ -90,6 +90,10 @@ impl<U: User> Task<U> {
                 self.sign_in_failed(failure);
             }
             Some(job @ Job::Begin { .. }) => job.fail(failure),
+            // What waited has ended, and the sign-out goes on.
+            other @ Some(Job::SignOut { .. }) if failure.cause == Cause::Abandoned => {
+                self.current = other;
+            }
             Some(Job::SignOut {
                 failure: None,
                 reply,

@@ -22,12 +22,38 @@ use crate::clock::Surroundings;
 use crate::meter::{self, Meter};
 use crate::note::{Note, Watch};
 use mcp_auth_machine::action::{NeedUser, Purpose, Why};
+use mcp_auth_machine::error::{Cause, Stage};
 use mcp_auth_machine::event::{Abandon, Operation};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
 
 /// A paused refresh, which gives way to the user.
 const PAUSING: Phase = Phase::Working("pausing");
+
+/// An answer of the machine, whatever the operation.
+#[derive(PartialEq)]
+enum Answer {
+    Failed(Stage, Cause),
+    NeedUser(Why),
+}
+
+impl Answer {
+    fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::Error(failure) => Some(Self::Failed(failure.stage, failure.cause.clone())),
+            Action::NeedUser(need) => Some(Self::NeedUser(need.why.clone())),
+            Action::SendRequest(_)
+            | Action::Redirect(_)
+            | Action::ShowCode(_)
+            | Action::LoadSlot(_)
+            | Action::PersistSlot(_)
+            | Action::Sign(_)
+            | Action::ObtainAssertion(_)
+            | Action::Ready(_)
+            | Action::Report(_) => None,
+        }
+    }
+}
 
 pub(super) struct Task<U> {
     pub(super) machine: AuthMachine,
@@ -273,9 +299,15 @@ impl<U: User> Task<U> {
     /// Performs the machine's actions, and starts the next job when it is idle.
     fn settle(&mut self) {
         loop {
+            let mut given = None;
             while let Some(action) = self.machine.poll_action() {
                 self.watch.see(Note::Out(&action));
-                self.act(action);
+                // The same answer to other operations (USE-14): the jobs share it.
+                let answer = Answer::of(&action);
+                if answer.is_none() || given != answer {
+                    given = answer.or(given);
+                    self.act(action);
+                }
             }
             match self.machine.phase() {
                 PAUSING if self.gives_way() || self.user_has_left() => {}
