@@ -17,7 +17,7 @@ pub(crate) struct Caller {
     pub(crate) refused: bool,
 }
 
-/// What ended the work, for the callers that it left without an answer.
+/// The result that ended the work, for the callers that it left without an answer.
 enum Outcome {
     Failed(Failure),
     NeedsUser(Why),

@@ -117,7 +117,10 @@ impl AuthMachine {
         let work = self.work.ask().map(|ask| ask.until);
         let user = self.core.waiting.as_ref().map(|waiting| waiting.rest.until);
         let device = self.core.device.as_ref().map(|device| device.deadline());
-        work.into_iter().chain(user).chain(device).min()
+        let save = self.core.held.unsaved.as_ref();
+        let save = save.filter(|_| matches!(self.work, Work::Idle));
+        let save = save.and_then(|unsaved| unsaved.again.at);
+        work.into_iter().chain(user).chain(device).chain(save).min()
     }
 
     /// Returns the current phase.
@@ -145,7 +148,8 @@ impl AuthMachine {
     }
 
     /// Returns true while the machine holds an account that the store did not take, such as refreshed tokens: they are lost
-    /// with the machine. The next [`Event::Wanted`] saves them again (TOK-16).
+    /// with the machine. They are saved again at [`deadline`](Self::deadline), ten times within some minutes, and at the next
+    /// [`Event::Wanted`] (TOK-16).
     pub fn has_unsaved(&self) -> bool {
         self.core.held.unsaved.is_some()
     }
@@ -385,6 +389,11 @@ impl AuthMachine {
             } else if pending.takes_turn(now) {
                 self.inbox.push_back(Trigger::Poll);
             }
+        }
+        let unsaved = self.core.held.unsaved.as_ref();
+        let again = unsaved.and_then(|unsaved| unsaved.again.at);
+        if again.is_some_and(|at| at <= now) && matches!(self.work, Work::Idle) {
+            self.inbox.push_back(Trigger::Save);
         }
     }
 

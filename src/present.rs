@@ -143,10 +143,17 @@ impl AuthMachine {
         }
         let validity = self.core.held.validity.unwrap_or(Validity::Over);
         if validity.holds(now) {
-            Ok(account)
-        } else {
-            Err(NoBearer::Over)
+            return Ok(account);
         }
+        // A bound token without its key counts as expired; the remedy is the key (DPOP-02).
+        let key = account.binding.as_ref();
+        let missing = key.is_some_and(|binding| self.core.config().key_of(binding).is_none());
+        let holds = Validity::of(account.tokens.as_ref(), now).holds(now);
+        Err(if missing && holds {
+            NoBearer::KeyMissing
+        } else {
+            NoBearer::Over
+        })
     }
 
     /// Marks a token that had expired on receipt as used: it is single-use (TOK-13).

@@ -89,17 +89,23 @@ impl Question {
 pub(crate) struct Click {
     pub(crate) authorization: Authorization,
     wish: Wish,
+    /// It answers a question that was asked for want of a token.
+    pub(crate) lacks_a_token: bool,
 }
 
 impl Click {
     pub(crate) fn new(question: &mut Question, authorization: Authorization) -> Self {
         let answered = authorization.answers.as_ref();
         let answered = answered.map(|need| Wish::of(&need.why));
-        let asked = question.0.take().map(|asked| asked.wish);
+        let asked = question.0.take();
+        let lacks = |asked: Asked| asked.wish == Wish::Refusal && !asked.beside_a_token;
+        let lacks_a_token = asked.is_some_and(lacks);
+        let asked = asked.map(|asked| asked.wish);
         let wish = asked.or(answered).unwrap_or(Wish::Person);
         Self {
             authorization,
             wish,
+            lacks_a_token,
         }
     }
 
@@ -107,6 +113,7 @@ impl Click {
     pub(crate) fn join(&mut self, other: Self) {
         if self.wish == Wish::Person {
             self.wish = other.wish;
+            self.lacks_a_token = other.lacks_a_token;
         }
         let answers = &mut self.authorization.answers;
         *answers = answers.take().or(other.authorization.answers);

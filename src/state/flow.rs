@@ -23,7 +23,6 @@ use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::{ChallengeMethod, GrantType, ResponseType};
-use crate::wish::Wish;
 
 /// Proof that a server supports the flow of an attempt; required to send the user there.
 pub(crate) struct Flow {
@@ -138,11 +137,10 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
     } = met;
     let agreed = agree(core, &attempt, facts, &at)?;
     core.memory.clients.last = Registered::of(&at, attempt.way.registration());
-    let known = attempt.wish != Wish::Person || core.held.is_just_read(core.now.mono);
     match attempt.way {
         Way::Redirect { seed, uri, browser } => {
             let way = Redirecting {
-                beside_account: core.held.at.is_some() && known,
+                beside_account: core.held.at.is_some(),
                 seed,
                 uri,
                 browser,

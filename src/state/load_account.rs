@@ -12,7 +12,7 @@ use crate::record::RecordFlaw;
 use crate::slot::Stored;
 use crate::state::come_back::redeem;
 use crate::state::obtain::Obtaining;
-use crate::state::repeat::Renewed;
+use crate::state::repeat::{Renewed, came_too_late};
 use crate::state::save::save_again;
 use crate::state::{FindingAccount, Judged, Leaving, Renewal, Revoking, Step, Work, discover};
 use crate::wire::callback::Callback;
@@ -32,6 +32,8 @@ pub(crate) enum Trigger {
     TakenElsewhere,
     /// The server of a device code is polled.
     Poll,
+    /// Tokens that the store did not take are saved again.
+    Save,
     /// A refresh starts or resumes.
     Renew(Box<Renewal>),
     /// A token request without a user starts or resumes.
@@ -57,6 +59,7 @@ impl Trigger {
             Self::Authorize(_)
             | Self::CameBack(_)
             | Self::Poll
+            | Self::Save
             | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -76,6 +79,7 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
+            | Self::Save
             | Self::TakenElsewhere
             | Self::Reset
             | Self::SignOut(_)
@@ -96,6 +100,7 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
+            | Self::Save
             | Self::TakenElsewhere
             | Self::Reset
             | Self::SignOut(_)
@@ -116,6 +121,7 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
+            | Self::Save
             | Self::Renew(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -135,6 +141,7 @@ impl Trigger {
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
+            | Self::Save
             | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -159,6 +166,7 @@ impl Trigger {
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
+            | Self::Save
             | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -245,6 +253,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll) => {
             return start_read(core, trigger);
         }
+        Trigger::Save => return save_again(core, None),
         trigger @ (Trigger::Challenged(_)
         | Trigger::Wanted(_)
         | Trigger::Authorize(_)
@@ -266,12 +275,17 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
             fresh
         }
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
-        Trigger::Authorize(_)
-        | Trigger::CameBack(_)
+        // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12).
+        Trigger::Authorize(_) => {
+            let known = core.held.at.is_none() || core.held.is_just_read(core.now.mono);
+            core.held.is_read() && known
+        }
+        Trigger::CameBack(_)
         | Trigger::Redeem(_)
         | Trigger::TakenElsewhere
         | Trigger::Reset
         | Trigger::Poll
+        | Trigger::Save
         | Trigger::SignOut(_)
         | Trigger::Revoke(_) => core.held.is_read(),
     };
@@ -287,6 +301,10 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Challenged(judged) => judged.decide(core),
         Trigger::Wanted(operation) => Judged::wanted(core, operation),
         Trigger::Authorize(click) => match core.config().sign_in {
+            SignIn::User if came_too_late(core, &click) => {
+                core.ready();
+                Ok(Work::Idle)
+            }
             SignIn::User => discover(core, *click),
             // With a grant that needs no user, an authorization request is a token request.
             SignIn::Machine(_) => {
@@ -310,6 +328,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             // Cancelled or ended meanwhile.
             None => Ok(Work::Idle),
         },
+        Trigger::Save => Ok(Work::Idle),
         Trigger::Redeem(grant) => redeem(core, *grant),
         Trigger::Reset => super::forget::reset(core),
         Trigger::Renew(renewal) => renewal.go(core),

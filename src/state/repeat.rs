@@ -168,20 +168,26 @@ fn is_elsewhere(waiting: &Waiting, click: &Click) -> bool {
     moved || browser.is_some_and(|(wanted, bound)| !wanted.same(bound))
 }
 
+/// Returns true when the stored token suffices for what an authorization requests.
+fn is_enough(core: &Core, click: &Click) -> bool {
+    let by_challenge = core.memory.scope.as_ref();
+    let needed = click.authorization.scopes.as_ref().or(by_challenge);
+    let held = core.held.at.as_ref().map(|at| at.held());
+    let enough = held.is_some_and(|account| {
+        let has = account.requested.union(&account.granted);
+        needed.is_none_or(|needed| has.covers(needed))
+    });
+    enough && core.held.is_usable(core.now)
+}
+
+/// Returns true when a token has come since the question for want of one that this authorization answers.
+pub(crate) fn came_too_late(core: &Core, click: &Click) -> bool {
+    click.lacks_a_token && is_enough(core, click)
+}
+
 impl Renewed {
     /// Returns true when another instance has stored a sufficient token.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
-        let needed = self
-            .click
-            .authorization
-            .scopes
-            .as_ref()
-            .or(core.memory.scope.as_ref());
-        let held = core.held.at.as_ref().map(|at| at.held());
-        let enough = held.is_some_and(|account| {
-            let has = account.requested.union(&account.granted);
-            needed.is_none_or(|needed| has.covers(needed))
-        });
-        enough && core.held.revision != self.account && core.held.is_usable(core.now)
+        core.held.revision != self.account && is_enough(core, &self.click)
     }
 }

@@ -1,7 +1,10 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
+use std::time::Duration;
+
 use crate::account::{Account, Obtained, Standing};
 use crate::action::Why;
+use crate::budget::SAVE_WAITS;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
@@ -12,8 +15,8 @@ use crate::slot::Revision;
 use crate::state::forget::After;
 use crate::state::load_account::Trigger;
 use crate::state::sign_out::Revoking;
-use crate::state::{Judged, LoadingAccount, Renewal, Step, Work, start};
-use crate::time::UnixMillis;
+use crate::state::{Judged, Renewal, Step, Work, start};
+use crate::time::{MonoMillis, UnixMillis};
 
 /// How many times a write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -47,6 +50,34 @@ impl Kept {
 pub(crate) struct Unsaved {
     pub(crate) at: Box<AtIssuer<Account>>,
     pub(crate) kept: Kept,
+    pub(crate) again: Again,
+}
+
+/// When a failed write is tried again without an event.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Again {
+    /// The tries so far.
+    tries: usize,
+    /// When the next one is due; `None` after the last one.
+    pub(crate) at: Option<MonoMillis>,
+}
+
+impl Again {
+    /// Returns the next try, after a write that failed.
+    fn after(self, now: MonoMillis) -> Self {
+        let due = self.at.is_none_or(|at| at <= now);
+        let wait = SAVE_WAITS.get(self.tries).filter(|_| due);
+        match wait {
+            Some(wait) => Self {
+                tries: self.tries.saturating_add(1),
+                at: Some(now.plus(Duration::from_millis(*wait))),
+            },
+            None => Self {
+                at: self.at.filter(|_| !due),
+                ..self
+            },
+        }
+    }
 }
 
 pub(crate) struct SavingAccount {
@@ -55,24 +86,34 @@ pub(crate) struct SavingAccount {
     pub(crate) revision: Revision,
     kept: Kept,
     writes_left: u8,
+    rest: Rest,
+}
+
+/// The context of a write.
+struct Rest {
     /// An earlier save had failed: other processes may have gone on meanwhile.
     late: bool,
     /// The event that found an earlier save unfinished.
     then: Option<Box<Trigger>>,
+    again: Again,
 }
 
 impl SavingAccount {
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<Account>, kept: Kept) -> Work {
         let left = WRITES.saturating_sub(1);
-        Self::write(core, at, kept, false, None, left)
+        let rest = Rest {
+            late: false,
+            then: None,
+            again: Again::default(),
+        };
+        Self::write(core, at, kept, rest, left)
     }
 
     fn write(
         core: &mut Core,
         at: AtIssuer<Account>,
         kept: Kept,
-        late: bool,
-        then: Option<Box<Trigger>>,
+        rest: Rest,
         writes_left: u8,
     ) -> Work {
         core.held.receive(at.held().tokens.as_ref(), core.now);
@@ -87,15 +128,14 @@ impl SavingAccount {
             revision,
             kept,
             writes_left,
-            late,
-            then,
+            rest,
         })
     }
 
     /// Returns true when the tokens are those of an authorization by the user.
     pub(crate) fn is_of_an_authorization(&self) -> bool {
         let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
-        matches!(self.kept, Kept::Authorized { .. }) && by_user && !self.late
+        matches!(self.kept, Kept::Authorized { .. }) && by_user && !self.rest.late
     }
 
     /// Returns the account, after a sign-out during the write.
@@ -115,9 +155,7 @@ impl SavingAccount {
                     Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
                     Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
                         Some(left) => {
-                            return Ok(Self::write(
-                                core, *self.at, self.kept, self.late, self.then, left,
-                            ));
+                            return Ok(Self::write(core, *self.at, self.kept, self.rest, left));
                         }
                         None => StoreFlaw::Conflict,
                     },
@@ -139,7 +177,7 @@ impl SavingAccount {
             Kept::Refreshed { .. } => emptied,
             Kept::Authorized { beside, .. } => {
                 let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
-                let again = self.late || self.writes_left.saturating_add(1) < WRITES;
+                let again = self.rest.late || self.writes_left.saturating_add(1) < WRITES;
                 emptied && (*beside || again) && by_user
             }
             Kept::Dropped { .. } | Kept::ClientForgotten { .. } => false,
@@ -148,7 +186,7 @@ impl SavingAccount {
 
     /// Revokes the tokens instead of storing them.
     fn undone(self, core: &mut Core) -> Step {
-        let asks = is_of_a_caller(&self.then);
+        let asks = is_of_a_caller(&self.rest.then);
         if asks {
             let operation = match &self.kept {
                 Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. } => {
@@ -161,7 +199,7 @@ impl SavingAccount {
             let waiting = core.callers.current().cloned();
             core.need_user(Why::NoCredentials, waiting.or(operation));
         }
-        Revoking::begin(core, *self.at, self.then.filter(|_| !asks))
+        Revoking::begin(core, *self.at, self.rest.then.filter(|_| !asks))
     }
 
     /// Returns true when this account may replace the current contents of the slot.
@@ -170,7 +208,7 @@ impl SavingAccount {
         match &self.kept {
             // A late token replaces no newer one, and an expired token no valid one (ISO-09, TOK-16).
             Kept::Authorized { .. } => {
-                let newer = self.late && held.is_some_and(|held| is_newer(held, &self.at));
+                let newer = self.rest.late && held.is_some_and(|held| is_newer(held, &self.at));
                 let valid = core.held.is_usable(core.now);
                 !newer && (is_usable(core, &self.at) || !valid)
             }
@@ -189,7 +227,7 @@ impl SavingAccount {
     /// Adopts the account that another process wrote.
     fn gives_way(self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
-        match (self.kept, self.then) {
+        match (self.kept, self.rest.then) {
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
                 renewal.again(core)
             }
@@ -215,7 +253,7 @@ impl SavingAccount {
 
     fn not_kept(self, core: &mut Core, flaw: StoreFlaw) -> Step {
         let issuer = self.at.issuer().clone();
-        let waiting = self.then.as_ref().and_then(|then| then.operation());
+        let waiting = self.rest.then.as_ref().and_then(|then| then.operation());
         let (stage, operation) = match &self.kept {
             Kept::Authorized { .. } | Kept::ClientForgotten { .. } => {
                 (Stage::Token, core.memory.operation.clone())
@@ -225,9 +263,20 @@ impl SavingAccount {
             }
         };
         let operation = waiting.cloned().or(operation);
-        // Kept: the next event that needs a token retries the save.
+        // Kept: a timer retries the save, and so does the next event that needs a token.
+        let again = match flaw {
+            // A record of a newer version is never overwritten.
+            StoreFlaw::Record(_) => Again::default(),
+            StoreFlaw::Load | StoreFlaw::Write | StoreFlaw::Conflict | StoreFlaw::Slow => {
+                self.rest.again.after(core.now.mono)
+            }
+        };
         let (at, kept) = (self.at, self.kept);
-        core.held.unsaved = Some(Box::new(Unsaved { at, kept }));
+        core.held.unsaved = Some(Box::new(Unsaved { at, kept, again }));
+        if self.rest.late && self.rest.then.is_none() {
+            // The try of a timer answers no caller.
+            return Ok(Work::Idle);
+        }
         Err(Failure {
             operation,
             stage,
@@ -247,17 +296,23 @@ impl SavingAccount {
         core.held.read_at = Some(core.event);
         core.held.known_at = core.now.mono;
         let now = core.now.mono;
-        match (self.kept, self.then) {
+        let usable = core.held.is_usable(core.now);
+        let Rest { late, then, .. } = self.rest;
+        match (self.kept, then) {
             (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);
                 core.memory.succeeded(now);
                 let operation = core.memory.operation.clone();
-                ready_or_slow(core, Stage::Token, operation, then)
+                ready_or_slow(core, Stage::Token, operation, late, then)
             }
             (Kept::Refreshed { renewal, .. }, then) => {
-                core.held.proof = Proof::Refreshed(now);
-                core.memory.refreshed(renewal.operation(), now);
-                ready_or_slow(core, Stage::Refresh, renewal.operation().cloned(), then)
+                // A token that expired before it was stored was no refresh of anything: the next one may follow (USE-08).
+                if usable {
+                    core.held.proof = Proof::Refreshed(now);
+                }
+                let operation = renewal.operation();
+                core.memory.refreshed(operation.filter(|_| usable), now);
+                ready_or_slow(core, Stage::Refresh, operation.cloned(), late, then)
             }
             // Uses the remaining token if it suffices; asks the user otherwise.
             (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
@@ -302,16 +357,17 @@ fn standing_as_known(core: &Core, at: AtIssuer<Account>, kept: &Kept) -> AtIssue
 }
 
 /// Reports `Ready`, and continues with the event that waited for the write. If the token expired during the write, that
-/// event refreshes it; without one, the next request does.
+/// event refreshes it; without one, the next request does. The late write of a timer answers no caller.
 fn ready_or_slow(
     core: &mut Core,
     stage: Stage,
     operation: Option<Operation>,
+    late: bool,
     then: Option<Box<Trigger>>,
 ) -> Step {
     if core.held.is_usable(core.now) {
         core.ready();
-    } else if then.is_none() {
+    } else if then.is_none() && !late {
         return Err(Failure {
             operation,
             stage,
@@ -339,7 +395,7 @@ pub(crate) fn next(core: &mut Core, then: Option<Box<Trigger>>) -> Step {
     }
 }
 
-/// Retries a failed write, for an event that needs its result.
+/// Retries a failed write, for an event that needs its result or by a timer.
 pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
     let then = then.map(Box::new);
     match core.held.unsaved.take() {
@@ -347,10 +403,13 @@ pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
             core,
             *unsaved.at,
             unsaved.kept,
-            true,
-            then,
+            Rest {
+                late: true,
+                then,
+                again: unsaved.again,
+            },
             WRITES.saturating_sub(1),
         )),
-        None => Ok(LoadingAccount::begin(core, None)),
+        None => Ok(Work::Idle),
     }
 }

@@ -69,7 +69,7 @@ fn use_14_every_operation_hears_how_the_sign_in_that_it_joined_ended() {
     host.store.mode = StoreMode::WritesFail;
     host.callback(&format!("code=c&state={state}"));
     assert_eq!(answered(&mut host), ALL);
-    // Nobody comes back, or the user gives up.
+    // The user does not return, or gives up.
     let (mut host, _) = joined();
     host.wake();
     assert_eq!(answered(&mut host), ALL);
@@ -118,7 +118,7 @@ fn use_14_ready_answers_nobody_for_whom_its_token_was_refused() {
 }
 
 #[test]
-fn use_14_rev_03_a_sign_out_answers_everybody_who_waits() {
+fn use_14_a_sign_out_answers_everybody_who_waits() {
     // A redirect is out.
     let (mut host, _) = joined();
     host.handle(Event::SignedOut);
@@ -179,7 +179,7 @@ fn use_14_a_store_that_fails_is_told_to_each_operation() {
 }
 
 #[test]
-fn use_14_tok_16_tokens_that_are_not_saved_are_told_to_who_asks() {
+fn use_14_tokens_that_are_not_saved_are_told_to_who_asks() {
     let mut host = Host::new(config());
     let redirect = host.to_redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));
@@ -197,7 +197,7 @@ fn use_14_tok_16_tokens_that_are_not_saved_are_told_to_who_asks() {
     host.quiet();
 }
 
-/// The question of a step-up answers nobody else, and neither does the failure of a revocation.
+/// The error of a callback of another instance concerns no operation here.
 #[test]
 fn use_14_an_error_without_an_operation_answers_no_operation() {
     let (mut host, state) = joined();

@@ -461,7 +461,9 @@ fn dpop_15_refr_10_a_refresh_proves_the_key_of_the_issuance() {
     );
     // No `ready` of a token with which no request can be made (TOK-16).
     later.quiet();
-    assert!(later.machine.present(now, &Method::POST, MCP).is_err());
+    // The remedy is the key, and no new sign-in.
+    let refused = later.machine.present(now, &Method::POST, MCP).err();
+    assert_eq!(refused, Some(NoBearer::KeyMissing));
     later.wanted("x");
     // Another authorization binds its tokens to the key that there is, if any.
     assert_eq!(

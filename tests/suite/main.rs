@@ -73,6 +73,7 @@ mod reserved;
 mod revoking;
 mod round_trips;
 mod rules;
+mod saved_late;
 mod scopes;
 mod settings;
 mod several;

@@ -424,3 +424,29 @@ fn rev_03_a_repeated_sign_out_erases_no_later_sign_in() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-7"));
 }
+
+/// The account was erased in another process before the user agreed to sign in: nothing ends that authorization.
+#[test]
+fn refr_12_a_sign_in_that_began_after_the_sign_out_is_kept() {
+    for asked in [false, true] {
+        let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+        if asked {
+            let sent = host.token();
+            let challenge = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+            host.challenged_for("x", 403, &[challenge], sent.as_deref());
+            host.need_user();
+        }
+        // Another process signs out, and the user returns to this one.
+        host.store
+            .slots
+            .retain(|key, _| !key.starts_with("account"));
+        host.pass(70_000);
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        let redirect = host.redirect();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &token_answer("at-2"));
+        host.ready();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    }
+}

@@ -181,7 +181,7 @@ impl<S: Store> Driver<S> {
         let signs_out = matches!(event, Event::SignedOut);
         self.feed(event);
         if signs_out {
-            // What waited has ended, and the sign-out goes on.
+            // The answers to operations that waited; the sign-out continues.
             self.collect();
             self.actions.retain(|action| !is_end(action));
         }

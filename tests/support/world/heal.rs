@@ -47,7 +47,7 @@ impl World {
         // Responses in transit are lost, timers expire, and every browser window closes.
         self.visits.clear();
         for at in 0..self.instances.len() {
-            for _ in 0..24 {
+            for _ in 0..48 {
                 self.instances[at].actions.clear();
                 let Some(deadline) = self.instances[at].machine.deadline() else {
                     break;

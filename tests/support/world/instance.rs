@@ -88,7 +88,7 @@ impl World {
                 let waiting = &instance.wishes;
                 assert!(
                     !rests || waiting.is_empty() && !instance.clicked,
-                    "S43: nothing is under way, and nobody was answered: {waiting:?}, a click: {}",
+                    "S43: nothing is under way, and these have no answer: {waiting:?}, a click: {}",
                     instance.clicked
                 );
                 return;

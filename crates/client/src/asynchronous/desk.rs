@@ -90,7 +90,7 @@ impl<U: User> Task<U> {
                 self.sign_in_failed(failure);
             }
             Some(job @ Job::Begin { .. }) => job.fail(failure),
-            // What waited has ended, and the sign-out goes on.
+            // The answer to an operation that waited; the sign-out continues.
             other @ Some(Job::SignOut { .. }) if failure.cause == Cause::Abandoned => {
                 self.current = other;
             }

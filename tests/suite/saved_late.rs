@@ -1,0 +1,104 @@
+//! Tokens that the store did not take: a timer saves them again, and what was saved late is used (TOK-16).
+
+use mcp_auth_machine::error::{Cause, StoreFlaw};
+
+use crate::support::*;
+
+/// A refresh whose tokens the store did not take.
+fn unsaved(lifetime: &str) -> Host {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+    host.pass(60_000);
+    host.wanted("x");
+    host.store.mode = StoreMode::WritesFail;
+    host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", lifetime));
+    assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
+    host
+}
+
+#[test]
+fn tok_16_a_timer_saves_again_after_waits_that_grow() {
+    let mut host = unsaved("3600");
+    assert_eq!((host.wake(), host.wake()), (200, 1_000));
+    // Nobody asked for these tries.
+    host.quiet();
+    host.store.mode = StoreMode::Works;
+    assert_eq!(host.wake(), 2_000);
+    host.ready();
+    host.quiet();
+    assert!(
+        host.store.of_kind("account")[0]
+            .contents
+            .expose()
+            .contains("rt-2")
+    );
+    assert!(!host.machine.has_unsaved());
+    assert_eq!(host.machine.deadline(), None);
+}
+
+#[test]
+fn tok_16_the_tries_of_the_timer_are_bounded() {
+    let mut host = unsaved("3600");
+    let mut waits = Vec::new();
+    while host.machine.deadline().is_some() {
+        // An event that asks for a token saves too, and does not use up a try.
+        if waits.len() < 3 {
+            host.wanted("y");
+            assert_eq!(host.error().operation.unwrap().as_str(), "y");
+        }
+        waits.push(host.wake());
+    }
+    assert_eq!(waits.len(), 10);
+    assert!(waits.is_sorted());
+    assert!(host.machine.has_unsaved());
+    host.quiet();
+    host.store.mode = StoreMode::Works;
+    host.wanted("y");
+    host.ready();
+    assert!(!host.machine.has_unsaved());
+}
+
+/// Another process finds the tokens there when its turn comes.
+#[test]
+fn tok_16_tokens_saved_within_the_lease_are_those_of_every_process() {
+    let mut host = unsaved("3600");
+    host.store.mode = StoreMode::Works;
+    host.wake();
+    host.ready();
+    host.pass(36_000);
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let store = std::mem::take(&mut host.store);
+    let mut other = Host::resumed(config, store, host.now, 40);
+    other.ready();
+    assert_eq!(other.token().as_deref(), Some("Bearer at-2"));
+}
+
+#[test]
+fn tok_16_use_08_what_is_saved_after_its_end_is_refreshed() {
+    for challenged in [false, true] {
+        let mut host = unsaved("60");
+        host.store.mode = StoreMode::Manual;
+        host.pass(120_000);
+        host.store.mode = StoreMode::Works;
+        if challenged {
+            host.challenged_for("y", 401, &[&announcing()], None);
+            host.serve(PRM, 200, &prm());
+        } else {
+            host.wanted("y");
+        }
+        let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+        assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-2"));
+        host.ready();
+        host.quiet();
+    }
+    // By the timer, and a refusal later.
+    let mut host = unsaved("60");
+    host.pass(120_000);
+    host.store.mode = StoreMode::Works;
+    host.handle(mcp_auth_machine::Event::Timer);
+    host.quiet();
+    host.challenged_for("x", 401, &[&announcing()], Some("Bearer at-1"));
+    host.serve(PRM, 200, &prm());
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+    assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-2"));
+    host.ready();
+}
