@@ -275,10 +275,11 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
             fresh
         }
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
-        // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12).
+        // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). A pending
+        // authorization is looked at first.
         Trigger::Authorize(_) => {
-            let known = core.held.at.is_none() || core.held.is_just_read(core.now.mono);
-            core.held.is_read() && known
+            let nothing = core.held.at.is_none() || core.waits_at().is_some();
+            core.held.is_read() && (nothing || core.held.is_just_read(core.now.mono))
         }
         Trigger::CameBack(_)
         | Trigger::Redeem(_)
