@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use mcp_auth_client::asynchronous::{Counts, Stopped};
-use mcp_auth_machine::action::Grant;
+use mcp_auth_machine::action::{Grant, Why};
 
 const HOME: &str = r#"<!doctype html><title>Gateway</title>
 <h1>Gateway</h1>
@@ -25,6 +25,10 @@ const SIGN_IN: &str = r#"<!doctype html><title>Gateway</title>
 
 const CONNECT: &str = r#"<!doctype html><title>Gateway</title>
 <p><a href="/">Connect the MCP server first.</a></p>
+"#;
+
+const MORE: &str = r#"<!doctype html><title>Gateway</title>
+<p>This tool needs more rights than you have granted. <a href="/">Connect the MCP server again.</a></p>
 "#;
 
 const FAILED: &str = r#"<!doctype html><title>Gateway</title>
@@ -120,8 +124,10 @@ pub(crate) enum Problem {
     NoSession,
     /// The gateway has no such MCP server.
     NoServer,
-    /// The user must connect the MCP server, or allow more scopes.
+    /// The user must connect the MCP server.
     NotConnected,
+    /// The user must allow more scopes.
+    TooFewScopes,
     /// As much is going on as this instance bears.
     Busy,
     /// Any other error, which is logged and not shown in the browser.
@@ -137,6 +143,9 @@ impl Problem {
 impl From<Stopped> for Problem {
     fn from(stopped: Stopped) -> Self {
         match stopped {
+            Stopped::NeedUser(need) if matches!(need.why, Why::ScopeMissing { .. }) => {
+                Self::TooFewScopes
+            }
             Stopped::NeedUser(_) => Self::NotConnected,
             Stopped::Busy => Self::Busy,
             Stopped::Failed(_)
@@ -156,6 +165,7 @@ impl IntoResponse for Problem {
             Self::NoSession => page(StatusCode::UNAUTHORIZED, SIGN_IN),
             Self::NoServer => page(StatusCode::NOT_FOUND, FAILED),
             Self::NotConnected => page(StatusCode::FORBIDDEN, CONNECT),
+            Self::TooFewScopes => page(StatusCode::FORBIDDEN, MORE),
             Self::Busy => page(StatusCode::SERVICE_UNAVAILABLE, FAILED),
             Self::Failed(why) => {
                 eprintln!("{why}");

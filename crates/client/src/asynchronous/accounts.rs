@@ -26,11 +26,11 @@ use super::client::Client;
 use super::device::{DeviceSignIn, Poller};
 use super::job::{Stopped, Target, Wish};
 use super::saver::Unsaved;
-use crate::async_store::SharedStore;
+use crate::async_store::{SharedStore, load_from};
 use crate::clock::now;
 use mcp_auth_machine::action::{Grant, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Operation};
-use mcp_auth_machine::{Config, Event};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event};
 
 /// An MCP server that [`Accounts`] know.
 #[derive(Clone, Debug)]
@@ -220,13 +220,36 @@ impl Accounts {
         AccountCall::new(self.clone(), server, principal, operation.into(), method)
     }
 
-    /// Returns the token that is held, expired or not.
+    /// Returns the stored token without its value, expired or not: for a page about a user's accounts. It is read from the
+    /// store, so that what another process stored is seen; no machine is started. Tokens that the store did not take yet
+    /// come from their machine.
     ///
     /// # Errors
-    /// [`Stopped`].
+    /// [`Stopped::Failed`] when the store cannot be read, or its record is of a newer version; [`Stopped::Ended`].
     pub async fn grant(&self, server: &Server, principal: &str) -> Result<Option<Grant>, Stopped> {
-        let lease = self.lease(server, principal).await?;
-        lease.client().grant().await
+        if let Some(lease) = self.0.table.unsaved(&key(server, principal))? {
+            return lease.client().grant().await;
+        }
+        let mut machine = AuthMachine::new(Arc::clone(&server.config), principal);
+        while let Some(action) = machine.poll_action() {
+            match action {
+                Action::LoadSlot(load) => {
+                    let loaded = load_from(&self.0.parts.store, load).await;
+                    machine.handle(now(), loaded);
+                }
+                Action::Error(failure) => return Err(Stopped::Failed(failure)),
+                Action::SendRequest(_)
+                | Action::Redirect(_)
+                | Action::ShowCode(_)
+                | Action::PersistSlot(_)
+                | Action::Sign(_)
+                | Action::ObtainAssertion(_)
+                | Action::NeedUser(_)
+                | Action::Ready(_)
+                | Action::Report(_) => {}
+            }
+        }
+        Ok(machine.grant())
     }
 
     /// Starts a sign-in, and says where to send the user. `None`: a token is there already. The callback may come to

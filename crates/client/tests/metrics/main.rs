@@ -169,15 +169,22 @@ async fn every_figure_is_documented_and_none_names_a_user_or_a_server() {
     // One waits for the machine that these have, and one is sent away.
     let waits = tokio::spawn({
         let (accounts, server) = (accounts.clone(), server.clone());
-        async move { accounts.grant(&server, "another").await }
+        async move {
+            accounts
+                .authorize(&server, "another", "read", &Method::POST)
+                .await
+        }
     });
     while accounts.counts().waiting == 0 {
         tokio::task::yield_now().await;
     }
-    let told = accounts.grant(&server, "a third").await;
+    let told = accounts
+        .authorize(&server, "a third", "read", &Method::POST)
+        .await;
     assert!(matches!(told, Err(Stopped::Busy)), "{told:?}");
     drop(sent);
-    waits.await.unwrap().unwrap();
+    let told = waits.await.unwrap();
+    assert!(matches!(told, Err(Stopped::NeedUser(_))), "{told:?}");
     accounts.sign_out(&server, "a principal").await.unwrap();
     accounts.close().await.unwrap();
 
@@ -189,7 +196,7 @@ async fn every_figure_is_documented_and_none_names_a_user_or_a_server() {
         ("mcp_auth_sign_ins_total step=signed_out", 1),
         ("mcp_auth_refusals_absorbed_total", 1),
         ("mcp_auth_busy_total", 1),
-        ("mcp_auth_user_needed_total why=no_credentials", 2),
+        ("mcp_auth_user_needed_total why=no_credentials", 3),
     ] {
         assert_eq!(book.count(text), expected, "{text} in {:#?}", book.0);
     }

@@ -8,6 +8,7 @@ use mcp_auth_client::asynchronous::{
     Accounts, AccountsBuilder, Network, Returned, Server, Stopped,
 };
 use mcp_auth_client::{MemoryStore, SharedStore, Store, seed};
+use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::RegistrationSharing;
 use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::slot::{Revision, Slot};
@@ -56,6 +57,21 @@ pub(crate) async fn sign_in(
         Returned::Unknown => panic!("unknown"),
     }
     redirect.client_id.to_string()
+}
+
+/// Asks a machine for the token of a request.
+pub(crate) async fn asks(
+    accounts: &Accounts,
+    server: &Server,
+    principal: &str,
+) -> Result<HeaderMap, Stopped> {
+    let asked = accounts.authorize(server, principal, "read", &Method::POST);
+    asked.await
+}
+
+/// Returns true if the machine knows no account.
+pub(crate) fn is_unknown(told: Result<HeaderMap, Stopped>) -> bool {
+    matches!(told, Err(Stopped::NeedUser(need)) if need.why == Why::NoCredentials)
 }
 
 /// A whole request; the token that it succeeded with, and how many attempts it took.
@@ -252,6 +268,25 @@ async fn a_token_is_at_hand_as_soon_as_its_caller_has_an_answer() {
 }
 
 #[tokio::test]
+async fn a_page_about_accounts_shows_what_another_process_did_and_starts_no_machine() {
+    let world = World::start().await;
+    let store = MemoryStore::default();
+    let (one, here) = process(&world, &store);
+    let (two, there) = process(&world, &store);
+    let redirect = one.begin(&here, "alice", seed().unwrap()).await;
+    let callback = Callback::from_url(world.follow(&redirect.unwrap().unwrap()).await);
+    assert!(one.grant(&here, "alice").await.unwrap().is_none());
+    two.came_back(callback).await.unwrap();
+    assert!(one.grant(&here, "alice").await.unwrap().is_some());
+    let (three, server) = process(&world, &store);
+    assert!(three.grant(&server, "alice").await.unwrap().is_some());
+    assert!(three.grant(&server, "bob").await.unwrap().is_none());
+    assert_eq!(three.counts().machines, 0);
+    two.sign_out(&there, "alice").await.unwrap();
+    assert!(one.grant(&here, "alice").await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn more_than_may_wait_are_told_so_at_once() {
     let world = World::start().await;
     let accounts = builder(&MemoryStore::default()).machines(1).waiting(1);
@@ -261,22 +296,22 @@ async fn more_than_may_wait_are_told_so_at_once() {
     held.headers().await.unwrap();
     let waits = tokio::spawn({
         let (accounts, server) = (accounts.clone(), server.clone());
-        async move { accounts.grant(&server, "bob").await }
+        async move { asks(&accounts, &server, "bob").await }
     });
     while accounts.counts().waiting == 0 {
         tokio::task::yield_now().await;
     }
-    let told = accounts.grant(&server, "carol").await;
+    let told = asks(&accounts, &server, "carol").await;
     assert!(matches!(told, Err(Stopped::Busy)), "{told:?}");
     // The account that has a machine needs no room.
-    assert!(accounts.grant(&server, "alice").await.unwrap().is_none());
+    assert!(is_unknown(asks(&accounts, &server, "alice").await));
     drop(held);
-    assert!(waits.await.unwrap().unwrap().is_none());
+    assert!(is_unknown(waits.await.unwrap()));
     // One who gave up waiting takes no room.
     let held = accounts.call(&server, "alice", "read", Method::POST);
     let mut held = held;
     held.headers().await.unwrap();
-    assert!(at_most(1, accounts.grant(&server, "bob")).await.is_none());
+    assert!(at_most(1, asks(&accounts, &server, "bob")).await.is_none());
     assert_eq!(accounts.counts().waiting, 0);
 }
 

@@ -14,7 +14,7 @@ use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
 use mcp_auth_machine::time::UnixMillis;
 use tokio::time::{sleep, timeout};
 
-use crate::accounts::{call, network, server, sign_in};
+use crate::accounts::{asks, call, is_unknown, network, server, sign_in};
 use crate::support::World;
 
 /// The behaviour of the store for accounts.
@@ -191,13 +191,13 @@ async fn tok16_such_a_machine_takes_room_and_gives_it_back() {
     unsaved(&world, &store, &accounts, &server).await;
     let waits = tokio::spawn({
         let (accounts, server) = (accounts.clone(), server.clone());
-        async move { accounts.grant(&server, "bob").await }
+        async move { asks(&accounts, &server, "bob").await }
     });
     until(|| accounts.counts().waiting == 1).await;
     sleep(Duration::from_millis(100)).await;
     assert_eq!(accounts.counts().unsaved, 1);
     store.works();
-    assert!(waits.await.unwrap().unwrap().is_none());
+    assert!(is_unknown(waits.await.unwrap()));
     has_them(&world, &store).await;
 }
 

@@ -335,6 +335,27 @@ impl Table {
         }
     }
 
+    /// The machine of an account with tokens that the store did not take yet.
+    pub(super) fn unsaved(self: &Arc<Self>, key: &Key) -> Result<Option<Lease>, Stopped> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Stopped::Ended);
+        }
+        match state.entries.get_mut(key) {
+            Some(Entry::Open {
+                client,
+                machine,
+                users,
+                is_unsaved: true,
+                ..
+            }) => {
+                *users = users.saturating_add(1);
+                Ok(Some(self.hold(key, *machine, client.clone())))
+            }
+            Some(Entry::Open { .. } | Entry::Closing { .. }) | None => Ok(None),
+        }
+    }
+
     fn find(
         self: &Arc<Self>,
         key: &Key,
