@@ -45,7 +45,7 @@ pub enum Stopped {
 
 pub(super) type Told<T> = oneshot::Sender<Result<T, Stopped>>;
 
-/// What the handles tell the task. The queue of a channel has room for 32 of them from the start, so they are boxed.
+/// A message of a handle to the task. Messages are boxed, because the queue of a channel has room for 32 of them from the start.
 pub(super) enum Message {
     Job(Job),
     /// An event without a reply.

@@ -380,7 +380,7 @@ impl<U: User> Task<U> {
                 if matches!(self.current, Some(Job::CameBack { .. })) {
                     meter::sign_in("completed");
                 }
-                // Who gets the answer finds the token at hand.
+                // The token is at hand before the caller has its answer.
                 self.publish();
                 self.ready();
             }
