@@ -5,6 +5,7 @@
 //! | [`TestHost`] | | tests of the bare machine that read like a conversation |
 //! | [`Playbook`] | | any conversation as stable text, for snapshots; also of a running driver |
 //! | [`contract`] | | a driver of a host against the duties that can be seen from outside |
+//! | [`histories`] | | random histories with a judge, for property tests (`proptest`) and for `cargo fuzz` |
 //! | `VirtualClock`, `FixedEntropy` | `ureq` or `reqwest` | the drivers of `mcp-auth-client` without waiting, and the same at every run |
 //! | `servers` | `servers` | an MCP server and its authorization server, in memory or on loopback, with deviations and faults |
 //! | `authorization`, `resource` | `servers` | the two servers by themselves, on loopback |
@@ -34,6 +35,7 @@
 
 pub mod contract;
 pub mod documents;
+pub mod histories;
 mod host;
 mod playbook;
 mod store;
@@ -58,6 +60,8 @@ pub mod servers;
 mod surroundings;
 
 pub use host::{TestHost, seed};
+/// The machine, for [`fuzz_history!`].
+pub use mcp_auth_machine as machine;
 pub use playbook::Playbook;
 pub use store::{StoreFails, Swapped, TestStore};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]

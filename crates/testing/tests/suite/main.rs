@@ -12,5 +12,7 @@
 )]
 
 mod driver_contract;
+#[cfg(feature = "proptest")]
+mod histories;
 mod own_driver;
 mod scripted;

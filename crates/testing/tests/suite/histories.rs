@@ -1,0 +1,184 @@
+//! Histories and their judge: the machine passes, and layers of a host that break a property do not.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use http::HeaderValue;
+use mcp_auth_machine::time::MonoMillis;
+use mcp_auth_machine::{Action, AuthMachine, Event, Moment};
+use mcp_auth_testing::histories::{History, System, any_history, run};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{Config, TestRunner};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_machine_passes_every_history(history in any_history(60)) {
+        run(&history, |config| AuthMachine::new(config, "alice"));
+    }
+}
+
+#[test]
+fn an_ordinary_history_ends_with_a_token() {
+    let summary = run(&History::default(), |config| {
+        AuthMachine::new(config, "alice")
+    });
+    assert_eq!(
+        (summary.redirects, summary.ready, summary.failures),
+        (1, 1, 0)
+    );
+    assert_eq!(summary.requests, 4);
+}
+
+/// Histories get somewhere: a judge that never sees a token proves nothing.
+#[test]
+fn histories_reach_tokens_refreshes_and_failures() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = any_history(100);
+    let mut reached = [0; 3];
+    for _ in 0..200 {
+        let history = strategy.new_tree(&mut runner).unwrap().current();
+        let summary = run(&history, |config| AuthMachine::new(config, "alice"));
+        reached[0] += usize::from(summary.ready > 2);
+        reached[1] += usize::from(summary.redirects > 2);
+        reached[2] += usize::from(summary.failures > 0);
+    }
+    assert!(reached.iter().all(|count| *count > 40), "{reached:?}");
+}
+
+#[test]
+fn bytes_are_histories() {
+    for length in [0, 1, 2, 77, 1_000] {
+        let bytes: Vec<u8> = (0..length).map(|at| (at * 37 % 251) as u8).collect();
+        let history = History::from_bytes(&bytes);
+        assert_eq!(history.0.len(), (length as usize / 2).min(400));
+        run(&history, |config| AuthMachine::new(config, "alice"));
+    }
+}
+
+/// A fault of a layer around the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Clearing a slot is reported as done, and never reaches the store.
+    KeepsRecords,
+    /// The token is returned for any URL.
+    AnyUrl,
+    /// Events after the first failure of a request are lost.
+    Deaf,
+}
+
+struct Layer {
+    machine: AuthMachine,
+    fault: Fault,
+    is_deaf: bool,
+}
+
+impl System for Layer {
+    fn handle(&mut self, now: Moment, event: Event) {
+        if self.fault == Fault::Deaf {
+            if let Event::HttpResponse(reply) = &event {
+                self.is_deaf |= reply.response().is_none();
+            }
+            if self.is_deaf {
+                return;
+            }
+        }
+        self.machine.handle(now, event);
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        loop {
+            match self.machine.poll_action()? {
+                Action::PersistSlot(persist)
+                    if self.fault == Fault::KeepsRecords && persist.write().is_none() =>
+                {
+                    let now = Moment::new(1_800_000_000_000, 1_000);
+                    self.machine.handle(now, persist.done());
+                }
+                action => return Some(action),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<MonoMillis> {
+        self.machine.deadline()
+    }
+
+    fn bearer(&mut self, now: Moment, url: &str) -> Option<HeaderValue> {
+        let url = match self.fault {
+            Fault::AnyUrl => "https://mcp.example/mcp",
+            _ => url,
+        };
+        self.machine.bearer(now, url).ok()
+    }
+}
+
+/// Returns the findings of the first history that has any.
+fn found(fault: Fault) -> Option<String> {
+    let mut runner = TestRunner::deterministic();
+    let strategy = any_history(60);
+    for _ in 0..Config::default().cases * 8 {
+        let history = strategy.new_tree(&mut runner).unwrap().current();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            run(&history, |config| Layer {
+                machine: AuthMachine::new(config, "alice"),
+                fault,
+                is_deaf: false,
+            })
+        }));
+        if let Err(payload) = outcome {
+            return payload.downcast::<String>().ok().map(|text| *text);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_layer_that_breaks_a_property_is_caught() {
+    for (fault, property) in [
+        (Fault::KeepsRecords, "S04: "),
+        (Fault::AnyUrl, "S30: "),
+        (Fault::Deaf, "L01: "),
+    ] {
+        let text = found(fault).unwrap_or_else(|| panic!("{fault:?} is not caught"));
+        assert!(text.starts_with(property), "{fault:?}: {text}");
+    }
+}
+
+#[test]
+fn a_secret_of_one_server_at_another_is_found() {
+    use mcp_auth_machine::Config;
+    use mcp_auth_machine::config::PreRegistered;
+    use mcp_auth_testing::histories::Oracle;
+    use mcp_auth_testing::{TestHost, documents};
+
+    let oracle = Oracle::new();
+    oracle.callback(
+        "https://client.example/?code=of-another-server",
+        "https://other.example",
+    );
+    // A host that confuses its servers: the text of one is configured as the secret for the other.
+    let client = PreRegistered::new("c1").secret("of-another-server");
+    let config = Config::builder(documents::MCP, documents::REDIRECT)
+        .pre_registered(documents::ISSUER, client);
+    let mut host = TestHost::new(config);
+    host.refused(401, "Bearer");
+    host.need_user();
+    host.authorize();
+    host.serve(documents::PRM, 200, &documents::resource());
+    let more =
+        serde_json::json!({ "token_endpoint_auth_methods_supported": ["client_secret_basic"] });
+    host.serve(
+        documents::METADATA,
+        200,
+        &documents::metadata_of(documents::ISSUER, &more),
+    );
+    let redirect = host.redirect();
+    host.callback(&redirect, "code=abcd");
+    let action = host.next_action();
+    oracle.action(&action);
+    let findings = oracle.findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].property, "S01");
+}
