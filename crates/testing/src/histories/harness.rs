@@ -22,7 +22,7 @@ const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
 /// The most steps from the moment at which everything is ordinary to a token.
 const HEALS_IN: usize = 160;
 
-/// What a history led to.
+/// The outcome of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {

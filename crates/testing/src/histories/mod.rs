@@ -69,7 +69,7 @@ pub enum Answer {
     Ordinary,
     /// An error status: 400, 401, 404, 429, 500 or 503.
     Status(u16),
-    /// A response that is no JSON.
+    /// A web page in place of JSON.
     Garbage,
     /// A document or a token response that belongs to the other server.
     Foreign,
@@ -156,7 +156,6 @@ impl History {
 }
 
 fn answer(value: u8) -> Answer {
-    const STATUSES: [u16; 6] = [400, 401, 404, 429, 500, 503];
     match value % 10 {
         0 => Answer::Garbage,
         1 => Answer::Foreign,
@@ -166,10 +165,14 @@ fn answer(value: u8) -> Answer {
         5 => Answer::TooLarge,
         6 => Answer::Blocked,
         7 => Answer::Ordinary,
-        _ => {
-            let at = usize::from(value / 10) % STATUSES.len();
-            Answer::Status(STATUSES.get(at).copied().unwrap_or(500))
-        }
+        _ => Answer::Status(match value / 10 % 6 {
+            0 => 400,
+            1 => 401,
+            2 => 404,
+            3 => 429,
+            4 => 500,
+            _ => 503,
+        }),
     }
 }
 

@@ -49,10 +49,12 @@ fn histories_reach_tokens_refreshes_and_failures() {
 
 #[test]
 fn bytes_are_histories() {
-    for length in [0, 1, 2, 77, 1_000] {
-        let bytes: Vec<u8> = (0..length).map(|at| (at * 37 % 251) as u8).collect();
+    for length in [0_usize, 1, 2, 77, 1_000] {
+        let bytes: Vec<u8> = (0..length)
+            .map(|at| u8::try_from(at * 37 % 251).unwrap())
+            .collect();
         let history = History::from_bytes(&bytes);
-        assert_eq!(history.0.len(), (length as usize / 2).min(400));
+        assert_eq!(history.0.len(), (length / 2).min(400));
         run(&history, |config| AuthMachine::new(config, "alice"));
     }
 }
