@@ -16,8 +16,8 @@ use mcp_auth_machine::error::{Cause, Refusal};
 use tokio::runtime::Builder;
 
 use client::{Client, Ended};
-use mcp_auth_testing::authorization::{self, Iss, Options};
-use mcp_auth_testing::resource::{Tool, start_mcp};
+use mcp_auth_testing::resource::Tool;
+use mcp_auth_testing::servers::Servers;
 
 const TOOLS: [Tool; 4] = [
     Tool {
@@ -44,14 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let mcp = runtime.block_on(start_mcp(&TOOLS))?;
-    let server = runtime.block_on(authorization::start(Options {
-        iss: Iss::Honest,
-        access_token_seconds: 300,
-        service: None,
-    }))?;
-    server.allow_resource(mcp.url());
-    mcp.trust(server.issuer(), server.tokens())?;
+    let servers = Servers::builder().tools(&TOOLS);
+    let servers = runtime.block_on(servers.on_loopback())?;
+    let (mcp, server) = (servers.mcp(), servers.authorization());
     mcp.set_tool_scope("write_note", "notes:write")?;
     mcp.set_tool_scope("delete_notes", "notes:delete")?;
     let mut client = Client::new(&mcp.url())?;

@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
-use mcp_auth_client::asynchronous::{Callbacks, Client, Network, User};
+use mcp_auth_client::asynchronous::{Client, Network};
 use mcp_auth_client::{Driver, MemoryStore, Pause, seed};
-use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::config::Strictness;
 use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::wire::callback::Callback;
@@ -202,15 +201,6 @@ fn every_fault_is_seen() {
     assert!(begun.elapsed() >= Duration::from_millis(30));
 }
 
-struct Agreeing(Servers);
-
-impl User for Agreeing {
-    async fn redirect(&self, redirect: Redirect, callbacks: Callbacks) {
-        let url = self.0.browse(redirect.url.as_str()).await.unwrap();
-        assert!(callbacks.hand_in(Callback::from_url(url)).await);
-    }
-}
-
 /// Signs in and calls the tool with the asynchronous driver; returns the playbook.
 async fn asynchronous(servers: Servers, network: Option<Network>) -> String {
     let playbook = Playbook::new();
@@ -221,7 +211,7 @@ async fn asynchronous(servers: Servers, network: Option<Network>) -> String {
         None => builder,
     };
     let client = builder
-        .user(Agreeing(servers.clone()))
+        .user(servers.user())
         .watched(playbook.watch())
         .start()
         .unwrap();

@@ -205,13 +205,19 @@ fn step(kind: u8, value: u8) -> Step {
     }
 }
 
+/// Returns a strategy for single steps, for histories of a host's own shape.
+#[cfg(feature = "proptest")]
+pub fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::{Strategy as _, any};
+    any::<[u8; 2]>().prop_map(|[kind, value]| step(kind, value))
+}
+
 /// Returns a strategy for histories of at most this many steps, half of them the ordinary continuation. `proptest`
 /// shrinks a history that fails to the steps that matter.
 #[cfg(feature = "proptest")]
 pub fn any_history(steps: usize) -> impl proptest::strategy::Strategy<Value = History> {
-    use proptest::prelude::{Strategy as _, any};
-    let one = any::<[u8; 2]>().prop_map(|[kind, value]| step(kind, value));
-    proptest::collection::vec(one, 0..steps.max(1)).prop_map(History)
+    use proptest::prelude::Strategy as _;
+    proptest::collection::vec(any_step(), 0..steps.max(1)).prop_map(History)
 }
 
 /// Runs a history on a system, judges every action, and lets everything turn ordinary at the end: a token must then

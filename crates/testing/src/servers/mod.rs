@@ -234,6 +234,12 @@ impl Servers {
         block_on(self.browse(url)).unwrap_or_else(|error| Err(error.to_string()))
     }
 
+    /// Returns a user of the asynchronous driver who agrees to everything.
+    #[cfg(feature = "reqwest")]
+    pub fn user(&self) -> AgreeingUser {
+        AgreeingUser(self.clone())
+    }
+
     /// Calls a tool of the MCP server with these headers.
     ///
     /// # Errors
@@ -330,6 +336,34 @@ impl mcp_auth_client::asynchronous::HostHttp for Servers {
             Undelivered::BrokenOff => Why::MaybeSent,
             Undelivered::TooLarge => Why::TooLarge,
         })
+    }
+}
+
+/// A user of the asynchronous driver who agrees to everything and follows the redirect: see [`Servers::user`].
+#[cfg(feature = "reqwest")]
+#[derive(Clone, Debug)]
+pub struct AgreeingUser(Servers);
+
+#[cfg(feature = "reqwest")]
+impl mcp_auth_client::asynchronous::User for AgreeingUser {
+    async fn consent(
+        &self,
+        _: mcp_auth_machine::action::NeedUser,
+        authorization: mcp_auth_machine::event::Authorization,
+    ) -> Option<mcp_auth_machine::event::Authorization> {
+        Some(authorization)
+    }
+
+    async fn redirect(
+        &self,
+        redirect: mcp_auth_machine::action::Redirect,
+        callbacks: mcp_auth_client::asynchronous::Callbacks,
+    ) {
+        // On an error page the sign-in is cancelled.
+        if let Ok(url) = self.0.browse(redirect.url.as_str()).await {
+            let callback = mcp_auth_machine::wire::callback::Callback::from_url(url);
+            callbacks.hand_in(callback).await;
+        }
     }
 }
 

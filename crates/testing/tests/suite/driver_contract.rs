@@ -12,7 +12,7 @@ fn a_loop_of_a_host_passes() {
 }
 
 /// Each fault, and the rule that catches it.
-const FAULTS: [(Fault, Rule); 18] = [
+const FAULTS: [(Fault, Rule); 19] = [
     (Fault::FollowsRedirects, Rule::NoRedirects),
     (Fault::DropsFailedRequests, Rule::Answers),
     (Fault::RetriesRequests, Rule::CodeOnce),
@@ -30,6 +30,7 @@ const FAULTS: [(Fault, Rule); 18] = [
     (Fault::ReportsFailedWritesAsDone, Rule::FailedWrites),
     (Fault::IgnoresRevisions, Rule::CompareAndSwap),
     (Fault::DropsSignatures, Rule::MissingKeys),
+    (Fault::RenewsEachTime, Rule::SignsIn),
     (Fault::NeverWakes, Rule::Timer),
 ];
 

@@ -34,6 +34,7 @@ pub enum Fault {
     IgnoresRevisions,
     DropsSignatures,
     NeverWakes,
+    RenewsEachTime,
 }
 
 pub struct OwnDriver {
@@ -245,6 +246,10 @@ impl TestedDriver for OwnDriver {
     fn headers(&mut self, _: &Method, url: &str) -> Step {
         if let Some(open) = &self.open {
             return Step::Open(open.clone());
+        }
+        if let (true, Some(kept)) = (self.has(Fault::RenewsEachTime), self.kept.take()) {
+            self.accepted();
+            return self.refused(401, HeaderMap::new(), kept.get("authorization").cloned());
         }
         let wanted = Event::Wanted(Operation::new("tools/list"));
         self.drive(wanted, url)
