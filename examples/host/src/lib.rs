@@ -22,7 +22,7 @@ pub trait Records {
     fn persist(&self, persist: PersistSlot) -> Event;
 }
 
-/// What the host does next.
+/// The next step of the host.
 #[derive(Debug)]
 pub enum Next {
     /// Send the request with this `Authorization`.
