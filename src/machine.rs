@@ -235,11 +235,18 @@ impl AuthMachine {
                 return waits.join(click);
             }
         }
-        if let Some(attempt) = self.work.uncounted() {
-            attempt.wish = attempt.wish.joined_by(click.wish());
-        }
+        let wanted = &click.authorization;
+        let config = self.core.identity.config();
+        let elsewhere = match self.work.uncounted() {
+            Some(attempt) => {
+                attempt.wish = attempt.wish.joined_by(click.wish());
+                !attempt.way.is_that_of(wanted, config)
+            }
+            None => !self.work.comes_back_to(wanted, config),
+        };
         // Between two polls the code is shown again.
-        if self.work.attempt().is_none() || matches!(self.work, Work::Polling(_)) {
+        let polls = matches!(self.work, Work::Polling(_));
+        if self.work.attempt().is_none() || elsewhere || polls {
             self.inbox.push_back(Trigger::Authorize(Box::new(click)));
         }
     }

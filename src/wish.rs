@@ -109,14 +109,17 @@ impl Click {
         }
     }
 
-    /// Another click joins this one, which waits: what the machine asked for stays counted, and answered.
+    /// Another click takes the place of this one, which waits: the user is where that one came from. What the machine asked
+    /// for stays counted, and answered.
     pub(crate) fn join(&mut self, other: Self) {
         if self.wish == Wish::Person {
             self.wish = other.wish;
             self.lacks_a_token = other.lacks_a_token;
         }
-        let answers = &mut self.authorization.answers;
-        *answers = answers.take().or(other.authorization.answers);
+        let answers = self.authorization.answers.take();
+        self.authorization = other.authorization;
+        let newer = self.authorization.answers.take();
+        self.authorization.answers = answers.or(newer);
     }
 
     pub(crate) fn wish(&self) -> Wish {

@@ -161,6 +161,19 @@ impl Client {
         }
     }
 
+    /// Returns true if both are the same client, with the same credential.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let secret = match (self.secret(), other.secret()) {
+            (Some(own), Some(other)) => crate::secret::same_bytes(own.as_bytes(), other.as_bytes()),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        secret
+            && self.id == other.id
+            && self.origin == other.origin
+            && self.method.as_str() == other.method.as_str()
+    }
+
     /// Returns the client with a listed authentication method. Revocation endpoints have a list of their
     /// own (REV-01); without one, Basic is the default (META-13).
     pub(crate) fn fitting(&self, listed: Words<AuthMethod>) -> Self {

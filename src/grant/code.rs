@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::IssuerSettings;
+use crate::config::{IssuerSettings, RedirectUri};
 use crate::issuer::{AtIssuer, Endpoint, RequestError};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
@@ -119,6 +119,16 @@ impl Redirected {
         }
     }
 
+    /// Returns true if a callback could be accepted at this redirect URI, in this browser (AUTHZ-09, CB-14).
+    pub(crate) fn comes_back_to(
+        &self,
+        uri: Option<&RedirectUri>,
+        browser: Option<&BrowserBinding>,
+    ) -> bool {
+        let uri = uri.is_none_or(|uri| uri.as_str() == &*self.0.redirect_uri);
+        uri && is_same_browser(self.0.browser.as_ref(), browser)
+    }
+
     /// Returns true if a record was made in the past and has not expired, by the wall clock: for the callback of an
     /// authorization that another process began.
     pub(crate) fn is_alive(&self, now: UnixMillis) -> bool {
@@ -145,6 +155,18 @@ impl Redirected {
             (Some(_), None) => false,
         };
         state && target && browser
+    }
+}
+
+/// Returns true if both are bound to the same browser, or neither is bound to any (CB-14).
+pub(crate) fn is_same_browser(
+    one: Option<&BrowserBinding>,
+    other: Option<&BrowserBinding>,
+) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.same(other),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

@@ -18,7 +18,9 @@ pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
 pub(crate) use client::{AssertionKey, ClientMethod, choose_method, key_method};
-pub(crate) use code::{CLOCK_SKEW_MILLIS, CallbackFlaw, CodeGrant, Resource, plain};
+pub(crate) use code::{
+    CLOCK_SKEW_MILLIS, CallbackFlaw, CodeGrant, Resource, is_same_browser, plain,
+};
 pub(crate) use code::{Redirected, RedirectedParts};
 pub(crate) use device::{DeviceGrant, DeviceRequest};
 pub(crate) use refresh::RefreshGrant;

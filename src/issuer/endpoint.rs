@@ -64,7 +64,7 @@ impl<'a> CredentialEndpoint<'a> {
 }
 
 /// The credential endpoints of one server.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct CredentialEndpoints {
     token: WebUrl,
     revocation: Option<WebUrl>,

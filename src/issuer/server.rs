@@ -260,6 +260,17 @@ impl Server {
         Ok((Self(Arc::new(facts)), moved))
     }
 
+    /// Returns true if a redirect and its code go to the same places by both documents.
+    pub(crate) fn leads_where(&self, other: &Self) -> bool {
+        let (own, other) = (self.facts(), other.facts());
+        own.issuer == other.issuer
+            && own.source == other.source
+            && own.authorization_endpoint == other.authorization_endpoint
+            && own.endpoints == other.endpoints
+            && own.requires_par == other.requires_par
+            && own.advertises_iss == other.advertises_iss
+    }
+
     /// Returns the audience of an assertion. A token endpoint on another origin may belong to another server, which
     /// would accept the assertion: the issuer is named instead (B03).
     pub(crate) fn audience(&self, wanted: AssertionAudience) -> &str {

@@ -1,10 +1,11 @@
 //! One authorization attempt: its parameters, and its budget of time and requests.
 
 use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
-use crate::config::RedirectUri;
+use crate::config::{Config, RedirectUri};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage};
-use crate::event::{Operation, Where};
+use crate::event::{Authorization, Operation, Where};
+use crate::grant::is_same_browser;
 use crate::issuer::IssuerId;
 use crate::state::obtain::{AtIdp, Obtaining};
 use crate::state::{Renewal, Step};
@@ -197,6 +198,19 @@ impl Way {
         }
     }
 
+    /// Returns true when this request leads the same way, back to the same browser and redirect URI.
+    pub(crate) fn is_that_of(&self, wanted: &Authorization, config: &Config) -> bool {
+        match (self, wanted.on) {
+            (Self::Redirect { uri, browser, .. }, Where::Here) => {
+                let wanted_uri = wanted.redirect_uri.as_ref().or(config.redirect_uri());
+                wanted_uri.is_none_or(|wanted| wanted.as_str() == uri.as_str())
+                    && is_same_browser(browser.as_ref(), wanted.browser.as_ref())
+            }
+            (Self::Device, Where::OtherDevice) => true,
+            (Self::Redirect { .. }, Where::OtherDevice) | (Self::Device, Where::Here) => false,
+        }
+    }
+
     pub(crate) fn redirect_uri(&self) -> Option<&RedirectUri> {
         match self {
             Self::Redirect { uri, .. } => Some(uri),
@@ -226,7 +240,9 @@ impl Attempt {
     pub(crate) fn new(core: &mut Core, click: Click) -> Result<Box<Self>, Failure> {
         let wish = click.wish();
         let authorization = click.authorization;
-        core.memory.begin_attempt();
+        if core.waiting.is_none() {
+            core.memory.begin_attempt();
+        }
         let effort = Effort::new(core, core.memory.operation.clone());
         let configured = || core.config().redirect_uri().cloned();
         let way = match authorization.on {

@@ -79,6 +79,10 @@ impl<G: TokenGrant> Call<G> {
         call.authenticate(core)
     }
 
+    pub(crate) fn grant(&self) -> &G {
+        self.at.held()
+    }
+
     /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<G>) {
         (self.ask, *self.at)

@@ -18,7 +18,7 @@ use crate::state::obtain::{Obtaining, configured_method};
 use crate::state::redirect::select_scopes;
 use crate::state::register::Registering;
 use crate::state::server::pass_over;
-use crate::state::{Attempt, Step, Work};
+use crate::state::{Attempt, Step, Waiting, Work};
 use crate::wire::words::AuthMethod;
 
 /// Continues after metadata was accepted: checks that the server supports the code flow, detects a changed
@@ -35,6 +35,15 @@ pub(crate) fn met(
         issuer: issuer.clone(),
         source,
     });
+    // A redirect that is out does not outlive a document that leads elsewhere.
+    let leads_there = |waiting: &Waiting| waiting.at.server().leads_where(&server);
+    if core
+        .waiting
+        .as_deref()
+        .is_some_and(|waiting| !leads_there(waiting))
+    {
+        core.stop_waiting();
+    }
     let flow = match Flow::check(core, &attempt.way, &server) {
         Ok(flow) => flow,
         Err(cause) => {

@@ -18,7 +18,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::exchange::{keep, read_answer};
-use crate::state::flow::Agreed;
+use crate::state::flow::{Agreed, Chosen};
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::{is_new, without_refused_scopes};
 use crate::state::renew::unreachable;
@@ -47,12 +47,15 @@ impl RequestingCode {
     pub(crate) fn begin(core: &mut Core, agreed: Agreed, at: AtIssuer<Registration>) -> Step {
         let Agreed {
             operation,
+            permit: _counted,
+            chosen,
+        } = agreed;
+        let Chosen {
             scopes,
             added_offline_access,
             binding,
-            permit: _counted,
             resource,
-        } = agreed;
+        } = chosen;
         core.memory.operation.clone_from(&operation);
         let created = core.now.wall;
         let at = at.then(|known| DeviceRequest {
@@ -162,6 +165,8 @@ struct Waits {
     new_issuer: bool,
     expires: UnixMillis,
     until: MonoMillis,
+    /// The time until which the code is shown again: half of its life is left then.
+    repeated_until: MonoMillis,
     /// The shortest time between two polls.
     interval: Duration,
     next: MonoMillis,
@@ -199,6 +204,7 @@ impl Pending {
                 new_issuer: is_new(core, at.issuer()),
                 expires: UnixMillis(now.wall.0.saturating_add(millis(lifetime))),
                 until: now.mono.plus(lifetime),
+                repeated_until: now.mono.plus(lifetime / 2),
                 interval,
                 next: now.mono.plus(interval),
                 polls: Budget::new(POLLS_PER_CODE, Limited::UserTime),
@@ -243,6 +249,11 @@ impl Pending {
     /// Returns when the machine acts next: the next poll, or the end.
     pub(crate) fn deadline(&self) -> MonoMillis {
         self.rest.next.min(self.rest.until)
+    }
+
+    /// Returns true while enough of the code's life is left to show it again (DEV-10).
+    pub(crate) fn is_timely(&self, now: MonoMillis) -> bool {
+        now < self.rest.repeated_until
     }
 
     /// Returns true when the code has expired.

@@ -26,7 +26,8 @@ pub(crate) fn discover(core: &mut Core, mut click: Click) -> Step {
     match click.authorization.on {
         Where::Here if core.waiting.is_some() => return Ok(CheckingPending::begin(core, click)),
         Where::OtherDevice if !asks_for_more(core, &click) => {
-            if let Some(pending) = core.device.take() {
+            let now = core.now.mono;
+            if let Some(pending) = core.device.take_if(|pending| pending.is_timely(now)) {
                 pending.emit(core);
                 core.device = Some(pending);
                 return Ok(Work::Idle);
@@ -35,6 +36,11 @@ pub(crate) fn discover(core: &mut Core, mut click: Click) -> Step {
         Where::Here | Where::OtherDevice => {}
     }
     core.stop_waiting();
+    read_documents(core, click)
+}
+
+/// Starts an attempt beside a redirect that may be out: that one ends where the documents lead elsewhere now.
+pub(crate) fn read_documents(core: &mut Core, click: Click) -> Step {
     if let Some(key) = click.authorization.seed.revision_key() {
         core.identity.seal_with(key);
     }
@@ -88,7 +94,14 @@ pub(crate) fn is_superseded(core: &Core, facts: &ResourceFacts) -> bool {
 /// Continues with the servers that the resource lists.
 pub(crate) fn listed(core: &mut Core, errand: Errand, mut facts: ResourceFacts) -> Step {
     match errand {
-        Errand::Authorize(attempt) => ChoosingServer::begin(core, attempt, facts),
+        Errand::Authorize(attempt) => {
+            // A redirect that is out does not outlive a list without its server (ISO-07).
+            let waits_at = core.waiting.as_ref().map(|waiting| waiting.at.issuer());
+            if waits_at.is_some_and(|issuer| !core.config().lists(&facts, issuer)) {
+                core.stop_waiting();
+            }
+            ChoosingServer::begin(core, attempt, facts)
+        }
         Errand::Renew(renewal) => renewal.listed(core, facts),
         Errand::Obtain(_) => {
             order(core, &mut facts);

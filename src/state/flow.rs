@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage, Violation};
 use crate::event::Operation;
 use crate::grant::{Registration, Resource};
-use crate::issuer::{AtIssuer, Endpoint, Server, ServerSource};
+use crate::issuer::{AtIssuer, Endpoint, IssuerId, Server, ServerSource};
 use crate::key::KeyBinding;
 use crate::record::ResourceFacts;
 use crate::report::Decision;
@@ -18,6 +18,7 @@ use crate::state::attempt::Way;
 use crate::state::client::Met;
 use crate::state::device::RequestingCode;
 use crate::state::redirect::{disputable, redirect, select_scopes};
+use crate::state::waiting::repeat_as_read;
 use crate::state::{Attempt, Step};
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
@@ -117,26 +118,40 @@ pub(crate) struct Redirecting {
     pub(crate) beside_account: bool,
 }
 
-/// The parameters of the request to the user, with the permit for it.
-pub(crate) struct Agreed {
-    pub(crate) operation: Option<Operation>,
+/// What the request to the user asks for.
+pub(crate) struct Chosen {
     pub(crate) scopes: Scopes,
     /// Whether the machine added `offline_access` (SCOPE-06).
     pub(crate) added_offline_access: bool,
     pub(crate) binding: Option<KeyBinding>,
-    pub(crate) permit: Permit,
     pub(crate) resource: Resource,
 }
 
-/// Sends the user to the server with the chosen client.
+/// The parameters of the request to the user, with the permit for it.
+pub(crate) struct Agreed {
+    pub(crate) operation: Option<Operation>,
+    pub(crate) permit: Permit,
+    pub(crate) chosen: Chosen,
+}
+
+/// Sends the user to the server with the chosen client. A redirect that is out already is repeated when it is the one that
+/// would be made now; otherwise this one takes its place (AUTHZ-18).
 pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -> Step {
     let Met {
         attempt,
         facts,
         flow,
     } = met;
-    let agreed = agree(core, &attempt, facts, &at)?;
+    let chosen = choose(core, &attempt, facts, &at)?;
     core.memory.clients.last = Registered::of(&at, attempt.way.registration());
+    if let Some(waiting) = &core.waiting
+        && waiting.is_timely(core.now.mono)
+        && waiting.is_asked_for(&at, &chosen, flow.advertises_iss)
+    {
+        return repeat_as_read(core);
+    }
+    core.stop_waiting();
+    let agreed = agree(core, &attempt, chosen, at.issuer())?;
     match attempt.way {
         Way::Redirect { seed, uri, browser } => {
             let way = Redirecting {
@@ -152,13 +167,13 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
     }
 }
 
-/// Chooses scopes, key and resource, and counts the authorization (STEP-07).
-fn agree(
+/// Chooses scopes, key and resource.
+fn choose(
     core: &mut Core,
     attempt: &Attempt,
     facts: ResourceFacts,
     at: &AtIssuer<Registration>,
-) -> Result<Agreed, Failure> {
+) -> Result<Chosen, Failure> {
     let issuer = at.issuer().clone();
     let client = &at.held().client;
     let (origin, method) = (client.origin, client.method.as_str());
@@ -178,6 +193,27 @@ fn agree(
         Ok(binding) => binding,
         Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
     };
+    let legacy_omits = at.server().facts().source != ServerSource::Metadata
+        && core.config().legacy.omits_resource();
+    let resource = Resource {
+        id: Arc::clone(&facts.id),
+        sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
+    };
+    Ok(Chosen {
+        scopes,
+        added_offline_access,
+        binding,
+        resource,
+    })
+}
+
+/// Counts the authorization (STEP-07).
+fn agree(
+    core: &mut Core,
+    attempt: &Attempt,
+    chosen: Chosen,
+    issuer: &IssuerId,
+) -> Result<Agreed, Failure> {
     let cap = core.config().authorizations_per_operation();
     let operation = attempt.effort.operation.as_ref();
     let now = core.now.mono;
@@ -186,20 +222,11 @@ fn agree(
         .authorize(attempt.wish, operation, cap, now)
         .map_err(|limited| {
             let cause = Cause::OutOfPatience(limited);
-            attempt.fails(Stage::Authorization, Some(&issuer), cause)
+            attempt.fails(Stage::Authorization, Some(issuer), cause)
         })?;
-    let legacy_omits = at.server().facts().source != ServerSource::Metadata
-        && core.config().legacy.omits_resource();
-    let resource = Resource {
-        id: Arc::clone(&facts.id),
-        sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
-    };
     Ok(Agreed {
         operation: attempt.effort.operation.clone(),
-        scopes,
-        added_offline_access,
-        binding,
         permit,
-        resource,
+        chosen,
     })
 }

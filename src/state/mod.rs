@@ -31,6 +31,7 @@ mod save;
 mod server;
 mod sign_out;
 mod standing;
+mod waiting;
 
 pub(crate) use attempt::{Attempt, Effort};
 pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
@@ -45,7 +46,7 @@ pub(crate) use load_account::{LoadingAccount, Trigger, start};
 pub(crate) use metadata::{LoadingResource, LoadingServer};
 pub(crate) use obtain::{ExchangingSubject, ObtainingAssertion, Requesting};
 pub(crate) use pushed::Pushing;
-pub(crate) use redirect::{SavingPending, Waiting};
+pub(crate) use redirect::SavingPending;
 pub(crate) use refresh::Refreshing;
 pub(crate) use register::{Registering, SavingRegistration};
 pub(crate) use renew::{Pausing, Refused, Renewal, unreachable};
@@ -55,11 +56,13 @@ pub(crate) use save::{SavingAccount, Unsaved};
 pub(crate) use server::FetchingServer;
 pub(crate) use sign_out::{Erasing, FindingAccount, Leaving, Parting, Revoking};
 pub(crate) use standing::SavingStanding;
+pub(crate) use waiting::Waiting;
 
 use crate::action::SubjectTokenKind;
+use crate::config::Config;
 use crate::core::{Ask, Core};
 use crate::error::Failure;
-use crate::event::{Operation, Outcome, Persistence};
+use crate::event::{Authorization, Operation, Outcome, Persistence};
 use crate::secret::Secret;
 use crate::slot::{Revision, Slot, Stored};
 
@@ -329,6 +332,20 @@ impl Work {
             | Self::ExchangingSubject(_)
             | Self::ObtainingAssertion(_) => None,
         }
+    }
+
+    /// Returns false when this state is about to send the user to a redirect that comes back to another browser or redirect
+    /// URI than this request wants.
+    pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
+        let redirected = if let Self::SavingPending(state) = self {
+            state.redirected()
+        } else if let Self::Pushing(state) = self {
+            state.redirected()
+        } else {
+            return true;
+        };
+        let uri = wanted.redirect_uri.as_ref().or(config.redirect_uri());
+        redirected.comes_back_to(uri, wanted.browser.as_ref())
     }
 
     /// Returns true while the account, or a registration that goes with it, is being erased.

@@ -15,9 +15,10 @@ use crate::secret::Secret;
 use crate::slot::{Revision, Slot};
 use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::forget::{After, client_refused};
-use crate::state::redirect::{WaitingParts, without_refused_scopes};
+use crate::state::redirect::without_refused_scopes;
 use crate::state::renew::unreachable;
-use crate::state::{Step, Waiting, Work};
+use crate::state::waiting::{Waiting, WaitingParts};
+use crate::state::{Step, Work};
 use crate::wire::http_fields::retry_after;
 use crate::wire::json::{Text, object};
 use crate::wire::token::{OAuthError, UnexpectedToken, refusal};
@@ -66,6 +67,11 @@ impl Pushing {
 
     pub(crate) fn ask(&self) -> &Ask {
         &self.call.ask
+    }
+
+    /// Returns the authorization.
+    pub(crate) fn redirected(&self) -> &Redirected {
+        self.call.grant()
     }
 
     /// Returns the slot of an authorization without a redirect yet.

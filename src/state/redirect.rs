@@ -1,6 +1,6 @@
 //! The redirect of the user: the pending record is stored first, the URL is returned after.
 
-use crate::action::{Action, BrowserUrl, Redirect, Why};
+use crate::action::Why;
 use crate::budget::Permit;
 use crate::config::{PushedRequests, RefreshTokens};
 use crate::core::{Ask, Core};
@@ -12,10 +12,11 @@ use crate::memory::Disputable;
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::ScopeSource;
 use crate::slot::{Revision, Slot};
-use crate::state::flow::{Agreed, Redirecting};
+use crate::state::flow::{Agreed, Chosen, Redirecting};
 use crate::state::pushed::SentAway;
+use crate::state::waiting::{Waiting, WaitingParts};
 use crate::state::{Attempt, Pushing, Step, Work};
-use crate::time::{MonoMillis, UnixMillis, millis};
+use crate::time::{UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::words::KnownScope;
 
@@ -162,12 +163,15 @@ pub(crate) fn redirect(
     } = way;
     let Agreed {
         operation,
+        permit,
+        chosen,
+    } = agreed;
+    let Chosen {
         scopes,
         added_offline_access,
         binding,
-        permit,
         resource,
-    } = agreed;
+    } = chosen;
     let issuer = at.issuer().clone();
     let now = core.now;
     let user_time = core.config().user_time;
@@ -229,6 +233,8 @@ pub(crate) fn redirect(
                 slot,
                 revision,
                 until: now.mono.plus(user_time),
+                repeated_until: now.mono.plus(user_time / 2),
+                read_at: now.mono,
                 expires,
                 new_issuer,
             },
@@ -286,7 +292,7 @@ pub(crate) fn without_refused_scopes(core: &mut Core, added_offline_access: bool
 }
 
 /// Returns true when the parameters are pushed (AUTHZ-20, AUTHZ-21).
-fn is_pushed(core: &Core, server: &Server) -> bool {
+pub(crate) fn is_pushed(core: &Core, server: &Server) -> bool {
     let facts = server.facts();
     let wanted = match core.config().pushed_requests {
         PushedRequests::WhenRequired => facts.requires_par,
@@ -306,6 +312,11 @@ pub(crate) struct SavingPending {
 }
 
 impl SavingPending {
+    /// Returns the authorization.
+    pub(crate) fn redirected(&self) -> &Redirected {
+        self.waiting.at.held()
+    }
+
     /// Returns the slot of the pending record.
     pub(crate) fn slot(&self) -> (Slot, Revision) {
         (self.waiting.rest.slot, self.waiting.rest.revision)
@@ -339,70 +350,4 @@ impl SavingPending {
             seen: Vec::new(),
         })
     }
-}
-
-/// A pending authorization. The slot holds the same data, so another instance can handle the callback.
-pub(crate) struct Waiting {
-    pub(crate) at: AtIssuer<Redirected>,
-    pub(crate) rest: WaitingParts,
-}
-
-/// The parts of a pending authorization other than the credentials.
-pub(crate) struct WaitingParts {
-    pub(crate) slot: Slot,
-    pub(crate) revision: Revision,
-    pub(crate) until: MonoMillis,
-    expires: UnixMillis,
-    new_issuer: bool,
-}
-
-impl WaitingParts {
-    /// Redirects the user with a reference to the pushed request.
-    pub(crate) fn wait(self, core: &mut Core, at: AtIssuer<Redirected>, reference: &str) {
-        let url = at.reference_url(reference);
-        let waiting = Box::new(Waiting { at, rest: self });
-        if let Ok(url) = url {
-            waiting.emit(core, url);
-        }
-        core.waiting = Some(waiting);
-    }
-}
-
-impl Waiting {
-    fn announce(&self, core: &mut Core, url: Box<str>, _permit: Permit) {
-        self.emit(core, url);
-    }
-
-    fn emit(&self, core: &mut Core, url: Box<str>) {
-        let parts = &self.at.held().0;
-        let redirect = Redirect {
-            url: BrowserUrl(url),
-            issuer: self.at.issuer().clone(),
-            mcp_host: core.mcp_host().into(),
-            client_id: parts.client.id.clone(),
-            scopes: parts.requested.clone(),
-            new_issuer: self.rest.new_issuer,
-            expires: self.rest.expires,
-            state: parts.state.clone(),
-        };
-        core.emit(Action::Redirect(redirect));
-    }
-}
-
-/// Repeats the pending redirect: one authorization at a time (AUTHZ-18).
-pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
-    if let Some(waiting) = core.waiting.take() {
-        if is_pushed(core, waiting.at.server()) {
-            // A reference is single-use (AUTHZ-21): the same request is pushed again.
-            let Waiting { at, rest } = *waiting;
-            let operation = core.memory.operation.clone();
-            return Pushing::begin(core, at, Box::new(rest), operation, SentAway::Before);
-        }
-        let settings = core.config().settings(waiting.at.issuer());
-        if let Ok(url) = waiting.at.redirect_url(settings) {
-            waiting.emit(core, url);
-        }
-        core.waiting = Some(waiting);
-    }
-    Ok(Work::Idle)
 }

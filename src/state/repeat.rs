@@ -1,5 +1,6 @@
-//! An authorization request while one is pending: repeats its redirect, when its record exists and the
-//! scopes suffice (AUTHZ-18). Another instance may have handled the callback.
+//! An authorization request while a redirect is out. The redirect is repeated when it is the one asked for now: its record
+//! exists, since another instance may have handled the callback; it comes back to the same browser and redirect URI; enough
+//! of the user's time is left; and the documents, read again, still say what it rests on (AUTHZ-18).
 
 use crate::action::{NeedUser, Why};
 use crate::core::{Ask, Core};
@@ -7,7 +8,8 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Operation;
 use crate::slot::{Revision, Stored};
 use crate::state::decide::all_asked;
-use crate::state::redirect::repeat_redirect;
+use crate::state::discover::read_documents;
+use crate::state::waiting::repeat_redirect;
 use crate::state::{LoadingAccount, Step, Trigger, Waiting, Work};
 use crate::wish::Click;
 
@@ -39,6 +41,14 @@ pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) 
     if core.device.is_some() {
         // Every caller receives the result of the pending authorization.
         return Work::Idle;
+    }
+    // The timer that ends it may come later than this event.
+    if core
+        .waiting
+        .as_ref()
+        .is_some_and(|waiting| waiting.is_over(core.now.mono))
+    {
+        core.stop_waiting();
     }
     match &core.waiting {
         None => {
@@ -94,7 +104,7 @@ impl CheckingPending {
         let Some(waiting) = &core.waiting else {
             return replace(core, click);
         };
-        if asks_for_more(core, &click) || is_elsewhere(waiting, &click) {
+        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {
             let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
             core.persist(slot, Some(revision), None, None);
             return replace(core, click);
@@ -117,7 +127,10 @@ impl CheckingPending {
             found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
         match (self.then, is_out) {
             (Then::Repeat(click), Ok(false)) => Ok(replace(core, click)),
-            (Then::Repeat(_), Ok(true)) => repeat_redirect(core),
+            (Then::Repeat(_), Ok(true)) if waiting.is_just_read(core.now.mono) => {
+                repeat_redirect(core)
+            }
+            (Then::Repeat(click), Ok(true)) => read_documents(core, click),
             // A callback needs the record, which may be gone.
             (Then::Repeat(_), Err(())) => Err(Failure {
                 operation: core.memory.operation.clone(),
@@ -157,15 +170,16 @@ pub(crate) fn asks_for_more(core: &Core, click: &Click) -> bool {
     }
 }
 
-/// Returns true when the request comes from another browser, or for another redirect URI, than the pending redirect: its
-/// callback could not be accepted there (CB-14, AUTHZ-09).
-fn is_elsewhere(waiting: &Waiting, click: &Click) -> bool {
-    let parts = &waiting.at.held().0;
+/// Returns true when a callback of the pending redirect could be accepted where this request comes from, in the time that
+/// is left.
+fn is_repeatable(core: &Core, waiting: &Waiting, click: &Click) -> bool {
     let wanted = &click.authorization;
-    let uri = wanted.redirect_uri.as_ref();
-    let moved = uri.is_some_and(|uri| uri.as_str() != &*parts.redirect_uri);
-    let browser = wanted.browser.as_ref().zip(parts.browser.as_ref());
-    moved || browser.is_some_and(|(wanted, bound)| !wanted.same(bound))
+    let uri = wanted
+        .redirect_uri
+        .as_ref()
+        .or(core.config().redirect_uri());
+    let redirected = waiting.at.held();
+    waiting.is_timely(core.now.mono) && redirected.comes_back_to(uri, wanted.browser.as_ref())
 }
 
 /// Returns true when the stored token suffices for what an authorization requests.

@@ -513,8 +513,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
             "src/state/repeat.rs",
-            "        if asks_for_more(core, &click) || is_elsewhere(waiting, &click) {\n",
-            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) || is_elsewhere(waiting, &click) {\n",
+            "        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
+            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
         )],
     },
     Bug {

@@ -725,3 +725,20 @@ fn dev_14_no_redirect_uri_is_needed() {
     host.authorize();
     host.code();
 }
+
+/// A code that expires in a moment is of no use to a user who starts again.
+#[test]
+fn dev_10_a_code_is_shown_again_during_the_first_half_of_its_life() {
+    for (seconds, same) in [(299, true), (300, false), (599, false), (601, false)] {
+        let mut host = showing(config());
+        host.pass(seconds * 1_000);
+        on_device(&mut host);
+        if !same {
+            host.serve(PRM, 200, &prm());
+            host.serve(META, 200, &metadata_with(OFFERED));
+            host.serve(DEVICE, 200, &codes(""));
+        }
+        assert!(host.now.wall < host.code().expires, "{seconds}");
+        host.quiet();
+    }
+}

@@ -68,6 +68,7 @@ mod records;
 mod redaction;
 mod refresh;
 mod registration;
+mod repeated;
 mod request;
 mod reserved;
 mod revoking;

@@ -1,0 +1,138 @@
+//! A redirect that is out, until its callback, and whether it is the one that a further request asks for.
+
+use std::time::Duration;
+
+use crate::action::{Action, BrowserUrl, Redirect};
+use crate::budget::Permit;
+use crate::core::Core;
+use crate::grant::{Redirected, Registration};
+use crate::issuer::AtIssuer;
+use crate::slot::{Revision, Slot};
+use crate::state::flow::Chosen;
+use crate::state::pushed::SentAway;
+use crate::state::redirect::is_pushed;
+use crate::state::{Pushing, Step, Work};
+use crate::time::{MonoMillis, UnixMillis};
+
+/// A pending authorization. The slot holds the same data, so another instance can handle the callback.
+pub(crate) struct Waiting {
+    pub(crate) at: AtIssuer<Redirected>,
+    pub(crate) rest: WaitingParts,
+}
+
+/// The parts of a pending authorization other than the credentials.
+pub(crate) struct WaitingParts {
+    pub(crate) slot: Slot,
+    pub(crate) revision: Revision,
+    pub(crate) until: MonoMillis,
+    /// The time until which the redirect is repeated: half of the user's time is left then.
+    pub(crate) repeated_until: MonoMillis,
+    /// When the documents that the redirect rests on were read.
+    pub(crate) read_at: MonoMillis,
+    pub(crate) expires: UnixMillis,
+    pub(crate) new_issuer: bool,
+}
+
+impl WaitingParts {
+    /// Redirects the user with a reference to the pushed request.
+    pub(crate) fn wait(self, core: &mut Core, at: AtIssuer<Redirected>, reference: &str) {
+        let url = at.reference_url(reference);
+        let waiting = Box::new(Waiting { at, rest: self });
+        if let Ok(url) = url {
+            waiting.emit(core, url);
+        }
+        core.waiting = Some(waiting);
+    }
+}
+
+/// How long after the documents of a redirect were read a repetition does not read them again. A person who clicks twice
+/// wants one page, and at once; and nobody mends a document and starts again within so few seconds.
+const DOUBLE_CLICK: Duration = Duration::from_secs(5);
+
+impl Waiting {
+    /// Returns true while enough of the user's time is left to repeat the redirect (AUTHZ-17).
+    pub(crate) fn is_timely(&self, now: MonoMillis) -> bool {
+        now < self.rest.repeated_until
+    }
+
+    /// Returns true when the time for the user has ended, whether the host has said so with a timer or not.
+    pub(crate) fn is_over(&self, now: MonoMillis) -> bool {
+        self.rest.until <= now
+    }
+
+    /// Returns true when its documents were read a moment ago.
+    pub(crate) fn is_just_read(&self, now: MonoMillis) -> bool {
+        now < self.rest.read_at.plus(DOUBLE_CLICK)
+    }
+
+    /// Returns true when this is the redirect that would be made now: the documents, read again, say what it rests on, and
+    /// the same is asked for with the same client.
+    pub(crate) fn is_asked_for(
+        &self,
+        at: &AtIssuer<Registration>,
+        chosen: &Chosen,
+        advertises_iss: bool,
+    ) -> bool {
+        let parts = &self.at.held().0;
+        let Chosen {
+            scopes,
+            added_offline_access,
+            binding,
+            resource,
+        } = chosen;
+        self.at.server().leads_where(at.server())
+            && parts.client.is_same(&at.held().client)
+            && parts.requested.covers(scopes)
+            && scopes.covers(&parts.requested)
+            && parts.added_offline_access == *added_offline_access
+            && parts.binding == *binding
+            && parts.resource == *resource
+            && parts.advertises_iss == advertises_iss
+    }
+
+    pub(crate) fn announce(&self, core: &mut Core, url: Box<str>, _permit: Permit) {
+        self.emit(core, url);
+    }
+
+    fn emit(&self, core: &mut Core, url: Box<str>) {
+        let parts = &self.at.held().0;
+        let redirect = Redirect {
+            url: BrowserUrl(url),
+            issuer: self.at.issuer().clone(),
+            mcp_host: core.mcp_host().into(),
+            client_id: parts.client.id.clone(),
+            scopes: parts.requested.clone(),
+            new_issuer: self.rest.new_issuer,
+            expires: self.rest.expires,
+            state: parts.state.clone(),
+        };
+        core.emit(Action::Redirect(redirect));
+    }
+}
+
+/// Repeats the pending redirect, whose documents were just read again.
+pub(crate) fn repeat_as_read(core: &mut Core) -> Step {
+    let now = core.now.mono;
+    if let Some(waiting) = &mut core.waiting {
+        waiting.rest.read_at = now;
+    }
+    repeat_redirect(core)
+}
+
+/// Repeats the pending redirect: one authorization at a time (AUTHZ-18).
+pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
+    if let Some(waiting) = core.waiting.take() {
+        if is_pushed(core, waiting.at.server()) {
+            // A reference is single-use (AUTHZ-21): the same request is pushed again.
+            let Waiting { at, rest } = *waiting;
+            let operation = core.memory.operation.clone();
+            return Pushing::begin(core, at, Box::new(rest), operation, SentAway::Before);
+        }
+        let settings = core.config().settings(waiting.at.issuer());
+        if let Ok(url) = waiting.at.redirect_url(settings) {
+            waiting.emit(core, url);
+        }
+        core.waiting = Some(waiting);
+    }
+    Ok(Work::Idle)
+}
