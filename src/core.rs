@@ -617,7 +617,7 @@ impl Core {
     pub(crate) fn declined(&mut self) {
         self.memory.declined(self.now.mono);
         if self.held.is_usable(self.now) {
-            self.memory.scope = None;
+            self.memory.demanded.clear();
         }
     }
 

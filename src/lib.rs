@@ -145,6 +145,7 @@ pub mod client_metadata;
 mod clients;
 pub mod config;
 mod core;
+mod demanded;
 pub mod details;
 pub mod error;
 pub mod event;

@@ -7,6 +7,7 @@ use crate::budget::{
     ORIGINS_REMEMBERED, Permit, REDIRECT_WINDOW, REDIRECTS_PER_WINDOW, RENEWAL_REST,
 };
 use crate::clients::Clients;
+use crate::demanded::Demanded;
 use crate::error::{Cause, Resting};
 use crate::event::Operation;
 use crate::issuer::IssuerId;
@@ -23,8 +24,8 @@ use crate::wish::{Question, Wish};
 pub(crate) struct Memory {
     /// The metadata locations that the MCP server announced. A challenge without one erases none.
     pub(crate) resource_metadata: Vec<WebUrl>,
-    /// The scopes of the MCP server's latest challenge.
-    pub(crate) scope: Option<Scopes>,
+    /// The scopes that the MCP server demanded.
+    pub(crate) demanded: Demanded,
     /// The operation of the latest request for a token or an authorization.
     pub(crate) operation: Option<Operation>,
     /// The change of issuer that the user was asked to confirm (ISO-09).
@@ -211,14 +212,6 @@ impl Rest {
 }
 
 impl Memory {
-    /// Returns these scopes and those that operations lack already.
-    pub(crate) fn all_scopes(&self, scopes: &Scopes) -> Scopes {
-        match &self.scope {
-            Some(before) => before.union(scopes),
-            None => scopes.clone(),
-        }
-    }
-
     /// Records the resource's metadata; returns true if it differs from the previous one.
     pub(crate) fn heard(&mut self, facts: &ResourceFacts) -> bool {
         let before = self.said.replace(facts.clone());
@@ -422,7 +415,7 @@ impl Memory {
         self.rest = Rest::default();
         self.renewal_refused = None;
         self.believe();
-        self.scope = None;
+        self.demanded.clear();
         self.question.withdraw();
         self.offered = None;
         self.client_forgotten = false;

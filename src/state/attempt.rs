@@ -226,8 +226,6 @@ pub(crate) struct Attempt {
     pub(crate) scopes: Option<Scopes>,
     /// The reason for the attempt, which decides what the attempt costs (STEP-07, E11).
     pub(crate) wish: Wish,
-    /// Scopes that were chosen together with the registration that this attempt replaces.
-    pub(crate) carried: Scopes,
     /// Scopes of the registration that this attempt replaces.
     pub(crate) registered: Scopes,
     /// Scopes of earlier requests are omitted, because the server refused them along with the others (9.1).
@@ -264,7 +262,6 @@ impl Attempt {
             way,
             scopes: authorization.scopes,
             wish,
-            carried: Scopes::default(),
             registered: Scopes::default(),
             narrow: core.memory.scopes_refused,
             registrations: Budget::new(REGISTRATIONS_PER_FLOW, Limited::Registrations),

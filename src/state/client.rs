@@ -451,7 +451,6 @@ fn with_registration(
         met.attempt.narrow = refused;
         return send_user(core, met, client);
     }
-    met.attempt.carried = scopes;
     met.attempt.registered = client.held().known_scopes();
     Registering::begin(core, met, at, replaced)
 }

@@ -214,7 +214,7 @@ impl Judged {
             }
             Reaction::Authorize => {
                 if let Some(scopes) = &self.scope {
-                    core.memory.scope = Some(all_asked(core, scopes));
+                    core.memory.demanded.add(scopes, core.now.mono);
                 }
                 ask(core, self.operation, true)
             }
@@ -237,7 +237,8 @@ impl Judged {
                 }
                 if let SignIn::Machine(flow) = core.config().sign_in.clone() {
                     core.memory.operation = Some(self.operation.clone());
-                    core.memory.scope = Some(all_asked(core, &scopes));
+                    core.memory.demanded.forget_old(now);
+                    core.memory.demanded.add(&scopes, now);
                     return obtain(core, flow, self.operation, true);
                 }
                 let why = Why::ScopeMissing {
@@ -283,14 +284,9 @@ fn adds(core: &Core, scopes: &Scopes) -> bool {
     !held.is_some_and(|account| account.requested.union(&account.granted).covers(scopes))
 }
 
-/// Unites the scopes that several operations lack, to request them at once (STEP-12).
-pub(crate) fn all_asked(core: &Core, scopes: &Scopes) -> Scopes {
-    core.memory.all_scopes(scopes)
-}
-
 /// Returns true when all requested scopes fit into one request (E01).
 fn fits(core: &Core, scopes: &Scopes) -> bool {
-    let asked = all_asked(core, scopes);
+    let asked = core.memory.demanded.recent_with(scopes, core.now.mono);
     let all = match &core.held.at {
         Some(at) => at.held().requested.union(&at.held().granted).union(&asked),
         None => asked,
@@ -330,14 +326,16 @@ pub(crate) fn ask_because(
             seen: Vec::new(),
         });
     }
-    let why = why.unwrap_or_else(|| match (&core.held.at, &core.memory.scope) {
+    let none = Scopes::default();
+    let demanded = core.memory.demanded.recent_with(&none, core.now.mono);
+    let why = why.unwrap_or_else(|| match &core.held.at {
         // The host receives the scopes for which it asks the user's consent (STEP-13).
-        (Some(_), Some(scopes)) if refused && adds(core, scopes) => Why::ScopeMissing {
-            scopes: scopes.clone(),
+        Some(_) if refused && adds(core, &demanded) => Why::ScopeMissing {
+            scopes: demanded,
             description: None,
         },
-        (Some(_), _) => Why::TokenOver,
-        (None, _) => Why::NoCredentials,
+        Some(_) => Why::TokenOver,
+        None => Why::NoCredentials,
     });
     Ok(ask_user(core, why, Some(operation)))
 }

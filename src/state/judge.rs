@@ -130,10 +130,11 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     }
     if let Some(scopes) = judged.scope.as_ref().filter(|_| !judged.wants_scope()) {
         // The scopes that an open question named are part of its answer (STEP-12, STEP-13).
-        core.memory.scope = Some(match core.memory.question.is_open() {
-            true => core.memory.all_scopes(scopes),
-            false => scopes.clone(),
-        });
+        let now = core.now.mono;
+        match core.memory.question.is_open() {
+            true => core.memory.demanded.add(scopes, now),
+            false => core.memory.demanded.replace(scopes, now),
+        }
     }
     Some(judged)
 }

@@ -34,7 +34,7 @@ pub(crate) fn registration_scopes(
     let none = Scopes::default();
     let listed = listed_scopes(core, facts, at).unwrap_or_default();
     let configured = core.config().scopes.as_ref().unwrap_or(&none);
-    let challenged = core.memory.scope.as_ref().unwrap_or(&none);
+    let challenged = core.memory.demanded.all().unwrap_or(&none);
     selected
         .union(configured)
         .union(challenged)
@@ -68,14 +68,14 @@ pub(crate) fn select_scopes<T>(
     if let Some(scopes) = &attempt.scopes {
         return (scopes.clone(), ScopeSource::Host, false);
     }
-    let client = known.map(|known| &known.client);
     let before = if attempt.narrow {
         Scopes::default()
     } else {
-        requested_before(core, facts, at, client)
+        let known = known.map(|known| (&known.client, &known.left_out));
+        requested_before(core, facts, at, known)
     };
     let (asked, source) = asked_now(core, facts, at, left_out);
-    let scopes = before.union(&attempt.carried.minus(left_out)).union(&asked);
+    let scopes = before.union(&asked);
     let adds = !left_out.contains(OFFLINE_ACCESS)
         && wants_offline_access(core, at)
         && !scopes.is_empty()
@@ -101,7 +101,8 @@ pub(crate) fn asked_scopes(
     facts: &ResourceFacts,
     at: &AtIssuer<Client>,
 ) -> (Scopes, ScopeSource) {
-    let before = requested_before(core, facts, at, Some(at.held()));
+    let none = Scopes::default();
+    let before = requested_before(core, facts, at, Some((at.held(), &none)));
     let (asked, source) = asked_now(core, facts, at, &Scopes::default());
     (before.union(&asked), source)
 }
@@ -114,7 +115,7 @@ fn asked_now<T>(
     at: &AtIssuer<T>,
     left_out: &Scopes,
 ) -> (Scopes, ScopeSource) {
-    match (&core.config().scopes, &core.memory.scope) {
+    match (&core.config().scopes, core.memory.demanded.all()) {
         (Some(base), Some(challenged)) => (base.union(challenged), ScopeSource::Challenge),
         (None, Some(challenged)) => (challenged.clone(), ScopeSource::Challenge),
         (Some(base), None) => (base.clone(), ScopeSource::Host),
@@ -125,25 +126,40 @@ fn asked_now<T>(
     }
 }
 
-/// Returns the scopes that this client requested before at the same server and resource (STEP-02, STEP-03).
-/// After a request without scopes: the granted defaults, which would be lost otherwise (DIS-20). Other
-/// granted scopes are not requested, because some servers grant scopes that they reject in a request.
+/// Returns the scopes that this client, or for `None` the one about to be registered, requested before at the same server
+/// and resource (STEP-02, STEP-03). After a request without scopes: the granted defaults, which would be lost otherwise
+/// (DIS-20). Other granted scopes are not requested, because some servers grant scopes that they reject in a request.
+///
+/// The registrations of the machine at one server are one client: its user agreed to the scopes, whichever of them the
+/// server knows. Those that were left out of the answer to a new registration are not requested (REG-24).
 fn requested_before<T>(
     core: &Core,
     facts: &ResourceFacts,
     at: &AtIssuer<T>,
-    client: Option<&Client>,
+    client: Option<(&Client, &Scopes)>,
 ) -> Scopes {
-    let before = core.held.at.as_deref().filter(|held| {
-        let account = held.held();
-        held.issuer() == at.issuer()
-            && account.resource.id == facts.id
-            && client.is_some_and(|client| client.id == account.client.id)
-    });
-    match before.map(AtIssuer::held) {
-        Some(account) if account.requested.is_empty() => account.granted.clone(),
-        Some(account) => account.requested.clone(),
-        None => Scopes::default(),
+    let Some(account) = core
+        .held
+        .at
+        .as_deref()
+        .filter(|held| held.issuer() == at.issuer() && held.held().resource.id == facts.id)
+    else {
+        return Scopes::default();
+    };
+    let account = account.held();
+    let before = if account.requested.is_empty() {
+        &account.granted
+    } else {
+        &account.requested
+    };
+    let registers = account.client.origin == ClientOrigin::Dynamic;
+    match client {
+        Some((client, _)) if client.id == account.client.id => before.clone(),
+        Some((client, left_out)) if registers && client.origin == ClientOrigin::Dynamic => {
+            before.minus(left_out)
+        }
+        None if registers => before.clone(),
+        Some(_) | None => Scopes::default(),
     }
 }
 

@@ -7,7 +7,6 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Operation;
 use crate::slot::{Revision, Stored};
-use crate::state::decide::all_asked;
 use crate::state::discover::read_documents;
 use crate::state::waiting::repeat_redirect;
 use crate::state::{LoadingAccount, Step, Trigger, Waiting, Work};
@@ -67,8 +66,13 @@ pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) 
 /// Emits the question, and stores what the answer agrees to.
 fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
     core.memory.operation.clone_from(&operation);
+    let demanded = &mut core.memory.demanded;
+    if core.held.at.is_some() {
+        // What a first sign-in needs stays necessary.
+        demanded.forget_old(core.now.mono);
+    }
     if let Why::ScopeMissing { scopes, .. } = &why {
-        core.memory.scope = Some(all_asked(core, scopes));
+        demanded.add(scopes, core.now.mono);
     }
     if let Why::ServerChanged { from, to } = &why {
         core.memory.offered = Some(Box::new((from.clone(), to.clone())));
@@ -84,7 +88,10 @@ pub(crate) fn recall(core: &mut Core, asked: NeedUser) {
     }
     match asked.why {
         Why::NoCredentials | Why::TokenOver | Why::RenewalRefused { .. } => {}
-        Why::ScopeMissing { scopes, .. } => core.memory.scope = Some(all_asked(core, &scopes)),
+        Why::ScopeMissing { scopes, .. } => {
+            core.memory.demanded.forget_old(core.now.mono);
+            core.memory.demanded.add(&scopes, core.now.mono);
+        }
         Why::ServerChanged { from, to } => core.memory.offered = Some(Box::new((from, to))),
         Why::ClientForgotten => core.memory.client_forgotten = true,
         Why::MethodRefused {
@@ -160,7 +167,7 @@ fn replace(core: &mut Core, click: Click) -> Work {
 
 /// Returns true when the required scopes exceed those of the pending authorization (STEP-12).
 pub(crate) fn asks_for_more(core: &Core, click: &Click) -> bool {
-    let by_challenge = core.memory.scope.as_ref();
+    let by_challenge = core.memory.demanded.all();
     let needed = click.authorization.scopes.as_ref().or(by_challenge);
     let redirected = core.waiting.as_ref().map(|w| &w.at.held().0.requested);
     let asked = redirected.or(core.device.as_ref().map(|device| device.requested()));
@@ -184,7 +191,7 @@ fn is_repeatable(core: &Core, waiting: &Waiting, click: &Click) -> bool {
 
 /// Returns true when the stored token suffices for what an authorization requests.
 fn is_enough(core: &Core, click: &Click) -> bool {
-    let by_challenge = core.memory.scope.as_ref();
+    let by_challenge = core.memory.demanded.all();
     let needed = click.authorization.scopes.as_ref().or(by_challenge);
     let held = core.held.at.as_ref().map(|at| at.held());
     let enough = held.is_some_and(|account| {

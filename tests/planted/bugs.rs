@@ -201,8 +201,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: BOTH,
         edits: &[edit(
             "src/state/redirect.rs",
-            "    match before.map(AtIssuer::held) {\n        Some(account) if account.requested.is_empty()",
-            "    match before.map(AtIssuer::held) {\n        Some(_) if crate::planted::on(14) => Scopes::default(),\n        Some(account) if account.requested.is_empty()",
+            "    let registers = account.client.origin == ClientOrigin::Dynamic;\n",
+            "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return Scopes::default();\n    }\n",
         )],
     },
     Bug {
@@ -545,6 +545,16 @@ pub(crate) const BUGS: &[Bug] = &[
             "src/issuer/at.rs",
             "            known.held.client.secret().is_none() ||",
             "            crate::planted::on(44) || known.held.client.secret().is_none() ||",
+        )],
+    },
+    Bug {
+        number: 45,
+        name: "a new registration costs the scopes",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/state/redirect.rs",
+            "        Some((client, left_out)) if registers && ",
+            "        _ if crate::planted::on(45) => Scopes::default(),\n        Some((client, left_out)) if registers && ",
         )],
     },
     Bug {

@@ -96,7 +96,11 @@ fn authz_18_iso_07_a_redirect_to_a_server_that_the_resource_no_longer_lists_is_n
     };
     let (mut host, first) = redirected();
     moved(&mut host);
-    host.serve("https://b.example/register", 201, r#"{"client_id":"dyn-b"}"#);
+    host.serve(
+        "https://b.example/register",
+        201,
+        r#"{"client_id":"dyn-b"}"#,
+    );
     assert_eq!(host.redirect().issuer.as_str(), b);
     assert_eq!(host.store.of_kind("pending").len(), 1);
     is_dead(&mut host, &first);

@@ -183,8 +183,12 @@ impl Ledger {
     /// The previously requested scopes for the same client at the same server, as far as an instance knows.
     fn requested_before(&mut self, at: usize, redirect: &Redirect) -> Vec<String> {
         let account = account(self.seat(at).account.as_deref().unwrap_or_default());
+        // The registrations of one client at one server are one client.
+        let own = |id: &str| id.starts_with("cid~");
+        let registers =
+            own(&redirect.client_id) && account["client"]["id"].as_str().is_some_and(own);
         let same = account["server"]["issuer"] == redirect.issuer.as_str()
-            && account["client"]["id"] == *redirect.client_id;
+            && (account["client"]["id"] == *redirect.client_id || registers);
         let requested = account["requested"].as_str().unwrap_or_default();
         let scopes = requested
             .split(' ')
