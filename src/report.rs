@@ -147,6 +147,12 @@ pub enum Decision {
         /// The issuer.
         issuer: IssuerId,
     },
+    /// The binding of a configured client without an issuer was dropped by a reset of the host; no account with the client
+    /// is stored (QUIRK-14).
+    ClientUnbound {
+        /// The issuer.
+        issuer: IssuerId,
+    },
     /// A dynamic registration was erased; the next authorization registers again (TOK-19, QUIRK-14).
     RegistrationForgotten {
         /// The issuer.

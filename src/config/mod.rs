@@ -332,6 +332,11 @@ impl Config {
         })
     }
 
+    /// Returns true when both are one issuer, perhaps with and without the final slash (QUIRK-01).
+    pub(crate) fn is_same_issuer(&self, a: &IssuerId, b: &IssuerId) -> bool {
+        a == b || self.slash_tolerated(a, b)
+    }
+
     fn slash_tolerated(&self, a: &IssuerId, b: &IssuerId) -> bool {
         self.slash_rule() == SlashRule::TolerateOne && a.same_but_slash(b.as_str())
     }

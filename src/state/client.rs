@@ -5,16 +5,16 @@ use crate::client_metadata::ClientMetadataUrl;
 use crate::config::{Config, DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
-use crate::event::{Operation, Persistence};
 use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration, key_method};
 use crate::issuer::{AtIssuer, Endpoint, Facts, IssuerId, Server};
 use crate::key::SigningKey;
-use crate::record::{RecordFlaw, ResourceFacts, read_binding, read_registration, write_binding};
+use crate::record::{RecordFlaw, ResourceFacts, read_registration};
 use crate::report::Decision;
 use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::Errand;
+use crate::state::binding::{LoadingBinding, Then};
 use crate::state::flow::{Flow, send_user};
-use crate::state::obtain::{Obtaining, configured_method};
+use crate::state::obtain::configured_method;
 use crate::state::redirect::select_scopes;
 use crate::state::register::Registering;
 use crate::state::server::pass_over;
@@ -117,12 +117,7 @@ impl Met {
         }
         if let Some(client) = &config.unbound_client {
             let client = client.clone();
-            let Self {
-                attempt,
-                facts,
-                flow,
-            } = self;
-            return LoadingBinding::begin(core, Then::User(attempt, flow), facts, at, client);
+            return Ok(LoadingBinding::begin(core, Then::User(self, at, client)));
         }
         let facts = at.server().facts();
         if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
@@ -154,7 +149,7 @@ impl Met {
         pass_over(core, errand, self.facts, at.issuer(), failure)
     }
 
-    fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
+    pub(crate) fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
         let issuer = configured.issuer().clone();
         let encoding = core.config().settings(&issuer).basic_encoding;
         let client = configured.try_then(|configured, server| {
@@ -195,189 +190,6 @@ pub(crate) fn document_client(
         method,
         secret_expires_at: None,
     })
-}
-
-/// The flow for which a client is bound to an issuer.
-pub(crate) enum Then {
-    /// Authorization by the user.
-    User(Box<Attempt>, Flow),
-    /// A token request without a user.
-    Obtain(Box<Obtaining>),
-}
-
-impl Then {
-    fn fails(&self, issuer: &IssuerId, cause: Cause) -> Step {
-        let stage = Stage::Registration;
-        Err(match self {
-            Self::User(attempt, _) => attempt.fails(stage, Some(issuer), cause),
-            Self::Obtain(obtaining) => obtaining.effort.fails(stage, Some(issuer), cause),
-        })
-    }
-
-    fn uncounted(&mut self) -> Option<&mut Attempt> {
-        match self {
-            Self::User(attempt, _) => Some(attempt),
-            Self::Obtain(_) => None,
-        }
-    }
-
-    fn attempt(&self) -> Option<Option<&Operation>> {
-        match self {
-            Self::User(attempt, _) => Some(attempt.effort.operation.as_ref()),
-            Self::Obtain(_) => None,
-        }
-    }
-
-    fn go_on(self, core: &mut Core, facts: ResourceFacts, client: AtIssuer<PreRegistered>) -> Step {
-        match self {
-            Self::User(attempt, flow) => {
-                let met = Met {
-                    attempt,
-                    facts,
-                    flow,
-                };
-                met.pre_registered(core, client)
-            }
-            Self::Obtain(obtaining) => obtaining.pre_registered(core, facts, client),
-        }
-    }
-}
-
-/// Reads the issuer to which a client without a configured issuer was bound before (REG-04).
-pub(crate) struct LoadingBinding {
-    pub(crate) ask: Ask,
-    rest: Binding,
-}
-
-struct Binding {
-    then: Then,
-    facts: ResourceFacts,
-    at: AtIssuer<()>,
-    client: PreRegistered,
-}
-
-impl Binding {
-    fn slot(&self, core: &Core) -> Slot {
-        Slot::binding(
-            core.identity.principal(),
-            core.identity.mcp_url(),
-            &self.client.client_id,
-        )
-    }
-
-    /// Compares with the issuer in the record: continues with the same one, fails with another.
-    fn judge(self, core: &mut Core, stored: &Stored) -> Step {
-        let found = self.at.issuer().clone();
-        match read_binding(&core.identity, &self.client.client_id, stored) {
-            Ok(bound) => {
-                let slash = core.config().slash_rule();
-                match crate::issuer::IssuerBound::new(bound.clone(), self.client)
-                    .open(&self.at, slash)
-                {
-                    Some(client) => self.then.go_on(core, self.facts, client),
-                    None => {
-                        let other = Misconfiguration::OtherIssuer {
-                            configured: vec![bound],
-                            found: found.clone(),
-                        };
-                        self.then.fails(&found, Cause::Misconfigured(other))
-                    }
-                }
-            }
-            // An unreadable record is never overwritten: it may bind the client to another issuer. The host
-            // must resolve it.
-            Err(flaw) => {
-                let slot = self.slot(core).to_string();
-                let flaw = Misconfiguration::BindingUnreadable { slot, flaw };
-                self.then.fails(&found, Cause::Misconfigured(flaw))
-            }
-        }
-    }
-}
-
-impl LoadingBinding {
-    pub(crate) fn begin(
-        core: &mut Core,
-        then: Then,
-        facts: ResourceFacts,
-        at: AtIssuer<()>,
-        client: PreRegistered,
-    ) -> Step {
-        let rest = Binding {
-            then,
-            facts,
-            at,
-            client,
-        };
-        let slot = rest.slot(core);
-        let ask = core.load(slot);
-        Ok(Work::LoadingBinding(Self { ask, rest }))
-    }
-
-    /// Returns the operation of an authorization that can still be cancelled.
-    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
-        self.rest.then.attempt()
-    }
-
-    /// Returns the attempt, if the flow is one with a user.
-    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
-        self.rest.then.uncounted()
-    }
-
-    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
-        match found {
-            Ok(Some(stored)) => self.rest.judge(core, &stored),
-            Ok(None) => {
-                let slot = self.rest.slot(core);
-                let issuer = self.rest.at.issuer();
-                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);
-                let ask = core.persist(slot, None, Some(stored.clone()), None);
-                Ok(Work::SavingBinding(SavingBinding {
-                    ask,
-                    rest: self.rest,
-                    stored,
-                }))
-            }
-            Err(()) => {
-                let cause = Cause::NotPersisted(StoreFlaw::Load);
-                self.rest.then.fails(self.rest.at.issuer(), cause)
-            }
-        }
-    }
-}
-
-/// Writes the binding; the client is used only once the binding is durable.
-pub(crate) struct SavingBinding {
-    pub(crate) ask: Ask,
-    rest: Binding,
-    stored: Stored,
-}
-
-impl SavingBinding {
-    /// Returns the operation of an authorization that can still be cancelled.
-    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
-        self.rest.then.attempt()
-    }
-
-    /// Returns the attempt, if the flow is one with a user.
-    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
-        self.rest.then.uncounted()
-    }
-
-    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
-        match outcome {
-            Persistence::Done => {
-                let issuer = self.rest.at.issuer().clone();
-                core.report(|| Decision::ClientBound { issuer });
-                self.rest.judge(core, &self.stored)
-            }
-            Persistence::Conflict(Some(current)) => self.rest.judge(core, &current),
-            Persistence::Conflict(None) | Persistence::Failed => {
-                let cause = Cause::NotPersisted(StoreFlaw::Write);
-                self.rest.then.fails(self.rest.at.issuer(), cause)
-            }
-        }
-    }
 }
 
 /// Reads a stored registration (REG-31).

@@ -14,6 +14,7 @@ use crate::grant::{ClientOrigin, CodeGrant, TokenGrant};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
+use crate::state::binding::before_code;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::forget::{Word, client_refused, forget};
 use crate::state::save::{Kept, SavingAccount};
@@ -29,7 +30,13 @@ pub(crate) struct Exchanging {
 }
 
 impl Exchanging {
+    /// Starts with the client's binding to the issuer, where it has none yet.
     pub(crate) fn begin(core: &mut Core, at: AtIssuer<CodeGrant>) -> Step {
+        before_code(core, at)
+    }
+
+    /// Sends the code.
+    pub(crate) fn send(core: &mut Core, at: AtIssuer<CodeGrant>) -> Step {
         // A code is never sent again (TOK-20, S04), except after the one response that consumes nothing: a
         // nonce required in the proof.
         let requests = match at.held().binding() {

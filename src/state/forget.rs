@@ -24,6 +24,7 @@ use crate::issuer::AtIssuer;
 use crate::record::read_registration;
 use crate::report::{Decision, Forgotten};
 use crate::slot::{Slot, Stored};
+use crate::state::binding::drop_unused;
 use crate::state::client::registration_slot;
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Revoking, Step, Work};
@@ -226,7 +227,7 @@ pub(crate) fn reset(core: &mut Core) -> Step {
 fn reset_next(core: &mut Core, mut orders: Vec<Order>) -> Step {
     match orders.pop() {
         Some(order) => Ok(Forgetting::begin(core, order, Then::Reset(orders))),
-        None => After::Ask(Why::ClientForgotten).run(core),
+        None => drop_unused(core),
     }
 }
 

@@ -275,6 +275,8 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
             fresh
         }
         Trigger::Wanted(_) => fresh || core.held.is_fresh(core.now),
+        // A binding is dropped only beside an empty account slot.
+        Trigger::Reset => fresh || core.held.is_read() && core.config().unbound_client.is_none(),
         // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). A pending
         // authorization is looked at first.
         Trigger::Authorize(_) => {
@@ -284,7 +286,6 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::CameBack(_)
         | Trigger::Redeem(_)
         | Trigger::TakenElsewhere
-        | Trigger::Reset
         | Trigger::Poll
         | Trigger::Save
         | Trigger::SignOut(_)

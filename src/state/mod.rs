@@ -3,6 +3,7 @@
 //! A state is consumed by the result it waits for and returns the next state.
 
 mod attempt;
+mod binding;
 mod bound;
 mod call;
 mod client;
@@ -34,7 +35,8 @@ mod standing;
 mod waiting;
 
 pub(crate) use attempt::{Attempt, Effort};
-pub(crate) use client::{LoadingBinding, LoadingRegistration, SavingBinding};
+pub(crate) use binding::{LoadingBinding, SavingBinding};
+pub(crate) use client::LoadingRegistration;
 pub(crate) use come_back::{FindingPending, TakingPending, come_back};
 pub(crate) use device::{Pending, Polling, RequestingCode};
 pub(crate) use discover::{ChoosingServer, discover};

@@ -274,9 +274,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "bound again at each server",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/client.rs",
-            "            Ok(Some(stored)) => self.rest.judge(core, &stored),\n            Ok(None) => {\n                let slot = self.rest.slot(core);\n                let issuer = self.rest.at.issuer();\n                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);\n                let ask = core.persist(slot, None, ",
-            "            Ok(Some(stored)) if !crate::planted::on(20) => self.rest.judge(core, &stored),\n            Ok(found) => {\n                let slot = self.rest.slot(core);\n                let issuer = self.rest.at.issuer();\n                let stored = write_binding(&core.identity, &self.rest.client.client_id, issuer);\n                let ask = core.persist(slot, found.map(|found| found.revision), ",
+            "src/state/binding.rs",
+            "            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(core),\n",
+            "            Ok(_) if crate::planted::on(20) => self.go_on(core),\n            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(core),\n",
         )],
     },
     Bug {
@@ -425,9 +425,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a damaged binding: later",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/client.rs",
+            "src/state/binding.rs",
             "            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
-            "            Err(flaw) if crate::planted::on(33) => {\n                let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));\n                self.then.fails(&found, cause)\n            }\n            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
+            "            Err(flaw) if crate::planted::on(33) => {\n                let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));\n                self.fails(core, cause)\n            }\n            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
         )],
     },
     Bug {

@@ -45,6 +45,7 @@ mod forgotten;
 mod giving_up;
 mod golden;
 mod json_types;
+mod kept_scopes;
 mod left;
 mod legacy;
 mod lifecycles;

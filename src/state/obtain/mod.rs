@@ -24,7 +24,7 @@ use crate::issuer::{AtIssuer, IssuerId, Server};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::{Effort, Errand};
-use crate::state::client::{LoadingBinding, Then};
+use crate::state::binding::{LoadingBinding, Then};
 use crate::state::discover::{is_superseded, listed, locate};
 use crate::state::redirect::asked_scopes;
 use crate::state::refresh::back_off;
@@ -197,7 +197,10 @@ impl Obtaining {
         match core.config().client_at(&at) {
             Some(client) => self.pre_registered(core, facts, client),
             None => match core.config().unbound_client.clone() {
-                Some(client) => LoadingBinding::begin(core, Then::Obtain(self), facts, at, client),
+                Some(client) => {
+                    let then = Then::Obtain(self, facts, at, client);
+                    Ok(LoadingBinding::begin(core, then))
+                }
                 None => self.nobody_there(core, &at),
             },
         }
@@ -340,7 +343,8 @@ impl Obtaining {
             return self.pre_registered(core, facts, client);
         }
         if let Some(client) = core.config().unbound_client.clone() {
-            return LoadingBinding::begin(core, Then::Obtain(self), facts, at, client);
+            let then = Then::Obtain(self, facts, at, client);
+            return Ok(LoadingBinding::begin(core, then));
         }
         match &core.config().client_metadata_url {
             Some(url) if server.supports_cimd => {

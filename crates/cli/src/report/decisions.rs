@@ -40,6 +40,10 @@ pub(super) fn decision(code: &str) -> (&'static str, &'static str) {
         ),
         "client_chosen" => ("Client chosen", ""),
         "client_bound" => ("The configured client is bound to this issuer", "REG-04"),
+        "client_unbound" => (
+            "The configured client is not bound to this issuer any more",
+            "QUIRK-14, REG-04",
+        ),
         "registration_forgotten" => (
             "The registration was erased; the next authorization registers again",
             "TOK-19, QUIRK-14",

@@ -316,6 +316,7 @@ impl Ledger {
     /// The host asks an instance to forget its registration.
     pub(in crate::support::world) fn resets(&mut self, at: usize, client: Option<String>) {
         self.seat(at).reset.extend(client);
+        self.seat(at).asked_to_reset = true;
     }
 
     /// The client of the account that an instance knows, if it registered itself.

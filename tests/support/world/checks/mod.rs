@@ -77,6 +77,8 @@ struct Seat {
     left: BTreeSet<usize>,
     /// Something was not reached, or not understood, since a server last said yes or no (S38).
     unreached: bool,
+    /// The host has asked to forget the registration.
+    asked_to_reset: bool,
     /// Registrations that the host has asked to forget (S39).
     reset: BTreeSet<String>,
     /// Registrations that a server rejected at client authentication (S39).

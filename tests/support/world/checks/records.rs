@@ -78,6 +78,17 @@ impl Ledger {
         shelf: &Shelf,
     ) {
         let current = shelf.load(&persist.slot().to_string());
+        let binding = current
+            .as_ref()
+            .is_some_and(|stored| stored.contents.expose().contains(r#""kind":"binding""#));
+        if binding && persist.write().is_none() {
+            // The client may be bound to another server from now on.
+            self.bound = None;
+            assert!(
+                self.seat(at).asked_to_reset || shelf.tampered,
+                "REG-04: a binding is dropped, and the host has not asked for that"
+            );
+        }
         let replaces = current.map(|stored| stored.revision) == persist.expected();
         assert!(
             !replaces || known || shelf.tampered,

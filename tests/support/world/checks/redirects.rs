@@ -89,13 +89,6 @@ impl Ledger {
             let own = own || poison && to == Some(LIAR);
             assert!(own, "S03: {} at {to:?}", found.text);
         }
-        if redirect.client_id.starts_with("pre~9~") {
-            let bound = *self.bound.get_or_insert(issuer);
-            assert_eq!(
-                bound, issuer,
-                "REG-04: bound to one server, used at another"
-            );
-        }
         let scopes: Vec<String> = redirect
             .scopes
             .iter()

@@ -51,6 +51,8 @@ impl Ledger {
                 found.text
             );
         }
+        // Bound before it shows a secret, or a code, for the first time (REG-04).
+        self.bound = self.bound.or(shelf.bound());
         let mut texts = vec![
             String::from_utf8_lossy(request.body()).into_owned(),
             url.clone(),
