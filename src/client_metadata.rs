@@ -24,6 +24,9 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use crate::config::{ApplicationType, RedirectUri, RedirectUriFlaw};
+use crate::key::has_private_members;
+use crate::wire::scopes::is_scope_byte;
+use crate::wire::url::has_url_characters;
 
 /// Longest URL, in bytes, that a server is expected to fetch (SEC-04).
 const MAX_URL_BYTES: usize = 8 * 1024;
@@ -547,16 +550,13 @@ fn link<'a>(
 }
 
 fn scope(text: &str) -> Result<String, ClientMetadataFlaw> {
-    let allowed = |b: u8| matches!(b, 0x20 | 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+    let allowed = |byte| byte == b' ' || is_scope_byte(byte);
     if text.bytes().all(allowed) && !text.trim().is_empty() {
         Ok(text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
     } else {
         Err(ClientMetadataFlaw::Scope)
     }
 }
-
-/// The members of a JWK with private or symmetric key material (RFC 7518 section 6).
-const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 fn public_keys(json: &str) -> Result<Value, ClientMetadataFlaw> {
     let set: Value = serde_json::from_str(json).map_err(|_| ClientMetadataFlaw::KeySet)?;
@@ -568,7 +568,7 @@ fn public_keys(json: &str) -> Result<Value, ClientMetadataFlaw> {
     for key in keys {
         let key = key.as_object().ok_or(ClientMetadataFlaw::KeySet)?;
         let kind = key.get("kty").and_then(Value::as_str);
-        if kind == Some("oct") || SECRET_MEMBERS.iter().any(|name| key.contains_key(*name)) {
+        if kind == Some("oct") || has_private_members(key) {
             return Err(ClientMetadataFlaw::SecretKey);
         }
         if kind.is_none() {
@@ -594,7 +594,7 @@ fn https(text: &str) -> Result<HttpsUrl<'_>, ClientMetadataUrlFlaw> {
     if !scheme.eq_ignore_ascii_case("https") {
         return Err(ClientMetadataUrlFlaw::Scheme);
     }
-    if !text.bytes().all(is_url_byte) || !escapes_are_whole(text) {
+    if !has_url_characters(text) {
         return Err(ClientMetadataUrlFlaw::Character);
     }
     if text.contains('#') {
@@ -615,19 +615,6 @@ fn https(text: &str) -> Result<HttpsUrl<'_>, ClientMetadataUrlFlaw> {
 }
 
 /// Returns true for the characters of RFC 3986: unreserved, reserved and the percent sign.
-fn is_url_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
-}
-
-fn escapes_are_whole(text: &str) -> bool {
-    text.split('%').skip(1).all(|after| {
-        let mut digits = after.bytes();
-        [digits.next(), digits.next()]
-            .into_iter()
-            .all(|digit| digit.is_some_and(|b| b.is_ascii_hexdigit()))
-    })
-}
-
 fn is_dot_segment(segment: &str) -> bool {
     let plain = segment.replace("%2e", ".").replace("%2E", ".");
     matches!(plain.as_str(), "." | "..")

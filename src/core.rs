@@ -355,6 +355,13 @@ impl Core {
         }
     }
 
+    /// Starts the back-off after a refresh that failed. The next one reads the server's document first, at its source
+    /// (META-18).
+    pub(crate) fn refresh_failed(&mut self, retry_after: Option<Duration>, cause: &Cause) {
+        self.memory.rest.failed(self.now, retry_after, cause);
+        self.distrust();
+    }
+
     /// Emits a failure with the requests of its stage.
     pub(crate) fn fail(&mut self, mut failure: Failure) {
         self.distrust();
@@ -487,7 +494,9 @@ impl Core {
         if let Some(key) = key {
             self.identity.seal_with(key);
         }
+        let recorded = at.as_ref().map(|at| at.held().standing.clone());
         let at = at.map(|at| Box::new(self.bound_by_what_was_heard(at)));
+        self.held.is_exact &= at.as_ref().map(|at| &at.held().standing) == recorded.as_ref();
         // The same token keeps its monotonic expiry and its evidence (SEC-35).
         let tokens = at.as_ref().and_then(|at| at.held().tokens.as_ref());
         let unchanged = match (tokens, self.held.tokens()) {
@@ -541,12 +550,14 @@ impl Core {
         opened.is_ok()
     }
 
-    /// Applies a known change of issuer that the store did not keep. Ignored when the host configured the
-    /// server.
-    fn bound_by_what_was_heard(&self, at: AtIssuer<Account>) -> AtIssuer<Account> {
+    /// Applies a known change of issuer that the store did not keep; where the host configured the server, what it
+    /// configured.
+    pub(crate) fn bound_by_what_was_heard(&self, at: AtIssuer<Account>) -> AtIssuer<Account> {
         match (&self.config().discovery, self.left_for(at.issuer())) {
-            (Discovery::Issuer(_) | Discovery::ServerMetadata(..), _) => {
-                at.standing(Standing::Listed)
+            // The host's word stands in the place of the resource's (DISC-20).
+            (Discovery::Issuer(own) | Discovery::ServerMetadata(own, _), _) => {
+                let standing = self.config().standing_by(own, at.issuer());
+                at.standing(standing)
             }
             (Discovery::Standard | Discovery::ResourceMetadata(_), Some(to)) => {
                 at.standing(Standing::LeftFor(to))

@@ -17,7 +17,8 @@ use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, UnexpectedToken};
 use crate::wire::url::{UrlFlaw, WebUrl};
 
-/// The failure of one attempt. Stored credentials are unaffected, and the machine stays usable.
+/// The failure of one attempt. The machine stays usable. Stored credentials stay, except those that a server ended: a token
+/// or a registration that it refused is erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The operation of the attempt, when the host named one.

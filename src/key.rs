@@ -95,10 +95,7 @@ impl PublicKey {
     pub fn from_jwk(json: &str) -> Result<Self, PublicKeyFlaw> {
         let members: Map<String, Value> =
             serde_json::from_str(json).map_err(|_| PublicKeyFlaw::Malformed)?;
-        if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
-            .iter()
-            .any(|private| members.contains_key(*private))
-        {
+        if has_private_members(&members) {
             return Err(PublicKeyFlaw::Private);
         }
         let text = |name: &str| members.get(name).and_then(Value::as_str);
@@ -153,4 +150,10 @@ pub(crate) struct KeyBinding {
     pub(crate) algorithm: SigningAlgorithm,
     /// Whether a token that is not bound is rejected.
     pub(crate) required: bool,
+}
+
+/// Returns true if a JWK has private or symmetric key material (RFC 7518 section 6).
+pub(crate) fn has_private_members(members: &Map<String, Value>) -> bool {
+    const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+    PRIVATE.iter().any(|name| members.contains_key(*name))
 }

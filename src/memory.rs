@@ -187,6 +187,11 @@ impl Rest {
         self.after = Some(Box::new((cause.clone(), until)));
     }
 
+    /// Returns true when the last refresh failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Returns the end of the back-off, by the wall clock.
     pub(crate) fn retry_at(&self) -> Option<UnixMillis> {
         self.after.as_ref().map(|after| after.1)

@@ -49,8 +49,8 @@ pub enum Action {
     /// A token can be presented now: retry the waiting requests. Answers every operation, except one whose request was
     /// refused with the token that is still stored (USE-14).
     Ready(Grant),
-    /// The attempt failed, for its operation; without one, no operation is answered (USE-14). Stored credentials are
-    /// unaffected.
+    /// The attempt failed, for its operation; without one, no operation is answered (USE-14). Stored credentials stay,
+    /// except those that a server ended.
     Error(Box<Failure>),
     /// The reason for a decision, for users and logs. May be ignored.
     Report(Box<Decision>),

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::account::Standing;
 use crate::client_metadata::ClientMetadataUrl;
 use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerBound, IssuerId, SlashRule};
@@ -394,6 +395,16 @@ impl Config {
                 origin == ClientOrigin::MetadataDocument && url.as_str() != client_id
             }
             (None, None, None) => false,
+        }
+    }
+
+    /// Returns the standing of an account's issuer where the host configured an authorization server in the place of the
+    /// resource's list.
+    pub(crate) fn standing_by(&self, own: &IssuerId, issuer: &IssuerId) -> Standing {
+        if self.is_expected(own, issuer) {
+            Standing::Listed
+        } else {
+            Standing::LeftFor(self.expected_issuer(own).0)
         }
     }
 

@@ -230,14 +230,11 @@ impl LoadingBinding {
                 Ok(SavingBinding::begin(core, then))
             }
             (Task::Bind(then), Ok(None)) => then.go_on(core),
-            (Task::Bind(then), Err(())) => {
-                then.fails(core, Cause::NotPersisted(StoreFlaw::Load))
-            }
+            (Task::Bind(then), Err(())) => then.fails(core, Cause::NotPersisted(StoreFlaw::Load)),
             (Task::Drop(slot), Ok(Some(stored))) => {
                 let own = core.config().unbound_client.as_ref();
-                let bound = own.and_then(|own| {
-                    read_binding(&core.identity, &own.client_id, &stored).ok()
-                });
+                let bound =
+                    own.and_then(|own| read_binding(&core.identity, &own.client_id, &stored).ok());
                 match bound {
                     Some(issuer) => {
                         core.report(|| Decision::ClientUnbound { issuer });

@@ -246,6 +246,15 @@ impl<G: TokenGrant> Call<G> {
     }
 }
 
+/// Returns the number of requests for a grant: one, and one more where its proof may need the server's nonce.
+pub(crate) fn requests_for<G: TokenGrant>(at: &AtIssuer<G>) -> Budget {
+    let requests = match at.held().binding() {
+        None => 1,
+        Some(_) => 2,
+    };
+    Budget::new(requests, Limited::Requests)
+}
+
 /// Reads the response to a grant's request as standard JSON (QUIRK-06, QUIRK-07).
 pub(crate) fn answer_to<G: TokenGrant>(
     core: &Core,

@@ -11,7 +11,7 @@ use crate::key::SigningKey;
 use crate::record::{RecordFlaw, ResourceFacts, read_registration};
 use crate::report::Decision;
 use crate::slot::{Found, Slot, Stored};
-use crate::state::attempt::Errand;
+use crate::state::attempt::{Errand, Way};
 use crate::state::binding::{LoadingBinding, Then};
 use crate::state::flow::{Flow, send_user};
 use crate::state::obtain::configured_method;
@@ -19,6 +19,7 @@ use crate::state::redirect::select_scopes;
 use crate::state::register::Registering;
 use crate::state::server::pass_over;
 use crate::state::{Attempt, Step, Waiting, Work};
+use crate::wire::registration::MAX_CLIENT_ID_BYTES;
 use crate::wire::words::AuthMethod;
 
 /// Continues after metadata was accepted: checks that the server supports the code flow, detects a changed
@@ -149,7 +150,11 @@ impl Met {
         pass_over(core, errand, self.facts, at.issuer(), failure)
     }
 
-    pub(crate) fn pre_registered(self, core: &mut Core, configured: AtIssuer<PreRegistered>) -> Step {
+    pub(crate) fn pre_registered(
+        self,
+        core: &mut Core,
+        configured: AtIssuer<PreRegistered>,
+    ) -> Step {
         let issuer = configured.issuer().clone();
         let encoding = core.config().settings(&issuer).basic_encoding;
         let client = configured.try_then(|configured, server| {
@@ -267,6 +272,30 @@ fn with_registration(
     Registering::begin(core, met, at, replaced)
 }
 
+/// Returns true when a stored registration may still be used: its secret has not expired, its server and the host want no
+/// other, and its identifier fits into a URL.
+fn is_alive(core: &Core, issuer: &IssuerId, slot: Slot, client: &Client) -> bool {
+    let clients = &core.memory.clients;
+    !client.is_expired(core.now.wall.seconds())
+        && !clients.is_buried(issuer, &client.id)
+        && !clients.is_reset(slot)
+        && client.id.len() <= MAX_CLIENT_ID_BYTES
+}
+
+/// Returns true when a slot holds a registration at this issuer that may still be used.
+pub(crate) fn has_registration(
+    core: &Core,
+    way: &Way,
+    issuer: &IssuerId,
+    slot: Slot,
+    stored: &Stored,
+) -> bool {
+    let found = read_registration(&core.identity, way.registration(), stored);
+    found.is_ok_and(|found| {
+        found.issuer() == issuer && found.is(|known| is_alive(core, issuer, slot, &known.client))
+    })
+}
+
 /// Reads a stored registration at the server as its metadata describes it now. The issuer inside the record
 /// decides, not the slot's name (A03).
 pub(crate) fn usable(
@@ -280,9 +309,7 @@ pub(crate) fn usable(
     match read_registration(&core.identity, uri, stored) {
         Ok(found) => Ok(found.open(at).filter(|known| {
             let client = &known.held().client;
-            !client.is_expired(core.now.wall.seconds())
-                && !core.memory.clients.is_buried(at.issuer(), &client.id)
-                && !core.memory.clients.is_reset(slot)
+            is_alive(core, at.issuer(), slot, client)
         })),
         // A record of a newer version is never overwritten (D24).
         Err(flaw @ RecordFlaw::Newer) => {

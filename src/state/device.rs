@@ -16,7 +16,7 @@ use crate::event::{Operation, Outcome};
 use crate::grant::{ClientOrigin, DeviceGrant, DeviceRequest, Registration, TokenGrant, plain};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called, answer_to};
+use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::exchange::{keep, read_answer};
 use crate::state::flow::{Agreed, Chosen};
 use crate::state::forget::{After, client_refused};
@@ -277,11 +277,8 @@ impl Pending {
             return self.fails(Stage::Authorization, cause);
         }
         let Self { at, rest } = self;
-        let requests = match at.held().binding() {
-            None => 1,
-            Some(_) => 2,
-        };
-        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        let requests = requests_for(&at);
+        let call = Call::begin(core, at, requests);
         Polling::called(core, call, rest)
     }
 

@@ -7,8 +7,9 @@ use crate::error::{Cause, Stage, Violation};
 use crate::event::Where;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
-use crate::slot::{Slot, Stored};
+use crate::slot::Stored;
 use crate::state::attempt::{Errand, ServerErrand};
+use crate::state::client::{has_registration, registration_slot};
 use crate::state::metadata::{LoadingResource, LoadingServer};
 use crate::state::repeat::{asks_for_more, recall};
 use crate::state::resource::FetchingResource;
@@ -175,11 +176,7 @@ impl ChoosingServer {
                 0,
             );
         };
-        let slot = Slot::registration(
-            core.identity.registration_owner(),
-            issuer.as_str(),
-            attempt.way.registration(),
-        );
+        let slot = registration_slot(core, issuer, attempt.way.registration());
         let ask = core.load(slot);
         Ok(Work::ChoosingServer(Self {
             ask,
@@ -191,10 +188,14 @@ impl ChoosingServer {
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let mut facts = self.facts;
-        let known = found.ok().flatten().is_some_and(|stored| {
-            let uri = self.attempt.way.registration();
-            crate::record::read_registration(&core.identity, uri, &stored).is_ok()
-        });
+        let way = &self.attempt.way;
+        let known = match (found, facts.servers.get(self.at)) {
+            (Ok(Some(stored)), Some(issuer)) => {
+                let slot = registration_slot(core, issuer, way.registration());
+                has_registration(core, way, issuer, slot, &stored)
+            }
+            (Ok(_) | Err(()), _) => false,
+        };
         if known {
             if let Some(first) = facts.servers_mut().get_mut(..=self.at) {
                 first.rotate_right(1);

@@ -5,7 +5,6 @@ use http::Response;
 
 use crate::account::Account;
 use crate::action::Why;
-use crate::budget::{Budget, Limited};
 use crate::clients::Registered;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
@@ -15,7 +14,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::binding::before_code;
-use crate::state::call::{Call, CallFlaw, Called, answer_to};
+use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::forget::{Word, client_refused, forget};
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::sign_out::Revoking;
@@ -39,11 +38,8 @@ impl Exchanging {
     pub(crate) fn send(core: &mut Core, at: AtIssuer<CodeGrant>) -> Step {
         // A code is never sent again (TOK-20, S04), except after the one response that consumes nothing: a
         // nonce required in the proof.
-        let requests = match at.held().binding() {
-            None => 1,
-            Some(_) => 2,
-        };
-        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        let requests = requests_for(&at);
+        let call = Call::begin(core, at, requests);
         Self::called(core, call)
     }
 

@@ -5,21 +5,20 @@ use bytes::Bytes;
 use http::Response;
 use serde::Deserialize;
 
-use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Violation};
 use crate::event::{Operation, Outcome};
-use crate::grant::{ClientOrigin, Redirected, TokenGrant};
+use crate::grant::{ClientOrigin, Redirected};
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::slot::{Revision, Slot};
-use crate::state::call::{Call, CallFlaw, Called};
+use crate::state::call::{Call, CallFlaw, Called, requests_for};
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::without_refused_scopes;
 use crate::state::renew::unreachable;
 use crate::state::waiting::{Waiting, WaitingParts};
 use crate::state::{Step, Work};
-use crate::wire::http_fields::retry_after;
+use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::json::{Text, object};
 use crate::wire::token::{OAuthError, UnexpectedToken, refusal};
 
@@ -57,11 +56,8 @@ impl Pushing {
         operation: Option<Operation>,
         sent_away: SentAway,
     ) -> Step {
-        let requests = match at.held().binding() {
-            None => 1,
-            Some(_) => 2,
-        };
-        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        let requests = requests_for(&at);
+        let call = Call::begin(core, at, requests);
         Self::called(core, call, rest, operation, sent_away)
     }
 
@@ -174,7 +170,7 @@ fn reference(
     response: &Response<Bytes>,
 ) -> Result<Box<str>, (Option<OAuthError>, Cause)> {
     let status = response.status().as_u16();
-    if matches!(status, 408 | 425 | 429 | 500..) {
+    if is_transient(status) {
         let now = core.now.wall;
         let retry_at =
             retry_after(response.headers(), now.seconds()).map(|seconds| now.plus_seconds(seconds));

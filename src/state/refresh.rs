@@ -7,7 +7,6 @@ use http::Response;
 use sha2::{Digest, Sha256};
 
 use crate::account::Account;
-use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
@@ -15,7 +14,7 @@ use crate::grant::{ClientOrigin, RefreshGrant, TokenGrant};
 use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called, answer_to};
+use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::exchange::read_answer;
 use crate::state::forget::client_refused;
 use crate::state::renew::{Pausing, unreachable};
@@ -65,11 +64,7 @@ impl Refreshing {
             core.release_lease();
             return renewal.fails_for_now(core, Stage::Refresh, Cause::OutOfPatience(limited));
         }
-        let requests = match at.held().binding() {
-            None => 1,
-            Some(_) => 2,
-        };
-        let requests = Budget::new(requests, Limited::Requests);
+        let requests = requests_for(&at);
         let call = Call::begin_within(core, at, requests, Some(until));
         Self::called(core, call, renewal)
     }
@@ -178,7 +173,7 @@ impl Refreshing {
             ) => {
                 core.release_lease();
                 core.memory.renewal_refused = None;
-                core.memory.rest.failed(core.now, None, &cause);
+                core.refresh_failed(None, &cause);
                 renewal.fails_for_now(core, Stage::Refresh, cause)
             }
             Verdict::Final(cause) => refused(core, renewal, cause),
@@ -189,7 +184,7 @@ impl Refreshing {
 /// Asks the user after a refusal that drops no token. The refresh token is not sent again before a pause has ended.
 fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> Step {
     core.release_lease();
-    core.memory.rest.failed(core.now, None, &cause);
+    core.refresh_failed(None, &cause);
     core.memory.renewal_refused = Some(Box::new(cause.clone()));
     renewal.ends_refused(core, cause)
 }
@@ -219,7 +214,7 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     if !again {
         core.release_lease();
         core.memory.renewal_refused = None;
-        core.memory.rest.failed(core.now, wait, &unreachable(None));
+        core.refresh_failed(wait, &unreachable(None));
         let retry_at = wait.and(core.memory.rest.retry_at());
         return renewal.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
     }

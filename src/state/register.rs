@@ -4,7 +4,7 @@ use crate::action::{Purpose, UrlSource};
 use crate::budget::TOKEN_TIME;
 use crate::config::{ApplicationType, RedirectUri, RefreshTokens};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Unreachable, Violation};
+use crate::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw, Violation};
 use crate::event::{Outcome, Persistence};
 use crate::grant::{
     Client, ClientOrigin, RegisteredScopes, Registration, registered_method, registration_methods,
@@ -18,7 +18,7 @@ use crate::state::client::{Met, usable};
 use crate::state::flow::{Flow, send_user};
 use crate::state::post::answer;
 use crate::state::redirect::registration_scopes;
-use crate::state::{Attempt, Step, Work};
+use crate::state::{Attempt, Step, Work, unreachable};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::registration::{
     KeySet, Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
@@ -118,12 +118,6 @@ impl Registering {
         let issuer = self.at.issuer().clone();
         let fail = |attempt: &Attempt, cause| {
             Err(attempt.fails(Stage::Registration, Some(&issuer), cause))
-        };
-        let unreachable = |retry_at| {
-            Cause::Unreachable(Unreachable {
-                code_spent: false,
-                retry_at,
-            })
         };
         let response = match answer(outcome, |url| self.at.is_registration_endpoint(url)) {
             Ok(response) => response,

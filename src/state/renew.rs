@@ -278,9 +278,14 @@ impl Renewal {
         Ok(ask_user(core, why, self.effort.operation))
     }
 
+    /// Returns true when the account's metadata is old, or a refresh by it has just failed: the server may have moved its
+    /// endpoint (META-18). Metadata that the host configured is never old.
     fn is_stale(&self, core: &Core) -> bool {
-        let held = core.held.at.as_ref();
-        held.is_some_and(|at| !at.server().is_fresh(core.now.wall))
+        let server = core.held.at.as_ref().map(|at| at.server());
+        server.is_some_and(|server| {
+            let failed = core.memory.rest.has_failed() && server.is_fetched();
+            failed || !server.is_fresh(core.now.wall)
+        })
     }
 
     /// Fetches the server's metadata again (REFR-11).

@@ -352,7 +352,7 @@ fn standing_as_known(core: &Core, at: AtIssuer<Account>, kept: &Kept) -> AtIssue
             let to = held.issuer().clone();
             at.standing(Standing::LeftFor(to))
         }
-        (Some(_) | None, None) => at,
+        (Some(_) | None, None) => core.bound_by_what_was_heard(at),
     }
 }
 

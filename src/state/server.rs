@@ -1,7 +1,7 @@
 //! Fetching authorization server metadata (META), by entry and by location.
 
 use crate::action::{Purpose, UrlSource};
-use crate::config::Config;
+use crate::config::{Config, Discovery};
 use crate::core::{Ask, Core};
 use http::HeaderMap;
 
@@ -108,10 +108,13 @@ impl FetchingServer {
             let place = Place {
                 stage: Stage::ServerMetadata,
                 purpose: Purpose::ServerMetadata,
-                source: if legacy || matches!(errand, ServerErrand::Idp(_)) {
-                    UrlSource::Host
-                } else {
-                    UrlSource::McpServer
+                source: match (&errand, &core.config().discovery) {
+                    (ServerErrand::Idp(_), _) => UrlSource::Host,
+                    (ServerErrand::Resource(_), Discovery::Issuer(own)) if *own == search.asked => {
+                        UrlSource::Host
+                    }
+                    (ServerErrand::Resource(_), _) if legacy => UrlSource::Host,
+                    (ServerErrand::Resource(_), _) => UrlSource::McpServer,
                 },
                 legacy,
             };

@@ -72,15 +72,11 @@ impl Callback {
         if self.text.as_str().len() > MAX_CALLBACK_BYTES {
             return None;
         }
-        let mut rest = Some(self.parts().1);
-        while let Some(query) = rest {
-            let (piece, after) = cut(query, b'&');
-            if let Some(state) = piece.strip_prefix("state=") {
-                return State::from_text(state);
-            }
-            rest = after;
-        }
-        None
+        // Decoded, because a server may escape characters that need no escape (CB-02).
+        let found = pairs(self.parts().1)
+            .flatten()
+            .find(|(name, _)| name == "state");
+        State::from_text(&found?.1)
     }
 
     /// Returns the URL without its fragment, if known, and the parameters.

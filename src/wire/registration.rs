@@ -223,6 +223,9 @@ impl<'a> RegistrationDocument<'a> {
             .client_id
             .non_empty()
             .ok_or(MalformedRegistration::NoClientId)?;
+        if client_id.len() > MAX_CLIENT_ID_BYTES {
+            return Err(MalformedRegistration::LongClientId);
+        }
         let method = match self.token_endpoint_auth_method.non_empty() {
             None if self.token_endpoint_auth_method.is_of_another_type() => Err(Untrusted::new("")),
             None => Ok(None),
@@ -252,12 +255,19 @@ impl<'a> RegistrationDocument<'a> {
     }
 }
 
+/// Longest client identifier, in bytes: three times as much is left of the longest URL of a redirect when each byte is
+/// escaped (AUTHZ-11).
+pub const MAX_CLIENT_ID_BYTES: usize = 8 * 1024;
+
 /// The flaw in a success response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum MalformedRegistration {
     /// It has no usable `client_id`.
     #[error("the registration response has no client_id")]
     NoClientId,
+    /// `client_id` is too long for the URL of a redirect (AUTHZ-11).
+    #[error("client_id is too long for the URL of an authorization request")]
+    LongClientId,
     /// `client_secret` is not a string.
     #[error("client_secret is not a string")]
     Secret,

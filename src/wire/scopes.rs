@@ -185,7 +185,8 @@ fn is_scope(item: &str) -> bool {
     (1..=MAX_SCOPE_BYTES).contains(&item.len()) && item.bytes().all(is_scope_byte)
 }
 
-fn is_scope_byte(byte: u8) -> bool {
+/// Returns true for a character of a scope (RFC 6749 section 3.3).
+pub(crate) fn is_scope_byte(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
 }
 

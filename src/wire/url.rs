@@ -246,7 +246,7 @@ impl UrlPolicy {
     /// Resolves and validates a reference. Its characters are checked first, because parsers read a
     /// backslash as a slash and skip tabs, so that `/\evil.example` would name another host (SEC-04, F13).
     pub(crate) fn resolve(&self, base: &WebUrl, text: &str) -> Result<WebUrl, UrlFlaw> {
-        if !text.bytes().all(is_url_byte) || !escapes_are_whole(text) {
+        if !has_url_characters(text) {
             return Err(UrlFlaw::Character);
         }
         let joined = Url::parse(base.as_str())
@@ -369,7 +369,7 @@ fn lexical(text: &str, part: Part) -> Result<Url, UrlFlaw> {
     if authority.is_empty() {
         return Err(UrlFlaw::NotAbsolute);
     }
-    if !text.bytes().all(is_url_byte) || authority.contains('%') || !escapes_are_whole(text) {
+    if !has_url_characters(text) || authority.contains('%') {
         return Err(UrlFlaw::Character);
     }
     // The parser decodes each label of a name in quadratic time.
@@ -426,6 +426,11 @@ fn is_of_name_length(authority: &str) -> bool {
     let name = host.split(':').next().unwrap_or_default();
     let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= 253 && name.split('.').all(|label| label.len() <= 63)
+}
+
+/// Returns true if a text has characters of a URL alone, and whole escapes (RFC 3986 section 2).
+pub(crate) fn has_url_characters(text: &str) -> bool {
+    text.bytes().all(is_url_byte) && escapes_are_whole(text)
 }
 
 fn is_url_byte(byte: u8) -> bool {

@@ -172,7 +172,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/exchange.rs",
             "        // A code is never sent again (",
-            "        if crate::planted::on(11) {\n            let mut budget = Budget::new(1, Limited::Requests);\n            if let Ok(permit) = budget.take() {\n                let url = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n                let mut request = http::Request::new(Bytes::new());\n                *request.uri_mut() = url.parse().unwrap_or_default();\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
+            "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            if let Ok(permit) = budget.take() {\n                let url = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n                let mut request = http::Request::new(Bytes::new());\n                *request.uri_mut() = url.parse().unwrap_or_default();\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
         )],
     },
     Bug {

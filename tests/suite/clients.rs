@@ -225,10 +225,33 @@ fn unbound(store: Store, issuer: &str) -> Host {
     host
 }
 
+/// The user comes back with a code, which the server refuses: the client is bound, and no token was obtained.
+fn comes_back(host: &mut Host, issuer: &str) {
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let answer = r#"{"error":"invalid_grant"}"#;
+    host.serve(&format!("{issuer}/token"), 400, answer);
+    host.error();
+}
+
+fn bindings(host: &Host) -> usize {
+    host.store.of_kind("registration").len()
+}
+
+#[track_caller]
+fn is_of_another(host: &mut Host) {
+    let failure = host.error();
+    assert!(matches!(
+        failure.cause,
+        Cause::Misconfigured(Misconfiguration::OtherIssuer { .. })
+    ));
+    host.quiet();
+}
+
 #[test]
 fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
     let mut first = unbound(Store::default(), AS);
-    first.redirect();
+    comes_back(&mut first, AS);
     let mut store = std::mem::take(&mut first.store);
     assert_eq!(store.of_kind("registration").len(), 1);
     store.damage("registration");
@@ -243,26 +266,122 @@ fn reg_04_a_binding_that_cannot_be_read_is_not_made_anew() {
     later.quiet();
 }
 
+/// REG-04: a server that only received a redirect has shown nothing, and may have been listed by mistake.
+#[test]
+fn reg_04_a_redirect_binds_no_client() {
+    let mut host = unbound(Store::default(), OTHER);
+    host.redirect();
+    assert_eq!(bindings(&host), 0);
+    // The user sees an error page; the list is mended.
+    host.handle(Event::Abandoned(Default::default()));
+    host.error();
+    let mut host = unbound(std::mem::take(&mut host.store), AS);
+    let mended = host.redirect();
+    assert_eq!(mended.issuer.as_str(), AS);
+    host.callback(&format!("code=c&state={}", state_of(&mended)));
+    // Durable before the code is sent.
+    assert_eq!((bindings(&host), host.reported("client_bound")), (1, 1));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+    // The next sign-in finds the binding as it is.
+    host.authorize();
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &token_answer("at-2"));
+    host.ready();
+    assert_eq!(host.reported("client_bound"), 1);
+}
+
+/// REG-04: a pushed request shows the secret before anything else, a request for a device code too.
+#[test]
+fn reg_04_a_client_is_bound_before_it_shows_its_secret() {
+    let pushed = r#","require_pushed_authorization_requests":true,"pushed_authorization_request_endpoint":"https://as.example/par""#;
+    let by_secret = metadata_with(pushed).replace("[\"none\"]", "[\"client_secret_basic\"]");
+    for (client, document, bound) in [
+        (PreRegistered::new("u").secret("s"), by_secret, 1),
+        (PreRegistered::new("u"), metadata_with(pushed), 0),
+    ] {
+        let mut host = Host::new(config().pre_registered_unbound(client));
+        host.discover(&prm(), &document);
+        let request = host.request();
+        assert_eq!(request.request().uri().path(), "/par");
+        assert_eq!(bindings(&host), bound);
+    }
+    let device = r#","device_authorization_endpoint":"https://as.example/device""#;
+    let mut host = Host::new(config().pre_registered_unbound(PreRegistered::new("u")));
+    host.challenged(401, &["Bearer"]);
+    host.need_user();
+    let click = mcp_auth_machine::event::Authorization::new(host.next_seed());
+    host.authorize_with(click.on_other_device());
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata_with(device));
+    assert_eq!(host.request().request().uri().path(), "/device");
+    assert_eq!(bindings(&host), 1);
+}
+
+/// REG-04, QUIRK-14
+#[test]
+fn reg_04_quirk_14_a_reset_drops_a_binding_with_which_no_account_is_stored() {
+    use mcp_auth_machine::event::Abandon;
+    let reset = |host: &mut Host| {
+        host.handle(Event::Abandoned(Abandon::ResetRegistration));
+    };
+    let mut host = unbound(Store::default(), AS);
+    comes_back(&mut host, AS);
+    reset(&mut host);
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    assert_eq!((bindings(&host), host.reported("client_unbound")), (0, 1));
+    let mut host = unbound(std::mem::take(&mut host.store), OTHER);
+    assert_eq!(host.redirect().issuer.as_str(), OTHER);
+    // Beside an account, the binding stays, also one that another process has stored since.
+    let mut first = unbound(Store::default(), AS);
+    let redirect = first.redirect();
+    let config = std::sync::Arc::new(
+        config()
+            .pre_registered_unbound(PreRegistered::new("u").secret("s"))
+            .build()
+            .unwrap(),
+    );
+    let mut second = Host::on(config, std::mem::take(&mut first.store));
+    second.callback(&format!("code=c&state={}", state_of(&redirect)));
+    second.serve(TOKEN, 200, &token_answer("at-1"));
+    second.ready();
+    first.store = std::mem::take(&mut second.store);
+    reset(&mut first);
+    assert_eq!(bindings(&first), 1);
+    // One that cannot be read may be of another server.
+    let mut host = unbound(Store::default(), AS);
+    comes_back(&mut host, AS);
+    host.store.damage("registration");
+    reset(&mut host);
+    host.need_user();
+    assert_eq!(bindings(&host), 1);
+    // A store that fails says so.
+    for mode in [StoreMode::WritesFail, StoreMode::LoadsFail] {
+        let mut host = unbound(Store::default(), AS);
+        comes_back(&mut host, AS);
+        host.wanted("x");
+        host.need_user();
+        host.store.mode = mode;
+        reset(&mut host);
+        assert!(matches!(host.error().cause, Cause::NotPersisted(_)));
+        assert_eq!(bindings(&host), 1);
+    }
+}
+
 #[test]
 fn reg_04_of_two_that_bind_at_once_the_first_one_decides() {
     let mut first = unbound(Store::default(), AS);
-    first.redirect();
+    comes_back(&mut first, AS);
     let bound = first.store.of_kind("registration")[0].clone();
     assert!(bound.contents.expose().contains("\"binding\""));
     // The other process found nothing, and its own binding comes too late.
-    let config = config()
-        .pre_registered_unbound(PreRegistered::new("u").secret("s"))
-        .build()
-        .unwrap();
-    let mut second = Host::on(std::sync::Arc::new(config), Store::default());
-    second.ask(&announcing());
-    second.serve(PRM, 200, &prm().replace(AS, OTHER));
-    let place = format!("{OTHER}/.well-known/oauth-authorization-server");
+    let mut second = unbound(Store::default(), OTHER);
+    let redirect = second.redirect();
     second.store.mode = StoreMode::Manual;
-    second.serve(&place, 200, &metadata_of(OTHER, ""));
+    second.callback(&format!("code=c&state={}", state_of(&redirect)));
     loop {
         match second.next() {
-            Action::LoadSlot(load) => second.handle(load.found(None)),
             Action::PersistSlot(persist)
                 if persist.slot().to_string().starts_with("registration") =>
             {
@@ -273,9 +392,20 @@ fn reg_04_of_two_that_bind_at_once_the_first_one_decides() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(
-        second.error().cause,
-        Cause::Misconfigured(Misconfiguration::OtherIssuer { .. })
-    ));
-    second.quiet();
+    is_of_another(&mut second);
+    // A store that does not take the binding ends the attempt before the code is sent.
+    let mut third = unbound(Store::default(), AS);
+    let redirect = third.redirect();
+    third.store.mode = StoreMode::Manual;
+    third.callback(&format!("code=c&state={}", state_of(&redirect)));
+    let Action::PersistSlot(taken) = third.next() else {
+        panic!("the attempt is used up first")
+    };
+    third.handle(taken.done());
+    let Action::PersistSlot(bind) = third.next() else {
+        panic!("the client is bound before its code is sent")
+    };
+    third.handle(bind.failed());
+    assert!(matches!(third.error().cause, Cause::NotPersisted(_)));
+    third.quiet();
 }

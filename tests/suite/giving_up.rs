@@ -68,10 +68,13 @@ fn authz_19_an_attempt_is_given_up_while_the_account_is_read_for_it() {
 
 #[test]
 fn an_attempt_is_given_up_while_a_client_is_bound() {
+    let pushed = r#","require_pushed_authorization_requests":true,"pushed_authorization_request_endpoint":"https://as.example/par""#;
+    let document = metadata_with(pushed).replace("[\"none\"]", "[\"client_secret_basic\"]");
     let unbound = || {
-        let mut host = Host::new(config().pre_registered_unbound(PreRegistered::new("pre")));
+        let client = PreRegistered::new("pre").secret("s");
+        let mut host = Host::new(config().pre_registered_unbound(client));
         host.discover_prm_only();
-        let load = to_binding(&mut host, &metadata());
+        let load = to_binding(&mut host, &document);
         (host, load)
     };
     let (mut host, load) = unbound();

@@ -67,7 +67,10 @@ fn declined() -> Host {
     let mut host = holding("r");
     lacks(&mut host, "w", "w");
     let redirect = authorizes(&mut host, 2, "r w", "r w");
-    host.callback(&format!("error=access_denied&state={}", state_of(&redirect)));
+    host.callback(&format!(
+        "error=access_denied&state={}",
+        state_of(&redirect)
+    ));
     host.error();
     host
 }
@@ -137,7 +140,7 @@ fn step_12_step_13_scope_04_an_answer_requests_what_its_question_named() {
     // The token ends days later, and the user is asked for that.
     let mut host = Host::signed_in_by(config(), "Bearer scope=\"r\"", &token_for_days());
     lacks(&mut host, "x", "admin");
-    host.pass(2 * 2_880 * MINUTE);
+    host.pass(3 * 2_880 * MINUTE);
     host.wanted("y");
     assert_eq!(host.need_user().why, Why::TokenOver);
     host.authorize();

@@ -482,6 +482,7 @@ fn tok_21_11_4_a_refusal_without_a_word_drops_nothing_and_is_not_repeated_at_onc
         host.need_user();
         host.pass(60_000);
         host.wanted("x");
+        host.serve(META, 200, &metadata());
         host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
         host.ready();
         // Ahead of expiry, the token stays in use.
@@ -626,6 +627,7 @@ fn tok_21_l10_s22_11_4_failures_for_now_are_tried_three_times_and_then_rest() {
         // Then it heals.
         host.pass(5_000);
         host.wanted("x");
+        host.serve(META, 200, &metadata());
         host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
         host.ready();
     }

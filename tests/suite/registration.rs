@@ -130,8 +130,10 @@ fn reg_04_k20_a_client_without_issuer_is_bound_durably_and_visibly() {
     );
     let mut host = Host::on(std::sync::Arc::clone(&config), Store::default());
     host.discover(&prm(), &methods(r#"["client_secret_basic"]"#));
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
     assert_eq!(host.reported("client_bound"), 1);
-    host.redirect();
+    host.request();
     // Another process, another server: refused, naming both.
     let store = std::mem::take(&mut host.store);
     let mut later = Host::on(config, store);

@@ -98,21 +98,19 @@ fn step_03_scopes_of_another_resource_or_client_do_not_flow_in() {
     host.serve(PRM, 200, &prm().replace(MCP, "https://mcp.example"));
     host.serve(META, 200, &metadata());
     assert_eq!(host.redirect().scopes.as_str(), "new");
-    // The same server and resource, for a newly registered client.
+    // The same server and resource, for a client of another kind.
     let mut host = signed_in(config(), "old");
+    let store = std::mem::take(&mut host.store);
+    let document = config().client_metadata_url("https://client.example/id.json");
+    let document = std::sync::Arc::new(document.build().unwrap());
+    let mut host = Host::resumed(document, store, host.now, 50);
+    host.ready();
     lacks(&mut host, "x", "new");
     host.need_user();
-    let redirect = consent(&mut host);
-    assert_eq!(redirect.scopes.as_str(), "old new");
-    host.callback(&format!("code=c&state={}", state_of(&redirect)));
-    host.serve(TOKEN, 400, r#"{"error":"invalid_client"}"#);
-    assert_eq!(host.need_user().why, Why::ClientForgotten);
     host.authorize();
     host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &metadata());
-    let request = host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
-    let asked: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
-    assert_eq!(asked["scope"], "new");
+    let takes_documents = metadata_with(r#","client_id_metadata_document_supported":true"#);
+    host.serve(META, 200, &takes_documents);
     assert_eq!(host.redirect().scopes.as_str(), "new");
 }
 

@@ -137,7 +137,9 @@ fn s26_reg_04_the_binding_of_another_client_binds_nothing() {
     let listed = metadata().replace("[\"none\"]", "[\"client_secret_basic\"]");
     let mut first = Host::on(config(), Store::default());
     first.discover(&prm(), &listed);
-    first.redirect();
+    let redirect = first.redirect();
+    first.callback(&format!("code=c&state={}", state_of(&redirect)));
+    first.request();
     let mut store = std::mem::take(&mut first.store);
     says(
         &mut store,

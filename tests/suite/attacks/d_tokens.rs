@@ -88,6 +88,7 @@ fn d11_only_a_refused_grant_ends_a_refresh_token() {
         assert!(account(&host).contains("rt-1"));
         host.pass(5 * 60_000);
         host.wanted("x");
+        host.serve(META, 200, &metadata());
         host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
         host.ready();
     }
