@@ -385,3 +385,70 @@ fn disc_18_iso_04_a_stale_cache_does_not_lead_the_user_back() {
     let place = "https://b.example/.well-known/oauth-authorization-server";
     host.serve(place, 200, &metadata_of("https://b.example", ""));
 }
+
+/// A server whose token endpoint moved to another path; what the account knows of it is fresh for a day.
+fn with_moved_path() -> (Host, String) {
+    let mut host = Host::new(config());
+    host.ask(&announcing());
+    host.serve(PRM, 200, &prm());
+    let day = [("cache-control", "max-age=86400")];
+    host.serve_with(META, 200, &day, &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    host.ready();
+    (host, metadata().replace("/token", "/oauth/token"))
+}
+
+/// META-18: what a refresh failed with is read again before the next one.
+#[test]
+fn meta_18_the_first_refresh_after_a_failed_one_reads_the_servers_document() {
+    const MOVED: &str = "https://as.example/oauth/token";
+    // The token has expired: the old path knows nothing, or does not answer.
+    for status in [404, 500] {
+        let (mut host, moved) = with_moved_path();
+        host.pass(60 * 60 * 1_000);
+        host.wanted("x");
+        host.serve(TOKEN, status, "");
+        while host.actions.is_empty() {
+            host.wake();
+            host.serve(TOKEN, status, "");
+        }
+        host.next();
+        host.pass(60_000);
+        host.wanted("x");
+        let day = [("cache-control", "max-age=86400")];
+        host.serve_with(META, 200, &day, &moved);
+        host.serve(MOVED, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+        // Once.
+        host.pass(60 * 60 * 1_000);
+        host.wanted("x");
+        host.serve(MOVED, 200, &renewable("at-3", "rt-3"));
+        host.ready();
+    }
+    // Ahead of expiry, where nobody sees the failure.
+    let (mut host, moved) = with_moved_path();
+    host.pass(60 * 60 * 1_000 - 50_000);
+    host.wanted("x");
+    host.serve(TOKEN, 404, "");
+    host.ready();
+    host.pass(6_000);
+    host.wanted("x");
+    host.serve(META, 200, &moved);
+    host.serve(MOVED, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    // A document that cannot be read holds nothing up (A17).
+    let (mut host, _) = with_moved_path();
+    host.pass(60 * 60 * 1_000 - 50_000);
+    host.wanted("x");
+    host.serve(TOKEN, 404, "");
+    host.ready();
+    host.pass(6_000);
+    host.wanted("x");
+    host.serve(META, 503, "");
+    host.serve(OPENID, 503, "");
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+}

@@ -30,6 +30,7 @@ mod cimd;
 mod client_keys;
 mod clients;
 mod coming_back;
+mod configured;
 mod device;
 mod discovery;
 mod documentation;
