@@ -70,6 +70,11 @@ impl Moment {
     }
 }
 
+/// Returns half of a duration.
+pub(crate) fn half(wait: Duration) -> Duration {
+    wait.checked_div(2).unwrap_or_default()
+}
+
 /// Returns a duration in whole milliseconds, saturating.
 pub(crate) fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)

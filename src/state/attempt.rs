@@ -1,60 +1,20 @@
-//! One authorization attempt: its parameters, and its budget of time and requests.
+//! One authorization attempt: its parameters, and the flows that read metadata.
 
-use crate::budget::{Budget, FLOW_TIME, Limited, Permit, REGISTRATIONS_PER_FLOW};
+use crate::budget::{Budget, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::{Config, RedirectUri};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage};
 use crate::event::{Authorization, Operation, Where};
 use crate::grant::is_same_browser;
 use crate::issuer::IssuerId;
+use crate::state::effort::Effort;
 use crate::state::obtain::{AtIdp, Obtaining};
 use crate::state::{Renewal, Step};
-use crate::time::MonoMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::GrantType;
 use crate::wish::{Click, Wish};
-
-/// The request and time budget of one flow, and the operation that it serves.
-pub(crate) struct Effort {
-    pub(crate) operation: Option<Operation>,
-    requests: Budget,
-    until: MonoMillis,
-    /// The failure of the first listed server that was skipped as unusable.
-    pub(crate) passed_over: Option<Failure>,
-}
-
-impl Effort {
-    pub(crate) fn new(core: &Core, operation: Option<Operation>) -> Self {
-        Self {
-            operation,
-            requests: Budget::new(core.config().max_requests, Limited::Requests),
-            until: core.now.mono.plus(FLOW_TIME),
-            passed_over: None,
-        }
-    }
-
-    pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {
-        Failure {
-            operation: self.operation.clone(),
-            stage,
-            issuer: issuer.cloned(),
-            cause,
-            seen: Vec::new(),
-        }
-    }
-
-    /// Takes the permit for one request, while time and requests are left (SEC-15, SEC-16).
-    pub(crate) fn request(&mut self, core: &Core, stage: Stage) -> Result<Permit, Failure> {
-        let permit = if core.now.mono >= self.until {
-            Err(Limited::FlowTime)
-        } else {
-            self.requests.take()
-        };
-        permit.map_err(|limited| self.fails(stage, None, Cause::OutOfPatience(limited)))
-    }
-}
 
 /// The flow for which metadata is read.
 pub(crate) enum Errand {

@@ -18,13 +18,14 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::exchange::{keep, read_answer};
-use crate::state::flow::{Agreed, Chosen};
+use crate::state::flow::Agreed;
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::{is_new, without_refused_scopes};
 use crate::state::renew::unreachable;
 use crate::state::save::Kept;
+use crate::state::waiting::Chosen;
 use crate::state::{Step, Work};
-use crate::time::{MonoMillis, UnixMillis, millis};
+use crate::time::{MonoMillis, UnixMillis, half, millis};
 use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, UserCode, read};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::scopes::Scopes;
@@ -204,7 +205,7 @@ impl Pending {
                 new_issuer: is_new(core, at.issuer()),
                 expires: UnixMillis(now.wall.0.saturating_add(millis(lifetime))),
                 until: now.mono.plus(lifetime),
-                repeated_until: now.mono.plus(lifetime / 2),
+                repeated_until: now.mono.plus(half(lifetime)),
                 interval,
                 next: now.mono.plus(interval),
                 polls: Budget::new(POLLS_PER_CODE, Limited::UserTime),

@@ -11,18 +11,16 @@ use crate::error::{Cause, Failure, Misconfiguration, Stage, Violation};
 use crate::event::Operation;
 use crate::grant::{Registration, Resource};
 use crate::issuer::{AtIssuer, Endpoint, IssuerId, Server, ServerSource};
-use crate::key::KeyBinding;
 use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::Way;
 use crate::state::client::Met;
 use crate::state::device::RequestingCode;
-use crate::state::redirect::{disputable, redirect, select_scopes};
-use crate::state::waiting::repeat_as_read;
+use crate::state::redirect::{disputable, redirect, repeat_as_read, select_scopes};
+use crate::state::waiting::Chosen;
 use crate::state::{Attempt, Step};
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
-use crate::wire::scopes::Scopes;
 use crate::wire::words::{ChallengeMethod, GrantType, ResponseType};
 
 /// Proof that a server supports the flow of an attempt; required to send the user there.
@@ -116,15 +114,6 @@ pub(crate) struct Redirecting {
     pub(crate) advertises_iss: bool,
     /// Whether the authorization begins beside a stored account (REFR-12).
     pub(crate) beside_account: bool,
-}
-
-/// What the request to the user asks for.
-pub(crate) struct Chosen {
-    pub(crate) scopes: Scopes,
-    /// Whether the machine added `offline_access` (SCOPE-06).
-    pub(crate) added_offline_access: bool,
-    pub(crate) binding: Option<KeyBinding>,
-    pub(crate) resource: Resource,
 }
 
 /// The parameters of the request to the user, with the permit for it.

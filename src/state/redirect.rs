@@ -12,11 +12,11 @@ use crate::memory::Disputable;
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::ScopeSource;
 use crate::slot::{Revision, Slot};
-use crate::state::flow::{Agreed, Chosen, Redirecting};
+use crate::state::flow::{Agreed, Redirecting};
 use crate::state::pushed::SentAway;
-use crate::state::waiting::{Waiting, WaitingParts};
+use crate::state::waiting::{Chosen, Waiting, WaitingParts};
 use crate::state::{Attempt, Pushing, Step, Work};
-use crate::time::{UnixMillis, millis};
+use crate::time::{UnixMillis, half, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::words::KnownScope;
 
@@ -249,7 +249,7 @@ pub(crate) fn redirect(
                 slot,
                 revision,
                 until: now.mono.plus(user_time),
-                repeated_until: now.mono.plus(user_time / 2),
+                repeated_until: now.mono.plus(half(user_time)),
                 read_at: now.mono,
                 expires,
                 new_issuer,
@@ -366,4 +366,31 @@ impl SavingPending {
             seen: Vec::new(),
         })
     }
+}
+
+/// Repeats the pending redirect, whose documents were just read again.
+pub(crate) fn repeat_as_read(core: &mut Core) -> Step {
+    let now = core.now.mono;
+    if let Some(waiting) = &mut core.waiting {
+        waiting.rest.read_at = now;
+    }
+    repeat_redirect(core)
+}
+
+/// Repeats the pending redirect: one authorization at a time (AUTHZ-18).
+pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
+    if let Some(waiting) = core.waiting.take() {
+        if is_pushed(core, waiting.at.server()) {
+            // A reference is single-use (AUTHZ-21): the same request is pushed again.
+            let Waiting { at, rest } = *waiting;
+            let operation = core.memory.operation.clone();
+            return Pushing::begin(core, at, Box::new(rest), operation, SentAway::Before);
+        }
+        let settings = core.config().settings(waiting.at.issuer());
+        if let Ok(url) = waiting.at.redirect_url(settings) {
+            waiting.emit(core, url);
+        }
+        core.waiting = Some(waiting);
+    }
+    Ok(Work::Idle)
 }

@@ -19,9 +19,10 @@ use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::slot::Revision;
-use crate::state::attempt::{Effort, Errand, ServerErrand};
+use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::decide::ask_because;
 use crate::state::discover::order;
+use crate::state::effort::Effort;
 use crate::state::lease::Leasing;
 use crate::state::repeat::ask_user;
 use crate::state::{

@@ -8,7 +8,7 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Operation;
 use crate::slot::{Revision, Stored};
 use crate::state::discover::read_documents;
-use crate::state::waiting::repeat_redirect;
+use crate::state::redirect::repeat_redirect;
 use crate::state::{LoadingAccount, Step, Trigger, Waiting, Work};
 use crate::wish::Click;
 

@@ -5,14 +5,21 @@ use std::time::Duration;
 use crate::action::{Action, BrowserUrl, Redirect};
 use crate::budget::Permit;
 use crate::core::Core;
-use crate::grant::{Redirected, Registration};
+use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
+use crate::key::KeyBinding;
 use crate::slot::{Revision, Slot};
-use crate::state::flow::Chosen;
-use crate::state::pushed::SentAway;
-use crate::state::redirect::is_pushed;
-use crate::state::{Pushing, Step, Work};
 use crate::time::{MonoMillis, UnixMillis};
+use crate::wire::scopes::Scopes;
+
+/// What the request to the user asks for.
+pub(crate) struct Chosen {
+    pub(crate) scopes: Scopes,
+    /// Whether the machine added `offline_access` (SCOPE-06).
+    pub(crate) added_offline_access: bool,
+    pub(crate) binding: Option<KeyBinding>,
+    pub(crate) resource: Resource,
+}
 
 /// A pending authorization. The slot holds the same data, so another instance can handle the callback.
 pub(crate) struct Waiting {
@@ -94,7 +101,7 @@ impl Waiting {
         self.emit(core, url);
     }
 
-    fn emit(&self, core: &mut Core, url: Box<str>) {
+    pub(crate) fn emit(&self, core: &mut Core, url: Box<str>) {
         let parts = &self.at.held().0;
         let redirect = Redirect {
             url: BrowserUrl(url),
@@ -108,31 +115,4 @@ impl Waiting {
         };
         core.emit(Action::Redirect(redirect));
     }
-}
-
-/// Repeats the pending redirect, whose documents were just read again.
-pub(crate) fn repeat_as_read(core: &mut Core) -> Step {
-    let now = core.now.mono;
-    if let Some(waiting) = &mut core.waiting {
-        waiting.rest.read_at = now;
-    }
-    repeat_redirect(core)
-}
-
-/// Repeats the pending redirect: one authorization at a time (AUTHZ-18).
-pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
-    if let Some(waiting) = core.waiting.take() {
-        if is_pushed(core, waiting.at.server()) {
-            // A reference is single-use (AUTHZ-21): the same request is pushed again.
-            let Waiting { at, rest } = *waiting;
-            let operation = core.memory.operation.clone();
-            return Pushing::begin(core, at, Box::new(rest), operation, SentAway::Before);
-        }
-        let settings = core.config().settings(waiting.at.issuer());
-        if let Ok(url) = waiting.at.redirect_url(settings) {
-            waiting.emit(core, url);
-        }
-        core.waiting = Some(waiting);
-    }
-    Ok(Work::Idle)
 }

@@ -23,9 +23,10 @@ use crate::grant::{
 use crate::issuer::{AtIssuer, IssuerId, Server};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
-use crate::state::attempt::{Effort, Errand};
+use crate::state::attempt::Errand;
 use crate::state::binding::{LoadingBinding, Then};
 use crate::state::discover::{is_superseded, listed, locate};
+use crate::state::effort::Effort;
 use crate::state::redirect::asked_scopes;
 use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};

@@ -114,6 +114,8 @@ pub struct Ledger {
     vouched: BTreeSet<usize>,
     /// Where the client without an issuer has shown its secret.
     bound: Option<usize>,
+    /// The servers to which it has been bound when it was shown there.
+    shown: BTreeSet<usize>,
     /// Refresh tokens and clients that a token endpoint has refused, in so many words (S20).
     refused: BTreeSet<String>,
     /// The servers that the resource has left, as the account says in the store.
