@@ -81,9 +81,11 @@ impl Ledger {
         let binding = current
             .as_ref()
             .is_some_and(|stored| stored.contents.expose().contains(r#""kind":"binding""#));
+        assert!(
+            !binding || persist.write().is_none() || persist.expected().is_none() || shelf.tampered,
+            "REG-04: a client that is bound is bound anew"
+        );
         if binding && persist.write().is_none() {
-            // The client may be bound to another server from now on.
-            self.bound = None;
             assert!(
                 self.seat(at).asked_to_reset || shelf.tampered,
                 "REG-04: a binding is dropped, and the host has not asked for that"

@@ -52,7 +52,7 @@ impl Ledger {
             );
         }
         // Bound before it shows a secret, or a code, for the first time (REG-04).
-        self.bound = self.bound.or(shelf.bound());
+        self.bound = shelf.bound().or(self.bound);
         let mut texts = vec![
             String::from_utf8_lossy(request.body()).into_owned(),
             url.clone(),
@@ -105,9 +105,6 @@ impl Ledger {
             return;
         }
         if issuer == 9 {
-            if path == "/par" || path == "/device" {
-                self.bound = self.bound.or(to);
-            }
             // The liar may send its own client elsewhere.
             if self.bound == Some(LIAR) || self.bound == to {
                 self.shown.extend(self.bound);
