@@ -108,10 +108,12 @@ impl Then {
         slot_of(core, self.client_id())
     }
 
-    /// Compares with the issuer in the record: continues with the same one, fails with another.
+    /// Compares with the issuer in the record: continues with the same one, fails with another. A stored account counts
+    /// first: it shows that the client belongs to its issuer, whatever another process has bound meanwhile.
     fn judge(self, core: &mut Core, stored: &Stored) -> Step {
         match read_binding(&core.identity, self.client_id(), stored) {
             Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(core),
+            Ok(_) if has_account(core, self.client_id(), self.issuer()) => self.go_on(core),
             Ok(bound) => {
                 let other = Misconfiguration::OtherIssuer {
                     configured: vec![bound],
@@ -136,6 +138,13 @@ fn slot_of(core: &Core, client_id: &str) -> Slot {
         core.identity.mcp_url(),
         client_id,
     )
+}
+
+/// Returns true when an account with this client at this issuer is stored.
+fn has_account(core: &Core, client_id: &str, issuer: &IssuerId) -> bool {
+    core.held.at.as_ref().is_some_and(|at| {
+        *at.held().client.id == *client_id && core.config().is_same_issuer(at.issuer(), issuer)
+    })
 }
 
 /// Starts the exchange of a code; a client without a configured issuer is bound first.
