@@ -189,13 +189,11 @@ impl Task {
     }
 }
 
-/// Drops the binding of a client with which no account is stored, as part of a reset by the host; then the user is asked
-/// (QUIRK-14).
+/// Drops the binding of a client with which no account is stored at its issuer, as part of a reset by the host; then the
+/// user is asked (QUIRK-14).
 pub(crate) fn drop_unused(core: &mut Core) -> Step {
     let own = core.config().unbound_client.as_ref();
-    let held = core.held.at.as_ref().map(|at| &at.held().client.id);
-    let unused = own.filter(|own| held.is_none_or(|id| **id != *own.client_id));
-    let Some(slot) = unused.map(|own| slot_of(core, &own.client_id)) else {
+    let Some(slot) = own.map(|own| slot_of(core, &own.client_id)) else {
         return After::Ask(Why::ClientForgotten).run(core);
     };
     let ask = core.load(slot);
@@ -242,8 +240,10 @@ impl LoadingBinding {
             (Task::Bind(then), Err(())) => then.fails(core, Cause::NotPersisted(StoreFlaw::Load)),
             (Task::Drop(slot), Ok(Some(stored))) => {
                 let own = core.config().unbound_client.as_ref();
-                let bound =
-                    own.and_then(|own| read_binding(&core.identity, &own.client_id, &stored).ok());
+                let bound = own.and_then(|own| {
+                    let bound = read_binding(&core.identity, &own.client_id, &stored).ok();
+                    bound.filter(|issuer| !has_account(core, &own.client_id, issuer))
+                });
                 match bound {
                     Some(issuer) => {
                         core.report(|| Decision::ClientUnbound { issuer });
@@ -251,7 +251,7 @@ impl LoadingBinding {
                         let task = Task::Drop(slot);
                         Ok(Work::SavingBinding(SavingBinding { ask, task }))
                     }
-                    // One that cannot be read may name another server (REG-04).
+                    // In use; or it cannot be read, and may name another server (REG-04).
                     None => After::Ask(Why::ClientForgotten).run(core),
                 }
             }

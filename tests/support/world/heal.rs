@@ -7,7 +7,9 @@ use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::{Action, Event, Failure};
 
-use super::{Client, Habit, How, LIAR, Move, OPERATION, Return, Said, World, issuer_named};
+use super::{
+    Client, Habit, How, ISSUERS, LIAR, Move, OPERATION, Return, Said, World, issuer_named,
+};
 
 /// Slot answers included.
 const STEPS: usize = 140;
@@ -21,7 +23,10 @@ impl World {
     pub fn heal(&mut self) {
         // A binding that cannot be read is not replaced by a guess, and neither is one to the liar: that
         // needs the host (REG-04).
-        let bound = self.shelf.bound();
+        // An account says where the client belongs before the record of its binding does.
+        let account = self.shelf.account().unwrap_or_default();
+        let at = |issuer: &&str| account.contains(&format!("\"issuer\":\"{issuer}\""));
+        let bound = ISSUERS.iter().position(at).or(self.shelf.bound());
         if self.setup.client == Client::Unbound && (self.shelf.tampered || bound == Some(LIAR)) {
             return;
         }
