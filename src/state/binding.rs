@@ -140,9 +140,11 @@ fn slot_of(core: &Core, client_id: &str) -> Slot {
     )
 }
 
-/// Returns true when an account with this client at this issuer is stored.
+/// Returns true when an account with this client at this issuer is stored, or waits to be.
 fn has_account(core: &Core, client_id: &str, issuer: &IssuerId) -> bool {
-    core.held.at.as_ref().is_some_and(|at| {
+    let unsaved = core.held.unsaved.as_ref().map(|unsaved| &unsaved.at);
+    let mut accounts = core.held.at.iter().chain(unsaved);
+    accounts.any(|at| {
         *at.held().client.id == *client_id && core.config().is_same_issuer(at.issuer(), issuer)
     })
 }

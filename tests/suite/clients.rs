@@ -349,6 +349,17 @@ fn reg_04_quirk_14_a_reset_drops_a_binding_with_which_no_account_is_stored() {
     first.store = std::mem::take(&mut second.store);
     reset(&mut first);
     assert_eq!(bindings(&first), 1);
+    // Also beside tokens that the store has not taken yet.
+    let mut host = unbound(Store::default(), AS);
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.store.mode = StoreMode::WritesFail;
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.error();
+    host.store.mode = StoreMode::Works;
+    reset(&mut host);
+    host.need_user();
+    assert_eq!(bindings(&host), 1);
     // One that cannot be read may be of another server.
     let mut host = unbound(Store::default(), AS);
     comes_back(&mut host, AS);
