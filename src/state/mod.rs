@@ -338,7 +338,7 @@ impl Work {
         }
     }
 
-    /// Returns false when this state is about to send the user to a redirect that comes back to another browser or redirect
+    /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or redirect
     /// URI than this request wants.
     pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
         let redirected = if let Self::SavingPending(state) = self {

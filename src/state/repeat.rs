@@ -1,5 +1,5 @@
 //! An authorization request while a redirect is out. The redirect is repeated when it is the one asked for now: its record
-//! exists, since another instance may have handled the callback; it comes back to the same browser and redirect URI; enough
+//! exists, since another instance may have handled the callback; its callback arrives at the same browser and redirect URI; enough
 //! of the user's time is left; and the documents, read again, still say what it rests on (AUTHZ-18).
 
 use crate::action::{NeedUser, Why};
@@ -68,7 +68,7 @@ fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
     core.memory.operation.clone_from(&operation);
     let demanded = &mut core.memory.demanded;
     if core.held.at.is_some() {
-        // What a first sign-in needs stays necessary.
+        // The scopes of a first sign-in stay necessary.
         demanded.forget_old(core.now.mono);
     }
     if let Why::ScopeMissing { scopes, .. } = &why {

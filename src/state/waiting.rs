@@ -12,7 +12,7 @@ use crate::slot::{Revision, Slot};
 use crate::time::{MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
 
-/// What the request to the user asks for.
+/// The parameters of the request to the user.
 pub(crate) struct Chosen {
     pub(crate) scopes: Scopes,
     /// Whether the machine added `offline_access` (SCOPE-06).

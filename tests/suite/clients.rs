@@ -225,7 +225,7 @@ fn unbound(store: Store, issuer: &str) -> Host {
     host
 }
 
-/// The user comes back with a code, which the server refuses: the client is bound, and no token was obtained.
+/// A callback with a code, which the server refuses: the client is bound, and no token was obtained.
 fn comes_back(host: &mut Host, issuer: &str) {
     let redirect = host.redirect();
     host.callback(&format!("code=c&state={}", state_of(&redirect)));

@@ -1,4 +1,4 @@
-//! What the host configured in the place of a document (DISC-20), and what is refused where it arrives.
+//! Servers that the host configured in the place of a document (DISC-20), and answers that are refused where they arrive.
 
 use std::sync::Arc;
 

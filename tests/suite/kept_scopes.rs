@@ -102,7 +102,7 @@ fn step_02_step_03_tok_19_a_forgotten_client_keeps_the_scopes_of_the_account() {
     host.serve(TOKEN, 401, r#"{"error":"invalid_client"}"#);
     assert_eq!(host.need_user().why, Why::ClientForgotten);
     authorizes(&mut host, 2, "r w", "r w");
-    // What a new registration was refused is not requested.
+    // Scopes that a new registration left out are not requested.
     let mut host = holding("r w");
     host.handle(Event::Abandoned(Abandon::ResetRegistration));
     assert_eq!(host.need_user().why, Why::ClientForgotten);

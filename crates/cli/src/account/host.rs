@@ -11,6 +11,7 @@ use mcp_auth_client::{Driver, HttpClient, Note, Pause, Store, seed};
 use mcp_auth_machine::action::{Grant, Purpose, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
+use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
@@ -20,7 +21,7 @@ use super::in_words;
 use super::journal::Journal;
 use super::keyring;
 use super::ledger::Ledger;
-use super::person::{Person, state_of};
+use super::person::Person;
 use super::profile::Profile;
 use super::root::Root;
 use super::slots::Slots;
@@ -318,8 +319,7 @@ impl Host {
                             self.url
                         );
                     }
-                    let state = state_of(redirect.url.as_str()).map(str::to_owned);
-                    self.come_back(person, state.as_deref())?
+                    self.come_back(person, redirect.route())?
                 }
                 Pause::Idle => return Err("nothing is left to do".into()),
             };
@@ -343,9 +343,9 @@ impl Host {
     }
 
     /// Waits for the callback of this authorization; other callbacks are ignored.
-    fn come_back(&mut self, person: &Person, state: Option<&str>) -> Result<Pause, Problem> {
+    fn come_back(&mut self, person: &Person, route: Slot) -> Result<Pause, Problem> {
         loop {
-            let Some(callback) = person.come_back(state) else {
+            let Some(callback) = person.come_back(route) else {
                 self.abandon();
                 return Err(Problem::TimedOut {
                     old_client: self.seen.used_old_client(),

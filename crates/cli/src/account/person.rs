@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use mcp_auth_client::{LoopbackHost, LoopbackPort, now};
 use mcp_auth_machine::action::{Redirect, ShowCode};
+use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::time::UnixMillis;
+use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 
 use crate::listener::{Incoming, Listener};
@@ -124,8 +126,8 @@ impl Person {
         note!("Waiting for that. The code is valid for {minutes} minutes.");
     }
 
-    /// Returns the next callback; `None` after the deadline. `state`: that of the latest authorization.
-    pub(super) fn come_back(&self, state: Option<&str>) -> Option<String> {
+    /// Returns the next callback; `None` after the deadline. `route`: that of the latest authorization.
+    pub(super) fn come_back(&self, route: Slot) -> Option<String> {
         let mut pasted = Pasted::default();
         loop {
             let left = self.end.saturating_duration_since(Instant::now());
@@ -134,7 +136,7 @@ impl Person {
                 Incoming::Line(line) => line,
             };
             match pasted.line(&line, self.listener.redirect_uri()) {
-                Line::Callback(url) if is_of(&url, state) => return Some(url),
+                Line::Callback(url) if is_of(&url, route) => return Some(url),
                 Line::Callback(_) => eprintln!(
                     "that address belongs to another sign-in (its `state` differs), or is cut off: \
                      open the URL above, and paste where it ends"
@@ -187,22 +189,9 @@ fn left_until(time: UnixMillis) -> u64 {
     time.0.saturating_sub(now().wall.0) / 1_000
 }
 
-/// Returns true if a callback has this `state`.
-fn is_of(url: &str, state: Option<&str>) -> bool {
+/// Returns true if a callback may be that of an authorization: its `state` is the same, or it has none.
+fn is_of(url: &str, route: Slot) -> bool {
     let query = url.split_once('?').map_or("", |(_, query)| query);
-    let found = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("state="));
-    match (found, state) {
-        (Some(found), Some(state)) => found == state,
-        (_, _) => true,
-    }
-}
-
-/// Returns the `state` of an authorization URL, undecoded.
-pub(super) fn state_of(url: &str) -> Option<&str> {
-    let (_, query) = url.split_once('?')?;
-    query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("state="))
+    let has_state = query.split('&').any(|pair| pair.starts_with("state="));
+    !has_state || Callback::from_url(url).route() == Some(route)
 }

@@ -83,7 +83,7 @@ impl Ledger {
             .is_some_and(|stored| stored.contents.expose().contains(r#""kind":"binding""#));
         assert!(
             !binding || persist.write().is_none() || persist.expected().is_none() || shelf.tampered,
-            "REG-04: a client that is bound is bound anew"
+            "REG-04: a client that is bound is bound again"
         );
         if binding && persist.write().is_none() {
             assert!(
