@@ -43,6 +43,12 @@ pub enum NoBearer {
     /// The host no longer configures the key that the token is bound to (REFR-10).
     #[error("the key that the token is bound to is not configured")]
     KeyMissing,
+    /// The host's signer has no such key, or made no signature of it that can be used. Set by the drivers.
+    #[error("the signer of the host made no proof with the key that the token is bound to")]
+    NotSigned,
+    /// The operating system has no random bytes for a proof (SEC-34). Set by the drivers.
+    #[error("the operating system has no random bytes for a proof")]
+    NoEntropy,
 }
 
 impl AuthMachine {

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, RETRY_AFTER};
 
 /// Returns true for a status after which a retry may succeed, whatever the body is (11.4).
-pub(crate) const fn is_transient(status: u16) -> bool {
+pub const fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 

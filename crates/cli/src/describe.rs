@@ -13,6 +13,7 @@ pub(crate) fn describe(note: &Note<'_>) -> Option<String> {
     match note {
         Note::In(event) => incoming(event).map(|text| line("event", &text)),
         Note::Out(action) => Some(line("action", &outgoing(action))),
+        Note::Store(error) => Some(line("store", &error.to_string())),
     }
 }
 

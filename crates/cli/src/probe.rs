@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use mcp_auth_client::{HttpClient, TlsFault};
+use mcp_auth_machine::wire::http_fields::is_transient;
 use serde_json::{Value, json};
 
 /// How many bytes of a response are read: enough to recognise a JSON-RPC object.
@@ -34,7 +35,7 @@ pub(crate) struct Other {
 impl Other {
     /// Returns true if a retry may succeed later.
     pub(crate) fn is_temporary(&self) -> bool {
-        matches!(self.status, 408 | 425 | 429 | 500..)
+        is_transient(self.status)
     }
 
     /// Returns true if it may mean that the token is not valid: some servers answer 400 or 500, or redirect

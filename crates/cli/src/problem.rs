@@ -249,6 +249,12 @@ impl Problem {
     }
 }
 
+/// Returns the reason codes of the machine, from the table of failures.
+#[cfg(test)]
+pub(crate) fn machine_codes() -> std::collections::BTreeSet<String> {
+    tests::table("Codes of the machine").into_keys().collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -268,7 +274,7 @@ mod tests {
     }
 
     /// Returns the codes and statuses in the tables of failures.
-    fn table(after: &str) -> BTreeMap<String, BTreeSet<u8>> {
+    pub(super) fn table(after: &str) -> BTreeMap<String, BTreeSet<u8>> {
         let text = std::fs::read_to_string(root().join("docs/command.md")).unwrap();
         let (_, text) = text.split_once(after).unwrap();
         let rows = text.lines().skip_while(|line| !line.starts_with("| `"));

@@ -9,13 +9,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::memory_store::MemoryStore;
 #[cfg(feature = "reqwest")]
 use super::meter::Waits;
-use super::store::{MemoryStore, Store, StoreError, StoreTimedOut, Swap, failed};
 #[cfg(feature = "reqwest")]
-use super::store::{loaded, persisted};
-#[cfg(feature = "reqwest")]
-use mcp_auth_machine::Event;
+use super::store::{Answered as Done, loaded, persisted};
+use super::store::{Store, StoreError, StoreTimedOut, Swap, failed};
 #[cfg(feature = "reqwest")]
 use mcp_auth_machine::action::{LoadSlot, PersistSlot};
 use mcp_auth_machine::budget::SLOT_TIME;
@@ -146,15 +145,6 @@ impl<S: AsyncStore> Store for OnRuntime<S> {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let store = Arc::clone(&self.store);
         self.wait(async move { store.load(slot).await })
-    }
-
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError> {
-        self.persist_until(slot, expected, write, None)
     }
 
     fn persist_until(
@@ -362,14 +352,14 @@ pub(super) async fn read_from(
 
 /// Performs the action.
 #[cfg(feature = "reqwest")]
-pub(super) async fn load_from(store: &SharedStore, load: LoadSlot) -> Event {
+pub(super) async fn load_from(store: &SharedStore, load: LoadSlot) -> Done {
     let found = read_from(store, load.slot()).await;
     loaded(load, found)
 }
 
 /// Performs the action.
 #[cfg(feature = "reqwest")]
-pub(super) async fn persist_in(store: &SharedStore, persist: PersistSlot) -> Event {
+pub(super) async fn persist_in(store: &SharedStore, persist: PersistSlot) -> Done {
     let (slot, expected) = (persist.slot(), persist.expected());
     let swap = store.persist_until(slot, expected, persist.write(), persist.expires());
     let swap = swap.await;

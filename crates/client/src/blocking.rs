@@ -13,7 +13,7 @@ use super::http_client::HttpClient;
 use super::note::{Note, Watch};
 use super::policy::is_blocked;
 use super::secrets::{Assertions, NoSecrets, Signer, bearer, prove, sign};
-use super::store::{Store, load_from, persist_in};
+use super::store::{Answered, Store, StoreError, load_from, persist_in};
 use super::trust::Trust;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest, ShowCode};
 use mcp_auth_machine::error::Cause;
@@ -62,6 +62,7 @@ pub struct Driver<S> {
     /// The total time of pauses that were cut short by the deadline.
     skipped: Duration,
     undelivered: Option<Undelivered>,
+    store_error: Option<StoreError>,
     signer: Box<dyn Signer + Send>,
     assertions: Box<dyn Assertions + Send>,
 }
@@ -96,6 +97,7 @@ impl<S: Store> Driver<S> {
             deadline: None,
             skipped: Duration::ZERO,
             undelivered: None,
+            store_error: None,
             signer: Box::new(NoSecrets),
             assertions: Box::new(NoSecrets),
         }
@@ -176,7 +178,17 @@ impl<S: Store> Driver<S> {
         self.undelivered.as_ref()
     }
 
+<<<<<<< HEAD
     /// Passes an event in and works until the host is needed. A pause answers everything that the host asked for before.
+=======
+    /// Returns the last error of the store, unless an operation has succeeded since: the reason for a failure with
+    /// [`Cause::NotPersisted`](mcp_auth_machine::error::Cause::NotPersisted).
+    pub fn store_error(&self) -> Option<&StoreError> {
+        self.store_error.as_ref()
+    }
+
+    /// Passes an event in and works until the host is needed.
+>>>>>>> f1684e9 (Real servers: the operator's fix per finding in doctor; stores drop abandoned sign-ins; failed logins keep registrations; the older transport)
     pub fn handle(&mut self, event: Event) -> Pause {
         let signs_out = matches!(event, Event::SignedOut);
         self.feed(event);
@@ -238,8 +250,14 @@ impl<S: Store> Driver<S> {
         self.watch.see(Note::Out(&action));
         let event = match action {
             Action::SendRequest(send) => self.send(send),
-            Action::LoadSlot(load) => load_from(&self.store, load),
-            Action::PersistSlot(persist) => persist_in(&self.store, persist),
+            Action::LoadSlot(load) => {
+                let answered = load_from(&self.store, load);
+                self.stored(answered)
+            }
+            Action::PersistSlot(persist) => {
+                let answered = persist_in(&self.store, persist);
+                self.stored(answered)
+            }
             Action::Sign(asked) => sign(&mut *self.signer, asked, &self.around),
             Action::ObtainAssertion(obtain) => self.assertions.obtain(obtain),
             Action::Report(_) => return None,
@@ -263,10 +281,20 @@ impl<S: Store> Driver<S> {
         None
     }
 
+<<<<<<< HEAD
     /// Drops the same answer to other operations (USE-14): the one caller of this driver has it.
     fn drop_answers(&mut self, same: impl Fn(&Action) -> bool) {
         self.collect();
         self.actions.retain(|action| !same(action));
+=======
+    /// Keeps the error of the store for the host.
+    fn stored(&mut self, (event, error): Answered) -> Event {
+        if let Some(error) = &error {
+            self.watch.see(Note::Store(error));
+        }
+        self.store_error = error;
+        event
+>>>>>>> f1684e9 (Real servers: the operator's fix per finding in doctor; stores drop abandoned sign-ins; failed logins keep registrations; the older transport)
     }
 
     /// Returns how long the machine is paused.
@@ -291,7 +319,7 @@ impl<S: Store> Driver<S> {
     /// Returns the headers of one request with the token: `Authorization`, and `DPoP` for a bound token.
     ///
     /// # Errors
-    /// [`NoBearer`] with the reason; [`NoBearer::KeyMissing`] also when the signer cannot sign.
+    /// [`NoBearer`] with the reason; [`NoBearer::NotSigned`] when the signer cannot sign.
     pub fn present(&mut self, method: &http::Method, url: &str) -> Result<HeaderMap, NoBearer> {
         match self.machine.present(self.now(), method, url)? {
             Presentation::Bearer(value) => Ok(bearer(value)),

@@ -1,14 +1,27 @@
 //! A store in a directory: one owner-only file per slot, replaced atomically, locked across processes.
 
-use std::fs;
-use std::io;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+use mcp_auth_machine::time::UnixMillis;
 
-use super::private_directory::{DAMAGED, PrivateDirectory, make_private};
+use super::expiry;
+use super::private_directory::{DAMAGED, DirectoryLock, PrivateDirectory, make_private};
 use super::store::{Store, StoreError, Swap};
+
+/// The least time between two sweeps of an open store.
+const SWEEPS: Duration = Duration::from_secs(600);
+
+/// How long a damaged pending authorization stays, and one without an expiry, as an earlier version wrote it.
+const STALE: Duration = Duration::from_secs(86_400);
+
+/// The folder of the records that nothing else clears when their sign-in was abandoned.
+const PENDING: &str = "pending";
 
 /// A store in a directory. Each slot is a file that is replaced atomically, so a process may crash at any
 /// time. A lock file serialises compare-and-swap operations of the processes on this device; reading takes
@@ -17,11 +30,16 @@ use super::store::{Store, StoreError, Swap};
 /// A damaged file, which this store did not write, is renamed to its name with `.damaged` appended, and its
 /// slot counts as empty.
 ///
+/// Records of abandoned sign-ins are removed after their expiry: when the store is opened, and at the start of later
+/// sign-ins.
+///
 /// The files contain unencrypted secrets, readable by their owner only: keep the directory on an encrypted
 /// disk, or wrap the store in a [`Sealed`](super::Sealed) (SEC-31).
 #[derive(Clone, Debug)]
 pub struct FileStore {
     directory: PrivateDirectory,
+    /// The time of the last sweep.
+    swept: Arc<Mutex<Option<Instant>>>,
 }
 
 impl FileStore {
@@ -31,6 +49,16 @@ impl FileStore {
     /// # Errors
     /// [`StoreError`] when the directory cannot be created or read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self::unswept(directory)?;
+        // A read-only directory is not swept.
+        if let Ok(Some(locked)) = store.directory.try_lock() {
+            store.sweep(&locked, |_| true);
+        }
+        Ok(store)
+    }
+
+    /// Opens a directory whose expired records stay.
+    pub(super) fn unswept(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = PrivateDirectory::new(directory);
         make_private(directory.path())?;
         fs::read_dir(directory.path())?;
@@ -38,7 +66,8 @@ impl FileStore {
         if let Ok(Some(locked)) = directory.try_lock() {
             locked.clear_left_overs();
         }
-        Ok(Self { directory })
+        let swept = Arc::default();
+        Ok(Self { directory, swept })
     }
 
     /// Sets how long a write waits for other processes. Default: 10 seconds. Then it fails with
@@ -67,6 +96,25 @@ impl FileStore {
         self.directory.lock()
     }
 
+    /// Removes the records of abandoned sign-ins, each if `erase` permits. Errors are ignored.
+    pub(super) fn sweep(&self, locked: &DirectoryLock, mut erase: impl FnMut(&str) -> bool) {
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let files = fs::read_dir(self.directory.path().join(PENDING));
+        let now = expiry::now();
+        for file in files.into_iter().flatten().flatten() {
+            let name = format!("{PENDING}/{}", file.file_name().to_string_lossy());
+            if has_expired(&file.path(), now) && erase(&name) {
+                let _stays = locked.remove(name);
+            }
+        }
+    }
+
+    /// Returns true if the last sweep was long ago.
+    pub(super) fn is_due(&self) -> bool {
+        let swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        swept.is_none_or(|at| at.elapsed() > SWEEPS)
+    }
+
     fn path(&self, slot: Slot) -> PathBuf {
         self.directory.path().join(slot.to_string())
     }
@@ -93,13 +141,17 @@ impl Store for FileStore {
         }
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         let locked = self.directory.lock()?;
+        if expires.is_some() && self.is_due() {
+            self.sweep(&locked, |_| true);
+        }
         let name = slot.to_string();
         let current = match read(&self.path(slot))? {
             Found::Nothing => None,
@@ -114,8 +166,11 @@ impl Store for FileStore {
         }
         match write {
             Some(stored) => {
-                let text = format!("{}\n{}", stored.revision, stored.contents.expose());
-                let text = zeroize::Zeroizing::new(text);
+                let head = Head {
+                    revision: stored.revision,
+                    expires,
+                };
+                let text = zeroize::Zeroizing::new(format!("{head}{}", stored.contents.expose()));
                 locked.write(&name, text.as_bytes())?;
             }
             None => {
@@ -156,11 +211,58 @@ fn read(path: &Path) -> io::Result<Found> {
             return Err(io::Error::new(error.kind(), said));
         }
     };
-    let stored = text.split_once('\n').and_then(|(revision, contents)| {
+    let stored = text.split_once('\n').and_then(|(line, contents)| {
         Some(Stored {
-            revision: revision.parse().ok()?,
+            revision: Head::read(line)?.revision,
             contents: SlotContents::new(contents),
         })
     });
     Ok(stored.map_or(Found::Damaged, Found::Slot))
+}
+
+/// The first line of a slot's file: the revision, and the expiry if there is one.
+pub(super) struct Head {
+    pub(super) revision: Revision,
+    pub(super) expires: Option<UnixMillis>,
+}
+
+impl Head {
+    fn read(line: &str) -> Option<Self> {
+        let (revision, expires) = match line.split_once(' ') {
+            Some((revision, expires)) => (revision, Some(UnixMillis(expires.parse().ok()?))),
+            None => (line, None),
+        };
+        Some(Self {
+            revision: revision.parse().ok()?,
+            expires,
+        })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.expires {
+            Some(expires) => writeln!(f, "{} {}", self.revision, expires.0),
+            None => writeln!(f, "{}", self.revision),
+        }
+    }
+}
+
+/// Returns true for a record past its expiry, and for an old file without one.
+fn has_expired(path: &Path, now: UnixMillis) -> bool {
+    // Longer than any first line.
+    let mut start = [0; 64];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    let start = start.get(..read.unwrap_or_default()).unwrap_or_default();
+    let line = start
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let head = std::str::from_utf8(line).ok().and_then(Head::read);
+    let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
+    let age = modified.ok().and_then(|time| time.elapsed().ok());
+    match head.and_then(|head| head.expires) {
+        Some(expires) => expires < now && age.is_some_and(|age| age > expiry::KEPT),
+        None => age.is_some_and(|age| age > STALE),
+    }
 }

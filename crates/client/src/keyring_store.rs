@@ -1,18 +1,24 @@
 //! A store in the keyring of the operating system.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keyring_core::{CredentialStore, Entry, Error};
 use zeroize::Zeroizing;
 
-use super::file_store::FileStore;
+use super::file_store::{self, FileStore};
+use super::private_directory::DirectoryLock;
 use super::store::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, SlotKind, Stored};
+use mcp_auth_machine::time::UnixMillis;
 
 /// The largest size of an entry, in bytes. Windows allows 2,560.
 const LIMIT: usize = if cfg!(windows) { 2_048 } else { 30_000 };
+
+/// How many parts are looked for behind a damaged entry that does not say their number; a record has fewer.
+const PARTS: usize = 64;
 
 /// The reason why the keyring is unusable. No variant contains stored contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +31,8 @@ pub enum KeyringFlaw {
     /// The keyring is locked. Have the user unlock it, and retry.
     #[error("the keyring cannot be opened ({0}): unlock it and try again")]
     Locked(String),
-    /// An entry was not written by this store, or was altered.
+    /// The keyring cannot read an entry, which is damaged. [`KeyringStore::damaged`] reports a damaged
+    /// entry that the next write replaces.
     #[error("an entry of the keyring is damaged: delete it and sign in again")]
     Damaged,
     /// Any other error of the keyring.
@@ -61,7 +68,11 @@ impl From<Error> for KeyringFlaw {
 /// entry are split over several; the entry that refers to them is written last, so a process may crash at
 /// any time. Keyrings have no compare-and-swap: a lock file in the directory serialises the processes on
 /// this device, which must all use the same directory. The directory also contains the metadata slots,
-/// which are public.
+/// which are public, and the expiries of pending authorizations. Entries of abandoned sign-ins are deleted
+/// after their expiry, at the start of later sign-ins.
+///
+/// A damaged entry, which this store did not write, counts as an empty slot, and the next write replaces it.
+/// [`damaged`](Self::damaged) reports it.
 ///
 /// Operations may wait until the user has unlocked the keyring.
 #[derive(Clone)]
@@ -70,6 +81,7 @@ pub struct KeyringStore {
     keyring: Option<Arc<CredentialStore>>,
     service: Arc<str>,
     files: FileStore,
+    damaged: Arc<Mutex<BTreeSet<Slot>>>,
 }
 
 impl KeyringStore {
@@ -105,13 +117,20 @@ impl KeyringStore {
         service: Arc<str>,
         directory: PathBuf,
     ) -> Result<Self, KeyringFlaw> {
-        let files =
-            FileStore::open(directory).map_err(|error| KeyringFlaw::Failed(error.to_string()))?;
+        let files = FileStore::unswept(directory)
+            .map_err(|error| KeyringFlaw::Failed(error.to_string()))?;
         Ok(Self {
             keyring,
             service,
             files,
+            damaged: Arc::default(),
         })
+    }
+
+    /// Returns the slots whose entries this handle or its clones found damaged.
+    pub fn damaged(&self) -> Vec<Slot> {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        damaged.iter().copied().collect()
     }
 
     fn entry(&self, user: &str) -> Result<Entry, KeyringFlaw> {
@@ -144,27 +163,47 @@ impl KeyringStore {
         }
     }
 
-    fn read(&self, slot: Slot) -> Result<Option<(Head, Stored)>, KeyringFlaw> {
-        let Some(text) = self.get(&slot.to_string())? else {
-            // Secrets left by a process that crashed during an erasure or a write.
-            self.clear(slot, Side::Left, 0)?;
-            self.clear(slot, Side::Right, 0)?;
-            return Ok(None);
+    fn read(&self, slot: Slot) -> Result<Held, KeyringFlaw> {
+        let found = self.parse(slot);
+        let head = match found {
+            Ok(found) => return Ok(found),
+            Err(Unread::Keyring(KeyringFlaw::Damaged)) => None,
+            Err(Unread::Keyring(flaw)) => return Err(flaw),
+            Err(Unread::Damaged(head)) => head,
         };
-        let (head, rest) = Head::read(&text).ok_or(KeyringFlaw::Damaged)?;
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.insert(slot) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(%slot, "an entry of the keyring is damaged and counts as absent");
+        }
+        Ok(Held::Damaged(head))
+    }
+
+    fn parse(&self, slot: Slot) -> Result<Held, Unread> {
+        let name = slot.to_string();
+        let Some(text) = self.get(&name)? else {
+            // Secrets left by a process that crashed during an erasure or a write.
+            self.clear(&name, Side::Left, 0)?;
+            self.clear(&name, Side::Right, 0)?;
+            return Ok(Held::Nothing);
+        };
+        let (head, rest) = Head::read(&text).ok_or(Unread::Damaged(None))?;
         let mut contents = Zeroizing::new(rest.to_owned());
         for number in 0..head.parts {
-            let part = self.get(&head.side.part(slot, number))?;
-            contents.push_str(&part.ok_or(KeyringFlaw::Damaged)?);
+            match self.get(&head.side.part(&name, number)) {
+                Ok(Some(part)) => contents.push_str(&part),
+                Ok(None) | Err(KeyringFlaw::Damaged) => return Err(Unread::Damaged(Some(head))),
+                Err(flaw) => return Err(flaw.into()),
+            }
         }
         if contents.len() != head.length {
-            return Err(KeyringFlaw::Damaged);
+            return Err(Unread::Damaged(Some(head)));
         }
         let stored = Stored {
             contents: SlotContents::new(contents.as_str()),
             revision: head.revision,
         };
-        Ok(Some((head, stored)))
+        Ok(Held::Slot(head, stored))
     }
 
     fn swap(
@@ -173,30 +212,75 @@ impl KeyringStore {
         expected: Option<Revision>,
         write: Option<&Stored>,
     ) -> Result<Swap, KeyringFlaw> {
-        let (old, current) = self.read(slot)?.unzip();
+        let name = slot.to_string();
+        let (side, current) = match self.read(slot)? {
+            Held::Nothing => (Side::default(), None),
+            Held::Slot(head, stored) => (head.side, Some(stored)),
+            Held::Damaged(head) => {
+                if expected.is_none() {
+                    self.discard(&name, head)?;
+                }
+                (Side::default(), None)
+            }
+        };
         if current.as_ref().map(|stored| stored.revision) != expected {
             return Ok(Swap::Conflict(current));
         }
-        let old_side = old.map(|head| head.side).unwrap_or_default();
         match write {
-            Some(stored) => self.write(slot, old_side.other(), stored)?,
+            Some(stored) => self.write(&name, side.other(), stored)?,
             None => {
-                self.delete(&slot.to_string())?;
-                self.clear(slot, old_side.other(), 0)?;
+                self.delete(&name)?;
+                self.clear(&name, side.other(), 0)?;
             }
         }
-        self.clear(slot, old_side, 0)?;
+        self.clear(&name, side, 0)?;
         Ok(Swap::Done)
     }
 
-    fn write(&self, slot: Slot, side: Side, stored: &Stored) -> Result<(), KeyringFlaw> {
+    /// Deletes the parts of a damaged entry, of which some may be missing.
+    fn discard(&self, name: &str, head: Option<Head>) -> Result<(), KeyringFlaw> {
+        let parts = head.map_or(PARTS, |head| head.parts.min(PARTS));
+        for side in [Side::Left, Side::Right] {
+            for number in (0..parts).rev() {
+                self.delete(&side.part(name, number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes an entry and its parts.
+    fn erase(&self, name: &str) -> Result<(), KeyringFlaw> {
+        self.delete(name)?;
+        self.clear(name, Side::Left, 0)?;
+        self.clear(name, Side::Right, 0)
+    }
+
+    /// Keeps the expiry of an entry in the directory, where the sweep finds it: a keyring has no list.
+    fn mark(
+        &self,
+        locked: &DirectoryLock,
+        slot: Slot,
+        stored: &Stored,
+        expires: UnixMillis,
+    ) -> Result<(), StoreError> {
+        if self.files.is_due() {
+            self.files.sweep(locked, |name| self.erase(name).is_ok());
+        }
+        let head = file_store::Head {
+            revision: stored.revision,
+            expires: Some(expires),
+        };
+        Ok(locked.write(slot.to_string(), head.to_string().as_bytes())?)
+    }
+
+    fn write(&self, name: &str, side: Side, stored: &Stored) -> Result<(), KeyringFlaw> {
         let contents = stored.contents.expose();
         let mut parts = Vec::new();
         if contents.len() > LIMIT {
             parts = split(contents);
         }
         for (number, part) in parts.iter().enumerate() {
-            self.set(&side.part(slot, number), part)?;
+            self.set(&side.part(name, number), part)?;
         }
         let head = Head {
             revision: stored.revision,
@@ -206,19 +290,19 @@ impl KeyringStore {
         };
         let inline = if parts.is_empty() { contents } else { "" };
         let text = Zeroizing::new(format!("{head}{inline}"));
-        self.set(&slot.to_string(), &text)?;
-        self.clear(slot, side, parts.len())
+        self.set(name, &text)?;
+        self.clear(name, side, parts.len())
     }
 
     /// Deletes the parts of one side from a number on, the last one first, so that a crash leaves a
     /// contiguous range.
-    fn clear(&self, slot: Slot, side: Side, from: usize) -> Result<(), KeyringFlaw> {
+    fn clear(&self, name: &str, side: Side, from: usize) -> Result<(), KeyringFlaw> {
         let mut end = from;
-        while self.get(&side.part(slot, end))?.is_some() {
+        while self.get(&side.part(name, end))?.is_some() {
             end = end.saturating_add(1);
         }
         for number in (from..end).rev() {
-            self.delete(&side.part(slot, number))?;
+            self.delete(&side.part(name, number))?;
         }
         Ok(())
     }
@@ -230,20 +314,32 @@ impl Store for KeyringStore {
             return self.files.load(slot);
         }
         let _locked = self.files.lock()?;
-        Ok(self.read(slot)?.map(|(_, stored)| stored))
+        Ok(match self.read(slot)? {
+            Held::Slot(_, stored) => Some(stored),
+            Held::Nothing | Held::Damaged(_) => None,
+        })
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         if slot.kind() == SlotKind::Metadata {
-            return self.files.persist(slot, expected, write);
+            return self.files.persist_until(slot, expected, write, expires);
         }
-        let _locked = self.files.lock()?;
-        Ok(self.swap(slot, expected, write)?)
+        let locked = self.files.lock()?;
+        // Before the entry, so that no crash leaves an entry without its expiry.
+        if let (Some(stored), Some(expires)) = (write, expires) {
+            self.mark(&locked, slot, stored, expires)?;
+        }
+        let swap = self.swap(slot, expected, write)?;
+        if write.is_none() && slot.kind() == SlotKind::Pending && matches!(swap, Swap::Done) {
+            locked.remove(slot.to_string())?;
+        }
+        Ok(swap)
     }
 }
 
@@ -252,6 +348,26 @@ impl fmt::Debug for KeyringStore {
         f.debug_struct("KeyringStore")
             .field("service", &self.service)
             .finish_non_exhaustive()
+    }
+}
+
+/// The contents of a slot's entries.
+enum Held {
+    Nothing,
+    Slot(Head, Stored),
+    /// Not a slot of this store; with the head where that is readable.
+    Damaged(Option<Head>),
+}
+
+/// The reason why a slot was not read.
+enum Unread {
+    Keyring(KeyringFlaw),
+    Damaged(Option<Head>),
+}
+
+impl From<KeyringFlaw> for Unread {
+    fn from(flaw: KeyringFlaw) -> Self {
+        Self::Keyring(flaw)
     }
 }
 
@@ -278,8 +394,8 @@ impl Side {
         }
     }
 
-    fn part(self, slot: Slot, number: usize) -> String {
-        format!("{slot}.{}.{number}", self.name())
+    fn part(self, name: &str, number: usize) -> String {
+        format!("{name}.{}.{number}", self.name())
     }
 }
 

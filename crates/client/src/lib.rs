@@ -32,6 +32,7 @@ mod clock;
 #[cfg(feature = "ureq")]
 mod connect;
 pub mod contract;
+mod expiry;
 #[cfg(feature = "file-store")]
 mod file_store;
 #[cfg(feature = "ureq")]
@@ -40,6 +41,7 @@ mod http_client;
 mod keyring_store;
 #[cfg(feature = "loopback")]
 mod loopback;
+mod memory_store;
 #[cfg(feature = "reqwest")]
 mod meter;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
@@ -83,6 +85,7 @@ pub use http_client::HttpClient;
 pub use keyring_store::{KeyringFlaw, KeyringStore};
 #[cfg(feature = "loopback")]
 pub use loopback::{LoopbackBuilder, LoopbackHost, LoopbackListener, LoopbackPort};
+pub use memory_store::MemoryStore;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use note::Note;
 #[cfg(feature = "postgres")]
@@ -98,6 +101,6 @@ pub use sealed::{Seal, SealError, Sealed};
 pub use secrets::{Assertions, NoSecrets, Refused, Signer};
 #[cfg(feature = "async-store")]
 pub use store::StoreTimedOut;
-pub use store::{MemoryStore, Store, StoreError, Swap};
+pub use store::{Store, StoreError, Swap};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use trust::{Trust, TrustFlaw};

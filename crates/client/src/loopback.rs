@@ -15,7 +15,7 @@ const READ_LIMIT: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 16;
 
 /// The page without a result: the result is unknown when the page is served.
-const PAGE: &str = "<!doctype html><title>Signed in</title><p>You can close this page and return to the application.</p>";
+const PAGE: &str = "<!doctype html><title>Back to the application</title><p>You can close this page and return to the application.</p>";
 
 /// The host of the redirect URI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -402,6 +402,20 @@ mod tests {
             );
         }
         assert!(callbacks.try_recv().is_err());
+    }
+
+    /// A refusal leads to the same page as a success, so the page claims neither.
+    #[test]
+    fn cb_13_the_page_claims_no_result() {
+        let (sender, _callbacks) = channel();
+        let listener = LoopbackListener::builder().listen(move |url| drop(sender.send(url)));
+        let listener = listener.unwrap();
+        let host = format!("127.0.0.1:{}", listener.port());
+        let request = format!("GET /callback?error=access_denied HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let answer = ask(&listener, &request).to_ascii_lowercase();
+        for word in ["signed in", "success", "denied", "failed"] {
+            assert!(!answer.contains(word), "{answer}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Observing a driver.
 
+use super::store::StoreError;
 use mcp_auth_machine::{Action, Event};
 
 /// An event or action, for display. Its types redact secrets.
@@ -9,6 +10,8 @@ pub enum Note<'a> {
     In(&'a Event),
     /// An action of the machine.
     Out(&'a Action),
+    /// An error of the store, which the machine learns only as a failed action.
+    Store(&'a StoreError),
 }
 
 type See = Box<dyn FnMut(Note<'_>) + Send>;
@@ -27,6 +30,7 @@ impl Watch {
         match &note {
             Note::In(event) => tracing::debug!(?event),
             Note::Out(action) => tracing::debug!(?action),
+            Note::Store(error) => tracing::warn!(%error),
         }
         if let Some(watch) = &mut self.0 {
             watch(note);

@@ -243,13 +243,36 @@ fn clear(folder: &Path, deeper: bool) {
     }
 }
 
-/// Creates a directory and its parents, accessible to the owner only.
+/// Creates a directory and its parents, accessible to the owner only. In an existing one other users must not be able to
+/// replace files: their right to write is taken, or the error says how.
 pub(super) fn make_private(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
+    builder.create(directory)?;
+    #[cfg(unix)]
+    only_owner_writes(directory)?;
+    Ok(())
+}
+
+/// Takes the right to write from the group and others. The owner alone can change rights, so this also fails for a
+/// directory of another user that others can write to.
+#[cfg(unix)]
+fn only_owner_writes(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const OTHERS_WRITE: u32 = 0o022;
+    // As in /tmp: each user removes and replaces files of their own only.
+    const STICKY: u32 = 0o1000;
+    let mut rights = fs::metadata(directory)?.permissions();
+    if rights.mode() & OTHERS_WRITE == 0 || rights.mode() & STICKY != 0 {
+        return Ok(());
+    }
+    rights.set_mode(rights.mode() & !OTHERS_WRITE);
+    fs::set_permissions(directory, rights).map_err(|error| {
+        let said = format!("other users can write to it, which could not be changed ({error}): chmod go-w, or name another directory");
+        io::Error::new(error.kind(), said)
+    })
 }
 
 /// Makes a rename durable by syncing its directory; only necessary on Unix.
@@ -301,6 +324,31 @@ mod tests {
     thread_local! {
         /// The folders that were synced.
         pub(super) static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// SEC-31: other users cannot replace files in a directory that they could write to before.
+    #[cfg(unix)]
+    #[test]
+    fn sec_31_others_cannot_write_to_an_existing_directory() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let shared = root.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        for (before, after) in [
+            (0o777, 0o755),
+            (0o775, 0o755),
+            (0o755, 0o755),
+            (0o700, 0o700),
+        ] {
+            fs::set_permissions(&shared, fs::Permissions::from_mode(before)).unwrap();
+            let locked = PrivateDirectory::new(&shared).lock().unwrap();
+            assert_eq!(mode(&shared), after, "{before:o}");
+            locked.write("slots/a", b"1").unwrap();
+            fs::set_permissions(shared.join("slots"), fs::Permissions::from_mode(before)).unwrap();
+            locked.write("slots/a", b"2").unwrap();
+            assert_eq!(mode(&shared.join("slots")), after, "{before:o}");
+        }
     }
 
     /// A rename and a removal survive a power failure, and so does the folder that a first write creates.

@@ -125,15 +125,6 @@ impl Store for RedisStore {
         stored(found.map_err(failed)?)
     }
 
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError> {
-        self.persist_until(slot, expected, write, None)
-    }
-
     fn persist_until(
         &self,
         slot: Slot,

@@ -90,15 +90,6 @@ impl<S: Store, K: Seal> Store for Sealed<S, K> {
         self.opened(slot, self.store.load(slot)?)
     }
 
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError> {
-        self.persist_until(slot, expected, write, None)
-    }
-
     fn persist_until(
         &self,
         slot: Slot,

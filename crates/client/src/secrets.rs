@@ -81,12 +81,12 @@ pub(super) fn prove(
     around: &Surroundings,
 ) -> Result<HeaderMap, NoBearer> {
     let (key, algorithm) = (proof.key().to_owned(), proof.algorithm());
-    let random = around.random().map_err(|_| NoBearer::KeyMissing)?;
+    let random = around.random().map_err(|_| NoBearer::NoEntropy)?;
     let prepared = proof.prepare(random);
     let signature = signer
         .sign(&key, algorithm, prepared.input())
-        .map_err(|_| NoBearer::KeyMissing)?;
-    let found = prepared.signature(&signature).ok_or(NoBearer::KeyMissing)?;
+        .map_err(|_| NoBearer::NotSigned)?;
+    let found = prepared.signature(&signature).ok_or(NoBearer::NotSigned)?;
     let mut headers = bearer(found.authorization);
     headers.insert("dpop", found.dpop);
     Ok(headers)

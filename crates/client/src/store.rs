@@ -1,7 +1,6 @@
 //! Slot stores.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 use mcp_auth_machine::Event;
@@ -21,31 +20,30 @@ pub trait Store {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError>;
 
     /// Writes or clears a slot if it still holds `expected`. The write must be durable when this returns
-    /// [`Swap::Done`].
+    /// [`Swap::Done`]. The store should drop the contents after `expires`, and must not before: a sign-in that
+    /// was abandoned leaves a record with secrets, which no later event of the machine clears.
     ///
     /// # Errors
     /// [`StoreError`] when the write failed, or its result is unknown.
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError>;
-
-    /// Same as [`Store::persist`], for contents that the store may drop after `expires`. Default: ignores
-    /// `expires`.
-    ///
-    /// # Errors
-    /// Those of [`Store::persist`].
     fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError>;
+
+    /// Same as [`Store::persist_until`], for contents without an expiry.
+    ///
+    /// # Errors
+    /// Those of [`Store::persist_until`].
+    fn persist(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
     ) -> Result<Swap, StoreError> {
-        let _kept = expires;
-        self.persist(slot, expected, write)
+        self.persist_until(slot, expected, write, None)
     }
 }
 
@@ -99,15 +97,6 @@ macro_rules! through {
                 (**self).load(slot)
             }
 
-            fn persist(
-                &self,
-                slot: Slot,
-                expected: Option<Revision>,
-                write: Option<&Stored>,
-            ) -> Result<Swap, StoreError> {
-                (**self).persist(slot, expected, write)
-            }
-
             fn persist_until(
                 &self,
                 slot: Slot,
@@ -123,25 +112,29 @@ macro_rules! through {
 
 through!(Arc, Box);
 
+/// The event for the machine, and the error of the store that it stands for.
+#[cfg(any(feature = "ureq", feature = "reqwest"))]
+pub(super) type Answered = (Event, Option<StoreError>);
+
 /// Performs the action.
 #[cfg(feature = "ureq")]
-pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Event {
+pub(super) fn load_from(store: &impl Store, load: LoadSlot) -> Answered {
     let found = store.load(load.slot());
     loaded(load, found)
 }
 
 /// Answers the action.
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
-pub(super) fn loaded(load: LoadSlot, found: Result<Option<Stored>, StoreError>) -> Event {
+pub(super) fn loaded(load: LoadSlot, found: Result<Option<Stored>, StoreError>) -> Answered {
     match found {
-        Ok(found) => load.found(found),
-        Err(_) => load.failed(),
+        Ok(found) => (load.found(found), None),
+        Err(error) => (load.failed(), Some(error)),
     }
 }
 
 /// Performs the action.
 #[cfg(feature = "ureq")]
-pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
+pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Answered {
     let (slot, expected) = (persist.slot(), persist.expected());
     let swap = store.persist_until(slot, expected, persist.write(), persist.expires());
     persisted(persist, swap)
@@ -149,39 +142,10 @@ pub(super) fn persist_in(store: &impl Store, persist: PersistSlot) -> Event {
 
 /// Answers the action.
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
-pub(super) fn persisted(persist: PersistSlot, swap: Result<Swap, StoreError>) -> Event {
+pub(super) fn persisted(persist: PersistSlot, swap: Result<Swap, StoreError>) -> Answered {
     match swap {
-        Ok(Swap::Done) => persist.done(),
-        Ok(Swap::Conflict(current)) => persist.conflict(current),
-        Err(_) => persist.failed(),
-    }
-}
-
-/// A store in memory, shared by its clones. Its contents are lost at the end of the process.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Mutex<BTreeMap<Slot, Stored>>>);
-
-impl Store for MemoryStore {
-    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        let slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(slots.get(&slot).cloned())
-    }
-
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = slots.get(&slot);
-        if current.map(|stored| stored.revision) != expected {
-            return Ok(Swap::Conflict(current.cloned()));
-        }
-        match write {
-            Some(stored) => slots.insert(slot, stored.clone()),
-            None => slots.remove(&slot),
-        };
-        Ok(Swap::Done)
+        Ok(Swap::Done) => (persist.done(), None),
+        Ok(Swap::Conflict(current)) => (persist.conflict(current), None),
+        Err(error) => (persist.failed(), Some(error)),
     }
 }

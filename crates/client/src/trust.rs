@@ -1,7 +1,9 @@
 //! TLS of both drivers: trusted servers and client certificates.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use mcp_auth_machine::wire::address::AddressPolicy;
@@ -64,6 +66,14 @@ pub enum TrustFlaw {
     /// The client certificate or its key is unusable, or they do not match.
     #[error("the client certificate and its key cannot be used together: {0}")]
     Client(rustls::Error),
+    /// `SSL_CERT_FILE` names a file that cannot be used.
+    #[error("SSL_CERT_FILE names {}, which cannot be used: {why}", .file.display())]
+    Environment {
+        /// The file.
+        file: PathBuf,
+        /// The error of the system, or the flaw in the file.
+        why: String,
+    },
     /// The platform has no trust anchors.
     #[error("TLS cannot be verified: {0}; SSL_CERT_FILE or SSL_CERT_DIR names a trust store")]
     Platform(rustls::Error),
@@ -138,8 +148,12 @@ impl Trust {
     fn make(&self, client: Option<&Arc<CertifiedKey>>) -> Result<ClientConfig, TrustFlaw> {
         let provider = provider();
         let mut roots = self.roots.clone();
+        let file = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+        // The verifiers skip a file without a word that cannot be used.
+        let of_file = file.as_deref().map(of_file).transpose()?;
         if cfg!(any(target_vendor = "apple", windows)) {
-            roots.extend(of_environment());
+            roots.extend(of_file.into_iter().flatten());
+            roots.extend(of_directories(std::env::var_os("SSL_CERT_DIR")));
         }
         let verifier =
             rustls_platform_verifier::Verifier::new_with_extra_roots(roots, Arc::clone(&provider))
@@ -183,23 +197,44 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustFlaw> {
     Ok(found)
 }
 
-/// Returns the certificates of `SSL_CERT_FILE` and `SSL_CERT_DIR`, for platforms whose verifier does not
-/// read them.
-fn of_environment() -> Vec<CertificateDer<'static>> {
+/// Returns the certificates of `SSL_CERT_FILE`. Empty: the variable names no file.
+fn of_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, TrustFlaw> {
+    if file.as_os_str().is_empty() {
+        return Ok(Vec::new());
+    }
+    let unusable = |why: String| TrustFlaw::Environment {
+        file: file.to_owned(),
+        why,
+    };
+    let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    let found = certificates(&pem).map_err(|flaw| unusable(flaw.to_string()))?;
+    let mut probe = rustls::RootCertStore::empty();
+    // A bundle may have single certificates that cannot be roots.
+    let (usable, _) = probe.add_parsable_certificates(found.iter().cloned());
+    if usable == 0 {
+        return Err(unusable("no certificate in it can be a root".to_owned()));
+    }
+    Ok(found)
+}
+
+/// Returns the certificates of `SSL_CERT_DIR`, for platforms whose verifier does not read them. Other files are usual
+/// there.
+fn of_directories(directories: Option<OsString>) -> Vec<CertificateDer<'static>> {
     let mut files = Vec::new();
-    files.extend(std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from));
-    for directory in std::env::var_os("SSL_CERT_DIR")
-        .iter()
-        .flat_map(std::env::split_paths)
-    {
+    for directory in directories.iter().flat_map(std::env::split_paths) {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         files.extend(entries.map(|entry| entry.path()));
     }
-    files
+    let found = files
         .iter()
         .filter_map(|file| std::fs::read(file).ok())
-        .flat_map(|pem| certificates(&pem).unwrap_or_default())
-        .collect()
+        .flat_map(|pem| certificates(&pem).unwrap_or_default());
+    let is_root = |certificate: &CertificateDer<'static>| {
+        rustls::RootCertStore::empty()
+            .add(certificate.clone())
+            .is_ok()
+    };
+    found.filter(is_root).collect()
 }
 
 #[cfg(test)]
@@ -211,6 +246,23 @@ mod tests {
     use mcp_auth_machine::config::NamedHosts;
 
     use super::*;
+
+    /// A file that is named and cannot be used is an error with its name, rather than a trust store without it.
+    #[test]
+    fn a_file_of_the_environment_that_cannot_be_used_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing.pem");
+        let other = directory.path().join("other.pem");
+        std::fs::write(&other, "no certificate").unwrap();
+        for file in [&missing, &other, &directory.path().to_owned()] {
+            let flaw = of_file(file).unwrap_err().to_string();
+            assert!(flaw.contains(&file.display().to_string()), "{flaw}");
+            assert!(flaw.contains("SSL_CERT_FILE"), "{flaw}");
+        }
+        let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/tls/ca.pem");
+        assert_eq!(of_file(&good).unwrap().len(), 1);
+        assert_eq!(of_file(Path::new("")).unwrap().len(), 0);
+    }
 
     /// Users who enter MCP URLs cannot have the certificate of the host presented to their servers.
     #[test]

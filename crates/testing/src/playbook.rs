@@ -96,6 +96,8 @@ impl Playbook {
         move |note| match note {
             mcp_auth_client::Note::In(event) => playbook.event(event),
             mcp_auth_client::Note::Out(action) => playbook.action(action),
+            // The event that the machine receives is recorded.
+            mcp_auth_client::Note::Store(_) => {}
         }
     }
 

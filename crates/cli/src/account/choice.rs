@@ -60,7 +60,7 @@ impl Choice {
                     listed.device = Some(offers_device(&document));
                 }
             }
-            Note::Out(_) | Note::In(_) => {}
+            Note::Out(_) | Note::In(_) | Note::Store(_) => {}
         }
     }
 

@@ -135,7 +135,7 @@ impl Host {
                             | Purpose::Revocation => signals::release(),
                         }
                     }
-                    Note::In(_) | Note::Out(_) => {}
+                    Note::In(_) | Note::Out(_) | Note::Store(_) => {}
                 }
                 if let Some(text) = describe(&note).filter(|_| verbose) {
                     eprintln!("{text}");
@@ -168,6 +168,12 @@ impl Host {
             self.ledger.signing_in();
         }
         Ok(())
+    }
+
+    /// Has the sign-in register a new client in place of these registrations; returns whether one was stored.
+    pub(super) fn replace(&self, registrations: BTreeSet<String>) -> Arc<AtomicBool> {
+        self.ledger.replace(registrations);
+        self.ledger.registered()
     }
 
     /// Returns true if a sign-in was stored.

@@ -15,7 +15,7 @@ use mcp_auth_client::{DirectoryLock, PrivateDirectory};
 use serde::{Deserialize, Serialize};
 
 use super::profile::Profile;
-use super::root::{LOCK_TIME, Root};
+use super::root::{ForgetClient, LOCK_TIME, Root};
 use super::slots;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -25,7 +25,9 @@ struct Entry {
     account: String,
     /// The account is being erased.
     erases: bool,
-    forgets_client: bool,
+    /// The client whose registration is erased, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forgets: ForgetClient,
     /// Slots of pending authorizations, relative to `slots/`.
     pending: Vec<String>,
     commit: Option<Commit>,
@@ -91,7 +93,7 @@ impl Journal {
     pub(super) fn erasing(
         root: &Root,
         (url, account): (&str, &str),
-        forgets_client: bool,
+        forgets: ForgetClient,
     ) -> io::Result<Self> {
         Self::open(
             root,
@@ -99,7 +101,7 @@ impl Journal {
                 url: url.to_owned(),
                 account: account.to_owned(),
                 erases: true,
-                forgets_client,
+                forgets,
                 ..Entry::default()
             },
         )
@@ -197,9 +199,7 @@ impl Drop for Open {
 fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
     if entry.erases {
         let account = (entry.url.as_str(), entry.account.as_str());
-        let client = || root.client_of(account.0, account.1).unwrap_or_default();
-        let forget = entry.forgets_client.then(client);
-        let _removed = root.erase(locked, account, forget);
+        let _removed = root.erase(locked, account, entry.forgets.clone());
         let _stays = slots::drop_unused_key(root, locked);
         return;
     }

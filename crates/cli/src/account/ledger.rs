@@ -1,12 +1,15 @@
 //! The store of a command: the account and its settings are written as one transaction.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mcp_auth_client::{DirectoryLock, Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use serde_json::Value;
 
 use super::journal::{Commit, Journal};
@@ -26,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Ledger {
     slots: Slots,
     shared: Arc<Mutex<Shared>>,
+    /// A new registration was stored.
+    registered: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -34,6 +39,8 @@ struct Shared {
     change: Option<Change>,
     /// The last error of the store.
     trouble: Option<String>,
+    /// Registrations that this sign-in does not use: each stays until a new one replaces it.
+    hidden: BTreeSet<String>,
 }
 
 /// Settings to be stored with the account of the sign-in that uses them.
@@ -68,6 +75,7 @@ impl Ledger {
         Self {
             slots,
             shared: Arc::default(),
+            registered: Arc::default(),
         }
     }
 
@@ -93,6 +101,21 @@ impl Ledger {
             former: None,
         });
         Ok(())
+    }
+
+    /// Has the sign-in register a new client in place of these registrations.
+    pub(super) fn replace(&self, registrations: BTreeSet<String>) {
+        self.shared().hidden = registrations;
+    }
+
+    /// Returns whether a new registration was stored, which a signal's action may read.
+    pub(super) fn registered(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.registered)
+    }
+
+    fn hides(&self, slot: Slot) -> bool {
+        let shared = self.shared();
+        !shared.hidden.is_empty() && shared.hidden.contains(&slot.to_string())
     }
 
     /// Marks the next account as the result of this sign-in, after its callback.
@@ -166,7 +189,7 @@ impl Ledger {
         let expected = (slot, former.written);
         match self
             .slots
-            .persist_locked(&locked, expected, account, form)?
+            .persist_locked(&locked, expected, (account, None), form)?
         {
             Swap::Done => {}
             // A sign-out has erased it already.
@@ -200,7 +223,7 @@ impl Ledger {
 
     fn write(
         &self,
-        slot: Slot,
+        (slot, expires): (Slot, Option<UnixMillis>),
         expected: Option<Revision>,
         write: Option<&Stored>,
     ) -> Result<Swap, StoreError> {
@@ -214,8 +237,17 @@ impl Ledger {
             }
             (_, _) => {}
         }
+        let is_hidden = !shared.hidden.is_empty() && shared.hidden.contains(&slot.to_string());
         drop(shared);
-        let swap = self.slots.persist(slot, expected, write)?;
+        let expected = match expected {
+            None if is_hidden => self.slots.load(slot)?.map(|stored| stored.revision),
+            _ => expected,
+        };
+        let swap = self.slots.persist_until(slot, expected, write, expires)?;
+        if slot.kind() == SlotKind::Registration && matches!(swap, Swap::Done) {
+            self.shared().hidden.remove(&slot.to_string());
+            self.registered.fetch_or(write.is_some(), Ordering::Relaxed);
+        }
         if matches!(swap, Swap::Done)
             && let Some(change) = &mut self.shared().change
             && let Some(former) = &mut change.former
@@ -301,7 +333,7 @@ impl Change {
             written: Some(stored.revision),
         };
         let form = Some(profile.settings.keyring);
-        let swap = slots.persist_locked(&locked, (slot, expected), Some(stored), form);
+        let swap = slots.persist_locked(&locked, (slot, expected), (Some(stored), None), form);
         match &swap {
             Ok(Swap::Done) => {
                 // The end of the journal's entry removes the former secret.
@@ -319,19 +351,23 @@ impl Change {
 
 impl Store for Ledger {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        if self.hides(slot) {
+            return Ok(None);
+        }
         let found = self.slots.load(slot);
         self.noted(found)
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         let end = Instant::now().checked_add(RETRIES);
         loop {
-            let written = self.write(slot, expected, write);
+            let written = self.write((slot, expires), expected, write);
             // Tokens that are not stored are lost, so the write is retried: the disk may have space again.
             let grants = write.is_some_and(|stored| brings_tokens(slot, stored));
             let over = end.is_none_or(|end| Instant::now() >= end);

@@ -1,9 +1,12 @@
 //! `login`: signs in until the MCP server accepts a token. All changes are stored together after a
 //! successful sign-in; a failed login changes nothing.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
-use mcp_auth_client::PrivateDirectory;
 use mcp_auth_client::{LoopbackHost, LoopbackPort};
 use mcp_auth_machine::error::{Cause, Misconfiguration};
 
@@ -13,7 +16,7 @@ use super::keyring;
 use super::person::{Person, Way};
 use super::profile::{Profile, name};
 use super::records;
-use super::root::{LOCK_TIME, Remembered, Root};
+use super::root::Remembered;
 use super::settings::Settings;
 use super::slots;
 use super::told::{grant_json, grant_words};
@@ -151,10 +154,11 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         new_client = true;
         used = true;
     }
-    clear(&root, account, new_client.then(|| profile.redirect_uri()));
-    if used {
-        root.mark(&own, false);
-    }
+    let registered = if new_client {
+        records::registered_for(&root.slots(), account, &profile.redirect_uri())
+    } else {
+        BTreeSet::new()
+    };
 
     let journal = Journal::begin(&root, (url, account)).map_err(Problem::store)?;
     signals::before_the_end(journal.undo());
@@ -165,11 +169,17 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         end,
     };
     let mut host = Host::open(&desk, &asking(&profile, named.as_deref()))?;
+    // A failed login leaves the former registration, and the mark that it led to no callback.
+    let registered = host.replace(registered);
     let undo = journal.undo();
     let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
+    let replaced = Arc::clone(&registered);
     signals::before_the_end(move || {
         undo();
-        marks.mark(&whose, seen.used_old_client());
+        marks.mark(
+            &whose,
+            seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
+        );
     });
     host.change(&root, journal, profile)?;
     let signed_in = anew(&mut host, another, person.as_ref())
@@ -190,7 +200,8 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
             }
             root.mark(
                 &own,
-                matches!(problem, Problem::TimedOut { old_client: true }),
+                matches!(problem, Problem::TimedOut { old_client: true })
+                    || used && !registered.load(Ordering::Relaxed),
             );
             return Err(problem);
         }
@@ -233,24 +244,6 @@ fn asking(profile: &Profile, named: Option<&str>) -> Profile {
         asking.settings.scope = Some(format!("{own} {named}").trim().to_owned());
     }
     asking
-}
-
-/// Removes the records of abandoned sign-ins, and a registration that must not be reused. Errors are
-/// harmless.
-fn clear(root: &Root, account: &str, forget: Option<String>) {
-    let slots = root.slots();
-    let mut files = records::abandoned(&slots);
-    if let Some(redirect_uri) = forget {
-        files.extend(records::registered_for(&slots, account, &redirect_uri));
-    }
-    if files.is_empty() {
-        return;
-    }
-    if let Ok(locked) = PrivateDirectory::new(slots).patience(LOCK_TIME).lock() {
-        for file in files {
-            let _stays = locked.remove(file);
-        }
-    }
 }
 
 /// Signs in again when the stored account belongs to another client than the settings: a token of the

@@ -50,8 +50,16 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         }
     };
     signals::listen()?;
+    let client = root.client_at(url, account)?;
+    let forgets = client.filter(|_| options.forget_client);
+    if options.forget_client && forgets.is_none() {
+        eprintln!(
+            "mcp-auth: the account has no client that can be read: no registration is forgotten; `mcp-auth login \
+             --new-client` registers a new one"
+        );
+    }
     // From here on this process or the next one completes the erasure.
-    let journal = match Journal::erasing(&root, (url, account), options.forget_client) {
+    let journal = match Journal::erasing(&root, (url, account), forgets.clone()) {
         Ok(journal) => {
             signals::before_the_end(journal.undo());
             Some(journal)
@@ -81,11 +89,6 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         let locked = root.lock().map_err(Problem::store)?;
         removed = root.erase_settings(&locked, (url, account))?;
     }
-    let client = if options.forget_client {
-        Some(root.client_of(url, account)?)
-    } else {
-        None
-    };
     let had_account = root.has_account(url, account)?;
     // Records that the machine cannot read or revoke are erased too.
     let reachable = slots::check(&root, (url, account));
@@ -101,7 +104,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     removed.add(root.erase(
         &root.lock().map_err(Problem::store)?,
         (url, account),
-        client,
+        forgets,
     )?);
     if had_account {
         removed.note_first("tokens");

@@ -61,10 +61,10 @@ impl Person {
     /// Forwards lines of standard input to the callback channel.
     fn read(&self) {
         self.reads.call_once(|| {
-            let sender = self.listener.sender();
+            let inbox = self.listener.inbox();
             std::thread::spawn(move || {
                 for line in stdin().lock().lines().map_while(Result::ok) {
-                    if sender.send(Incoming::Line(line)).is_err() {
+                    if !inbox.line(line) {
                         break;
                     }
                 }
@@ -74,6 +74,7 @@ impl Person {
 
     /// Shows the authorization URL, and opens it.
     pub(super) fn send(&self, redirect: &Redirect, others: &[String]) {
+        self.listener.expect(redirect.url.as_str());
         let scopes = named(&redirect.scopes);
         let url = redirect.url.as_str();
         eprintln!("Sign in at   {}", redirect.issuer);

@@ -1,17 +1,15 @@
 //! The owners of the machine's records, which the command reads to clean up and to list accounts only.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::keyring::KeyringError;
 use super::sealing;
-
-/// Far longer than the machine accepts a callback.
-const ABANDONED: Duration = Duration::from_secs(3_600);
 
 /// Parses a record: `v2.<digest>.<json>`. A member without a value is missing, or `null` before version 2.
 pub(super) fn parse(contents: &str) -> Option<Value> {
@@ -146,11 +144,35 @@ pub(super) fn part(file: &Path) -> &'static str {
     }
 }
 
+/// A client at the authorization server that registered it: other servers may issue the same identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClientAt {
+    pub(super) issuer: String,
+    pub(super) id: String,
+}
+
+/// Returns the client of an account.
+pub(super) fn client_at(slots: &Path, name: &str) -> Option<ClientAt> {
+    let record = read(&slots.join("account").join(name))?;
+    Some(ClientAt {
+        issuer: text(&record, "/server/issuer")?.to_owned(),
+        id: text(&record, "/client/id")?.to_owned(),
+    })
+}
+
 /// Returns the dynamic registrations of an account name: those of this client, or all without one.
-pub(super) fn registrations(slots: &Path, account: &str, client: Option<&str>) -> Vec<PathBuf> {
+pub(super) fn registrations(
+    slots: &Path,
+    account: &str,
+    client: Option<&ClientAt>,
+) -> Vec<PathBuf> {
+    let is_of = |record: &Value, client: &ClientAt| {
+        text(record, "/issuer") == Some(&client.issuer)
+            && text(record, "/client/id") == Some(&client.id)
+    };
     let wanted = |record: Value| {
         let own = text(&record, "/owner") == Some(account);
-        own && client.is_none_or(|client| text(&record, "/client/id") == Some(client))
+        own && client.is_none_or(|client| is_of(&record, client))
     };
     let found = files(slots, "registration");
     found
@@ -158,25 +180,14 @@ pub(super) fn registrations(slots: &Path, account: &str, client: Option<&str>) -
         .collect()
 }
 
-/// Returns the dynamic registrations of an account name for this redirect URI.
-pub(super) fn registered_for(slots: &Path, account: &str, redirect_uri: &str) -> Vec<PathBuf> {
+/// Returns the slots of the dynamic registrations of an account name for this redirect URI.
+pub(super) fn registered_for(slots: &Path, account: &str, redirect_uri: &str) -> BTreeSet<String> {
     let wanted = |record: Value| {
         text(&record, "/owner") == Some(account)
             && text(&record, "/redirect_uri") == Some(redirect_uri)
     };
-    let found = files(slots, "registration");
-    found
-        .filter(|path| read(path).is_some_and(wanted))
-        .collect()
-}
-
-/// Returns the records of abandoned sign-ins, which have expired.
-pub(super) fn abandoned(slots: &Path) -> Vec<PathBuf> {
-    let old = |path: &PathBuf| {
-        let modified = fs::metadata(path).and_then(|facts| facts.modified()).ok();
-        modified
-            .and_then(|time| time.elapsed().ok())
-            .is_some_and(|age| age > ABANDONED)
-    };
-    files(slots, "pending").filter(old).collect()
+    let found = files(slots, "registration").filter(|path| read(path).is_some_and(wanted));
+    let named =
+        found.filter_map(|path| Some(format!("registration/{}", path.file_name()?.to_str()?)));
+    named.collect()
 }

@@ -38,8 +38,8 @@ pub(super) struct Removed {
     pub(super) parts: Vec<&'static str>,
 }
 
-/// The registrations to erase with an account: those of this client, or all when it is unknown.
-pub(super) type ForgetClient = Option<Option<String>>;
+/// The client whose registration is erased with an account.
+pub(super) type ForgetClient = Option<records::ClientAt>;
 
 impl Removed {
     fn note(&mut self, part: &'static str, removed: bool) {
@@ -311,7 +311,7 @@ impl Root {
                 removed.note(part, slots.remove(&*file)?);
             }
             if let Some(client) = forget_client {
-                for file in records::registrations(&self.slots(), account, client.as_deref()) {
+                for file in records::registrations(&self.slots(), account, Some(&client)) {
                     removed.note("the client's registration", slots.remove(&*file)?);
                 }
             }
@@ -345,6 +345,15 @@ impl Root {
     /// Returns the client identifier of an account.
     pub(super) fn client_of(&self, url: &str, account: &str) -> Result<Option<String>, Problem> {
         Ok(records::client_of(&self.slots(), &name(url, account)?))
+    }
+
+    /// Returns the client of an account, with its authorization server.
+    pub(super) fn client_at(
+        &self,
+        url: &str,
+        account: &str,
+    ) -> Result<Option<records::ClientAt>, Problem> {
+        Ok(records::client_at(&self.slots(), &name(url, account)?))
     }
 
     pub(super) fn has_account(&self, url: &str, account: &str) -> Result<bool, Problem> {

@@ -14,6 +14,7 @@ use mcp_auth_client::{
     DirectoryLock, FileStore, PrivateDirectory, Sealed, Store, StoreError, Swap,
 };
 use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -109,12 +110,12 @@ impl Slots {
         &self,
         locked: &DirectoryLock,
         (slot, expected): (Slot, Option<Revision>),
-        write: Option<&Stored>,
+        (write, expires): (Option<&Stored>, Option<UnixMillis>),
         seals: Option<bool>,
     ) -> Result<Swap, StoreError> {
         let seals = write.is_some() && seals.unwrap_or_else(|| self.seals(slot));
         let key = seals.then(|| self.key(locked)).transpose()?;
-        Sealed::new(self.files.clone(), Form(key)).persist(slot, expected, write)
+        Sealed::new(self.files.clone(), Form(key)).persist_until(slot, expected, write, expires)
     }
 }
 
@@ -123,14 +124,15 @@ impl Store for Slots {
         Sealed::new(self.files.clone(), Form(None)).load(slot)
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         if slot.kind() == SlotKind::Metadata {
-            return self.files.persist(slot, expected, write);
+            return self.files.persist_until(slot, expected, write, expires);
         }
         // A keyring that is locked asks the user, and no other process waits for that.
         if write.is_some() && self.seals(slot) {
@@ -138,7 +140,7 @@ impl Store for Slots {
             *self.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(named);
         }
         let locked = self.root.lock()?;
-        self.persist_locked(&locked, (slot, expected), write, None)
+        self.persist_locked(&locked, (slot, expected), (write, expires), None)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Authorization servers that are known to deviate: the settings that they need, by their issuers.
 
 use super::findings::{Finding, Mark};
+use super::fix::{Fix, Place};
 use crate::remedy::setting;
 
 /// Returns the findings for the operator of a known authorization server.
@@ -17,7 +18,7 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
                 .strip_suffix(domain)
                 .is_some_and(|name| name.ends_with('.'))
     };
-    let note = |rule, words: &str, fix: &str, member: &str, value: &str| {
+    let note = |rule, words: &str, fix: Fix, member: &str, value: &str| {
         Finding::new(Mark::Note, rule, words)
             .fix(fix)
             .option(&setting(issuer, member, value))
@@ -27,21 +28,36 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
         found.push(note(
             "QUIRK-04",
             "Microsoft Entra refuses `resource` beside scopes of another application (AADSTS9010010)",
-            "expose the scopes of the MCP server under the application whose URI is its URL",
+            Fix::member(
+                Place::ResourceMetadata,
+                "scopes_supported",
+                "name scopes of the application whose URI is the URL of the MCP server",
+            )
+            .source("RFC 8707 section 2"),
             "resource_parameter",
             "\"omit\"",
         ));
         found.push(note(
             "REFR-03",
             "Microsoft Entra may refuse a refresh without scopes (AADSTS90009)",
-            "let the MCP server and its clients be different applications",
+            Fix::member(
+                Place::TokenResponse,
+                "scope",
+                "register the MCP server and its clients as different applications",
+            )
+            .source("RFC 6749 section 6"),
             "refresh_scopes",
             "\"requested\"",
         ));
         found.push(note(
             "QUIRK-31",
             "Microsoft Entra takes a client assertion for its token endpoint only",
-            "nothing: clients with a key need the setting",
+            Fix::member(
+                Place::TokenResponse,
+                "client_assertion",
+                "the MCP server changes nothing: clients with a key need the setting",
+            )
+            .source("RFC 7523 section 3"),
             "client_assertion_audience",
             "\"token_endpoint\"",
         ));
@@ -51,7 +67,12 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
             "QUIRK-05",
             "Auth0 ignores `resource` unless its compatibility profile is on, and issues tokens that the \
              MCP server cannot read",
-            "switch the Resource Parameter Compatibility Profile on, or set a default audience",
+            Fix::member(
+                Place::TokenResponse,
+                "aud",
+                "switch the Resource Parameter Compatibility Profile on, or set a default audience",
+            )
+            .source("RFC 8707 section 2.2"),
             "authorization_parameters",
             "[[\"audience\",\"…\"]]",
         ));
@@ -60,16 +81,40 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
         found.push(note(
             "QUIRK-08",
             "this server issues refresh tokens for `access_type=offline` only",
-            "nothing: clients need the setting, or their users sign in again",
+            Fix::member(
+                Place::TokenResponse,
+                "refresh_token",
+                "the MCP server changes nothing: clients need the setting, or their users sign in again",
+            )
+            .source("RFC 6749 section 1.5"),
             "authorization_parameters",
             "[[\"access_type\",\"offline\"]]",
+        ));
+    }
+    if under("accounts.google.com") {
+        found.push(note(
+            "DEV-05",
+            "Google shows the page for the code of --device at www.google.com",
+            Fix::member(
+                Place::DeviceResponse,
+                "verification_uri",
+                "the MCP server changes nothing: --device needs the setting",
+            )
+            .source("RFC 8628 section 3.2"),
+            "verification_origin",
+            "\"https://www.google.com\"",
         ));
     }
     if under("github.com") {
         found.push(note(
             "QUIRK-06",
             "GitHub registers no clients, and some of its answers are forms",
-            "put an authorization server in front that registers clients",
+            Fix::member(
+                Place::ResourceMetadata,
+                "authorization_servers",
+                "list an authorization server of your own in front of it, which registers clients",
+            )
+            .source("RFC 9728 section 2"),
             "token_answers",
             "\"json_or_form\"",
         ));
@@ -78,7 +123,12 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
         found.push(note(
             "QUIRK-24",
             "Okta registers clients with an initial access token only",
-            "support client ID metadata documents, or give users a client identifier",
+            Fix::member(
+                Place::Registration,
+                "Authorization",
+                "give users a client identifier or an initial access token",
+            )
+            .source("RFC 7591 section 3"),
             "initial_access",
             "\"…\"",
         ));
@@ -98,7 +148,7 @@ mod tests {
         for (issuer, count) in [
             ("https://login.microsoftonline.com/tenant/v2.0", 3),
             ("https://tenant.eu.auth0.com/", 1),
-            ("https://accounts.google.com", 1),
+            ("https://accounts.google.com", 2),
             ("https://github.com/login/oauth", 1),
             ("https://dev-1.okta.com/oauth2/default", 1),
             ("https://notgithub.com", 0),

@@ -3,7 +3,11 @@
 
 mod device;
 mod findings;
+mod fix;
 mod known;
+mod operator;
+mod server;
+mod unseen;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -22,10 +26,10 @@ use serde_json::{Value, json};
 
 use device::judge_device;
 use findings::{
-    Finding, Mark, finding, judge_challenge, judge_choice, judge_failure, judge_missing_resource,
-    judge_other, judge_passed_over, judge_scopes, judge_server,
+    Finding, Mark, finding, judge_challenge, judge_failure, judge_missing_resource, judge_other,
 };
 use known::judge_known;
+use server::{judge_choice, judge_passed_over, judge_scopes, judge_server};
 
 use crate::account::discovery::Discovery;
 use crate::account::tls::Tls;
@@ -42,6 +46,9 @@ pub(crate) struct Options {
     discovery: Discovery,
     #[command(flatten)]
     tls: Tls,
+    /// Also list what only a sign-in shows, each with its fix and option
+    #[arg(long)]
+    all: bool,
     /// How long all of it may take, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
@@ -114,7 +121,7 @@ impl Seen {
                     Some(_) | None => {}
                 }
             }
-            Note::In(_) | Note::Out(_) => {}
+            Note::In(_) | Note::Out(_) | Note::Store(_) => {}
         }
     }
 }
@@ -248,6 +255,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         findings.push(judge_failure(&failure));
     }
     findings.extend(seen.resource.as_ref().and_then(judge_choice));
+    if options.all {
+        findings.extend(unseen::list(issuer.as_deref().unwrap_or("ISSUER")));
+    }
     let broken = findings.iter().any(|found| found.mark == Mark::Broken);
     if as_json {
         let places: Vec<Value> = seen
@@ -264,6 +274,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         );
     } else {
         show(&url, &seen, &findings);
+        if !options.all {
+            println!("\nWhat only a sign-in shows is left out; --all lists it.");
+        }
     }
     if broken {
         return Err(Problem::Examined);
@@ -317,6 +330,7 @@ fn show(url: &str, seen: &Seen, findings: &[Finding]) {
             Mark::Note => "note",
             Mark::Warning => "warning",
             Mark::Broken => "broken",
+            Mark::Unseen => "unseen",
         };
         println!("  {mark:<8}  {}  [{}]", found.words, found.rule);
         if let Some(fix) = &found.fix {

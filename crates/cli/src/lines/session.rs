@@ -243,7 +243,9 @@ impl Running {
                 let token = header.strip_prefix("Bearer ").map(str::to_owned);
                 ("Bearer", token)
             }
-            Err(NoBearer::Bound | NoBearer::KeyMissing) => ("DPoP", None),
+            Err(
+                NoBearer::Bound | NoBearer::KeyMissing | NoBearer::NotSigned | NoBearer::NoEntropy,
+            ) => ("DPoP", None),
             Err(NoBearer::NotHeld | NoBearer::Over | NoBearer::OutsideResource) => ("Bearer", None),
         };
         Line::Ready(Box::new(Ready::new(grant, scheme, token)))
@@ -267,6 +269,8 @@ impl Running {
             Err(NoBearer::OutsideResource) => refused("outside_resource"),
             Err(NoBearer::Bound) => refused("bound"),
             Err(NoBearer::KeyMissing) => refused("key_missing"),
+            Err(NoBearer::NotSigned) => refused("not_signed"),
+            Err(NoBearer::NoEntropy) => refused("no_entropy"),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method, StatusCode};
 use mcp_auth_client::Trust;
 use mcp_auth_client::asynchronous::{Call, Client, Stopped};
+use mcp_auth_machine::NoBearer;
 use mcp_auth_machine::action::{NeedUser, Why};
 use mcp_auth_machine::wire::scopes::Scopes;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -73,13 +74,20 @@ pub(super) enum Refused {
     SignIn { url: String },
     #[error("the sign-in did not succeed: {0}")]
     Failed(String),
+    /// The URL is outside of the token's resource (USE-04).
+    #[error("the token may not be sent to that URL")]
+    Outside,
     #[error("{0}")]
     Stopped(String),
 }
 
 impl From<Stopped> for Refused {
     fn from(stopped: Stopped) -> Self {
-        Self::Stopped(stopped.to_string())
+        if matches!(stopped, Stopped::NotPresented(NoBearer::OutsideResource)) {
+            Self::Outside
+        } else {
+            Self::Stopped(stopped.to_string())
+        }
     }
 }
 

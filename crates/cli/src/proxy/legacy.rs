@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -20,6 +21,7 @@ const FIRST_EVENT: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(super) struct Legacy {
     endpoint: Url,
+    ended: Arc<AtomicBool>,
     _reading: Arc<Reading>,
 }
 
@@ -80,16 +82,25 @@ impl Legacy {
             let endpoint = endpoint.to_string();
             return Err(LegacyError::OtherOrigin { url, endpoint });
         }
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&has_ended);
         let reading = tokio::spawn(async move {
             while let Some((_, data)) = events.next(&mut place).await {
                 give(data).await;
             }
+            ends.store(true, Ordering::SeqCst);
             ended.await;
         });
         Ok(Self {
             endpoint,
+            ended: has_ended,
             _reading: Arc::new(Reading(reading)),
         })
+    }
+
+    /// Returns true if the stream has ended: no further answer comes.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Sends a message; its answer comes on the stream.

@@ -4,6 +4,7 @@
 //! headers) and the authorization.
 
 mod authorization;
+mod headers;
 mod legacy;
 mod message;
 mod relay;
@@ -13,7 +14,6 @@ mod stream;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 use tokio::sync::mpsc;
 
@@ -37,9 +37,11 @@ pub(crate) struct Options {
     account: String,
     #[command(flatten)]
     place: Place,
-    /// A header for every request to the MCP server, as `Name: value`; may be repeated
-    #[arg(long, value_name = "HEADER", value_parser = header)]
-    header: Vec<(HeaderName, HeaderValue)>,
+    /// A header for every request to the MCP server, as `Name: value`; may be repeated. Keep secrets out of the
+    /// arguments, which other processes see: `Name: ${VARIABLE}` takes the value from the environment, and `Name:
+    /// @FILE` the first line of a file
+    #[arg(long, value_name = "HEADER")]
+    header: Vec<String>,
     /// Which transport the server has
     #[arg(long, value_enum, default_value_t = Transport::HttpFirst)]
     transport: Transport,
@@ -62,35 +64,6 @@ enum Transport {
     SseOnly,
 }
 
-/// Parses a header of the command line. Those that the bridge sets are refused.
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or("a header is written as `Name: value`")?;
-    let name: HeaderName = name
-        .trim()
-        .parse()
-        .map_err(|_| "the name is not that of a header")?;
-    let own = [
-        "accept",
-        "authorization",
-        "content-type",
-        "dpop",
-        "last-event-id",
-        "mcp-protocol-version",
-        "mcp-session-id",
-    ];
-    if own.contains(&name.as_str()) {
-        return Err(format!("the bridge sets {name} by itself"));
-    }
-    let mut value: HeaderValue = value
-        .trim()
-        .parse()
-        .map_err(|_| "the value cannot be sent")?;
-    value.set_sensitive(true);
-    Ok((name, value))
-}
-
 pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -107,13 +80,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
 
 /// Relays until the client or a signal ends it; returns the number of the signal.
 async fn serve(options: &Options) -> Result<Option<u8>, Problem> {
+    let headers = headers::read(&options.header)?;
     let timeout = Duration::from_secs(options.auth_timeout);
     let selected = (options.url.as_str(), options.account.as_str());
     let authorization =
         Authorization::start(&options.place, selected, !options.no_browser, timeout)?;
     let client = authorization.client();
     let mut signals = Signals::listen()?;
-    let headers: HeaderMap = options.header.iter().cloned().collect();
     let remote = Remote::new(&options.url, headers, authorization)?;
     let (lines, mut outgoing) = mpsc::channel::<String>(LINES_QUEUED);
     let writer = tokio::spawn(async move {

@@ -139,10 +139,7 @@ impl Relay {
         if let Some(legacy) = self.legacy() {
             self.session().open.insert(id.get().to_owned());
             let sent = legacy.send(&self.0.remote, line).await;
-            if sent.is_err() {
-                self.session().open.remove(id.get());
-            }
-            return Ok(sent?);
+            return self.sent_to(&legacy, sent, Some(id)).await;
         }
         if self.0.transport == Transport::SseOnly && method == "initialize" {
             return self.begin_legacy(line, None).await;
@@ -167,10 +164,7 @@ impl Relay {
         }
         let url = self.0.remote.url().to_string();
         let kind = content_type(&answer);
-        let text = answer
-            .text()
-            .await
-            .map_err(|error| self.0.remote.network(&error))?;
+        let text = self.0.remote.text(answer).await?;
         // An error of the server is its answer, whatever the status.
         let answers = Envelope::of(&text)
             .is_some_and(|message| message.kind() == Some(Kind::Response) && same(message.id, id));
@@ -230,12 +224,35 @@ impl Relay {
             let also = status.map(|status| format!("status {status} to a message, and "));
             Failed::words(format!("{}{error}", also.unwrap_or_default()))
         })?;
-        if let Some(id) = Envelope::of(line).and_then(|message| message.id) {
+        let id = Envelope::of(line).and_then(|message| message.id);
+        if let Some(id) = id {
             self.session().open.insert(id.get().to_owned());
         }
         self.session().legacy = Some(legacy.clone());
-        legacy.send(&self.0.remote, line).await?;
-        Ok(())
+        let sent = legacy.send(&self.0.remote, line).await;
+        self.sent_to(&legacy, sent, id).await
+    }
+
+    /// Handles the result of sending a request whose answer comes on the stream. Whoever takes it from the open ones
+    /// answers it, once.
+    async fn sent_to(
+        &self,
+        legacy: &Legacy,
+        sent: Result<(), Unanswered>,
+        id: Option<&RawValue>,
+    ) -> Result<(), Failed> {
+        match sent {
+            Ok(()) if legacy.has_ended() => {
+                // It may have ended before the request counted as open.
+                self.legacy_ended().await;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+            Err(unsent) => {
+                let is_open = id.is_none_or(|id| self.session().open.remove(id.get()));
+                if is_open { Err(unsent.into()) } else { Ok(()) }
+            }
+        }
     }
 
     /// Answers the requests whose answers would have come on the stream that ended.
@@ -331,7 +348,11 @@ impl Relay {
                 Ok(answer) if answer.status().is_server_error() => {}
                 Ok(_) => break,
                 Err(Unanswered::Network { .. }) => {}
-                Err(refused @ Unanswered::Refused(_)) => return Err(refused.into()),
+                Err(
+                    refused @ (Unanswered::Refused(_)
+                    | Unanswered::TooLong { .. }
+                    | Unanswered::Beside { .. }),
+                ) => return Err(refused.into()),
             }
         }
         let url = self.0.remote.url();
@@ -370,7 +391,12 @@ impl Relay {
                         failures = failures.saturating_add(1);
                     }
                     // The server has no such stream, or its session ended.
-                    Ok(_) | Err(Unanswered::Refused(_)) => return,
+                    Ok(_)
+                    | Err(
+                        Unanswered::Refused(_)
+                        | Unanswered::TooLong { .. }
+                        | Unanswered::Beside { .. },
+                    ) => return,
                     Err(Unanswered::Network { .. }) => failures = failures.saturating_add(1),
                 }
                 sleep(place.rest(failures)).await;
@@ -399,7 +425,7 @@ impl Relay {
             )));
         }
         // The client has its answer already; this one is read to its end and dropped.
-        drop(answer.bytes().await);
+        drop(self.0.remote.text(answer).await);
         let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         let _accepted = self.post(initialized).await?;
         self.listen();
@@ -484,7 +510,10 @@ impl From<Unanswered> for Failed {
     fn from(unanswered: Unanswered) -> Self {
         let data = match &unanswered {
             Unanswered::Refused(Refused::SignIn { url }) => Some(json!({ "url": url })),
-            Unanswered::Refused(_) | Unanswered::Network { .. } => None,
+            Unanswered::Refused(_)
+            | Unanswered::Network { .. }
+            | Unanswered::TooLong { .. }
+            | Unanswered::Beside { .. } => None,
         };
         Self {
             words: unanswered.to_string(),

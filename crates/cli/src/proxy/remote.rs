@@ -16,6 +16,8 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-ver
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const EVENTS: &str = "text/event-stream";
 const CONNECT: Duration = Duration::from_secs(20);
+/// The longest message of a server, in bytes; images and files are parts of messages.
+pub(super) const MOST: usize = 64 * 1_024 * 1_024;
 
 /// The MCP server.
 #[derive(Clone)]
@@ -33,6 +35,10 @@ pub(super) enum Unanswered {
     Refused(#[from] Refused),
     #[error("{url} cannot be reached: {words}")]
     Network { url: String, words: String },
+    #[error("{url} sent a message of more than {MOST} bytes")]
+    TooLong { url: String },
+    #[error("the token is not for {url}, which the stream names: {why}")]
+    Beside { url: String, why: &'static str },
 }
 
 /// One request, without its authorization.
@@ -105,12 +111,28 @@ impl Remote {
     ) -> Result<reqwest::Response, Unanswered> {
         let url = outgoing.url.unwrap_or(&self.url);
         let method = &outgoing.method;
-        // Another place of this server is covered by the token for its URL.
-        let mut call = self
-            .authorization
-            .call(outgoing.operation, method, &self.url);
+        let mut call = self.authorization.call(outgoing.operation, method, url);
+        let mut beside = false;
         loop {
-            let presented = call.headers().await?;
+            let presented = match call.headers().await {
+                // The endpoint of the older transport: the server of the stream named it.
+                Err(Refused::Outside) if url != &self.url && !beside => {
+                    self.may_be_beside(url)?;
+                    beside = true;
+                    call = self
+                        .authorization
+                        .call(outgoing.operation, method, &self.url);
+                    call.headers().await?
+                }
+                other => other?,
+            };
+            // Its proof is for the URL of the stream.
+            if beside && presented.contains_key("dpop") {
+                return Err(Unanswered::Beside {
+                    url: url.to_string(),
+                    why: "a token that is bound to a key is used within its resource only (USE-04)",
+                });
+            }
             let mut request = self.http.request(method.clone(), url.clone());
             request = request.headers(self.headers.clone());
             request = request.headers(outgoing.headers.clone());
@@ -124,6 +146,31 @@ impl Remote {
                 return Ok(answer);
             }
         }
+    }
+
+    /// Checks that an endpoint outside of the token's resource is in the directory of the stream: on a host with
+    /// tenants by path, a server cannot have the token sent to another tenant.
+    fn may_be_beside(&self, endpoint: &Url) -> Result<(), Unanswered> {
+        if is_beside(&self.url, endpoint) {
+            return Ok(());
+        }
+        Err(Unanswered::Beside {
+            url: endpoint.to_string(),
+            why: "it is neither within the resource of the token nor in the directory of the stream",
+        })
+    }
+
+    /// Reads the body of an answer, up to [`MOST`] bytes.
+    pub(super) async fn text(&self, mut answer: reqwest::Response) -> Result<String, Unanswered> {
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.network(&error))? {
+            if body.len().saturating_add(chunk.len()) > MOST {
+                let url = self.url.to_string();
+                return Err(Unanswered::TooLong { url });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     pub(super) fn network(&self, error: &reqwest::Error) -> Unanswered {
@@ -140,6 +187,14 @@ impl Remote {
     }
 }
 
+/// Whether an endpoint is in the directory of the stream that named it, on the same origin.
+fn is_beside(stream: &Url, endpoint: &Url) -> bool {
+    let path = stream.path();
+    let end = path.rfind('/').map_or(0, |at| at.saturating_add(1));
+    let directory = path.get(..end).unwrap_or_default();
+    stream.origin() == endpoint.origin() && endpoint.path().starts_with(directory)
+}
+
 /// Whether an answer is a stream of events.
 pub(super) fn is_stream(answer: &reqwest::Response) -> bool {
     content_type(answer).is_some_and(|text| text.starts_with(EVENTS))
@@ -153,4 +208,41 @@ pub(super) fn content_type(answer: &reqwest::Response) -> Option<String> {
 /// Whether a server that gives this status to a message may have the older transport only.
 pub(super) fn is_foreign(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 404 | 405)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// USE-04: a stream has the token sent to its own directory, and to no other tenant of its host.
+    #[test]
+    fn an_endpoint_beside_the_stream_is_in_its_directory() {
+        let beside = |stream: &str, endpoint: &str| {
+            let stream = Url::parse(stream).unwrap();
+            let endpoint = stream.join(endpoint).unwrap();
+            is_beside(&stream, &endpoint)
+        };
+        let tenant = "https://mcp.example/tenant-a/sse";
+        for (stream, endpoint) in [
+            ("https://mcp.example/sse", "/messages/?session_id=1"),
+            (tenant, "messages?session_id=1"),
+            (tenant, "/tenant-a/messages/1"),
+            ("https://mcp.example", "/messages"),
+        ] {
+            assert!(beside(stream, endpoint), "{stream} {endpoint}");
+        }
+        for endpoint in [
+            "/tenant-b/messages",
+            "/messages",
+            "../tenant-b/messages",
+            "/tenant-a/../tenant-b/messages",
+            "/tenant-ab/messages",
+            "https://other.example/tenant-a/messages",
+            "http://mcp.example/tenant-a/messages",
+        ] {
+            assert!(!beside(tenant, endpoint), "{endpoint}");
+        }
+    }
 }

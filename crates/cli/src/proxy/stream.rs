@@ -1,9 +1,16 @@
 //! A stream of events: each message of it is a line for the client.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use sse_stream::{Sse, SseStream};
-use tokio_stream::StreamExt;
+use tokio_stream::{Stream, StreamExt};
+
+use super::remote::MOST;
 
 /// The longest wait before a stream is opened again.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -37,19 +44,35 @@ impl Place {
 
 /// Reads the events of one answer.
 pub(super) struct Events {
-    stream: SseStream<reqwest::Body>,
+    stream: Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>,
+    /// The bytes since the last event.
+    read: Arc<AtomicUsize>,
 }
 
 impl Events {
     pub(super) fn of(answer: reqwest::Response) -> Self {
-        Self {
-            stream: SseStream::new(reqwest::Body::from(answer)),
-        }
+        Self::limited(answer.bytes_stream(), MOST)
+    }
+
+    /// Reads events of at most this many bytes; a longer one ends the stream.
+    fn limited(
+        bytes: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
+        most: usize,
+    ) -> Self {
+        let read = Arc::new(AtomicUsize::new(0));
+        let bytes = Limited {
+            bytes: Box::pin(bytes),
+            read: Arc::clone(&read),
+            most,
+        };
+        let stream = Box::pin(SseStream::from_bytes_stream(bytes));
+        Self { stream, read }
     }
 
     /// The next event with data; `None` at the end of the stream, or when it breaks off.
     pub(super) async fn next(&mut self, place: &mut Place) -> Option<(Option<String>, String)> {
         while let Some(Ok(event)) = self.stream.next().await {
+            self.read.store(0, Ordering::Relaxed);
             place.pass(&event);
             match event.data {
                 Some(data) if !data.trim().is_empty() => return Some((event.event, data)),
@@ -57,5 +80,77 @@ impl Events {
             }
         }
         None
+    }
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
+
+/// A body that breaks off where one event is too long to be kept in memory.
+struct Limited {
+    bytes: Chunks,
+    read: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// The reason why a stream ends early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Network(#[from] reqwest::Error),
+    #[error("an event is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+impl Stream for Limited {
+    type Item = Result<Bytes, Broken>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.bytes.as_mut().poll_next(context));
+        let Some(chunk) = next else {
+            return Poll::Ready(None);
+        };
+        let chunk = chunk?;
+        let before = self.read.fetch_add(chunk.len(), Ordering::Relaxed);
+        if before.saturating_add(chunk.len()) > self.most {
+            let broken = Broken::TooLong(self.most);
+            eprintln!("mcp-auth: {broken}");
+            return Poll::Ready(Some(Err(broken)));
+        }
+        Poll::Ready(Some(Ok(chunk)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn events(chunks: Vec<String>, most: usize) -> Vec<String> {
+        let chunks = tokio_stream::iter(chunks.into_iter().map(|text| Ok(Bytes::from(text))));
+        let mut events = Events::limited(chunks, most);
+        let read = async {
+            let mut found = Vec::new();
+            let mut place = Place::default();
+            while let Some((_, data)) = events.next(&mut place).await {
+                found.push(data);
+            }
+            found
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(read)
+    }
+
+    /// A server cannot fill the memory with one event; any number of shorter ones passes.
+    #[test]
+    fn an_event_has_a_longest_length() {
+        let event = |length: usize| format!("data: {}\n\n", "x".repeat(length));
+        let many = vec![event(50); 40];
+        assert_eq!(events(many, 100).len(), 40);
+        let long = vec![event(50), event(200), event(50)];
+        assert_eq!(events(long, 100).len(), 1);
+        let start = format!("data: {}", "x".repeat(60));
+        let endless = vec![start, "x".repeat(60), "\n\n".to_owned()];
+        assert!(events(endless, 100).is_empty());
     }
 }

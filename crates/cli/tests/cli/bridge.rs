@@ -20,7 +20,11 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     pub(crate) fn start(desk: &Desk, url: &str) -> Self {
-        let mut command = desk.command(&["proxy", url, "--no-browser", "--transport", "http-only"]);
+        Self::start_with(desk, url, "http-only")
+    }
+
+    pub(crate) fn start_with(desk: &Desk, url: &str, transport: &str) -> Self {
+        let mut command = desk.command(&["proxy", url, "--no-browser", "--transport", transport]);
         let mut process = command
             .stdin(Stdio::piped())
             .stderr(Stdio::inherit())

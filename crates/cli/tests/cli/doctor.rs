@@ -112,8 +112,13 @@ pub(crate) fn marks(answer: &Value, mark: &str) -> Vec<String> {
         .filter(|found| found["mark"] == mark)
         .map(|found| {
             let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+            // The operator reads which document to change, and to what.
             assert!(
-                mark == "ok" || mark == "note" || found["fix"].is_string(),
+                mark == "ok"
+                    || mark == "note"
+                    || found["fix"].is_string()
+                        && found["operator"]["document"].is_string()
+                        && found["operator"]["change"].is_string(),
                 "{found}"
             );
             let code = text("code");
@@ -225,7 +230,128 @@ const BROKEN: &[(&str, Break)] = &[
     ("dpop_required", |s| {
         s.resource["dpop_bound_access_tokens_required"] = true.into()
     }),
+    ("document_redirected", |s| {
+        let to = "location: https://other.example/x\r\n".to_owned();
+        s.more.insert(RESOURCE.into(), (302, to, String::new()));
+    }),
+    ("document_redirected", |s| {
+        let to = "location: https://other.example/x\r\n".to_owned();
+        s.more.insert(SERVER.into(), (302, to, String::new()));
+    }),
+    ("document_too_large", |s| {
+        s.resource["resource_name"] = "x".repeat(300_000).into()
+    }),
+    ("document_too_large", |s| {
+        s.server["service_documentation"] = "x".repeat(300_000).into()
+    }),
+    ("no_server_metadata", |s| {
+        let page = "content-type: text/html\r\n".to_owned();
+        s.more.insert(SERVER.into(), (403, page, "<html>".into()));
+    }),
+    ("authorization_origin", |s| {
+        s.server["authorization_endpoint"] = "https://login.example/authorize".into();
+        drop(s.server["authorization_response_iss_parameter_supported"].take());
+    }),
+    ("reserved_parameter", |s| {
+        s.server["authorization_endpoint"] = format!("{}/authorize?client_id=x", s.origin).into();
+    }),
+    ("mcp_url_redirects", |s| {
+        let to = format!("location: {}/mcp/\r\n", s.origin);
+        s.more.insert("/mcp".into(), (307, to, String::new()));
+    }),
+    ("not_an_mcp_server", |s| at_mcp(s, 404)),
+    ("not_an_mcp_server", |s| at_mcp(s, 405)),
+    ("not_an_mcp_server", |s| at_mcp(s, 200)),
+    ("mcp_server_unavailable", |s| at_mcp(s, 429)),
+    ("mcp_server_unavailable", |s| at_mcp(s, 500)),
+    ("mcp_server_unavailable", |s| at_mcp(s, 502)),
 ];
+
+/// Has a web page answer at the MCP URL.
+fn at_mcp(set_up: &mut SetUp, status: u16) {
+    set_up
+        .more
+        .insert("/mcp".into(), (status, String::new(), "<html>".into()));
+}
+
+/// The changes that the operator of a server reads: the document, its member, and the section of the standard.
+const CHANGES: &[(&str, &str, &str, Break)] = &[
+    (
+        "resource_metadata",
+        "resource",
+        "RFC 9728 section 3.3",
+        |s| s.resource["resource"] = "https://other.example/mcp".into(),
+    ),
+    (
+        "resource_metadata",
+        "authorization_servers",
+        "RFC 9728 section 2",
+        |s| s.resource["authorization_servers"] = json!([]),
+    ),
+    (
+        "challenge",
+        "resource_metadata",
+        "RFC 9728 section 5.1",
+        |s| s.challenge = (401, "www-authenticate: Bearer\r\n".into()),
+    ),
+    ("server_metadata", "issuer", "RFC 8414 section 3.3", |s| {
+        s.server["issuer"] = "https://other.example".into()
+    }),
+    (
+        "server_metadata",
+        "token_endpoint",
+        "RFC 8414 section 2",
+        |s| drop(s.server["token_endpoint"].take()),
+    ),
+    (
+        "server_metadata",
+        "code_challenge_methods_supported",
+        "RFC 8414 section 2, RFC 7636 section 4.6",
+        |s| drop(s.server["code_challenge_methods_supported"].take()),
+    ),
+    (
+        "server_metadata",
+        "authorization_response_iss_parameter_supported",
+        "RFC 9207 sections 2 and 3",
+        |s| drop(s.server["authorization_response_iss_parameter_supported"].take()),
+    ),
+    (
+        "server_metadata",
+        "token_endpoint_auth_methods_supported",
+        "RFC 8414 section 2, RFC 8252 section 8.4",
+        |s| {
+            // The order of a Python SDK.
+            let methods = json!(["client_secret_post", "client_secret_basic"]);
+            s.server["token_endpoint_auth_methods_supported"] = methods;
+        },
+    ),
+    (
+        "server_metadata",
+        "scopes_supported",
+        "RFC 8414 section 2, RFC 7591 section 2",
+        |s| {
+            s.resource["scopes_supported"] = json!(["read", "write"]);
+            s.server["scopes_supported"] = json!(["read"]);
+        },
+    ),
+];
+
+#[test]
+fn the_operator_reads_what_to_change() {
+    for (document, member, source, change) in CHANGES {
+        let mut set_up = SetUp::good();
+        change(&mut set_up);
+        let (_, answer) = set_up.examined();
+        let findings = answer["findings"].as_array().expect("findings");
+        let found = findings.iter().any(|found| {
+            let operator = &found["operator"];
+            operator["document"] == *document
+                && operator["member"] == *member
+                && operator["source"] == *source
+        });
+        assert!(found, "{document} {member} in {answer}");
+    }
+}
 
 /// Set-ups that work with a deviation, and the rule.
 const FLAWED: &[(&str, Break)] = &[

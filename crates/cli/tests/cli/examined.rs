@@ -187,6 +187,23 @@ fn a_parameter_of_the_client_in_the_endpoint_is_found_before_anybody_signs_in() 
     }
 }
 
+/// Deviations that only a sign-in shows are listed on demand, each with its fix and its option, and break nothing.
+#[test]
+fn what_only_a_sign_in_shows_is_listed_on_demand() {
+    let fake = Fake::start();
+    let (_, answer) = examined(&fake, &[]);
+    assert!(marks(&answer, "unseen").is_empty(), "{answer}");
+    let (status, answer) = examined(&fake, &["--all"]);
+    assert_eq!(status, Some(0), "{answer}");
+    assert!(marks(&answer, "unseen").len() > 15, "{answer}");
+    let findings = answer["findings"].as_array().expect("findings");
+    let unseen = findings.iter().filter(|found| found["mark"] == "unseen");
+    for found in unseen {
+        assert!(found["option"].is_string(), "{found}");
+    }
+    assert!(option(&answer, &fake.issuer()), "{answer}");
+}
+
 /// I03, I04: texts of servers cannot drive the terminal.
 #[test]
 fn texts_of_servers_are_shown_without_control_characters() {

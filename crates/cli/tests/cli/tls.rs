@@ -103,6 +103,12 @@ fn a_private_authority_is_refused_unless_it_is_named() {
     let ca = path("ca.pem");
     let (status, said) = login(&desk, &fake.url(), &[], &[("SSL_CERT_FILE", &ca)]);
     assert_eq!(status, Some(0), "{said}");
+    // A file that cannot be used is named, rather than left out.
+    let other = Desk::new();
+    let none = [("SSL_CERT_FILE", "/nowhere/at/all.pem")];
+    let (status, said) = login(&other, &fake.url(), &[], &none);
+    assert_ne!(status, Some(0), "{said}");
+    assert!(said.contains("/nowhere/at/all.pem"), "{said}");
     // It was not remembered.
     let desk = Desk::new();
     let (status, said) = login(&desk, &fake.url(), &["--ca-file", &ca], &[]);

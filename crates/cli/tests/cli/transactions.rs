@@ -97,7 +97,7 @@ fn at_the_browser(process: &mut Child, mut at: impl FnMut(&str)) {
 }
 
 /// Runs a login, with a closure once its URL is printed; returns the output.
-fn interrupted(desk: &Desk, arguments: &[&str], at: impl FnOnce(&mut Child)) -> Output {
+pub(crate) fn interrupted(desk: &Desk, arguments: &[&str], at: impl FnOnce(&mut Child)) -> Output {
     let mut command = desk.command(&["login", "--no-browser"]);
     let mut process = command.args(arguments).spawn().expect("it starts");
     let mut lines = BufReader::new(process.stderr.take().expect("a pipe")).lines();

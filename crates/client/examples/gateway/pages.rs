@@ -152,7 +152,7 @@ impl From<Stopped> for Problem {
             | Stopped::NotPresented(_)
             | Stopped::SignedOut
             | Stopped::NoEntropy
-            | Stopped::StoreFailed
+            | Stopped::StoreFailed(_)
             | Stopped::UnknownServer
             | Stopped::Ended => Self::failed(stopped),
         }

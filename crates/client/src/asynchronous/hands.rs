@@ -12,6 +12,7 @@ use super::network::Network;
 use crate::async_store::{SharedStore, load_from, persist_in};
 use crate::clock::Surroundings;
 use crate::secrets::{Assertions, Signer, bearer, prove, sign};
+use crate::store::{Answered, StoreError};
 use mcp_auth_machine::Event;
 use mcp_auth_machine::action::{LoadSlot, ObtainAssertion, PersistSlot, SendRequest, Sign};
 use mcp_auth_machine::present::Presentation;
@@ -33,7 +34,9 @@ pub(super) struct Hands {
     running: JoinSet<Option<Event>>,
     /// Slots are read and written one at a time, in the order of the actions.
     errands: VecDeque<Errand>,
-    storing: Option<JoinHandle<Event>>,
+    storing: Option<JoinHandle<Answered>>,
+    /// The error behind the last answer of the store.
+    trouble: Option<StoreError>,
 }
 
 impl Hands {
@@ -53,6 +56,7 @@ impl Hands {
             running: JoinSet::new(),
             errands: VecDeque::new(),
             storing: None,
+            trouble: None,
         }
     }
 
@@ -68,10 +72,17 @@ impl Hands {
             stored = joined(&mut self.storing) => {
                 self.storing = None;
                 self.next_errand();
-                stored
+                let (event, trouble) = stored?;
+                self.trouble = trouble;
+                Some(event)
             }
             Some(done) = self.running.join_next() => done.ok().flatten(),
         }
+    }
+
+    /// Returns and forgets the error of the store that the last answer stands for.
+    pub(super) fn trouble(&mut self) -> Option<StoreError> {
+        self.trouble.take()
     }
 
     pub(super) fn send(&mut self, request: SendRequest) {
@@ -132,7 +143,7 @@ impl Hands {
 }
 
 impl Errand {
-    async fn run(self, store: &SharedStore) -> Event {
+    async fn run(self, store: &SharedStore) -> Answered {
         match self {
             Self::Load(load) => load_from(store, load).await,
             Self::Persist(persist) => persist_in(store, persist).await,
@@ -140,7 +151,7 @@ impl Errand {
     }
 }
 
-async fn joined(task: &mut Option<JoinHandle<Event>>) -> Option<Event> {
+async fn joined(task: &mut Option<JoinHandle<Answered>>) -> Option<Answered> {
     match task {
         Some(task) => task.await.ok(),
         None => std::future::pending().await,

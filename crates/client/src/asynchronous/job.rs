@@ -1,10 +1,13 @@
 //! The requests of the handles to the task.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::oneshot;
 
 use super::device::Shown;
+use crate::store::StoreError;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::present::Presentation;
@@ -33,14 +36,20 @@ pub enum Stopped {
     #[error("as many accounts are at work, and as many callers wait, as this process permits")]
     Busy,
     /// The store could not be read or written: whose sign-in this is cannot be known, or was not written down.
-    #[error("the store failed")]
-    StoreFailed,
+    #[error(transparent)]
+    StoreFailed(Arc<StoreError>),
     /// A callback of a sign-in at an MCP server that this process was not told about.
     #[error("the MCP server of this sign-in is not known to this process")]
     UnknownServer,
     /// The driver was closed, or its runtime ended.
     #[error("the driver has ended")]
     Ended,
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::StoreFailed(Arc::new(error))
+    }
 }
 
 pub(super) type Told<T> = oneshot::Sender<Result<T, Stopped>>;

@@ -103,6 +103,9 @@ impl<U: User> Task<U> {
             tokio::select! {
                 biased;
                 event = self.hands.answer() => {
+                    if let Some(error) = self.hands.trouble() {
+                        self.watch.see(Note::Store(&error));
+                    }
                     if let Some(event) = event {
                         self.feed(event);
                     }

@@ -10,6 +10,7 @@ use mcp_auth_client::{FileStore, MemoryStore, Note, Store, StoreError, Swap};
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::{Action, Event};
 use tokio::sync::Barrier;
 
@@ -103,16 +104,17 @@ impl Store for Broken {
         self.inner.load(slot)
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
         if self.fails.load(Ordering::SeqCst) > 0 {
             return Err(StoreError("the disk is full".into()));
         }
-        self.inner.persist(slot, expected, write)
+        Store::persist_until(&self.inner, slot, expected, write, expires)
     }
 }
 
@@ -176,17 +178,18 @@ async fn a_store_that_panics_wedges_nobody() {
             self.0.load(slot)
         }
 
-        fn persist(
+        fn persist_until(
             &self,
             slot: Slot,
             expected: Option<Revision>,
             write: Option<&Stored>,
+            expires: Option<UnixMillis>,
         ) -> Result<Swap, StoreError> {
             // The record of the cancelled attempt is cleared without waiting.
             if write.is_none() {
                 assert_ne!(self.1.fetch_add(1, Ordering::SeqCst), 0, "planted");
             }
-            self.0.persist(slot, expected, write)
+            Store::persist_until(&self.0, slot, expected, write, expires)
         }
     }
 

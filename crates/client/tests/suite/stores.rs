@@ -2,6 +2,7 @@
 
 use mcp_auth_client::{FileStore, MemoryStore, Store, Swap, contract};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+use mcp_auth_machine::time::UnixMillis;
 
 pub(super) fn slot() -> Slot {
     Slot::account("alice", "https://mcp.example/mcp")
@@ -89,6 +90,59 @@ fn a_damaged_file_is_set_aside() {
         swap(&store, None, Some(&stored("new")));
         assert_eq!(store.load(slot()).unwrap(), Some(stored("new")));
         assert_eq!(std::fs::read(&aside).unwrap(), damage);
+    }
+}
+
+/// A pending authorization of a user, with a revision of its own.
+pub(super) fn pending(name: &str) -> Slot {
+    Slot::sign_ins(name, "https://mcp.example/mcp")
+}
+
+pub(super) fn put(store: &impl Store, name: &str, expires: Option<UnixMillis>) {
+    let swap = store.persist_until(pending(name), None, Some(&stored(name)), expires);
+    assert!(matches!(swap, Ok(Swap::Done)), "{name}");
+}
+
+/// The times before and after which nothing of these tests happens.
+pub(super) const PAST: Option<UnixMillis> = Some(UnixMillis(1));
+pub(super) const FUTURE: Option<UnixMillis> = Some(UnixMillis(u64::MAX));
+
+/// Makes a file a day old.
+pub(super) fn age(path: &std::path::Path) {
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(90_000);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(long_ago).unwrap();
+}
+
+/// SEC-31: a sign-in that was abandoned leaves no secret behind, and one under way is left alone. The records of an
+/// earlier version, without an expiry, and damaged ones go after a day.
+#[test]
+fn records_of_abandoned_sign_ins_are_swept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let path = |name: &str| directory.path().join(pending(name).to_string());
+    put(&store, "abandoned", PAST);
+    put(&store, "open", FUTURE);
+    put(&store, "young", None);
+    put(&store, "old", None);
+    let damaged = directory.path().join("pending/x.damaged");
+    std::fs::write(&damaged, "secret").unwrap();
+    for name in ["abandoned", "open", "old"] {
+        age(&path(name));
+    }
+    age(&damaged);
+    put(&store, "clocked", PAST);
+    // The store has swept when it was opened; the next sweep is that of another process.
+    assert!(path("abandoned").exists());
+    assert_eq!(
+        store.load(pending("open")).unwrap(),
+        Some(stored("open")),
+        "the expiry belongs to no contents"
+    );
+    let store = FileStore::open(directory.path()).unwrap();
+    assert!(!path("abandoned").exists() && !path("old").exists() && !damaged.exists());
+    for kept in ["open", "young", "clocked"] {
+        assert_eq!(store.load(pending(kept)).unwrap(), Some(stored(kept)));
     }
 }
 

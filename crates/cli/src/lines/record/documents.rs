@@ -155,6 +155,16 @@ fn is_known(value: &Value) -> bool {
     }
 }
 
+/// The settings of an issuer whose values may be secrets, whatever their names.
+const PARAMETERS: [&str; 2] = ["authorization_parameters", "token_parameters"];
+
+/// Replaces the value of a pair of name and value.
+fn parameter_value(pair: &mut Value, secrets: &mut Secrets) {
+    if let Some(Value::String(value)) = pair.get_mut(1) {
+        *value = secrets.parameter(value);
+    }
+}
+
 /// Replaces the credentials of a configuration or a record, at any depth.
 pub(crate) fn cover(value: &mut Value, secrets: &mut Secrets) {
     match value {
@@ -167,6 +177,12 @@ pub(crate) fn cover(value: &mut Value, secrets: &mut Secrets) {
                         *text = secrets.rename(text);
                     }
                     (Some(kind), Value::String(secret)) => *secret = secrets.cover(kind, secret),
+                    // An API key that a server wants there, for example.
+                    (None, Value::Array(pairs)) if PARAMETERS.contains(&name.as_str()) => {
+                        pairs
+                            .iter_mut()
+                            .for_each(|pair| parameter_value(pair, secrets));
+                    }
                     (_, other) => cover(other, secrets),
                 }
             }
@@ -254,6 +270,26 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    /// SEC-32: the values of parameters that a configuration adds are replaced, and one that looks like a secret must
+    /// occur nowhere.
+    #[test]
+    fn values_of_parameters_are_covered() {
+        let mut secrets = Secrets::default();
+        let mut config = json!({ "issuer_settings": [{
+            "issuer": "https://as.example",
+            "authorization_parameters": [["audience", "https://mcp.example/mcp"], ["prompt", "none"]],
+            "token_parameters": [["api_key", "an-api-key-of-a-server"]],
+        }] });
+        cover(&mut config, &mut secrets);
+        let text = config.to_string();
+        for hidden in ["an-api-key-of-a-server", "https://mcp.example/mcp", "none"] {
+            assert!(!text.contains(hidden), "{text}");
+        }
+        assert!(text.contains("[\"api_key\",\"parameter-3\"]"), "{text}");
+        assert!(secrets.are_absent("x an-api-key-of-a-server x").is_err());
+        assert!(secrets.are_absent("https://mcp.example/mcp none").is_ok());
+    }
 
     #[test]
     fn every_record_that_was_ever_written_can_be_covered() {

@@ -14,6 +14,8 @@ pub(crate) struct Secrets {
     counts: BTreeMap<&'static str, u32>,
     /// Names that are not secret, but too informative for a transcript.
     renamed: BTreeMap<String, String>,
+    /// Substitutes for the values of parameters.
+    parameters: BTreeMap<String, String>,
     /// Secrets without a substitute.
     others: BTreeSet<String>,
     too_short: bool,
@@ -39,6 +41,18 @@ impl Secrets {
         let new = || format!("key-{count}");
         self.renamed
             .entry(name.to_owned())
+            .or_insert_with(new)
+            .clone()
+    }
+
+    /// Returns the substitute for a parameter's value, which is often a word or an address that occurs elsewhere, too: only
+    /// a value that looks like a secret must occur nowhere.
+    pub(super) fn parameter(&mut self, value: &str) -> String {
+        self.saw_any(value);
+        let count = self.parameters.len().saturating_add(1);
+        let new = || format!("parameter-{count}");
+        self.parameters
+            .entry(value.to_owned())
             .or_insert_with(new)
             .clone()
     }

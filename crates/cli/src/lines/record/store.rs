@@ -2,6 +2,7 @@
 
 use mcp_auth_client::{Store, StoreError, Swap};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
+use mcp_auth_machine::time::UnixMillis;
 
 use super::Recorder;
 use super::tape::Happened;
@@ -27,13 +28,14 @@ impl<S: Store> Store for Watched<S> {
         answer
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let answer = self.store.persist(slot, expected, write);
+        let answer = self.store.persist_until(slot, expected, write, expires);
         self.recorder.say(match &answer {
             Ok(Swap::Done) => Happened::Persisted,
             Ok(Swap::Conflict(current)) => Happened::Conflict(slot.kind(), current.clone()),

@@ -176,6 +176,8 @@ impl Tape {
             }
             Note::In(Event::Timer) => self.push(Happened::Plain("timer"), at),
             Note::In(Event::Signed(_)) => self.push(Happened::Signed, at),
+            // The recorder's store records it.
+            Note::Store(_) => {}
             // Recorded where they are created.
             Note::In(
                 Event::Authorize(_)

@@ -6,7 +6,7 @@ use super::Server;
 use super::route::revision;
 use crate::async_store::{AsyncStore, SharedStore, read_from};
 use crate::clock::{millis, now};
-use crate::store::Swap;
+use crate::store::{Swap, failed};
 use mcp_auth_machine::budget::USER_TIME;
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
@@ -20,8 +20,7 @@ pub(super) async fn read(
     server: &Server,
     principal: &str,
 ) -> Result<Option<Revision>, Stopped> {
-    let found = read_from(store, slot(server, principal)).await;
-    let found = found.map_err(|_| Stopped::StoreFailed)?;
+    let found = read_from(store, slot(server, principal)).await?;
     Ok(found.map(|stored| stored.revision))
 }
 
@@ -41,14 +40,16 @@ pub(super) async fn set(
     let slot = slot(server, principal);
     let write = async |expected| {
         let written = store.persist_until(slot, expected, Some(&stored), Some(until));
-        written.await.map_err(|_| Stopped::StoreFailed)
+        written.await
     };
     match write(None).await? {
         Swap::Done => Ok(()),
         // Another mark: this one takes its place. A third one that comes in between ends as much.
         Swap::Conflict(before) => match write(before.map(|stored| stored.revision)).await? {
             Swap::Done | Swap::Conflict(Some(_)) => Ok(()),
-            Swap::Conflict(None) => Err(Stopped::StoreFailed),
+            Swap::Conflict(None) => {
+                Err(failed("other processes wrote the mark of a sign-out first").into())
+            }
         },
     }
 }

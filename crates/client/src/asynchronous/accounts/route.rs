@@ -9,7 +9,7 @@ use super::super::job::Stopped;
 use super::{Accounts, Server, key, mark};
 use crate::async_store::{AsyncStore, SharedStore, read_from};
 use crate::clock::random;
-use crate::store::Swap;
+use crate::store::{Swap, failed};
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
 use mcp_auth_machine::wire::callback::Callback;
@@ -62,6 +62,9 @@ pub(super) fn revision() -> Result<Revision, Stopped> {
     text.parse().map_err(|_| Stopped::NoEntropy)
 }
 
+/// The error of a write that lost a race.
+const CHANGED: &str = "another process changed the record of this sign-in first";
+
 /// Stores the principal of a sign-in, before the user is redirected.
 pub(super) async fn keep(
     store: &SharedStore,
@@ -82,11 +85,11 @@ pub(super) async fn keep(
     let slot = redirect.route();
     let write = async |expected| {
         let kept = store.persist_until(slot, expected, Some(&stored), Some(redirect.expires));
-        kept.await.map_err(|_| Stopped::StoreFailed)
+        kept.await
     };
     let known = match write(None).await? {
         Swap::Done => return Ok(()),
-        Swap::Conflict(known) => known.ok_or(Stopped::StoreFailed)?,
+        Swap::Conflict(known) => known.ok_or_else(|| failed(CHANGED))?,
     };
     if known.contents == stored.contents {
         // The same redirect once more.
@@ -96,11 +99,11 @@ pub(super) async fn keep(
     let of_both = Route::read(known.contents.expose())
         .is_some_and(|known| known.principal == route.principal && known.url == route.url);
     if !of_both {
-        return Err(Stopped::StoreFailed);
+        return Err(failed("the record of this sign-in is of another account").into());
     }
     match write(Some(known.revision)).await? {
         Swap::Done => Ok(()),
-        Swap::Conflict(_) => Err(Stopped::StoreFailed),
+        Swap::Conflict(_) => Err(failed(CHANGED).into()),
     }
 }
 
@@ -116,12 +119,12 @@ impl Accounts {
         let Some(slot) = callback.route() else {
             return Ok(Returned::Unknown);
         };
-        let found = read_from(store, slot).await;
-        let Some(found) = found.map_err(|_| Stopped::StoreFailed)? else {
+        let found = read_from(store, slot).await?;
+        let Some(found) = found else {
             return Ok(Returned::Unknown);
         };
         let Some(route) = Route::read(found.contents.expose()) else {
-            return Err(Stopped::StoreFailed);
+            return Err(failed("the record of this sign-in cannot be read").into());
         };
         let server = self.server(&route.url).ok_or(Stopped::UnknownServer)?;
         let principal = route.principal.as_str();

@@ -79,12 +79,14 @@ impl Store for Broken {
         Ok(found)
     }
 
-    fn persist(
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
+        let write = write.filter(|_| self.bug != Bug::DropsWhatHasAnEnd || expires.is_none());
         let slot = self.slot(slot);
         let held = self.inner.load(slot)?;
         let fits = held.as_ref().map(|held| held.revision) == expected;
@@ -128,17 +130,6 @@ impl Store for Broken {
             }
             _well => self.inner.persist(slot, expected, write),
         }
-    }
-
-    fn persist_until(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-        expires: Option<UnixMillis>,
-    ) -> Result<Swap, StoreError> {
-        let write = write.filter(|_| self.bug != Bug::DropsWhatHasAnEnd || expires.is_none());
-        self.persist(slot, expected, write)
     }
 }
 

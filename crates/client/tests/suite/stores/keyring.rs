@@ -13,7 +13,7 @@ use keyring_core::{Credential, Entry, Error, mock};
 use mcp_auth_client::{KeyringFlaw, KeyringStore, Store, Swap, contract};
 use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
 
-use super::{keeps_the_contract, slot, stored, swap};
+use super::{FUTURE, PAST, age, keeps_the_contract, pending, slot, stored, swap};
 
 const SERVICE: &str = "mcp tests";
 
@@ -276,34 +276,71 @@ fn a_process_that_dies_at_any_step_leaves_the_old_contents_or_the_new() {
     }
 }
 
+/// A damaged entry is in nobody's way: it counts as absent, is reported, and nothing of it outlives the next write or
+/// the sign-out.
 #[test]
-fn what_is_damaged_is_an_error_and_is_not_overwritten() {
+fn a_damaged_entry_counts_as_absent_and_is_replaced() {
+    let name = slot().to_string();
+    let damages: [(&str, Option<&[u8]>); 8] = [
+        ("", Some(b"garbage")),
+        ("", Some(b"\xff\xfe")),
+        ("", Some(b"a b c d\nrest")),
+        ("", Some(b"")),
+        (".right.1", Some(b"short")),
+        (".right.1", Some(b"\xff\xfe")),
+        (".right.0", None),
+        (".right.1", None),
+    ];
+    for (part, text) in damages {
+        for write in [Some(stored("new")), Some(large("new")), None] {
+            let desktop = Desktop::new();
+            let store = desktop.store();
+            let old = large("whole");
+            done(&store, None, Some(&old));
+            let credential = desktop.credential(&format!("{name}{part}"));
+            credential.inner.lock().unwrap().borrow_mut().secret = text.map(<[u8]>::to_vec);
+            assert_eq!(store.load(slot()).unwrap(), None, "{part}");
+            assert_eq!(store.damaged(), [slot()], "{part}");
+            // The former contents are gone: another process must not believe that it replaces them.
+            let swap = swap(&store, Some(old.revision), write.as_ref());
+            assert!(matches!(swap, Swap::Conflict(None)), "{part}");
+            done(&store, None, write.as_ref());
+            assert_eq!(store.load(slot()).unwrap(), write, "{part}");
+            if let Some(write) = write {
+                done(&store, Some(write.revision), None);
+            }
+            assert_eq!(desktop.users(), Vec::<String>::new(), "{part}");
+        }
+    }
+}
+
+/// SEC-31: the entries of an abandoned sign-in go after their expiry, large ones too, and no other.
+#[test]
+fn entries_of_abandoned_sign_ins_are_swept() {
     let desktop = Desktop::new();
     let store = desktop.store();
-    let damage = |user: &str, text: &[u8]| {
-        let credential = desktop.credential(user);
-        credential.inner.lock().unwrap().borrow_mut().secret = Some(text.to_vec());
+    let put = |store: &KeyringStore, name: &str, record: &Stored, expires| {
+        let swap = store.persist_until(pending(name), None, Some(record), expires);
+        assert!(matches!(swap, Ok(Swap::Done)), "{name}");
     };
-    let name = slot().to_string();
-    for text in [&b"garbage"[..], b"\xff\xfe", b"a b c d\nrest", b""] {
-        damage(&name, text);
-        let error = store.load(slot()).unwrap_err();
-        let flaw = error.0.downcast_ref::<KeyringFlaw>().unwrap();
-        assert_eq!(*flaw, KeyringFlaw::Damaged);
-        store
-            .persist(slot(), None, Some(&stored("new")))
-            .unwrap_err();
+    put(&store, "abandoned", &large("abandoned"), PAST);
+    put(&store, "open", &stored("open"), FUTURE);
+    put(&store, "cleared", &stored("cleared"), PAST);
+    let cleared = Some(stored("cleared").revision);
+    store.persist(pending("cleared"), cleared, None).unwrap();
+    done(&store, None, Some(&stored("account")));
+    assert!(desktop.users().len() > 3);
+    for name in ["abandoned", "open"] {
+        age(&desktop.path().join(pending(name).to_string()));
     }
-    desktop
-        .credential(&name)
-        .inner
-        .lock()
-        .unwrap()
-        .borrow_mut()
-        .secret = None;
-    done(&store, None, Some(&large("whole")));
-    damage(&format!("{name}.right.1"), b"short");
-    store.load(slot()).unwrap_err();
+    // The sweep is that of the next process that begins a sign-in.
+    let store = desktop.store();
+    put(&store, "next", &stored("next"), FUTURE);
+    let mut kept = [pending("next"), pending("open"), slot()].map(|slot| slot.to_string());
+    kept.sort();
+    assert_eq!(desktop.users(), kept);
+    let marks = std::fs::read_dir(desktop.path().join("pending")).unwrap();
+    assert_eq!(marks.count(), 2);
 }
 
 #[test]
@@ -325,8 +362,8 @@ fn what_the_keyring_says_is_told_without_what_it_holds() {
     assert!(matches!(failed, KeyringFlaw::Failed(_)), "{failed}");
     let missing = says(Error::NoDefaultStore);
     assert!(matches!(missing, KeyringFlaw::Missing(_)), "{missing}");
-    let damaged = says(Error::BadEncoding(b"secret".to_vec()));
-    assert_eq!(damaged, KeyringFlaw::Damaged);
+    credential.set_error(Error::BadEncoding(b"secret".to_vec()));
+    assert_eq!(store.load(slot()).unwrap(), None);
     let secret = format!("{:?}", b"secret");
     for text in said.into_inner().unwrap() {
         assert!(

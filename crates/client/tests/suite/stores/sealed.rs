@@ -64,15 +64,6 @@ impl Store for Ends {
         Store::load(&self.0, slot)
     }
 
-    fn persist(
-        &self,
-        slot: Slot,
-        expected: Option<Revision>,
-        write: Option<&Stored>,
-    ) -> Result<Swap, StoreError> {
-        Store::persist_until(self, slot, expected, write, None)
-    }
-
     fn persist_until(
         &self,
         slot: Slot,
