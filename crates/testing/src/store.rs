@@ -162,11 +162,13 @@ impl mcp_auth_client::Store for TestStore {
         found.map_err(|fails| mcp_auth_client::StoreError(Box::new(fails)))
     }
 
-    fn persist(
+    /// Tests look at what is stored, so nothing expires.
+    fn persist_until(
         &self,
         slot: Slot,
         expected: Option<Revision>,
         write: Option<&Stored>,
+        _expires: Option<mcp_auth_machine::time::UnixMillis>,
     ) -> Result<mcp_auth_client::Swap, mcp_auth_client::StoreError> {
         match self.swap(slot, expected, write) {
             Ok(Swapped::Done) => Ok(mcp_auth_client::Swap::Done),
