@@ -1,6 +1,8 @@
 //! `proxy` with a server of the older transport, whose stream names an endpoint for messages.
 
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -79,6 +81,11 @@ fn send(
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut bridge = Bridge::start_with(&desk, &url, "sse-only");
     let answer = bridge.ask("initialize", 1).to_string();
+    // The stream ends at once, so that its end may be answered while the message is on its way.
+    let begun = Instant::now();
+    while arrived.lock().expect("the list").is_empty() && begun.elapsed() < Duration::from_secs(2) {
+        sleep(Duration::from_millis(20));
+    }
     assert_eq!(bridge.end(), Some(0));
     let arrived = arrived.lock().expect("the list").clone();
     (answer, arrived)
