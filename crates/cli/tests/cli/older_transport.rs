@@ -93,7 +93,7 @@ fn send(
 
 /// USE-04: within the resource, or in the directory of the stream, and to no other tenant of the host.
 #[test]
-fn a_token_reaches_the_endpoint_of_its_own_server_only() {
+fn use_04_a_token_reaches_the_endpoint_of_its_own_server_only() {
     for (endpoint, resource) in [
         ("messages?session=1", TENANT),
         ("/tenant-a/messages/1", TENANT),

@@ -92,7 +92,7 @@ fn forgetting_an_unknown_client_forgets_no_other_one() {
 
 /// SEC-31: a pending sign-in carries its expiry, after which each command removes it.
 #[test]
-fn a_pending_sign_in_has_an_expiry_after_which_it_is_removed() {
+fn sec_31_a_pending_sign_in_has_an_expiry_after_which_it_is_removed() {
     let (fake, desk) = (Fake::start(), Desk::new());
     let mut kept = None;
     let arguments = [fake.url()];

@@ -117,7 +117,7 @@ pub(super) fn age(path: &std::path::Path) {
 /// SEC-31: a sign-in that was abandoned leaves no secret behind, and one under way is left alone. The records of an
 /// earlier version, without an expiry, and damaged ones go after a day.
 #[test]
-fn records_of_abandoned_sign_ins_are_swept() {
+fn sec_31_records_of_abandoned_sign_ins_are_swept() {
     let directory = tempfile::tempdir().unwrap();
     let store = FileStore::open(directory.path()).unwrap();
     let path = |name: &str| directory.path().join(pending(name).to_string());

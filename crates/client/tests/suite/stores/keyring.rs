@@ -316,7 +316,7 @@ fn a_damaged_entry_counts_as_absent_and_is_replaced() {
 
 /// SEC-31: the entries of an abandoned sign-in go after their expiry, large ones too, and no other.
 #[test]
-fn entries_of_abandoned_sign_ins_are_swept() {
+fn sec_31_entries_of_abandoned_sign_ins_are_swept() {
     let desktop = Desktop::new();
     let store = desktop.store();
     let put = |store: &KeyringStore, name: &str, record: &Stored, expires| {
