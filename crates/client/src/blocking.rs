@@ -178,17 +178,13 @@ impl<S: Store> Driver<S> {
         self.undelivered.as_ref()
     }
 
-<<<<<<< HEAD
-    /// Passes an event in and works until the host is needed. A pause answers everything that the host asked for before.
-=======
     /// Returns the last error of the store, unless an operation has succeeded since: the reason for a failure with
     /// [`Cause::NotPersisted`](mcp_auth_machine::error::Cause::NotPersisted).
     pub fn store_error(&self) -> Option<&StoreError> {
         self.store_error.as_ref()
     }
 
-    /// Passes an event in and works until the host is needed.
->>>>>>> f1684e9 (Real servers: the operator's fix per finding in doctor; stores drop abandoned sign-ins; failed logins keep registrations; the older transport)
+    /// Passes an event in and works until the host is needed. A pause answers everything that the host asked for before.
     pub fn handle(&mut self, event: Event) -> Pause {
         let signs_out = matches!(event, Event::SignedOut);
         self.feed(event);
@@ -281,12 +277,12 @@ impl<S: Store> Driver<S> {
         None
     }
 
-<<<<<<< HEAD
     /// Drops the same answer to other operations (USE-14): the one caller of this driver has it.
     fn drop_answers(&mut self, same: impl Fn(&Action) -> bool) {
         self.collect();
         self.actions.retain(|action| !same(action));
-=======
+    }
+
     /// Keeps the error of the store for the host.
     fn stored(&mut self, (event, error): Answered) -> Event {
         if let Some(error) = &error {
@@ -294,7 +290,6 @@ impl<S: Store> Driver<S> {
         }
         self.store_error = error;
         event
->>>>>>> f1684e9 (Real servers: the operator's fix per finding in doctor; stores drop abandoned sign-ins; failed logins keep registrations; the older transport)
     }
 
     /// Returns how long the machine is paused.
