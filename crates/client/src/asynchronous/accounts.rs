@@ -234,7 +234,12 @@ impl Accounts {
         while let Some(action) = machine.poll_action() {
             match action {
                 Action::LoadSlot(load) => {
-                    let loaded = load_from(&self.0.parts.store, load).await;
+                    let (loaded, trouble) = load_from(&self.0.parts.store, load).await;
+                    #[cfg(feature = "tracing")]
+                    if let Some(error) = &trouble {
+                        tracing::warn!(%error);
+                    }
+                    drop(trouble);
                     machine.handle(now(), loaded);
                 }
                 Action::Error(failure) => return Err(Stopped::Failed(failure)),
