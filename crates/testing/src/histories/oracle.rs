@@ -133,6 +133,8 @@ impl Oracle {
         move |note| match note {
             mcp_auth_client::Note::In(event) => oracle.event(event),
             mcp_auth_client::Note::Out(action) => oracle.action(action),
+            // The event that follows says that the action failed.
+            mcp_auth_client::Note::Store(_) => {}
         }
     }
 
