@@ -18,14 +18,58 @@ pub(crate) enum Outcome {
 ///
 /// When the text is not of the client's format, or has another kind of value where entries belong.
 pub(crate) fn insert(client: Client, text: &str, entry: &Entry) -> Result<Outcome, Problem> {
+    let (mark, text) = match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => (BYTE_ORDER_MARK, rest),
+        None => ("", text),
+    };
+    // The parsers write line ends of Unix.
+    let raw = text;
+    let text = raw.replace("\r\n", "\n");
     let value = client.value(entry);
     let section = client.section();
-    match client.format() {
-        Format::Json => json::insert(text, section, &entry.name, &value),
-        Format::Toml => toml::insert(text, section, &entry.name, &value),
-        Format::Yaml => yaml::insert(text, section, &entry.name, &value),
+    let outcome = match client.format() {
+        Format::Json => json::insert(&text, section, &entry.name, &value),
+        Format::Toml => toml::insert(&text, section, &entry.name, &value),
+        Format::Yaml => yaml::insert(&text, section, &entry.name, &value),
+    };
+    let Outcome::Changed(mut after) = outcome? else {
+        return Ok(Outcome::Unchanged);
+    };
+    // A last line without an end keeps none.
+    if !text.ends_with('\n') && text.lines().last() == after.lines().last() {
+        after.truncate(after.trim_end_matches('\n').len());
     }
+    if raw.len() > text.len() {
+        after = with_line_ends(raw, &after);
+    }
+    Ok(Outcome::Changed(format!("{mark}{after}")))
 }
+
+/// Returns the edited text with the line ends of the file: each line keeps its own, and a new one has the end of
+/// most lines.
+fn with_line_ends(raw: &str, after: &str) -> String {
+    let before: Vec<&str> = raw.split_inclusive('\n').collect();
+    let after: Vec<&str> = after.split_inclusive('\n').collect();
+    let is_same = |(raw, after): &(&&str, &&str)| raw.replace("\r\n", "\n") == ***after;
+    let start = before.iter().zip(&after).take_while(is_same).count();
+    let left = before.len().min(after.len()).saturating_sub(start);
+    let backwards = before.iter().rev().zip(after.iter().rev());
+    let end = backwards.take(left).take_while(is_same).count();
+    let is_windows = raw.matches("\r\n").count().saturating_mul(2) > raw.matches('\n').count();
+    let kept = before.len().saturating_sub(end);
+    let new = after.len().saturating_sub(end);
+    let mut text: String = before.iter().take(start).copied().collect();
+    for line in after.iter().take(new).skip(start) {
+        match line.strip_suffix('\n') {
+            Some(line) if is_windows => text.extend([line, "\r\n"]),
+            Some(_) | None => text.push_str(line),
+        }
+    }
+    text.extend(before.iter().skip(kept).copied());
+    text
+}
+
+const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Returns a configuration with this entry only.
 pub(crate) fn alone(client: Client, entry: &Entry) -> Result<String, Problem> {

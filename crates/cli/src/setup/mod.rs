@@ -146,4 +146,6 @@ fn name_of(host: &str) -> String {
 }
 
 #[cfg(test)]
+mod realistic_tests;
+#[cfg(test)]
 mod tests;

@@ -64,7 +64,8 @@ fn mapping(text: &str) -> Result<Hash, Problem> {
 
 /// The text with the entry below its section, in the place of one of that name.
 fn edited(text: &str, section: &str, name: &str, value: &Value) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    // A line end of Windows stays with its line.
+    let lines: Vec<&str> = text.split_terminator('\n').collect();
     let starts = |line: &&str| {
         let rest = line.strip_prefix(section);
         let rest = rest.and_then(|rest| rest.trim_start().strip_prefix(':'));
