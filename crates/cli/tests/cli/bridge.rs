@@ -64,7 +64,7 @@ impl Bridge {
 }
 
 /// The message of a request.
-fn message(request: &Request) -> Value {
+pub(crate) fn message(request: &Request) -> Value {
     let text = request.form.keys().next().cloned().unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }

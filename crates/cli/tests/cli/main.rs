@@ -24,6 +24,7 @@ mod intranet;
 mod keyed;
 mod keyring;
 mod lines;
+mod newcomer;
 mod older_transport;
 mod page;
 mod pipe;
