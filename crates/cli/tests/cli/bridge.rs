@@ -286,3 +286,33 @@ fn a_session_that_cannot_be_renewed_at_once_is_renewed_later() {
     assert!(answer["result"].is_object(), "{answer}");
     assert_eq!(bridge.end(), Some(0));
 }
+
+/// The client is killed, or kills the bridge: the sign-in under way ends as well.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_bridge_leaves_no_process() {
+    let running = |desk: &Desk| {
+        let store = desk.path().display().to_string();
+        let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+        let lines = processes.filter_map(|process| {
+            let line = std::fs::read(process.path().join("cmdline")).ok()?;
+            Some(String::from_utf8_lossy(&line).replace('\0', " "))
+        });
+        lines.filter(|line| line.contains(&store)).count()
+    };
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let mut bridge = Bridge::start(&desk, &fake.url());
+    let answer = bridge.ask("tools/list", 1);
+    assert!(answer["error"]["data"]["url"].is_string(), "{answer}");
+    assert_eq!(running(&desk), 1, "the sign-in");
+    bridge.process.kill().expect("killed");
+    bridge.process.wait().expect("it is gone");
+    until("the end of the sign-in", || running(&desk) == 0);
+    // What it left is removed by the next command.
+    assert_eq!(desk.run(&["list"]).status.code(), Some(0));
+    let left = files(&desk);
+    assert!(
+        !left.keys().any(|name| name.starts_with("slots/pending")),
+        "{left:?}"
+    );
+}

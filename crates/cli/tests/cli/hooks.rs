@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::bridge::until;
 use crate::fake::{Fake, Mode};
 use crate::support::{Desk, text};
 
@@ -151,4 +152,84 @@ fn a_hook_without_an_account_says_how_to_sign_in() {
     assert_eq!(output.status.code(), Some(3));
     assert!(output.stdout.is_empty());
     assert!(text(&output.stderr).contains("mcp-auth login"));
+}
+
+/// A client waits ten seconds, and a killed process leaves a refresh lease of 35: the hook ends earlier, with a
+/// status that says "later".
+#[test]
+fn a_hook_ends_in_time_beside_a_dead_lease() {
+    let fake = Fake::start();
+    fake.state().token_seconds = 1;
+    let desk = signed_in(&fake);
+    std::thread::sleep(Duration::from_millis(1_500));
+    fake.state().delay = Duration::from_secs(5);
+    let asked = |fake: &Fake| {
+        let state = fake.state();
+        let asked = state.requests.iter();
+        asked.filter(|path| path.contains("/token")).count()
+    };
+    let before = asked(&fake);
+    let mut killed = desk
+        .command(&["token", &fake.url()])
+        .spawn()
+        .expect("it starts");
+    until("a refresh", || asked(&fake) > before);
+    killed.kill().expect("killed");
+    killed.wait().expect("it is gone");
+    fake.state().delay = Duration::ZERO;
+    let begun = Instant::now();
+    let output = desk.run(&["headers", &fake.url()]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty() && text(&output.stderr).lines().count() >= 1);
+}
+
+/// On a disk that takes no write, a valid token is printed, and a refresh is not begun: its tokens would be lost.
+#[cfg(unix)]
+#[test]
+fn a_hook_ends_in_time_on_a_dead_disk() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let url = fake.url();
+    let on_a_full_disk = |arguments: &[&str]| {
+        let plain = desk.command(arguments);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env("MCP_AUTH_STORE", desk.path());
+        command.output().expect("it runs")
+    };
+    bearer(&on_a_full_disk(&["headers", &url]));
+    let before = fake.state().requests.len();
+    let begun = Instant::now();
+    let output = on_a_full_disk(&["headers", "--min-ttl", "7200", &url]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    // The held token is good, and is printed where a longer one cannot be had.
+    bearer(&output);
+    let begun = Instant::now();
+    fake.state().token_seconds = 1;
+    let refreshed = desk.run(&["token", "--refused", &url]);
+    assert!(refreshed.status.success());
+    std::thread::sleep(Duration::from_millis(1_500));
+    let between = fake.state().requests.len();
+    let output = on_a_full_disk(&["headers", &url]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(output.stdout.is_empty());
+    assert_eq!(fake.state().requests.len(), between, "no token is spent");
+    assert!(between > before);
 }
