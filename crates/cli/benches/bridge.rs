@@ -1,4 +1,4 @@
-//! What the bridge costs: `cargo bench -p mcp-auth --bench bridge`. On loopback, with the built-in servers in
+//! The cost of the bridge: `cargo bench -p mcp-auth --bench bridge`. On loopback, with the built-in servers in
 //! another process and a signed-in account:
 //!
 //! - the median of a call directly (one connection that is kept) and through the bridge, one call after the other;
