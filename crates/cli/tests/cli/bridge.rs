@@ -308,7 +308,7 @@ fn a_killed_bridge_leaves_no_process() {
     bridge.process.kill().expect("killed");
     bridge.process.wait().expect("it is gone");
     until("the end of the sign-in", || running(&desk) == 0);
-    // What it left is removed by the next command.
+    // The next command removes its leftovers.
     assert_eq!(desk.run(&["list"]).status.code(), Some(0));
     let left = files(&desk);
     assert!(

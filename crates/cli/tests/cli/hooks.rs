@@ -214,7 +214,7 @@ fn a_hook_ends_in_time_on_a_dead_disk() {
         "{:?}",
         begun.elapsed()
     );
-    // The held token is good, and is printed where a longer one cannot be had.
+    // The held token is valid, and is printed where a longer one cannot be had.
     bearer(&output);
     let begun = Instant::now();
     fake.state().token_seconds = 1;

@@ -136,7 +136,7 @@ fn texts(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What the client does with the entry in its file, in words, and the answer of the tool.
+/// Uses the entry as the client does; returns how, in words, and the answer of the tool.
 fn used(newcomer: &Newcomer, client: &str, file: &Path) -> (String, String) {
     let text = fs::read_to_string(file).expect("a configuration");
     let first = |value: &Value| value.as_object().expect("entries").values().next().cloned();
