@@ -326,8 +326,8 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             edit(
                 "src/state/save.rs",
-                "    if core.held.is_usable(core.now) {\n        core.ready();\n    } else {\n        core.fail(Failure {\n",
-                "    if core.held.is_usable(core.now) || crate::planted::on(25) {\n        core.ready();\n    } else {\n        core.fail(Failure {\n",
+                "    if core.held.is_usable(core.now) {\n        core.ready();\n    } else if then.is_none() && !late {\n",
+                "    if core.held.is_usable(core.now) || crate::planted::on(25) {\n        core.ready();\n    } else if then.is_none() && !late {\n",
             ),
             edit(
                 "src/core.rs",
