@@ -278,6 +278,11 @@ impl SavingBinding {
         Work::SavingBinding(Self { ask, task })
     }
 
+    /// Returns true when a code waits for the binding.
+    pub(crate) fn is_for_a_code(&self) -> bool {
+        matches!(self.task, Task::Bind(Then::Code(_)))
+    }
+
     /// Returns the operation of an authorization that can still be cancelled.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
         self.task.attempt()

@@ -297,6 +297,7 @@ impl Work {
             self,
             Self::CheckingPending(_) | Self::TakingPending(_) | Self::Exchanging(_)
         ) || matches!(self, Self::SavingAccount(state) if saves(state))
+            || matches!(self, Self::SavingBinding(state) if state.is_for_a_code())
     }
 
     /// Returns the attempt that has not been counted yet, if this state belongs to one.
@@ -338,8 +339,8 @@ impl Work {
         }
     }
 
-    /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or redirect
-    /// URI than this request wants.
+    /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or
+    /// redirect URI than this request wants.
     pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
         let redirected = if let Self::SavingPending(state) = self {
             state.redirected()
