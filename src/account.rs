@@ -252,7 +252,28 @@ const RENEW_BEFORE: u64 = 60;
 /// By how many milliseconds a clock may be set back without consequence.
 const CLOCK_TOLERANCE: u64 = 60_000;
 
+/// One issuance of an access token, to tell it from a later one.
+pub(crate) struct Issuance {
+    access: AccessToken,
+    received: UnixMillis,
+}
+
+impl Issuance {
+    /// Returns true if these tokens are those of this issuance.
+    pub(crate) fn is(&self, tokens: Option<&Tokens>) -> bool {
+        tokens.is_some_and(|tokens| tokens.is(&self.access, self.received))
+    }
+}
+
 impl Tokens {
+    /// Returns the issuance of these tokens.
+    pub(crate) fn issuance(&self) -> Issuance {
+        Issuance {
+            access: self.access.clone(),
+            received: self.received,
+        }
+    }
+
     /// Returns true if both are the same issuance. The time of receipt is compared too, because a server
     /// may reissue an identical token.
     pub(crate) fn is(&self, access: &AccessToken, received: UnixMillis) -> bool {

@@ -1,6 +1,7 @@
 //! The context that all states share: identity, account, history and pending actions.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +126,7 @@ impl Held {
         self.at.take()
     }
 
-    fn tokens(&self) -> Option<&Tokens> {
+    pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
     }
 
@@ -180,8 +181,8 @@ pub(crate) struct Core {
     pub(crate) event: u64,
     pub(crate) owner: Arc<Owner>,
     next_id: u64,
-    /// The event in which `Ready` was last emitted; 0 for none, since the first event is 1.
-    said_ready: u64,
+    /// The event in which `Ready` was last emitted.
+    said_ready: Option<NonZeroU64>,
     outbox: VecDeque<Action>,
     pub(crate) held: Held,
     pub(crate) waiting: Option<Box<Waiting>>,
@@ -204,7 +205,7 @@ impl Core {
             event: 0,
             owner: Arc::new(Owner),
             next_id: 0,
-            said_ready: 0,
+            said_ready: None,
             outbox: VecDeque::new(),
             held: Held::default(),
             waiting: None,
@@ -411,12 +412,16 @@ impl Core {
     }
 
     /// Called when no work is under way: the callers that it left without an answer receive its result, unless an
-    /// authorization is pending, whose result they share (USE-14).
-    pub(crate) fn rest(&mut self) {
+    /// authorization is pending, here or with its callback at another instance: they share its result (USE-14).
+    pub(crate) fn rest(&mut self, elsewhere: bool) {
         if self.callers.is_at_rest() {
             return;
         }
-        if self.waits_at().is_some() {
+        if elsewhere || self.waits_at().is_some() {
+            let now = self.now.mono;
+            if let Some(waiting) = &mut self.waiting {
+                waiting.rest.look_soon(now);
+            }
             if let Some(operation) = self.callers.join() {
                 self.turn_away(operation);
             }
@@ -652,7 +657,8 @@ impl Core {
 
     /// Returns true if `Ready` was emitted during this event.
     pub(crate) fn said_ready(&self) -> bool {
-        self.said_ready == self.event
+        self.said_ready
+            .is_some_and(|event| event.get() == self.event)
     }
 
     /// Emits `Ready`, once per event and never for an expired token.
@@ -664,7 +670,7 @@ impl Core {
         self.memory.question.answered_by_a_token();
         self.callers.ready();
         if !self.said_ready() {
-            self.said_ready = self.event;
+            self.said_ready = NonZeroU64::new(self.event);
             self.emit(Action::Ready(grant));
         }
     }

@@ -431,6 +431,10 @@ impl Failure {
             Cause::Resting(resting) => Next::RetryLater(Some(resting.retry_at)),
             // A retry would read the same record.
             Cause::NotPersisted(StoreFlaw::Record(_)) => Next::FixConfiguration,
+            // The callback was used at another instance.
+            Cause::NotPersisted(StoreFlaw::Conflict) if self.stage == Stage::Callback => {
+                Next::AskUser
+            }
             Cause::NotPersisted(
                 StoreFlaw::Load | StoreFlaw::Write | StoreFlaw::Conflict | StoreFlaw::Slow,
             ) => Next::RetryLater(None),

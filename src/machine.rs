@@ -115,7 +115,8 @@ impl AuthMachine {
     /// Returns when [`Event::Timer`] is due, by the monotonic clock.
     pub fn deadline(&self) -> Option<MonoMillis> {
         let work = self.work.ask().map(|ask| ask.until);
-        let user = self.core.waiting.as_ref().map(|waiting| waiting.rest.until);
+        let user = self.core.waiting.as_ref();
+        let user = user.and_then(|waiting| waiting.rest.next);
         let device = self.core.device.as_ref().map(|device| device.deadline());
         let save = self.core.held.unsaved.as_ref();
         let save = save.filter(|_| matches!(self.work, Work::Idle));
@@ -298,7 +299,9 @@ impl AuthMachine {
             if !matches!(self.work, Work::Idle) {
                 return;
             }
-            self.core.rest();
+            let elsewhere = |trigger: &Trigger| matches!(trigger, Trigger::TakenElsewhere(_));
+            let awaits = self.inbox.iter().any(elsewhere);
+            self.core.rest(awaits);
             let Some(trigger) = self.next_trigger() else {
                 return;
             };
@@ -382,13 +385,10 @@ impl AuthMachine {
         if self.work.ask().is_some_and(|ask| ask.until <= now) {
             self.step(Work::timed_out);
         }
-        if self
-            .core
-            .waiting
-            .as_ref()
-            .is_some_and(|w| w.rest.until <= now)
+        if let Some(waiting) = &mut self.core.waiting
+            && waiting.rest.next.take_if(|next| *next <= now).is_some()
         {
-            self.end_waiting(Cause::OutOfPatience(Limited::UserTime));
+            self.inbox.push_back(Trigger::Look);
         }
         if let Some(pending) = &mut self.core.device {
             if pending.is_over(now) {
@@ -473,8 +473,10 @@ impl AuthMachine {
     /// Ends what waits at a sign-out: an authorization, and every operation under its own name.
     fn answer_all(&mut self) {
         let queued = self.inbox.iter();
-        let clicks =
-            |trigger: &Trigger| matches!(trigger, Trigger::Authorize(_) | Trigger::Renewed(_));
+        let clicks = |trigger: &Trigger| {
+            let click = matches!(trigger, Trigger::Authorize(_) | Trigger::Renewed(_));
+            click || trigger.completes_an_authorization()
+        };
         let asked = self.work.attempt().map(Option::<&Operation>::cloned);
         let asked = asked.or_else(|| {
             let under_way = self.work.completes_an_authorization();

@@ -1,5 +1,6 @@
 //! Bounded history between events: challenge hints, attempt counters, back-off, nonces.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::budget::{
@@ -38,8 +39,8 @@ pub(crate) struct Memory {
     pub(crate) scopes_refused: bool,
     /// The scopes of the last authorization request that another one could omit or register for.
     pub(crate) disputable: Disputable,
-    /// Whether a registration was erased since the last success; at most one is (C08).
-    pub(crate) client_forgotten: bool,
+    /// Until when no further registration is erased: ten minutes, or until a success (C08).
+    client_forgotten: MonoMillis,
     /// Whether resource metadata was seen, fetched or cached: such a server is not a legacy server
     /// (LEG-02).
     pub(crate) resource_metadata_seen: bool,
@@ -47,7 +48,7 @@ pub(crate) struct Memory {
     /// uses it.
     pub(crate) resource: Option<Box<(MonoMillis, ResourceFacts)>>,
     /// The event of that reading; earlier challenges need no further one.
-    pub(crate) resource_read: Option<u64>,
+    pub(crate) resource_read: Option<NonZeroU64>,
     /// The change of issuer that this process read in the resource's metadata (ISO-04).
     pub(crate) left: Option<Box<Left>>,
     /// The resource's metadata as last read.
@@ -405,6 +406,16 @@ impl Memory {
         }
     }
 
+    /// Records that a registration was erased.
+    pub(crate) fn forgot_client(&mut self, now: MonoMillis) {
+        self.client_forgotten = now.plus(FAILURE_MEMORY);
+    }
+
+    /// Returns true if a registration was erased a moment ago: another new one would not help (C08).
+    pub(crate) fn has_forgotten_client(&self, now: MonoMillis) -> bool {
+        now < self.client_forgotten
+    }
+
     /// Starts an attempt: the count of the one before stays.
     pub(crate) fn begin_attempt(&mut self) {
         self.counted = None;
@@ -423,7 +434,7 @@ impl Memory {
         self.demanded.clear();
         self.question.withdraw();
         self.offered = None;
-        self.client_forgotten = false;
+        self.client_forgotten = MonoMillis::default();
         self.offline_access_refused = false;
         self.scopes_refused = false;
         self.counted = None;

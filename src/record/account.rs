@@ -60,6 +60,7 @@ enum Kind {
 #[serde(deny_unknown_fields)]
 struct TokensRecord<'a> {
     kind: TokenTypeRecord,
+    #[serde(borrow)]
     access: Cow<'a, str>,
     refresh: Option<Cow<'a, str>>,
     received: u64,
@@ -178,7 +179,7 @@ pub(crate) fn read_account(
 
 fn restore(tokens: TokensRecord<'_>) -> Result<Tokens, RecordFlaw> {
     Ok(Tokens {
-        access: AccessToken::new(&tokens.access).ok_or(RecordFlaw::Damaged)?,
+        access: AccessToken::of(tokens.access).ok_or(RecordFlaw::Damaged)?,
         refresh: tokens.refresh.map(Secret::new),
         received: UnixMillis(tokens.received),
         lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),

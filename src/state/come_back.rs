@@ -1,8 +1,11 @@
 //! The callback, perhaps at another instance: find the pending record, consume it, then act (CB, ISS).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::account::{Issuance, Tokens};
 use crate::action::Why;
+use crate::budget::TOKEN_TIME;
 use crate::clients::Registered;
 use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
@@ -16,7 +19,9 @@ use crate::report::Decision;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::forget::{After, Word, forget};
 use crate::state::redirect::without_refused_scopes;
+use crate::state::renew::Pausing;
 use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
+use crate::time::MonoMillis;
 use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::token::OAuthError;
 
@@ -58,7 +63,7 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
         return ignored(core);
     }
     let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
-    let prepared = Prepared::Here;
+    let prepared = (Prepared::Here, waiting.rest.before);
     take(core, waiting.at, prepared, slot, revision, &parameters)
 }
 
@@ -79,7 +84,7 @@ fn ignored(core: &mut Core) -> Step {
 fn take(
     core: &mut Core,
     at: AtIssuer<Redirected>,
-    prepared: Prepared,
+    (prepared, before): (Prepared, Option<Issuance>),
     slot: Slot,
     revision: Revision,
     parameters: &Parameters<'_>,
@@ -90,6 +95,7 @@ fn take(
     let matched = at.answer(parameters, core.config().url_policy());
     let from = Request {
         prepared,
+        before,
         issuer,
         redirect_uri,
         client_id,
@@ -130,7 +136,9 @@ impl FindingPending {
                         core.identity.seal_with(key);
                     }
                     let (slot, revision) = (self.slot, stored.revision);
-                    take(core, at, Prepared::Elsewhere, slot, revision, &parameters)
+                    let before = core.held.tokens().map(Tokens::issuance);
+                    let prepared = (Prepared::Elsewhere, before);
+                    take(core, at, prepared, slot, revision, &parameters)
                 }
                 Some(_) | None => {
                     if at.held().0.expires <= core.now.wall {
@@ -157,6 +165,8 @@ pub(crate) struct TakingPending {
 /// The authorization request that a callback responds to.
 struct Request {
     prepared: Prepared,
+    /// The tokens before the authorization.
+    before: Option<Issuance>,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
     client_id: Arc<str>,
@@ -168,9 +178,10 @@ impl TakingPending {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
             Persistence::Done => self.act(core),
-            // Another instance consumed the callback; its tokens will be in the account slot.
+            // Another instance consumed the callback; its tokens will arrive in the account slot.
             Persistence::Conflict(_) => {
-                Ok(LoadingAccount::begin(core, Some(Trigger::TakenElsewhere)))
+                let before = self.from.before;
+                Ok(Elsewhere::begin(core, before, Otherwise::Callback))
             }
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
@@ -217,6 +228,79 @@ impl TakingPending {
             }
         };
         Err(fails(core, &from.issuer, cause))
+    }
+}
+
+/// Waits for the tokens of another instance, which took the callback: the account is read before anything is reported
+/// (AUTHZ-18, CB-06).
+pub(crate) struct Elsewhere {
+    /// The tokens before the authorization.
+    before: Option<Issuance>,
+    /// The other instance has its answer from the token endpoint by then.
+    until: MonoMillis,
+    looks: u8,
+    otherwise: Otherwise,
+}
+
+/// The result where no tokens arrive.
+pub(crate) enum Otherwise {
+    /// Two instances received the callback, and the other one took it.
+    Callback,
+    /// The record of the redirect was gone.
+    Redirect(IssuerId),
+}
+
+impl Elsewhere {
+    /// Reads the account at once, and then after pauses that grow.
+    pub(crate) fn begin(core: &mut Core, before: Option<Issuance>, otherwise: Otherwise) -> Work {
+        let until = core.now.mono.plus(TOKEN_TIME);
+        let elsewhere = Box::new(Self {
+            before,
+            until,
+            looks: 0,
+            otherwise,
+        });
+        LoadingAccount::begin(core, Some(Trigger::TakenElsewhere(elsewhere)))
+    }
+
+    /// Returns true when the account holds other tokens than before.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        let tokens = core.held.tokens();
+        let same = self.before.as_ref().is_some_and(|before| before.is(tokens));
+        core.held.is_usable(core.now) && !same
+    }
+
+    /// Continues after the account was read, or could not be read.
+    pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
+        if self.is_served(core) {
+            core.ready();
+            return Ok(Work::Idle);
+        }
+        if core.now.mono >= self.until {
+            return self.ends(core);
+        }
+        let wait = Duration::from_millis(100_u64 << self.looks.min(4));
+        self.looks = self.looks.saturating_add(1);
+        let until = core.now.mono.plus(wait.min(Duration::from_secs(1)));
+        let until = until.min(self.until);
+        Ok(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
+    }
+
+    fn ends(self, core: &mut Core) -> Step {
+        let (stage, issuer, cause) = match self.otherwise {
+            Otherwise::Callback => {
+                let cause = Cause::NotPersisted(StoreFlaw::Conflict);
+                (Stage::Callback, None, cause)
+            }
+            Otherwise::Redirect(issuer) => (Stage::Authorization, Some(issuer), Cause::Abandoned),
+        };
+        Err(Failure {
+            operation: core.memory.operation.clone(),
+            stage,
+            issuer,
+            cause,
+            seen: Vec::new(),
+        })
     }
 }
 

@@ -256,6 +256,11 @@ impl Forgetting {
         matches!(self.then, Then::Leave(..))
     }
 
+    /// Returns true when an attempt needs another client.
+    fn is_of_an_attempt(&self) -> bool {
+        matches!(self.then, Then::Replace { .. })
+    }
+
     /// Decides about the registration in a slot; `None` when it is another one.
     fn find(&self, core: &Core, stored: &Stored) -> Option<Verdict> {
         let of = &self.order.registered;
@@ -361,15 +366,15 @@ impl Forgetting {
         let (why, failure) = match self.then {
             Then::Replace { why, failure } => (why, failure),
             Then::Reset(further) => {
-                core.memory.client_forgotten = true;
+                core.memory.forgot_client(core.now.mono);
                 return reset_next(core, further);
             }
             Then::Leave(further, accounts) => return leave(core, further, accounts),
         };
-        let after = if core.memory.client_forgotten {
+        let after = if core.memory.has_forgotten_client(core.now.mono) {
             After::Fail(Box::new(failure))
         } else {
-            core.memory.client_forgotten = true;
+            core.memory.forgot_client(core.now.mono);
             After::Ask(why)
         };
         let bound = core.held.at.as_ref().filter(|at| {
@@ -406,6 +411,11 @@ impl ForgettingClient {
         self.task.leaves()
     }
 
+    /// Returns true when an attempt needs another client.
+    pub(crate) fn is_of_an_attempt(&self) -> bool {
+        self.task.is_of_an_attempt()
+    }
+
     pub(crate) fn into_task(self) -> Forgetting {
         *self.task
     }
@@ -428,6 +438,11 @@ impl ClearingClient {
     /// Returns true after a sign-out.
     pub(crate) fn leaves(&self) -> bool {
         self.task.leaves()
+    }
+
+    /// Returns true when an attempt needs another client.
+    pub(crate) fn is_of_an_attempt(&self) -> bool {
+        self.task.is_of_an_attempt()
     }
 
     pub(crate) fn into_task(self) -> Forgetting {

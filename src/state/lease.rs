@@ -50,12 +50,14 @@ impl Leasing {
                 self.renewal.lease = Some(self.revision);
                 Refreshing::begin(core, self.renewal, self.until)
             }
+            // Even the contents that were to be written may be those of another process, which wrote the same lease in the
+            // same millisecond: only `Done` says whose they are.
             Persistence::Conflict(current) => match core.adopt(current.as_ref()) {
                 Err(flaw @ RecordFlaw::Newer) => {
                     let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
                     self.renewal.fails_for_now(core, Stage::Slots, cause)
                 }
-                Ok(()) | Err(_) => self.renewal.again(core),
+                Ok(()) | Err(_) => self.renewal.after_a_conflict(core),
             },
             // Unknown whether it was written; an unreleased lease expires.
             Persistence::Failed => {

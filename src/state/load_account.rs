@@ -14,7 +14,10 @@ use crate::state::come_back::redeem;
 use crate::state::obtain::Obtaining;
 use crate::state::repeat::{Renewed, came_too_late};
 use crate::state::save::save_again;
-use crate::state::{FindingAccount, Judged, Leaving, Renewal, Revoking, Step, Work, discover};
+use crate::state::{
+    CheckingPending, Elsewhere, FindingAccount, Judged, Leaving, Renewal, Revoking, Step, Work,
+    discover,
+};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
 
@@ -28,8 +31,10 @@ pub(crate) enum Trigger {
     CameBack(Callback),
     /// A callback was accepted at an instance that knows no account, although there was one.
     Redeem(Box<AtIssuer<CodeGrant>>),
-    /// Another instance consumed the record of this machine's callback.
-    TakenElsewhere,
+    /// Another instance consumed the record of a callback, and may store tokens.
+    TakenElsewhere(Box<Elsewhere>),
+    /// Whether the pending authorization is still open is looked up.
+    Look,
     /// The server of a device code is polled.
     Poll,
     /// Tokens that the store did not take are saved again.
@@ -54,12 +59,13 @@ impl Trigger {
             Self::Challenged(judged) => judged.is_served(core),
             Self::Renew(renewal) => renewal.is_served(core),
             Self::Obtain(obtaining) => obtaining.is_served(core),
-            Self::TakenElsewhere => core.held.is_usable(core.now),
+            Self::TakenElsewhere(elsewhere) => elsewhere.is_served(core),
             Self::Renewed(renewed) => renewed.is_served(core),
             Self::Authorize(_)
             | Self::CameBack(_)
             | Self::Poll
             | Self::Save
+            | Self::Look
             | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -79,8 +85,9 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
+            | Self::TakenElsewhere(_)
             | Self::Save
-            | Self::TakenElsewhere
+            | Self::Look
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => None,
@@ -101,12 +108,18 @@ impl Trigger {
             | Self::Redeem(_)
             | Self::Poll
             | Self::Save
-            | Self::TakenElsewhere
+            | Self::Look
+            | Self::TakenElsewhere(_)
             | Self::Reset
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
         };
         Some(Caller { operation, refused })
+    }
+
+    /// Returns true for a step of an authorization that the user has finished.
+    pub(crate) fn completes_an_authorization(&self) -> bool {
+        matches!(self, Self::Redeem(_) | Self::TakenElsewhere(_))
     }
 
     /// Returns true when any usable token is what it wants.
@@ -116,12 +129,13 @@ impl Trigger {
             | Self::Authorize(_)
             | Self::Renewed(_)
             | Self::Obtain(_)
-            | Self::TakenElsewhere => true,
+            | Self::TakenElsewhere(_) => true,
             Self::Challenged(_)
             | Self::CameBack(_)
             | Self::Redeem(_)
             | Self::Poll
             | Self::Save
+            | Self::Look
             | Self::Renew(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -142,6 +156,7 @@ impl Trigger {
             | Self::CameBack(_)
             | Self::Poll
             | Self::Save
+            | Self::Look
             | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -150,7 +165,7 @@ impl Trigger {
             | Self::Challenged(_)
             | Self::Renew(_)
             | Self::Obtain(_)
-            | Self::TakenElsewhere => false,
+            | Self::TakenElsewhere(_) => false,
         }
     }
 
@@ -161,12 +176,13 @@ impl Trigger {
             Self::Renew(renewal) => renewal.has_another(core),
             Self::Challenged(_)
             | Self::Obtain(_)
-            | Self::TakenElsewhere
+            | Self::TakenElsewhere(_)
             | Self::Authorize(_)
             | Self::Renewed(_)
             | Self::CameBack(_)
             | Self::Poll
             | Self::Save
+            | Self::Look
             | Self::Redeem(_)
             | Self::Reset
             | Self::SignOut(_)
@@ -192,6 +208,12 @@ impl LoadingAccount {
         matches!(self.then, Some(Trigger::Reset))
     }
 
+    /// Returns true when the account is read before a code is redeemed, or for the tokens of another instance.
+    pub(crate) fn completes_an_authorization(&self) -> bool {
+        let then = self.then.as_ref();
+        then.is_some_and(Trigger::completes_an_authorization)
+    }
+
     /// Returns true when the account is read for an authorization.
     pub(crate) fn is_for_an_attempt(&self) -> bool {
         matches!(self.then, Some(Trigger::Authorize(_) | Trigger::Renewed(_)))
@@ -211,6 +233,10 @@ impl LoadingAccount {
         // Whether the account is there still shows when the tokens are stored.
         if let Some(Trigger::Redeem(grant)) = self.then {
             return redeem(core, *grant);
+        }
+        // Read again after a pause.
+        if let Some(Trigger::TakenElsewhere(elsewhere)) = self.then {
+            return elsewhere.go(core);
         }
         if self.then.is_some_and(|trigger| trigger.can_do_with(core)) {
             core.ready();
@@ -250,7 +276,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         });
     }
     let trigger = match trigger {
-        trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll) => {
+        trigger @ (Trigger::SignOut(_) | Trigger::Revoke(_) | Trigger::Poll | Trigger::Look) => {
             return start_read(core, trigger);
         }
         Trigger::Save => return save_again(core, None),
@@ -260,7 +286,7 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         | Trigger::Renewed(_)
         | Trigger::CameBack(_)
         | Trigger::Redeem(_)
-        | Trigger::TakenElsewhere
+        | Trigger::TakenElsewhere(_)
         | Trigger::Reset
         | Trigger::Obtain(_)
         | Trigger::Renew(_)) => trigger,
@@ -285,7 +311,8 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         }
         Trigger::CameBack(_)
         | Trigger::Redeem(_)
-        | Trigger::TakenElsewhere
+        | Trigger::TakenElsewhere(_)
+        | Trigger::Look
         | Trigger::Poll
         | Trigger::Save
         | Trigger::SignOut(_)
@@ -337,16 +364,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
         Trigger::Obtain(obtaining) => obtaining.go(core),
         Trigger::SignOut(leaving) => Ok(FindingAccount::begin(core, leaving)),
         Trigger::Revoke(at) => Revoking::begin(core, *at, None),
-        Trigger::TakenElsewhere if core.held.is_usable(core.now) => {
-            core.ready();
-            Ok(Work::Idle)
-        }
-        Trigger::TakenElsewhere => Err(Failure {
-            operation: core.memory.operation.clone(),
-            stage: Stage::Callback,
-            issuer: None,
-            cause: Cause::NotPersisted(StoreFlaw::Conflict),
-            seen: Vec::new(),
-        }),
+        Trigger::TakenElsewhere(elsewhere) => elsewhere.go(core),
+        Trigger::Look => Ok(CheckingPending::look(core)),
     }
 }

@@ -38,7 +38,7 @@ mod waiting;
 pub(crate) use attempt::Attempt;
 pub(crate) use binding::{LoadingBinding, SavingBinding};
 pub(crate) use client::LoadingRegistration;
-pub(crate) use come_back::{FindingPending, TakingPending, come_back};
+pub(crate) use come_back::{Elsewhere, FindingPending, Otherwise, TakingPending, come_back};
 pub(crate) use device::{Pending, Polling, RequestingCode};
 pub(crate) use discover::{ChoosingServer, discover};
 pub(crate) use effort::Effort;
@@ -290,14 +290,41 @@ impl Work {
         Some(attempt.effort.operation.as_ref())
     }
 
-    /// Returns true while an authorization that the user has finished, or that is repeated, is under way.
+    /// Returns true while an authorization that the user has finished, or that is repeated or replaced, is under way.
     pub(crate) fn completes_an_authorization(&self) -> bool {
-        let saves = |state: &SavingAccount| state.is_of_an_authorization();
-        matches!(
-            self,
-            Self::CheckingPending(_) | Self::TakingPending(_) | Self::Exchanging(_)
-        ) || matches!(self, Self::SavingAccount(state) if saves(state))
-            || matches!(self, Self::SavingBinding(state) if state.is_for_a_code())
+        match self {
+            Self::SavingAccount(state) => state.is_of_an_authorization(),
+            Self::LoadingAccount(state) => state.completes_an_authorization(),
+            Self::Pausing(state) => state.then.completes_an_authorization(),
+            Self::ForgettingClient(state) => state.is_of_an_attempt(),
+            Self::ClearingClient(state) => state.is_of_an_attempt(),
+            Self::CheckingPending(_) | Self::TakingPending(_) | Self::Exchanging(_) => true,
+            Self::SavingBinding(state) => state.is_for_a_code(),
+            Self::Idle
+            | Self::LoadingResource(_)
+            | Self::FetchingResource(_)
+            | Self::SavingStanding(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::FetchingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::Registering(_)
+            | Self::SavingRegistration(_)
+            | Self::SavingPending(_)
+            | Self::Pushing(_)
+            | Self::RequestingCode(_)
+            | Self::Polling(_)
+            | Self::FindingPending(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => false,
+        }
     }
 
     /// Returns the attempt that has not been counted yet, if this state belongs to one.

@@ -1,5 +1,6 @@
 //! The redirect of the user: the pending record is stored first, the URL is returned after.
 
+use crate::account::Tokens;
 use crate::action::Why;
 use crate::budget::Permit;
 use crate::config::{PushedRequests, RefreshTokens};
@@ -251,6 +252,9 @@ pub(crate) fn redirect(
                 until: now.mono.plus(user_time),
                 repeated_until: now.mono.plus(half(user_time)),
                 read_at: now.mono,
+                next: Some(now.mono.plus(user_time)),
+                looks: 0,
+                before: core.held.tokens().map(Tokens::issuance),
                 expires,
                 new_issuer,
             },
@@ -339,6 +343,15 @@ impl SavingPending {
     }
 
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        let outcome = match outcome {
+            // The store repeated the write, and found what it had written.
+            Persistence::Conflict(Some(stored))
+                if stored.revision == self.waiting.rest.revision =>
+            {
+                Persistence::Done
+            }
+            other @ (Persistence::Done | Persistence::Failed | Persistence::Conflict(_)) => other,
+        };
         let flaw = match outcome {
             Persistence::Done => {
                 return match self.url {

@@ -4,6 +4,7 @@
 //! Each pause, lost race and response leads back to [`Renewal::go`], which decides the next step from the
 //! current knowledge.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::account::Account;
@@ -11,7 +12,7 @@ use crate::action::Why;
 use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{Config, Discovery, DynamicRegistration, MachineFlow, SignIn};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Stage, Unreachable, Violation};
+use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw, Unreachable, Violation};
 use crate::event::Operation;
 use crate::grant::{CLOCK_SKEW_MILLIS, ClientOrigin};
 use crate::issuer::{AtIssuer, IssuerId, Server, ServerSource};
@@ -30,6 +31,9 @@ use crate::state::{
 };
 use crate::time::{MonoMillis, millis};
 
+/// How many times in succession the lease is written against conflicts.
+const WRITES: u8 = 3;
+
 pub(crate) struct Renewal {
     pub(crate) effort: Effort,
     /// The token that the MCP server refused; `None` when it is only about to expire.
@@ -39,6 +43,8 @@ pub(crate) struct Renewal {
     /// Refresh requests left.
     pub(crate) refreshes: Budget,
     looks: Budget,
+    /// Writes of the lease left, against a store that reports a conflict each time.
+    writes: u8,
     /// The account revision that holds this machine's lease.
     pub(crate) lease: Option<Revision>,
     /// The earliest time for the next request after a temporary failure.
@@ -65,7 +71,7 @@ impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
         let resource_known = refused
             .as_ref()
-            .is_some_and(|refused| core.memory.resource_read >= Some(refused.event));
+            .is_some_and(|refused| core.memory.resource_read >= NonZeroU64::new(refused.event));
         Box::new(Self {
             effort: Effort::new(core, Some(operation)),
             refused,
@@ -73,6 +79,7 @@ impl Renewal {
             server_known: false,
             refreshes: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
             looks: Budget::new(LOOKS_PER_RENEWAL, Limited::Requests),
+            writes: WRITES,
             lease: None,
             not_before: None,
             delayed: false,
@@ -236,7 +243,7 @@ impl Renewal {
     /// removed before stays removed.
     pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
         self.resource_known = true;
-        core.memory.resource_read = Some(core.event);
+        core.memory.resource_read = NonZeroU64::new(core.event);
         self.go(core)
     }
 
@@ -337,6 +344,7 @@ impl Renewal {
 
     /// Polls the store again soon, to adopt the other process's result (L05).
     fn look_later(mut self: Box<Self>, core: &mut Core, lease_ends: MonoMillis) -> Step {
+        self.writes = WRITES;
         let looks_left = self.looks.left();
         if self.looks.take().is_err() {
             return self.fails_for_now(core, Stage::Refresh, unreachable(None));
@@ -345,6 +353,17 @@ impl Renewal {
         let wait = Duration::from_millis(100_u64 << looked).min(Duration::from_secs(1));
         let until = core.now.mono.plus(wait).min(lease_ends);
         Ok(Pausing::begin(core, Trigger::Renew(self), until))
+    }
+
+    /// Restarts after a conflict of the lease. Without the lease of another process, the third conflict in succession is a
+    /// failure of the store.
+    pub(crate) fn after_a_conflict(mut self: Box<Self>, core: &mut Core) -> Step {
+        self.writes = self.writes.saturating_sub(1);
+        if self.writes == 0 && self.foreign_lease(core).is_none() {
+            let cause = Cause::NotPersisted(StoreFlaw::Conflict);
+            return self.fails_for_now(core, Stage::Slots, cause);
+        }
+        self.again(core)
     }
 
     /// Restarts after another process changed the record, a bounded number of times.

@@ -3,13 +3,14 @@
 //! of the user's time is left; and the documents, read again, still say what it rests on (AUTHZ-18).
 
 use crate::action::{NeedUser, Why};
+use crate::budget::Limited;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Operation;
 use crate::slot::{Revision, Stored};
 use crate::state::discover::read_documents;
 use crate::state::redirect::repeat_redirect;
-use crate::state::{LoadingAccount, Step, Trigger, Waiting, Work};
+use crate::state::{Elsewhere, LoadingAccount, Otherwise, Step, Trigger, Waiting, Work};
 use crate::wish::Click;
 
 /// An authorization that replaces a pending one, which another instance completed or which requested fewer
@@ -32,6 +33,8 @@ enum Then {
     Repeat(Click),
     /// A question to the user, unless the pending authorization is still open.
     Ask(Why, Option<Operation>),
+    /// The result that callers wait for, or the end of the user's time.
+    Look,
 }
 
 /// Asks for the user. With an authorization pending, asks only when its record is gone: the callback may have reached
@@ -93,12 +96,12 @@ pub(crate) fn recall(core: &mut Core, asked: NeedUser) {
             core.memory.demanded.add(&scopes, core.now.mono);
         }
         Why::ServerChanged { from, to } => core.memory.offered = Some(Box::new((from, to))),
-        Why::ClientForgotten => core.memory.client_forgotten = true,
+        Why::ClientForgotten => core.memory.forgot_client(core.now.mono),
         Why::MethodRefused {
             issuer, refused, ..
         } => {
             core.memory.clients.refuse(&issuer, refused);
-            core.memory.client_forgotten = true;
+            core.memory.forgot_client(core.now.mono);
         }
         Why::OfflineAccessRefused => core.memory.offline_access_refused = true,
         Why::ScopesRefused { .. } => core.memory.scopes_refused = true,
@@ -119,6 +122,17 @@ impl CheckingPending {
         let slot = waiting.rest.slot;
         let ask = core.load(slot);
         let then = Then::Repeat(click);
+        Work::CheckingPending(Self { ask, then })
+    }
+
+    /// Looks whether the pending redirect is still open.
+    pub(crate) fn look(core: &mut Core) -> Work {
+        let Some(waiting) = &core.waiting else {
+            return Work::Idle;
+        };
+        let slot = waiting.rest.slot;
+        let ask = core.load(slot);
+        let then = Then::Look;
         Work::CheckingPending(Self { ask, then })
     }
 
@@ -146,14 +160,48 @@ impl CheckingPending {
                 cause: Cause::NotPersisted(StoreFlaw::Load),
                 seen: Vec::new(),
             }),
+            // The account has just been read.
             (Then::Ask(why, operation), Ok(false)) => {
                 core.waiting = None;
                 put(core, why, operation);
                 Ok(Work::Idle)
             }
+            (Then::Look, Ok(false)) => Ok(taken_elsewhere(core)),
+            (Then::Look, Ok(true) | Err(())) => looked(core),
             // Every caller receives the result of the pending authorization.
             (Then::Ask(..), Ok(true) | Err(())) => Ok(Work::Idle),
         }
+    }
+}
+
+/// The record is gone: another instance has the callback, and may store tokens.
+fn taken_elsewhere(core: &mut Core) -> Work {
+    let Some(waiting) = core.waiting.take() else {
+        return Work::Idle;
+    };
+    let otherwise = Otherwise::Redirect(waiting.at.issuer().clone());
+    Elsewhere::begin(core, waiting.rest.before, otherwise)
+}
+
+/// The record is there, or could not be read: waits on, or ends when the user's time has passed.
+fn looked(core: &mut Core) -> Step {
+    let now = core.now.mono;
+    let callers = !core.callers.is_empty();
+    match &mut core.waiting {
+        Some(waiting) if now < waiting.rest.until => {
+            waiting.rest.look_again(now, callers);
+            Ok(Work::Idle)
+        }
+        Some(_) | None => match core.stop_waiting() {
+            Some((issuer, operation)) => Err(Failure {
+                operation,
+                stage: Stage::Authorization,
+                issuer: Some(issuer),
+                cause: Cause::OutOfPatience(Limited::UserTime),
+                seen: Vec::new(),
+            }),
+            None => Ok(Work::Idle),
+        },
     }
 }
 

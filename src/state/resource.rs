@@ -254,7 +254,7 @@ fn found(
     headers: &HeaderMap,
 ) -> Step {
     core.memory.resource_metadata_seen = true;
-    core.memory.resource_read = Some(core.event);
+    core.memory.resource_read = std::num::NonZeroU64::new(core.event);
     heard(core, &facts);
     if let Cached::Replaced(found) = cached {
         let seconds = freshness(headers, core.now.wall.seconds());

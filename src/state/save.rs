@@ -132,10 +132,11 @@ impl SavingAccount {
         })
     }
 
-    /// Returns true when the tokens are those of an authorization by the user.
+    /// Returns true when the tokens are those of an authorization by the user, or lost their client in one.
     pub(crate) fn is_of_an_authorization(&self) -> bool {
         let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
-        matches!(self.kept, Kept::Authorized { .. }) && by_user && !self.rest.late
+        let forgotten = matches!(self.kept, Kept::ClientForgotten { .. });
+        !self.rest.late && (forgotten || matches!(self.kept, Kept::Authorized { .. }) && by_user)
     }
 
     /// Returns the account, after a sign-out during the write.

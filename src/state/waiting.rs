@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::account::Issuance;
 use crate::action::{Action, BrowserUrl, Redirect};
 use crate::budget::Permit;
 use crate::core::Core;
@@ -36,11 +37,35 @@ pub(crate) struct WaitingParts {
     pub(crate) repeated_until: MonoMillis,
     /// When the documents that the redirect rests on were read.
     pub(crate) read_at: MonoMillis,
+    /// When the record is looked at next: the callback may have reached another instance. `None` while that is due.
+    pub(crate) next: Option<MonoMillis>,
+    pub(crate) looks: u8,
+    /// The tokens before the authorization.
+    pub(crate) before: Option<Issuance>,
     pub(crate) expires: UnixMillis,
     pub(crate) new_issuer: bool,
 }
 
 impl WaitingParts {
+    /// A caller waits for the result: the record is looked at soon.
+    pub(crate) fn look_soon(&mut self, now: MonoMillis) {
+        let soon = self.after_a_pause(now);
+        self.next = self.next.map(|next| next.min(soon));
+    }
+
+    /// The record is still there: it is looked at again, before the end only if callers wait for the result.
+    pub(crate) fn look_again(&mut self, now: MonoMillis, callers: bool) {
+        self.looks = self.looks.saturating_add(1);
+        let soon = self.after_a_pause(now).min(self.until);
+        self.next = Some(if callers { soon } else { self.until });
+    }
+
+    /// Returns the time after one second, or twice as long after each look, up to half a minute.
+    fn after_a_pause(&self, now: MonoMillis) -> MonoMillis {
+        let seconds = 1_u64.checked_shl(u32::from(self.looks)).unwrap_or(u64::MAX);
+        now.plus(Duration::from_secs(seconds.min(30)))
+    }
+
     /// Redirects the user with a reference to the pushed request.
     pub(crate) fn wait(self, core: &mut Core, at: AtIssuer<Redirected>, reference: &str) {
         let url = at.reference_url(reference);

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::words::{Word, Words};
+use crate::secret::Cleared;
 
 /// A text to which JSON is appended.
 #[derive(Default)]
@@ -23,29 +24,50 @@ impl JsonWriter {
         self.text
     }
 
+    fn push(&mut self, piece: &str) {
+        self.make_room(piece.len());
+        self.text.push_str(piece);
+    }
+
+    /// Makes room for so many bytes. A text that grows leaves no copy of itself behind, because it may contain secrets
+    /// (I06).
+    fn make_room(&mut self, bytes: usize) {
+        if self.text.capacity().saturating_sub(self.text.len()) < bytes {
+            self.grow(bytes);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        let capacity = self.text.len().saturating_add(bytes).saturating_mul(2);
+        let mut larger = String::with_capacity(capacity);
+        larger.push_str(&self.text);
+        let _cleared = Cleared::new(std::mem::replace(&mut self.text, larger));
+    }
+
     /// Appends literal JSON.
     pub(crate) fn raw(&mut self, json: &'static str) {
-        self.text.push_str(json);
+        self.push(json);
     }
 
     /// Appends an object as it is, up to its closing brace.
     pub(crate) fn object_without_end(&mut self, object: &str) {
         let open = object.strip_suffix('}').unwrap_or(object);
-        self.text.push_str(open);
+        self.push(open);
     }
 
     /// Appends a string.
     pub(crate) fn text(&mut self, lead: &'static str, value: &str) {
         let quotes = lead.len().saturating_add(2);
-        self.text.reserve(value.len().saturating_add(quotes));
-        self.text.push_str(lead);
-        self.text.push('"');
+        self.make_room(value.len().saturating_add(quotes));
+        self.push(lead);
+        self.push("\"");
         if has_special(value.as_bytes()) {
             value.chars().for_each(|c| self.escaped(c));
         } else {
-            self.text.push_str(value);
+            self.push(value);
         }
-        self.text.push('"');
+        self.push("\"");
     }
 
     /// Appends a string, if there is one.
@@ -57,15 +79,15 @@ impl JsonWriter {
 
     /// Appends the spelling of a value, which needs no escapes.
     pub(crate) fn word(&mut self, lead: &'static str, spelling: &'static str) {
-        self.text.push_str(lead);
-        self.text.push('"');
-        self.text.push_str(spelling);
-        self.text.push('"');
+        self.push(lead);
+        self.push("\"");
+        self.push(spelling);
+        self.push("\"");
     }
 
     /// Appends a number.
     pub(crate) fn number(&mut self, lead: &'static str, value: u64) {
-        self.text.push_str(lead);
+        self.push(lead);
         // The digits from the last to the first, without the formatter's padding and sign.
         let mut digits = [b'0'; 20];
         let (mut rest, mut length) = (value, 0_usize);
@@ -80,7 +102,7 @@ impl JsonWriter {
         }
         let digits = digits.get(20_usize.saturating_sub(length)..);
         let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        self.text.push_str(digits.unwrap_or("0"));
+        self.push(digits.unwrap_or("0"));
     }
 
     /// Appends a number, if there is one.
@@ -92,8 +114,8 @@ impl JsonWriter {
 
     /// Appends a boolean.
     pub(crate) fn flag(&mut self, lead: &'static str, value: bool) {
-        self.text.push_str(lead);
-        self.text.push_str(if value { "true" } else { "false" });
+        self.push(lead);
+        self.push(if value { "true" } else { "false" });
     }
 
     /// Appends the spellings of a list, if the document has the list.
@@ -101,16 +123,16 @@ impl JsonWriter {
         if !words.is_listed() {
             return;
         }
-        self.text.push_str(lead);
-        let mut before = '[';
+        self.push(lead);
+        let mut before = "[";
         for (spelling, _) in words.iter() {
-            self.text.push(before);
-            self.text.push('"');
-            self.text.push_str(spelling);
-            self.text.push('"');
-            before = ',';
+            self.push(before);
+            self.push("\"");
+            self.push(spelling);
+            self.push("\"");
+            before = ",";
         }
-        self.text.push_str(if before == '[' { "[]" } else { "]" });
+        self.push(if before == "[" { "[]" } else { "]" });
     }
 
     /// Appends a list of strings.
@@ -119,24 +141,25 @@ impl JsonWriter {
         lead: &'static str,
         items: impl IntoIterator<Item = &'a str>,
     ) {
-        self.text.push_str(lead);
+        self.push(lead);
         let mut before = "[";
         for item in items {
             self.text(before, item);
             before = ",";
         }
-        self.text.push_str(if before == "[" { "[]" } else { "]" });
+        self.push(if before == "[" { "[]" } else { "]" });
     }
 
     fn escaped(&mut self, c: char) {
         match c {
-            '"' => self.text.push_str("\\\""),
-            '\\' => self.text.push_str("\\\\"),
+            '"' => self.push("\\\""),
+            '\\' => self.push("\\\\"),
             '\0'..='\x1F' => {
+                self.make_room(6);
                 let written = write!(self.text, "\\u{:04x}", u32::from(c));
                 debug_assert!(written.is_ok());
             }
-            other => self.text.push(other),
+            other => self.push(other.encode_utf8(&mut [0; 4])),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Seed {
         let (verifier, state) = self.attempt.split_at(32);
         (
             Verifier(Zeroizing::new(encode(verifier))),
-            State(encode(state)),
+            State(Zeroizing::new(encode(state))),
         )
     }
 
@@ -146,26 +146,26 @@ impl Challenge {
 
 /// The `state` of one authorization request: 22 characters from 16 random bytes (AUTHZ-04).
 #[derive(Clone)]
-pub struct State([u8; STATE_CHARS]);
+pub struct State(Zeroizing<[u8; STATE_CHARS]>);
 
 impl State {
     /// Creates a state from text; `None` for text of another length.
     pub fn from_text(text: &str) -> Option<Self> {
-        exact(text).map(Self)
+        exact(text).map(|chars| Self(Zeroizing::new(chars)))
     }
 
     pub(crate) fn expose(&self) -> &str {
-        ascii(&self.0)
+        ascii(&*self.0)
     }
 
     /// Compares in constant time (CB-05).
     pub fn same(&self, other: &Self) -> bool {
-        same_bytes(&self.0, &other.0)
+        same_bytes(&*self.0, &*other.0)
     }
 
     /// Returns a digest that names this state's slot without revealing the state.
     pub(crate) fn digest(&self) -> [u8; 16] {
-        crate::slot::short_digest(&self.0)
+        crate::slot::short_digest(&*self.0)
     }
 }
 

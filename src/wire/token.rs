@@ -1,5 +1,7 @@
 //! The token response (RFC 6749 sections 5.1 and 5.2).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -149,9 +151,15 @@ pub(crate) struct AccessToken(Secret);
 impl AccessToken {
     /// Creates an access token; `None` for a text that a header field cannot carry.
     pub(crate) fn new(text: &str) -> Option<Self> {
+        Self::of(Cow::Borrowed(text))
+    }
+
+    /// Same as [`Self::new`]; an owned text is cleared, whatever it contains.
+    pub(crate) fn of(text: Cow<'_, str>) -> Option<Self> {
         let fits = (1..=MAX_TOKEN_BYTES).contains(&text.len());
         let usable = fits && text.bytes().all(|byte| byte.is_ascii_graphic());
-        usable.then(|| Self(Secret::new(text)))
+        let secret = Secret::new(text);
+        usable.then_some(Self(secret))
     }
 
     pub(crate) fn secret(&self) -> &Secret {

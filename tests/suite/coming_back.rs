@@ -102,7 +102,11 @@ fn a_process_that_came_second_takes_the_token_of_the_first() {
             second.ready();
             assert_eq!(second.token().as_deref(), Some("Bearer at-1"));
         } else {
-            // No token has arrived, and the machine does not report one.
+            // No token arrives, and the machine does not report one.
+            while second.actions.is_empty() {
+                second.wake();
+                second.share(&mut store);
+            }
             assert_eq!(
                 second.error().cause,
                 Cause::NotPersisted(StoreFlaw::Conflict)

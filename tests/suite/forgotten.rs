@@ -428,3 +428,17 @@ fn step_07_e11_a_person_may_cancel_and_sign_in_as_often_as_they_like() {
     host.challenged(401, &[&announcing()]);
     host.need_user();
 }
+
+/// A reset is another flow than the refresh that is refused an hour later.
+#[test]
+fn quirk_14_tok_19_a_reset_long_ago_leaves_the_next_refusal_to_the_user() {
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    reset(&mut host);
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    host.pass(2 * HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    host.serve(TOKEN, 401, &error("invalid_client"));
+    assert_eq!(host.need_user().why, Why::ClientForgotten);
+    host.quiet();
+}

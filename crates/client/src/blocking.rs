@@ -227,17 +227,31 @@ impl<S: Store> Driver<S> {
     }
 
     /// Performs what the machine asks for beside the last pause: it releases leases, and revokes tokens that it
-    /// discards. The last call of a host; pauses are skipped, and requests take no longer than `time` in all.
+    /// discards. The last call of a host; pauses are skipped, and requests take no longer than `time` in all. Within that
+    /// time, tokens that the store did not take are saved again (TOK-16).
     pub fn finish(&mut self, time: Duration) {
         let now = Instant::now();
         self.deadline = now.checked_add(time);
         self.skipped = Duration::ZERO;
         loop {
             self.collect();
-            let Some(action) = self.actions.pop_front() else {
+            if let Some(action) = self.actions.pop_front() {
+                let _skipped = self.perform(action);
+                continue;
+            }
+            let next = self
+                .machine
+                .deadline()
+                .filter(|_| self.machine.has_unsaved());
+            let Some(next) = next else {
                 return;
             };
-            let _skipped = self.perform(action);
+            let wait = Duration::from_millis(next.0.saturating_sub(self.now().mono.0));
+            if wait > self.left(wait) {
+                return;
+            }
+            self.around.sleep(wait);
+            self.feed(Event::Timer);
         }
     }
 

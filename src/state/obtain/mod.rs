@@ -9,6 +9,7 @@ pub(crate) use assertion::ObtainingAssertion;
 pub(crate) use provider::{AtIdp, ExchangingSubject};
 pub(crate) use request::{MachineGrant, Requesting};
 
+use crate::account::{Issuance, Tokens};
 use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{
     JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter, WorkloadIdentity,
@@ -32,8 +33,8 @@ use crate::state::refresh::back_off;
 use crate::state::renew::{Pausing, unreachable};
 use crate::state::server::pass_over;
 use crate::state::{Step, Trigger, Work};
-use crate::time::{MonoMillis, UnixMillis};
-use crate::wire::token::{AccessToken, AuthenticationWish};
+use crate::time::MonoMillis;
+use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 use crate::wish::Wish;
 
@@ -41,8 +42,8 @@ use crate::wish::Wish;
 pub(crate) struct Obtaining {
     pub(crate) effort: Effort,
     flow: MachineFlow,
-    /// The token that the MCP server refused, with its time of receipt: another one is needed.
-    refused: Option<(AccessToken, UnixMillis)>,
+    /// The token that the MCP server refused: another one is needed.
+    refused: Option<Issuance>,
     /// Token requests left.
     requests: Budget,
     delayed: bool,
@@ -50,7 +51,7 @@ pub(crate) struct Obtaining {
     /// Resource metadata, for a retry within this flow.
     facts: Option<ResourceFacts>,
     /// The event in which the resource's metadata was last read before the pause.
-    read: Option<u64>,
+    read: Option<std::num::NonZeroU64>,
     /// A rejected grant of the identity provider has been replaced once (EMA-16).
     second_jag: bool,
     /// A rejected subject token has been replaced once (EMA-17), with the authentication that the server
@@ -89,10 +90,9 @@ pub(crate) fn obtain(
         }
     }
     core.memory.operation = Some(operation.clone());
-    let held = core.held.at.as_deref().filter(|_| refused);
-    let tokens = held.and_then(|at| at.held().tokens.as_ref());
+    let tokens = core.held.tokens().filter(|_| refused);
     let obtaining = Box::new(Obtaining {
-        refused: tokens.map(|tokens| (tokens.access.clone(), tokens.received)),
+        refused: tokens.map(Tokens::issuance),
         effort: Effort::new(core, Some(operation)),
         flow,
         requests: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
@@ -115,10 +115,8 @@ impl Obtaining {
 
     /// Returns true when the MCP server refused the stored token.
     pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
-        let held = core.held.at.as_deref();
-        let tokens = held.and_then(|at| at.held().tokens.as_ref());
-        let refused = self.refused.as_ref().zip(tokens);
-        refused.is_some_and(|((access, received), tokens)| tokens.is(access, *received))
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| refused.is(core.held.tokens()))
     }
 
     /// Continues after a pause, unless another process has stored a token meanwhile.

@@ -78,7 +78,14 @@ fn i05_secrets_are_compared_in_constant_time_or_not_at_all() {
 
 #[test]
 fn i06_secrets_are_cleared_on_drop() {
-    for name in ["Secret", "Verifier", "Seed", "SlotContents", "Callback"] {
+    for name in [
+        "Secret",
+        "Verifier",
+        "State",
+        "Seed",
+        "SlotContents",
+        "Callback",
+    ] {
         let text = definition(name);
         let cleared = text.contains("Zeroizing<") || text.contains("Cleared");
         assert!(cleared, "{name}");
@@ -92,6 +99,17 @@ fn i06_secrets_are_cleared_on_drop() {
     assert!(body.contains(".resize(bytes.capacity(), 0)") && body.contains(".zeroize()"));
     assert!(!definition("Seed").contains("Clone"));
     assert!(!definition("Callback").contains("Clone"));
+    // A record that grows while it is written leaves no copy, and a token that is read from one is not copied.
+    let source = |file: &str| {
+        let found = sources().into_iter();
+        let mut found = found.filter(|(name, _)| Path::new(name).ends_with(file));
+        found.next().unwrap().1
+    };
+    let writer = source("src/wire/json_writer.rs");
+    assert_eq!(writer.matches("self.text.push").count(), 1);
+    assert!(writer.contains("Cleared::new(std::mem::replace(&mut self.text, larger))"));
+    let account = source("src/record/account.rs");
+    assert!(account.contains("#[serde(borrow)]\n    access: Cow<'a, str>"));
 }
 
 #[test]

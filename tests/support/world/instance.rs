@@ -11,7 +11,7 @@ use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
 use super::checks::Ledger;
-use super::{ISSUERS, MCP, Visit, World, issuer_named, scanner};
+use super::{Habit, ISSUERS, MCP, Visit, World, issuer_named, scanner};
 
 /// The states in which a machine waits for the account slot.
 const OF_THE_ACCOUNT: [&str; 6] = [
@@ -166,6 +166,9 @@ impl World {
                     let text = format!("{:?}", failure.cause);
                     self.ledger
                         .says(at, failure.cause.code(), &text, at_redirect);
+                    if text == "OutOfPatience(UserTime)" && !self.setup.has(Habit::OtherDevice) {
+                        self.ledger.runs_out_of_time(at, &self.shelf);
+                    }
                     scanner::diagnostic("a failure", &failure.to_string());
                     Ledger::failed(&format!("{failure:?} {failure}"));
                 }

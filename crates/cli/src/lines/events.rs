@@ -64,7 +64,7 @@ pub(super) fn happening(event: &str, members: Members) -> Result<Happening, Misu
         }
         "observed" => {
             let SeenElsewhere { url, headers } = read(members)?;
-            Event::Observed(Observed::new(&url, &header_map(headers)?))
+            Event::Observed(Observed::new(&url, &header_map(headers)))
         }
         "callback_params" => Event::CallbackParams(callback(read(members)?)?),
         "timer" => {
@@ -177,7 +177,7 @@ fn authorize(given: Authorize) -> Result<Authorization, Misunderstood> {
 }
 
 fn challenged(given: Challenged) -> Result<Challenge, Misunderstood> {
-    let headers = header_map(given.headers)?;
+    let headers = header_map(given.headers);
     let mut challenge = Challenge::new(given.operation.as_str(), given.status, headers);
     if let Some(sent) = given.sent {
         challenge = challenge.sent(&sent);
@@ -201,7 +201,7 @@ fn response(given: HttpResponse) -> Result<(u64, Answer), Misunderstood> {
         .status
         .try_into()
         .map_err(|_| Misunderstood::new("`status` is not an HTTP status"))?;
-    *response.headers_mut() = header_map(given.headers)?;
+    *response.headers_mut() = header_map(given.headers);
     Ok((given.id, Answer::Response(response, given.final_url)))
 }
 
@@ -238,16 +238,19 @@ fn stored(
     }
 }
 
-fn header_map(pairs: Pairs) -> Result<HeaderMap, Misunderstood> {
+/// Returns the headers of a server's response. A name or a value that HTTP does not allow is ignored: the host passes on
+/// the bytes of a server (SEC-17).
+fn header_map(pairs: Pairs) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        let wrong =
-            || Misunderstood::new(format!("`{name}` is not a valid header with this value"));
-        let header = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
-        headers.append(header, value);
+        let name = HeaderName::try_from(name.as_str());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            // A map that is full ignores the rest.
+            let _appended = headers.try_append(name, value);
+        }
     }
-    Ok(headers)
+    headers
 }
 
 /// Takes the time and the name of an event line from its members.

@@ -149,10 +149,6 @@ fn what_is_not_understood_changes_nothing() {
             "not both",
         ),
         (
-            json!({ "event": "http_response", "id": 1, "status": 200, "headers": [["a b", ""]] }),
-            "`a b`",
-        ),
-        (
             json!({ "event": "http_failed", "id": 1, "failure": "lost" }),
             "`lost`",
         ),
@@ -375,4 +371,20 @@ fn the_client_in_python_signs_in() {
         .expect("it runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("mcp tools/list 200"));
+}
+
+/// The host passes on what a server sent: a header that HTTP does not allow is ignored, and the ticket is answered.
+#[test]
+fn a_header_that_cannot_be_one_is_ignored() {
+    let mut drive = Drive::start();
+    drive.say(&json!({ "config": config() }).to_string());
+    let long = "x".repeat(70_000);
+    let said = drive.event(json!({
+        "event": "challenged", "operation": "tools/list", "status": 401,
+        "headers": [["x-odd", "\u{7f}"], [long, "x"], ["a b", "x"], ["www-authenticate", "Bearer"]],
+    }));
+    let errors = said
+        .iter()
+        .filter(|line| line["action"] == "protocol_error");
+    assert_eq!(errors.count(), 0, "{said:?}");
 }

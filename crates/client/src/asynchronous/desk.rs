@@ -52,8 +52,10 @@ impl<U: User> Task<U> {
             }
             other @ (Some(Job::SignOut { .. } | Job::Grant(_)) | None) => self.current = other,
         }
-        // A token that was there before leaves the code as it is.
-        if self.is_showing() && !self.machine.has_pending_authorization() {
+        // A token that was there before leaves the code, or the browser, as it is. Otherwise the sign-in has ended, perhaps
+        // at another instance.
+        let is_out = self.is_showing() || self.is_at_browser();
+        if is_out && !self.machine.has_pending_authorization() {
             self.end_sign_in();
             for job in std::mem::take(&mut self.joined) {
                 self.give(job, None);
@@ -69,6 +71,11 @@ impl<U: User> Task<U> {
     fn is_showing(&self) -> bool {
         let step = self.sign_in.as_ref().map(|sign_in| &sign_in.step);
         matches!(step, Some(Step::Showing(_)))
+    }
+
+    fn is_at_browser(&self) -> bool {
+        let step = self.sign_in.as_ref().map(|sign_in| &sign_in.step);
+        matches!(step, Some(Step::AtBrowser(_)))
     }
 
     pub(super) fn failed(&mut self, failure: &Failure) {

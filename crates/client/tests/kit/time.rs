@@ -8,9 +8,11 @@ use http::{Method, Request, Response};
 use mcp_auth_client::asynchronous::{
     Callbacks, Client, HostHttp, Limits, Network, Undelivered, User,
 };
-use mcp_auth_client::{Driver, MemoryStore, Pause};
+use mcp_auth_client::{Driver, MemoryStore, Pause, Store, StoreError, Swap};
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::event::Operation;
+use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event};
 use mcp_auth_testing::documents::{self, MCP, METADATA, PRM, REDIRECT, REGISTER, TOKEN};
@@ -96,6 +98,57 @@ fn the_blocking_driver_outlives_a_token_and_a_busy_server_in_no_time() {
     assert!(clock.slept() >= Duration::from_secs(30));
     assert!(begun.elapsed() < Duration::from_secs(10));
     insta::assert_snapshot!(playbook);
+}
+
+/// A store that fails the next writes of an account, so many.
+#[derive(Default)]
+struct Failing(MemoryStore, Arc<Mutex<u32>>);
+
+impl Store for Failing {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        self.0.load(slot)
+    }
+
+    fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        let mut left = self.1.lock().unwrap();
+        if slot.kind() == SlotKind::Account && *left > 0 {
+            *left -= 1;
+            return Err(StoreError("the disk is busy".into()));
+        }
+        self.0.persist_until(slot, expected, write, expires)
+    }
+}
+
+/// TOK-16: the last call of a host saves tokens again, while time is left.
+#[test]
+fn the_last_call_saves_tokens_that_the_store_did_not_take() {
+    for (failures, saved) in [(3, true), (100, false)] {
+        let (clock, entropy) = (VirtualClock::new(), FixedEntropy::new());
+        let (servers, left) = (Servers::default(), Arc::new(Mutex::new(failures)));
+        let store = Failing(MemoryStore::default(), Arc::clone(&left));
+        let mut driver = Driver::new(config(), "alice", store)
+            .http(move |send, _| {
+                let response = servers.answer(send.request());
+                send.response(response)
+            })
+            .clock(clock)
+            .entropy(entropy.clone());
+        driver.handle(Event::Wanted(Operation::new("tools/list")));
+        let Pause::Redirect(redirect) = driver.handle(Event::Authorize(entropy.seed().into()))
+        else {
+            panic!()
+        };
+        let returned = driver.handle(Event::CallbackParams(callback(&redirect)));
+        assert!(matches!(returned, Pause::Failed(_)), "{returned:?}");
+        driver.finish(Duration::from_secs(30));
+        assert_eq!(driver.grant().is_some(), saved);
+    }
 }
 
 struct Me;

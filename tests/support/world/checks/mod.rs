@@ -65,6 +65,8 @@ struct Seat {
     pending: Option<String>,
     /// The record of an attempt was there when it last looked at one.
     pending_there: bool,
+    /// It has asked for the record of an attempt, and has no answer.
+    looks: bool,
     lacks: Vec<String>,
     stepping_up: bool,
     ready_at: Option<usize>,

@@ -103,6 +103,9 @@ impl Ledger {
         if key.starts_with("account/") {
             self.seat(at).waits_for = Some(id);
         }
+        if key.starts_with("pending/") {
+            self.seat(at).looks = true;
+        }
     }
 
     /// An instance does something else now: whatever it asked of the account slot, it asks no more.
@@ -121,10 +124,23 @@ impl Ledger {
         let seat = self.seat(at);
         if key.starts_with("pending/") {
             seat.pending_there = contents.is_some();
+            seat.looks = false;
         }
         if key.starts_with("account/") && seat.waits_for == Some(id) {
             seat.account = contents.map(str::to_owned);
             self.bound_by_others(at);
         }
+    }
+
+    /// The user is said to have taken too long only while the record of the redirect is there: otherwise the callback has
+    /// arrived at another instance (S45). A store that does not answer leaves that open.
+    pub(in crate::support::world) fn runs_out_of_time(&mut self, at: usize, shelf: &Shelf) {
+        let seat = self.seat(at);
+        let pending = seat.pending.as_ref();
+        let there = pending.is_none_or(|pending| shelf.holds(pending));
+        assert!(
+            there || seat.looks || seat.store_failed || shelf.tampered,
+            "S45: the user's time has passed, although the callback arrived"
+        );
     }
 }

@@ -1,0 +1,132 @@
+//! A callback that another instance took or completed: the account is read before anything is reported (AUTHZ-18, CB-06).
+
+use std::sync::Arc;
+
+use mcp_auth_machine::budget::Limited;
+use mcp_auth_machine::error::{Cause, Next, Stage, StoreFlaw};
+
+use crate::support::*;
+
+/// A pending redirect with an operation that waits for it, and its callback.
+fn waiting() -> (Host, String) {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    host.wanted("two");
+    host.quiet();
+    let callback = format!("code=c&state={}", state_of(&redirect));
+    (host, callback)
+}
+
+/// Another instance on the store of this one, up to its token request.
+fn other(host: &mut Host, callback: &str) -> Host {
+    let store = std::mem::take(&mut host.store);
+    let config = Arc::new(config().build().unwrap());
+    let mut other = Host::resumed(config, store, host.now, 40);
+    other.callback(callback);
+    host.store = std::mem::take(&mut other.store);
+    other
+}
+
+#[test]
+fn authz_18_a_sign_in_that_another_instance_completes_is_noticed_soon() {
+    let (mut host, callback) = waiting();
+    // The callers wait: the record is looked at.
+    assert_eq!(host.wake(), 1_000);
+    host.quiet();
+    let mut second = other(&mut host, &callback);
+    // The code is being exchanged there.
+    assert_eq!(host.wake(), 2_000);
+    host.quiet();
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, &token_answer("at-1"));
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+    assert_eq!(host.wake(), 100);
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    // No error follows.
+    assert_eq!(host.machine.deadline(), None);
+}
+
+#[test]
+fn authz_18_without_callers_the_record_is_looked_at_when_the_time_has_passed() {
+    let mut host = Host::new(config());
+    let redirect = host.to_redirect();
+    let callback = format!("code=c&state={}", state_of(&redirect));
+    let mut second = other(&mut host, &callback);
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, &token_answer("at-1"));
+    std::mem::swap(&mut host.store, &mut second.store);
+    assert_eq!(host.wake(), 600_000);
+    host.ready();
+    host.quiet();
+    // The record is there: the user has not returned.
+    let mut host = Host::new(config());
+    host.to_redirect();
+    host.wake();
+    let failure = host.error();
+    assert_eq!(failure.cause, Cause::OutOfPatience(Limited::UserTime));
+    host.quiet();
+}
+
+#[test]
+fn authz_18_a_sign_in_that_fails_at_another_instance_ends_for_the_callers() {
+    let (mut host, callback) = waiting();
+    let _second = other(&mut host, &callback);
+    let begin = host.now.mono.0;
+    while host.actions.is_empty() {
+        host.wake();
+    }
+    assert_eq!(host.now.mono.0 - begin, 31_000);
+    for name in ["tools/call x", "two"] {
+        let failure = host.error();
+        assert_eq!(failure.operation.unwrap().as_str(), name);
+        assert_eq!(
+            (failure.stage, failure.cause),
+            (Stage::Authorization, Cause::Abandoned)
+        );
+    }
+    host.quiet();
+    assert_eq!(host.machine.deadline(), None);
+}
+
+/// The browser loads the callback twice, at two instances.
+#[test]
+fn cb_06_the_second_of_two_instances_waits_for_the_tokens_of_the_first() {
+    for completes in [true, false] {
+        let (mut host, callback) = waiting();
+        host.store.mode = StoreMode::Manual;
+        host.callback(&callback);
+        // The other instance is faster.
+        let mut store = std::mem::take(&mut host.store);
+        store.mode = StoreMode::Works;
+        let config = Arc::new(config().build().unwrap());
+        let mut second = Host::resumed(config, store, host.now, 40);
+        second.callback(&callback);
+        let mut store = std::mem::take(&mut second.store);
+        store.mode = StoreMode::Works;
+        host.store.mode = StoreMode::Manual;
+        host.share(&mut store);
+        host.quiet();
+        if completes {
+            second.store = store;
+            second.serve(TOKEN, 200, &token_answer("at-1"));
+            second.ready();
+            store = std::mem::take(&mut second.store);
+            host.wake();
+            host.share(&mut store);
+            host.ready();
+        } else {
+            while host.actions.is_empty() {
+                host.wake();
+                host.share(&mut store);
+            }
+            let failure = host.error();
+            assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Conflict));
+            assert_eq!(failure.next(), Next::AskUser);
+            host.error();
+        }
+        host.quiet();
+    }
+}
