@@ -217,9 +217,11 @@ impl KeyringStore {
             Held::Nothing => (Side::default(), None),
             Held::Slot(head, stored) => (head.side, Some(stored)),
             Held::Damaged(head) => {
-                if expected.is_none() {
-                    self.discard(&name, head)?;
+                // An empty slot would look like a sign-out to whoever refreshes now.
+                if expected.is_some() {
+                    return Err(KeyringFlaw::Damaged);
                 }
+                self.discard(&name, head)?;
                 (Side::default(), None)
             }
         };

@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 /// The service name of the entries; the user name is the identifier of a key.
 const SERVICE: &str = "mcp-auth";
 
-/// How long the keyring may take where the command has no time limit. A locked one asks the user meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the keyring may take where the command has no time limit, less than the machine waits for a slot. A locked
+/// one asks the user meanwhile.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A key of ChaCha20-Poly1305.
 pub(super) type Key = Zeroizing<[u8; 32]>;
@@ -160,6 +161,7 @@ pub(super) fn remember(id: &str, key: &Key) {
 /// When the keyring cannot be used now.
 pub(super) fn delete(id: &str) -> Result<(), KeyringError> {
     let user = id.to_owned();
+    keys().read.remove(id);
     match within(move || Entry::new(SERVICE, &user)?.delete_credential()) {
         Ok(()) | Err(KeyringError::Lost) => Ok(()),
         Err(error) => Err(error),

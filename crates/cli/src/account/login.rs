@@ -85,7 +85,9 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     let root = selected.place.root()?;
     let end = after(timeout);
     keyring::wait_until(end);
-    slots::set_aside_lost(&root, (url, account))?;
+    let aside = slots::set_aside_lost(&root, (url, account))?;
+    // A failed login changes nothing.
+    let _restored = slots::RestoredAtEnd(aside.clone());
     let known = match root.remembered(url, account)? {
         Remembered::Nothing => None,
         Remembered::Profile(profile) => Some(*profile),
@@ -161,7 +163,11 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     };
 
     let journal = Journal::begin(&root, (url, account)).map_err(Problem::store)?;
-    signals::before_the_end(journal.undo());
+    let (undo, back) = (journal.undo(), aside.clone());
+    signals::before_the_end(move || {
+        undo();
+        back.restore();
+    });
     let desk = Desk {
         root: &root,
         verbose: selected.place.verbose,
@@ -172,10 +178,11 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     // A failed login leaves the former registration, and the mark that it led to no callback.
     let registered = host.replace(registered);
     let undo = journal.undo();
-    let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
+    let (seen, marks, whose, back) = (host.seen(), root.clone(), own.clone(), aside.clone());
     let replaced = Arc::clone(&registered);
     signals::before_the_end(move || {
         undo();
+        back.restore();
         marks.mark(
             &whose,
             seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
@@ -211,6 +218,7 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     if grant.is_some() || known.is_some() {
         host.commit()?;
     }
+    aside.keep();
     if let Some(scopes) = &named {
         let missing = host.missing(scopes)?;
         if !missing.is_empty() {

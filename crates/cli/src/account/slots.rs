@@ -8,7 +8,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp_auth_client::{
     DirectoryLock, FileStore, PrivateDirectory, Sealed, Store, StoreError, Swap,
@@ -195,15 +195,48 @@ pub(super) fn drop_unused_key(root: &Root, locked: &DirectoryLock) -> Result<(),
     let Some(id) = key_id(root) else {
         return Ok(());
     };
-    let is_used = profiles(root).any(|profile| keyring_of(&profile))
-        || records::secret_files(&root.slots())
-            .chain(records::in_folder(&root.join("secrets")))
-            .any(|path| is_sealed_file(&path));
-    if !is_used {
-        keyring::delete(&id)?;
-        locked.remove(KEY_FILE)?;
+    if !is_unused(root)? {
+        return Ok(());
+    }
+    // From here on no process seals with it. Where the keyring does not delete it, the next command tries again.
+    locked.remove(KEY_FILE)?;
+    if let Err(error) = keyring::delete(&id) {
+        locked.write(KEY_FILE, id.as_bytes())?;
+        return Err(error.into());
     }
     Ok(())
+}
+
+/// Returns true if no settings ask for the keyring and no file is sealed.
+///
+/// # Errors
+/// When a folder or a file cannot be read: it may need the key.
+fn is_unused(root: &Root) -> io::Result<bool> {
+    for path in all_in(&root.join("profiles"))? {
+        let profile: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
+        if profile.is_none_or(|profile| keyring_of(&profile)) {
+            return Ok(false);
+        }
+    }
+    let slots = ["account", "pending", "registration"].map(|kind| root.slots().join(kind));
+    for folder in slots.iter().chain(&[root.join("secrets")]) {
+        for path in all_in(folder)? {
+            let is_set_aside = path.extension().is_some();
+            if !is_set_aside && is_sealed(&Zeroizing::new(fs::read_to_string(path)?)) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Returns the files of a folder, which may be missing.
+fn all_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(files) => files.map(|file| Ok(file?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes the key where nothing uses it. A failure is a message.
@@ -227,14 +260,14 @@ pub(super) fn tidy_key(root: &Root) {
 
 fn is_sealed_file(path: &Path) -> bool {
     let text = fs::read_to_string(path).map(Zeroizing::new);
-    text.is_ok_and(|text| {
-        let contents = text
-            .split_once('\n')
-            .map_or(text.as_str(), |(_, rest)| rest);
-        sealing::key_of(contents)
-            .or(sealing::key_of(&text))
-            .is_some()
-    })
+    text.is_ok_and(|text| is_sealed(&text))
+}
+
+fn is_sealed(text: &str) -> bool {
+    let contents = text.split_once('\n').map_or(text, |(_, rest)| rest);
+    sealing::key_of(contents)
+        .or(sealing::key_of(text))
+        .is_some()
 }
 
 /// Returns the stored settings of all accounts, as JSON.
@@ -265,11 +298,46 @@ pub(super) fn check(root: &Root, (url, account): (&str, &str)) -> Result<(), Pro
     Ok(records::opens(&account_file(root, &name(url, account)?))?)
 }
 
-/// Sets the records of an account aside whose key is lost, or that were altered: no one can read them.
-pub(super) fn set_aside_lost(root: &Root, (url, account): (&str, &str)) -> Result<(), Problem> {
+/// Records that were set aside, until a sign-in has replaced them. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Aside(Arc<Mutex<Vec<(PathBuf, PathBuf)>>>);
+
+impl Aside {
+    /// The sign-in succeeded: the records stay where they are.
+    pub(super) fn keep(&self) {
+        self.moved().clear();
+    }
+
+    /// Moves the records back where nothing has taken their place: their key may be in the keyring of another session.
+    pub(super) fn restore(&self) {
+        for (path, aside) in self.moved().drain(..) {
+            if !path.exists() {
+                // What cannot be moved back can still be inspected.
+                let _stays = fs::rename(aside, path);
+            }
+        }
+    }
+
+    fn moved(&self) -> MutexGuard<'_, Vec<(PathBuf, PathBuf)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Moves records back at the end of a login that has not kept them aside.
+pub(super) struct RestoredAtEnd(pub(super) Aside);
+
+impl Drop for RestoredAtEnd {
+    fn drop(&mut self) {
+        self.0.restore();
+    }
+}
+
+/// Sets the records of an account aside whose key is lost, or that were altered: no one can read them here.
+pub(super) fn set_aside_lost(root: &Root, (url, account): (&str, &str)) -> Result<Aside, Problem> {
     let own = account_file(root, &name(url, account)?);
+    let aside = Aside::default();
     match records::opens(&own) {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Ok(aside),
         Err(error) if error.is_final() => eprintln!("mcp-auth: {error}"),
         Err(error) => return Err(error.into()),
     }
@@ -277,11 +345,13 @@ pub(super) fn set_aside_lost(root: &Root, (url, account): (&str, &str)) -> Resul
     let slots = slots.lock().map_err(Problem::store)?;
     for path in records::secret_files(&root.slots()) {
         let lost = || records::opens(&path).is_err_and(|error| error.is_final());
-        if path == own || (!path.starts_with(root.slots().join("account")) && lost()) {
-            let _aside = slots.set_aside(&path);
+        if (path == own || (!path.starts_with(root.slots().join("account")) && lost()))
+            && let Ok(place) = slots.set_aside(&path)
+        {
+            aside.moved().push((path, place));
         }
     }
-    Ok(())
+    Ok(aside)
 }
 
 /// Rewrites what is stored for an account in the form that its stored settings ask for: its record, its

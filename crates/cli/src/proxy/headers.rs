@@ -40,9 +40,11 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     }
     let value = value.trim();
     let value = match value.strip_prefix('@') {
-        Some(file) => {
-            first_line(file).map_err(|flaw| format!("--header {name}: {file}: {flaw}"))?
-        }
+        Some(rest) if rest.starts_with('@') => rest.to_owned(),
+        // What was meant as a value may be a secret.
+        Some(file) => first_line(file).map_err(|flaw| {
+            format!("--header {name}: the file after `@`: {flaw}; a value that begins with `@` is written `@@`")
+        })?,
         None => expanded(value).map_err(|flaw| format!("--header {name}: {flaw}"))?,
     };
     let mut value: HeaderValue = value
@@ -69,8 +71,8 @@ fn expanded(text: &str) -> Result<String, String> {
         let (name, rest) = part
             .split_once('}')
             .ok_or("`${` has no `}` after the name of its variable")?;
-        let value =
-            std::env::var(name).map_err(|_| format!("the environment has no variable {name:?}"))?;
+        let value = std::env::var(name)
+            .map_err(|_| "the environment has no variable of the name between `${` and `}`")?;
         whole.push_str(value.trim());
         whole.push_str(rest);
     }
@@ -103,6 +105,7 @@ mod tests {
         assert_eq!(value(&from_file).unwrap(), "secret-of-a-file");
         fs::write(file.path(), "\n").unwrap();
         assert!(value(&from_file).unwrap_err().contains("is empty"));
+        assert_eq!(value("X-Key: @@handle").unwrap(), "@handle");
     }
 
     /// SEC-32: a message about a header names it and shows no value.
@@ -115,6 +118,8 @@ mod tests {
             "x-key: hidden-value\u{7}",
             "x-key: hidden-value ${NO_SUCH_VARIABLE_HERE}",
             "x-key: hidden-value ${open",
+            "x-key: hidden-value ${hidden}",
+            "x-key: @hidden-value",
         ] {
             let flaw = header(text).unwrap_err();
             assert!(!flaw.contains("hidden"), "{flaw}");

@@ -498,6 +498,16 @@ fn a_lost_key_leads_to_a_new_sign_in() {
     let (status, answer) = desk.json(&["token", &url]);
     assert_eq!(status, Some(3), "{answer}");
     assert_eq!(answer["error"]["code"], "key_lost", "{answer}");
+    // The key may be in the keyring of another session: a login that fails leaves the record.
+    let record = || {
+        let mut found = files(&desk).into_iter();
+        found.find(|(name, _)| name.contains("/account/") && !name.ends_with(".damaged"))
+    };
+    let sealed = record();
+    assert!(sealed.is_some());
+    let output = desk.run(&["login", "--no-browser", "--timeout", "1", &url]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert_eq!(record(), sealed);
     sign_in(&desk, &[&url]);
     assert_eq!(session.keys(), 1);
     assert!(!tells(&desk, ""));

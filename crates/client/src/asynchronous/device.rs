@@ -72,6 +72,8 @@ impl Waiting {
     /// Returns the code with a channel for the end.
     pub(super) fn add(&mut self, code: Box<ShowCode>) -> Shown {
         let (told, end) = oneshot::channel();
+        // A page that is loaded again leaves the former one's channel.
+        self.0.retain(|told| !told.is_closed());
         self.0.push(told);
         Shown { code, end }
     }
