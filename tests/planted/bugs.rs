@@ -480,7 +480,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 38,
         name: "a load that fails keeps a client",
-        caught_by: &[Answers],
+        caught_by: &[Histories],
         edits: &[edit(
             "src/state/forget.rs",
             "        let mut bury = |order: &Order| match order.word {\n",
