@@ -85,7 +85,9 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     let root = selected.place.root()?;
     let end = after(timeout);
     keyring::wait_until(end);
-    let aside = slots::set_aside_lost(&root, (url, account))?;
+    let kept = slots::uses_keyring(&root, &own).unwrap_or_default();
+    let wants_keyring = (kept || given.keyring) && !given.no_keyring;
+    let aside = slots::set_aside_lost(&root, (url, account), wants_keyring)?;
     // A failed login changes nothing.
     let _restored = slots::RestoredAtEnd(aside.clone());
     let known = match root.remembered(url, account)? {

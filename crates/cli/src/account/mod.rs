@@ -50,13 +50,30 @@ impl Place {
         self.store.as_deref()
     }
 
+    /// Returns the directory, unless it is found again where the environment has only the home directory.
+    pub(crate) fn apart(&self) -> Result<Option<std::path::PathBuf>, Problem> {
+        if let Some(directory) = &self.store {
+            return Ok(Some(directory.clone()));
+        }
+        let moved = std::env::var_os("XDG_DATA_HOME").is_some_and(|folder| !folder.is_empty());
+        if moved && cfg!(all(unix, not(target_os = "macos"))) {
+            return Ok(Some(Self::usual()?));
+        }
+        Ok(None)
+    }
+
+    /// Returns the directory in the user's data directory.
+    fn usual() -> Result<std::path::PathBuf, Problem> {
+        let found = directories::ProjectDirs::from("", "", "mcp-auth")
+            .ok_or("the home directory is unknown; name a directory with --store")?;
+        Ok(found.data_local_dir().to_owned())
+    }
+
     fn root(&self) -> Result<root::Root, Problem> {
         if let Some(directory) = &self.store {
             return Ok(root::Root::open(directory.clone()));
         }
-        let found = directories::ProjectDirs::from("", "", "mcp-auth")
-            .ok_or("the home directory is unknown; name a directory with --store")?;
-        Ok(root::Root::open(found.data_local_dir().to_owned()))
+        Ok(root::Root::open(Self::usual()?))
     }
 }
 

@@ -282,7 +282,7 @@ fn keyring_of(profile: &Value) -> bool {
 }
 
 /// Returns what the stored settings of an account say, if there are any.
-fn uses_keyring(root: &Root, name: &str) -> Option<bool> {
+pub(super) fn uses_keyring(root: &Root, name: &str) -> Option<bool> {
     let path = root.join("profiles").join(format!("{name}.json"));
     let profile: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     Some(keyring_of(&profile))
@@ -300,25 +300,32 @@ pub(super) fn check(root: &Root, (url, account): (&str, &str)) -> Result<(), Pro
 
 /// Records that were set aside, until a sign-in has replaced them. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Aside(Arc<Mutex<Vec<(PathBuf, PathBuf)>>>);
+pub(super) struct Aside(Arc<Mutex<Vec<Moved>>>);
+
+struct Moved {
+    path: PathBuf,
+    place: PathBuf,
+    /// Whether no one can open it.
+    is_final: bool,
+}
 
 impl Aside {
-    /// The sign-in succeeded: the records stay where they are.
+    /// The sign-in succeeded: the records that no one can open stay where they are.
     pub(super) fn keep(&self) {
-        self.moved().clear();
+        self.moved().retain(|moved| !moved.is_final);
     }
 
     /// Moves the records back where nothing has taken their place: their key may be in the keyring of another session.
     pub(super) fn restore(&self) {
-        for (path, aside) in self.moved().drain(..) {
+        for Moved { path, place, .. } in self.moved().drain(..) {
             if !path.exists() {
                 // What cannot be moved back can still be inspected.
-                let _stays = fs::rename(aside, path);
+                let _stays = fs::rename(place, path);
             }
         }
     }
 
-    fn moved(&self) -> MutexGuard<'_, Vec<(PathBuf, PathBuf)>> {
+    fn moved(&self) -> MutexGuard<'_, Vec<Moved>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -333,22 +340,42 @@ impl Drop for RestoredAtEnd {
 }
 
 /// Sets the records of an account aside whose key is lost, or that were altered: no one can read them here.
-pub(super) fn set_aside_lost(root: &Root, (url, account): (&str, &str)) -> Result<Aside, Problem> {
+/// Without `wants_keyring` the same holds for registrations of other accounts that cannot be opened now; these come
+/// back where no other has taken their place.
+pub(super) fn set_aside_lost(
+    root: &Root,
+    (url, account): (&str, &str),
+    wants_keyring: bool,
+) -> Result<Aside, Problem> {
     let own = account_file(root, &name(url, account)?);
     let aside = Aside::default();
     match records::opens(&own) {
-        Ok(()) => return Ok(aside),
+        Ok(()) => {}
         Err(error) if error.is_final() => eprintln!("mcp-auth: {error}"),
         Err(error) => return Err(error.into()),
     }
+    let is_in = |path: &Path, kind: &str| path.starts_with(root.slots().join(kind));
+    let is_lost = |path: &Path| match records::opens(path) {
+        Ok(()) => false,
+        // A registration that another account sealed: this one signs in without it.
+        Err(error) => error.is_final() || (!wants_keyring && is_in(path, "registration")),
+    };
+    let lost: Vec<_> = records::secret_files(&root.slots())
+        .filter(|path| (*path == own || !is_in(path, "account")) && is_lost(path))
+        .collect();
+    if lost.is_empty() {
+        return Ok(aside);
+    }
     let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
     let slots = slots.lock().map_err(Problem::store)?;
-    for path in records::secret_files(&root.slots()) {
-        let lost = || records::opens(&path).is_err_and(|error| error.is_final());
-        if (path == own || (!path.starts_with(root.slots().join("account")) && lost()))
-            && let Ok(place) = slots.set_aside(&path)
-        {
-            aside.moved().push((path, place));
+    for path in lost {
+        let is_final = records::opens(&path).is_err_and(|error| error.is_final());
+        if let Ok(place) = slots.set_aside(&path) {
+            aside.moved().push(Moved {
+                path,
+                place,
+                is_final,
+            });
         }
     }
     Ok(aside)

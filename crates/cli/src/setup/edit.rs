@@ -45,6 +45,27 @@ pub(crate) fn insert(client: Client, text: &str, entry: &Entry) -> Result<Outcom
     Ok(Outcome::Changed(format!("{mark}{after}")))
 }
 
+/// Returns true if the file has an entry of this name that does not name the URL of the MCP server.
+pub(crate) fn is_for_another(client: Client, text: &str, entry: &Entry) -> bool {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    let text = text.replace("\r\n", "\n");
+    let former = match client.format() {
+        Format::Json => json::former(&text, client.section(), &entry.name),
+        Format::Toml => toml::former(&text, client.section(), &entry.name),
+        Format::Yaml => yaml::former(&text, client.section(), &entry.name),
+    };
+    former.is_some_and(|former| !names(&former, &entry.url))
+}
+
+/// Returns true if a text holds this URL, and not a longer one.
+fn names(text: &str, url: &str) -> bool {
+    text.match_indices(url).any(|(at, _)| {
+        let after = text.split_at(at).1.strip_prefix(url).unwrap_or_default();
+        let goes_on = |c: char| c.is_alphanumeric() || "-._~:/?#[]@!$&()*+,;=%".contains(c);
+        !after.starts_with(goes_on)
+    })
+}
+
 /// Returns the edited text with the line ends of the file: each line keeps its own, and a new one has the end of
 /// most lines.
 fn with_line_ends(raw: &str, after: &str) -> String {

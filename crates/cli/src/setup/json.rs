@@ -37,6 +37,11 @@ pub(super) fn insert(
     Ok(Outcome::Changed(root.to_string()))
 }
 
+/// Returns the text of the entry of this name.
+pub(super) fn former(text: &str, section: &str, name: &str) -> Option<String> {
+    Some(parsed(text)?.get(section)?.get(name)?.to_string())
+}
+
 fn parsed(text: &str) -> Option<Value> {
     jsonc_parser::parse_to_serde_value(text, &ParseOptions::default()).ok()
 }

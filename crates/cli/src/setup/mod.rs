@@ -64,7 +64,17 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         return Ok(());
     }
     let before = file::read(&file)?;
-    let outcome = edit::insert(client, before.as_deref().unwrap_or_default(), &entry)?;
+    let text = before.as_deref().unwrap_or_default();
+    if edit::is_for_another(client, text, &entry) {
+        let (shown, name) = (file.display(), &entry.name);
+        let words = format!(
+            "{shown} has an entry {name:?} that does not name {}: choose another name with --name, or remove that \
+             entry first",
+            entry.url
+        );
+        return Err(words.into());
+    }
+    let outcome = edit::insert(client, text, &entry)?;
     let (changed, backup) = match &outcome {
         Outcome::Unchanged => (false, None),
         Outcome::Changed(text) => (true, file::replace(&file, before.as_deref(), text)?),
@@ -124,7 +134,7 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
     if let Some(account) = &options.account {
         arguments.extend(["--account".to_owned(), account.clone()]);
     }
-    if let Some(store) = options.place.chosen() {
+    if let Some(store) = options.place.apart()? {
         let store = std::path::absolute(store)?;
         let store = store.to_str().ok_or("the path of the store is not UTF-8")?;
         arguments.extend(["--store".to_owned(), store.to_owned()]);

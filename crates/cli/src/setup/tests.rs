@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::client::{Client, Entry};
-use super::edit::{Outcome, alone, insert};
+use super::edit::{Outcome, alone, insert, is_for_another};
 
 const CLIENTS: [Client; 8] = [
     Client::ClaudeCode,
@@ -47,6 +47,40 @@ fn keeps_lines(before: &str, after: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn an_entry_for_another_server_is_seen() {
+    for client in CLIENTS {
+        let text = alone(client, &entry()).unwrap_or_else(|_| panic!("{client:?}"));
+        let with = |name: &str, url: &str| Entry {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            arguments: vec![url.to_owned(), "--account".to_owned(), "work".to_owned()],
+            ..entry()
+        };
+        let own = "https://mcp.example/mcp";
+        assert!(
+            !is_for_another(client, &text, &with("notes", own)),
+            "{text}"
+        );
+        assert!(!is_for_another(
+            client,
+            &text,
+            &with("other", "https://mcp.example/other")
+        ));
+        assert!(!is_for_another(client, "", &with("notes", own)));
+        for other in [
+            "https://mcp.example/other",
+            "https://mcp.example/mc",
+            "https://mcp.example",
+        ] {
+            assert!(
+                is_for_another(client, &text, &with("notes", other)),
+                "{other}: {text}"
+            );
+        }
+    }
 }
 
 #[test]

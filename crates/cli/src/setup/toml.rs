@@ -62,6 +62,12 @@ pub(super) fn insert(
     Ok(Outcome::Changed(document.to_string()))
 }
 
+/// Returns the text of the entry of this name.
+pub(super) fn former(text: &str, section: &str, name: &str) -> Option<String> {
+    let document: DocumentMut = text.parse().ok()?;
+    Some(document.get(section)?.get(name)?.to_string())
+}
+
 /// A value without the space around it.
 fn bare(item: &Item) -> String {
     item.to_string().trim().to_owned()

@@ -42,6 +42,14 @@ pub(super) fn insert(
     }
 }
 
+/// Returns the text of the entry of this name.
+pub(super) fn former(text: &str, section: &str, name: &str) -> Option<String> {
+    let file = mapping(text).ok()?;
+    let entries = file.get(&Yaml::String(section.to_owned()))?.as_hash()?;
+    let found = entries.get(&Yaml::String(name.to_owned()))?;
+    Some(format!("{found:?}"))
+}
+
 /// A member that is there keeps its place.
 fn put(mapping: &mut Hash, key: Yaml, value: Yaml) {
     match mapping.get_mut(&key) {

@@ -485,6 +485,29 @@ fn a_keyring_out_of_reach_is_named_with_the_next_step() {
     assert_eq!(desk.run(&["token", &url]).status.code(), Some(3));
 }
 
+/// The registrations of an account name are sealed while one account of it is. The others sign in without them.
+#[test]
+fn an_account_outside_of_the_keyring_signs_in_where_the_keyring_is_hidden() {
+    let Some(session) = Session::start() else {
+        return;
+    };
+    let (one, other, desk) = (Fake::start(), Fake::start(), session.desk());
+    sign_in(&desk, &[&one.url()]);
+    sign_in(&desk, &["--keyring", &other.url()]);
+    for url in [other.url(), one.url()] {
+        let output = desk.run(&["logout", &url]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let store = desk.path().to_str().expect("UTF-8");
+    sign_in(&Desk::with(hidden()), &["--store", store, &one.url()]);
+    // With the keyring again, and after its key was deleted.
+    sign_in(&desk, &["--keyring", &other.url()]);
+    session.delete_keys();
+    assert!(desk.run(&["logout", &other.url()]).status.success());
+    sign_in(&desk, &[&other.url()]);
+    assert!(one.state().knows_access(&token(&desk, &one.url())));
+}
+
 #[test]
 fn a_lost_key_leads_to_a_new_sign_in() {
     let Some(session) = Session::start() else {
