@@ -160,15 +160,21 @@ pub(super) fn client_at(slots: &Path, name: &str) -> Option<ClientAt> {
     })
 }
 
-/// Returns the dynamic registrations of an account name: those of this client, or all without one.
+/// Returns the dynamic registrations of an account name: those of this client, and those at its issuer that no account
+/// uses, such as of a sign-in that failed; or all without a client.
 pub(super) fn registrations(
     slots: &Path,
     account: &str,
     client: Option<&ClientAt>,
 ) -> Vec<PathBuf> {
+    let used: BTreeSet<String> = accounts(slots)
+        .iter()
+        .filter_map(|(name, _)| client_of(slots, name))
+        .collect();
     let is_of = |record: &Value, client: &ClientAt| {
+        let id = text(record, "/client/id");
         text(record, "/issuer") == Some(&client.issuer)
-            && text(record, "/client/id") == Some(&client.id)
+            && (id == Some(&client.id) || id.is_some_and(|id| !used.contains(id)))
     };
     let wanted = |record: Value| {
         let own = text(&record, "/owner") == Some(account);

@@ -51,6 +51,29 @@ fn a_login_that_fails_leaves_the_registration() {
     assert_eq!(registered(&desk).len(), 1);
 }
 
+/// A registration that no sign-in completed goes with the client that is forgotten, and no other server's does.
+#[test]
+fn sec_31_the_registration_of_a_failed_login_is_forgotten_too() {
+    let (fake, other, desk) = (Fake::start(), Fake::start(), Desk::new());
+    let url = fake.url();
+    signed_in(&other, &desk);
+    let others = registered(&desk);
+    signed_in(&fake, &desk);
+    let again = [
+        "login",
+        &url,
+        "--new-client",
+        "--no-browser",
+        "--timeout",
+        "1",
+    ];
+    assert_eq!(desk.run(&again).status.code(), Some(3));
+    assert!(fake.state().registrations > 1);
+    let output = desk.run(&["logout", "--forget-client", &url]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(registered(&desk), others);
+}
+
 /// QUIRK-14: a server that may have forgotten the client, and is down at the next login, is still suspected after that.
 #[test]
 fn a_client_that_led_to_no_callback_is_replaced_once_the_server_answers() {
