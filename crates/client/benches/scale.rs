@@ -320,7 +320,8 @@ async fn storms(world: &Arc<World>) {
     let client = world.sign_in(&accounts, &server, "alice").await;
     let mut times = Vec::new();
     for callers in [1, 1, CALLERS] {
-        let token = accounts.token(&server, "alice").unwrap();
+        // A token that was never accepted is not refreshed (E08).
+        let token = accepted(world, &accounts, &server).await;
         world.revoke(&token, &client).await;
         let before = world.server.refreshes();
         let headers = refusal(world, &token).await;
@@ -354,15 +355,30 @@ async fn storms(world: &Arc<World>) {
     accounts.close().await.unwrap();
 }
 
+/// A request that succeeds; its token.
+async fn accepted(world: &World, accounts: &Accounts, server: &Server) -> HeaderValue {
+    let mut call = accounts.call(server, "alice", "read", Method::POST);
+    let headers = call.headers().await.unwrap();
+    let token = headers.get(AUTHORIZATION).unwrap().clone();
+    let answer = post(world, &token).await;
+    assert!(!call.again(answer.status(), answer.headers()).await.unwrap());
+    assert!(answer.status().is_success());
+    token
+}
+
 /// The challenge of the MCP server to this token.
 async fn refusal(world: &World, token: &HeaderValue) -> HeaderMap {
+    let answer = post(world, token).await;
+    assert_eq!(answer.status(), http::StatusCode::UNAUTHORIZED);
+    answer.headers().clone()
+}
+
+async fn post(world: &World, token: &HeaderValue) -> reqwest::Response {
     let body = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}"#;
     let request = world.http.post(world.mcp.url());
     let request = request.header(AUTHORIZATION, token);
     let request = request.header(CONTENT_TYPE, "application/json").body(body);
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), http::StatusCode::UNAUTHORIZED);
-    answer.headers().clone()
+    request.send().await.unwrap()
 }
 
 /// Tokens of principals for whom there is nothing but their slot.
