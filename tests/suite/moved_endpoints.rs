@@ -179,7 +179,7 @@ fn tok_07_refr_11_a22_the_secret_of_a_registration_follows_no_endpoint_to_anothe
         assert!(!sent(&exchange).contains("s-1"), "{member}");
         assert!(sent(&exchange).contains("s-2"), "{member}");
         host.ready();
-        // What another party has seen is of no use any more when the document is put right.
+        // A secret that another party has seen is not used again when the document is put right.
         host.authorize();
         host.serve(META, 200, &complete());
         host.serve(REGISTER, 201, &with_secret(3));

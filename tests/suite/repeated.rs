@@ -233,7 +233,7 @@ fn authz_18_cb_14_a_redirect_is_repeated_for_its_own_browser_binding_also_for_no
         click(&mut host, then, None);
         let redirect = host.redirect();
         assert_ne!(state_of(&redirect), state_of(&before), "{first:?} {then:?}");
-        // What was asked to be bound is not accepted without a binding.
+        // A redirect that was asked to be bound is not accepted without a binding.
         let url = format!("{REDIRECT}?code=c-1&state={}", state_of(&redirect));
         if then.is_some() {
             host.handle(Event::CallbackParams(Callback::from_url(url.clone())));

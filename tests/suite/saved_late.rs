@@ -19,7 +19,7 @@ fn unsaved(lifetime: &str) -> Host {
 fn tok_16_a_timer_saves_again_after_waits_that_grow() {
     let mut host = unsaved("3600");
     assert_eq!((host.wake(), host.wake()), (200, 1_000));
-    // Nobody asked for these tries.
+    // These tries answer no caller.
     host.quiet();
     host.store.mode = StoreMode::Works;
     assert_eq!(host.wake(), 2_000);

@@ -87,7 +87,7 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     keyring::wait_until(end);
     let kept = slots::uses_keyring(&root, &own).unwrap_or_default();
     let wants_keyring = (kept || given.keyring) && !given.no_keyring;
-    let aside = slots::set_aside_lost(&root, (url, account), wants_keyring)?;
+    let aside = slots::set_aside_lost(&root, (url, account), wants_keyring, end)?;
     // A failed login changes nothing.
     let _restored = slots::RestoredAtEnd(aside.clone());
     let known = match root.remembered(url, account)? {

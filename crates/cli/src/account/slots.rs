@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use mcp_auth_client::{
     DirectoryLock, FileStore, PrivateDirectory, Sealed, Store, StoreError, Swap,
@@ -29,8 +30,8 @@ use crate::problem::Problem;
 /// The file with the identifier of the key, in the directory of the accounts.
 const KEY_FILE: &str = "keyring";
 
-/// How long the keyring may take to delete a key.
-const TIDY_SECONDS: u64 = 3;
+/// How long the keyring may take for what is not the command's own account: to delete a key, or to open others' records.
+const ASIDE_SECONDS: u64 = 3;
 
 /// A key and its identifier.
 type Named = (String, Key);
@@ -245,7 +246,7 @@ pub(super) fn tidy_key(root: &Root) {
         return;
     }
     // Also at the end of a command whose time has passed.
-    keyring::wait_until(after(TIDY_SECONDS));
+    keyring::wait_until(after(ASIDE_SECONDS));
     let dropped = root
         .lock()
         .map_err(StoreError::from)
@@ -319,7 +320,7 @@ impl Aside {
     pub(super) fn restore(&self) {
         for Moved { path, place, .. } in self.moved().drain(..) {
             if !path.exists() {
-                // What cannot be moved back can still be inspected.
+                // A record that cannot be moved back can still be inspected.
                 let _stays = fs::rename(place, path);
             }
         }
@@ -346,6 +347,7 @@ pub(super) fn set_aside_lost(
     root: &Root,
     (url, account): (&str, &str),
     wants_keyring: bool,
+    end: Instant,
 ) -> Result<Aside, Problem> {
     let own = account_file(root, &name(url, account)?);
     let aside = Aside::default();
@@ -355,21 +357,26 @@ pub(super) fn set_aside_lost(
         Err(error) => return Err(error.into()),
     }
     let is_in = |path: &Path, kind: &str| path.starts_with(root.slots().join(kind));
-    let is_lost = |path: &Path| match records::opens(path) {
-        Ok(()) => false,
-        // A registration that another account sealed: this one signs in without it.
-        Err(error) => error.is_final() || (!wants_keyring && is_in(path, "registration")),
-    };
+    if !wants_keyring {
+        // The user is not asked to unlock a keyring that this account does not use.
+        keyring::wait_until(end.min(after(ASIDE_SECONDS)));
+    }
     let lost: Vec<_> = records::secret_files(&root.slots())
-        .filter(|path| (*path == own || !is_in(path, "account")) && is_lost(path))
+        .filter(|path| *path == own || !is_in(path, "account"))
+        .filter_map(|path| {
+            let is_final = records::opens(&path).err()?.is_final();
+            // A registration that another account sealed: this one signs in without it.
+            let is_left = !wants_keyring && is_in(&path, "registration");
+            (is_final || is_left).then_some((path, is_final))
+        })
         .collect();
+    keyring::wait_until(end);
     if lost.is_empty() {
         return Ok(aside);
     }
     let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
     let slots = slots.lock().map_err(Problem::store)?;
-    for path in lost {
-        let is_final = records::opens(&path).is_err_and(|error| error.is_final());
+    for (path, is_final) in lost {
         if let Ok(place) = slots.set_aside(&path) {
             aside.moved().push(Moved {
                 path,

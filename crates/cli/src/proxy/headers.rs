@@ -41,7 +41,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let value = value.trim();
     let value = match value.strip_prefix('@') {
         Some(rest) if rest.starts_with('@') => rest.to_owned(),
-        // What was meant as a value may be a secret.
+        // The text may have been meant as a value, and be a secret.
         Some(file) => first_line(file).map_err(|flaw| {
             format!("--header {name}: the file after `@`: {flaw}; a value that begins with `@` is written `@@`")
         })?,

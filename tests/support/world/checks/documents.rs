@@ -27,7 +27,7 @@ const AUTHENTICATE: [&str; 4] = [
     "device_authorization_endpoint",
 ];
 
-/// Whose document is at this place.
+/// Returns the issuer whose document is at this place.
 fn described_at(url: &str) -> Option<usize> {
     let is_at = |issuer: &&str| SERVER.iter().any(|place| url == [*issuer, *place].concat());
     ISSUERS.iter().position(is_at)

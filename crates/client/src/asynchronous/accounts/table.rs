@@ -196,6 +196,13 @@ impl Place {
 }
 
 impl Entry {
+    fn is_unsaved(&self) -> bool {
+        match self {
+            Self::Open { is_unsaved, .. } => *is_unsaved,
+            Self::Closing { .. } => false,
+        }
+    }
+
     fn machine(&self) -> u64 {
         match self {
             Self::Open { machine, .. } | Self::Closing { machine, .. } => *machine,
@@ -341,19 +348,9 @@ impl Table {
         if state.is_closed {
             return Err(Stopped::Ended);
         }
-        match state.entries.get_mut(key) {
-            Some(Entry::Open {
-                client,
-                machine,
-                users,
-                is_unsaved: true,
-                ..
-            }) => {
-                *users = users.saturating_add(1);
-                Ok(Some(self.hold(key, *machine, client.clone())))
-            }
-            Some(Entry::Open { .. } | Entry::Closing { .. }) | None => Ok(None),
-        }
+        let entry = state.entries.get_mut(key);
+        let entry = entry.filter(|entry| entry.is_unsaved());
+        Ok(entry.and_then(|entry| self.lend(key, entry)))
     }
 
     fn find(
@@ -365,18 +362,13 @@ impl Table {
         if state.is_closed {
             return Err(Stopped::Ended);
         }
-        match state.entries.get_mut(key) {
-            Some(Entry::Open {
-                client,
-                machine,
-                users,
-                ..
-            }) => {
-                *users = users.saturating_add(1);
-                return Ok(Found::Lease(self.hold(key, *machine, client.clone())));
+        if let Some(entry) = state.entries.get_mut(key) {
+            if let Some(lease) = self.lend(key, entry) {
+                return Ok(Found::Lease(lease));
             }
-            Some(Entry::Closing { ended, .. }) => return Ok(Found::Ending(ended.clone())),
-            None => {}
+            if let Entry::Closing { ended, .. } = entry {
+                return Ok(Found::Ending(ended.clone()));
+            }
         }
         let permit = permit.or_else(|| Arc::clone(&self.room).try_acquire_owned().ok());
         if let Some(permit) = permit {
@@ -414,18 +406,8 @@ impl Table {
         if state.is_closed {
             return Err(Stopped::Ended);
         }
-        match state.entries.get_mut(key) {
-            Some(Entry::Open {
-                client,
-                machine,
-                users,
-                ..
-            }) => {
-                *users = users.saturating_add(1);
-                return Ok(Some(self.hold(key, *machine, client.clone())));
-            }
-            Some(Entry::Closing { .. }) => return Ok(None),
-            None => {}
+        if let Some(entry) = state.entries.get_mut(key) {
+            return Ok(self.lend(key, entry));
         }
         let entry = Entry::Open {
             client: new.clone(),
@@ -437,6 +419,22 @@ impl Table {
         };
         state.entries.insert(key.clone(), entry);
         Ok(Some(self.hold(key, machine, new)))
+    }
+
+    /// Gives a machine to one more caller; `None` for one that is to end.
+    fn lend(self: &Arc<Self>, key: &Key, entry: &mut Entry) -> Option<Lease> {
+        match entry {
+            Entry::Open {
+                client,
+                machine,
+                users,
+                ..
+            } => {
+                *users = users.saturating_add(1);
+                Some(self.hold(key, *machine, client.clone()))
+            }
+            Entry::Closing { .. } => None,
+        }
     }
 
     fn hold(self: &Arc<Self>, key: &Key, machine: u64, client: Client) -> Lease {
@@ -473,10 +471,7 @@ impl Table {
         };
         Numbers {
             machines: state.entries.len(),
-            unsaved: count(|entry| match entry {
-                Entry::Open { is_unsaved, .. } => *is_unsaved,
-                Entry::Closing { .. } => false,
-            }),
+            unsaved: count(Entry::is_unsaved),
             working: count(|entry| match entry {
                 Entry::Open { users, .. } => *users > 0,
                 Entry::Closing { .. } => true,
