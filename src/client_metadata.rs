@@ -23,8 +23,8 @@ use serde::Serialize;
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::config::{ApplicationType, RedirectUri, RedirectUriFlaw};
 use crate::key::has_private_members;
+use crate::redirect_uri::{ApplicationType, RedirectUri, RedirectUriFlaw};
 use crate::wire::scopes::is_scope_byte;
 use crate::wire::url::has_url_characters;
 

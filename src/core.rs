@@ -18,16 +18,17 @@ use crate::callers::{Callers, abandoned};
 use crate::config::{Config, Discovery};
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Observed, Operation};
+use crate::frame::{Opened, RecordFlaw, key_of};
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Memory;
-use crate::record::{Opened, RecordFlaw, key_of, read_account, write_account};
+use crate::record::{read_account, write_account};
 use crate::report::Decision;
-use crate::seen::Watch;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::{Parting, Pending, Unsaved, Waiting};
 use crate::ticket::{Owner, Ticket};
 use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::watch::Watch;
 use crate::wire::json::{Kind, of_another_type};
 use crate::wire::token::AccessToken;
 use crate::wire::words::SigningAlgorithm;
@@ -561,7 +562,7 @@ impl Core {
         match (&self.config().discovery, self.left_for(at.issuer())) {
             // The host's word stands in the place of the resource's (DISC-20).
             (Discovery::Issuer(own) | Discovery::ServerMetadata(own, _), _) => {
-                let standing = self.config().standing_by(own, at.issuer());
+                let standing = Standing::by(self.config(), own, at.issuer());
                 at.standing(standing)
             }
             (Discovery::Standard | Discovery::ResourceMetadata(_), Some(to)) => {

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use crate::error::Seen;
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Violation};
 use crate::issuer::{IssuerId, MetadataFlaw};
 use crate::remedy::Remedy;
-use crate::seen::Seen;
 use crate::wire::device::DeviceFlaw;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;

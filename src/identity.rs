@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, RegistrationSharing};
-use crate::record::RecordFlaw;
+use crate::frame::RecordFlaw;
 use crate::slot::{RevisionKey, Slot};
 
 /// The principal and the configuration of one machine.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::wire::registration::KeySet;
 use crate::wire::words::SigningAlgorithm;
 
 /// A key of the host: the name for signature requests, and its public properties.
@@ -64,6 +65,12 @@ impl SigningKey {
     /// Returns the public key, if set.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public.as_ref()
+    }
+
+    /// Returns the key set of a registration; `None` without the public key.
+    pub(crate) fn key_set(&self) -> Option<KeySet<'_>> {
+        let jwk = self.public.as_ref()?.as_jwk();
+        Some(KeySet::of_one(jwk, self.kid.as_deref()))
     }
 }
 

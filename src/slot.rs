@@ -15,6 +15,16 @@ pub(crate) fn short_digest(bytes: &[u8]) -> [u8; 16] {
     shorten(&Sha256::digest(bytes))
 }
 
+/// A digest that names the slot of a `state` without revealing it.
+#[derive(Clone, Copy)]
+pub(crate) struct StateDigest([u8; 16]);
+
+impl StateDigest {
+    pub(crate) fn of(state: &[u8]) -> Self {
+        Self(short_digest(state))
+    }
+}
+
 fn shorten(digest: &[u8]) -> [u8; 16] {
     digest.first_chunk::<16>().copied().unwrap_or_default()
 }
@@ -98,11 +108,11 @@ impl Slot {
         Self::named(SlotKind::Account, &[principal, mcp_url])
     }
 
-    pub(crate) fn pending(principal: &str, state: &crate::wire::pkce::State) -> Self {
+    pub(crate) fn pending(principal: &str, state: StateDigest) -> Self {
         let mut hash = Sha256::new();
         hash.update(length(principal));
         hash.update(principal.as_bytes());
-        hash.update(state.digest());
+        hash.update(state.0);
         Self {
             kind: SlotKind::Pending,
             digest: shorten(&hash.finalize()),
@@ -110,10 +120,10 @@ impl Slot {
     }
 
     /// Where a host may keep whose sign-in a state belongs to.
-    pub(crate) fn route(state: &crate::wire::pkce::State) -> Self {
+    pub(crate) fn route(state: StateDigest) -> Self {
         Self {
             kind: SlotKind::Pending,
-            digest: state.digest(),
+            digest: state.0,
         }
     }
 

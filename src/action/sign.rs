@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::event::{Assertion, Event, Signed};
+use crate::grant::SubjectTokenKind;
 use crate::issuer::{Audience, IssuerId};
 use crate::secret::Secret;
 use crate::ticket::Ticket;
@@ -149,29 +150,6 @@ pub enum AssertionKind {
         /// The authentication that the server requires of the user.
         wish: AuthenticationWish,
     },
-}
-
-/// The type of a subject token (RFC 8693 section 3, EMA-06).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SubjectTokenKind {
-    /// An ID token.
-    IdToken,
-    /// A SAML 2.0 assertion.
-    Saml2,
-    /// A refresh token of the identity provider.
-    RefreshToken,
-}
-
-impl SubjectTokenKind {
-    /// Returns the token type identifier (RFC 8693 section 3).
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
-            Self::Saml2 => "urn:ietf:params:oauth:token-type:saml2",
-            Self::RefreshToken => "urn:ietf:params:oauth:token-type:refresh_token",
-        }
-    }
 }
 
 /// A request for a token of the host's platform or identity provider.

@@ -606,7 +606,9 @@ impl ConfigBuilder {
             let idp = enterprise.idp.as_ref();
             let at_idp = |of: &IssuerId| idp.is_some_and(|idp| idp.same_but_slash(of.as_str()));
             for (of, settings) in issuer_settings.iter().filter(|(of, _)| at_idp(of)) {
-                if let Some(name) = settings.sets_one_of(crate::grant::RESERVED_IN_EXCHANGE) {
+                if let Some(name) =
+                    settings.sets_one_of(crate::wire::reserved::RESERVED_IN_EXCHANGE)
+                {
                     let issuer = of.as_str().to_owned();
                     return Err(ConfigError::ReservedParameter { issuer, name });
                 }

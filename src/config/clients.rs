@@ -4,8 +4,6 @@ use crate::key::SigningKey;
 use crate::secret::Secret;
 use crate::wire::words::AuthMethod;
 
-pub use crate::grant::BasicEncoding;
-
 /// A client that is registered out of band. A secret that ships inside a distributed program protects
 /// nothing: configure such a client as public (REG-32).
 #[derive(Clone, Debug)]

@@ -2,25 +2,22 @@
 
 mod builder;
 mod clients;
-mod issuer_settings;
 mod machine;
-mod redirect_uri;
 
-pub use builder::{ConfigBuilder, ConfigError};
-pub use clients::{BasicEncoding, PreRegistered};
-pub use issuer_settings::{
-    AssertionAudience, IssParameter, IssuerSettings, JwtBearerSupport, PkceSupport, RefreshScopes,
-    ReservedName, ResourceParameter, TokenAnswers,
+pub use crate::issuer::{
+    AssertionAudience, BasicEncoding, IssParameter, IssuerSettings, JwtBearerSupport, PkceSupport,
+    RefreshScopes, ReservedName, ResourceParameter, TokenAnswers,
 };
+pub use crate::redirect_uri::{ApplicationType, RedirectUri, RedirectUriFlaw};
+pub use builder::{ConfigBuilder, ConfigError};
+pub use clients::PreRegistered;
 pub use machine::{Dpop, DpopPolicy, Enterprise, PushedRequests, WorkloadIdentity};
 pub(crate) use machine::{MachineFlow, SignIn};
-pub use redirect_uri::{ApplicationType, RedirectUri, RedirectUriFlaw};
 
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::account::Standing;
 use crate::client_metadata::ClientMetadataUrl;
 use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerBound, IssuerId, SlashRule};
@@ -395,16 +392,6 @@ impl Config {
                 origin == ClientOrigin::MetadataDocument && url.as_str() != client_id
             }
             (None, None, None) => false,
-        }
-    }
-
-    /// Returns the standing of an account's issuer where the host configured an authorization server in the place of the
-    /// resource's list.
-    pub(crate) fn standing_by(&self, own: &IssuerId, issuer: &IssuerId) -> Standing {
-        if self.is_expected(own, issuer) {
-            Standing::Listed
-        } else {
-            Standing::LeftFor(self.expected_issuer(own).0)
         }
     }
 

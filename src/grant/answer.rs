@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::config::TokenAnswers;
+use crate::issuer::TokenAnswers;
 use crate::wire::form::pairs;
 
 /// Converts a response body to standard JSON.

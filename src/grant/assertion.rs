@@ -1,13 +1,35 @@
 //! Grants without a user: client credentials, JWT bearer, token exchange (M2M, WIF, EMA).
 
 use super::{Client, Resource, TokenGrant};
-use crate::action::SubjectTokenKind;
 use crate::issuer::IssuerId;
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::wire::form::Form;
 use crate::wire::scopes::Scopes;
 use crate::wire::words::GrantType;
+
+/// The type of a subject token (RFC 8693 section 3, EMA-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SubjectTokenKind {
+    /// An ID token.
+    IdToken,
+    /// A SAML 2.0 assertion.
+    Saml2,
+    /// A refresh token of the identity provider.
+    RefreshToken,
+}
+
+impl SubjectTokenKind {
+    /// Returns the token type identifier (RFC 8693 section 3).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
+            Self::Saml2 => "urn:ietf:params:oauth:token-type:saml2",
+            Self::RefreshToken => "urn:ietf:params:oauth:token-type:refresh_token",
+        }
+    }
+}
 
 /// The parameters of a grant without a user, and its client.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use crate::config::IssuerSettings;
+use crate::issuer::{BasicEncoding, IssuerSettings};
 use crate::key::SigningKey;
 use crate::secret::Secret;
 use crate::wire::form::Form;
@@ -38,27 +38,6 @@ impl ClientOrigin {
             Self::PreRegistered => "pre_registered",
             Self::MetadataDocument => "metadata_document",
             Self::Dynamic => "dynamic",
-        }
-    }
-}
-
-/// The encoding of identifier and secret in HTTP Basic authentication (TOK-06, DIS-16).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BasicEncoding {
-    /// Form-encoded, as RFC 6749 section 2.3.1 requires.
-    #[default]
-    Form,
-    /// Unencoded, for servers that do not decode.
-    Raw,
-}
-
-impl BasicEncoding {
-    /// Returns the name in records.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Form => "form",
-            Self::Raw => "raw",
         }
     }
 }

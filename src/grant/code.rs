@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::{IssuerSettings, RedirectUri};
-use crate::issuer::{AtIssuer, Endpoint, RequestError};
+use crate::issuer::{AtIssuer, Endpoint, IssuerSettings};
 use crate::key::KeyBinding;
+use crate::redirect_uri::RedirectUri;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::wire::callback::{
@@ -13,12 +13,13 @@ use crate::wire::callback::{
 };
 use crate::wire::form::{Form, pairs};
 use crate::wire::pkce::{State, Verifier};
+use crate::wire::reserved::is_reserved;
 use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 use crate::wire::url::{UrlPolicy, WebUrl};
 
-use super::{Client, TokenGrant, is_reserved};
+use super::{Client, RequestError, TokenGrant};
 
 /// Longest URL for a browser, in bytes (AUTHZ-11).
 const MAX_REDIRECT_BYTES: usize = 32 * 1024;
@@ -33,7 +34,7 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
-    pub(super) fn push(&self, form: &mut Form) {
+    pub(crate) fn push(&self, form: &mut Form) {
         if self.sent {
             form.parameter("resource", &self.id);
         }

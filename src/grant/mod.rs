@@ -5,15 +5,12 @@ mod assertion;
 mod client;
 mod code;
 mod device;
-mod echo;
-mod refresh;
 mod registered;
-mod reserved;
-mod revocation;
+mod request;
 
 pub(crate) use answer::standard_answer;
+pub use assertion::SubjectTokenKind;
 pub(crate) use assertion::{Asked, ClientCredentials, ID_JAG, JwtBearer, TokenExchange};
-pub use client::BasicEncoding;
 pub(crate) use client::Client;
 pub use client::ClientOrigin;
 pub use client::MethodFlaw;
@@ -23,12 +20,10 @@ pub(crate) use code::{
 };
 pub(crate) use code::{Redirected, RedirectedParts};
 pub(crate) use device::{DeviceGrant, DeviceRequest};
-pub(crate) use refresh::RefreshGrant;
 pub(crate) use registered::{
-    RegisteredScopes, Registration, registered_method, registration_methods,
+    RegisteredScopes, Registration, StoredRegistration, registered_method, registration_methods,
 };
-pub(crate) use reserved::{RESERVED_IN_EXCHANGE, is_reserved, reserved_in_query};
-pub(crate) use revocation::Revocation;
+pub(crate) use request::RequestError;
 
 use crate::issuer::Endpoint;
 use crate::key::KeyBinding;

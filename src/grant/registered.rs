@@ -1,7 +1,8 @@
 //! A client as registered at one server, and its authentication (REG-21, REG-24).
 
-use crate::config::BasicEncoding;
-use crate::issuer::Facts;
+use crate::issuer::{
+    AtIssuer, BasicEncoding, Facts, IssuerBound, IssuerId, SecretOrigins, SlashRule,
+};
 use crate::key::SigningKey;
 use crate::time::UnixMillis;
 use crate::wire::registration::Registered;
@@ -128,5 +129,38 @@ pub(crate) fn registered_method(
             key_method(key, listed, facts.assertion_algorithms)
         }
         (_, _) => choose_method(registered.client_id, secret, fixed, listed, encoding),
+    }
+}
+
+/// A dynamic registration from a record. Its secret belongs to the origins at which clients authenticated when it was
+/// made: where the server names other ones now, the client is registered again (TOK-07, A22).
+pub(crate) struct StoredRegistration {
+    bound: IssuerBound<Registration>,
+    origins: SecretOrigins,
+}
+
+impl StoredRegistration {
+    pub(crate) fn new(bound: IssuerBound<Registration>, origins: SecretOrigins) -> Self {
+        Self { bound, origins }
+    }
+
+    pub(crate) fn issuer(&self) -> &IssuerId {
+        self.bound.issuer()
+    }
+
+    /// Returns true if the registration passes a test.
+    pub(crate) fn is(&self, test: impl FnOnce(&Registration) -> bool) -> bool {
+        self.bound.is(test)
+    }
+
+    /// Returns the registration at a validated server of its issuer, as that describes itself now. A registration with
+    /// a secret is not returned where a party would see the secret, or has seen it, that the server did not name then
+    /// or does not name any more.
+    pub(crate) fn open(&self, at: &AtIssuer<()>) -> Option<AtIssuer<Registration>> {
+        let known = self.bound.open(at, SlashRule::Exact)?;
+        let endpoints = &known.server().facts().endpoints;
+        let shown =
+            known.held().client.secret().is_none() || endpoints.secret_origins() == self.origins;
+        shown.then_some(known)
     }
 }

@@ -3,7 +3,7 @@
 //! A request with a credential is built from a [`CredentialEndpoint`] only. Other files cannot create one,
 //! so no function can combine a URL of its own with a secret.
 
-use crate::record::Opened;
+use crate::frame::Opened;
 use crate::wire::url::WebUrl;
 
 /// An endpoint of an authorization server that receives a credential: a code, a token, a client secret, an

@@ -5,10 +5,15 @@ mod endpoint;
 mod id;
 mod request;
 mod server;
+mod settings;
 
-pub(crate) use at::{AtIssuer, IssuerBound, RequestError, StoredRegistration};
+pub(crate) use at::{AtIssuer, IssuerBound};
 pub(crate) use endpoint::{CredentialEndpoint, CredentialEndpoints, Endpoint, SecretOrigins};
 pub use id::{IssuerFlaw, IssuerId};
-pub(crate) use request::{bearer, bound, discovery_request};
+pub(crate) use request::{FORM, JSON, bearer, bound, discovery_request, post};
 pub(crate) use server::{Audience, Facts, Server, SlashRule};
 pub use server::{MetadataFlaw, ServerSource};
+pub use settings::{
+    AssertionAudience, BasicEncoding, IssParameter, IssuerSettings, JwtBearerSupport, PkceSupport,
+    RefreshScopes, ReservedName, ResourceParameter, TokenAnswers,
+};

@@ -8,10 +8,10 @@ use super::CredentialEndpoint;
 use crate::wire::token::AccessToken;
 use crate::wire::url::WebUrl;
 
-pub(super) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-pub(super) fn post(
+pub(crate) fn post(
     endpoint: CredentialEndpoint<'_>,
     content_type: HeaderValue,
     body: String,

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::endpoint::{CredentialEndpoints, TokenEndpointMoved};
-use super::{Endpoint, IssuerId};
-use crate::config::{AssertionAudience, IssuerSettings};
-use crate::grant::reserved_in_query;
-use crate::record::Opened;
+use super::{AssertionAudience, Endpoint, IssuerId, IssuerSettings};
+use crate::frame::Opened;
 use crate::time::UnixMillis;
+use crate::wire::reserved::reserved_in_query;
 use crate::wire::server::ServerDocument;
 use crate::wire::text::Untrusted;
 use crate::wire::url::{UrlFlaw, UrlPolicy, WebUrl};

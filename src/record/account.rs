@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::seal;
 use super::shared::{
     ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
 };
-use super::{Opened, RecordFlaw, seal};
 use crate::account::{Account, Obtained, Standing, Tokens};
+use crate::frame::{Opened, RecordFlaw};
 use crate::grant::Resource;
 use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};

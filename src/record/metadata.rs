@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::seal;
 use super::shared::{self, ServerRecord};
-use super::{Opened, RecordFlaw, seal};
+use crate::frame::{Opened, RecordFlaw};
 use crate::identity::Identity;
 use crate::issuer::{IssuerId, Server};
 use crate::slot::{SlotKind, Stored};

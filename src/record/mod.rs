@@ -18,101 +18,12 @@ pub(crate) use metadata::{
 pub(crate) use pending::{read_pending, write_pending};
 pub(crate) use registration::{read_binding, read_registration, write_binding, write_registration};
 
-use serde::Deserialize;
-
 use crate::identity::Identity;
-use crate::slot::{Revision, RevisionKey, SlotContents, SlotKind, Stored};
+use crate::slot::{Revision, SlotContents, SlotKind, Stored};
 use crate::wire::json_writer::JsonWriter;
 
-const VERSION: u32 = 2;
 /// The length of a revision or a key, in characters.
 const TEXT_BYTES: usize = 22;
-
-/// The flaw in a stored record (S26).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordFlaw {
-    /// The contents were not written by this crate, or were altered.
-    #[error("the contents are damaged or were altered")]
-    Damaged,
-    /// The contents were written by a newer version, and are kept.
-    #[error("the contents were written by a newer version")]
-    Newer,
-    /// The contents belong to another user, MCP server or client (D23, TOK-17).
-    #[error("the contents belong to another user, MCP server or client")]
-    Foreign,
-    /// The contents have a URL that the configuration does not allow.
-    #[error("the contents hold a URL that is not acceptable here")]
-    Url,
-}
-
-/// Contents with a verified revision; required to restore values.
-pub(crate) struct Opened<'a> {
-    json: &'a str,
-    /// The key of the record, for the records written after it.
-    pub(crate) key: Option<RevisionKey>,
-}
-
-/// The parts of unverified contents.
-struct Frame<'a> {
-    version: &'a str,
-    revision: &'a str,
-    key: Option<&'a str>,
-    json: &'a str,
-}
-
-impl<'a> Frame<'a> {
-    fn of(stored: &'a Stored) -> Option<Self> {
-        let (version, rest) = stored.contents.expose().split_once('.')?;
-        let (sealed, json) = rest.split_once('.')?;
-        let (revision, key) = match sealed.split_once('~') {
-            Some((revision, key)) => (revision, Some(key)),
-            None => (sealed, None),
-        };
-        Some(Self {
-            version,
-            revision,
-            key,
-            json,
-        })
-    }
-}
-
-impl<'a> Opened<'a> {
-    pub(crate) fn open(stored: &'a Stored, kind: SlotKind) -> Result<Self, RecordFlaw> {
-        let frame = Frame::of(stored).ok_or(RecordFlaw::Damaged)?;
-        let key = match (frame.version, frame.key) {
-            ("v1" | "v2", None) => None,
-            ("v2", Some(key)) => Some(RevisionKey::parse(key, kind).ok_or(RecordFlaw::Damaged)?),
-            (version, _) => {
-                let number = version.strip_prefix('v').map(str::parse::<u32>);
-                let newer = matches!(number, Some(Ok(number)) if number > VERSION);
-                return Err(if newer {
-                    RecordFlaw::Newer
-                } else {
-                    RecordFlaw::Damaged
-                });
-            }
-        };
-        let revision = Revision::under(key.as_ref(), frame.json.as_bytes());
-        if frame.revision.parse() != Ok(revision) || stored.revision != revision {
-            return Err(RecordFlaw::Damaged);
-        }
-        Ok(Self {
-            json: frame.json,
-            key,
-        })
-    }
-
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, RecordFlaw> {
-        serde_json::from_str(self.json).map_err(|_| RecordFlaw::Damaged)
-    }
-}
-
-/// Returns the key of a record, for the records written after it.
-pub(crate) fn key_of(stored: &Stored, kind: SlotKind) -> Option<RevisionKey> {
-    RevisionKey::parse(Frame::of(stored)?.key?, kind)
-}
 
 /// Writes a record with its revision.
 fn seal(

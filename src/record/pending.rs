@@ -6,10 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::seal;
 use super::shared::{
     ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
 };
-use super::{Opened, RecordFlaw, seal};
+use crate::frame::{Opened, RecordFlaw};
 use crate::grant::{Redirected, RedirectedParts, Resource};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;

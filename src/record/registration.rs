@@ -5,11 +5,12 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::seal;
 use super::shared::{ClientRecord, write_client};
-use super::{Opened, RecordFlaw, seal};
-use crate::grant::{RegisteredScopes, Registration};
+use crate::frame::{Opened, RecordFlaw};
+use crate::grant::{RegisteredScopes, Registration, StoredRegistration};
 use crate::identity::Identity;
-use crate::issuer::{AtIssuer, IssuerBound, IssuerId, SecretOrigins, StoredRegistration};
+use crate::issuer::{AtIssuer, IssuerBound, IssuerId, SecretOrigins};
 use crate::slot::{SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::scopes::Scopes;

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{Opened, RecordFlaw};
-use crate::grant::{AssertionKey, BasicEncoding, Client, ClientMethod, ClientOrigin, Resource};
+use crate::frame::{Opened, RecordFlaw};
+use crate::grant::{AssertionKey, Client, ClientMethod, ClientOrigin, Resource};
 use crate::issuer::{
-    CredentialEndpoint, CredentialEndpoints, Endpoint, Facts, IssuerId, Server, ServerSource,
+    BasicEncoding, CredentialEndpoint, CredentialEndpoints, Endpoint, Facts, IssuerId, Server,
+    ServerSource,
 };
 use crate::key::KeyBinding;
 use crate::secret::Secret;

@@ -11,10 +11,11 @@ use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
 use crate::event::Persistence;
+use crate::frame::key_of;
 use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Disputable;
-use crate::record::{key_of, read_pending};
+use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::forget::{After, Word, forget};
@@ -47,7 +48,7 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
         .waiting
         .take_if(|waiting| waiting.at.held().0.state.same(&state));
     let Some(waiting) = own else {
-        let slot = Slot::pending(core.identity.principal(), &state);
+        let slot = Slot::pending(core.identity.principal(), state.digest());
         let ask = core.load(slot);
         return Ok(Work::FindingPending(FindingPending {
             ask,

@@ -3,7 +3,8 @@
 
 use crate::config::{MetadataCache, SignIn};
 use crate::core::{Ask, Core};
-use crate::record::{RecordFlaw, ResourceFacts, read_resource, read_server};
+use crate::frame::RecordFlaw;
+use crate::record::{ResourceFacts, read_resource, read_server};
 use crate::slot::{Found, Revision, Slot, Stored};
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::discover::listed;

@@ -7,8 +7,8 @@ use crate::config::{PushedRequests, RefreshTokens};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
-use crate::grant::{Client, ClientOrigin, Redirected, RedirectedParts, Registration};
-use crate::issuer::{AtIssuer, Endpoint, IssuerId, RequestError, Server};
+use crate::grant::{Client, ClientOrigin, Redirected, RedirectedParts, Registration, RequestError};
+use crate::issuer::{AtIssuer, Endpoint, IssuerId, Server};
 use crate::memory::Disputable;
 use crate::record::{ResourceFacts, write_pending};
 use crate::report::ScopeSource;
@@ -193,7 +193,7 @@ pub(crate) fn redirect(
     let now = core.now;
     let user_time = core.config().user_time;
     let (verifier, state) = seed.split();
-    let slot = Slot::pending(core.identity.principal(), &state);
+    let slot = Slot::pending(core.identity.principal(), state.digest());
     let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
     let at = at.then(|known| {
         Redirected(Box::new(RedirectedParts {

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::Response;
 use sha2::{Digest, Sha256};
 
-use crate::account::Account;
+use crate::account::{Account, RefreshGrant};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
-use crate::grant::{ClientOrigin, RefreshGrant, TokenGrant};
+use crate::grant::{ClientOrigin, TokenGrant};
 use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;

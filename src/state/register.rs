@@ -10,6 +10,7 @@ use crate::grant::{
     Client, ClientOrigin, RegisteredScopes, Registration, registered_method, registration_methods,
 };
 use crate::issuer::{AtIssuer, CredentialEndpoint, Endpoint};
+use crate::key::SigningKey;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
 use crate::slot::{Found, Slot, Stored};
@@ -21,7 +22,7 @@ use crate::state::redirect::registration_scopes;
 use crate::state::{Attempt, Step, Work, unreachable};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::registration::{
-    KeySet, Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
+    Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
 };
 use crate::wire::scopes::Scopes;
 use crate::wire::token::{MAX_TOKEN_BYTES, OAuthError};
@@ -88,7 +89,7 @@ impl Registering {
             about: config.about.members(),
             jwks: own_key
                 .filter(|_| method == AuthMethod::PrivateKeyJwt)
-                .and_then(KeySet::of),
+                .and_then(SigningKey::key_set),
         }
         .to_json();
         let settings = config.settings(at.issuer());

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::account::{Account, TokenKind};
+use crate::account::{Account, RefreshGrant, Revocation, TokenKind};
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Outcome, Persistence};
-use crate::grant::{CodeGrant, DeviceGrant, RefreshGrant, Revocation};
+use crate::grant::{CodeGrant, DeviceGrant};
 use crate::issuer::{AtIssuer, Endpoint, IssuerId};
 use crate::memory::Erasure;
 use crate::record::read_account;

@@ -64,7 +64,7 @@ impl Callback {
     /// ([`Redirect::route`](crate::action::Redirect::route)): whose machine is to judge the callback, which is not
     /// believed by that. `None`: the callback has no state of a sign-in.
     pub fn route(&self) -> Option<Slot> {
-        self.state().map(|state| Slot::route(&state))
+        self.state().map(|state| Slot::route(state.digest()))
     }
 
     /// Returns the unvalidated `state`, to find the authorization that the callback belongs to.

@@ -13,6 +13,7 @@ pub(crate) mod json_writer;
 pub mod jwt;
 pub mod pkce;
 pub mod registration;
+pub(crate) mod reserved;
 pub mod resource;
 pub mod scopes;
 pub mod server;

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::secret::same_bytes;
-use crate::slot::RevisionKey;
+use crate::slot::{RevisionKey, StateDigest};
 
 const VERIFIER_CHARS: usize = 43;
 const STATE_CHARS: usize = 22;
@@ -164,8 +164,8 @@ impl State {
     }
 
     /// Returns a digest that names this state's slot without revealing the state.
-    pub(crate) fn digest(&self) -> [u8; 16] {
-        crate::slot::short_digest(&*self.0)
+    pub(crate) fn digest(&self) -> StateDigest {
+        StateDigest::of(&*self.0)
     }
 }
 

@@ -10,7 +10,6 @@ use super::json_writer::JsonWriter;
 use super::scopes::Scopes;
 use super::text::Untrusted;
 use super::words::{AuthMethod, GrantType};
-use crate::key::SigningKey;
 use crate::secret::Secret;
 
 /// The body of a registration request; members without a value are omitted (REG-18).
@@ -65,12 +64,9 @@ pub struct KeySet<'a> {
 }
 
 impl<'a> KeySet<'a> {
-    /// Creates a set with one key; `None` when the host did not supply the public part.
-    pub fn of(key: &'a SigningKey) -> Option<Self> {
-        Some(Self {
-            jwk: key.public_key()?.as_jwk(),
-            kid: key.kid.as_deref(),
-        })
+    /// Creates a set with one key, a JSON object.
+    pub(crate) fn of_one(jwk: &'a str, kid: Option<&'a str>) -> Self {
+        Self { jwk, kid }
     }
 
     fn write(&self, json: &mut JsonWriter) {

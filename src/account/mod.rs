@@ -1,13 +1,19 @@
 //! The account at the authenticated-at issuer: client and tokens, replaced as one value.
 
+mod refresh;
+mod revocation;
+
+pub(crate) use refresh::RefreshGrant;
+pub(crate) use revocation::Revocation;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{IssuerSettings, RefreshScopes};
-use crate::grant::{Client, CodeGrant, DeviceGrant, RefreshGrant, Resource};
-use crate::issuer::{AtIssuer, IssuerId};
+use crate::config::Config;
+use crate::grant::{Client, CodeGrant, DeviceGrant, Resource};
+use crate::issuer::{AtIssuer, IssuerId, IssuerSettings, RefreshScopes};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::time::{Moment, MonoMillis, UnixMillis};
@@ -92,6 +98,17 @@ pub(crate) enum Standing {
     Listed,
     /// Other issuers are listed instead, this one first.
     LeftFor(IssuerId),
+}
+
+impl Standing {
+    /// Returns the standing of an issuer where the host configured an authorization server in the place of the resource's list.
+    pub(crate) fn by(config: &Config, own: &IssuerId, issuer: &IssuerId) -> Self {
+        if config.is_expected(own, issuer) {
+            Self::Listed
+        } else {
+            Self::LeftFor(config.expected_issuer(own).0)
+        }
+    }
 }
 
 /// Proof that the resource still lists the account's issuer; required for a refresh.

@@ -1,7 +1,7 @@
 //! The refresh token grant (RFC 6749 section 6): never wider than the original grant (REFR-08).
 
-use super::{Client, TokenGrant};
-use crate::account::{Account, StillListed};
+use super::{Account, StillListed};
+use crate::grant::{Client, TokenGrant};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::wire::form::Form;

@@ -4,10 +4,10 @@
 
 use std::fmt::{self, Formatter};
 
-use crate::budget::Limited;
-use crate::error::{
+use super::{
     Cause, Failure, Misconfiguration, Next, PlaceFlaw, Refusal, Stage, StoreFlaw, Violation,
 };
+use crate::budget::Limited;
 use crate::issuer::MetadataFlaw;
 use crate::wire::callback::IssFlaw;
 use crate::wire::text::Untrusted;

@@ -1,10 +1,33 @@
 //! Settings for one authorization server that supplement its metadata. One of them removes a check:
 //! [`IssParameter::NotSent`] accepts callbacks without `iss` from a server that advertises it.
 
-use crate::grant::BasicEncoding;
+use serde::{Deserialize, Serialize};
+
 use crate::secret::Secret;
+use crate::wire::reserved::is_reserved;
 use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
+
+/// The encoding of identifier and secret in HTTP Basic authentication (TOK-06, DIS-16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BasicEncoding {
+    /// Form-encoded, as RFC 6749 section 2.3.1 requires.
+    #[default]
+    Form,
+    /// Unencoded, for servers that do not decode.
+    Raw,
+}
+
+impl BasicEncoding {
+    /// Returns the name in records.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Raw => "raw",
+        }
+    }
+}
 
 /// The PKCE support of an authorization server (PKCE-07, QUIRK-03).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -265,7 +288,7 @@ impl IssuerSettings {
 }
 
 fn allowed(name: &str, value: &str) -> Result<(Box<str>, Box<str>), ReservedName> {
-    if name.is_empty() || crate::grant::is_reserved(name) {
+    if name.is_empty() || is_reserved(name) {
         return Err(ReservedName(name.to_owned()));
     }
     Ok((name.into(), value.into()))

@@ -1,7 +1,7 @@
 //! Token revocation (RFC 7009), sent to the same server in the same way as a grant.
 
-use super::{Client, TokenGrant};
-use crate::account::{Account, TokenKind};
+use super::{Account, TokenKind};
+use crate::grant::{Client, TokenGrant};
 use crate::issuer::{AtIssuer, Endpoint};
 use crate::secret::Secret;
 use crate::wire::form::Form;

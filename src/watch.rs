@@ -1,36 +1,16 @@
-//! The requests before a failure: URL, status and content type of the responses.
-
-use std::fmt;
+//! The requests of the current attempt, from which a failure names those of its stage.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Uri};
-use serde::Serialize;
 
 use crate::action::Purpose;
-use crate::error::Stage;
+use crate::error::{Seen, Stage};
 use crate::event::Outcome;
 use crate::wire::text::Untrusted;
 
 /// The number of responses that are kept for a failure; the latest ones.
 const MAX_SEEN: usize = 8;
-
-/// One request of the failed step, with its response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Seen {
-    /// The URL of the request.
-    pub url: Box<str>,
-    /// The status of the response; `None` without a response.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// The `Content-Type` of the response, sanitised.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<Untrusted>,
-    /// The reason for a missing status.
-    #[serde(skip)]
-    missing: &'static str,
-}
 
 /// A request with its response, as it is remembered until a failure needs it.
 struct Exchange {
@@ -91,18 +71,6 @@ impl Exchange {
                 Stage::Token | Stage::Refresh | Stage::IdentityProvider
             ),
             Purpose::Revocation => stage == Stage::Revocation,
-        }
-    }
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.status, &self.content_type) {
-            (Some(status), Some(kind)) => {
-                write!(f, "{} answered {status}, {:?}", self.url, kind)
-            }
-            (Some(status), None) => write!(f, "{} answered {status}", self.url),
-            (None, _) => write!(f, "{} {}", self.url, self.missing),
         }
     }
 }

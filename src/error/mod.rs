@@ -1,13 +1,16 @@
 //! Failures of an attempt: the stage, the cause, the responsible party, and the next step for the host.
 
+mod echo;
+mod explain;
+mod seen;
+
 use std::fmt;
 
 use crate::budget::Limited;
-use crate::event::Operation;
+use crate::frame::RecordFlaw;
 use crate::grant::MethodFlaw;
 use crate::issuer::{IssuerId, MetadataFlaw};
-use crate::record::RecordFlaw;
-use crate::seen::Seen;
+use crate::operation::Operation;
 use crate::time::UnixMillis;
 use crate::wire::callback::IssFlaw;
 use crate::wire::device::DeviceFlaw;
@@ -16,6 +19,7 @@ use crate::wire::scopes::Scopes;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, UnexpectedToken};
 use crate::wire::url::{UrlFlaw, WebUrl};
+pub use seen::Seen;
 
 /// The failure of one attempt. The machine stays usable. Stored credentials stay, except those that a server ended: a token
 /// or a registration that it refused is erased.
@@ -672,7 +676,7 @@ impl Violation {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::explain::failure(self, f)
+        explain::failure(self, f)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Servers that repeat secrets of the request in error texts, which are displayed and logged.
 
-use super::TokenGrant;
-use crate::error::{Cause, Refusal};
+use super::{Cause, Refusal};
+use crate::grant::TokenGrant;
 use crate::issuer::AtIssuer;
 use crate::wire::form::{Form, pairs};
 use crate::wire::text::Untrusted;

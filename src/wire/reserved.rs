@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::wire::form::pairs;
-use crate::wire::url::WebUrl;
+use super::form::pairs;
+use super::url::WebUrl;
 
 /// The names reserved in every request.
 pub(crate) const RESERVED: &[&str] = &[
