@@ -14,7 +14,6 @@ use crate::event::Operation;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::slot::{Revision, Slot};
-use crate::state::unreachable;
 use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::url::WebUrl;
@@ -202,7 +201,7 @@ impl Rest {
     pub(crate) fn cause(&self, now: Moment) -> Option<Cause> {
         let (after, until) = self.after.as_deref().filter(|_| now.mono < self.until)?;
         Some(match after {
-            Cause::Unreachable(_) => unreachable(Some(*until)),
+            Cause::Unreachable(_) => Cause::unreachable(Some(*until)),
             Cause::Violation(_)
             | Cause::Refused(_)
             | Cause::Resting(_)

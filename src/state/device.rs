@@ -21,7 +21,6 @@ use crate::state::exchange::{keep, read_answer};
 use crate::state::flow::Agreed;
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::{is_new, without_refused_scopes};
-use crate::state::renew::unreachable;
 use crate::state::save::Kept;
 use crate::state::waiting::Chosen;
 use crate::state::{Step, Work};
@@ -95,7 +94,7 @@ impl RequestingCode {
             Called::Answered(at, response) => (at, response),
             Called::Failed(at, flaw) => {
                 let cause = match flaw {
-                    CallFlaw::Unreachable => unreachable(None),
+                    CallFlaw::Unreachable => Cause::unreachable(None),
                     CallFlaw::Final(cause) => cause,
                 };
                 not_shown(core, &cause);
@@ -125,7 +124,7 @@ fn answered(
 ) -> Result<DeviceAnswer, (Option<OAuthError>, Cause)> {
     let status = response.status().as_u16();
     if is_transient(status) {
-        return Err((None, unreachable(retry_at(core, response))));
+        return Err((None, Cause::unreachable(retry_at(core, response))));
     }
     if let Some((error, code, description)) = refusal(response.body()) {
         return Err((Some(error), at.refused(error, Some(code), description)));

@@ -53,7 +53,7 @@ pub(crate) use pushed::Pushing;
 pub(crate) use redirect::SavingPending;
 pub(crate) use refresh::Refreshing;
 pub(crate) use register::{Registering, SavingRegistration};
-pub(crate) use renew::{Pausing, Refused, Renewal, unreachable};
+pub(crate) use renew::{Pausing, Refused, Renewal};
 pub(crate) use repeat::CheckingPending;
 pub(crate) use resource::FetchingResource;
 pub(crate) use save::{SavingAccount, Unsaved};

@@ -15,7 +15,6 @@ use crate::slot::{Revision, Slot};
 use crate::state::call::{Call, CallFlaw, Called, requests_for};
 use crate::state::forget::{After, client_refused};
 use crate::state::redirect::without_refused_scopes;
-use crate::state::renew::unreachable;
 use crate::state::waiting::{Waiting, WaitingParts};
 use crate::state::{Step, Work};
 use crate::wire::http_fields::{is_transient, retry_after};
@@ -112,7 +111,7 @@ impl Pushing {
                 }
                 Err((None, cause)) => (at, cause),
             },
-            Called::Failed(at, CallFlaw::Unreachable) => (at, unreachable(None)),
+            Called::Failed(at, CallFlaw::Unreachable) => (at, Cause::unreachable(None)),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, cause),
         };
         let failure = fails(operation, &at, cause);
@@ -174,7 +173,7 @@ fn reference(
         let now = core.now.wall;
         let retry_at =
             retry_after(response.headers(), now.seconds()).map(|seconds| now.plus_seconds(seconds));
-        return Err((None, unreachable(retry_at)));
+        return Err((None, Cause::unreachable(retry_at)));
     }
     if let Some((error, code, description)) = refusal(response.body()) {
         return Err((Some(error), at.refused(error, Some(code), description)));

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::exchange::read_answer;
 use crate::state::forget::client_refused;
-use crate::state::renew::{Pausing, unreachable};
+use crate::state::renew::Pausing;
 use crate::state::save::{Kept, SavingAccount};
 use crate::state::{Renewal, Step, Trigger, Work};
 use crate::time::{Moment, millis};
@@ -214,9 +214,9 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     if !again {
         core.release_lease();
         core.memory.renewal_refused = None;
-        core.refresh_failed(wait, &unreachable(None));
+        core.refresh_failed(wait, &Cause::unreachable(None));
         let retry_at = wait.and(core.memory.rest.retry_at());
-        return renewal.fails_for_now(core, Stage::Refresh, unreachable(retry_at));
+        return renewal.fails_for_now(core, Stage::Refresh, Cause::unreachable(retry_at));
     }
     renewal.delayed |= wait.is_some();
     let wait = wait.unwrap_or_else(|| back_off(core, tries));

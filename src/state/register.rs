@@ -19,7 +19,7 @@ use crate::state::client::{Met, usable};
 use crate::state::flow::{Flow, send_user};
 use crate::state::post::answer;
 use crate::state::redirect::registration_scopes;
-use crate::state::{Attempt, Step, Work, unreachable};
+use crate::state::{Attempt, Step, Work};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::registration::{
     Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
@@ -129,7 +129,7 @@ impl Registering {
                 let violation = none.at(endpoint).map(Cause::Violation);
                 return fail(
                     &self.attempt,
-                    violation.unwrap_or_else(|| unreachable(None)),
+                    violation.unwrap_or_else(|| Cause::unreachable(None)),
                 );
             }
         };
@@ -154,7 +154,7 @@ impl Registering {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds));
-                fail(&self.attempt, unreachable(retry_at))
+                fail(&self.attempt, Cause::unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
                 if self.with_scope && matches!(status, 400 | 403 | 422) {

@@ -12,7 +12,7 @@ use crate::action::Why;
 use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{Config, Discovery, DynamicRegistration, MachineFlow, SignIn};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw, Unreachable, Violation};
+use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw, Violation};
 use crate::event::Operation;
 use crate::grant::{CLOCK_SKEW_MILLIS, ClientOrigin};
 use crate::issuer::{AtIssuer, IssuerId, Server, ServerSource};
@@ -347,7 +347,7 @@ impl Renewal {
         self.writes = WRITES;
         let looks_left = self.looks.left();
         if self.looks.take().is_err() {
-            return self.fails_for_now(core, Stage::Refresh, unreachable(None));
+            return self.fails_for_now(core, Stage::Refresh, Cause::unreachable(None));
         }
         let looked = LOOKS_PER_RENEWAL.saturating_sub(looks_left).min(4);
         let wait = Duration::from_millis(100_u64 << looked).min(Duration::from_secs(1));
@@ -371,16 +371,9 @@ impl Renewal {
         self.lease = None;
         match self.looks.take() {
             Ok(_look) => self.go(core),
-            Err(_) => self.fails_for_now(core, Stage::Refresh, unreachable(None)),
+            Err(_) => self.fails_for_now(core, Stage::Refresh, Cause::unreachable(None)),
         }
     }
-}
-
-pub(crate) fn unreachable(retry_at: Option<crate::time::UnixMillis>) -> Cause {
-    Cause::Unreachable(Unreachable {
-        code_spent: false,
-        retry_at,
-    })
 }
 
 /// Ends the pending authorization when the resource no longer lists its issuer (ISO-07).

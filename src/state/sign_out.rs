@@ -20,7 +20,7 @@ use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::forget::Doomed;
 use crate::state::obtain::MachineGrant;
 use crate::state::save::next;
-use crate::state::{Step, Trigger, Work, unreachable};
+use crate::state::{Step, Trigger, Work};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, refusal};
 
@@ -329,7 +329,7 @@ impl Progress {
                 let flaw = judge(core, &at, &response).err();
                 (at, flaw)
             }
-            Called::Failed(at, CallFlaw::Unreachable) => (at, Some(unreachable(None))),
+            Called::Failed(at, CallFlaw::Unreachable) => (at, Some(Cause::unreachable(None))),
             Called::Failed(at, CallFlaw::Final(cause)) => (at, Some(cause)),
         };
         let (issuer, kind) = (at.issuer().clone(), at.held().kind);
@@ -351,7 +351,7 @@ fn judge(core: &Core, at: &AtIssuer<Revocation>, response: &Response<Bytes>) -> 
         200 if refusal(response.body()).is_none() => Ok(()),
         status if is_transient(status) => {
             let now = core.now.wall;
-            Err(unreachable(
+            Err(Cause::unreachable(
                 retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds)),
             ))

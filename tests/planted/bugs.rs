@@ -230,7 +230,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "expiry by the wall clock alone",
         caught_by: BOTH,
         edits: &[edit(
-            "src/account.rs",
+            "src/account/mod.rs",
             "            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,\n",
             "            Self::Until(wall, _) if crate::planted::on(17) => now.wall < wall,\n            Self::Until(wall, mono) => now.wall < wall && now.mono < mono,\n",
         )],
@@ -456,7 +456,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Parameters],
         edits: &[
             edit(
-                "src/grant/reserved.rs",
+                "src/wire/reserved.rs",
                 "    RESERVED.contains(&name)\n",
                 "    RESERVED.contains(&name) && !(crate::planted::on(36) && name == \"subject_token\")\n",
             ),
@@ -542,9 +542,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a secret follows its endpoint",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/issuer/at.rs",
-            "            known.held.client.secret().is_none() ||",
-            "            crate::planted::on(44) || known.held.client.secret().is_none() ||",
+            "src/grant/registered.rs",
+            "            known.held().client.secret().is_none() ||",
+            "            crate::planted::on(44) || known.held().client.secret().is_none() ||",
         )],
     },
     Bug {

@@ -357,7 +357,7 @@ mod tests {
     /// The reason codes of the machine, read from its source.
     #[test]
     fn the_table_has_the_failures_of_the_machine() {
-        let places = ["src/error.rs"];
+        let places = ["src/error/code.rs"];
         let source = places
             .iter()
             .find_map(|place| std::fs::read_to_string(root().join(place)).ok());

@@ -30,7 +30,7 @@ use crate::state::discover::{is_superseded, listed, locate};
 use crate::state::effort::Effort;
 use crate::state::redirect::asked_scopes;
 use crate::state::refresh::back_off;
-use crate::state::renew::{Pausing, unreachable};
+use crate::state::renew::Pausing;
 use crate::state::server::pass_over;
 use crate::state::{Step, Trigger, Work};
 use crate::time::MonoMillis;
@@ -379,10 +379,10 @@ impl Obtaining {
     ) -> Step {
         let tries = self.requests.left();
         if tries == 0 || wait.is_some() && self.delayed {
-            let cause = unreachable(None);
+            let cause = Cause::unreachable(None);
             core.memory.rest.failed(core.now, wait, &cause);
             let retry_at = wait.and(core.memory.rest.retry_at());
-            return self.fails(Stage::Token, issuer, unreachable(retry_at));
+            return self.fails(Stage::Token, issuer, Cause::unreachable(retry_at));
         }
         self.delayed |= wait.is_some();
         let wait = wait.unwrap_or_else(|| back_off(core, tries));
