@@ -493,8 +493,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation, Answers, Traces],
         edits: &[edit(
             "src/memory.rs",
-            "            Cause::Unreachable(_) => unreachable(Some(*until)),\n            Cause::Violation(_)\n",
-            "            Cause::Unreachable(_) => unreachable(Some(*until)),\n            Cause::Refused(_) if crate::planted::on(39) => unreachable(Some(*until)),\n            Cause::Violation(_)\n",
+            "            Cause::Unreachable(_) => Cause::unreachable(Some(*until)),\n            Cause::Violation(_)\n",
+            "            Cause::Unreachable(_) => Cause::unreachable(Some(*until)),\n            Cause::Refused(_) if crate::planted::on(39) => Cause::unreachable(Some(*until)),\n            Cause::Violation(_)\n",
         )],
     },
     Bug {
