@@ -2,6 +2,7 @@
 
 mod builder;
 mod clients;
+mod error;
 mod machine;
 
 pub use crate::issuer::{
@@ -9,8 +10,9 @@ pub use crate::issuer::{
     RefreshScopes, ReservedName, ResourceParameter, TokenAnswers,
 };
 pub use crate::redirect_uri::{ApplicationType, RedirectUri, RedirectUriFlaw};
-pub use builder::{ConfigBuilder, ConfigError};
+pub use builder::ConfigBuilder;
 pub use clients::PreRegistered;
+pub use error::ConfigError;
 pub use machine::{Dpop, DpopPolicy, Enterprise, PushedRequests, WorkloadIdentity};
 pub(crate) use machine::{MachineFlow, SignIn};
 
