@@ -113,8 +113,8 @@ impl ConfigBuilder {
     /// The first [`ConfigError`] found.
     pub fn build(self) -> Result<Config, ConfigError> {
         let policy = self.policy()?;
-        let scopes = self.scopes.transpose().map_err(ConfigError::Scope)?;
         self.check_sign_in()?;
+        let scopes = self.scopes.transpose().map_err(ConfigError::Scope)?;
         let redirect_uri = self
             .redirect_uri
             .transpose()
