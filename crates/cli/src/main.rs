@@ -4,6 +4,7 @@
 mod output;
 
 mod account;
+mod begun;
 mod demo;
 mod describe;
 mod doctor;
@@ -122,6 +123,7 @@ impl Command {
 }
 
 fn main() -> ExitCode {
+    begun::begun();
     let arguments = Arguments::try_parse().unwrap_or_else(|error| {
         // `--help` and `--version` are not errors.
         if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {

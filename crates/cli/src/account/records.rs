@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mcp_auth_machine::time::UnixMillis;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -56,6 +57,19 @@ pub(super) fn client(contents: &str) -> Option<String> {
 /// Returns the current access token of an account.
 pub(super) fn access_of(slots: &Path, name: &str) -> Option<Zeroizing<String>> {
     access(&contents(&slots.join("account").join(name)).ok()??)
+}
+
+/// Returns true if the access token of an account is this one, and was received between two times.
+pub(super) fn is_received_between(
+    slots: &Path,
+    name: &str,
+    access: &str,
+    (from, until): (UnixMillis, UnixMillis),
+) -> bool {
+    let record = read(&slots.join("account").join(name)).unwrap_or_default();
+    let received = record.pointer("/tokens/received").and_then(Value::as_u64);
+    text(&record, "/tokens/access") == Some(access)
+        && received.is_some_and(|at| (from.0..=until.0).contains(&at))
 }
 
 /// Returns the files of a folder.
@@ -196,4 +210,32 @@ pub(super) fn registered_for(slots: &Path, account: &str, redirect_uri: &str) ->
     let named =
         found.filter_map(|path| Some(format!("registration/{}", path.file_name()?.to_str()?)));
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A time of receipt in the future, from before the clock was set back, does not make a token a newer one.
+    #[test]
+    fn a_token_is_newer_by_its_time_of_receipt() {
+        let slots = tempfile::tempdir().unwrap();
+        fs::create_dir(slots.path().join("account")).unwrap();
+        let record = r#"{"tokens":{"access":"one","received":500}}"#;
+        let text = format!("revision\nv2.digest.{record}");
+        fs::write(slots.path().join("account/name"), text).unwrap();
+        for (access, span, expected) in [
+            ("one", (400, 600), true),
+            ("one", (500, 500), true),
+            ("one", (501, 600), false),
+            ("one", (400, 499), false),
+            ("other", (400, 600), false),
+        ] {
+            let span = (UnixMillis(span.0), UnixMillis(span.1));
+            let found = is_received_between(slots.path(), "name", access, span);
+            assert_eq!(found, expected, "{access} {span:?}");
+        }
+    }
 }

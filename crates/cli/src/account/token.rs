@@ -10,10 +10,12 @@ use serde_json::{Map, Value, json};
 use super::host::{Desk, Host};
 use super::keyring;
 use super::profile::Profile;
+use super::records;
 use super::root::Remembered;
 use super::slots;
 use super::told::left;
 use super::{Place, Selected, after};
+use crate::begun::begun;
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
@@ -21,7 +23,8 @@ use crate::signals;
 /// The required validity of a token.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Fresh {
-    /// The server refused the token that was printed last: refresh it
+    /// The server refused the token that was printed last: refresh it. Of commands that say so at once, one
+    /// refreshes
     #[arg(long)]
     refused: bool,
     /// Refresh a token that expires within so many seconds, where the server allows it
@@ -133,12 +136,17 @@ pub(super) fn valid(
         end,
     };
     let mut host = Host::open(&desk, &profile)?;
+    let name = profile.name()?;
+    let is_newer = |token: &str| {
+        let span = (begun(), mcp_auth_client::now().wall);
+        records::is_received_between(&root.slots(), &name, token, span)
+    };
     let grant = match fresh {
-        Fresh { refused: true, .. } => refused(&mut host)?,
+        Fresh { refused: true, .. } => refused(&mut host, is_newer)?,
         Fresh { min_ttl, .. } => {
             let grant = host.wanted(None)?;
             match (min_ttl, left(&grant)) {
-                (Some(wanted), Some(left)) if left < wanted => longer(&mut host, grant)?,
+                (Some(wanted), Some(left)) if left < wanted => longer(&mut host, grant, is_newer)?,
                 (_, _) => grant,
             }
         }
@@ -146,8 +154,9 @@ pub(super) fn valid(
     Ok((host, grant))
 }
 
-/// Reports the stored token as refused, like the MCP server would.
-fn refused(host: &mut Host) -> Result<Grant, Problem> {
+/// Reports the stored token as refused, like the MCP server would. A token that another process received since this one
+/// began is not the one that was refused: of many processes that report the same refusal, one refreshes.
+fn refused(host: &mut Host, is_newer: impl FnOnce(&str) -> bool) -> Result<Grant, Problem> {
     host.stored()?;
     let url = host.url().to_owned();
     let presented = host.present(&Method::POST, &url).unwrap_or_default();
@@ -155,6 +164,12 @@ fn refused(host: &mut Host) -> Result<Grant, Problem> {
     let Some(sent) = sent.transpose()? else {
         return host.wanted(None);
     };
+    if sent
+        .split_once(' ')
+        .is_some_and(|(_, token)| is_newer(token))
+    {
+        return host.wanted(None);
+    }
     let mut headers = HeaderMap::new();
     let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
     headers.insert(WWW_AUTHENTICATE, challenge);
@@ -162,8 +177,12 @@ fn refused(host: &mut Host) -> Result<Grant, Problem> {
 }
 
 /// Refreshes a token that expires soon. If the server issues no other one, the current one is used.
-fn longer(host: &mut Host, grant: Grant) -> Result<Grant, Problem> {
-    match refused(host) {
+fn longer(
+    host: &mut Host,
+    grant: Grant,
+    is_newer: impl FnOnce(&str) -> bool,
+) -> Result<Grant, Problem> {
+    match refused(host, is_newer) {
         Ok(grant) => Ok(grant),
         Err(_refused) if host.is_presentable() => Ok(grant),
         Err(problem) => Err(problem),

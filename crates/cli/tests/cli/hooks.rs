@@ -85,6 +85,54 @@ fn a_refused_token_is_refreshed() {
     assert_ne!(text(&third.stdout).trim(), second);
 }
 
+/// A process that reads the account after another one has refreshed it reports the token that was refused, not the
+/// new one.
+#[cfg(unix)]
+#[test]
+fn refr_05_a_token_from_after_the_start_is_not_the_one_that_was_refused() {
+    use std::{fs, os::unix::fs::symlink};
+
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let url = fake.url();
+    let first = bearer(&desk.run(&["headers", &url]));
+    // A second store with the same records, whose settings can be read when this test says so.
+    let late = Desk::new();
+    symlink(desk.path().join("slots"), late.path().join("slots")).expect("linked");
+    let folder = late.path().join("profiles");
+    fs::create_dir(&folder).expect("a folder");
+    let files = fs::read_dir(desk.path().join("profiles")).expect("settings");
+    let settings = files.flatten().next().expect("a file").path();
+    let held = folder.join(settings.file_name().expect("a name"));
+    for command in ["headers", "token"] {
+        let _gone = fs::remove_file(&held);
+        let made = Command::new("mkfifo").arg(&held).status();
+        assert!(made.expect("mkfifo").success());
+        let process = late.command(&[command, "--refused", &url]).spawn();
+        // Opens when the process reads.
+        let mut settled = fs::OpenOptions::new()
+            .write(true)
+            .open(&held)
+            .expect("open");
+        let second = bearer(&desk.run(&["headers", "--refused", &url]));
+        assert_ne!(first, second);
+        let copy = folder.join("copy");
+        fs::copy(&settings, &copy).expect("copied");
+        fs::rename(&copy, &held).expect("renamed");
+        std::io::copy(&mut fs::File::open(&settings).expect("open"), &mut settled).expect("read");
+        drop(settled);
+        let output = process
+            .expect("it starts")
+            .wait_with_output()
+            .expect("it ends");
+        assert!(
+            text(&output.stdout).contains(&second),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
 /// A token with less than a minute to live is refreshed for a hook, and not for a command that sends it now.
 #[test]
 fn a_hook_gets_a_token_with_a_minute_to_live() {

@@ -372,6 +372,39 @@ fn an_account_moves_into_the_keyring_and_out_of_it() {
     assert!(answer["keyring"].is_null(), "{answer}");
 }
 
+/// The keyring makes the start of a process slow: some read the account when another has refreshed it already. The
+/// token that these find is not the one that was refused.
+#[test]
+fn refr_05_ten_that_report_one_refused_token_make_one_refresh() {
+    let Some(session) = Session::start() else {
+        return;
+    };
+    let (fake, desk) = (Fake::start(), session.desk());
+    let url = fake.url();
+    sign_in(&desk, &["--keyring", &url]);
+    for command in [["headers", "--refused"], ["token", "--refused"]] {
+        for _ in 0..3 {
+            let refreshes = || {
+                let state = fake.state();
+                let asked = state.requests.iter();
+                asked.filter(|path| *path == "POST /token").count()
+            };
+            let before = refreshes();
+            let running: Vec<_> = (0..10)
+                .map(|_| desk.command(&[&command[..], &[&url]].concat()).spawn())
+                .collect();
+            let mut printed = std::collections::BTreeSet::new();
+            for process in running {
+                let output = process.expect("it starts").wait_with_output();
+                let output = output.expect("it ends");
+                assert!(output.status.success(), "{}", text(&output.stderr));
+                printed.insert(text(&output.stdout));
+            }
+            assert_eq!((refreshes() - before, printed.len()), (1, 1), "{command:?}");
+        }
+    }
+}
+
 /// A sign-in that fails leaves no key, and an account as it was.
 #[test]
 fn a_failed_login_leaves_no_key() {
