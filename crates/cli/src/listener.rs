@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mcp_auth_client::{LoopbackHost, LoopbackListener, LoopbackPort};
 
+use crate::speaker;
+
 /// The page shows no result, because the result is unknown when it is served.
 const PAGE: &str = "<!doctype html><title>mcp-auth</title><p>You can close this page and go back to \
                     the terminal.</p>";
@@ -139,8 +141,9 @@ impl Listener {
             .listen(move |url| callbacks.callback(url))
             .map_err(|error| match port {
                 LoopbackPort::Only(_) => {
+                    let port = speaker::with("--port");
                     let said =
-                        format!("{error}: end the program that has it, or give another --port");
+                        format!("{error}: end the program that has it, or give another: {port}");
                     io::Error::new(error.kind(), said)
                 }
                 LoopbackPort::Any | LoopbackPort::Preferred(_) => error,

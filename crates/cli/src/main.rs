@@ -19,13 +19,15 @@ mod remedy;
 mod report;
 mod runtime;
 mod setup;
+mod shell;
 mod signals;
+mod speaker;
 mod style;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use lines::record::Recorder;
 use problem::{Problem, STATUSES};
@@ -122,9 +124,17 @@ impl Command {
     }
 }
 
+/// Reads the command line.
+fn parse() -> Result<Arguments, clap::Error> {
+    let mut definition = Arguments::command();
+    let mut given = definition.try_get_matches_from_mut(std::env::args_os())?;
+    speaker::begin(&definition, &given);
+    Arguments::from_arg_matches_mut(&mut given).map_err(|error| error.format(&mut definition))
+}
+
 fn main() -> ExitCode {
     begun::begun();
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+    let arguments = parse().unwrap_or_else(|error| {
         // `--help` and `--version` are not errors.
         if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
             let words = error.render().to_string();

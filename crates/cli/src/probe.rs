@@ -8,6 +8,8 @@ use mcp_auth_client::{HttpClient, TlsFault};
 use mcp_auth_machine::wire::http_fields::is_transient;
 use serde_json::{Value, json};
 
+use crate::speaker;
+
 /// How many bytes of a response are read: enough to recognise a JSON-RPC object.
 const BODY: u64 = 1_048_576;
 
@@ -77,17 +79,19 @@ impl Other {
 }
 
 /// Returns the option that helps after a TLS failure.
-pub(crate) fn remedy(fault: TlsFault) -> &'static str {
+pub(crate) fn remedy(fault: TlsFault) -> String {
     match fault {
-        TlsFault::UnknownIssuer => {
-            "; if a private certificate authority signed it, name its certificate with --ca-file, or \
-             with SSL_CERT_FILE"
-        }
-        TlsFault::ClientCertificate => {
-            "; the server wants a certificate of the client: --client-cert and --client-cert-key, and \
-             --client-cert-host where another server announced it"
-        }
-        _ => "",
+        TlsFault::UnknownIssuer => format!(
+            "; if a private certificate authority signed it, name its certificate in SSL_CERT_FILE, or {}",
+            speaker::again("--ca-file FILE")
+        ),
+        TlsFault::ClientCertificate => format!(
+            "; the server wants a certificate of the client: {}",
+            speaker::again(
+                "--client-cert and --client-cert-key, and --client-cert-host where another server announced it"
+            )
+        ),
+        _ => String::new(),
     }
 }
 
@@ -103,7 +107,8 @@ pub(crate) fn initialize(
 ) -> Result<Answer, String> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        return Err("the time of the command has ended (--timeout)".to_owned());
+        let limit = speaker::limit();
+        return Err(format!("the time of the command has ended ({limit})"));
     }
     let message = json!({
         "jsonrpc": "2.0", "id": 1, "method": "initialize",
@@ -123,7 +128,11 @@ pub(crate) fn initialize(
     let time = left.min(Duration::from_secs(30));
     let mut answer = http.run(request, time).map_err(|error| {
         let fault = TlsFault::of(&error);
-        format!("{}{}", HttpClient::words(&error), fault.map_or("", remedy))
+        format!(
+            "{}{}",
+            HttpClient::words(&error),
+            fault.map_or(String::new(), remedy)
+        )
     })?;
     let status = answer.status().as_u16();
     if matches!(status, 401 | 403) {

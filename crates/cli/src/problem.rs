@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::account::KeyringError;
 use crate::probe::Other;
 use crate::remedy;
+use crate::speaker;
 
 /// The exit statuses, part of every `--help`.
 pub(crate) const STATUSES: &str = "Exit status:
@@ -26,9 +27,9 @@ pub(crate) enum Problem {
     /// The command line is invalid, beyond the checks of its parser.
     Usage(String),
     /// The user must sign in.
-    SignInNeeded { url: String, why: Why },
+    SignInNeeded { why: Why },
     /// The store has no account at this server.
-    Unknown { url: String },
+    Unknown,
     /// The settings of an account with a configured client are lost.
     ClientLost { client: String },
     /// The user declined the server's new authorization server.
@@ -97,7 +98,7 @@ impl Problem {
     pub(crate) fn status(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => 2,
-            Self::SignInNeeded { .. } | Self::Unknown { .. } | Self::TimedOut { .. } => 3,
+            Self::SignInNeeded { .. } | Self::Unknown | Self::TimedOut { .. } => 3,
             Self::Declined { .. } => 5,
             Self::Keyring(error) if error.is_final() => 3,
             Self::OutOfTime { .. }
@@ -123,8 +124,8 @@ impl Problem {
     fn code(&self) -> &str {
         match self {
             Self::Usage(_) => "usage",
-            Self::SignInNeeded { why, .. } => why.as_str(),
-            Self::Unknown { .. } => "no_credentials",
+            Self::SignInNeeded { why } => why.as_str(),
+            Self::Unknown => "no_credentials",
             Self::ClientLost { .. } => "client_lost",
             Self::Declined { .. } => "declined",
             Self::TimedOut { .. } => "user_time",
@@ -146,40 +147,51 @@ impl Problem {
         match self {
             Self::Usage(words) | Self::Store(words) => words.clone(),
             Self::SignInNeeded {
-                url,
-                why: Why::ServerChanged { from, to },
+                why: why @ Why::ServerChanged { .. },
             } => format!(
-                "{url} now uses the authorization server {to} instead of {from}; if that is meant, \
-                 run: mcp-auth login {url}"
+                "{}; if that is meant, run: {}",
+                remedy::why(why),
+                speaker::login("")
             ),
-            Self::SignInNeeded { url, why } => {
-                format!("{}; sign in again: mcp-auth login {url}", remedy::why(why))
+            Self::SignInNeeded { why } => {
+                let login = speaker::login("");
+                format!("{}; sign in again: {login}", remedy::why(why))
             }
-            Self::Unknown { url } => format!("not signed in; run: mcp-auth login {url}"),
+            Self::Unknown => format!("not signed in; run: {}", speaker::login("")),
             Self::ClientLost { client } => format!(
                 "this account uses the client {client}, and its settings are lost: give them again \
-                 with --client-id, or take another client with --new-client"
+                 with {}, or take another client with {}",
+                speaker::with("--client-id"),
+                speaker::with("--new-client")
             ),
             Self::Declined { from, to } => {
-                format!("stopped: no token of {from} was sent to {to}, and the browser was not opened")
+                format!(
+                    "stopped: no token of {from} was sent to {to}, and the browser was not opened"
+                )
             }
-            Self::TimedOut { old_client: false } => {
-                "there was no callback in time (--timeout); nothing was changed. If the browser ended \
-                 at an error page about the redirect URI: --redirect-host localhost, or --port with a \
-                 port that is registered"
-                    .into()
+            Self::TimedOut { old_client } => {
+                let forgotten = if *old_client {
+                    "If the browser ended at an error page of the authorization server, that server \
+                     may have forgotten the client: the next login registers a new one. If the page is \
+                     about the redirect URI:"
+                } else {
+                    "If the browser ended at an error page about the redirect URI:"
+                };
+                let options = "--redirect-host localhost, or --port with a port that is registered";
+                format!(
+                    "there was no callback in time ({}); nothing was changed. {forgotten} {}",
+                    speaker::limit(),
+                    speaker::again(options)
+                )
             }
-            Self::TimedOut { old_client: true } => {
-                "there was no callback in time (--timeout); nothing was changed. If the browser ended \
-                 at an error page of the authorization server, that server may have forgotten the \
-                 client: the next login registers a new one. If the page is about the redirect URI: \
-                 --redirect-host localhost, or --port with a port that is registered"
-                    .into()
+            Self::OutOfTime { last } => {
+                let last = last.as_deref();
+                let last = last.map_or(String::new(), |last| format!("; last came: {last}"));
+                format!(
+                    "the time of the command has ended ({}){last}",
+                    speaker::limit()
+                )
             }
-            Self::OutOfTime { last: Some(last) } => {
-                format!("the time of the command has ended (--timeout); last came: {last}")
-            }
-            Self::OutOfTime { last: None } => "the time of the command has ended (--timeout)".into(),
             Self::NoAnswer { url, error } => format!("no answer from {url}: {error}"),
             Self::NotMcp(other) => other.words(),
             Self::Keyring(error) => error.to_string(),
@@ -195,13 +207,14 @@ impl Problem {
                 if let Some(detail) = detail {
                     words.push_str(&format!(" [{detail}]"));
                 }
-                if let Some(option) = remedy::option(failure) {
-                    words.push_str(&format!("; the option of login: {option}"));
+                if let Some(advice) = remedy::advice(failure) {
+                    words.push_str(&format!("; {advice}"));
                 }
                 if !others.is_empty() {
                     words.push_str(&format!(
-                        "; the MCP server also lists {}: --prefer-issuer with one of them",
-                        others.join(", ")
+                        "; the MCP server also lists {}: {}",
+                        others.join(", "),
+                        speaker::again("--prefer-issuer with one of them")
                     ));
                 }
                 words
@@ -302,7 +315,7 @@ mod tests {
         let text = || "x".to_owned();
         let problems = [
             Problem::Usage(text()),
-            Problem::Unknown { url: text() },
+            Problem::Unknown,
             Problem::ClientLost { client: text() },
             Problem::Declined {
                 from: text(),
@@ -332,7 +345,7 @@ mod tests {
                 match problem {
                     Problem::Usage(_)
                     | Problem::SignInNeeded { .. }
-                    | Problem::Unknown { .. }
+                    | Problem::Unknown
                     | Problem::ClientLost { .. }
                     | Problem::Declined { .. }
                     | Problem::TimedOut { .. }

@@ -7,7 +7,19 @@ use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::text::Untrusted;
 
-/// Returns the options of `login` that may help after this failure.
+use crate::speaker;
+
+/// Returns the next step after this failure, as a sentence for the user of the command that speaks.
+pub(crate) fn advice(failure: &Failure) -> Option<String> {
+    let option = option(failure)?;
+    Some(if option.starts_with("--") {
+        speaker::again(&option)
+    } else {
+        option
+    })
+}
+
+/// Returns the options of `login` that may help after this failure, or another step.
 pub(crate) fn option(failure: &Failure) -> Option<String> {
     if let Some(option) = of_registration(failure) {
         return Some(option.to_owned());
@@ -64,7 +76,7 @@ fn of_words(failure: &Failure) -> Option<String> {
         let same = host(expected)? == host(found.as_plain())?;
         return same.then(|| {
             let url = found.as_plain();
-            format!("{url} in place of the URL, if that is the MCP server")
+            format!("use {url} in place of the URL, if that is the MCP server")
         });
     }
     if failure.cause.code() == "metadata_issuer_mismatch" {
@@ -181,7 +193,7 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
         }
         "request_too_long" => "--scope with fewer scopes",
         "no_device_grant" => {
-            "login without --device; with --no-browser where no browser can be opened here"
+            "--no-browser where no browser can be opened here, in place of --device"
         }
         _ => return None,
     })
@@ -200,7 +212,9 @@ pub(crate) fn why(why: &Why) -> String {
             let option = details.description.as_ref().and_then(of_renewal);
             let option = option.map_or(String::new(), |(member, value)| {
                 let settings = known("ISSUER", member, value);
-                format!("; the option of login, with the issuer of `mcp-auth status`: {settings}")
+                let status = speaker::command("status", "");
+                let again = speaker::again(&settings);
+                format!("; {again}. ISSUER is the authorization server that this names: {status}")
             });
             format!("the authorization server does not renew the token{error}{words}{option}")
         }
@@ -255,9 +269,7 @@ mod tests {
             .filter_map(|found| found.get_long())
             .collect();
         let mut seen = 0;
-        for named in source.split("--").skip(1) {
-            let end = named.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-');
-            let named = named.get(..end.unwrap_or(named.len())).unwrap();
+        for named in crate::speaker::named(source) {
             assert!(options.contains(&named), "--{named}");
             seen += 1;
         }

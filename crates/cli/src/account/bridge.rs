@@ -14,8 +14,6 @@ use crate::problem::Problem;
 
 /// The command that signs this account in.
 pub(crate) struct Bridge {
-    /// The URL of the MCP server.
-    pub(crate) url: String,
     pub(crate) program: PathBuf,
     /// Its arguments after the subcommand.
     pub(crate) arguments: Vec<OsString>,
@@ -52,7 +50,6 @@ pub(crate) fn open(place: &Place, url: &str, account: &str) -> Result<(Client, B
     }
     let program = std::env::current_exe()?;
     let bridge = Bridge {
-        url: url.to_owned(),
         program,
         arguments,
         trust,

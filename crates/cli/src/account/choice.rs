@@ -10,6 +10,7 @@ use mcp_auth_machine::{Action, Event};
 use serde_json::Value;
 
 use crate::remedy::{allow_host, host};
+use crate::speaker;
 
 /// The entries of the last document.
 #[derive(Default)]
@@ -93,7 +94,7 @@ fn servers(document: &Value) -> Option<Vec<String>> {
 pub(super) fn unusable(entry: &Untrusted, reason: &str) -> String {
     let words = format!("{entry:?} in authorization_servers is not used: it {reason}");
     match host_to_allow(entry, reason) {
-        Some(host) => format!("{words}; the option of login: {}", allow_host(&host)),
+        Some(host) => format!("{words}; {}", speaker::again(&allow_host(&host))),
         None => words,
     }
 }

@@ -13,6 +13,7 @@ use super::{Place, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
+use crate::speaker;
 
 /// The grace period after which the process exits, because a store such as a network directory may hang.
 /// The driver returns earlier.
@@ -61,11 +62,13 @@ pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem>
         .get(AUTHORIZATION)
         .is_none_or(|value| !value.as_bytes().starts_with(b"Bearer "));
     if bound {
-        return Err(Problem::Other(
-            "this token is bound to a key, and its proof is for one request: a header hook cannot \
-             carry it; use mcp-auth proxy, or token --header"
-                .into(),
-        ));
+        let words = format!(
+            "this token is bound to a key, and its proof is for one request: a header hook cannot carry it; use {}, or \
+             {}",
+            speaker::command("proxy", ""),
+            speaker::command("token", "--header")
+        );
+        return Err(Problem::Other(words.into()));
     }
     // Clients compare names case-sensitively, so the usual spelling is printed.
     let mut headers: Map<String, Value> = members(&presented)?;

@@ -31,6 +31,7 @@ use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::remedy;
 use crate::signals;
+use crate::speaker;
 use crate::style::Waiting;
 
 /// How long a command waits silently for another process, or for a server that requests a delay.
@@ -239,7 +240,7 @@ impl Host {
     /// Returns the last request without a response.
     fn last(&self) -> Option<String> {
         let last = self.driver.undelivered()?;
-        let next = last.tls.map_or("", crate::probe::remedy);
+        let next = last.tls.map_or(String::new(), crate::probe::remedy);
         Some(format!("{}: {}{next}", last.request, last.error))
     }
 
@@ -282,10 +283,7 @@ impl Host {
                 }
                 Pause::NeedUser(need) => {
                     let Some(person) = person else {
-                        return Err(Problem::SignInNeeded {
-                            url: self.url.clone(),
-                            why: need.why,
-                        });
+                        return Err(Problem::SignInNeeded { why: need.why });
                     };
                     if let Why::ServerChanged { from, to } = &need.why
                         && !self.named.iter().any(|named| named == to.as_str())
@@ -320,9 +318,8 @@ impl Host {
                     person.send(&redirect, &others);
                     if person.lacks_display() && self.choice.may_offer_device() {
                         note!(
-                            "Without a browser here, a server that offers it shows a code instead: mcp-auth \
-                             login --device {}",
-                            self.url
+                            "Without a browser here, a server that offers it shows a code instead: {}",
+                            speaker::login("--device")
                         );
                     }
                     self.come_back(person, redirect.route())?

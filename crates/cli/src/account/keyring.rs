@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use keyring::{Entry, Error};
 use zeroize::Zeroizing;
 
+use crate::speaker;
+
 /// The service name of the entries; the user name is the identifier of a key.
 const SERVICE: &str = "mcp-auth";
 
@@ -41,12 +43,14 @@ pub(crate) enum KeyringError {
     #[error(
         "this environment hides the system's keyring: DBUS_SESSION_BUS_ADDRESS is not set, as in a service, \
          over SSH, or in a helper whose client clears the environment. Pass that variable on; or, where the \
-         keyring is visible, take the account out of it: mcp-auth login URL --no-keyring ({0})"
+         keyring is visible, take the account out of it: {login} ({0})",
+        login = speaker::login("--no-keyring")
     )]
     Hidden(String),
     #[error(
         "this system has no keyring ({0}): start one that offers the Secret Service, such as gnome-keyring, \
-         KWallet or KeePassXC, or sign in with --no-keyring"
+         KWallet or KeePassXC, or sign in without it: {login}",
+        login = speaker::login("--no-keyring")
     )]
     Missing(String),
     #[error("the system's keyring is locked: unlock it, then try again ({0})")]
@@ -58,10 +62,16 @@ pub(crate) enum KeyringError {
     #[error("the system's keyring failed: {0}")]
     Failed(String),
     /// The keyring has no such key.
-    #[error("the key of the sealed records is no longer in the system's keyring: sign in again")]
+    #[error(
+        "the key of the sealed records is no longer in the system's keyring; sign in again: {login}",
+        login = speaker::login("")
+    )]
     Lost,
     /// The contents were altered, or belong to another record.
-    #[error("a sealed record was altered, or belongs to another place: sign in again")]
+    #[error(
+        "a sealed record was altered, or belongs to another place; sign in again: {login}",
+        login = speaker::login("")
+    )]
     Altered,
 }
 

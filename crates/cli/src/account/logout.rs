@@ -15,6 +15,7 @@ use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
+use crate::speaker;
 use crate::style::is_quiet;
 
 #[derive(clap::Args)]
@@ -39,7 +40,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let end = after(options.timeout);
     keyring::wait_until(end);
     if !root.has_any(url, account)? {
-        return Err(Problem::Unknown { url: url.clone() });
+        return Err(Problem::Unknown);
     }
     let mut profile = match root.remembered(url, account)? {
         Remembered::Profile(profile) => *profile,
@@ -54,8 +55,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let forgets = client.filter(|_| options.forget_client);
     if options.forget_client && forgets.is_none() {
         eprintln!(
-            "mcp-auth: the account has no client that can be read: no registration is forgotten; `mcp-auth login \
-             --new-client` registers a new one"
+            "mcp-auth: the account has no client that can be read: no registration is forgotten; a new one is registered \
+             by: {}",
+            speaker::login("--new-client")
         );
     }
     // From here on this process or the next one completes the erasure.

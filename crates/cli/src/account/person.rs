@@ -14,6 +14,7 @@ use mcp_auth_machine::wire::scopes::Scopes;
 use crate::listener::{Incoming, Listener};
 use crate::pasted::{Line, Pasted};
 use crate::problem::Problem;
+use crate::speaker;
 
 pub(super) struct Person {
     listener: Listener,
@@ -79,7 +80,8 @@ impl Person {
         let url = redirect.url.as_str();
         eprintln!("Sign in at   {}", redirect.issuer);
         if !others.is_empty() {
-            eprintln!("instead of   {} (--prefer-issuer)", others.join(", "));
+            let option = speaker::with("--prefer-issuer");
+            eprintln!("instead of   {} ({option})", others.join(", "));
         }
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");

@@ -120,7 +120,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
                 eprintln!("mcp-auth: {words}");
             }
             if !root.has_any(url, name)? {
-                return Err(Problem::Unknown { url: url.clone() });
+                return Err(Problem::Unknown);
             }
             Profile::new(url, name)
         }

@@ -6,6 +6,7 @@ use mcp_auth_client::{Trust, TrustFlaw};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
+use crate::speaker;
 
 /// The TLS files.
 #[derive(clap::Args, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -88,9 +89,9 @@ impl Tls {
 
 fn read(option: &str, path: &Path) -> Result<Vec<u8>, Problem> {
     let found = std::fs::read(path);
-    found.map_err(|error| format!("{option} {}: {error}", path.display()).into())
+    found.map_err(|error| flaw(option, path, error))
 }
 
-fn flaw(option: &str, path: &Path, flaw: TrustFlaw) -> Problem {
-    format!("{option} {}: {flaw}", path.display()).into()
+fn flaw(option: &str, path: &Path, flaw: impl std::fmt::Display) -> Problem {
+    format!("{} ({}): {flaw}", path.display(), speaker::with(option)).into()
 }

@@ -119,9 +119,7 @@ pub(super) fn valid(
             }
             // The account contains everything that a refresh needs, except keys.
             if !root.has_account(url, account)? {
-                return Err(Problem::Unknown {
-                    url: url.to_owned(),
-                });
+                return Err(Problem::Unknown);
             }
             Profile::new(url, account)
         }

@@ -94,11 +94,11 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
     if under("accounts.google.com") {
         found.push(note(
             "DEV-05",
-            "Google shows the page for the code of --device at www.google.com",
+            "Google shows the page for a device code at www.google.com",
             Fix::member(
                 Place::DeviceResponse,
                 "verification_uri",
-                "the MCP server changes nothing: --device needs the setting",
+                "the MCP server changes nothing: a sign-in by device code needs the setting",
             )
             .source("RFC 8628 section 3.2"),
             "verification_origin",

@@ -37,6 +37,7 @@ use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
+use crate::speaker;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -337,7 +338,7 @@ fn show(url: &str, seen: &Seen, findings: &[Finding]) {
             println!("            → {fix}");
         }
         if let Some(option) = &found.option {
-            println!("         meanwhile: mcp-auth login {option}");
+            println!("         meanwhile: {}", speaker::login(option));
         }
     }
 }

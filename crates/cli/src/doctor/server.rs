@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::findings::{Finding, Mark};
 use super::fix::{Fix, Place};
+use crate::speaker;
 
 /// Returns the findings about the authorization server's metadata.
 pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
@@ -28,7 +29,7 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
         (false, false) => Finding::new(
             Mark::Warning,
             "REG-02",
-            "clients must be registered beforehand: login needs --client-id",
+            "clients must be registered beforehand",
         )
         .fix(
             Fix::member(
@@ -100,12 +101,18 @@ pub(super) fn judge_server(document: &Value) -> Vec<Finding> {
         (
             document.get("dpop_signing_alg_values_supported").is_some(),
             "DPOP-01",
-            "tokens can be bound to a key: login --dpop-key",
+            &format!(
+                "tokens can be bound to a key: {}",
+                speaker::login("--dpop-key FILE")
+            ),
         ),
         (
             lists("grant_types_supported", "client_credentials"),
             "M2M-01",
-            "clients can act for themselves: login --client-credentials",
+            &format!(
+                "clients can act for themselves: {}",
+                speaker::login("--client-credentials --client-id ID")
+            ),
         ),
         (
             lists(

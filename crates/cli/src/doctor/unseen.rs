@@ -137,7 +137,7 @@ pub(super) fn list(issuer: &str) -> Vec<Finding> {
         .option(&set("assertion_audience", "\"token_endpoint\"")),
         unseen(
             "DEV-05",
-            "a page for the code of --device on another origin ends the sign-in",
+            "a page for a device code on another origin ends the sign-in",
             Fix::member(Place::DeviceResponse, "verification_uri", "name a page at the origin of the issuer")
                 .source("RFC 8628 section 3.2"),
         )

@@ -21,6 +21,7 @@ use crate::account::Place;
 use crate::account::bridge::{Bridge, open};
 use crate::account::person::has_display;
 use crate::problem::Problem;
+use crate::speaker;
 
 /// The number of sign-ins per request: the first, and one for further scopes.
 const SIGN_INS: u8 = 2;
@@ -50,7 +51,7 @@ struct SignIns {
 
 impl SignIns {
     /// Returns the reason why no further sign-in may begin.
-    fn refusal(&mut self, url: &str) -> Option<String> {
+    fn refusal(&mut self) -> Option<String> {
         let recent = |begun: &Instant| begun.elapsed() < PERIOD;
         self.begun.retain(recent);
         self.failed = self.failed.take().filter(|(at, _)| recent(at));
@@ -62,7 +63,8 @@ impl SignIns {
             None => return None,
         };
         Some(format!(
-            "{words}; to sign in now, run: mcp-auth login {url}"
+            "{words}; to sign in now, run: {}",
+            speaker::login("")
         ))
     }
 }
@@ -86,8 +88,26 @@ impl From<Stopped> for Refused {
         if matches!(stopped, Stopped::NotPresented(NoBearer::OutsideResource)) {
             Self::Outside
         } else {
-            Self::Stopped(stopped.to_string())
+            Self::Stopped(words(stopped))
         }
+    }
+}
+
+/// Returns the reason with the next step, in the words of the command.
+fn words(stopped: Stopped) -> String {
+    let told = stopped.to_string();
+    if let Stopped::Failed(failure) = stopped {
+        let (detail, others) = (None, Vec::new());
+        Problem::Failed {
+            failure,
+            detail,
+            others,
+        }
+        .words()
+    } else if let Stopped::NeedUser(need) = stopped {
+        Problem::SignInNeeded { why: need.why }.words()
+    } else {
+        told
     }
 }
 
@@ -178,7 +198,7 @@ impl Authorization {
         };
         {
             let mut sign_ins = self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(words) = sign_ins.refusal(&self.bridge.url) {
+            if let Some(words) = sign_ins.refusal() {
                 return Err(Refused::Failed(words));
             }
             sign_ins.begun.push_back(Instant::now());

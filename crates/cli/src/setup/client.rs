@@ -7,6 +7,7 @@ use directories::BaseDirs;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
+use crate::shell::quoted;
 
 /// An MCP client with a configuration file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,11 +45,6 @@ pub(crate) struct Entry {
 impl Entry {
     /// The command line of the header hook, for the shell of this system.
     fn hook(&self) -> String {
-        let quoted = if cfg!(windows) {
-            for_windows
-        } else {
-            for_posix
-        };
         let words = [self.command.as_str(), "headers"].into_iter();
         let words = words.chain(self.arguments.iter().map(String::as_str));
         words.map(quoted).collect::<Vec<_>>().join(" ")
@@ -58,46 +54,6 @@ impl Entry {
         let arguments = self.arguments.iter().map(String::as_str);
         std::iter::once("proxy").chain(arguments).collect()
     }
-}
-
-/// A word that a POSIX shell reads as it is.
-fn for_posix(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// A word that `cmd.exe` passes on, and that a program reads as one argument of its command line. Within double
-/// quotes only `%` has a meaning for `cmd.exe`; a caret escapes it outside of them.
-fn for_windows(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || r"-_./\:=@+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    let mut quoted = String::from('"');
-    let mut backslashes = 0_usize;
-    for c in word.chars() {
-        match c {
-            '\\' => {
-                backslashes = backslashes.saturating_add(1);
-                quoted.push(c);
-                continue;
-            }
-            // Backslashes count in front of a quotation mark only, where each is doubled.
-            '"' => {
-                quoted.push_str(&r"\".repeat(backslashes.saturating_add(1)));
-                quoted.push(c);
-            }
-            '%' => quoted.push_str(r#""^%""#),
-            _ => quoted.push(c),
-        }
-        backslashes = 0;
-    }
-    quoted.push_str(&r"\".repeat(backslashes));
-    quoted.push('"');
-    quoted
 }
 
 impl Client {
@@ -183,38 +139,6 @@ impl Client {
                 "enabled": true, "type": "stdio", "name": entry.name, "cmd": entry.command,
                 "args": entry.bridge(), "envs": {}, "timeout": 300,
             }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_one_argument_in_the_shell_of_each_system() {
-        for (word, windows, posix) in [
-            (
-                "https://a.example/b",
-                "https://a.example/b",
-                "https://a.example/b",
-            ),
-            (
-                r"C:\Program Files\x.exe",
-                r#""C:\Program Files\x.exe""#,
-                r"'C:\Program Files\x.exe'",
-            ),
-            (r"C:\a\b.exe", r"C:\a\b.exe", r"'C:\a\b.exe'"),
-            ("a&b|c", r#""a&b|c""#, "'a&b|c'"),
-            ("", r#""""#, "''"),
-            (r#"a "b""#, r#""a \"b\"""#, r#"'a "b"'"#),
-            (r#"a\"b"#, r#""a\\\"b""#, r#"'a\"b'"#),
-            (r"dir with\", r#""dir with\\""#, r"'dir with\'"),
-            ("100%", r#""100"^%"""#, "100%"),
-            ("it's", r#""it's""#, r"'it'\''s'"),
-        ] {
-            assert_eq!(for_windows(word), windows, "{word}");
-            assert_eq!(for_posix(word), posix, "{word}");
         }
     }
 }

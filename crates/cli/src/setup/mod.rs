@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::account::Place;
 use crate::problem::Problem;
+use crate::speaker;
 use client::{Client, Entry};
 use edit::Outcome;
 
@@ -101,7 +102,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         }
     }
     if stdout().is_terminal() {
-        println!("next: mcp-auth login {}", options.url);
+        println!("next: {}", speaker::login(""));
     }
     Ok(())
 }

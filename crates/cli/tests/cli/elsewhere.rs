@@ -37,7 +37,7 @@ fn login(fake: &Fake) -> Output {
 
 #[test]
 fn dev_02_doctor_says_whether_a_code_is_offered() {
-    for (offers, words) in [(true, "login --device"), (false, "paste the address")] {
+    for (offers, words) in [(true, "--device"), (false, "paste the address")] {
         let fake = server(offers);
         let (_, answer) = Desk::new().json(&["doctor", &fake.url()]);
         let findings = answer["findings"].as_array().expect("findings");

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::fake::{Fake, object};
 use crate::remedies::{
-    Case, RESOURCE, SERVER, Transcript, file, leads_to_a_sign_in, metadata, page, settings, words,
+    Case, RESOURCE, SERVER, Transcript, file, leads_to_a_sign_in, metadata,
+    names_complete_commands, page, settings, words,
 };
 use crate::support::Desk;
 use crate::tls::{path, server};
@@ -124,6 +125,11 @@ const CASES: &[Case] = &[
 #[test]
 fn each_message_leads_to_a_sign_in() {
     CASES.iter().for_each(leads_to_a_sign_in);
+}
+
+#[test]
+fn each_message_names_options_with_the_command_that_has_them() {
+    CASES.iter().for_each(names_complete_commands);
 }
 
 #[test]

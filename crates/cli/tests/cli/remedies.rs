@@ -7,8 +7,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::bridge::Bridge;
 use crate::fake::{Answer, Fake, Mode, Request, object};
-use crate::support::{Desk, follow, text};
+use crate::support::{Desk, check_options, follow, text};
 
 /// A command and what it said, in words that are the same at every run.
 pub(crate) struct Transcript<'a> {
@@ -64,6 +65,7 @@ impl<'a> Transcript<'a> {
         }
         let output = process.wait_with_output().expect("it ends");
         said.push_str(&text(&output.stdout));
+        check_options(arguments[0], &said);
         let shown: Vec<_> = arguments.iter().map(|word| self.plain(word)).collect();
         let _infallible = writeln!(self.written, "$ mcp-auth {}", shown.join(" "));
         let plain = self.plain(said.trim_end());
@@ -314,6 +316,37 @@ const CASES: &[Case] = &[
 #[test]
 fn each_message_leads_to_a_sign_in() {
     CASES.iter().for_each(leads_to_a_sign_in);
+}
+
+/// The bridge and the other commands lack most options of `login`: their messages name the complete command.
+#[test]
+fn each_message_names_options_with_the_command_that_has_them() {
+    CASES.iter().for_each(names_complete_commands);
+}
+
+/// Fails in each command, and checks the options in its message.
+pub(crate) fn names_complete_commands(case: &Case) {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    fake.state().hook = Some(Box::new(case.behaves));
+    let mut bridge = Bridge::start(&desk, &url);
+    let mut answer = bridge.ask("tools/list", 1);
+    if let Some(page) = answer["error"]["data"]["url"].as_str() {
+        let _ended = std::panic::catch_unwind(|| follow(page, true));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        answer = bridge.ask("tools/list", 2);
+    }
+    let said = answer["error"]["message"].as_str().expect("a failure");
+    assert!(check_options("proxy", said) > 0, "{}: {said}", case.name);
+    assert!(
+        said.contains("mcp-auth login http://127.0.0.1"),
+        "{}: {said}",
+        case.name
+    );
+    bridge.end();
+    let output = desk.run(&["doctor", &url]);
+    check_options("doctor", &text(&output.stdout));
+    check_options("doctor", &text(&output.stderr));
 }
 
 /// Fails, and signs in with what the message proposes; keeps the transcript as a snapshot.

@@ -192,3 +192,51 @@ pub(crate) fn follow(url: &str, to_the_end: bool) -> String {
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
+
+/// Returns the options of a command, by its help.
+fn options_of(command: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_mcp-auth"))
+        .args([command, "--help"])
+        .output();
+    let help = text(&output.expect("it runs").stdout);
+    let lines = help
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with('-'));
+    let words = lines.flat_map(|line| line.split(|c: char| !c.is_ascii_lowercase() && c != '-'));
+    let options = words.filter(|word| word.starts_with("--"));
+    options.map(str::to_owned).collect()
+}
+
+/// Checks that each option in a message belongs to the command that is named before it, or to the command that says
+/// it. Returns how many there are.
+pub(crate) fn check_options(running: &str, said: &str) -> usize {
+    let mut seen = 0;
+    for line in said.lines().filter(|line| !line.starts_with("http")) {
+        let mut rest = line;
+        let mut command = running.to_owned();
+        loop {
+            let (part, next) = rest.split_once("mcp-auth ").unwrap_or((rest, ""));
+            for named in part.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
+                if named.starts_with("--") && named.len() > 2 {
+                    seen += 1;
+                    let known = options_of(&command);
+                    assert!(
+                        known.iter().any(|one| one == named),
+                        "{command} {named}: {line}"
+                    );
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            command = next
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            rest = next;
+        }
+    }
+    seen
+}

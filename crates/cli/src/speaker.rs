@@ -1,0 +1,206 @@
+//! The command that speaks, and the account that it speaks about. A message names a complete command, and an option
+//! only with a command that has it.
+
+use std::sync::OnceLock;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use crate::shell::quoted;
+
+static SPEAKER: OnceLock<Speaker> = OnceLock::new();
+
+/// Arguments that select an account.
+const SELECTING: [&str; 2] = ["account", "store"];
+
+/// The name of an account without another name.
+const USUAL: &str = "default";
+
+/// Arguments that limit the time of a command.
+const LIMITS: [&str; 3] = ["timeout", "within", "auth_timeout"];
+
+/// The command that runs.
+#[derive(Default)]
+pub(crate) struct Speaker {
+    /// The options of the command, without their hyphens.
+    options: Vec<String>,
+    /// The URL of the MCP server, and the options that select the account.
+    selected: Option<String>,
+    /// The bridge started this command: its messages are read by the user of the bridge.
+    for_bridge: bool,
+}
+
+/// Sets the speaker, from the definition of the command line and what was given.
+pub(crate) fn begin(definition: &clap::Command, given: &ArgMatches) {
+    let _first = SPEAKER.set(Speaker::of(definition, given));
+}
+
+fn speaker() -> &'static Speaker {
+    SPEAKER.get_or_init(Speaker::default)
+}
+
+impl Speaker {
+    /// Returns the speaker of a command line.
+    pub(crate) fn of(definition: &clap::Command, given: &ArgMatches) -> Self {
+        let Some((name, given)) = given.subcommand() else {
+            return Self::default();
+        };
+        let command = definition.find_subcommand(name);
+        let own = command.into_iter().flat_map(clap::Command::get_arguments);
+        let all = own.chain(definition.get_arguments());
+        let shown = all.filter(|argument| !argument.is_hide_set());
+        let options = shown.filter_map(clap::Arg::get_long).map(str::to_owned);
+        let is_here = |id: &str| given.ids().any(|found| found.as_str() == id);
+        let raw = |id: &str| {
+            let values = is_here(id).then(|| given.get_raw(id)).flatten();
+            values?.next()?.to_str().map(str::to_owned)
+        };
+        // A URL with a password is shown nowhere.
+        let url = raw("url").filter(|url| !url.contains('@'));
+        let selecting = SELECTING.into_iter().filter_map(|id| {
+            let is_given = is_here(id) && given.value_source(id) == Some(ValueSource::CommandLine);
+            let value = raw(id).filter(|value| is_given && value != USUAL)?;
+            Some(format!("--{id} {}", quoted(&value)))
+        });
+        let selected = url.map(|url| {
+            let words: Vec<_> = std::iter::once(quoted(&url)).chain(selecting).collect();
+            words.join(" ")
+        });
+        Self {
+            options: options.collect(),
+            selected,
+            for_bridge: is_here("until_closed") && given.get_flag("until_closed"),
+        }
+    }
+
+    /// Returns a command for the same account, with these words after it.
+    fn command(&self, name: &str, more: &str) -> String {
+        let selected = self.selected.as_deref().unwrap_or("URL");
+        let words = format!("mcp-auth {name} {selected} {more}");
+        words.trim_end().to_owned()
+    }
+
+    /// Returns true if the command has each option in a text.
+    fn has(&self, options: &str) -> bool {
+        !self.for_bridge && named(options).all(|name| self.options.iter().any(|own| own == name))
+    }
+
+    fn with(&self, options: &str) -> String {
+        if self.has(options) {
+            options.to_owned()
+        } else {
+            self.command("login", options)
+        }
+    }
+
+    fn again(&self, options: &str) -> String {
+        if self.has(options) {
+            format!("run this again with {options}")
+        } else {
+            format!("run: {}", self.command("login", options))
+        }
+    }
+
+    fn limit(&self) -> String {
+        if self.for_bridge {
+            return "mcp-auth proxy --auth-timeout".to_owned();
+        }
+        let names = LIMITS.map(|id| id.replace('_', "-"));
+        let own = names.iter().find(|name| self.options.contains(name));
+        own.map_or_else(|| "--timeout".to_owned(), |name| format!("--{name}"))
+    }
+}
+
+/// Returns the options in a text, without their hyphens.
+pub(crate) fn named(text: &str) -> impl Iterator<Item = &str> {
+    text.split("--").skip(1).filter_map(|rest| {
+        let end = rest.find(|letter: char| !letter.is_ascii_lowercase() && letter != '-');
+        let name = rest.get(..end.unwrap_or(rest.len()))?;
+        (!name.is_empty()).then_some(name)
+    })
+}
+
+/// Returns the command that signs this account in, with options.
+pub(crate) fn login(options: &str) -> String {
+    speaker().command("login", options)
+}
+
+/// Returns another command for this account, with options.
+pub(crate) fn command(name: &str, options: &str) -> String {
+    speaker().command(name, options)
+}
+
+/// Returns options as a part of a sentence: those of the command that speaks, or a complete `login`.
+pub(crate) fn with(options: &str) -> String {
+    speaker().with(options)
+}
+
+/// Returns a sentence that proposes options: of the command that speaks, or of a complete `login`.
+pub(crate) fn again(options: &str) -> String {
+    speaker().again(options)
+}
+
+/// Returns the option that limits the time of the command.
+pub(crate) fn limit() -> String {
+    speaker().limit()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn speaker_of(line: &[&str]) -> Speaker {
+        let mut definition = crate::Arguments::command();
+        let line = std::iter::once(&"mcp-auth").chain(line);
+        let given = definition.try_get_matches_from_mut(line).unwrap();
+        Speaker::of(&definition, &given)
+    }
+
+    const URL: &str = "https://mcp.example/mcp?a=1&b=2";
+
+    #[test]
+    fn an_option_is_named_with_a_command_that_has_it() {
+        let login = format!("mcp-auth login '{URL}' --ca-file FILE");
+        for (line, with, limit) in [
+            (&["login", URL][..], "--ca-file FILE", "--timeout"),
+            (&["doctor", URL], "--ca-file FILE", "--timeout"),
+            (&["token", URL], &login, "--timeout"),
+            (&["headers", URL], &login, "--within"),
+            (&["proxy", URL], &login, "--auth-timeout"),
+            (&["list"], "mcp-auth login URL --ca-file FILE", "--timeout"),
+            (
+                &["login", URL, "--until-closed"],
+                &login,
+                "mcp-auth proxy --auth-timeout",
+            ),
+        ] {
+            let speaker = speaker_of(line);
+            assert_eq!(speaker.with("--ca-file FILE"), with, "{line:?}");
+            assert_eq!(speaker.limit(), limit, "{line:?}");
+        }
+        // One option that the command lacks is enough.
+        let speaker = speaker_of(&["doctor", URL]);
+        let both = speaker.with("--ca-file FILE or --client-id ID");
+        assert!(both.starts_with("mcp-auth login "), "{both}");
+    }
+
+    #[test]
+    fn a_command_selects_the_same_account() {
+        let speaker = speaker_of(&["token", "https://mcp.example/mcp", "--account", "at work"]);
+        assert_eq!(
+            speaker.command("login", "--keyring"),
+            "mcp-auth login https://mcp.example/mcp --account 'at work' --keyring"
+        );
+        let speaker = speaker_of(&["status", "https://mcp.example/mcp", "--store", "/x"]);
+        assert_eq!(
+            speaker.again("--scope a"),
+            "run: mcp-auth login https://mcp.example/mcp --store /x --scope a"
+        );
+        let secret = speaker_of(&["login", "https://user:word@mcp.example/mcp"]);
+        assert_eq!(secret.command("login", ""), "mcp-auth login URL");
+    }
+}
