@@ -22,6 +22,9 @@ pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(if at == 0 { "; " } else { ", " })?;
         write!(f, "{seen}")?;
     }
+    if f.alternate() {
+        return Ok(());
+    }
     f.write_str(match failure.next() {
         Next::AskUser => "; ask the user to authorize again",
         Next::FixConfiguration => "; change the configuration of the client or of the server",

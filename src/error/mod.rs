@@ -397,6 +397,7 @@ impl Cause {
     }
 }
 
+/// `{:#}` leaves the next step out, for a host that says it in the words of its users: see [`Failure::next`].
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         explain::failure(self, f)

@@ -24,12 +24,12 @@ mod signals;
 mod speaker;
 mod style;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use lines::record::Recorder;
+use lines::record::{Destination, Recorder};
 use problem::{Problem, STATUSES};
 
 /// MCP authorization on the command line.
@@ -42,12 +42,12 @@ struct Arguments {
     /// Print results, failures and what you have to act on, and nothing else
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// With login, token, logout, doctor, demo: write a transcript that `replay` runs, with every secret
-    /// replaced
+    /// With login, token, headers, logout, doctor, demo: write a transcript that `replay` runs, with every
+    /// secret replaced. The folder of the file must exist
     #[arg(long, global = true, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// With login, token, logout, doctor, demo, replay: write an HTML page that shows what happened, with
-    /// every secret hidden
+    /// With login, token, headers, logout, doctor, demo, replay: write an HTML page that shows what
+    /// happened, with every secret hidden. The folder of the file must exist
     #[arg(long, global = true, value_name = "FILE")]
     html: Option<PathBuf>,
     #[command(subcommand)]
@@ -136,9 +136,16 @@ fn main() -> ExitCode {
     begun::begun();
     let arguments = parse().unwrap_or_else(|error| {
         // `--help` and `--version` are not errors.
-        if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
+        if error.use_stderr() {
             let words = error.render().to_string();
-            tell(&Problem::Usage(words.trim().to_owned()), true);
+            if std::env::args().any(|argument| argument == "--json") {
+                tell(&Problem::Usage(words.trim().to_owned()), true);
+            } else {
+                words
+                    .trim_end()
+                    .lines()
+                    .for_each(|line| eprintln!("{line}"));
+            }
             std::process::exit(2);
         }
         error.exit()
@@ -165,8 +172,17 @@ fn main() -> ExitCode {
         }
         Ok(())
     };
-    let recorder = Recorder::new(record.clone(), html.clone().filter(|_| !replays));
-    let outcome = usable().and_then(|()| run(command, json, &recorder, html.as_deref()));
+    // A place that cannot be written is noticed before anything is sent.
+    let open = |path: Option<PathBuf>| path.map(Destination::open).transpose();
+    let places = usable().and_then(|()| Ok((open(record)?, open(html)?)));
+    let (recorder, outcome) = match places {
+        Ok((record, page)) => {
+            let recorder = Recorder::new(record, page.clone().filter(|_| !replays));
+            let outcome = run(command, json, &recorder, page.as_ref());
+            (recorder, outcome)
+        }
+        Err(problem) => (Recorder::default(), Err(problem)),
+    };
     let recorded = match &outcome {
         Err(Problem::Usage(_)) => Ok(()),
         Ok(()) | Err(_) => recorder.finish(),
@@ -194,7 +210,7 @@ fn run(
     command: Command,
     json: bool,
     recorder: &Recorder,
-    html: Option<&Path>,
+    page: Option<&Destination>,
 ) -> Result<(), Problem> {
     match command {
         Command::Login(options) => account::login::run(*options, json, recorder),
@@ -208,7 +224,7 @@ fn run(
         Command::Doctor(options) => doctor::run(&options, json, recorder),
         Command::Demo(options) => demo::run(options, recorder).map_err(Problem::from),
         Command::Drive => lines::drive::run(),
-        Command::Replay(options) => lines::replay::run(&options, json, html),
+        Command::Replay(options) => lines::replay::run(&options, json, page),
         Command::Completions(options) => manual::completions(Arguments::command(), &options, json),
         Command::Man(options) => manual::man(Arguments::command(), &options, json),
     }
@@ -219,7 +235,15 @@ fn tell(problem: &Problem, json: bool) -> ExitCode {
     if let Some(object) = problem.json().filter(|_| json) {
         println!("{object}");
     }
-    let name = style::Style::Bad.err("mcp-auth:");
-    eprintln!("{name} {}", problem.words());
+    let name = style::Style::Bad.on("mcp-auth:");
+    let words = problem.words();
+    if let Problem::Usage(_) = problem {
+        // The parser of the command line writes several lines.
+        let mut lines = words.lines();
+        eprintln!("{name} {}", lines.next().unwrap_or_default());
+        lines.for_each(|line| eprintln!("{line}"));
+    } else {
+        eprintln!("{name} {words}");
+    }
     problem.status()
 }

@@ -37,7 +37,7 @@ pub(crate) fn completions(
             json!({ "shell": options.shell.to_string(), "script": script })
         );
     } else {
-        println!("{}", script.trim_end());
+        crate::output::document(script.trim_end());
     }
     Ok(())
 }
@@ -46,20 +46,23 @@ pub(crate) fn man(command: Command, options: &ManOptions, as_json: bool) -> Resu
     let command = command.disable_help_subcommand(true);
     let Some(directory) = &options.directory else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command).render(&mut page)?;
+        clap_mangen::Man::new(command)
+            .render(&mut page)
+            .map_err(Problem::system("the page cannot be made"))?;
         let page = String::from_utf8(page)?;
         if as_json {
             println!("{}", json!({ "page": page }));
         } else {
-            println!("{}", page.trim_end());
+            crate::output::document(page.trim_end());
         }
         return Ok(());
     };
-    std::fs::create_dir_all(directory)?;
-    clap_mangen::generate_to(command, directory)?;
+    let at = Problem::at(directory);
+    std::fs::create_dir_all(directory).map_err(&at)?;
+    clap_mangen::generate_to(command, directory).map_err(&at)?;
     let mut files = Vec::new();
-    for file in std::fs::read_dir(directory)? {
-        let path = file?.path();
+    for file in std::fs::read_dir(directory).map_err(&at)? {
+        let path = file.map_err(&at)?.path();
         if path.extension().is_some_and(|end| end == "1") {
             files.push(path.display().to_string());
         }

@@ -1,12 +1,15 @@
-//! Standard output and standard error of the whole command.
+//! Standard output and standard error of the whole command: the one door for its text.
 //!
 //! The macros of the standard library panic when a pipe is closed. These replacements ignore a closed pipe,
-//! and turn any other failure into the command's exit status.
+//! and turn any other failure into the command's exit status. Each prints one line: what a terminal would
+//! interpret, line breaks included, is escaped, whoever wrote it.
 
 use std::fmt::Arguments;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::style::{Style, shows_colours};
 
 /// Erases the last line of the terminal.
 const ERASE: &str = "\r\x1b[2K";
@@ -17,6 +20,7 @@ macro_rules! println {
 }
 
 macro_rules! eprintln {
+    () => { $crate::output::message(format_args!("")) };
     ($($text:tt)*) => { $crate::output::message(format_args!($($text)*)) };
 }
 
@@ -39,10 +43,50 @@ static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
 /// The terminal shows a wait in its last line.
 static WAITING: AtomicBool = AtomicBool::new(false);
 
+/// Returns true for a character that a terminal interprets, or that changes how the text around it is shown.
+pub(crate) fn is_special(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// Returns one line as a stream shows it. Special characters are escaped as in JSON, so that an object stays the same;
+/// a mark of style becomes a colour, or nothing.
+fn shown(text: &str, colours: bool) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if let Some(style) = Style::of_mark(c) {
+            line.push_str(if colours { style } else { "" });
+        } else if is_special(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+/// Returns a text with special characters escaped, for a cell of a table.
+pub(crate) fn plain(text: &str) -> String {
+    shown(text, false)
+}
+
+fn for_stream(text: Arguments<'_>, is_terminal: bool) -> String {
+    let colours = shows_colours(|name| std::env::var_os(name), is_terminal);
+    shown(&text.to_string(), colours)
+}
+
 /// Shows a wait in the last line of the terminal.
 pub(crate) fn waiting(text: &str) {
     let mut to = io::stderr().lock();
     WAITING.store(true, Ordering::Relaxed);
+    let text = shown(text, false);
     let _unseen = write!(to, "{ERASE}{text}").and_then(|()| to.flush());
 }
 
@@ -59,6 +103,11 @@ fn erase(to: &mut impl Write) {
 
 /// Writes a line to standard output.
 pub(crate) fn line(text: Arguments<'_>) {
+    document(&for_stream(text, io::stdout().is_terminal()));
+}
+
+/// Writes a text of this program to standard output as it is, such as a script or a page.
+pub(crate) fn document(text: &str) {
     end_of_waiting();
     let mut out = io::stdout().lock();
     if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush())
@@ -71,6 +120,7 @@ pub(crate) fn line(text: Arguments<'_>) {
 /// Writes a line to standard error. A message that cannot be written is dropped.
 pub(crate) fn message(text: Arguments<'_>) {
     let mut to = io::stderr().lock();
+    let text = for_stream(text, to.is_terminal());
     erase(&mut to);
     let _unheard = writeln!(to, "{text}");
 }
@@ -78,6 +128,7 @@ pub(crate) fn message(text: Arguments<'_>) {
 /// The same, without an end of line.
 pub(crate) fn part(text: Arguments<'_>) {
     let mut to = io::stderr().lock();
+    let text = for_stream(text, to.is_terminal());
     erase(&mut to);
     let _unheard = write!(to, "{text}");
 }
@@ -86,4 +137,39 @@ pub(crate) fn part(text: Arguments<'_>) {
 pub(crate) fn failure() -> Option<io::Error> {
     let failed = FAILED.lock().ok()?.take()?;
     (failed.kind() != io::ErrorKind::BrokenPipe).then_some(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// SEC-28: nothing that a terminal interprets passes the door, and JSON stays the same value.
+    #[test]
+    fn sec_28_what_a_terminal_interprets_is_escaped() {
+        let all: String = (0..=0x10_ffff).filter_map(char::from_u32).collect();
+        for colours in [false, true] {
+            let line = shown(&all.replace(|c| Style::of_mark(c).is_some(), ""), colours);
+            assert_eq!(line.chars().find(|c| is_special(*c)), None);
+        }
+        let value = serde_json::json!({ "\u{1b}[2J": "a\u{9b}b\n\u{202e}\u{e0041}\"\\\u{7f}" });
+        let line = shown(&value.to_string(), false);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&line).unwrap(),
+            value
+        );
+        assert_eq!(
+            shown("a\n\tb\u{1b}]0;x\u{7}", true),
+            r"a\u000a\u0009b\u001b]0;x\u0007"
+        );
+        assert_eq!(shown("Grüße 日本語", false), "Grüße 日本語");
+    }
+
+    #[test]
+    fn a_mark_of_style_is_a_colour_or_nothing() {
+        let text = format!("{} ok", Style::Bad.on("bad"));
+        assert_eq!(shown(&text, true), "\x1b[31mbad\x1b[0m ok");
+        assert_eq!(shown(&text, false), "bad ok");
+    }
 }

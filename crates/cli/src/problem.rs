@@ -2,11 +2,16 @@
 //! docs/command.md.
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
-use mcp_auth_machine::Failure;
+use mcp_auth_client::StoreError;
+use mcp_auth_client::asynchronous::StartFlaw;
+use mcp_auth_client::signer::SoftwareKeyFlaw;
 use mcp_auth_machine::action::Why;
+use mcp_auth_machine::config::ConfigError;
 use mcp_auth_machine::error::{Cause, Next};
+use mcp_auth_machine::{Failure, NoBearer};
 use serde_json::{Value, json};
 
 use crate::account::KeyringError;
@@ -67,32 +72,61 @@ pub(crate) enum Problem {
     Other(Box<dyn Error>),
 }
 
-impl<E: Into<Box<dyn Error>>> From<E> for Problem {
-    fn from(error: E) -> Self {
-        let error = error.into();
-        let of_keyring = match error.downcast_ref::<mcp_auth_client::StoreError>() {
-            Some(error) => error.0.downcast_ref(),
-            None => error.downcast_ref(),
-        };
-        if let Some(error) = of_keyring {
-            return Self::Keyring(KeyringError::clone(error));
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error.0.downcast_ref::<KeyringError>() {
+            Some(error) => Self::Keyring(error.clone()),
+            None => Self::Store(error.to_string()),
         }
-        // Errors while reading or writing files of the store.
-        let of_store = error.is::<mcp_auth_client::StoreError>()
-            || error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        if of_store {
-            return Self::Store(error.to_string());
-        }
-        Self::Other(error)
     }
 }
 
+impl From<KeyringError> for Problem {
+    fn from(error: KeyringError) -> Self {
+        Self::Keyring(error)
+    }
+}
+
+/// An error whose text needs no path. `std::io::Error` is none: see [`Problem::store`], [`Problem::at`] and
+/// [`Problem::system`].
+macro_rules! speaks_for_itself {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Problem {
+            fn from(error: $error) -> Self {
+                Self::Other(error.into())
+            }
+        })*
+    };
+}
+
+speaks_for_itself!(
+    &str,
+    String,
+    Box<dyn Error>,
+    ConfigError,
+    NoBearer,
+    SoftwareKeyFlaw,
+    StartFlaw,
+    getrandom::Error,
+    http::header::ToStrError,
+    serde_json::Error,
+    std::string::FromUtf8Error,
+);
+
 impl Problem {
-    /// A file of the store could not be read or written.
+    /// A file of the store could not be read or written; the error names it.
     pub(crate) fn store(error: std::io::Error) -> Self {
         Self::Store(error.to_string())
+    }
+
+    /// A file or folder that the user named could not be read or written.
+    pub(crate) fn at(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::Other(format!("{}: {error}", path.display()).into())
+    }
+
+    /// The system refused something other than a file.
+    pub(crate) fn system(what: &'static str) -> impl Fn(std::io::Error) -> Self {
+        move |error| Self::Other(format!("{what}: {error}").into())
     }
 
     pub(crate) fn status(&self) -> ExitCode {
@@ -203,13 +237,11 @@ impl Problem {
                 detail,
                 others,
             } => {
-                let mut words = failure.to_string();
+                let mut words = format!("{failure:#}");
                 if let Some(detail) = detail {
                     words.push_str(&format!(" [{detail}]"));
                 }
-                if let Some(advice) = remedy::advice(failure) {
-                    words.push_str(&format!("; {advice}"));
-                }
+                words.push_str(&format!("; {}", remedy::next_step(failure)));
                 if !others.is_empty() {
                     words.push_str(&format!(
                         "; the MCP server also lists {}: {}",

@@ -3,20 +3,33 @@
 
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::action::Why;
-use mcp_auth_machine::error::Stage;
+use mcp_auth_machine::error::{Next, Stage};
 use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::text::Untrusted;
 
 use crate::speaker;
 
 /// Returns the next step after this failure, as a sentence for the user of the command that speaks.
-pub(crate) fn advice(failure: &Failure) -> Option<String> {
-    let option = option(failure)?;
-    Some(if option.starts_with("--") {
-        speaker::again(&option)
-    } else {
-        option
-    })
+pub(crate) fn next_step(failure: &Failure) -> String {
+    let advice = option(failure).map(|option| {
+        if option.starts_with("--") {
+            speaker::again(&option)
+        } else {
+            option
+        }
+    });
+    match (failure.next(), advice) {
+        (Next::AskUser | Next::FixConfiguration, Some(advice)) => advice,
+        (Next::AskUser, None) => speaker::sign_in(),
+        (Next::FixConfiguration, None) => format!(
+            "other options are needed, or another set-up of the server, which this examines: {}",
+            speaker::command("doctor", "")
+        ),
+        (Next::RetryLater(_), None) => "try again later".to_owned(),
+        (Next::RetryLater(_), Some(advice)) => format!("try again later; or {advice}"),
+        (Next::DoNotTrust, None) => "stop using this server".to_owned(),
+        (Next::DoNotTrust, Some(advice)) => format!("stop using this server; or {advice}"),
+    }
 }
 
 /// Returns the options of `login` that may help after this failure, or another step.

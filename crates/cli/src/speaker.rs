@@ -26,6 +26,8 @@ pub(crate) struct Speaker {
     options: Vec<String>,
     /// The URL of the MCP server, and the options that select the account.
     selected: Option<String>,
+    /// The command is `login`.
+    is_login: bool,
     /// The bridge started this command: its messages are read by the user of the bridge.
     for_bridge: bool,
 }
@@ -69,6 +71,7 @@ impl Speaker {
         Self {
             options: options.collect(),
             selected,
+            is_login: name == "login",
             for_bridge: is_here("until_closed") && given.get_flag("until_closed"),
         }
     }
@@ -98,6 +101,14 @@ impl Speaker {
             format!("run this again with {options}")
         } else {
             format!("run: {}", self.command("login", options))
+        }
+    }
+
+    fn sign_in(&self) -> String {
+        if self.is_login && !self.for_bridge {
+            "run this again to sign in".to_owned()
+        } else {
+            format!("sign in again: {}", self.command("login", ""))
         }
     }
 
@@ -138,6 +149,11 @@ pub(crate) fn with(options: &str) -> String {
 /// Returns a sentence that proposes options: of the command that speaks, or of a complete `login`.
 pub(crate) fn again(options: &str) -> String {
     speaker().again(options)
+}
+
+/// Returns a sentence that proposes another sign-in.
+pub(crate) fn sign_in() -> String {
+    speaker().sign_in()
 }
 
 /// Returns the option that limits the time of the command.

@@ -8,6 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::output::plain;
+
 /// No notes: only results, failures, and what the user has to act on.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -21,7 +23,10 @@ pub(crate) fn is_quiet() -> bool {
 
 /// Returns true if a stream shows colours: `NO_COLOR` switches them off, `CLICOLOR_FORCE` on, `CLICOLOR=0`
 /// and `TERM=dumb` off; otherwise a terminal shows them.
-fn shows_colours(variable: impl Fn(&str) -> Option<OsString>, is_terminal: bool) -> bool {
+pub(crate) fn shows_colours(
+    variable: impl Fn(&str) -> Option<OsString>,
+    is_terminal: bool,
+) -> bool {
     let set = |name| variable(name).filter(|value| !value.is_empty());
     let is = |name, text: &str| variable(name).is_some_and(|value| value == *text);
     if set("NO_COLOR").is_some() {
@@ -43,43 +48,52 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    fn code(self) -> &'static str {
+    /// Returns the mark that begins this style: a character that no text contains.
+    fn mark(self) -> Option<char> {
         match self {
-            Self::Heading => "1",
-            Self::Good => "32",
-            Self::Bad => "31",
-            Self::Plain => "",
+            Self::Heading => Some('\u{fdd1}'),
+            Self::Good => Some('\u{fdd2}'),
+            Self::Bad => Some('\u{fdd3}'),
+            Self::Plain => None,
         }
     }
 
-    fn on(self, text: &str, colours: bool) -> String {
-        match self.code() {
-            code if colours && !code.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
-            _ => text.to_owned(),
+    /// Returns the code of a mark for a terminal.
+    pub(crate) fn of_mark(mark: char) -> Option<&'static str> {
+        match mark {
+            END => Some("\x1b[0m"),
+            '\u{fdd1}' => Some("\x1b[1m"),
+            '\u{fdd2}' => Some("\x1b[32m"),
+            '\u{fdd3}' => Some("\x1b[31m"),
+            _other => None,
         }
     }
 
-    /// Returns the text as standard output shows it.
-    pub(crate) fn out(self, text: &str) -> String {
-        self.on(
-            text,
-            shows_colours(|name| std::env::var_os(name), io::stdout().is_terminal()),
-        )
-    }
-
-    /// Returns the text as standard error shows it.
-    pub(crate) fn err(self, text: &str) -> String {
-        self.on(
-            text,
-            shows_colours(|name| std::env::var_os(name), io::stderr().is_terminal()),
-        )
+    /// Returns the text between marks, which the output turns into colours where the stream shows them.
+    pub(crate) fn on(self, text: &str) -> String {
+        match self.mark() {
+            Some(mark) => format!("{mark}{text}{END}"),
+            None => text.to_owned(),
+        }
     }
 }
 
+/// The mark that ends a style.
+const END: char = '\u{fdd0}';
+
 /// Returns rows as a table: columns are as wide as their widest cell.
 pub(crate) fn table(heading: &[&str], rows: &[Vec<(Style, String)>]) -> Vec<String> {
+    // An escaped character is wider than the character.
+    let rows: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| {
+            row.iter()
+                .map(|(style, cell)| (*style, plain(cell)))
+                .collect()
+        })
+        .collect();
     let mut widths: Vec<usize> = heading.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, (_, cell)) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -88,7 +102,7 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<(Style, String)>]) -> Vec<Stri
         let mut line = String::new();
         let last = cells.len().saturating_sub(1);
         for (at, ((style, cell), width)) in cells.iter().zip(&widths).enumerate() {
-            line.push_str(&style.out(cell));
+            line.push_str(&style.on(cell));
             if at < last {
                 let pad = width.saturating_sub(cell.chars().count()).saturating_add(2);
                 line.push_str(&" ".repeat(pad));
@@ -98,7 +112,7 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<(Style, String)>]) -> Vec<Stri
     };
     let heading: Vec<_> = heading.iter().map(|cell| (Style::Heading, *cell)).collect();
     let mut lines = vec![line(&heading)];
-    for row in rows {
+    for row in &rows {
         let cells: Vec<_> = row
             .iter()
             .map(|(style, cell)| (*style, cell.as_str()))
@@ -180,7 +194,7 @@ mod tests {
         let lines = table(&["A", "BB"], &[row("long", "x"), row("ö", "y")]);
         let plain: Vec<_> = lines
             .iter()
-            .map(|line| line.replace("\x1b[1m", "").replace("\x1b[0m", ""))
+            .map(|line| line.replace(|c| Style::of_mark(c).is_some(), ""))
             .collect();
         assert_eq!(plain, ["A     BB", "long  x", "ö     y"]);
     }

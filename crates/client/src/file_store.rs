@@ -11,7 +11,7 @@ use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
 use super::expiry;
-use super::private_directory::{DAMAGED, DirectoryLock, PrivateDirectory, make_private};
+use super::private_directory::{DAMAGED, DirectoryLock, PrivateDirectory, at, make_private};
 use super::store::{Store, StoreError, Swap};
 
 /// The least time between two sweeps of an open store.
@@ -60,8 +60,8 @@ impl FileStore {
     /// Opens a directory whose expired records stay.
     pub(super) fn unswept(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = PrivateDirectory::new(directory);
-        make_private(directory.path())?;
-        fs::read_dir(directory.path())?;
+        make_private(directory.path()).map_err(at(directory.path()))?;
+        fs::read_dir(directory.path()).map_err(at(directory.path()))?;
         // A read-only directory has no such files.
         if let Ok(Some(locked)) = directory.try_lock() {
             locked.clear_left_overs();

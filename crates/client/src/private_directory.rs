@@ -81,7 +81,7 @@ impl PrivateDirectory {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(self.locked(file)),
-                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::Error(error)) => return Err(at(&self.path.join(LOCK))(error)),
                 Err(TryLockError::WouldBlock) => {}
             }
             if end.is_none_or(|end| Instant::now() >= end) {
@@ -102,7 +102,7 @@ impl PrivateDirectory {
         match file.try_lock() {
             Ok(()) => Ok(Some(self.locked(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::Error(error)) => Err(at(&self.path.join(LOCK))(error)),
         }
     }
 
@@ -186,7 +186,7 @@ impl DirectoryLock {
             {
                 return Ok(false);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(at(&path)(error)),
         };
         let removed = if found.is_dir() {
             fs::remove_dir_all(&path)
@@ -194,7 +194,7 @@ impl DirectoryLock {
             fs::remove_file(&path)
         };
         removed.map_err(at(&path))?;
-        sync(path.parent().unwrap_or(&self.path))?;
+        sync(path.parent().unwrap_or(&self.path)).map_err(at(&path))?;
         Ok(true)
     }
 
@@ -209,10 +209,10 @@ impl DirectoryLock {
         aside.push(DAMAGED);
         let aside = PathBuf::from(aside);
         if fs::symlink_metadata(&aside).is_ok_and(|found| found.is_dir()) {
-            fs::remove_dir_all(&aside)?;
+            fs::remove_dir_all(&aside).map_err(at(&aside))?;
         }
-        fs::rename(&path, &aside)?;
-        sync(path.parent().unwrap_or(&self.path))?;
+        fs::rename(&path, &aside).map_err(at(&path))?;
+        sync(path.parent().unwrap_or(&self.path)).map_err(at(&path))?;
         Ok(aside)
     }
 
@@ -224,7 +224,7 @@ impl DirectoryLock {
 }
 
 /// Adds the file name to an error.
-fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     let path = path.to_owned();
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

@@ -46,9 +46,13 @@ pub(crate) fn open(place: &Place, url: &str, account: &str) -> Result<(Client, B
     let mut arguments: Vec<OsString> = [url, "--account", account].map(OsString::from).into();
     if let Some(store) = place.chosen() {
         arguments.push("--store".into());
-        arguments.push(std::path::absolute(store)?.into());
+        arguments.push(
+            std::path::absolute(store)
+                .map_err(Problem::at(store))?
+                .into(),
+        );
     }
-    let program = std::env::current_exe()?;
+    let program = std::env::current_exe().map_err(Problem::system("the path of this program"))?;
     let bridge = Bridge {
         program,
         arguments,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::root::LOCK_TIME;
 use super::token::{Fresh, members, valid};
-use super::{Place, after};
+use super::{Place, account_name, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(env = "CLAUDE_CODE_MCP_SERVER_URL")]
     url: String,
     /// A name for the account, where there is more than one at the same server
-    #[arg(long, default_value = "default", value_name = "NAME")]
+    #[arg(long, default_value = "default", value_name = "NAME", value_parser = account_name)]
     account: String,
     #[command(flatten)]
     place: Place,

@@ -48,6 +48,8 @@ pub(super) struct Host {
     end: Instant,
     seen: Arc<Seen>,
     choice: Arc<Choice>,
+    /// The scopes that the user was asked to permit last.
+    scopes: Option<String>,
     /// The authorization servers that the user named: these need no consent to a change.
     named: Vec<String>,
 }
@@ -151,6 +153,7 @@ impl Host {
             end: desk.end,
             seen,
             choice,
+            scopes: None,
             named: profile.settings.servers(),
         })
     }
@@ -225,6 +228,14 @@ impl Host {
         let mut detail = None;
         if Problem::needs_detail(&failure) {
             detail = self.ledger.trouble().or_else(|| self.last());
+        }
+        let error = failure.details().error;
+        if error.is_some_and(|error| error.as_plain() == "invalid_scope") {
+            let asked = self.scopes.as_ref();
+            detail = asked.map(|scopes| match scopes.as_str() {
+                "" => "asked for no scopes".to_owned(),
+                scopes => format!("asked for the scopes `{scopes}`"),
+            });
         }
         let others = match &failure.issuer {
             Some(issuer) => self.choice.others(issuer.as_str()),
@@ -306,6 +317,7 @@ impl Host {
                         person.ok_or("interactive sign-in required, but running without a user")?;
                     self.seen.asked.store(true, Ordering::Relaxed);
                     self.ledger.signing_in();
+                    self.scopes = Some(in_one(&code.scopes));
                     person.show(&code);
                     shown = true;
                     self.run()
@@ -315,6 +327,7 @@ impl Host {
                         person.ok_or("interactive sign-in required, but running without a user")?;
                     self.seen.asked.store(true, Ordering::Relaxed);
                     let others = self.choice.others(redirect.issuer.as_str());
+                    self.scopes = Some(in_one(&redirect.scopes));
                     person.send(&redirect, &others);
                     if person.lacks_display() && self.choice.may_offer_device() {
                         note!(
@@ -472,4 +485,9 @@ impl Host {
     pub(super) fn present(&mut self, method: &Method, url: &str) -> Result<HeaderMap, NoBearer> {
         self.driver.present(method, url)
     }
+}
+
+/// Returns scopes as one text.
+fn in_one(scopes: &Scopes) -> String {
+    scopes.iter().collect::<Vec<_>>().join(" ")
 }

@@ -113,13 +113,17 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         profile.settings.forget_client();
         profile.settings.issuer = None;
     }
-    profile.settings = profile.settings.with(given.absolute()?)?;
+    profile.settings = profile.settings.with(
+        given
+            .absolute()
+            .map_err(Problem::system("the current directory"))?,
+    )?;
     profile.settings.ask()?;
 
     if profile.settings.keyring {
         slots::prepare(&root)?;
     }
-    signals::listen()?;
+    signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let person = if profile.settings.has_person() {
         let port = match (
             profile.settings.port,

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             Profile::new(url, account)
         }
     };
-    signals::listen()?;
+    signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let client = root.client_at(url, account)?;
     let forgets = client.filter(|_| options.forget_client);
     if options.forget_client && forgets.is_none() {

@@ -30,6 +30,7 @@ pub(crate) use keyring::KeyringError;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::output::is_special;
 use crate::problem::Problem;
 
 /// The location of the accounts.
@@ -77,13 +78,24 @@ impl Place {
     }
 }
 
+/// Accepts the name of an account.
+pub(crate) fn account_name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() {
+        return Err("an account has a name");
+    }
+    if text.chars().any(is_special) {
+        return Err("the name of an account has no control characters");
+    }
+    Ok(text.to_owned())
+}
+
 /// An account at a server.
 #[derive(clap::Args)]
 pub(crate) struct Selected {
     /// The URL of the MCP server
     url: String,
     /// A name for the account, where there is more than one at the same server
-    #[arg(long, default_value = "default", value_name = "NAME")]
+    #[arg(long, default_value = "default", value_name = "NAME", value_parser = account_name)]
     account: String,
     #[command(flatten)]
     place: Place,

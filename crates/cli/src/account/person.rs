@@ -43,7 +43,8 @@ impl Person {
         end: Instant,
     ) -> Result<Self, Problem> {
         Ok(Self {
-            listener: Listener::start(host, port)?,
+            listener: Listener::start(host, port)
+                .map_err(Problem::system("no callback can be received"))?,
             way,
             end,
             reads: Once::new(),
@@ -85,7 +86,11 @@ impl Person {
         }
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");
-        eprintln!("\nOpen this URL in a browser:\n\n{url}\n");
+        eprintln!();
+        eprintln!("Open this URL in a browser:");
+        eprintln!();
+        eprintln!("{url}");
+        eprintln!();
         if self.way == Way::Browser && has_display() && webbrowser::open(url).is_ok() {
             note!("Your browser should be open there.");
         }
@@ -115,16 +120,15 @@ impl Person {
         eprintln!("Sign in at   {}", shown.issuer);
         eprintln!("to use       {}", shown.mcp_host);
         eprintln!("asking for   {}", named(&shown.scopes));
-        eprintln!(
-            "\nOn any device, open   {}\nand enter the code    {}\n",
-            shown.verification_uri.as_str(),
-            shown.user_code.as_str()
-        );
+        eprintln!();
+        eprintln!("On any device, open   {}", shown.verification_uri.as_str());
+        eprintln!("and enter the code    {}", shown.user_code.as_str());
+        eprintln!();
         if let Some(url) = &shown.verification_uri_complete {
-            eprintln!(
-                "This page has the code already; compare it with the one above:\n\n{}\n",
-                url.as_str()
-            );
+            eprintln!("This page has the code already; compare it with the one above:");
+            eprintln!();
+            eprintln!("{}", url.as_str());
+            eprintln!();
         }
         note!("Waiting for that. The code is valid for {minutes} minutes.");
     }

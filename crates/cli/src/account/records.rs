@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mcp_auth_machine::time::UnixMillis;
@@ -72,14 +73,23 @@ pub(super) fn is_received_between(
         && received.is_some_and(|at| (from.0..=until.0).contains(&at))
 }
 
-/// Returns the files of a folder.
-pub(super) fn in_folder(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let files = fs::read_dir(folder).into_iter().flatten();
-    files.flatten().map(|file| file.path())
+/// Returns the files of a folder, which may be missing.
+///
+/// # Errors
+/// When the folder cannot be read; the error names it.
+pub(super) fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let at =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
+    match fs::read_dir(folder) {
+        Ok(files) => files.map(|file| Ok(file.map_err(at)?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(at(error)),
+    }
 }
 
+/// Returns the records of a kind of slot; none where the folder cannot be read.
 fn files(slots: &Path, kind: &str) -> impl Iterator<Item = PathBuf> + use<> {
-    in_folder(&slots.join(kind))
+    in_folder(&slots.join(kind)).unwrap_or_default().into_iter()
 }
 
 /// Returns the files of all slots with secrets, without damaged ones.

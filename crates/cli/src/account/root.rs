@@ -80,10 +80,8 @@ impl Root {
 
     fn has_left_overs(&self) -> bool {
         let half = |folder: PathBuf| {
-            let files = fs::read_dir(folder).into_iter().flatten().flatten();
-            files
-                .map(|file| file.file_name())
-                .any(|name| name.to_string_lossy().starts_with('.'))
+            let files = records::in_folder(&folder).unwrap_or_default();
+            files.iter().any(|file| is_of(file, "."))
         };
         journal::has_entries(self)
             || ["", "profiles", "secrets", "journal"]
@@ -150,12 +148,7 @@ impl Root {
     /// Returns all stored settings by URL and name, and the messages about damaged ones.
     pub(super) fn all(&self) -> Result<(Vec<Profile>, Vec<String>), Problem> {
         let (mut found, mut flaws) = (Vec::new(), Vec::new());
-        let files = match fs::read_dir(self.join("profiles")) {
-            Ok(files) => files,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((found, flaws)),
-            Err(error) => return Err(error.into()),
-        };
-        for path in files.flatten().map(|file| file.path()) {
+        for path in records::in_folder(&self.join("profiles")).map_err(Problem::store)? {
             if path.extension().is_none_or(|end| end != "json") {
                 continue;
             }
@@ -376,11 +369,13 @@ impl Root {
     /// Returns true if any data of an account exists.
     pub(super) fn has_any(&self, url: &str, account: &str) -> Result<bool, Problem> {
         let name = name(url, account)?;
-        let folders = ["slots/account", "secrets", "profiles"];
-        let files = folders
-            .iter()
-            .any(|folder| !beginning(&self.join(folder), &name).is_empty());
-        Ok(files || !records::of_account(&self.slots(), &canonical(url)?, account).is_empty())
+        for folder in ["slots/account", "secrets", "profiles"] {
+            let files = records::in_folder(&self.join(folder)).map_err(Problem::store)?;
+            if files.iter().any(|file| is_of(file, &name)) {
+                return Ok(true);
+            }
+        }
+        Ok(!records::of_account(&self.slots(), &canonical(url)?, account).is_empty())
     }
 }
 
@@ -395,9 +390,12 @@ fn profile_file(name: &str) -> PathBuf {
 
 /// Returns the files of a folder that belong to an account, including renamed damaged ones.
 fn beginning(folder: &Path, name: &str) -> Vec<PathBuf> {
-    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files = records::in_folder(folder).unwrap_or_default();
+    files.retain(|file| is_of(file, name));
     files
-        .filter(|file| file.file_name().to_string_lossy().starts_with(name))
-        .map(|file| file.path())
-        .collect()
+}
+
+fn is_of(file: &Path, name: &str) -> bool {
+    file.file_name()
+        .is_some_and(|file| file.to_string_lossy().starts_with(name))
 }

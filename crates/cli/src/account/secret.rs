@@ -10,10 +10,13 @@ use crate::problem::Problem;
 /// Prompts for the secret without echo; without a terminal, reads the first line of standard input.
 pub(super) fn ask() -> Result<Zeroizing<String>, Problem> {
     let typed = if io::stdin().is_terminal() {
-        rpassword::prompt_password("Client secret: ")?
+        rpassword::prompt_password("Client secret: ")
+            .map_err(Problem::system("the terminal cannot be read"))?
     } else {
         let mut line = String::new();
-        io::stdin().read_line(&mut line)?;
+        io::stdin()
+            .read_line(&mut line)
+            .map_err(Problem::system("standard input cannot be read"))?;
         line
     };
     let typed = Zeroizing::new(typed);

@@ -213,7 +213,7 @@ pub(super) fn drop_unused_key(root: &Root, locked: &DirectoryLock) -> Result<(),
 /// # Errors
 /// When a folder or a file cannot be read: it may need the key.
 fn is_unused(root: &Root) -> io::Result<bool> {
-    for path in all_in(&root.join("profiles"))? {
+    for path in records::in_folder(&root.join("profiles"))? {
         let profile: Option<Value> = serde_json::from_slice(&fs::read(path)?).ok();
         if profile.is_none_or(|profile| keyring_of(&profile)) {
             return Ok(false);
@@ -221,7 +221,7 @@ fn is_unused(root: &Root) -> io::Result<bool> {
     }
     let slots = ["account", "pending", "registration"].map(|kind| root.slots().join(kind));
     for folder in slots.iter().chain(&[root.join("secrets")]) {
-        for path in all_in(folder)? {
+        for path in records::in_folder(folder)? {
             let is_set_aside = path.extension().is_some();
             if !is_set_aside && is_sealed(&Zeroizing::new(fs::read_to_string(path)?)) {
                 return Ok(false);
@@ -229,15 +229,6 @@ fn is_unused(root: &Root) -> io::Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Returns the files of a folder, which may be missing.
-fn all_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(files) => files.map(|file| Ok(file?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }
 
 /// Deletes the key where nothing uses it. A failure is a message.
@@ -273,8 +264,10 @@ fn is_sealed(text: &str) -> bool {
 
 /// Returns the stored settings of all accounts, as JSON.
 fn profiles(root: &Root) -> impl Iterator<Item = Value> {
-    let files = records::in_folder(&root.join("profiles"));
-    files.filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok())
+    let files = records::in_folder(&root.join("profiles")).unwrap_or_default();
+    files
+        .into_iter()
+        .filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok())
 }
 
 fn keyring_of(profile: &Value) -> bool {

@@ -126,7 +126,7 @@ pub(super) fn valid(
     };
     keyring::wait_until(end);
     slots::check(&root, (url, account))?;
-    signals::listen()?;
+    signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let desk = Desk {
         root: &root,
         verbose: place.verbose,

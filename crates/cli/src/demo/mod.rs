@@ -113,7 +113,8 @@ pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn E
     }
     match client.tools()? {
         Outcome::Answered(text) => {
-            println!("\nsigned in; tools/call echo answered: {text}");
+            println!();
+            println!("signed in; tools/call echo answered: {text}");
         }
         Outcome::Failed(failure) => return Err(failure),
         Outcome::Declined(why) => return Err(format!("stopped: {}", why.as_str()).into()),
@@ -129,7 +130,8 @@ fn wrong_iss(client: &mut Client) -> Result<(), Box<dyn Error>> {
         Outcome::Failed(failure)
             if matches!(failure.cause, Cause::Violation(Violation::Iss(_))) =>
         {
-            println!("\nattack refused: {failure}");
+            println!();
+            println!("attack refused: {failure}");
             Ok(())
         }
         Outcome::Failed(failure) => Err(failure),
@@ -146,7 +148,8 @@ fn declined(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>> {
         Outcome::Failed(failure)
             if matches!(failure.cause, Cause::Refused(_)) && failure.next() == Next::AskUser =>
         {
-            println!("\ndeclined: {failure}");
+            println!();
+            println!("declined: {failure}");
         }
         Outcome::Failed(failure) => return Err(failure),
         Outcome::Answered(_) | Outcome::Declined(_) => return Err("the user was not asked".into()),
@@ -163,10 +166,13 @@ fn declined(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>> {
 
 fn moved_server(stage: &Stage, client: &mut Client) -> Result<(), Box<dyn Error>> {
     let attacker = stage.move_to_another()?;
-    println!("\nthe MCP server now names {attacker}\n");
+    println!();
+    println!("the MCP server now names {attacker}");
+    println!();
     match client.tools()? {
         Outcome::Declined(Why::ServerChanged { from, to }) => {
-            println!("\nattack refused: asked before sending the user from {from} to {to}");
+            println!();
+            println!("attack refused: asked before sending the user from {from} to {to}");
             let requests = client.sent_to(&attacker);
             println!("{requests} request(s) went to {to}");
             if requests > 0 {

@@ -55,9 +55,12 @@ pub(super) fn run(stage: &Stage, recorder: &Recorder) -> Result<(), Box<dyn Erro
     if let Outcome::Failed(failure) = client.list()? {
         return Err(failure);
     }
-    println!("\nsigned in; the token lives for {TOKEN_SECONDS} seconds\n");
+    println!();
+    println!("signed in; the token lives for {TOKEN_SECONDS} seconds");
+    println!();
     sleep(Duration::from_secs(TOKEN_SECONDS));
-    println!("the token has expired; two processes refresh from the same store\n");
+    println!("the token has expired; two processes refresh from the same store");
+    println!();
     let other = Command::new(std::env::current_exe()?)
         .args(["demo", "--join", stage.mcp_url(), "--join-store"])
         .arg(directory.path())
@@ -70,7 +73,8 @@ pub(super) fn run(stage: &Stage, recorder: &Recorder) -> Result<(), Box<dyn Erro
         return Err(failure);
     }
     let refreshes = stage.refreshes();
-    println!("\n2 processes have a new token; {refreshes} refresh request(s) reached the server");
+    println!();
+    println!("2 processes have a new token; {refreshes} refresh request(s) reached the server");
     match (theirs.success(), refreshes) {
         (true, 1) => Ok(()),
         (true, _) => Err("there was not exactly one refresh".into()),

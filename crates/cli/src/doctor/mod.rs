@@ -276,7 +276,8 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     } else {
         show(&url, &seen, &findings);
         if !options.all {
-            println!("\nWhat only a sign-in shows is left out; --all lists it.");
+            println!();
+            println!("What only a sign-in shows is left out; --all lists it.");
         }
     }
     if broken {
@@ -319,7 +320,8 @@ fn follow(
 }
 
 fn show(url: &str, seen: &Seen, findings: &[Finding]) {
-    println!("{url}\n");
+    println!("{url}");
+    println!();
     for (place, verdict) in &seen.tried {
         let verdict = serde_json::to_value(verdict).unwrap_or_default();
         println!("  {:<10}  {place}", verdict.as_str().unwrap_or_default());

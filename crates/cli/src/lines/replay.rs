@@ -1,11 +1,12 @@
 //! `replay`: runs the input lines of a file again, and compares the output.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::members;
+use super::record::Destination;
 use super::session::Session;
 use crate::problem::Problem;
 
@@ -38,7 +39,11 @@ struct Difference {
     got: Option<Value>,
 }
 
-pub(crate) fn run(options: &Options, as_json: bool, html: Option<&Path>) -> Result<(), Problem> {
+pub(crate) fn run(
+    options: &Options,
+    as_json: bool,
+    html: Option<&Destination>,
+) -> Result<(), Problem> {
     let path = options.file.display();
     let text =
         std::fs::read_to_string(&options.file).map_err(|error| format!("{path}: {error}"))?;

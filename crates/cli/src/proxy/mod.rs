@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 use tokio::sync::mpsc;
 
-use crate::account::Place;
+use crate::account::{Place, account_name};
 use crate::problem::Problem;
 use authorization::Authorization;
 use relay::Relay;
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// The URL of the MCP server
     url: String,
     /// A name for the account, where there is more than one at the same server
-    #[arg(long, default_value = "default", value_name = "NAME")]
+    #[arg(long, default_value = "default", value_name = "NAME", value_parser = account_name)]
     account: String,
     #[command(flatten)]
     place: Place,
@@ -68,7 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Problem> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?;
+        .build()
+        .map_err(Problem::system("no threads can be started"))?;
     let ended = runtime.block_on(serve(options));
     // A read of standard input cannot be cancelled: it is left behind.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -86,7 +87,7 @@ async fn serve(options: &Options) -> Result<Option<u8>, Problem> {
     let authorization =
         Authorization::start(&options.place, selected, !options.no_browser, timeout)?;
     let client = authorization.client();
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let remote = Remote::new(&options.url, headers, authorization)?;
     let (lines, mut outgoing) = mpsc::channel::<String>(LINES_QUEUED);
     let writer = tokio::spawn(async move {
@@ -103,7 +104,7 @@ async fn serve(options: &Options) -> Result<Option<u8>, Problem> {
     let mut gone = std::pin::pin!(async { drop(writer.await) });
     let signal = loop {
         let line = tokio::select! {
-            line = input.next_line() => line?,
+            line = input.next_line() => line.map_err(Problem::system("standard input cannot be read"))?,
             // The client reads no more.
             () = &mut gone => break None,
             number = signals.next() => break Some(number),

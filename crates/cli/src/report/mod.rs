@@ -8,12 +8,11 @@ mod render;
 mod shown;
 mod steps;
 
-use std::path::Path;
-
 use mcp_auth_machine::error::Party;
 use serde_json::Value;
 
 use crate::lines::actions::Line;
+use crate::lines::record::Destination;
 use crate::lines::session::Session;
 use crate::problem::Problem;
 use shown::Redactor;
@@ -65,11 +64,11 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
 ///
 /// When a line is not valid JSON, or when the file cannot be written.
 pub(crate) fn write<'a>(
-    path: &Path,
+    to: &Destination,
     title: &str,
     ins: impl Iterator<Item = &'a str>,
 ) -> Result<(), Problem> {
-    crate::lines::record::write(path, &page(title, ins)?)
+    to.write(&page(title, ins)?)
 }
 
 fn page<'a>(title: &str, ins: impl Iterator<Item = &'a str>) -> Result<String, Problem> {

@@ -17,19 +17,31 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Replaces the file; returns the path of the backup. A symbolic link is followed, so that a configuration
-/// at another location stays there.
-pub(super) fn replace(
-    file: &Path,
-    before: Option<&str>,
-    text: &str,
-) -> Result<Option<PathBuf>, Problem> {
+/// The file that was written, behind symbolic links, and the copy of what it held.
+pub(super) struct Replaced {
+    pub(super) target: PathBuf,
+    pub(super) backup: Option<PathBuf>,
+}
+
+/// Replaces the file. A symbolic link is followed, so that a configuration at another location stays there.
+pub(super) fn replace(file: &Path, before: Option<&str>, text: &str) -> Result<Replaced, Problem> {
     let fails = |error: std::io::Error| format!("{} cannot be written: {error}", file.display());
     let target = match fs::canonicalize(file) {
         Ok(target) => target,
-        Err(_absent) => std::path::absolute(file)?,
+        // The file that a link names may not exist yet.
+        Err(_absent) => {
+            let link = fs::read_link(file).unwrap_or_default();
+            let folder = file.parent().unwrap_or(file);
+            let named = if link.as_os_str().is_empty() {
+                file.to_owned()
+            } else {
+                folder.join(link)
+            };
+            std::path::absolute(named).map_err(fails)?
+        }
     };
-    let folder = target.parent().ok_or("the file is in no directory")?;
+    let folder = target.parent();
+    let folder = folder.ok_or_else(|| format!("{} is in no directory", file.display()))?;
     fs::create_dir_all(folder).map_err(fails)?;
     let backup = match before {
         None => None,
@@ -50,7 +62,7 @@ pub(super) fn replace(
         .into());
     }
     new.persist(&target).map_err(|error| fails(error.error))?;
-    Ok(backup)
+    Ok(Replaced { target, backup })
 }
 
 /// Writes a backup beside the file, under an unused name.

@@ -12,11 +12,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::account::Place;
+use crate::account::{Place, account_name};
+use crate::output::is_special;
 use crate::problem::Problem;
 use crate::speaker;
 use client::{Client, Entry};
 use edit::Outcome;
+use file::Replaced;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -37,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     command: Option<String>,
     /// The account that the entry uses
-    #[arg(long)]
+    #[arg(long, value_name = "NAME", value_parser = account_name)]
     account: Option<String>,
     #[command(flatten)]
     place: Place,
@@ -56,7 +58,9 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
             let object = json!({ "client": client.name(), "file": file, "entry": text });
             println!("{object}");
         } else {
-            println!("{}", text.trim_end());
+            for line in text.trim_end().lines() {
+                println!("{line}");
+            }
             eprintln!(
                 "put this into {}, or run this command again with --write",
                 file.display()
@@ -75,30 +79,40 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         );
         return Err(words.into());
     }
-    let outcome = edit::insert(client, text, &entry)?;
-    let (changed, backup) = match &outcome {
-        Outcome::Unchanged => (false, None),
-        Outcome::Changed(text) => (true, file::replace(&file, before.as_deref(), text)?),
+    let shown = file.display();
+    let outcome = edit::insert(client, text, &entry)
+        .map_err(|problem| format!("{shown}: {}", problem.words()))?;
+    let replaced = match &outcome {
+        Outcome::Unchanged => None,
+        Outcome::Changed(text) => Some(file::replace(&file, before.as_deref(), text)?),
     };
     if as_json {
         let object = json!({
-            "client": client.name(), "file": file, "name": entry.name,
-            "changed": changed, "backup": backup,
+            "client": client.name(), "file": file, "name": entry.name, "changed": replaced.is_some(),
+            "backup": replaced.and_then(|replaced| replaced.backup),
         });
         println!("{object}");
         return Ok(());
     }
-    let shown = file.display();
-    match (changed, backup) {
-        (false, _) => println!("{shown} has this entry already; nothing was changed"),
-        (true, Some(backup)) => {
+    match replaced {
+        None => println!("{shown} has this entry already; nothing was changed"),
+        Some(Replaced {
+            target,
+            backup: Some(backup),
+        }) => {
             println!("{shown} now has the entry {:?}", entry.name);
-            let backup = backup.display();
-            println!("to undo it: move {backup} to {shown}");
+            println!(
+                "to undo it: move {} to {}",
+                backup.display(),
+                target.display()
+            );
         }
-        (true, None) => {
+        Some(Replaced {
+            target,
+            backup: None,
+        }) => {
             println!("{shown} was created with the entry {:?}", entry.name);
-            println!("to undo it: delete {shown}");
+            println!("to undo it: delete {}", target.display());
         }
     }
     if stdout().is_terminal() {
@@ -117,13 +131,14 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
     }
     let host = url.host_str().ok_or("the URL has no host")?;
     let name = options.name.clone().unwrap_or_else(|| name_of(host));
-    if name.is_empty() || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().any(is_special) {
         return Err("the name of the entry must not be empty or hold control characters".into());
     }
     let command = match &options.command {
         Some(command) => command.clone(),
         None => {
-            let program = std::env::current_exe()?;
+            let program =
+                std::env::current_exe().map_err(Problem::system("the path of this program"))?;
             let program = program
                 .to_str()
                 .ok_or("the path of this program is not UTF-8")?;
@@ -136,7 +151,7 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
         arguments.extend(["--account".to_owned(), account.clone()]);
     }
     if let Some(store) = options.place.apart()? {
-        let store = std::path::absolute(store)?;
+        let store = std::path::absolute(&store).map_err(Problem::at(&store))?;
         let store = store.to_str().ok_or("the path of the store is not UTF-8")?;
         arguments.extend(["--store".to_owned(), store.to_owned()]);
     }

@@ -12,9 +12,9 @@ pub(super) fn insert(
     name: &str,
     value: &Value,
 ) -> Result<Outcome, Problem> {
-    let mut document: DocumentMut = text
-        .parse()
-        .map_err(|error| format!("the file is not TOML: {error}"))?;
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        format!("the file is not TOML: {}", error.message())
+    })?;
     let servers = document.entry(section).or_insert_with(|| {
         let mut table = Table::new();
         // Only its children have a header.

@@ -58,7 +58,8 @@ fn a_login_without_a_display_proposes_a_code_where_the_server_offers_one() {
         let fake = server(offers);
         let said = text(&login(&fake).stderr);
         assert!(said.contains("Open this URL"), "{said}");
-        assert_eq!(said.contains("mcp-auth login --device"), offers, "{said}");
+        let proposed = format!("mcp-auth login {} --device", fake.url());
+        assert_eq!(said.contains(&proposed), offers, "{said}");
         assert!(!said.contains("Your browser should be open"), "{said}");
     }
 }

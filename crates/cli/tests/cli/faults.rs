@@ -352,16 +352,27 @@ fn a_transcript_does_not_change_the_status() {
     let record = record.to_str().expect("a path");
     let output = desk.run(&["token", "https://mcp.example/mcp", "--record", record]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-    let output = desk.run(&[
+    // The folder is there when the command begins, and not when it ends.
+    let folder = desk.path().join("folder");
+    std::fs::create_dir(&folder).expect("a folder");
+    let record = folder.join("transcript").display().to_string();
+    let url = fake.url();
+    let login = [
         "login",
-        &fake.url(),
+        &url,
         "--record",
-        "/nowhere/at/all",
+        &record,
         "--no-browser",
         "--timeout",
-        "1",
-    ]);
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        "2",
+    ];
+    let process = desk.command(&login).spawn().expect("it starts");
+    std::thread::sleep(std::time::Duration::from_millis(1_000));
+    std::fs::remove_dir(&folder).expect("removed");
+    let output = process.wait_with_output().expect("it ends");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(&record), "{said}");
 }
 
 /// Each network failure names the URL, and is reported within the time limit.

@@ -39,3 +39,4 @@ mod take_back;
 mod tls;
 mod transactions;
 mod walk;
+mod words;

@@ -195,15 +195,15 @@ fn files_that_cannot_be_used_are_named_with_their_option() {
     let (ca, certificate, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
     let other = path("server.key");
     let cases: [(&[&str], &str); 5] = [
-        (&["--ca-file", "/nowhere.pem"], "--ca-file /nowhere.pem: "),
+        (&["--ca-file", "/nowhere.pem"], "/nowhere.pem (--ca-file): "),
         (&["--ca-file", &key], "this PEM file has no certificate"),
         (
             &["--client-cert", &certificate, "--client-cert-key", &ca],
-            "--client-cert-key ",
+            "(--client-cert-key): ",
         ),
         (
             &["--client-cert", &key, "--client-cert-key", &key],
-            "--client-cert ",
+            "(--client-cert): ",
         ),
         (
             &["--client-cert", &certificate, "--client-cert-key", &other],

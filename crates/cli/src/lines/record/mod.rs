@@ -5,13 +5,12 @@
 //! and if the text contains no observed secret in any encoding.
 
 mod cover;
+mod destination;
 pub(crate) mod documents;
 pub(crate) mod secrets;
 mod store;
 mod tape;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
@@ -19,6 +18,7 @@ use mcp_auth_client::{Note, Store, now};
 use mcp_auth_machine::key::SigningKey;
 use serde_json::{Value, json};
 
+pub(crate) use self::destination::Destination;
 use self::store::Watched;
 pub(crate) use self::tape::text_of;
 use self::tape::{Happened, Tape};
@@ -30,14 +30,14 @@ pub(crate) struct Recorder(Option<Arc<Shared>>);
 
 struct Shared {
     /// The file of the transcript.
-    path: Option<PathBuf>,
+    path: Option<Destination>,
     /// The file of the HTML page.
-    html: Option<PathBuf>,
+    html: Option<Destination>,
     tape: Mutex<Tape>,
 }
 
 impl Recorder {
-    pub(crate) fn new(path: Option<PathBuf>, html: Option<PathBuf>) -> Self {
+    pub(crate) fn new(path: Option<Destination>, html: Option<Destination>) -> Self {
         if path.is_none() && html.is_none() {
             return Self(None);
         }
@@ -123,7 +123,7 @@ impl Recorder {
             .transcript()
             .map_err(|flaw| format!("nothing was recorded: {flaw}"))?;
         if let Some(path) = &shared.path {
-            write(path, &text)?;
+            path.write(&text)?;
         }
         let Some(html) = &shared.html else {
             return Ok(());
@@ -133,20 +133,6 @@ impl Recorder {
             .filter(|line| !line.starts_with(r#"{"action":"#));
         crate::report::write(html, "mcp-auth", ins)
     }
-}
-
-/// Replaces the file atomically, readable by its owner only.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), Problem> {
-    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| named(&error))?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| named(&error))?;
-    file.persist(path).map_err(|failed| named(&failed.error))?;
-    Ok(())
 }
 
 /// Returns a key as in a configuration line.

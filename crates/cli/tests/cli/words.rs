@@ -1,0 +1,293 @@
+//! What the command prints: nothing that a terminal interprets, the path of each file, and words for the person who
+//! reads them.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::fake::Fake;
+use crate::remedies::{Transcript, returned};
+use crate::support::{Desk, text};
+
+/// What a terminal interprets, or what changes the order or the lines of the text around it.
+fn special(said: &str) -> Option<char> {
+    let is_special = |c: &char| {
+        (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c) || *c == '\u{2066}'
+    };
+    said.chars().find(is_special)
+}
+
+const TERMINAL: &str = "\u{1b}]0;owned\u{7}\u{9b}2J\r\u{202e}\nspoofed";
+
+/// SEC-28: an account of the store whose name and URL hold control characters, as another program may write it.
+#[test]
+fn sec_28_control_characters_of_names_are_escaped_everywhere() {
+    let desk = Desk::new();
+    let record = json!({
+        "mcp_url": "https://mcp.example/mcp", "principal": format!("work{TERMINAL}"),
+    });
+    fs::create_dir_all(desk.path().join("slots/account")).expect("a folder");
+    let contents = format!("0\nv2.x.{record}");
+    fs::write(desk.path().join("slots/account/a-name"), contents).expect("written");
+    // Settings of another account in a file of a name that is not theirs.
+    let settings = json!({
+        "url": "https://mcp.example/mcp", "account": format!("home{TERMINAL}"), "port": null, "settings": {},
+    });
+    fs::create_dir_all(desk.path().join("profiles")).expect("a folder");
+    fs::write(desk.path().join("profiles/a.json"), settings.to_string()).expect("written");
+    for arguments in [
+        &["list"][..],
+        &["list", "--json"],
+        &["list", "--verbose"],
+        &["token", &format!("https://mcp.example/{TERMINAL}")],
+        &[
+            "status",
+            "https://mcp.example/mcp",
+            "--account",
+            &format!("x{TERMINAL}"),
+        ],
+        &[
+            "login",
+            "https://mcp.example/mcp",
+            "--store",
+            &format!("x{TERMINAL}"),
+            "--ca-file",
+            TERMINAL,
+        ],
+        &["replay", TERMINAL],
+        &["man", &format!("/dev/null/{TERMINAL}")],
+        &[
+            "setup",
+            "cursor",
+            "https://mcp.example/mcp",
+            "--write",
+            "--file",
+            &format!("/dev/null/{TERMINAL}"),
+        ],
+        &[TERMINAL],
+    ] {
+        let output = desk.run(arguments);
+        for stream in [&output.stdout, &output.stderr] {
+            let said = text(stream);
+            assert_eq!(special(&said), None, "{arguments:?}: {said:?}");
+            // The parser of the command line repeats an argument with its lines.
+            let is_spoofed = said.lines().any(|line| line.starts_with("spoofed"));
+            assert!(
+                !is_spoofed || said.starts_with("error: "),
+                "{arguments:?}: {said}"
+            );
+        }
+    }
+    let (_, answer) = desk.json(&["list"]);
+    let said = answer.to_string();
+    assert!(said.contains("work") && said.contains("owned"), "{said}");
+}
+
+/// SEC-28: the words of servers, in the commands that print most of them.
+#[test]
+fn sec_28_control_characters_of_servers_are_escaped_everywhere() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    fake.state().hook = Some(Box::new(|request, issuer| {
+        (request.path == "/authorize")
+            .then(|| returned(request, issuer, "access_denied", &format!("no{TERMINAL}")))
+    }));
+    let (status, said) = Transcript::new(&desk, &[]).run(&["login", &url, "--verbose"]);
+    assert_eq!((status, special(&said)), (Some(3), None), "{said}");
+    fake.state().hook = Some(Box::new(move |request, _| {
+        let page = format!("content-type: text/{TERMINAL}\r\n").replace('\n', "\r\n x: y");
+        (request.path == "/mcp").then(|| (404, page, TERMINAL.to_owned()))
+    }));
+    for arguments in [["login", &url], ["doctor", &url], ["login", "--verbose"]] {
+        let output = desk.run(&[&arguments[..], &["--timeout", "5"]].concat());
+        for stream in [&output.stdout, &output.stderr] {
+            assert_eq!(special(&text(stream)), None, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn each_failure_of_a_file_names_its_path() {
+    let desk = Desk::new();
+    let at = |name: &str| desk.path().join(name).display().to_string();
+    fs::write(at("file"), "no object").expect("written");
+    fs::create_dir(at("folder")).expect("a folder");
+    let (file, folder, below) = (at("file"), at("folder"), at("file/below"));
+    let url = "https://mcp.example/mcp";
+    let cases: &[(&[&str], &str)] = &[
+        (&["setup", "cursor", url, "--write", "--file", &file], &file),
+        (&["setup", "codex", url, "--write", "--file", &file], &file),
+        (&["setup", "goose", url, "--write", "--file", &file], &file),
+        (
+            &["setup", "zed", url, "--write", "--file", &folder],
+            &folder,
+        ),
+        (&["setup", "zed", url, "--write", "--file", &below], &below),
+        (&["man", &file], &file),
+        (&["man", &below], &below),
+        (&["list", "--store", &file], &file),
+        (&["list", "--store", &below], &below),
+        (&["status", url, "--store", &file], &file),
+        (&["token", url, "--store", &file], &file),
+        (&["headers", url, "--store", &file], &file),
+        (&["login", url, "--store", &file], &file),
+        (&["login", url, "--store", &below], &below),
+        (&["logout", url, "--store", &file], &file),
+        (&["doctor", url, "--ca-file", &below], &below),
+        (&["doctor", url, "--server-metadata", &file], &file),
+        (
+            &[
+                "login",
+                url,
+                "--client-id",
+                "x",
+                "--client-secret-file",
+                &below,
+            ],
+            &below,
+        ),
+        (&["login", url, "--dpop-key", &file], &file),
+        (&["login", url, "--client-key", &folder], &folder),
+        (&["login", url, "--issuer-settings", &file], &file),
+        (&["login", url, "--record", &below], &below),
+        (&["login", url, "--html", &folder], &folder),
+        (&["replay", &folder], &folder),
+        (&["replay", &file], &file),
+    ];
+    for (arguments, path) in cases {
+        let output = desk.run(arguments);
+        let said = text(&output.stderr);
+        assert!(
+            matches!(output.status.code(), Some(1 | 4)),
+            "{arguments:?}: {said}"
+        );
+        assert!(said.contains(path), "{arguments:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
+    }
+}
+
+/// A sign-in is not begun for a record that cannot be written at its end.
+#[test]
+fn a_place_for_the_record_is_checked_before_anything_is_sent() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let missing = desk.path().join("missing/file").display().to_string();
+    let folder = desk.path().display().to_string();
+    for option in ["--record", "--html"] {
+        for place in [&missing, &folder] {
+            let (status, said) = Transcript::new(&desk, &[]).run(&["login", &url, option, place]);
+            assert_eq!(status, Some(1), "{said}");
+            assert!(said.contains(place.as_str()), "{said}");
+            assert_eq!(fake.state().requests, Vec::<String>::new());
+        }
+    }
+    let kept = desk.path().join("kept").display().to_string();
+    fs::write(&kept, "before").expect("written");
+    let output = desk.run(&["login", "http://127.0.0.1:9/mcp", "--html", &kept]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let names = fs::read_dir(desk.path()).expect("a folder").flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| !name.to_string_lossy().starts_with(".tmp")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn an_account_without_a_name_is_a_usage_error() {
+    let desk = Desk::new();
+    let url = "https://mcp.example/mcp";
+    for command in [
+        "login", "token", "headers", "proxy", "status", "logout", "doctor",
+    ] {
+        for name in ["", "a\u{1b}b", "a\nb"] {
+            let output = desk.run(&[command, url, "--account", name]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command} {name:?}: {said}");
+            assert!(said.contains("--account"), "{said}");
+        }
+    }
+}
+
+/// The file behind a link is the one that the backup belongs to.
+#[cfg(unix)]
+#[test]
+fn the_undo_of_setup_names_the_file_behind_a_link() {
+    let desk = Desk::new();
+    let (real, link) = (
+        desk.path().join("dotfiles/mcp.json"),
+        desk.path().join("mcp.json"),
+    );
+    fs::create_dir(desk.path().join("dotfiles")).expect("a folder");
+    std::os::unix::fs::symlink("dotfiles/mcp.json", &link).expect("a link");
+    let url = "https://mcp.example/mcp";
+    let setup = [
+        "setup",
+        "cursor",
+        url,
+        "--write",
+        "--file",
+        &link.display().to_string(),
+    ];
+    // A link to a file that is not there yet.
+    let output = desk.run(&setup);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(link.is_symlink() && real.is_file(), "{said}");
+    assert!(
+        said.contains(&format!("delete {}", real.display())),
+        "{said}"
+    );
+    fs::write(&real, "{\"mcpServers\": {}}").expect("written");
+    let said = text(&desk.run(&setup).stdout);
+    let (backup, to) = said
+        .rsplit_once("move ")
+        .expect("an undo")
+        .1
+        .split_once(" to ")
+        .expect("a place");
+    assert_eq!(to, real.display().to_string());
+    fs::rename(backup, to).expect("moved");
+    assert!(link.is_symlink());
+    assert_eq!(
+        fs::read_to_string(&link).expect("read"),
+        "{\"mcpServers\": {}}"
+    );
+}
+
+/// The core speaks to hosts, the command to the person at the terminal.
+#[test]
+fn the_next_step_is_said_to_the_person_who_reads_it() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().hook = Some(Box::new(|request, issuer| {
+        (request.path == "/authorize").then(|| returned(request, issuer, "access_denied", "no"))
+    }));
+    let (_, said) = Transcript::new(&desk, &[]).run(&["login", &fake.url()]);
+    assert!(said.contains("run this again to sign in"), "{said}");
+    assert!(!said.contains("ask the user"), "{said}");
+}
+
+#[test]
+fn refused_scopes_are_those_that_were_asked_for() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    assert!(
+        desk.sign_in(&[&url, "--scope", "read"], false)
+            .status
+            .success()
+    );
+    fake.state().hook = Some(Box::new(|request, issuer| {
+        let scope = request.query.get("scope").cloned().unwrap_or_default();
+        (request.path == "/authorize" && scope.contains("nonsense"))
+            .then(|| returned(request, issuer, "invalid_scope", "no such scope"))
+    }));
+    let (status, said) = Transcript::new(&desk, &[]).run(&["login", &url, "--scope", "nonsense"]);
+    assert_eq!(status, Some(1), "{said}");
+    let last = said.lines().last().expect("a message");
+    assert!(
+        last.contains("asked for the scopes `read nonsense`"),
+        "{said}"
+    );
+}
