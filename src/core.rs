@@ -234,15 +234,14 @@ impl Core {
         self.outbox.pop_front()
     }
 
-    /// Frees the memory of an empty outbox, because a machine may be idle for hours beside thousands of
-    /// others. Returns true if the outbox was empty.
-    pub(crate) fn release(&mut self) -> bool {
-        let empty = self.outbox.is_empty();
-        if empty {
-            self.outbox = VecDeque::new();
-            self.watch = Watch::default();
+    /// Same as [`poll`](Self::poll) while no work is under way. The last action frees the memory of the outbox, because a
+    /// machine may be idle for hours beside thousands of others.
+    pub(crate) fn poll_at_rest(&mut self) -> Option<Action> {
+        if self.outbox.len() > 1 {
+            return self.poll();
         }
-        empty
+        self.watch = Watch::default();
+        std::mem::take(&mut self.outbox).pop_front()
     }
 
     fn ticket(&mut self, wait: Duration) -> (Ticket, Ask) {
@@ -341,6 +340,7 @@ impl Core {
         ask
     }
 
+    #[inline]
     pub(crate) fn emit(&mut self, action: Action) {
         if self.outbox.capacity() == 0 {
             // More than two actions at once are rare.
@@ -451,16 +451,21 @@ impl Core {
         self.put(NeedUser { why, operation });
     }
 
+    /// Returns true if the host enabled reports.
+    pub(crate) fn reports(&self) -> bool {
+        self.config().reports
+    }
+
     /// Emits a report if the host enabled reports; the closure runs only then.
     pub(crate) fn report(&mut self, decision: impl FnOnce() -> Decision) {
-        if self.config().reports {
+        if self.reports() {
             self.emit(Action::Report(Box::new(decision())));
         }
     }
 
     /// Reports document members of a wrong type, if the host enabled reports (DISC-17).
     pub(crate) fn report_other_types(&mut self, body: &[u8], members: &[(&'static str, Kind)]) {
-        if self.config().reports {
+        if self.reports() {
             let names = of_another_type(body, members);
             if !names.is_empty() {
                 self.report(|| Decision::MembersIgnored { names });

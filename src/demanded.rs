@@ -12,8 +12,19 @@ pub(crate) struct Demanded(Option<Box<Scoped>>);
 /// Demanded scopes, in the order in which they were demanded first.
 struct Scoped {
     all: Scopes,
-    /// When each was demanded last.
+    /// When all of them were demanded last, unless `times` says more.
+    last: MonoMillis,
+    /// When each was demanded last; empty if all were demanded at once, as usual.
     times: Vec<MonoMillis>,
+}
+
+impl Scoped {
+    /// Returns the scopes with the time when each was demanded last.
+    fn timed(&self) -> impl Iterator<Item = (&str, MonoMillis)> {
+        let times = self.times.iter().copied();
+        let times = times.chain(std::iter::repeat(self.last));
+        self.all.iter().zip(times)
+    }
 }
 
 impl Demanded {
@@ -24,34 +35,47 @@ impl Demanded {
 
     /// Returns the scopes that were demanded a short time ago, with these.
     pub(crate) fn recent_with(&self, scopes: &Scopes, now: MonoMillis) -> Scopes {
-        let timed = self.0.iter().flat_map(|scoped| {
-            let times = scoped.times.iter();
-            scoped.all.iter().zip(times)
-        });
-        let recent = timed.filter(|(_, since)| is_recent(**since, now));
-        Scopes::from_items(recent.map(|(scope, _)| scope)).union(scopes)
+        match &self.0 {
+            None => scopes.clone(),
+            Some(scoped) if scoped.times.is_empty() && is_recent(scoped.last, now) => {
+                scoped.all.union(scopes)
+            }
+            Some(scoped) => {
+                let recent = scoped.timed().filter(|(_, since)| is_recent(*since, now));
+                Scopes::from_items(recent.map(|(scope, _)| scope)).union(scopes)
+            }
+        }
     }
 
     /// Adds scopes that are demanded now.
     pub(crate) fn add(&mut self, scopes: &Scopes, now: MonoMillis) {
-        let before = self.0.take();
-        let (all, mut times) = match before {
-            Some(scoped) => (scoped.all.union(scopes), scoped.times),
-            None => (scopes.clone(), Vec::new()),
-        };
-        times.resize(all.len(), now);
-        for (scope, since) in all.iter().zip(&mut times) {
-            if scopes.contains(scope) {
-                *since = now;
+        match &mut self.0 {
+            Some(scoped) if scoped.all != *scopes => {
+                let mut times: Vec<_> = scoped.timed().map(|(_, since)| since).collect();
+                scoped.all = scoped.all.union(scopes);
+                times.resize(scoped.all.len(), now);
+                for (scope, since) in scoped.all.iter().zip(&mut times) {
+                    if scopes.contains(scope) {
+                        *since = now;
+                    }
+                }
+                scoped.times = times;
             }
+            Some(_) | None => self.replace(scopes, now),
         }
-        self.0 = Some(Box::new(Scoped { all, times }));
     }
 
     /// Replaces what was demanded before.
     pub(crate) fn replace(&mut self, scopes: &Scopes, now: MonoMillis) {
-        self.clear();
-        self.add(scopes, now);
+        let demanded = Scoped {
+            all: scopes.clone(),
+            last: now,
+            times: Vec::new(),
+        };
+        match &mut self.0 {
+            Some(scoped) => **scoped = demanded,
+            None => self.0 = Some(Box::new(demanded)),
+        }
     }
 
     /// Drops what was demanded longer ago than attempts are remembered.

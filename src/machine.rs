@@ -4,19 +4,18 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::action::{Action, Grant, SubjectTokenKind};
+use crate::action::{Action, Grant};
 use crate::budget::{CALLBACKS_QUEUED, EVENTS_QUEUED, Limited};
 use crate::callers::abandoned;
 use crate::config::Config;
-use crate::core::{Core, Proof};
+use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
-use crate::event::{Abandon, Authorization, Event, Operation, Outcome, Persistence, Where};
+use crate::event::{Abandon, Authorization, Event, Operation, Reply, Where};
 use crate::identity::Identity;
 use crate::memory::Erasure;
 use crate::report::Decision;
-use crate::secret::Secret;
-use crate::slot::Stored;
 use crate::state::{Doomed, Leaving, LoadingAccount, Parting, Step, Trigger, Work, judge, start};
+use crate::ticket::Ticket;
 use crate::time::{Moment, MonoMillis};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
@@ -58,30 +57,22 @@ impl AuthMachine {
         self.core.now = now;
         self.core.event = self.core.event.saturating_add(1);
         match event {
-            Event::HttpResponse(reply) => {
-                if reply.ticket.is_of(&self.core.owner) {
-                    self.answer(reply.ticket.id(), Answer::Reply(reply.outcome));
-                }
-            }
+            Event::HttpResponse(reply) => self.replied(reply),
             Event::SlotLoaded(loaded) => {
-                if loaded.ticket.is_of(&self.core.owner) {
-                    self.answer(loaded.ticket.id(), Answer::Loaded(loaded.found));
-                }
+                self.answer(&loaded.ticket, |work, core| work.loaded(core, loaded.found));
             }
             Event::SlotPersisted(persisted) => {
-                if persisted.ticket.is_of(&self.core.owner) {
-                    self.answer(persisted.ticket.id(), Answer::Persisted(persisted.outcome));
-                }
+                self.answer(&persisted.ticket, |work, core| {
+                    work.persisted(core, persisted.outcome)
+                });
             }
             Event::Signed(signed) => {
-                if signed.ticket.is_of(&self.core.owner) {
-                    self.answer(signed.ticket.id(), Answer::Signed(signed.token));
-                }
+                self.answer(&signed.ticket, |work, core| work.signed(core, signed.token));
             }
             Event::AssertionObtained(assertion) => {
-                if assertion.ticket.is_of(&self.core.owner) {
-                    self.answer(assertion.ticket.id(), Answer::Obtained(assertion.token));
-                }
+                self.answer(&assertion.ticket, |work, core| {
+                    work.obtained(core, assertion.token)
+                });
             }
             Event::Observed(observed) => self.core.observe(&observed),
             Event::Challenged(challenge) => {
@@ -105,11 +96,12 @@ impl AuthMachine {
 
     /// Returns the next action, if any. Actions may be carried out in any order.
     pub fn poll_action(&mut self) -> Option<Action> {
-        let action = self.core.poll();
-        if matches!(self.work, Work::Idle) && self.inbox.is_empty() && self.core.release() {
+        if matches!(self.work, Work::Idle) && self.inbox.is_empty() {
             self.inbox = VecDeque::new();
+            self.core.poll_at_rest()
+        } else {
+            self.core.poll()
         }
-        action
     }
 
     /// Returns when [`Event::Timer`] is due, by the monotonic clock.
@@ -155,31 +147,37 @@ impl AuthMachine {
         self.core.held.unsaved.is_some()
     }
 
-    fn answer(&mut self, id: u64, answer: Answer) {
-        if self.work.ask().is_none_or(|ask| ask.id != id) {
-            return self.late(id, answer);
-        }
-        if let Answer::Reply(outcome) = &answer {
-            self.core.watch.answered(id, outcome);
-        }
-        self.step(|work, core| match answer {
-            Answer::Reply(outcome) => work.replied(core, outcome),
-            Answer::Loaded(found) => work.loaded(core, found),
-            Answer::Persisted(outcome) => work.persisted(core, outcome),
-            Answer::Signed(token) => work.signed(core, token),
-            Answer::Obtained(token) => work.obtained(core, token),
-        });
-    }
-
-    /// Handles a result that arrives after sign-out: new tokens are revoked (REFR-12).
-    fn late(&mut self, id: u64, answer: Answer) {
-        let partings = &mut self.core.parting;
-        let parting = partings.extract_if(.., |parting| parting.id == id).next();
-        if let (Some(parting), Answer::Reply(outcome)) = (parting, answer)
+    fn replied(&mut self, Reply { ticket, outcome }: Reply) {
+        if self.is_pending(&ticket) {
+            self.core.watch.answered(ticket.id(), &outcome);
+            self.step(|work, core| work.replied(core, outcome));
+        } else if let Some(parting) = self.parting(&ticket)
             && let Some(at) = parting.granted(&mut self.core, outcome)
         {
+            // New tokens that arrive after sign-out are revoked (REFR-12).
             self.inbox.push_back(Trigger::Revoke(Box::new(at)));
         }
+    }
+
+    fn answer(&mut self, ticket: &Ticket, step: impl FnOnce(Work, &mut Core) -> Step) {
+        if self.is_pending(ticket) {
+            self.step(step);
+        } else {
+            self.parting(ticket);
+        }
+    }
+
+    /// Returns true for the ticket of the action whose result the work awaits.
+    fn is_pending(&self, ticket: &Ticket) -> bool {
+        let is_its = |ask: &Ask| ask.id == ticket.id();
+        self.work.ask().is_some_and(is_its) && ticket.is_of(&self.core.owner)
+    }
+
+    /// Takes the request that a sign-out left behind with this ticket.
+    fn parting(&mut self, ticket: &Ticket) -> Option<Parting> {
+        let id = ticket.is_of(&self.core.owner).then(|| ticket.id())?;
+        let partings = &mut self.core.parting;
+        partings.extract_if(.., |parting| parting.id == id).next()
     }
 
     fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {
@@ -292,9 +290,11 @@ impl AuthMachine {
     /// Starts queued work until an action is pending.
     fn settle(&mut self) {
         loop {
-            self.serve();
-            if self.inbox.iter().any(Trigger::is_urgent) {
-                self.give_way();
+            if !self.inbox.is_empty() {
+                self.serve();
+                if self.inbox.iter().any(Trigger::is_urgent) {
+                    self.give_way();
+                }
             }
             if !matches!(self.work, Work::Idle) {
                 return;
@@ -545,14 +545,6 @@ impl AuthMachine {
         });
         self.inbox.push_front(Trigger::SignOut(leaving));
     }
-}
-
-enum Answer {
-    Reply(Outcome),
-    Loaded(Result<Option<Stored>, ()>),
-    Persisted(Persistence),
-    Signed(Option<Secret>),
-    Obtained(Option<(Secret, Option<SubjectTokenKind>)>),
 }
 
 /// The phase of a machine.

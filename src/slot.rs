@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{SipHasher13, SipHasher24};
 
 use crate::secret::Cleared;
+use crate::wire::text::base64url;
 
 /// Returns the first 16 bytes of SHA-256.
 pub(crate) fn short_digest(bytes: &[u8]) -> [u8; 16] {
@@ -48,10 +49,7 @@ struct Text([u8; 22]);
 
 impl Text {
     fn of(bytes: &[u8; 16]) -> Self {
-        let mut text = [b'A'; 22];
-        let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
-        debug_assert_eq!(written.ok(), Some(22));
-        Self(text)
+        Self(base64url(bytes))
     }
 
     fn parse(text: &str) -> Option<[u8; 16]> {

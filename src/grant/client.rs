@@ -98,16 +98,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Adds the identifier and at most one authentication to a request (TOK-05).
+    /// Adds the identifier, unless the request is `named` already, and at most one authentication (TOK-05).
     pub(crate) fn authenticate(
         &self,
         form: &mut Form,
+        named: bool,
         assertion: Option<&Secret>,
         settings: &IssuerSettings,
     ) -> Option<HeaderValue> {
+        let identify = |form: &mut Form| {
+            if !named {
+                form.parameter("client_id", &self.id);
+            }
+        };
         let mut assert = |token: &Secret| {
             if settings.client_id_with_assertion {
-                form.push_once("client_id", &self.id);
+                identify(form);
             }
             form.parameter("client_assertion_type", CLIENT_ASSERTION_TYPE);
             form.parameter("client_assertion", token.expose());
@@ -118,11 +124,11 @@ impl Client {
             ClientMethod::StaticAssertion(token) => assert(token),
             ClientMethod::Unnamed => None,
             ClientMethod::None => {
-                form.push_once("client_id", &self.id);
+                identify(form);
                 None
             }
             ClientMethod::Post(secret) => {
-                form.push_once("client_id", &self.id);
+                identify(form);
                 form.parameter("client_secret", secret.expose());
                 None
             }

@@ -314,6 +314,7 @@ pub(crate) struct CodeGrant {
 /// A pushed authorization request, sent instead of a URL (RFC 9126).
 impl TokenGrant for Redirected {
     const ENDPOINT: Endpoint = Endpoint::PushedAuthorization;
+    const NAMES_CLIENT: bool = true;
 
     fn encode(&self, form: &mut Form) {
         self.push_request(form, true);

@@ -33,6 +33,8 @@ use crate::wire::form::Form;
 pub(crate) trait TokenGrant {
     /// The endpoint of the request.
     const ENDPOINT: Endpoint = Endpoint::Token;
+    /// Whether the grant's own parameters contain `client_id`.
+    const NAMES_CLIENT: bool = false;
     /// Adds the grant's parameters, except client authentication.
     fn encode(&self, form: &mut Form);
     /// Returns the client of the grant.

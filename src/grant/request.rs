@@ -41,8 +41,8 @@ impl<G: TokenGrant> AtIssuer<G> {
             Endpoint::Revocation | Endpoint::Registration | Endpoint::DeviceAuthorization => {}
         }
         let client = self.held().client();
-        let authorization = client.authenticate(&mut form, assertion, settings);
-        let body = form.into_string();
+        let authorization = client.authenticate(&mut form, G::NAMES_CLIENT, assertion, settings);
+        let body = form.into_body();
         let mut request = post(self.endpoint()?, FORM, body, authorization);
         if let Some(proof) = proof.and_then(|proof| HeaderValue::try_from(proof.expose()).ok()) {
             request.headers_mut().insert("dpop", proof);

@@ -3,6 +3,8 @@
 //! A request with a credential is built from a [`CredentialEndpoint`] only. Other files cannot create one,
 //! so no function can combine a URL of its own with a secret.
 
+use http::Uri;
+
 use crate::frame::Opened;
 use crate::wire::url::WebUrl;
 
@@ -60,6 +62,10 @@ impl<'a> CredentialEndpoint<'a> {
 
     pub(crate) fn origin(self) -> &'a str {
         self.0.origin()
+    }
+
+    pub(crate) fn to_uri(self) -> Uri {
+        self.0.to_uri()
     }
 }
 

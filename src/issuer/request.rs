@@ -14,7 +14,7 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(crate) fn post(
     endpoint: CredentialEndpoint<'_>,
     content_type: HeaderValue,
-    body: String,
+    body: Bytes,
     authorization: Option<HeaderValue>,
 ) -> Request<Bytes> {
     let mut headers = HeaderMap::with_capacity(3);
@@ -24,7 +24,7 @@ pub(crate) fn post(
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);
     }
-    request(Method::POST, endpoint.as_str(), headers, Bytes::from(body))
+    request(Method::POST, endpoint.to_uri(), headers, body)
 }
 
 /// Returns a discovery request, without credentials, cookies and user data (DISC-07, META-06, SEC-12).
@@ -37,14 +37,13 @@ pub(crate) fn discovery_request(
     if let Some(version) = protocol_version {
         headers.insert("mcp-protocol-version", version.clone());
     }
-    request(Method::GET, url.as_str(), headers, Bytes::new())
+    request(Method::GET, url.to_uri(), headers, Bytes::new())
 }
 
-fn request(method: Method, url: &str, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+fn request(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    // A URL that passed the policy is a URI; a driver rejects the empty one.
-    *request.uri_mut() = Uri::try_from(url).unwrap_or_default();
+    *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     request
 }

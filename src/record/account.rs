@@ -96,30 +96,30 @@ pub(crate) fn write_account(
     });
     let capacity = secrets.saturating_add(1_024);
     seal(identity, SlotKind::Account, capacity, |json| {
-        json.text(r#"{"kind":"account","principal":"#, identity.principal());
-        json.text(r#","mcp_url":"#, identity.mcp_url());
+        json.text(r#"{"kind":"account","principal":""#, identity.principal());
+        json.word(r#","mcp_url":""#, identity.mcp_url());
         write_server(json, r#","server":"#, at.server());
         write_client(json, r#","client":"#, &account.client);
-        json.some(r#","redirect_uri":"#, account.redirect_uri.as_deref());
+        json.some(r#","redirect_uri":""#, account.redirect_uri.as_deref());
         write_binding(json, account.binding.as_ref());
-        json.word(r#","obtained":"#, account.obtained.as_str());
+        json.word(r#","obtained":""#, account.obtained.as_str());
         write_resource(json, &account.resource);
-        json.text(r#","requested":"#, account.requested.as_str());
-        json.text(r#","granted":"#, account.granted.as_str());
-        json.word(r#","iss_binding":"#, account.iss_binding.as_str());
+        json.word(r#","requested":""#, account.requested.as_str());
+        json.word(r#","granted":""#, account.granted.as_str());
+        json.word(r#","iss_binding":""#, account.iss_binding.as_str());
         let left_for = account.still_listed().err();
-        json.some(r#","left_for":"#, left_for.map(IssuerId::as_str));
+        json.some_word(r#","left_for":""#, left_for.map(IssuerId::as_str));
         if let Some(tokens) = tokens {
             json.word(
-                r#","tokens":{"kind":"#,
+                r#","tokens":{"kind":""#,
                 match account.binding {
                     None => "bearer",
                     Some(_) => "dpop",
                 },
             );
-            json.text(r#","access":"#, tokens.access.secret().expose());
+            json.text(r#","access":""#, tokens.access.secret().expose());
             let refresh = tokens.refresh.as_ref();
-            json.some(r#","refresh":"#, refresh.map(Secret::expose));
+            json.some(r#","refresh":""#, refresh.map(Secret::expose));
             json.number(r#","received":"#, tokens.received.0);
             json.some_number(r#","lifetime":"#, tokens.lifetime.seconds());
             json.raw("}");

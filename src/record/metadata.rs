@@ -116,14 +116,14 @@ pub(crate) fn write_resource(
     expires: UnixMillis,
 ) -> Stored {
     seal(identity, SlotKind::Metadata, 320, |json| {
-        json.text(
-            r#"{"kind":"resource_metadata","mcp_url":"#,
+        json.word(
+            r#"{"kind":"resource_metadata","mcp_url":""#,
             identity.mcp_url(),
         );
-        json.text(r#","resource":"#, &facts.id);
+        json.text(r#","resource":""#, &facts.id);
         let servers = facts.servers.iter().map(IssuerId::as_str);
         json.texts(r#","authorization_servers":"#, servers);
-        json.some(r#","scopes":"#, facts.scopes.as_ref().map(Scopes::as_str));
+        json.some_word(r#","scopes":""#, facts.scopes.as_ref().map(Scopes::as_str));
         json.flag(r#","requires_dpop":"#, facts.requires_dpop);
         json.words(r#","dpop_algorithms":"#, facts.dpop_algorithms);
         json.number(r#","expires":"#, expires.0);
@@ -180,7 +180,7 @@ enum ServerKind {
 
 pub(crate) fn write_server(identity: &Identity, asked: &IssuerId, server: &Server) -> Stored {
     seal(identity, SlotKind::Metadata, 640, |json| {
-        json.text(r#"{"kind":"server_metadata","asked":"#, asked.as_str());
+        json.word(r#"{"kind":"server_metadata","asked":""#, asked.as_str());
         shared::write_server(json, r#","server":"#, server);
         json.raw("}");
     })

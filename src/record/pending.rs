@@ -59,21 +59,21 @@ enum Kind {
 pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {
     let parts = &at.held().0;
     seal(identity, SlotKind::Pending, 1_024, |json| {
-        json.text(r#"{"kind":"pending","principal":"#, identity.principal());
-        json.text(r#","mcp_url":"#, identity.mcp_url());
+        json.text(r#"{"kind":"pending","principal":""#, identity.principal());
+        json.word(r#","mcp_url":""#, identity.mcp_url());
         write_server(json, r#","server":"#, at.server());
         write_client(json, r#","client":"#, &parts.client);
-        json.text(r#","state":"#, parts.state.expose());
-        json.text(r#","verifier":"#, parts.verifier.expose());
-        json.text(r#","redirect_uri":"#, &parts.redirect_uri);
+        json.word(r#","state":""#, parts.state.expose());
+        json.word(r#","verifier":""#, parts.verifier.expose());
+        json.text(r#","redirect_uri":""#, &parts.redirect_uri);
         write_resource(json, &parts.resource);
-        json.text(r#","requested":"#, parts.requested.as_str());
+        json.word(r#","requested":""#, parts.requested.as_str());
         json.flag(r#","advertises_iss":"#, parts.advertises_iss);
         if parts.added_offline_access {
             json.raw(r#","added_offline_access":true"#);
         }
         if let Some(binding) = parts.browser {
-            json.text(r#","browser":"#, &URL_SAFE_NO_PAD.encode(binding.0));
+            json.word(r#","browser":""#, &URL_SAFE_NO_PAD.encode(binding.0));
         }
         write_binding(json, parts.binding.as_ref());
         if parts.beside_account {

@@ -55,28 +55,29 @@ pub(crate) fn write_registration(
     let registration = at.held();
     seal(identity, SlotKind::Registration, 384, |json| {
         json.text(
-            r#"{"kind":"registration","owner":"#,
+            r#"{"kind":"registration","owner":""#,
             identity.registration_owner(),
         );
-        json.text(r#","redirect_uri":"#, redirect_uri);
-        json.text(r#","issuer":"#, at.issuer().as_str());
+        json.text(r#","redirect_uri":""#, redirect_uri);
+        json.word(r#","issuer":""#, at.issuer().as_str());
         write_client(json, r#","client":"#, &registration.client);
         let left_out = Some(registration.left_out.as_str()).filter(|text| !text.is_empty());
-        json.some(r#","scopes_left_out":"#, left_out);
+        json.some_word(r#","scopes_left_out":""#, left_out);
         json.some_number(r#","registered":"#, registration.registered.map(|at| at.0));
         match &registration.scopes {
             Some(RegisteredScopes::Named(scopes)) => {
-                json.text(r#","scopes_named":"#, scopes.as_str());
+                json.word(r#","scopes_named":""#, scopes.as_str());
             }
             Some(RegisteredScopes::Asked(scopes)) => {
-                json.text(r#","scopes_asked":"#, scopes.as_str());
+                json.word(r#","scopes_asked":""#, scopes.as_str());
             }
             None => {}
         }
-        let origins = at.server().facts().endpoints.secret_origins();
-        let secret = registration.client.secret();
-        if secret.is_some() && origins != SecretOrigins::new([at.issuer().origin()]) {
-            json.texts(r#","secret_origins":"#, origins.iter());
+        if registration.client.secret().is_some() {
+            let origins = at.server().facts().endpoints.secret_origins();
+            if origins != SecretOrigins::new([at.issuer().origin()]) {
+                json.texts(r#","secret_origins":"#, origins.iter());
+            }
         }
         json.raw("}");
     })
@@ -133,10 +134,10 @@ enum BindingKind {
 
 pub(crate) fn write_binding(identity: &Identity, client_id: &str, issuer: &IssuerId) -> Stored {
     seal(identity, SlotKind::Registration, 320, |json| {
-        json.text(r#"{"kind":"binding","principal":"#, identity.principal());
-        json.text(r#","mcp_url":"#, identity.mcp_url());
-        json.text(r#","client_id":"#, client_id);
-        json.text(r#","issuer":"#, issuer.as_str());
+        json.text(r#"{"kind":"binding","principal":""#, identity.principal());
+        json.word(r#","mcp_url":""#, identity.mcp_url());
+        json.text(r#","client_id":""#, client_id);
+        json.word(r#","issuer":""#, issuer.as_str());
         json.raw("}");
     })
 }

@@ -59,21 +59,24 @@ pub(super) fn write_server(json: &mut JsonWriter, lead: &'static str, server: &S
     let facts = server.facts();
     let endpoint = |of| facts.endpoints.get(of).map(CredentialEndpoint::as_str);
     json.raw(lead);
-    json.text(r#"{"issuer":"#, facts.issuer.as_str());
-    json.word(r#","source":"#, facts.source.as_str());
+    json.word(r#"{"issuer":""#, facts.issuer.as_str());
+    json.word(r#","source":""#, facts.source.as_str());
     json.number(r#","fresh_until":"#, facts.fresh_until.0);
-    json.some(
-        r#","authorization_endpoint":"#,
+    json.some_word(
+        r#","authorization_endpoint":""#,
         facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
     );
-    json.text(r#","token_endpoint":"#, facts.endpoints.token().as_str());
-    json.some(
-        r#","registration_endpoint":"#,
+    json.word(r#","token_endpoint":""#, facts.endpoints.token().as_str());
+    json.some_word(
+        r#","registration_endpoint":""#,
         endpoint(Endpoint::Registration),
     );
-    json.some(r#","revocation_endpoint":"#, endpoint(Endpoint::Revocation));
-    json.some(
-        r#","pushed_endpoint":"#,
+    json.some_word(
+        r#","revocation_endpoint":""#,
+        endpoint(Endpoint::Revocation),
+    );
+    json.some_word(
+        r#","pushed_endpoint":""#,
         endpoint(Endpoint::PushedAuthorization),
     );
     if facts.requires_par {
@@ -181,29 +184,29 @@ enum MethodRecord<'a> {
 /// Writes a client as a JSON object.
 pub(super) fn write_client(json: &mut JsonWriter, lead: &'static str, client: &Client) {
     json.raw(lead);
-    json.text(r#"{"id":"#, &client.id);
-    json.word(r#","origin":"#, client.origin.as_str());
+    json.text(r#"{"id":""#, &client.id);
+    json.word(r#","origin":""#, client.origin.as_str());
     json.raw(r#","method":"#);
     match &client.method {
         ClientMethod::None => json.raw(r#""none""#),
         ClientMethod::Unnamed => json.raw(r#""unnamed""#),
         ClientMethod::Basic(secret, encoding) => {
-            json.text(r#"{"basic":{"secret":"#, secret.expose());
-            json.word(r#","encoding":"#, encoding.as_str());
+            json.text(r#"{"basic":{"secret":""#, secret.expose());
+            json.word(r#","encoding":""#, encoding.as_str());
             json.raw("}}");
         }
         ClientMethod::Post(secret) => {
-            json.text(r#"{"post":{"secret":"#, secret.expose());
+            json.text(r#"{"post":{"secret":""#, secret.expose());
             json.raw("}}");
         }
         ClientMethod::PrivateKeyJwt(key) => {
-            json.text(r#"{"private_key_jwt":{"key":"#, &key.name);
-            json.word(r#","algorithm":"#, key.algorithm.as_str());
-            json.some(r#","kid":"#, key.kid.as_deref());
+            json.text(r#"{"private_key_jwt":{"key":""#, &key.name);
+            json.word(r#","algorithm":""#, key.algorithm.as_str());
+            json.some(r#","kid":""#, key.kid.as_deref());
             json.raw("}}");
         }
         ClientMethod::StaticAssertion(assertion) => {
-            json.text(r#"{"static_assertion":{"assertion":"#, assertion.expose());
+            json.text(r#"{"static_assertion":{"assertion":""#, assertion.expose());
             json.raw("}}");
         }
     }
@@ -214,8 +217,8 @@ pub(super) fn write_client(json: &mut JsonWriter, lead: &'static str, client: &C
 /// Writes the key that a token is bound to, if it is bound to one.
 pub(super) fn write_binding(json: &mut JsonWriter, binding: Option<&KeyBinding>) {
     if let Some(binding) = binding {
-        json.text(r#","dpop":{"thumbprint":"#, &binding.thumbprint);
-        json.word(r#","algorithm":"#, binding.algorithm.as_str());
+        json.text(r#","dpop":{"thumbprint":""#, &binding.thumbprint);
+        json.word(r#","algorithm":""#, binding.algorithm.as_str());
         json.flag(r#","required":"#, binding.required);
         json.raw("}");
     }
@@ -223,7 +226,7 @@ pub(super) fn write_binding(json: &mut JsonWriter, binding: Option<&KeyBinding>)
 
 /// Writes a resource; the member about its use only where the host configured otherwise.
 pub(super) fn write_resource(json: &mut JsonWriter, resource: &Resource) {
-    json.text(r#","resource":"#, &resource.id);
+    json.text(r#","resource":""#, &resource.id);
     if !resource.sent {
         json.raw(r#","resource_sent":false"#);
     }

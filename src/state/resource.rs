@@ -220,7 +220,7 @@ fn accept(
     }
     let mut servers = Vec::with_capacity(document.authorization_servers().count());
     for entry in document.authorization_servers() {
-        if entry.contains("/.well-known/") {
+        if core.reports() && entry.contains("/.well-known/") {
             core.report(|| Decision::EntryLooksLikeDocument {
                 entry: Untrusted::new(entry),
             });
@@ -237,7 +237,7 @@ fn accept(
         return Err(Cause::Violation(Violation::NoAuthorizationServer));
     }
     let members = ResourceMembers {
-        id: resource.into(),
+        id: core.config().mcp_url().shared_as(resource),
         servers,
         scopes: document.scopes_supported(),
         requires_dpop: document.requires_dpop(),

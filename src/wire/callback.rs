@@ -6,7 +6,6 @@ use std::fmt;
 use super::form::pairs;
 use super::pkce::State;
 use super::text::cut;
-use super::url::split;
 use crate::secret::Cleared;
 use crate::slot::Slot;
 
@@ -84,7 +83,7 @@ impl Callback {
         match self.form {
             Form::Url => {
                 let text = cut(self.text.as_str(), b'#').0;
-                (Some(text), split(text).2.unwrap_or_default())
+                (Some(text), cut(text, b'?').1.unwrap_or_default())
             }
             Form::Parameters => (None, self.text.as_str()),
         }

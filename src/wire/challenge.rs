@@ -289,7 +289,7 @@ fn is_token_char(byte: u8) -> bool {
 }
 
 fn is_token68_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~+/".contains(c)
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/')
 }
 
 impl<'h> Parsed<'h> {

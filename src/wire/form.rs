@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::text::cut;
+use bytes::Bytes;
+
+use super::text::{all_bytes, cut, is_alphanumeric};
 
 /// The flaw in a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -35,7 +37,7 @@ pub fn pairs(text: &str) -> impl Iterator<Item = Result<Pair<'_>, FormFlaw>> {
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+    if all_bytes(text.as_bytes(), |byte| (byte != b'%') & (byte != b'+')) {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -58,21 +60,9 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
         .map_err(|_| FormFlaw::Utf8)
 }
 
-/// The bytes that need no escape. A table, because every byte of a request is looked up.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let (mut rest, mut byte) = (plain.as_mut_slice(), 0_u8);
-    while let Some((place, others)) = rest.split_first_mut() {
-        *place =
-            matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_');
-        rest = others;
-        byte = byte.wrapping_add(1);
-    }
-    plain
-};
-
+/// Returns true for a byte that needs no escape.
 fn is_plain(byte: u8) -> bool {
-    PLAIN.get(usize::from(byte)).copied().unwrap_or_default()
+    is_alphanumeric(byte) | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'*')
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -86,7 +76,8 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// A form to be sent, perhaps as the query of a URL. Its values may be secret: `Debug` shows names only.
 pub struct Form {
-    text: String,
+    /// UTF-8: the start of a URL, and ASCII behind it.
+    text: Vec<u8>,
     /// The length of the URL before the form.
     start: usize,
 }
@@ -95,7 +86,7 @@ impl Form {
     /// Creates an empty form with this capacity in bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
-            text: String::with_capacity(bytes),
+            text: Vec::with_capacity(bytes),
             start: 0,
         }
     }
@@ -103,7 +94,8 @@ impl Form {
     /// Creates an empty form behind the start of a URL.
     pub(crate) fn after(url: String) -> Self {
         let start = url.len();
-        Self { text: url, start }
+        let text = url.into_bytes();
+        Self { text, start }
     }
 
     /// Appends pairs, except those whose name is present already.
@@ -115,23 +107,25 @@ impl Form {
 
     /// Appends a pair, unless its name is present already.
     pub fn push_once(&mut self, name: &str, value: &str) {
-        let mut rest = Some(self.as_str());
-        while let Some(pairs) = rest {
-            let (pair, after) = cut(pairs, b'&');
-            let value = pair.strip_prefix(name);
-            if value.is_some_and(|value| value.is_empty() || value.starts_with('=')) {
-                return;
-            }
-            rest = after;
+        if !self.has(name) {
+            self.push(name, value);
         }
-        self.push(name, value);
+    }
+
+    /// Returns true if there is a pair with this name, which needs no escapes.
+    fn has(&self, name: &str) -> bool {
+        let mut pairs = self.pairs().split(|byte| *byte == b'&');
+        pairs.any(|pair| {
+            let value = pair.strip_prefix(name.as_bytes());
+            matches!(value, Some([] | [b'=', ..]))
+        })
     }
 
     /// Appends a pair.
     pub fn push(&mut self, name: &str, value: &str) {
         self.separate();
         self.encode(name);
-        self.text.push('=');
+        self.text.push(b'=');
         self.encode(value);
     }
 
@@ -139,55 +133,54 @@ impl Form {
     pub(crate) fn parameter(&mut self, name: &'static str, value: &str) {
         debug_assert!(name.bytes().all(is_plain));
         self.separate();
-        self.text.push_str(name);
-        self.text.push('=');
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.push(b'=');
         self.encode(value);
     }
 
     fn separate(&mut self) {
         if self.text.len() > self.start {
-            self.text.push('&');
+            self.text.push(b'&');
         }
     }
 
-    /// Appends an escaped text, copying runs without escapes at once.
-    fn encode(&mut self, mut rest: &str) {
-        loop {
-            let plain = rest.bytes().position(|byte| !is_plain(byte));
-            let (run, after) = rest
-                .split_at_checked(plain.unwrap_or(rest.len()))
-                .unwrap_or((rest, ""));
-            self.text.push_str(run);
-            let Some(first) = after.chars().next() else {
-                return;
-            };
-            let end = first.len_utf8();
-            let (special, after) = after.split_at_checked(end).unwrap_or((after, ""));
-            special.bytes().for_each(|byte| self.escape(byte));
-            rest = after;
-        }
-    }
-
-    fn escape(&mut self, byte: u8) {
+    /// Appends an escaped text.
+    fn encode(&mut self, text: &str) {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        if byte == b' ' {
-            return self.text.push('+');
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        if all_bytes(text.as_bytes(), is_plain) {
+            return self.text.extend_from_slice(text.as_bytes());
         }
-        self.text.push('%');
-        for nibble in [byte >> 4, byte & 0x0F] {
-            let digit = DIGITS.get(usize::from(nibble)).copied();
-            self.text.push(char::from(digit.unwrap_or(b'0')));
+        self.text.reserve(text.len());
+        for byte in text.bytes() {
+            match byte {
+                plain if is_plain(plain) => self.text.push(plain),
+                b' ' => self.text.push(b'+'),
+                other => {
+                    let escape = [b'%', digit(other >> 4), digit(other & 0x0F)];
+                    self.text.extend_from_slice(&escape);
+                }
+            }
         }
+    }
+
+    fn pairs(&self) -> &[u8] {
+        self.text.get(self.start..).unwrap_or_default()
     }
 
     /// Returns the form so far.
     pub fn as_str(&self) -> &str {
-        self.text.get(self.start..).unwrap_or_default()
+        std::str::from_utf8(self.pairs()).unwrap_or_default()
     }
 
     /// Returns the finished form, behind its URL if it has one.
     pub fn into_string(self) -> String {
-        self.text
+        String::from_utf8(self.text).unwrap_or_default()
+    }
+
+    /// Returns the finished form as the body of a request.
+    pub(crate) fn into_body(self) -> Bytes {
+        Bytes::from(self.text)
     }
 }
 

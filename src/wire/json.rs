@@ -167,12 +167,24 @@ pub struct Demand(pub bool);
 /// A list of strings. Absent when missing or `null`; empty when not an array. Items of other types are
 /// skipped, and at most [`MAX_ITEMS`] are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Texts<'a>(Option<Vec<Cow<'a, str>>>);
+pub struct Texts<'a>(Option<Items<'a>>);
+
+/// The items of a list. One, the usual number, needs no allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Items<'a> {
+    One(Cow<'a, str>),
+    Many(Vec<Cow<'a, str>>),
+}
 
 impl<'a> Texts<'a> {
+    const EMPTY: Self = Self(Some(Items::Many(Vec::new())));
+
     /// Returns the items, if there was a value.
     pub fn get(&self) -> Option<&[Cow<'a, str>]> {
-        self.0.as_deref()
+        match self.0.as_ref()? {
+            Items::One(item) => Some(std::slice::from_ref(item)),
+            Items::Many(items) => Some(items),
+        }
     }
 }
 
@@ -269,22 +281,29 @@ lenient!('de, 'a, Set<'a>, Set(Value::False, PhantomData), Set(Value::Other, Pha
     }
 });
 
-lenient!('de, 'a, Texts<'a>, Texts(None), Texts(Some(Vec::new())), {
+lenient!('de, 'a, Texts<'a>, Texts(None), Texts::EMPTY, {
     fn visit_bool<E>(self, _: bool) -> Result<Texts<'a>, E> {
-        Ok(Texts(Some(Vec::new())))
+        Ok(Texts::EMPTY)
     }
     fn visit_str<E>(self, _: &str) -> Result<Texts<'a>, E> {
-        Ok(Texts(Some(Vec::new())))
+        Ok(Texts::EMPTY)
     }
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Texts<'a>, S::Error> {
-        let mut items = Vec::new();
-        let mut seen = 0_usize;
+        let (mut first, mut items, mut seen) = (None, Vec::new(), 0_usize);
         while let Some(item) = seq.next_element::<Text<'a>>()? {
             seen = seen.saturating_add(1);
-            if seen <= MAX_ITEMS && let Some(item) = item.into_text() {
-                items.push(item);
+            match item.into_text().filter(|_| seen <= MAX_ITEMS) {
+                Some(item) if first.is_none() && items.is_empty() => first = Some(item),
+                Some(item) => {
+                    items.extend(first.take());
+                    items.push(item);
+                }
+                None => {}
             }
         }
-        Ok(Texts(Some(items)))
+        Ok(Texts(Some(match first {
+            Some(only) => Items::One(only),
+            None => Items::Many(items),
+        })))
     }
 });

@@ -1,12 +1,16 @@
 //! Writing JSON in one pass, for records and requests whose members are known here.
 //!
-//! Each member is written with its lead, the literal text before its value, such as `,"issuer":`. Members
-//! without a value are omitted, which halves the size of most records.
+//! Each member is written with its lead, the literal text before its value, such as `,"issuer":`; the lead of a string
+//! ends with the opening quote. Members without a value are omitted, which halves the size of most records.
 
 use std::fmt::Write;
 
+use super::text::all_bytes;
 use super::words::{Word, Words};
 use crate::secret::Cleared;
+
+/// The digits of the largest number.
+const MAX_DIGITS: usize = 20;
 
 /// A text to which JSON is appended.
 #[derive(Default)]
@@ -24,6 +28,7 @@ impl JsonWriter {
         self.text
     }
 
+    #[inline]
     fn push(&mut self, piece: &str) {
         self.make_room(piece.len());
         self.text.push_str(piece);
@@ -56,16 +61,14 @@ impl JsonWriter {
         self.push(open);
     }
 
-    /// Appends a string.
+    /// Appends a string. The lead ends with its opening quote.
     pub(crate) fn text(&mut self, lead: &'static str, value: &str) {
-        let quotes = lead.len().saturating_add(2);
-        self.make_room(value.len().saturating_add(quotes));
+        debug_assert!(lead.ends_with('"'));
         self.push(lead);
-        self.push("\"");
-        if has_special(value.as_bytes()) {
-            value.chars().for_each(|c| self.escaped(c));
-        } else {
+        if all_bytes(value.as_bytes(), is_plain) {
             self.push(value);
+        } else {
+            value.chars().for_each(|c| self.escaped(c));
         }
         self.push("\"");
     }
@@ -77,32 +80,28 @@ impl JsonWriter {
         }
     }
 
-    /// Appends the spelling of a value, which needs no escapes.
-    pub(crate) fn word(&mut self, lead: &'static str, spelling: &'static str) {
+    /// Appends a string of a kind that needs no escapes: the spelling of a value, scopes, a URL that passed the policy. The
+    /// lead ends with the opening quote.
+    pub(crate) fn word(&mut self, lead: &'static str, word: &str) {
+        debug_assert!(lead.ends_with('"') && all_bytes(word.as_bytes(), is_plain));
         self.push(lead);
+        self.push(word);
         self.push("\"");
-        self.push(spelling);
-        self.push("\"");
+    }
+
+    /// Same as [`word`](Self::word), if there is one.
+    pub(crate) fn some_word(&mut self, lead: &'static str, word: Option<&str>) {
+        if let Some(word) = word {
+            self.word(lead, word);
+        }
     }
 
     /// Appends a number.
     pub(crate) fn number(&mut self, lead: &'static str, value: u64) {
         self.push(lead);
-        // The digits from the last to the first, without the formatter's padding and sign.
-        let mut digits = [b'0'; 20];
-        let (mut rest, mut length) = (value, 0_usize);
-        for place in digits.iter_mut().rev() {
-            let digit = u8::try_from(rest.checked_rem(10).unwrap_or(0)).unwrap_or(0);
-            *place = b'0'.saturating_add(digit);
-            length = length.saturating_add(1);
-            rest = rest.checked_div(10).unwrap_or(0);
-            if rest == 0 {
-                break;
-            }
-        }
-        let digits = digits.get(20_usize.saturating_sub(length)..);
-        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        self.push(digits.unwrap_or("0"));
+        self.make_room(MAX_DIGITS);
+        let written = write!(self.text, "{value}");
+        debug_assert!(written.is_ok());
     }
 
     /// Appends a number, if there is one.
@@ -124,15 +123,12 @@ impl JsonWriter {
             return;
         }
         self.push(lead);
-        let mut before = "[";
+        let mut before = "[\"";
         for (spelling, _) in words.iter() {
-            self.push(before);
-            self.push("\"");
-            self.push(spelling);
-            self.push("\"");
-            before = ",";
+            self.word(before, spelling);
+            before = ",\"";
         }
-        self.push(if before == "[" { "[]" } else { "]" });
+        self.push(if before == "[\"" { "[]" } else { "]" });
     }
 
     /// Appends a list of strings.
@@ -142,12 +138,12 @@ impl JsonWriter {
         items: impl IntoIterator<Item = &'a str>,
     ) {
         self.push(lead);
-        let mut before = "[";
+        let mut before = "[\"";
         for item in items {
             self.text(before, item);
-            before = ",";
+            before = ",\"";
         }
-        self.push(if before == "[" { "[]" } else { "]" });
+        self.push(if before == "[\"" { "[]" } else { "]" });
     }
 
     fn escaped(&mut self, c: char) {
@@ -164,18 +160,7 @@ impl JsonWriter {
     }
 }
 
-/// Compares in pieces of a size that vectorises; the last piece overlaps the one before.
-fn has_special(text: &[u8]) -> bool {
-    let any = |piece: &[u8; 16]| {
-        let bytes = piece.iter();
-        bytes.fold(false, |any, byte| any | is_special(*byte))
-    };
-    match text.last_chunk::<16>() {
-        Some(last) => text.as_chunks::<16>().0.iter().any(any) || any(last),
-        None => text.iter().any(|byte| is_special(*byte)),
-    }
-}
-
-fn is_special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+/// Returns true for a byte that a string contains as it is.
+fn is_plain(byte: u8) -> bool {
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
 }

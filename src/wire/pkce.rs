@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::text::{all_bytes, base64url, is_alphanumeric};
 use crate::secret::same_bytes;
 use crate::slot::{RevisionKey, StateDigest};
 
@@ -55,8 +54,8 @@ impl Seed {
     pub(crate) fn split(self) -> (Verifier, State) {
         let (verifier, state) = self.attempt.split_at(32);
         (
-            Verifier(Zeroizing::new(encode(verifier))),
-            State(Zeroizing::new(encode(state))),
+            Verifier(Zeroizing::new(base64url(verifier))),
+            State(Zeroizing::new(base64url(state))),
         )
     }
 
@@ -95,14 +94,6 @@ impl fmt::Debug for Seed {
 #[error("a seed is 64 bytes, or 48 bytes, from a cryptographic random source")]
 pub struct WeakSeed;
 
-fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut text = [b'A'; N];
-    // The callers fix the lengths: 32 bytes encode to 43 characters, 16 to 22.
-    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
-    debug_assert_eq!(written.ok(), Some(N));
-    text
-}
-
 fn ascii(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
@@ -123,7 +114,7 @@ impl Verifier {
 
     /// Returns the S256 challenge of this verifier (PKCE-04).
     pub fn challenge(&self) -> Challenge {
-        Challenge(encode(&Sha256::digest(*self.0)))
+        Challenge(base64url(&Sha256::digest(*self.0)))
     }
 }
 
@@ -177,8 +168,6 @@ impl fmt::Debug for State {
 
 fn exact<const N: usize>(text: &str) -> Option<[u8; N]> {
     let chars: [u8; N] = text.as_bytes().try_into().ok()?;
-    chars
-        .iter()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'~'))
-        .then_some(chars)
+    let punctuation = |c: u8| (c == b'-') | (c == b'_') | (c == b'.') | (c == b'~');
+    all_bytes(&chars, |c| is_alphanumeric(c) | punctuation(c)).then_some(chars)
 }

@@ -74,7 +74,7 @@ impl<'a> KeySet<'a> {
         // A public key is an object with string members only; two are added.
         json.object_without_end(self.jwk);
         json.raw(r#","use":"sig""#);
-        json.some(r#","kid":"#, self.kid);
+        json.some(r#","kid":""#, self.kid);
         json.raw("}]}");
     }
 }
@@ -89,15 +89,15 @@ impl RegistrationRequest<'_> {
         }
         json.texts(r#","response_types":"#, self.response_types.iter().copied());
         json.text(
-            r#","token_endpoint_auth_method":"#,
+            r#","token_endpoint_auth_method":""#,
             self.token_endpoint_auth_method,
         );
         let name = Some(self.client_name).filter(|name| !name.is_empty());
-        json.some(r#","client_name":"#, name);
-        json.text(r#","application_type":"#, self.application_type);
-        json.some(r#","scope":"#, self.scope);
-        json.some(r#","client_uri":"#, self.client_uri);
-        json.some(r#","software_id":"#, self.software_id);
+        json.some(r#","client_name":""#, name);
+        json.text(r#","application_type":""#, self.application_type);
+        json.some(r#","scope":""#, self.scope);
+        json.some(r#","client_uri":""#, self.client_uri);
+        json.some(r#","software_id":""#, self.software_id);
         self.about.write(&mut json);
         if let Some(keys) = &self.jwks {
             keys.write(&mut json);
@@ -109,13 +109,13 @@ impl RegistrationRequest<'_> {
 
 impl AboutClient<'_> {
     fn write(&self, json: &mut JsonWriter) {
-        json.some(r#","logo_uri":"#, self.logo_uri);
+        json.some(r#","logo_uri":""#, self.logo_uri);
         if !self.contacts.is_empty() {
             json.texts(r#","contacts":"#, self.contacts.iter().map(String::as_str));
         }
-        json.some(r#","policy_uri":"#, self.policy_uri);
-        json.some(r#","tos_uri":"#, self.tos_uri);
-        json.some(r#","software_statement":"#, self.software_statement);
+        json.some(r#","policy_uri":""#, self.policy_uri);
+        json.some(r#","tos_uri":""#, self.tos_uri);
+        json.some(r#","software_statement":""#, self.software_statement);
     }
 }
 

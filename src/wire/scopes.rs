@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::text::Untrusted;
+use super::text::{Untrusted, all_bytes};
 
 /// Largest number of scopes in a list (SEC-29).
 pub const MAX_SCOPES: usize = 256;
@@ -182,12 +182,12 @@ fn sorted(item: &str) -> (u64, &str) {
 }
 
 fn is_scope(item: &str) -> bool {
-    (1..=MAX_SCOPE_BYTES).contains(&item.len()) && item.bytes().all(is_scope_byte)
+    (1..=MAX_SCOPE_BYTES).contains(&item.len()) && all_bytes(item.as_bytes(), is_scope_byte)
 }
 
 /// Returns true for a character of a scope (RFC 6749 section 3.3).
 pub(crate) fn is_scope_byte(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
+    byte.is_ascii_graphic() & (byte != b'"') & (byte != b'\\')
 }
 
 impl fmt::Debug for Scopes {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::http_fields::is_transient;
 use super::json::{Text, object};
 use super::scopes::Scopes;
-use super::text::Untrusted;
+use super::text::{Untrusted, all_bytes};
 use crate::secret::Secret;
 
 /// Longest token or secret, in bytes (SEC-13, TOK-15).
@@ -157,7 +157,7 @@ impl AccessToken {
     /// Same as [`Self::new`]; an owned text is cleared, whatever it contains.
     pub(crate) fn of(text: Cow<'_, str>) -> Option<Self> {
         let fits = (1..=MAX_TOKEN_BYTES).contains(&text.len());
-        let usable = fits && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let usable = fits && all_bytes(text.as_bytes(), |byte| byte.is_ascii_graphic());
         let secret = Secret::new(text);
         usable.then_some(Self(secret))
     }
@@ -333,13 +333,14 @@ pub fn refusal(body: &[u8]) -> Option<(OAuthError, Untrusted, Option<Untrusted>)
     ))
 }
 
-/// Returns false if the body has no member `error`: neither the name nor an escape that could spell it. Most token
-/// responses are parsed only once because of this.
+/// Returns false if the body has no member `error`: neither the two letters in the middle of the name nor an escape that
+/// could spell it. Most token responses are parsed only once because of this.
 fn may_name_an_error(body: &[u8]) -> bool {
-    match std::str::from_utf8(body) {
-        Ok(text) => text.contains("\"error\"") || text.contains('\\'),
-        Err(_) => false,
-    }
+    let next = body.get(1..).unwrap_or_default();
+    let sign = |(byte, next): (&u8, &u8)| (*byte == b'\\') | ((*byte == b'r') & (*next == b'r'));
+    body.iter()
+        .zip(next)
+        .fold(false, |any, pair| any | sign(pair))
 }
 
 /// The authentication that a server requires of the user (RFC 9470 step-up authentication, EMA-17).

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Uri;
 use url::{Host, Url};
 
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
-use super::text::cut;
+use super::text::{all_bytes, cut, is_alphanumeric};
 
 /// Longest URL that a server may supply, in bytes (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -26,18 +27,42 @@ impl WebUrl {
 
     /// Returns scheme, host and port.
     pub fn origin(&self) -> &str {
-        split(&self.0).0
+        cut_at_origin(&self.0).0
     }
 
     /// Returns host and port, for display.
     pub fn authority(&self) -> &str {
         let origin = self.origin();
-        origin.split_once("://").map_or(origin, |(_, rest)| rest)
+        let after_scheme = cut(origin, b':').1;
+        let authority = after_scheme.and_then(|rest| rest.strip_prefix("//"));
+        authority.unwrap_or(origin)
     }
 
     /// Returns the path, at least `/`.
     pub fn path(&self) -> &str {
         split(&self.0).1
+    }
+
+    /// Returns a text, which is shared with this URL if it is the same.
+    pub(crate) fn shared_as(&self, text: &str) -> Arc<str> {
+        if *text == *self.0 {
+            Arc::clone(&self.0)
+        } else {
+            text.into()
+        }
+    }
+
+    /// Returns the URL of a request, which shares the text.
+    pub(crate) fn to_uri(&self) -> Uri {
+        struct Shared(Arc<str>);
+        impl AsRef<[u8]> for Shared {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+        }
+        let text = Bytes::from_owner(Shared(Arc::clone(&self.0)));
+        // A URL that passed the policy is a URI; a driver rejects the empty one.
+        Uri::from_maybe_shared(text).unwrap_or_default()
     }
 
     /// Returns the query without the question mark.
@@ -60,23 +85,20 @@ impl fmt::Display for WebUrl {
 
 /// Splits a canonical absolute URL into origin, path and query.
 pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
-    let (before, query) = cut(text, b'?');
-    let path_at = before
-        .as_bytes()
-        .windows(3)
-        .position(|three| three == b"://")
-        .and_then(|at| {
-            let from = at.saturating_add(3);
-            let mut rest = before.as_bytes().get(from..)?.iter();
-            let slash = rest.position(|byte| *byte == b'/');
-            slash.map(|slash| from.saturating_add(slash))
-        })
-        .unwrap_or(before.len());
-    match before.split_at_checked(path_at) {
-        Some((origin, "")) => (origin, "/", query),
-        Some((origin, path)) => (origin, path, query),
-        None => (before, "/", query),
-    }
+    let (origin, rest) = cut_at_origin(text);
+    let (path, query) = cut(rest, b'?');
+    (origin, if path.is_empty() { "/" } else { path }, query)
+}
+
+/// Splits a canonical absolute URL after its origin.
+fn cut_at_origin(text: &str) -> (&str, &str) {
+    let bytes = text.as_bytes();
+    let colon = bytes.iter().position(|byte| *byte == b':');
+    let host = colon.map_or(0, |colon| colon.saturating_add("://".len()));
+    let mut rest = bytes.get(host..).unwrap_or_default().iter();
+    let end = rest.position(|byte| matches!(byte, b'/' | b'?'));
+    let end = end.map_or(text.len(), |end| host.saturating_add(end));
+    text.split_at_checked(end).unwrap_or((text, ""))
 }
 
 /// The flaw in a URL.
@@ -290,57 +312,42 @@ impl<'a> Plain<'a> {
 /// Returns the length of a name that is followed by a slash or the end of the text: DNS labels without encoding.
 /// A last label that starts with a letter is not part of an address.
 fn plain_name(text: &[u8]) -> Option<usize> {
-    // The length of the label so far, its first byte, and the byte before this one.
-    let (mut label, mut first, mut last) = (0_usize, b'.', b'.');
-    let mut end = text.len();
+    let (mut end, mut last_label) = (text.len(), 0_usize);
+    // No label is empty, starts or ends with a hyphen, or is in punycode, which has two hyphens.
+    let mut after_letter = false;
     for (at, byte) in text.iter().enumerate() {
-        let plain = match byte {
+        after_letter = match byte {
             b'a'..=b'z' | b'0'..=b'9' => true,
-            // The two hyphens of a label in punycode are its third and fourth character.
-            b'-' => label > 0 && !(label == 3 && last == b'-'),
-            b'.' => label > 0 && last != b'-',
+            b'-' if after_letter => false,
+            b'.' if after_letter => {
+                last_label = at.saturating_add(1);
+                false
+            }
             b'/' => {
                 end = at;
                 break;
             }
-            _other => false,
+            _other => return None,
         };
-        if !plain || label > 63 {
-            return None;
-        }
-        (label, first) = match (byte, label) {
-            (b'.', _) => (0, first),
-            (_, 0) => (1, *byte),
-            (_, length) => (length.saturating_add(1), first),
-        };
-        last = *byte;
     }
-    let whole = (1..=63).contains(&label) && last != b'-' && first.is_ascii_lowercase();
-    (whole && end <= 253).then_some(end)
+    let first = text.get(last_label).copied();
+    // No label is longer than 63 bytes, since the whole name is not.
+    let whole = after_letter && end <= 63 && first.is_some_and(|byte| byte.is_ascii_lowercase());
+    whole.then_some(end)
 }
 
 fn is_plain_path(path: &[u8]) -> bool {
     // A dot after a slash may start a segment that the parser removes.
     let dots = |three: &[u8]| matches!(three, [b'/', b'.', b'.' | b'/']);
     let has_dots = || path.windows(3).any(dots) || path.ends_with(b"/.");
-    path.iter().all(|byte| is_plain_in_path(*byte)) && !(path.contains(&b'.') && has_dots())
+    all_bytes(path, is_plain_in_path) && !(path.contains(&b'.') && has_dots())
 }
 
-/// The bytes that a parser leaves in a path. A table, because every byte of every URL is looked up.
-const PLAIN_IN_PATH: [bool; 256] = {
-    let mut plain = [false; 256];
-    let (mut rest, mut byte) = (plain.as_mut_slice(), 0_u8);
-    while let Some((place, others)) = rest.split_first_mut() {
-        *place = byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
-        rest = others;
-        byte = byte.wrapping_add(1);
-    }
-    plain
-};
-
+/// Returns true for a byte that a parser leaves in a path.
 fn is_plain_in_path(byte: u8) -> bool {
-    let plain = PLAIN_IN_PATH.get(usize::from(byte));
-    plain.copied().unwrap_or_default()
+    // From the hyphen to the slash: `-./`.
+    let punctuation = (b'-'..=b'/').contains(&byte) | (byte == b'_') | (byte == b'~');
+    is_alphanumeric(byte) | punctuation
 }
 
 enum Part {
@@ -430,7 +437,7 @@ fn is_of_name_length(authority: &str) -> bool {
 
 /// Returns true if a text has characters of a URL alone, and whole escapes (RFC 3986 section 2).
 pub(crate) fn has_url_characters(text: &str) -> bool {
-    text.bytes().all(is_url_byte) && escapes_are_whole(text)
+    all_bytes(text.as_bytes(), is_url_byte) && escapes_are_whole(text)
 }
 
 fn is_url_byte(byte: u8) -> bool {

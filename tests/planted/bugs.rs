@@ -264,8 +264,8 @@ pub(crate) const BUGS: &[Bug] = &[
             ),
             edit(
                 "src/machine.rs",
-                "        if self.work.ask().is_none_or(|ask| ask.id != id) {\n",
-                "        if self.work.ask().is_none_or(|ask| ask.id != id && !crate::planted::on(19)) {\n",
+                "        let is_its = |ask: &Ask| ask.id == ticket.id();\n",
+                "        let is_its = |ask: &Ask| ask.id == ticket.id() || crate::planted::on(19);\n",
             ),
         ],
     },
