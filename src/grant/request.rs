@@ -61,7 +61,7 @@ impl AtIssuer<()> {
     ) -> Option<Request<Bytes>> {
         let endpoint = self.registration_endpoint()?;
         let authorization = settings.initial_access_token().map(bearer);
-        Some(post(endpoint, JSON, body, authorization))
+        Some(post(endpoint, JSON, Bytes::from(body), authorization))
     }
 
     /// Returns true if a response came from the registration endpoint (H07).
