@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{SipHasher13, SipHasher24};
 
 use crate::secret::Cleared;
-use crate::wire::text::base64url;
 
 /// Returns the first 16 bytes of SHA-256.
 pub(crate) fn short_digest(bytes: &[u8]) -> [u8; 16] {
@@ -42,6 +41,31 @@ fn digest_of_parts(parts: &[&str]) -> [u8; 16] {
         hash.update(part.as_bytes());
     }
     shorten(&hash.finalize())
+}
+
+/// Returns bytes as base64url text of a known length without padding, such as 22 characters for 16 bytes and 43 for 32.
+pub(crate) fn base64url<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut text = [b'A'; N];
+    let (groups, last) = bytes.as_chunks::<3>();
+    let (places, rest) = text.as_chunks_mut::<4>();
+    for (place, group) in places.iter_mut().zip(groups) {
+        *place = digits(*group);
+    }
+    let last = match *last {
+        [a, b] => digits([a, b, 0]),
+        [a] => digits([a, 0, 0]),
+        _ => return text,
+    };
+    rest.iter_mut()
+        .zip(last)
+        .for_each(|(to, digit)| *to = digit);
+    text
+}
+
+fn digits([a, b, c]: [u8; 3]) -> [u8; 4] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let digit = |bits: u8| DIGITS.get(usize::from(bits & 63)).copied().unwrap_or(b'A');
+    [a >> 2, a << 4 | b >> 4, b << 2 | c >> 6, c].map(digit)
 }
 
 /// 16 bytes as base64url text.

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::text::{all_bytes, base64url, is_alphanumeric};
+use super::text::{all_bytes, is_alphanumeric};
 use crate::secret::same_bytes;
 use crate::slot::{RevisionKey, StateDigest};
 

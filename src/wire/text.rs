@@ -14,31 +14,6 @@ pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     (before.unwrap_or(text), after)
 }
 
-/// Returns bytes as base64url text of a known length without padding, such as 22 characters for 16 bytes and 43 for 32.
-pub(crate) fn base64url<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut text = [b'A'; N];
-    let (groups, last) = bytes.as_chunks::<3>();
-    let (places, rest) = text.as_chunks_mut::<4>();
-    for (place, group) in places.iter_mut().zip(groups) {
-        *place = digits(*group);
-    }
-    let last = match *last {
-        [a, b] => digits([a, b, 0]),
-        [a] => digits([a, 0, 0]),
-        _ => return text,
-    };
-    rest.iter_mut()
-        .zip(last)
-        .for_each(|(to, digit)| *to = digit);
-    text
-}
-
-fn digits([a, b, c]: [u8; 3]) -> [u8; 4] {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let digit = |bits: u8| DIGITS.get(usize::from(bits & 63)).copied().unwrap_or(b'A');
-    [a >> 2, a << 4 | b >> 4, b << 2 | c >> 6, c].map(digit)
-}
-
 /// Returns true if every byte passes a test, which is branch-free: pieces of 16 bytes then compare at once. The last one
 /// overlaps the one before; a short text is filled up with its first byte.
 pub(crate) fn all_bytes(text: &[u8], passes: impl Fn(u8) -> bool) -> bool {
