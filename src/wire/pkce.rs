@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::text::{all_bytes, is_alphanumeric};
 use crate::secret::same_bytes;
-use crate::slot::{RevisionKey, StateDigest};
+use crate::slot::{RevisionKey, StateDigest, base64url};
 
 const VERIFIER_CHARS: usize = 43;
 const STATE_CHARS: usize = 22;
