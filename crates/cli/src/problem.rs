@@ -129,12 +129,17 @@ impl Problem {
         move |error| Self::Other(format!("{what}: {error}").into())
     }
 
+    /// Returns true if a sealed record cannot be opened later either.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Keyring(error) if error.is_final())
+    }
+
     pub(crate) fn status(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => 2,
             Self::SignInNeeded { .. } | Self::Unknown | Self::TimedOut { .. } => 3,
             Self::Declined { .. } => 5,
-            Self::Keyring(error) if error.is_final() => 3,
+            Self::Keyring(_) if self.is_final() => 3,
             Self::OutOfTime { .. }
             | Self::NoAnswer { .. }
             | Self::Store(_)
@@ -167,7 +172,7 @@ impl Problem {
             Self::NoAnswer { .. } => "no_answer",
             Self::NotMcp(other) => other.code(),
             Self::Store(_) => "store",
-            Self::Keyring(error) if error.is_final() => "key_lost",
+            Self::Keyring(_) if self.is_final() => "key_lost",
             Self::Keyring(_) => "keyring",
             Self::Output(_) => "output",
             Self::Failed { failure, .. } => failure.cause.code(),

@@ -72,6 +72,12 @@ impl Choice {
         listed.device.unwrap_or(true)
     }
 
+    /// Returns the listed servers, as far as they can be shown.
+    pub(super) fn listed(&self) -> Vec<String> {
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.servers.clone()
+    }
+
     /// Returns the listed servers beside this one, as far as they can be shown.
     pub(super) fn others(&self, than: &str) -> Vec<String> {
         let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,12 +14,13 @@ use crate::problem::Problem;
 #[derive(clap::Args, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Discovery {
-    /// The issuer of the authorization server, for an MCP server that does not name one
+    /// The issuer of the authorization server, for an MCP server that does not name one. It is used in place of
+    /// those that the MCP server names, which login tells
     #[arg(long, value_name = "URL", conflicts_with_all = ["server_metadata", "resource_metadata"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) authorization_server: Option<String>,
     /// A file with the authorization server's metadata (a JSON object with `issuer` and its endpoints),
-    /// for a server that does not publish it
+    /// for a server that does not publish it. It is used in place of those that the MCP server names
     #[arg(long, value_name = "FILE", conflicts_with = "resource_metadata")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) server_metadata: Option<PathBuf>,
@@ -128,6 +129,27 @@ impl Discovery {
             }
         }
         Ok(to)
+    }
+
+    /// Returns the issuer of the authorization server that the options give.
+    ///
+    /// # Errors
+    /// Names the unusable file.
+    pub(super) fn given_issuer(&self) -> Result<Option<String>, Problem> {
+        Ok(match (&self.authorization_server, self.metadata()?) {
+            (Some(issuer), _) => Some(issuer.clone()),
+            (None, Some((issuer, _))) => Some(issuer),
+            (None, None) => None,
+        })
+    }
+
+    /// Returns the options without those that give the authorization server.
+    pub(super) fn without_server(&self) -> Self {
+        Self {
+            authorization_server: None,
+            server_metadata: None,
+            ..self.clone()
+        }
     }
 
     /// Returns true if the options give the authorization server.

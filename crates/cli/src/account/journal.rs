@@ -14,9 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mcp_auth_client::{DirectoryLock, PrivateDirectory};
 use serde::{Deserialize, Serialize};
 
+use super::conversion::convert;
+use super::key;
+use super::keyring;
 use super::profile::Profile;
+use super::records;
 use super::root::{ForgetClient, LOCK_TIME, Root};
-use super::slots;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -25,14 +28,17 @@ struct Entry {
     account: String,
     /// The account is being erased.
     erases: bool,
-    /// The client whose registration is erased, too.
+    /// The registrations that are erased, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     forgets: ForgetClient,
     /// Slots of pending authorizations, relative to `slots/`.
     pending: Vec<String>,
     commit: Option<Commit>,
-    /// A sign-in was stored: the secret of the former client may be left.
+    /// A sign-in was stored: the secret of the former client may be left, and files in the former form.
     replaces: bool,
+    /// A key that is being stored in the keyring, or deleted there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
 
 /// The settings of an account that is being stored.
@@ -60,6 +66,15 @@ impl Commit {
             stored != self.former && client.is_some() && client == self.client
         };
         stored.as_deref() == Some(self.revision.as_str()) || refreshed()
+    }
+}
+
+impl Entry {
+    fn of_key(id: &str) -> Self {
+        Self {
+            key: Some(id.to_owned()),
+            ..Self::default()
+        }
     }
 }
 
@@ -105,6 +120,17 @@ impl Journal {
                 ..Entry::default()
             },
         )
+    }
+
+    /// Records that this process stores a key in the keyring. Unless the directory names it, it is deleted at the end.
+    pub(super) fn with_key(root: &Root, id: &str) -> io::Result<Self> {
+        Self::open(root, Entry::of_key(id))
+    }
+
+    /// The key was not stored.
+    pub(super) fn without_key(&mut self) {
+        let mut entry = self.0.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        entry.key = None;
     }
 
     fn open(root: &Root, entry: Entry) -> io::Result<Self> {
@@ -172,8 +198,9 @@ impl Journal {
                 && let Ok(locked) = open.root.lock()
             {
                 let entry = open.entry.lock().unwrap_or_else(PoisonError::into_inner);
-                finish(&open.root, &locked, &entry);
-                remove(&locked, &open.id);
+                if finish(&open.root, &locked, &entry) {
+                    remove(&locked, &open.id);
+                }
             }
         }
     }
@@ -186,22 +213,24 @@ impl Drop for Open {
         if entry.erases && !self.erased.load(Ordering::Relaxed) {
             return;
         }
-        if let Ok(locked) = self.root.lock() {
-            if !entry.erases {
-                finish(&self.root, &locked, entry);
-            }
+        if let Ok(locked) = self.root.lock()
+            && (entry.erases || finish(&self.root, &locked, entry))
+        {
             remove(&locked, &self.id);
         }
     }
 }
 
-/// Completes or undoes an entry.
-fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
+/// Completes or undoes an entry. Returns false if that has to be tried again, because the keyring is out of reach.
+fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
+    if let Some(id) = &entry.key {
+        return key::deleted(root, id);
+    }
     if entry.erases {
         let account = (entry.url.as_str(), entry.account.as_str());
         let _removed = root.erase(locked, account, entry.forgets.clone());
-        let _stays = slots::drop_unused_key(root, locked);
-        return;
+        let _stays = key::drop_unused(root, locked);
+        return true;
     }
     if !entry.pending.is_empty() {
         let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
@@ -224,9 +253,24 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) {
     }
     if entry.replaces {
         let _tidy = root.tidy_secrets(locked, &entry.url, &entry.account);
-        // Where the keyring is out of reach, records keep their form until they are written again.
-        let _converted = slots::convert(root, locked, (&entry.url, &entry.account));
+        // A file that belongs into the keyring is tried again until it is sealed.
+        return convert(root, locked, (&entry.url, &entry.account)).is_ok();
     }
+    true
+}
+
+/// Records that a key is stored or deleted, while this process holds the lock of the directory.
+pub(super) fn note_key(locked: &DirectoryLock, id: &str) -> io::Result<()> {
+    write(locked, &note_of(id), &Entry::of_key(id))
+}
+
+/// Removes that record.
+pub(super) fn forget_key(locked: &DirectoryLock, id: &str) {
+    remove(locked, &note_of(id));
+}
+
+fn note_of(id: &str) -> String {
+    format!("key-{id}")
 }
 
 /// Returns the revision of the stored account.
@@ -252,13 +296,16 @@ fn remove(locked: &DirectoryLock, id: &str) {
 }
 
 pub(super) fn has_entries(root: &Root) -> bool {
-    fs::read_dir(root.join("journal")).is_ok_and(|mut files| files.next().is_some())
+    records::in_folder(&root.join("journal")).is_ok_and(|files| !files.is_empty())
 }
 
 /// Completes or undoes the entries of crashed processes.
 pub(super) fn recover(root: &Root, locked: &DirectoryLock) {
-    let files = fs::read_dir(root.join("journal")).into_iter().flatten();
-    for path in files.flatten().map(|file| file.path()) {
+    keyring::aside(|| recover_all(root, locked));
+}
+
+fn recover_all(root: &Root, locked: &DirectoryLock) {
+    for path in records::in_folder(&root.join("journal")).unwrap_or_default() {
         let Some(id) = path.file_stem().and_then(|stem| stem.to_str()) else {
             continue;
         };
@@ -272,8 +319,9 @@ pub(super) fn recover(root: &Root, locked: &DirectoryLock) {
             continue;
         }
         let text = fs::read(root.join(file(id, "json"))).unwrap_or_default();
-        if let Ok(entry) = serde_json::from_slice::<Entry>(&text) {
-            finish(root, locked, &entry);
+        let entry = serde_json::from_slice::<Entry>(&text);
+        if entry.is_ok_and(|entry| !finish(root, locked, &entry)) {
+            continue;
         }
         remove(locked, id);
     }

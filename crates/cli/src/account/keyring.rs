@@ -107,6 +107,18 @@ pub(super) fn wait_until(end: Instant) {
     keys().end = Some(end);
 }
 
+/// How long the keyring may take for what is not the command's own account: to delete a key, or to open others' records.
+const ASIDE: Duration = Duration::from_secs(3);
+
+/// Limits how long the keyring may take in a part of the command. Once it did not answer, it is not asked again there.
+pub(super) fn aside<T>(part: impl FnOnce() -> T) -> T {
+    let end = Instant::now().checked_add(ASIDE);
+    let former = std::mem::replace(&mut keys().end, end);
+    let done = part();
+    keys().end = former;
+    done
+}
+
 /// Performs an operation of the keyring on a thread of its own, because it may wait for the user.
 fn within<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, Error> + Send + 'static,

@@ -12,12 +12,13 @@ use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
 use mcp_auth_machine::time::UnixMillis;
 use serde_json::Value;
 
+use super::conversion::convert;
 use super::journal::{Commit, Journal};
 use super::profile::Profile;
 use super::records;
 use super::root::Root;
 use super::sealing;
-use super::slots::{self, Slots};
+use super::slots::{Found, Slots};
 use crate::problem::Problem;
 
 /// How long a failed write of new tokens is retried, because they would be lost otherwise.
@@ -39,7 +40,8 @@ struct Shared {
     change: Option<Change>,
     /// The last error of the store.
     trouble: Option<String>,
-    /// Registrations that this sign-in does not use: each stays until a new one replaces it.
+    /// Records that this sign-in does not use, because a new client is asked for or no one can open them: each counts
+    /// as absent, and stays until a new one replaces it.
     hidden: BTreeSet<String>,
 }
 
@@ -62,9 +64,8 @@ struct Change {
 /// The account and the settings that a sign-in replaced, for a sign-in that fails afterwards.
 struct Former {
     slot: Slot,
+    /// The file of the account, opened or not.
     account: Option<Stored>,
-    /// That account was sealed.
-    is_sealed: bool,
     profile: Option<Vec<u8>>,
     /// The revision that this process wrote last.
     written: Option<Revision>,
@@ -141,7 +142,7 @@ impl Ledger {
             let account = (change.profile.url.as_str(), change.profile.account.as_str());
             if change.committed {
                 // Registrations, and a secret of an earlier sign-in, may have the former form.
-                return slots::convert(&change.root, &locked, account);
+                return convert(&change.root, &locked, account);
             }
             let former = change.root.profile_text(&change.profile)?;
             let (profile, secret) = change.ready(&self.slots, &locked)?;
@@ -151,11 +152,11 @@ impl Ledger {
             change.journal.replaces(&locked)?;
             let stored = Root::write_profile(&locked, &profile)
                 .map_err(StoreError::from)
-                .and_then(|()| slots::convert(&change.root, &locked, account));
+                .and_then(|()| convert(&change.root, &locked, account));
             if let Err(error) = stored {
                 let before = change.root.restore(&locked, &profile, former.as_deref());
                 before?;
-                slots::convert(&change.root, &locked, account)?;
+                convert(&change.root, &locked, account)?;
                 return Err(error);
             }
             Root::save(&locked, &change.root, &profile)?;
@@ -184,13 +185,8 @@ impl Ledger {
             return Ok(());
         };
         let locked = change.root.lock()?;
-        let (slot, account) = (former.slot, former.account.as_ref());
-        let form = Some(former.is_sealed);
-        let expected = (slot, former.written);
-        match self
-            .slots
-            .persist_locked(&locked, expected, (account, None), form)?
-        {
+        let account = former.account.as_ref();
+        match self.slots.restore((former.slot, former.written), account)? {
             Swap::Done => {}
             // A sign-out has erased it already.
             Swap::Conflict(None) if account.is_none() => {}
@@ -202,7 +198,7 @@ impl Ledger {
         locked.remove(&change.place)?;
         change.committed = false;
         let account = (change.profile.url.as_str(), change.profile.account.as_str());
-        slots::convert(&change.root, &locked, account)
+        convert(&change.root, &locked, account)
     }
 
     /// Returns and clears the last error of the store.
@@ -228,25 +224,38 @@ impl Ledger {
         write: Option<&Stored>,
     ) -> Result<Swap, StoreError> {
         let mut shared = self.shared();
+        let is_hidden = shared.hidden.contains(&slot.to_string());
+        let expected = match expected {
+            None if is_hidden => self.slots.raw(slot)?.map(|stored| stored.revision),
+            _ => expected,
+        };
         match (&mut shared.change, write) {
             (Some(change), Some(_)) if slot.kind() == SlotKind::Pending => {
                 change.journal.pending(&slot.to_string())?;
             }
             (Some(change), Some(stored)) if change.is_the_result(slot, stored) => {
-                return change.store(&self.slots, slot, expected, stored);
+                let swap = change.store(&self.slots, slot, expected, stored)?;
+                if matches!(swap, Swap::Done) {
+                    shared.hidden.remove(&slot.to_string());
+                }
+                return Ok(swap);
             }
             (_, _) => {}
         }
-        let is_hidden = !shared.hidden.is_empty() && shared.hidden.contains(&slot.to_string());
         drop(shared);
-        let expected = match expected {
-            None if is_hidden => self.slots.load(slot)?.map(|stored| stored.revision),
-            _ => expected,
-        };
-        let swap = self.slots.persist_until(slot, expected, write, expires)?;
+        // The form of a record that no one can open says nothing about the one that replaces it.
+        let is_lost = is_hidden && matches!(self.slots.load_for_login(slot)?, Found::Unreadable);
+        let seals = is_lost.then(|| self.slots.wants_keyring());
+        let swap = self
+            .slots
+            .persist_as((slot, expected), (write, expires), seals)?;
         if slot.kind() == SlotKind::Registration && matches!(swap, Swap::Done) {
-            self.shared().hidden.remove(&slot.to_string());
+            let mut shared = self.shared();
+            shared.hidden.remove(&slot.to_string());
             self.registered.fetch_or(write.is_some(), Ordering::Relaxed);
+            if let Some(change) = shared.change.as_ref().filter(|_| write.is_some()) {
+                change.root.note_client(&change.profile, slot);
+            }
         }
         if matches!(swap, Swap::Done)
             && let Some(change) = &mut self.shared().change
@@ -327,8 +336,7 @@ impl Change {
         }
         let former = Former {
             slot,
-            account: slots.load(slot)?,
-            is_sealed: slots.is_sealed(slot),
+            account: slots.raw(slot)?,
             profile: self.root.profile_text(&profile)?,
             written: Some(stored.revision),
         };
@@ -354,7 +362,18 @@ impl Store for Ledger {
         if self.hides(slot) {
             return Ok(None);
         }
-        let found = self.slots.load(slot);
+        let signs_in = self.shared().change.is_some();
+        let found = if signs_in {
+            self.slots.load_for_login(slot).map(|found| match found {
+                Found::Record(record) => record,
+                Found::Unreadable => {
+                    self.shared().hidden.insert(slot.to_string());
+                    None
+                }
+            })
+        } else {
+            self.slots.load(slot)
+        };
         self.noted(found)
     }
 

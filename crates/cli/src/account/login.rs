@@ -12,7 +12,9 @@ use mcp_auth_machine::error::{Cause, Misconfiguration};
 
 use super::host::{Desk, Host};
 use super::journal::Journal;
+use super::key;
 use super::keyring;
+use super::overruled;
 use super::person::{Person, Way};
 use super::profile::{Profile, name};
 use super::records;
@@ -62,7 +64,7 @@ const PROBE: &str = "initialize";
 pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let root = options.selected.place.root()?;
     let signed_in = sign_in(options, as_json, recorder);
-    slots::tidy_key(&root);
+    key::tidy(&root);
     signed_in
 }
 
@@ -85,11 +87,13 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     let root = selected.place.root()?;
     let end = after(timeout);
     keyring::wait_until(end);
-    let kept = slots::uses_keyring(&root, &own).unwrap_or_default();
-    let wants_keyring = (kept || given.keyring) && !given.no_keyring;
-    let aside = slots::set_aside_lost(&root, (url, account), wants_keyring, end)?;
-    // A failed login changes nothing.
-    let _restored = slots::RestoredAtEnd(aside.clone());
+    match slots::check(&root, (url, account)) {
+        // It counts as absent, until a sign-in replaces it.
+        Err(problem @ Problem::Keyring(_)) if problem.is_final() => {
+            eprintln!("mcp-auth: {}", problem.words());
+        }
+        checked => checked?,
+    }
     let known = match root.remembered(url, account)? {
         Remembered::Nothing => None,
         Remembered::Profile(profile) => Some(*profile),
@@ -121,8 +125,9 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     profile.settings.ask()?;
 
     if profile.settings.keyring {
-        slots::prepare(&root)?;
+        key::prepare(&root)?;
     }
+    overruled::tell(&profile, end)?;
     signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let person = if profile.settings.has_person() {
         let port = match (
@@ -163,17 +168,19 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         used = true;
     }
     let registered = if new_client {
-        records::registered_for(&root.slots(), account, &profile.redirect_uri())
+        let registered =
+            || records::registered_for(&root.slots(), account, &profile.redirect_uri());
+        if profile.settings.keyring {
+            registered()
+        } else {
+            keyring::aside(registered)
+        }
     } else {
         BTreeSet::new()
     };
 
     let journal = Journal::begin(&root, (url, account)).map_err(Problem::store)?;
-    let (undo, back) = (journal.undo(), aside.clone());
-    signals::before_the_end(move || {
-        undo();
-        back.restore();
-    });
+    signals::before_the_end(journal.undo());
     let desk = Desk {
         root: &root,
         verbose: selected.place.verbose,
@@ -184,11 +191,10 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     // A failed login leaves the former registration, and the mark that it led to no callback.
     let registered = host.replace(registered);
     let undo = journal.undo();
-    let (seen, marks, whose, back) = (host.seen(), root.clone(), own.clone(), aside.clone());
+    let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
     let replaced = Arc::clone(&registered);
     signals::before_the_end(move || {
         undo();
-        back.restore();
         marks.mark(
             &whose,
             seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
@@ -224,7 +230,6 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     if grant.is_some() || known.is_some() {
         host.commit()?;
     }
-    aside.keep();
     if let Some(scopes) = &named {
         let missing = host.missing(scopes)?;
         if !missing.is_empty() {

@@ -6,23 +6,24 @@ use serde_json::json;
 
 use super::host::{Desk, Host};
 use super::journal::Journal;
+use super::key;
 use super::keyring;
 use super::profile::{Profile, canonical};
-use super::root::{Remembered, Removed};
+use super::root::{Forget, Remembered, Removed};
 use super::settings::Settings;
 use super::slots;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
-use crate::speaker;
 use crate::style::is_quiet;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     selected: Selected,
-    /// Forget the client that was registered at the server, too: the next login registers a new one
+    /// Forget the client that was registered at the server, too: the next login registers a new one. Also for a
+    /// sign-in that never succeeded, and with the URL of the authorization server in place of the MCP server's
     #[arg(long)]
     forget_client: bool,
     /// How long all of it may take, in seconds: the revocation at the server gives up after that
@@ -39,7 +40,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let root = place.root()?;
     let end = after(options.timeout);
     keyring::wait_until(end);
-    if !root.has_any(url, account)? {
+    let is_known = root.has_any(url, account)?;
+    let is_left = options.forget_client && root.has_clients(url, account)?;
+    if !is_known && !is_left {
         return Err(Problem::Unknown);
     }
     let mut profile = match root.remembered(url, account)? {
@@ -52,14 +55,13 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     };
     signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let client = root.client_at(url, account)?;
-    let forgets = client.filter(|_| options.forget_client);
-    if options.forget_client && forgets.is_none() {
+    if options.forget_client && is_known && client.is_none() {
         eprintln!(
-            "mcp-auth: the account has no client that can be read: no registration is forgotten; a new one is registered \
-             by: {}",
-            speaker::login("--new-client")
+            "mcp-auth: the account has no client that can be read; only registrations that its sign-ins made are \
+             forgotten"
         );
     }
+    let forgets = options.forget_client.then_some(Forget { client });
     // From here on this process or the next one completes the erasure.
     let journal = match Journal::erasing(&root, (url, account), forgets.clone()) {
         Ok(journal) => {
@@ -114,7 +116,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     if let Some(journal) = journal {
         journal.erased();
     }
-    slots::tidy_key(&root);
+    key::tidy(&root);
     let url = canonical(url)?;
     if as_json {
         println!(

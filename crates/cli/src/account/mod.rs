@@ -3,15 +3,18 @@
 mod apply;
 pub(crate) mod bridge;
 pub(crate) mod choice;
+mod conversion;
 pub(crate) mod discovery;
 pub(crate) mod headers;
 mod host;
 mod journal;
+mod key;
 mod keyring;
 mod keys;
 mod ledger;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod overruled;
 pub(crate) mod person;
 mod profile;
 mod records;

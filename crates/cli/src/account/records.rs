@@ -78,25 +78,23 @@ pub(super) fn is_received_between(
 /// # Errors
 /// When the folder cannot be read; the error names it.
 pub(super) fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let at =
-        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
     match fs::read_dir(folder) {
-        Ok(files) => files.map(|file| Ok(file.map_err(at)?.path())).collect(),
+        Ok(files) => files
+            .map(|file| Ok(file.map_err(at(folder))?.path()))
+            .collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(at(error)),
+        Err(error) => Err(at(folder)(error)),
     }
+}
+
+/// Adds the path to an error.
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Returns the records of a kind of slot; none where the folder cannot be read.
 fn files(slots: &Path, kind: &str) -> impl Iterator<Item = PathBuf> + use<> {
     in_folder(&slots.join(kind)).unwrap_or_default().into_iter()
-}
-
-/// Returns the files of all slots with secrets, without damaged ones.
-pub(super) fn secret_files(slots: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let kinds = ["account", "pending", "registration"].map(|kind| files(slots, kind));
-    let all = kinds.into_iter().flatten();
-    all.filter(|path| path.extension().is_none())
 }
 
 fn text<'a>(record: &'a Value, pointer: &str) -> Option<&'a str> {
@@ -184,30 +182,103 @@ pub(super) fn client_at(slots: &Path, name: &str) -> Option<ClientAt> {
     })
 }
 
-/// Returns the dynamic registrations of an account name: those of this client, and those at its issuer that no account
-/// uses, such as of a sign-in that failed; or all without a client.
-pub(super) fn registrations(
-    slots: &Path,
-    account: &str,
-    client: Option<&ClientAt>,
-) -> Vec<PathBuf> {
-    let used: BTreeSet<String> = accounts(slots)
-        .iter()
-        .filter_map(|(name, _)| client_of(slots, name))
-        .collect();
-    let is_of = |record: &Value, client: &ClientAt| {
-        let id = text(record, "/client/id");
-        text(record, "/issuer") == Some(&client.issuer)
-            && (id == Some(&client.id) || id.is_some_and(|id| !used.contains(id)))
-    };
-    let wanted = |record: Value| {
-        let own = text(&record, "/owner") == Some(account);
-        own && client.is_none_or(|client| is_of(&record, client))
-    };
+/// Returns the dynamic registrations of an account name.
+pub(super) fn registered_as(slots: &Path, account: &str) -> Vec<PathBuf> {
+    let is_own = |record: Value| text(&record, "/owner") == Some(account);
     let found = files(slots, "registration");
     found
-        .filter(|path| read(path).is_some_and(wanted))
+        .filter(|path| is_intact(path) && read(path).is_some_and(is_own))
         .collect()
+}
+
+/// Returns the clients that accounts use.
+fn used_clients(slots: &Path) -> Vec<ClientAt> {
+    let accounts = accounts(slots);
+    let clients = accounts.iter().map(|(name, _)| client_at(slots, name));
+    clients.flatten().collect()
+}
+
+/// Returns the client of a registration.
+fn registered_client(record: &Value) -> Option<ClientAt> {
+    Some(ClientAt {
+        issuer: text(record, "/issuer")?.to_owned(),
+        id: text(record, "/client/id")?.to_owned(),
+    })
+}
+
+/// Returns the dynamic registrations that are forgotten with an account: those of its client; and those that no account
+/// uses, where they are at its issuer, are among the noted slots of its sign-ins, or are at the origin of its URL. So a
+/// registration whose MCP server is not known is found by the URL of its issuer.
+pub(super) fn forgotten(
+    slots: &Path,
+    (url, account): (&str, &str),
+    client: Option<&ClientAt>,
+    noted: &[String],
+) -> Vec<PathBuf> {
+    let used = used_clients(slots);
+    let is_due = |record: &Value, is_noted: bool| {
+        let Some(found) = registered_client(record) else {
+            return false;
+        };
+        let is_near = is_noted
+            || client.is_some_and(|client| client.issuer == found.issuer)
+            || is_same_origin(&found.issuer, url);
+        let is_left = is_near && !used.contains(&found);
+        text(record, "/owner") == Some(account) && (client == Some(&found) || is_left)
+    };
+    let found = files(slots, "registration").filter(|path| is_intact(path));
+    found
+        .filter(|path| {
+            let slot = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_noted = noted.contains(&format!("registration/{slot}"));
+            match read(path) {
+                Some(record) => is_due(&record, is_noted),
+                // No one can use it.
+                None => is_noted && !is_out_of_reach(path),
+            }
+        })
+        .collect()
+}
+
+/// Returns true for the file of a slot, rather than a damaged one that was set aside.
+fn is_intact(path: &Path) -> bool {
+    path.extension().is_none()
+}
+
+fn is_same_origin(one: &str, other: &str) -> bool {
+    let origin = |text: &str| url::Url::parse(text).ok().map(|url| url.origin());
+    origin(one).is_some_and(|one| Some(one) == origin(other))
+}
+
+/// Returns the damaged registrations that were set aside, as far as they are of this account name or of no known one:
+/// they may hold a secret, and no one can use them.
+pub(super) fn damaged_registrations(slots: &Path, account: &str) -> Vec<PathBuf> {
+    let is_own = |record: &Value| text(record, "/owner").is_none_or(|owner| owner == account);
+    let found = files(slots, "registration").filter(|path| !is_intact(path));
+    found
+        .filter(|path| !is_out_of_reach(path) && read(path).is_none_or(|record| is_own(&record)))
+        .collect()
+}
+
+/// A dynamic registration that no account uses.
+pub(super) struct Unused {
+    pub(super) client: ClientAt,
+    pub(super) account: String,
+}
+
+/// Returns the dynamic registrations that no account uses, as after a first sign-in that failed.
+pub(super) fn unused_registrations(slots: &Path) -> Vec<Unused> {
+    let used = used_clients(slots);
+    let unused = |path: PathBuf| {
+        let record = read(&path)?;
+        let client = registered_client(&record)?;
+        let account = text(&record, "/owner")?.to_owned();
+        (!used.contains(&client)).then_some(Unused { client, account })
+    };
+    let found = files(slots, "registration").filter(|path| is_intact(path));
+    let mut found: Vec<Unused> = found.filter_map(unused).collect();
+    found.sort_by(|a, b| (&a.client.issuer, &a.account).cmp(&(&b.client.issuer, &b.account)));
+    found
 }
 
 /// Returns the slots of the dynamic registrations of an account name for this redirect URI.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mcp_auth_client::{DirectoryLock, FileStore, PrivateDirectory};
+use mcp_auth_machine::slot::Slot;
+use serde::{Deserialize, Serialize};
 
 use super::journal;
 use super::profile::{Profile, canonical, name};
@@ -38,8 +40,14 @@ pub(super) struct Removed {
     pub(super) parts: Vec<&'static str>,
 }
 
-/// The client whose registration is erased with an account.
-pub(super) type ForgetClient = Option<records::ClientAt>;
+/// The registrations that are erased with an account: those of its client, and those that its sign-ins made.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Forget {
+    pub(super) client: Option<records::ClientAt>,
+}
+
+/// Whether registrations are erased with an account.
+pub(super) type ForgetClient = Option<Forget>;
 
 impl Removed {
     fn note(&mut self, part: &'static str, removed: bool) {
@@ -84,7 +92,7 @@ impl Root {
             files.iter().any(|file| is_of(file, "."))
         };
         journal::has_entries(self)
-            || ["", "profiles", "secrets", "journal"]
+            || ["", "profiles", "secrets", "journal", "clients"]
                 .into_iter()
                 .any(|folder| half(self.join(folder)))
     }
@@ -271,6 +279,43 @@ impl Root {
         }
     }
 
+    // ---- Registrations
+
+    /// Notes a registration that a sign-in of this account made, also if the sign-in fails: the record of a registration
+    /// does not name the MCP server.
+    pub(super) fn note_client(&self, profile: &Profile, slot: Slot) {
+        let Ok(name) = profile.name() else {
+            return;
+        };
+        let mut noted = self.noted_clients(&name);
+        let slot = slot.to_string();
+        if noted.contains(&slot) {
+            return;
+        }
+        noted.push(slot);
+        if let Ok(locked) = self.lock() {
+            // Without the note the registration stays until a sign-in uses it.
+            let text = format!("{}\n", noted.join("\n"));
+            let _noted = locked.write(Path::new("clients").join(name), text.as_bytes());
+        }
+    }
+
+    /// Returns the slots of the registrations that sign-ins of this account made.
+    fn noted_clients(&self, name: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.join("clients").join(name)).unwrap_or_default();
+        let slots = text
+            .lines()
+            .filter(|slot| slot.starts_with("registration/"));
+        slots.map(str::to_owned).collect()
+    }
+
+    /// Returns true if there are registrations that [`Forget`] erases without an account.
+    pub(super) fn has_clients(&self, url: &str, account: &str) -> Result<bool, Problem> {
+        let noted = self.noted_clients(&name(url, account)?);
+        let of = (&*canonical(url)?, account);
+        Ok(!records::forgotten(&self.slots(), of, None, &noted).is_empty())
+    }
+
     // ---- Signing out
 
     /// Erases all data of an account, readable or not.
@@ -303,10 +348,19 @@ impl Root {
                 let part = records::part(&file);
                 removed.note(part, slots.remove(&*file)?);
             }
-            if let Some(client) = forget_client {
-                for file in records::registrations(&self.slots(), account, Some(&client)) {
+            for file in records::damaged_registrations(&self.slots(), account) {
+                removed.note("damaged files", slots.remove(&*file)?);
+            }
+            let noted = self.noted_clients(name);
+            if let Some(forget) = forget_client {
+                let client = forget.client.as_ref();
+                for file in records::forgotten(&self.slots(), (url, account), client, &noted) {
                     removed.note("the client's registration", slots.remove(&*file)?);
                 }
+            }
+            let is_left = |slot: &String| self.slots().join(slot).exists();
+            if !noted.iter().any(is_left) {
+                locked.remove(Path::new("clients").join(name))?;
             }
         }
         removed.add(self.remove_settings(locked, name)?);

@@ -4,6 +4,7 @@ use mcp_auth_machine::action::Grant;
 use serde_json::{Value, json};
 
 use super::host::{Desk, Host};
+use super::keyring;
 use super::profile::Profile;
 use super::records;
 use super::root::{Remembered, Root};
@@ -12,6 +13,8 @@ use super::told::{grant_json, grant_words, left};
 use super::{Place, Selected, after, in_words};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
+use crate::shell::quoted;
+use crate::speaker;
 use crate::style::{Style, table};
 
 #[derive(clap::Args)]
@@ -120,6 +123,12 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
                 eprintln!("mcp-auth: {words}");
             }
             if !root.has_any(url, name)? {
+                if root.has_clients(url, name)? {
+                    let forget = speaker::command("logout", "--forget-client");
+                    note!(
+                        "a client is registered for a sign-in that did not succeed; to forget it: {forget}"
+                    );
+                }
                 return Err(Problem::Unknown);
             }
             Profile::new(url, name)
@@ -194,8 +203,27 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
         println!("{words}");
     }
     root.tell_damage();
+    let unused = keyring::aside(|| records::unused_registrations(&root.slots()));
+    for records::Unused { client, account } in unused.iter().filter(|_| !as_json) {
+        println!(
+            "a client that no account uses is registered at {} (account {account}); to forget it: mcp-auth logout {} \
+             --account {} --forget-client",
+            client.issuer,
+            quoted(&client.issuer),
+            quoted(account)
+        );
+    }
     if as_json {
-        println!("{}", json!({ "accounts": answers }));
+        let unused: Vec<Value> = unused
+            .iter()
+            .map(|it| {
+                json!({ "issuer": it.client.issuer, "client_id": it.client.id, "account": it.account })
+            })
+            .collect();
+        println!(
+            "{}",
+            json!({ "accounts": answers, "unused_clients": unused })
+        );
     } else if answers.is_empty() {
         println!("no accounts; begin with: mcp-auth login URL");
     }

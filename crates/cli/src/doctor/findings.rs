@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::fix::{Fix, Place};
 use super::operator;
 use crate::account::choice;
+use crate::account::overruled::Named;
 use crate::probe::Other;
 use crate::remedy;
 
@@ -67,6 +68,21 @@ impl Finding {
         self.operator = Some(fix);
         self
     }
+}
+
+/// Returns the finding about an authorization server that the options give.
+pub(super) fn judge_given(url: &str, named: Option<&Named>) -> Finding {
+    let words = named.and_then(|named| named.words(url));
+    if let Some(words) = words {
+        return Finding::new(Mark::Warning, "DISC-20", words);
+    }
+    let words = match named {
+        Some(Named::Given) => "the MCP server names the authorization server that the options give",
+        Some(Named::Nothing | Named::Others { .. }) | None => {
+            "the authorization server is the one that the options give; the MCP server names none"
+        }
+    };
+    Finding::new(Mark::Note, "DISC-20", words)
 }
 
 pub(super) fn judge_challenge(status: u16, headers: &HeaderMap) -> Finding {

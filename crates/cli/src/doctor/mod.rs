@@ -26,12 +26,14 @@ use serde_json::{Value, json};
 
 use device::judge_device;
 use findings::{
-    Finding, Mark, finding, judge_challenge, judge_failure, judge_missing_resource, judge_other,
+    Finding, Mark, finding, judge_challenge, judge_failure, judge_given, judge_missing_resource,
+    judge_other,
 };
 use known::judge_known;
 use server::{judge_choice, judge_passed_over, judge_scopes, judge_server};
 
 use crate::account::discovery::Discovery;
+use crate::account::overruled;
 use crate::account::tls::Tls;
 use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
@@ -177,6 +179,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         }
         line
     });
+    let named = overruled::named(&url, headers.clone(), &discovery, &trust, end)?;
     recorder.challenged("doctor", 401, &headers, None);
     let store = recorder.store(MemoryStore::default());
     let noted = recorder.clone();
@@ -212,12 +215,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
                 "the resource metadata is for this URL, and names an authorization server",
             ),
             None if !discovery.gives_server() => judge_missing_resource(),
-            None => Finding::new(
-                Mark::Note,
-                "DISC-20",
-                "the authorization server is the one that the options give; resource metadata was not \
-                 examined",
-            ),
+            None => judge_given(&url, named.as_ref()),
         });
     }
     if passed {

@@ -12,48 +12,66 @@ pub(crate) enum Outcome {
     Changed(String),
 }
 
+/// The text of a file as the parsers read it: without a byte order mark, with line ends of Unix.
+struct Plain<'a> {
+    mark: &'static str,
+    /// The text with its own line ends.
+    raw: &'a str,
+    text: String,
+}
+
+impl<'a> Plain<'a> {
+    fn of(file: &'a str) -> Self {
+        let (mark, raw) = match file.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) => (BYTE_ORDER_MARK, rest),
+            None => ("", file),
+        };
+        let text = raw.replace("\r\n", "\n");
+        Self { mark, raw, text }
+    }
+
+    /// Returns an edited text as the file has it: with its mark and its line ends.
+    fn restored(&self, mut after: String) -> String {
+        // A last line without an end keeps none.
+        if !self.text.ends_with('\n') && self.text.lines().last() == after.lines().last() {
+            after.truncate(after.trim_end_matches('\n').len());
+        }
+        if self.raw.len() > self.text.len() {
+            after = with_line_ends(self.raw, &after);
+        }
+        format!("{}{after}", self.mark)
+    }
+}
+
 /// Inserts the entry into the text of a configuration file, or replaces the one of that name.
 ///
 /// # Errors
 ///
 /// When the text is not of the client's format, or has another kind of value where entries belong.
-pub(crate) fn insert(client: Client, text: &str, entry: &Entry) -> Result<Outcome, Problem> {
-    let (mark, text) = match text.strip_prefix(BYTE_ORDER_MARK) {
-        Some(rest) => (BYTE_ORDER_MARK, rest),
-        None => ("", text),
+pub(crate) fn insert(client: Client, file: &str, entry: &Entry) -> Result<Outcome, Problem> {
+    let plain = Plain::of(file);
+    let insert = match client.format() {
+        Format::Json => json::insert,
+        Format::Toml => toml::insert,
+        Format::Yaml => yaml::insert,
     };
-    // The parsers write line ends of Unix.
-    let raw = text;
-    let text = raw.replace("\r\n", "\n");
     let value = client.value(entry);
-    let section = client.section();
-    let outcome = match client.format() {
-        Format::Json => json::insert(&text, section, &entry.name, &value),
-        Format::Toml => toml::insert(&text, section, &entry.name, &value),
-        Format::Yaml => yaml::insert(&text, section, &entry.name, &value),
-    };
-    let Outcome::Changed(mut after) = outcome? else {
-        return Ok(Outcome::Unchanged);
-    };
-    // A last line without an end keeps none.
-    if !text.ends_with('\n') && text.lines().last() == after.lines().last() {
-        after.truncate(after.trim_end_matches('\n').len());
-    }
-    if raw.len() > text.len() {
-        after = with_line_ends(raw, &after);
-    }
-    Ok(Outcome::Changed(format!("{mark}{after}")))
+    Ok(
+        match insert(&plain.text, client.section(), &entry.name, &value)? {
+            Outcome::Changed(after) => Outcome::Changed(plain.restored(after)),
+            Outcome::Unchanged => Outcome::Unchanged,
+        },
+    )
 }
 
 /// Returns true if the file has an entry of this name that does not name the URL of the MCP server.
-pub(crate) fn is_for_another(client: Client, text: &str, entry: &Entry) -> bool {
-    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    let text = text.replace("\r\n", "\n");
+pub(crate) fn is_for_another(client: Client, file: &str, entry: &Entry) -> bool {
     let former = match client.format() {
-        Format::Json => json::former(&text, client.section(), &entry.name),
-        Format::Toml => toml::former(&text, client.section(), &entry.name),
-        Format::Yaml => yaml::former(&text, client.section(), &entry.name),
+        Format::Json => json::former,
+        Format::Toml => toml::former,
+        Format::Yaml => yaml::former,
     };
+    let former = former(&Plain::of(file).text, client.section(), &entry.name);
     former.is_some_and(|former| !names(&former, &entry.url))
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::fake::{Fake, Mode};
 use crate::support::{Desk, follow, text};
-use crate::transactions::files;
+use crate::transactions::{files, is_registration};
 
 fn signed_in(fake: &Fake) -> Desk {
     let desk = Desk::new();
@@ -111,11 +111,7 @@ fn a_damaged_file_is_in_the_way_of_no_command() {
         );
     }
     let left = files(&desk);
-    assert!(
-        left.keys()
-            .all(|name| name.starts_with("slots/registration")),
-        "{left:?}"
-    );
+    assert!(left.keys().all(|name| is_registration(name)), "{left:?}");
 }
 
 /// Settings belong to one account: a file in the place of another one is detected.
@@ -258,7 +254,7 @@ fn a_link_in_the_place_of_the_lock_is_not_followed() {
     // The next command completes an interrupted logout.
     assert!(desk.run(&["list"]).status.success());
     let left = files(&desk);
-    let other = |name: &String| name == "precious" || name.starts_with("slots/registration");
+    let other = |name: &String| name == "precious" || is_registration(name);
     assert!(left.keys().all(other), "{left:?}");
 }
 

@@ -572,3 +572,127 @@ fn a_lost_key_leads_to_a_new_sign_in() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(session.keys(), 0);
 }
+
+/// A process that is killed at any moment of a move into the keyring or out of it: the account works, what belongs into
+/// the keyring is sealed after the next login, and no key is left after the sign-out.
+#[test]
+fn sec_31_a_kill_in_the_middle_of_a_move_loses_and_leaves_nothing() {
+    let Some(session) = Session::start() else {
+        return;
+    };
+    let (fake, desk) = (Fake::start(), session.desk());
+    let url = fake.url();
+    let client = (String::from("known"), Some("typed-secret".to_owned()));
+    fake.state().clients.extend([client]);
+    let first = [
+        "login",
+        &url,
+        "--client-id",
+        "known",
+        "--client-secret-prompt",
+        "--client-credentials",
+    ];
+    let mut killed = 0;
+    for step in 0_u64..28 {
+        let (before, after) = [("--no-keyring", "--keyring"), ("--keyring", "--no-keyring")]
+            [usize::from(step % 2 == 1)];
+        let output = desk.told(&[&first[..], &[before]].concat(), "typed-secret\n");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let held = token(&desk, &url);
+        let mut process = desk
+            .command(&["login", &url, after])
+            .spawn()
+            .expect("it starts");
+        sleep(Duration::from_millis(5 + 7 * (step / 2)));
+        let _over = process.kill();
+        let status = process.wait().expect("it is gone");
+        killed += u32::from(status.code().is_none());
+        // The account works as before, without a new sign-in.
+        assert_eq!(token(&desk, &url), held, "{step}");
+        let output = desk.run(&["login", &url, "--keyring"]);
+        assert!(output.status.success(), "{step}: {}", text(&output.stderr));
+        assert!(!tells(&desk, "typed-secret"), "{step}: {:?}", files(&desk));
+        assert_eq!(session.keys(), 1, "{step}");
+        let output = desk.run(&["logout", "--forget-client", &url]);
+        assert!(output.status.success(), "{step}: {}", text(&output.stderr));
+        assert_eq!(session.keys(), 0, "{step}");
+        assert!(files(&desk).is_empty(), "{step}: {:?}", files(&desk));
+    }
+    assert!(killed > 10, "{killed}");
+}
+
+/// A key that a killed process stored, before the directory named it or after it named it no more.
+#[test]
+fn sec_31_a_key_that_a_killed_process_left_is_deleted() {
+    let Some(session) = Session::start() else {
+        return;
+    };
+    let (fake, desk) = (Fake::start(), session.desk());
+    let url = fake.url();
+    sign_in(&desk, &["--keyring", &url]);
+    let id = std::fs::read_to_string(desk.path().join("keyring")).expect("a name");
+    let note = json!({ "key": id.trim() }).to_string();
+    let journal = desk.path().join("journal");
+    // The directory names it: it stays.
+    std::fs::write(journal.join("key-left.json"), &note).expect("written");
+    assert!(fake.state().knows_access(&token(&desk, &url)));
+    assert_eq!(session.keys(), 1);
+    // A record is sealed with it: it stays.
+    std::fs::remove_file(desk.path().join("keyring")).expect("removed");
+    std::fs::write(journal.join("key-left.json"), &note).expect("written");
+    assert!(fake.state().knows_access(&token(&desk, &url)));
+    assert_eq!(session.keys(), 1);
+    // No record needs it any more. Where the keyring is out of reach, a later command deletes it.
+    for folder in ["slots", "profiles"] {
+        std::fs::remove_dir_all(desk.path().join(folder)).expect("removed");
+    }
+    std::fs::write(journal.join("key-left.json"), &note).expect("written");
+    let hidden = Desk::with(hidden());
+    let store = desk.path().to_str().expect("UTF-8");
+    assert!(hidden.run(&["list", "--store", store]).status.success());
+    assert_eq!(session.keys(), 1);
+    assert!(desk.run(&["list"]).status.success());
+    assert_eq!(session.keys(), 0);
+    assert_eq!(std::fs::read_dir(&journal).expect("a folder").count(), 0);
+}
+
+/// A record that no one can open is replaced in its place: nothing is moved aside, and a login that fails, or is
+/// killed, leaves all as it was.
+#[test]
+fn a_record_whose_key_is_lost_stays_in_its_place_until_it_is_replaced() {
+    let Some(session) = Session::start() else {
+        return;
+    };
+    let (fake, desk) = (Fake::start(), session.desk());
+    let url = fake.url();
+    sign_in(&desk, &["--keyring", &url]);
+    session.delete_keys();
+    let records = || {
+        let mut all = files(&desk);
+        all.retain(|name, _| {
+            name.starts_with("slots/account") || name.starts_with("slots/registration")
+        });
+        all
+    };
+    let before = records();
+    assert_eq!(before.len(), 2);
+    fake.state().register = crate::fake::Mode::Answers(503, "text/plain", "down");
+    let login = ["login", "--no-browser", "--timeout", "2", &url];
+    assert_eq!(desk.run(&login).status.code(), Some(4));
+    assert_eq!(records(), before);
+    fake.state().register = crate::fake::Mode::Hangs;
+    let mut process = desk.command(&login).spawn().expect("it starts");
+    sleep(Duration::from_millis(500));
+    process.kill().expect("killed");
+    process.wait().expect("it is gone");
+    assert_eq!(records(), before);
+    fake.state().register = crate::fake::Mode::Works;
+    sign_in(&desk, &[&url]);
+    let after = records();
+    assert!(
+        after.keys().all(|name| !name.ends_with(".damaged")),
+        "{:?}",
+        after.keys()
+    );
+    assert!(!tells(&desk, "") && fake.state().knows_access(&token(&desk, &url)));
+}

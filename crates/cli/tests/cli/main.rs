@@ -26,6 +26,7 @@ mod keyring;
 mod lines;
 mod newcomer;
 mod older_transport;
+mod overruled;
 mod page;
 mod pipe;
 mod proposals;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::fake::{Answer, Fake, Mode, Request};
 use crate::remedies::Transcript;
 use crate::support::{Desk, follow, text};
-use crate::transactions::{configured, files};
+use crate::transactions::{configured, files, is_registration};
 
 /// Refuses every token but this one.
 fn refuses_others(fake: &Fake, accepted: Option<String>) {
@@ -40,11 +40,7 @@ fn a_first_sign_in_whose_token_is_refused_leaves_no_account() {
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("saying \"wrong audience\""), "{said}");
     let left = files(&desk);
-    assert!(
-        left.keys()
-            .all(|name| name.starts_with("slots/registration")),
-        "{left:?}"
-    );
+    assert!(left.keys().all(|name| is_registration(name)), "{left:?}");
     // The server forgets the tokens, too.
     let requests = fake.state().requests.join(" ");
     assert!(requests.contains("POST /revoke"), "{requests}");
@@ -86,9 +82,9 @@ fn an_account_that_works_stays_when_the_token_of_another_client_is_refused() {
         assert_eq!(status, Some(1), "{more:?}: {said}");
         assert!(said.contains("has just been issued"), "{said}");
         let mut after = files(&desk);
-        after.retain(|name, _| name != "hush" && !name.starts_with("slots/registration"));
+        after.retain(|name, _| name != "hush" && !is_registration(name));
         let mut before = before.clone();
-        before.retain(|name, _| !name.starts_with("slots/registration"));
+        before.retain(|name, _| !is_registration(name));
         assert_eq!(after, before, "{more:?}");
         assert_eq!(text(&desk.run(&["token", &url]).stdout), own, "{more:?}");
     }

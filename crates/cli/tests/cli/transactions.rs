@@ -38,6 +38,11 @@ pub(crate) fn files(desk: &Desk) -> BTreeMap<String, String> {
     found
 }
 
+/// Returns true for a file of a registration, which a sign-out keeps.
+pub(crate) fn is_registration(name: &str) -> bool {
+    name.starts_with("slots/registration") || name.starts_with("clients/")
+}
+
 /// Returns the files of an account: record, settings, secrets.
 fn account(desk: &Desk) -> BTreeMap<String, String> {
     let mut found = files(desk);
@@ -393,8 +398,7 @@ fn an_account_of_another_version_is_shown_and_can_be_removed() {
         );
         let left = files(&desk);
         assert!(
-            left.keys()
-                .all(|name| name.starts_with("slots/registration")),
+            left.keys().all(|name| is_registration(name)),
             "{damage}: {left:?}"
         );
     }

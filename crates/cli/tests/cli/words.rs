@@ -1,5 +1,5 @@
-//! What the command prints: nothing that a terminal interprets, the path of each file, and words for the person who
-//! reads them.
+//! The messages of the command: no character that a terminal interprets, the path of each file, and words for the
+//! person who reads them.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::fake::Fake;
 use crate::remedies::{Transcript, returned};
 use crate::support::{Desk, text};
 
-/// What a terminal interprets, or what changes the order or the lines of the text around it.
+/// Returns a character that a terminal interprets, or that changes the order or the lines of the text around it.
 fn special(said: &str) -> Option<char> {
     let is_special = |c: &char| {
         (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c) || *c == '\u{2066}'

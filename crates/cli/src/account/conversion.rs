@@ -1,0 +1,150 @@
+//! The form of the files of an account, sealed or open, and its change.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mcp_auth_client::{DirectoryLock, PrivateDirectory, StoreError};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::key::{self, Named};
+use super::keyring::{self, KeyringError};
+use super::profile::name;
+use super::records;
+use super::root::{LOCK_TIME, Root};
+use super::sealing;
+
+/// Returns the identifier of the key that a file is sealed with: a record with its revision, or a typed secret.
+pub(super) fn key_of_file(text: &str) -> Option<&str> {
+    let contents = text.split_once('\n').map_or(text, |(_, rest)| rest);
+    sealing::key_of(contents).or(sealing::key_of(text))
+}
+
+fn is_sealed(path: &Path) -> bool {
+    let text = fs::read_to_string(path).map(Zeroizing::new);
+    text.is_ok_and(|text| key_of_file(&text).is_some())
+}
+
+/// Returns the stored settings of all accounts, as JSON; null for those that cannot be parsed.
+fn profiles(root: &Root) -> io::Result<Vec<Value>> {
+    let files = records::in_folder(&root.join("profiles"))?;
+    let read = |path: PathBuf| {
+        let text = fs::read(&path).map_err(records::at(&path))?;
+        Ok(serde_json::from_slice(&text).unwrap_or_default())
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn keyring_of(profile: &Value) -> bool {
+    let set = profile.pointer("/settings/keyring");
+    set.and_then(Value::as_bool).unwrap_or_default()
+}
+
+/// Returns true if the settings of an account ask for the keyring, or may do.
+///
+/// # Errors
+/// When settings cannot be read.
+pub(super) fn asks_for_keyring(root: &Root) -> io::Result<bool> {
+    let profiles = profiles(root)?;
+    Ok(profiles
+        .iter()
+        .any(|profile| profile.is_null() || keyring_of(profile)))
+}
+
+/// Returns what the stored settings of an account say, if there are any.
+pub(super) fn uses_keyring(root: &Root, name: &str) -> Option<bool> {
+    let path = root.join("profiles").join(format!("{name}.json"));
+    let profile: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    Some(keyring_of(&profile))
+}
+
+/// Returns the files that do not have the form that the stored settings of an account ask for, and that form: records,
+/// and typed secrets.
+fn due(root: &Root, (url, account): (&str, &str)) -> Result<Option<Due>, StoreError> {
+    let own = name(url, account).map_err(|problem| io::Error::other(problem.words()))?;
+    let Some(sealed) = uses_keyring(root, &own) else {
+        return Ok(None);
+    };
+    let is_other = |profile: &Value| {
+        keyring_of(profile) && profile.get("account").and_then(Value::as_str) == Some(account)
+    };
+    let others_seal = profiles(root).unwrap_or_default().iter().any(is_other);
+    let mut records = vec![root.slots().join("account").join(&own)];
+    // A registration stays sealed while another account of this name is.
+    if sealed || !others_seal {
+        let all = || records::registered_as(&root.slots(), account);
+        // The user is not asked to unlock a keyring that this account does not use.
+        records.extend(if sealed { all() } else { keyring::aside(all) });
+    }
+    records.extend(records::bindings(&root.slots(), url, account));
+    let mut secrets = root.secrets(&own);
+    for files in [&mut records, &mut secrets] {
+        files.retain(|path| path.exists() && is_sealed(path) != sealed);
+    }
+    Ok(Some(Due {
+        sealed,
+        records,
+        secrets,
+    }))
+}
+
+struct Due {
+    sealed: bool,
+    records: Vec<PathBuf>,
+    secrets: Vec<PathBuf>,
+}
+
+/// Rewrites what is stored for an account in the form that its stored settings ask for: its record, its
+/// registrations, its typed secret. The revisions stay. A file that no one can open keeps its form.
+pub(super) fn convert(
+    root: &Root,
+    locked: &DirectoryLock,
+    account: (&str, &str),
+) -> Result<(), StoreError> {
+    let Some(due) = due(root, account)? else {
+        return Ok(());
+    };
+    if due.records.is_empty() && due.secrets.is_empty() {
+        return Ok(());
+    }
+    let key = due
+        .sealed
+        .then(|| key::under_lock(root, locked, None))
+        .transpose()?;
+    let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
+    let slots = slots.lock()?;
+    for path in &due.records {
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(records::at(path))?);
+        if let Some((revision, contents)) = text.split_once('\n')
+            && let Some(other) = reformed(key.as_ref(), path, contents)?
+        {
+            let text = Zeroizing::new(format!("{revision}\n{}", other.as_str()));
+            slots.write(path, text.as_bytes())?;
+        }
+    }
+    for path in &due.secrets {
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(records::at(path))?);
+        if let Some(other) = reformed(key.as_ref(), path, &text)? {
+            locked.write(path, other.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns a text sealed with the key, or open without one; `None` if no one can open it.
+fn reformed(
+    key: Option<&Named>,
+    path: &Path,
+    text: &str,
+) -> Result<Option<Zeroizing<String>>, KeyringError> {
+    let place = sealing::place_of(path);
+    let open = match sealing::open(&place, text) {
+        Err(error) if error.is_final() => return Ok(None),
+        open => open?,
+    };
+    Ok(Some(match key {
+        Some((id, key)) => Zeroizing::new(sealing::seal(id, key, &place, &open)?),
+        None => open,
+    }))
+}
