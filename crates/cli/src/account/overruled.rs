@@ -22,7 +22,7 @@ const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
 /// How long this may take: it is a question beside the sign-in.
 const SECONDS: u64 = 10;
 
-/// What an MCP server says about the authorization server that the options give.
+/// The list of an MCP server, compared with the authorization server that the options give.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     /// It publishes no list.

@@ -13,7 +13,7 @@ fn finding(desk: &Desk, url: &str, issuer: &str) -> Value {
     found.expect("a finding").clone()
 }
 
-/// DISC-20, ISO-09: the user is told before the browser opens.
+/// DISC-20, ISO-09: the message comes before the browser opens.
 #[test]
 fn disc_20_a_server_in_place_of_those_that_are_named_is_told() {
     let (mcp, other, desk) = (Fake::start(), Fake::start(), Desk::new());
