@@ -19,11 +19,14 @@ pub(crate) struct Registered {
 
 impl Registered {
     /// The dynamic registration that is used at a server; `None` for a client of another origin.
-    pub(crate) fn of(at: &AtIssuer<Registration>, redirect_uri: &str) -> Option<Self> {
+    pub(crate) fn of(
+        at: &AtIssuer<Registration>,
+        redirect_uri: impl FnOnce() -> Arc<str>,
+    ) -> Option<Self> {
         let client = &at.held().client;
         (client.origin == ClientOrigin::Dynamic).then(|| Self {
             issuer: at.issuer().clone(),
-            redirect_uri: redirect_uri.into(),
+            redirect_uri: redirect_uri(),
             client_id: Arc::clone(&client.id),
         })
     }

@@ -1,5 +1,7 @@
 //! One authorization attempt: its parameters, and the flows that read metadata.
 
+use std::sync::Arc;
+
 use crate::budget::{Budget, Limited, Permit, REGISTRATIONS_PER_FLOW};
 use crate::config::{Config, RedirectUri};
 use crate::core::Core;
@@ -147,6 +149,14 @@ impl Way {
         match self {
             Self::Redirect { uri, .. } => uri.as_str(),
             Self::Device => GrantType::DeviceCode.as_str(),
+        }
+    }
+
+    /// Same as [`registration`](Self::registration), as a shared text.
+    pub(crate) fn shared_registration(&self) -> Arc<str> {
+        match self {
+            Self::Redirect { uri, .. } => uri.shared(),
+            Self::Device => GrantType::DeviceCode.as_str().into(),
         }
     }
 

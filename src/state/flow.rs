@@ -132,7 +132,7 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
         flow,
     } = met;
     let chosen = choose(core, &attempt, facts, &at)?;
-    core.memory.clients.last = Registered::of(&at, attempt.way.registration());
+    core.memory.clients.last = Registered::of(&at, || attempt.way.shared_registration());
     if let Some(waiting) = &core.waiting
         && waiting.is_timely(core.now.mono)
         && waiting.is_asked_for(&at, &chosen, flow.advertises_iss)

@@ -239,7 +239,9 @@ fn accept(
     let members = ResourceMembers {
         id: core.config().mcp_url().shared_as(resource),
         servers,
-        scopes: document.scopes_supported(),
+        scopes: document
+            .scopes_supported()
+            .map(|scopes| core.memory.demanded.shared(scopes)),
         requires_dpop: document.requires_dpop(),
         dpop_algorithms: document.dpop_algorithms(),
     };

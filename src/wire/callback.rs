@@ -82,7 +82,8 @@ impl Callback {
     fn parts(&self) -> (Option<&str>, &str) {
         match self.form {
             Form::Url => {
-                let text = cut(self.text.as_str(), b'#').0;
+                let text = self.text.as_str();
+                let text = text.split_once('#').map_or(text, |(before, _)| before);
                 (Some(text), cut(text, b'?').1.unwrap_or_default())
             }
             Form::Parameters => (None, self.text.as_str()),

@@ -61,9 +61,21 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormFlaw> {
 }
 
 /// Returns true for a byte that needs no escape.
-fn is_plain(byte: u8) -> bool {
+const fn is_plain(byte: u8) -> bool {
     is_alphanumeric(byte) | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'*')
 }
+
+/// The same as a table, for single bytes.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let (mut rest, mut byte) = (plain.as_mut_slice(), 0_u8);
+    while let Some((place, others)) = rest.split_first_mut() {
+        *place = is_plain(byte);
+        rest = others;
+        byte = byte.wrapping_add(1);
+    }
+    plain
+};
 
 fn hex(digit: u8) -> Option<u8> {
     match digit {
@@ -153,11 +165,11 @@ impl Form {
         }
         self.text.reserve(text.len());
         for byte in text.bytes() {
-            match byte {
-                plain if is_plain(plain) => self.text.push(plain),
-                b' ' => self.text.push(b'+'),
-                other => {
-                    let escape = [b'%', digit(other >> 4), digit(other & 0x0F)];
+            match PLAIN.get(usize::from(byte)) {
+                Some(true) => self.text.push(byte),
+                Some(false) | None if byte == b' ' => self.text.push(b'+'),
+                Some(false) | None => {
+                    let escape = [b'%', digit(byte >> 4), digit(byte & 0x0F)];
                     self.text.extend_from_slice(&escape);
                 }
             }

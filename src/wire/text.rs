@@ -32,7 +32,7 @@ pub(crate) fn all_bytes(text: &[u8], passes: impl Fn(u8) -> bool) -> bool {
 }
 
 /// Returns true for a letter or a digit, without a branch.
-pub(crate) fn is_alphanumeric(byte: u8) -> bool {
+pub(crate) const fn is_alphanumeric(byte: u8) -> bool {
     (byte | 0x20).is_ascii_lowercase() | byte.is_ascii_digit()
 }
 

@@ -184,6 +184,14 @@ pub struct Granted {
     pub type_assumed: bool,
 }
 
+impl Granted {
+    /// Returns the granted scopes of a request for these, whose text is shared if nothing else was granted (SCOPE-12).
+    pub(crate) fn scope_of(&self, requested: &Scopes) -> Scopes {
+        let other = self.scope.as_ref().filter(|scope| *scope != requested);
+        other.unwrap_or(requested).clone()
+    }
+}
+
 /// A parsed token response.
 #[derive(Debug)]
 pub enum TokenAnswer {

@@ -86,7 +86,7 @@ impl ObtainingAssertion {
                     scopes,
                 });
                 let call = Call::begin(core, grant, Budget::new(1, Limited::Requests));
-                ExchangingSubject::called(core, call, self.obtaining, self.at)
+                ExchangingSubject::called(core, call, self.obtaining, Box::new(self.at))
             }
             // No token, or one of the wrong kind.
             (_, Some(_) | None) => self

@@ -84,7 +84,7 @@ impl AtIdp {
 pub(crate) struct ExchangingSubject {
     call: Call<TokenExchange>,
     obtaining: Box<Obtaining>,
-    at: AtIssuer<Asked>,
+    at: Box<AtIssuer<Asked>>,
 }
 
 impl ExchangingSubject {
@@ -106,7 +106,7 @@ impl ExchangingSubject {
         core: &mut Core,
         called: Called<TokenExchange>,
         mut obtaining: Box<Obtaining>,
-        at: AtIssuer<Asked>,
+        at: Box<AtIssuer<Asked>>,
     ) -> Step {
         let (idp, response) = match called {
             Called::Again(call) => {
@@ -134,7 +134,7 @@ impl ExchangingSubject {
             Ok(assertion) => {
                 // Bound to the server it was requested for (EMA-11).
                 let bound = IssuerBound::new(idp.held().audience.clone(), assertion);
-                let opened = bound.open(&at.clone().then(|_asked| ()), SlashRule::Exact);
+                let opened = bound.open(&AtIssuer::clone(&at).then(|_asked| ()), SlashRule::Exact);
                 match opened {
                     Some(opened) => {
                         let at = opened.then(|assertion| {
@@ -161,7 +161,7 @@ impl ExchangingSubject {
                     obtaining.second_subject = true;
                     obtaining.wish = authentication_wish(response.body());
                     let at_idp = idp.then(|exchange| exchange.client);
-                    let work = ObtainingAssertion::subject(core, obtaining, at, at_idp);
+                    let work = ObtainingAssertion::subject(core, obtaining, *at, at_idp);
                     return Ok(work);
                 }
                 let cause = idp.refused(error, Some(code), description);

@@ -92,7 +92,7 @@ impl AtIssuer<MachineGrant> {
                 binding,
                 obtained,
                 resource: asked.resource,
-                granted: granted.scope.unwrap_or_else(|| asked.scopes.clone()),
+                granted: granted.scope_of(&asked.scopes),
                 requested: asked.scopes,
                 iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
