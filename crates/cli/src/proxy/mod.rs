@@ -9,6 +9,7 @@ mod legacy;
 mod message;
 mod relay;
 mod remote;
+mod running;
 mod standard_headers;
 mod stream;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -18,6 +18,7 @@ use super::message::{Envelope, Kind, failure, on_one_line, version_of};
 use super::remote::{
     Outgoing, Remote, SESSION, Unanswered, VERSION, content_type, is_foreign, is_stream,
 };
+use super::running::Running;
 use super::standard_headers::{SINCE, Tools};
 use super::stream::{Events, Place};
 
@@ -40,6 +41,7 @@ struct Inner {
     transport: Transport,
     session: Mutex<Session>,
     under_way: Arc<Semaphore>,
+    running: Running,
     /// One at a time begins a new session after the former one ended.
     renewal: tokio::sync::Mutex<()>,
 }
@@ -68,6 +70,7 @@ impl Relay {
             transport,
             session: Mutex::default(),
             under_way: Arc::new(Semaphore::new(UNDER_WAY)),
+            running: Running::default(),
             renewal: tokio::sync::Mutex::default(),
         }))
     }
@@ -94,11 +97,13 @@ impl Relay {
                 let relay = self.clone();
                 // The semaphore is never closed.
                 let permit = Arc::clone(&self.0.under_way).acquire_owned().await;
+                let closing = self.begin(&line);
                 tokio::spawn(async move {
-                    relay.request(&line).await;
+                    relay.request(&line, &closing).await;
                     drop(permit);
                 });
             }
+            Some(Kind::Notification) if self.cancels(&line) => {}
             Some(Kind::Notification | Kind::Response) => {
                 let relay = self.clone();
                 let sending = tokio::spawn(async move { relay.notify(&line).await });
@@ -114,8 +119,40 @@ impl Relay {
         }
     }
 
-    /// Sends a request, and gives the client its answer, whatever happens.
-    async fn request(&self, line: &str) {
+    /// Notes a request as under way; returns what ends it early.
+    fn begin(&self, line: &str) -> Arc<Notify> {
+        let message = Envelope::of(line);
+        let params = message.as_ref().map_or(Value::Null, Envelope::parameters);
+        let by_closing = self.is_since(&params);
+        match message.and_then(|message| message.id) {
+            Some(id) => self.0.running.begin(id, by_closing),
+            None => Arc::default(),
+        }
+    }
+
+    /// Returns true if a message is of revision 2026-07-28 or later.
+    fn is_since(&self, params: &Value) -> bool {
+        let session = self.session();
+        let version = version_of(params).or(session.version.as_deref());
+        version.is_some_and(|version| version >= SINCE)
+    }
+
+    /// Cancels the request that a notification names; returns true if nothing is to be sent for that.
+    fn cancels(&self, line: &str) -> bool {
+        let Some(message) = Envelope::of(line) else {
+            return false;
+        };
+        if message.method.as_deref() != Some("notifications/cancelled") {
+            return false;
+        }
+        let params = message.parameters();
+        let id = params.get("requestId").unwrap_or(&Value::Null);
+        let cancelled = self.0.running.cancel(id);
+        cancelled.unwrap_or_else(|| self.is_since(&params))
+    }
+
+    /// Sends a request, and gives the client its answer, whatever happens, unless the client cancels it.
+    async fn request(&self, line: &str, closing: &Notify) {
         let Some((id, method)) =
             Envelope::of(line).and_then(|message| Some((message.id?, message.method?)))
         else {
@@ -129,9 +166,16 @@ impl Relay {
                 .asked
                 .insert(id.get().to_owned(), method.clone());
         }
-        if let Err(failed) = self.exchange(line, id, &method).await {
+        let exchanged = tokio::select! {
+            exchanged = self.exchange(line, id, &method) => exchanged,
+            () = closing.notified() => Err(Failed::words("cancelled")),
+        };
+        let is_cancelled = self.0.running.end(id);
+        if let Err(failed) = exchanged {
             self.session().asked.remove(id.get());
-            self.give(&failure(id, &failed.words, failed.data)).await;
+            if !is_cancelled {
+                self.give(&failure(id, &failed.words, failed.data)).await;
+            }
         }
     }
 
@@ -273,13 +317,11 @@ impl Relay {
 
     /// The headers that go with a message, or with a request for a stream.
     fn headers(&self, method: Option<&str>, params: &Value) -> HeaderMap {
+        let is_since = self.is_since(params);
         let session = self.session();
         let mut headers = HeaderMap::new();
         let version = version_of(params).or(session.version.as_deref());
-        if let Some(version) = version
-            && version >= SINCE
-            && let Some(method) = method
-        {
+        if is_since && let Some(method) = method {
             headers.extend(session.tools.headers(method, params));
         }
         if let Some(Ok(version)) = version.map(HeaderValue::from_str) {
@@ -334,8 +376,8 @@ impl Relay {
                     return Ok(());
                 }
             }
-            // Resumption needs the identifier of an event.
-            if place.last.is_none() {
+            // Resumption needs the identifier of an event; the server may leave a cancelled request unanswered.
+            if place.last.is_none() || self.0.running.is_cancelled(id) {
                 break;
             }
             sleep(place.rest(attempt)).await;
@@ -364,12 +406,7 @@ impl Relay {
     /// Opens the stream on which the server speaks by itself, and keeps it open.
     fn listen(&self) {
         // Later revisions have no such stream.
-        if self
-            .session()
-            .version
-            .as_deref()
-            .is_some_and(|version| version >= SINCE)
-        {
+        if self.is_since(&Value::Null) {
             return;
         }
         let relay = self.clone();

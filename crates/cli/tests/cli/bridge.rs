@@ -38,12 +38,12 @@ impl Bridge {
         }
     }
 
-    fn say(&mut self, message: &Value) {
+    pub(crate) fn say(&mut self, message: &Value) {
         let input = self.input.as_mut().expect("open");
         writeln!(input, "{message}").expect("it reads");
     }
 
-    fn hear(&mut self) -> Value {
+    pub(crate) fn hear(&mut self) -> Value {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("a line");
         serde_json::from_str(&line).expect("JSON")
@@ -76,7 +76,7 @@ pub(crate) fn echo(request: &Request, _: &str) -> Option<Answer> {
     is_signed_in.then(|| object(200, &json!({ "jsonrpc": "2.0", "id": id, "result": {} })))
 }
 
-fn signed_in(fake: &Fake, more: &[&str]) -> Desk {
+pub(crate) fn signed_in(fake: &Fake, more: &[&str]) -> Desk {
     let desk = Desk::new();
     let output = desk.sign_in(&[&[fake.url().as_str()], more].concat(), false);
     assert!(output.status.success(), "{}", text(&output.stderr));

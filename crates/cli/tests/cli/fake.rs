@@ -26,6 +26,12 @@ pub(crate) enum Mode {
     Hangs,
 }
 
+/// The header of an answer whose connection stays open.
+pub(crate) const OPEN: &str = "x-stays-open: 1\r\n";
+
+/// The header of an answer whose connection ends after a while.
+pub(crate) const ENDS_LATE: &str = "x-ends-late: 1\r\n";
+
 /// A status, headers and a body.
 pub(crate) type Answer = (u16, String, String);
 pub(crate) type Hook = Box<dyn FnMut(&Request, &str) -> Option<Answer> + Send>;
@@ -56,6 +62,8 @@ pub(crate) struct State {
     refresh: BTreeMap<String, (String, String)>,
     access: BTreeSet<String>,
     pub(crate) token_seconds: u64,
+    /// How many connections that stay open were closed by the other end.
+    pub(crate) closed: u32,
     /// The requests, by path.
     pub(crate) requests: Vec<String>,
     next: u32,
@@ -102,8 +110,9 @@ pub(crate) struct Fake {
     state: Arc<Mutex<State>>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Request {
-    method: String,
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: BTreeMap<String, String>,
     host: String,
@@ -111,6 +120,8 @@ pub(crate) struct Request {
     /// The MCP session.
     pub(crate) session: Option<String>,
     pub(crate) form: BTreeMap<String, String>,
+    /// All headers, by their names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 impl Request {
@@ -190,12 +201,14 @@ fn read(stream: &mut impl Read) -> Option<Request> {
     let mut words = line.split_whitespace();
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
     let (mut length, mut authorization, mut session, mut host) = (0, None, None, String::new());
+    let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).ok()?;
         let Some((name, value)) = line.trim().split_once(':') else {
             break;
         };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "authorization" => authorization = Some(value.trim().to_owned()),
@@ -215,6 +228,7 @@ fn read(stream: &mut impl Read) -> Option<Request> {
         authorization,
         session,
         form: pairs(&String::from_utf8_lossy(&body)),
+        headers,
     })
 }
 
@@ -257,6 +271,22 @@ fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
     if request.path == "/token" {
         let delay = shared.lock().expect("the state").delay;
         thread::sleep(delay);
+    }
+    if headers.contains(OPEN) || headers.contains(ENDS_LATE) {
+        let _gone = write!(
+            stream,
+            "HTTP/1.1 {status} X\r\n{headers}connection: close\r\n\r\n{body}"
+        );
+        let _gone = stream.flush();
+        if headers.contains(ENDS_LATE) {
+            thread::sleep(Duration::from_millis(600));
+            return;
+        }
+        // Until the other end closes it.
+        let mut rest = [0; 64];
+        while stream.read(&mut rest).is_ok_and(|read| read > 0) {}
+        shared.lock().expect("the state").closed += 1;
+        return;
     }
     let length = body.len();
     let _gone = write!(

@@ -34,6 +34,7 @@ mod record;
 mod refusals;
 mod registrations;
 mod remedies;
+mod revisions;
 mod shell;
 mod support;
 mod take_back;

@@ -90,6 +90,14 @@ function notes() {
     await progress(extra, [3]);
     return text('whole');
   });
+  // Ends when the client cancels it.
+  server.registerTool('wait', { inputSchema: {} }, async (_arguments, extra) => {
+    await new Promise((done) => {
+      extra.signal.addEventListener('abort', () => { count('cancelled'); done(); });
+      setTimeout(done, 20000).unref();
+    });
+    return text('waited');
+  });
   // Requests from the server while a call is under way.
   server.registerTool('ask', { inputSchema: {} }, async (_arguments, extra) => {
     const asked = await extra.sendRequest(

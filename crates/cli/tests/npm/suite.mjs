@@ -49,6 +49,20 @@ try {
 } catch (error) {
   seen.unknown = error.code;
 }
+// The server learns that a call is cancelled, and the client goes on.
+if (names.includes('wait')) {
+  const cancelled = async () => (await (await fetch(new URL('/counts', url))).json()).cancelled ?? 0;
+  const before = await cancelled();
+  const stop = new AbortController();
+  setTimeout(() => stop.abort('enough'), 500);
+  seen.wait = await client.callTool({ name: 'wait', arguments: {} }, undefined, { signal: stop.signal })
+    .then(() => 'answered', () => 'went on');
+  for (let tries = 0; tries < 50 && seen.wait === 'went on'; tries += 1) {
+    if (await cancelled() > before) seen.wait = 'cancelled';
+    else await new Promise((done) => setTimeout(done, 100));
+  }
+  seen.after = (await call('echo', { text: 'after' })).text;
+}
 if (way === 'bridge') {
   if (names.includes('write')) seen.write = (await call('write')).text;
   if (wait) {

@@ -19,6 +19,8 @@ pub(crate) enum Client {
     TypeScript,
     /// A generation of the packages.
     Python(&'static str),
+    /// That of the Python SDK 2 at revision 2026-07-28.
+    Modern,
 }
 
 impl Client {
@@ -31,6 +33,10 @@ impl Client {
             Self::Python(generation) => (
                 format!("MCP_AUTH_TEST_PYTHON_{generation}"),
                 format!("{HERE}/client.py"),
+            ),
+            Self::Modern => (
+                "MCP_AUTH_TEST_PYTHON_2".to_owned(),
+                format!("{HERE}/modern.py"),
             ),
         };
         let mut command = Command::new(variable(&program));
@@ -129,11 +135,12 @@ fn python_and_typescript_clients_at_a_typescript_server() {
     let client = Client::TypeScript;
     let seen = client.bridged(&desk, &[]);
     let expected = json!({
-        "server": "notes", "tools": ["ask", "count", "cut", "echo", "write"],
+        "server": "notes", "tools": ["ask", "count", "cut", "echo", "wait", "write"],
         "each_its_own": true, "large": true, "unknown": "answered",
         "count": { "text": "counted", "steps": [1, 2, 3] },
         "cut": { "text": "whole", "steps": [1, 2, 3] },
         "ask": { "text": "accept Ada pong", "steps": [] },
+        "wait": "cancelled", "after": "after",
         "write": "written",
     });
     assert_eq!(seen, expected);
@@ -187,6 +194,10 @@ fn typescript_clients_at_python_servers() {
         let seen = client.bridged(&desk, &[]);
         assert_eq!(seen["cut"], json!({ "text": "whole", "steps": [1, 2, 3] }));
         assert_eq!(seen["ask"]["text"], "accept Ada");
+        assert_eq!(
+            (&seen["wait"], &seen["after"]),
+            (&json!("cancelled"), &json!("after"))
+        );
         assert_eq!(server.count("resumed"), 1);
         assert_eq!(seen, client.direct(&desk));
         let (one, two) = scope(|threads| {
@@ -203,6 +214,25 @@ fn typescript_clients_at_python_servers() {
         assert_eq!((&without_cut(one), &without_cut(two)), (&seen, &seen));
         assert_eq!(server.count("POST /register 201"), 1, "one sign-in for all");
     }
+}
+
+/// Revision 2026-07-28 through the bridge and directly: no session, progress on the stream of the answer, and a call that
+/// the end of its stream cancels.
+#[test]
+#[ignore = "needs npm and PyPI; .ci/run does"]
+fn a_python_client_of_2026_07_28_at_a_python_server() {
+    let server = Server::start("2", "sdk", "900");
+    let desk = desk_at(server.url());
+    let seen = Client::Modern.bridged(&desk, &[]);
+    let expected = json!({
+        "revision": "2026-07-28", "tools": ["ask", "count", "cut", "echo", "wait"],
+        "count": { "text": "counted", "steps": [1.0, 2.0, 3.0] },
+        "each_its_own": true, "wait": "cancelled", "later": "later",
+    });
+    assert_eq!(seen, expected);
+    assert_eq!(server.count("POST /register 201"), 1, "one sign-in");
+    assert_eq!(server.count("DELETE /mcp 200"), 0, "no session");
+    assert_eq!(seen, Client::Modern.direct(&desk));
 }
 
 /// The built-in server: its tool needs a further scope, and fifty calls at once lead to one step-up.

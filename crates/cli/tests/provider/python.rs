@@ -263,7 +263,7 @@ fn bridged(server: Server) {
         "count": { "text": "counted", "steps": steps },
     });
     if server.kind == "sdk" {
-        expected["tools"] = json!(["ask", "count", "cut", "echo"]);
+        expected["tools"] = json!(["ask", "count", "cut", "echo", "wait"]);
         expected["cut"] = json!({ "text": "whole", "steps": steps });
         expected["ask"] = json!({ "text": "accept Ada", "steps": [] });
     }

@@ -255,11 +255,19 @@ def sdk():
         await asyncio.sleep(0.05)
         return "whole"
 
+    async def wait(context) -> str:
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            counting.counts["cancelled"] = counting.counts.get("cancelled", 0) + 1
+            raise
+        return "waited"
+
     async def ask(context) -> str:
         answer = await context.elicit("Your name?", Person)
         return f"{answer.action} {answer.data.name}"
 
-    for tool in (count, cut, ask):
+    for tool in (count, cut, wait, ask):
         tool.__annotations__["context"] = Context
         server.tool()(tool)
     server.custom_route("/agree", methods=["GET", "POST"])(provider.agree)
