@@ -145,7 +145,7 @@ fn the_end_of_the_stream_cancels_a_request_of_2026_07_28() {
     bridge.say(&cancel(json!(1)));
     until("the end of the stream", || fake.state().closed == 1);
     sleep(Duration::from_millis(200));
-    assert_eq!(fake.state().closed, 1, "the other request goes on");
+    assert_eq!(fake.state().closed, 1, "the other request continues");
     let params = json!({ "_meta": meta });
     bridge.say(&json!({ "jsonrpc": "2.0", "id": 2, "method": "ping", "params": params }));
     assert_eq!(bridge.hear()["id"], 2);
