@@ -95,6 +95,20 @@ pub(crate) fn remedy(fault: TlsFault) -> String {
     }
 }
 
+/// Returns the remedy for a server on this machine that may answer without TLS.
+fn without_tls(url: &str, words: &str) -> String {
+    let is_here = url::Url::parse(url).is_ok_and(|url| {
+        let host = url.host_str().unwrap_or_default();
+        host == "localhost" || host == "[::1]" || host.starts_with("127.")
+    });
+    match url.strip_prefix("https://") {
+        Some(plain) if is_here && words.contains("no TLS connection") => {
+            format!("; if the server has no TLS at this port, use http://{plain}")
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
 /// Sends `initialize`, with the headers of a token or without.
 ///
 /// # Errors
@@ -128,11 +142,9 @@ pub(crate) fn initialize(
     let time = left.min(Duration::from_secs(30));
     let mut answer = http.run(request, time).map_err(|error| {
         let fault = TlsFault::of(&error);
-        format!(
-            "{}{}",
-            HttpClient::words(&error),
-            fault.map_or(String::new(), remedy)
-        )
+        let words = HttpClient::words(&error);
+        let remedy = fault.map_or_else(|| without_tls(url, &words), remedy);
+        format!("{words}{remedy}")
     })?;
     let status = answer.status().as_u16();
     if matches!(status, 401 | 403) {

@@ -28,6 +28,17 @@ pub(crate) const STATUSES: &str = "Exit status:
   4  not now: the network, a server that is busy, a store that is locked; try again later
   5  protocol violation by a server: stop using it";
 
+/// The client of a sign-in without a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presented {
+    /// This sign-in registered it, or no browser was to be opened.
+    New,
+    /// An earlier sign-in registered it; the server may have forgotten it.
+    Earlier,
+    /// The user named it.
+    Configured,
+}
+
 pub(crate) enum Problem {
     /// The command line is invalid, beyond the checks of its parser.
     Usage(String),
@@ -40,10 +51,7 @@ pub(crate) enum Problem {
     /// The user declined the server's new authorization server.
     Declined { from: String, to: String },
     /// No callback arrived in time.
-    TimedOut {
-        /// An earlier sign-in registered the client; the server may have forgotten it.
-        old_client: bool,
-    },
+    TimedOut { client: Presented },
     /// The time limit of the command has passed.
     OutOfTime { last: Option<String> },
     /// No connection to the MCP server, or no answer from it.
@@ -208,13 +216,21 @@ impl Problem {
                     "stopped: no token of {from} was sent to {to}, and the browser was not opened"
                 )
             }
-            Self::TimedOut { old_client } => {
-                let forgotten = if *old_client {
-                    "If the browser ended at an error page of the authorization server, that server \
-                     may have forgotten the client: the next login registers a new one. If the page is \
-                     about the redirect URI:"
-                } else {
-                    "If the browser ended at an error page about the redirect URI:"
+            Self::TimedOut { client } => {
+                let forgotten = match client {
+                    Presented::Earlier => {
+                        "If the browser ended at an error page of the authorization server, that \
+                         server may have forgotten the client: the next login registers a new one. If \
+                         the page is about the redirect URI:"
+                    }
+                    Presented::Configured => {
+                        "If the browser ended at an error page of the authorization server, that \
+                         server may not know the client: compare --client-id of the login with what \
+                         is registered there. If the page is about the redirect URI:"
+                    }
+                    Presented::New => {
+                        "If the browser ended at an error page about the redirect URI:"
+                    }
                 };
                 let options = "--redirect-host localhost, or --port with a port that is registered";
                 format!(
@@ -358,7 +374,9 @@ mod tests {
                 from: text(),
                 to: text(),
             },
-            Problem::TimedOut { old_client: true },
+            Problem::TimedOut {
+                client: Presented::Earlier,
+            },
             Problem::OutOfTime { last: None },
             Problem::NoAnswer {
                 url: text(),

@@ -212,6 +212,14 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
     })
 }
 
+/// Returns the words about scopes that were refused together, of which the next sign-in leaves some out.
+pub(crate) fn refused(asked: &str, left_out: &str) -> String {
+    format!(
+        "the authorization server refused the scopes `{asked}`; the next sign-in asks without `{left_out}`, or with a \
+         client that is registered for them"
+    )
+}
+
 /// Returns the reason why the user is needed.
 pub(crate) fn why(why: &Why) -> String {
     match why {

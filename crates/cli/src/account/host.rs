@@ -26,9 +26,10 @@ use super::profile::Profile;
 use super::root::Root;
 use super::slots::Slots;
 use super::told::warning;
+use super::turn::Turn;
 use crate::describe::describe;
 use crate::lines::record::Recorder;
-use crate::problem::Problem;
+use crate::problem::{Presented, Problem};
 use crate::remedy;
 use crate::signals;
 use crate::speaker;
@@ -48,6 +49,10 @@ pub(super) struct Host {
     end: Instant,
     seen: Arc<Seen>,
     choice: Arc<Choice>,
+    /// The turn of a bridge's sign-in.
+    turn: Option<Turn>,
+    /// The callback has not been received yet.
+    waits: Arc<AtomicBool>,
     /// The scopes that the user was asked to permit last.
     scopes: Option<String>,
     /// The authorization servers that the user named: these need no consent to a change.
@@ -70,12 +75,25 @@ pub(super) struct Seen {
     /// The user was redirected to sign in.
     asked: AtomicBool,
     registered: AtomicBool,
+    /// The user named the client.
+    configured: bool,
 }
 
 impl Seen {
     /// Returns true if the user was redirected with a client that was registered earlier.
     pub(super) fn used_old_client(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) && !self.registered.load(Ordering::Relaxed)
+        self.presented() == Presented::Earlier
+    }
+
+    /// Returns the client that the user was redirected with.
+    fn presented(&self) -> Presented {
+        if !self.asked.load(Ordering::Relaxed) || self.registered.load(Ordering::Relaxed) {
+            Presented::New
+        } else if self.configured {
+            Presented::Configured
+        } else {
+            Presented::Earlier
+        }
     }
 }
 
@@ -100,7 +118,10 @@ impl Host {
         desk.recorder.start(|| profile.line(&keys));
         let recorder = desk.recorder.clone();
         let verbose = desk.verbose;
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Seen {
+            configured: profile.settings.names_client(),
+            ..Seen::default()
+        });
         let sees = Arc::clone(&seen);
         let choice = Arc::new(Choice::default());
         let chooses = Arc::clone(&choice);
@@ -153,6 +174,8 @@ impl Host {
             end: desk.end,
             seen,
             choice,
+            turn: None,
+            waits: Arc::default(),
             scopes: None,
             named: profile.settings.servers(),
         })
@@ -172,6 +195,12 @@ impl Host {
             self.ledger.signing_in();
         }
         Ok(())
+    }
+
+    /// Takes the turn of a bridge's sign-in; returns whether the callback is still awaited.
+    pub(super) fn take_turn(&mut self, turn: Turn) -> Arc<AtomicBool> {
+        self.turn = Some(turn);
+        Arc::clone(&self.waits)
     }
 
     /// Has the sign-in register a new client in place of these registrations; returns whether one was stored.
@@ -282,7 +311,9 @@ impl Host {
                 Pause::Resting(rest) if shown => {
                     if rest > self.end.saturating_duration_since(Instant::now()) {
                         self.abandon();
-                        return Err(Problem::TimedOut { old_client: false });
+                        return Err(Problem::TimedOut {
+                            client: Presented::New,
+                        });
                     }
                     let _shown = Waiting::for_("waiting for the code to be entered");
                     sleep(rest);
@@ -308,7 +339,13 @@ impl Host {
                     }
                     // Tells the user why the browser opens again.
                     if !matches!(need.why, Why::NoCredentials | Why::ServerChanged { .. }) {
-                        eprintln!("mcp-auth: {}", remedy::why(&need.why));
+                        let words = match (&need.why, &self.scopes) {
+                            (Why::ScopesRefused { scopes }, Some(asked)) => {
+                                remedy::refused(asked, scopes.as_str())
+                            }
+                            (why, _) => remedy::why(why),
+                        };
+                        eprintln!("mcp-auth: {words}");
                     }
                     self.ask(person)?
                 }
@@ -329,6 +366,9 @@ impl Host {
                     let others = self.choice.others(redirect.issuer.as_str());
                     self.scopes = Some(in_one(&redirect.scopes));
                     person.send(&redirect, &others);
+                    if let Some(turn) = &self.turn {
+                        turn.share(redirect.url.as_str());
+                    }
                     if person.lacks_display() && self.choice.may_offer_device() {
                         note!(
                             "Without a browser here, a server that offers it shows a code instead: {}",
@@ -361,10 +401,13 @@ impl Host {
     /// Waits for the callback of this authorization; other callbacks are ignored.
     fn come_back(&mut self, person: &Person, route: Slot) -> Result<Pause, Problem> {
         loop {
-            let Some(callback) = person.come_back(route) else {
+            self.waits.store(true, Ordering::Relaxed);
+            let callback = person.come_back(route);
+            self.waits.store(false, Ordering::Relaxed);
+            let Some(callback) = callback else {
                 self.abandon();
                 return Err(Problem::TimedOut {
-                    old_client: self.seen.used_old_client(),
+                    client: self.seen.presented(),
                 });
             };
             self.recorder.callback(&callback);

@@ -22,10 +22,11 @@ use super::root::Remembered;
 use super::settings::Settings;
 use super::slots;
 use super::told::{grant_json, grant_words};
+use super::turn::Wanted;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::probe::{Answer, initialize};
-use crate::problem::Problem;
+use crate::problem::{Presented, Problem};
 use crate::signals;
 use crate::style::is_quiet;
 
@@ -94,6 +95,16 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         }
         checked => checked?,
     }
+    let wanted = Wanted {
+        root: root.clone(),
+        name: own.clone(),
+        scopes: also_scope.clone(),
+    };
+    let turn = match until_closed.then(|| wanted.take(end)).transpose()? {
+        Some(None) => return Ok(()),
+        Some(turn) => turn,
+        None => None,
+    };
     let known = match root.remembered(url, account)? {
         Remembered::Nothing => None,
         Remembered::Profile(profile) => Some(*profile),
@@ -200,7 +211,11 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
             seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
         );
     });
+    let undo = journal.undo();
     host.change(&root, journal, profile)?;
+    if let Some(turn) = turn {
+        wanted.watch(host.take_turn(turn), undo);
+    }
     let signed_in = anew(&mut host, another, person.as_ref())
         .and_then(|()| accepted(&mut host, person.as_ref()))
         .and_then(|()| match (&named, &person) {
@@ -219,8 +234,12 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
             }
             root.mark(
                 &own,
-                matches!(problem, Problem::TimedOut { old_client: true })
-                    || used && !registered.load(Ordering::Relaxed),
+                matches!(
+                    problem,
+                    Problem::TimedOut {
+                        client: Presented::Earlier
+                    }
+                ) || used && !registered.load(Ordering::Relaxed),
             );
             return Err(problem);
         }

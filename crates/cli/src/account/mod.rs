@@ -27,6 +27,7 @@ pub(crate) mod status;
 pub(crate) mod tls;
 pub(crate) mod token;
 mod told;
+mod turn;
 
 pub(crate) use keyring::KeyringError;
 

@@ -86,11 +86,7 @@ impl Person {
         }
         eprintln!("to use       {}", redirect.mcp_host);
         eprintln!("asking for   {scopes}");
-        eprintln!();
-        eprintln!("Open this URL in a browser:");
-        eprintln!();
-        eprintln!("{url}");
-        eprintln!();
+        show_url(url);
         if self.way == Way::Browser && has_display() && webbrowser::open(url).is_ok() {
             note!("Your browser should be open there.");
         }
@@ -172,6 +168,15 @@ impl Person {
             }
         }
     }
+}
+
+/// Shows the URL that the user opens.
+pub(super) fn show_url(url: &str) {
+    eprintln!();
+    eprintln!("Open this URL in a browser:");
+    eprintln!();
+    eprintln!("{url}");
+    eprintln!();
 }
 
 /// Returns true if a browser would be visible on this system.

@@ -92,7 +92,7 @@ pub(super) fn canonical(url: &str) -> Result<String, Problem> {
     }
     let config = Config::builder(url, format!("http://127.0.0.1:{NO_PORT}/callback"))
         .build()
-        .map_err(|flaw| format!("{url}: {flaw}"))?;
+        .map_err(|flaw| format!("{url}: {flaw}{}", with_scheme(url)))?;
     Ok(config.mcp_url().as_str().to_owned())
 }
 
@@ -100,4 +100,21 @@ pub(super) fn canonical(url: &str) -> Result<String, Problem> {
 pub(super) fn name(url: &str, account: &str) -> Result<String, Problem> {
     let slot = Slot::account(account, &canonical(url)?).to_string();
     Ok(slot.rsplit('/').next().unwrap_or_default().to_owned())
+}
+
+/// Proposes a URL for a host without a scheme.
+fn with_scheme(url: &str) -> String {
+    if url.contains("://") || url.starts_with('/') {
+        return String::new();
+    }
+    let secure = format!("https://{url}");
+    let is_local = |url: &url::Url| {
+        let host = url.host_str().unwrap_or_default();
+        host == "localhost" || host == "[::1]" || host.starts_with("127.")
+    };
+    match url::Url::parse(&secure) {
+        Ok(found) if is_local(&found) => format!("; use http://{url}"),
+        Ok(_) => format!("; use {secure}"),
+        Err(_) => String::new(),
+    }
 }

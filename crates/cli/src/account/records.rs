@@ -73,6 +73,18 @@ pub(super) fn is_received_between(
         && received.is_some_and(|at| (from.0..=until.0).contains(&at))
 }
 
+/// Returns the granted scopes of an account whose tokens were received between two times.
+pub(super) fn granted_between(
+    slots: &Path,
+    name: &str,
+    (from, until): (UnixMillis, UnixMillis),
+) -> Option<String> {
+    let record = read(&slots.join("account").join(name))?;
+    let received = record.pointer("/tokens/received").and_then(Value::as_u64)?;
+    let is_new = (from.0..=until.0).contains(&received);
+    is_new.then(|| text(&record, "/granted").unwrap_or_default().to_owned())
+}
+
 /// Returns the files of a folder, which may be missing.
 ///
 /// # Errors

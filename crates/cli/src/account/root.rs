@@ -363,6 +363,7 @@ impl Root {
                 locked.remove(Path::new("clients").join(name))?;
             }
         }
+        locked.remove(Path::new("signing").join(format!("{name}.lock")))?;
         removed.add(self.remove_settings(locked, name)?);
         locked.remove(Path::new("retry").join(name))?;
         Ok(removed)

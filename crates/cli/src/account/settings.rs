@@ -104,6 +104,11 @@ impl Settings {
         one.chain(&self.discovery.prefer_issuer).cloned().collect()
     }
 
+    /// Returns true if the user named the client.
+    pub(super) fn names_client(&self) -> bool {
+        self.client_id.is_some() || self.client_metadata_url.is_some()
+    }
+
     /// Returns true if a user signs in.
     pub(super) fn has_person(&self) -> bool {
         !self.client_credentials

@@ -205,12 +205,15 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
     root.tell_damage();
     let unused = keyring::aside(|| records::unused_registrations(&root.slots()));
     for records::Unused { client, account } in unused.iter().filter(|_| !as_json) {
+        let named = match account.as_str() {
+            "default" => String::new(),
+            name => format!(" --account {}", quoted(name)),
+        };
         println!(
-            "a client that no account uses is registered at {} (account {account}); to forget it: mcp-auth logout {} \
-             --account {} --forget-client",
+            "a client that no account uses is registered at {} (account {account}); to forget it: mcp-auth logout \
+             {}{named} --forget-client",
             client.issuer,
             quoted(&client.issuer),
-            quoted(account)
         );
     }
     if as_json {

@@ -187,7 +187,7 @@ pub(super) fn judge_other(other: &Other) -> Finding {
                 place,
                 "answer POST with JSON-RPC as JSON or an event stream, and 401 without a token",
             ))
-            .option("with the URL that the operator documents"),
+            .option("use the URL that the operator documents"),
     }
 }
 

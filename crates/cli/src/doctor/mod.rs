@@ -338,7 +338,12 @@ fn show(url: &str, seen: &Seen, findings: &[Finding]) {
             println!("            → {fix}");
         }
         if let Some(option) = &found.option {
-            println!("         meanwhile: {}", speaker::login(option));
+            let step = if option.starts_with("--") {
+                speaker::login(option)
+            } else {
+                option.clone()
+            };
+            println!("         meanwhile: {step}");
         }
     }
 }

@@ -316,3 +316,53 @@ fn a_killed_bridge_leaves_no_process() {
         "{left:?}"
     );
 }
+
+/// Of several bridges of one account, one has the user sign in: the others show the same URL, and are answered with its
+/// tokens. A sign-in in a terminal ends their wait too.
+#[test]
+fn bridges_that_start_at_once_share_one_sign_in() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let mut bridges: Vec<_> = (0..3).map(|_| Bridge::start(&desk, &url)).collect();
+    for bridge in &mut bridges {
+        bridge.say(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }));
+    }
+    let page = |answer: &Value| {
+        answer["error"]["data"]["url"]
+            .as_str()
+            .expect("a URL")
+            .to_owned()
+    };
+    let pages: Vec<_> = bridges
+        .iter_mut()
+        .map(|bridge| page(&bridge.hear()))
+        .collect();
+    assert!(pages.iter().all(|one| *one == pages[0]), "{pages:?}");
+    assert_eq!(fake.state().registrations, 1);
+    follow(&pages[0], true);
+    until("signed in", || desk.run(&["token", &url]).status.success());
+    fake.state().hook = Some(Box::new(echo));
+    for bridge in &mut bridges {
+        assert!(bridge.ask("tools/list", 2)["result"].is_object());
+    }
+    assert!(bridges.into_iter().all(|bridge| bridge.end() == Some(0)));
+
+    // The user signs in at a terminal instead.
+    fake.state().hook = None;
+    assert!(desk.run(&["logout", &url]).status.success());
+    let mut bridge = Bridge::start(&desk, &url);
+    page(&bridge.ask("tools/list", 1));
+    let output = desk.sign_in(&[&url], false);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    fake.state().hook = Some(Box::new(echo));
+    sleep(Duration::from_millis(1_000));
+    assert!(bridge.ask("tools/list", 2)["result"].is_object());
+    assert_eq!(bridge.end(), Some(0));
+    let left = files(&desk);
+    assert!(
+        !left
+            .keys()
+            .any(|name| name.contains("pending") || name.starts_with("signing")),
+        "{left:?}"
+    );
+}

@@ -285,9 +285,51 @@ fn refused_scopes_are_those_that_were_asked_for() {
     }));
     let (status, said) = Transcript::new(&desk, &[]).run(&["login", &url, "--scope", "nonsense"]);
     assert_eq!(status, Some(1), "{said}");
+    assert!(
+        said.contains("refused the scopes `read nonsense`"),
+        "{said}"
+    );
     let last = said.lines().last().expect("a message");
     assert!(
         last.contains("asked for the scopes `read nonsense`"),
         "{said}"
     );
+}
+
+#[test]
+fn a_client_that_the_user_named_is_not_replaced_after_an_error_page() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let login = [
+        "login",
+        &url,
+        "--client-id",
+        "unknown",
+        "--no-browser",
+        "--timeout",
+        "1",
+    ];
+    let said = text(&desk.run(&login).stderr);
+    assert!(
+        said.contains("--client-id") && !said.contains("registers a new one"),
+        "{said}"
+    );
+    let again = desk.run(&["login", &url, "--no-browser", "--timeout", "1"]);
+    assert!(!text(&again.stderr).contains("registering a new client"));
+}
+
+#[test]
+fn a_url_without_its_scheme_is_proposed_with_one() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    for (typed, proposed) in [
+        ("mcp.example/mcp", "https://mcp.example/mcp"),
+        ("localhost:8000/mcp", "http://localhost:8000/mcp"),
+        ("127.0.0.1/mcp", "http://127.0.0.1/mcp"),
+    ] {
+        let said = text(&desk.run(&["login", typed]).stderr);
+        assert!(said.contains(&format!("use {proposed}")), "{said}");
+    }
+    let secure = fake.url().replace("http://", "https://");
+    let said = text(&desk.run(&["login", &secure, "--timeout", "5"]).stderr);
+    assert!(said.contains(&format!("use {}", fake.url())), "{said}");
 }
