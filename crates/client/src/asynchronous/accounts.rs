@@ -1,6 +1,8 @@
 //! Many accounts as one object, for gateways: any number of principals at any number of MCP servers.
 
+mod at_rest;
 mod call;
+mod flights;
 mod mark;
 mod route;
 mod start;
@@ -19,6 +21,7 @@ pub use start::AccountsBuilder;
 pub(super) use table::{Lease, Place};
 pub(super) use warm::{Key, Warm};
 
+use self::flights::Flights;
 use self::start::Parts;
 use self::table::Table;
 use self::warm::{Found, Lookup};
@@ -26,11 +29,11 @@ use super::client::Client;
 use super::device::{DeviceSignIn, Poller};
 use super::job::{Stopped, Target, Wish};
 use super::saver::Unsaved;
-use crate::async_store::{SharedStore, load_from};
+use crate::async_store::SharedStore;
 use crate::clock::now;
 use mcp_auth_machine::action::{Grant, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Operation};
-use mcp_auth_machine::{Action, AuthMachine, Config, Event};
+use mcp_auth_machine::{Config, Event};
 
 /// An MCP server that [`Accounts`] know.
 #[derive(Clone, Debug)]
@@ -119,6 +122,10 @@ struct Inner {
     table: Arc<Table>,
     warm: Arc<Warm>,
     servers: RwLock<HashMap<Arc<str>, Server>>,
+    /// Records that are being read.
+    reads: Arc<Flights<()>>,
+    /// Refused tokens that a machine is judging.
+    refusals: Arc<Flights<HeaderValue>>,
 }
 
 /// The size of an [`Accounts`].
@@ -183,9 +190,13 @@ impl Accounts {
         if let Some(value) = self.token(server, principal) {
             return Ok(crate::secrets::bearer(value));
         }
+        let operation = operation.into();
+        if let Some(value) = self.read_token(server, principal, &operation).await? {
+            return Ok(crate::secrets::bearer(value));
+        }
         let lease = self.lease(server, principal).await?;
         let target = Target {
-            operation: operation.into(),
+            operation,
             method: method.clone(),
             url: server.url().into(),
         };
@@ -230,31 +241,7 @@ impl Accounts {
         if let Some(lease) = self.0.table.unsaved(&key(server, principal))? {
             return lease.client().grant().await;
         }
-        let mut machine = AuthMachine::new(Arc::clone(&server.config), principal);
-        while let Some(action) = machine.poll_action() {
-            match action {
-                Action::LoadSlot(load) => {
-                    let (loaded, trouble) = load_from(&self.0.parts.store, load).await;
-                    #[cfg(feature = "tracing")]
-                    if let Some(error) = &trouble {
-                        tracing::warn!(%error);
-                    }
-                    drop(trouble);
-                    machine.handle(now(), loaded);
-                }
-                Action::Error(failure) => return Err(Stopped::Failed(failure)),
-                Action::SendRequest(_)
-                | Action::Redirect(_)
-                | Action::ShowCode(_)
-                | Action::PersistSlot(_)
-                | Action::Sign(_)
-                | Action::ObtainAssertion(_)
-                | Action::NeedUser(_)
-                | Action::Ready(_)
-                | Action::Report(_) => {}
-            }
-        }
-        Ok(machine.grant())
+        self.read_grant(server, principal).await
     }
 
     /// Starts a sign-in, and says where to send the user. `None`: a token is there already. The callback may come to

@@ -1,17 +1,19 @@
 //! Many accounts as one object.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use mcp_auth_client::asynchronous::{
-    Accounts, AccountsBuilder, Network, Returned, Server, Stopped,
+    AccountCall, Accounts, AccountsBuilder, Network, Returned, Server, Stopped,
 };
-use mcp_auth_client::{MemoryStore, SharedStore, Store, seed};
+use mcp_auth_client::{AsyncStore, MemoryStore, SharedStore, Store, StoreError, Swap, seed};
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::config::RegistrationSharing;
 use mcp_auth_machine::event::{Abandon, Authorization};
-use mcp_auth_machine::slot::{Revision, Slot};
+use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use tokio::task::JoinSet;
 
@@ -59,14 +61,20 @@ pub(crate) async fn sign_in(
     redirect.client_id.to_string()
 }
 
-/// Asks a machine for the token of a request.
+/// A request that was refused, which a machine judges.
 pub(crate) async fn asks(
     accounts: &Accounts,
     server: &Server,
     principal: &str,
 ) -> Result<HeaderMap, Stopped> {
-    let asked = accounts.authorize(server, principal, "read", &Method::POST);
-    asked.await
+    let mut call = accounts.call(server, principal, "read", Method::POST);
+    is_refused(&mut call).await?;
+    call.headers().await
+}
+
+async fn is_refused(call: &mut AccountCall) -> Result<bool, Stopped> {
+    call.again(StatusCode::UNAUTHORIZED, &HeaderMap::new())
+        .await
 }
 
 /// Returns true if the machine knows no account.
@@ -287,13 +295,176 @@ async fn a_page_about_accounts_shows_what_another_process_did_and_starts_no_mach
 }
 
 #[tokio::test]
+async fn an_account_at_rest_is_read_without_a_machine() {
+    let world = World::start().await;
+    let store = Gate::default();
+    let accounts = Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let accounts = accounts.idle(Duration::ZERO).tokens(10).start().unwrap();
+    let server = server(&accounts, &world);
+    assert!(is_unknown(
+        accounts
+            .authorize(&server, "alice", "read", &Method::POST)
+            .await
+    ));
+    let mut call_of_nobody = accounts.call(&server, "alice", "read", Method::POST);
+    assert!(call_of_nobody.headers().await.unwrap().is_empty());
+    assert_eq!(accounts.counts().machines, 0);
+    sign_in(&world, &accounts, &server, "alice").await;
+    let (known, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+    // Another process has no token at hand: many callers share one read.
+    let other = Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let other = other.start().unwrap();
+    let there = self::server(&other, &world);
+    store.holds(usize::MAX);
+    let mut readers = JoinSet::new();
+    for _ in 0..50 {
+        let (other, there) = (other.clone(), there.clone());
+        readers.spawn(async move { call_headers(&other, &there).await });
+    }
+    store.has_readers(1).await;
+    store.opens();
+    for found in readers.join_all().await {
+        assert_eq!(found, known);
+    }
+    assert_eq!((other.counts().machines, store.reads()), (0, 1));
+    let (again, attempts) = call(&world, &other, &there, "alice").await.unwrap();
+    assert_eq!((again, attempts, store.reads()), (known, 1, 1));
+}
+
+async fn call_headers(accounts: &Accounts, server: &Server) -> String {
+    let found = accounts.authorize(server, "alice", "read", &Method::POST);
+    token(&found.await.unwrap())
+}
+
+#[tokio::test]
+async fn rev_a_read_that_a_sign_out_overtakes_leaves_no_token_at_hand() {
+    let world = World::start().await;
+    let store = Gate::default();
+    let accounts = || Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let accounts = accounts().idle(Duration::ZERO).start().unwrap();
+    let here = server(&accounts, &world);
+    sign_in(&world, &accounts, &here, "alice").await;
+    let other = Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let other = other.idle(Duration::ZERO).start().unwrap();
+    let there = server(&other, &world);
+    store.holds(1);
+    let reader = tokio::spawn({
+        let (other, there) = (other.clone(), there.clone());
+        async move { call_headers(&other, &there).await }
+    });
+    store.has_readers(1).await;
+    // The read has its contents; its answer comes after the sign-out.
+    other.sign_out(&there, "alice").await.unwrap();
+    while other.counts().machines > 0 {
+        tokio::task::yield_now().await;
+    }
+    store.opens();
+    let _read_before = reader.await.unwrap();
+    assert!(other.token(&there, "alice").is_none());
+}
+
+/// A store in memory whose reads of accounts have their result only when it is opened.
+#[derive(Clone, Default)]
+struct Gate {
+    memory: MemoryStore,
+    /// The reads up to this one wait.
+    held: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    /// Holds this many reads from now on.
+    fn holds(&self, reads: usize) {
+        self.reads.store(0, Ordering::SeqCst);
+        self.held.store(reads, Ordering::SeqCst);
+    }
+
+    fn opens(&self) {
+        self.held.store(0, Ordering::SeqCst);
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    async fn has_readers(&self, count: usize) {
+        while self.reads() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl AsyncStore for Gate {
+    async fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        let found = AsyncStore::load(&self.memory, slot).await;
+        if slot.kind() == SlotKind::Account {
+            let number = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+            while number <= self.held.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        }
+        found
+    }
+
+    async fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        AsyncStore::persist_until(&self.memory, slot, expected, write, expires).await
+    }
+}
+
+#[tokio::test]
+async fn refr01_callers_share_the_judgement_of_a_token_that_was_refused() {
+    let world = World::start().await;
+    let (accounts, server) = process(&world, &MemoryStore::default());
+    let client = sign_in(&world, &accounts, &server, "alice").await;
+    let (mut sent, _) = call(&world, &accounts, &server, "alice").await.unwrap();
+    // The second token is refused before a request with it succeeded: it is not refreshed (USE-08).
+    for is_refreshed in [true, false] {
+        world.revoke(&sent, &client).await;
+        let warm = accounts.counts().warm;
+        let mut calls = Vec::new();
+        for _ in 0..20 {
+            let mut call = accounts.call(&server, "alice", "read", Method::POST);
+            let headers = call.headers().await.unwrap();
+            assert_eq!(token(&headers), sent);
+            calls.push((call, headers));
+        }
+        let (status, challenge) = world.post("read", calls[0].1.clone()).await;
+        let mut tasks = JoinSet::new();
+        for (mut call, _) in calls {
+            let challenge = challenge.clone();
+            tasks.spawn(async move {
+                assert!(call.again(status, &challenge).await?);
+                Ok::<_, Stopped>(token(&call.headers().await?))
+            });
+        }
+        for told in tasks.join_all().await {
+            match told {
+                Ok(new) if is_refreshed => sent = new,
+                Err(_) if !is_refreshed => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        // The first has its token from the machine, all others have the one at hand.
+        let shared = accounts.counts().warm - warm;
+        assert_eq!(shared >= 20 + 19, is_refreshed, "{shared}");
+    }
+    assert_eq!(world.server.refreshes(), 1);
+}
+
+#[tokio::test]
 async fn more_than_may_wait_are_told_so_at_once() {
     let world = World::start().await;
     let accounts = builder(&MemoryStore::default()).machines(1).waiting(1);
     let accounts = accounts.start().unwrap();
     let server = server(&accounts, &world);
     let mut held = accounts.call(&server, "alice", "read", Method::POST);
-    held.headers().await.unwrap();
+    assert!(is_refused(&mut held).await.is_err());
     let waits = tokio::spawn({
         let (accounts, server) = (accounts.clone(), server.clone());
         async move { asks(&accounts, &server, "bob").await }
@@ -308,9 +479,8 @@ async fn more_than_may_wait_are_told_so_at_once() {
     drop(held);
     assert!(is_unknown(waits.await.unwrap()));
     // One who gave up waiting takes no room.
-    let held = accounts.call(&server, "alice", "read", Method::POST);
-    let mut held = held;
-    held.headers().await.unwrap();
+    let mut held = accounts.call(&server, "alice", "read", Method::POST);
+    assert!(is_refused(&mut held).await.is_err());
     assert!(at_most(1, asks(&accounts, &server, "bob")).await.is_none());
     assert_eq!(accounts.counts().waiting, 0);
 }

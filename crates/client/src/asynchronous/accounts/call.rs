@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use tokio::sync::watch;
+
 use super::super::client::Call;
 use super::super::job::Stopped;
+use super::flights::Turn;
 use super::table::Lease;
 use super::{Accounts, Server, key};
+use crate::meter;
 use mcp_auth_machine::event::Operation;
 
 /// One request to an MCP server for one principal, and its repetitions.
@@ -51,11 +55,23 @@ impl AccountCall {
     /// # Errors
     /// [`Stopped`], but never [`Stopped::NeedUser`].
     pub async fn headers(&mut self) -> Result<HeaderMap, Stopped> {
-        if self.machine.is_none()
-            && let Some(value) = self.accounts.token(&self.server, &self.principal)
-        {
-            self.sent = Some(value.clone());
-            return Ok(crate::secrets::bearer(value));
+        if self.machine.is_none() {
+            let (server, principal) = (&self.server, &self.principal);
+            let found = match self.accounts.token(server, principal) {
+                Some(value) => Some(value),
+                None => {
+                    let read = self.accounts.read_token(server, principal, &self.operation);
+                    match read.await {
+                        Ok(found) => found,
+                        Err(Stopped::NeedUser(_)) => return Ok(HeaderMap::new()),
+                        Err(other) => return Err(other),
+                    }
+                }
+            };
+            if let Some(value) = found {
+                self.sent = Some(value.clone());
+                return Ok(crate::secrets::bearer(value));
+            }
         }
         let (call, _) = self.machine().await?;
         call.headers().await
@@ -79,14 +95,39 @@ impl AccountCall {
             }
             return Ok(false);
         }
+        let mut _lead = None;
         if status == StatusCode::UNAUTHORIZED
-            && let Some(sent) = self.sent_last()
+            && let Some(sent) = self.sent_last().cloned()
         {
             let key = key(&self.server, &self.principal);
-            self.accounts.0.warm.refused(&key, sent);
+            self.accounts.0.warm.refused(&key, &sent);
+            if self.machine.is_none() {
+                // Whatever else a challenge says: another token is to be tried first, as with an older one.
+                match self.accounts.0.refusals.join(&key, sent) {
+                    Turn::Others(ended) => {
+                        if self.is_served_with_others(ended).await {
+                            return Ok(true);
+                        }
+                    }
+                    turn @ (Turn::Mine(_) | Turn::Alone) => _lead = Some(turn),
+                }
+            }
         }
         let (call, _) = self.machine().await?;
         call.again(status, headers).await
+    }
+
+    /// Waits for the result of the same refusal. `true`: it brought another token, which is at hand.
+    async fn is_served_with_others(&mut self, mut ended: watch::Receiver<()>) -> bool {
+        while ended.changed().await.is_ok() {}
+        let found = self.accounts.token(&self.server, &self.principal);
+        let is_served = found.is_some() && found != self.sent;
+        if is_served {
+            meter::refusal(StatusCode::UNAUTHORIZED.as_u16());
+            meter::absorbed();
+            self.sent = None;
+        }
+        is_served
     }
 
     fn sent_last(&self) -> Option<&HeaderValue> {

@@ -163,6 +163,8 @@ impl AccountsBuilder {
             table: Table::new(self.bounds),
             warm: Arc::new(Warm::new(self.tokens)),
             servers: Default::default(),
+            reads: Default::default(),
+            refusals: Default::default(),
             parts: Parts {
                 store: self.store,
                 runtime,

@@ -342,6 +342,15 @@ impl Table {
         }
     }
 
+    /// Returns true if the account has a machine.
+    pub(super) fn has(&self, key: &Key) -> Result<bool, Stopped> {
+        let state = self.lock();
+        if state.is_closed {
+            return Err(Stopped::Ended);
+        }
+        Ok(state.entries.contains_key(key))
+    }
+
     /// The machine of an account with tokens that the store did not take yet.
     pub(super) fn unsaved(self: &Arc<Self>, key: &Key) -> Result<Option<Lease>, Stopped> {
         let mut state = self.lock();

@@ -1,7 +1,7 @@
 //! Valid tokens, in memory that every task can read.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +21,9 @@ const UNSTATED: Duration = Duration::from_secs(300);
 
 /// The longest time before its end at which a token is refreshed, that of the machine (USE-10).
 const MARGIN: Duration = Duration::from_secs(60);
+
+/// The number of counters of changes.
+const COUNTERS: u64 = 256;
 
 /// When a refresh that failed is tried again.
 const LATER: Duration = Duration::from_secs(10);
@@ -89,6 +92,9 @@ pub(super) struct Found {
 pub(crate) struct Warm {
     entries: Cache<Key, Arc<Entry>>,
     hits: AtomicU64,
+    /// How often something about an account changed; accounts share these counters.
+    changes: Box<[AtomicU64]>,
+    hasher: RandomState,
 }
 
 impl Warm {
@@ -96,6 +102,45 @@ impl Warm {
         Self {
             entries: Cache::new(capacity),
             hits: AtomicU64::new(0),
+            changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn counter(&self, key: &Key) -> Option<&AtomicU64> {
+        let hash = self.hasher.hash_one(key);
+        let place = usize::try_from(hash.checked_rem(COUNTERS)?).ok()?;
+        self.changes.get(place)
+    }
+
+    fn changed(&self, key: &Key) {
+        if let Some(counter) = self.counter(key) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns a number that is another one after each change of the account.
+    pub(super) fn changes(&self, key: &Key) -> Option<u64> {
+        self.counter(key).map(|count| count.load(Ordering::SeqCst))
+    }
+
+    /// Lets readers have a token that was read from the store, unless something about the account changed since: a
+    /// sign-out, a refusal, or the token of a machine.
+    pub(super) fn publish_unchanged(
+        &self,
+        key: &Key,
+        authorization: &HeaderValue,
+        expires: Option<UnixMillis>,
+        now: Moment,
+        changes: Option<u64>,
+    ) {
+        if changes.is_none() || self.changes(key) != changes {
+            return;
+        }
+        self.insert(key, authorization, expires, now);
+        // A change between the look and the entry.
+        if self.changes(key) != changes {
+            self.remove(key, authorization);
         }
     }
 
@@ -157,6 +202,17 @@ impl Warm {
         expires: Option<UnixMillis>,
         now: Moment,
     ) {
+        self.changed(key);
+        self.insert(key, authorization, expires, now);
+    }
+
+    fn insert(
+        &self,
+        key: &Key,
+        authorization: &HeaderValue,
+        expires: Option<UnixMillis>,
+        now: Moment,
+    ) {
         let left = match expires {
             Some(expires) => expires.0.saturating_sub(now.wall.0),
             None => millis(UNSTATED),
@@ -166,7 +222,8 @@ impl Warm {
             return;
         };
         if left == 0 {
-            return self.retract(key);
+            self.entries.remove(key);
+            return;
         }
         kept.set_sensitive(true);
         let margin = millis(MARGIN).min(left / 10);
@@ -187,11 +244,17 @@ impl Warm {
     }
 
     pub(crate) fn retract(&self, key: &Key) {
+        self.changed(key);
         self.entries.remove(key);
     }
 
     /// Withdraws exactly this value.
     pub(crate) fn refused(&self, key: &Key, authorization: &HeaderValue) {
+        self.changed(key);
+        self.remove(key, authorization);
+    }
+
+    fn remove(&self, key: &Key, authorization: &HeaderValue) {
         self.entries
             .remove_if(key, |entry| entry.authorization == *authorization);
     }

@@ -1,0 +1,74 @@
+//! Work that several callers want at the same moment: one does it, the others look at its result.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::warm::Key;
+
+/// The work under way, one for each account. `T` says what the work is about.
+pub(super) struct Flights<T>(Mutex<HashMap<Key, Flight<T>>>);
+
+struct Flight<T> {
+    about: T,
+    ended: watch::Receiver<()>,
+}
+
+/// Who does the work.
+pub(super) enum Turn<T> {
+    /// The caller. The others wait until the value is dropped.
+    Mine(#[allow(dead_code, reason = "its drop wakes the others")] Lead<T>),
+    /// Another caller: the receiver closes when it has ended.
+    Others(watch::Receiver<()>),
+    /// The caller, beside other work for the account.
+    Alone,
+}
+
+/// The right to do the work.
+pub(super) struct Lead<T> {
+    flights: Arc<Flights<T>>,
+    key: Key,
+    /// Dropped after the entry is gone: who looks then begins anew.
+    _ended: watch::Sender<()>,
+}
+
+impl<T: PartialEq> Flights<T> {
+    /// Takes part in the work about this.
+    pub(super) fn join(self: &Arc<Self>, key: &Key, about: T) -> Turn<T> {
+        match self.lock().entry(key.clone()) {
+            Entry::Occupied(known) if known.get().about == about => {
+                Turn::Others(known.get().ended.clone())
+            }
+            Entry::Occupied(_) => Turn::Alone,
+            Entry::Vacant(free) => {
+                let (ends, ended) = watch::channel(());
+                free.insert(Flight { about, ended });
+                Turn::Mine(Lead {
+                    flights: Arc::clone(self),
+                    key: key.clone(),
+                    _ended: ends,
+                })
+            }
+        }
+    }
+}
+
+impl<T> Flights<T> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Flight<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Flights<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Drop for Lead<T> {
+    fn drop(&mut self) {
+        self.flights.lock().remove(&self.key);
+    }
+}
