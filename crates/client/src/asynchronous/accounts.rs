@@ -89,7 +89,8 @@ impl Server {
 ///
 /// # Memory
 ///
-/// A machine exists while it works for a caller, and for a while after that; there are never more than
+/// A stored token that needs nothing is read without a machine. A machine exists while it works for a caller, and for a
+/// while after that; there are never more than
 /// [`machines`](AccountsBuilder::machines). One with tokens that the store did not take stays until the store takes them.
 /// An account at rest is nothing but its slots in the store: what a machine
 /// knows beside them are hints, such as when a server asked to be left alone, and a new machine learns them again.

@@ -17,7 +17,8 @@ impl Accounts {
     /// is needed, for a refresh or a proof.
     ///
     /// # Errors
-    /// [`Stopped::NeedUser`] without a token; [`Stopped::Failed`] when the store cannot be read; [`Stopped::Ended`].
+    /// [`Stopped::NeedUser`] without a token; [`Stopped::Failed`] when the store cannot be read; [`Stopped::Busy`];
+    /// [`Stopped::Ended`].
     pub(super) async fn read_token(
         &self,
         server: &Server,
@@ -37,6 +38,10 @@ impl Accounts {
                 None
             }
             turn @ (Turn::Mine(_) | Turn::Alone) => Some(turn),
+            Turn::Full => {
+                meter::busy();
+                return Err(Stopped::Busy);
+            }
         };
         let changes = self.0.warm.changes(&key);
         let mut machine = AuthMachine::new(server.config.clone(), principal);

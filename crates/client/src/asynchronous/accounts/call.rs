@@ -109,7 +109,7 @@ impl AccountCall {
                             return Ok(true);
                         }
                     }
-                    turn @ (Turn::Mine(_) | Turn::Alone) => _lead = Some(turn),
+                    turn @ (Turn::Mine(_) | Turn::Alone | Turn::Full) => _lead = Some(turn),
                 }
             }
         }

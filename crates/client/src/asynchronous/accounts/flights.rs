@@ -9,7 +9,11 @@ use tokio::sync::watch;
 use super::warm::Key;
 
 /// The work under way, one for each account. `T` says what the work is about.
-pub(super) struct Flights<T>(Mutex<HashMap<Key, Flight<T>>>);
+pub(super) struct Flights<T> {
+    /// How many accounts there may be.
+    most: usize,
+    flights: Mutex<HashMap<Key, Flight<T>>>,
+}
 
 struct Flight<T> {
     about: T,
@@ -24,6 +28,8 @@ pub(super) enum Turn<T> {
     Others(watch::Receiver<()>),
     /// The caller, beside other work for the account.
     Alone,
+    /// Nobody: there is as much work under way as permitted.
+    Full,
 }
 
 /// The right to do the work.
@@ -37,11 +43,14 @@ pub(super) struct Lead<T> {
 impl<T: PartialEq> Flights<T> {
     /// Takes part in the work about this.
     pub(super) fn join(self: &Arc<Self>, key: &Key, about: T) -> Turn<T> {
-        match self.lock().entry(key.clone()) {
+        let mut flights = self.lock();
+        let is_full = flights.len() >= self.most;
+        match flights.entry(key.clone()) {
             Entry::Occupied(known) if known.get().about == about => {
                 Turn::Others(known.get().ended.clone())
             }
             Entry::Occupied(_) => Turn::Alone,
+            Entry::Vacant(_) if is_full => Turn::Full,
             Entry::Vacant(free) => {
                 let (ends, ended) = watch::channel(());
                 free.insert(Flight { about, ended });
@@ -56,14 +65,15 @@ impl<T: PartialEq> Flights<T> {
 }
 
 impl<T> Flights<T> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Flight<T>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            flights: Mutex::default(),
+        })
     }
-}
 
-impl<T> Default for Flights<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Flight<T>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::network::Network;
 use super::super::publish::Publisher;
 use super::super::saver::SAVE_TIME;
 use super::super::start::StartFlaw;
+use super::flights::Flights;
 use super::table::{Bounds, Place, Table};
 use super::warm::{Key, Warm};
 use super::{Accounts, Inner};
@@ -94,7 +95,8 @@ impl AccountsBuilder {
     }
 
     /// How many callers may wait for a machine: 10,000 unless set. More get
-    /// [`Stopped::Busy`](super::super::Stopped::Busy).
+    /// [`Stopped::Busy`](super::super::Stopped::Busy). As many accounts as may have a machine or wait for one are read from
+    /// the store at once.
     #[must_use]
     pub fn waiting(mut self, most: usize) -> Self {
         self.bounds.waiting = most;
@@ -159,12 +161,13 @@ impl AccountsBuilder {
             None => Network::builder().build()?,
         };
         let idle = self.bounds.idle;
+        let most = self.bounds.machines.saturating_add(self.bounds.waiting);
         let inner = Arc::new(Inner {
             table: Table::new(self.bounds),
             warm: Arc::new(Warm::new(self.tokens)),
             servers: Default::default(),
-            reads: Default::default(),
-            refusals: Default::default(),
+            reads: Flights::new(most),
+            refusals: Flights::new(most),
             parts: Parts {
                 store: self.store,
                 runtime,
