@@ -50,7 +50,7 @@ fn sec_28_control_characters_of_names_are_escaped_everywhere() {
             "login",
             "https://mcp.example/mcp",
             "--store",
-            &format!("x{TERMINAL}"),
+            &format!("{}/x{TERMINAL}", desk.path().display()),
             "--ca-file",
             TERMINAL,
         ],
