@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use super::flights::Turn;
+use super::flights::{Turn, end_of};
 use super::{Accounts, Server, key};
 use crate::async_store::load_from;
 use crate::asynchronous::job::Stopped;
@@ -13,8 +13,8 @@ use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::{Action, AuthMachine, Event};
 
 impl Accounts {
-    /// Returns the stored token of an account that has no machine, where nothing has to be done for it. `None`: a machine
-    /// is needed, for a refresh or a proof.
+    /// Returns the stored token of an account that has no machine, where nothing has to be done for it, or the one that
+    /// replaces a refused one. `None`: a machine is needed, for a refresh or a proof.
     ///
     /// # Errors
     /// [`Stopped::NeedUser`] without a token; [`Stopped::Failed`] when the store cannot be read; [`Stopped::Busy`];
@@ -27,11 +27,16 @@ impl Accounts {
     ) -> Result<Option<HeaderValue>, Stopped> {
         let key = key(server, principal);
         if self.0.table.has(&key)? {
-            return Ok(None);
+            // A machine that judges a refused token will have another one at hand.
+            let Some(judged) = self.0.refusals.under_way(&key) else {
+                return Ok(None);
+            };
+            end_of(judged).await;
+            return Ok(self.token(server, principal));
         }
         let _lead = match self.0.reads.join(&key, ()) {
-            Turn::Others(mut ended) => {
-                while ended.changed().await.is_ok() {}
+            Turn::Others(ended) => {
+                end_of(ended).await;
                 if let Some(value) = self.token(server, principal) {
                     return Ok(Some(value));
                 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::super::client::Call;
 use super::super::job::Stopped;
-use super::flights::Turn;
+use super::flights::{Turn, end_of};
 use super::table::Lease;
 use super::{Accounts, Server, key};
 use crate::meter;
@@ -118,8 +118,8 @@ impl AccountCall {
     }
 
     /// Waits for the result of the same refusal. `true`: it brought another token, which is at hand.
-    async fn is_served_with_others(&mut self, mut ended: watch::Receiver<()>) -> bool {
-        while ended.changed().await.is_ok() {}
+    async fn is_served_with_others(&mut self, ended: watch::Receiver<()>) -> bool {
+        end_of(ended).await;
         let found = self.accounts.token(&self.server, &self.principal);
         let is_served = found.is_some() && found != self.sent;
         if is_served {

@@ -64,7 +64,17 @@ impl<T: PartialEq> Flights<T> {
     }
 }
 
+/// Waits until the work of another caller has ended.
+pub(super) async fn end_of(mut ended: watch::Receiver<()>) {
+    while ended.changed().await.is_ok() {}
+}
+
 impl<T> Flights<T> {
+    /// Returns the end of the work for an account, if there is some.
+    pub(super) fn under_way(&self, key: &Key) -> Option<watch::Receiver<()>> {
+        self.lock().get(key).map(|flight| flight.ended.clone())
+    }
+
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
