@@ -373,6 +373,20 @@ async fn storms(world: &Arc<World>) {
             &format!("2 x one refresh ({one:?})"),
         );
     }
+    let since = Instant::now();
+    let (signal, waits) = tokio::sync::watch::channel(());
+    let mut tasks = JoinSet::new();
+    for _ in 0..CALLERS {
+        let mut waits = waits.clone();
+        tasks.spawn(async move { waits.changed().await.is_err() });
+    }
+    drop(signal);
+    tasks.join_all().await;
+    row(
+        "  of it: 1,000 tasks that wait for one signal",
+        &format!("{:?}", since.elapsed()),
+        "",
+    );
     accounts.close().await.unwrap();
 }
 

@@ -25,6 +25,16 @@ impl Accounts {
         principal: &str,
         operation: &Operation,
     ) -> Result<Option<HeaderValue>, Stopped> {
+        // On the heap: the futures of callers with a token at hand stay small.
+        Box::pin(self.read(server, principal, operation)).await
+    }
+
+    async fn read(
+        &self,
+        server: &Server,
+        principal: &str,
+        operation: &Operation,
+    ) -> Result<Option<HeaderValue>, Stopped> {
         let key = key(server, principal);
         if self.0.table.has(&key)? {
             // A machine that judges a refused token will have another one at hand.
