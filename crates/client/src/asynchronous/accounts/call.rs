@@ -102,7 +102,7 @@ impl AccountCall {
             let key = key(&self.server, &self.principal);
             self.accounts.0.warm.refused(&key, &sent);
             if self.machine.is_none() {
-                // Whatever else a challenge says: another token is to be tried first, as with an older one.
+                // Another token is tried first, whatever else a challenge says, as with a challenge to an older token.
                 match self.accounts.0.refusals.join(&key, sent) {
                     Turn::Others(ended) => {
                         if self.is_served_with_others(ended).await {

@@ -20,15 +20,15 @@ struct Flight<T> {
     ended: watch::Receiver<()>,
 }
 
-/// Who does the work.
+/// The caller that does the work.
 pub(super) enum Turn<T> {
-    /// The caller. The others wait until the value is dropped.
+    /// This caller. The others wait until the value is dropped.
     Mine(#[allow(dead_code, reason = "its drop wakes the others")] Lead<T>),
     /// Another caller: the receiver closes when it has ended.
     Others(watch::Receiver<()>),
-    /// The caller, beside other work for the account.
+    /// This caller, beside other work for the account.
     Alone,
-    /// Nobody: there is as much work under way as permitted.
+    /// No caller: as much work is under way as permitted.
     Full,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Turn<T> {
 pub(super) struct Lead<T> {
     flights: Arc<Flights<T>>,
     key: Key,
-    /// Dropped after the entry is gone: who looks then begins anew.
+    /// Dropped after the entry: a caller that comes then begins new work.
     _ended: watch::Sender<()>,
 }
 
