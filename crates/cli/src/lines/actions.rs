@@ -18,6 +18,8 @@ use mcp_auth_machine::wire::callback::IssBinding;
 use mcp_auth_machine::wire::text::Untrusted;
 use serde::Serialize;
 
+use crate::remedy;
+
 /// An output line. Its members are in the documented order.
 #[derive(Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
@@ -384,11 +386,18 @@ pub(crate) struct Failed {
     details: Details,
     #[serde(skip)]
     party: Party,
+    #[serde(skip)]
+    option: Option<String>,
 }
 
 impl Failed {
     pub(crate) fn party(&self) -> Party {
         self.party
+    }
+
+    /// Returns the options of `login` that may help.
+    pub(crate) fn option(&self) -> Option<&str> {
+        self.option.as_deref()
     }
 }
 
@@ -413,6 +422,7 @@ impl From<&Failure> for Failed {
             message: failure.to_string(),
             details: failure.details(),
             party: failure.party(),
+            option: remedy::option(failure),
         }
     }
 }

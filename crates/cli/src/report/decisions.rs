@@ -97,13 +97,26 @@ pub(super) fn purpose(name: &str) -> (&'static str, bool) {
     }
 }
 
-/// Returns the sentence for the `next` member of a failure.
-pub(super) fn next(name: &str) -> &'static str {
+/// Returns the sentence for the `next` member of a failure at this stage with this cause.
+pub(super) fn next(name: &str, stage: &str, cause: &str) -> &'static str {
     match name {
-        "ask_user" => "Ask the user to sign in again.",
-        "fix_configuration" => "Change the configuration of the client or of the server.",
+        "ask_user" => "Sign in again.",
+        "fix_configuration" => {
+            "The party above changes its configuration; trying again does not help before that."
+        }
+        "retry_later" if matches!(stage, "token" | "callback") => {
+            "Sign in again later, in the browser too: the authorization code of this sign-in may be used up."
+        }
         "retry_later" => "Try again later.",
-        "do_not_trust" => "Do not use this server until its operator has mended it.",
+        "do_not_trust" if cause == "issuer_mismatch" => {
+            "Close the page of this sign-in, and tell the operator of the authorization server and your security contact. \
+             The callback names another authorization server than the one that was asked: a mistake of an operator, or an \
+             attack. The authorization code was sent nowhere."
+        }
+        "do_not_trust" => {
+            "Do not sign in there until the party above has explained or mended it: a mistake of an operator and an \
+             attack look the same. First check the URL that was given to this command."
+        }
         _ => "",
     }
 }

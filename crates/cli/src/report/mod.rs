@@ -18,10 +18,17 @@ use crate::problem::Problem;
 use shown::Redactor;
 use steps::Story;
 
-/// One line of a transcript; for a failure, with the responsible party.
+/// One line of a transcript.
 pub(crate) struct Entry {
     line: Value,
-    party: Option<Party>,
+    advice: Option<Advice>,
+}
+
+/// What a reader can do about a failure.
+struct Advice {
+    party: Party,
+    /// The options of `login` that may help.
+    option: Option<String>,
 }
 
 /// Runs the input lines, and returns them with the output lines.
@@ -31,26 +38,30 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
     for text in ins {
         all.push(Entry {
             line: serde_json::from_str(text)?,
-            party: None,
+            advice: None,
         });
         for line in session.take(text.as_bytes()) {
+            let advice = match &line {
+                Line::Error(failed) => Some(Advice {
+                    party: failed.party(),
+                    option: failed.option().map(str::to_owned),
+                }),
+                Line::SendRequest(_)
+                | Line::Redirect(_)
+                | Line::ShowCode(_)
+                | Line::LoadSlot { .. }
+                | Line::PersistSlot(_)
+                | Line::Sign { .. }
+                | Line::ObtainAssertion(_)
+                | Line::NeedUser(_)
+                | Line::Ready(_)
+                | Line::Present(_)
+                | Line::Report(_)
+                | Line::Idle { .. }
+                | Line::ProtocolError { .. } => None,
+            };
             all.push(Entry {
-                party: match &line {
-                    Line::Error(failed) => Some(failed.party()),
-                    Line::SendRequest(_)
-                    | Line::Redirect(_)
-                    | Line::ShowCode(_)
-                    | Line::LoadSlot { .. }
-                    | Line::PersistSlot(_)
-                    | Line::Sign { .. }
-                    | Line::ObtainAssertion(_)
-                    | Line::NeedUser(_)
-                    | Line::Ready(_)
-                    | Line::Present(_)
-                    | Line::Report(_)
-                    | Line::Idle { .. }
-                    | Line::ProtocolError { .. } => None,
-                },
+                advice,
                 line: serde_json::to_value(&line)?,
             });
         }

@@ -59,6 +59,13 @@ pub(super) fn page(title: &Shown, story: &Story) -> String {
                         ol { @for step in &story.steps { li { (self::step(step)) } } }
                     }
                 }
+                footer {
+                    p.hint {
+                        "mcp-auth " (env!("CARGO_PKG_VERSION")) ". Host: the program that ran. Machine: its OAuth client. "
+                        "Store: where accounts and registrations are kept. Codes such as META-08 name rules of the project's "
+                        "docs/requirements.md, which gives the standard behind each."
+                    }
+                }
             }
         }
     }
@@ -92,7 +99,7 @@ fn step(step: &Step) -> Markup {
         std::cmp::Ordering::Greater => "left",
     };
     html! {
-        details class=(tone(step.tone)) {
+        details class=(tone(step.tone)) open[step.from == Lane::Machine && step.tone == Tone::Bad] {
             summary {
                 time { (seconds(step.at)) }
                 div.lanes aria-hidden="true" {

@@ -3,9 +3,10 @@
 use mcp_auth_machine::error::Party;
 use serde_json::Value;
 
-use super::Entry;
 use super::decisions::{decision, next, purpose};
 use super::shown::{HIDDEN, Redactor, Shown, header_map};
+use super::{Advice, Entry};
+use crate::lines::record::documents::NOT_KEPT;
 use crate::lines::record::text_of;
 
 /// A party of the diagram, from left to right.
@@ -67,6 +68,7 @@ impl Story {
             now: 0,
             requests: Vec::new(),
             loads: Vec::new(),
+            iss: None,
             story: Self {
                 settings: Vec::new(),
                 outcomes: Vec::new(),
@@ -88,6 +90,8 @@ struct Teller<'a> {
     requests: Vec<(u64, String, Shown)>,
     /// Slots by number.
     loads: Vec<(u64, Shown)>,
+    /// The issuer that the last callback names.
+    iss: Option<Shown>,
     story: Story,
 }
 
@@ -101,7 +105,7 @@ impl Teller<'_> {
             self.settings(config);
         }
         self.event(line, text_of(line, "event"));
-        self.action(line, text_of(line, "action"), entry.party);
+        self.action(line, text_of(line, "action"), entry.advice.as_ref());
     }
 
     fn settings(&mut self, config: &Value) {
@@ -142,12 +146,12 @@ impl Teller<'_> {
                 fixed("The user agreed to sign in"),
                 Vec::new(),
             ),
-            "callback_params" => (
-                Browser,
-                Tone::Plain,
-                fixed("The browser returned to the redirect URI"),
-                vec![self.callback(line)],
-            ),
+            "callback_params" => {
+                let parameters = self.callback(line);
+                self.iss = value_in(&parameters, "iss");
+                let title = fixed("The browser returned to the redirect URI");
+                (Browser, Tone::Plain, title, vec![parameters])
+            }
             "http_response" => {
                 let (request, url) = self.request(line);
                 let (name, public) = purpose(&request);
@@ -221,7 +225,7 @@ impl Teller<'_> {
         self.push(from, Machine, tone, title, parts);
     }
 
-    fn action(&mut self, line: &Value, action: &str, party: Option<Party>) {
+    fn action(&mut self, line: &Value, action: &str, advice: Option<&Advice>) {
         use Lane::{Browser, Host, Machine, Store};
         let fixed = Shown::fixed;
         match action {
@@ -305,7 +309,7 @@ impl Teller<'_> {
                 self.push(Machine, Host, Tone::Good, title.clone(), parts);
                 self.end(Tone::Good, title, Vec::new());
             }
-            "error" => self.failure(line, party),
+            "error" => self.failure(line, advice),
             "report" => {
                 let code = text_of(line, "code");
                 let (words, rules) = decision(code);
@@ -341,7 +345,7 @@ impl Teller<'_> {
         }
     }
 
-    fn failure(&mut self, line: &Value, party: Option<Party>) {
+    fn failure(&mut self, line: &Value, advice: Option<&Advice>) {
         let fixed = Shown::fixed;
         let title = Shown::join([
             fixed("Failed at "),
@@ -350,8 +354,23 @@ impl Teller<'_> {
             self.text(line, "cause"),
         ]);
         let mut rows = vec![(fixed("what happened"), self.text(line, "message"))];
-        rows.extend(party.map(|party| (fixed("who must mend it"), fixed(owner(party)))));
-        rows.push((fixed("next step"), fixed(next(text_of(line, "next")))));
+        let (stage, cause) = (text_of(line, "stage"), text_of(line, "cause"));
+        if let Some(Advice { party, option }) = advice {
+            let owner = match (party, last_status(line)) {
+                (Party::Network, Some(_)) => OF_AN_ANSWER,
+                (party, _) => owner(*party),
+            };
+            rows.push((fixed("who must mend it"), fixed(owner)));
+            let words = next(text_of(line, "next"), stage, cause);
+            rows.push((fixed("next step"), fixed(words)));
+            let option = option.as_deref().map(|option| self.redactor.show(option));
+            rows.extend(option.map(|option| (fixed("option of mcp-auth login"), option)));
+        }
+        if cause == "issuer_mismatch"
+            && let Some(iss) = self.iss.clone()
+        {
+            rows.push((fixed("iss of the callback"), iss));
+        }
         for name in ["expected", "found", "error", "description"] {
             if let Some(value) = line.get(name) {
                 rows.push((self.redactor.show(name), self.value(value)));
@@ -477,6 +496,9 @@ impl Teller<'_> {
 
     fn body(&self, line: &Value, public: bool) -> Part {
         let body = text_of(line, "body");
+        if body == NOT_KEPT {
+            return Part::Text("Body", Shown::fixed("The recording leaves out this body."));
+        }
         match serde_json::from_str::<Value>(body) {
             Ok(document) if public => {
                 let text = serde_json::to_string_pretty(&document).unwrap_or_default();
@@ -552,13 +574,35 @@ fn server_of(purpose: &str) -> Lane {
     }
 }
 
+const OF_AN_ANSWER: &str = "the operator of the server that answered, or of the gateway before it";
+
+/// Returns the status of the last response of a failed step.
+fn last_status(line: &Value) -> Option<u64> {
+    line.get("seen")?
+        .as_array()?
+        .last()?
+        .get("status")?
+        .as_u64()
+}
+
+/// Returns the value of a parameter.
+fn value_in(part: &Part, wanted: &'static str) -> Option<Shown> {
+    let Part::Rows(_, rows) = part else {
+        return None;
+    };
+    let found = rows.iter().find(|(name, _)| *name == Shown::fixed(wanted));
+    found.map(|(_, value)| value.clone())
+}
+
 fn owner(party: Party) -> &'static str {
     match party {
         Party::McpServer => "the operator of the MCP server",
         Party::AuthorizationServer => "the operator of the authorization server",
         Party::Host => "the client: its configuration or its HTTP stack",
         Party::Store => "the client: its store",
-        Party::Network => "the network, or a server that is down",
+        Party::Network => {
+            "the network between this machine and the server, or the operator of the server, which is down"
+        }
         Party::User => "the user",
     }
 }

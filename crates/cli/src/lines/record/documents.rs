@@ -44,6 +44,9 @@ fn credential(name: &str) -> Option<&'static str> {
     })
 }
 
+/// The placeholder for a body that cannot be cleared of secrets.
+pub(crate) const NOT_KEPT: &str = "not kept";
+
 /// Returns the body of an endpoint that receives or issues credentials, with substitutes.
 pub(super) fn answer(body: &[u8], secrets: &mut Secrets) -> String {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
@@ -52,7 +55,7 @@ pub(super) fn answer(body: &[u8], secrets: &mut Secrets) -> String {
         return if body.is_empty() {
             String::new()
         } else {
-            "not kept".to_owned()
+            NOT_KEPT.to_owned()
         };
     };
     let mut kept = Map::new();
