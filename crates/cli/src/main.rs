@@ -185,7 +185,8 @@ fn main() -> ExitCode {
     };
     let recorded = match &outcome {
         Err(Problem::Usage(_)) => Ok(()),
-        Ok(()) | Err(_) => recorder.finish(),
+        Ok(()) => recorder.finish(None),
+        Err(problem) => recorder.finish(Some(&problem.words())),
     };
     let outcome = outcome.and_then(|()| match output::failure() {
         Some(error) => Err(Problem::Output(error)),

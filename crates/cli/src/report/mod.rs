@@ -24,7 +24,7 @@ pub(crate) struct Entry {
     advice: Option<Advice>,
 }
 
-/// What a reader can do about a failure.
+/// The responsible party of a failure, and the options that may help.
 struct Advice {
     party: Party,
     /// The options of `login` that may help.
@@ -69,7 +69,7 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
     Ok(all)
 }
 
-/// Writes the page for these input lines.
+/// Writes the page for these input lines, and for the failure of the command itself.
 ///
 /// # Errors
 ///
@@ -78,14 +78,22 @@ pub(crate) fn write<'a>(
     to: &Destination,
     title: &str,
     ins: impl Iterator<Item = &'a str>,
+    failure: Option<&str>,
 ) -> Result<(), Problem> {
-    to.write(&page(title, ins)?)
+    to.write(&page(title, ins, failure)?)
 }
 
-fn page<'a>(title: &str, ins: impl Iterator<Item = &'a str>) -> Result<String, Problem> {
+fn page<'a>(
+    title: &str,
+    ins: impl Iterator<Item = &'a str>,
+    failure: Option<&str>,
+) -> Result<String, Problem> {
     let entries = entries(ins)?;
     let redactor = Redactor::of(&entries);
-    let story = Story::of(&entries, &redactor);
+    let mut story = Story::of(&entries, &redactor);
+    if let Some(words) = failure {
+        story.fail(redactor.show(words));
+    }
     Ok(render::page(&redactor.show(title), &story))
 }
 

@@ -80,6 +80,22 @@ impl Story {
         }
         teller.story
     }
+
+    /// Adds the failure of the command, where the machine reported none at the end.
+    pub(super) fn fail(&mut self, words: Shown) {
+        if self
+            .outcomes
+            .last()
+            .is_some_and(|last| last.tone == Tone::Bad)
+        {
+            return;
+        }
+        self.outcomes.push(Outcome {
+            tone: Tone::Bad,
+            title: Shown::fixed("The command failed"),
+            rows: vec![(Shown::fixed("what happened"), words)],
+        });
+    }
 }
 
 struct Teller<'a> {

@@ -16,7 +16,11 @@ fn attacks() -> impl Iterator<Item = (String, String)> {
 
 fn of(text: &str) -> String {
     let is_in = |line: &&str| line.contains(r#""event":"#) || line.contains(r#""config":"#);
-    page("a recording", text.lines().filter(is_in))
+    made(text.lines().filter(is_in), None)
+}
+
+fn made<'a>(ins: impl Iterator<Item = &'a str>, failure: Option<&str>) -> String {
+    page("a recording", ins, failure)
         .map_err(|problem| problem.words())
         .unwrap()
 }
@@ -80,10 +84,35 @@ fn text_of_a_server_is_text_on_the_page() {
         r#"{"now":2,"event":"authorize","seed":"BwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2"}"#.to_owned(),
         format!(r#"{{"now":3,"event":"http_response","id":2,"status":200,"headers":[["content-type","application/json"],["set-cookie","session=c00kie"]],"body":"{body}"}}"#),
     ];
-    let page = page("<b>", ins.iter().map(String::as_str))
+    let page = page("<b>", ins.iter().map(String::as_str), None)
         .map_err(|problem| problem.words())
         .unwrap();
     assert!(page.contains("&lt;script&gt;alert(1)"));
     assert!(!page.contains("<script") && !page.contains("<b>") && !page.contains('\u{202e}'));
     assert!(!page.contains("c00kie") && !page.contains("k3y-of-a-person"));
+}
+
+#[test]
+fn a_failure_of_the_command_itself_is_the_outcome() {
+    let nothing = made(std::iter::empty(), Some("no answer from the server"));
+    assert!(nothing.contains("The command failed"));
+    assert!(nothing.contains("no answer from the server"));
+    let (_, text) = attacks()
+        .find(|(_, text)| text.contains(r#""action":"error""#))
+        .unwrap();
+    let is_in = |line: &&str| line.contains(r#""event":"#) || line.contains(r#""config":"#);
+    let known = made(text.lines().filter(is_in), Some("words"));
+    assert!(known.contains("Failed at "));
+}
+
+#[test]
+fn a_failure_names_what_its_reader_can_do() {
+    let pages: String = attacks().map(|(_, text)| of(&text)).collect();
+    for words in [
+        "option of mcp-auth login",
+        "iss of the callback",
+        "your security contact",
+    ] {
+        assert!(pages.contains(words), "{words}");
+    }
 }

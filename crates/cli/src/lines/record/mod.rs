@@ -113,8 +113,9 @@ impl Recorder {
         self.say(Happened::Plain(event));
     }
 
-    /// Writes the transcript, or returns the reason why it cannot be written.
-    pub(crate) fn finish(&self) -> Result<(), Problem> {
+    /// Writes the transcript, and a page with the failure of the command itself, if it has one; or returns the reason why
+    /// that cannot be written.
+    pub(crate) fn finish(&self, failure: Option<&str>) -> Result<(), Problem> {
         let Some(shared) = &self.0 else {
             return Ok(());
         };
@@ -131,7 +132,7 @@ impl Recorder {
         let ins = text
             .lines()
             .filter(|line| !line.starts_with(r#"{"action":"#));
-        crate::report::write(html, "mcp-auth", ins)
+        crate::report::write(html, "mcp-auth", ins, failure)
     }
 }
 
