@@ -328,6 +328,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::path::{Path, PathBuf};
 
+    use clap::CommandFactory;
+
     use super::*;
 
     /// Returns the root of the repository, which contains the documents.
@@ -337,6 +339,21 @@ mod tests {
             .ancestors()
             .find(|path| path.join("docs/command.md").exists());
         found.unwrap().to_owned()
+    }
+
+    /// Checks that each option in a remedy is one of a command.
+    fn assert_options_exist(remedy: &str) {
+        let command = crate::Arguments::command();
+        let all = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments);
+        let known: BTreeSet<&str> = all.filter_map(clap::Arg::get_long).collect();
+        for named in speaker::named(remedy) {
+            assert!(
+                named == "help" || known.contains(named),
+                "--{named}: {remedy}"
+            );
+        }
     }
 
     /// Returns the codes and statuses in the tables of failures.
@@ -349,6 +366,7 @@ mod tests {
                 let cells: Vec<&str> = line.split('|').map(str::trim).collect();
                 let statuses = cells[2].split(", ").map(|status| status.parse().unwrap());
                 assert!(!cells[3].is_empty() && !cells[4].is_empty(), "{line}");
+                assert_options_exist(cells[4]);
                 (cells[1].trim_matches('`').to_owned(), statuses.collect())
             })
             .collect()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use mcp_auth_client::{Driver, HttpClient, Note, Pause, Store, seed};
-use mcp_auth_machine::action::{Grant, Purpose, Why};
+use mcp_auth_machine::action::{Grant, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::slot::Slot;
@@ -24,6 +24,7 @@ use super::ledger::Ledger;
 use super::person::Person;
 use super::profile::Profile;
 use super::root::Root;
+use super::seen::Seen;
 use super::slots::Slots;
 use super::told::warning;
 use super::turn::Turn;
@@ -69,34 +70,6 @@ impl Drop for Host {
     }
 }
 
-/// Observations about the driver's requests.
-#[derive(Default)]
-pub(super) struct Seen {
-    /// The user was redirected to sign in.
-    asked: AtomicBool,
-    registered: AtomicBool,
-    /// The user named the client.
-    configured: bool,
-}
-
-impl Seen {
-    /// Returns true if the user was redirected with a client that was registered earlier.
-    pub(super) fn used_old_client(&self) -> bool {
-        self.presented() == Presented::Earlier
-    }
-
-    /// Returns the client that the user was redirected with.
-    fn presented(&self) -> Presented {
-        if !self.asked.load(Ordering::Relaxed) || self.registered.load(Ordering::Relaxed) {
-            Presented::New
-        } else if self.configured {
-            Presented::Configured
-        } else {
-            Presented::Earlier
-        }
-    }
-}
-
 /// The context of one command.
 pub(super) struct Desk<'a> {
     pub(super) root: &'a Root,
@@ -118,10 +91,7 @@ impl Host {
         desk.recorder.start(|| profile.line(&keys));
         let recorder = desk.recorder.clone();
         let verbose = desk.verbose;
-        let seen = Arc::new(Seen {
-            configured: profile.settings.names_client(),
-            ..Seen::default()
-        });
+        let seen = Arc::new(Seen::new(profile.settings.names_client()));
         let sees = Arc::clone(&seen);
         let choice = Arc::new(Choice::default());
         let chooses = Arc::clone(&choice);
@@ -143,22 +113,7 @@ impl Host {
                             note!("{words}");
                         }
                     }
-                    Note::Out(Action::SendRequest(send)) => {
-                        let purpose = send.purpose();
-                        if purpose == Purpose::Registration {
-                            sees.registered.store(true, Ordering::Relaxed);
-                        }
-                        // From here on the server may issue tokens that are not stored yet.
-                        match purpose {
-                            Purpose::Token => signals::hold(),
-                            Purpose::ResourceMetadata
-                            | Purpose::ServerMetadata
-                            | Purpose::Registration
-                            | Purpose::PushedAuthorization
-                            | Purpose::DeviceAuthorization
-                            | Purpose::Revocation => signals::release(),
-                        }
-                    }
+                    Note::Out(Action::SendRequest(send)) => sees.sends(send.purpose()),
                     Note::In(_) | Note::Out(_) | Note::Store(_) => {}
                 }
                 if let Some(text) = describe(&note).filter(|_| verbose) {
@@ -352,7 +307,7 @@ impl Host {
                 Pause::ShowCode(code) => {
                     let person =
                         person.ok_or("interactive sign-in required, but running without a user")?;
-                    self.seen.asked.store(true, Ordering::Relaxed);
+                    self.seen.asks();
                     self.ledger.signing_in();
                     self.scopes = Some(in_one(&code.scopes));
                     person.show(&code);
@@ -362,7 +317,7 @@ impl Host {
                 Pause::Redirect(redirect) => {
                     let person =
                         person.ok_or("interactive sign-in required, but running without a user")?;
-                    self.seen.asked.store(true, Ordering::Relaxed);
+                    self.seen.asks();
                     let others = self.choice.others(redirect.issuer.as_str());
                     self.scopes = Some(in_one(&redirect.scopes));
                     person.send(&redirect, &others);
@@ -452,7 +407,7 @@ impl Host {
     /// Requests scopes that the account lacks, although the server accepts its token. Not repeated if the
     /// user was just asked for them.
     pub(super) fn widen(&mut self, scopes: &str, person: &Person) -> Result<(), Problem> {
-        if !self.missing(scopes)?.is_empty() && !self.seen.asked.load(Ordering::Relaxed) {
+        if !self.missing(scopes)?.is_empty() && !self.seen.has_asked() {
             self.authorize(person)?;
         }
         Ok(())

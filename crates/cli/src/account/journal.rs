@@ -15,11 +15,12 @@ use mcp_auth_client::{DirectoryLock, PrivateDirectory};
 use serde::{Deserialize, Serialize};
 
 use super::conversion::convert;
+use super::erasure::ForgetClient;
 use super::key;
 use super::keyring;
 use super::profile::Profile;
 use super::records;
-use super::root::{ForgetClient, LOCK_TIME, Root};
+use super::root::{LOCK_TIME, Root};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

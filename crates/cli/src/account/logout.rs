@@ -4,12 +4,13 @@ use std::io::ErrorKind;
 
 use serde_json::json;
 
+use super::erasure::{Forget, Removed};
 use super::host::{Desk, Host};
 use super::journal::Journal;
 use super::key;
 use super::keyring;
 use super::profile::{Profile, canonical};
-use super::root::{Forget, Remembered, Removed};
+use super::root::Remembered;
 use super::settings::Settings;
 use super::slots;
 use super::{Selected, after};

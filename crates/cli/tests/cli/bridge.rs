@@ -366,3 +366,41 @@ fn bridges_that_start_at_once_share_one_sign_in() {
         "{left:?}"
     );
 }
+
+/// A server that asks for a token at its tools alone: calls at once lead to one sign-in, and a further one that is
+/// refused meanwhile does not end it.
+#[test]
+fn calls_at_once_lead_to_one_sign_in() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    fake.state().hook = Some(Box::new(|request, _| {
+        let message = message(request);
+        let is_open = request.path == "/mcp" && message["method"] == "initialize";
+        let result = json!({ "protocolVersion": "2025-06-18" });
+        is_open.then(|| {
+            object(
+                200,
+                &json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }),
+            )
+        })
+    }));
+    let mut bridge = Bridge::start(&desk, &url);
+    assert!(bridge.ask("initialize", 0)["result"].is_object());
+    for id in 1..=8 {
+        bridge.say(&json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "x" } }));
+    }
+    let pages: std::collections::BTreeSet<_> = (1..=8)
+        .map(|_| {
+            bridge.hear()["error"]["data"]["url"]
+                .as_str()
+                .expect("a URL")
+                .to_owned()
+        })
+        .collect();
+    assert_eq!((pages.len(), fake.state().registrations), (1, 1));
+    follow(pages.first().expect("a URL"), true);
+    until("signed in", || desk.run(&["token", &url]).status.success());
+    fake.state().hook = Some(Box::new(echo));
+    assert!(bridge.ask("tools/list", 9)["result"].is_object());
+    assert_eq!(bridge.end(), Some(0));
+}

@@ -10,7 +10,7 @@ use crate::support::Desk;
 fn each_refusal_of_a_refresh_ends_at_the_browser() {
     let html = "text/html";
     let json = "application/json";
-    let refusals: [(u16, &str, &str); 15] = [
+    let refusals: [(u16, &str, &str); 18] = [
         (400, json, r#"{"error":"invalid_grant"}"#),
         (
             400,
@@ -28,6 +28,14 @@ fn each_refusal_of_a_refresh_ends_at_the_browser() {
         (401, json, r#"{"error":"invalid_client"}"#),
         (403, json, r#"{"error":"access_denied"}"#),
         (200, json, r#"{"error":"bad_refresh_token"}"#),
+        // As Slack answers; a token that is none; no content.
+        (200, json, r#"{"ok":false,"error":"invalid_refresh_token"}"#),
+        (
+            200,
+            json,
+            r#"{"access_token":"","token_type":"bearer","expires_in":0}"#,
+        ),
+        (400, json, ""),
         (400, html, "<h1>no</h1>"),
         (401, html, "<h1>no</h1>"),
     ];
