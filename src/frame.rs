@@ -74,7 +74,7 @@ impl<'a> Opened<'a> {
             }
         };
         let revision = Revision::under(key.as_ref(), frame.json.as_bytes());
-        if frame.revision.parse() != Ok(revision) || stored.revision != revision {
+        if !revision.is_written(frame.revision) || stored.revision != revision {
             return Err(RecordFlaw::Damaged);
         }
         Ok(Self {

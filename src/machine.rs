@@ -206,7 +206,19 @@ impl AuthMachine {
             }
             return;
         }
-        self.inbox.push_back(trigger);
+        self.take_on(trigger);
+    }
+
+    /// Starts work at once where none is under way or queued, so that the queue needs no memory, and queues it otherwise.
+    fn take_on(&mut self, trigger: Trigger) {
+        let idle = matches!(self.work, Work::Idle) && self.inbox.is_empty();
+        let served = trigger.is_served(&self.core);
+        if idle && !served && self.core.memory.erasure == Erasure::Done {
+            self.core.rest(false);
+            self.begin(trigger);
+        } else {
+            self.inbox.push_back(trigger);
+        }
     }
 
     /// Drops a queued request whose operation asks again later in the queue, or with this request. Returns true if there
@@ -246,7 +258,7 @@ impl AuthMachine {
         // Between two polls the code is shown again.
         let polls = matches!(self.work, Work::Polling(_));
         if self.work.attempt().is_none() || elsewhere || polls {
-            self.inbox.push_back(Trigger::Authorize(Box::new(click)));
+            self.take_on(Trigger::Authorize(Box::new(click)));
         }
     }
 
@@ -254,7 +266,7 @@ impl AuthMachine {
     fn came_back(&mut self, callback: Callback) {
         // Alone in the queue, it is the next one anyway.
         if self.inbox.is_empty() {
-            return self.inbox.push_back(Trigger::CameBack(callback));
+            return self.take_on(Trigger::CameBack(callback));
         }
         let is_own = |callback: &Callback| match (&self.core.waiting, callback.state()) {
             (Some(waiting), Some(state)) => waiting.at.held().0.state.same(&state),
@@ -305,11 +317,15 @@ impl AuthMachine {
             let Some(trigger) = self.next_trigger() else {
                 return;
             };
-            self.core.watch.begin();
-            let caller = trigger.caller(&self.core);
-            self.core.callers.begin(caller);
-            self.step(|_, core| start(core, trigger));
+            self.begin(trigger);
         }
+    }
+
+    fn begin(&mut self, trigger: Trigger) {
+        self.core.watch.begin();
+        let caller = trigger.caller(&self.core);
+        self.core.callers.begin(caller);
+        self.step(|_, core| start(core, trigger));
     }
 
     /// Takes the next queued work. An erasure that the store did not confirm is repeated before; while it fails, nothing of

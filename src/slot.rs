@@ -274,6 +274,11 @@ impl Revision {
         }
     }
 
+    /// Returns true if this is the text form.
+    pub(crate) fn is_written(self, text: &str) -> bool {
+        base64url::<22>(&self.0) == *text.as_bytes()
+    }
+
     /// Returns the 22 characters of the text form.
     pub(crate) fn text(self) -> impl std::ops::Deref<Target = str> {
         Text::of(&self.0)

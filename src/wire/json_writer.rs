@@ -9,9 +9,6 @@ use super::text::all_bytes;
 use super::words::{Word, Words};
 use crate::secret::Cleared;
 
-/// The digits of the largest number.
-const MAX_DIGITS: usize = 20;
-
 /// A text to which JSON is appended.
 #[derive(Default)]
 pub(crate) struct JsonWriter {
@@ -99,9 +96,7 @@ impl JsonWriter {
     /// Appends a number.
     pub(crate) fn number(&mut self, lead: &'static str, value: u64) {
         self.push(lead);
-        self.make_room(MAX_DIGITS);
-        let written = write!(self.text, "{value}");
-        debug_assert!(written.is_ok());
+        self.push(itoa::Buffer::new().format(value));
     }
 
     /// Appends a number, if there is one.
