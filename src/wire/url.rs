@@ -313,13 +313,13 @@ impl<'a> Plain<'a> {
 /// A last label that starts with a letter is not part of an address.
 fn plain_name(text: &[u8]) -> Option<usize> {
     let (mut end, mut last_label) = (text.len(), 0_usize);
-    // No label is empty, starts or ends with a hyphen, or is in punycode, which has two hyphens.
+    // No label is empty or too long, starts or ends with a hyphen, or is in punycode, which has two hyphens.
     let mut after_letter = false;
     for (at, byte) in text.iter().enumerate() {
         after_letter = match byte {
             b'a'..=b'z' | b'0'..=b'9' => true,
             b'-' if after_letter => false,
-            b'.' if after_letter => {
+            b'.' if after_letter && at.saturating_sub(last_label) <= 63 => {
                 last_label = at.saturating_add(1);
                 false
             }
@@ -331,8 +331,8 @@ fn plain_name(text: &[u8]) -> Option<usize> {
         };
     }
     let first = text.get(last_label).copied();
-    // No label is longer than 63 bytes, since the whole name is not.
-    let whole = after_letter && end <= 63 && first.is_some_and(|byte| byte.is_ascii_lowercase());
+    let fits = end.saturating_sub(last_label) <= 63 && end <= 253;
+    let whole = after_letter && fits && first.is_some_and(|byte| byte.is_ascii_lowercase());
     whole.then_some(end)
 }
 
