@@ -54,7 +54,7 @@ enum Verdict {
 impl Refreshing {
     /// Starts while the lease lasts until this time.
     pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {
-        let Some(at) = core.held.at.clone().and_then(|at| {
+        let Some(at) = core.held.at.as_deref().cloned().and_then(|at| {
             let settings = core.config().settings(at.issuer());
             at.refresh_grant(settings)
         }) else {
