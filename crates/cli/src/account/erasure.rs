@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::profile::{Profile, canonical, name};
 use super::records;
 use super::root::{LOCK_TIME, Root, beginning};
+use super::turn;
 use crate::problem::Problem;
 
 /// The parts that an erasure removed, in the order of the message.
@@ -56,17 +57,19 @@ impl Root {
         let Ok(name) = profile.name() else {
             return;
         };
+        // Without the note the registration stays until a sign-in uses it.
+        let Ok(locked) = self.lock() else {
+            return;
+        };
+        // Read under the lock: another sign-in may add a note at once.
         let mut noted = self.noted_clients(&name);
         let slot = slot.to_string();
         if noted.contains(&slot) {
             return;
         }
         noted.push(slot);
-        if let Ok(locked) = self.lock() {
-            // Without the note the registration stays until a sign-in uses it.
-            let text = format!("{}\n", noted.join("\n"));
-            let _noted = locked.write(Path::new("clients").join(name), text.as_bytes());
-        }
+        let text = format!("{}\n", noted.join("\n"));
+        let _noted = locked.write(Path::new("clients").join(name), text.as_bytes());
     }
 
     /// Returns the slots of the registrations that sign-ins of this account made.
@@ -130,8 +133,7 @@ impl Root {
                 locked.remove(Path::new("clients").join(name))?;
             }
         }
-        // A bridge may have it open, which some systems do not permit to remove; it is empty.
-        let _stays = locked.remove(Path::new("signing").join(format!("{name}.lock")));
+        turn::erase(self, locked, name);
         removed.add(self.remove_settings(locked, name)?);
         locked.remove(Path::new("retry").join(name))?;
         Ok(removed)

@@ -1,8 +1,8 @@
 //! A minimal MCP client: a machine, a store, and an optional user.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use mcp_auth_machine::action::{Grant, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
 use mcp_auth_machine::slot::Slot;
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
@@ -27,7 +28,7 @@ use super::root::Root;
 use super::seen::Seen;
 use super::slots::Slots;
 use super::told::warning;
-use super::turn::Turn;
+use super::turn::{Awaited, Turn};
 use crate::describe::describe;
 use crate::lines::record::Recorder;
 use crate::problem::{Presented, Problem};
@@ -52,8 +53,8 @@ pub(super) struct Host {
     choice: Arc<Choice>,
     /// The turn of a bridge's sign-in.
     turn: Option<Turn>,
-    /// The callback has not been received yet.
-    waits: Arc<AtomicBool>,
+    /// The wait for a callback, which ends with the tokens of another process.
+    waits: Awaited,
     /// The scopes that the user was asked to permit last.
     scopes: Option<String>,
     /// The authorization servers that the user named: these need no consent to a change.
@@ -152,10 +153,14 @@ impl Host {
         Ok(())
     }
 
-    /// Takes the turn of a bridge's sign-in; returns whether the callback is still awaited.
-    pub(super) fn take_turn(&mut self, turn: Turn) -> Arc<AtomicBool> {
+    /// Takes the turn of a bridge's sign-in; returns the wait for its callback.
+    pub(super) fn take_turn(&mut self, turn: Turn) -> Awaited {
         self.turn = Some(turn);
         Arc::clone(&self.waits)
+    }
+
+    fn waits_since(&self, since: Option<UnixMillis>) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Has the sign-in register a new client in place of these registrations; returns whether one was stored.
@@ -356,9 +361,9 @@ impl Host {
     /// Waits for the callback of this authorization; other callbacks are ignored.
     fn come_back(&mut self, person: &Person, route: Slot) -> Result<Pause, Problem> {
         loop {
-            self.waits.store(true, Ordering::Relaxed);
+            self.waits_since(Some(self.ledger.own_end()));
             let callback = person.come_back(route);
-            self.waits.store(false, Ordering::Relaxed);
+            self.waits_since(None);
             let Some(callback) = callback else {
                 self.abandon();
                 return Err(Problem::TimedOut {

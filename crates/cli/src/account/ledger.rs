@@ -1,6 +1,6 @@
 //! The store of a command: the account and its settings are written as one transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,7 @@ use super::records;
 use super::root::Root;
 use super::sealing;
 use super::slots::{Found, Slots};
+use crate::begun::begun;
 use crate::problem::Problem;
 
 /// How long a failed write of new tokens is retried, because they would be lost otherwise.
@@ -42,7 +43,17 @@ struct Shared {
     trouble: Option<String>,
     /// Records that this sign-in does not use, because a new client is asked for or no one can open them: each counts
     /// as absent, and stays until a new one replaces it.
-    hidden: BTreeSet<String>,
+    hidden: BTreeMap<String, Hidden>,
+    /// When this process last wrote an account.
+    own: Option<UnixMillis>,
+}
+
+/// A record that counts as absent.
+struct Hidden {
+    /// The revision that the last load saw: a new record replaces this one, and not one of another process.
+    seen: Option<Revision>,
+    /// A new client is asked for, rather than that no one can open the record.
+    is_replaced: bool,
 }
 
 /// Settings to be stored with the account of the sign-in that uses them.
@@ -106,7 +117,20 @@ impl Ledger {
 
     /// Has the sign-in register a new client in place of these registrations.
     pub(super) fn replace(&self, registrations: BTreeSet<String>) {
-        self.shared().hidden = registrations;
+        let hidden = registrations.into_iter().map(|slot| {
+            let hidden = Hidden {
+                seen: None,
+                is_replaced: true,
+            };
+            (slot, hidden)
+        });
+        self.shared().hidden = hidden.collect();
+    }
+
+    /// Returns the time from which an account that was received is the work of another process.
+    pub(super) fn own_end(&self) -> UnixMillis {
+        let own = self.shared().own;
+        own.map_or_else(begun, |own| UnixMillis(own.0.saturating_add(1)))
     }
 
     /// Returns whether a new registration was stored, which a signal's action may read.
@@ -114,9 +138,27 @@ impl Ledger {
         Arc::clone(&self.registered)
     }
 
-    fn hides(&self, slot: Slot) -> bool {
-        let shared = self.shared();
-        !shared.hidden.is_empty() && shared.hidden.contains(&slot.to_string())
+    /// Returns true if a record counts as absent, and keeps the revision that was seen.
+    fn hides(&self, slot: Slot) -> Result<bool, StoreError> {
+        let mut shared = self.shared();
+        if shared.hidden.is_empty() {
+            return Ok(false);
+        }
+        let name = slot.to_string();
+        let Some(hidden) = shared.hidden.get_mut(&name) else {
+            return Ok(false);
+        };
+        let stored = self.slots.raw(slot)?.map(|stored| stored.revision);
+        if hidden.is_replaced {
+            hidden.seen = stored;
+            return Ok(true);
+        }
+        let is_same = hidden.seen == stored;
+        if !is_same {
+            // Another process has stored a record, which may be a good one.
+            shared.hidden.remove(&name);
+        }
+        Ok(is_same)
     }
 
     /// Marks the next account as the result of this sign-in, after its callback.
@@ -210,6 +252,25 @@ impl Ledger {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn load_for_login(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        if self.hides(slot)? {
+            return Ok(None);
+        }
+        // Read before the record is opened: one that another process stores meanwhile is a conflict.
+        let seen = self.slots.raw(slot)?.map(|stored| stored.revision);
+        Ok(match self.slots.load_for_login(slot)? {
+            Found::Record(record) => record,
+            Found::Unreadable => {
+                let hidden = Hidden {
+                    seen,
+                    is_replaced: false,
+                };
+                self.shared().hidden.insert(slot.to_string(), hidden);
+                None
+            }
+        })
+    }
+
     fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &result {
             self.shared().trouble = Some(error.0.to_string());
@@ -223,12 +284,23 @@ impl Ledger {
         expected: Option<Revision>,
         write: Option<&Stored>,
     ) -> Result<Swap, StoreError> {
+        let swap = self.write_as((slot, expires), expected, write)?;
+        if slot.kind() == SlotKind::Account && matches!(swap, Swap::Done) {
+            self.shared().own = Some(mcp_auth_client::now().wall);
+        }
+        Ok(swap)
+    }
+
+    fn write_as(
+        &self,
+        (slot, expires): (Slot, Option<UnixMillis>),
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+    ) -> Result<Swap, StoreError> {
         let mut shared = self.shared();
-        let is_hidden = shared.hidden.contains(&slot.to_string());
-        let expected = match expected {
-            None if is_hidden => self.slots.raw(slot)?.map(|stored| stored.revision),
-            _ => expected,
-        };
+        let hidden = shared.hidden.get(&slot.to_string());
+        let is_hidden = hidden.is_some();
+        let expected = expected.or_else(|| hidden.and_then(|hidden| hidden.seen));
         match (&mut shared.change, write) {
             (Some(change), Some(_)) if slot.kind() == SlotKind::Pending => {
                 change.journal.pending(&slot.to_string())?;
@@ -359,18 +431,9 @@ impl Change {
 
 impl Store for Ledger {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        if self.hides(slot) {
-            return Ok(None);
-        }
         let signs_in = self.shared().change.is_some();
         let found = if signs_in {
-            self.slots.load_for_login(slot).map(|found| match found {
-                Found::Record(record) => record,
-                Found::Unreadable => {
-                    self.shared().hidden.insert(slot.to_string());
-                    None
-                }
-            })
+            self.load_for_login(slot)
         } else {
             self.slots.load(slot)
         };
@@ -406,3 +469,6 @@ impl Store for Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,11 @@ use crate::problem::Problem;
 /// How long a command waits for another one that writes.
 pub(super) const LOCK_TIME: Duration = Duration::from_secs(10);
 
+/// The folders that this process writes, beside the slots.
+const FOLDERS: [&str; 7] = [
+    "", "profiles", "secrets", "journal", "clients", "signing", "retry",
+];
+
 #[derive(Clone)]
 pub(super) struct Root {
     directory: PrivateDirectory,
@@ -53,10 +58,7 @@ impl Root {
             let files = records::in_folder(&folder).unwrap_or_default();
             files.iter().any(|file| is_of(file, "."))
         };
-        journal::has_entries(self)
-            || ["", "profiles", "secrets", "journal", "clients"]
-                .into_iter()
-                .any(|folder| half(self.join(folder)))
+        journal::has_entries(self) || FOLDERS.into_iter().any(|folder| half(self.join(folder)))
     }
 
     pub(super) fn join(&self, name: impl AsRef<Path>) -> PathBuf {

@@ -6,12 +6,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use mcp_auth_client::now;
+use mcp_auth_client::{DirectoryLock, now};
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::scopes::Scopes;
 
 use super::person::show_url;
@@ -32,6 +32,9 @@ pub(super) struct Wanted {
     pub(super) scopes: Option<String>,
 }
 
+/// The time from which tokens are those of another process, while this one waits for its callback.
+pub(super) type Awaited = Arc<Mutex<Option<UnixMillis>>>;
+
 /// The turn of this process, until it is dropped.
 pub(super) struct Turn {
     root: Root,
@@ -49,6 +52,22 @@ fn shared(name: &str) -> PathBuf {
     Path::new("signing").join(name)
 }
 
+/// Returns the file whose lock is the turn.
+fn lock_file(name: &str) -> PathBuf {
+    shared(&format!("{name}.lock"))
+}
+
+/// Removes the file of the turns with an account, unless a process has the turn: another one would make the file again,
+/// and have the turn too.
+pub(super) fn erase(root: &Root, locked: &DirectoryLock, name: &str) {
+    let file = lock_file(name);
+    let is_held = File::open(root.join(&file)).is_ok_and(|lock| lock.try_lock().is_err());
+    if !is_held {
+        // Some systems do not permit to remove an open file; it is empty.
+        let _stays = locked.remove(file);
+    }
+}
+
 fn clear(root: &Root, name: &str) {
     if root.join(shared(name)).exists()
         && let Ok(locked) = root.lock()
@@ -59,10 +78,10 @@ fn clear(root: &Root, name: &str) {
 }
 
 impl Wanted {
-    /// Returns true if another process has stored tokens since this one began, with the wanted scopes.
-    fn is_done(&self) -> bool {
+    /// Returns true if tokens with the wanted scopes were received since this time.
+    fn is_done(&self, since: UnixMillis) -> bool {
         let scopes = Scopes::parse(self.scopes.as_deref().unwrap_or_default());
-        let span = (begun(), now().wall);
+        let span = (since, now().wall);
         let granted = records::granted_between(&self.root.slots(), &self.name, span);
         granted.is_some_and(|granted| {
             let granted = Scopes::parse(&granted);
@@ -75,23 +94,13 @@ impl Wanted {
     /// # Errors
     /// When the time has passed, or the lock cannot be made.
     pub(super) fn take(&self, end: Instant) -> Result<Option<Turn>, Problem> {
-        let file = self.root.join(shared(&format!("{}.lock", self.name)));
-        {
-            let locked = self.root.lock().map_err(Problem::store)?;
-            if !file.exists() {
-                // The write creates the private folder.
-                let made = locked.write(shared(&format!("{}.lock", self.name)), b"");
-                made.map_err(Problem::store)?;
-            }
-        }
-        let lock = OpenOptions::new().write(true).open(&file);
-        let lock = lock.map_err(records::at(&file)).map_err(Problem::store)?;
+        let mut lock = self.try_lock()?;
         let mut shown = false;
         loop {
-            if self.is_done() {
+            if self.is_done(begun()) {
                 return Ok(None);
             }
-            if lock.try_lock().is_ok() {
+            if let Some(lock) = lock {
                 clear(&self.root, &self.name);
                 return Ok(Some(Turn {
                     root: self.root.clone(),
@@ -110,12 +119,29 @@ impl Wanted {
                 shown = true;
             }
             sleep(LOOK);
+            // A command that holds the directory for long makes the wait longer, and does not end it.
+            lock = self.try_lock().unwrap_or_default();
         }
+    }
+
+    /// Locks the file of the turns; `None` while another process has it. A sign-out removes the file, so that each try
+    /// opens it under the lock of the directory.
+    fn try_lock(&self) -> Result<Option<File>, Problem> {
+        let name = lock_file(&self.name);
+        let file = self.root.join(&name);
+        let locked = self.root.lock().map_err(Problem::store)?;
+        if !file.exists() {
+            // The write creates the private folder.
+            locked.write(&name, b"").map_err(Problem::store)?;
+        }
+        let lock = OpenOptions::new().write(true).open(&file);
+        let lock = lock.map_err(records::at(&file)).map_err(Problem::store)?;
+        Ok(lock.try_lock().is_ok().then_some(lock))
     }
 
     /// Ends this process with success once another one has signed in, while it waits for the user. `undo`: removes the
     /// sign-in that is pending.
-    pub(super) fn watch(self, waits: Arc<AtomicBool>, undo: impl FnOnce() + Send + 'static) {
+    pub(super) fn watch(self, waits: Awaited, undo: impl FnOnce() + Send + 'static) {
         thread::spawn(move || {
             let (root, name) = (self.root.clone(), self.name.clone());
             let mut undo: Box<dyn FnOnce() + Send> = Box::new(move || {
@@ -124,7 +150,8 @@ impl Wanted {
             });
             loop {
                 sleep(LOOK);
-                if waits.load(Ordering::Relaxed) && self.is_done() {
+                let since = *waits.lock().unwrap_or_else(PoisonError::into_inner);
+                if since.is_some_and(|since| self.is_done(since)) {
                     note!("Another process has signed in.");
                     undo = signals::finish(undo);
                 }

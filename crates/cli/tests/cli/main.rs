@@ -40,5 +40,6 @@ mod support;
 mod take_back;
 mod tls;
 mod transactions;
+mod turns;
 mod walk;
 mod words;
