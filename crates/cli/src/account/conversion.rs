@@ -41,15 +41,18 @@ fn keyring_of(profile: &Value) -> bool {
     set.and_then(Value::as_bool).unwrap_or_default()
 }
 
+/// Returns true for settings that ask for the keyring, and for those that cannot be parsed.
+fn may_seal(profile: &Value) -> bool {
+    profile.is_null() || keyring_of(profile)
+}
+
 /// Returns true if the settings of an account ask for the keyring, or may do.
 ///
 /// # Errors
 /// When settings cannot be read.
 pub(super) fn asks_for_keyring(root: &Root) -> io::Result<bool> {
     let profiles = profiles(root)?;
-    Ok(profiles
-        .iter()
-        .any(|profile| profile.is_null() || keyring_of(profile)))
+    Ok(profiles.iter().any(may_seal))
 }
 
 /// Returns what the stored settings of an account say, if there are any.
@@ -67,9 +70,11 @@ fn due(root: &Root, (url, account): (&str, &str)) -> Result<Option<Due>, StoreEr
         return Ok(None);
     };
     let is_other = |profile: &Value| {
-        keyring_of(profile) && profile.get("account").and_then(Value::as_str) == Some(account)
+        let name = || profile.get("account").and_then(Value::as_str);
+        may_seal(profile) && (profile.is_null() || name() == Some(account))
     };
-    let others_seal = profiles(root).unwrap_or_default().iter().any(is_other);
+    // Settings that cannot be read may ask for it too.
+    let others_seal = profiles(root).map_or(true, |profiles| profiles.iter().any(is_other));
     let mut records = vec![root.slots().join("account").join(&own)];
     // A registration stays sealed while another account of this name is.
     if sealed || !others_seal {
@@ -147,4 +152,54 @@ fn reformed(
         Some((id, key)) => Zeroizing::new(sealing::seal(id, key, &place, &open)?),
         None => open,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// SEC-31: an account outside of the keyring rewrites no registration that another one may seal, also where the
+    /// settings of that one are damaged.
+    #[test]
+    fn sec_31_settings_that_cannot_be_read_may_ask_for_the_keyring() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path().to_owned());
+        let url = "https://mcp.example/mcp";
+        let own = name(url, "default").ok().unwrap();
+        for folder in ["profiles", "slots/registration"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let settings = r#"{"account":"default","settings":{"keyring":false}}"#;
+        fs::write(root.join(format!("profiles/{own}.json")), settings).unwrap();
+        let path = root.slots().join("registration").join("a");
+        let (id, key) = sealing::new_key().unwrap();
+        keyring::remember(&id, &key);
+        let record = r#"v2.x.{"owner":"default"}"#;
+        let sealed = sealing::seal(&id, &key, &sealing::place_of(&path), record).unwrap();
+        fs::write(&path, format!("revision\n{sealed}")).unwrap();
+
+        let rewrites = || {
+            let due = due(&root, (url, "default")).unwrap().unwrap();
+            due.records.contains(&path)
+        };
+        assert!(rewrites(), "no other account");
+        let other = root.join("profiles/other.json");
+        for (settings, is_free) in [
+            (
+                r#"{"account":"default","settings":{"keyring":true}}"#,
+                false,
+            ),
+            (r#"{"account":"work","settings":{"keyring":true}}"#, true),
+            ("{", false),
+        ] {
+            fs::write(&other, settings).unwrap();
+            assert_eq!(rewrites(), is_free, "{settings}");
+            assert!(asks_for_keyring(&root).unwrap(), "{settings}");
+        }
+        fs::remove_file(&other).unwrap();
+        fs::create_dir(&other).unwrap();
+        assert!(!rewrites(), "a file that cannot be read");
+    }
 }

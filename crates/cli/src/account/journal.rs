@@ -199,7 +199,7 @@ impl Journal {
                 && let Ok(locked) = open.root.lock()
             {
                 let entry = open.entry.lock().unwrap_or_else(PoisonError::into_inner);
-                if finish(&open.root, &locked, &entry) {
+                if aside(&open.root, &locked, &entry) {
                     remove(&locked, &open.id);
                 }
             }
@@ -215,11 +215,16 @@ impl Drop for Open {
             return;
         }
         if let Ok(locked) = self.root.lock()
-            && (entry.erases || finish(&self.root, &locked, entry))
+            && (entry.erases || aside(&self.root, &locked, entry))
         {
             remove(&locked, &self.id);
         }
     }
+}
+
+/// The same as [`finish`], for the end of a command: other processes wait for the directory meanwhile.
+fn aside(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
+    keyring::aside(|| finish(root, locked, entry))
 }
 
 /// Completes or undoes an entry. Returns false if that has to be tried again, because the keyring is out of reach.

@@ -95,7 +95,7 @@ pub(super) fn under_lock(
 /// Deletes the key where no account uses it and no record is sealed with it.
 ///
 /// # Errors
-/// When the keyring cannot be used now; the key stays.
+/// When the keyring cannot be used now; the key stays, or the next command deletes it.
 pub(super) fn drop_unused(root: &Root, lock: &DirectoryLock) -> Result<(), StoreError> {
     let Some(id) = id(root) else {
         return Ok(());
@@ -108,8 +108,11 @@ pub(super) fn drop_unused(root: &Root, lock: &DirectoryLock) -> Result<(), Store
     // From here on no process seals with it.
     lock.remove(KEY_FILE)?;
     let deleted = keyring::delete(&id);
-    if deleted.is_err() {
-        lock.write(KEY_FILE, id.as_bytes())?;
+    match &deleted {
+        // A keyring that gave no answer may delete the key later: nothing seals with it, and the note stays.
+        Err(KeyringError::Silent) => return Err(KeyringError::Silent.into()),
+        Err(_) => lock.write(KEY_FILE, id.as_bytes())?,
+        Ok(()) => {}
     }
     journal::forget_key(lock, &id);
     Ok(deleted?)

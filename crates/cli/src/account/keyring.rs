@@ -1,5 +1,6 @@
 //! The keys of sealed records, in the keyring of the operating system.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -110,20 +111,36 @@ pub(super) fn wait_until(end: Instant) {
 /// How long the keyring may take for what is not the command's own account: to delete a key, or to open others' records.
 const ASIDE: Duration = Duration::from_secs(3);
 
-/// Limits how long the keyring may take in a part of the command. Once it did not answer, it is not asked again there.
+thread_local! {
+    /// The end of the part that this thread works on.
+    static PART: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Limits how long the keyring may take in a part of the command, on this thread. Once it did not answer, it is not asked
+/// again there.
 pub(super) fn aside<T>(part: impl FnOnce() -> T) -> T {
+    let former = PART.get();
     let end = Instant::now().checked_add(ASIDE);
-    let former = std::mem::replace(&mut keys().end, end);
-    let done = part();
-    keys().end = former;
-    done
+    // A part within a part has no longer time.
+    PART.set(former.into_iter().chain(end).min());
+    let _end = Part(former);
+    part()
+}
+
+/// Restores the end of the part around this one.
+struct Part(Option<Instant>);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        PART.set(self.0);
+    }
 }
 
 /// Performs an operation of the keyring on a thread of its own, because it may wait for the user.
 fn within<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, KeyringError> {
-    let end = keys().end;
+    let end = PART.get().or(keys().end);
     let patience = end.map_or(PATIENCE, |end| {
         end.saturating_duration_since(Instant::now())
     });
@@ -187,5 +204,24 @@ pub(super) fn delete(id: &str) -> Result<(), KeyringError> {
     match within(move || Entry::new(SERVICE, &user)?.delete_credential()) {
         Ok(()) | Err(KeyringError::Lost) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_part_is_that_of_one_thread_and_of_no_longer_part() {
+        aside(|| {
+            let end = PART.get();
+            assert!(end.is_some());
+            thread::scope(|scope| {
+                scope.spawn(|| assert_eq!(PART.get(), None));
+            });
+            aside(|| assert_eq!(PART.get(), end));
+            assert_eq!(PART.get(), end);
+        });
+        assert_eq!(PART.get(), None);
     }
 }
