@@ -236,15 +236,20 @@ fn tell(problem: &Problem, json: bool) -> ExitCode {
     if let Some(object) = problem.json().filter(|_| json) {
         println!("{object}");
     }
-    let name = style::Style::Bad.on("mcp-auth:");
     let words = problem.words();
+    let tell_first = |words: &str| {
+        output::styled_message(&[
+            (style::Style::Bad, "mcp-auth:".to_owned()),
+            (style::Style::Plain, format!(" {words}")),
+        ]);
+    };
     if let Problem::Usage(_) = problem {
         // The parser of the command line writes several lines.
         let mut lines = words.lines();
-        eprintln!("{name} {}", lines.next().unwrap_or_default());
+        tell_first(lines.next().unwrap_or_default());
         lines.for_each(|line| eprintln!("{line}"));
     } else {
-        eprintln!("{name} {words}");
+        tell_first(&words);
     }
     problem.status()
 }

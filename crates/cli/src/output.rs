@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::style::{Style, shows_colours};
+use crate::style::{END, Part, Style, shows_colours};
 
 /// Erases the last line of the terminal.
 const ERASE: &str = "\r\x1b[2K";
@@ -54,14 +54,11 @@ pub(crate) fn is_special(c: char) -> bool {
         )
 }
 
-/// Returns one line as a stream shows it. Special characters are escaped as in JSON, so that an object stays the same;
-/// a mark of style becomes a colour, or nothing.
-fn shown(text: &str, colours: bool) -> String {
+/// Returns a text with special characters escaped as in JSON, so that an object stays the same.
+pub(crate) fn plain(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if let Some(style) = Style::of_mark(c) {
-            line.push_str(if colours { style } else { "" });
-        } else if is_special(c) {
+        if is_special(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 line.push_str(&format!("\\u{unit:04x}"));
             }
@@ -72,21 +69,28 @@ fn shown(text: &str, colours: bool) -> String {
     line
 }
 
-/// Returns a text with special characters escaped, for a cell of a table.
-pub(crate) fn plain(text: &str) -> String {
-    shown(text, false)
+/// Returns one line as a stream shows it: each part is escaped before its colour is added.
+fn shown(parts: &[Part], colours: bool) -> String {
+    let mut line = String::new();
+    for (style, text) in parts {
+        match style.code().filter(|_| colours) {
+            Some(code) => line.push_str(&format!("{code}{}{END}", plain(text))),
+            None => line.push_str(&plain(text)),
+        }
+    }
+    line
 }
 
-fn for_stream(text: Arguments<'_>, is_terminal: bool) -> String {
+fn for_stream(parts: &[Part], is_terminal: bool) -> String {
     let colours = shows_colours(|name| std::env::var_os(name), is_terminal);
-    shown(&text.to_string(), colours)
+    shown(parts, colours)
 }
 
 /// Shows a wait in the last line of the terminal.
 pub(crate) fn waiting(text: &str) {
     let mut to = io::stderr().lock();
     WAITING.store(true, Ordering::Relaxed);
-    let text = shown(text, false);
+    let text = plain(text);
     let _unseen = write!(to, "{ERASE}{text}").and_then(|()| to.flush());
 }
 
@@ -103,7 +107,12 @@ fn erase(to: &mut impl Write) {
 
 /// Writes a line to standard output.
 pub(crate) fn line(text: Arguments<'_>) {
-    document(&for_stream(text, io::stdout().is_terminal()));
+    document(&plain(&text.to_string()));
+}
+
+/// Writes a line of styled parts to standard output.
+pub(crate) fn styled(parts: &[Part]) {
+    document(&for_stream(parts, io::stdout().is_terminal()));
 }
 
 /// Writes a text of this program to standard output as it is, such as a script or a page.
@@ -119,16 +128,21 @@ pub(crate) fn document(text: &str) {
 
 /// Writes a line to standard error. A message that cannot be written is dropped.
 pub(crate) fn message(text: Arguments<'_>) {
+    styled_message(&[(Style::Plain, text.to_string())]);
+}
+
+/// Writes a line of styled parts to standard error.
+pub(crate) fn styled_message(parts: &[Part]) {
     let mut to = io::stderr().lock();
-    let text = for_stream(text, to.is_terminal());
+    let text = for_stream(parts, to.is_terminal());
     erase(&mut to);
     let _unheard = writeln!(to, "{text}");
 }
 
-/// The same, without an end of line.
+/// Writes to standard error without an end of line.
 pub(crate) fn part(text: Arguments<'_>) {
     let mut to = io::stderr().lock();
-    let text = for_stream(text, to.is_terminal());
+    let text = plain(&text.to_string());
     erase(&mut to);
     let _unheard = write!(to, "{text}");
 }
@@ -149,26 +163,33 @@ mod tests {
     #[test]
     fn sec_28_what_a_terminal_interprets_is_escaped() {
         let all: String = (0..=0x10_ffff).filter_map(char::from_u32).collect();
-        for colours in [false, true] {
-            let line = shown(&all.replace(|c| Style::of_mark(c).is_some(), ""), colours);
+        assert_eq!(plain(&all).chars().find(|c| is_special(*c)), None);
+        let styles = [Style::Heading, Style::Good, Style::Bad, Style::Plain];
+        for style in styles {
+            let line = shown(&[(style, all.clone())], true);
+            let line = line.strip_prefix(style.code().unwrap_or_default());
+            let line = line.unwrap().trim_end_matches(END);
             assert_eq!(line.chars().find(|c| is_special(*c)), None);
         }
         let value = serde_json::json!({ "\u{1b}[2J": "a\u{9b}b\n\u{202e}\u{e0041}\"\\\u{7f}" });
-        let line = shown(&value.to_string(), false);
+        let line = plain(&value.to_string());
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&line).unwrap(),
             value
         );
         assert_eq!(
-            shown("a\n\tb\u{1b}]0;x\u{7}", true),
+            plain("a\n\tb\u{1b}]0;x\u{7}"),
             r"a\u000a\u0009b\u001b]0;x\u0007"
         );
-        assert_eq!(shown("Grüße 日本語", false), "Grüße 日本語");
+        assert_eq!(plain("Grüße 日本語"), "Grüße 日本語");
     }
 
     #[test]
-    fn a_mark_of_style_is_a_colour_or_nothing() {
-        let text = format!("{} ok", Style::Bad.on("bad"));
+    fn a_style_is_a_colour_or_nothing() {
+        let text = [
+            (Style::Bad, "bad".to_owned()),
+            (Style::Plain, " ok".to_owned()),
+        ];
         assert_eq!(shown(&text, true), "\x1b[31mbad\x1b[0m ok");
         assert_eq!(shown(&text, false), "bad ok");
     }

@@ -19,7 +19,8 @@ fn for_posix(word: &str) -> String {
 }
 
 /// A word that `cmd.exe` passes on, and that a program reads as one argument of its command line. Within double
-/// quotes only `%` has a meaning for `cmd.exe`; a caret escapes it outside of them.
+/// quotes `cmd.exe` gives a meaning to `%` and to the quotation mark, which ends them also after a backslash. Both stand
+/// outside of the quotes, behind a caret.
 fn for_windows(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || r"-_./\:=@+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -35,11 +36,10 @@ fn for_windows(word: &str) -> String {
                 continue;
             }
             // Backslashes count in front of a quotation mark only, where each is doubled.
-            '"' => {
-                quoted.push_str(&r"\".repeat(backslashes.saturating_add(1)));
-                quoted.push(c);
+            '"' | '%' => {
+                quoted.push_str(&r"\".repeat(backslashes));
+                quoted.push_str(if c == '%' { r#""^%""# } else { r#""\^"""# });
             }
-            '%' => quoted.push_str(r#""^%""#),
             _ => quoted.push(c),
         }
         backslashes = 0;
@@ -69,10 +69,12 @@ mod tests {
             (r"C:\a\b.exe", r"C:\a\b.exe", r"'C:\a\b.exe'"),
             ("a&b|c", r#""a&b|c""#, "'a&b|c'"),
             ("", r#""""#, "''"),
-            (r#"a "b""#, r#""a \"b\"""#, r#"'a "b"'"#),
-            (r#"a\"b"#, r#""a\\\"b""#, r#"'a\"b'"#),
+            (r#"a "b""#, r#""a "\^""b"\^""""#, r#"'a "b"'"#),
+            (r#"a\"b"#, r#""a\\"\^""b""#, r#"'a\"b'"#),
             (r"dir with\", r#""dir with\\""#, r"'dir with\'"),
             ("100%", r#""100"^%"""#, "100%"),
+            (r"100\%", r#""100\\"^%"""#, r"'100\%'"),
+            (r#"a"&b"#, r#""a"\^""&b""#, r#"'a"&b'"#),
             ("it's", r#""it's""#, r"'it'\''s'"),
         ] {
             assert_eq!(for_windows(word), windows, "{word}");

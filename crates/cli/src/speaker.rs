@@ -10,9 +10,6 @@ use crate::shell::quoted;
 
 static SPEAKER: OnceLock<Speaker> = OnceLock::new();
 
-/// Arguments that select an account.
-const SELECTING: [&str; 2] = ["account", "store"];
-
 /// The name of an account without another name.
 const USUAL: &str = "default";
 
@@ -26,6 +23,8 @@ pub(crate) struct Speaker {
     options: Vec<String>,
     /// The URL of the MCP server, and the options that select the account.
     selected: Option<String>,
+    /// The directory of the accounts, where it was given.
+    store: Option<String>,
     /// The command is `login`.
     is_login: bool,
     /// The bridge started this command: its messages are read by the user of the bridge.
@@ -59,18 +58,18 @@ impl Speaker {
         };
         // A URL with a password is shown nowhere.
         let url = raw("url").filter(|url| !url.contains('@'));
-        let selecting = SELECTING.into_iter().filter_map(|id| {
+        let given_as = |id: &str| {
             let is_given = is_here(id) && given.value_source(id) == Some(ValueSource::CommandLine);
-            let value = raw(id).filter(|value| is_given && value != USUAL)?;
-            Some(format!("--{id} {}", quoted(&value)))
-        });
-        let selected = url.map(|url| {
-            let words: Vec<_> = std::iter::once(quoted(&url)).chain(selecting).collect();
-            words.join(" ")
-        });
+            raw(id).filter(|_| is_given)
+        };
+        let account = given_as("account");
+        let store = given_as("store");
+        let account = account.as_deref().unwrap_or(USUAL);
+        let selected = url.map(|url| selected(&url, account, store.as_deref()));
         Self {
             options: options.collect(),
             selected,
+            store,
             is_login: name == "login",
             for_bridge: is_here("until_closed") && given.get_flag("until_closed"),
         }
@@ -122,6 +121,18 @@ impl Speaker {
     }
 }
 
+/// Returns the words that select an account: its URL, its name unless it is the usual one, and the directory.
+fn selected(url: &str, account: &str, store: Option<&str>) -> String {
+    let mut words = quoted(url);
+    let account = Some(account).filter(|name| *name != USUAL);
+    for (option, value) in [("account", account), ("store", store)] {
+        if let Some(value) = value {
+            words.push_str(&format!(" --{option} {}", quoted(value)));
+        }
+    }
+    words
+}
+
 /// Returns the options in a text, without their hyphens.
 pub(crate) fn named(text: &str) -> impl Iterator<Item = &str> {
     text.split("--").skip(1).filter_map(|rest| {
@@ -139,6 +150,11 @@ pub(crate) fn login(options: &str) -> String {
 /// Returns another command for this account, with options.
 pub(crate) fn command(name: &str, options: &str) -> String {
     speaker().command(name, options)
+}
+
+/// Returns the words that select another account in the same directory.
+pub(crate) fn selecting(url: &str, account: &str) -> String {
+    selected(url, account, speaker().store.as_deref())
 }
 
 /// Returns options as a part of a sentence: those of the command that speaks, or a complete `login`.
@@ -215,6 +231,19 @@ mod tests {
         assert_eq!(
             speaker.again("--scope a"),
             "run: mcp-auth login https://mcp.example/mcp --store /x --scope a"
+        );
+        // A directory of that name is not the usual one.
+        let named = [
+            "status",
+            "https://mcp.example/mcp",
+            "--account",
+            "default",
+            "--store",
+            "default",
+        ];
+        assert_eq!(
+            speaker_of(&named).command("login", ""),
+            "mcp-auth login https://mcp.example/mcp --store default"
         );
         let secret = speaker_of(&["login", "https://user:word@mcp.example/mcp"]);
         assert_eq!(secret.command("login", ""), "mcp-auth login URL");

@@ -48,41 +48,25 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// Returns the mark that begins this style: a character that no text contains.
-    fn mark(self) -> Option<char> {
+    /// Returns the code that begins this style in a terminal.
+    pub(crate) fn code(self) -> Option<&'static str> {
         match self {
-            Self::Heading => Some('\u{fdd1}'),
-            Self::Good => Some('\u{fdd2}'),
-            Self::Bad => Some('\u{fdd3}'),
+            Self::Heading => Some("\x1b[1m"),
+            Self::Good => Some("\x1b[32m"),
+            Self::Bad => Some("\x1b[31m"),
             Self::Plain => None,
-        }
-    }
-
-    /// Returns the code of a mark for a terminal.
-    pub(crate) fn of_mark(mark: char) -> Option<&'static str> {
-        match mark {
-            END => Some("\x1b[0m"),
-            '\u{fdd1}' => Some("\x1b[1m"),
-            '\u{fdd2}' => Some("\x1b[32m"),
-            '\u{fdd3}' => Some("\x1b[31m"),
-            _other => None,
-        }
-    }
-
-    /// Returns the text between marks, which the output turns into colours where the stream shows them.
-    pub(crate) fn on(self, text: &str) -> String {
-        match self.mark() {
-            Some(mark) => format!("{mark}{text}{END}"),
-            None => text.to_owned(),
         }
     }
 }
 
-/// The mark that ends a style.
-const END: char = '\u{fdd0}';
+/// The code that ends a style in a terminal.
+pub(crate) const END: &str = "\x1b[0m";
+
+/// A part of a line, which the output shows in colours where the stream shows them.
+pub(crate) type Part = (Style, String);
 
 /// Returns rows as a table: columns are as wide as their widest cell.
-pub(crate) fn table(heading: &[&str], rows: &[Vec<(Style, String)>]) -> Vec<String> {
+pub(crate) fn table(heading: &[&str], rows: &[Vec<Part>]) -> Vec<Vec<Part>> {
     // An escaped character is wider than the character.
     let rows: Vec<Vec<_>> = rows
         .iter()
@@ -99,13 +83,13 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<(Style, String)>]) -> Vec<Stri
         }
     }
     let line = |cells: &[(Style, &str)]| {
-        let mut line = String::new();
+        let mut line = Vec::new();
         let last = cells.len().saturating_sub(1);
         for (at, ((style, cell), width)) in cells.iter().zip(&widths).enumerate() {
-            line.push_str(&style.on(cell));
+            line.push((*style, (*cell).to_owned()));
             if at < last {
                 let pad = width.saturating_sub(cell.chars().count()).saturating_add(2);
-                line.push_str(&" ".repeat(pad));
+                line.push((Style::Plain, " ".repeat(pad)));
             }
         }
         line
@@ -194,7 +178,11 @@ mod tests {
         let lines = table(&["A", "BB"], &[row("long", "x"), row("ö", "y")]);
         let plain: Vec<_> = lines
             .iter()
-            .map(|line| line.replace(|c| Style::of_mark(c).is_some(), ""))
+            .map(|line| {
+                line.iter()
+                    .map(|(_, text)| text.as_str())
+                    .collect::<String>()
+            })
             .collect();
         assert_eq!(plain, ["A     BB", "long  x", "ö     y"]);
     }

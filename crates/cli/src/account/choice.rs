@@ -81,11 +81,15 @@ impl Choice {
     /// Returns the listed servers beside this one, as far as they can be shown.
     pub(super) fn others(&self, than: &str) -> Vec<String> {
         let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bare = |issuer: &str| issuer.trim_end_matches('/').to_owned();
         let others = listed.servers.iter();
-        let others = others.filter(|server| bare(server) != bare(than));
+        let others = others.filter(|server| !same_but_slash(server, than));
         others.cloned().collect()
     }
+}
+
+/// Returns true for URLs that are equal, or differ in one slash at the end.
+pub(super) fn same_but_slash(a: &str, b: &str) -> bool {
+    a == b || a.strip_suffix('/') == Some(b) || b.strip_suffix('/') == Some(a)
 }
 
 /// A few are enough to choose from, each a URL without anything that a terminal would interpret.

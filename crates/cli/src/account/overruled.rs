@@ -10,7 +10,7 @@ use mcp_auth_machine::event::Challenge;
 use mcp_auth_machine::{Config, Event};
 
 use super::after;
-use super::choice::Choice;
+use super::choice::{Choice, same_but_slash};
 use super::discovery::Discovery;
 use super::profile::Profile;
 use crate::probe::{Answer, initialize};
@@ -77,11 +77,10 @@ pub(crate) fn named(
         pause = driver.handle(Event::Authorize(seed()?.into()));
     }
     drop((pause, driver));
-    let bare = |issuer: &str| issuer.trim_end_matches('/').to_owned();
     let named = choice.listed();
     Ok(Some(if named.is_empty() {
         Named::Nothing
-    } else if named.iter().any(|one| bare(one) == bare(&given)) {
+    } else if named.iter().any(|one| same_but_slash(one, &given)) {
         Named::Given
     } else {
         Named::Others { given, named }
@@ -98,12 +97,9 @@ pub(super) fn tell(profile: &Profile, end: Instant) -> Result<(), Problem> {
         return Ok(());
     }
     let trust = profile.settings.tls.trust()?;
-    let answer = initialize(
-        &HttpClient::new(trust.clone()),
-        url,
-        &HeaderMap::new(),
-        end.min(after(SECONDS)),
-    );
+    // One time for both requests.
+    let end = end.min(after(SECONDS));
+    let answer = initialize(&HttpClient::new(trust.clone()), url, &HeaderMap::new(), end);
     // Other answers are judged by the sign-in itself.
     if let Ok(Answer::Refused(_, headers)) = answer
         && let Some(named) = named(url, headers, discovery, &trust, end)?

@@ -12,8 +12,8 @@ use super::slots;
 use super::told::{grant_json, grant_words, left};
 use super::{Place, Selected, after, in_words};
 use crate::lines::record::Recorder;
+use crate::output::styled;
 use crate::problem::Problem;
-use crate::shell::quoted;
 use crate::speaker;
 use crate::style::{Style, table};
 
@@ -196,7 +196,7 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
     }
     if !as_json && !rows.is_empty() {
         for line in table(&HEADING, &rows) {
-            println!("{line}");
+            styled(&line);
         }
     }
     for words in unreadable.iter().filter(|_| !as_json) {
@@ -205,15 +205,11 @@ pub(crate) fn list(options: &ListOptions, as_json: bool) -> Result<(), Problem> 
     root.tell_damage();
     let unused = keyring::aside(|| records::unused_registrations(&root.slots()));
     for records::Unused { client, account } in unused.iter().filter(|_| !as_json) {
-        let named = match account.as_str() {
-            "default" => String::new(),
-            name => format!(" --account {}", quoted(name)),
-        };
         println!(
             "a client that no account uses is registered at {} (account {account}); to forget it: mcp-auth logout \
-             {}{named} --forget-client",
+             {} --forget-client",
             client.issuer,
-            quoted(&client.issuer),
+            speaker::selecting(&client.issuer, account),
         );
     }
     if as_json {

@@ -44,15 +44,9 @@ impl Destination {
             Some(folder) if folder != Path::new("") => folder,
             Some(_) | None => Path::new("."),
         };
-        if let Err(error) = std::fs::metadata(folder) {
-            let flaw = format!("the folder cannot be used: {error}");
-            return Err(self.named(&flaw).into());
-        }
         // The error names a file with a random name, which means nothing to the user.
-        NamedTempFile::new_in(folder).map_err(|error| {
-            let flaw = format!("a file cannot be made there: {}", error.kind());
-            self.named(&flaw).into()
-        })
+        NamedTempFile::new_in(folder)
+            .map_err(|error| self.named(&std::io::Error::from(error.kind())).into())
     }
 
     fn named(&self, error: &dyn Display) -> String {
