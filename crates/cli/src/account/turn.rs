@@ -169,3 +169,29 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// A sign-out beside a sign-in: the turn stays that of one process.
+    #[test]
+    fn the_file_of_a_turn_stays_while_a_process_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path().to_owned());
+        let wanted = Wanted {
+            root: root.clone(),
+            name: "a".to_owned(),
+            scopes: None,
+        };
+        let lock = wanted.try_lock().ok().flatten().unwrap();
+        erase(&root, &root.lock().unwrap(), "a");
+        assert!(wanted.try_lock().ok().unwrap().is_none());
+        drop(lock);
+        erase(&root, &root.lock().unwrap(), "a");
+        assert!(!root.join(lock_file("a")).exists());
+        assert!(wanted.try_lock().ok().flatten().is_some());
+    }
+}
