@@ -17,12 +17,14 @@
 //!
 //! See `docs/hosts.md` for how to serve it (REG-12).
 
+mod builder;
 mod document;
 mod url;
 
 pub(crate) use self::url::check_link;
 pub use self::url::{ClientMetadataUrl, ClientMetadataUrlFlaw};
+pub use builder::ClientMetadataDocumentBuilder;
 pub use document::{
-    ClientAuthentication, ClientMetadataDocument, ClientMetadataDocumentBuilder,
-    ClientMetadataFlaw, GrantType, LoopbackHost, MAX_DOCUMENT_BYTES, PublicKeys,
+    ClientAuthentication, ClientMetadataDocument, ClientMetadataFlaw, GrantType, LoopbackHost,
+    MAX_DOCUMENT_BYTES, PublicKeys,
 };
