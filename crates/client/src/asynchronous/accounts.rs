@@ -21,6 +21,7 @@ pub use start::AccountsBuilder;
 pub(super) use table::{Lease, Place};
 pub(super) use warm::{Key, Warm};
 
+use self::at_rest::AtRest;
 use self::flights::Flights;
 use self::start::Parts;
 use self::table::Table;
@@ -124,9 +125,9 @@ struct Inner {
     warm: Arc<Warm>,
     servers: RwLock<HashMap<Arc<str>, Server>>,
     /// Records that are being read.
-    reads: Arc<Flights<()>>,
+    reads: Arc<Flights<(), AtRest>>,
     /// Refused tokens that a machine is judging.
-    refusals: Arc<Flights<HeaderValue>>,
+    refusals: Arc<Flights<HeaderValue, ()>>,
 }
 
 /// The size of an [`Accounts`].

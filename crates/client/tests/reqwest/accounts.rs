@@ -1,5 +1,6 @@
 //! Many accounts as one object.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -361,6 +362,49 @@ async fn rev_a_read_that_a_sign_out_overtakes_leaves_no_token_at_hand() {
     store.opens();
     let _read_before = reader.await.unwrap();
     assert!(other.token(&there, "alice").is_none());
+}
+
+#[tokio::test]
+async fn refr01_callers_of_an_expired_account_share_one_read_and_one_refresh() {
+    let world = World::with_tokens_of(1).await;
+    let store = Gate::default();
+    let accounts = || Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let here = accounts().start().unwrap();
+    let server_here = server(&here, &world);
+    sign_in(&world, &here, &server_here, "alice").await;
+    here.close().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let other = accounts().start().unwrap();
+    let there = server(&other, &world);
+    store.holds(1);
+    let mut readers = JoinSet::new();
+    for _ in 0..50 {
+        let (other, there) = (other.clone(), there.clone());
+        readers.spawn(async move { call_headers(&other, &there).await });
+    }
+    store.has_readers(1).await;
+    tokio::task::yield_now().await;
+    store.opens();
+    readers.join_all().await;
+    // The machine reads the account too, when it starts and beside its lease.
+    assert!(store.reads() <= 5, "{}", store.reads());
+    assert_eq!(world.server.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_is_not_polled_holds_nobody_up_for_long() {
+    let world = World::start().await;
+    let store = Gate::default();
+    let accounts = Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let accounts = accounts.start().unwrap();
+    let server = server(&accounts, &world);
+    store.holds(1);
+    let authorize = || accounts.authorize(&server, "alice", "read", &Method::POST);
+    let mut stalled = std::pin::pin!(authorize());
+    let first = std::future::poll_fn(|cx| std::task::Poll::Ready(stalled.as_mut().poll(cx)));
+    assert!(first.await.is_pending());
+    let told = tokio::time::timeout(Duration::from_secs(10), authorize()).await;
+    assert!(is_unknown(told.unwrap()));
 }
 
 /// A store in memory whose reads of accounts have their result only when it is opened.

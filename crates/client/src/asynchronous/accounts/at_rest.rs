@@ -1,16 +1,50 @@
 //! An account at rest: what its record says is read from the store, without a machine in the table.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
-use super::flights::{Turn, end_of};
+use super::flights::Share;
+use super::warm::Key;
 use super::{Accounts, Server, key};
 use crate::async_store::load_from;
 use crate::asynchronous::job::Stopped;
 use crate::clock::now;
 use crate::meter;
-use mcp_auth_machine::action::{Grant, LoadSlot};
+use mcp_auth_machine::action::{Grant, LoadSlot, NeedUser};
 use mcp_auth_machine::event::Operation;
-use mcp_auth_machine::{Action, AuthMachine, Event};
+use mcp_auth_machine::{Action, AuthMachine, Event, Failure};
+
+/// What the record of an account says to a caller who wants a token.
+#[derive(Clone)]
+pub(super) enum AtRest {
+    /// A token that needs nothing.
+    Token(HeaderValue),
+    /// A machine is needed, for a refresh or a proof.
+    NeedsAMachine,
+    NeedsTheUser(NeedUser),
+    Failed(Box<Failure>),
+}
+
+impl AtRest {
+    /// Returns the answer to a caller with this operation.
+    fn told(self, operation: &Operation) -> Result<Option<HeaderValue>, Stopped> {
+        match self {
+            Self::Token(value) => Ok(Some(value)),
+            Self::NeedsAMachine => Ok(None),
+            Self::NeedsTheUser(mut need) => {
+                meter::user_is_needed(&need);
+                need.operation = Some(operation.clone());
+                Err(Stopped::NeedUser(need))
+            }
+            Self::Failed(mut failure) => {
+                meter::failed(&failure);
+                failure.operation = Some(operation.clone());
+                Err(Stopped::Failed(failure))
+            }
+        }
+    }
+}
 
 impl Accounts {
     /// Returns the stored token of an account that has no machine, where nothing has to be done for it, or the one that
@@ -26,10 +60,10 @@ impl Accounts {
         operation: &Operation,
     ) -> Result<Option<HeaderValue>, Stopped> {
         // On the heap: the futures of callers with a token at hand stay small.
-        Box::pin(self.read(server, principal, operation)).await
+        Box::pin(self.read_shared(server, principal, operation)).await
     }
 
-    async fn read(
+    async fn read_shared(
         &self,
         server: &Server,
         principal: &str,
@@ -41,57 +75,57 @@ impl Accounts {
             let Some(judged) = self.0.refusals.under_way(&key) else {
                 return Ok(None);
             };
-            end_of(judged).await;
+            judged.wait().await;
             return Ok(self.token(server, principal));
         }
-        let _lead = match self.0.reads.join(&key, ()) {
-            Turn::Others(ended) => {
-                end_of(ended).await;
-                if let Some(value) = self.token(server, principal) {
-                    return Ok(Some(value));
-                }
-                None
+        let found = match self.0.reads.join(&key, ()) {
+            Share::Lead(lead) => {
+                let found = self.read(server, &key, operation).await;
+                lead.end(found.clone());
+                found
             }
-            turn @ (Turn::Mine(_) | Turn::Alone) => Some(turn),
-            Turn::Full => {
+            Share::Follow(shared) => match shared.wait().await {
+                Some(found) => found,
+                None => self.read(server, &key, operation).await,
+            },
+            Share::Alone => self.read(server, &key, operation).await,
+            Share::Full => {
                 meter::busy();
                 return Err(Stopped::Busy);
             }
         };
-        let changes = self.0.warm.changes(&key);
-        let mut machine = AuthMachine::new(server.config.clone(), principal);
+        found.told(operation)
+    }
+
+    async fn read(&self, server: &Server, key: &Key, operation: &Operation) -> AtRest {
+        let changes = self.0.warm.changes(key);
+        let mut machine = AuthMachine::new(server.config.clone(), Arc::clone(&key.principal));
         machine.handle(now(), Event::Wanted(operation.clone()));
         while let Some(action) = machine.poll_action() {
             match action {
                 Action::LoadSlot(load) => self.loads(&mut machine, load).await,
                 Action::Ready(grant) => {
                     let now = now();
-                    let value = machine.bearer(now, server.url()).ok();
-                    if let Some(value) = &value {
-                        let warm = &self.0.warm;
-                        warm.publish_unchanged(&key, value, grant.expires, now, changes);
-                    }
-                    return Ok(value);
+                    let Ok(value) = machine.bearer(now, server.url()) else {
+                        return AtRest::NeedsAMachine;
+                    };
+                    let warm = &self.0.warm;
+                    warm.publish_unchanged(key, &value, grant.expires, now, changes);
+                    return AtRest::Token(value);
                 }
-                Action::NeedUser(need) => {
-                    meter::user_is_needed(&need);
-                    return Err(Stopped::NeedUser(need));
-                }
-                Action::Error(failure) => {
-                    meter::failed(&failure);
-                    return Err(Stopped::Failed(failure));
-                }
+                Action::NeedUser(need) => return AtRest::NeedsTheUser(need),
+                Action::Error(failure) => return AtRest::Failed(failure),
                 // The machine of the table does what is needed.
                 Action::SendRequest(_)
                 | Action::PersistSlot(_)
                 | Action::Sign(_)
                 | Action::ObtainAssertion(_)
                 | Action::Redirect(_)
-                | Action::ShowCode(_) => return Ok(None),
+                | Action::ShowCode(_) => return AtRest::NeedsAMachine,
                 Action::Report(_) => {}
             }
         }
-        Ok(None)
+        AtRest::NeedsAMachine
     }
 
     /// Returns the stored token without its value.

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use tokio::sync::watch;
-
 use super::super::client::Call;
 use super::super::job::Stopped;
-use super::flights::{Turn, end_of};
+use super::flights::Share;
 use super::table::Lease;
 use super::{Accounts, Server, key};
 use crate::meter;
@@ -63,7 +61,10 @@ impl AccountCall {
                     let read = self.accounts.read_token(server, principal, &self.operation);
                     match read.await {
                         Ok(found) => found,
-                        Err(Stopped::NeedUser(_)) => return Ok(HeaderMap::new()),
+                        Err(Stopped::NeedUser(_)) => {
+                            self.sent = None;
+                            return Ok(HeaderMap::new());
+                        }
                         Err(other) => return Err(other),
                     }
                 }
@@ -95,7 +96,7 @@ impl AccountCall {
             }
             return Ok(false);
         }
-        let mut _lead = None;
+        let mut lead = None;
         if status == StatusCode::UNAUTHORIZED
             && let Some(sent) = self.sent_last().cloned()
         {
@@ -104,22 +105,27 @@ impl AccountCall {
             if self.machine.is_none() {
                 // Another token is tried first, whatever else a challenge says, as with a challenge to an older token.
                 match self.accounts.0.refusals.join(&key, sent) {
-                    Turn::Others(ended) => {
-                        if self.is_served_with_others(ended).await {
+                    Share::Follow(judged) => {
+                        judged.wait().await;
+                        if self.is_served() {
                             return Ok(true);
                         }
                     }
-                    turn @ (Turn::Mine(_) | Turn::Alone | Turn::Full) => _lead = Some(turn),
+                    Share::Lead(own) => lead = Some(own),
+                    Share::Alone | Share::Full => {}
                 }
             }
         }
         let (call, _) = self.machine().await?;
-        call.again(status, headers).await
+        let told = call.again(status, headers).await;
+        if let Some(lead) = lead {
+            lead.end(());
+        }
+        told
     }
 
-    /// Waits for the result of the same refusal. `true`: it brought another token, which is at hand.
-    async fn is_served_with_others(&mut self, ended: watch::Receiver<()>) -> bool {
-        end_of(ended).await;
+    /// Returns true if another token than the refused one is at hand.
+    fn is_served(&mut self) -> bool {
         let found = self.accounts.token(&self.server, &self.principal);
         let is_served = found.is_some() && found != self.sent;
         if is_served {

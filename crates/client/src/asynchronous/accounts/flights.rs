@@ -1,31 +1,37 @@
-//! Work that several callers want at the same moment: one does it, the others look at its result.
+//! Work that several callers want at the same moment: one does it, the others take its result.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::warm::Key;
 
-/// The work under way, one for each account. `T` says what the work is about.
-pub(super) struct Flights<T> {
+/// How long a caller waits for the work of another one, whose future its host may have stopped polling. After that it does
+/// the work itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The work under way, one for each account: what it is about, and its result.
+pub(super) struct Flights<A, R> {
     /// How many accounts there may be.
     most: usize,
-    flights: Mutex<HashMap<Key, Flight<T>>>,
+    flights: Mutex<HashMap<Key, Flight<A, R>>>,
 }
 
-struct Flight<T> {
-    about: T,
-    ended: watch::Receiver<()>,
+struct Flight<A, R> {
+    about: A,
+    result: Shared<R>,
 }
 
 /// The caller that does the work.
-pub(super) enum Turn<T> {
-    /// This caller. The others wait until the value is dropped.
-    Mine(#[allow(dead_code, reason = "its drop wakes the others")] Lead<T>),
-    /// Another caller: the receiver closes when it has ended.
-    Others(watch::Receiver<()>),
+pub(super) enum Share<A, R> {
+    /// This caller. The others wait for the result, or for the end of the value.
+    Lead(Lead<A, R>),
+    /// Another caller.
+    Follow(Shared<R>),
     /// This caller, beside other work for the account.
     Alone,
     /// No caller: as much work is under way as permitted.
@@ -33,48 +39,56 @@ pub(super) enum Turn<T> {
 }
 
 /// The right to do the work.
-pub(super) struct Lead<T> {
-    flights: Arc<Flights<T>>,
+pub(super) struct Lead<A, R> {
+    flights: Arc<Flights<A, R>>,
     key: Key,
     /// Dropped after the entry: a caller that comes then begins new work.
-    _ended: watch::Sender<()>,
+    result: watch::Sender<Option<R>>,
 }
 
-impl<T: PartialEq> Flights<T> {
+/// The result of another caller's work.
+pub(super) struct Shared<R>(watch::Receiver<Option<R>>);
+
+impl<R> Clone for Shared<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R: Clone> Shared<R> {
+    /// Waits for the result. `None`: the caller that did the work has gone, or takes too long.
+    pub(super) async fn wait(mut self) -> Option<R> {
+        let result = timeout(PATIENCE, self.0.wait_for(Option::is_some)).await;
+        result.ok()?.ok()?.clone()
+    }
+}
+
+impl<A: PartialEq, R> Flights<A, R> {
     /// Takes part in the work about this.
-    pub(super) fn join(self: &Arc<Self>, key: &Key, about: T) -> Turn<T> {
+    pub(super) fn join(self: &Arc<Self>, key: &Key, about: A) -> Share<A, R> {
         let mut flights = self.lock();
         let is_full = flights.len() >= self.most;
         match flights.entry(key.clone()) {
             Entry::Occupied(known) if known.get().about == about => {
-                Turn::Others(known.get().ended.clone())
+                Share::Follow(known.get().result.clone())
             }
-            Entry::Occupied(_) => Turn::Alone,
-            Entry::Vacant(_) if is_full => Turn::Full,
+            Entry::Occupied(_) => Share::Alone,
+            Entry::Vacant(_) if is_full => Share::Full,
             Entry::Vacant(free) => {
-                let (ends, ended) = watch::channel(());
-                free.insert(Flight { about, ended });
-                Turn::Mine(Lead {
+                let (sender, result) = watch::channel(None);
+                let result = Shared(result);
+                free.insert(Flight { about, result });
+                Share::Lead(Lead {
                     flights: Arc::clone(self),
                     key: key.clone(),
-                    _ended: ends,
+                    result: sender,
                 })
             }
         }
     }
 }
 
-/// Waits until the work of another caller has ended.
-pub(super) async fn end_of(mut ended: watch::Receiver<()>) {
-    while ended.changed().await.is_ok() {}
-}
-
-impl<T> Flights<T> {
-    /// Returns the end of the work for an account, if there is some.
-    pub(super) fn under_way(&self, key: &Key) -> Option<watch::Receiver<()>> {
-        self.lock().get(key).map(|flight| flight.ended.clone())
-    }
-
+impl<A, R> Flights<A, R> {
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -82,12 +96,25 @@ impl<T> Flights<T> {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Flight<T>>> {
+    /// Returns the work for an account, if there is some.
+    pub(super) fn under_way(&self, key: &Key) -> Option<Shared<R>> {
+        self.lock().get(key).map(|flight| flight.result.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Flight<A, R>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Drop for Lead<T> {
+impl<A, R> Lead<A, R> {
+    /// Gives the others the result.
+    pub(super) fn end(self, result: R) {
+        // Nobody may wait.
+        let _nobody = self.result.send(Some(result));
+    }
+}
+
+impl<A, R> Drop for Lead<A, R> {
     fn drop(&mut self) {
         self.flights.lock().remove(&self.key);
     }

@@ -134,7 +134,8 @@ impl Warm {
         now: Moment,
         changes: Option<u64>,
     ) {
-        if changes.is_none() || self.changes(key) != changes {
+        let is_held = self.entries.peek(key).is_some_and(|entry| entry.holds(now));
+        if is_held || changes.is_none() || self.changes(key) != changes {
             return;
         }
         self.insert(key, authorization, expires, now);
