@@ -15,7 +15,7 @@ use mcp_auth_machine::action::{Grant, LoadSlot, NeedUser};
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Failure};
 
-/// What the record of an account says to a caller who wants a token.
+/// The answer of an account record to a request for a token.
 #[derive(Clone)]
 pub(super) enum AtRest {
     /// A token that needs nothing.

@@ -26,7 +26,7 @@ struct Flight<A, R> {
     result: Shared<R>,
 }
 
-/// The caller that does the work.
+/// The part of a caller in the work.
 pub(super) enum Share<A, R> {
     /// This caller. The others wait for the result, or for the end of the value.
     Lead(Lead<A, R>),
@@ -34,7 +34,7 @@ pub(super) enum Share<A, R> {
     Follow(Shared<R>),
     /// This caller, beside other work for the account.
     Alone,
-    /// No caller: as much work is under way as permitted.
+    /// None: as much work is under way as permitted.
     Full,
 }
 
@@ -109,8 +109,8 @@ impl<A, R> Flights<A, R> {
 impl<A, R> Lead<A, R> {
     /// Gives the others the result.
     pub(super) fn end(self, result: R) {
-        // Nobody may wait.
-        let _nobody = self.result.send(Some(result));
+        // The others may have gone.
+        let _waited = self.result.send(Some(result));
     }
 }
 
