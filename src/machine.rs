@@ -129,6 +129,14 @@ impl AuthMachine {
         }
     }
 
+    /// Returns true while a refresh waits and this machine holds no lease for it: another process refreshes the tokens, or
+    /// the server asked for a long delay (REFR-05, REFR-07). The lease of another process ends by time alone. So a host that
+    /// runs out of time stops here, and never passes a later time than it is: that would break the lease, and the refresh
+    /// token would be sent twice.
+    pub fn waits_without_lease(&self) -> bool {
+        self.work.waits_without_lease()
+    }
+
     /// Returns true while a redirect or a device authorization is pending, whatever else the machine does.
     pub fn has_pending_authorization(&self) -> bool {
         self.core.waits_at().is_some() || matches!(self.work, Work::Polling(_))

@@ -249,6 +249,15 @@ states! {
 }
 
 impl Work {
+    /// Returns true when the work is a pause of a refresh without a lease.
+    pub(crate) fn waits_without_lease(&self) -> bool {
+        if let Self::Pausing(pausing) = self {
+            pausing.holds_no_lease()
+        } else {
+            false
+        }
+    }
+
     /// Returns the operation when this state belongs to an attempt that has not redirected the user yet:
     /// cancelling ends the attempt here. Later states spend or store something, and run to completion.
     pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {

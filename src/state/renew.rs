@@ -403,6 +403,11 @@ impl Pausing {
         Work::Pausing(Self { ask, then })
     }
 
+    /// Returns true when the pause is for a refresh, and this machine holds no lease for it.
+    pub(crate) fn holds_no_lease(&self) -> bool {
+        matches!(&self.then, Trigger::Renew(renewal) if renewal.lease.is_none())
+    }
+
     /// Reads the slot again.
     pub(crate) fn elapsed(self, core: &mut Core) -> Step {
         Ok(LoadingAccount::begin(core, Some(self.then)))

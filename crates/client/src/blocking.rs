@@ -166,7 +166,8 @@ impl<S: Store> Driver<S> {
 
     /// Sets the time by which the driver should return. Requests take no longer, and a pause that would end
     /// later is cut short, after which no more requests are sent: the machine ends its attempt and releases
-    /// its lease in the store. Default: the machine's own time limits.
+    /// its lease in the store. While another process refreshes the tokens, or after a server asked for a long delay,
+    /// [`Pause::Resting`] is returned at that time instead, and the host ends. Default: the machine's own time limits.
     #[must_use]
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
@@ -211,6 +212,10 @@ impl<S: Store> Driver<S> {
                 match self.rest() {
                     Some(rest) if polls && !rest.is_zero() => return Pause::Resting(rest),
                     None => return Pause::Idle,
+                    // Skipped time would break the lease of another process.
+                    Some(rest) if rest > self.left(rest) && self.machine.waits_without_lease() => {
+                        return Pause::Resting(rest);
+                    }
                     Some(rest) if rest > self.left(rest) => {
                         self.skipped = self.skipped.saturating_add(rest);
                     }
@@ -347,8 +352,7 @@ impl<S: Store> Driver<S> {
         self.machine.handle(self.now(), event);
     }
 
-    /// Returns the current time. Pauses that were cut short advance the monotonic clock only, so that no
-    /// lease of another process seems to have ended.
+    /// Returns the current time. Pauses that were cut short advance the monotonic clock only.
     fn now(&self) -> Moment {
         let Moment { wall, mono } = self.around.now();
         Moment::new(wall.0, mono.0.saturating_add(millis(self.skipped)))

@@ -24,7 +24,7 @@ enum Supplied {
     ServerMetadata(String, Box<[u8]>),
 }
 
-/// A builder for [`Config`].
+/// A builder for [`Config`](super::Config).
 #[derive(Clone, Debug)]
 pub struct ConfigBuilder {
     mcp_url: String,

@@ -151,6 +151,51 @@ fn the_last_call_saves_tokens_that_the_store_did_not_take() {
     }
 }
 
+/// REFR-05: a driver that runs out of time beside the refresh of another one leaves that one its lease.
+#[test]
+fn refr_05_a_deadline_breaks_no_lease() {
+    let (clock, entropy, store) = (
+        VirtualClock::new(),
+        FixedEntropy::new(),
+        MemoryStore::default(),
+    );
+    let servers = Servers::default();
+    let tokens = Arc::new(Mutex::new(0));
+    let (beside, time) = (store.clone(), clock.clone());
+    let wanted = || Event::Wanted(Operation::new("tools/list"));
+    let mut driver = Driver::new(config(), "alice", store)
+        .http(move |send, _| {
+            if send.request().uri().to_string() != TOKEN {
+                let response = servers.answer(send.request());
+                return send.response(response);
+            }
+            let mut count = tokens.lock().unwrap();
+            *count += 1;
+            if *count == 2 {
+                let mut late = Driver::new(config(), "alice", beside.clone())
+                    .http(|send, _| panic!("a request to {}", send.request().uri()))
+                    .clock(time.clone())
+                    .deadline(Instant::now());
+                let told = late.handle(wanted());
+                assert!(matches!(told, Pause::Resting(_)), "{told:?}");
+                late.finish(Duration::ZERO);
+            }
+            let answer = documents::renewable(&format!("at-{count}"), &format!("rt-{count}"), 60);
+            send.response(Response::new(Bytes::from(answer)))
+        })
+        .clock(clock.clone())
+        .entropy(entropy.clone());
+    driver.handle(wanted());
+    let Pause::Redirect(redirect) = driver.handle(Event::Authorize(entropy.seed().into())) else {
+        panic!()
+    };
+    driver.handle(Event::CallbackParams(callback(&redirect)));
+    clock.advance(Duration::from_secs(60));
+    let renewed = driver.handle(wanted());
+    assert!(matches!(renewed, Pause::Ready(_)), "{renewed:?}");
+    assert_eq!(driver.bearer(MCP).unwrap(), "Bearer at-2");
+}
+
 struct Me;
 
 impl User for Me {
