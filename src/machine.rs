@@ -94,7 +94,8 @@ impl AuthMachine {
         self.settle();
     }
 
-    /// Returns the next action, if any. Actions may be carried out in any order.
+    /// Returns the next action, if any. Actions may be carried out in any order, except the writes of one slot: these in the
+    /// order in which they come.
     pub fn poll_action(&mut self) -> Option<Action> {
         if matches!(self.work, Work::Idle) && self.inbox.is_empty() {
             self.inbox = VecDeque::new();
