@@ -165,7 +165,7 @@ fn refr_05_a_deadline_breaks_no_lease() {
     let wanted = || Event::Wanted(Operation::new("tools/list"));
     let mut driver = Driver::new(config(), "alice", store)
         .http(move |send, _| {
-            if send.request().uri().to_string() != TOKEN {
+            if *send.request().uri() != TOKEN {
                 let response = servers.answer(send.request());
                 return send.response(response);
             }
