@@ -36,7 +36,7 @@ pub enum Why {
         /// The server's description, sanitised; not for end users.
         description: Option<Untrusted>,
     },
-    /// The MCP server uses another authorization server now; [`Event::Authorize`] consents to it (ISO-09).
+    /// The MCP server uses another authorization server now; [`Event::Authorize`](crate::Event::Authorize) consents to it (ISO-09).
     ServerChanged {
         /// The issuer at which the user is authenticated.
         from: IssuerId,
