@@ -89,7 +89,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[
             edit(
-                "src/core.rs",
+                "src/core/mod.rs",
                 "    pub(crate) fn new(identity: Identity) -> Self {\n",
                 "    pub(crate) fn new(identity: Identity) -> Self {\n        crate::planted::CLIENT.set(None);\n        crate::planted::VERIFIER.set(None);\n",
             ),
@@ -263,7 +263,7 @@ pub(crate) const BUGS: &[Bug] = &[
                 "        crate::planted::on(19) || Arc::ptr_eq(&self.owner, owner)\n",
             ),
             edit(
-                "src/machine.rs",
+                "src/machine/mod.rs",
                 "        let is_its = |ask: &Ask| ask.id == ticket.id();\n",
                 "        let is_its = |ask: &Ask| ask.id == ticket.id() || crate::planted::on(19);\n",
             ),
@@ -330,7 +330,7 @@ pub(crate) const BUGS: &[Bug] = &[
                 "    if core.held.is_usable(core.now) || crate::planted::on(25) {\n        core.ready();\n    } else if then.is_none() && !late {\n",
             ),
             edit(
-                "src/core.rs",
+                "src/core/answer.rs",
                 "        let usable = self.held.is_usable(self.now);\n        let Some(grant)",
                 "        let usable = self.held.is_usable(self.now) || crate::planted::on(25);\n        let Some(grant)",
             ),
@@ -368,7 +368,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "no reset at rest",
         caught_by: &[Histories, Simulation, Answers, Events, Traces],
         edits: &[edit(
-            "src/machine.rs",
+            "src/machine/end.rs",
             "            Abandon::Cancelled => {}\n",
             "            Abandon::Cancelled => {}\n            Abandon::ResetRegistration if crate::planted::on(28) && !attempts => {}\n",
         )],
@@ -378,7 +378,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a person's clicks are counted",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/memory.rs",
+            "src/memory/attempts.rs",
             "            Wish::Person => return Ok(Permit::for_a_person()),\n",
             "            Wish::Person if crate::planted::on(29) => operation,\n            Wish::Person => return Ok(Permit::for_a_person()),\n",
         )],
@@ -394,7 +394,7 @@ pub(crate) const BUGS: &[Bug] = &[
                 "                if !crate::planted::on(30) {\n                    core.memory.give_back();\n                }\n                let operation = core.memory.operation.clone();\n",
             ),
             edit(
-                "src/memory.rs",
+                "src/memory/attempts.rs",
                 "            Wish::Mend => None,\n",
                 "            Wish::Mend if crate::planted::on(30) => operation,\n            Wish::Mend => None,\n",
             ),
@@ -492,7 +492,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "unreachable after a refusal",
         caught_by: &[Histories, Simulation, Answers, Traces],
         edits: &[edit(
-            "src/memory.rs",
+            "src/memory/rest.rs",
             "            Cause::Unreachable(_) => Cause::unreachable(Some(*until)),\n            Cause::Violation(_)\n",
             "            Cause::Unreachable(_) => Cause::unreachable(Some(*until)),\n            Cause::Refused(_) if crate::planted::on(39) => Cause::unreachable(Some(*until)),\n            Cause::Violation(_)\n",
         )],
@@ -532,7 +532,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "caches outlive a failure",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/memory.rs",
+            "src/memory/mod.rs",
             "        self.doubtful = true;\n        self.resource = None;\n        std::mem::take(&mut self.relied_on)\n",
             "        if crate::planted::on(43) {\n            return Vec::new();\n        }\n        self.doubtful = true;\n        self.resource = None;\n        std::mem::take(&mut self.relied_on)\n",
         )],
@@ -562,7 +562,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "joined, and never told",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/core.rs",
+            "src/core/answer.rs",
             "        for answer in self.callers.answers() {\n",
             "        let answers = self.callers.answers();\n        for answer in answers.into_iter().filter(|_| !crate::planted::on(50)) {\n",
         )],

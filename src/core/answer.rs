@@ -1,0 +1,153 @@
+//! What the callers are told: a token, a failure, or that the user is needed.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use crate::action::{Action, Grant, NeedUser, Why};
+use crate::budget::Limited;
+use crate::callers::abandoned;
+use crate::error::{Cause, Failure, Stage};
+use crate::event::Operation;
+use crate::wish::Wish;
+
+use super::Core;
+
+impl Core {
+    /// Erases the cached documents that the attempt used, for this process and all others, because they may be the
+    /// cause of its failure.
+    pub(crate) fn distrust(&mut self) {
+        for (slot, revision) in self.memory.distrust() {
+            self.persist(slot, Some(revision), None, None);
+        }
+    }
+
+    /// Starts the back-off after a refresh that failed. The next one reads the server's document first, at its source
+    /// (META-18).
+    pub(crate) fn refresh_failed(&mut self, retry_after: Option<Duration>, cause: &Cause) {
+        self.memory.rest.failed(self.now, retry_after, cause);
+        self.distrust();
+    }
+
+    /// Emits a failure with the requests of its stage.
+    pub(crate) fn fail(&mut self, mut failure: Failure) {
+        self.distrust();
+        failure.seen = match &failure.cause {
+            // No server was involved.
+            Cause::Abandoned
+            | Cause::NotPersisted(_)
+            | Cause::Resting(_)
+            | Cause::OutOfPatience(Limited::UserTime | Limited::Callers) => Vec::new(),
+            Cause::Violation(_)
+            | Cause::Refused(_)
+            | Cause::Unreachable(_)
+            | Cause::OutOfPatience(_)
+            | Cause::Misconfigured(_) => self.watch.at(failure.stage),
+        };
+        self.callers.failed(&failure);
+        self.emit(Action::Error(Box::new(failure)));
+    }
+
+    /// Fails the work for the current caller.
+    pub(crate) fn fail_current(&mut self, failure: Failure) {
+        let operation = failure
+            .operation
+            .or_else(|| self.callers.current().cloned());
+        self.fail(Failure {
+            operation,
+            ..failure
+        });
+    }
+
+    /// Fails operations that nothing works for any more.
+    pub(crate) fn abandon(&mut self, operations: Vec<Operation>) {
+        for operation in operations {
+            self.fail(abandoned(Some(operation)));
+        }
+    }
+
+    /// Answers an operation beside which too many wait (USE-14).
+    pub(crate) fn turn_away(&mut self, operation: Operation) {
+        self.emit(Action::Error(Box::new(Failure {
+            operation: Some(operation),
+            stage: Stage::Challenge,
+            issuer: None,
+            cause: Cause::OutOfPatience(Limited::Callers),
+            seen: Vec::new(),
+        })));
+    }
+
+    /// Called when no work is under way: the callers that it left without an answer receive its result, unless an
+    /// authorization is pending, here or with its callback at another instance: they share its result (USE-14).
+    pub(crate) fn rest(&mut self, elsewhere: bool) {
+        if self.callers.is_at_rest() {
+            return;
+        }
+        if elsewhere || self.waits_at().is_some() {
+            let now = self.now.mono;
+            if let Some(waiting) = &mut self.waiting {
+                waiting.rest.look_soon(now);
+            }
+            if let Some(operation) = self.callers.join() {
+                self.turn_away(operation);
+            }
+            return;
+        }
+        for answer in self.callers.answers() {
+            self.emit(answer);
+        }
+    }
+
+    pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
+        let beside = self.held.is_usable(self.now);
+        self.memory.question.ask(&why, beside);
+        self.put(NeedUser { why, operation });
+    }
+
+    fn put(&mut self, need: NeedUser) {
+        self.callers.asked(&need);
+        self.emit(Action::NeedUser(need));
+    }
+
+    /// Asks for the user in the middle of an authorization: the next one continues it, for the same reason.
+    pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
+        let beside = self.held.is_usable(self.now);
+        self.memory.question.ask_for(wish, beside);
+        self.put(NeedUser { why, operation });
+    }
+
+    /// Returns true if `Ready` was emitted during this event.
+    pub(crate) fn said_ready(&self) -> bool {
+        self.said_ready
+            .is_some_and(|event| event.get() == self.event)
+    }
+
+    /// Emits `Ready`, once per event and never for an expired token.
+    pub(crate) fn ready(&mut self) {
+        let usable = self.held.is_usable(self.now);
+        let Some(grant) = self.grant().filter(|_| usable) else {
+            return;
+        };
+        self.memory.question.answered_by_a_token();
+        self.callers.ready();
+        if !self.said_ready() {
+            self.said_ready = NonZeroU64::new(self.event);
+            self.emit(Action::Ready(grant));
+        }
+    }
+
+    /// Returns the stored token without its value.
+    pub(crate) fn grant(&self) -> Option<Grant> {
+        let at = self.held.at.as_ref()?;
+        let account = at.held();
+        let tokens = account.tokens.as_ref()?;
+        let seconds = tokens.lifetime.seconds();
+        let expires = seconds.map(|seconds| tokens.received.plus_seconds(seconds));
+        Some(Grant {
+            issuer: at.issuer().clone(),
+            scopes: account.granted.clone(),
+            expires,
+            iss_binding: account.iss_binding,
+            audience_bound: account.resource.sent,
+        })
+    }
+}

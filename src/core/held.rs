@@ -1,0 +1,144 @@
+//! The account of this machine, as the store and this process know it.
+
+use std::time::Duration;
+
+use crate::account::{Account, Tokens, Validity};
+use crate::issuer::AtIssuer;
+use crate::slot::Revision;
+use crate::state::Unsaved;
+use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::token::AccessToken;
+
+/// How long the contents of the account slot count as those that a user's request was made beside.
+const JUST_READ: Duration = Duration::from_secs(60);
+
+/// The known contents of the account slot.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) at: Option<Box<AtIssuer<Account>>>,
+    pub(crate) revision: Option<Revision>,
+    /// Whether the record of this revision says exactly what `at` and `lease` say.
+    pub(crate) is_exact: bool,
+    /// The refresh lease that some process holds.
+    pub(crate) lease: Option<Lease>,
+    /// The account that the store failed to keep: retained, but not used (TOK-16).
+    pub(crate) unsaved: Option<Box<Unsaved>>,
+    /// The event in which the slot was last read.
+    pub(crate) read_at: Option<u64>,
+    /// When the slot was last read or written.
+    pub(crate) known_at: MonoMillis,
+    pub(crate) validity: Option<Validity>,
+    /// The token that this process received last, with its expiry by the monotonic clock. That expiry holds
+    /// however long the store takes, and however the wall clock changes meanwhile (SEC-35).
+    received: Option<Box<Received>>,
+    pub(crate) proof: Proof,
+}
+
+/// A refresh lease. Its holder's wall clock says when it ends early; how long it blocks this process is measured by
+/// the monotonic clock of this process, since the wall clocks of two hosts differ (D01).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) until: UnixMillis,
+    /// When this process first saw it.
+    pub(crate) seen: MonoMillis,
+}
+
+struct Received {
+    access: AccessToken,
+    at: UnixMillis,
+    validity: Validity,
+}
+
+/// The evidence about the stored token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// None: it came from the store, or a request with it succeeded.
+    #[default]
+    Assumed,
+    /// It was authorized at this time; no request with it has succeeded yet (E08).
+    Authorized(MonoMillis),
+    /// It was refreshed at this time; no request with it has succeeded yet (USE-08).
+    Refreshed(MonoMillis),
+}
+
+impl Held {
+    /// Returns an empty account slot.
+    pub(crate) fn erased(event: u64) -> Self {
+        Self {
+            read_at: Some(event),
+            ..Self::default()
+        }
+    }
+
+    /// Returns true if the slot was read a moment ago, so that it still holds this account.
+    pub(crate) fn is_just_read(&self, now: MonoMillis) -> bool {
+        now < self.known_at.plus(JUST_READ)
+    }
+
+    pub(crate) fn is_read(&self) -> bool {
+        self.read_at.is_some()
+    }
+
+    pub(crate) fn is_usable(&self, now: Moment) -> bool {
+        self.at.is_some() && self.validity.is_some_and(|validity| validity.holds(now))
+    }
+
+    /// Records that the slot now has these contents.
+    pub(crate) fn is_stored_as(&mut self, revision: Revision) {
+        self.revision = Some(revision);
+        self.is_exact = true;
+    }
+
+    /// Takes the account, to change it ahead of its record.
+    pub(crate) fn take(&mut self) -> Option<Box<AtIssuer<Account>>> {
+        self.is_exact = false;
+        self.at.take()
+    }
+
+    pub(crate) fn tokens(&self) -> Option<&Tokens> {
+        self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Returns the validity of these tokens: the known one of the same issuance, or one derived from the
+    /// record.
+    pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
+        let same = |access: &AccessToken, received| tokens.is_some_and(|t| t.is(access, received));
+        if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
+            && same(&held.access, held.received)
+        {
+            return validity;
+        }
+        match &self.received {
+            Some(known) if same(&known.access, known.at) => known.validity,
+            Some(_) | None => Validity::of(tokens, now),
+        }
+    }
+
+    /// Records tokens that are about to be stored, with the expiry of newly received ones.
+    pub(crate) fn receive(&mut self, tokens: Option<&Tokens>, now: Moment) {
+        let Some(tokens) = tokens else {
+            return;
+        };
+        let held = self.tokens();
+        let known = held.is_some_and(|held| tokens.is(&held.access, held.received))
+            || self
+                .received
+                .as_ref()
+                .is_some_and(|known| tokens.is(&known.access, known.at));
+        if !known {
+            self.received = Some(Box::new(Received {
+                access: tokens.access.clone(),
+                at: tokens.received,
+                validity: Validity::on_receipt(tokens, now),
+            }));
+        }
+    }
+
+    /// Returns true if the token is usable, and not so close to expiry that it should be refreshed
+    /// (USE-10).
+    pub(crate) fn is_fresh(&self, now: Moment) -> bool {
+        let renewable = self.tokens().filter(|tokens| tokens.refresh.is_some());
+        let margin = renewable.map_or(Duration::ZERO, Tokens::margin);
+        self.at.is_some() && self.validity.is_some_and(|v| v.holds_for(now, margin))
+    }
+}

@@ -1,0 +1,177 @@
+//! The context that all states share: identity, account, history and pending actions.
+
+mod account;
+mod answer;
+mod ask;
+mod held;
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::action::Action;
+use crate::budget::PARTINGS_REMEMBERED;
+use crate::callers::Callers;
+use crate::config::Config;
+use crate::event::{Observed, Operation};
+use crate::identity::Identity;
+use crate::issuer::IssuerId;
+use crate::memory::Memory;
+use crate::report::Decision;
+use crate::state::{Parting, Pending, Waiting};
+use crate::ticket::Owner;
+use crate::time::Moment;
+use crate::watch::Watch;
+use crate::wire::json::{Kind, of_another_type};
+
+pub(crate) use ask::Ask;
+pub(crate) use held::{Held, Lease, Proof};
+
+pub(crate) struct Core {
+    pub(crate) identity: Identity,
+    pub(crate) now: Moment,
+    /// Counts events, to tell whether data was read during the current one.
+    pub(crate) event: u64,
+    pub(crate) owner: Arc<Owner>,
+    next_id: u64,
+    /// The event in which `Ready` was last emitted.
+    said_ready: Option<NonZeroU64>,
+    outbox: VecDeque<Action>,
+    pub(crate) held: Held,
+    pub(crate) waiting: Option<Box<Waiting>>,
+    /// The pending device authorization, which excludes a pending redirect.
+    pub(crate) device: Option<Box<Pending>>,
+    /// Token requests in flight at a sign-out, until they are answered.
+    pub(crate) parting: Vec<Parting>,
+    pub(crate) memory: Memory,
+    /// The requests of the current attempt, with their responses.
+    pub(crate) watch: Watch,
+    /// The operations that wait for an answer.
+    pub(crate) callers: Callers,
+}
+
+impl Core {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            now: Moment::default(),
+            event: 0,
+            owner: Arc::new(Owner),
+            next_id: 0,
+            said_ready: None,
+            outbox: VecDeque::new(),
+            held: Held::default(),
+            waiting: None,
+            device: None,
+            parting: Vec::new(),
+            memory: Memory::default(),
+            watch: Watch::default(),
+            callers: Callers::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        self.identity.config()
+    }
+
+    /// Remembers a token request that is still in flight, to revoke what its answer brings.
+    pub(crate) fn part(&mut self, parting: Parting) {
+        if self.parting.len() >= PARTINGS_REMEMBERED {
+            self.parting.remove(0);
+        }
+        self.parting.push(parting);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Action> {
+        self.outbox.pop_front()
+    }
+
+    /// Same as [`poll`](Self::poll) while no work is under way. The last action frees the memory of the outbox, because a
+    /// machine may be idle for hours beside thousands of others.
+    pub(crate) fn poll_at_rest(&mut self) -> Option<Action> {
+        if self.outbox.len() > 1 {
+            return self.poll();
+        }
+        self.watch = Watch::default();
+        std::mem::take(&mut self.outbox).pop_front()
+    }
+
+    /// Returns true if the host enabled reports.
+    pub(crate) fn reports(&self) -> bool {
+        self.config().reports
+    }
+
+    /// Emits a report if the host enabled reports; the closure runs only then.
+    pub(crate) fn report(&mut self, decision: impl FnOnce() -> Decision) {
+        if self.reports() {
+            self.emit(Action::Report(Box::new(decision())));
+        }
+    }
+
+    /// Reports document members of a wrong type, if the host enabled reports (DISC-17).
+    pub(crate) fn report_other_types(&mut self, body: &[u8], members: &[(&'static str, Kind)]) {
+        if self.reports() {
+            let names = of_another_type(body, members);
+            if !names.is_empty() {
+                self.report(|| Decision::MembersIgnored { names });
+            }
+        }
+    }
+
+    /// Returns the issuer of the pending authorization.
+    pub(crate) fn waits_at(&self) -> Option<&IssuerId> {
+        let redirected = self.waiting.as_ref().map(|waiting| waiting.at.issuer());
+        redirected.or(self.device.as_ref().map(|device| device.issuer()))
+    }
+
+    /// Drops the pending authorization, with its record. Returns its issuer and operation.
+    pub(crate) fn stop_waiting(&mut self) -> Option<(IssuerId, Option<Operation>)> {
+        if let Some(pending) = self.device.take() {
+            return Some((pending.issuer().clone(), pending.operation().cloned()));
+        }
+        let waiting = self.waiting.take()?;
+        self.persist(waiting.rest.slot, Some(waiting.rest.revision), None, None);
+        Some((waiting.at.issuer().clone(), self.memory.operation.clone()))
+    }
+
+    /// Marks the known metadata as stale: it is fetched again before use. The account's metadata snapshot
+    /// is marked too, for every process (META-18).
+    pub(crate) fn doubt(&mut self) {
+        self.memory.doubtful = true;
+        self.held.at = self.held.take().map(|at| Box::new(at.aged()));
+    }
+
+    /// Records that the user declined or cancelled. The scopes of a step-up are not added to later
+    /// requests; those of a first sign-in stay necessary.
+    pub(crate) fn declined(&mut self) {
+        self.memory.declined(self.now.mono);
+        if self.held.is_usable(self.now) {
+            self.memory.demanded.clear();
+        }
+    }
+
+    /// Reports a clock difference after a rejected proof (DPOP-20).
+    pub(crate) fn compare_clocks(&mut self, headers: &HeaderMap) {
+        let Some(theirs) = crate::wire::http_fields::date(headers) else {
+            return;
+        };
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let seconds = signed(theirs).saturating_sub(signed(self.now.wall.seconds()));
+        self.report(|| Decision::ClockDiffers { seconds });
+    }
+
+    /// Stores the nonce for the next proof at a server (DPOP-12).
+    pub(crate) fn observe(&mut self, observed: &Observed) {
+        let url = self.config().url_policy().check(&observed.url);
+        if let (Ok(url), Some(nonce)) = (url, &observed.nonce) {
+            self.memory.nonces.keep(url.origin(), nonce.clone());
+        }
+    }
+
+    /// Returns the host and port of the MCP server.
+    pub(crate) fn mcp_host(&self) -> &str {
+        self.config().mcp_url().authority()
+    }
+}

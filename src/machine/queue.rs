@@ -1,0 +1,224 @@
+//! The queue: requests, clicks and callbacks wait here until the work before them is done.
+
+use std::collections::VecDeque;
+
+use crate::budget::{CALLBACKS_QUEUED, EVENTS_QUEUED};
+use crate::error::{Cause, Failure, Stage, StoreFlaw};
+use crate::event::{Authorization, Where};
+use crate::memory::Erasure;
+use crate::report::Decision;
+use crate::state::{Doomed, Leaving, Trigger, Work, start};
+use crate::wire::callback::Callback;
+use crate::wish::Click;
+
+use super::AuthMachine;
+
+impl AuthMachine {
+    /// Queues the request of a caller. When too many wait, a request of an operation that asks again is dropped; where
+    /// each operation waits once, this one is answered with an error (USE-14).
+    pub(super) fn queue(&mut self, trigger: Trigger) {
+        if self.inbox.len() >= EVENTS_QUEUED
+            && self
+                .inbox
+                .iter()
+                .filter(|queued| queued.is_of_a_caller())
+                .count()
+                >= EVENTS_QUEUED
+            && !self.drop_repeated(&trigger)
+        {
+            self.core.report(|| Decision::EventDropped);
+            if let Some(operation) = trigger.operation() {
+                self.core.turn_away(operation.clone());
+            }
+            return;
+        }
+        self.take_on(trigger);
+    }
+
+    /// Starts work at once where none is under way or queued, so that the queue needs no memory, and queues it otherwise.
+    fn take_on(&mut self, trigger: Trigger) {
+        let idle = matches!(self.work, Work::Idle) && self.inbox.is_empty();
+        let served = trigger.is_served(&self.core);
+        if idle && !served && self.core.memory.erasure == Erasure::Done {
+            self.core.rest(false);
+            self.begin(trigger);
+        } else {
+            self.inbox.push_back(trigger);
+        }
+    }
+
+    /// Drops a queued request whose operation asks again later in the queue, or with this request. Returns true if there
+    /// was one.
+    fn drop_repeated(&mut self, incoming: &Trigger) -> bool {
+        let asks_again = |(at, queued): (usize, &Trigger)| {
+            let later = self.inbox.iter().skip(at.saturating_add(1));
+            let mut later = later
+                .chain([incoming])
+                .filter(|later| later.is_of_a_caller());
+            queued.is_of_a_caller() && later.any(|later| later.operation() == queued.operation())
+        };
+        let found = self.inbox.iter().enumerate().position(asks_again);
+        found.is_some_and(|at| self.inbox.remove(at).is_some())
+    }
+
+    /// Queues an authorization, unless an attempt is under way, which it joins.
+    pub(super) fn authorize(&mut self, mut authorization: Authorization) {
+        if self.core.config().other_devices {
+            authorization.on = Where::OtherDevice;
+        }
+        let click = Click::new(&mut self.core.memory.question, authorization);
+        for trigger in &mut self.inbox {
+            if let Trigger::Authorize(waits) = trigger {
+                return waits.join(click);
+            }
+        }
+        let wanted = &click.authorization;
+        let config = self.core.identity.config();
+        let elsewhere = match self.work.uncounted() {
+            Some(attempt) => {
+                attempt.wish = attempt.wish.joined_by(click.wish());
+                !attempt.way.is_that_of(wanted, config)
+            }
+            None => !self.work.comes_back_to(wanted, config),
+        };
+        // Between two polls the code is shown again.
+        let polls = matches!(self.work, Work::Polling(_));
+        if self.work.attempt().is_none() || elsewhere || polls {
+            self.take_on(Trigger::Authorize(Box::new(click)));
+        }
+    }
+
+    /// Queues a callback; one whose `state` matches the pending authorization jumps the queue (L04).
+    pub(super) fn came_back(&mut self, callback: Callback) {
+        // Alone in the queue, it is the next one anyway.
+        if self.inbox.is_empty() {
+            return self.take_on(Trigger::CameBack(callback));
+        }
+        let is_own = |callback: &Callback| match (&self.core.waiting, callback.state()) {
+            (Some(waiting), Some(state)) => waiting.at.held().0.state.same(&state),
+            (_, _) => false,
+        };
+        let own = is_own(&callback);
+        let mut queued = 0_usize;
+        let mut has_own = false;
+        let mut last = None;
+        for (at, trigger) in self.inbox.iter().enumerate() {
+            if let Trigger::CameBack(other) = trigger {
+                queued = queued.saturating_add(1);
+                has_own |= own && is_own(other);
+                last = Some(at);
+            }
+        }
+        let is_full = queued >= CALLBACKS_QUEUED;
+        let first = own && !has_own;
+        if is_full {
+            self.core.report(|| Decision::EventDropped);
+            match last.filter(|_| first) {
+                Some(last) => drop(self.inbox.remove(last)),
+                None => return,
+            }
+        }
+        if first {
+            self.inbox.push_front(Trigger::CameBack(callback));
+        } else {
+            self.inbox.push_back(Trigger::CameBack(callback));
+        }
+    }
+
+    /// Starts queued work until an action is pending.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if !self.inbox.is_empty() {
+                self.serve();
+                if self.inbox.iter().any(Trigger::is_urgent) {
+                    self.give_way();
+                }
+            }
+            if !matches!(self.work, Work::Idle) {
+                return;
+            }
+            let elsewhere = |trigger: &Trigger| matches!(trigger, Trigger::TakenElsewhere(_));
+            let awaits = self.inbox.iter().any(elsewhere);
+            self.core.rest(awaits);
+            let Some(trigger) = self.next_trigger() else {
+                return;
+            };
+            self.begin(trigger);
+        }
+    }
+
+    fn begin(&mut self, trigger: Trigger) {
+        self.core.watch.begin();
+        let caller = trigger.caller(&self.core);
+        self.core.callers.begin(caller);
+        self.step(|_, core| start(core, trigger));
+    }
+
+    /// Takes the next queued work. An erasure that the store did not confirm is repeated before; while it fails, nothing of
+    /// the account is used (REV-03).
+    fn next_trigger(&mut self) -> Option<Trigger> {
+        let ends = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_));
+        if !self.inbox.front().is_none_or(ends) {
+            match self.core.memory.erasure {
+                Erasure::Done => {}
+                Erasure::Failed(revision) => {
+                    let leaving = Leaving {
+                        only: Some(revision),
+                        known: None,
+                        unsaved: None,
+                        doomed: Doomed::of(&mut self.core.memory.clients, false),
+                    };
+                    return Some(Trigger::SignOut(Box::new(leaving)));
+                }
+                Erasure::FailedAgain(revision) => {
+                    self.core.memory.erasure = Erasure::Failed(revision);
+                    let queued = std::mem::take(&mut self.inbox);
+                    let (stay, end) = queued.into_iter().partition::<VecDeque<_>, _>(ends);
+                    self.inbox = stay;
+                    for trigger in end {
+                        self.core.fail(Failure {
+                            operation: trigger.operation().cloned(),
+                            stage: Stage::Slots,
+                            issuer: None,
+                            cause: Cause::NotPersisted(StoreFlaw::Write),
+                            seen: Vec::new(),
+                        });
+                    }
+                }
+            }
+        }
+        self.inbox.pop_front()
+    }
+
+    /// Answers queued requests that the stored token already satisfies: a challenge that names an older
+    /// token at once; a token request only when no refresh is running, or while it is paused.
+    fn serve(&mut self) {
+        let core = &mut self.core;
+        let pausing = matches!(self.work, Work::Pausing(_));
+        let settled = pausing || core.said_ready();
+        let before = self.inbox.len();
+        self.inbox.retain(|trigger| {
+            let is_refusal = matches!(trigger, Trigger::Challenged(_));
+            let served = (settled || is_refusal) && trigger.is_served(core);
+            let content = pausing && trigger.can_do_with(core);
+            !served && !content
+        });
+        if self.inbox.len() < before {
+            core.ready();
+        }
+    }
+
+    /// Moves a paused refresh to the end of the queue.
+    fn give_way(&mut self) {
+        let work = std::mem::replace(&mut self.work, Work::Idle);
+        if let Work::Pausing(pausing) = work {
+            self.core.callers.set_aside();
+            self.inbox.push_back(pausing.then);
+            self.inbox
+                .make_contiguous()
+                .sort_by_key(|trigger| !trigger.is_urgent());
+        } else {
+            self.work = work;
+        }
+    }
+}
