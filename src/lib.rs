@@ -166,6 +166,7 @@ pub mod report;
 mod secret;
 pub mod slot;
 mod state;
+mod suspended;
 mod ticket;
 pub mod time;
 mod watch;

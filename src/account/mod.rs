@@ -1,8 +1,10 @@
 //! The account at the authenticated-at issuer: client and tokens, replaced as one value.
 
+mod machine;
 mod refresh;
 mod revocation;
 
+pub(crate) use machine::MachineGrant;
 pub(crate) use refresh::RefreshGrant;
 pub(crate) use revocation::Revocation;
 
@@ -179,12 +181,7 @@ impl AtIssuer<CodeGrant> {
                 requested: parts.requested,
                 iss_binding: grant.iss_binding,
                 standing: Standing::Listed,
-                tokens: Some(Tokens {
-                    access: granted.access_token,
-                    refresh: granted.refresh_token,
-                    received: now.wall,
-                    lifetime: granted.lifetime,
-                }),
+                tokens: Some(Tokens::received(granted, now)),
             }
         })
     }
@@ -205,12 +202,7 @@ impl AtIssuer<DeviceGrant> {
                 requested: request.requested,
                 iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
-                tokens: Some(Tokens {
-                    access: granted.access_token,
-                    refresh: granted.refresh_token,
-                    received: now.wall,
-                    lifetime: granted.lifetime,
-                }),
+                tokens: Some(Tokens::received(granted, now)),
             }
         })
     }
@@ -246,18 +238,20 @@ impl AtIssuer<Account> {
 impl AtIssuer<RefreshGrant> {
     /// Returns the account updated by a refresh response; omitted members keep their values (REFR-04).
     pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
-        self.then(|grant| Account {
-            granted: match &granted.scope {
+        self.then(|grant| {
+            let still_granted = match &granted.scope {
                 Some(named) => grant.account.still_granted(named),
                 None => grant.account.granted.clone(),
-            },
-            tokens: Some(Tokens {
-                access: granted.access_token,
-                refresh: Some(granted.refresh_token.unwrap_or(grant.refresh)),
-                received: now.wall,
-                lifetime: granted.lifetime,
-            }),
-            ..grant.account
+            };
+            let received = Tokens::received(granted, now);
+            Account {
+                granted: still_granted,
+                tokens: Some(Tokens {
+                    refresh: received.refresh.or(Some(grant.refresh)),
+                    ..received
+                }),
+                ..grant.account
+            }
         })
     }
 }
@@ -283,6 +277,16 @@ impl Issuance {
 }
 
 impl Tokens {
+    /// Returns the tokens of a response that was just received.
+    pub(crate) fn received(granted: Granted, now: Moment) -> Self {
+        Self {
+            access: granted.access_token,
+            refresh: granted.refresh_token,
+            received: now.wall,
+            lifetime: granted.lifetime,
+        }
+    }
+
     /// Returns the issuance of these tokens.
     pub(crate) fn issuance(&self) -> Issuance {
         Issuance {

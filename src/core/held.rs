@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::account::{Account, Tokens, Validity};
 use crate::issuer::AtIssuer;
 use crate::slot::Revision;
-use crate::state::Unsaved;
+use crate::suspended::Unsaved;
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::token::AccessToken;
 

@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::issuer::IssuerId;
 use crate::memory::Memory;
 use crate::report::Decision;
-use crate::state::{Parting, Pending, Waiting};
+use crate::suspended::{Parting, Pending, Waiting};
 use crate::ticket::Owner;
 use crate::time::Moment;
 use crate::watch::Watch;

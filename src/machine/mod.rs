@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::core::{Ask, Core, Proof};
 use crate::event::{Event, Reply};
 use crate::identity::Identity;
-use crate::state::{LoadingAccount, Parting, Step, Trigger, Work, judge};
+use crate::state::{LoadingAccount, Step, Trigger, Work, judge};
+use crate::suspended::Parting;
 use crate::ticket::Ticket;
 use crate::time::{Moment, MonoMillis};
 

@@ -16,10 +16,10 @@ use crate::report::Decision;
 use crate::slot::{Slot, Stored};
 use crate::state::attempt::Way;
 use crate::state::client::Met;
-use crate::state::forget::After;
 use crate::state::obtain::Obtaining;
 use crate::state::redirect::is_pushed;
 use crate::state::{Attempt, Exchanging, Step, Work};
+use crate::suspended::After;
 
 /// The flow for which a client is bound to an issuer.
 pub(crate) enum Then {

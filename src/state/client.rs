@@ -19,7 +19,8 @@ use crate::state::obtain::configured_method;
 use crate::state::redirect::select_scopes;
 use crate::state::register::Registering;
 use crate::state::server::pass_over;
-use crate::state::{Attempt, Step, Waiting, Work};
+use crate::state::{Attempt, Step, Work};
+use crate::suspended::Waiting;
 use crate::wire::registration::MAX_CLIENT_ID_BYTES;
 use crate::wire::words::AuthMethod;
 

@@ -11,7 +11,8 @@ use crate::event::Operation;
 use crate::state::judge::Judged;
 use crate::state::obtain::obtain;
 use crate::state::repeat::ask_user;
-use crate::state::{Refused, Renewal, Step, Work};
+use crate::state::{Step, Work};
+use crate::suspended::{Refused, Renewal};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
 

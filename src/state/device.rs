@@ -19,15 +19,13 @@ use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::exchange::{keep, read_answer};
 use crate::state::flow::Agreed;
-use crate::state::forget::{After, client_refused};
+use crate::state::forget::client_refused;
 use crate::state::redirect::{is_new, without_refused_scopes};
-use crate::state::save::Kept;
-use crate::state::waiting::Chosen;
 use crate::state::{Step, Work};
-use crate::time::{MonoMillis, UnixMillis, half, millis};
-use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, UserCode, read};
+use crate::suspended::{After, Chosen, Kept, Pending, Waits};
+use crate::time::{UnixMillis, half, millis};
+use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, read};
 use crate::wire::http_fields::{is_transient, retry_after};
-use crate::wire::scopes::Scopes;
 use crate::wire::token::{Lifetime, OAuthError, TokenAnswer, UnexpectedToken, refusal};
 use crate::wire::url::WebUrl;
 use crate::wire::words::GrantType;
@@ -150,29 +148,6 @@ fn not_shown(core: &mut Core, cause: &Cause) {
     }
 }
 
-/// A device authorization that waits for the user.
-pub(crate) struct Pending {
-    at: AtIssuer<DeviceGrant>,
-    rest: Box<Waits>,
-}
-
-/// The parts of a pending device authorization other than the credentials.
-struct Waits {
-    operation: Option<Operation>,
-    user_code: UserCode,
-    page: WebUrl,
-    complete: Option<WebUrl>,
-    new_issuer: bool,
-    expires: UnixMillis,
-    until: MonoMillis,
-    /// The time until which the code is shown again: half of its life is left then.
-    repeated_until: MonoMillis,
-    /// The shortest time between two polls.
-    interval: Duration,
-    next: MonoMillis,
-    polls: Budget,
-}
-
 impl Pending {
     /// Shows the code to the user, and waits (DEV-06).
     fn show(
@@ -232,42 +207,6 @@ impl Pending {
             expires: rest.expires,
         };
         core.emit(Action::ShowCode(Box::new(shown)));
-    }
-
-    pub(crate) fn issuer(&self) -> &IssuerId {
-        self.at.issuer()
-    }
-
-    pub(crate) fn requested(&self) -> &Scopes {
-        &self.at.held().request.requested
-    }
-
-    pub(crate) fn operation(&self) -> Option<&Operation> {
-        self.rest.operation.as_ref()
-    }
-
-    /// Returns when the machine acts next: the next poll, or the end.
-    pub(crate) fn deadline(&self) -> MonoMillis {
-        self.rest.next.min(self.rest.until)
-    }
-
-    /// Returns true while enough of the code's life is left to show it again (DEV-10).
-    pub(crate) fn is_timely(&self, now: MonoMillis) -> bool {
-        now < self.rest.repeated_until
-    }
-
-    /// Returns true when the code has expired.
-    pub(crate) fn is_over(&self, now: MonoMillis) -> bool {
-        self.rest.until <= now
-    }
-
-    /// Returns true, once, when a poll is due.
-    pub(crate) fn takes_turn(&mut self, now: MonoMillis) -> bool {
-        let due = self.rest.next <= now;
-        if due {
-            self.rest.next = self.rest.until;
-        }
-        due
     }
 
     /// Polls the token endpoint (RFC 8628 section 3.4).

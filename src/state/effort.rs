@@ -5,16 +5,7 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::Operation;
 use crate::issuer::IssuerId;
-use crate::time::MonoMillis;
-
-/// The request and time budget of one flow, and the operation that it serves.
-pub(crate) struct Effort {
-    pub(crate) operation: Option<Operation>,
-    requests: Budget,
-    until: MonoMillis,
-    /// The failure of the first listed server that was skipped as unusable.
-    pub(crate) passed_over: Option<Failure>,
-}
+use crate::suspended::Effort;
 
 impl Effort {
     pub(crate) fn new(core: &Core, operation: Option<Operation>) -> Self {

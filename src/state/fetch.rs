@@ -12,7 +12,7 @@ use crate::error::{Cause, Failure, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
 use crate::issuer::discovery_request;
 use crate::report::{Decision, Verdict};
-use crate::state::Effort;
+use crate::suspended::Effort;
 use crate::wire::http_fields::is_transient;
 use crate::wire::json::MAX_BODY_BYTES;
 use crate::wire::text::Untrusted;

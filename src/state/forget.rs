@@ -26,8 +26,9 @@ use crate::report::{Decision, Forgotten};
 use crate::slot::{Slot, Stored};
 use crate::state::binding::drop_unused;
 use crate::state::client::registration_slot;
-use crate::state::save::{Kept, SavingAccount};
+use crate::state::save::SavingAccount;
 use crate::state::{Revoking, Step, Work};
+use crate::suspended::{After, Kept};
 use crate::time::{UnixMillis, millis};
 
 /// How many times a clear is attempted against concurrent writes of other processes.
@@ -44,14 +45,6 @@ pub(crate) enum Word {
     FrontChannel,
     /// The host requested a new registration.
     Host,
-}
-
-/// The next step after the registration has been erased.
-pub(crate) enum After {
-    /// Ask the user to authorize again, with a new registration.
-    Ask(Why),
-    /// Fail the attempt: a new registration did not help a moment ago (C08).
-    Fail(Box<Failure>),
 }
 
 impl After {

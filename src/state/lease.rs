@@ -9,7 +9,8 @@ use crate::frame::RecordFlaw;
 use crate::record::write_account;
 use crate::slot::Revision;
 use crate::state::refresh::Refreshing;
-use crate::state::{Renewal, Step, Work};
+use crate::state::{Step, Work};
+use crate::suspended::Renewal;
 use crate::time::Moment;
 
 pub(crate) struct Leasing {

@@ -15,9 +15,9 @@ use crate::state::obtain::Obtaining;
 use crate::state::repeat::{Renewed, came_too_late};
 use crate::state::save::save_again;
 use crate::state::{
-    CheckingPending, Elsewhere, FindingAccount, Judged, Leaving, Renewal, Revoking, Step, Work,
-    discover,
+    CheckingPending, Elsewhere, FindingAccount, Judged, Leaving, Revoking, Step, Work, discover,
 };
+use crate::suspended::Renewal;
 use crate::wire::callback::Callback;
 use crate::wish::Click;
 

@@ -18,54 +18,19 @@ use crate::grant::{CLOCK_SKEW_MILLIS, ClientOrigin};
 use crate::issuer::{AtIssuer, IssuerId, Server, ServerSource};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
-use crate::secret::Secret;
-use crate::slot::Revision;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::decide::ask_because;
 use crate::state::discover::order;
-use crate::state::effort::Effort;
 use crate::state::lease::Leasing;
 use crate::state::repeat::ask_user;
 use crate::state::{
     FetchingResource, LoadingAccount, LoadingResource, LoadingServer, Step, Trigger, Work,
 };
+use crate::suspended::{Effort, Refused, Renewal};
 use crate::time::{MonoMillis, millis};
 
 /// How many times in succession the lease is written against conflicts.
 const WRITES: u8 = 3;
-
-pub(crate) struct Renewal {
-    pub(crate) effort: Effort,
-    /// The token that the MCP server refused; `None` when it is only about to expire.
-    refused: Option<Refused>,
-    resource_known: bool,
-    server_known: bool,
-    /// Refresh requests left.
-    pub(crate) refreshes: Budget,
-    looks: Budget,
-    /// Writes of the lease left, against a store that reports a conflict each time.
-    writes: u8,
-    /// The account revision that holds this machine's lease.
-    pub(crate) lease: Option<Revision>,
-    /// The earliest time for the next request after a temporary failure.
-    pub(crate) not_before: Option<MonoMillis>,
-    /// The one retry after `Retry-After` has been made (TOK-22).
-    pub(crate) delayed: bool,
-    /// The server's refusal, reported when the user is needed because of it.
-    pub(crate) refusal: Option<Box<Cause>>,
-}
-
-/// A request that the MCP server refused.
-pub(crate) struct Refused {
-    /// The token that was sent; `None` for a request without one.
-    pub(crate) token: Option<Secret>,
-    /// The event that reported it.
-    pub(crate) event: u64,
-    /// Whether the challenge named a metadata location.
-    pub(crate) named_place: bool,
-    /// Whether a refresh is allowed: false after one for this operation (USE-08).
-    pub(crate) may_refresh: bool,
-}
 
 impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {

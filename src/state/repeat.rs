@@ -10,7 +10,8 @@ use crate::event::Operation;
 use crate::slot::{Revision, Stored};
 use crate::state::discover::read_documents;
 use crate::state::redirect::repeat_redirect;
-use crate::state::{Elsewhere, LoadingAccount, Otherwise, Step, Trigger, Waiting, Work};
+use crate::state::{Elsewhere, LoadingAccount, Otherwise, Step, Trigger, Work};
+use crate::suspended::Waiting;
 use crate::wish::Click;
 
 /// An authorization that replaces a pending one, which another instance completed or which requested fewer

@@ -1,85 +1,21 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use std::time::Duration;
-
 use crate::account::{Account, Obtained, Standing};
 use crate::action::Why;
-use crate::budget::SAVE_WAITS;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
 use crate::frame::RecordFlaw;
 use crate::issuer::AtIssuer;
 use crate::record::write_account;
-use crate::secret::Secret;
 use crate::slot::Revision;
-use crate::state::forget::After;
 use crate::state::load_account::Trigger;
 use crate::state::sign_out::Revoking;
-use crate::state::{Judged, Renewal, Step, Work, start};
-use crate::time::{MonoMillis, UnixMillis};
+use crate::state::{Judged, Step, Work, start};
+use crate::suspended::{Again, Kept, Unsaved};
 
 /// How many times a write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
-
-/// The reason for a write, which decides what it may replace.
-pub(crate) enum Kept {
-    /// An authorization that began at this time, perhaps beside a stored account: replaces any account.
-    Authorized { begun: UnixMillis, beside: bool },
-    /// A refresh: replaces the account that holds the token sent, and no other (REFR-05).
-    Refreshed { renewal: Box<Renewal>, sent: Secret },
-    /// The server rejected the token sent: erases that token only (REFR-06).
-    Dropped { renewal: Box<Renewal>, sent: Secret },
-    /// The server forgot the client: erases the tokens that were held then, and no later ones (TOK-19, S20).
-    ClientForgotten { after: Box<After>, lost: Secret },
-}
-
-impl Kept {
-    /// Returns true if the tokens of another account are newer than the start of this authorization.
-    fn is_overtaken_by(&self, other: &Account) -> bool {
-        match (self, &other.tokens) {
-            (Self::Authorized { begun, .. }, Some(tokens)) => tokens.received > *begun,
-            (Self::Authorized { .. }, None)
-            | (Self::Refreshed { .. } | Self::Dropped { .. } | Self::ClientForgotten { .. }, _) => {
-                false
-            }
-        }
-    }
-}
-
-/// An account that a failed write has not stored.
-pub(crate) struct Unsaved {
-    pub(crate) at: Box<AtIssuer<Account>>,
-    pub(crate) kept: Kept,
-    pub(crate) again: Again,
-}
-
-/// When a failed write is tried again without an event.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Again {
-    /// The tries so far.
-    tries: usize,
-    /// When the next one is due; `None` after the last one.
-    pub(crate) at: Option<MonoMillis>,
-}
-
-impl Again {
-    /// Returns the next try, after a write that failed.
-    fn after(self, now: MonoMillis) -> Self {
-        let due = self.at.is_none_or(|at| at <= now);
-        let wait = SAVE_WAITS.get(self.tries).filter(|_| due);
-        match wait {
-            Some(wait) => Self {
-                tries: self.tries.saturating_add(1),
-                at: Some(now.plus(Duration::from_millis(*wait))),
-            },
-            None => Self {
-                at: self.at.filter(|_| !due),
-                ..self
-            },
-        }
-    }
-}
 
 pub(crate) struct SavingAccount {
     pub(crate) ask: Ask,

@@ -4,12 +4,11 @@
 use bytes::Bytes;
 use http::Response;
 
-use crate::account::{Account, RefreshGrant, Revocation, TokenKind};
+use crate::account::{Account, Revocation, TokenKind};
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Outcome, Persistence};
-use crate::grant::{CodeGrant, DeviceGrant};
 use crate::issuer::{AtIssuer, Endpoint, IssuerId};
 use crate::memory::Erasure;
 use crate::record::read_account;
@@ -18,9 +17,9 @@ use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
 use crate::state::call::{Call, CallFlaw, Called};
 use crate::state::forget::Doomed;
-use crate::state::obtain::MachineGrant;
 use crate::state::save::next;
 use crate::state::{Step, Trigger, Work};
+use crate::suspended::{Parting, PartingGrant};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{OAuthError, refusal};
 
@@ -142,19 +141,6 @@ impl Erasing {
         let flaw = flaw.map(|flaw| (flaw, Some(self.revision)));
         finish(core, *self.leaving, flaw)
     }
-}
-
-/// A token request that was in flight at sign-out.
-pub(crate) struct Parting {
-    pub(crate) id: u64,
-    grant: PartingGrant,
-}
-
-enum PartingGrant {
-    Code(AtIssuer<CodeGrant>),
-    Device(AtIssuer<DeviceGrant>),
-    Refresh(AtIssuer<RefreshGrant>),
-    Machine(AtIssuer<MachineGrant>),
 }
 
 impl Parting {

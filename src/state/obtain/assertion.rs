@@ -1,7 +1,8 @@
 //! Tokens of the host's platform, obtained just before use (WIF-05, EMA-05).
 
-use super::{ExchangingSubject, MachineGrant, Obtaining, Requesting};
+use super::{ExchangingSubject, Obtaining, Requesting};
 
+use crate::account::MachineGrant;
 use crate::action::{AssertionKind, SubjectTokenKind};
 use crate::budget::{Budget, Limited, SIGN_TIME};
 use crate::core::{Ask, Core};

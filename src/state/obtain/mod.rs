@@ -7,8 +7,9 @@ mod request;
 
 pub(crate) use assertion::ObtainingAssertion;
 pub(crate) use provider::{AtIdp, ExchangingSubject};
-pub(crate) use request::{MachineGrant, Requesting};
+pub(crate) use request::Requesting;
 
+use crate::account::MachineGrant;
 use crate::account::{Issuance, Tokens};
 use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{
@@ -27,12 +28,12 @@ use crate::report::Decision;
 use crate::state::attempt::Errand;
 use crate::state::binding::{LoadingBinding, Then};
 use crate::state::discover::{is_superseded, listed, locate};
-use crate::state::effort::Effort;
 use crate::state::redirect::asked_scopes;
 use crate::state::refresh::back_off;
 use crate::state::renew::Pausing;
 use crate::state::server::pass_over;
 use crate::state::{Step, Trigger, Work};
+use crate::suspended::Effort;
 use crate::time::MonoMillis;
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};

@@ -1,9 +1,10 @@
 //! The organisation's identity provider: its metadata, and the identity assertion grant it issues for
 //! another authorization server (EMA-04 to EMA-12).
 
-use super::{MachineGrant, Obtaining, ObtainingAssertion, Requesting, authenticating, is_public};
+use super::{Obtaining, ObtainingAssertion, Requesting, authenticating, is_public};
 use std::sync::Arc;
 
+use crate::account::MachineGrant;
 use crate::config::{Enterprise, MachineFlow};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, Violation};

@@ -5,67 +5,24 @@ use super::{AtIdp, Obtaining};
 use bytes::Bytes;
 use http::Response;
 
-use crate::account::{Account, Obtained, Standing, Tokens};
+use crate::account::{Account, MachineGrant};
 use crate::budget::{Budget, Limited};
 use crate::config::MachineFlow;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, Violation};
 use crate::event::Outcome;
-use crate::grant::{Asked, Client, ClientCredentials, JwtBearer, TokenGrant};
+use crate::grant::TokenGrant;
 use crate::issuer::AtIssuer;
-use crate::key::KeyBinding;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
 use crate::state::exchange::read_answer;
 use crate::state::refresh::asked_wait;
-use crate::state::save::{Kept, SavingAccount};
+use crate::state::save::SavingAccount;
 use crate::state::{Revoking, Step, Work};
-use crate::time::Moment;
-use crate::wire::callback::IssBinding;
-use crate::wire::form::Form;
+use crate::suspended::Kept;
 use crate::wire::http_fields::is_transient;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
-
-/// The grant of a client without a user.
-pub(crate) enum MachineGrant {
-    ClientCredentials(ClientCredentials),
-    Workload(JwtBearer),
-    Enterprise(JwtBearer),
-}
-
-impl MachineGrant {
-    fn into_parts(self) -> (Asked, Obtained) {
-        match self {
-            Self::ClientCredentials(grant) => (grant.0, Obtained::ClientCredentials),
-            Self::Workload(grant) => (grant.asked, Obtained::JwtBearer),
-            Self::Enterprise(grant) => (grant.asked, Obtained::Enterprise),
-        }
-    }
-}
-
-impl TokenGrant for MachineGrant {
-    fn encode(&self, form: &mut Form) {
-        match self {
-            Self::ClientCredentials(grant) => grant.encode(form),
-            Self::Workload(grant) | Self::Enterprise(grant) => grant.encode(form),
-        }
-    }
-
-    fn client(&self) -> &Client {
-        match self {
-            Self::ClientCredentials(grant) => grant.client(),
-            Self::Workload(grant) | Self::Enterprise(grant) => grant.client(),
-        }
-    }
-
-    fn binding(&self) -> Option<&KeyBinding> {
-        match self {
-            Self::ClientCredentials(grant) => grant.binding(),
-            Self::Workload(grant) | Self::Enterprise(grant) => grant.binding(),
-        }
-    }
-}
+use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
 impl AtIssuer<MachineGrant> {
     /// Reads the tokens of a late response, which are to be revoked (REFR-12).
@@ -75,35 +32,6 @@ impl AtIssuer<MachineGrant> {
             TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, None, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
-    }
-
-    /// Returns the account of a token response; a refresh token in it is ignored (M2M-09, WIF-10, EMA-18).
-    fn redeemed(
-        self,
-        granted: Granted,
-        binding: Option<KeyBinding>,
-        now: Moment,
-    ) -> AtIssuer<Account> {
-        self.then(|grant| {
-            let (asked, obtained) = grant.into_parts();
-            Account {
-                client: asked.client,
-                redirect_uri: None,
-                binding,
-                obtained,
-                resource: asked.resource,
-                granted: granted.scope_of(&asked.scopes),
-                requested: asked.scopes,
-                iss_binding: IssBinding::NoCallback,
-                standing: Standing::Listed,
-                tokens: Some(Tokens {
-                    access: granted.access_token,
-                    refresh: None,
-                    received: now.wall,
-                    lifetime: granted.lifetime,
-                }),
-            }
-        })
     }
 }
 

@@ -1,0 +1,16 @@
+//! What a flow keeps while it is suspended, until the event that continues it: the redirect or the device code that is
+//! out, the renewal under way, the account that the store did not take, the token requests in flight at a sign-out.
+//!
+//! Data without transitions: the states in `state` say how each goes on.
+
+mod device;
+mod parting;
+mod redirect;
+mod renewal;
+mod unsaved;
+
+pub(crate) use device::{Pending, Waits};
+pub(crate) use parting::{Parting, PartingGrant};
+pub(crate) use redirect::{Chosen, Waiting, WaitingParts};
+pub(crate) use renewal::{Effort, Refused, Renewal};
+pub(crate) use unsaved::{After, Again, Kept, Unsaved};
