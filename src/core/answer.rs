@@ -1,4 +1,4 @@
-//! What the callers are told: a token, a failure, or that the user is needed.
+//! Answers to the callers: a token, a failure, or that the user is needed.
 
 use std::num::NonZeroU64;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A redirect that is out, until its callback, and whether it is the one that a further request asks for.
+//! How a redirect is announced to the host.
 
 use crate::action::{Action, BrowserUrl, Redirect};
 use crate::budget::Permit;
