@@ -1,7 +1,7 @@
 //! The data of suspended flows, until the event that continues each: the redirect or the device code that is
 //! out, the renewal under way, the account that the store did not take, the token requests in flight at a sign-out.
 //!
-//! Data without transitions: the states in `state` say how each goes on.
+//! Data without transitions: the states in `state` continue each.
 
 mod device;
 mod parting;
