@@ -41,6 +41,14 @@ pub(crate) enum Obtained {
 }
 
 impl Obtained {
+    /// Returns true for the grants by which a user authorizes.
+    pub(crate) fn is_by_user(self) -> bool {
+        match self {
+            Self::AuthorizationCode | Self::DeviceCode => true,
+            Self::ClientCredentials | Self::JwtBearer | Self::Enterprise => false,
+        }
+    }
+
     /// Returns the name in records.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

@@ -73,7 +73,8 @@ impl AuthMachine {
             }
             Event::Observed(observed) => self.core.observe(&observed),
             Event::Challenged(challenge) => {
-                if let Some(judged) = judge(&mut self.core, challenge) {
+                let at_rest = self.is_at_rest();
+                if let Some(judged) = judge(&mut self.core, challenge, at_rest) {
                     self.queue(Trigger::Challenged(Box::new(judged)));
                 }
             }
@@ -171,6 +172,11 @@ impl AuthMachine {
         } else {
             self.parting(ticket);
         }
+    }
+
+    /// Returns true when no work is under way or queued, and no authorization is pending.
+    fn is_at_rest(&self) -> bool {
+        matches!(self.work, Work::Idle) && self.inbox.is_empty() && self.core.waits_at().is_none()
     }
 
     /// Returns true for the ticket of the action whose result the work awaits.

@@ -38,8 +38,10 @@ pub(crate) struct Judged {
     pub(super) dpop_only: bool,
 }
 
-/// Parses a challenge and stores its metadata locations and scopes. Omitted parameters erase nothing.
-pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
+/// Parses a challenge and stores its metadata locations and scopes. Omitted parameters erase nothing. While the machine
+/// works or waits, named scopes join those that were demanded before: an authorization under way requests what the user
+/// agreed to, and what other callers need (STEP-12).
+pub(crate) fn judge(core: &mut Core, challenge: Challenge, at_rest: bool) -> Option<Judged> {
     let parsed = parse(&challenge.headers);
     let selected = parsed.select(challenge.status, &|text| place(core, text).is_ok());
     let relevant = match challenge.status {
@@ -131,9 +133,9 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge) -> Option<Judged> {
     if let Some(scopes) = judged.scope.as_ref().filter(|_| !judged.wants_scope()) {
         // The scopes that an open question named are part of its answer (STEP-12, STEP-13).
         let now = core.now.mono;
-        match core.memory.question.is_open() {
-            true => core.memory.demanded.add(scopes, now),
-            false => core.memory.demanded.replace(scopes, now),
+        match at_rest && !core.memory.question.is_open() {
+            true => core.memory.demanded.replace(scopes, now),
+            false => core.memory.demanded.add(scopes, now),
         }
     }
     Some(judged)

@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Obtained, Standing};
+use crate::account::{Account, Standing};
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
@@ -71,7 +71,7 @@ impl SavingAccount {
 
     /// Returns true when the tokens are those of an authorization by the user, or lost their client in one.
     pub(crate) fn is_of_an_authorization(&self) -> bool {
-        let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
+        let by_user = self.at.held().obtained.is_by_user();
         let forgotten = matches!(self.kept, Kept::ClientForgotten { .. });
         !self.rest.late && (forgotten || matches!(self.kept, Kept::Authorized { .. }) && by_user)
     }
@@ -114,7 +114,7 @@ impl SavingAccount {
         match &self.kept {
             Kept::Refreshed { .. } => emptied,
             Kept::Authorized { beside, .. } => {
-                let by_user = self.at.held().obtained == Obtained::AuthorizationCode;
+                let by_user = self.at.held().obtained.is_by_user();
                 let again = self.rest.late || self.writes_left.saturating_add(1) < WRITES;
                 emptied && (*beside || again) && by_user
             }

@@ -567,4 +567,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "        let answers = self.callers.answers();\n        for answer in answers.into_iter().filter(|_| !crate::planted::on(50)) {\n",
         )],
     },
+    Bug {
+        number: 51,
+        name: "a refusal replaces an agreement",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/judge.rs",
+            "        match at_rest && !core.memory.question.is_open() {\n",
+            "        match (at_rest || crate::planted::on(51)) && !core.memory.question.is_open() {\n",
+        )],
+    },
 ];

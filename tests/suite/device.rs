@@ -743,3 +743,18 @@ fn dev_10_a_code_is_shown_again_during_the_first_half_of_its_life() {
         host.quiet();
     }
 }
+
+/// USE-14, DEV-12: the person who authorized on another device hears of the sign-out, too.
+#[test]
+fn use_14_dev_12_a_sign_out_while_the_tokens_are_saved_answers_the_authorization() {
+    let mut host = showing(config());
+    host.wake();
+    host.store.mode = StoreMode::Manual;
+    host.serve(TOKEN, 200, &renewable("at-1", "rt-1"));
+    let _write = host.next();
+    host.handle(Event::SignedOut);
+    host.actions
+        .retain(|action| matches!(action, mcp_auth_machine::Action::Error(_)));
+    assert_eq!(host.error().cause, Cause::Abandoned);
+    host.quiet();
+}

@@ -18,6 +18,7 @@ mod support;
 
 mod acceptance;
 mod again;
+mod agreed;
 mod answering;
 mod attacks;
 mod bound;

@@ -91,6 +91,7 @@ const SOMETIMES: &[&str] = &[
     "a foreign scope in an answer",
     "healed where the first server listed is of no use",
     "two operations at once",
+    "scopes named beside an authorization",
 ];
 
 /// Rarer ones: what the figures of each run must meet.

@@ -279,7 +279,10 @@ impl World {
         let now = self.now;
         scanner::diagnostic("an event", &format!("{event:?}"));
         self.events += 1;
-        self.instances[at].clicked |= matches!(event, Event::Authorize(_));
+        if matches!(event, Event::Authorize(_)) {
+            self.instances[at].clicked = true;
+            self.ledger.consents(at);
+        }
         self.instances[at].machine.handle(now, event);
         self.collect(at);
     }

@@ -80,6 +80,8 @@ pub enum Said {
     Unauthorized,
     /// 403 for want of scopes.
     Forbidden(u8),
+    /// 401 that names scopes, and no error.
+    Scoped(u8),
     /// No answer: the host wants a token before its request.
     Wanted,
 }
@@ -143,6 +145,10 @@ pub const EVENTS: &[Move] = &[
     Move::Resource {
         at: 0,
         said: Said::Forbidden(2),
+    },
+    Move::Resource {
+        at: 0,
+        said: Said::Scoped(0),
     },
     Move::Resource {
         at: 0,
@@ -343,7 +349,10 @@ impl World {
             8 if slot % 3 == 1 => Move::Damage(slot),
             8 => Move::Confuse,
             9 | 10 => {
-                let said = Said::Unauthorized;
+                let said = match slot % 4 {
+                    3 => Said::Scoped((slot / 4 % 4) as u8),
+                    _ => Said::Unauthorized,
+                };
                 Move::Resource { at, said }
             }
             11 | 12 => {

@@ -46,6 +46,14 @@ impl World {
                 let line = format!("Bearer resource_metadata=\"{PRM}\"");
                 self.challenge(at, operation, 401, &line, sent.as_deref());
             }
+            Said::Scoped(which) => {
+                let scopes = SCOPES[usize::from(which) % SCOPES.len()];
+                if self.ledger.is_consenting(at) {
+                    self.facts.note("scopes named beside an authorization");
+                }
+                let line = format!("Bearer scope=\"{scopes}\", resource_metadata=\"{PRM}\"");
+                self.challenge(at, operation, 401, &line, sent.as_deref());
+            }
             Said::Forbidden(which) => {
                 let scopes = SCOPES[usize::from(which) % SCOPES.len()];
                 let line = format!(

@@ -164,6 +164,7 @@ impl Ledger {
         at_redirect: bool,
     ) {
         let seat = self.seat(at);
+        seat.agreed_to.clear();
         let refused = text.contains("OutOfPatience(Authorizations)");
         assert!(
             !seat.clicked || !refused,
@@ -205,6 +206,7 @@ impl Ledger {
         shelf: &Shelf,
         instances: usize,
     ) {
+        self.names_scopes(at, why);
         self.seat(at).wants_user = true;
         self.seat(at).mends = matches!(
             why,

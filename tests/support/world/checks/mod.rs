@@ -1,6 +1,7 @@
 //! The properties, as checks of what is seen from outside. None of them knows the machine's types.
 
 mod accounts;
+mod consent;
 mod documents;
 mod records;
 mod redirects;
@@ -68,6 +69,9 @@ struct Seat {
     /// It has asked for the record of an attempt, and has no answer.
     looks: bool,
     lacks: Vec<String>,
+    /// The scopes that the last question named, and those of answered ones whose authorization is under way (S46).
+    question: Vec<String>,
+    agreed_to: Vec<String>,
     stepping_up: bool,
     ready_at: Option<usize>,
     /// The account as it last saw it.
@@ -168,10 +172,12 @@ impl Ledger {
     pub(in crate::support::world) fn cancelled(&mut self, at: usize) {
         self.seat(at).lacks.clear();
         self.seat(at).stepping_up = false;
+        self.ends_consent(at);
     }
 
     pub(in crate::support::world) fn signed_out(&mut self, at: usize) {
         self.seat(at).signing_out = true;
+        self.ends_consent(at);
         // A sign-out comes before the forgetting of a registration, and the machine forgets that too.
         self.seat(at).dead.clear();
         self.seat(at).reset.clear();

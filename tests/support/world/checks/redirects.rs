@@ -103,6 +103,7 @@ impl Ledger {
                 "S21: {foreign:?} was never asked for by the resource"
             );
         }
+        self.keeps_consent(at, &scopes);
         if self.seat(at).stepping_up && setup.client.has_user() {
             for scope in self.seat(at).lacks.clone() {
                 assert!(

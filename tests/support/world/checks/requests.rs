@@ -175,6 +175,7 @@ impl Ledger {
             return;
         };
         facts.note("code sent");
+        self.seat(at).after_callback = false;
         let verifier = get(&form, "code_verifier").expect("PKCE-07: a code without its verifier");
         let fresh = self.codes.insert(code.clone());
         assert!(fresh || shelf.tampered, "S04: {code} was sent twice");

@@ -75,6 +75,7 @@ impl Ledger {
         seat.lacks.clear();
         seat.stepping_up = false;
         seat.signing_out = false;
+        self.ends_consent(at);
         if let Some(bearer) = bearer {
             let own = in_text(bearer).all(|found| found.kind == "at" && found.issuer == issuer);
             assert!(own, "D20: {bearer} for {issuer}");

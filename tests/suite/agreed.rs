@@ -1,0 +1,74 @@
+//! An authorization requests the scopes that its user agreed to, whatever the MCP server refuses meanwhile (STEP-12, STEP-13).
+
+use mcp_auth_machine::action::Why;
+
+use crate::support::*;
+
+/// A refusal with status 401 that names this scope, for another operation.
+fn names(host: &mut Host, operation: &str, scope: &str) {
+    let sent = host.token();
+    let line = format!("Bearer scope=\"{scope}\"");
+    host.challenged_for(operation, 401, &[&line], sent.as_deref());
+}
+
+fn documents(host: &mut Host) {
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+}
+
+/// STEP-12, STEP-13
+#[test]
+fn step_12_step_13_a_refusal_beside_an_authorization_keeps_the_scopes_that_the_user_agreed_to() {
+    // A first sign-in: the documents are read, or the account.
+    for early in [true, false] {
+        let mut host = Host::new(config());
+        host.challenged(401, &["Bearer scope=\"a b\""]);
+        host.need_user();
+        host.authorize();
+        if early {
+            names(&mut host, "y", "c");
+        }
+        host.serve(PRM, 200, &prm());
+        if !early {
+            names(&mut host, "y", "c");
+        }
+        host.serve(META, 200, &metadata());
+        host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+        assert_eq!(host.redirect().scopes.as_str(), "a b c");
+        host.quiet();
+    }
+    // A step-up; once the redirect is out, another click requests everything.
+    let mut host = Host::signed_in_by(config(), "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
+    let sent = host.token();
+    let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+    host.challenged_for("x", 403, &[line], sent.as_deref());
+    let why = host.need_user().why;
+    assert!(matches!(why, Why::ScopeMissing { .. }), "{why:?}");
+    host.authorize();
+    assert_eq!(host.redirect().scopes.as_str(), "r w");
+    names(&mut host, "y", "v");
+    host.quiet();
+    host.authorize();
+    assert_eq!(host.redirect().scopes.as_str(), "r w v");
+}
+
+/// STEP-12: two operations are refused before the user is asked.
+#[test]
+fn step_12_refusals_at_once_are_answered_by_one_authorization() {
+    let mut host = Host::new(config());
+    host.store.mode = StoreMode::Manual;
+    // The account is read for the first.
+    host.wanted("w");
+    names(&mut host, "x", "a");
+    names(&mut host, "y", "b");
+    let mut store = Store::default();
+    host.share(&mut store);
+    for _ in ["w", "x", "y"] {
+        host.need_user();
+    }
+    host.store.mode = StoreMode::Works;
+    host.authorize();
+    documents(&mut host);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    assert_eq!(host.redirect().scopes.as_str(), "a b");
+}
