@@ -160,6 +160,9 @@ fn main() -> ExitCode {
     if quiet {
         style::be_quiet();
     }
+    if json {
+        style::be_json();
+    }
     let replays = matches!(command, Command::Replay(_));
     let usable = || {
         if record.is_some() && !command.can_be_recorded() {
@@ -186,7 +189,7 @@ fn main() -> ExitCode {
     let recorded = match &outcome {
         Err(Problem::Usage(_)) => Ok(()),
         Ok(()) => recorder.finish(None),
-        Err(problem) => recorder.finish(Some(&problem.words())),
+        Err(problem) => recorder.finish(Some(problem)),
     };
     let outcome = outcome.and_then(|()| match output::failure() {
         Some(error) => Err(Problem::Output(error)),
@@ -222,7 +225,13 @@ fn run(
         Command::Status(options) => account::status::run(&options, json),
         Command::List(options) => account::status::list(&options, json),
         Command::Logout(options) => account::logout::run(&options, json, recorder),
-        Command::Doctor(options) => doctor::run(&options, json, recorder),
+        Command::Doctor(options) => {
+            if json {
+                // Its end by a signal is an object, too.
+                signals::listen().map_err(Problem::system("signals cannot be handled"))?;
+            }
+            doctor::run(&options, json, recorder)
+        }
         Command::Demo(options) => demo::run(options, recorder).map_err(Problem::from),
         Command::Drive => lines::drive::run(),
         Command::Replay(options) => lines::replay::run(&options, json, page),
@@ -232,7 +241,7 @@ fn run(
 }
 
 /// Prints the problem; returns the exit status.
-fn tell(problem: &Problem, json: bool) -> ExitCode {
+pub(crate) fn tell(problem: &Problem, json: bool) -> ExitCode {
     if let Some(object) = problem.json().filter(|_| json) {
         println!("{object}");
     }
@@ -243,8 +252,8 @@ fn tell(problem: &Problem, json: bool) -> ExitCode {
             (style::Style::Plain, format!(" {words}")),
         ]);
     };
-    if let Problem::Usage(_) = problem {
-        // The parser of the command line writes several lines.
+    if let Problem::Usage(_) | Problem::Differs(_) = problem {
+        // The parser of the command line, and a comparison, write several lines.
         let mut lines = words.lines();
         tell_first(lines.next().unwrap_or_default());
         lines.for_each(|line| eprintln!("{line}"));

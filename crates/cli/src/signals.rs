@@ -4,14 +4,16 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::problem::Problem;
 use crate::runtime::{on, spawn_runtime};
+use crate::style;
 
 struct State {
     /// A server may have issued tokens that are not stored yet.
     holds: bool,
     caught: Option<Signal>,
-    /// Run before the process ends.
-    undo: Option<Box<dyn FnOnce() + Send>>,
+    /// Run before the process ends, the last one first.
+    undo: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone, Copy)]
@@ -20,7 +22,7 @@ struct Signal(u8);
 static STATE: Mutex<State> = Mutex::new(State {
     holds: false,
     caught: None,
-    undo: None,
+    undo: Vec::new(),
 });
 
 fn state() -> MutexGuard<'static, State> {
@@ -98,8 +100,13 @@ fn caught(signal: Signal) {
 
 /// Ends the process. The state stays locked, so no further request is sent.
 fn end(mut state: MutexGuard<'_, State>, Signal(number): Signal) -> ! {
-    if let Some(undo) = state.undo.take() {
+    while let Some(undo) = state.undo.pop() {
         undo();
+    }
+    let problem = Problem::Interrupted { signal: number };
+    // People know that they stopped it; a program reads the object.
+    if let Some(object) = problem.json().filter(|_| style::is_json()) {
+        println!("{object}");
     }
     std::process::exit(128_i32.saturating_add(i32::from(number)))
 }
@@ -116,9 +123,9 @@ pub(crate) fn finish<F: FnOnce()>(undo: F) -> F {
     std::process::exit(0)
 }
 
-/// Sets a closure that runs before a signal ends the process.
+/// Adds a closure that runs before a signal ends the process, ahead of those that were added before.
 pub(crate) fn before_the_end(undo: impl FnOnce() + Send + 'static) {
-    state().undo = Some(Box::new(undo));
+    state().undo.push(Box::new(undo));
 }
 
 /// Delays signals during a token request, until [`release`].

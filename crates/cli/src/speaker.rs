@@ -63,7 +63,13 @@ impl Speaker {
             raw(id).filter(|_| is_given)
         };
         let account = given_as("account");
-        let store = given_as("store");
+        // The environment of a client, which runs these, is not that of the user's terminal.
+        let is_for_a_client = matches!(name, "proxy" | "headers");
+        let store = if is_for_a_client {
+            raw("store")
+        } else {
+            given_as("store")
+        };
         let account = account.as_deref().unwrap_or(USUAL);
         let selected = url.map(|url| selected(&url, account, store.as_deref()));
         Self {

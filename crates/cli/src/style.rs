@@ -17,6 +17,17 @@ pub(crate) fn be_quiet() {
     QUIET.store(true, Ordering::Relaxed);
 }
 
+/// Results are JSON objects.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn be_json() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }

@@ -174,6 +174,12 @@ impl<S: Store> Driver<S> {
         self
     }
 
+    /// Returns true while a refresh waits that this process does not make: another process refreshes the tokens and holds the
+    /// lease, or the server asked for a long delay.
+    pub fn waits_without_lease(&self) -> bool {
+        self.machine.waits_without_lease()
+    }
+
     /// Returns the last request without a response, unless a response has arrived since.
     pub fn undelivered(&self) -> Option<&Undelivered> {
         self.undelivered.as_ref()

@@ -57,6 +57,22 @@ impl FileStore {
         Ok(store)
     }
 
+    /// The same as [`FileStore::open`], for a host that may only read: a directory that does not exist is not created, and
+    /// counts as empty. The first write creates it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the directory exists and cannot be read.
+    pub fn existing(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let directory = PrivateDirectory::new(directory);
+        match fs::symlink_metadata(directory.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let swept = Arc::default();
+                Ok(Self { directory, swept })
+            }
+            Ok(_) | Err(_) => Self::open(directory.path()),
+        }
+    }
+
     /// Opens a directory whose expired records stay.
     pub(super) fn unswept(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = PrivateDirectory::new(directory);

@@ -76,13 +76,14 @@ impl PrivateDirectory {
     /// [`Locked`], as an [`io::Error`] of the kind `WouldBlock`, when another process holds the lock for
     /// longer than the configured time; others when the directory cannot be created or written.
     pub fn lock(&self) -> io::Result<DirectoryLock> {
-        let file = self.lock_file()?;
         let end = Instant::now().checked_add(self.patience);
         loop {
+            let file = self.lock_file()?;
             match file.try_lock() {
-                Ok(()) => return Ok(self.locked(file)),
+                Ok(()) if is_at(&file, &self.path.join(LOCK)) => return Ok(self.locked(file)),
                 Err(TryLockError::Error(error)) => return Err(at(&self.path.join(LOCK))(error)),
-                Err(TryLockError::WouldBlock) => {}
+                // Another process removed the directory meanwhile, or holds the lock.
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
             }
             if end.is_none_or(|end| Instant::now() >= end) {
                 let path = self.path.join(LOCK);
@@ -100,8 +101,8 @@ impl PrivateDirectory {
     pub fn try_lock(&self) -> io::Result<Option<DirectoryLock>> {
         let file = self.lock_file()?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(self.locked(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
+            Ok(()) if is_at(&file, &self.path.join(LOCK)) => Ok(Some(self.locked(file))),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(at(&self.path.join(LOCK))(error)),
         }
     }
@@ -198,6 +199,18 @@ impl DirectoryLock {
         Ok(true)
     }
 
+    /// Removes the lock file, with which the use of the directory ends. A process that waits for the lock makes it again.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_lock(self) -> io::Result<()> {
+        // Without the numbers of files a process that waits would not notice.
+        if cfg!(unix) {
+            self.remove(LOCK)?;
+        }
+        Ok(())
+    }
+
     /// Renames a damaged file to its name with `.damaged` appended, so that it can be inspected. An older
     /// one is replaced.
     ///
@@ -221,6 +234,20 @@ impl DirectoryLock {
     pub fn clear_left_overs(&self) {
         clear(&self.path, true);
     }
+}
+
+/// Returns true if the open file is the one at this path, and was not removed while this process waited for its lock.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    let (open, found) = (file.metadata().map(id), fs::symlink_metadata(path).map(id));
+    matches!((open, found), (Ok(open), Ok(found)) if open == found)
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// Adds the file name to an error.
@@ -349,6 +376,27 @@ mod tests {
             locked.write("slots/a", b"2").unwrap();
             assert_eq!(mode(&shared.join("slots")), after, "{before:o}");
         }
+    }
+
+    /// A lock whose file was removed is not the lock of those that wait for it: one of them makes it again, and is the only
+    /// one that has it.
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_was_removed_is_made_again_by_those_that_wait() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = PrivateDirectory::new(root.path().join("store"));
+        let locked = directory.lock().unwrap();
+        let waits = {
+            let directory = directory.clone();
+            std::thread::spawn(move || directory.lock().unwrap())
+        };
+        sleep(Duration::from_millis(100));
+        locked.remove_lock().unwrap();
+        fs::remove_dir(directory.path()).unwrap();
+        let waited = waits.join().unwrap();
+        assert!(directory.try_lock().unwrap().is_none(), "one has the lock");
+        drop(waited);
+        assert!(directory.try_lock().unwrap().is_some());
     }
 
     /// A rename and a removal survive a power failure, and so does the folder that a first write creates.

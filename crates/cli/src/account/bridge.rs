@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use mcp_auth_client::Trust;
 use mcp_auth_client::asynchronous::Client;
 
-use super::Place;
 use super::profile::Profile;
 use super::root::Remembered;
 use super::slots::Slots;
+use super::{Place, settled};
 use crate::problem::Problem;
 
 /// The command that signs this account in.
@@ -46,11 +46,7 @@ pub(crate) fn open(place: &Place, url: &str, account: &str) -> Result<(Client, B
     let mut arguments: Vec<OsString> = [url, "--account", account].map(OsString::from).into();
     if let Some(store) = place.chosen() {
         arguments.push("--store".into());
-        arguments.push(
-            std::path::absolute(store)
-                .map_err(Problem::at(store))?
-                .into(),
-        );
+        arguments.push(settled(store).map_err(Problem::at(store))?.into());
     }
     let program = std::env::current_exe().map_err(Problem::system("the path of this program"))?;
     let bridge = Bridge {

@@ -12,7 +12,7 @@ use super::key::{self, Named};
 use super::keyring::{self, KeyringError};
 use super::profile::name;
 use super::records;
-use super::root::{LOCK_TIME, Root};
+use super::root::{LOCK_TIME, Root, beginning};
 use super::sealing;
 
 /// Returns the identifier of the key that a file is sealed with: a record with its revision, or a typed secret.
@@ -56,10 +56,22 @@ pub(super) fn asks_for_keyring(root: &Root) -> io::Result<bool> {
 }
 
 /// Returns what the stored settings of an account say, if there are any.
-pub(super) fn uses_keyring(root: &Root, name: &str) -> Option<bool> {
+fn uses_keyring(root: &Root, name: &str) -> Option<bool> {
     let path = root.join("profiles").join(format!("{name}.json"));
     let profile: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     Some(keyring_of(&profile))
+}
+
+/// Returns whether the records of an account are sealed, as its stored settings say. Where these cannot be read, or were set
+/// aside as damaged, the record of the account tells, and without one the key that the directory names: the settings may
+/// have asked for it. `None` without settings and record.
+pub(super) fn seals_account(root: &Root, name: &str) -> Option<bool> {
+    let record = root.slots().join("account").join(name);
+    let by_record = || record.exists().then(|| is_sealed(&record));
+    let is_damaged = || !beginning(&root.join("profiles"), name).is_empty();
+    uses_keyring(root, name)
+        .or_else(by_record)
+        .or_else(|| is_damaged().then(|| key::id(root).is_some()))
 }
 
 /// Returns the files that do not have the form that the stored settings of an account ask for, and that form: records,
@@ -137,6 +149,34 @@ pub(super) fn convert(
     Ok(())
 }
 
+/// Returns the text of a record's file as it may be put back: one that is sealed with a key that the directory does not name
+/// any more is sealed with the present key. The text stays as it is where no one can open it, or no key is to be had.
+pub(super) fn restored(
+    root: &Root,
+    locked: &DirectoryLock,
+    path: &Path,
+    text: &str,
+) -> Zeroizing<String> {
+    let as_it_is = || Zeroizing::new(text.to_owned());
+    let sealed_with = key_of_file(text);
+    if sealed_with.is_none() || sealed_with == key::id(root).as_deref() {
+        return as_it_is();
+    }
+    let Some((head, contents)) = text.split_once('\n') else {
+        return as_it_is();
+    };
+    let place = sealing::place_of(path);
+    let sealed = keyring::aside(|| {
+        let open = sealing::open(&place, contents)?;
+        let (id, key) = key::under_lock(root, locked, None)?;
+        Ok::<_, StoreError>(sealing::seal(&id, &key, &place, &open)?)
+    });
+    sealed.map_or_else(
+        |_| as_it_is(),
+        |sealed| Zeroizing::new(format!("{head}\n{sealed}")),
+    )
+}
+
 /// Returns a text sealed with the key, or open without one; `None` if no one can open it.
 fn reformed(
     key: Option<&Named>,
@@ -201,5 +241,68 @@ mod tests {
         fs::remove_file(&other).unwrap();
         fs::create_dir(&other).unwrap();
         assert!(!rewrites(), "a file that cannot be read");
+    }
+
+    /// SEC-31: the settings of an account are damaged, and may have asked for the keyring: its new records are sealed where
+    /// the directory names a key.
+    #[test]
+    fn sec_31_damaged_settings_may_have_asked_for_the_keyring() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path().to_owned());
+        for folder in ["profiles", "slots/account"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let seals = || seals_account(&root, "own");
+        assert_eq!(seals(), None, "no account");
+        fs::write(root.join("profiles/own.json"), "{").unwrap();
+        assert_eq!(seals(), Some(false), "no key");
+        fs::write(root.join(key::KEY_FILE), "abc").unwrap();
+        assert_eq!(seals(), Some(true));
+        // Set aside, as the first command that reads them does.
+        fs::rename(
+            root.join("profiles/own.json"),
+            root.join("profiles/own.json.damaged"),
+        )
+        .unwrap();
+        assert_eq!(seals(), Some(true));
+        // The record of the account tells.
+        fs::write(root.join("slots/account/own"), "revision\nv2.x.{}").unwrap();
+        assert_eq!(seals(), Some(false));
+        fs::write(root.join("slots/account/own"), "revision\nkeyring1.abc.xyz").unwrap();
+        assert_eq!(seals(), Some(true));
+        let settings = r#"{"account":"default","settings":{"keyring":false}}"#;
+        fs::write(root.join("profiles/own.json"), settings).unwrap();
+        assert_eq!(seals(), Some(false), "settings that can be read");
+    }
+
+    /// SEC-31: a record that is put back is sealed with the key that the directory names, because its own one may be gone.
+    #[test]
+    fn sec_31_a_record_that_is_put_back_has_the_present_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path().to_owned());
+        let locked = root.lock().unwrap();
+        let path = root.slots().join("account/a");
+        let place = sealing::place_of(&path);
+        let sealed = |id: &str, key| sealing::seal(id, key, &place, "v2.x.{}").unwrap();
+        let (former, former_key) = sealing::new_key().unwrap();
+        let (present, present_key) = sealing::new_key().unwrap();
+        keyring::remember(&former, &former_key);
+        keyring::remember(&present, &present_key);
+        fs::write(root.join(key::KEY_FILE), &present).unwrap();
+        let back = |text: &str| restored(&root, &locked, &path, text).to_string();
+        let text = back(&format!("revision\n{}", sealed(&former, &former_key)));
+        let (head, contents) = text.split_once('\n').unwrap();
+        assert_eq!(
+            (head, sealing::key_of(contents)),
+            ("revision", Some(&*present))
+        );
+        assert_eq!(sealing::open(&place, contents).unwrap().as_str(), "v2.x.{}");
+        for same in [
+            format!("revision\n{}", sealed(&present, &present_key)),
+            "revision\nv2.x.{}".to_owned(),
+            "revision\nkeyring1.gone.AAAA".to_owned(),
+        ] {
+            assert_eq!(back(&same), same);
+        }
     }
 }

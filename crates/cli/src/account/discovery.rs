@@ -15,8 +15,9 @@ use crate::problem::Problem;
 #[serde(default)]
 pub(crate) struct Discovery {
     /// The issuer of the authorization server, for an MCP server that does not name one. It is used in place of
-    /// those that the MCP server names, which login tells
-    #[arg(long, value_name = "URL", conflicts_with_all = ["server_metadata", "resource_metadata"])]
+    /// those that the MCP server names, which login tells; "" for those again
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server_metadata", "resource_metadata"],
+        value_parser = server_url_or_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) authorization_server: Option<String>,
     /// A file with the authorization server's metadata (a JSON object with `issuer` and its endpoints),
@@ -25,11 +26,11 @@ pub(crate) struct Discovery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) server_metadata: Option<PathBuf>,
     /// The URL of the protected resource metadata, for an MCP server that does not announce it
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resource_metadata: Option<String>,
     /// Of several authorization servers, the issuer to use; may be given again, in order
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) prefer_issuer: Vec<String>,
     /// Support a server of revision 2025-03-26, which publishes no resource metadata
@@ -45,6 +46,25 @@ pub(crate) struct Discovery {
     /// `issuer` for each, as in the configuration of `drive`
     #[arg(long, value_name = "FILE")]
     pub(super) issuer_settings: Option<PathBuf>,
+}
+
+/// Accepts the URL of a server. The text stays as it is: an issuer is compared by its bytes.
+pub(super) fn server_url(text: &str) -> Result<String, String> {
+    let is_http = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    match url::Url::parse(text) {
+        Ok(url) if is_http(&url) && url.username().is_empty() && url.password().is_none() => {
+            Ok(text.to_owned())
+        }
+        Ok(_) | Err(_) => Err("expected a URL such as https://as.example".to_owned()),
+    }
+}
+
+/// Accepts the same, or nothing, which resets the option.
+fn server_url_or_none(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    server_url(text)
 }
 
 /// Accepts a name or an address literal, as it stands in a URL.
@@ -64,7 +84,7 @@ impl Discovery {
             || given.server_metadata.is_some()
             || given.resource_metadata.is_some();
         if place {
-            self.authorization_server = given.authorization_server;
+            self.authorization_server = given.authorization_server.filter(|url| !url.is_empty());
             self.server_metadata = given.server_metadata;
             self.resource_metadata = given.resource_metadata;
         }
@@ -100,7 +120,7 @@ impl Discovery {
     /// # Errors
     /// Names the unusable file.
     pub(crate) fn apply(&self, mut to: ConfigBuilder) -> Result<ConfigBuilder, Problem> {
-        if let Some(issuer) = &self.authorization_server {
+        if let Some(issuer) = self.given() {
             to = to.issuer(issuer);
         }
         if let Some((issuer, document)) = self.metadata()? {
@@ -136,8 +156,8 @@ impl Discovery {
     /// # Errors
     /// Names the unusable file.
     pub(super) fn given_issuer(&self) -> Result<Option<String>, Problem> {
-        Ok(match (&self.authorization_server, self.metadata()?) {
-            (Some(issuer), _) => Some(issuer.clone()),
+        Ok(match (self.given(), self.metadata()?) {
+            (Some(issuer), _) => Some(issuer.to_owned()),
             (None, Some((issuer, _))) => Some(issuer),
             (None, None) => None,
         })
@@ -154,7 +174,13 @@ impl Discovery {
 
     /// Returns true if the options give the authorization server.
     pub(crate) fn gives_server(&self) -> bool {
-        self.authorization_server.is_some() || self.server_metadata.is_some()
+        self.given().is_some() || self.server_metadata.is_some()
+    }
+
+    /// Returns the issuer that the options give; an empty one gives none.
+    fn given(&self) -> Option<&str> {
+        let given = self.authorization_server.as_deref();
+        given.filter(|issuer| !issuer.is_empty())
     }
 
     /// Returns the metadata of the given file, with its issuer.
@@ -181,8 +207,8 @@ impl Discovery {
         let mut put = |name: &str, value: Value| {
             to.insert(name.to_owned(), value);
         };
-        if let Some(issuer) = &self.authorization_server {
-            put("issuer", issuer.as_str().into());
+        if let Some(issuer) = self.given() {
+            put("issuer", issuer.into());
         }
         if let Ok(Some((issuer, document))) = self.metadata() {
             put(

@@ -24,6 +24,9 @@ pub(super) struct Removed {
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Forget {
     pub(super) client: Option<records::ClientAt>,
+    /// The client alone, which its server does not know any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) alone: bool,
 }
 
 /// Whether registrations are erased with an account.
@@ -57,6 +60,9 @@ impl Root {
         let Ok(name) = profile.name() else {
             return;
         };
+        if self.noted_clients(&name).contains(&slot.to_string()) {
+            return;
+        }
         // Without the note the registration stays until a sign-in uses it.
         let Ok(locked) = self.lock() else {
             return;
@@ -123,8 +129,13 @@ impl Root {
             }
             let noted = self.noted_clients(name);
             if let Some(forget) = forget_client {
-                let client = forget.client.as_ref();
-                for file in records::forgotten(&self.slots(), (url, account), client, &noted) {
+                let found = match forget.client.as_ref() {
+                    Some(client) if forget.alone => {
+                        records::of_client(&self.slots(), account, client)
+                    }
+                    client => records::forgotten(&self.slots(), (url, account), client, &noted),
+                };
+                for file in found {
                     removed.note("the client's registration", slots.remove(&*file)?);
                 }
             }

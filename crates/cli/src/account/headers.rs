@@ -14,6 +14,7 @@ use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
 use crate::speaker;
+use crate::style;
 
 /// The grace period after which the process exits, because a store such as a network directory may hang.
 /// The driver returns earlier.
@@ -33,7 +34,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
     /// How long all of it may take, in seconds; then the exit status is 4
-    #[arg(long, default_value_t = 8, value_name = "SECONDS")]
+    #[arg(long, alias = "timeout", default_value_t = 8, value_name = "SECONDS")]
     within: u64,
     #[command(flatten)]
     fresh: Fresh,
@@ -47,7 +48,8 @@ pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem>
         if signals::is_held() {
             thread::sleep(LOCK_TIME);
         }
-        eprintln!("mcp-auth: no headers within {within} seconds; try again later");
+        let last = Some(format!("no headers within {within} seconds"));
+        crate::tell(&Problem::OutOfTime { last, lease: None }, style::is_json());
         std::process::exit(4);
     });
     let place = &options.place;

@@ -1,29 +1,29 @@
 //! A minimal MCP client: a machine, a store, and an optional user.
 
+mod attempt;
+
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
-use mcp_auth_client::{Driver, HttpClient, Note, Pause, Store, seed};
-use mcp_auth_machine::action::{Grant, Why};
+use mcp_auth_client::{Driver, HttpClient, Note, Pause, Store};
+use mcp_auth_machine::action::Grant;
 use mcp_auth_machine::error::Stage;
-use mcp_auth_machine::event::{Abandon, Authorization, Challenge, Operation};
-use mcp_auth_machine::slot::Slot;
+use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::time::UnixMillis;
-use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
 
 use super::choice::Choice;
-use super::in_words;
 use super::journal::Journal;
 use super::keyring;
 use super::ledger::Ledger;
 use super::person::Person;
 use super::profile::Profile;
+use super::records;
 use super::root::Root;
 use super::seen::Seen;
 use super::slots::Slots;
@@ -31,8 +31,7 @@ use super::told::warning;
 use super::turn::{Awaited, Turn};
 use crate::describe::describe;
 use crate::lines::record::Recorder;
-use crate::problem::{Presented, Problem};
-use crate::remedy;
+use crate::problem::{Detail, Problem};
 use crate::signals;
 use crate::speaker;
 use crate::style::Waiting;
@@ -57,8 +56,16 @@ pub(super) struct Host {
     waits: Awaited,
     /// The scopes that the user was asked to permit last.
     scopes: Option<String>,
+    /// The authorization server refused the client at the revocation.
+    client_is_unknown: bool,
+    /// The scopes that the user added in this sign-in.
+    added: Option<String>,
+    /// The options give the authorization server.
+    is_given: bool,
     /// The authorization servers that the user named: these need no consent to a change.
     named: Vec<String>,
+    /// The records, and the name of the account's one.
+    record: (PathBuf, String),
 }
 
 impl Drop for Host {
@@ -133,7 +140,11 @@ impl Host {
             turn: None,
             waits: Arc::default(),
             scopes: None,
+            client_is_unknown: false,
+            added: None,
+            is_given: profile.settings.discovery.gives_server(),
             named: profile.settings.servers(),
+            record: (desk.root.slots(), profile.name()?),
         })
     }
 
@@ -151,6 +162,11 @@ impl Host {
             self.ledger.signing_in();
         }
         Ok(())
+    }
+
+    /// Sets the scopes that the user added in this sign-in.
+    pub(super) fn adds(&mut self, scopes: Option<&str>) {
+        self.added = scopes.map(str::to_owned);
     }
 
     /// Takes the turn of a bridge's sign-in; returns the wait for its callback.
@@ -216,14 +232,27 @@ impl Host {
     fn failed(&self, failure: Box<Failure>) -> Problem {
         let mut detail = None;
         if Problem::needs_detail(&failure) {
-            detail = self.ledger.trouble().or_else(|| self.last());
+            let last = || self.last().map(Detail::from);
+            detail = self.ledger.trouble().or_else(last);
         }
         let error = failure.details().error;
-        if error.is_some_and(|error| error.as_plain() == "invalid_scope") {
+        let is = |code: &str| error.as_ref().is_some_and(|error| error.as_plain() == code);
+        if is("invalid_scope") {
             let asked = self.scopes.as_ref();
             detail = asked.map(|scopes| match scopes.as_str() {
-                "" => "asked for no scopes".to_owned(),
-                scopes => format!("asked for the scopes `{scopes}`"),
+                "" => "asked for no scopes".to_owned().into(),
+                scopes => format!("asked for the scopes `{scopes}`").into(),
+            });
+        }
+        if is("invalid_target") && self.is_given {
+            detail = Some(Detail {
+                words: "the options give this authorization server".to_owned(),
+                step: Some(format!(
+                    "{}, or with --authorization-server \"\" for the one that the MCP server names",
+                    speaker::again(
+                        "--authorization-server with the one that knows this MCP server"
+                    )
+                )),
             });
         }
         let others = match &failure.issuer {
@@ -237,148 +266,20 @@ impl Host {
         }
     }
 
+    /// Returns the time that another process may hold the lease of a refresh for, in seconds.
+    fn lease_of_another(&self) -> Option<u64> {
+        let (slots, name) = &self.record;
+        let until =
+            records::leased_until(slots, name).filter(|_| self.driver.waits_without_lease())?;
+        let left = until.0.saturating_sub(mcp_auth_client::now().wall.0);
+        (left > 0).then(|| left.div_ceil(1_000))
+    }
+
     /// Returns the last request without a response.
     fn last(&self) -> Option<String> {
         let last = self.driver.undelivered()?;
         let next = last.tls.map_or(String::new(), crate::probe::remedy);
         Some(format!("{}: {}{next}", last.request, last.error))
-    }
-
-    /// Waits, if the command's time limit allows it.
-    fn rest(&self, rest: Duration) -> Result<(), Problem> {
-        if rest > self.end.saturating_duration_since(Instant::now()) {
-            return Err(Problem::OutOfTime { last: self.last() });
-        }
-        note!("waiting for {}", in_words(rest.as_secs()));
-        let _shown = Waiting::for_("waiting, as the server asks");
-        sleep(rest);
-        Ok(())
-    }
-
-    /// Passes an event in, and works until a token is available.
-    fn follow(&mut self, event: Event, person: Option<&Person>) -> Result<Grant, Problem> {
-        let pause = self.handle(event);
-        self.until_ready(pause, person)
-    }
-
-    fn until_ready(&mut self, mut pause: Pause, person: Option<&Person>) -> Result<Grant, Problem> {
-        let mut shown = false;
-        loop {
-            pause = match pause {
-                Pause::Ready(grant) => return Ok(*grant),
-                Pause::Failed(failure) => return Err(self.failed(failure)),
-                // The user has the code.
-                Pause::Resting(rest) if shown => {
-                    if rest > self.end.saturating_duration_since(Instant::now()) {
-                        self.abandon();
-                        return Err(Problem::TimedOut {
-                            client: Presented::New,
-                        });
-                    }
-                    let _shown = Waiting::for_("waiting for the code to be entered");
-                    sleep(rest);
-                    self.run()
-                }
-                Pause::Resting(rest) => {
-                    self.rest(rest)?;
-                    self.run()
-                }
-                Pause::NeedUser(need) => {
-                    let Some(person) = person else {
-                        return Err(Problem::SignInNeeded { why: need.why });
-                    };
-                    if let Why::ServerChanged { from, to } = &need.why
-                        && !self.named.iter().any(|named| named == to.as_str())
-                        && !person.agrees(from.as_str(), to.as_str())
-                    {
-                        self.abandon();
-                        return Err(Problem::Declined {
-                            from: from.to_string(),
-                            to: to.to_string(),
-                        });
-                    }
-                    // Tells the user why the browser opens again.
-                    if !matches!(need.why, Why::NoCredentials | Why::ServerChanged { .. }) {
-                        let words = match (&need.why, &self.scopes) {
-                            (Why::ScopesRefused { scopes }, Some(asked)) => {
-                                remedy::refused(asked, scopes.as_str())
-                            }
-                            (why, _) => remedy::why(why),
-                        };
-                        eprintln!("mcp-auth: {words}");
-                    }
-                    self.ask(person)?
-                }
-                Pause::ShowCode(code) => {
-                    let person =
-                        person.ok_or("interactive sign-in required, but running without a user")?;
-                    self.seen.asks();
-                    self.ledger.signing_in();
-                    self.scopes = Some(in_one(&code.scopes));
-                    person.show(&code);
-                    shown = true;
-                    self.run()
-                }
-                Pause::Redirect(redirect) => {
-                    let person =
-                        person.ok_or("interactive sign-in required, but running without a user")?;
-                    self.seen.asks();
-                    let others = self.choice.others(redirect.issuer.as_str());
-                    self.scopes = Some(in_one(&redirect.scopes));
-                    person.send(&redirect, &others);
-                    if let Some(turn) = &self.turn {
-                        turn.share(redirect.url.as_str());
-                    }
-                    if person.lacks_display() && self.choice.may_offer_device() {
-                        note!(
-                            "Without a browser here, a server that offers it shows a code instead: {}",
-                            speaker::login("--device")
-                        );
-                    }
-                    self.come_back(person, redirect.route())?
-                }
-                Pause::Idle => return Err("nothing is left to do".into()),
-            };
-        }
-    }
-
-    /// Starts an authorization in the browser here, or in one of another device.
-    fn ask(&mut self, person: &Person) -> Result<Pause, Problem> {
-        let device = person.is_elsewhere();
-        self.recorder.authorize(device);
-        let mut authorization = Authorization::new(seed()?);
-        if device {
-            authorization = authorization.on_other_device();
-        }
-        Ok(self.handle(Event::Authorize(authorization)))
-    }
-
-    fn abandon(&mut self) {
-        self.recorder.plain("abandoned");
-        self.handle(Event::Abandoned(Abandon::Cancelled));
-    }
-
-    /// Waits for the callback of this authorization; other callbacks are ignored.
-    fn come_back(&mut self, person: &Person, route: Slot) -> Result<Pause, Problem> {
-        loop {
-            self.waits_since(Some(self.ledger.own_end()));
-            let callback = person.come_back(route);
-            self.waits_since(None);
-            let Some(callback) = callback else {
-                self.abandon();
-                return Err(Problem::TimedOut {
-                    client: self.seen.presented(),
-                });
-            };
-            self.recorder.callback(&callback);
-            self.ledger.signing_in();
-            let event = Event::CallbackParams(Callback::from_url(callback));
-            let pause = self.handle(event);
-            if !matches!(pause, Pause::Idle) {
-                return Ok(pause);
-            }
-            eprintln!("that was not the answer to this sign-in; still waiting");
-        }
     }
 
     /// Requests a valid access token.
@@ -452,7 +353,13 @@ impl Host {
             pause = match pause {
                 Pause::Idle => return Ok(()),
                 // The account is already erased, and the user informed.
-                Pause::Failed(failure) if failure.stage == Stage::Revocation => self.run(),
+                Pause::Failed(failure) if failure.stage == Stage::Revocation => {
+                    let error = failure.details().error;
+                    let error = error.as_ref().map_or("", |error| error.as_plain());
+                    self.client_is_unknown |=
+                        matches!(error, "invalid_client" | "unauthorized_client");
+                    self.run()
+                }
                 Pause::Failed(failure) => return Err(self.failed(failure)),
                 Pause::Resting(rest) => {
                     self.rest(rest)?;
@@ -463,6 +370,11 @@ impl Host {
                 }
             };
         }
+    }
+
+    /// Returns true if the authorization server does not know the client any more, as it said at the sign-out.
+    pub(super) fn client_is_unknown(&self) -> bool {
+        self.client_is_unknown
     }
 
     pub(super) fn url(&self) -> &str {
@@ -488,9 +400,4 @@ impl Host {
     pub(super) fn present(&mut self, method: &Method, url: &str) -> Result<HeaderMap, NoBearer> {
         self.driver.present(method, url)
     }
-}
-
-/// Returns scopes as one text.
-fn in_one(scopes: &Scopes) -> String {
-    scopes.iter().collect::<Vec<_>>().join(" ")
 }

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mcp_auth_client::{DirectoryLock, PrivateDirectory};
 use serde::{Deserialize, Serialize};
 
-use super::conversion::convert;
+use super::conversion::{convert, restored};
 use super::erasure::ForgetClient;
 use super::key;
 use super::keyring;
@@ -35,6 +35,12 @@ struct Entry {
     /// Slots of pending authorizations, relative to `slots/`.
     pending: Vec<String>,
     commit: Option<Commit>,
+    /// The authorization servers that a configured client was bound to, for a sign-in that fails.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bound: Vec<Bound>,
+    /// The sign-in is stored: what it bound stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    kept: bool,
     /// A sign-in was stored: the secret of the former client may be left, and files in the former form.
     replaces: bool,
     /// A key that is being stored in the keyring, or deleted there.
@@ -55,6 +61,32 @@ pub(super) struct Commit {
     pub(super) client: Option<String>,
     /// The file with the typed secret, relative to the directory.
     pub(super) secret: Option<PathBuf>,
+}
+
+/// A record that a sign-in replaced, relative to `slots/`.
+#[derive(Clone, Serialize, Deserialize)]
+struct Bound {
+    slot: String,
+    /// The revision of the new record; `None` where it was cleared.
+    written: Option<String>,
+    /// The file before.
+    former: Option<String>,
+}
+
+impl Bound {
+    /// Puts the file back, unless another process has changed it since.
+    fn restore(&self, root: &Root, locked: &DirectoryLock, slots: &DirectoryLock) {
+        let path = root.slots().join(&self.slot);
+        let now = fs::read_to_string(&path).unwrap_or_default();
+        let revision = now.split_once('\n').map(|(head, _)| revision_in(head));
+        if revision != self.written.as_deref() {
+            return;
+        }
+        let _restored = match &self.former {
+            Some(text) => slots.write(&self.slot, restored(root, locked, &path, text).as_bytes()),
+            None => slots.remove(&self.slot).map(drop),
+        };
+    }
 }
 
 impl Commit {
@@ -89,6 +121,8 @@ struct Open {
     entry: Mutex<Entry>,
     /// The erasure is complete.
     erased: AtomicBool,
+    /// The entry stays for the next command.
+    stays: AtomicBool,
     _lock: File,
 }
 
@@ -134,6 +168,11 @@ impl Journal {
         entry.key = None;
     }
 
+    /// Leaves the entry to the next command, whatever this one does.
+    pub(super) fn leave(&self) {
+        self.0.stays.store(true, Ordering::Relaxed);
+    }
+
     fn open(root: &Root, entry: Entry) -> io::Result<Self> {
         let locked = root.lock()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -152,6 +191,7 @@ impl Journal {
             id,
             entry: Mutex::new(entry),
             erased: AtomicBool::new(false),
+            stays: AtomicBool::new(false),
             _lock: lock,
         })))
     }
@@ -168,6 +208,26 @@ impl Journal {
         self.change(&locked, |entry| entry.pending.push(slot.to_owned()))
     }
 
+    /// Records that this slot will be written, with the file that it has now. Of several writes the first file counts.
+    pub(super) fn binds(&self, slot: &str, written: Option<String>) -> io::Result<()> {
+        let former = match fs::read_to_string(self.0.root.slots().join(slot)) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let locked = self.0.root.lock()?;
+        self.change(&locked, |entry| {
+            match entry.bound.iter_mut().find(|bound| bound.slot == slot) {
+                Some(bound) => bound.written = written,
+                None => entry.bound.push(Bound {
+                    slot: slot.to_owned(),
+                    written,
+                    former,
+                }),
+            }
+        })
+    }
+
     /// Records that the account will be stored with this revision, and these settings with it.
     pub(super) fn commits(&self, locked: &DirectoryLock, commit: Commit) -> io::Result<()> {
         self.change(locked, |entry| {
@@ -181,9 +241,13 @@ impl Journal {
         self.change(locked, |entry| entry.replaces = true)
     }
 
-    /// Records that the settings are stored, or will not be.
-    pub(super) fn settled(&self, locked: &DirectoryLock) -> io::Result<()> {
-        self.change(locked, |entry| entry.commit = None)
+    /// Records that the sign-in is stored with its settings, or was taken back. On a full disk this process knows it, and one
+    /// that completes the entry after a crash finds it by the account.
+    pub(super) fn settled(&self, locked: &DirectoryLock, is_stored: bool) {
+        let _noted = self.change(locked, |entry| {
+            entry.commit = None;
+            entry.kept = is_stored;
+        });
     }
 
     /// Marks the erasure as complete.
@@ -211,7 +275,9 @@ impl Drop for Open {
     fn drop(&mut self) {
         let entry = self.entry.get_mut().unwrap_or_else(PoisonError::into_inner);
         // The next command completes an interrupted erasure.
-        if entry.erases && !self.erased.load(Ordering::Relaxed) {
+        if entry.erases && !self.erased.load(Ordering::Relaxed)
+            || self.stays.load(Ordering::Relaxed)
+        {
             return;
         }
         if let Ok(locked) = self.root.lock()
@@ -250,11 +316,23 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
             }
         }
     }
+    let is_stored = entry
+        .commit
+        .as_ref()
+        .map_or(entry.kept, |commit| commit.is_stored(root));
     if let Some(commit) = &entry.commit {
-        if commit.is_stored(root) {
+        if is_stored {
             let _saved = Root::save(locked, root, &commit.profile);
         } else if let Some(secret) = &commit.secret {
             let _gone = locked.remove(secret);
+        }
+    }
+    if !is_stored && !entry.bound.is_empty() {
+        let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
+        if let Ok(slots) = slots.lock() {
+            for bound in &entry.bound {
+                bound.restore(root, locked, &slots);
+            }
         }
     }
     if entry.replaces {
@@ -283,8 +361,13 @@ fn note_of(id: &str) -> String {
 fn stored_revision(root: &Root, profile: &Profile) -> Option<String> {
     let path = root.slots().join("account").join(profile.name().ok()?);
     let text = zeroize::Zeroizing::new(fs::read_to_string(path).ok()?);
-    let (revision, _) = text.split_once('\n')?;
-    Some(revision.to_owned())
+    let (head, _) = text.split_once('\n')?;
+    Some(revision_in(head).to_owned())
+}
+
+/// Returns the revision in the first line of a record's file, which may have an expiry after it.
+fn revision_in(head: &str) -> &str {
+    head.split(' ').next().unwrap_or_default()
 }
 
 fn file(id: &str, end: &str) -> PathBuf {

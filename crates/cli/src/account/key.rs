@@ -16,7 +16,7 @@ use super::root::Root;
 use super::sealing;
 
 /// The file with the identifier of the key, in the directory of the accounts.
-const KEY_FILE: &str = "keyring";
+pub(super) const KEY_FILE: &str = "keyring";
 
 /// A key and its identifier.
 pub(super) type Named = (String, Key);
@@ -43,11 +43,17 @@ pub(super) fn prepare(root: &Root) -> Result<Named, StoreError> {
     let (id, key) = sealing::new_key()?;
     // Deletes the key at its end, unless the directory names it.
     let mut noted = Journal::with_key(root, &id)?;
-    if let Err(error) = keyring::store(&id, &key) {
-        if error != KeyringError::Silent {
-            noted.without_key();
+    match keyring::store(&id, &key) {
+        // A keyring that gave no answer may store the key later, after it was asked to delete it: the next command does.
+        Err(KeyringError::Silent) => {
+            noted.leave();
+            return Err(KeyringError::Silent.into());
         }
-        return Err(error.into());
+        Err(error) => {
+            noted.without_key();
+            return Err(error.into());
+        }
+        Ok(()) => {}
     }
     let lock = root.lock()?;
     if let Some(other) = self::id(root)
@@ -60,8 +66,17 @@ pub(super) fn prepare(root: &Root) -> Result<Named, StoreError> {
 }
 
 /// Returns the key of the directory under its lock. A key that another process deleted meanwhile, because no record used
-/// it, is stored again.
+/// it, is stored again. Other processes wait for the lock, so the keyring has little time: the user was asked before, by
+/// [`prepare`].
 pub(super) fn under_lock(
+    root: &Root,
+    lock: &DirectoryLock,
+    last: Option<&Named>,
+) -> Result<Named, StoreError> {
+    keyring::aside(|| named_under_lock(root, lock, last))
+}
+
+fn named_under_lock(
     root: &Root,
     lock: &DirectoryLock,
     last: Option<&Named>,

@@ -2,6 +2,7 @@
 //! successful sign-in; a failed login changes nothing.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -64,12 +65,20 @@ const PROBE: &str = "initialize";
 
 pub(crate) fn run(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
     let root = options.selected.place.root()?;
-    let signed_in = sign_in(options, as_json, recorder);
+    let made = root.missing();
+    let signed_in = sign_in(options, &made, as_json, recorder);
     key::tidy(&root);
+    root.leave(&made);
     signed_in
 }
 
-fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), Problem> {
+/// Signs in. `made`: the folders of the accounts that this command makes.
+fn sign_in(
+    options: Options,
+    made: &[PathBuf],
+    as_json: bool,
+    recorder: &Recorder,
+) -> Result<(), Problem> {
     let Options {
         selected,
         no_browser,
@@ -80,12 +89,17 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         also_scope,
         settings: given,
     } = options;
-    if until_closed {
-        signals::stop_with_input();
-    }
     let (url, account) = (selected.url.as_str(), selected.account.as_str());
     let own = name(url, account)?;
     let root = selected.place.root()?;
+    let (left, made) = (root.clone(), made.to_owned());
+    signals::before_the_end(move || {
+        key::tidy(&left);
+        left.leave(&made);
+    });
+    if until_closed {
+        signals::stop_with_input();
+    }
     let end = after(timeout);
     keyring::wait_until(end);
     match slots::check(&root, (url, account)) {
@@ -105,6 +119,10 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
         Some(turn) => turn,
         None => None,
     };
+    if turn.is_some() {
+        let wanted = wanted.clone();
+        signals::before_the_end(move || wanted.end());
+    }
     let known = match root.remembered(url, account)? {
         Remembered::Nothing => None,
         Remembered::Profile(profile) => Some(*profile),
@@ -158,14 +176,12 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
             (false, true) => Way::Url,
             (false, false) => Way::Browser,
         };
-        Some(Person::new(host, port, way, end)?)
+        Some(Person::new((host, port), (way, !until_closed), end)?)
     } else {
         None
     };
     if let Some(person) = &person {
         profile.port = Some(person.port());
-        // The registration of an unsuccessful sign-in is reused by the next one.
-        root.keep_port(person.port());
     }
     let former = known.as_ref().map(|known| known.settings.clone());
     let another = new_client
@@ -201,17 +217,17 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     let mut host = Host::open(&desk, &asking(&profile, named.as_deref()))?;
     // A failed login leaves the former registration, and the mark that it led to no callback.
     let registered = host.replace(registered);
-    let undo = journal.undo();
     let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
     let replaced = Arc::clone(&registered);
     signals::before_the_end(move || {
-        undo();
         marks.mark(
             &whose,
             seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
         );
     });
+    host.adds(named.as_deref());
     let undo = journal.undo();
+    let port = profile.port;
     host.change(&root, journal, profile)?;
     if let Some(turn) = turn {
         wanted.watch(host.take_turn(turn), undo);
@@ -248,6 +264,10 @@ fn sign_in(options: Options, as_json: bool, recorder: &Recorder) -> Result<(), P
     let grant = host.stored()?;
     if grant.is_some() || known.is_some() {
         host.commit()?;
+        // The first sign-in of another account has the same redirect URI, and so the same registration.
+        if let Some(port) = port {
+            root.keep_port(port);
+        }
     }
     if let Some(scopes) = &named {
         let missing = host.missing(scopes)?;

@@ -62,7 +62,10 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
              forgotten"
         );
     }
-    let forgets = options.forget_client.then_some(Forget { client });
+    let mut forgets = options.forget_client.then(|| Forget {
+        client: client.clone(),
+        alone: false,
+    });
     // From here on this process or the next one completes the erasure.
     let journal = match Journal::erasing(&root, (url, account), forgets.clone()) {
         Ok(journal) => {
@@ -97,9 +100,25 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let had_account = root.has_account(url, account)?;
     // Records that the machine cannot read or revoke are erased too.
     let reachable = slots::check(&root, (url, account));
-    let signed_out = reachable.and_then(|()| opened?.sign_out());
+    let signed_out = reachable.and_then(|()| {
+        let mut host = opened?;
+        host.sign_out()?;
+        Ok(host.client_is_unknown())
+    });
     match signed_out {
-        Ok(()) => {}
+        Ok(false) => {}
+        // A sign-in with it would end at an error page.
+        Ok(true) => {
+            if forgets.is_none() && client.is_some() {
+                note!(
+                    "The authorization server does not know the client any more: the next login registers a new one."
+                );
+                forgets = Some(Forget {
+                    client,
+                    alone: true,
+                });
+            }
+        }
         Err(problem @ Problem::Keyring(_)) => eprintln!(
             "mcp-auth: erased here, but not revoked at the server: {}",
             problem.words()
@@ -118,6 +137,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         journal.erased();
     }
     key::tidy(&root);
+    root.leave(&[]);
     let url = canonical(url)?;
     if as_json {
         println!(

@@ -33,7 +33,7 @@ mod turn;
 
 pub(crate) use keyring::KeyringError;
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::output::is_special;
@@ -53,14 +53,15 @@ pub(crate) struct Place {
 
 impl Place {
     /// Returns the directory that was given, if any.
-    pub(crate) fn chosen(&self) -> Option<&std::path::Path> {
+    pub(crate) fn chosen(&self) -> Option<&Path> {
         self.store.as_deref()
     }
 
     /// Returns the directory, unless it is found again where the environment has only the home directory.
-    pub(crate) fn apart(&self) -> Result<Option<std::path::PathBuf>, Problem> {
+    pub(crate) fn apart(&self) -> Result<Option<PathBuf>, Problem> {
         if let Some(directory) = &self.store {
-            return Ok(Some(directory.clone()));
+            let directory = settled(directory).map_err(Problem::at(directory))?;
+            return Ok(Some(directory));
         }
         let moved = std::env::var_os("XDG_DATA_HOME").is_some_and(|folder| !folder.is_empty());
         if moved && cfg!(all(unix, not(target_os = "macos"))) {
@@ -70,7 +71,7 @@ impl Place {
     }
 
     /// Returns the directory in the user's data directory.
-    fn usual() -> Result<std::path::PathBuf, Problem> {
+    fn usual() -> Result<PathBuf, Problem> {
         let found = directories::ProjectDirs::from("", "", "mcp-auth")
             .ok_or("the home directory is unknown; name a directory with --store")?;
         Ok(found.data_local_dir().to_owned())
@@ -82,6 +83,27 @@ impl Place {
         }
         Ok(root::Root::open(Self::usual()?))
     }
+}
+
+/// Returns a path that is the same from every directory, without `..` and links, for the configuration of another program.
+pub(crate) fn settled(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let mut settled = PathBuf::new();
+    for part in path.components() {
+        settled = match part {
+            Component::ParentDir => {
+                settled.pop();
+                settled
+            }
+            Component::CurDir => settled,
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                let next = settled.join(part);
+                // `..` behind a link is the parent of its target.
+                next.canonicalize().unwrap_or(next)
+            }
+        };
+    }
+    Ok(settled)
 }
 
 /// Accepts the name of an account.
@@ -150,4 +172,34 @@ pub(crate) fn after(seconds: u64) -> Instant {
     let week = 604_800;
     now.checked_add(Duration::from_secs(seconds.min(week)))
         .unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_settled_path_is_the_same_from_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/b"), root.join("link")).unwrap();
+        for (path, expected) in [
+            ("a/../c", "c"),
+            ("a/./b", "a/b"),
+            ("link/../c", "a/c"),
+            ("new/../../x/y", "../x/y"),
+            ("link/new", "a/b/new"),
+        ] {
+            let expected = match expected.strip_prefix("../") {
+                Some(beside) => root.parent().unwrap().join(beside),
+                None => root.join(expected),
+            };
+            assert_eq!(settled(&root.join(path)).unwrap(), expected, "{path}");
+        }
+        assert!(settled(Path::new("../x")).unwrap().is_absolute());
+    }
 }

@@ -19,6 +19,8 @@ use crate::speaker;
 pub(super) struct Person {
     listener: Listener,
     way: Way,
+    /// Standard input is that of a user, rather than of the program that started this one.
+    has_input: bool,
     end: Instant,
     reads: Once,
 }
@@ -35,17 +37,17 @@ pub(super) enum Way {
 }
 
 impl Person {
-    /// Listens on a loopback port until `end`.
+    /// Listens on a loopback port until `end`. `has_input`: the user can type at standard input.
     pub(super) fn new(
-        host: LoopbackHost,
-        port: LoopbackPort,
-        way: Way,
+        (host, port): (LoopbackHost, LoopbackPort),
+        (way, has_input): (Way, bool),
         end: Instant,
     ) -> Result<Self, Problem> {
         Ok(Self {
             listener: Listener::start(host, port)
                 .map_err(Problem::system("no callback can be received"))?,
             way,
+            has_input,
             end,
             reads: Once::new(),
         })
@@ -57,7 +59,7 @@ impl Person {
 
     /// Returns true if the user, or a program, can type.
     fn can_type(&self) -> bool {
-        self.way != Way::Browser || stdin().is_terminal()
+        self.has_input && (self.way != Way::Browser || stdin().is_terminal())
     }
 
     /// Forwards lines of standard input to the callback channel.
@@ -74,8 +76,8 @@ impl Person {
         });
     }
 
-    /// Shows the authorization URL, and opens it.
-    pub(super) fn send(&self, redirect: &Redirect, others: &[String]) {
+    /// Shows the authorization URL, and opens it. `may_be_unknown`: an earlier sign-in registered the client.
+    pub(super) fn send(&self, redirect: &Redirect, others: &[String], may_be_unknown: bool) {
         self.listener.expect(redirect.url.as_str());
         let scopes = named(&redirect.scopes);
         let url = redirect.url.as_str();
@@ -90,6 +92,13 @@ impl Person {
         if self.way == Way::Browser && has_display() && webbrowser::open(url).is_ok() {
             note!("Your browser should be open there.");
         }
+        if may_be_unknown {
+            note!(
+                "If that server shows an error page instead, it may have forgotten this client. For a new one, stop this and \
+                 run: {}",
+                speaker::login("--new-client")
+            );
+        }
         note!("Waiting for it at {}", self.listener.redirect_uri());
         if self.can_type() {
             eprintln!(
@@ -97,6 +106,11 @@ impl Person {
                  the address of that page here:"
             );
             self.read();
+        } else if !self.has_input {
+            let login = speaker::login("--no-browser");
+            note!(
+                "With a browser on another machine, sign in from a terminal of this one: {login}"
+            );
         }
     }
 
@@ -153,8 +167,8 @@ impl Person {
     /// Asks whether the user agrees to another authorization server.
     pub(super) fn agrees(&self, from: &str, to: &str) -> bool {
         eprintln!("This MCP server used {from} before. Now it names {to}.");
-        if !stdin().is_terminal() {
-            eprintln!("To agree, run this in a terminal.");
+        if !self.has_input || !stdin().is_terminal() {
+            eprintln!("To agree, run this in a terminal: {}", speaker::login(""));
             return false;
         }
         eprint!("Sign in there? Nothing of the first server is shown to it. [y/N] ");

@@ -83,6 +83,11 @@ impl Profile {
 
 /// Returns the canonical URL of an MCP server, as in records.
 pub(super) fn canonical(url: &str) -> Result<String, Problem> {
+    if url.trim().is_empty() {
+        return Err(Problem::Usage(
+            "the URL of the MCP server is empty".to_owned(),
+        ));
+    }
     let authority = url.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#', '\\']).next();
     if authority.is_some_and(|authority| authority.contains('@')) {

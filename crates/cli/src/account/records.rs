@@ -60,29 +60,43 @@ pub(super) fn access_of(slots: &Path, name: &str) -> Option<Zeroizing<String>> {
     access(&contents(&slots.join("account").join(name)).ok()??)
 }
 
+/// Returns the end of the lease of a process that refreshes an account.
+pub(super) fn leased_until(slots: &Path, name: &str) -> Option<UnixMillis> {
+    let record = read(&slots.join("account").join(name))?;
+    record.get("lease")?.as_u64().map(UnixMillis)
+}
+
+/// Returns the record of an account whose tokens were received between two times. A time in the future, from before the clock
+/// was set back, is after both.
+fn received_between(
+    slots: &Path,
+    name: &str,
+    (from, until): (UnixMillis, UnixMillis),
+) -> Option<Value> {
+    let record = read(&slots.join("account").join(name))?;
+    let received = record.pointer("/tokens/received")?.as_u64()?;
+    (from.0..=until.0).contains(&received).then_some(record)
+}
+
 /// Returns true if the access token of an account is this one, and was received between two times.
 pub(super) fn is_received_between(
     slots: &Path,
     name: &str,
     access: &str,
-    (from, until): (UnixMillis, UnixMillis),
+    span: (UnixMillis, UnixMillis),
 ) -> bool {
-    let record = read(&slots.join("account").join(name)).unwrap_or_default();
-    let received = record.pointer("/tokens/received").and_then(Value::as_u64);
-    text(&record, "/tokens/access") == Some(access)
-        && received.is_some_and(|at| (from.0..=until.0).contains(&at))
+    let record = received_between(slots, name, span);
+    record.is_some_and(|record| text(&record, "/tokens/access") == Some(access))
 }
 
 /// Returns the granted scopes of an account whose tokens were received between two times.
 pub(super) fn granted_between(
     slots: &Path,
     name: &str,
-    (from, until): (UnixMillis, UnixMillis),
+    span: (UnixMillis, UnixMillis),
 ) -> Option<String> {
-    let record = read(&slots.join("account").join(name))?;
-    let received = record.pointer("/tokens/received").and_then(Value::as_u64)?;
-    let is_new = (from.0..=until.0).contains(&received);
-    is_new.then(|| text(&record, "/granted").unwrap_or_default().to_owned())
+    let record = received_between(slots, name, span)?;
+    Some(text(&record, "/granted").unwrap_or_default().to_owned())
 }
 
 /// Returns the files of a folder, which may be missing.
@@ -166,6 +180,16 @@ pub(super) fn bindings(slots: &Path, mcp_url: &str, account: &str) -> Vec<PathBu
         .collect()
 }
 
+/// Returns true for a record with the issuer of a configured client, rather than a registration.
+pub(super) fn is_binding(contents: &str) -> bool {
+    parse(contents).is_some_and(|record| text(&record, "/mcp_url").is_some())
+}
+
+/// The same, for a file.
+pub(super) fn is_binding_at(path: &Path) -> bool {
+    read(path).is_some_and(|record| text(&record, "/mcp_url").is_some())
+}
+
 /// Returns the name of the kind of a removed record.
 pub(super) fn part(file: &Path) -> &'static str {
     if file
@@ -245,11 +269,19 @@ pub(super) fn forgotten(
             let is_noted = noted.contains(&format!("registration/{slot}"));
             match read(path) {
                 Some(record) => is_due(&record, is_noted),
-                // No one can use it.
-                None => is_noted && !is_out_of_reach(path),
+                // A sign-in of this account used it, whether or not it can be opened now.
+                None => is_noted,
             }
         })
         .collect()
+}
+
+/// Returns the registrations of a client.
+pub(super) fn of_client(slots: &Path, account: &str, client: &ClientAt) -> Vec<PathBuf> {
+    let mut found = registered_as(slots, account);
+    let is_its = |record: Value| registered_client(&record).as_ref() == Some(client);
+    found.retain(|path| read(path).is_some_and(is_its));
+    found
 }
 
 /// Returns true for the file of a slot, rather than a damaged one that was set aside.

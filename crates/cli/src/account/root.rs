@@ -12,6 +12,7 @@ use std::time::Duration;
 use mcp_auth_client::{DirectoryLock, FileStore, PrivateDirectory};
 
 use super::journal;
+use super::key;
 use super::profile::{Profile, canonical, name};
 use super::records;
 use crate::problem::Problem;
@@ -73,6 +74,55 @@ impl Root {
         self.directory.lock()
     }
 
+    /// Returns the folders that do not exist yet, from the directory of the accounts outwards.
+    pub(super) fn missing(&self) -> Vec<PathBuf> {
+        let folders = self.directory.path().ancestors();
+        let missing = folders.take_while(|folder| !folder.exists());
+        missing.map(Path::to_owned).collect()
+    }
+
+    /// Removes the empty folders, the locks and the cached documents of a directory that has no account, no registration and
+    /// no work in progress, then these folders outside of it. Errors are ignored: what stays is empty.
+    pub(super) fn leave(&self, made: &[PathBuf]) {
+        // Some systems cannot tell whether a lock was removed while another process waited for it.
+        if !cfg!(unix) || !self.directory.path().is_dir() {
+            return;
+        }
+        let slots = PrivateDirectory::new(self.slots());
+        let Ok(Some(locked)) = self.directory.try_lock() else {
+            return;
+        };
+        let Ok(Some(lock_of_slots)) = slots.try_lock() else {
+            return;
+        };
+        if self.is_used() {
+            return;
+        }
+        let _stays = lock_of_slots.remove("metadata");
+        let kinds = ["account", "pending", "registration"].map(|kind| self.slots().join(kind));
+        let _stays = lock_of_slots.remove_lock();
+        let folders = FOLDERS.into_iter().filter(|folder| !folder.is_empty());
+        let folders = folders.map(|folder| self.join(folder));
+        for folder in kinds.into_iter().chain([self.slots()]).chain(folders) {
+            let _stays = fs::remove_dir(folder);
+        }
+        let _stays = locked.remove("port");
+        let _stays = locked.remove_lock();
+        for folder in made {
+            let _stays = fs::remove_dir(folder);
+        }
+    }
+
+    /// Returns true if the directory has an account, a registration, a key, or work in progress.
+    fn is_used(&self) -> bool {
+        let kinds = ["account", "pending", "registration"].map(|kind| self.slots().join(kind));
+        let folders = FOLDERS.into_iter().filter(|folder| !folder.is_empty());
+        let mut folders = folders.map(|folder| self.join(folder)).chain(kinds);
+        // A folder that cannot be read may have something.
+        folders.any(|folder| records::in_folder(&folder).map_or(true, |files| !files.is_empty()))
+            || self.join(key::KEY_FILE).exists()
+    }
+
     // ---- Profiles
 
     pub(super) fn remembered(&self, url: &str, account: &str) -> Result<Remembered, Problem> {
@@ -92,7 +142,7 @@ impl Root {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 "it is a directory".to_owned()
             }
-            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+            Err(error) => return Err(Problem::store(records::at(path)(error))),
         };
         let name = path.strip_prefix(self.directory.path()).unwrap_or(path);
         // Another process may have replaced the file meanwhile.
@@ -267,7 +317,7 @@ impl Root {
 
     /// Prints which damaged files were renamed.
     pub(super) fn tell_damage(&self) {
-        if let Ok(store) = FileStore::open(self.slots()) {
+        if let Ok(store) = FileStore::existing(self.slots()) {
             for path in store.damaged() {
                 eprintln!("mcp-auth: a damaged file was set aside: {}", path.display());
             }

@@ -8,7 +8,7 @@ use mcp_auth_machine::wire::words::AuthMethod;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::discovery::Discovery;
+use super::discovery::{Discovery, server_url};
 use super::secret;
 use super::tls::Tls;
 use crate::problem::Problem;
@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "ID")]
     pub(super) client_id: Option<String>,
     /// The authorization server that knows this client; without it, the first one found is taken
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     pub(super) issuer: Option<String>,
     /// A file that holds the client's secret
     #[arg(long, value_name = "FILE", conflicts_with_all = ["client_secret_env", "client_key"])]
@@ -46,7 +46,7 @@ pub(crate) struct Settings {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) client_credentials: bool,
     /// The URL under which the client's metadata document is published
-    #[arg(long, value_name = "URL", conflicts_with = "client_id")]
+    #[arg(long, value_name = "URL", conflicts_with = "client_id", value_parser = server_url)]
     pub(super) client_metadata_url: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]

@@ -8,10 +8,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mcp_auth_client::{DirectoryLock, FileStore, Sealed, Store, StoreError, Swap};
-use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
+use mcp_auth_machine::slot::{Revision, Slot, SlotContents, SlotKind, Stored};
 use mcp_auth_machine::time::UnixMillis;
+use zeroize::Zeroizing;
 
-use super::conversion::uses_keyring;
+use super::conversion::{restored, seals_account};
 use super::key::{self, Named};
 use super::keyring::{self, KeyringError};
 use super::profile::{Profile, name};
@@ -50,7 +51,7 @@ impl Slots {
     pub(super) fn open(root: &Root, profile: &Profile) -> Result<Self, Problem> {
         Ok(Self {
             root: root.clone(),
-            files: FileStore::open(root.slots())?.patience(LOCK_TIME),
+            files: FileStore::existing(root.slots())?.patience(LOCK_TIME),
             name: profile.name()?,
             wanted: profile.settings.keyring,
             key: Arc::default(),
@@ -67,13 +68,11 @@ impl Slots {
     fn seals(&self, slot: Slot) -> bool {
         match slot.kind() {
             SlotKind::Metadata => false,
-            SlotKind::Account => {
-                uses_keyring(&self.root, &self.name).unwrap_or_else(|| self.is_sealed(slot))
-            }
+            SlotKind::Account => seals_account(&self.root, &self.name).unwrap_or_default(),
             // A registration may serve several accounts, of which one is sealed.
             SlotKind::Pending | SlotKind::Registration => {
                 self.wanted
-                    || uses_keyring(&self.root, &self.name).unwrap_or_default()
+                    || seals_account(&self.root, &self.name).unwrap_or_default()
                     || self.is_sealed(slot)
             }
         }
@@ -92,13 +91,25 @@ impl Slots {
         self.files.load(slot)
     }
 
-    /// Puts a slot's file back as it was.
+    /// Puts a slot's file back as it was, sealed with the present key where its own one may be gone.
     pub(super) fn restore(
         &self,
+        locked: &DirectoryLock,
         (slot, expected): (Slot, Option<Revision>),
         raw: Option<&Stored>,
     ) -> Result<Swap, StoreError> {
-        self.files.persist_until(slot, expected, raw, None)
+        let path = self.root.slots().join(slot.to_string());
+        let readable = raw.map(|raw| {
+            let text = format!("{}\n{}", raw.revision, raw.contents.expose());
+            let text = restored(&self.root, locked, &path, &Zeroizing::new(text));
+            let contents = text.split_once('\n').map_or("", |(_, contents)| contents);
+            Stored {
+                revision: raw.revision,
+                contents: SlotContents::new(contents),
+            }
+        });
+        self.files
+            .persist_until(slot, expected, readable.as_ref(), None)
     }
 
     /// Reads a slot for a sign-in. A record that no one can open counts as absent; without the keyring, so does a

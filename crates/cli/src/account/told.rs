@@ -58,7 +58,9 @@ pub(super) fn warning(decision: &Decision) -> Option<String> {
         ),
         Decision::EntryUnusable { entry, reason } => choice::unusable(entry, reason),
         Decision::ClientBound { issuer } => {
-            format!("the client identifier now belongs to {issuer}; it is used nowhere else")
+            format!(
+                "with this sign-in the client identifier belongs to {issuer}, and is used nowhere else"
+            )
         }
         _ => return None,
     })

@@ -44,7 +44,7 @@ pub(super) struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        clear(&self.root, &self.name);
+        end(&self.root, &self.name);
     }
 }
 
@@ -74,6 +74,17 @@ fn clear(root: &Root, name: &str) {
     {
         // A URL that stays is replaced by the next sign-in.
         let _stays = locked.remove(shared(name));
+    }
+}
+
+/// Removes the files of a turn, by the process that has it. Each try for the next turn opens the file under the lock of the
+/// directory, and so finds this one or a new one.
+fn end(root: &Root, name: &str) {
+    if let Ok(locked) = root.lock() {
+        for file in [shared(name), lock_file(name)] {
+            // A URL that stays is replaced by the next sign-in, and an empty file is in no way.
+            let _stays = locked.remove(file);
+        }
     }
 }
 
@@ -139,6 +150,11 @@ impl Wanted {
         Ok(lock.try_lock().is_ok().then_some(lock))
     }
 
+    /// Ends the turn of this process, which does not return from here.
+    pub(super) fn end(&self) {
+        end(&self.root, &self.name);
+    }
+
     /// Ends this process with success once another one has signed in, while it waits for the user. `undo`: removes the
     /// sign-in that is pending.
     pub(super) fn watch(self, waits: Awaited, undo: impl FnOnce() + Send + 'static) {
@@ -146,7 +162,7 @@ impl Wanted {
             let (root, name) = (self.root.clone(), self.name.clone());
             let mut undo: Box<dyn FnOnce() + Send> = Box::new(move || {
                 undo();
-                clear(&root, &name);
+                end(&root, &name);
             });
             loop {
                 sleep(LOOK);

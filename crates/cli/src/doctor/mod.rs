@@ -304,7 +304,10 @@ fn follow(
                 driver.handle(Event::Authorize(seed()?.into()))
             }
             Pause::Resting(rest) if rest > end.saturating_duration_since(Instant::now()) => {
-                return Err(Problem::OutOfTime { last: None });
+                return Err(Problem::OutOfTime {
+                    last: None,
+                    lease: None,
+                });
             }
             Pause::Resting(rest) => {
                 std::thread::sleep(rest);

@@ -28,6 +28,8 @@ const SIGN_INS: u8 = 2;
 /// The number of sign-ins in [`PERIOD`], as many as one machine allows.
 const MAX_SIGN_INS: usize = 12;
 const PERIOD: Duration = Duration::from_secs(600);
+/// The time of a sign-in for its end, when the bridge ends.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// The authorization of one account at one MCP server.
 pub(super) struct Authorization {
@@ -38,6 +40,8 @@ pub(super) struct Authorization {
     /// The running sign-in.
     running: Mutex<Option<watch::Receiver<Stage>>>,
     sign_ins: Arc<Mutex<SignIns>>,
+    /// True when the bridge ends.
+    ends: watch::Sender<bool>,
 }
 
 /// The sign-ins of the last ten minutes. Each runs in a process of its own, so the machine of this one cannot
@@ -72,7 +76,11 @@ impl SignIns {
 /// The reason why a request cannot be authorized.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Refused {
-    #[error("sign in first: open {url} in a browser on this machine, then try again")]
+    #[error(
+        "sign in first: open {url} in a browser on this machine, then try again. With a browser on another machine, run in \
+         a terminal of this one: {login}",
+        login = speaker::login("--no-browser")
+    )]
     SignIn { url: String },
     #[error("the sign-in did not succeed: {0}")]
     Failed(String),
@@ -136,7 +144,22 @@ impl Authorization {
             timeout,
             running: Mutex::default(),
             sign_ins: Arc::default(),
+            ends: watch::Sender::new(false),
         })
+    }
+
+    /// Has a running sign-in remove what it began, and waits for its end.
+    pub(super) async fn close(&self) {
+        self.ends.send_replace(true);
+        let running = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.clone()
+        };
+        let Some(mut stage) = running else {
+            return;
+        };
+        let ended = stage.wait_for(|stage| matches!(stage, Stage::Ended(_)));
+        let _late = tokio::time::timeout(CLOSING, ended).await;
     }
 
     /// Returns a handle of the driver.
@@ -209,8 +232,9 @@ impl Authorization {
             .map_err(|error| Refused::Failed(error.to_string()))?;
         let (sender, stage) = watch::channel(Stage::Starting);
         let sign_ins = Arc::clone(&self.sign_ins);
+        let ends = self.ends.subscribe();
         tokio::spawn(async move {
-            let ended = follow(child, &sender).await;
+            let ended = follow(child, &sender, ends).await;
             let ended = ended.map_err(|(words, passes)| {
                 if !passes {
                     let mut sign_ins = sign_ins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,9 +271,17 @@ impl Authorization {
 
 /// Waits for a `login` to end, and forwards its messages. The error is its last message, and whether the
 /// failure passes.
-async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), (String, bool)> {
-    // `login` ends when this end of its input is closed, for example with the proxy.
-    let _open = child.stdin.take();
+async fn follow(
+    mut child: Child,
+    stage: &watch::Sender<Stage>,
+    mut ends: watch::Receiver<bool>,
+) -> Result<(), (String, bool)> {
+    // `login` ends when this end of its input is closed, with the bridge at the latest.
+    let open = child.stdin.take();
+    let keeps = tokio::spawn(async move {
+        let _ended = ends.wait_for(|ends| *ends).await;
+        drop(open);
+    });
     let mut last = String::new();
     if let Some(messages) = child.stderr.take() {
         let mut lines = BufReader::new(messages).lines();
@@ -263,7 +295,9 @@ async fn follow(mut child: Child, stage: &watch::Sender<Stage>) -> Result<(), (S
             }
         }
     }
-    match child.wait().await {
+    let ended = child.wait().await;
+    keeps.abort();
+    match ended {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
             let words = last.trim_start_matches("mcp-auth: ").to_owned();

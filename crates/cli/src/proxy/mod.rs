@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long)]
     no_browser: bool,
     /// How long a message waits for the user to sign in, in seconds
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, alias = "timeout", default_value_t = 300, value_name = "SECONDS")]
     auth_timeout: u64,
 }
 
@@ -100,6 +100,7 @@ async fn serve(options: &Options) -> Result<Option<u8>, Problem> {
             }
         }
     });
+    let sign_ins = remote.clone();
     let relay = Relay::new(remote, lines, options.transport);
     let mut input = BufReader::new(stdin()).lines();
     let mut gone = std::pin::pin!(async { drop(writer.await) });
@@ -118,7 +119,7 @@ async fn serve(options: &Options) -> Result<Option<u8>, Problem> {
     };
     // A refresh under way ends with its tokens in the store, unless another signal comes.
     let ending = async {
-        relay.close().await;
+        tokio::join!(relay.close(), sign_ins.close());
         let _late = tokio::time::timeout(ENDING, client.close()).await;
     };
     tokio::select! {

@@ -100,6 +100,11 @@ impl Remote {
         })
     }
 
+    /// Ends a sign-in that the user has not completed.
+    pub(super) async fn close(&self) {
+        self.authorization.close().await;
+    }
+
     pub(super) fn url(&self) -> &Url {
         &self.url
     }

@@ -93,6 +93,7 @@ pub(super) fn purpose(name: &str) -> (&'static str, bool) {
         "token" => ("token request", false),
         "revocation" => ("revocation", false),
         "pushed_authorization" => ("pushed authorization request", false),
+        "device_authorization" => ("device authorization request", false),
         _ => ("request", false),
     }
 }

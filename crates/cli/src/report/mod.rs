@@ -4,6 +4,7 @@
 //! no secret of the transcript. The page has no script and loads nothing.
 
 mod decisions;
+mod owner;
 mod render;
 mod shown;
 mod steps;
@@ -78,7 +79,7 @@ pub(crate) fn write<'a>(
     to: &Destination,
     title: &str,
     ins: impl Iterator<Item = &'a str>,
-    failure: Option<&str>,
+    failure: Option<&Problem>,
 ) -> Result<(), Problem> {
     to.write(&page(title, ins, failure)?)
 }
@@ -86,13 +87,18 @@ pub(crate) fn write<'a>(
 fn page<'a>(
     title: &str,
     ins: impl Iterator<Item = &'a str>,
-    failure: Option<&str>,
+    failure: Option<&Problem>,
 ) -> Result<String, Problem> {
     let entries = entries(ins)?;
     let redactor = Redactor::of(&entries);
     let mut story = Story::of(&entries, &redactor);
-    if let Some(words) = failure {
-        story.fail(redactor.show(words));
+    if let Some(problem) = failure {
+        let is_known = matches!(problem, Problem::Failed { .. });
+        story.fail(
+            redactor.show(&problem.words()),
+            owner::of(problem),
+            is_known,
+        );
     }
     Ok(render::page(&redactor.show(title), &story))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::decisions::{decision, next, purpose};
 use super::shown::{HIDDEN, Redactor, Shown, header_map};
-use super::{Advice, Entry};
+use super::{Advice, Entry, owner};
 use crate::lines::record::documents::NOT_KEPT;
 use crate::lines::record::text_of;
 
@@ -69,6 +69,8 @@ impl Story {
             requests: Vec::new(),
             loads: Vec::new(),
             iss: None,
+            signs_out: false,
+            revokes: false,
             story: Self {
                 settings: Vec::new(),
                 outcomes: Vec::new(),
@@ -78,22 +80,26 @@ impl Story {
         for entry in entries {
             teller.take(entry);
         }
+        if teller.signs_out {
+            teller.end_of_sign_out();
+        }
         teller.story
     }
 
-    /// Adds the failure of the command, where the machine reported none at the end.
-    pub(super) fn fail(&mut self, words: Shown) {
-        if self
-            .outcomes
-            .last()
-            .is_some_and(|last| last.tone == Tone::Bad)
-        {
+    /// Adds the failure of the command, with the party that must mend it. `is_known`: it is that of the machine, which may
+    /// stand at the end already.
+    pub(super) fn fail(&mut self, words: Shown, owner: &'static str, is_known: bool) {
+        let last = self.outcomes.last();
+        if is_known && last.is_some_and(|last| last.tone == Tone::Bad) {
             return;
         }
         self.outcomes.push(Outcome {
             tone: Tone::Bad,
             title: Shown::fixed("The command failed"),
-            rows: vec![(Shown::fixed("what happened"), words)],
+            rows: vec![
+                (Shown::fixed("what happened"), words),
+                (Shown::fixed("who must mend it"), Shown::fixed(owner)),
+            ],
         });
     }
 }
@@ -108,6 +114,9 @@ struct Teller<'a> {
     loads: Vec<(u64, Shown)>,
     /// The issuer that the last callback names.
     iss: Option<Shown>,
+    /// The account is erased, and tokens of it are revoked.
+    signs_out: bool,
+    revokes: bool,
     story: Story,
 }
 
@@ -235,7 +244,10 @@ impl Teller<'_> {
                 fixed("The authorization was cancelled"),
                 Vec::new(),
             ),
-            "signed_out" => (Host, Tone::Plain, fixed("Sign-out"), Vec::new()),
+            "signed_out" => {
+                self.signs_out = true;
+                (Host, Tone::Plain, fixed("Sign-out"), Vec::new())
+            }
             other => (Host, Tone::Plain, self.redactor.show(other), Vec::new()),
         };
         self.push(from, Machine, tone, title, parts);
@@ -262,6 +274,7 @@ impl Teller<'_> {
                     parts.push(self.body(line, false));
                 }
                 self.requests.push((id(line), request.to_owned(), url));
+                self.revokes |= request == "revocation";
                 let to = server_of(request);
                 self.push(Machine, to, Tone::Plain, title, parts);
             }
@@ -361,6 +374,28 @@ impl Teller<'_> {
         }
     }
 
+    /// The outcome of a sign-out, which is complete here whatever the server says.
+    fn end_of_sign_out(&mut self) {
+        let last = self.story.outcomes.last();
+        let failed = last.filter(|last| last.tone == Tone::Bad);
+        let (tone, title) = match (failed, self.revokes) {
+            (Some(_), _) => (
+                Tone::Bad,
+                "Signed out: the tokens were erased here, but not revoked at the server",
+            ),
+            (None, true) => (
+                Tone::Good,
+                "Signed out: the tokens were erased here, and revoked at the server",
+            ),
+            (None, false) => (
+                Tone::Good,
+                "Signed out: the tokens were erased here; none was to be revoked, or the server cannot revoke",
+            ),
+        };
+        let rows = failed.map_or_else(Vec::new, |failed| failed.rows.clone());
+        self.end(tone, Shown::fixed(title), rows);
+    }
+
     fn failure(&mut self, line: &Value, advice: Option<&Advice>) {
         let fixed = Shown::fixed;
         let title = Shown::join([
@@ -373,8 +408,8 @@ impl Teller<'_> {
         let (stage, cause) = (text_of(line, "stage"), text_of(line, "cause"));
         if let Some(Advice { party, option }) = advice {
             let owner = match (party, last_status(line)) {
-                (Party::Network, Some(_)) => OF_AN_ANSWER,
-                (party, _) => owner(*party),
+                (Party::Network, Some(_)) => owner::OF_AN_ANSWER,
+                (party, _) => owner::of_party(*party, text_of(line, "error")),
             };
             rows.push((fixed("who must mend it"), fixed(owner)));
             let words = next(text_of(line, "next"), stage, cause);
@@ -590,8 +625,6 @@ fn server_of(purpose: &str) -> Lane {
     }
 }
 
-const OF_AN_ANSWER: &str = "the operator of the server that answered, or of the gateway before it";
-
 /// Returns the status of the last response of a failed step.
 fn last_status(line: &Value) -> Option<u64> {
     line.get("seen")?
@@ -608,17 +641,4 @@ fn value_in(part: &Part, wanted: &'static str) -> Option<Shown> {
     };
     let found = rows.iter().find(|(name, _)| *name == Shown::fixed(wanted));
     found.map(|(_, value)| value.clone())
-}
-
-fn owner(party: Party) -> &'static str {
-    match party {
-        Party::McpServer => "the operator of the MCP server",
-        Party::AuthorizationServer => "the operator of the authorization server",
-        Party::Host => "the client: its configuration or its HTTP stack",
-        Party::Store => "the client: its store",
-        Party::Network => {
-            "the network between this machine and the server, or the operator of the server, which is down"
-        }
-        Party::User => "the user",
-    }
 }

@@ -19,7 +19,7 @@ fn of(text: &str) -> String {
     made(text.lines().filter(is_in), None)
 }
 
-fn made<'a>(ins: impl Iterator<Item = &'a str>, failure: Option<&str>) -> String {
+fn made<'a>(ins: impl Iterator<Item = &'a str>, failure: Option<&Problem>) -> String {
     page("a recording", ins, failure)
         .map_err(|problem| problem.words())
         .unwrap()
@@ -94,14 +94,15 @@ fn text_of_a_server_is_text_on_the_page() {
 
 #[test]
 fn a_failure_of_the_command_itself_is_the_outcome() {
-    let nothing = made(std::iter::empty(), Some("no answer from the server"));
+    let problem = Problem::Other("no answer from the server".into());
+    let nothing = made(std::iter::empty(), Some(&problem));
     assert!(nothing.contains("The command failed"));
     assert!(nothing.contains("no answer from the server"));
     let (_, text) = attacks()
         .find(|(_, text)| text.contains(r#""action":"error""#))
         .unwrap();
     let is_in = |line: &&str| line.contains(r#""event":"#) || line.contains(r#""config":"#);
-    let known = made(text.lines().filter(is_in), Some("words"));
+    let known = made(text.lines().filter(is_in), Some(&problem));
     assert!(known.contains("Failed at "));
 }
 

@@ -21,6 +21,44 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Problem> {
 pub(super) struct Replaced {
     pub(super) target: PathBuf,
     pub(super) backup: Option<PathBuf>,
+    /// The outermost folder that was created for it.
+    pub(super) folder: Option<PathBuf>,
+}
+
+/// Folders and the backup that were created for the file. They are removed again unless it is written.
+struct Made {
+    /// From the innermost outwards.
+    folders: Vec<PathBuf>,
+    backup: Option<PathBuf>,
+    keeps: bool,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.keeps {
+            return;
+        }
+        if let Some(backup) = &self.backup {
+            let _stays = fs::remove_file(backup);
+        }
+        for folder in &self.folders {
+            let _stays = fs::remove_dir(folder);
+        }
+    }
+}
+
+impl Made {
+    fn create(folder: &Path) -> std::io::Result<Self> {
+        let missing = folder.ancestors().take_while(|folder| !folder.exists());
+        let folders = missing.map(Path::to_owned).collect();
+        let made = Self {
+            folders,
+            backup: None,
+            keeps: false,
+        };
+        fs::create_dir_all(folder)?;
+        Ok(made)
+    }
 }
 
 /// Replaces the file. A symbolic link is followed, so that a configuration at another location stays there.
@@ -42,11 +80,10 @@ pub(super) fn replace(file: &Path, before: Option<&str>, text: &str) -> Result<R
     };
     let folder = target.parent();
     let folder = folder.ok_or_else(|| format!("{} is in no directory", file.display()))?;
-    fs::create_dir_all(folder).map_err(fails)?;
-    let backup = match before {
-        None => None,
-        Some(before) => Some(backup(&target, before).map_err(fails)?),
-    };
+    let mut made = Made::create(folder).map_err(fails)?;
+    if let Some(before) = before {
+        made.backup = Some(backup(&target, before).map_err(fails)?);
+    }
     let mut new = NamedTempFile::new_in(folder).map_err(fails)?;
     new.write_all(text.as_bytes()).map_err(fails)?;
     if let Ok(metadata) = fs::metadata(&target) {
@@ -62,7 +99,12 @@ pub(super) fn replace(file: &Path, before: Option<&str>, text: &str) -> Result<R
         .into());
     }
     new.persist(&target).map_err(|error| fails(error.error))?;
-    Ok(Replaced { target, backup })
+    made.keeps = true;
+    Ok(Replaced {
+        target,
+        backup: made.backup.clone(),
+        folder: made.folders.last().cloned(),
+    })
 }
 
 /// Writes a backup beside the file, under an unused name.

@@ -8,11 +8,11 @@ mod toml;
 mod yaml;
 
 use std::io::{IsTerminal, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::account::{Place, account_name};
+use crate::account::{Place, account_name, settled};
 use crate::output::is_special;
 use crate::problem::Problem;
 use crate::speaker;
@@ -89,6 +89,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     if as_json {
         let object = json!({
             "client": client.name(), "file": file, "name": entry.name, "changed": replaced.is_some(),
+            "folder": replaced.as_ref().and_then(|replaced| replaced.folder.clone()),
             "backup": replaced.and_then(|replaced| replaced.backup),
         });
         println!("{object}");
@@ -99,6 +100,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         Some(Replaced {
             target,
             backup: Some(backup),
+            ..
         }) => {
             println!("{shown} now has the entry {:?}", entry.name);
             println!(
@@ -110,9 +112,13 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         Some(Replaced {
             target,
             backup: None,
+            folder,
         }) => {
             println!("{shown} was created with the entry {:?}", entry.name);
-            println!("to undo it: delete {}", target.display());
+            let folder = folder.map_or(String::new(), |folder| {
+                format!(", and the folder {}, which is new too", folder.display())
+            });
+            println!("to undo it: delete {}{folder}", target.display());
         }
     }
     if stdout().is_terminal() {
@@ -123,8 +129,12 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
 
 /// Returns the entry for the options.
 fn entry(options: &Options) -> Result<Entry, Problem> {
-    let url = url::Url::parse(&options.url)
-        .map_err(|error| format!("{:?} is not a URL: {error}", options.url))?;
+    let url = url::Url::parse(&options.url).map_err(|error| {
+        let url = &options.url;
+        Problem::Usage(format!(
+            "the URL {url:?} of the MCP server cannot be used: {error}"
+        ))
+    })?;
     if !url.username().is_empty() || url.password().is_some() {
         let words = "the URL holds a user name or a password before its host: leave it out";
         return Err(Problem::Usage(words.to_owned()));
@@ -135,6 +145,13 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
         return Err("the name of the entry must not be empty or hold control characters".into());
     }
     let command = match &options.command {
+        // A name without a folder is looked up in `PATH`.
+        Some(command) if command.contains(std::path::is_separator) => {
+            let path = Path::new(command);
+            let path = settled(path).map_err(Problem::at(path))?;
+            let path = path.to_str().ok_or("the path of --command is not UTF-8")?;
+            path.to_owned()
+        }
         Some(command) => command.clone(),
         None => {
             let program =
@@ -151,7 +168,6 @@ fn entry(options: &Options) -> Result<Entry, Problem> {
         arguments.extend(["--account".to_owned(), account.clone()]);
     }
     if let Some(store) = options.place.apart()? {
-        let store = std::path::absolute(&store).map_err(Problem::at(&store))?;
         let store = store.to_str().ok_or("the path of the store is not UTF-8")?;
         arguments.extend(["--store".to_owned(), store.to_owned()]);
     }

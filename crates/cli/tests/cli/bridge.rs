@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Answer, Fake, Request, object};
 use crate::support::{Desk, follow, text};
-use crate::transactions::{files, kill};
+use crate::transactions::{files, is_registration, kill};
 
 pub(crate) struct Bridge {
     pub(crate) process: Child,
@@ -403,4 +403,40 @@ fn calls_at_once_lead_to_one_sign_in() {
     fake.state().hook = Some(Box::new(echo));
     assert!(bridge.ask("tools/list", 9)["result"].is_object());
     assert_eq!(bridge.end(), Some(0));
+}
+
+/// A sign-in that the bridge began ends with it, and leaves nothing. Its standard input is not the user's.
+#[test]
+fn a_bridge_that_ends_leaves_no_sign_in() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    for ends_by_signal in [false, true] {
+        let mut command = desk.command(&["proxy", &url, "--no-browser"]);
+        let mut process = command.stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut input = process.stdin.take().expect("a pipe");
+        writeln!(input, r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list"}}"#).expect("it reads");
+        // The file with the URL, rather than one that is being written.
+        let is_shared = |name: &String| name.starts_with("signing/") && !name.contains('.');
+        until("signing in", || files(&desk).keys().any(is_shared));
+        if ends_by_signal {
+            kill(&process, "TERM");
+        } else {
+            drop(input);
+        }
+        let output = process.wait_with_output().expect("it ends");
+        let said = text(&output.stderr);
+        assert!(!said.contains("paste"), "{said}");
+        let store = desk.path().display();
+        let no_browser = format!("mcp-auth login {url} --store {store} --no-browser");
+        assert!(said.contains(&no_browser), "{said}");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("one answer");
+        let words = answer["error"]["message"].as_str().expect("words");
+        assert!(words.contains(&no_browser), "{words}");
+        let left = files(&desk);
+        // The registration, and a mark that it has led to no callback.
+        let is_known = |name: &String| is_registration(name) || name.starts_with("retry/");
+        assert!(left.keys().all(is_known), "{left:?}");
+        let folder = std::fs::read_dir(desk.path().join("signing"));
+        assert_eq!(folder.map_or(0, Iterator::count), 0, "the lock of the turn");
+    }
 }

@@ -63,3 +63,44 @@ fn a_login_without_a_display_proposes_a_code_where_the_server_offers_one() {
         assert!(!said.contains("Your browser should be open"), "{said}");
     }
 }
+
+/// A code that was not entered in time: the advice is about codes, and not about browsers.
+#[test]
+fn the_end_of_a_wait_for_a_code_is_not_about_a_browser() {
+    let fake = Fake::start();
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        let changes = json!({
+            "device_authorization_endpoint": format!("{issuer}/device"),
+            "grant_types_supported": ["urn:ietf:params:oauth:grant-type:device_code"],
+        });
+        let client = json!({
+            "client_id": "c", "token_endpoint_auth_method": "none",
+            "grant_types": ["urn:ietf:params:oauth:grant-type:device_code"],
+        });
+        let code = json!({
+            "device_code": "d", "user_code": "ABCD", "verification_uri": format!("{issuer}/enter"),
+            "expires_in": 600, "interval": 1,
+        });
+        match request.path.as_str() {
+            SERVER => Some(object(200, &metadata(issuer, &changes))),
+            "/register" => Some(object(201, &client)),
+            "/device" => Some(object(200, &code)),
+            "/token" => Some(object(400, &json!({ "error": "authorization_pending" }))),
+            _ => None,
+        }
+    }));
+    let desk = Desk::new();
+    let output = desk.run(&["login", "--device", "--timeout", "3", &fake.url()]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("enter the code    ABCD"), "{said}");
+    let last = said.lines().last().expect("a message");
+    assert!(
+        last.contains("the code was not entered in time (--timeout)"),
+        "{last}"
+    );
+    assert!(
+        !last.contains("browser") && !last.contains("redirect"),
+        "{last}"
+    );
+}

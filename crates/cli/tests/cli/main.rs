@@ -39,6 +39,7 @@ mod shell;
 mod support;
 mod take_back;
 mod tls;
+mod traces;
 mod transactions;
 mod turns;
 mod walk;

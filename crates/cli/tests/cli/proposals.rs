@@ -1,7 +1,7 @@
 //! More failures whose messages lead to a sign-in (`remedies.rs`): large documents, endpoints, answers of the
 //! token endpoint, audiences, clients that are configured, and TLS.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 
 use serde_json::json;
 
@@ -19,7 +19,8 @@ fn by_file(desk: &Desk, issuer: &str) -> Vec<String> {
     vec!["--server-metadata".into(), file]
 }
 
-static HAS_AUDIENCE: AtomicBool = AtomicBool::new(false);
+/// The servers that were asked for a token with an audience.
+static WITH_AUDIENCE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 const CASES: &[Case] = &[
     Case {
@@ -100,14 +101,14 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "audience_needed",
-        behaves: |request, _| {
-            if request.path == "/authorize" {
-                let has = request.query.contains_key("audience");
-                HAS_AUDIENCE.store(has, Ordering::SeqCst);
+        behaves: |request, issuer| {
+            let mut served = WITH_AUDIENCE.lock().expect("the servers");
+            if request.path == "/authorize" && request.query.contains_key("audience") {
+                served.push(issuer.to_owned());
             }
             let refused = request.path == "/mcp"
                 && request.authorization.is_some()
-                && !HAS_AUDIENCE.load(Ordering::SeqCst);
+                && !served.iter().any(|one| one == issuer);
             let challenge = "www-authenticate: Bearer error=\"invalid_token\", error_description=\"bad audience\"\r\n";
             refused.then(|| (401, challenge.to_owned(), String::new()))
         },

@@ -2,7 +2,7 @@
 
 use mcp_auth_machine::slot::SlotContents;
 
-use super::super::keyring;
+use super::super::{keyring, sealing};
 use super::*;
 
 fn stored(text: &str) -> Stored {
@@ -28,12 +28,16 @@ fn a_hidden_record_is_replaced_as_it_was_seen() {
     let (id, key) = sealing::new_key().unwrap();
     keyring::remember(&id, &key);
     let lost = stored(&sealing::seal(&id, &key, "another/place", "v2.x.{}").unwrap());
-    slots.restore((slot, None), Some(&lost)).unwrap();
+    let put = |expected, record| {
+        let locked = root.lock().unwrap();
+        slots.restore(&locked, (slot, expected), Some(record))
+    };
+    put(None, &lost).unwrap();
     assert_eq!(ledger.load(slot).unwrap(), None);
     assert_eq!(ledger.load(slot).unwrap(), None);
 
     let good = stored("v2.good.{}");
-    let replaced = slots.restore((slot, Some(lost.revision)), Some(&good));
+    let replaced = put(Some(lost.revision), &good);
     assert!(matches!(replaced.unwrap(), Swap::Done));
     let own = stored("v2.own.{}");
     let swap = ledger.persist_until(slot, None, Some(&own), None).unwrap();

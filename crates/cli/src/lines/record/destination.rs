@@ -1,7 +1,7 @@
 //! A file that a command writes at its end.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -45,8 +45,14 @@ impl Destination {
             Some(_) | None => Path::new("."),
         };
         // The error names a file with a random name, which means nothing to the user.
-        NamedTempFile::new_in(folder)
-            .map_err(|error| self.named(&std::io::Error::from(error.kind())).into())
+        NamedTempFile::new_in(folder).map_err(|error| {
+            let words = if error.kind() == ErrorKind::NotFound {
+                "its folder does not exist: make it, or name another file".to_owned()
+            } else {
+                std::io::Error::from(error.kind()).to_string()
+            };
+            self.named(&words).into()
+        })
     }
 
     fn named(&self, error: &dyn Display) -> String {

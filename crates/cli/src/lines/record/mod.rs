@@ -115,7 +115,7 @@ impl Recorder {
 
     /// Writes the transcript, and a page with the failure of the command itself, if it has one; or returns the reason why
     /// that cannot be written.
-    pub(crate) fn finish(&self, failure: Option<&str>) -> Result<(), Problem> {
+    pub(crate) fn finish(&self, failure: Option<&Problem>) -> Result<(), Problem> {
         let Some(shared) = &self.0 else {
             return Ok(());
         };

@@ -101,31 +101,31 @@ impl Accounts {
         let changes = self.0.warm.changes(key);
         let mut machine = AuthMachine::new(server.config.clone(), Arc::clone(&key.principal));
         machine.handle(now(), Event::Wanted(operation.clone()));
-        while let Some(action) = machine.poll_action() {
-            match action {
-                Action::LoadSlot(load) => self.loads(&mut machine, load).await,
-                Action::Ready(grant) => {
-                    let now = now();
-                    let Ok(value) = machine.bearer(now, server.url()) else {
-                        return AtRest::NeedsAMachine;
-                    };
-                    let warm = &self.0.warm;
-                    warm.publish_unchanged(key, &value, grant.expires, now, changes);
-                    return AtRest::Token(value);
-                }
-                Action::NeedUser(need) => return AtRest::NeedsTheUser(need),
-                Action::Error(failure) => return AtRest::Failed(failure),
-                // The machine of the table does what is needed.
+        match self.first_answer(&mut machine).await {
+            Some(Action::Ready(grant)) => {
+                let now = now();
+                let Ok(value) = machine.bearer(now, server.url()) else {
+                    return AtRest::NeedsAMachine;
+                };
+                let warm = &self.0.warm;
+                warm.publish_unchanged(key, &value, grant.expires, now, changes);
+                AtRest::Token(value)
+            }
+            Some(Action::NeedUser(need)) => AtRest::NeedsTheUser(need),
+            Some(Action::Error(failure)) => AtRest::Failed(failure),
+            // The machine of the table does what is needed.
+            Some(
                 Action::SendRequest(_)
                 | Action::PersistSlot(_)
                 | Action::Sign(_)
                 | Action::ObtainAssertion(_)
                 | Action::Redirect(_)
-                | Action::ShowCode(_) => return AtRest::NeedsAMachine,
-                Action::Report(_) => {}
-            }
+                | Action::ShowCode(_)
+                | Action::LoadSlot(_)
+                | Action::Report(_),
+            )
+            | None => AtRest::NeedsAMachine,
         }
-        AtRest::NeedsAMachine
     }
 
     /// Returns the stored token without its value.
@@ -135,22 +135,29 @@ impl Accounts {
         principal: &str,
     ) -> Result<Option<Grant>, Stopped> {
         let mut machine = AuthMachine::new(server.config.clone(), principal);
-        while let Some(action) = machine.poll_action() {
-            match action {
-                Action::LoadSlot(load) => self.loads(&mut machine, load).await,
-                Action::Error(failure) => return Err(Stopped::Failed(failure)),
-                Action::SendRequest(_)
-                | Action::Redirect(_)
-                | Action::ShowCode(_)
+        if let Some(Action::Error(failure)) = self.first_answer(&mut machine).await {
+            return Err(Stopped::Failed(failure));
+        }
+        Ok(machine.grant())
+    }
+
+    /// Reads the slots that a machine asks for, up to its first action that is neither a read nor a report.
+    async fn first_answer(&self, machine: &mut AuthMachine) -> Option<Action> {
+        loop {
+            match machine.poll_action()? {
+                Action::LoadSlot(load) => self.loads(machine, load).await,
+                Action::Report(_) => {}
+                answer @ (Action::Ready(_)
+                | Action::NeedUser(_)
+                | Action::Error(_)
+                | Action::SendRequest(_)
                 | Action::PersistSlot(_)
                 | Action::Sign(_)
                 | Action::ObtainAssertion(_)
-                | Action::NeedUser(_)
-                | Action::Ready(_)
-                | Action::Report(_) => {}
+                | Action::Redirect(_)
+                | Action::ShowCode(_)) => return Some(answer),
             }
         }
-        Ok(machine.grant())
     }
 
     async fn loads(&self, machine: &mut AuthMachine, load: LoadSlot) {

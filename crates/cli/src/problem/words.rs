@@ -1,0 +1,162 @@
+//! The message of a failure: what happened, then the next step.
+
+use std::io::ErrorKind;
+
+use mcp_auth_machine::action::Why;
+
+use super::{Detail, Presented, Problem};
+use crate::remedy;
+use crate::speaker;
+
+impl Problem {
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Usage(words) => words.clone(),
+            Self::Store(words, kind) => format!("{words}; {}", of_store(*kind)),
+            Self::Interrupted { signal } => {
+                let name = match signal {
+                    1 => "SIGHUP",
+                    2 => "SIGINT",
+                    15 => "SIGTERM",
+                    _ => "a signal",
+                };
+                format!("{name} ended the command; run it again")
+            }
+            Self::ScopesRefused { asked, added } => format!(
+                "the authorization server refused the scopes `{asked}` (invalid_scope), of which this sign-in added `{added}`; nothing \
+                 was changed, and the account keeps its scopes. {}",
+                sentence(&speaker::again("--scope with scopes that the server knows"))
+            ),
+            Self::SignInNeeded {
+                why: why @ Why::ServerChanged { .. },
+            } => format!(
+                "{}; if that is meant, run: {}",
+                remedy::why(why),
+                speaker::login("")
+            ),
+            Self::SignInNeeded { why } => {
+                let login = speaker::login("");
+                format!("{}; sign in again: {login}", remedy::why(why))
+            }
+            Self::Unknown => format!("not signed in; run: {}", speaker::login("")),
+            Self::ClientLost { client } => format!(
+                "this account uses the client {client}, and its settings are lost: give them again \
+                 with {}, or take another client with {}",
+                speaker::with("--client-id"),
+                speaker::with("--new-client")
+            ),
+            Self::Declined { from, to } => {
+                format!(
+                    "stopped: no token of {from} was sent to {to}, and the browser was not opened"
+                )
+            }
+            Self::TimedOut {
+                client: Presented::Code,
+            } => {
+                let limit = speaker::limit();
+                format!(
+                    "the code was not entered in time ({limit}); nothing was changed. Run this again for a new code; a \
+                     longer {limit} gives more time"
+                )
+            }
+            Self::TimedOut { client } => {
+                let forgotten = match client {
+                    Presented::Earlier => {
+                        "If the browser ended at an error page of the authorization server, that \
+                         server may have forgotten the client: the next login registers a new one. If \
+                         the page is about the redirect URI:"
+                    }
+                    Presented::Configured => {
+                        "If the browser ended at an error page of the authorization server, that \
+                         server may not know the client: compare --client-id of the login with what \
+                         is registered there. If the page is about the redirect URI:"
+                    }
+                    Presented::New | Presented::Code => {
+                        "If the browser ended at an error page about the redirect URI:"
+                    }
+                };
+                let options = "--redirect-host localhost, or --port with a port that is registered";
+                format!(
+                    "there was no callback in time ({}); nothing was changed. {forgotten} {}",
+                    speaker::limit(),
+                    speaker::again(options)
+                )
+            }
+            Self::OutOfTime {
+                lease: Some(seconds),
+                ..
+            } => format!(
+                "another process refreshes the tokens of this account, and holds the lease for {seconds} seconds more at \
+                 most; the time of this command has ended before ({}): run it again after that",
+                speaker::limit()
+            ),
+            Self::OutOfTime { last, lease: None } => {
+                let last = last.as_deref();
+                let last = last.map_or(String::new(), |last| format!("; last came: {last}"));
+                let limit = speaker::limit();
+                format!(
+                    "the time of the command has ended ({limit}){last}; try again later, or with a longer {limit}"
+                )
+            }
+            Self::NoAnswer { url, error } => format!("no answer from {url}: {error}"),
+            Self::NotMcp(other) => other.words(),
+            Self::Keyring(error) => error.to_string(),
+            Self::Output(error) => format!("standard output cannot be written: {error}"),
+            Self::Examined => "clients cannot sign in to this server".into(),
+            Self::Differs(words) => words.clone(),
+            Self::Failed {
+                failure,
+                detail,
+                others,
+            } => {
+                let mut words = format!("{failure:#}");
+                if let Some(Detail { words: detail, .. }) = detail {
+                    words.push_str(&format!(" [{detail}]"));
+                }
+                let step = detail.as_ref().and_then(|detail| detail.step.clone());
+                let step = step.unwrap_or_else(|| remedy::next_step(failure));
+                words.push_str(&format!("; {step}"));
+                if !others.is_empty() {
+                    words.push_str(&format!(
+                        "; the MCP server also lists {}: {}",
+                        others.join(", "),
+                        speaker::again("--prefer-issuer with one of them")
+                    ));
+                }
+                words
+            }
+            Self::Other(error) => error.to_string(),
+        }
+    }
+}
+
+/// Returns the next step after an error of the store.
+pub(super) fn of_store(kind: ErrorKind) -> String {
+    let elsewhere = "keep the accounts in another directory: --store DIR";
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is marked non-exhaustive by the standard library"
+    )]
+    match kind {
+        ErrorKind::WouldBlock => {
+            "wait until that process has ended, or end it, then run this again".to_owned()
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            format!("make room there, then run this again; or {elsewhere}")
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            format!("let this user read and write there, then run this again; or {elsewhere}")
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "a directory is needed there: --store DIR names another one".to_owned()
+        }
+        _ => format!("mend that, then run this again; or {elsewhere}"),
+    }
+}
+
+/// Returns a text that begins with a capital letter.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
