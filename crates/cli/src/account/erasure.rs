@@ -24,9 +24,6 @@ pub(super) struct Removed {
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Forget {
     pub(super) client: Option<records::ClientAt>,
-    /// The client alone, which its server does not know any more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) alone: bool,
 }
 
 /// Whether registrations are erased with an account.
@@ -129,12 +126,8 @@ impl Root {
             }
             let noted = self.noted_clients(name);
             if let Some(forget) = forget_client {
-                let found = match forget.client.as_ref() {
-                    Some(client) if forget.alone => {
-                        records::of_client(&self.slots(), account, client)
-                    }
-                    client => records::forgotten(&self.slots(), (url, account), client, &noted),
-                };
+                let client = forget.client.as_ref();
+                let found = records::forgotten(&self.slots(), (url, account), client, &noted);
                 for file in found {
                     removed.note("the client's registration", slots.remove(&*file)?);
                 }

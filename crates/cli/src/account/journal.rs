@@ -35,7 +35,8 @@ struct Entry {
     /// Slots of pending authorizations, relative to `slots/`.
     pending: Vec<String>,
     commit: Option<Commit>,
-    /// The authorization servers that a configured client was bound to, for a sign-in that fails.
+    /// Authorization servers that a configured client was bound to, and registrations in place of others, for a sign-in that
+    /// fails.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bound: Vec<Bound>,
     /// The sign-in is stored: what it bound stays.
@@ -225,6 +226,21 @@ impl Journal {
                     former,
                 }),
             }
+        })
+    }
+
+    /// Records that the next record of this slot stays, whatever becomes of the sign-in.
+    pub(super) fn stays(&self, slot: &str) -> io::Result<()> {
+        let is_noted = {
+            let entry = self.0.entry.lock().unwrap_or_else(PoisonError::into_inner);
+            entry.bound.iter().any(|bound| bound.slot == slot)
+        };
+        if !is_noted {
+            return Ok(());
+        }
+        let locked = self.0.root.lock()?;
+        self.change(&locked, |entry| {
+            entry.bound.retain(|bound| bound.slot != slot)
         })
     }
 

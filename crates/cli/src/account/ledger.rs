@@ -229,7 +229,7 @@ impl Ledger {
                 change.pends(slot)?;
             }
             (Some(change), write) if slot.kind() == SlotKind::Registration => {
-                change.registers(slot, write)?;
+                change.registers((slot, is_hidden), write)?;
             }
             (Some(change), Some(stored)) if change.is_the_result(slot, stored) => {
                 let swap = change.store(&self.slots, slot, expected, stored)?;

@@ -64,7 +64,6 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     }
     let mut forgets = options.forget_client.then(|| Forget {
         client: client.clone(),
-        alone: false,
     });
     // From here on this process or the next one completes the erasure.
     let journal = match Journal::erasing(&root, (url, account), forgets.clone()) {
@@ -113,10 +112,8 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
                 note!(
                     "The authorization server does not know the client any more: the next login registers a new one."
                 );
-                forgets = Some(Forget {
-                    client,
-                    alone: true,
-                });
+                // A server that lost its clients lost the unused ones too.
+                forgets = Some(Forget { client });
             }
         }
         Err(problem @ Problem::Keyring(_)) => eprintln!(

@@ -276,14 +276,6 @@ pub(super) fn forgotten(
         .collect()
 }
 
-/// Returns the registrations of a client.
-pub(super) fn of_client(slots: &Path, account: &str, client: &ClientAt) -> Vec<PathBuf> {
-    let mut found = registered_as(slots, account);
-    let is_its = |record: Value| registered_client(&record).as_ref() == Some(client);
-    found.retain(|path| read(path).is_some_and(is_its));
-    found
-}
-
 /// Returns true for the file of a slot, rather than a damaged one that was set aside.
 fn is_intact(path: &Path) -> bool {
     path.extension().is_none()

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::bridge::until;
-use crate::fake::{Fake, Mode, refused};
-use crate::remedies::Transcript;
+use crate::bridge::{message, until};
+use crate::fake::{Fake, Mode, object, refused};
+use crate::remedies::{Transcript, returned};
 use crate::support::{Desk, text};
 use crate::transactions::{files, interrupted, kill};
 
@@ -240,10 +240,24 @@ fn a_client_that_is_unknown_at_the_sign_out_is_forgotten() {
 fn refused_scopes_leave_those_of_the_account() {
     let (fake, desk) = (Fake::start(), Desk::new());
     let url = fake.url();
-    fake.state().hook = Some(Box::new(|request, issuer| {
+    for client in ["client-1", "client-2"] {
+        fake.state().clients.insert(client.to_owned(), None);
+    }
+    let mut registrations = 0;
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        if request.path == "/register" {
+            let asked = message(request);
+            registrations += 1;
+            let client = json!({
+                "client_id": format!("client-{registrations}"), "scope": asked["scope"],
+                "redirect_uris": asked["redirect_uris"], "token_endpoint_auth_method": "none",
+                "grant_types": asked["grant_types"], "response_types": ["code"],
+            });
+            return Some(object(201, &client));
+        }
         let scope = request.query.get("scope").cloned().unwrap_or_default();
         (request.path == "/authorize" && scope.contains("nonsense"))
-            .then(|| crate::remedies::returned(request, issuer, "invalid_scope", "no such scope"))
+            .then(|| returned(request, issuer, "invalid_scope", "no such scope"))
     }));
     assert!(
         desk.sign_in(&[&url, "--scope", "read write"], false)
@@ -259,11 +273,11 @@ fn refused_scopes_leave_those_of_the_account() {
         said.contains("added `nonsense`") && !said.contains("without"),
         "{said}"
     );
-    let asked = fake.state().requests[requests..]
-        .iter()
-        .filter(|request| request.ends_with("/authorize"))
-        .count();
-    assert_eq!(asked, 1, "one page");
+    // The server registers any scope, and the registration of the account stays, too.
+    let asked = fake.state().requests.split_off(requests);
+    let count = |name: &str| asked.iter().filter(|request| *request == name).count();
+    assert_eq!(count("GET /authorize"), 1, "one page");
+    assert_eq!(count("POST /register"), 1, "for the scope");
     assert_eq!(files(&desk), before);
     let (_, status) = desk.json(&["status", &url]);
     assert_eq!(status["scopes"], json!(["read", "write"]));

@@ -99,15 +99,25 @@ impl Change {
         self.journal.pending(&slot.to_string())
     }
 
-    /// Notes the issuer of a configured client before it is stored: a sign-in that fails binds the client to no server. A
-    /// registration stays, because the next sign-in uses it.
-    pub(super) fn registers(&self, slot: Slot, write: Option<&Stored>) -> Result<(), StoreError> {
+    /// Notes the issuer of a configured client, or a registration in place of another one, before it is stored: a sign-in
+    /// that fails leaves the former one. A first registration stays, because the next sign-in uses it; and so does one in
+    /// place of a client that the server refused, or that the user had replaced (`is_hidden`).
+    pub(super) fn registers(
+        &mut self,
+        (slot, is_hidden): (Slot, bool),
+        write: Option<&Stored>,
+    ) -> Result<(), StoreError> {
         let path = self.root.slots().join(slot.to_string());
-        let binds = match write {
-            Some(stored) => records::is_binding(stored.contents.expose()),
-            None => records::is_binding_at(&path),
+        let (binds, is_first) = match write {
+            Some(stored) => (
+                records::is_binding(stored.contents.expose()),
+                !path.exists() || is_hidden,
+            ),
+            None => (records::is_binding_at(&path), true),
         };
-        if binds {
+        if !binds && is_first {
+            self.journal.stays(&slot.to_string())?;
+        } else {
             let written = write.map(|stored| stored.revision.to_string());
             self.journal.binds(&slot.to_string(), written)?;
         }
