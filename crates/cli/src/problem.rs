@@ -123,7 +123,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error.0.downcast_ref::<KeyringError>() {
             Some(error) => Self::Keyring(error.clone()),
-            None => Self::Store(error.to_string(), kind_of(&error)),
+            None => Self::Store(error.0.to_string(), kind_of(&error)),
         }
     }
 }

@@ -178,6 +178,11 @@ pub(crate) fn sign_in() -> String {
     speaker().sign_in()
 }
 
+/// Returns true if the command may be the first one for an account.
+pub(crate) fn may_begin() -> bool {
+    speaker().is_login
+}
+
 /// Returns the option that limits the time of the command.
 pub(crate) fn limit() -> String {
     speaker().limit()

@@ -163,8 +163,10 @@ impl DirectoryLock {
         }
         let mut file = tempfile::Builder::new()
             .prefix(LEFT_OVER)
-            .tempfile_in(folder)?;
-        file.write_all(contents)?;
+            .tempfile_in(folder)
+            .map_err(|error| without_path(&error))?;
+        file.write_all(contents)
+            .map_err(|error| without_path(&error))?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|failed| failed.error)?;
         sync(folder)
@@ -248,6 +250,16 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
     true
+}
+
+/// Returns an error without the random name of an incomplete file.
+fn without_path(error: &io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source());
+    let code = inner
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+        .unwrap_or(error)
+        .raw_os_error();
+    code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Adds the file name to an error.

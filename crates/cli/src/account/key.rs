@@ -181,3 +181,50 @@ fn seals_any(root: &Root, id: &str) -> io::Result<bool> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A keyring that gave no answer may store the key later. It is not asked to delete it at once, which it might do first:
+    /// the note stays for the next command.
+    #[test]
+    fn a_silent_keyring_is_asked_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path().to_owned());
+        keyring::asked();
+        let prepared = keyring::while_silent(|| prepare(&root));
+        assert!(prepared.is_err());
+        assert_eq!(keyring::asked().len(), 1);
+        let notes = fs::read_dir(root.join("journal")).unwrap();
+        let texts: Vec<_> = notes
+            .map(|note| fs::read_to_string(note.unwrap().path()).unwrap())
+            .collect();
+        assert!(
+            texts.iter().any(|text| text.contains("\"key\":\"")),
+            "{texts:?}"
+        );
+    }
+
+    /// Other processes wait for the lock for ten seconds.
+    #[test]
+    fn the_keyring_has_little_time_under_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path().to_owned());
+        let lock = root.lock().unwrap();
+        keyring::asked();
+        let _named = under_lock(&root, &lock, None);
+        lock.write(KEY_FILE, b"abc").unwrap();
+        let _named = under_lock(&root, &lock, None);
+        let asked = keyring::asked();
+        assert!(asked.len() >= 2, "{asked:?}");
+        assert!(
+            asked.iter().all(|time| *time <= Duration::from_secs(3)),
+            "{asked:?}"
+        );
+    }
+}

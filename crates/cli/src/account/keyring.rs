@@ -144,6 +144,8 @@ fn within<T: Send + 'static>(
     let patience = end.map_or(PATIENCE, |end| {
         end.saturating_duration_since(Instant::now())
     });
+    #[cfg(test)]
+    tests::ASKED.with_borrow_mut(|asked| asked.push(patience));
     let (sender, receiver) = channel();
     thread::spawn(move || {
         let done = match Entry::store_status() {
@@ -207,9 +209,28 @@ pub(super) fn delete(id: &str) -> Result<(), KeyringError> {
     }
 }
 
+/// Does something while the keyring gives no answer.
+#[cfg(test)]
+pub(super) fn while_silent<T>(part: impl FnOnce() -> T) -> T {
+    let _end = Part(PART.replace(Some(Instant::now())));
+    part()
+}
+
+/// Returns the times that this thread gave the keyring, one for each question.
+#[cfg(test)]
+pub(super) fn asked() -> Vec<Duration> {
+    tests::ASKED.with_borrow_mut(std::mem::take)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    thread_local! {
+        pub(super) static ASKED: RefCell<Vec<Duration>> = const { RefCell::new(Vec::new()) };
+    }
 
     #[test]
     fn the_end_of_a_part_is_that_of_one_thread_and_of_no_longer_part() {

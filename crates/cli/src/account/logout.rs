@@ -71,7 +71,14 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             signals::before_the_end(journal.undo());
             Some(journal)
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(Problem::store(error)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            return Err(Problem::store(error));
+        }
         // Files can be removed where none can be written, as on a full disk.
         Err(error) => {
             eprintln!("mcp-auth: {error}; a sign-out that is interrupted has to be repeated");

@@ -85,6 +85,14 @@ impl Place {
     }
 }
 
+/// Returns the canonical URL of an MCP server.
+///
+/// # Errors
+/// The flaw of the URL, and the URL that may be meant.
+pub(crate) fn server_url(url: &str) -> Result<String, Problem> {
+    profile::canonical(url)
+}
+
 /// Returns a path that is the same from every directory, without `..` and links, for the configuration of another program.
 pub(crate) fn settled(path: &Path) -> std::io::Result<PathBuf> {
     let path = std::path::absolute(path)?;

@@ -168,7 +168,11 @@ impl Person {
     pub(super) fn agrees(&self, from: &str, to: &str) -> bool {
         eprintln!("This MCP server used {from} before. Now it names {to}.");
         if !self.has_input || !stdin().is_terminal() {
-            eprintln!("To agree, run this in a terminal: {}", speaker::login(""));
+            if self.has_input {
+                eprintln!("To agree, run this in a terminal.");
+            } else {
+                eprintln!("To agree, run in a terminal: {}", speaker::login(""));
+            }
             return false;
         }
         eprint!("Sign in there? Nothing of the first server is shown to it. [y/N] ");

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::members;
 use super::record::Destination;
 use super::session::Session;
+use crate::output::plain;
 use crate::problem::Problem;
 
 #[derive(clap::Args)]
@@ -71,7 +72,8 @@ pub(crate) fn run(
         }
         return Ok(());
     };
-    let words = format!("{path}: {}", difference.words());
+    // The lines of these words are those of this program.
+    let words = format!("{}: {}", plain(&path.to_string()), difference.words());
     if as_json {
         let Difference {
             line,

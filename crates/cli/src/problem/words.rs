@@ -132,7 +132,12 @@ impl Problem {
 
 /// Returns the next step after an error of the store.
 pub(super) fn of_store(kind: ErrorKind) -> String {
-    let elsewhere = "keep the accounts in another directory: --store DIR";
+    // Another directory has other accounts.
+    let elsewhere = if speaker::may_begin() {
+        "; or keep the accounts in another directory: --store DIR"
+    } else {
+        ""
+    };
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the enum is marked non-exhaustive by the standard library"
@@ -142,15 +147,15 @@ pub(super) fn of_store(kind: ErrorKind) -> String {
             "wait until that process has ended, or end it, then run this again".to_owned()
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            format!("make room there, then run this again; or {elsewhere}")
+            format!("make room there, then run this again{elsewhere}")
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            format!("let this user read and write there, then run this again; or {elsewhere}")
+            format!("let this user read and write there, then run this again{elsewhere}")
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
             "a directory is needed there: --store DIR names another one".to_owned()
         }
-        _ => format!("mend that, then run this again; or {elsewhere}"),
+        _ => format!("mend that, then run this again{elsewhere}"),
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::account::{Place, account_name, settled};
+use crate::account::{Place, account_name, server_url, settled};
 use crate::output::is_special;
 use crate::problem::Problem;
 use crate::speaker;
@@ -26,7 +26,7 @@ pub(crate) struct Options {
     client: Client,
     /// The URL of the MCP server
     url: String,
-    /// The name of the entry; by default the host of the URL
+    /// The name of the entry; by default the host of the URL, with its port if it has one
     #[arg(long)]
     name: Option<String>,
     /// Write the entry into the client's configuration file instead of printing it
@@ -129,18 +129,13 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
 
 /// Returns the entry for the options.
 fn entry(options: &Options) -> Result<Entry, Problem> {
-    let url = url::Url::parse(&options.url).map_err(|error| {
-        let url = &options.url;
-        Problem::Usage(format!(
-            "the URL {url:?} of the MCP server cannot be used: {error}"
-        ))
-    })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        let words = "the URL holds a user name or a password before its host: leave it out";
-        return Err(Problem::Usage(words.to_owned()));
-    }
+    let url = server_url(&options.url)?;
+    let url = url::Url::parse(&url).map_err(|error| error.to_string())?;
     let host = url.host_str().ok_or("the URL has no host")?;
-    let name = options.name.clone().unwrap_or_else(|| name_of(host));
+    // Several servers of one machine have ports.
+    let port = url.port().map(|port| format!("-{port}"));
+    let of_url = || format!("{}{}", name_of(host), port.unwrap_or_default());
+    let name = options.name.clone().unwrap_or_else(of_url);
     if name.is_empty() || name.chars().any(is_special) {
         return Err("the name of the entry must not be empty or hold control characters".into());
     }

@@ -541,6 +541,29 @@ fn an_account_outside_of_the_keyring_signs_in_where_the_keyring_is_hidden() {
     assert!(one.state().knows_access(&token(&desk, &one.url())));
 }
 
+/// To delete a record takes no key. The note of the sign-in tells which registration is the account's.
+#[test]
+fn a_sealed_registration_is_forgotten_without_the_keyring() {
+    let (fake, desk) = (Fake::start(), Desk::with(hidden()));
+    let (one, other) = (fake.url(), "other");
+    sign_in(&desk, &[&one]);
+    let is_sealed = |name: &&String| {
+        name.starts_with("slots/registration/") || name.starts_with("slots/account/")
+    };
+    let sealed = format!("revision\nkeyring1.abc.{}", "A".repeat(60));
+    for name in files(&desk).keys().filter(is_sealed) {
+        std::fs::write(desk.path().join(name), &sealed).expect("written");
+    }
+    // Of an account whose sign-ins noted nothing.
+    std::fs::write(desk.path().join("slots/registration").join(other), &sealed).expect("written");
+    let output = desk.run(&["logout", "--forget-client", &one]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(said.contains("the client's registration"), "{said}");
+    let left: Vec<_> = files(&desk).into_keys().collect();
+    assert_eq!(left, ["slots/registration/other"]);
+}
+
 #[test]
 fn a_lost_key_leads_to_a_new_sign_in() {
     let Some(session) = Session::start() else {

@@ -44,7 +44,7 @@ fn a_first_login_that_fails_leaves_no_trace() {
     );
     assert_eq!(login(&["--timeout", "2", &url]).0, Some(1));
     assert!(!desk.path().join("a").exists(), "{:?}", all(desk.path()));
-    // Nobody comes back with a client that the user named.
+    // A client that the user named, and no callback.
     let (status, said) = login(&["--timeout", "1", "--client-id", "desk", &url]);
     assert_eq!(status, Some(3), "{said}");
     assert!(!desk.path().join("a").exists(), "{:?}", all(desk.path()));
@@ -235,7 +235,7 @@ fn a_client_that_is_unknown_at_the_sign_out_is_forgotten() {
     assert_eq!(fake.state().registrations, 2);
 }
 
-/// A refusal of scopes that a login adds is no reason to ask for less than the account has.
+/// Where the server refuses the scopes that a login adds, the account keeps those that it has.
 #[test]
 fn refused_scopes_leave_those_of_the_account() {
     let (fake, desk) = (Fake::start(), Desk::new());

@@ -11,6 +11,7 @@ use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 
+use super::super::choice::same_but_slash;
 use super::super::in_words;
 use super::super::person::Person;
 use super::Host;
@@ -75,7 +76,10 @@ impl Host {
                         return Err(Problem::SignInNeeded { why: need.why });
                     };
                     if let Why::ServerChanged { from, to } = &need.why
-                        && !self.named.iter().any(|named| named == to.as_str())
+                        && !self
+                            .named
+                            .iter()
+                            .any(|named| same_but_slash(named, to.as_str()))
                         && !person.agrees(from.as_str(), to.as_str())
                     {
                         self.abandon();
@@ -134,7 +138,7 @@ impl Host {
         }
     }
 
-    /// Returns the failure of a sign-in that would go on without scopes of the account, because the server refused them
+    /// Returns the failure of a sign-in whose next request would omit scopes of the account, because the server refused them
     /// together with those that the user added.
     fn would_drop(&self, why: &Why) -> Option<Problem> {
         let Why::ScopesRefused { scopes } = why else {
