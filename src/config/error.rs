@@ -79,6 +79,9 @@ pub enum ConfigError {
     /// The DPoP policy requires a key, and no key is configured (DPOP-02).
     #[error("tokens must be bound to a key, and no key is configured")]
     DpopKey,
+    /// The `User-Agent` is empty, or has characters that a header field cannot carry.
+    #[error("the user agent `{}` is empty, or has characters that cannot stand in a header", .0.escape_debug())]
+    UserAgent(String),
     /// A client identifier is empty.
     #[error("a client identifier is empty")]
     ClientId,

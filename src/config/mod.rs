@@ -251,6 +251,7 @@ pub struct Config {
     pub(crate) other_devices: bool,
     pub(crate) reports: bool,
     pub(crate) protocol_version: HeaderValue,
+    pub(crate) user_agent: HeaderValue,
     defaults: IssuerSettings,
 }
 

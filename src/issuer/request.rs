@@ -1,4 +1,5 @@
-//! HTTP requests, without cookies and without headers other than those set here.
+//! HTTP requests, without cookies and without headers other than those set here and the `User-Agent` that every request gets when
+//! it is sent.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -17,7 +18,7 @@ pub(crate) fn post(
     body: Bytes,
     authorization: Option<HeaderValue>,
 ) -> Request<Bytes> {
-    let mut headers = HeaderMap::with_capacity(3);
+    let mut headers = HeaderMap::with_capacity(4);
     headers.insert(ACCEPT, JSON);
     headers.insert(CONTENT_TYPE, content_type);
     if let Some(mut authorization) = authorization {
@@ -32,7 +33,7 @@ pub(crate) fn discovery_request(
     url: &WebUrl,
     protocol_version: Option<&HeaderValue>,
 ) -> Request<Bytes> {
-    let mut headers = HeaderMap::with_capacity(2);
+    let mut headers = HeaderMap::with_capacity(3);
     headers.insert(ACCEPT, JSON);
     if let Some(version) = protocol_version {
         headers.insert("mcp-protocol-version", version.clone());

@@ -118,11 +118,17 @@ fn disc_07_meta_06_sec_12_requests_carry_nothing_of_the_user() {
     let mut host = announced();
     let request = host.serve(PRM, 200, &prm());
     let names: Vec<_> = request.headers().keys().map(|n| n.as_str()).collect();
-    assert_eq!((request.method().as_str(), names), ("GET", vec!["accept"]));
+    assert_eq!(
+        (request.method().as_str(), names),
+        ("GET", vec!["accept", "user-agent"])
+    );
     assert_eq!(request.headers()["accept"], "application/json");
     let request = host.serve(META, 200, &metadata());
     let names: Vec<_> = request.headers().keys().map(|n| n.as_str()).collect();
-    assert_eq!((request.method().as_str(), names), ("GET", vec!["accept"]));
+    assert_eq!(
+        (request.method().as_str(), names),
+        ("GET", vec!["accept", "user-agent"])
+    );
 }
 
 #[test]

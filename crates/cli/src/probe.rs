@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::speaker;
 
+/// The `User-Agent` of all requests of the command.
+pub(crate) const USER_AGENT: &str = concat!("mcp-auth/", env!("CARGO_PKG_VERSION"));
+
 /// How many bytes of a response are read: enough to recognise a JSON-RPC object.
 const BODY: u64 = 1_048_576;
 
@@ -134,6 +137,7 @@ pub(crate) fn initialize(
     let request = http::Request::post(url)
         .header(CONTENT_TYPE, "application/json")
         .header(ACCEPT, "application/json, text/event-stream")
+        .header(http::header::USER_AGENT, USER_AGENT)
         .body(message.to_string());
     let mut request = request.map_err(|error| error.to_string())?;
     for (name, value) in token {

@@ -115,6 +115,7 @@ impl ConfigBuilder {
         let policy = self.policy()?;
         self.check_sign_in()?;
         let scopes = self.scopes.transpose().map_err(ConfigError::Scope)?;
+        let user_agent = user_agent(self.user_agent)?;
         let redirect_uri = self
             .redirect_uri
             .transpose()
@@ -175,9 +176,25 @@ impl ConfigBuilder {
             other_devices: self.other_devices,
             reports: self.reports,
             protocol_version: HeaderValue::from_static("2025-03-26"),
+            user_agent,
             defaults: IssuerSettings::default(),
             policy,
         })
+    }
+}
+
+/// Returns the `User-Agent` of all requests.
+fn user_agent(given: Option<String>) -> Result<HeaderValue, ConfigError> {
+    let Some(given) = given else {
+        return Ok(HeaderValue::from_static(concat!(
+            env!("CARGO_PKG_NAME"),
+            "/",
+            env!("CARGO_PKG_VERSION")
+        )));
+    };
+    match HeaderValue::from_str(given.trim()) {
+        Ok(name) if !name.is_empty() && given.is_ascii() => Ok(name),
+        Ok(_) | Err(_) => Err(ConfigError::UserAgent(given)),
     }
 }
 

@@ -62,6 +62,7 @@ pub struct ConfigBuilder {
     user_time: Duration,
     other_devices: bool,
     reports: bool,
+    user_agent: Option<String>,
 }
 
 macro_rules! setters {
@@ -113,6 +114,7 @@ impl ConfigBuilder {
             user_time: USER_TIME,
             other_devices: false,
             reports: true,
+            user_agent: None,
         }
     }
 
@@ -196,6 +198,16 @@ impl ConfigBuilder {
     #[must_use]
     pub fn client_name(mut self, name: impl Into<String>) -> Self {
         self.client_name = name.into().into_boxed_str();
+        self
+    }
+
+    /// Sets the `User-Agent` of every request that the machine makes, such as `my-client/1.4`. Default: the name and version of
+    /// this crate. Firewalls in front of many servers refuse requests without one (SEC-41, RFC 9110 section 10.1.5).
+    ///
+    /// [`build`](Self::build) fails when it is empty, or has characters that cannot stand in a header.
+    #[must_use]
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = Some(name.into());
         self
     }
 

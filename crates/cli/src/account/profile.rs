@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::keys::Keys;
 use super::settings::Settings;
+use crate::probe::USER_AGENT;
 use crate::problem::Problem;
 
 /// The settings of one account.
@@ -45,6 +46,7 @@ impl Profile {
     pub(super) fn config(&self) -> Result<(Config, Keys), Problem> {
         let builder = Config::builder(&self.url, self.redirect_uri())
             .client_name("mcp-auth")
+            .user_agent(USER_AGENT)
             .reports(true);
         let (builder, keys) = self.settings.apply(builder)?;
         Ok((builder.build()?, keys))
@@ -54,7 +56,7 @@ impl Profile {
     pub(super) fn line(&self, keys: &Keys) -> Value {
         let mut line = json!({
             "mcp_url": self.url, "redirect_uri": self.redirect_uri(),
-            "principal": self.account, "client_name": "mcp-auth", "reports": true,
+            "principal": self.account, "client_name": "mcp-auth", "user_agent": USER_AGENT, "reports": true,
         });
         if let Some(members) = line.as_object_mut() {
             self.settings.describe(keys, members);

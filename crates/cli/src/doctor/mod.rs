@@ -37,7 +37,7 @@ use crate::account::overruled;
 use crate::account::tls::Tls;
 use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
-use crate::probe::{Answer, initialize};
+use crate::probe::{Answer, USER_AGENT, initialize};
 use crate::problem::Problem;
 use crate::speaker;
 
@@ -137,6 +137,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     discovery.over(options.discovery.clone());
     let config = Config::builder(&url, REDIRECT_URI)
         .client_name("mcp-auth doctor")
+        .user_agent(USER_AGENT)
         .dynamic_registration(DynamicRegistration::Never)
         .metadata_cache(MetadataCache::Off)
         .reports(true);
@@ -172,6 +173,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         let mut line = json!({
             "mcp_url": url, "redirect_uri": REDIRECT_URI,
             "principal": "doctor", "client_name": "mcp-auth doctor",
+            "user_agent": USER_AGENT,
             "dynamic_registration": false, "metadata_cache": "off", "reports": true,
         });
         if let Some(members) = line.as_object_mut() {

@@ -84,6 +84,7 @@ struct Configuration {
     dpop: Option<Dpop>,
     pushed_requests: Option<PushedRequests>,
     reports: Option<bool>,
+    user_agent: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -273,6 +274,7 @@ impl Configuration {
             to.pushed_requests(value.into())
         });
         to = set(to, self.reports, B::reports);
+        to = set(to, self.user_agent, B::user_agent);
         Ok(to)
     }
 }

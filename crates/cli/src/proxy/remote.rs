@@ -9,6 +9,7 @@ use mcp_auth_client::asynchronous::http_client;
 use url::Url;
 
 use super::authorization::{Authorization, Refused};
+use crate::probe::USER_AGENT;
 
 const BOTH: &str = "application/json, text/event-stream";
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -90,7 +91,9 @@ impl Remote {
         authorization: Authorization,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let url = Url::parse(url)?;
-        let settings = reqwest::Client::builder().connect_timeout(CONNECT);
+        let settings = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT);
         let http = http_client(settings, authorization.trust(), &url)?;
         Ok(Self {
             http,
