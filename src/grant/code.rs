@@ -78,9 +78,9 @@ impl Redirected {
         endpoint: &WebUrl,
         settings: &IssuerSettings,
     ) -> Result<Box<str>, RequestError> {
-        let carries_resource = own_query(endpoint, Some(&self.0.resource.id))?;
-        let mut form = Form::after(before_parameters(endpoint, 512));
-        self.push_request(&mut form, !carries_resource);
+        let replaced = own_query(endpoint)? && self.0.resource.sent;
+        let mut form = Form::after(before_parameters(endpoint, replaced, 512));
+        self.push_request(&mut form);
         form.push_further(settings.authorization_parameters());
         finish(form)
     }
@@ -91,15 +91,15 @@ impl Redirected {
         endpoint: &WebUrl,
         reference: &str,
     ) -> Result<Box<str>, RequestError> {
-        own_query(endpoint, None)?;
-        let mut form = Form::after(before_parameters(endpoint, 256));
+        let pushed = own_query(endpoint)?;
+        let mut form = Form::after(before_parameters(endpoint, pushed, 256));
         form.parameter("client_id", &self.0.client.id);
         form.parameter("request_uri", reference);
         finish(form)
     }
 
     /// Adds the parameters of the request.
-    fn push_request(&self, form: &mut Form, with_resource: bool) {
+    fn push_request(&self, form: &mut Form) {
         let this = &self.0;
         let challenge = this.verifier.challenge();
         form.parameter("response_type", "code");
@@ -112,9 +112,7 @@ impl Redirected {
             // The code is bound to the key too (RFC 9449 section 10, DPOP-17).
             form.parameter("dpop_jkt", &binding.thumbprint);
         }
-        if with_resource {
-            this.resource.push(form);
-        }
+        this.resource.push(form);
         if !this.requested.is_empty() {
             form.parameter("scope", this.requested.as_str());
         }
@@ -171,32 +169,37 @@ pub(crate) fn is_same_browser(
     }
 }
 
-/// Returns true if the endpoint's query contains `resource` already; no other parameter of the client may
-/// occur there.
-fn own_query(endpoint: &WebUrl, resource: Option<&str>) -> Result<bool, RequestError> {
-    let mut carries_resource = false;
+/// Returns true if the endpoint's query contains `resource`; no other parameter of the client may occur there.
+fn own_query(endpoint: &WebUrl) -> Result<bool, RequestError> {
+    let mut has_resource = false;
     for pair in pairs(endpoint.query().unwrap_or_default()) {
-        let (name, value) = pair.map_err(|_| RequestError::Reserved(Untrusted::new("%")))?;
-        if name == "resource" && resource == Some(value.as_ref()) {
-            carries_resource = true;
+        let (name, _) = pair.map_err(|_| RequestError::Reserved(Untrusted::new("%")))?;
+        if name == "resource" {
+            has_resource = true;
         } else if is_reserved(&name) {
             return Err(RequestError::Reserved(Untrusted::new(&name)));
         }
     }
-    Ok(carries_resource)
+    Ok(has_resource)
 }
 
-/// Returns the endpoint's URL up to where parameters are added, in a buffer with space for them.
-fn before_parameters(endpoint: &WebUrl, space: usize) -> String {
-    let joint = match endpoint.query() {
-        None => "?",
-        Some(query) if query.is_empty() || query.ends_with('&') => "",
-        Some(_) => "&",
+/// Returns the endpoint's URL up to where parameters are added, in a buffer with space for them, on request without its
+/// own `resource` (RES-08).
+fn before_parameters(endpoint: &WebUrl, without_resource: bool, space: usize) -> String {
+    let (place, query) = match endpoint.as_str().split_once('?') {
+        Some((place, query)) => (place, query),
+        None => (endpoint.as_str(), ""),
     };
-    let endpoint = plain(endpoint.as_str());
-    let mut url = String::with_capacity(endpoint.len().saturating_add(space));
-    url.push_str(&endpoint);
-    url.push_str(joint);
+    let mut url = String::with_capacity(endpoint.as_str().len().saturating_add(space));
+    url.push_str(&plain(place));
+    url.push('?');
+    let is_resource = |piece: &str| pairs(piece).any(|pair| pair.is_ok_and(|(name, _)| name == "resource"));
+    for piece in query.split('&').filter(|piece| !piece.is_empty()) {
+        if !(without_resource && is_resource(piece)) {
+            url.push_str(&plain(piece));
+            url.push('&');
+        }
+    }
     url
 }
 

@@ -106,17 +106,24 @@ fn authz_02_f10_res_08_quirk_16_an_endpoint_with_a_query() {
             .as_str()
             .starts_with("https://as.example/authorize?prompt=x&response_type=code&")
     );
-    let own = "https://as.example/authorize?resource=https%3A%2F%2Fmcp.example%2Fmcp";
-    let (_, redirect) = flow(config(), None, "", &endpoint(own)).unwrap();
-    assert_eq!(
-        get(&query(redirect.url.as_str()), "resource").as_deref(),
-        Some(MCP)
-    );
+    // The request's own resource stands once, in place of any other.
+    for own in [
+        "a=b&resource=https%3A%2F%2Fmcp.example%2Fmcp",
+        "resource=https://as.example&a=b",
+        "resource=x&a=b&%72esource=y",
+    ] {
+        let own = endpoint(&format!("https://as.example/authorize?{own}"));
+        let (_, redirect) = flow(config(), None, "", &own).unwrap();
+        let url = redirect.url.as_str();
+        assert!(url.starts_with("https://as.example/authorize?a=b&response_type=code&"));
+        let all = query(url);
+        let resources: Vec<_> = all.iter().filter(|(name, _)| name == "resource").collect();
+        assert_eq!(resources, [&("resource".to_owned(), MCP.to_owned())]);
+    }
     for taken in [
         "client_id=x",
         "state=x",
         "redirect_uri=https://evil",
-        "resource=https://evil",
         "%73tate=x",
         "scope=admin",
     ] {
@@ -142,7 +149,6 @@ fn authz_02_f10_res_08_quirk_16_an_endpoint_with_a_query() {
         "redirect_uri",
         "state",
         "scope",
-        "resource",
         "code_challenge",
         "code_challenge_method",
         "dpop_jkt",

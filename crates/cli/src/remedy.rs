@@ -57,7 +57,7 @@ fn of_client(failure: &Failure) -> Option<String> {
     })
 }
 
-/// Returns the options for a registration that was refused because of its redirect URI.
+/// Returns the options for a registration that was refused, or may have been, because of its redirect URI.
 fn of_registration(failure: &Failure) -> Option<&'static str> {
     let details = failure.details();
     let about = |words: &Untrusted| {
@@ -67,10 +67,23 @@ fn of_registration(failure: &Failure) -> Option<&'static str> {
     let found = failure.stage == Stage::Registration
         && (details.error.as_ref().is_some_and(about)
             || details.description.as_ref().is_some_and(about));
-    found.then_some(
-        "--redirect-host localhost, or --port with a port that the server permits; or --client-id with a \
-         client that is registered there",
-    )
+    // An answer without an OAuth error, as of a firewall: some take an IP address in a request for an attack.
+    let of_a_firewall = failure.stage == Stage::Registration
+        && details.error.is_none()
+        && failure.seen.last().and_then(|seen| seen.status) == Some(403);
+    if found {
+        Some(
+            "--redirect-host localhost, or --port with a port that the server permits; or --client-id with a \
+             client that is registered there",
+        )
+    } else if of_a_firewall {
+        Some(
+            "--redirect-host localhost, since a firewall may refuse a request that contains an IP address; or --client-id \
+             with a client that is registered there",
+        )
+    } else {
+        None
+    }
 }
 
 /// Returns the option for refusals whose meaning only the server's words tell, and for values that it shows.

@@ -143,7 +143,7 @@ fn judge_query(document: &Value) -> Option<Finding> {
     let mut names = endpoint.query_pairs().map(|(name, _)| name);
     let is_reserved = |name: &str| {
         let tried = IssuerSettings::new().authorization_parameter(name, "x");
-        // The server may repeat the resource that is asked for.
+        // The resource that is asked for replaces that of the server.
         name != "resource" && tried.is_err()
     };
     let name = names.find(|name| is_reserved(name))?;

@@ -239,6 +239,17 @@ const CASES: &[Case] = &[
         then: |_, issuer| words(&["--client-id", "by-hand", "--issuer", issuer]),
     },
     Case {
+        name: "registration_refused_by_a_firewall",
+        behaves: |request, _| {
+            let mut words = request.form.iter().flat_map(|(name, value)| [name, value]);
+            let attack = request.path == "/register" && words.any(|text| text.contains("127.0.0.1"));
+            attack.then(|| page(403))
+        },
+        status: 1,
+        proposes: "--redirect-host localhost",
+        then: |_, _| words(&["--redirect-host", "localhost"]),
+    },
+    Case {
         name: "no_registration",
         behaves: |request, issuer| {
             let changes = json!({ "registration_endpoint": null });
