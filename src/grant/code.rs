@@ -193,7 +193,8 @@ fn before_parameters(endpoint: &WebUrl, without_resource: bool, space: usize) ->
     let mut url = String::with_capacity(endpoint.as_str().len().saturating_add(space));
     url.push_str(&plain(place));
     url.push('?');
-    let is_resource = |piece: &str| pairs(piece).any(|pair| pair.is_ok_and(|(name, _)| name == "resource"));
+    let is_resource =
+        |piece: &str| pairs(piece).any(|pair| pair.is_ok_and(|(name, _)| name == "resource"));
     for piece in query.split('&').filter(|piece| !piece.is_empty()) {
         if !(without_resource && is_resource(piece)) {
             url.push_str(&plain(piece));
@@ -320,7 +321,7 @@ impl TokenGrant for Redirected {
     const NAMES_CLIENT: bool = true;
 
     fn encode(&self, form: &mut Form) {
-        self.push_request(form, true);
+        self.push_request(form);
     }
 
     fn client(&self) -> &Client {

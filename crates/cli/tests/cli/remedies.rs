@@ -242,7 +242,8 @@ const CASES: &[Case] = &[
         name: "registration_refused_by_a_firewall",
         behaves: |request, _| {
             let mut words = request.form.iter().flat_map(|(name, value)| [name, value]);
-            let attack = request.path == "/register" && words.any(|text| text.contains("127.0.0.1"));
+            let attack =
+                request.path == "/register" && words.any(|text| text.contains("127.0.0.1"));
             attack.then(|| page(403))
         },
         status: 1,
