@@ -1,10 +1,5 @@
-//! The fuzz targets, defined in `tests/support/fuzzed.rs`; `cargo test` also runs the corpora through them.
+//! The fuzz targets, which the kit for tests defines; `cargo test` also runs the corpora through them.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
-pub use support::fuzzed;
-
+pub use mcp_auth_testing::machine_tests::fuzzed;
 /// The targets of the server crate.
-#[path = "../../crates/server/tests/suite/fuzzed.rs"]
-pub mod server;
+pub use mcp_auth_testing::server_tests as server;

@@ -120,7 +120,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "no compare-and-swap",
         caught_by: ALL,
         edits: &[edit(
-            "tests/support/world/store.rs",
+            "crates/testing/src/machine_tests/world/store.rs",
             "fn compares() -> bool {\n    true\n",
             "fn compares() -> bool {\n    !mcp_auth_machine::planted::on(6)\n",
         )],

@@ -60,7 +60,7 @@ impl Tree {
     pub(crate) fn of<'a>(kind: Kind, edits: impl Iterator<Item = &'a Edit>) -> Self {
         let from = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut tree = Self::default();
-        for folder in ["src", "tests/support", "tests/proof"] {
+        for folder in ["src", "crates/testing/src", "tests/proof"] {
             tree.take(&from.join(folder), Path::new(folder));
         }
         tree.put("Cargo.lock", &read(&from.join("Cargo.lock")));
@@ -68,14 +68,16 @@ impl Tree {
             "Cargo.toml",
             &reduced(&read(&from.join("Cargo.toml")), kind),
         );
+        let kit = "crates/testing/Cargo.toml";
+        tree.put(kit, &reduced_kit(&read(&from.join(kit))));
         tree.put("src/planted.rs", SWITCH);
         edits.for_each(|edit| tree.change(edit));
         if kind == Kind::Search {
             let own = from.join("tests/planted");
             tree.put("tests/search.rs", &read(&own.join("search.rs")));
             let fingerprint = read(&own.join("fingerprint.rs"));
-            tree.put("tests/support/world/fingerprint.rs", &fingerprint);
-            for folder in ["src", "tests/support/world"] {
+            tree.put("crates/testing/src/machine_tests/world/fingerprint.rs", &fingerprint);
+            for folder in ["src", "crates/testing/src/machine_tests/world"] {
                 tree.reveal(folder);
             }
             FOR_SEARCH.iter().for_each(|edit| tree.change(edit));
@@ -117,7 +119,7 @@ impl Tree {
     /// Makes a folder the same. A file that is so already is left alone, so that nothing is built again for it.
     fn write(&self, root: &Path) {
         let mut there = Self::default();
-        for folder in ["src", "tests"].map(|name| root.join(name)) {
+        for folder in ["src", "crates", "tests"].map(|name| root.join(name)) {
             if folder.is_dir() {
                 there.take(&folder, &folder);
             }
@@ -166,27 +168,27 @@ impl Planted {
 /// Edits that remove what the search does not need: texts for people, and the configuration, which never changes.
 const FOR_SEARCH: &[Edit] = &[
     Edit {
-        file: "tests/support/world/mod.rs",
+        file: "crates/testing/src/machine_tests/world/mod.rs",
         find: "mod facts;\n",
         put: "mod facts;\nmod fingerprint;\n",
     },
     Edit {
-        file: "tests/support/world/mod.rs",
+        file: "crates/testing/src/machine_tests/world/mod.rs",
         find: "        scanner::diagnostic(\"an event\", &format!(\"{event:?}\"));\n",
         put: "",
     },
     Edit {
-        file: "tests/support/world/instance.rs",
+        file: "crates/testing/src/machine_tests/world/instance.rs",
         find: "                scanner::diagnostic(\"the machine\", &format!(\"{:?}\", instance.machine));\n",
         put: "",
     },
     Edit {
-        file: "tests/support/world/instance.rs",
+        file: "crates/testing/src/machine_tests/world/instance.rs",
         find: "            let text = format!(\"{action:?}\");\n            scanner::diagnostic(\"an action\", &text);\n            text.hash(&mut self.digest);\n",
         put: "",
     },
     Edit {
-        file: "tests/support/world/scanner.rs",
+        file: "crates/testing/src/machine_tests/world/scanner.rs",
         find: "pub fn diagnostic(place: &str, text: &str) {\n",
         put: "pub fn diagnostic(place: &str, text: &str) {\n    if cfg!(not(miri)) {\n        return;\n    }\n",
     },
@@ -197,8 +199,8 @@ const FOR_SEARCH: &[Edit] = &[
     },
 ];
 
-/// The manifest with the library and its engines alone.
-fn reduced(manifest: &str, kind: Kind) -> String {
+/// The sections of a manifest.
+fn sections(manifest: &str) -> Vec<String> {
     let mut sections: Vec<String> = Vec::new();
     for line in manifest.lines() {
         if line.starts_with('[') || sections.is_empty() {
@@ -209,6 +211,30 @@ fn reduced(manifest: &str, kind: Kind) -> String {
             section.push('\n');
         }
     }
+    sections
+}
+
+/// The manifest of the kit with what the engines use of it: without the other crates of this repository.
+fn reduced_kit(manifest: &str) -> String {
+    let mut kept = String::new();
+    for section in sections(manifest) {
+        let name = section.lines().next().unwrap_or_default().to_owned();
+        let is_kept = |line: &&str| match name.as_str() {
+            "[features]" => line.starts_with('[') || line.starts_with("machine-tests "),
+            "[dependencies]" => !line.contains("optional = true") || line.starts_with("serde "),
+            name => name == "[package]",
+        };
+        for line in section.lines().filter(is_kept) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The manifest with the library, its engines and the kit alone.
+fn reduced(manifest: &str, kind: Kind) -> String {
+    let mut sections = sections(manifest);
     sections.retain(|section| !section.starts_with("[[") || section.contains("name = \"proof\""));
     sections.retain(|section| !section.starts_with("[lints"));
     // Keeps the values that the package inherits from its workspace, without the other members.
@@ -230,9 +256,13 @@ fn reduced(manifest: &str, kind: Kind) -> String {
         if section.starts_with("[workspace.package]") {
             *section = section.replace(version, &own);
         }
+        // This version is not in the range that the others require of the crate.
+        if section.starts_with("[workspace.dependencies]") {
+            *section = section.replace(&format!(", {version}"), "");
+        }
     }
     // A package of its own, whatever lies above it.
-    sections.push("[workspace]\n".to_owned());
+    sections.push("[workspace]\nmembers = [\"crates/testing\"]\n".to_owned());
     sections.concat()
 }
 

@@ -100,6 +100,11 @@ fn verdict(copy: &Planted, bug: u8, engine: Engine) -> Option<String> {
 /// Without a build: the text that each edit names is there, once.
 #[test]
 fn every_edit_finds_its_place() {
+    let kit = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/testing");
+    if !std::path::Path::new(kit).is_dir() {
+        // The published package has no kit beside it.
+        return;
+    }
     for kind in [Kind::Proof, Kind::Search] {
         let _copy = Tree::of(kind, BUGS.iter().flat_map(|bug| bug.edits));
     }

@@ -7,15 +7,12 @@
 
 #![allow(dead_code, clippy::all)]
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use support::world::{Client, Facts, How, Move, Return, Said, Setup, World};
+use mcp_auth_testing::machine_tests::world::{Client, Facts, How, Move, Return, Said, Setup, World};
 
 /// The events permitted beside honest steps, and how often each may happen.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The engines that drive the world (`tests/support/world`) and judge every step: histories, simulation,
+//! The engines that drive the world (`world` of the kit) and judge every step: histories, simulation,
 //! storms. `cargo test` runs a little of each; with `PROOF=each` the figures of a CI run, with
 //! `PROOF=long` those that are worth a date (`docs/verification.md`).
 
@@ -15,8 +15,7 @@
     missing_docs
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
+use mcp_auth_testing::machine_tests as support;
 
 mod corpus;
 mod effort;

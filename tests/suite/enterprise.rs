@@ -176,7 +176,7 @@ fn ema_11_the_grant_is_seen_by_its_server_alone() {
             assert!(!stored.contents.expose().contains(secret), "{secret}");
         }
     }
-    let shown = format!("{:?} {}", host.reports, host.log.join("\n"));
+    let shown = format!("{:?} {}", host.reports, host.playbook);
     assert!(!shown.contains("jag.1.x") && !shown.contains("id.to.ken"));
 }
 

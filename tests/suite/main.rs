@@ -13,8 +13,7 @@
     missing_docs
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
+use mcp_auth_testing::machine_tests as support;
 
 mod acceptance;
 mod again;

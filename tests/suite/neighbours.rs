@@ -141,9 +141,10 @@ const MISFORTUNE: [Step; 4] = [
     |_, host| host.handle(Event::SignedOut),
 ];
 
-/// The log of one user's life, with the tokens and slots after each step; a neighbour's steps run between them.
+/// One user's life: the tokens and slots after each step, and the conversation; a neighbour's steps run between them.
 fn lived(who: Who, neighbour: Option<(Who, &[Step])>) -> Vec<String> {
     let mut host = who.host();
+    let mut lines = Vec::new();
     let mut other = neighbour.map(|(who, steps)| (who, steps, who.host()));
     if let Some((_, _, other)) = &mut other {
         other.seeds = 100;
@@ -161,9 +162,10 @@ fn lived(who: Who, neighbour: Option<(Who, &[Step])>) -> Vec<String> {
         let kept = host.store.slots.get(&account);
         let kept = kept.map(|stored| stored.contents.expose().to_owned());
         let token = who.bearer(&mut host);
-        host.log.push(format!("{token:?} {kept:?}"));
+        lines.push(format!("{token:?} {kept:?}"));
     }
-    host.log
+    lines.extend(host.playbook.text().lines().map(str::to_owned));
+    lines
 }
 
 #[test]

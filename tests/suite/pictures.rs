@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::cells::asked as asked_for;
+
 const COLD: &str =
     include_str!("snapshots/suite__playbooks__cold_flows_by_each_kind_of_client.snap");
 const HELD: &str = include_str!("snapshots/suite__playbooks__living_with_a_token.snap");
@@ -56,45 +58,48 @@ fn conversation<'a>(snapshot: &'a str, heading: &str) -> Vec<&'a str> {
     lines
 }
 
-/// One message of a diagram: sender, arrow, receiver, text.
-fn message(line: &str, asked: &mut &'static str) -> (&'static str, &'static str, String) {
-    // A parameter list, and characters that Mermaid reads as syntax.
-    let plain = |text: &str| {
-        let text = text.split(" [").next().unwrap_or_default();
-        text.replace([';', '#', '"', '<', '>'], "")
-    };
-    if let Some(action) = line.strip_prefix("  < ") {
-        let (to, text) = match action.split_once(' ') {
+/// One message of a diagram: sender, arrow, receiver, text. The answers of the store have none.
+fn message(
+    line: &str,
+    asked: &mut &'static str,
+) -> Option<(&'static str, &'static str, String)> {
+    // Characters that Mermaid reads as syntax.
+    let plain = |text: &str| text.replace([';', '#', '"', '<', '>'], "");
+    if let Some(action) = asked_for(line) {
+        let text = plain(&action);
+        let to = match action.split_once(' ') {
             Some(("GET" | "POST", url)) => {
                 *asked = match url.starts_with("https://mcp.") {
                     true => "R",
                     false => "A",
                 };
-                (*asked, plain(action))
+                *asked
             }
-            Some(("redirect", _)) => ("B", plain(action)),
-            Some(("load" | "write" | "clear", _)) => ("S", plain(action)),
-            _ => ("H", plain(action)),
+            Some(("redirect", _)) => "B",
+            Some(("load" | "write" | "clear", _)) => "S",
+            _ => "H",
         };
-        return ("M", to, text);
+        return Some(("M", to, text));
     }
     let event = line.strip_prefix("> ").expect("an event");
-    let (from, text) = match event.split_once(' ') {
-        Some(("Challenge", rest)) => {
-            let status = rest.split("status: ").nth(1).expect("a status");
+    let word = event.split(' ').next().unwrap_or_default();
+    let (from, text) = match word {
+        "Challenge" => {
+            let status = event.split("status: ").nth(1).expect("a status");
             let status = status.split(',').next().unwrap_or_default();
             ("R", format!("{status} for an operation"))
         }
-        Some(("status", _)) => (*asked, plain(event)),
-        _ if event == "callback" => ("B", event.to_owned()),
+        "loaded" | "persisted" => return None,
+        "callback" => ("B", event.to_owned()),
+        _ if word.parse::<u16>().is_ok() => (*asked, word.to_owned()),
         _ => ("H", plain(event)),
     };
-    (from, "M", text)
+    Some((from, "M", text))
 }
 
 fn sequence(lines: &[&str]) -> String {
     let mut asked = "A";
-    let messages: Vec<_> = lines.iter().map(|line| message(line, &mut asked)).collect();
+    let messages: Vec<_> = lines.iter().filter_map(|line| message(line, &mut asked)).collect();
     let mut drawn = "```mermaid\nsequenceDiagram\n".to_owned();
     for (id, name) in [
         ("B", "Browser"),

@@ -18,7 +18,7 @@ const CHALLENGE: &str =
 fn playbook(parts: &[(&str, Host)]) -> String {
     let told = parts
         .iter()
-        .map(|(name, host)| format!("## {name}\n{}\n", host.log.join("\n")));
+        .map(|(name, host)| format!("## {name}\n{}", host.playbook));
     told.collect::<Vec<String>>().join("\n")
 }
 
@@ -189,7 +189,7 @@ fn the_iss_table_and_error_callbacks() {
         let mut host = Host::new(config());
         host.discover(&prm(), &metadata_with(iss));
         host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
-        host.log.clear();
+        host.playbook.clear();
         comes_back(&mut host, &query);
         (name, host)
     });
@@ -199,7 +199,7 @@ fn the_iss_table_and_error_callbacks() {
 #[test]
 fn living_with_a_token() {
     let mut refresh = Host::signed_in(config(), &renewable("at-1", "rt-1"));
-    refresh.log.clear();
+    refresh.playbook.clear();
     refresh.pass(3_590_000);
     refresh.wanted("tools/list");
     while refresh
@@ -213,7 +213,7 @@ fn living_with_a_token() {
     refresh.ready();
 
     let mut step_up = Host::signed_in(config(), &renewable("at-1", "rt-1"));
-    step_up.log.clear();
+    step_up.playbook.clear();
     let sent = step_up.token();
     let lacks = "Bearer error=\"insufficient_scope\", scope=\"write\"";
     step_up.challenged_for("tools/call write", 403, &[lacks], sent.as_deref());
@@ -249,7 +249,7 @@ fn living_with_a_token() {
 
     let other = "https://b.example";
     let mut moved = Host::signed_in(config(), &renewable("at-1", "rt-1"));
-    moved.log.clear();
+    moved.playbook.clear();
     moved.refused("Bearer");
     moved.serve(PRM, 200, &prm().replace(AS, other));
     moved.need_user();
@@ -262,12 +262,12 @@ fn living_with_a_token() {
     moved.ready();
 
     let mut out = Host::signed_in(config(), &renewable("at-1", "rt-1"));
-    out.log.clear();
+    out.playbook.clear();
     out.handle(Event::SignedOut);
 
     let mut cancelled = Host::new(config());
     cancelled.to_redirect();
-    cancelled.log.clear();
+    cancelled.playbook.clear();
     cancelled.handle(Event::Abandoned(Abandon::Cancelled));
 
     insta::assert_snapshot!(playbook(&[

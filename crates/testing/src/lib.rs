@@ -34,9 +34,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod contract;
+mod conversation;
 pub mod documents;
 pub mod histories;
 mod host;
+#[cfg(feature = "machine-tests")]
+#[doc(hidden)]
+pub mod machine_tests;
 mod playbook;
 mod store;
 
@@ -54,12 +58,16 @@ mod protocol;
 mod registration;
 #[cfg(feature = "servers")]
 pub mod resource;
+#[cfg(feature = "server-tests")]
+#[doc(hidden)]
+pub mod server_tests;
 #[cfg(feature = "servers")]
 pub mod servers;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod surroundings;
 
-pub use host::{TestHost, seed};
+pub use conversation::{Conversation, Slots, seed};
+pub use host::TestHost;
 /// The machine, for [`fuzz_history!`].
 pub use mcp_auth_machine as machine;
 pub use playbook::Playbook;

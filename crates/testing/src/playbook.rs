@@ -101,6 +101,11 @@ impl Playbook {
         }
     }
 
+    /// Forgets the conversation up to now. A value that was seen keeps its placeholder.
+    pub fn clear(&self) {
+        lock(&self.0).text.clear();
+    }
+
     /// Returns the conversation up to now.
     pub fn text(&self) -> String {
         lock(&self.0).text.clone()

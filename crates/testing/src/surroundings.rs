@@ -122,7 +122,7 @@ impl FixedEntropy {
         self.draw(&mut bytes);
         match Seed::with_key(bytes) {
             Ok(seed) => seed,
-            Err(weak) => super::host::fail(&format!("a seed without entropy: {weak:?}")),
+            Err(weak) => super::conversation::fail(&format!("a seed without entropy: {weak:?}")),
         }
     }
 

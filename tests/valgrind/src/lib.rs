@@ -3,7 +3,4 @@
 pub mod heap;
 pub mod requests;
 
-// Tests name its methods, not the public.
-#[allow(clippy::should_implement_trait)]
-#[path = "../../support/mod.rs"]
-pub mod support;
+pub use mcp_auth_testing::machine_tests as support;

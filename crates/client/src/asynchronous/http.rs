@@ -211,9 +211,7 @@ pub(super) async fn exchange(
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 pub(super) mod tests;
 
 #[cfg(test)]
-#[path = "tls_tests.rs"]
 mod tls_tests;

@@ -239,5 +239,4 @@ impl Pools {
 }
 
 #[cfg(test)]
-#[path = "network_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! The asynchronous driver over real loopback HTTP, against the built-in servers.
+//! The asynchronous driver over real loopback HTTP, against the built-in servers, and its stores on real servers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,10 +13,22 @@ mod accounts;
 mod chaos;
 mod device;
 mod dropped;
+#[cfg(all(
+    feature = "postgres",
+    feature = "redis-cluster",
+    feature = "redis-sentinel"
+))]
+mod engines;
 mod gateway;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outage;
+#[cfg(feature = "redis-async")]
+mod processes;
 mod server_faults;
 mod shared;
+#[cfg(all(feature = "redis-async", feature = "ureq"))]
+mod shared_redis;
 mod sign_in;
 mod support;
 mod under_way;

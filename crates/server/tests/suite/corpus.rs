@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::fuzzed::TARGETS;
+use mcp_auth_testing::server_tests::TARGETS;
 
 #[test]
 fn each_input_of_the_corpora_is_as_it_should_be() {

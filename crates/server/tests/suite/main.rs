@@ -21,8 +21,6 @@ mod servers_closed;
 mod bodies;
 #[cfg(feature = "jwt")]
 mod corpus;
-#[cfg(feature = "jwt")]
-mod fuzzed;
 #[cfg(feature = "tower")]
 mod http_attacks;
 #[cfg(feature = "jwt")]

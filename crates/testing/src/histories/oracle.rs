@@ -167,7 +167,7 @@ impl Oracle {
         let findings: Vec<String> = state.findings.iter().map(Finding::to_string).collect();
         let text = format!("{}\n{}", findings.join("\n"), state.playbook);
         drop(state);
-        crate::host::fail(&text);
+        crate::conversation::fail(&text);
     }
 }
 

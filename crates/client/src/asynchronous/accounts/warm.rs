@@ -286,5 +286,4 @@ fn spread(most: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "warm_tests.rs"]
 mod tests;

@@ -1,0 +1,146 @@
+//! Records: whose they are, and what becomes of them (S03, S17 to S20).
+
+use mcp_auth_machine::action::PersistSlot;
+
+use super::super::ISSUERS;
+use super::super::scanner::in_text;
+use super::super::store::Shelf;
+use super::{Ledger, account};
+
+impl Ledger {
+    /// One record holds what one server issued, and nothing of another (S03).
+    pub(in crate::machine_tests::world) fn writes(
+        &mut self,
+        at: usize,
+        persist: &PersistSlot,
+        tampered: bool,
+    ) {
+        let key = persist.slot().to_string();
+        let Some(stored) = persist.write() else {
+            if key.starts_with("account/") {
+                let held = account(self.seat(at).account.as_deref().unwrap_or_default());
+                let ended = self.ended(at, &held) || self.seat(at).signing_out;
+                assert!(
+                    ended || tampered,
+                    "S20: the account is erased although no server ended it"
+                );
+            }
+            return;
+        };
+        let text = stored.contents.expose();
+        if key.starts_with("account/") {
+            self.keeps(at, text, tampered);
+        }
+        let record = !key.starts_with("metadata/");
+        let mut owner = None;
+        for found in in_text(text) {
+            if found.kind == "poison" || found.issuer == 9 {
+                continue;
+            }
+            assert!(record, "S27: {} in a public slot", found.text);
+            let owner = *owner.get_or_insert(found.issuer);
+            assert_eq!(owner, found.issuer, "S03: {text}");
+        }
+        let named = format!(
+            "\"issuer\":\"{}\"",
+            ISSUERS.get(owner.unwrap_or(9)).unwrap_or(&"")
+        );
+        assert!(owner.is_none() || text.contains(&named), "S17: {text}");
+        if key.starts_with("pending/") {
+            assert!(
+                persist.expected().is_none(),
+                "S18: the record of an attempt is not its own"
+            );
+            self.seat(at).pending = Some(key);
+        }
+    }
+
+    /// Tokens are dropped only when a server has ended them (S20).
+    fn keeps(&mut self, at: usize, text: &str, tampered: bool) {
+        let before = account(self.seat(at).account.as_deref().unwrap_or_default());
+        let ended = self.ended(at, &before) || self.seat(at).signing_out || tampered;
+        let (old, new) = (&before["tokens"], &account(text)["tokens"]);
+        let same = old["access"] == new["access"];
+        let lost = !old.is_null() && new.is_null();
+        let unrenewable = same && !old["refresh"].is_null() && new["refresh"].is_null();
+        assert!(
+            ended || !(lost || unrenewable),
+            "S20: tokens are dropped although no server ended them: {old} became {new}"
+        );
+    }
+
+    /// Compare-and-swap is only as good as what is compared (S19).
+    pub(in crate::machine_tests::world) fn replaces(
+        &mut self,
+        at: usize,
+        persist: &PersistSlot,
+        known: bool,
+        shelf: &Shelf,
+    ) {
+        let current = shelf.load(&persist.slot().to_string());
+        let binding = current
+            .as_ref()
+            .is_some_and(|stored| stored.contents.expose().contains(r#""kind":"binding""#));
+        assert!(
+            !binding || persist.write().is_none() || persist.expected().is_none() || shelf.tampered,
+            "REG-04: a client that is bound is bound again"
+        );
+        if binding && persist.write().is_none() {
+            assert!(
+                self.seat(at).asked_to_reset || shelf.tampered,
+                "REG-04: a binding is dropped, and the host has not asked for that"
+            );
+        }
+        let replaces = current.map(|stored| stored.revision) == persist.expected();
+        assert!(
+            !replaces || known || shelf.tampered,
+            "S19: instance {at} replaces what it never saw"
+        );
+    }
+
+    /// An instance asks for the account, or writes it: it waits for this answer and for no earlier one.
+    pub(in crate::machine_tests::world) fn waits(&mut self, at: usize, key: &str, id: u64) {
+        if key.starts_with("account/") {
+            self.seat(at).waits_for = Some(id);
+        }
+        if key.starts_with("pending/") {
+            self.seat(at).looks = true;
+        }
+    }
+
+    /// An instance does something else now: whatever it asked of the account slot, it asks no more.
+    pub(in crate::machine_tests::world) fn waits_no_more(&mut self, at: usize) {
+        self.seat(at).waits_for = None;
+    }
+
+    /// An instance has seen what a slot holds.
+    pub(in crate::machine_tests::world) fn sees(
+        &mut self,
+        at: usize,
+        key: &str,
+        id: u64,
+        contents: Option<&str>,
+    ) {
+        let seat = self.seat(at);
+        if key.starts_with("pending/") {
+            seat.pending_there = contents.is_some();
+            seat.looks = false;
+        }
+        if key.starts_with("account/") && seat.waits_for == Some(id) {
+            seat.account = contents.map(str::to_owned);
+            self.bound_by_others(at);
+        }
+    }
+
+    /// The user is said to have taken too long only while the record of the redirect is there: otherwise the callback has
+    /// arrived at another instance (S45). A store that does not answer leaves that open.
+    pub(in crate::machine_tests::world) fn runs_out_of_time(&mut self, at: usize, shelf: &Shelf) {
+        let seat = self.seat(at);
+        let pending = seat.pending.as_ref();
+        let there = pending.is_none_or(|pending| shelf.holds(pending));
+        assert!(
+            there || seat.looks || seat.store_failed || shelf.tampered,
+            "S45: the user's time has passed, although the callback arrived"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Tokens: what was granted, and for how long it is handed out (S30, D20).
+
+use mcp_auth_machine::Moment;
+
+use super::super::scanner::in_text;
+use super::super::{Facts, issuer_named};
+use super::{Ledger, Token};
+use crate::machine_tests::get;
+
+impl Ledger {
+    /// A server has granted something.
+    pub(in crate::machine_tests::world) fn granted(
+        &mut self,
+        at: usize,
+        form: &[(String, String)],
+        answer: &str,
+        now: Moment,
+    ) {
+        let Ok(answer) = serde_json::from_str::<serde_json::Value>(answer) else {
+            return;
+        };
+        let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        let kind = text("token_type");
+        self.tokens.push(Token {
+            text: text("access_token"),
+            by: at,
+            received: now.mono.0,
+            seconds: answer["expires_in"].as_u64(),
+            // A missing or `null` type counts as Bearer.
+            typed: answer["token_type"].is_null()
+                || kind.eq_ignore_ascii_case("bearer")
+                || kind.eq_ignore_ascii_case("dpop"),
+        });
+        self.seat(at).unreached = false;
+        // A new sign-in at a server counts, whatever was listed before it.
+        if let Some(code) = get(form, "code")
+            .as_deref()
+            .and_then(|code| in_text(code).next())
+        {
+            let issuer = code.issuer;
+            self.seat(at).scopes_refused = false;
+            self.left.remove(&issuer);
+            for seat in &mut self.seats {
+                seat.left.remove(&issuer);
+            }
+        }
+        self.issued(form, &text("refresh_token"));
+    }
+
+    pub(in crate::machine_tests::world) fn ready(
+        &mut self,
+        at: usize,
+        issuer: &str,
+        bearer: Option<&str>,
+        now: Moment,
+        facts: &mut Facts,
+    ) {
+        assert!(
+            bearer.is_some(),
+            "S37: ready, and there is nothing to make a request with"
+        );
+        let issuer = issuer_named(issuer);
+        facts.note(["ready at a", "ready at b", "ready at c"][issuer]);
+        let seat = self.seat(at);
+        if seat
+            .ready_at
+            .replace(issuer)
+            .is_some_and(|before| before != issuer)
+        {
+            facts.note("moved");
+        }
+        if seat.stepping_up {
+            facts.note("stepped up");
+        }
+        seat.lacks.clear();
+        seat.stepping_up = false;
+        seat.signing_out = false;
+        self.ends_consent(at);
+        if let Some(bearer) = bearer {
+            let own = in_text(bearer).all(|found| found.kind == "at" && found.issuer == issuer);
+            assert!(own, "D20: {bearer} for {issuer}");
+            self.presented(at, bearer, now);
+        }
+    }
+
+    /// A token is handed out only as long as it was said to live, whatever the wall clock says (S30).
+    pub(in crate::machine_tests::world) fn presented(&mut self, at: usize, bearer: &str, now: Moment) {
+        let text = bearer.rsplit(' ').next().unwrap_or_default();
+        // The token that this process received last; a rolled-back store may return an older one.
+        let latest = self.tokens.iter().rev().find(|token| token.by == at);
+        let known = latest.filter(|token| token.text == text);
+        let untyped = self
+            .tokens
+            .iter()
+            .any(|token| token.text == text && !token.typed);
+        assert!(
+            !untyped,
+            "TOK-12: {text} came without a type that the client knows"
+        );
+        if let Some((received, Some(seconds))) = known.map(|token| (token.received, token.seconds))
+        {
+            let age = now.mono.0.saturating_sub(received);
+            assert!(
+                age <= seconds.saturating_mul(1_000),
+                "S30: {text} after {age} ms"
+            );
+        }
+    }
+}
