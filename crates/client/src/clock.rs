@@ -22,11 +22,6 @@ pub(super) fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[cfg(feature = "reqwest")]
-pub(super) fn random() -> Result<[u8; 16], getrandom::Error> {
-    Surroundings::default().random()
-}
-
 /// Returns entropy for one authorization, from the operating system (SEC-34).
 ///
 /// # Errors

@@ -31,7 +31,6 @@ use super::device::{DeviceSignIn, Poller};
 use super::job::{Stopped, Target, Wish};
 use super::saver::Unsaved;
 use crate::async_store::SharedStore;
-use crate::clock::now;
 use mcp_auth_machine::action::{Grant, Redirect};
 use mcp_auth_machine::event::{Abandon, Authorization, Operation};
 use mcp_auth_machine::{Config, Event};
@@ -215,7 +214,7 @@ impl Accounts {
         let Found {
             authorization,
             is_due,
-        } = self.0.warm.get(&lookup, now())?;
+        } = self.0.warm.get(&lookup, self.0.parts.around.now())?;
         if is_due {
             self.refresh_ahead(server, principal);
         }
@@ -263,7 +262,7 @@ impl Accounts {
         let Some(redirect) = lease.client().begin(authorization).await? else {
             return Ok(None);
         };
-        route::keep(store, &redirect, server, principal, mark).await?;
+        route::keep(&self.0.parts, &redirect, server, principal, mark).await?;
         Ok(Some(redirect))
     }
 
@@ -293,7 +292,7 @@ impl Accounts {
         principal: &str,
         how: Abandon,
     ) -> Result<(), Stopped> {
-        let marked = mark::set(&self.0.parts.store, server, principal).await;
+        let marked = mark::set(&self.0.parts, server, principal).await;
         self.lease(server, principal).await?.client().abandon(how);
         marked
     }
@@ -306,7 +305,7 @@ impl Accounts {
         let key = key(server, principal);
         self.0.warm.retract(&key);
         // First: a callback that arrives from now on belongs to no sign-in.
-        let marked = mark::set(&self.0.parts.store, server, principal).await;
+        let marked = mark::set(&self.0.parts, server, principal).await;
         let lease = self.lease(server, principal).await?;
         lease.client().sign_out().await?;
         marked
@@ -377,7 +376,8 @@ impl Accounts {
             };
             // Without one, the machine has said why to those who ask for more than a warm token.
             drop(told);
-            accounts.0.warm.refresh_ended(&key, now());
+            let warm = &accounts.0.warm;
+            warm.refresh_ended(&key, warm.now());
         });
     }
 }

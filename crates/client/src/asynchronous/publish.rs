@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::accounts::{Key, Warm};
-use crate::clock::now;
 use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::{AuthMachine, Moment, Phase};
 
@@ -79,7 +78,7 @@ impl Publisher {
 
     /// Brings what is shown up to date. Only the machine of the account shows anything.
     pub(super) fn update(&mut self, machine: &mut AuthMachine, is_current: impl Fn() -> bool) {
-        let now = now();
+        let now = self.warm.now();
         let Some(grant) = machine.grant() else {
             let is_read = self.is_known || !matches!(machine.phase(), Phase::Working(_));
             if is_read {
@@ -111,7 +110,7 @@ impl Publisher {
         };
         self.warm.refused(&self.key, sent);
         // The value in use does not leave the list because of the refusals of others.
-        let current = machine.bearer(now(), &self.key.server).ok();
+        let current = machine.bearer(self.warm.now(), &self.key.server).ok();
         let current = current.filter(|current| self.is_refused(current));
         self.refuse(sent);
         if let Some(current) = current {
@@ -121,7 +120,7 @@ impl Publisher {
 
     /// The account is not to be used as it is.
     pub(super) fn distrust(&mut self, machine: &mut AuthMachine) {
-        if let Ok(value) = machine.bearer(now(), &self.key.server) {
+        if let Ok(value) = machine.bearer(self.warm.now(), &self.key.server) {
             self.refuse(&value);
         }
         self.warm.retract(&self.key);
@@ -131,13 +130,14 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Surroundings;
 
     fn publisher() -> Publisher {
         let key = Key {
             server: "https://mcp.example/mcp".into(),
             principal: "alice".into(),
         };
-        Publisher::new(Arc::new(Warm::new(10)), key)
+        Publisher::new(Arc::new(Warm::new(10, Surroundings::default())), key)
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Tokens that the store did not take: they are saved again, with back-off, for as long as their machine exists.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::{Surroundings, millis};
+use mcp_auth_machine::time::MonoMillis;
 
 /// How long the end of a machine may take for that, unless set.
 pub(super) const SAVE_TIME: Duration = Duration::from_secs(30);
@@ -32,16 +35,18 @@ impl Unsaved {
 
 /// When to save again.
 pub(super) struct Saver {
+    around: Surroundings,
     save_time: Duration,
     /// The wait, and its end.
-    next: Option<(Duration, Instant)>,
+    next: Option<(Duration, MonoMillis)>,
     /// When the driver was to end, at the latest.
-    end: Option<Instant>,
+    end: Option<MonoMillis>,
 }
 
 impl Saver {
-    pub(super) fn new(save_time: Duration) -> Self {
+    pub(super) fn new(save_time: Duration, around: Surroundings) -> Self {
         Self {
+            around,
             save_time,
             next: None,
             end: None,
@@ -59,6 +64,14 @@ impl Saver {
         is_unsaved != was
     }
 
+    fn now(&self) -> MonoMillis {
+        self.around.now().mono
+    }
+
+    fn after(&self, wait: Duration) -> MonoMillis {
+        MonoMillis(self.now().0.saturating_add(millis(wait)))
+    }
+
     fn wait(&mut self, wait: Duration) {
         let longest = if self.end.is_some() {
             LAST_WAITS
@@ -66,20 +79,21 @@ impl Saver {
             WAITS.1
         };
         let wait = wait.min(longest);
-        self.next = Instant::now().checked_add(wait).map(|at| (wait, at));
+        self.next = Some((wait, self.after(wait)));
     }
 
     /// Returns the time until the next save, or the end.
     pub(super) fn rest(&self) -> Option<Duration> {
         let (_, at) = self.next?;
         let next = self.end.map_or(at, |end| end.min(at));
-        Some(next.saturating_duration_since(Instant::now()))
+        let left = next.0.saturating_sub(self.now().0);
+        Some(Duration::from_millis(left))
     }
 
     /// Returns true when it is time to save, and waits longer after that.
     pub(super) fn is_due(&mut self) -> bool {
         match self.next {
-            Some((wait, at)) if at <= Instant::now() => {
+            Some((wait, at)) if at <= self.now() => {
                 self.wait(wait.saturating_mul(2));
                 true
             }
@@ -90,7 +104,7 @@ impl Saver {
     /// The driver ends as soon as it can.
     pub(super) fn ends(&mut self) {
         if self.end.is_none() {
-            self.end = Instant::now().checked_add(self.save_time);
+            self.end = Some(self.after(self.save_time));
             if self.next.is_some() {
                 self.wait(WAITS.0);
             }
@@ -104,7 +118,7 @@ impl Saver {
 
     /// Returns true while the end waits for the store.
     pub(super) fn is_at_it(&self) -> bool {
-        self.next.is_some() && self.end.is_none_or(|end| Instant::now() < end)
+        self.next.is_some() && self.end.is_none_or(|end| self.now() < end)
     }
 }
 
@@ -114,23 +128,23 @@ mod tests {
 
     #[test]
     fn the_waits_grow_and_are_short_at_the_end() {
-        let mut saver = Saver::new(Duration::from_secs(30));
+        let mut saver = Saver::new(Duration::from_secs(30), Surroundings::default());
         assert!(!saver.see(false));
         assert!(saver.see(true) && !saver.see(true));
         let waits = |saver: &Saver| saver.next.map(|(wait, _)| wait);
         assert_eq!(waits(&saver), Some(WAITS.0));
         assert!(!saver.is_due());
         for _ in 0..10 {
-            saver.next = saver.next.map(|(wait, _)| (wait, Instant::now()));
+            saver.next = saver.next.map(|(wait, _)| (wait, saver.now()));
             assert!(saver.is_due() && !saver.is_due());
         }
         assert_eq!(waits(&saver), Some(WAITS.1));
         saver.ends();
         assert!(saver.is_at_it());
-        saver.next = saver.next.map(|_| (WAITS.1, Instant::now()));
+        saver.next = saver.next.map(|_| (WAITS.1, saver.now()));
         assert!(saver.is_due());
         assert_eq!(waits(&saver), Some(LAST_WAITS));
-        saver.end = Some(Instant::now());
+        saver.end = Some(saver.now());
         assert_eq!(saver.rest(), Some(Duration::ZERO));
         assert!(!saver.is_at_it());
         assert!(saver.see(false) && saver.rest().is_none());

@@ -210,6 +210,7 @@ impl<U: User> Builder<U> {
                 self.assertions,
                 self.around.clone(),
             ),
+            saver: Saver::new(self.save_time, self.around.clone()),
             around: self.around,
             user: Arc::new(self.user),
             watch: self.watch,
@@ -223,7 +224,6 @@ impl<U: User> Builder<U> {
             joined: Vec::new(),
             need: None,
             publisher,
-            saver: Saver::new(self.save_time),
             meter: Meter::default(),
             is_closed: false,
             ended: ended.clone(),
@@ -239,6 +239,12 @@ impl<U: User> Builder<U> {
         let run = tracing::Instrument::instrument(run, span);
         runtime.spawn(run);
         Client::new(sender, ended)
+    }
+
+    /// With these clocks and this random source.
+    pub(super) fn around(mut self, around: Surroundings) -> Self {
+        self.around = around;
+        self
     }
 
     /// Signs and obtains tokens with these.

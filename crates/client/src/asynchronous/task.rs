@@ -124,7 +124,7 @@ impl<U: User> Task<U> {
                     self.feed(Event::Timer);
                     self.save();
                 }
-                () = tokio::time::sleep(save.unwrap_or_default()), if save.is_some() => {
+                () = self.around.wait(save.unwrap_or_default()), if save.is_some() => {
                     self.feed(Event::Timer);
                     self.save();
                 }

@@ -11,6 +11,7 @@
     missing_docs
 )]
 
+mod accounts;
 mod contract;
 mod deviations;
 mod time;

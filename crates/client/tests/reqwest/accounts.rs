@@ -18,6 +18,8 @@ use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use tokio::task::JoinSet;
 
+use mcp_auth_testing::VirtualClock;
+
 use crate::outage::Outages;
 use crate::support::{World, at_most, token};
 
@@ -186,13 +188,15 @@ async fn nothing_is_lost_with_the_machines_and_none_stays() {
 #[tokio::test]
 async fn a_token_at_hand_needs_no_machine_and_leaves_with_the_sign_out() {
     let world = World::start().await;
-    let accounts = builder(&MemoryStore::default());
-    let accounts = accounts.idle(Duration::from_millis(20)).start().unwrap();
+    let clock = VirtualClock::new();
+    let accounts = builder(&MemoryStore::default()).clock(clock.clone());
+    let accounts = accounts.idle(Duration::from_secs(20)).start().unwrap();
     let server = server(&accounts, &world);
     assert!(accounts.token(&server, "alice").is_none());
     sign_in(&world, &accounts, &server, "alice").await;
     while accounts.counts().machines > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
     }
     let warm = accounts.counts().warm;
     let (first, attempts) = call(&world, &accounts, &server, "alice").await.unwrap();
@@ -366,14 +370,18 @@ async fn rev_a_read_that_a_sign_out_overtakes_leaves_no_token_at_hand() {
 
 #[tokio::test]
 async fn refr01_callers_of_an_expired_account_share_one_read_and_one_refresh() {
-    let world = World::with_tokens_of(1).await;
+    let world = World::start().await;
     let store = Gate::default();
-    let accounts = || Accounts::builder(SharedStore::new(store.clone())).network(&network());
+    let clock = VirtualClock::new();
+    let accounts = || {
+        let accounts = Accounts::builder(SharedStore::new(store.clone())).network(&network());
+        accounts.clock(clock.clone())
+    };
     let here = accounts().start().unwrap();
     let server_here = server(&here, &world);
     sign_in(&world, &here, &server_here, "alice").await;
     here.close().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    clock.advance(Duration::from_secs(301));
     let other = accounts().start().unwrap();
     let there = server(&other, &world);
     store.holds(1);
@@ -581,21 +589,24 @@ async fn a_shutdown_finishes_what_is_under_way() {
 
 #[tokio::test]
 async fn use10_a_token_is_refreshed_ahead_of_its_end_and_no_reader_waits() {
-    let world = World::with_tokens_of(10).await;
-    let accounts = builder(&MemoryStore::default()).start().unwrap();
+    let world = World::start().await;
+    let clock = VirtualClock::new();
+    let accounts = builder(&MemoryStore::default()).clock(clock.clone());
+    let accounts = accounts.start().unwrap();
     let server = server(&accounts, &world);
     sign_in(&world, &accounts, &server, "alice").await;
-    let mut held = call(&world, &accounts, &server, "alice").await.unwrap().0;
+    let held = call(&world, &accounts, &server, "alice").await.unwrap().0;
+    // A second before the end of five minutes.
+    clock.advance(Duration::from_secs(299));
     loop {
-        match accounts.token(&server, "alice") {
-            // Read in time, without asking any machine.
-            Some(now) if now.to_str().unwrap() != format!("Bearer {held}") => break,
-            Some(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            // This machine was too slow; from the beginning.
-            None => held = call(&world, &accounts, &server, "alice").await.unwrap().0,
+        // Read without asking any machine; the clock stands still meanwhile.
+        let now = accounts.token(&server, "alice").expect("a token");
+        if now.to_str().unwrap() != format!("Bearer {held}") {
+            break;
         }
+        tokio::task::yield_now().await;
     }
-    assert!(world.server.refreshes() >= 1);
+    assert_eq!(world.server.refreshes(), 1);
     let headers = HeaderMap::from_iter([(
         http::header::AUTHORIZATION,
         accounts.token(&server, "alice").unwrap(),

@@ -9,7 +9,6 @@ use super::warm::Key;
 use super::{Accounts, Server, key};
 use crate::async_store::load_from;
 use crate::asynchronous::job::Stopped;
-use crate::clock::now;
 use crate::meter;
 use mcp_auth_machine::action::{Grant, LoadSlot, NeedUser};
 use mcp_auth_machine::event::Operation;
@@ -100,10 +99,10 @@ impl Accounts {
     async fn read(&self, server: &Server, key: &Key, operation: &Operation) -> AtRest {
         let changes = self.0.warm.changes(key);
         let mut machine = AuthMachine::new(server.config.clone(), Arc::clone(&key.principal));
-        machine.handle(now(), Event::Wanted(operation.clone()));
+        machine.handle(self.0.warm.now(), Event::Wanted(operation.clone()));
         match self.first_answer(&mut machine).await {
             Some(Action::Ready(grant)) => {
-                let now = now();
+                let now = self.0.warm.now();
                 let Ok(value) = machine.bearer(now, server.url()) else {
                     return AtRest::NeedsAMachine;
                 };
@@ -167,6 +166,6 @@ impl Accounts {
             tracing::warn!(%error);
         }
         drop(trouble);
-        machine.handle(now(), loaded);
+        machine.handle(self.0.warm.now(), loaded);
     }
 }

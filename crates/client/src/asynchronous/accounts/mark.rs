@@ -4,8 +4,9 @@
 use super::super::job::Stopped;
 use super::Server;
 use super::route::revision;
+use super::start::Parts;
 use crate::async_store::{AsyncStore, SharedStore, read_from};
-use crate::clock::{millis, now};
+use crate::clock::millis;
 use crate::store::{Swap, failed};
 use mcp_auth_machine::budget::USER_TIME;
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
@@ -25,21 +26,19 @@ pub(super) async fn read(
 }
 
 /// Ends the pending sign-ins of an account.
-pub(super) async fn set(
-    store: &SharedStore,
-    server: &Server,
-    principal: &str,
-) -> Result<(), Stopped> {
-    let revision = revision()?;
+pub(super) async fn set(parts: &Parts, server: &Server, principal: &str) -> Result<(), Stopped> {
+    let revision = revision(&parts.around)?;
     let stored = Stored {
         revision,
         contents: SlotContents::new(revision.to_string()),
     };
     let stays = millis(USER_TIME).saturating_mul(STAYS);
-    let until = UnixMillis(now().wall.0.saturating_add(stays));
+    let until = UnixMillis(parts.around.now().wall.0.saturating_add(stays));
     let slot = slot(server, principal);
     let write = async |expected| {
-        let written = store.persist_until(slot, expected, Some(&stored), Some(until));
+        let written = parts
+            .store
+            .persist_until(slot, expected, Some(&stored), Some(until));
         written.await
     };
     match write(None).await? {

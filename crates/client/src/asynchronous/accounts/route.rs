@@ -6,9 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::super::job::Stopped;
+use super::start::Parts;
 use super::{Accounts, Server, key, mark};
-use crate::async_store::{AsyncStore, SharedStore, read_from};
-use crate::clock::random;
+use crate::async_store::{AsyncStore, read_from};
+use crate::clock::Surroundings;
 use crate::store::{Swap, failed};
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::slot::{Revision, SlotContents, Stored};
@@ -56,8 +57,8 @@ impl Route {
 }
 
 /// Returns a random revision: no server and no user has a say in it, as they would in that of a digest.
-pub(super) fn revision() -> Result<Revision, Stopped> {
-    let bytes = random().map_err(|_| Stopped::NoEntropy)?;
+pub(super) fn revision(around: &Surroundings) -> Result<Revision, Stopped> {
+    let bytes = around.random().map_err(|_| Stopped::NoEntropy)?;
     let text = URL_SAFE_NO_PAD.encode(bytes);
     text.parse().map_err(|_| Stopped::NoEntropy)
 }
@@ -67,7 +68,7 @@ const CHANGED: &str = "another process changed the record of this sign-in first"
 
 /// Stores the principal of a sign-in, before the user is redirected.
 pub(super) async fn keep(
-    store: &SharedStore,
+    parts: &Parts,
     redirect: &Redirect,
     server: &Server,
     principal: &str,
@@ -79,12 +80,14 @@ pub(super) async fn keep(
         mark,
     };
     let stored = Stored {
-        revision: revision()?,
+        revision: revision(&parts.around)?,
         contents: SlotContents::new(route.write()),
     };
     let slot = redirect.route();
     let write = async |expected| {
-        let kept = store.persist_until(slot, expected, Some(&stored), Some(redirect.expires));
+        let kept = parts
+            .store
+            .persist_until(slot, expected, Some(&stored), Some(redirect.expires));
         kept.await
     };
     let known = match write(None).await? {

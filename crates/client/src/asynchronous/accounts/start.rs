@@ -16,6 +16,7 @@ use super::table::{Bounds, Place, Table};
 use super::warm::{Key, Warm};
 use super::{Accounts, Inner};
 use crate::async_store::SharedStore;
+use crate::clock::{Clock, Entropy, Surroundings};
 use crate::secrets::{Assertions, NoSecrets, Signer};
 use mcp_auth_machine::Config;
 
@@ -25,6 +26,7 @@ type Made<T> = Box<dyn Fn() -> Box<T> + Send + Sync>;
 pub(super) struct Parts {
     pub(super) store: SharedStore,
     pub(super) runtime: Handle,
+    pub(super) around: Surroundings,
     network: Network,
     save_time: Duration,
     signer: Made<dyn Signer + Send>,
@@ -44,6 +46,7 @@ impl Parts {
         Client::builder_on(Arc::clone(config), principal, self.store.clone())
             .boxed_secrets((self.signer)(), (self.assertions)())
             .save_time(self.save_time)
+            .around(self.around.clone())
             .launch(
                 &self.runtime,
                 self.network.clone(),
@@ -55,6 +58,7 @@ impl Parts {
 /// Settings of [`Accounts`].
 pub struct AccountsBuilder {
     store: SharedStore,
+    around: Surroundings,
     network: Option<Network>,
     signer: Made<dyn Signer + Send>,
     assertions: Made<dyn Assertions + Send>,
@@ -67,6 +71,7 @@ impl AccountsBuilder {
     pub(super) fn new(store: SharedStore) -> Self {
         Self {
             store,
+            around: Surroundings::default(),
             network: None,
             signer: Box::new(|| Box::new(NoSecrets)),
             assertions: Box::new(|| Box::new(NoSecrets)),
@@ -84,6 +89,20 @@ impl AccountsBuilder {
     #[must_use]
     pub fn network(mut self, network: &Network) -> Self {
         self.network = Some(network.clone());
+        self
+    }
+
+    /// Sets other clocks, for tests: of all machines, of the tokens at hand, and of idle machines.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.around.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets another random source for sign-ins, signatures and the spread of refreshes, for tests.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.around.entropy = Some(Arc::new(entropy));
         self
     }
 
@@ -163,14 +182,15 @@ impl AccountsBuilder {
         let idle = self.bounds.idle;
         let most = self.bounds.machines.saturating_add(self.bounds.waiting);
         let inner = Arc::new(Inner {
-            table: Table::new(self.bounds),
-            warm: Arc::new(Warm::new(self.tokens)),
+            table: Table::new(self.bounds, self.around.clone()),
+            warm: Arc::new(Warm::new(self.tokens, self.around.clone())),
             servers: Default::default(),
             reads: Flights::new(most),
             refusals: Flights::new(most),
             parts: Parts {
                 store: self.store,
                 runtime,
+                around: self.around,
                 network,
                 save_time: self.save_time,
                 signer: self.signer,
@@ -189,9 +209,10 @@ impl AccountsBuilder {
 /// Ends idle machines now and then, for as long as the accounts are there.
 fn sweep(inner: &Arc<Inner>, idle: Duration) {
     let table = Arc::downgrade(&inner.table);
+    let around = inner.parts.around.clone();
     inner.parts.runtime.spawn(async move {
         loop {
-            tokio::time::sleep(idle.mul_f32(0.5)).await;
+            around.wait(idle.mul_f32(0.5)).await;
             match table.upgrade() {
                 Some(table) => table.sweep(),
                 None => return,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -10,8 +10,10 @@ use super::super::client::Client;
 use super::super::job::Stopped;
 use super::super::saver::Unsaved;
 use super::warm::Key;
+use crate::clock::{Surroundings, millis};
 use crate::meter::{self, Waits};
 use mcp_auth_machine::Event;
+use mcp_auth_machine::time::MonoMillis;
 
 /// How many machines there may be, how many callers may wait for one, and how long an idle one is kept.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,7 @@ pub(super) struct Bounds {
 
 pub(super) struct Table {
     bounds: Bounds,
+    around: Surroundings,
     room: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -44,9 +47,9 @@ enum Entry {
         machine: u64,
         users: usize,
         /// When it was used last.
-        since: Instant,
+        since: MonoMillis,
         /// When it was put among the idle ones.
-        queued: Option<Instant>,
+        queued: Option<MonoMillis>,
         /// It has tokens that the store did not take, and stays until it does.
         is_unsaved: bool,
     },
@@ -104,7 +107,7 @@ impl State {
     }
 
     /// A machine that has been idle for about the longest.
-    fn oldest(&mut self) -> Option<(Key, Instant)> {
+    fn oldest(&mut self) -> Option<(Key, MonoMillis)> {
         loop {
             let key = self.idle.pop_front()?;
             let Some(Entry::Open {
@@ -184,7 +187,7 @@ impl Place {
                     client: again,
                     machine: self.end.machine,
                     users: 0,
-                    since: Instant::now(),
+                    since: table.now(),
                     queued: None,
                     is_unsaved: true,
                 };
@@ -261,7 +264,7 @@ impl Drop for Lease {
             return;
         }
         *users = users.saturating_sub(1);
-        *since = Instant::now();
+        *since = self.table.now();
         state.rest(&self.key, is_wanted);
     }
 }
@@ -285,12 +288,17 @@ enum Found {
 }
 
 impl Table {
-    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+    pub(super) fn new(bounds: Bounds, around: Surroundings) -> Arc<Self> {
         Arc::new(Self {
             bounds,
+            around,
             room: Arc::new(Semaphore::new(bounds.machines)),
             state: Mutex::default(),
         })
+    }
+
+    fn now(&self) -> MonoMillis {
+        self.around.now().mono
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -422,7 +430,7 @@ impl Table {
             client: new.clone(),
             machine,
             users: 1,
-            since: Instant::now(),
+            since: self.now(),
             queued: None,
             is_unsaved: false,
         };
@@ -464,9 +472,10 @@ impl Table {
 
     /// Ends the machines that have been idle for long enough.
     pub(super) fn sweep(&self) {
+        let (now, idle) = (self.now(), millis(self.bounds.idle));
         let mut state = self.lock();
         while let Some((key, since)) = state.oldest()
-            && since.elapsed() >= self.bounds.idle
+            && now.0.saturating_sub(since.0) >= idle
         {
             state.close(&key);
         }

@@ -12,7 +12,7 @@ use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 use zeroize::Zeroizing;
 
-use crate::clock::{millis, random};
+use crate::clock::{Surroundings, millis};
 use mcp_auth_machine::Moment;
 use mcp_auth_machine::time::UnixMillis;
 
@@ -95,15 +95,17 @@ pub(crate) struct Warm {
     /// How often something about an account changed; accounts share these counters.
     changes: Box<[AtomicU64]>,
     hasher: RandomState,
+    around: Surroundings,
 }
 
 impl Warm {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, around: Surroundings) -> Self {
         Self {
             entries: Cache::new(capacity),
             hits: AtomicU64::new(0),
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
+            around,
         }
     }
 
@@ -229,7 +231,7 @@ impl Warm {
         kept.set_sensitive(true);
         let margin = millis(MARGIN).min(left / 10);
         // Those that were obtained together are not refreshed together.
-        let spread = spread(margin / 2);
+        let spread = self.spread(margin / 2);
         let ahead = margin.saturating_sub(spread);
         let entry = Entry {
             authorization: kept,
@@ -260,6 +262,21 @@ impl Warm {
             .remove_if(key, |entry| entry.authorization == *authorization);
     }
 
+    /// Returns the current time by the clocks of the accounts.
+    pub(crate) fn now(&self) -> Moment {
+        self.around.now()
+    }
+
+    /// A random number up to this one; 0 without a source of entropy.
+    fn spread(&self, most: u64) -> u64 {
+        let bytes = self.around.random().unwrap_or_default();
+        let number = bytes.first_chunk::<8>().copied().unwrap_or_default();
+        let count = most.saturating_add(1);
+        u64::from_le_bytes(number)
+            .checked_rem(count)
+            .unwrap_or_default()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -273,16 +290,6 @@ impl fmt::Debug for Warm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Warm({})", self.len())
     }
-}
-
-/// A random number up to this one; 0 without a source of entropy.
-fn spread(most: u64) -> u64 {
-    let bytes = random().unwrap_or_default();
-    let number = bytes.first_chunk::<8>().copied().unwrap_or_default();
-    let count = most.saturating_add(1);
-    u64::from_le_bytes(number)
-        .checked_rem(count)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

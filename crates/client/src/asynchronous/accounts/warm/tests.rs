@@ -22,7 +22,7 @@ fn at(wall: u64, mono: u64) -> Moment {
 
 /// A cache in which alice's token is valid for this many milliseconds.
 fn alices(left: u64) -> Warm {
-    let warm = Warm::new(100);
+    let warm = Warm::new(100, Surroundings::default());
     let expires = Some(UnixMillis(1_000_000 + left));
     warm.publish(&key(URL, "alice"), &token("a"), expires, at(1_000_000, 50));
     warm
@@ -54,7 +54,7 @@ fn sec35_a_token_is_given_out_until_its_end_by_both_clocks() {
 
 #[test]
 fn a_token_without_a_stated_end_is_read_again_after_minutes() {
-    let warm = Warm::new(100);
+    let warm = Warm::new(100, Surroundings::default());
     warm.publish(&key(URL, "alice"), &token("a"), None, at(0, 0));
     assert!(found(&warm, "alice", at(299_999, 299_999)).is_some());
     assert!(found(&warm, "alice", at(300_000, 300_000)).is_none());
@@ -62,7 +62,7 @@ fn a_token_without_a_stated_end_is_read_again_after_minutes() {
 
 #[test]
 fn a_token_without_a_stated_end_gets_more_time_from_its_machine() {
-    let warm = Warm::new(100);
+    let warm = Warm::new(100, Surroundings::default());
     let (alice, value) = (key(URL, "alice"), token("a"));
     warm.publish(&alice, &value, None, at(0, 0));
     assert!(warm.holds(&alice, &value, None, at(1, 1)));
@@ -151,7 +151,7 @@ fn one_reader_has_it_refreshed_and_within_the_margin_of_the_machine() {
 
 #[test]
 fn there_are_never_more_than_permitted() {
-    let warm = Warm::new(100);
+    let warm = Warm::new(100, Surroundings::default());
     for user in 0..5_000 {
         let key = key(URL, &user.to_string());
         warm.publish(&key, &token("t"), None, at(0, 0));
