@@ -173,7 +173,7 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
         }
     }
 
-    pub(super) fn apply(&mut self, step: Step) {
+    pub(super) fn apply(&mut self, step: &Step) {
         match step {
             Step::Next => self.next(),
             Step::Wanted => self.tell(Event::Wanted(Operation::new("x"))),
@@ -183,9 +183,9 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
             }
             Step::Accepted => self.tell(Event::Accepted(Operation::new("x"))),
             Step::Authorize => self.authorize(),
-            Step::Answer(which, how) => self.answer(which, how),
-            Step::Return(how) => self.returns(how),
-            Step::Wait(seconds) => self.wait(Duration::from_secs(seconds.into())),
+            Step::Answer(which, how) => self.answer(*which, *how),
+            Step::Return(how) => self.returns(*how),
+            Step::Wait(seconds) => self.wait(Duration::from_secs((*seconds).into())),
             Step::Moves => self.named = 1_usize.saturating_sub(self.named),
             Step::StoreFails => {
                 self.store_fails = !self.store_fails;
@@ -194,6 +194,10 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
             Step::Restart => self.restart(),
             Step::Abandon => self.tell(Event::Abandoned(Abandon::Cancelled)),
             Step::SignOut => self.tell(Event::SignedOut),
+            Step::Outside(outside) => {
+                self.oracle.forged_callback(&outside.url());
+                self.tell(outside.event());
+            }
         }
     }
 

@@ -13,11 +13,14 @@
 //! println!("{summary:?}");
 //! ```
 //!
-//! With the feature `proptest`, `any_history` is a strategy. [`fuzz_history!`](crate::fuzz_history) is a whole target
+//! With the feature `proptest`, `any_history` is a strategy; with `arbitrary`, [`Outside`], [`Step`] and [`History`] implement it. [`fuzz_history!`](crate::fuzz_history) is a whole target
 //! for `cargo fuzz`.
 
+#[cfg(any(feature = "arbitrary", feature = "proptest"))]
+mod generate;
 mod harness;
 mod oracle;
+mod outside;
 
 use std::sync::Arc;
 
@@ -25,8 +28,13 @@ use http::HeaderValue;
 use mcp_auth_machine::time::MonoMillis;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
 
+#[cfg(feature = "proptest")]
+pub use generate::{any_history, any_outside, any_step};
 pub use harness::Summary;
 pub use oracle::{Finding, Oracle};
+pub use outside::Outside;
+
+use outside::Choices;
 
 /// The machine, inside whatever layers a host puts around it.
 pub trait System {
@@ -102,7 +110,7 @@ pub enum Return {
 }
 
 /// A step of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
     /// The most ordinary continuation of what is under way.
@@ -133,6 +141,8 @@ pub enum Step {
     Abandon,
     /// The user signs out.
     SignOut,
+    /// Any event from outside, which no redirect, request or token of this host is behind.
+    Outside(Outside),
 }
 
 /// A sequence of steps.
@@ -143,15 +153,15 @@ pub struct History(pub Vec<Step>);
 const LONGEST: usize = 400;
 
 impl History {
-    /// Makes a history of any bytes, two for each step; half of the steps are the ordinary continuation, because
-    /// uniform ones hardly ever lead to a token.
+    /// Makes a history of any bytes; half of the steps are the ordinary continuation, because uniform ones hardly ever
+    /// lead to a token. `arbitrary` and the strategies of `proptest` read the same choices.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let pairs = bytes.chunks_exact(2).take(LONGEST);
-        let steps = pairs.map(|pair| match pair {
-            [kind, value] => step(*kind, *value),
-            _ => Step::Next,
-        });
-        Self(steps.collect())
+        let mut choices = Choices::of(bytes);
+        let mut steps = Vec::new();
+        while choices.left() >= 2 && steps.len() < LONGEST {
+            steps.push(step(&mut choices));
+        }
+        Self(steps)
     }
 }
 
@@ -176,7 +186,8 @@ fn answer(value: u8) -> Answer {
     }
 }
 
-fn step(kind: u8, value: u8) -> Step {
+fn step(choices: &mut Choices<'_>) -> Step {
+    let (kind, value) = (choices.byte(), choices.byte());
     match kind % 32 {
         0 | 1 => Step::Wanted,
         2 => Step::Refused,
@@ -201,23 +212,9 @@ fn step(kind: u8, value: u8) -> Step {
             1 => Step::Abandon,
             _ => Step::Return(Return::Replayed),
         },
+        16 => Step::Outside(Outside::choose(choices)),
         _ => Step::Next,
     }
-}
-
-/// Returns a strategy for single steps, for histories of a host's own shape.
-#[cfg(feature = "proptest")]
-pub fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
-    use proptest::prelude::{Strategy as _, any};
-    any::<[u8; 2]>().prop_map(|[kind, value]| step(kind, value))
-}
-
-/// Returns a strategy for histories of at most this many steps, half of them the ordinary continuation. `proptest`
-/// shrinks a history that fails to the steps that matter.
-#[cfg(feature = "proptest")]
-pub fn any_history(steps: usize) -> impl proptest::strategy::Strategy<Value = History> {
-    use proptest::prelude::Strategy as _;
-    proptest::collection::vec(any_step(), 0..steps.max(1)).prop_map(History)
 }
 
 /// Runs a history on a system, judges every action, and lets everything turn ordinary at the end: a token must then
@@ -229,7 +226,7 @@ pub fn any_history(steps: usize) -> impl proptest::strategy::Strategy<Value = Hi
 pub fn run<S: System>(history: &History, factory: impl FnMut(Arc<Config>) -> S) -> Summary {
     let mut harness = harness::Harness::new(factory);
     for step in &history.0 {
-        harness.apply(*step);
+        harness.apply(step);
     }
     harness.heal()
 }
@@ -243,7 +240,8 @@ pub fn fuzz<S: System>(bytes: &[u8], factory: impl FnMut(Arc<Config>) -> S) {
 }
 
 /// Defines a target for `cargo fuzz` that runs histories: on the machine alone, or on a system of the host. The crate
-/// of the target depends on `libfuzzer-sys` and has `#![no_main]`.
+/// of the target depends on `libfuzzer-sys` and has `#![no_main]`. With the feature `arbitrary`, a crash shows the steps of
+/// its history.
 ///
 /// ```ignore
 /// #![no_main]
@@ -254,6 +252,26 @@ macro_rules! fuzz_history {
     () => {
         $crate::fuzz_history!(|config| $crate::machine::AuthMachine::new(config, "alice"));
     };
+    ($system:expr) => {
+        $crate::__fuzz_history!($system);
+    };
+}
+
+#[doc(hidden)]
+#[cfg(feature = "arbitrary")]
+#[macro_export]
+macro_rules! __fuzz_history {
+    ($system:expr) => {
+        ::libfuzzer_sys::fuzz_target!(|history: $crate::histories::History| {
+            $crate::histories::run(&history, $system);
+        });
+    };
+}
+
+#[doc(hidden)]
+#[cfg(not(feature = "arbitrary"))]
+#[macro_export]
+macro_rules! __fuzz_history {
     ($system:expr) => {
         ::libfuzzer_sys::fuzz_target!(|data: &[u8]| { $crate::histories::fuzz(data, $system) });
     };
