@@ -17,11 +17,12 @@ features() { # package
   esac
 }
 
-# A dev-dependency without a version is left out of the package: the kit depends on these two itself.
+# A dev-dependency without a version is left out of the package: the kit depends on these three itself.
 kit() { # package
   case $1 in
+    mcp-auth-machine) echo '"machine-tests"' ;;
     mcp-auth-client) echo '"reqwest", "servers", "ureq"' ;;
-    mcp-auth-server) echo ;;
+    mcp-auth-server) echo '"server-tests"' ;;
     *) return 1 ;;
   esac
 }

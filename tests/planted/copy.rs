@@ -76,7 +76,10 @@ impl Tree {
             let own = from.join("tests/planted");
             tree.put("tests/search.rs", &read(&own.join("search.rs")));
             let fingerprint = read(&own.join("fingerprint.rs"));
-            tree.put("crates/testing/src/machine_tests/world/fingerprint.rs", &fingerprint);
+            tree.put(
+                "crates/testing/src/machine_tests/world/fingerprint.rs",
+                &fingerprint,
+            );
             for folder in ["src", "crates/testing/src/machine_tests/world"] {
                 tree.reveal(folder);
             }
@@ -248,17 +251,13 @@ fn reduced(manifest: &str, kind: Kind) -> String {
     // copies apart, and from the original.
     let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
     let own = format!(
-        "version = \"{}-{}\"",
+        "version = \"{}+{}\"",
         env!("CARGO_PKG_VERSION"),
         kind.name()
     );
     for section in &mut sections {
         if section.starts_with("[workspace.package]") {
             *section = section.replace(version, &own);
-        }
-        // This version is not in the range that the others require of the crate.
-        if section.starts_with("[workspace.dependencies]") {
-            *section = section.replace(&format!(", {version}"), "");
         }
     }
     // A package of its own, whatever lies above it.

@@ -534,7 +534,9 @@ fn places() -> BTreeMap<String, (usize, usize)> {
 pub fn asked(line: &str) -> Option<String> {
     let line = line.strip_prefix("< ")?;
     let words = line.split(' ').take_while(|word| !word.contains('='));
-    let grant = line.split(' ').find_map(|word| word.strip_prefix("grant_type="));
+    let grant = line
+        .split(' ')
+        .find_map(|word| word.strip_prefix("grant_type="));
     let words: Vec<&str> = words.chain(grant).collect();
     Some(words.join(" ").trim_end_matches(':').to_owned())
 }

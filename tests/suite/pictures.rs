@@ -59,10 +59,7 @@ fn conversation<'a>(snapshot: &'a str, heading: &str) -> Vec<&'a str> {
 }
 
 /// One message of a diagram: sender, arrow, receiver, text. The answers of the store have none.
-fn message(
-    line: &str,
-    asked: &mut &'static str,
-) -> Option<(&'static str, &'static str, String)> {
+fn message(line: &str, asked: &mut &'static str) -> Option<(&'static str, &'static str, String)> {
     // Characters that Mermaid reads as syntax.
     let plain = |text: &str| text.replace([';', '#', '"', '<', '>'], "");
     if let Some(action) = asked_for(line) {
@@ -99,7 +96,10 @@ fn message(
 
 fn sequence(lines: &[&str]) -> String {
     let mut asked = "A";
-    let messages: Vec<_> = lines.iter().filter_map(|line| message(line, &mut asked)).collect();
+    let messages: Vec<_> = lines
+        .iter()
+        .filter_map(|line| message(line, &mut asked))
+        .collect();
     let mut drawn = "```mermaid\nsequenceDiagram\n".to_owned();
     for (id, name) in [
         ("B", "Browser"),

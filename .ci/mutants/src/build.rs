@@ -39,8 +39,8 @@ pub fn build(root: &Path, all: &[Mutant]) -> Built {
     let _absent = fs::remove_dir_all(&copy);
     copy_folder(root, &copy);
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
-    // Another version keeps what is built apart from the original.
-    let manifest = manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0-mutated\"", 1);
+    // Another version, in the range that the other members require, keeps what is built apart from the original.
+    let manifest = manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0+mutated\"", 1);
     fs::write(copy.join("Cargo.toml"), manifest).expect("a manifest");
     fs::write(copy.join("src/mutant.rs"), SWITCH).expect("a module");
 

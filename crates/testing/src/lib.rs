@@ -66,7 +66,7 @@ pub mod servers;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod surroundings;
 
-pub use conversation::{Conversation, Slots, seed};
+pub use conversation::{Conversation, Slots, response, seed};
 pub use host::TestHost;
 /// The machine, for [`fuzz_history!`].
 pub use mcp_auth_machine as machine;

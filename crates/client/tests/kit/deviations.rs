@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use mcp_auth_client::asynchronous::{Client, Network};
 use mcp_auth_client::{Driver, MemoryStore, Pause, seed};
-use mcp_auth_machine::config::Strictness;
+use mcp_auth_machine::config::{PreRegistered, Strictness};
 use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event};
@@ -16,36 +16,93 @@ use mcp_auth_testing::{Playbook, VirtualClock};
 
 const REDIRECT: &str = "http://127.0.0.1:3000/callback";
 
+/// The secret of the client without a user, which the form encoding of RFC 6749 changes.
+const SECRET: &str = "a secret";
+
+/// A kind of client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    User,
+    Service,
+    Device,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::User, Self::Service, Self::Device];
+
+    fn config(self, servers: &Servers) -> Config {
+        let config = match self {
+            Self::User => Config::builder(servers.url(), REDIRECT),
+            Self::Service => Config::without_user(servers.url())
+                .pre_registered(
+                    "https://as.example",
+                    PreRegistered::new("service").secret(SECRET),
+                )
+                .client_credentials(),
+            Self::Device => Config::for_other_devices(servers.url()),
+        };
+        let config = config.client_name("Test client");
+        config.strictness(Strictness::Strict).build().unwrap()
+    }
+
+    fn servers(self) -> Servers {
+        let service = (self == Self::Service).then(|| ("service".to_owned(), SECRET.to_owned()));
+        let options = Options {
+            service,
+            ..Options::default()
+        };
+        Servers::builder().options(options).in_memory().unwrap()
+    }
+}
+
 fn config(servers: &Servers) -> Config {
-    let config = Config::builder(servers.url(), REDIRECT).client_name("Test client");
-    config.strictness(Strictness::Strict).build().unwrap()
+    Kind::User.config(servers)
 }
 
 fn servers() -> Servers {
-    Servers::builder().in_memory().unwrap()
+    Kind::User.servers()
 }
 
-/// A program that calls a tool, lets the token end, and calls it again. Returns what it saw.
+/// A program that calls a tool, lets the token end, calls it again, and signs out. Returns what it saw.
 struct Program {
     servers: Servers,
     driver: Driver<MemoryStore>,
     clock: VirtualClock,
+    playbook: Playbook,
     saw: Vec<String>,
+}
+
+/// What a program saw: in short, and all of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Saw {
+    short: String,
+    requests: Vec<Place>,
+    playbook: String,
 }
 
 impl Program {
     fn new(servers: &Servers) -> Self {
+        Self::of(Kind::User, servers)
+    }
+
+    fn of(kind: Kind, servers: &Servers) -> Self {
         let clock = VirtualClock::new();
-        let driver = Driver::new(config(servers), "alice", MemoryStore::default());
+        let playbook = Playbook::new();
+        let driver = Driver::new(kind.config(servers), "alice", MemoryStore::default())
+            .http(servers.answers())
+            .clock(clock.clone())
+            .watched(playbook.watch());
         Self {
-            driver: driver.http(servers.answers()).clock(clock.clone()),
+            driver,
             servers: servers.clone(),
             clock,
+            playbook,
             saw: Vec::new(),
         }
     }
 
-    fn run(mut self) -> String {
+    fn run(mut self) -> Saw {
+        let before = self.servers.requests().len();
         if self.calls(HeaderMap::new()) {
             self.clock.advance(Duration::from_secs(301));
             let wanted = Event::Wanted(Operation::new("echo"));
@@ -53,8 +110,14 @@ impl Program {
             if let Some(headers) = self.settle(pause, false) {
                 self.calls(headers);
             }
+            let pause = self.driver.handle(Event::SignedOut);
+            self.settle(pause, false);
         }
-        self.saw.join(", ")
+        Saw {
+            short: self.saw.join(", "),
+            requests: self.servers.requests().split_off(before),
+            playbook: self.playbook.text(),
+        }
     }
 
     /// Calls the tool, at most three times. Returns whether it succeeded.
@@ -126,8 +189,12 @@ impl Program {
                     self.saw.push("nothing".to_owned());
                     return None;
                 }
-                Pause::Resting(_) | Pause::ShowCode(_) => {
-                    self.saw.push("waiting".to_owned());
+                Pause::ShowCode(_) => {
+                    self.saw.push("a code is shown".to_owned());
+                    return None;
+                }
+                Pause::Resting(wait) => {
+                    self.saw.push(format!("waits {} s", wait.as_secs()));
                     return None;
                 }
             }
@@ -135,30 +202,39 @@ impl Program {
     }
 }
 
+/// Each deviation is noticed by the first kind of client that it concerns, and an end of it restores the ordinary course.
 #[test]
 fn every_deviation_is_seen() {
     let mut table = String::new();
-    let honest = servers();
-    let ordinary = Program::new(&honest).run();
-    let plain = honest.requests();
+    let ordinary = Kind::ALL.map(|kind| Program::of(kind, &kind.servers()).run());
+    for (kind, saw) in Kind::ALL.iter().zip(&ordinary) {
+        writeln!(table, "(none) by {kind:?}: {}", saw.short).unwrap();
+    }
     let mut unseen = Vec::new();
-    writeln!(table, "(none): {ordinary}").unwrap();
     for deviation in Deviation::ALL {
-        let servers = servers();
-        servers.deviate(deviation);
-        let saw = Program::new(&servers).run();
-        // These two change what a client requests, and not what its user sees.
-        let requests = servers.requests();
-        writeln!(table, "{deviation:?}: {saw} ({} requests)", requests.len()).unwrap();
-        if saw == ordinary && requests == plain {
+        let found = Kind::ALL
+            .into_iter()
+            .zip(&ordinary)
+            .find_map(|(kind, ordinary)| {
+                let servers = kind.servers();
+                servers.deviate(deviation);
+                let saw = Program::of(kind, &servers).run();
+                servers.behave();
+                let after = Program::of(kind, &servers).run();
+                assert_eq!(after.short, ordinary.short, "after {deviation:?}");
+                (saw != *ordinary).then_some((kind, saw))
+            });
+        let Some((kind, saw)) = found else {
             unseen.push(deviation);
-        }
-        servers.behave();
-        assert_eq!(
-            Program::new(&servers).run(),
-            ordinary,
-            "after {deviation:?}"
-        );
+            continue;
+        };
+        let requests = saw.requests.len();
+        let short = saw.short;
+        writeln!(
+            table,
+            "{deviation:?} by {kind:?}: {short} ({requests} requests)"
+        )
+        .unwrap();
     }
     assert!(unseen.is_empty(), "{unseen:?}\n{table}");
     insta::assert_snapshot!(table);
@@ -180,7 +256,7 @@ fn every_fault_is_seen() {
     for (place, fault) in faults {
         let servers = servers();
         servers.always(place, fault.clone());
-        let saw = Program::new(&servers).run();
+        let saw = Program::new(&servers).run().short;
         let seen = servers.seen(place);
         writeln!(
             table,

@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     ("url", url),
     ("record", record),
     ("history", history),
+    ("host_history", host_history),
 ];
 
 /// Text of a peer that people may read has no control or bidirectional formatting character (S28).
@@ -255,4 +256,11 @@ pub fn history(data: &[u8]) {
         world.apply(next);
     }
     world.heal();
+}
+
+/// A history of the kit for hosts, on the machine alone.
+pub fn host_history(data: &[u8]) {
+    crate::histories::fuzz(data, |config| {
+        mcp_auth_machine::AuthMachine::new(config, "alice")
+    });
 }

@@ -1,282 +1,302 @@
-//! The deviations of the servers, by name.
+//! What each deviation does to a request and to its response.
+
+// A deviation that a function does not know changes nothing, and then the test that each one is seen fails.
+#![allow(clippy::wildcard_enum_match_arm)]
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use url::{Url, form_urlencoded};
 
+use super::deviations::Deviation;
 use super::program::Place;
+use super::responses::{
+    again, away, callback, challenge, error, form, header, member, members, nested, page, plain,
+};
 
 /// Where deviating servers point to: an origin that is neither of the servers.
 const ELSEWHERE: &str = "https://elsewhere.example";
 
-/// A deviation of a server from its specification, or from what most servers do. Each has a test in which a client
-/// notices it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Deviation {
-    /// The 401 of the MCP server has no `WWW-Authenticate`, and so no reference to the metadata.
-    NoChallenge,
-    /// The MCP server has no resource metadata.
-    NoResourceMetadata,
-    /// The resource metadata is that of another resource.
-    ForeignResource,
-    /// The resource metadata names no authorization server.
-    NoAuthorizationServers,
-    /// The MCP server refuses every token as invalid.
-    RefusesEveryToken,
-    /// The MCP server answers 403 `insufficient_scope` to every token.
-    WantsMoreScopes,
-    /// The MCP server redirects to another origin.
-    RedirectsMcp,
-    /// The authorization server has no metadata.
-    NoMetadata,
-    /// The metadata is a web page with status 200.
-    MetadataIsPage,
-    /// The metadata is at another origin, by a redirect.
-    MetadataRedirects,
-    /// The metadata names another issuer.
-    ForeignIssuer,
-    /// The metadata does not announce PKCE.
-    NoPkce,
-    /// The metadata has no registration endpoint.
-    NoRegistration,
-    /// The token endpoint of the metadata is at another origin.
-    TokenEndpointElsewhere,
-    /// The authorization endpoint of the metadata is at another origin.
-    AuthorizationEndpointElsewhere,
-    /// Registrations are refused with `invalid_redirect_uri`.
-    RegistrationRefused,
-    /// The callback has no `iss`, which the metadata announces.
-    NoIss,
-    /// The callback has the `iss` of another server, as in a mix-up attack.
-    WrongIss,
-    /// The callback has another `state`.
-    WrongState,
-    /// The user declines.
-    Declines,
-    /// The client is unknown at the token endpoint.
-    ClientForgotten,
-    /// Token responses have no `token_type`.
-    NoTokenType,
-    /// Token responses have the type `mac`.
-    ForeignTokenType,
-    /// Token responses are forms.
-    TokenIsForm,
-    /// Token responses have no `expires_in`.
-    NoExpiry,
-    /// Token responses have no refresh token.
-    NoRefreshToken,
-    /// Refresh requests are refused with `invalid_grant`.
-    RefreshRefused,
-    /// Token responses grant no scope that the MCP server needs.
-    LessScope,
-}
-
 /// The request that a response belongs to.
 pub(super) struct Seen {
     pub(super) place: Place,
-    pub(super) body: String,
+    /// The query of a `GET`, and the body of a `POST`.
+    pub(super) sent: String,
+    path: String,
+    /// The value of `Authorization`.
+    pub(super) authorization: Option<String>,
+}
+
+impl Seen {
+    /// Reads a request.
+    pub(super) fn of(place: Place, parts: &Parts, body: &[u8]) -> Self {
+        let sent = match parts.uri.query() {
+            Some(query) => query.to_owned(),
+            None => String::from_utf8_lossy(body).into_owned(),
+        };
+        let value = parts.headers.get(AUTHORIZATION);
+        let value = value.and_then(|value| value.to_str().ok());
+        Self {
+            place,
+            sent,
+            path: parts.uri.path().to_owned(),
+            authorization: value.map(str::to_owned),
+        }
+    }
+
+    /// Returns a parameter of the query or form.
+    fn get(&self, name: &str) -> Option<String> {
+        let mut pairs = form_urlencoded::parse(self.sent.as_bytes());
+        let found = pairs.find(|(known, _)| known == name);
+        found.map(|(_, value)| value.into_owned())
+    }
+
+    fn has_token(&self) -> bool {
+        self.authorization.is_some()
+    }
+
+    fn is_refresh(&self) -> bool {
+        self.get("grant_type").as_deref() == Some("refresh_token")
+    }
+
+    /// Returns the decoded credentials of Basic.
+    fn basic(&self) -> Option<String> {
+        let encoded = self.authorization.as_ref()?.strip_prefix("Basic ")?;
+        String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
+    }
 }
 
 impl Deviation {
-    /// All deviations.
-    pub const ALL: [Self; 28] = [
-        Self::NoChallenge,
-        Self::NoResourceMetadata,
-        Self::ForeignResource,
-        Self::NoAuthorizationServers,
-        Self::RefusesEveryToken,
-        Self::WantsMoreScopes,
-        Self::RedirectsMcp,
-        Self::NoMetadata,
-        Self::MetadataIsPage,
-        Self::MetadataRedirects,
-        Self::ForeignIssuer,
-        Self::NoPkce,
-        Self::NoRegistration,
-        Self::TokenEndpointElsewhere,
-        Self::AuthorizationEndpointElsewhere,
-        Self::RegistrationRefused,
-        Self::NoIss,
-        Self::WrongIss,
-        Self::WrongState,
-        Self::Declines,
-        Self::ClientForgotten,
-        Self::NoTokenType,
-        Self::ForeignTokenType,
-        Self::TokenIsForm,
-        Self::NoExpiry,
-        Self::NoRefreshToken,
-        Self::RefreshRefused,
-        Self::LessScope,
-    ];
+    /// Changes a request to what the well-behaved server behind it takes.
+    pub(super) fn before(self, place: Place, text: &str) -> Option<String> {
+        let change: fn(&str, &str) -> Option<String> = match (self, place) {
+            (Self::ResourceIsOrigin, Place::Authorization | Place::Token | Place::Device) => {
+                |name, value| match Url::parse(value) {
+                    Ok(url) if name == "resource" && url.path() == "/" => url
+                        .join("/mcp")
+                        .map_or_else(|_| Some(value.to_owned()), |url| Some(url.into())),
+                    Ok(_) | Err(_) => Some(value.to_owned()),
+                }
+            }
+            (Self::RegistrationWithSecret, Place::Token | Place::Revocation) => {
+                |name, value| (name != "client_secret").then(|| value.to_owned())
+            }
+            (_, _) => return None,
+        };
+        let mut pairs = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if let Some(value) = change(&name, &value) {
+                pairs.append_pair(&name, &value);
+            }
+        }
+        Some(pairs.finish())
+    }
 
-    pub(super) async fn apply(self, seen: &Seen, response: Response) -> Response {
-        let place = seen.place;
-        let is_refresh = seen.body.contains("grant_type=refresh_token");
-        match (self, place) {
-            (Self::NoChallenge, Place::Mcp) => {
-                let mut response = response;
-                response.headers_mut().remove(WWW_AUTHENTICATE);
-                response
+    /// Changes the response to a request at the place of this deviation.
+    pub(super) async fn after(self, seen: &Seen, response: Response) -> Response {
+        if seen.place != self.place() {
+            return response;
+        }
+        match self.place() {
+            Place::Mcp => self.at_mcp(seen, response),
+            Place::ResourceMetadata => self.in_resource_metadata(response).await,
+            Place::ServerMetadata => self.in_metadata(seen, response).await,
+            Place::Registration => self.at_registration(seen, response).await,
+            Place::Authorization => self.at_authorization(seen, response),
+            Place::Token => self.at_token(seen, response).await,
+            Place::Revocation => error(400, "invalid_request"),
+            Place::Device => {
+                let page = json!(format!("{ELSEWHERE}/device"));
+                let response = member(response, "verification_uri_complete", Value::Null).await;
+                member(response, "verification_uri", page).await
             }
-            (Self::RefusesEveryToken, Place::Mcp) if response.status() == StatusCode::OK => {
-                challenge(401, r#"Bearer error="invalid_token""#)
-            }
-            (Self::WantsMoreScopes, Place::Mcp) if response.status() == StatusCode::OK => {
-                challenge(
-                    403,
-                    r#"Bearer error="insufficient_scope", scope="mcp:tools more""#,
-                )
-            }
-            (Self::RedirectsMcp, Place::Mcp) => away(&format!("{ELSEWHERE}/mcp")),
-            (Self::NoResourceMetadata, Place::ResourceMetadata)
-            | (Self::NoMetadata, Place::ServerMetadata) => plain(StatusCode::NOT_FOUND, ""),
-            (Self::ForeignResource, Place::ResourceMetadata) => {
-                let resource = json!(format!("{ELSEWHERE}/mcp"));
-                member(response, "resource", resource).await
-            }
-            (Self::NoAuthorizationServers, Place::ResourceMetadata) => {
-                member(response, "authorization_servers", Value::Null).await
-            }
-            (Self::MetadataIsPage, Place::ServerMetadata) => {
-                let mut page = plain(StatusCode::OK, "<!doctype html><title>Welcome</title>");
-                let kind = HeaderValue::from_static("text/html");
-                page.headers_mut().insert(CONTENT_TYPE, kind);
-                page
-            }
-            (Self::MetadataRedirects, Place::ServerMetadata) => {
-                away(&format!("{ELSEWHERE}/metadata"))
-            }
-            (Self::ForeignIssuer, Place::ServerMetadata) => {
-                member(response, "issuer", json!(ELSEWHERE)).await
-            }
-            (Self::NoPkce, Place::ServerMetadata) => {
-                member(response, "code_challenge_methods_supported", Value::Null).await
-            }
-            (Self::NoRegistration, Place::ServerMetadata) => {
-                member(response, "registration_endpoint", Value::Null).await
-            }
-            (Self::TokenEndpointElsewhere, Place::ServerMetadata) => {
-                let endpoint = json!(format!("{ELSEWHERE}/token"));
-                member(response, "token_endpoint", endpoint).await
-            }
-            (Self::AuthorizationEndpointElsewhere, Place::ServerMetadata) => {
-                let endpoint = json!(format!("{ELSEWHERE}/authorize"));
-                member(response, "authorization_endpoint", endpoint).await
-            }
-            (Self::RegistrationRefused, Place::Registration) => error(400, "invalid_redirect_uri"),
-            (Self::NoIss, Place::Authorization) => callback(response, "iss", None),
-            (Self::WrongIss, Place::Authorization) => callback(response, "iss", Some(ELSEWHERE)),
-            (Self::WrongState, Place::Authorization) => callback(response, "state", Some("other")),
-            (Self::Declines, Place::Authorization) => {
-                let response = callback(response, "code", None);
-                callback(response, "error", Some("access_denied"))
-            }
-            (Self::ClientForgotten, Place::Token) => error(401, "invalid_client"),
-            (Self::RefreshRefused, Place::Token) if is_refresh => error(400, "invalid_grant"),
-            (Self::NoTokenType, Place::Token) => member(response, "token_type", Value::Null).await,
-            (Self::ForeignTokenType, Place::Token) => {
-                member(response, "token_type", json!("mac")).await
-            }
-            (Self::TokenIsForm, Place::Token) => form(response).await,
-            (Self::NoExpiry, Place::Token) => member(response, "expires_in", Value::Null).await,
-            (Self::NoRefreshToken, Place::Token) => {
-                member(response, "refresh_token", Value::Null).await
-            }
-            (Self::LessScope, Place::Token) => {
-                member(response, "scope", json!("something:else")).await
-            }
-            (_, _) => response,
+            Place::Elsewhere => response,
         }
     }
-}
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response
-}
-
-fn header(mut response: Response, name: axum::http::HeaderName, text: &str) -> Response {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        response.headers_mut().insert(name, value);
+    fn at_mcp(self, seen: &Seen, mut response: Response) -> Response {
+        let missing = r#"Bearer error="insufficient_scope", scope="mcp:tools more""#;
+        let told = match self {
+            Self::NoChallenge => {
+                response.headers_mut().remove(WWW_AUTHENTICATE);
+                return response;
+            }
+            Self::RedirectsMcp => return away(&format!("{ELSEWHERE}/mcp")),
+            _ if !seen.has_token() => return response,
+            Self::RefusesEveryToken => challenge(401, r#"Bearer error="invalid_token""#),
+            Self::WantsMoreScopes => challenge(403, missing),
+            Self::MissingScopeIs401 => challenge(401, missing),
+            Self::Forbids => plain(StatusCode::FORBIDDEN, ""),
+            Self::FailsOnToken => plain(StatusCode::INTERNAL_SERVER_ERROR, ""),
+            _ => response,
+        };
+        told
     }
-    response
-}
 
-fn challenge(status: u16, text: &str) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or_default();
-    header(plain(status, ""), WWW_AUTHENTICATE, text)
-}
-
-fn away(url: &str) -> Response {
-    header(plain(StatusCode::TEMPORARY_REDIRECT, ""), LOCATION, url)
-}
-
-fn error(status: u16, code: &str) -> Response {
-    let mut response = Response::new(Body::from(json!({ "error": code }).to_string()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
-    header(response, CONTENT_TYPE, "application/json")
-}
-
-/// Returns the members of a JSON response, and what else it consists of.
-async fn members(response: Response) -> (axum::http::response::Parts, Map<String, Value>) {
-    let (mut parts, body) = response.into_parts();
-    parts.headers.remove(CONTENT_LENGTH);
-    let body = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .unwrap_or_default();
-    (parts, serde_json::from_slice(&body).unwrap_or_default())
-}
-
-/// Replaces a member of a successful JSON response; `null` removes it.
-async fn member(response: Response, name: &str, value: Value) -> Response {
-    if !response.status().is_success() {
-        return response;
+    async fn in_resource_metadata(self, response: Response) -> Response {
+        let (name, value) = match self {
+            Self::NoResourceMetadata => return plain(StatusCode::NOT_FOUND, ""),
+            Self::ResourceMetadataIsPage => return page(StatusCode::OK),
+            Self::ForeignResource => ("resource", json!(format!("{ELSEWHERE}/mcp"))),
+            Self::NoAuthorizationServers => ("authorization_servers", Value::Null),
+            _ => return self.in_lists(response).await,
+        };
+        member(response, name, value).await
     }
-    let (parts, mut members) = members(response).await;
-    members.insert(name.to_owned(), value);
-    members.retain(|_, value| !value.is_null());
-    Response::from_parts(parts, Body::from(Value::Object(members).to_string()))
-}
 
-async fn form(response: Response) -> Response {
-    if !response.status().is_success() {
-        return response;
+    /// Deviations that depend on what the resource metadata says.
+    async fn in_lists(self, response: Response) -> Response {
+        let (parts, mut document) = members(response).await;
+        let text = |document: &Map<String, Value>, pointer: &str| {
+            let whole = Value::Object(document.clone());
+            let found = whole.pointer(pointer).and_then(Value::as_str);
+            found.unwrap_or_default().to_owned()
+        };
+        let issuer = text(&document, "/authorization_servers/0");
+        let resource = text(&document, "/resource");
+        let servers = match self {
+            Self::AnotherServerFirst => json!([ELSEWHERE, issuer]),
+            Self::IssuerSlash => json!([format!("{issuer}/")]),
+            Self::IssuerIsMcpUrl => json!([resource]),
+            _ => json!([issuer]),
+        };
+        document.insert("authorization_servers".to_owned(), servers);
+        if let (Self::ResourceIsOrigin, Some(origin)) = (self, resource.strip_suffix("/mcp")) {
+            document.insert("resource".to_owned(), json!(origin));
+        }
+        Response::from_parts(parts, Body::from(Value::Object(document).to_string()))
     }
-    let (parts, members) = members(response).await;
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in &members {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        form.append_pair(name, &text);
-    }
-    let response = Response::from_parts(parts, Body::from(form.finish()));
-    header(response, CONTENT_TYPE, "application/x-www-form-urlencoded")
-}
 
-/// Replaces or removes a parameter of the callback.
-fn callback(response: Response, name: &str, value: Option<&str>) -> Response {
-    let location = response.headers().get(LOCATION);
-    let url = location.and_then(|value| value.to_str().ok());
-    let Some(mut url) = url.and_then(|url| Url::parse(url).ok()) else {
-        return response;
-    };
-    let kept: Vec<(String, String)> = url
-        .query_pairs()
-        .filter(|(known, _)| known != name)
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect();
-    let mut pairs = url.query_pairs_mut();
-    pairs.clear().extend_pairs(kept);
-    if let Some(value) = value {
-        pairs.append_pair(name, value);
+    async fn in_metadata(self, seen: &Seen, response: Response) -> Response {
+        let elsewhere = |path: &str| json!(format!("{ELSEWHERE}/{path}"));
+        let (name, value) = match self {
+            Self::NoMetadata => return plain(StatusCode::NOT_FOUND, ""),
+            Self::OpenIdMetadataOnly if !seen.path.ends_with("openid-configuration") => {
+                return plain(StatusCode::NOT_FOUND, "");
+            }
+            Self::MetadataIsPage => return page(StatusCode::OK),
+            Self::MetadataRedirects => return away(&format!("{ELSEWHERE}/metadata")),
+            Self::ForeignIssuer => ("issuer", json!(ELSEWHERE)),
+            Self::NoPkce => ("code_challenge_methods_supported", Value::Null),
+            Self::PlainPkce => ("code_challenge_methods_supported", json!(["plain"])),
+            Self::NoRegistration => ("registration_endpoint", Value::Null),
+            Self::NoDeviceEndpoint => ("device_authorization_endpoint", Value::Null),
+            Self::InsecureEndpoint => ("token_endpoint", json!("http://token.internal/token")),
+            Self::RelativeEndpoint => ("token_endpoint", json!("/token")),
+            Self::TokenEndpointElsewhere => ("token_endpoint", elsewhere("token")),
+            Self::AuthorizationEndpointElsewhere => {
+                ("authorization_endpoint", elsewhere("authorize"))
+            }
+            Self::EndpointHasQuery => {
+                let (parts, document) = members(response).await;
+                let own = document.get("authorization_endpoint");
+                let own = own.and_then(Value::as_str).unwrap_or_default();
+                let endpoint = json!(format!("{own}?tenant=1"));
+                let whole = Body::from(Value::Object(document).to_string());
+                let response = Response::from_parts(parts, whole);
+                return member(response, "authorization_endpoint", endpoint).await;
+            }
+            _ => return response,
+        };
+        member(response, name, value).await
     }
-    drop(pairs);
-    header(response, LOCATION, url.as_str())
+
+    async fn at_registration(self, seen: &Seen, response: Response) -> Response {
+        match self {
+            Self::RegistrationRefused => error(400, "invalid_redirect_uri"),
+            Self::RegistrationClosed if !seen.has_token() => challenge(401, "Bearer"),
+            Self::RegistrationRefusesScope if seen.sent.contains("\"scope\"") => {
+                error(400, "invalid_client_metadata")
+            }
+            Self::RegistrationWithSecret => {
+                let response = member(response, "client_secret", json!("a-secret")).await;
+                let method = json!("client_secret_post");
+                member(response, "token_endpoint_auth_method", method).await
+            }
+            Self::RegistrationWithoutId => member(response, "client_id", json!("")).await,
+            _ => response,
+        }
+    }
+
+    fn at_authorization(self, seen: &Seen, response: Response) -> Response {
+        let is_offline = |scope: String| scope.split(' ').any(|word| word == "offline_access");
+        let refuse = |response: Response, code| {
+            let response = callback(response, "code", None);
+            callback(response, "error", Some(code))
+        };
+        match self {
+            Self::RefusesResource if seen.get("resource").is_some() => {
+                refuse(response, "invalid_target")
+            }
+            Self::WantsAudience if seen.get("audience").is_none() => {
+                refuse(response, "invalid_request")
+            }
+            Self::RefusesOfflineAccess if seen.get("scope").is_some_and(is_offline) => {
+                refuse(response, "invalid_scope")
+            }
+            Self::ErrorPage => page(StatusCode::BAD_REQUEST),
+            Self::NoIss => callback(response, "iss", None),
+            Self::WrongIss => callback(response, "iss", Some(ELSEWHERE)),
+            Self::SlashedIss => again(response, "iss", |iss| vec![format!("{iss}/")]),
+            Self::TwoIss => again(response, "iss", |iss| {
+                vec![iss.to_owned(), ELSEWHERE.to_owned()]
+            }),
+            Self::WrongState => callback(response, "state", Some("other")),
+            Self::CodeAndError => callback(response, "error", Some("access_denied")),
+            Self::Declines => refuse(response, "access_denied"),
+            _ => response,
+        }
+    }
+
+    async fn at_token(self, seen: &Seen, response: Response) -> Response {
+        let (name, value) = match self {
+            Self::ClientForgotten => return error(401, "invalid_client"),
+            Self::UnauthorizedClient => return error(400, "unauthorized_client"),
+            Self::ErrorsHaveStatus200 => return error(200, "invalid_client"),
+            Self::TokenWantsAudience if seen.get("audience").is_none() => {
+                return error(400, "invalid_request");
+            }
+            Self::BasicNeedsClientId
+                if seen.basic().is_some() && seen.get("client_id").is_none() =>
+            {
+                return error(401, "invalid_client");
+            }
+            Self::RawBasic if seen.basic().is_some_and(|sent| sent.contains(['+', '%'])) => {
+                return error(401, "invalid_client");
+            }
+            Self::TokenIsForm => return form(response).await,
+            Self::NestedToken => return nested(response).await,
+            Self::NoTokenType => ("token_type", Value::Null),
+            Self::ForeignTokenType => ("token_type", json!("mac")),
+            Self::CommaScopes => ("scope", json!("mcp:tools,offline_access")),
+            Self::LessScope => ("scope", json!("something:else")),
+            Self::NoExpiry => ("expires_in", Value::Null),
+            Self::ExpiresAtOnce => ("expires_in", json!(0)),
+            Self::UnreadableExpiry => ("expires_in", json!("soon")),
+            Self::NoRefreshToken => ("refresh_token", Value::Null),
+            _ if seen.is_refresh() => return self.at_refresh(seen, response).await,
+            _ => return response,
+        };
+        member(response, name, value).await
+    }
+
+    async fn at_refresh(self, seen: &Seen, response: Response) -> Response {
+        match self {
+            Self::RefreshRefused => error(400, "invalid_grant"),
+            Self::RefreshNeedsUser => error(400, "interaction_required"),
+            Self::RefreshErrorHasStatus200 => error(200, "bad_refresh_token"),
+            Self::RefreshIsPage => page(StatusCode::BAD_REQUEST),
+            Self::RefreshIsBusy => header(error(429, "slow_down"), RETRY_AFTER, "7"),
+            Self::RefreshNeedsScope if seen.get("scope").is_none() => error(400, "invalid_scope"),
+            Self::RefreshAddsScope => {
+                member(response, "scope", json!("mcp:tools offline_access added")).await
+            }
+            _ => response,
+        }
+    }
 }

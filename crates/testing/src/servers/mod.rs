@@ -23,7 +23,9 @@
 //! ```
 
 mod deviation;
+mod deviations;
 mod program;
+mod responses;
 
 use std::io;
 use std::sync::Arc;
@@ -38,7 +40,7 @@ use mcp_auth_machine::Event;
 use mcp_auth_machine::action::SendRequest;
 use serde_json::json;
 
-pub use deviation::Deviation;
+pub use deviations::Deviation;
 pub use program::{Fault, Place};
 
 use crate::authorization::{AuthorizationServer, Options};

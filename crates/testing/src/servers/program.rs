@@ -10,12 +10,14 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http_body::Frame;
 
-use super::deviation::{Deviation, Seen};
+use super::deviation::Seen;
+use super::deviations::Deviation;
 use crate::lock;
 
 /// The largest request that is read.
@@ -150,24 +152,44 @@ async fn answer(State(program): State<Program>, request: Request, next: Next) ->
         Some(Fault::Long(size)) => return json(Body::from(" ".repeat(*size))),
         Some(Fault::Cut) | None => {}
     }
-    let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, LARGEST).await else {
+    let (mut parts, body) = request.into_parts();
+    let Ok(mut body) = axum::body::to_bytes(body, LARGEST).await else {
         return json(Body::empty());
     };
-    let seen = Seen {
-        place,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    };
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let seen = Seen::of(place, &parts, &body);
+    let deviations = lock(&program.0).deviations.clone();
+    for deviation in &deviations {
+        change(*deviation, place, &mut parts, &mut body);
+    }
+    let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if fault == Some(Fault::Cut) {
         return cut(response);
     }
-    let deviations = lock(&program.0).deviations.clone();
-    let mut response = response;
     for deviation in deviations {
-        response = deviation.apply(&seen, response).await;
+        response = deviation.after(&seen, response).await;
     }
     response
+}
+
+/// Changes the query of a `GET`, or the form of a `POST`.
+fn change(deviation: Deviation, place: Place, parts: &mut Parts, body: &mut Bytes) {
+    match parts.uri.query() {
+        Some(query) => {
+            let path = parts.uri.path();
+            let changed = deviation.before(place, query);
+            let changed = changed.map(|query| format!("{path}?{query}"));
+            if let Some(Ok(uri)) = changed.map(|uri| uri.parse::<Uri>()) {
+                parts.uri = uri;
+            }
+        }
+        None => {
+            let changed = deviation.before(place, &String::from_utf8_lossy(body));
+            if let Some(changed) = changed {
+                parts.headers.remove(CONTENT_LENGTH);
+                *body = Bytes::from(changed);
+            }
+        }
+    }
 }
 
 fn json(body: Body) -> Response {

@@ -16,3 +16,5 @@ mod driver_contract;
 mod histories;
 mod own_driver;
 mod scripted;
+#[cfg(feature = "servers")]
+mod table;

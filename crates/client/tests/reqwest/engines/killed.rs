@@ -15,8 +15,8 @@ use mcp_auth_machine::wire::callback::Callback;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
-use crate::processes::{Part, Redis};
 use crate::engines::race::{open, post, sign_in};
+use crate::processes::{Part, Redis};
 use crate::support::{World, http, token};
 
 const USERS: usize = 40;

@@ -11,8 +11,8 @@ use mcp_auth_machine::wire::callback::Callback;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::processes::{Part, Redis};
 use crate::engines::servers::Postgres;
+use crate::processes::{Part, Redis};
 use crate::support::{World, http, token};
 
 const PROCESSES: usize = 8;

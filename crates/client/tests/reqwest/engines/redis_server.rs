@@ -9,8 +9,8 @@ use mcp_auth_machine::time::UnixMillis;
 use redis::cluster::ClusterClient;
 use tokio::task::block_in_place;
 
-use crate::processes::Redis;
 use crate::engines::servers::{done, keeps_the_contract, slot, stored};
+use crate::processes::Redis;
 
 fn open(redis: &Redis) -> AsyncRedisStore {
     AsyncRedisStore::open(&redis.url(), "test:").unwrap()

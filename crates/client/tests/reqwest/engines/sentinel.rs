@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use crate::processes::{Redis, free_port};
 use crate::engines::redis_server::is_linked;
 use crate::engines::servers::{done, keeps_the_contract, slot, stored};
+use crate::processes::{Redis, free_port};
 use crate::support::World;
 
 /// `redis-sentinel`, ended when it is dropped.

@@ -254,7 +254,12 @@ impl Ledger {
     }
 
     /// An instance still waited for that.
-    pub(in crate::machine_tests::world) fn hears_refused(&mut self, at: usize, client: &str, text: &str) {
+    pub(in crate::machine_tests::world) fn hears_refused(
+        &mut self,
+        at: usize,
+        client: &str,
+        text: &str,
+    ) {
         let of_client = text.contains("invalid_client\"") || text.contains("unauthorized_client");
         if of_client && client.starts_with("cid~") {
             self.seat(at).dead.insert(client.to_owned());
@@ -322,7 +327,10 @@ impl Ledger {
     }
 
     /// The client of the account that an instance knows, if it registered itself.
-    pub(in crate::machine_tests::world) fn registered_client(&mut self, at: usize) -> Option<String> {
+    pub(in crate::machine_tests::world) fn registered_client(
+        &mut self,
+        at: usize,
+    ) -> Option<String> {
         let account = account(self.seat(at).account.as_deref().unwrap_or_default());
         let client = account["client"]["id"].as_str()?;
         let own = ISSUERS

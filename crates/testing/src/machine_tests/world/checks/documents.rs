@@ -81,7 +81,12 @@ impl Ledger {
 
     /// A server gave a secret to a client that registered: it belongs to the origins at which its document has clients
     /// authenticate (S42).
-    pub(in crate::machine_tests::world) fn issues(&mut self, at: usize, server: usize, secret: &str) {
+    pub(in crate::machine_tests::world) fn issues(
+        &mut self,
+        at: usize,
+        server: usize,
+        secret: &str,
+    ) {
         let document = self.documents.get(&(at, server));
         let document: Value = document
             .and_then(|text| serde_json::from_str(text).ok())

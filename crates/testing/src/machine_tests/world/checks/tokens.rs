@@ -84,7 +84,12 @@ impl Ledger {
     }
 
     /// A token is handed out only as long as it was said to live, whatever the wall clock says (S30).
-    pub(in crate::machine_tests::world) fn presented(&mut self, at: usize, bearer: &str, now: Moment) {
+    pub(in crate::machine_tests::world) fn presented(
+        &mut self,
+        at: usize,
+        bearer: &str,
+        now: Moment,
+    ) {
         let text = bearer.rsplit(' ').next().unwrap_or_default();
         // The token that this process received last; a rolled-back store may return an older one.
         let latest = self.tokens.iter().rev().find(|token| token.by == at);
