@@ -121,21 +121,20 @@ impl Deviation {
 
     fn at_mcp(self, seen: &Seen, mut response: Response) -> Response {
         let missing = r#"Bearer error="insufficient_scope", scope="mcp:tools more""#;
-        let told = match self {
+        match self {
             Self::NoChallenge => {
                 response.headers_mut().remove(WWW_AUTHENTICATE);
-                return response;
+                response
             }
-            Self::RedirectsMcp => return away(&format!("{ELSEWHERE}/mcp")),
-            _ if !seen.has_token() => return response,
+            Self::RedirectsMcp => away(&format!("{ELSEWHERE}/mcp")),
+            _ if !seen.has_token() => response,
             Self::RefusesEveryToken => challenge(401, r#"Bearer error="invalid_token""#),
             Self::WantsMoreScopes => challenge(403, missing),
             Self::MissingScopeIs401 => challenge(401, missing),
             Self::Forbids => plain(StatusCode::FORBIDDEN, ""),
             Self::FailsOnToken => plain(StatusCode::INTERNAL_SERVER_ERROR, ""),
             _ => response,
-        };
-        told
+        }
     }
 
     async fn in_resource_metadata(self, response: Response) -> Response {
