@@ -530,7 +530,7 @@ fn places() -> BTreeMap<String, (usize, usize)> {
     places
 }
 
-/// What a line of the playbook asks for: of the parameters, the grant alone.
+/// Returns the action of a line of the playbook: of its parameters, the grant alone.
 pub fn asked(line: &str) -> Option<String> {
     let line = line.strip_prefix("< ")?;
     let words = line.split(' ').take_while(|word| !word.contains('='));

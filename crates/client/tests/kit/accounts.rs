@@ -66,7 +66,7 @@ impl Gateway {
     async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
         for round in 0_usize.. {
-            // What has been woken has its turn before anything is judged.
+            // Woken tasks run before the condition is looked at.
             if round > 50 && holds(self) {
                 return;
             }
@@ -101,8 +101,8 @@ async fn a_token_expires_by_the_clock_of_the_test() {
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
-/// USE-10: the margin of five minutes is half a minute, and half of that is spread. Nobody is refreshed before, all are
-/// refreshed in it, not all in the same second, and no reader waits.
+/// USE-10: the margin of five minutes is half a minute, and half of that is spread. All accounts are refreshed in it
+/// and none before, not all in the same second, and no reader waits.
 #[tokio::test]
 async fn use10_accounts_are_refreshed_ahead_at_moments_that_are_spread() {
     let gateway = Gateway::start();

@@ -72,7 +72,7 @@ struct Program {
     saw: Vec<String>,
 }
 
-/// What a program saw: in short, and all of it.
+/// The observations of a program: in short, and all of them.
 #[derive(Debug, PartialEq, Eq)]
 struct Saw {
     short: String,

@@ -197,7 +197,7 @@ impl Outside {
     }
 }
 
-/// A text that is no field value is left out, as an HTTP library would.
+/// A text that is not a field value is left out, as an HTTP library would.
 fn append(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
         headers.append(name, value);

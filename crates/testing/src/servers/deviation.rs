@@ -1,4 +1,4 @@
-//! What each deviation does to a request and to its response.
+//! The changes that each deviation makes to a request and to its response.
 
 // A deviation that a function does not know changes nothing, and then the test that each one is seen fails.
 #![allow(clippy::wildcard_enum_match_arm)]

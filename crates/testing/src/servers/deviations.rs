@@ -48,7 +48,7 @@ deviations! {
     Forbids: Mcp, "QUIRK-23", "Every token is answered with 403 and no challenge.";
     FailsOnToken: Mcp, "QUIRK-33", "Every token is answered with 500.";
     RedirectsMcp: Mcp, "QUIRK-33", "Requests are redirected to another origin.";
-    NoResourceMetadata: ResourceMetadata, "DISC-20, `issuer`", "There is no resource metadata.";
+    NoResourceMetadata: ResourceMetadata, "DISC-20, `issuer`", "The resource metadata is answered with 404.";
     ResourceMetadataIsPage: ResourceMetadata, "QUIRK-15", "The resource metadata is a web page with status 200.";
     ForeignResource: ResourceMetadata, "DISC-12", "The resource metadata is that of another resource.";
     ResourceIsOrigin: ResourceMetadata, "QUIRK-20", "The resource is the origin, and not the endpoint.";
@@ -56,7 +56,7 @@ deviations! {
     AnotherServerFirst: ResourceMetadata, "DISC-16, `preferred_issuers`", "The resource metadata names another authorization server first.";
     IssuerSlash: ResourceMetadata, "QUIRK-01, `strictness`", "The issuer in the resource metadata has a slash at its end.";
     IssuerIsMcpUrl: ResourceMetadata, "QUIRK-21", "The resource metadata names the MCP server as its authorization server.";
-    NoMetadata: ServerMetadata, "META-02, `server_metadata`", "There is no authorization server metadata.";
+    NoMetadata: ServerMetadata, "META-02, `server_metadata`", "The authorization server metadata is answered with 404.";
     OpenIdMetadataOnly: ServerMetadata, "QUIRK-12", "The metadata is at the location of OpenID Connect alone.";
     MetadataIsPage: ServerMetadata, "QUIRK-15", "The metadata is a web page with status 200.";
     MetadataRedirects: ServerMetadata, "SEC-08", "The metadata is at another origin, by a redirect.";

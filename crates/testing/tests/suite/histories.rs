@@ -91,7 +91,7 @@ fn histories_have_events_of_every_kind() {
     assert_eq!(kinds.len(), 9, "{kinds:?}");
 }
 
-/// What a fuzzer's bytes and `arbitrary` make is the same, and the machine passes it, whatever its length.
+/// `arbitrary` and `from_bytes` make the same history of a fuzzer's bytes, and the machine passes it, whatever its length.
 #[cfg(feature = "arbitrary")]
 #[test]
 fn arbitrary_reads_the_same_choices() {
