@@ -164,6 +164,9 @@ fn program(copy: &Path, target: &Path, test: &str) -> PathBuf {
         .args([
             "test",
             "--release",
+            // The other members would add features of the kit, and their dependencies.
+            "-p",
+            "mcp-auth-machine",
             "--test",
             test,
             "--no-run",
