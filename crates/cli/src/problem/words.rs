@@ -86,8 +86,8 @@ impl Problem {
                 lease: Some(seconds),
                 ..
             } => format!(
-                "another process refreshes the tokens of this account, and holds the lease for {seconds} seconds more at \
-                 most; the time of this command has ended before ({}): run it again after that",
+                "another process refreshes the tokens of this account, or was killed while it did; its lease ends in {seconds} \
+                 seconds at the latest, after the time of this command ({}): run it again then",
                 speaker::limit()
             ),
             Self::OutOfTime { last, lease: None } => {
@@ -98,7 +98,14 @@ impl Problem {
                     "the time of the command has ended ({limit}){last}; try again later, or with a longer {limit}"
                 )
             }
-            Self::NoAnswer { url, error } => format!("no answer from {url}: {error}"),
+            // Some errors have their remedy.
+            Self::NoAnswer { url, error } if error.contains("; ") => {
+                format!("no answer from {url}: {error}")
+            }
+            Self::NoAnswer { url, error } => format!(
+                "no answer from {url}: {error}; look at the URL and the network, and whether the server runs, then run this \
+                 again"
+            ),
             Self::NotMcp(other) => other.words(),
             Self::Keyring(error) => error.to_string(),
             Self::Output(error) => format!("standard output cannot be written: {error}"),

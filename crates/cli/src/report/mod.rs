@@ -4,7 +4,9 @@
 //! no secret of the transcript. The page has no script and loads nothing.
 
 mod decisions;
+mod outcome;
 mod owner;
+mod parts;
 mod render;
 mod shown;
 mod steps;

@@ -96,6 +96,11 @@ fn a_page_names_the_party_that_must_mend_it() {
         &dead,
         &[party, "the network between this machine and the server"],
     );
+    // Before a machine begins.
+    let unknown = page(&["token", &url]);
+    has(&unknown, &[party, "not signed in"]);
+    let doctor = page(&["doctor", "http://127.0.0.1:9/mcp"]);
+    has(&doctor, &[party, "no answer from"]);
     let late = page(&["login", &url, "--no-browser", "--timeout", "1"]);
     has(&late, &[party, "the user, who was waited for"]);
     let output = desk.sign_in(&[&url], false);

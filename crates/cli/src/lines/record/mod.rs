@@ -120,6 +120,12 @@ impl Recorder {
             return Ok(());
         };
         let tape = std::mem::take(&mut *shared.tape.lock().unwrap_or_else(PoisonError::into_inner));
+        // The page of a command that ended before its machine began has the failure alone.
+        if let (Some(html), Some(_), None, false) =
+            (&shared.html, failure, &shared.path, tape.has_begun())
+        {
+            return crate::report::write(html, "mcp-auth", std::iter::empty(), failure);
+        }
         let text = tape
             .transcript()
             .map_err(|flaw| format!("nothing was recorded: {flaw}"))?;

@@ -140,6 +140,11 @@ impl Tape {
         self.config = Some((config, at));
     }
 
+    /// Returns true if there is a machine to record.
+    pub(super) fn has_begun(&self) -> bool {
+        self.config.is_some()
+    }
+
     pub(super) fn push(&mut self, happened: Happened, at: Moment) {
         let id = match happened {
             Happened::Challenged { .. }
