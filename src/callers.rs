@@ -51,11 +51,11 @@ impl Callers {
         self.current = None;
     }
 
-    /// The MCP server refused the stored token for the operation that the machine works for.
-    pub(crate) fn refused(&mut self, operation: &Operation) {
+    /// Whether the MCP server refused the stored token for the operation that the machine works for.
+    pub(crate) fn judged(&mut self, operation: &Operation, refused: bool) {
         self.current = Some(Caller {
             operation: operation.clone(),
-            refused: true,
+            refused,
         });
     }
 

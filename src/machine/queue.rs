@@ -72,6 +72,11 @@ impl AuthMachine {
                 return waits.join(click);
             }
         }
+        if let Work::LoadingAccount(state) = &mut self.work
+            && let Some(waits) = state.click()
+        {
+            return waits.join(click);
+        }
         let wanted = &click.authorization;
         let config = self.core.identity.config();
         let elsewhere = match self.work.uncounted() {

@@ -20,7 +20,6 @@ use crate::state::redirect::select_scopes;
 use crate::state::register::Registering;
 use crate::state::server::pass_over;
 use crate::state::{Attempt, Step, Work};
-use crate::suspended::Waiting;
 use crate::wire::registration::MAX_CLIENT_ID_BYTES;
 use crate::wire::words::AuthMethod;
 
@@ -38,15 +37,6 @@ pub(crate) fn met(
         issuer: issuer.clone(),
         source,
     });
-    // A redirect that is out does not outlive a document that leads elsewhere.
-    let leads_there = |waiting: &Waiting| waiting.at.server().leads_where(&server);
-    if core
-        .waiting
-        .as_deref()
-        .is_some_and(|waiting| !leads_there(waiting))
-    {
-        core.stop_waiting();
-    }
     let flow = match Flow::check(core, &attempt.way, &server) {
         Ok(flow) => flow,
         Err(cause) => {

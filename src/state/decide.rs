@@ -63,16 +63,21 @@ impl Judged {
 
     fn token(&self, core: &Core) -> Token {
         let account = core.held.at.as_ref().map(|at| at.held());
-        let same = match (&self.sent, account) {
-            (Some(sent), Some(account)) => account.has_access(sent),
-            (_, _) => false,
-        };
-        if core.held.is_usable(core.now) && !same {
+        if core.held.is_usable(core.now) && !self.refuses_the_stored_token(core) {
             Token::Newer
         } else if account.is_some_and(|account| account.tokens.is_some()) {
             Token::Refused
         } else {
             Token::None
+        }
+    }
+
+    /// Returns true when the request was sent with the stored token, as far as the account is known.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        let account = core.held.at.as_ref().map(|at| at.held());
+        match (&self.sent, account) {
+            (Some(sent), Some(account)) => account.has_access(sent),
+            (_, _) => false,
         }
     }
 
@@ -188,9 +193,8 @@ impl Judged {
 
     pub(crate) fn decide(self, core: &mut Core) -> Step {
         let reaction = self.react(core);
-        if reaction.needs_another_token() {
-            core.callers.refused(&self.operation);
-        }
+        let refused = reaction.needs_another_token();
+        core.callers.judged(&self.operation, refused);
         match reaction {
             Reaction::Retry => {
                 core.ready();

@@ -139,8 +139,9 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
     {
         return repeat_as_read(core);
     }
-    core.stop_waiting();
+    // Documents that are wrong for a moment, and too many attempts, leave the redirect that is out.
     let agreed = agree(core, &attempt, chosen, at.issuer())?;
+    core.stop_waiting();
     match attempt.way {
         Way::Redirect { seed, uri, browser } => {
             let way = Redirecting {

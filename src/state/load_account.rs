@@ -100,8 +100,9 @@ impl Trigger {
         let refused = match self {
             Self::Renew(renewal) => renewal.refuses_the_stored_token(core),
             Self::Obtain(obtaining) => obtaining.refuses_the_stored_token(core),
-            Self::Challenged(_)
-            | Self::Wanted(_)
+            // It waits on beside a `Ready` that comes while the account is read.
+            Self::Challenged(judged) => judged.refuses_the_stored_token(core),
+            Self::Wanted(_)
             | Self::Authorize(_)
             | Self::Renewed(_)
             | Self::CameBack(_)
@@ -115,6 +116,27 @@ impl Trigger {
             | Self::Revoke(_) => false,
         };
         Some(Caller { operation, refused })
+    }
+
+    /// Returns the authorization request.
+    pub(crate) fn click(&mut self) -> Option<&mut Click> {
+        match self {
+            Self::Authorize(click) => Some(click),
+            Self::Renewed(renewed) => Some(&mut renewed.click),
+            Self::Challenged(_)
+            | Self::Wanted(_)
+            | Self::CameBack(_)
+            | Self::Redeem(_)
+            | Self::TakenElsewhere(_)
+            | Self::Look
+            | Self::Poll
+            | Self::Save
+            | Self::Renew(_)
+            | Self::Obtain(_)
+            | Self::SignOut(_)
+            | Self::Reset
+            | Self::Revoke(_) => None,
+        }
     }
 
     /// Returns true for a step of an authorization that the user has finished.
@@ -212,6 +234,11 @@ impl LoadingAccount {
     pub(crate) fn completes_an_authorization(&self) -> bool {
         let then = self.then.as_ref();
         then.is_some_and(Trigger::completes_an_authorization)
+    }
+
+    /// Returns the authorization request for which the account is read.
+    pub(crate) fn click(&mut self) -> Option<&mut Click> {
+        self.then.as_mut().and_then(Trigger::click)
     }
 
     /// Returns true when the account is read for an authorization.

@@ -216,3 +216,21 @@ fn use_14_an_error_without_an_operation_answers_no_operation() {
     host.callback(&format!("error=access_denied&state={state}"));
     assert_eq!(answered(&mut host), ALL);
 }
+
+/// USE-14: a refusal of the current token waits on beside the `Ready` that answers the refusal of an older one.
+#[test]
+fn use_14_a_refusal_waits_while_the_account_is_read_whoever_receives_ready() {
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    let sent = host.token();
+    host.store.mode = StoreMode::Manual;
+    host.challenged_for("one", 401, &[&announcing()], sent.as_deref());
+    let Action::LoadSlot(load) = host.next() else {
+        panic!("the account is read");
+    };
+    host.challenged_for("two", 401, &[&announcing()], Some("Bearer at-0"));
+    host.ready();
+    host.quiet();
+    host.handle(load.failed());
+    assert_eq!(answered(&mut host), ["one"]);
+    host.quiet();
+}

@@ -3,7 +3,7 @@
 
 use mcp_auth_machine::action::Redirect;
 use mcp_auth_machine::config::RedirectUri;
-use mcp_auth_machine::error::{Cause, Stage};
+use mcp_auth_machine::error::{Cause, Stage, Violation};
 use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::{Action, Event};
@@ -287,4 +287,55 @@ fn authz_18_cb_14_a_click_from_elsewhere_during_an_attempt_gets_a_redirect_of_it
     host.handle(Event::CallbackParams(callback));
     host.serve(TOKEN, 200, &token_answer("at-1"));
     host.ready();
+}
+
+/// AUTHZ-18, CB-14: a click from another browser, or for another redirect URI, while the account is read.
+#[test]
+fn authz_18_cb_14_the_last_click_while_the_account_is_read_gets_the_redirect() {
+    let other = "http://127.0.0.1:5002/callback";
+    for (browser, uri) in [(Some(b"b".as_slice()), None), (Some(b"a"), Some(other))] {
+        let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+        host.pass(2 * MINUTE);
+        let mut store = std::mem::take(&mut host.store);
+        host.store.mode = StoreMode::Manual;
+        click(&mut host, Some(b"a"), None);
+        click(&mut host, browser, uri);
+        host.share(&mut store);
+        store.mode = StoreMode::Works;
+        host.store = store;
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata());
+        if uri.is_some() {
+            host.serve(REGISTER, 201, r#"{"client_id":"dyn-2"}"#);
+        }
+        let redirect = host.redirect();
+        host.quiet();
+        let to = uri.unwrap_or(REDIRECT);
+        let url = format!("{to}?code=c-1&state={}", state_of(&redirect));
+        let callback = Callback::from_url(url);
+        let callback = callback.in_browser(BrowserBinding::new(browser.unwrap()));
+        host.handle(Event::CallbackParams(callback));
+        host.serve(TOKEN, 200, &token_answer("at-2"));
+        host.ready();
+    }
+}
+
+/// AUTHZ-18: documents that are wrong for a moment, when the user starts again, end no redirect that was right.
+#[test]
+fn authz_18_documents_that_lead_elsewhere_and_are_refused_leave_the_open_authorization() {
+    let endpoint = format!("{AS}/authorize\"");
+    let poisoned = metadata().replace(&endpoint, &format!("{ELSEWHERE}/authorize\""));
+    let (mut host, redirect) = redirected();
+    starts_again(&mut host, &prm(), &poisoned);
+    let failure = host.error();
+    assert!(
+        matches!(
+            failure.cause,
+            Cause::Violation(Violation::AuthorizationOrigin { .. })
+        ),
+        "{failure:?}"
+    );
+    host.quiet();
+    assert_eq!(host.store.of_kind("pending").len(), 1);
+    signs_in(&mut host, &redirect);
 }
