@@ -11,7 +11,7 @@ use crate::bridge::{message, until};
 use crate::fake::{Fake, Mode, object, refused};
 use crate::remedies::{Transcript, returned};
 use crate::support::{Desk, text};
-use crate::transactions::{files, interrupted, kill};
+use crate::transactions::{files, interrupted, is_ignored, kill};
 
 /// Returns the names of all files and folders.
 fn all(folder: &Path) -> Vec<String> {
@@ -50,8 +50,8 @@ fn a_first_login_that_fails_leaves_no_trace() {
     assert!(!desk.path().join("a").exists(), "{:?}", all(desk.path()));
     // A signal.
     let more = ["--store", store, "--client-id", "desk", url.as_str()];
-    let output = interrupted(&desk, &more, |process| kill(process, "INT"));
-    assert_eq!(output.status.code(), Some(130));
+    let output = interrupted(&desk, &more, |process| kill(process, "TERM"));
+    assert_eq!(output.status.code(), Some(143));
     assert!(!desk.path().join("a").exists(), "{:?}", all(desk.path()));
     // A directory that was there stays, without what the command made in it.
     fs::create_dir_all(&place).expect("a folder");
@@ -283,14 +283,6 @@ fn refused_scopes_leave_those_of_the_account() {
     assert_eq!(status["scopes"], json!(["read", "write"]));
 }
 
-/// Whether this process ignores a signal, and so the programs that it starts: a shell does that to programs in the background.
-fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
-}
-
 /// A program that reads the result of a command gets one, also when a signal ends the command.
 #[test]
 fn a_signal_is_told_in_json() {
@@ -308,8 +300,8 @@ fn a_signal_is_told_in_json() {
     fake.state().mcp = Mode::Hangs;
     for command in [&["doctor", &url][..], &["login", &url]] {
         let mut command = desk.command(&[command, &["--json"]].concat());
-        let process = command.stdin(Stdio::null()).spawn().expect("it starts");
         let count = fake.state().requests.len();
+        let process = command.stdin(Stdio::null()).spawn().expect("it starts");
         until("asked", || fake.state().requests.len() > count);
         kill(&process, "TERM");
         let output = process.wait_with_output().expect("it ends");
