@@ -12,6 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The interval between attempts to take the lock.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often the directory may be removed by others while its lock is opened.
+const REMOVALS: u32 = 5;
+
 /// The name prefix of incomplete files.
 const LEFT_OVER: &str = ".writing-";
 
@@ -114,9 +117,20 @@ impl PrivateDirectory {
         }
     }
 
+    /// Opens the lock file, again where another process removed the directory meanwhile.
+    fn lock_file(&self) -> io::Result<File> {
+        for _ in 0..REMOVALS {
+            match self.open_lock() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
+        self.open_lock()
+    }
+
     /// Opens the lock file, and creates it if necessary. A symbolic link is not followed, because its
     /// target may belong to another user.
-    fn lock_file(&self) -> io::Result<File> {
+    fn open_lock(&self) -> io::Result<File> {
         let path = self.path.join(LOCK);
         make_private(&self.path).map_err(at(&self.path))?;
         let mut options = OpenOptions::new();
@@ -404,7 +418,8 @@ mod tests {
         };
         sleep(Duration::from_millis(100));
         locked.remove_lock().unwrap();
-        fs::remove_dir(directory.path()).unwrap();
+        // The other thread may have made the lock again.
+        let _stays = fs::remove_dir(directory.path());
         let waited = waits.join().unwrap();
         assert!(directory.try_lock().unwrap().is_none(), "one has the lock");
         drop(waited);
