@@ -98,6 +98,11 @@ impl Legacy {
         })
     }
 
+    /// Returns true for two handles of one stream.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ended, &other.ended)
+    }
+
     /// Returns true if the stream has ended: no further answer comes.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
@@ -111,9 +116,9 @@ impl Legacy {
         if answer.status().is_success() {
             return Ok(());
         }
-        Err(Unanswered::Network {
+        Err(Unanswered::Undelivered {
             url: self.endpoint.to_string(),
-            words: format!("status {}", answer.status()),
+            status: answer.status(),
         })
     }
 }

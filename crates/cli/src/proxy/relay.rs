@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use self::failed::Failed;
-use self::session::Session;
+use self::session::{Answer, Session};
 use super::Transport;
 use super::message::{Envelope, Kind, failure, on_one_line, version_of};
 use super::remote::{Remote, VERSION, content_type, is_foreign, is_stream};
@@ -64,6 +64,9 @@ impl Relay {
 
     /// Gives the client a message.
     async fn give(&self, text: &str) {
+        if self.is_repeated(text) {
+            return;
+        }
         self.note(text);
         // The client may be gone: then nothing is left to tell.
         let _gone = self.0.lines.send(on_one_line(text)).await;
@@ -160,21 +163,18 @@ impl Relay {
     }
 
     async fn exchange(&self, line: &str, id: &RawValue, method: &str) -> Result<(), Failed> {
-        if let Some(legacy) = self.legacy() {
-            self.session().open.insert(id.get().to_owned());
-            let sent = legacy.send(&self.0.remote, line).await;
-            return self.sent_to(&legacy, sent, Some(id)).await;
+        if self.session().is_older && method != "initialize" {
+            return self.exchange_on_stream(line, id).await;
         }
         if self.0.transport == Transport::SseOnly && method == "initialize" {
             return self.begin_legacy(line, None).await;
         }
-        let (mut answer, sent) = self.post(line).await?;
-        if answer.status() == StatusCode::NOT_FOUND
-            && let Some(ended) = sent
-        {
-            self.renew_session(&ended).await?;
-            (answer, _) = self.post(line).await?;
-        }
+        let answer = match self.post_in_session(line, id).await? {
+            Answer::Begun(answer) => answer,
+            Answer::Whole { status, kind, text } => {
+                return self.conclude(id, method, status, kind, &text).await;
+            }
+        };
         let status = answer.status();
         if method == "initialize"
             && is_foreign(status)
@@ -186,18 +186,29 @@ impl Relay {
         if status.is_success() && is_stream(&answer) {
             return self.follow(answer, id).await;
         }
-        let url = self.0.remote.url().to_string();
         let kind = content_type(&answer);
         let text = self.0.remote.text(answer).await?;
-        // An error of the server is its answer, whatever the status.
-        let answers = Envelope::of(&text)
+        self.conclude(id, method, status, kind, &text).await
+    }
+
+    /// Gives the client the answer in a body. An error of the server is its answer, whatever the status.
+    async fn conclude(
+        &self,
+        id: &RawValue,
+        method: &str,
+        status: StatusCode,
+        kind: Option<String>,
+        text: &str,
+    ) -> Result<(), Failed> {
+        let answers = Envelope::of(text)
             .is_some_and(|message| message.kind() == Some(Kind::Response) && same(message.id, id));
         if answers {
-            self.give(&text).await;
+            self.give(text).await;
             return Ok(());
         }
+        let url = self.0.remote.url();
         let kind = kind.unwrap_or_else(|| "no content type".to_owned());
-        let said = Envelope::of(&text)
+        let said = Envelope::of(text)
             .and_then(|message| message.error.map(RawValue::get).map(str::to_owned));
         Err(Failed {
             words: format!(

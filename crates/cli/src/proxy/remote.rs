@@ -38,6 +38,8 @@ pub(super) enum Unanswered {
     Network { url: String, words: String },
     #[error("{url} sent a message of more than {MOST} bytes")]
     TooLong { url: String },
+    #[error("{url} answered a message with status {status}")]
+    Undelivered { url: String, status: StatusCode },
     #[error("the token is not for {url}, which the stream names: {why}")]
     Beside { url: String, why: &'static str },
 }

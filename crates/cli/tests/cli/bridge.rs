@@ -287,6 +287,51 @@ fn a_session_that_cannot_be_renewed_at_once_is_renewed_later() {
     assert_eq!(bridge.end(), Some(0));
 }
 
+/// Many servers refuse a message of a session that they do not know with status 400: that ends the session, too. A refusal of
+/// the message itself does not.
+#[test]
+fn a_session_that_a_server_refuses_with_400_is_renewed() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake, &[]);
+    let begun = Arc::new(Mutex::new(0));
+    let now = Arc::clone(&begun);
+    fake.state().hook = Some(Box::new(move |request, issuer| {
+        if request.path != "/mcp" || request.authorization.is_none() {
+            return None;
+        }
+        let mut begun = now.lock().expect("the sessions");
+        let sent = message(request);
+        let error = |id: &Value, words: &str| {
+            let error = json!({ "code": -32_000, "message": words });
+            Some(object(
+                400,
+                &json!({ "jsonrpc": "2.0", "id": id, "error": error }),
+            ))
+        };
+        let (status, mut headers, body) = echo(request, issuer)?;
+        if sent["method"] == "initialize" {
+            *begun += 1;
+            headers.push_str(&format!("mcp-session-id: s{begun}\r\n"));
+        } else if request.session != Some(format!("s{begun}")) {
+            return error(&Value::Null, "Bad Request: No valid session ID provided");
+        } else if sent["method"] == "odd" {
+            return error(&sent["id"], "the session has no such method");
+        }
+        Some((status, headers, body))
+    }));
+    let mut bridge = Bridge::start(&desk, &fake.url());
+    assert!(bridge.ask("initialize", 1)["result"].is_object());
+    assert!(bridge.ask("ping", 2)["result"].is_object());
+    // The server restarts, and somebody else begins a session there.
+    *begun.lock().expect("the sessions") = 7;
+    assert!(bridge.ask("ping", 3)["result"].is_object());
+    assert_eq!(*begun.lock().expect("the sessions"), 8);
+    let answer = bridge.ask("odd", 4);
+    assert_eq!(answer["error"]["message"], "the session has no such method");
+    assert_eq!(*begun.lock().expect("the sessions"), 8);
+    assert_eq!(bridge.end(), Some(0));
+}
+
 /// The client is killed, or kills the bridge: the sign-in under way ends as well.
 #[cfg(target_os = "linux")]
 #[test]

@@ -27,6 +27,7 @@ impl From<Unanswered> for Failed {
             Unanswered::Refused(_)
             | Unanswered::Network { .. }
             | Unanswered::TooLong { .. }
+            | Unanswered::Undelivered { .. }
             | Unanswered::Beside { .. } => None,
         };
         Self {

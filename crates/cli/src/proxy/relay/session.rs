@@ -3,20 +3,34 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::legacy::Legacy;
 use super::super::message::{Envelope, Kind, version_of};
-use super::super::remote::{Outgoing, SESSION, Unanswered, VERSION};
+use super::super::remote::{Outgoing, SESSION, Unanswered, VERSION, content_type};
 use super::super::standard_headers::Tools;
-use super::Relay;
 use super::failed::Failed;
+use super::{Relay, same};
 
 /// The end of a session may take this long.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The answer to a message.
+pub(super) enum Answer {
+    /// Its body is not read.
+    Begun(reqwest::Response),
+    /// It is read to its end.
+    Whole {
+        status: StatusCode,
+        kind: Option<String>,
+        text: String,
+    },
+}
 
 /// The agreement of the two ends.
 #[derive(Default)]
@@ -32,6 +46,13 @@ pub(super) struct Session {
     pub(super) asked: HashMap<String, String>,
     /// Requests whose answers come on the stream of the older transport.
     pub(super) open: HashSet<String>,
+    /// Whether the server has the older transport only.
+    pub(super) is_older: bool,
+    /// The streams of the older transport so far: the end of a former one concerns nobody.
+    pub(super) streams: u64,
+    /// The request that begins another session on a new stream of the older transport: who waits for its answer, which the
+    /// client has already.
+    pub(super) repeated: Option<(String, oneshot::Sender<()>)>,
 }
 
 impl Relay {
@@ -80,6 +101,33 @@ impl Relay {
         }
         drop(session);
         Ok((answer, sent))
+    }
+
+    /// Sends a request in the session, and once more in a new one where the server has ended it. The transport names status
+    /// 404 for that; many servers answer 400 with words about the session.
+    pub(super) async fn post_in_session(
+        &self,
+        line: &str,
+        id: &RawValue,
+    ) -> Result<Answer, Failed> {
+        let (answer, sent) = self.post(line).await?;
+        let Some(ended) = sent else {
+            return Ok(Answer::Begun(answer));
+        };
+        match answer.status() {
+            StatusCode::NOT_FOUND => {}
+            status @ StatusCode::BAD_REQUEST => {
+                let kind = content_type(&answer);
+                let text = self.0.remote.text(answer).await?;
+                if !says_that_the_session_ended(&text, id) {
+                    return Ok(Answer::Whole { status, kind, text });
+                }
+            }
+            _ => return Ok(Answer::Begun(answer)),
+        }
+        self.renew_session(&ended).await?;
+        let (answer, _) = self.post(line).await?;
+        Ok(Answer::Begun(answer))
     }
 
     /// Begins a new session in the place of one that the server ended, with the client's own request.
@@ -158,4 +206,10 @@ impl Relay {
             let _unanswered = timeout(FAREWELL, self.0.remote.send(farewell)).await;
         }
     }
+}
+
+/// Whether a refusal is about the session, and no answer to the request of this identifier.
+fn says_that_the_session_ended(text: &str, id: &RawValue) -> bool {
+    let answers = Envelope::of(text).is_some_and(|message| same(message.id, id));
+    !answers && text.to_ascii_lowercase().contains("session")
 }

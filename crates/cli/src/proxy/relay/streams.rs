@@ -49,6 +49,7 @@ impl Relay {
                 Err(
                     refused @ (Unanswered::Refused(_)
                     | Unanswered::TooLong { .. }
+                    | Unanswered::Undelivered { .. }
                     | Unanswered::Beside { .. }),
                 ) => return Err(refused.into()),
             }
@@ -88,6 +89,7 @@ impl Relay {
                     | Err(
                         Unanswered::Refused(_)
                         | Unanswered::TooLong { .. }
+                        | Unanswered::Undelivered { .. }
                         | Unanswered::Beside { .. },
                     ) => return,
                     Err(Unanswered::Network { .. }) => failures = failures.saturating_add(1),
