@@ -107,7 +107,7 @@ impl Relay {
             return false;
         }
         if let Some((_, told)) = session.repeated.take() {
-            // Who waited may have given up.
+            // The caller may have gone on.
             let _late = told.send(());
         }
         true

@@ -50,8 +50,8 @@ pub(super) struct Session {
     pub(super) is_older: bool,
     /// The streams of the older transport so far: the end of a former one concerns nobody.
     pub(super) streams: u64,
-    /// The request that begins another session on a new stream of the older transport: who waits for its answer, which the
-    /// client has already.
+    /// The request that was repeated to begin another session on a new stream of the older transport, and the task that awaits its
+    /// answer: the client has one already.
     pub(super) repeated: Option<(String, oneshot::Sender<()>)>,
 }
 
