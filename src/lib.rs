@@ -185,6 +185,11 @@ pub use present::NoBearer;
 pub use secret::Secret;
 pub use time::Moment;
 
+/// The flows as sequence diagrams, and the diagram of states, drawn from the tests.
+#[cfg(doc)]
+#[doc = include_str!("../docs/pictures.svg.html")]
+pub mod pictures {}
+
 #[cfg(doctest)]
 mod doors;
 

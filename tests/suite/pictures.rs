@@ -1,6 +1,9 @@
 //! The diagrams of docs/pictures.md, made from the playbooks and from the table of states and events.
 //!
-//! A change of a snapshot changes its diagram. `UPDATE_PICTURES=1 cargo test --test suite pictures` writes the page.
+//! A change of a snapshot changes its diagram. `UPDATE_PICTURES=1 cargo test --test suite pictures` writes the page, and the same
+//! diagrams as SVG for the documentation of the crate.
+
+mod svg;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +20,7 @@ const CELLS: &str =
     include_str!("snapshots/suite__cells__h04_s24_every_event_in_every_state_has_its_outcome.snap");
 
 /// The sections of the page: a heading, the snapshot, and the heading of the conversation in it.
-const SEQUENCES: [(&str, &str, &str); 9] = [
+const SEQUENCES: [(&str, &str, &str); 11] = [
     (
         "Sign-in with dynamic registration",
         COLD,
@@ -33,9 +36,15 @@ const SEQUENCES: [(&str, &str, &str); 9] = [
         COLD,
         "registered beforehand",
     ),
+    ("Sign-in on another device", COLD, "another device"),
     ("Client credentials", COLD, "acts for itself"),
     ("Callback at another process", RESTART, "code sent"),
     ("Refresh", HELD, "refresh"),
+    (
+        "Refresh beside another process",
+        HELD,
+        "refresh beside another process",
+    ),
     ("Step-up", HELD, "step-up, and its cap"),
     (
         "Another authorization server",
@@ -94,30 +103,50 @@ fn message(line: &str, asked: &mut &'static str) -> Option<(&'static str, &'stat
     Some((from, "M", text))
 }
 
-fn sequence(lines: &[&str]) -> String {
-    let mut asked = "A";
-    let messages: Vec<_> = lines
-        .iter()
-        .filter_map(|line| message(line, &mut asked))
-        .collect();
-    let mut drawn = "```mermaid\nsequenceDiagram\n".to_owned();
-    for (id, name) in [
-        ("B", "Browser"),
-        ("H", "Host"),
-        ("M", "AuthMachine"),
-        ("S", "Store"),
-        ("R", "MCP server"),
-        ("A", "Authorization server"),
-    ] {
-        if messages
+const PARTICIPANTS: [(&str, &str); 6] = [
+    ("B", "Browser"),
+    ("H", "Host"),
+    ("M", "AuthMachine"),
+    ("S", "Store"),
+    ("R", "MCP server"),
+    ("A", "Authorization server"),
+];
+
+/// A conversation: who takes part, and the messages.
+struct Sequence {
+    participants: Vec<(&'static str, &'static str)>,
+    messages: Vec<(&'static str, &'static str, String)>,
+}
+
+impl Sequence {
+    fn of(lines: &[&str]) -> Self {
+        let mut asked = "A";
+        let messages: Vec<_> = lines
             .iter()
-            .any(|(from, to, _)| *from == id || *to == id)
-        {
-            writeln!(drawn, "    participant {id} as {name}").expect("a text");
+            .filter_map(|line| message(line, &mut asked))
+            .collect();
+        let takes_part = |id: &str| {
+            messages
+                .iter()
+                .any(|(from, to, _)| *from == id || *to == id)
+        };
+        Self {
+            participants: PARTICIPANTS
+                .into_iter()
+                .filter(|(id, _)| takes_part(id))
+                .collect(),
+            messages,
         }
     }
-    for (from, to, text) in messages {
-        let arrow = if to == "M" { "-->>" } else { "->>" };
+}
+
+fn mermaid(sequence: &Sequence) -> String {
+    let mut drawn = "```mermaid\nsequenceDiagram\n".to_owned();
+    for (id, name) in &sequence.participants {
+        writeln!(drawn, "    participant {id} as {name}").expect("a text");
+    }
+    for (from, to, text) in &sequence.messages {
+        let arrow = if *to == "M" { "-->>" } else { "->>" };
         writeln!(drawn, "    {from}{arrow}{to}: {text}").expect("a text");
     }
     drawn.push_str("```\n");
@@ -136,10 +165,12 @@ const ELSEWHERE: [&str; 8] = [
     "callback without state",
 ];
 
-/// The states, and the events that lead from one to another.
-fn states() -> String {
+/// The events that lead from one state to another.
+type Edges = BTreeMap<(String, String), Vec<String>>;
+
+fn edges() -> Edges {
     let name = |text: &str| text.split(',').next().unwrap_or_default().trim().to_owned();
-    let mut edges: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let mut edges = Edges::new();
     let mut state = String::new();
     for line in CELLS.lines().skip(4) {
         let Some(row) = line.strip_prefix("    ") else {
@@ -162,8 +193,12 @@ fn states() -> String {
         }
     }
     assert!(edges.len() > 30, "{edges:?}");
+    edges
+}
+
+fn states() -> String {
     let mut drawn = "```mermaid\nstateDiagram-v2\n".to_owned();
-    for ((from, to), events) in edges {
+    for ((from, to), events) in edges() {
         let mut shown = events
             .iter()
             .take(3)
@@ -185,7 +220,7 @@ fn page() -> String {
         to an action. Answers of the store are left out.\n"
         .to_owned();
     for (title, snapshot, heading) in SEQUENCES {
-        let drawn = sequence(&conversation(snapshot, heading));
+        let drawn = mermaid(&Sequence::of(&conversation(snapshot, heading)));
         write!(page, "\n## {title}\n\n{drawn}").expect("a text");
     }
     let drawn = states();
@@ -198,16 +233,20 @@ fn page() -> String {
     page
 }
 
+fn is_kept(file: &str, drawn: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE_PICTURES").is_some() {
+        std::fs::write(&path, drawn).expect("written");
+    }
+    let kept = std::fs::read_to_string(&path).expect("the file");
+    assert!(
+        kept == drawn,
+        "{file} is stale: UPDATE_PICTURES=1 cargo test --test suite pictures"
+    );
+}
+
 #[test]
 fn pictures_show_the_snapshots() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures.md");
-    let page = page();
-    if std::env::var_os("UPDATE_PICTURES").is_some() {
-        std::fs::write(&path, &page).expect("written");
-    }
-    let kept = std::fs::read_to_string(&path).expect("docs/pictures.md");
-    assert!(
-        kept == page,
-        "docs/pictures.md is stale: UPDATE_PICTURES=1 cargo test --test suite pictures"
-    );
+    is_kept("docs/pictures.md", &page());
+    is_kept("docs/pictures.svg.html", &svg::page());
 }

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use mcp_auth_machine::config::{Legacy, PreRegistered, ResourceParameter};
-use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::{Config, Event};
 
+use crate::races::beside_another_process;
 use crate::support::*;
 
 const ISS: &str = r#","authorization_response_iss_parameter_supported":true"#;
@@ -41,6 +42,25 @@ fn cold_flows_by_each_kind_of_client() {
     comes_back(&mut document, "code=c-1");
     document.serve(TOKEN, 200, &token_answer("at-1"));
     document.ready();
+
+    let offered = r#","device_authorization_endpoint":"https://as.example/device""#;
+    let codes = r#"{"device_code":"dc-1","user_code":"WDJB-MJHT",
+        "verification_uri":"https://as.example/code","expires_in":300}"#;
+    let mut elsewhere = Host::new(config());
+    elsewhere.challenged(401, &[CHALLENGE]);
+    elsewhere.need_user();
+    let seed = elsewhere.next_seed();
+    elsewhere.authorize_with(Authorization::new(seed).on_other_device());
+    elsewhere.serve(PRM, 200, &prm());
+    elsewhere.serve(META, 200, &metadata_with(offered));
+    elsewhere.serve(REGISTER, 201, r#"{"client_id":"dev-1"}"#);
+    elsewhere.serve("https://as.example/device", 200, codes);
+    elsewhere.code();
+    elsewhere.wake();
+    elsewhere.serve(TOKEN, 400, r#"{"error":"authorization_pending"}"#);
+    elsewhere.wake();
+    elsewhere.serve(TOKEN, 200, &token_answer("at-1"));
+    elsewhere.ready();
 
     let client = PreRegistered::new("pre-1").secret("s-1");
     let basic = r#"["client_secret_basic"]"#;
@@ -77,6 +97,7 @@ fn cold_flows_by_each_kind_of_client() {
         ("registered beforehand", registered),
         ("registered beforehand, nobody says where", unbound),
         ("acts for itself", itself),
+        ("another device", elsewhere),
     ]));
 }
 
@@ -272,6 +293,7 @@ fn living_with_a_token() {
 
     insta::assert_snapshot!(playbook(&[
         ("refresh", refresh),
+        ("refresh beside another process", beside_another_process()),
         ("step-up, and its cap", step_up),
         ("another authorization server", moved),
         ("sign-out", out),

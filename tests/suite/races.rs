@@ -92,6 +92,21 @@ impl Pair {
     }
 }
 
+/// The process that waits while another one refreshes, from its request to its token.
+pub(crate) fn beside_another_process() -> Host {
+    let mut pair = pair();
+    pair.b.playbook.clear();
+    pair.both_want();
+    let send = pair.a.request();
+    pair.a
+        .handle(send.response(response(200, &[], &renewable("at-2", "rt-2"))));
+    pair.a.share(&mut pair.store);
+    pair.b.wake();
+    pair.b.share(&mut pair.store);
+    pair.b.ready();
+    pair.b
+}
+
 #[test]
 fn d01_s19_l05_refr_05_quirk_18_of_two_that_are_due_one_sends_and_the_other_adopts() {
     let mut pair = pair();
