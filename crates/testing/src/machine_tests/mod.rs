@@ -61,7 +61,7 @@ pub enum StoreMode {
 pub struct Store {
     pub slots: BTreeMap<String, Stored>,
     pub mode: StoreMode,
-    /// The metadata documents that were served, by place; see [`Host::documents_again`].
+    /// The metadata documents that were served, by place: the answer where one is read again.
     pub served: BTreeMap<String, String>,
 }
 
