@@ -210,7 +210,7 @@ fn named(scopes: &Scopes) -> String {
     if scopes.is_empty() {
         "the scopes that the server chooses".to_owned()
     } else {
-        scopes.iter().collect::<Vec<_>>().join(" ")
+        scopes.as_str().to_owned()
     }
 }
 

@@ -182,12 +182,16 @@ pub(super) fn bindings(slots: &Path, mcp_url: &str, account: &str) -> Vec<PathBu
 
 /// Returns true for a record with the issuer of a configured client, rather than a registration.
 pub(super) fn is_binding(contents: &str) -> bool {
-    parse(contents).is_some_and(|record| text(&record, "/mcp_url").is_some())
+    parse(contents).is_some_and(|record| names_a_server(&record))
 }
 
 /// The same, for a file.
 pub(super) fn is_binding_at(path: &Path) -> bool {
-    read(path).is_some_and(|record| text(&record, "/mcp_url").is_some())
+    read(path).is_some_and(|record| names_a_server(&record))
+}
+
+fn names_a_server(record: &Value) -> bool {
+    text(record, "/mcp_url").is_some()
 }
 
 /// Returns the name of the kind of a removed record.

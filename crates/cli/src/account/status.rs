@@ -81,7 +81,7 @@ fn row(profile: &Profile, grant: Option<&Grant>) -> Vec<(Style, String)> {
         }
     };
     let issuer = grant.map_or("", |grant| grant.issuer.as_str());
-    let scopes = grant.map(|grant| grant.scopes.iter().collect::<Vec<_>>().join(" "));
+    let scopes = grant.map(|grant| grant.scopes.as_str().to_owned());
     let kept = if profile.settings.keyring {
         "keyring"
     } else {

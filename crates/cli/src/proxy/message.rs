@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 /// The key of the protocol version in a request's `_meta` (revision 2026-07-28).
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
+/// The notification that follows the answer to `initialize`.
+pub(super) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
 /// The members of a message that decide where it goes.
 #[derive(Deserialize)]
 pub(super) struct Envelope<'a> {

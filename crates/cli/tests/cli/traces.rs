@@ -106,6 +106,18 @@ fn a_command_that_reads_makes_no_store() {
     }
 }
 
+/// The login of a client that acts for itself, with its secret in a file.
+fn service_login(desk: &Desk, url: &str) -> Vec<String> {
+    let file = desk.path().join("hush");
+    fs::write(&file, "hush").expect("written");
+    let file = file.display().to_string();
+    let words = ["login", "--client-id", "service", "--client-secret-file"];
+    let words = words
+        .into_iter()
+        .chain([&*file, "--client-credentials", url]);
+    words.map(str::to_owned).collect()
+}
+
 /// REG-04: a configured client is bound to the first server that it is used at; by a sign-in that fails, to none.
 #[test]
 fn reg_04_a_login_that_fails_binds_the_client_to_no_server() {
@@ -118,18 +130,8 @@ fn reg_04_a_login_that_fails_binds_the_client_to_no_server() {
         let mut state = server.state();
         state.clients.insert("service".to_owned(), secret.clone());
     }
-    let file = desk.path().join("hush");
-    fs::write(&file, "hush").expect("written");
-    let (url, file) = (mcp.url(), file.display().to_string());
-    let login = [
-        "login",
-        "--client-id",
-        "service",
-        "--client-secret-file",
-        &file,
-        "--client-credentials",
-        &url,
-    ];
+    let login = service_login(&desk, &mcp.url());
+    let login: Vec<&str> = login.iter().map(String::as_str).collect();
     other.state().hook = Some(Box::new(|request, _| {
         (request.path == "/token").then(|| refused("invalid_target"))
     }));
@@ -162,18 +164,8 @@ fn reg_04_what_a_killed_login_bound_is_undone() {
     let secret = Some("hush".to_owned());
     fake.state().clients.insert("service".to_owned(), secret);
     fake.state().delay = Duration::from_secs(5);
-    let file = desk.path().join("hush");
-    fs::write(&file, "hush").expect("written");
-    let file = file.display().to_string();
-    let login = [
-        "login",
-        "--client-id",
-        "service",
-        "--client-secret-file",
-        &file,
-        "--client-credentials",
-        &url,
-    ];
+    let login = service_login(&desk, &url);
+    let login: Vec<&str> = login.iter().map(String::as_str).collect();
     let mut process = desk.command(&login).spawn().expect("it starts");
     let bound = || {
         files(&desk)

@@ -337,35 +337,27 @@ fn a_url_without_its_scheme_is_proposed_with_one() {
 #[test]
 fn the_undo_of_setup_names_the_folder_that_it_made() {
     let desk = Desk::new();
-    let url = "https://mcp.example/mcp";
-    let file = desk.path().join("new/deep/mcp.json");
-    let arguments = [
-        "setup",
-        "cursor",
-        url,
-        "--write",
-        "--file",
-        file.to_str().expect("UTF-8"),
-    ];
-    let said = text(&desk.run(&arguments).stdout);
+    let set_up = |file: &str| {
+        let file = desk.path().join(file).display().to_string();
+        let arguments = [
+            "setup",
+            "cursor",
+            "https://mcp.example/mcp",
+            "--write",
+            "--file",
+        ];
+        text(&desk.run(&[&arguments[..], &[&file]].concat()).stdout)
+    };
+    let said = set_up("new/deep/mcp.json");
     let folder = desk.path().join("new").display().to_string();
     assert!(
         said.contains(&format!("and the folder {folder}, which is new")),
         "{said}"
     );
-    let said = text(&desk.run(&arguments).stdout);
+    let said = set_up("new/deep/mcp.json");
     assert!(said.contains("nothing was changed"), "{said}");
     // A file in a folder that was there.
-    let file = desk.path().join("new/other.json");
-    let arguments = [
-        "setup",
-        "cursor",
-        url,
-        "--write",
-        "--file",
-        file.to_str().expect("UTF-8"),
-    ];
-    let said = text(&desk.run(&arguments).stdout);
+    let said = set_up("new/other.json");
     assert!(
         said.contains("to undo it") && !said.contains("folder"),
         "{said}"

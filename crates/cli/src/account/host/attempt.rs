@@ -109,7 +109,7 @@ impl Host {
                         person.ok_or("interactive sign-in required, but running without a user")?;
                     self.seen.asks();
                     self.ledger.signing_in();
-                    self.scopes = Some(in_one(&code.scopes));
+                    self.scopes = Some(code.scopes.as_str().to_owned());
                     person.show(&code);
                     shown = true;
                     self.run()
@@ -119,7 +119,7 @@ impl Host {
                         person.ok_or("interactive sign-in required, but running without a user")?;
                     self.seen.asks();
                     let others = self.choice.others(redirect.issuer.as_str());
-                    self.scopes = Some(in_one(&redirect.scopes));
+                    self.scopes = Some(redirect.scopes.as_str().to_owned());
                     let is_old = self.seen.presented() == Presented::Earlier;
                     person.send(&redirect, &others, is_old);
                     if let Some(turn) = &self.turn {
@@ -194,9 +194,4 @@ impl Host {
             eprintln!("that was not the answer to this sign-in; still waiting");
         }
     }
-}
-
-/// Returns scopes as one text.
-fn in_one(scopes: &Scopes) -> String {
-    scopes.iter().collect::<Vec<_>>().join(" ")
 }

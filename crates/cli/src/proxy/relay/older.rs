@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::super::legacy::Legacy;
-use super::super::message::{Envelope, Kind, failure};
+use super::super::message::{Envelope, INITIALIZED, Kind, failure};
 use super::super::remote::Unanswered;
 use super::Relay;
 use super::failed::Failed;
@@ -87,8 +87,7 @@ impl Relay {
         if !matches!(begun, Ok(Ok(()))) || legacy.has_ended() {
             return Err(ended());
         }
-        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        legacy.send(&self.0.remote, initialized).await?;
+        legacy.send(&self.0.remote, INITIALIZED).await?;
         self.session().legacy = Some(legacy.clone());
         Ok(legacy)
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::legacy::Legacy;
-use super::super::message::{Envelope, Kind, version_of};
+use super::super::message::{Envelope, INITIALIZED, Kind, version_of};
 use super::super::remote::{Outgoing, SESSION, Unanswered, VERSION, content_type};
 use super::super::standard_headers::Tools;
 use super::failed::Failed;
@@ -149,8 +149,7 @@ impl Relay {
         }
         // The client has its answer already; this one is read to its end and dropped.
         drop(self.0.remote.text(answer).await);
-        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-        let _accepted = self.post(initialized).await?;
+        let _accepted = self.post(INITIALIZED).await?;
         self.listen();
         Ok(())
     }
