@@ -36,15 +36,9 @@ use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
 
 pub use crate::conversation::{Conversation, Slots, response, seed};
+pub use crate::documents::{ISSUER as AS, MCP, METADATA as META, PRM, REDIRECT, REGISTER, TOKEN};
 
-pub const MCP: &str = "https://mcp.example/mcp";
-pub const AS: &str = "https://as.example";
-pub const REDIRECT: &str = "http://127.0.0.1:3000/callback";
-pub const META: &str = "https://as.example/.well-known/oauth-authorization-server";
 pub const OPENID: &str = "https://as.example/.well-known/openid-configuration";
-pub const REGISTER: &str = "https://as.example/register";
-pub const TOKEN: &str = "https://as.example/token";
-pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
 
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
