@@ -12,7 +12,7 @@ use mcp_auth_machine::{Action, Config, Event, Moment};
 use serde_json::json;
 
 use super::oracle::Oracle;
-use super::{Answer, Return, Step, System};
+use super::{Answer, Outside, Return, Step, System};
 use crate::documents::{self, MCP, REDIRECT};
 use crate::{TestStore, seed};
 
@@ -50,6 +50,8 @@ pub(super) struct Harness<S, F> {
     came: Option<String>,
     /// The server that the resource names.
     named: usize,
+    /// The challenges of a server that may name any place for its metadata (CHAL-07).
+    challenges: Vec<String>,
     is_asked: bool,
     store_fails: bool,
     minted: usize,
@@ -73,6 +75,7 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
             redirect: None,
             came: None,
             named: 0,
+            challenges: Vec::new(),
             is_asked: false,
             store_fails: false,
             minted: 0,
@@ -196,6 +199,12 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
             Step::SignOut => self.tell(Event::SignedOut),
             Step::Outside(outside) => {
                 self.oracle.forged_callback(&outside.url());
+                if let Outside::Challenged {
+                    www_authenticate, ..
+                } = outside
+                {
+                    self.challenges.extend_from_slice(www_authenticate);
+                }
                 self.tell(outside.event());
             }
         }
@@ -295,7 +304,11 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
         let asked = ISSUERS.iter().position(|issuer| url.starts_with(issuer));
         let Some(asked) = asked else {
             if url != documents::PRM {
-                if !url.starts_with("https://mcp.example/.well-known/") {
+                // In full, or relative to the MCP server.
+                let path = url.strip_prefix("https://mcp.example").unwrap_or(&url);
+                let names = |challenge: &String| challenge.contains(path);
+                let is_named = self.challenges.iter().any(names);
+                if !is_named && !url.starts_with("https://mcp.example/.well-known/") {
                     self.oracle.finds("S15", format!("a request to {url}"));
                 }
                 return document(404, "");

@@ -6,9 +6,7 @@ use http::HeaderValue;
 use mcp_auth_machine::time::MonoMillis;
 use mcp_auth_machine::{Action, AuthMachine, Event, Moment};
 use mcp_auth_testing::TestHost;
-#[cfg(feature = "arbitrary")]
-use mcp_auth_testing::histories::Outside;
-use mcp_auth_testing::histories::{History, Step, System, any_history, any_outside, run};
+use mcp_auth_testing::histories::{History, Outside, Step, System, any_history, any_outside, run};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
@@ -19,6 +17,26 @@ proptest! {
     #[test]
     fn the_machine_passes_every_history(history in any_history(60)) {
         run(&history, |config| AuthMachine::new(config, "alice"));
+    }
+}
+
+/// CHAL-07: a challenge may name any place for the metadata, and its scheme need not be known.
+#[test]
+fn a_place_that_a_challenge_names_is_asked() {
+    for named in [
+        r#"Basic realm="x"resource_metadata="https://elsewhere.example/metadata""#,
+        "Bearer resource_metadata=/relativeBearer",
+    ] {
+        let challenged = Outside::Challenged {
+            status: 401,
+            www_authenticate: vec![named.to_owned()],
+            sent: None,
+        };
+        let steps = [Step::Outside(challenged), Step::Authorize, Step::Next];
+        let summary = run(&History(steps.into()), |config| {
+            AuthMachine::new(config, "alice")
+        });
+        assert!(summary.requests > 1, "{named}: {summary:?}");
     }
 }
 
