@@ -3,6 +3,8 @@
 #
 #   bash .ci/run-fuzz.sh [SECONDS]        for each target, 30 unless given
 #   SEED=1 bash .ci/run-fuzz.sh           always the same way, from the committed corpora alone
+#   SEED=1 RUNS=20000 bash .ci/run-fuzz.sh  that many inputs of each target at most, for a gate that finds the same
+#                                         twice
 #   TARGETS='url token' bash .ci/run-fuzz.sh 3600
 #
 # Installs cargo-fuzz when it is missing. JOBS targets run at a time. Exit status 1 on a finding, whose input is
@@ -23,7 +25,7 @@ one() { # target
   [ -z "${SEED:-}" ] || rm -rf "${found:?}/$1"
   mkdir -p "$found/$1"
   cargo fuzz run -s none "$1" "$found/$1" "fuzz/corpus/$1" -- \
-    -max_total_time="$seconds" ${SEED:+-seed="$SEED"} >"$found/$1.log" 2>&1
+    -max_total_time="$seconds" ${SEED:+-seed="$SEED"} ${RUNS:+-runs="$RUNS"} >"$found/$1.log" 2>&1
   local status=$?
   echo "$1: $(grep -E '^Done ' "$found/$1.log" || { grep -m 1 -A 1 panicked "$found/$1.log" || tail -n 3 "$found/$1.log"; })"
   return $status
