@@ -75,6 +75,9 @@ impl AuthMachine {
             Event::Challenged(challenge) => {
                 let at_rest = self.is_at_rest();
                 if let Some(judged) = judge(&mut self.core, challenge, at_rest) {
+                    if !at_rest && self.prepares() {
+                        judged.joins(&mut self.core);
+                    }
                     self.queue(Trigger::Challenged(Box::new(judged)));
                 }
             }
@@ -177,6 +180,13 @@ impl AuthMachine {
     /// Returns true when no work is under way or queued, and no authorization is pending.
     fn is_at_rest(&self) -> bool {
         matches!(self.work, Work::Idle) && self.inbox.is_empty() && self.core.waits_at().is_none()
+    }
+
+    /// Returns true while an authorization is being prepared, or waits for that: its scopes are not chosen yet.
+    fn prepares(&self) -> bool {
+        let waits =
+            |trigger: &Trigger| matches!(trigger, Trigger::Authorize(_) | Trigger::Renewed(_));
+        self.work.prepares() || self.inbox.iter().any(waits)
     }
 
     /// Returns true for the ticket of the action whose result the work awaits.

@@ -181,6 +181,22 @@ impl Judged {
         }
     }
 
+    /// Adds the scopes for want of which the request was refused to an authorization that is being prepared, where they
+    /// would lead to one of their own afterwards (STEP-12).
+    pub(crate) fn joins(&self, core: &mut Core) {
+        let Some(scopes) = self.scope.as_ref().filter(|_| self.wants_scope()) else {
+            return;
+        };
+        let joins = match self.react(core) {
+            Reaction::StepUp => self.may_step_up(core, scopes),
+            Reaction::Authorize => true,
+            Reaction::Retry | Reaction::Nonce | Reaction::Renew | Reaction::Final(_) => false,
+        };
+        if joins {
+            core.memory.demanded.add(scopes, core.now.mono);
+        }
+    }
+
     fn fails(self, cause: Cause) -> Failure {
         Failure {
             operation: Some(self.operation),

@@ -297,6 +297,16 @@ impl Work {
         Some(attempt.effort.operation.as_ref())
     }
 
+    /// Returns true while an authorization is being prepared whose scopes are not chosen yet.
+    pub(crate) fn prepares(&self) -> bool {
+        let repeats = matches!(self, Self::CheckingPending(state) if state.is_for_a_click());
+        let chosen = matches!(
+            self,
+            Self::SavingPending(_) | Self::Pushing(_) | Self::RequestingCode(_) | Self::Polling(_)
+        );
+        repeats || !chosen && self.attempt().is_some()
+    }
+
     /// Returns true while an authorization that the user has finished, or that is repeated or replaced, is under way.
     pub(crate) fn completes_an_authorization(&self) -> bool {
         match self {

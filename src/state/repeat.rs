@@ -126,6 +126,11 @@ impl CheckingPending {
         Work::CheckingPending(Self { ask, then })
     }
 
+    /// Returns true when the record is read for an authorization by the host.
+    pub(crate) fn is_for_a_click(&self) -> bool {
+        matches!(self.then, Then::Repeat(_))
+    }
+
     /// Looks whether the pending redirect is still open.
     pub(crate) fn look(core: &mut Core) -> Work {
         let Some(waiting) = &core.waiting else {

@@ -578,4 +578,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "        match (at_rest || crate::planted::on(51)) && !core.memory.question.is_open() {\n",
         )],
     },
+    Bug {
+        number: 52,
+        name: "a refusal for want of scopes comes after the authorization",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/machine/mod.rs",
+            "                    if !at_rest && self.prepares() {\n",
+            "                    if !at_rest && self.prepares() && !crate::planted::on(52) {\n",
+        )],
+    },
 ];

@@ -72,3 +72,54 @@ fn step_12_refusals_at_once_are_answered_by_one_authorization() {
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
     assert_eq!(host.redirect().scopes.as_str(), "a b");
 }
+
+/// STEP-12: a refusal for want of scopes while the authorization is being prepared.
+#[test]
+fn step_12_a_refusal_for_want_of_scopes_joins_the_authorization_that_is_being_prepared() {
+    let lacks = |host: &mut Host, operation: &str, scope: &str| {
+        let sent = host.token();
+        let line = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        host.challenged_for(operation, 403, &[&line], sent.as_deref());
+    };
+    // Beside a token: the resource's metadata, or the server's, is being read.
+    for early in [true, false] {
+        let mut host =
+            Host::signed_in_by(config(), "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
+        lacks(&mut host, "x", "w");
+        host.need_user();
+        host.authorize();
+        if early {
+            lacks(&mut host, "y", "v");
+        }
+        host.serve(PRM, 200, &prm());
+        if !early {
+            lacks(&mut host, "y", "v");
+        }
+        host.serve(META, 200, &metadata());
+        let redirect = host.redirect();
+        assert_eq!(redirect.scopes.as_str(), "r w v");
+        host.quiet();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+        host.quiet();
+    }
+    // A first sign-in.
+    let mut host = Host::new(config());
+    host.challenged(401, &["Bearer scope=\"a\""]);
+    host.need_user();
+    host.authorize();
+    lacks(&mut host, "y", "b");
+    documents(&mut host);
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    assert_eq!(host.redirect().scopes.as_str(), "a b");
+    host.quiet();
+    // Where no step-up is allowed, the refusal is only reported, and adds nothing.
+    let reports = config().step_up(mcp_auth_machine::config::StepUp::Report);
+    let mut host = Host::signed_in_by(reports, "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
+    host.authorize();
+    lacks(&mut host, "y", "v");
+    documents(&mut host);
+    let redirect = host.redirect();
+    assert_eq!(redirect.scopes.as_str(), "r");
+}

@@ -92,6 +92,7 @@ const SOMETIMES: &[&str] = &[
     "healed where the first server listed is of no use",
     "two operations at once",
     "scopes named beside an authorization",
+    "scopes missing beside an authorization",
 ];
 
 /// Rarer ones: what the figures of each run must meet.

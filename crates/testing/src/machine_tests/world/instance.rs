@@ -132,6 +132,7 @@ impl World {
                 }
                 Action::ShowCode(shown) => {
                     self.facts.note("a code for another device");
+                    self.ledger.ends_preparing(at);
                     let issuer = issuer_named(shown.issuer.as_str());
                     self.ledger.acts_at(issuer, &self.shelf);
                     assert!(

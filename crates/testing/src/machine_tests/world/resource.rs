@@ -12,6 +12,18 @@ pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
 /// Everything that the resource ever asks for, in an odd document too.
 pub const WANTED: [&str; 5] = ["read", "write", "admin", "x", "body"];
 
+/// The states of an authorization before its scopes are chosen, and of a refresh that reads documents.
+const OF_AN_ATTEMPT: [&str; 8] = [
+    "loading_resource",
+    "fetching_resource",
+    "choosing_server",
+    "loading_server",
+    "fetching_server",
+    "loading_registration",
+    "registering",
+    "saving_registration",
+];
+
 impl World {
     /// The token that an instance would send now.
     pub(super) fn token(&mut self, at: usize) -> Option<String> {
@@ -62,8 +74,29 @@ impl World {
                 if sent.is_some() && idle {
                     self.ledger.lacks(at, scopes);
                 }
+                if sent.is_some() && self.setup.client.has_user() {
+                    self.lacks_meanwhile(at, scopes);
+                }
                 self.challenge(at, operation, 403, &line, sent.as_deref());
             }
+        }
+    }
+
+    /// Scopes are missing while an authorization may be under way (S47).
+    fn lacks_meanwhile(&mut self, at: usize, scopes: &str) {
+        let machine = &self.instances[at].machine;
+        let prepares =
+            matches!(machine.phase(), Phase::Working(name) if OF_AN_ATTEMPT.contains(&name));
+        let granted = machine.grant().map(|grant| grant.scopes);
+        let granted: Vec<String> = granted
+            .iter()
+            .flat_map(|scopes| scopes.iter().map(str::to_owned))
+            .collect();
+        if prepares
+            && !self.setup.has(Habit::NoStepUps)
+            && self.ledger.lacks_meanwhile(at, scopes, &granted)
+        {
+            self.facts.note("scopes missing beside an authorization");
         }
     }
 

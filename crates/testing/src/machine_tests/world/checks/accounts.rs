@@ -163,8 +163,10 @@ impl Ledger {
         text: &str,
         at_redirect: bool,
     ) {
+        self.ends_preparing(at);
         let seat = self.seat(at);
         seat.agreed_to.clear();
+        seat.declined |= text.contains("AccessDenied");
         let refused = text.contains("OutOfPatience(Authorizations)");
         assert!(
             !seat.clicked || !refused,

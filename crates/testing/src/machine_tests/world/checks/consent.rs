@@ -1,15 +1,14 @@
-//! The scopes that a user agreed to are requested (S46).
+//! The scopes that a user agreed to are requested (S46), and those that were missing while that was prepared (S47).
 
 use mcp_auth_machine::action::Why;
 
-use super::Ledger;
+use super::{Ledger, account};
 
 impl Ledger {
     /// The machine asks for the user, perhaps for these scopes.
     pub(super) fn names_scopes(&mut self, at: usize, why: &Why) {
+        self.ends_consent(at);
         let seat = self.seat(at);
-        seat.agreed_to.clear();
-        seat.question.clear();
         if let Why::ScopeMissing { scopes, .. } = why {
             seat.question.extend(scopes.iter().map(str::to_owned));
         }
@@ -19,6 +18,32 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn consents(&mut self, at: usize) {
         let seat = self.seat(at);
         seat.agreed_to.append(&mut seat.question);
+        seat.prepares = true;
+        seat.clicks = seat.clicks.saturating_add(1);
+    }
+
+    /// A request with the token that is held was refused for want of these scopes, while the documents or the client of an
+    /// authorization were being fetched. They join it, where a step-up is allowed for certain: the user has declined
+    /// nothing, and the operation has an authorization left, however they were counted. `granted`: the scopes of the token.
+    pub(in crate::machine_tests::world) fn lacks_meanwhile(
+        &mut self,
+        at: usize,
+        scopes: &str,
+        granted: &[String],
+    ) -> bool {
+        let known = account(self.seat(at).account.as_deref().unwrap_or_default());
+        let requested = known["requested"].as_str().unwrap_or_default();
+        let has = |scope: &str| {
+            let mut requested = requested.split(' ');
+            granted.iter().any(|own| own == scope) || requested.any(|own| own == scope)
+        };
+        let adds = scopes.split(' ').any(|scope| !has(scope));
+        let seat = self.seat(at);
+        let joins = seat.prepares && adds && !seat.declined && seat.clicks <= 2;
+        if joins {
+            seat.joined.extend(scopes.split(' ').map(str::to_owned));
+        }
+        joins
     }
 
     /// Whether the authorization of what the user agreed to is under way.
@@ -30,6 +55,14 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn ends_consent(&mut self, at: usize) {
         self.seat(at).agreed_to.clear();
         self.seat(at).question.clear();
+        self.ends_preparing(at);
+    }
+
+    /// The authorization that was prepared is on its way, or came to nothing.
+    pub(in crate::machine_tests::world) fn ends_preparing(&mut self, at: usize) {
+        let seat = self.seat(at);
+        seat.prepares = false;
+        seat.joined.clear();
     }
 
     /// The user is sent to agree to these scopes: none is missing that a question named and the user agreed to.
@@ -40,5 +73,12 @@ impl Ledger {
                 "S46: the user agreed to {scope}, which is not in {scopes:?}"
             );
         }
+        for scope in &self.seat(at).joined {
+            assert!(
+                scopes.contains(scope),
+                "S47: {scope} was missing before the redirect, which requests {scopes:?}"
+            );
+        }
+        self.ends_preparing(at);
     }
 }

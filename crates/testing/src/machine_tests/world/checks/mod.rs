@@ -72,6 +72,12 @@ struct Seat {
     /// The scopes that the last question named, and those of answered ones whose authorization is under way (S46).
     question: Vec<String>,
     agreed_to: Vec<String>,
+    /// An authorization is being prepared, and these scopes were missing meanwhile (S47).
+    prepares: bool,
+    joined: Vec<String>,
+    /// How often a person asked to sign in, and whether the user has declined anything.
+    clicks: u8,
+    declined: bool,
     stepping_up: bool,
     ready_at: Option<usize>,
     /// The account as it last saw it.
@@ -172,6 +178,7 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn cancelled(&mut self, at: usize) {
         self.seat(at).lacks.clear();
         self.seat(at).stepping_up = false;
+        self.seat(at).declined = true;
         self.ends_consent(at);
     }
 
