@@ -9,6 +9,7 @@
 //! | `VirtualClock`, `FixedEntropy` | `ureq` or `reqwest` | the drivers of `mcp-auth-client` without waiting, and the same at every run |
 //! | `servers` | `servers` | an MCP server and its authorization server, in memory or on loopback, with deviations and faults |
 //! | `authorization`, `resource` | `servers` | the two servers by themselves, on loopback |
+//! | `RedisServer` | `servers` | a store against a real Redis |
 //!
 //! `docs/testing.md` of the repository leads from a first snapshot to a fuzz target.
 //!
@@ -55,6 +56,8 @@ pub mod proof;
 #[cfg(feature = "servers")]
 mod protocol;
 #[cfg(feature = "servers")]
+mod redis_server;
+#[cfg(feature = "servers")]
 mod registration;
 #[cfg(feature = "servers")]
 pub mod resource;
@@ -71,6 +74,8 @@ pub use host::TestHost;
 /// The machine, for [`fuzz_history!`].
 pub use mcp_auth_machine as machine;
 pub use playbook::Playbook;
+#[cfg(feature = "servers")]
+pub use redis_server::{RedisServer, free_port};
 pub use store::{StoreFails, Swapped, TestStore};
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 pub use surroundings::{FixedEntropy, VirtualClock};

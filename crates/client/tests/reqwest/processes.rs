@@ -1,117 +1,21 @@
-//! A Redis server, and this test program as another process.
+//! What tests do with a Redis server, and this test program as another process.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
-use tempfile::TempDir;
+use mcp_auth_testing::RedisServer;
 
-/// A server without persistence, stopped on drop.
-pub(crate) struct Redis {
-    process: Child,
-    port: u16,
-    directory: TempDir,
+/// Returns a blocking connection to the server.
+pub(crate) fn connection(redis: &RedisServer) -> redis::Connection {
+    let client = redis::Client::open(redis.url()).unwrap();
+    client.get_connection().unwrap()
 }
 
-impl Redis {
-    pub(crate) fn start() -> Self {
-        Self::start_with(&[])
-    }
-
-    /// With more settings on its command line.
-    pub(crate) fn start_with(settings: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        for _ in 0..5 {
-            // Another process may take the port meanwhile.
-            let port = free_port();
-            if let Some(process) = start(port, &directory, settings) {
-                return Self {
-                    process,
-                    port,
-                    directory,
-                };
-            }
-        }
-        panic!("redis-server does not start");
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    pub(crate) fn connection(&self) -> redis::Connection {
-        let client = redis::Client::open(self.url()).unwrap();
-        client.get_connection().unwrap()
-    }
-
-    pub(crate) fn stop(&mut self) {
-        let _gone = self.process.kill();
-        let _reaped = self.process.wait();
-    }
-
-    /// Stops it without ending it, or continues it: `-STOP`, `-CONT`.
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.process.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// Starts again on the same port, empty.
-    pub(crate) fn start_again(&mut self) {
-        self.process = start(self.port, &self.directory, &[]).expect("redis-server starts again");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-/// Returns `None` when the server exits at once, as it does when the port is taken.
-fn start(port: u16, directory: &TempDir, settings: &[&str]) -> Option<Child> {
-    let mut command = Command::new("redis-server");
-    command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
-        .args(settings)
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    let mut process = match command.spawn() {
-        Ok(process) => process,
-        Err(error) if error.kind() == ErrorKind::NotFound => panic!(
-            "these tests need redis-server on the PATH: install the package redis-server \
-             (apt-get install redis-server)"
-        ),
-        Err(error) => panic!("redis-server: {error}"),
-    };
-    let client = redis::Client::open(("127.0.0.1", port)).unwrap();
-    for _ in 0..200 {
-        if process.try_wait().unwrap().is_some() {
-            return None;
-        }
-        if let Ok(mut connection) = client.get_connection()
-            && redis::cmd("PING").exec(&mut connection).is_ok()
-        {
-            return Some(process);
-        }
-        sleep(Duration::from_millis(50));
-    }
-    let _gone = process.kill();
-    let _reaped = process.wait();
-    panic!("redis-server does not answer");
+/// Stops the server without ending it, or continues it: `-STOP`, `-CONT`.
+pub(crate) fn signal(redis: &RedisServer, signal: &str) {
+    let id = redis.id().to_string();
+    let sent = Command::new("kill").args([signal, &id]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// This test program as another process, which runs one ignored test. Killed on drop.

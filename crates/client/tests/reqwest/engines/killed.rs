@@ -16,8 +16,9 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
 use crate::engines::race::{open, post, sign_in};
-use crate::processes::{Part, Redis};
+use crate::processes::{Part, connection};
 use crate::support::{World, http, token};
+use mcp_auth_testing::RedisServer;
 
 const USERS: usize = 40;
 
@@ -43,8 +44,8 @@ async fn call(
 }
 
 /// The users whose accounts somebody is refreshing: the record names a lease.
-fn leased(redis: &Redis, mcp: &str) -> HashSet<usize> {
-    let mut connection = redis.connection();
+fn leased(redis: &RedisServer, mcp: &str) -> HashSet<usize> {
+    let mut connection = connection(redis);
     let is_leased = |user: &usize| {
         let key = format!("race:{}", Slot::account(&name(*user), mcp));
         let mut get = redis::cmd("HGET");
@@ -59,7 +60,7 @@ fn leased(redis: &Redis, mcp: &str) -> HashSet<usize> {
 async fn a_process_that_is_killed_under_load_loses_nothing_that_the_store_has() {
     // Tokens of two seconds: refreshes all the time.
     let world = World::with_tokens_of(2).await;
-    let redis = block_in_place(Redis::start);
+    let redis = block_in_place(RedisServer::start).unwrap();
     let (accounts, server) = open(&redis.url(), &world.url).await;
     for user in 0..USERS {
         sign_in(&world, &accounts, &server, &name(user)).await;

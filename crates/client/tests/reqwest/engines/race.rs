@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::engines::servers::Postgres;
-use crate::processes::{Part, Redis};
+use crate::processes::Part;
 use crate::support::{World, http, token};
+use mcp_auth_testing::RedisServer;
 
 const PROCESSES: usize = 8;
 
@@ -146,7 +147,7 @@ async fn race(url: String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refr01_many_processes_refresh_each_account_once_on_redis() {
-    let redis = block_in_place(Redis::start);
+    let redis = block_in_place(RedisServer::start).unwrap();
     race(redis.url()).await;
 }
 

@@ -10,15 +10,16 @@ use redis::cluster::ClusterClient;
 use tokio::task::block_in_place;
 
 use crate::engines::servers::{done, keeps_the_contract, slot, stored};
-use crate::processes::Redis;
+use crate::processes::{connection, signal};
+use mcp_auth_testing::RedisServer;
 
-fn open(redis: &Redis) -> AsyncRedisStore {
+fn open(redis: &RedisServer) -> AsyncRedisStore {
     AsyncRedisStore::open(&redis.url(), "test:").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_keeps_the_contract_and_shares_its_slots_with_the_blocking_store() {
-    let mut redis = block_in_place(Redis::start);
+    let mut redis = block_in_place(RedisServer::start).unwrap();
     let store = open(&redis);
     keeps_the_contract(store.clone(), open(&redis)).await;
     let blocking = RedisStore::open(&redis.url(), "test:").unwrap();
@@ -46,7 +47,7 @@ async fn redis_keeps_the_contract_and_shares_its_slots_with_the_blocking_store()
     store.load(alice).await.unwrap_err();
     let lost = store.persist_until(alice, None, Some(&first), None).await;
     lost.unwrap_err();
-    block_in_place(|| redis.start_again());
+    block_in_place(|| redis.start_again().unwrap());
     let since = Instant::now();
     while store.load(alice).await.is_err() {
         assert!(since.elapsed() < Duration::from_secs(20));
@@ -59,13 +60,14 @@ async fn redis_keeps_the_contract_and_shares_its_slots_with_the_blocking_store()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_redis_keeps_the_contract() {
     let nodes = block_in_place(|| {
-        let nodes = [(); 3].map(|()| Redis::start_with(&["--cluster-enabled", "yes"]));
+        let nodes =
+            [(); 3].map(|()| RedisServer::start_with(&["--cluster-enabled", "yes"]).unwrap());
         let first = nodes[0].port();
         for (node, slots) in nodes
             .iter()
             .zip([(0, 5_460), (5_461, 10_922), (10_923, 16_383)])
         {
-            let mut connection = node.connection();
+            let mut connection = connection(node);
             let mut add = redis::cmd("CLUSTER");
             add.arg("ADDSLOTSRANGE").arg(slots.0).arg(slots.1);
             add.exec(&mut connection).unwrap();
@@ -80,7 +82,7 @@ async fn a_cluster_of_redis_keeps_the_contract() {
         }
         nodes
     });
-    let urls: Vec<_> = nodes.iter().map(Redis::url).collect();
+    let urls: Vec<_> = nodes.iter().map(RedisServer::url).collect();
     let client = ClusterClient::new(urls).unwrap();
     let store = AsyncRedisStore::on(client.get_async_connection().await.unwrap(), "test:");
     let other = AsyncRedisStore::on(client.get_async_connection().await.unwrap(), "test:");
@@ -92,22 +94,22 @@ async fn a_cluster_of_redis_keeps_the_contract() {
         assert!(done(written.await.unwrap()));
     }
     for node in &nodes {
-        let size: usize = redis::cmd("DBSIZE").query(&mut node.connection()).unwrap();
+        let size: usize = redis::cmd("DBSIZE").query(&mut connection(node)).unwrap();
         assert!((1..30).contains(&size), "{size}");
     }
 }
 
-fn cluster_is_whole(node: &Redis) -> bool {
+fn cluster_is_whole(node: &RedisServer) -> bool {
     let mut info = redis::cmd("CLUSTER");
-    let info: String = info.arg("INFO").query(&mut node.connection()).unwrap();
+    let info: String = info.arg("INFO").query(&mut connection(node)).unwrap();
     info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
 }
 
-pub(crate) fn is_linked(replica: &Redis) -> bool {
+pub(crate) fn is_linked(replica: &RedisServer) -> bool {
     let mut info = redis::cmd("INFO");
     let info: String = info
         .arg("replication")
-        .query(&mut replica.connection())
+        .query(&mut connection(replica))
         .unwrap();
     info.contains("master_link_status:up")
 }
@@ -115,14 +117,14 @@ pub(crate) fn is_linked(replica: &Redis) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_no_replica_has_is_told_and_is_gone_after_a_failover() {
     let at_once = ["--repl-diskless-sync-delay", "0"];
-    let start = || Redis::start_with(&at_once);
+    let start = || RedisServer::start_with(&at_once).unwrap();
     let (mut master, replica) = block_in_place(|| (start(), start()));
     let follow = |port: &str, host: &str| {
         let mut follow = redis::cmd("REPLICAOF");
         follow
             .arg(host)
             .arg(port)
-            .exec(&mut replica.connection())
+            .exec(&mut connection(&replica))
             .unwrap();
     };
     block_in_place(|| {
@@ -158,14 +160,14 @@ async fn a_write_that_no_replica_has_is_told_and_is_gone_after_a_failover() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_hangs_is_one_that_fails() {
-    let redis = block_in_place(Redis::start);
+    let redis = block_in_place(RedisServer::start).unwrap();
     let shared = SharedStore::new(open(&redis)).time_limit(Duration::from_millis(300));
     let alice = slot("alice");
     assert!(shared.load(alice).await.unwrap().is_none());
-    block_in_place(|| redis.signal("-STOP"));
+    block_in_place(|| signal(&redis, "-STOP"));
     let error = shared.load(alice).await.unwrap_err();
     assert!(error.is_timed_out(), "{error}");
-    block_in_place(|| redis.signal("-CONT"));
+    block_in_place(|| signal(&redis, "-CONT"));
     let (since, text) = (Instant::now(), stored("text"));
     while shared
         .persist_until(alice, None, Some(&text), None)

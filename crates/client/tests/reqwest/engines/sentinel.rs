@@ -12,8 +12,9 @@ use tokio::time::sleep;
 
 use crate::engines::redis_server::is_linked;
 use crate::engines::servers::{done, keeps_the_contract, slot, stored};
-use crate::processes::{Redis, free_port};
+use crate::processes::{connection, signal};
 use crate::support::World;
+use mcp_auth_testing::{RedisServer, free_port};
 
 /// `redis-sentinel`, ended when it is dropped.
 struct Sentinel {
@@ -25,7 +26,7 @@ struct Sentinel {
 impl Sentinel {
     fn watching(master: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let port = free_port().unwrap();
         let settings = directory.path().join("sentinel.conf");
         let text = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor accounts 127.0.0.1 {master} 1\n\
@@ -71,13 +72,13 @@ impl Drop for Sentinel {
 }
 
 /// A master, its replica, and the sentinel that watches them.
-fn watched() -> (Redis, Redis, Sentinel) {
+fn watched() -> (RedisServer, RedisServer, Sentinel) {
     let settings = ["--repl-diskless-sync-delay", "0"];
-    let master = Redis::start_with(&settings);
-    let replica = Redis::start_with(&settings);
+    let master = RedisServer::start_with(&settings).unwrap();
+    let replica = RedisServer::start_with(&settings).unwrap();
     let mut follow = redis::cmd("REPLICAOF");
     let follow = follow.arg("127.0.0.1").arg(master.port());
-    follow.exec(&mut replica.connection()).unwrap();
+    follow.exec(&mut connection(&replica)).unwrap();
     while !is_linked(&replica) {
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -123,10 +124,10 @@ async fn a_failover_that_sentinel_decides_is_followed_and_lost_writes_are_confli
     assert!(done(written.unwrap()));
     // The replica is cut off and receives nothing any more; then the master is gone.
     block_in_place(|| {
-        replica.signal("-STOP");
+        signal(&replica, "-STOP");
         let mut cut = redis::cmd("CLIENT");
         let cut = cut.arg("KILL").arg("TYPE").arg("replica");
-        cut.exec(&mut master.connection()).unwrap();
+        cut.exec(&mut connection(&master)).unwrap();
     });
     let expected = Some(first.revision);
     let lost = store
@@ -135,7 +136,7 @@ async fn a_failover_that_sentinel_decides_is_followed_and_lost_writes_are_confli
     assert!(done(lost.unwrap()));
     block_in_place(|| {
         master.stop();
-        replica.signal("-CONT");
+        signal(&replica, "-CONT");
     });
     let failures = until_it_answers(&store).await;
     assert!(failures > 0, "nothing failed while there was no master");

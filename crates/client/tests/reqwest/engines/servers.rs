@@ -10,7 +10,7 @@ use mcp_auth_client::{AsyncStore, PostgresStore, Swap, contract};
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
 use tempfile::TempDir;
 
-use crate::processes::free_port;
+use mcp_auth_testing::free_port;
 
 pub(crate) fn slot(principal: &str) -> Slot {
     Slot::account(principal, "https://mcp.example/mcp")
@@ -61,7 +61,7 @@ impl Postgres {
             .stdout(Stdio::null())
             .status();
         assert!(made.unwrap().success());
-        let port = free_port();
+        let port = free_port().unwrap();
         let process = start(&data, port);
         let started = Self {
             process,

@@ -9,8 +9,9 @@ use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::{Config, Event};
 use tokio::task::block_in_place;
 
-use crate::processes::{Part, Redis};
+use crate::processes::Part;
 use crate::support::{Agreeing, World};
+use mcp_auth_testing::RedisServer;
 
 const PREFIX: &str = "race:";
 
@@ -19,7 +20,7 @@ const PROCESSES: usize = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_processes_one_refresh() {
     let world = World::start().await;
-    let redis = block_in_place(Redis::start);
+    let redis = block_in_place(RedisServer::start).unwrap();
     let store = RedisStore::open(&redis.url(), PREFIX).unwrap();
     let user = Agreeing::new();
     let client = world.on(store).user(user.clone()).start().unwrap();

@@ -3,12 +3,12 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mcp_auth_client::{MemoryStore, RedisStore, Sealed, Store, Swap, contract, now};
+use mcp_auth_client::{RedisStore, Store, Swap, contract, now};
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
-use super::gateway::keys::Keys;
-use crate::processes::Redis;
+use crate::processes::connection;
+use mcp_auth_testing::RedisServer;
 
 fn slot() -> Slot {
     Slot::account("alice", "https://mcp.example/mcp")
@@ -28,24 +28,21 @@ fn done(swap: Swap) -> bool {
 
 #[test]
 fn the_store_keeps_the_contract() {
-    let redis = Redis::start();
+    let redis = RedisServer::start().unwrap();
     let open = || RedisStore::open(&redis.url(), "test:").unwrap();
     contract::check(&open()).unwrap();
     let shared = open();
     contract::check_races(&[shared.clone(), shared, open()]).unwrap();
-    let sealed = || Sealed::new(open(), Keys::new(&"k".repeat(43)).unwrap());
-    contract::check(&sealed()).unwrap();
-    contract::check_races(&[sealed(), sealed()]).unwrap();
     let left: Vec<String> = redis::cmd("KEYS")
         .arg("*")
-        .query(&mut redis.connection())
+        .query(&mut connection(&redis))
         .unwrap();
     assert_eq!(left, Vec::<String>::new());
 }
 
 #[test]
 fn keys_have_the_prefix_and_hosts_with_different_ones_are_apart() {
-    let redis = Redis::start();
+    let redis = RedisServer::start().unwrap();
     let one = RedisStore::open(&redis.url(), "one:").unwrap();
     let two = RedisStore::open(&redis.url(), "two:").unwrap();
     assert!(done(
@@ -54,14 +51,14 @@ fn keys_have_the_prefix_and_hosts_with_different_ones_are_apart() {
     assert_eq!(two.load(slot()).unwrap(), None);
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg("*")
-        .query(&mut redis.connection())
+        .query(&mut connection(&redis))
         .unwrap();
     assert_eq!(keys, [format!("one:{}", slot())]);
 }
 
 #[test]
 fn a_slot_with_an_end_is_dropped_then_and_others_stay() {
-    let redis = Redis::start();
+    let redis = RedisServer::start().unwrap();
     let store = RedisStore::open(&redis.url(), "test:").unwrap();
     let (first, second) = (stored("first"), stored("second"));
     let soon = Some(UnixMillis(now().wall.0 + 1_000));
@@ -95,7 +92,7 @@ fn a_slot_with_an_end_is_dropped_then_and_others_stay() {
 
 #[test]
 fn while_redis_is_away_everything_fails_and_then_it_goes_on() {
-    let mut redis = Redis::start();
+    let mut redis = RedisServer::start().unwrap();
     let store = RedisStore::open(&redis.url(), "test:").unwrap();
     let first = stored("first");
     assert!(done(store.persist(slot(), None, Some(&first)).unwrap()));
@@ -104,7 +101,7 @@ fn while_redis_is_away_everything_fails_and_then_it_goes_on() {
     store
         .persist(slot(), Some(first.revision), None)
         .unwrap_err();
-    redis.start_again();
+    redis.start_again().unwrap();
     assert_eq!(
         store.load(slot()).unwrap(),
         None,
@@ -113,17 +110,17 @@ fn while_redis_is_away_everything_fails_and_then_it_goes_on() {
     assert!(done(store.persist(slot(), None, Some(&first)).unwrap()));
     // Connections from before the restart are detected before a command is sent on them.
     redis.stop();
-    redis.start_again();
+    redis.start_again().unwrap();
     assert!(done(store.persist(slot(), None, Some(&first)).unwrap()));
     contract::check_races(&[store.clone(), store]).unwrap();
 }
 
 #[test]
 fn what_is_no_slot_is_an_error_and_is_not_overwritten() {
-    let redis = Redis::start();
+    let redis = RedisServer::start().unwrap();
     let store = RedisStore::open(&redis.url(), "test:").unwrap();
     let key = format!("test:{}", slot());
-    let mut connection = redis.connection();
+    let mut connection = connection(&redis);
     let mut set = |fields: &[&str]| {
         redis::cmd("DEL").arg(&key).exec(&mut connection).unwrap();
         redis::cmd("HSET")
@@ -162,22 +159,4 @@ fn a_url_that_is_none_is_refused_and_no_password_shows() {
     assert!(!format!("{store:?}").contains("hunter2"));
     let error = store.load(slot()).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"));
-}
-
-#[test]
-fn what_the_gateway_seals_opens_with_its_key_in_its_slot_alone() {
-    let memory = MemoryStore::default();
-    let sealed = |key: &str| Sealed::new(memory.clone(), Keys::new(&key.repeat(43)).unwrap());
-    let store = sealed("k");
-    assert!(done(
-        store
-            .persist(slot(), None, Some(&stored("secret")))
-            .unwrap()
-    ));
-    assert_eq!(store.load(slot()).unwrap(), Some(stored("secret")));
-    sealed("g").load(slot()).unwrap_err();
-    let bob = Slot::account("bob", "https://mcp.example/mcp");
-    let below = memory.load(slot()).unwrap();
-    assert!(done(memory.persist(bob, None, below.as_ref()).unwrap()));
-    store.load(bob).unwrap_err();
 }

@@ -1,98 +1,67 @@
 //! The example `gateway` as two processes with one Redis.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
-use http::{HeaderMap, Method};
+use example_gateway::keys::Keys;
+use example_gateway::{Settings, serve};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, ORIGIN};
+use http::{Method, StatusCode};
 use mcp_auth_client::asynchronous::Client;
 use mcp_auth_client::{RedisStore, Sealed};
+use mcp_auth_machine::Config;
+use mcp_auth_testing::resource::Tool;
+use mcp_auth_testing::servers::Servers;
+use mcp_auth_testing::{RedisServer, free_port};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::gateway::keys::Keys;
-use super::gateway::{Settings, serve};
-use crate::processes::{Part, Redis, free_port};
-use crate::support::{World, token};
+use crate::browser::Browser;
+
+const TOOLS: [Tool; 1] = [Tool {
+    name: "read",
+    description: "Reads.",
+}];
 
 /// 32 bytes, used in these tests only.
 const KEY: &str = "dGVzdHMgdGVzdHMgdGVzdHMgdGVzdHMgdGVzdHMgdGU";
 
-/// A user's browser.
-struct Browser {
-    http: reqwest::Client,
-    cookie: String,
+async fn servers() -> Servers {
+    Servers::builder()
+        .tools(&TOOLS)
+        .on_loopback()
+        .await
+        .unwrap()
 }
 
-impl Browser {
-    /// Signs in at the gateway.
-    async fn of(user: &str, gateway: &str) -> Self {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
+/// The gateway as a program of its own. Killed on drop.
+struct Instance(Child);
+
+impl Instance {
+    /// Starts it, and waits until it listens.
+    fn start(mcp: &str, public: &str, port: u16, redis: &RedisServer) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args(["--mcp", mcp, "--public", public])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .env("REDIS_URL", redis.url())
+            .env("GATEWAY_KEY", KEY)
+            .stdout(Stdio::piped())
+            .spawn()
             .unwrap();
-        let mut browser = Self {
-            http,
-            cookie: String::new(),
-        };
-        let (status, headers, _) = browser
-            .post(gateway, "login", &format!("user={user}"))
-            .await;
-        assert_eq!(status, StatusCode::SEE_OTHER);
-        let cookie = headers[SET_COOKIE].to_str().unwrap();
-        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"));
-        let (session, _) = cookie.split_once(';').unwrap();
-        browser.cookie = session.to_owned();
-        browser
+        let mut line = String::new();
+        let said = process.stdout.take().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        assert!(line.starts_with("listening on "), "{line}");
+        Self(process)
     }
+}
 
-    async fn get(&self, url: &str) -> (StatusCode, HeaderMap, String) {
-        let request = self.http.get(url).header(COOKIE, &self.cookie);
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        (status, headers, answer.text().await.unwrap())
-    }
-
-    async fn post(&self, gateway: &str, to: &str, form: &str) -> (StatusCode, HeaderMap, String) {
-        let request = self.http.post(format!("{gateway}/{to}"));
-        let request = request
-            .header(COOKIE, &self.cookie)
-            .header(ORIGIN, gateway)
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let answer = request.body(form.to_owned()).send().await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        (status, headers, answer.text().await.unwrap())
-    }
-
-    async fn calls(&self, gateway: &str) -> StatusCode {
-        self.post(gateway, "call", "tool=read&text=hello").await.0
-    }
-
-    /// Returns the URL that the gateway redirects the browser to; the browser receives its own cookie.
-    async fn connect(&mut self, gateway: &str) -> String {
-        let (status, headers, _) = self.get(&format!("{gateway}/connect")).await;
-        assert_eq!(status, StatusCode::SEE_OTHER);
-        let cookie = headers[SET_COOKIE].to_str().unwrap();
-        let (browser, rest) = cookie.split_once(';').unwrap();
-        assert!(browser.starts_with("browser=") && rest.contains("HttpOnly"));
-        let (session, _) = self.cookie.split_once(';').unwrap_or((&self.cookie, ""));
-        self.cookie = format!("{session}; {browser}");
-        headers[LOCATION].to_str().unwrap().to_owned()
-    }
-
-    /// Completes an authorization.
-    async fn connects(&mut self, gateway: &str) {
-        let to = self.connect(gateway).await;
-        let callback = self.consent(&to).await;
-        self.get(&callback).await;
-    }
-
-    /// Returns the URL that the authorization server redirects the browser to.
-    async fn consent(&self, url: &str) -> String {
-        let answer = self.http.get(url).send().await.unwrap();
-        answer.headers()[LOCATION].to_str().unwrap().to_owned()
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 
@@ -105,25 +74,13 @@ fn client_id(url: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
-    let world = World::start().await;
-    let redis = block_in_place(Redis::start);
-    let ports = [free_port(), free_port()];
+    let servers = servers().await;
+    let redis = block_in_place(RedisServer::start).unwrap();
+    let ports = [(); 2].map(|()| free_port().unwrap());
     let [one, two] = ports.map(|port| format!("http://127.0.0.1:{port}"));
-    let _processes = block_in_place(|| {
-        ports.map(|port| {
-            let (url, listen) = (redis.url(), format!("127.0.0.1:{port}"));
-            let settings = [
-                ("INSTANCE_MCP", world.url.as_str()),
-                // Callbacks arrive at the second instance.
-                ("INSTANCE_PUBLIC", two.as_str()),
-                ("INSTANCE_LISTEN", listen.as_str()),
-                ("INSTANCE_REDIS", url.as_str()),
-            ];
-            let mut part = Part::start("shared_redis::instances::instance", &settings);
-            part.says("listening on ");
-            part
-        })
-    });
+    // Callbacks arrive at the second instance.
+    let start = |port| Instance::start(servers.url(), &two, port, &redis);
+    let _processes = block_in_place(|| ports.map(start));
 
     let mut alice = Browser::of("alice", &one).await;
     for gateway in [&one, &two] {
@@ -161,12 +118,20 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
     }
 
     // The token is revoked: both requests are refused, one of them refreshes.
-    let stored = account(&world, &redis, &two).await;
-    world.revoke(&stored, &client_id(&redirect)).await;
+    let stored = account(&servers, &redis, &two).await;
+    let body = format!("token={stored}&client_id={}", client_id(&redirect));
+    let revoke = format!("{}/revoke", servers.authorization().issuer());
+    let form = "application/x-www-form-urlencoded";
+    let revoked = alice
+        .http
+        .post(revoke)
+        .header(CONTENT_TYPE, form)
+        .body(body);
+    assert!(revoked.send().await.unwrap().status().is_success());
     let (a, b) = tokio::join!(alice.calls(&one), alice.calls(&two));
     assert_eq!((a, b), (StatusCode::OK, StatusCode::OK));
-    assert_eq!(world.server.refreshes(), 1);
-    assert_ne!(account(&world, &redis, &two).await, stored);
+    assert_eq!(servers.authorization().refreshes(), 1);
+    assert_ne!(account(&servers, &redis, &two).await, stored);
 
     block_in_place(|| nothing_is_stored_in_the_clear(&redis));
     let (status, ..) = alice.post(&two, "disconnect", "").await;
@@ -177,11 +142,11 @@ async fn a_sign_in_begins_on_one_instance_and_ends_on_the_other() {
 }
 
 /// One instance in this process; without Redis, its store is in memory.
-async fn alone(world: &World) -> String {
-    let port = free_port();
+async fn alone(servers: &Servers) -> String {
+    let port = free_port().unwrap();
     let gateway = format!("http://127.0.0.1:{port}");
     let settings = Settings {
-        mcp: vec![world.url.clone()],
+        mcp: vec![servers.url().to_owned()],
         public: gateway.clone(),
         listen: vec![([127, 0, 0, 1], port).into()],
         redis: None,
@@ -198,8 +163,8 @@ async fn alone(world: &World) -> String {
 
 #[tokio::test]
 async fn the_browser_that_began_last_is_the_one_that_ends_it() {
-    let world = World::start().await;
-    let gateway = alone(&world).await;
+    let servers = servers().await;
+    let gateway = alone(&servers).await;
     let mut left = Browser::of("alice", &gateway).await;
     let mut used = Browser::of("alice", &gateway).await;
     let first = left.connect(&gateway).await;
@@ -215,12 +180,12 @@ async fn the_browser_that_began_last_is_the_one_that_ends_it() {
 
 #[tokio::test]
 async fn a_tool_that_needs_more_is_allowed_by_connecting_again() {
-    let world = World::start().await;
-    let gateway = alone(&world).await;
+    let servers = servers().await;
+    let gateway = alone(&servers).await;
     let mut alice = Browser::of("alice", &gateway).await;
     alice.connects(&gateway).await;
     assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
-    world.mcp.set_tool_scope("read", "more").unwrap();
+    servers.mcp().set_tool_scope("read", "more").unwrap();
     assert_eq!(alice.calls(&gateway).await, StatusCode::FORBIDDEN);
     alice.connects(&gateway).await;
     assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
@@ -228,8 +193,8 @@ async fn a_tool_that_needs_more_is_allowed_by_connecting_again() {
 
 #[tokio::test]
 async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
-    let world = World::start().await;
-    let gateway = alone(&world).await;
+    let servers = servers().await;
+    let gateway = alone(&servers).await;
     let mut nobody = Browser::of("alice", &gateway).await;
     assert_eq!(nobody.calls(&gateway).await, StatusCode::FORBIDDEN);
     let to = nobody.connect(&gateway).await;
@@ -254,8 +219,8 @@ async fn who_is_not_signed_in_at_the_gateway_gets_nothing() {
 
 #[tokio::test]
 async fn a_request_of_another_page_host_or_method_changes_nothing() {
-    let world = World::start().await;
-    let gateway = alone(&world).await;
+    let servers = servers().await;
+    let gateway = alone(&servers).await;
     let mut alice = Browser::of("alice", &gateway).await;
     let to = alice.connect(&gateway).await;
     let callback = alice.consent(&to).await;
@@ -305,8 +270,8 @@ async fn a_request_of_another_page_host_or_method_changes_nothing() {
 
 #[tokio::test]
 async fn a_form_without_end_is_refused() {
-    let world = World::start().await;
-    let gateway = alone(&world).await;
+    let servers = servers().await;
+    let gateway = alone(&servers).await;
     let mut alice = Browser::of("alice", &gateway).await;
     alice.connects(&gateway).await;
     // The tool echoes its input; the form is limited first.
@@ -316,19 +281,20 @@ async fn a_form_without_end_is_refused() {
 }
 
 /// Returns the account that a third instance finds in the store.
-async fn account(world: &World, redis: &Redis, public: &str) -> String {
+async fn account(servers: &Servers, redis: &RedisServer, public: &str) -> String {
     let store = RedisStore::open(&redis.url(), "mcp-gateway:").unwrap();
     let store = Sealed::new(store, Keys::new(KEY).unwrap());
-    let config = mcp_auth_machine::Config::builder(&world.url, format!("{public}/callback"));
+    let config = Config::builder(servers.url(), format!("{public}/callback"));
     let config = config.build().unwrap();
     let client = Client::builder(config, "alice", store).start().unwrap();
-    let headers = client.authorize("read", &Method::POST, &world.url).await;
-    token(&headers.unwrap())
+    let headers = client.authorize("read", &Method::POST, servers.url()).await;
+    let bearer = headers.unwrap()[AUTHORIZATION].to_str().unwrap().to_owned();
+    bearer.strip_prefix("Bearer ").unwrap().to_owned()
 }
 
 /// Returns the kinds of the stored slots, and whether they have an expiry.
-fn ends(redis: &Redis) -> Vec<(String, bool)> {
-    let mut connection = redis.connection();
+fn ends(redis: &RedisServer) -> Vec<(String, bool)> {
+    let mut connection = connection(redis);
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let mut ends: Vec<_> = keys
         .iter()
@@ -343,8 +309,8 @@ fn ends(redis: &Redis) -> Vec<(String, bool)> {
     ends
 }
 
-fn nothing_is_stored_in_the_clear(redis: &Redis) {
-    let mut connection = redis.connection();
+fn nothing_is_stored_in_the_clear(redis: &RedisServer) {
+    let mut connection = connection(redis);
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     assert!(keys.iter().any(|key| key.contains(":account/")));
     assert!(!keys.iter().any(|key| key.contains(":pending/")));
@@ -360,21 +326,7 @@ fn nothing_is_stored_in_the_clear(redis: &Redis) {
     }
 }
 
-#[test]
-#[ignore = "a process of another test"]
-fn instance() {
-    let Ok(mcp) = std::env::var("INSTANCE_MCP") else {
-        return;
-    };
-    let setting = |name: &str| std::env::var(name).unwrap();
-    let settings = Settings {
-        mcp: vec![mcp],
-        load: None,
-        public: setting("INSTANCE_PUBLIC"),
-        listen: vec![setting("INSTANCE_LISTEN").parse().unwrap()],
-        redis: Some(setting("INSTANCE_REDIS")),
-        key: Some(KEY.to_owned()),
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(serve(settings)).unwrap();
+fn connection(redis: &RedisServer) -> redis::Connection {
+    let client = redis::Client::open(redis.url()).unwrap();
+    client.get_connection().unwrap()
 }

@@ -19,7 +19,7 @@ const VERSION: &str = "1.";
 
 /// The secret is invalid, or no random bytes are available.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NoKey;
+pub struct NoKey;
 
 impl std::fmt::Display for NoKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -35,7 +35,8 @@ impl From<ring::error::Unspecified> for NoKey {
     }
 }
 
-pub(crate) struct Keys {
+/// The keys of one secret.
+pub struct Keys {
     cookies: hmac::Key,
     store: LessSafeKey,
     random: SystemRandom,
@@ -60,7 +61,10 @@ impl Browser {
 
 impl Keys {
     /// Creates keys from 32 random bytes in base64url.
-    pub(crate) fn new(secret: &str) -> Result<Self, NoKey> {
+    ///
+    /// # Errors
+    /// [`NoKey`] for anything else.
+    pub fn new(secret: &str) -> Result<Self, NoKey> {
         let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| NoKey)?;
         if secret.len() < 32 {
             return Err(NoKey);
@@ -69,7 +73,10 @@ impl Keys {
     }
 
     /// Creates keys for the instances of this process only.
-    pub(crate) fn random() -> Result<Self, NoKey> {
+    ///
+    /// # Errors
+    /// [`NoKey`] when no random bytes are available.
+    pub fn random() -> Result<Self, NoKey> {
         let mut secret = [0; 32];
         SystemRandom::new().fill(&mut secret)?;
         Self::from_secret(&secret)
@@ -88,7 +95,10 @@ impl Keys {
     }
 
     /// Returns a new session cookie: user, expiry, an unguessable number, and a MAC of this gateway.
-    pub(crate) fn session(&self, user: &str) -> Result<String, NoKey> {
+    ///
+    /// # Errors
+    /// [`NoKey`] when no random bytes are available.
+    pub fn session(&self, user: &str) -> Result<String, NoKey> {
         let mut unique = [0; 16];
         self.random.fill(&mut unique)?;
         let (user, unique) = (URL_SAFE_NO_PAD.encode(user), URL_SAFE_NO_PAD.encode(unique));

@@ -11,7 +11,7 @@ use mcp_auth_testing::resource::{Tool, start_mcp};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Failed, Settings, serve_until};
+use crate::{Failed, Settings, serve_until};
 
 /// The number of MCP servers.
 const SERVERS: usize = 3;

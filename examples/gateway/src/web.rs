@@ -20,10 +20,10 @@ use mcp_auth_machine::wire::callback::Callback;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::cookies::{Cookies, Name};
-use super::guard::{Origins, check};
-use super::keys::{Browser, Keys, Session};
-use super::pages::{Problem, came_back, home, status};
+use crate::cookies::{Cookies, Name};
+use crate::guard::{Origins, check};
+use crate::keys::{Browser, Keys, Session};
+use crate::pages::{Problem, came_back, home, status};
 
 /// The number of users whose questions and browsers this instance remembers. Their accounts are in the store.
 const MAX_USERS: usize = 10_000;

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo run -p mcp-auth -- demo --serve            # prints the URL of an MCP server
-//! cargo run -p mcp-auth-client --features redis-async,reqwest --example gateway -- --mcp URL \
+//! cargo run -p example-gateway -- --mcp URL \
 //!     --public http://127.0.0.1:8081 --listen 127.0.0.1:8080 --listen 127.0.0.1:8081
 //! ```
 //!
@@ -22,12 +22,12 @@
 //! prints how long that took:
 //!
 //! ```sh
-//! cargo run --release -p mcp-auth-client --features redis-async,reqwest --example gateway -- --load 1000
+//! cargo run --release -p example-gateway -- --load 1000
 //! ```
 
 mod cookies;
 mod guard;
-pub(crate) mod keys;
+pub mod keys;
 mod load;
 mod pages;
 mod web;
@@ -54,35 +54,39 @@ use web::{Gateway, router};
 /// The time limit of a request to the MCP server, including its response.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-type Failed = Box<dyn Error + Send + Sync>;
+/// Any error: the program prints it and ends.
+pub type Failed = Box<dyn Error + Send + Sync>;
 
+/// The command line.
 #[derive(Parser)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// An MCP server; several may be named.
     #[arg(long, required_unless_present = "load")]
-    pub(crate) mcp: Vec<String>,
+    pub mcp: Vec<String>,
     /// Where browsers reach the gateway: its callback is at `/callback` below it.
     #[arg(long, required_unless_present = "load", default_value = "")]
-    pub(crate) public: String,
+    pub public: String,
     /// Where the instances listen.
     #[arg(long, required_unless_present = "load")]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub listen: Vec<SocketAddr>,
     /// Redis, for instances in several processes.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    pub(crate) redis: Option<String>,
+    pub redis: Option<String>,
     /// The secret that all instances share.
     #[arg(long, env = "GATEWAY_KEY", hide_env_values = true)]
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     /// Drives a gateway with this many simulated users against the built-in servers, and prints figures.
     #[arg(long, conflicts_with_all = ["mcp", "public", "listen"])]
-    pub(crate) load: Option<usize>,
+    pub load: Option<usize>,
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failed> {
+/// Serves, or drives itself with simulated users, as the settings say.
+///
+/// # Errors
+/// Why it could not serve; in the other case, what went wrong for a user.
+pub async fn run(settings: Settings) -> Result<(), Failed> {
     // Sets the only TLS provider that is linked; a second call has no effect.
     let _first = rustls::crypto::ring::default_provider().install_default();
-    let settings = Settings::parse();
     match settings.load {
         Some(users) => load::run(users, settings).await,
         None => serve(settings).await,
@@ -90,14 +94,15 @@ async fn main() -> Result<(), Failed> {
 }
 
 /// Serves until the process is asked to end.
-pub(crate) async fn serve(settings: Settings) -> Result<(), Failed> {
+///
+/// # Errors
+/// Why it could not serve.
+pub async fn serve(settings: Settings) -> Result<(), Failed> {
     serve_until(settings, asked_to_end()).await
 }
 
-pub(crate) async fn serve_until(
-    settings: Settings,
-    end: impl Future<Output = ()>,
-) -> Result<(), Failed> {
+/// Serves until `end` is ready.
+async fn serve_until(settings: Settings, end: impl Future<Output = ()>) -> Result<(), Failed> {
     let _first = rustls::crypto::ring::default_provider().install_default();
     let keys = Arc::new(match &settings.key {
         Some(secret) => Keys::new(secret)?,
