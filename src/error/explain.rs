@@ -15,7 +15,7 @@ use crate::wire::token::OAuthError;
 
 pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
     reason(&failure.cause, failure.stage, f)?;
-    if let Some(issuer) = &failure.issuer {
+    if let Some(issuer) = failure.issuer.as_ref().filter(|_| is_about_issuer(failure)) {
         write!(f, " (authorization server {issuer})")?;
     }
     for (at, seen) in failure.seen.iter().enumerate() {
@@ -33,6 +33,40 @@ pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
     })
 }
 
+/// Returns true if the authorization server may have a part in the failure: not where the store fails, and not where another
+/// server could not be reached.
+fn is_about_issuer(failure: &Failure) -> bool {
+    let is_of_another = matches!(
+        failure.stage,
+        Stage::Challenge | Stage::ResourceMetadata | Stage::IdentityProvider
+    );
+    match &failure.cause {
+        Cause::NotPersisted(_) => false,
+        Cause::Unreachable(_) | Cause::Resting(_) => !is_of_another,
+        Cause::Violation(_)
+        | Cause::Refused(_)
+        | Cause::OutOfPatience(_)
+        | Cause::Misconfigured(_)
+        | Cause::Abandoned => true,
+    }
+}
+
+/// Returns the server that a stage asks.
+const fn server_at(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Slots => "a server",
+        Stage::Challenge | Stage::ResourceMetadata => "the MCP server",
+        Stage::IdentityProvider => "the identity provider",
+        Stage::ServerMetadata
+        | Stage::Registration
+        | Stage::Authorization
+        | Stage::Callback
+        | Stage::Token
+        | Stage::Refresh
+        | Stage::Revocation => "the authorization server",
+    }
+}
+
 fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
     match cause {
         Cause::Violation(found) => violation(found, f),
@@ -40,9 +74,11 @@ fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
         Cause::Unreachable(found) if found.code_spent => f.write_str(
             "the token endpoint sent no usable response; the code may have been consumed",
         ),
-        Cause::Unreachable(_) => {
-            f.write_str("a server could not be reached, or sent no usable response")
-        }
+        Cause::Unreachable(_) => write!(
+            f,
+            "{} could not be reached, or sent no usable response",
+            server_at(stage)
+        ),
         Cause::Resting(resting) => {
             reason(&resting.after, stage, f)?;
             f.write_str(" a moment ago, and the back-off has not ended")

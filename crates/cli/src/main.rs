@@ -23,6 +23,7 @@ mod shell;
 mod signals;
 mod speaker;
 mod style;
+mod waits;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use lines::record::{Destination, Recorder};
 use problem::{Problem, STATUSES};
+use waits::End;
 
 /// MCP authorization on the command line.
 #[derive(Parser)]
@@ -197,7 +199,13 @@ fn main() -> ExitCode {
     });
     let status = match &outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => tell(problem, json),
+        Err(problem) => {
+            if waits::ends(End::Failure) == End::Time {
+                // Another thread reports the end of the time, and ends the process.
+                std::thread::park();
+            }
+            tell(problem, json)
+        }
     };
     // The command's own failure takes precedence over that of its transcript.
     match (recorded, outcome) {

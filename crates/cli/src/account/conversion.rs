@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mcp_auth_client::{DirectoryLock, PrivateDirectory, StoreError};
+use mcp_auth_client::{DirectoryLock, StoreError};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ use super::key::{self, Named};
 use super::keyring::{self, KeyringError};
 use super::profile::name;
 use super::records;
-use super::root::{LOCK_TIME, Root, beginning};
+use super::root::{Root, beginning};
 use super::sealing;
 
 /// Returns the identifier of the key that a file is sealed with: a record with its revision, or a typed secret.
@@ -129,8 +129,7 @@ pub(super) fn convert(
         .sealed
         .then(|| key::under_lock(root, locked, None))
         .transpose()?;
-    let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
-    let slots = slots.lock()?;
+    let slots = root.lock_slots()?;
     for path in &due.records {
         let text = Zeroizing::new(fs::read_to_string(path).map_err(records::at(path))?);
         if let Some((revision, contents)) = text.split_once('\n')

@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use mcp_auth_client::{DirectoryLock, PrivateDirectory};
+use mcp_auth_client::DirectoryLock;
 use mcp_auth_machine::slot::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::profile::{Profile, canonical, name};
 use super::records;
-use super::root::{LOCK_TIME, Root, beginning};
+use super::root::{Root, beginning};
 use super::turn;
 use crate::problem::Problem;
 
@@ -112,8 +112,7 @@ impl Root {
     ) -> io::Result<Removed> {
         let mut removed = Removed::default();
         if self.slots().is_dir() {
-            let slots = PrivateDirectory::new(self.slots()).patience(LOCK_TIME);
-            let slots = slots.lock()?;
+            let slots = self.lock_slots()?;
             for file in beginning(&self.slots().join("account"), name) {
                 removed.note("tokens", slots.remove(&*file)?);
             }

@@ -1,13 +1,14 @@
 //! `headers`: prints request headers, for clients that run a command to obtain them.
 
+use std::io::ErrorKind;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 
-use super::root::LOCK_TIME;
+use super::keyring::KeyringError;
 use super::token::{Fresh, members, valid};
 use super::{Place, account_name, after};
 use crate::lines::record::Recorder;
@@ -15,10 +16,14 @@ use crate::problem::Problem;
 use crate::signals;
 use crate::speaker;
 use crate::style;
+use crate::waits::{self, End, Wait};
 
 /// The grace period after which the process exits, because a store such as a network directory may hang.
 /// The driver returns earlier.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How much longer the process stays for tokens that are issued and not stored yet.
+const UNSTORED: Duration = Duration::from_millis(800);
 
 /// The minimum remaining lifetime of a token, in seconds.
 const MINUTE: u64 = 60;
@@ -41,19 +46,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem> {
-    let within = options.within;
-    thread::spawn(move || {
-        thread::sleep(Duration::from_secs(within).saturating_add(GRACE));
-        // Tokens that are issued and not stored are lost, so their write may wait for another process.
-        if signals::is_held() {
-            thread::sleep(LOCK_TIME);
-        }
-        let last = Some(format!("no headers within {within} seconds"));
-        crate::tell(&Problem::OutOfTime { last, lease: None }, style::is_json());
-        std::process::exit(4);
-    });
+    // Programs run this, and read one line where it fails.
+    style::be_quiet();
+    let end = after(options.within);
+    guard(end);
     let place = &options.place;
-    let end = after(within);
     let account = (options.url.as_str(), options.account.as_str());
     // A client uses a hook's output for a while.
     let fresh = options.fresh.at_least(MINUTE);
@@ -77,6 +74,49 @@ pub(crate) fn run(options: &Options, recorder: &Recorder) -> Result<(), Problem>
     if let Some(value) = headers.remove(AUTHORIZATION.as_str()) {
         headers.insert("Authorization".to_owned(), value);
     }
-    println!("{}", Value::from(headers));
+    if waits::ends(End::Result) == End::Result {
+        println!("{}", Value::from(headers));
+    }
     Ok(())
+}
+
+/// Ends the process soon after the time of the command, whatever it waits for.
+fn guard(end: Instant) {
+    waits::until(end);
+    thread::spawn(move || {
+        let left = end.saturating_duration_since(Instant::now());
+        thread::sleep(left.saturating_add(GRACE));
+        // Tokens that are issued and not stored are lost.
+        if signals::is_held() {
+            thread::sleep(UNSTORED);
+        }
+        let wait = waits::current();
+        match waits::ends(End::Time) {
+            End::Time => {}
+            // Only the last steps of the command remain, such as the release of a lease.
+            End::Result => std::process::exit(0),
+            End::Failure => return,
+        }
+        crate::tell(&too_late(wait), style::is_json());
+        std::process::exit(4);
+    });
+}
+
+/// Returns the failure of a command whose time ended while it waited.
+fn too_late(wait: Option<Wait>) -> Problem {
+    match wait {
+        Some(Wait::Lock(file)) => Problem::Store(
+            format!("{} is locked by another program", file.display()),
+            ErrorKind::WouldBlock,
+        ),
+        Some(Wait::Keyring) => Problem::Keyring(KeyringError::Silent),
+        Some(Wait::Request(server, request)) => Problem::OutOfTime {
+            last: Some(format!("{server} has not answered {request}")),
+            lease: None,
+        },
+        None => Problem::Store(
+            "the directory of the accounts did not answer in time".to_owned(),
+            ErrorKind::TimedOut,
+        ),
+    }
 }

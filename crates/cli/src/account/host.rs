@@ -19,7 +19,6 @@ use mcp_auth_machine::{Action, Event, Failure, NoBearer};
 
 use super::choice::Choice;
 use super::journal::Journal;
-use super::keyring;
 use super::ledger::Ledger;
 use super::person::Person;
 use super::profile::Profile;
@@ -35,6 +34,7 @@ use crate::problem::{Detail, Problem};
 use crate::signals;
 use crate::speaker;
 use crate::style::Waiting;
+use crate::waits::{self, Wait};
 
 /// How long a command waits silently for another process, or for a server that requests a delay.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -93,7 +93,7 @@ impl Host {
         let url = config.mcp_url().as_str().to_owned();
         let trust = profile.settings.tls.trust()?;
         let http = HttpClient::new(trust.clone());
-        keyring::wait_until(desk.end);
+        waits::until(desk.end);
         let ledger = Ledger::new(Slots::open(desk.root, profile)?);
         let store = desk.recorder.store(ledger.clone());
         desk.recorder.start(|| profile.line(&keys));
@@ -104,6 +104,7 @@ impl Host {
         let choice = Arc::new(Choice::default());
         let chooses = Arc::clone(&choice);
         let mut warned = BTreeSet::new();
+        let mut sent = Vec::new();
         let driver = Driver::new(config, profile.account.as_str(), store)
             .signer(keys)
             .trust(trust)
@@ -121,8 +122,12 @@ impl Host {
                             note!("{words}");
                         }
                     }
-                    Note::Out(Action::SendRequest(send)) => sees.sends(send.purpose()),
-                    Note::In(_) | Note::Out(_) | Note::Store(_) => {}
+                    Note::Out(Action::SendRequest(send)) => {
+                        sees.sends(send.purpose());
+                        sent.push(waits::note(Wait::answer_to(send)));
+                    }
+                    Note::In(_) => sent.clear(),
+                    Note::Out(_) | Note::Store(_) => {}
                 }
                 if let Some(text) = describe(&note).filter(|_| verbose) {
                     eprintln!("{text}");

@@ -5,14 +5,15 @@
 //! without is undone, a `logout` is completed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mcp_auth_client::{DirectoryLock, PrivateDirectory};
+use mcp_auth_client::DirectoryLock;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::conversion::{convert, restored};
 use super::erasure::ForgetClient;
@@ -20,7 +21,7 @@ use super::key;
 use super::keyring;
 use super::profile::Profile;
 use super::records;
-use super::root::{LOCK_TIME, Root};
+use super::root::Root;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -320,16 +321,15 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
         let _stays = key::drop_unused(root, locked);
         return true;
     }
-    if !entry.pending.is_empty() {
-        let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
-        if let Ok(slots) = slots.lock() {
-            for slot in entry
-                .pending
-                .iter()
-                .filter(|slot| slot.starts_with("pending/"))
-            {
-                let _gone = slots.remove(slot);
-            }
+    if !entry.pending.is_empty()
+        && let Ok(slots) = root.lock_slots()
+    {
+        for slot in entry
+            .pending
+            .iter()
+            .filter(|slot| slot.starts_with("pending/"))
+        {
+            let _gone = slots.remove(slot);
         }
     }
     let is_stored = entry
@@ -343,12 +343,12 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
             let _gone = locked.remove(secret);
         }
     }
-    if !is_stored && !entry.bound.is_empty() {
-        let slots = PrivateDirectory::new(root.slots()).patience(LOCK_TIME);
-        if let Ok(slots) = slots.lock() {
-            for bound in &entry.bound {
-                bound.restore(root, locked, &slots);
-            }
+    if !is_stored
+        && !entry.bound.is_empty()
+        && let Ok(slots) = root.lock_slots()
+    {
+        for bound in &entry.bound {
+            bound.restore(root, locked, &slots);
         }
     }
     if entry.replaces {
@@ -357,6 +357,35 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
         return convert(root, locked, (&entry.url, &entry.account)).is_ok();
     }
     true
+}
+
+/// Keeps the text of a record's file, relative to `slots/`, which could not be written in time, and the revision that it
+/// replaces: the next command writes it. Takes no lock, which another program may hold. Returns the file.
+pub(super) fn keep(
+    root: &Root,
+    (slot, expected): (String, Option<String>),
+    text: &str,
+) -> io::Result<PathBuf> {
+    let bound = Bound {
+        slot,
+        written: expected,
+        former: Some(text.to_owned()),
+    };
+    let entry = Entry {
+        bound: vec![bound],
+        ..Entry::default()
+    };
+    let text = Zeroizing::new(serde_json::to_vec(&entry).map_err(io::Error::other)?);
+    let path = root.join(file(&format!("kept-{}", std::process::id()), "json"));
+    let folder = root.join("journal");
+    // Other commands remove a half-written file of this name.
+    let mut half = tempfile::Builder::new()
+        .prefix(".writing-")
+        .tempfile_in(folder)?;
+    half.write_all(&text)?;
+    half.as_file().sync_all()?;
+    half.persist(&path).map_err(|failed| failed.error)?;
+    Ok(path)
 }
 
 /// Records that a key is stored or deleted, while this process holds the lock of the directory.

@@ -11,6 +11,7 @@ use keyring::{Entry, Error};
 use zeroize::Zeroizing;
 
 use crate::speaker;
+use crate::waits::{self, Wait};
 
 /// The service name of the entries; the user name is the identifier of a key.
 const SERVICE: &str = "mcp-auth";
@@ -22,18 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// A key of ChaCha20-Poly1305.
 pub(super) type Key = Zeroizing<[u8; 32]>;
 
-/// The keys that this process has read, and the end of its command.
-static KEYS: Mutex<Keys> = Mutex::new(Keys {
-    read: BTreeMap::new(),
-    end: None,
-});
+/// The keys that this process has read.
+static KEYS: Mutex<BTreeMap<String, Key>> = Mutex::new(BTreeMap::new());
 
-struct Keys {
-    read: BTreeMap<String, Key>,
-    end: Option<Instant>,
-}
-
-fn keys() -> MutexGuard<'static, Keys> {
+fn keys() -> MutexGuard<'static, BTreeMap<String, Key>> {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -103,11 +96,6 @@ fn told(error: &Error) -> KeyringError {
     }
 }
 
-/// Limits how long the keyring may take, to the end of the command.
-pub(super) fn wait_until(end: Instant) {
-    keys().end = Some(end);
-}
-
 /// How long the keyring may take for what is not the command's own account: to delete a key, or to open others' records.
 const ASIDE: Duration = Duration::from_secs(3);
 
@@ -140,7 +128,7 @@ impl Drop for Part {
 fn within<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, KeyringError> {
-    let end = PART.get().or(keys().end);
+    let end = PART.get().into_iter().chain(waits::end()).min();
     let patience = end.map_or(PATIENCE, |end| {
         end.saturating_duration_since(Instant::now())
     });
@@ -156,6 +144,7 @@ fn within<T: Send + 'static>(
         // The receiver may have given up.
         let _sent = sender.send(done);
     });
+    let _noted = waits::note(Wait::Keyring);
     receiver.recv_timeout(patience).unwrap_or_else(|error| {
         Err(match error {
             RecvTimeoutError::Timeout => KeyringError::Silent,
@@ -169,13 +158,13 @@ fn within<T: Send + 'static>(
 /// # Errors
 /// [`KeyringError::Lost`] when the keyring lacks it; others when the keyring cannot be used now.
 pub(super) fn key(id: &str) -> Result<Key, KeyringError> {
-    if let Some(key) = keys().read.get(id) {
+    if let Some(key) = keys().get(id) {
         return Ok(key.clone());
     }
     let user = id.to_owned();
     let secret = within(move || Ok(Zeroizing::new(Entry::new(SERVICE, &user)?.get_secret()?)))?;
     let key = Zeroizing::new(*secret.first_chunk().ok_or(KeyringError::Altered)?);
-    keys().read.insert(id.to_owned(), Key::clone(&key));
+    keys().insert(id.to_owned(), Key::clone(&key));
     Ok(key)
 }
 
@@ -186,14 +175,14 @@ pub(super) fn key(id: &str) -> Result<Key, KeyringError> {
 pub(super) fn store(id: &str, key: &Key) -> Result<(), KeyringError> {
     let (user, secret) = (id.to_owned(), key.clone());
     within(move || Entry::new(SERVICE, &user)?.set_secret(&*secret))?;
-    keys().read.insert(id.to_owned(), key.clone());
+    keys().insert(id.to_owned(), key.clone());
     Ok(())
 }
 
 /// Makes a key known to this process alone.
 #[cfg(test)]
 pub(super) fn remember(id: &str, key: &Key) {
-    keys().read.insert(id.to_owned(), key.clone());
+    keys().insert(id.to_owned(), key.clone());
 }
 
 /// Deletes a key.
@@ -202,7 +191,7 @@ pub(super) fn remember(id: &str, key: &Key) {
 /// When the keyring cannot be used now.
 pub(super) fn delete(id: &str) -> Result<(), KeyringError> {
     let user = id.to_owned();
-    keys().read.remove(id);
+    keys().remove(id);
     match within(move || Entry::new(SERVICE, &user)?.delete_credential()) {
         Ok(()) | Err(KeyringError::Lost) => Ok(()),
         Err(error) => Err(error),

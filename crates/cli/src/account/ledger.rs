@@ -3,6 +3,7 @@
 mod change;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
@@ -19,6 +20,7 @@ use super::root::Root;
 use super::slots::{Found, Slots};
 use crate::begun::begun;
 use crate::problem::{Detail, Problem};
+use crate::waits;
 
 /// How long a failed write of new tokens is retried, because they would be lost otherwise.
 const RETRIES: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ struct Shared {
     hidden: BTreeMap<String, Hidden>,
     /// When this process last wrote an account.
     own: Option<UnixMillis>,
+    /// The file with new tokens for the next command.
+    kept: Option<PathBuf>,
 }
 
 /// A record that counts as absent.
@@ -194,6 +198,38 @@ impl Ledger {
         })
     }
 
+    /// Returns how long a failed write of new tokens is retried. A sign-in has cost the user time, so its tokens may take longer
+    /// than the command; those of a refresh are kept for the next command.
+    fn retries(&self) -> Duration {
+        let signs_in = self.shared().change.is_some();
+        if signs_in {
+            RETRIES
+        } else {
+            waits::at_most(RETRIES)
+        }
+    }
+
+    /// Keeps new tokens of a refresh for the next command, where this one cannot store them in its time.
+    fn keep(&self, slot: Slot, expected: Option<Revision>, write: Option<&Stored>) {
+        let mut shared = self.shared();
+        if shared.change.is_some() || shared.kept.is_some() {
+            return;
+        }
+        if let Some(Ok(kept)) = write.map(|stored| self.slots.keep((slot, expected), stored)) {
+            shared.kept = Some(kept);
+        }
+    }
+
+    /// Removes what was kept for the next command, once it is stored.
+    fn drop_kept(&self, slot: Slot) {
+        if slot.kind() == SlotKind::Account
+            && let Some(kept) = self.shared().kept.take()
+        {
+            // The next command does.
+            let _gone = std::fs::remove_file(kept);
+        }
+    }
+
     fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &result {
             self.shared().trouble = Some(Detail::of_store(error));
@@ -283,7 +319,7 @@ impl Store for Ledger {
         write: Option<&Stored>,
         expires: Option<UnixMillis>,
     ) -> Result<Swap, StoreError> {
-        let end = Instant::now().checked_add(RETRIES);
+        let end = Instant::now().checked_add(self.retries());
         let mut told = String::new();
         loop {
             let written = self.write((slot, expires), expected, write);
@@ -302,7 +338,14 @@ impl Store for Ledger {
                     }
                     sleep(PAUSE);
                 }
-                Err(_) | Ok(_) => return self.noted(written),
+                Err(_) if grants => {
+                    self.keep(slot, expected, write);
+                    return self.noted(written);
+                }
+                Err(_) | Ok(_) => {
+                    self.drop_kept(slot);
+                    return self.noted(written);
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ use crate::probe::{Answer, initialize};
 use crate::problem::{Presented, Problem};
 use crate::signals;
 use crate::style::is_quiet;
+use crate::waits;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -101,7 +102,7 @@ fn sign_in(
         signals::stop_with_input();
     }
     let end = after(timeout);
-    keyring::wait_until(end);
+    waits::until(end);
     match slots::check(&root, (url, account)) {
         // It counts as absent, until a sign-in replaces it.
         Err(problem @ Problem::Keyring(_)) if problem.is_final() => {

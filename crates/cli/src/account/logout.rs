@@ -8,7 +8,6 @@ use super::erasure::{Forget, Removed};
 use super::host::{Desk, Host};
 use super::journal::Journal;
 use super::key;
-use super::keyring;
 use super::profile::{Profile, canonical};
 use super::root::Remembered;
 use super::settings::Settings;
@@ -18,6 +17,7 @@ use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
 use crate::style::is_quiet;
+use crate::waits;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     } = &options.selected;
     let root = place.root()?;
     let end = after(options.timeout);
-    keyring::wait_until(end);
+    waits::until(end);
     let is_known = root.has_any(url, account)?;
     let is_left = options.forget_client && root.has_clients(url, account)?;
     if !is_known && !is_left {

@@ -16,8 +16,9 @@ use super::key;
 use super::profile::{Profile, canonical, name};
 use super::records;
 use crate::problem::Problem;
+use crate::waits::{self, Noted, Wait};
 
-/// How long a command waits for another one that writes.
+/// How long a command waits for another one that writes, where its own time does not end earlier.
 pub(super) const LOCK_TIME: Duration = Duration::from_secs(10);
 
 /// The folders that this process writes, beside the slots.
@@ -43,7 +44,7 @@ impl Root {
     pub(super) fn open(path: PathBuf) -> Self {
         let path = std::path::absolute(&path).unwrap_or(path);
         let root = Self {
-            directory: PrivateDirectory::new(path).patience(LOCK_TIME),
+            directory: PrivateDirectory::new(path),
         };
         if root.has_left_overs()
             && let Ok(Some(locked)) = root.directory.try_lock()
@@ -71,7 +72,11 @@ impl Root {
     }
 
     pub(super) fn lock(&self) -> io::Result<DirectoryLock> {
-        self.directory.lock()
+        lock(&self.directory)
+    }
+
+    pub(super) fn lock_slots(&self) -> io::Result<DirectoryLock> {
+        lock(&PrivateDirectory::new(self.slots()))
     }
 
     /// Returns the folders that do not exist yet, from the directory of the accounts outwards.
@@ -146,7 +151,7 @@ impl Root {
         };
         let name = path.strip_prefix(self.directory.path()).unwrap_or(path);
         // Another process may have replaced the file meanwhile.
-        let aside = self.directory.lock().and_then(|locked| {
+        let aside = self.lock().and_then(|locked| {
             let again = fs::read(path).map(|text| Profile::parse(path, &text));
             match again {
                 Ok(Ok(_)) => Ok(None),
@@ -335,6 +340,17 @@ impl Root {
         }
         Ok(!records::of_account(&self.slots(), &canonical(url)?, account).is_empty())
     }
+}
+
+/// Notes the wait for the lock of a directory, which other commands hold for moments.
+pub(super) fn locking(directory: &Path) -> (Noted, Duration) {
+    let noted = waits::note(Wait::Lock(directory.join("lock")));
+    (noted, waits::at_most(LOCK_TIME))
+}
+
+fn lock(directory: &PrivateDirectory) -> io::Result<DirectoryLock> {
+    let (_noted, patience) = locking(directory.path());
+    directory.clone().patience(patience).lock()
 }
 
 fn file_name(profile: &Profile) -> io::Result<String> {

@@ -5,6 +5,7 @@
 //! under the lock of the directory, so that a change of the settings and a refresh in another process cannot
 //! miss each other. The metadata of servers is public, and never sealed.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mcp_auth_client::{DirectoryLock, FileStore, Sealed, Store, StoreError, Swap};
@@ -13,13 +14,15 @@ use mcp_auth_machine::time::UnixMillis;
 use zeroize::Zeroizing;
 
 use super::conversion::{restored, seals_account};
+use super::journal;
 use super::key::{self, Named};
 use super::keyring::{self, KeyringError};
 use super::profile::{Profile, name};
 use super::records;
-use super::root::{LOCK_TIME, Root};
+use super::root::{LOCK_TIME, Root, locking};
 use super::sealing::{self, Form};
 use crate::problem::Problem;
+use crate::waits;
 
 /// The contents of a slot, for a sign-in.
 pub(super) enum Found {
@@ -51,7 +54,7 @@ impl Slots {
     pub(super) fn open(root: &Root, profile: &Profile) -> Result<Self, Problem> {
         Ok(Self {
             root: root.clone(),
-            files: FileStore::existing(root.slots())?.patience(LOCK_TIME),
+            files: FileStore::existing(root.slots())?,
             name: profile.name()?,
             wanted: profile.settings.keyring,
             key: Arc::default(),
@@ -108,8 +111,7 @@ impl Slots {
                 contents: SlotContents::new(contents),
             }
         });
-        self.files
-            .persist_until(slot, expected, readable.as_ref(), None)
+        self.write((slot, expected), (readable.as_ref(), None))
     }
 
     /// Reads a slot for a sign-in. A record that no one can open counts as absent; without the keyring, so does a
@@ -143,7 +145,7 @@ impl Slots {
         seals: Option<bool>,
     ) -> Result<Swap, StoreError> {
         if slot.kind() == SlotKind::Metadata {
-            return self.files.persist_until(slot, expected, write, expires);
+            return self.write((slot, expected), (write, expires));
         }
         // A keyring that is locked asks the user, and no other process waits for that.
         if write.is_some() && seals.unwrap_or_else(|| self.seals(slot)) {
@@ -165,13 +167,56 @@ impl Slots {
     ) -> Result<Swap, StoreError> {
         let seals = write.is_some() && seals.unwrap_or_else(|| self.seals(slot));
         let key = seals.then(|| self.key(locked)).transpose()?;
-        Sealed::new(self.files.clone(), Form(key)).persist_until(slot, expected, write, expires)
+        let (_noted, patience) = locking(&self.root.slots());
+        let files = self.files.clone().patience(patience);
+        Sealed::new(files, Form(key)).persist_until(slot, expected, write, expires)
+    }
+
+    /// Keeps a record that could not be written in time: the next command writes it, unless the slot has changed. Takes no
+    /// lock. Returns the file.
+    pub(super) fn keep(
+        &self,
+        (slot, expected): (Slot, Option<Revision>),
+        stored: &Stored,
+    ) -> Result<PathBuf, StoreError> {
+        let (revision, contents) = (stored.revision, stored.contents.expose());
+        let last = || {
+            let key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+            key.clone().ok_or(KeyringError::Silent)
+        };
+        let text = if self.seals(slot) {
+            let (id, key) = last()?;
+            let sealed = sealing::seal(&id, &key, &slot.to_string(), contents)?;
+            format!("{revision}\n{sealed}")
+        } else {
+            format!("{revision}\n{contents}")
+        };
+        let expected = expected.map(|revision| revision.to_string());
+        let text = Zeroizing::new(text);
+        Ok(journal::keep(
+            &self.root,
+            (slot.to_string(), expected),
+            &text,
+        )?)
+    }
+
+    /// Writes a slot's file as it is.
+    fn write(
+        &self,
+        (slot, expected): (Slot, Option<Revision>),
+        (write, expires): (Option<&Stored>, Option<UnixMillis>),
+    ) -> Result<Swap, StoreError> {
+        let (_noted, patience) = locking(&self.root.slots());
+        let files = self.files.clone().patience(patience);
+        files.persist_until(slot, expected, write, expires)
     }
 }
 
 impl Store for Slots {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
-        Sealed::new(self.files.clone(), Form(None)).load(slot)
+        // Only a damaged file is read under the lock.
+        let files = self.files.clone().patience(waits::at_most(LOCK_TIME));
+        Sealed::new(files, Form(None)).load(slot)
     }
 
     fn persist_until(

@@ -8,7 +8,6 @@ use mcp_auth_machine::action::Grant;
 use serde_json::{Map, Value, json};
 
 use super::host::{Desk, Host};
-use super::keyring;
 use super::profile::Profile;
 use super::records;
 use super::root::Remembered;
@@ -19,6 +18,7 @@ use crate::begun::begun;
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
+use crate::waits;
 
 /// The required validity of a token.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -110,6 +110,7 @@ pub(super) fn valid(
     end: Instant,
     recorder: &Recorder,
 ) -> Result<(Host, Grant), Problem> {
+    waits::until(end);
     let root = place.root()?;
     let profile = match root.remembered(url, account)? {
         Remembered::Profile(profile) => *profile,
@@ -124,7 +125,6 @@ pub(super) fn valid(
             Profile::new(url, account)
         }
     };
-    keyring::wait_until(end);
     slots::check(&root, (url, account))?;
     signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let desk = Desk {

@@ -92,7 +92,7 @@ impl Problem {
             ),
             Self::OutOfTime { last, lease: None } => {
                 let last = last.as_deref();
-                let last = last.map_or(String::new(), |last| format!("; last came: {last}"));
+                let last = last.map_or(String::new(), |last| format!("; last: {last}"));
                 let limit = speaker::limit();
                 format!(
                     "the time of the command has ended ({limit}){last}; try again later, or with a longer {limit}"

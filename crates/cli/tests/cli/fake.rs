@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) register: Mode,
     pub(crate) revoke: Mode,
     pub(crate) authorize: Mode,
+    /// The documents at the well-known locations.
+    pub(crate) documents: Mode,
     /// How long the token endpoint delays its response.
     pub(crate) delay: Duration,
     /// Whether the MCP server accepts requests without a token.
@@ -247,6 +249,7 @@ fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
             "/register" => state.register.clone(),
             "/revoke" => state.revoke.clone(),
             "/authorize" => state.authorize.clone(),
+            path if path.starts_with("/.well-known/") => state.documents.clone(),
             _ => Mode::Works,
         }
     };

@@ -42,5 +42,6 @@ mod tls;
 mod traces;
 mod transactions;
 mod turns;
+mod waits;
 mod walk;
 mod words;
