@@ -389,4 +389,7 @@ pub struct Grant {
     pub iss_binding: IssBinding,
     /// Whether the token was requested for this resource only (RFC 8707, RES-11).
     pub audience_bound: bool,
+    /// Whether another token follows without the user: the authorization server issued a refresh token, or the grant needs
+    /// no user. Otherwise the user signs in again when this token expires (QUIRK-08).
+    pub renewable: bool,
 }

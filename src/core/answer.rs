@@ -148,6 +148,7 @@ impl Core {
             expires,
             iss_binding: account.iss_binding,
             audience_bound: account.resource.sent,
+            renewable: tokens.refresh.is_some() || !account.obtained.is_by_user(),
         })
     }
 }

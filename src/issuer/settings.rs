@@ -261,6 +261,12 @@ impl IssuerSettings {
         self
     }
 
+    /// Adds the parameters of authorization requests at every issuer after those of this one.
+    pub(crate) fn and_authorization_parameters(&mut self, defaults: &Self) {
+        let further = defaults.authorization_parameters.iter().cloned();
+        self.authorization_parameters.extend(further);
+    }
+
     pub(crate) fn authorization_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         self.authorization_parameters
             .iter()

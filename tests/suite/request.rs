@@ -315,6 +315,49 @@ fn authz_11_f02_no_shell_metacharacter_in_a_redirect() {
     }
 }
 
+/// The host learns whether the user is needed when the token expires.
+#[test]
+fn quirk_08_a_token_says_whether_another_one_follows_without_the_user() {
+    for (answer, renewable) in [
+        (token_answer("t"), false),
+        (renewable_for("t", "r", "60"), true),
+    ] {
+        let (mut host, redirect) = flow(config(), None, "", &metadata()).unwrap();
+        host.callback(&format!("code=x&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &answer);
+        assert_eq!(host.ready().renewable, renewable);
+    }
+}
+
+/// A parameter for every server is sent to each, and gives way to the one for a server.
+#[test]
+fn authz_15_a_parameter_for_every_server() {
+    let all = || {
+        let all = config().authorization_parameter("access_type", "offline");
+        all.and_then(|all| all.authorization_parameter("prompt", "consent"))
+            .unwrap()
+    };
+    let own = IssuerSettings::new()
+        .authorization_parameter("prompt", "none")
+        .unwrap();
+    for (config, prompt) in [
+        (all(), "consent"),
+        (all().issuer_settings(AS, own.clone()), "none"),
+        (
+            all().issuer_settings("https://other.example", own),
+            "consent",
+        ),
+    ] {
+        let (_, redirect) = flow(config, None, "", &metadata()).unwrap();
+        let sent = query(redirect.url.as_str());
+        assert_eq!(get(&sent, "access_type").as_deref(), Some("offline"));
+        let prompts = sent.iter().filter(|(name, _)| name == "prompt");
+        let prompts: Vec<_> = prompts.map(|(_, value)| value.as_str()).collect();
+        assert_eq!(prompts, [prompt]);
+    }
+    assert!(config().authorization_parameter("state", "x").is_err());
+}
+
 #[test]
 fn authz_15_tok_10_quirk_05_quirk_08_parameters_of_the_host() {
     let settings = IssuerSettings::new()

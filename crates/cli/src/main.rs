@@ -129,10 +129,35 @@ impl Command {
 /// Reads the command line.
 fn parse() -> Result<Arguments, clap::Error> {
     let mut definition = Arguments::command();
-    let mut given = definition.try_get_matches_from_mut(std::env::args_os())?;
+    let given = definition.try_get_matches_from_mut(std::env::args_os());
+    let mut given = given.map_err(|error| without_environment().unwrap_or(error))?;
     speaker::begin(&definition, &given);
     Arguments::from_arg_matches_mut(&mut given).map_err(|error| error.format(&mut definition))
 }
+
+/// Returns the error of the command line alone: its usage names an option as required where the environment has its value.
+fn without_environment() -> Option<clap::Error> {
+    let names: Vec<String> = {
+        let definition = Arguments::command();
+        let commands = definition.get_subcommands();
+        let with_store = commands.filter(|command| {
+            let mut own = command.get_arguments();
+            own.any(|argument| argument.get_id() == STORE)
+        });
+        with_store
+            .map(|command| command.get_name().to_owned())
+            .collect()
+    };
+    let plain = names.into_iter().fold(Arguments::command(), |all, name| {
+        all.mut_subcommand(name, |command| {
+            command.mut_arg(STORE, |store| store.env(None::<&str>))
+        })
+    });
+    plain.try_get_matches_from(std::env::args_os()).err()
+}
+
+/// The option that the environment may set.
+const STORE: &str = "store";
 
 fn main() -> ExitCode {
     begun::begun();

@@ -214,8 +214,8 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
         "key_missing" => "--dpop-key FILE",
         "signer_failed" => "--client-key or --dpop-key with another key",
         "fresh_token_refused" => {
-            "--issuer-settings FILE with \"authorization_parameters\":[[\"audience\",\"…\"]], for an authorization \
-             server that takes no `resource` parameter, such as Auth0"
+            "--authorization-parameter audience=…, for an authorization server that takes no `resource` parameter, such \
+             as Auth0"
         }
         "request_too_long" => "--scope with fewer scopes",
         "no_device_grant" => {

@@ -90,7 +90,8 @@ impl PrivateDirectory {
             }
             if end.is_none_or(|end| Instant::now() >= end) {
                 let path = self.path.join(LOCK);
-                let process = holding(&file);
+                // The list of locks may lose a line while others change.
+                let process = (0..3).find_map(|_| holding(&file));
                 return Err(Locked { path, process }.into());
             }
             sleep(LOOK);

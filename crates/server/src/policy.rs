@@ -51,6 +51,7 @@ pub struct ScopePolicy {
     methods: HashMap<Box<str>, Rule>,
     named: HashMap<(Box<str>, Box<str>), Rule>,
     unnamed_tools: Rule,
+    other_methods: Rule,
 }
 
 impl ScopePolicy {
@@ -71,6 +72,7 @@ impl ScopePolicy {
             methods: methods.collect(),
             named: HashMap::new(),
             unnamed_tools: Rule::Forbidden,
+            other_methods: Rule::Forbidden,
         }
     }
 
@@ -99,6 +101,14 @@ impl ScopePolicy {
     #[must_use]
     pub fn open_other_tools(mut self) -> Self {
         self.unnamed_tools = Rule::Base;
+        self
+    }
+
+    /// Requires no additional scopes for methods outside the protocol, instead of rejecting them. The MCP server then
+    /// answers the methods that it does not know, with the JSON-RPC error -32601; methods that it gains later are open.
+    #[must_use]
+    pub fn open_other_methods(mut self) -> Self {
+        self.other_methods = Rule::Base;
         self
     }
 
@@ -191,7 +201,7 @@ impl ScopePolicy {
                 base,
             ]);
         }
-        let mut rule = self.methods.get(method).unwrap_or(&Rule::Forbidden);
+        let mut rule = self.methods.get(method).unwrap_or(&self.other_methods);
         // It subscribes to resources whose URIs are not read here.
         if method == "subscriptions/listen"
             && matches!(rule, Rule::Base)

@@ -162,8 +162,10 @@ impl Shared {
             return Ok(());
         };
         let base = RequiredScopes::parse(BASE_SCOPE).map_err(io::Error::other)?;
-        // An unknown tool is an error of the protocol, not of the token.
-        let mut policy = ScopePolicy::new(base).open_other_tools();
+        // An unknown tool or method is an error of the protocol, not of the token.
+        let mut policy = ScopePolicy::new(base)
+            .open_other_tools()
+            .open_other_methods();
         for (tool, scopes) in &state.tool_scopes {
             policy = policy.tool(tool, scopes.clone());
         }

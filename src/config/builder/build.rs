@@ -123,7 +123,10 @@ impl ConfigBuilder {
         let (policy, mcp_url) = policy;
         let named = Named(&policy);
         let (clients, unbound_client) = named.clients(&self.clients)?;
-        let issuer_settings = named.settings(&self.issuer_settings)?;
+        let mut issuer_settings = named.settings(&self.issuer_settings)?;
+        for (_, settings) in &mut issuer_settings {
+            settings.and_authorization_parameters(&self.defaults);
+        }
         let sign_in = named.sign_in(self.sign_in)?;
         check_exchange(&sign_in, &issuer_settings)?;
         let discovery = named.discovery(&self.supplied)?;
@@ -177,7 +180,7 @@ impl ConfigBuilder {
             reports: self.reports,
             protocol_version: HeaderValue::from_static("2025-03-26"),
             user_agent,
-            defaults: IssuerSettings::default(),
+            defaults: self.defaults,
             policy,
         })
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{
     About, ApplicationType, Dpop, DynamicRegistration, Enterprise, IssPolicy, IssuerSettings,
     Legacy, MachineFlow, MetadataCache, MetadataOrigin, NamedHosts, PreRegistered, PushedRequests,
-    RedirectUri, RedirectUriFlaw, RefreshTokens, RegistrationSharing, SignIn, StepUp, Strictness,
-    WorkloadIdentity,
+    RedirectUri, RedirectUriFlaw, RefreshTokens, RegistrationSharing, ReservedName, SignIn, StepUp,
+    Strictness, WorkloadIdentity,
 };
 use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW, USER_TIME};
 use crate::key::SigningKey;
@@ -41,6 +41,8 @@ pub struct ConfigBuilder {
     supplied: Supplied,
     pins: Vec<(String, String)>,
     issuer_settings: Vec<(String, IssuerSettings)>,
+    /// The settings at issuers without their own.
+    defaults: IssuerSettings,
     preferred_issuers: Vec<String>,
     scopes: Option<Result<Scopes, ScopeError>>,
     refresh_tokens: RefreshTokens,
@@ -93,6 +95,7 @@ impl ConfigBuilder {
             supplied: Supplied::default(),
             pins: Vec::new(),
             issuer_settings: Vec::new(),
+            defaults: IssuerSettings::new(),
             preferred_issuers: Vec::new(),
             scopes: None,
             refresh_tokens: RefreshTokens::default(),
@@ -342,6 +345,20 @@ impl ConfigBuilder {
     pub fn issuer_settings(mut self, issuer: impl Into<String>, settings: IssuerSettings) -> Self {
         self.issuer_settings.push((issuer.into(), settings));
         self
+    }
+
+    /// Adds a parameter to the authorization requests at every authorization server, such as `access_type`. For one server use
+    /// [`IssuerSettings::authorization_parameter`], whose value is sent where both name the parameter (AUTHZ-15).
+    ///
+    /// # Errors
+    /// [`ReservedName`] for a parameter that the machine sets itself.
+    pub fn authorization_parameter(
+        mut self,
+        name: &str,
+        value: &str,
+    ) -> Result<Self, ReservedName> {
+        self.defaults = self.defaults.authorization_parameter(name, value)?;
+        Ok(self)
     }
 
     /// Prefers this issuer when a resource lists several; call again for a second preference (DISC-16).

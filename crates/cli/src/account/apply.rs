@@ -61,6 +61,10 @@ impl Settings {
             to = to.scopes(scopes);
         }
         to = self.discovery.apply(to)?;
+        for (name, value) in self.parameters() {
+            let added = to.authorization_parameter(name, value);
+            to = added.map_err(|flaw| flaw.to_string())?;
+        }
         if let Some(path) = &self.dpop_key {
             to = to.dpop(Dpop::new(DpopPolicy::Require).key(keys.read(path)?));
         }
@@ -93,6 +97,10 @@ impl Settings {
         }
         if let Some(scopes) = self.scopes() {
             put("scopes", json!([scopes]));
+        }
+        let parameters: Vec<_> = self.parameters().collect();
+        if !parameters.is_empty() {
+            put("authorization_parameters", json!(parameters));
         }
         if self.dpop_key.is_some() {
             let keys = json!([{ "issuer": null, "key": key(&self.dpop_key) }]);

@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
     /// How long all of it may take, in seconds; then the exit status is 4
-    #[arg(long, alias = "timeout", default_value_t = 8, value_name = "SECONDS")]
+    #[arg(long, alias = "timeout", default_value_t = 8, value_name = "SECONDS", value_parser = super::seconds)]
     within: u64,
     #[command(flatten)]
     fresh: Fresh,

@@ -128,7 +128,8 @@ impl Drop for Part {
 fn within<T: Send + 'static>(
     operation: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, KeyringError> {
-    let end = PART.get().into_iter().chain(waits::end()).min();
+    // The end of a command may take a moment after its time, to leave no key behind.
+    let end = PART.get().or(waits::end());
     let patience = end.map_or(PATIENCE, |end| {
         end.saturating_duration_since(Instant::now())
     });

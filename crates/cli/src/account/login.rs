@@ -22,7 +22,7 @@ use super::records;
 use super::root::Remembered;
 use super::settings::Settings;
 use super::slots;
-use super::told::{grant_json, grant_words};
+use super::told::{ends_soon, grant_json, grant_words};
 use super::turn::Wanted;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "no_browser")]
     device: bool,
     /// How long the command may take, authorization in the browser included, in seconds
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = super::seconds)]
     timeout: u64,
     /// Register a new client, instead of the one that was registered or configured before
     #[arg(long, conflicts_with_all = ["client_id", "client_metadata_url"])]
@@ -185,10 +185,7 @@ fn sign_in(
         profile.port = Some(person.port());
     }
     let former = known.as_ref().map(|known| known.settings.clone());
-    let another = new_client
-        || profile
-            .settings
-            .is_another_client(&former.unwrap_or_default());
+    let another = new_client || profile.settings.asks_otherwise(&former.unwrap_or_default());
     let mut used = false;
     if root.came_to_nothing(&own) && !new_client && profile.settings.client_id.is_none() {
         eprintln!("The last sign-in ended without a callback; registering a new client.");
@@ -275,6 +272,9 @@ fn sign_in(
         if !missing.is_empty() {
             eprintln!("mcp-auth: not granted: {}", missing.join(" "));
         }
+    }
+    if let Some(words) = grant.as_ref().and_then(ends_soon) {
+        note!("mcp-auth: {words}");
     }
     if as_json {
         let mut answer = grant_json(grant.as_ref());

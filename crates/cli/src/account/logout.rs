@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long)]
     forget_client: bool,
     /// How long all of it may take, in seconds: the revocation at the server gives up after that
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = super::seconds)]
     timeout: u64,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let is_known = root.has_any(url, account)?;
     let is_left = options.forget_client && root.has_clients(url, account)?;
     if !is_known && !is_left {
-        return Err(Problem::Unknown);
+        return nothing(&canonical(url)?, as_json);
     }
     let mut profile = match root.remembered(url, account)? {
         Remembered::Profile(profile) => *profile,
@@ -149,7 +149,27 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             json!({ "server": url, "signed_in": false, "removed": removed.parts })
         );
     } else if !is_quiet() {
-        println!("signed out of {url}; removed: {}", removed.parts.join(", "));
+        let parts = removed.parts.join(", ");
+        if had_account {
+            println!("signed out of {url}; removed: {parts}");
+        } else {
+            println!("there was no sign-in at {url}; removed: {parts}");
+        }
+    }
+    Ok(())
+}
+
+/// Reports a sign-out of an account that does not exist: repeated, it succeeds.
+fn nothing(url: &str, as_json: bool) -> Result<(), Problem> {
+    if as_json {
+        println!(
+            "{}",
+            json!({ "server": url, "signed_in": false, "removed": [] })
+        );
+    } else if !is_quiet() {
+        println!(
+            "nothing to sign out of: no account for {url} is stored here; accounts are listed by: mcp-auth list"
+        );
     }
     Ok(())
 }

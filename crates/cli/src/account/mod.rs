@@ -174,6 +174,14 @@ fn in_words(seconds: u64) -> String {
     format!("{count} {unit}")
 }
 
+/// Accepts a time limit: a command without time does nothing.
+pub(crate) fn seconds(text: &str) -> Result<u64, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of seconds, at least 1"),
+        Ok(seconds) => Ok(seconds),
+    }
+}
+
 /// Returns the time this many seconds from now.
 pub(crate) fn after(seconds: u64) -> Instant {
     let now = Instant::now();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::keys::Keys;
 use super::settings::Settings;
+use crate::output::plain;
 use crate::probe::USER_AGENT;
 use crate::problem::Problem;
 
@@ -99,7 +100,8 @@ pub(super) fn canonical(url: &str) -> Result<String, Problem> {
     }
     let config = Config::builder(url, format!("http://127.0.0.1:{NO_PORT}/callback"))
         .build()
-        .map_err(|flaw| format!("{url}: {flaw}{}", with_scheme(url)))?;
+        // The words of a usage error have lines, and a URL has none.
+        .map_err(|flaw| Problem::Usage(plain(&format!("{url}: {flaw}{}", with_scheme(url)))))?;
     Ok(config.mcp_url().as_str().to_owned())
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use mcp_auth_machine::config::IssuerSettings;
 use mcp_auth_machine::wire::words::AuthMethod;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -54,6 +55,11 @@ pub(crate) struct Settings {
     /// The scopes to ask for; "" for those that the server names
     #[arg(long, value_name = "SCOPES")]
     pub(super) scope: Option<String>,
+    /// A parameter for the authorization request, as a server may need one: `access_type=offline` for a refresh token of Google,
+    /// `audience=…` at Auth0; may be given again. "" for none again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) authorization_parameter: Vec<String>,
     /// Bind tokens to this private key (PKCS #8, PEM): DPoP, required
     #[arg(long, value_name = "FILE")]
     pub(super) dpop_key: Option<PathBuf>,
@@ -84,6 +90,18 @@ pub(crate) struct Settings {
     pub(super) typed: Option<Zeroizing<String>>,
 }
 
+/// Accepts a parameter that the machine does not set itself, or nothing, which resets the option.
+fn parameter(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    match IssuerSettings::new().authorization_parameter(name, value) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(flaw) => Err(flaw.to_string()),
+    }
+}
+
 fn method(text: &str) -> Result<String, &'static str> {
     match AuthMethod::from_spelling(text) {
         Some(_) => Ok(text.to_owned()),
@@ -95,6 +113,12 @@ impl Settings {
     /// Returns the named scopes.
     pub(super) fn scopes(&self) -> Option<&str> {
         self.scope.as_deref().filter(|scopes| !scopes.is_empty())
+    }
+
+    /// Returns the parameters of authorization requests.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let given = self.authorization_parameter.iter();
+        given.filter_map(|given| given.split_once('='))
     }
 
     /// Returns the authorization servers that the user named.
@@ -154,6 +178,10 @@ impl Settings {
         to.discovery.over(given.discovery);
         over(&mut to.scope, given.scope);
         over(&mut to.dpop_key, given.dpop_key);
+        if !given.authorization_parameter.is_empty() {
+            to.authorization_parameter = given.authorization_parameter;
+            to.authorization_parameter.retain(|given| !given.is_empty());
+        }
         to.tls.over(given.tls);
         over(&mut to.port, given.port);
         over(&mut to.redirect_host, given.redirect_host);
@@ -164,8 +192,8 @@ impl Settings {
         Ok(to)
     }
 
-    /// Returns true if the former settings name another client or another authorization server.
-    pub(super) fn is_another_client(&self, former: &Self) -> bool {
+    /// Returns true if the former settings name another client or another authorization server, or ask it for something else.
+    pub(super) fn asks_otherwise(&self, former: &Self) -> bool {
         type Client<'a> = (
             [&'a Option<String>; 4],
             [&'a Option<PathBuf>; 4],
@@ -193,6 +221,7 @@ impl Settings {
         self.typed.is_some()
             || client(self) != client(former)
             || self.client_secret_env != former.client_secret_env
+            || self.authorization_parameter != former.authorization_parameter
     }
 
     /// Drops the settings of the configured client.

@@ -56,6 +56,20 @@ fn account(
     Ok((answer, grant))
 }
 
+/// Returns true if the account is signed in, and its sign-in ends with its token.
+pub(crate) fn ends_with_token(selected: &Selected) -> bool {
+    let found = || {
+        let root = selected.place.root().ok()?;
+        let Ok(Remembered::Profile(profile)) = root.remembered(&selected.url, &selected.account)
+        else {
+            return None;
+        };
+        let (_, grant) = keyring::aside(|| account(&root, &profile, false)).ok()?;
+        grant
+    };
+    found().is_some_and(|grant| !grant.renewable)
+}
+
 const HEADING: [&str; 6] = [
     "MCP SERVER",
     "ACCOUNT",

@@ -55,7 +55,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     fresh: Fresh,
     /// How long all of it may take, in seconds: the server's answer, its rests, other processes
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = super::seconds)]
     timeout: u64,
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::choice;
 use super::in_words;
+use crate::speaker;
 
 /// Returns the text of a decision that the user should know about.
 #[expect(
@@ -76,6 +77,7 @@ pub(super) fn grant_json(grant: Option<&Grant>) -> Value {
         "issuer": grant.issuer.as_str(),
         "scopes": grant.scopes.iter().collect::<Vec<_>>(),
         "expires_in": left(grant),
+        "renewable": grant.renewable,
     })
 }
 
@@ -97,8 +99,42 @@ pub(super) fn grant_words(grant: Option<&Grant>) -> String {
     };
     let time = match left(grant) {
         None => String::new(),
-        Some(0) => ", token expired (refreshed on use, if the server allows)".to_owned(),
+        Some(0) if grant.renewable => {
+            ", token expired (refreshed on use, if the server allows)".to_owned()
+        }
+        Some(0) => ", token expired".to_owned(),
         Some(seconds) => format!(", token valid for {}", in_words(seconds)),
     };
-    format!("signed in at {}{scopes}{time}", grant.issuer)
+    let end = if grant.renewable {
+        ""
+    } else {
+        ", without a refresh token: sign in again then"
+    };
+    format!("signed in at {}{scopes}{time}{end}", grant.issuer)
 }
+
+/// Returns the words about a new sign-in that ends with its token, and how to ask for another one; `None` for a sign-in that is
+/// renewed.
+pub(super) fn ends_soon(grant: &Grant) -> Option<String> {
+    if grant.renewable {
+        return None;
+    }
+    let time = left(grant).map_or(String::new(), |seconds| {
+        format!(", in {}", in_words(seconds))
+    });
+    let scope = if grant.scopes.contains(OFFLINE) {
+        ""
+    } else {
+        ", or with --scope offline_access"
+    };
+    let option = speaker::again(&format!(
+        "--authorization-parameter access_type=offline --authorization-parameter prompt=consent (as for Google){scope}"
+    ));
+    Some(format!(
+        "the authorization server issued no refresh token: this sign-in ends with its token{time}. To ask for one where the \
+         server has a way, {option}"
+    ))
+}
+
+/// The scope for refresh tokens (OpenID Connect).
+const OFFLINE: &str = "offline_access";

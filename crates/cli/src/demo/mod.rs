@@ -13,6 +13,7 @@ use client::{Client, Outcome};
 use stage::{Stage, Wish};
 
 use crate::lines::record::Recorder;
+use crate::shell::quoted;
 
 /// The scenario of the demo.
 #[derive(clap::Args)]
@@ -35,7 +36,8 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh"])]
     dpop: bool,
     /// The user signs in with a code in a browser of another device (RFC 8628).
-    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "refresh", "client_credentials", "serve"])]
+    /// With `--serve`: print how a client does that.
+    #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "refresh", "client_credentials"])]
     device: bool,
     /// Use the client credentials grant, with a secret and without a user.
     #[arg(long, conflicts_with_all = ["wrong_iss", "moved_server", "step_up", "refresh", "dpop"])]
@@ -64,6 +66,26 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Prints the command for the way to sign in that was asked for; the servers accept each of them.
+    fn tell_sign_in(&self, stage: &Stage) {
+        let (url, issuer) = (stage.mcp_url(), stage.issuer());
+        if self.device {
+            println!("sign in with a code: mcp-auth login {url} --device");
+        }
+        if self.dpop {
+            println!("bind the tokens to a key: mcp-auth login {url} --dpop-key FILE");
+        }
+        if self.client_credentials {
+            let (id, secret) = (quoted(stage::SERVICE.0), quoted(stage::SERVICE.1));
+            println!(
+                "sign in without a user: echo {secret} | mcp-auth login {url} --client-credentials --client-id {id} --issuer \
+                 {issuer} --client-secret-prompt"
+            );
+        }
+    }
+}
+
 pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if let Some((url, store)) = options.joining.wanted() {
         return refresh::join(url, store);
@@ -85,6 +107,7 @@ pub(crate) fn run(options: Options, recorder: &Recorder) -> Result<(), Box<dyn E
         }
         stage.protect_tool("echo", "mcp:echo")?;
         println!("serving until interrupted; the tool echo needs the scope mcp:echo");
+        options.tell_sign_in(&stage);
         loop {
             std::thread::park();
         }

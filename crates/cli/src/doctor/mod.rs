@@ -34,6 +34,7 @@ use server::{judge_choice, judge_passed_over, judge_scopes, judge_server};
 
 use crate::account::discovery::Discovery;
 use crate::account::overruled;
+use crate::account::status::ends_with_token;
 use crate::account::tls::Tls;
 use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
@@ -53,7 +54,7 @@ pub(crate) struct Options {
     #[arg(long)]
     all: bool,
     /// How long all of it may take, in seconds
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = crate::account::seconds)]
     timeout: u64,
 }
 
@@ -256,6 +257,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         findings.push(judge_failure(&failure));
     }
     findings.extend(seen.resource.as_ref().and_then(judge_choice));
+    if ends_with_token(&options.selected) {
+        findings.push(unseen::no_refresh_token());
+    }
     if options.all {
         findings.extend(unseen::list(issuer.as_deref().unwrap_or("ISSUER")));
     }

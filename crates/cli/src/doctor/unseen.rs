@@ -90,6 +90,10 @@ pub(super) fn list(issuer: &str) -> Vec<Finding> {
                 .source("RFC 6749 section 5.1"),
         )
         .option("--scope with the scopes that are needed"),
+        without_refresh(
+            Mark::Unseen,
+            "a token response without a refresh token ends the sign-in with the token, which `login` and `status` say",
+        ),
         unseen(
             "REFR-03",
             "a token endpoint that needs `scope` to refresh refuses each refresh, or issues other scopes",
@@ -165,6 +169,29 @@ pub(super) fn list(issuer: &str) -> Vec<Finding> {
         .option("--scope with the scopes that the operation needs"),
     ]
 }
+
+/// Returns the finding about the account of this user, whose sign-in brought no refresh token.
+pub(super) fn no_refresh_token() -> Finding {
+    without_refresh(
+        Mark::Note,
+        "the account that is signed in here has no refresh token: its user signs in again when the token expires",
+    )
+}
+
+fn without_refresh(mark: Mark, words: &str) -> Finding {
+    let fix = Fix::member(
+        Place::TokenResponse,
+        "refresh_token",
+        "issue one to clients that register the grant `refresh_token`, or for the scope `offline_access`, which \
+         scopes_supported lists",
+    );
+    Finding::new(mark, "QUIRK-08", words)
+        .fix(fix.source("RFC 6749 section 1.5"))
+        .option(OFFLINE)
+}
+
+/// The options that ask for a refresh token.
+const OFFLINE: &str = "--authorization-parameter, as access_type=offline and prompt=consent for Google, or --scope offline_access";
 
 #[cfg(test)]
 mod tests {

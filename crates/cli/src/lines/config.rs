@@ -60,6 +60,8 @@ struct Configuration {
     #[serde(default)]
     issuer_settings: Vec<Settings>,
     #[serde(default)]
+    authorization_parameters: Vec<(String, String)>,
+    #[serde(default)]
     preferred_issuers: Vec<String>,
     scopes: Option<Vec<String>>,
     refresh_tokens: Option<RefreshTokens>,
@@ -226,6 +228,11 @@ impl Configuration {
         for settings in self.issuer_settings {
             let (issuer, settings) = settings.read()?;
             to = to.issuer_settings(issuer, settings);
+        }
+        for (name, value) in &self.authorization_parameters {
+            to = to
+                .authorization_parameter(name, value)
+                .map_err(|flaw| Misunderstood::new(flaw.to_string()))?;
         }
         for issuer in self.preferred_issuers {
             to = to.prefer_issuer(issuer);

@@ -55,7 +55,7 @@ impl Problem {
             } => {
                 let limit = speaker::limit();
                 format!(
-                    "the code was not entered in time ({limit}); nothing was changed. Run this again for a new code; a \
+                    "the code was not entered in time ({limit}); the account was not changed. Run this again for a new code; a \
                      longer {limit} gives more time"
                 )
             }
@@ -77,7 +77,7 @@ impl Problem {
                 };
                 let options = "--redirect-host localhost, or --port with a port that is registered";
                 format!(
-                    "there was no callback in time ({}); nothing was changed. {forgotten} {}",
+                    "there was no callback in time ({}); the account was not changed. {forgotten} {}",
                     speaker::limit(),
                     speaker::again(options)
                 )

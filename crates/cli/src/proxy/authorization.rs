@@ -114,6 +114,13 @@ fn words(stopped: Stopped) -> String {
         .words()
     } else if let Stopped::NeedUser(need) = stopped {
         Problem::SignInNeeded { why: need.why }.words()
+    } else if matches!(stopped, Stopped::Ended) {
+        "the bridge was ended before the token was here: start it again".to_owned()
+    } else if matches!(stopped, Stopped::SignedOut) {
+        format!(
+            "the account was signed out meanwhile; {}",
+            speaker::sign_in()
+        )
     } else {
         told
     }

@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long)]
     no_browser: bool,
     /// How long a message waits for the user to sign in, in seconds
-    #[arg(long, alias = "timeout", default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, alias = "timeout", default_value_t = 300, value_name = "SECONDS", value_parser = crate::account::seconds)]
     auth_timeout: u64,
 }
 

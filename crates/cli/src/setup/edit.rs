@@ -75,6 +75,15 @@ pub(crate) fn is_for_another(client: Client, file: &str, entry: &Entry) -> bool 
     former.is_some_and(|former| !names(&former, &entry.url))
 }
 
+/// Returns the names of other members that a JSON file has twice, of which the client reads one.
+pub(crate) fn repeated(client: Client, file: &str) -> Vec<String> {
+    match client.format() {
+        Format::Json => json::repeated(&Plain::of(file).text, client.section()),
+        // The parsers refuse them.
+        Format::Toml | Format::Yaml => Vec::new(),
+    }
+}
+
 /// Returns true if a text holds this URL, and not a longer one.
 fn names(text: &str, url: &str) -> bool {
     text.match_indices(url).any(|(at, _)| {

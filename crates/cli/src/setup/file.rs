@@ -21,8 +21,8 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, Problem> {
 pub(super) struct Replaced {
     pub(super) target: PathBuf,
     pub(super) backup: Option<PathBuf>,
-    /// The outermost folder that was created for it.
-    pub(super) folder: Option<PathBuf>,
+    /// The folders that were created for it, from the innermost outwards.
+    pub(super) folders: Vec<PathBuf>,
 }
 
 /// Folders and the backup that were created for the file. They are removed again unless it is written.
@@ -103,7 +103,7 @@ pub(super) fn replace(file: &Path, before: Option<&str>, text: &str) -> Result<R
     Ok(Replaced {
         target,
         backup: made.backup.clone(),
-        folder: made.folders.last().cloned(),
+        folders: made.folders.clone(),
     })
 }
 

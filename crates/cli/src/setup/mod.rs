@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::account::{Place, account_name, server_url, settled};
 use crate::output::is_special;
 use crate::problem::Problem;
+use crate::shell::quoted;
 use crate::speaker;
 use client::{Client, Entry};
 use edit::Outcome;
@@ -82,6 +83,9 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     let shown = file.display();
     let outcome = edit::insert(client, text, &entry)
         .map_err(|problem| format!("{shown}: {}", problem.words()))?;
+    for member in edit::repeated(client, text) {
+        eprintln!("mcp-auth: {shown} has the member {member:?} twice, of which a client reads one");
+    }
     let replaced = match &outcome {
         Outcome::Unchanged => None,
         Outcome::Changed(text) => Some(file::replace(&file, before.as_deref(), text)?),
@@ -89,42 +93,48 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
     if as_json {
         let object = json!({
             "client": client.name(), "file": file, "name": entry.name, "changed": replaced.is_some(),
-            "folder": replaced.as_ref().and_then(|replaced| replaced.folder.clone()),
-            "backup": replaced.and_then(|replaced| replaced.backup),
+            "folder": replaced.as_ref().and_then(|replaced| replaced.folders.last()),
+            "undo": replaced.as_ref().map(undo),
+            "backup": replaced.as_ref().and_then(|replaced| replaced.backup.as_ref()),
         });
         println!("{object}");
         return Ok(());
     }
     match replaced {
         None => println!("{shown} has this entry already; nothing was changed"),
-        Some(Replaced {
-            target,
-            backup: Some(backup),
-            ..
-        }) => {
-            println!("{shown} now has the entry {:?}", entry.name);
-            println!(
-                "to undo it: move {} to {}",
-                backup.display(),
-                target.display()
-            );
-        }
-        Some(Replaced {
-            target,
-            backup: None,
-            folder,
-        }) => {
-            println!("{shown} was created with the entry {:?}", entry.name);
-            let folder = folder.map_or(String::new(), |folder| {
-                format!(", and the folder {}, which is new too", folder.display())
-            });
-            println!("to undo it: delete {}{folder}", target.display());
+        Some(replaced) => {
+            let done = match replaced.backup {
+                Some(_) => "now has",
+                None => "was created with",
+            };
+            println!("{shown} {done} the entry {:?}", entry.name);
+            println!("to undo it: {}", undo(&replaced));
         }
     }
     if stdout().is_terminal() {
         println!("next: {}", speaker::login(""));
     }
     Ok(())
+}
+
+/// Returns the command that undoes a write.
+fn undo(written: &Replaced) -> String {
+    let word = |path: &Path| quoted(&path.display().to_string());
+    let target = word(&written.target);
+    if let Some(backup) = &written.backup {
+        let mover = if cfg!(windows) { "move /Y" } else { "mv -f" };
+        return format!("{mover} {} {target}", word(backup));
+    }
+    let (remove, leave) = if cfg!(windows) {
+        ("del", "rmdir")
+    } else {
+        ("rm", "rmdir")
+    };
+    let mut command = format!("{remove} {target}");
+    for folder in &written.folders {
+        command.push_str(&format!(" && {leave} {}", word(folder)));
+    }
+    command
 }
 
 /// Returns the entry for the options.

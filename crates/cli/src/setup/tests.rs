@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::client::{Client, Entry};
-use super::edit::{Outcome, alone, insert, is_for_another};
+use super::edit::{Outcome, alone, insert, is_for_another, repeated};
 
 const CLIENTS: [Client; 8] = [
     Client::ClaudeCode,
@@ -246,6 +246,64 @@ fn json_file(section: &'static str) -> impl Strategy<Value = String> {
             format!("{{\n{}{comma}\n}}\n", parts.join(",\n"))
         },
     )
+}
+
+/// A file on one line, as programs write it, stays one: the entry is inserted, and no white space moves.
+#[test]
+fn a_file_on_one_line_gets_nothing_but_the_entry() {
+    for before in [
+        r#"{"mcpServers":{"x":{"command":"a"}}}"#,
+        r#"{"a": 1, "mcpServers": {}, "z": [1,2]}"#,
+        r#"{"a":1}"#,
+        r#"{"mcpServers":{"x":{"command":"a"},"y":{"command":"b"}},"b":{"c":1}}"#,
+        r#"{ "mcpServers" : { "x" : { "command" : "a" } } , "q":1 }"#,
+        r#"{"mcpServers":{"x":{"command":"a"},},}"#,
+        r#"{"mcpServers":{"x":{"command":"a"} /* why */ }}"#,
+        "{\n  \"mcpServers\": {\"x\": {\"command\": \"a\"}},\n  \"b\": 1\n}\n",
+    ] {
+        let after = changed(Client::Cursor, before);
+        let same = before
+            .bytes()
+            .zip(after.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        let rest = (after.len() - before.len() + same).min(after.len());
+        assert_eq!(
+            format!(
+                "{}{}",
+                after.get(..same).unwrap(),
+                after.get(rest..).unwrap()
+            ),
+            before,
+            "{after}"
+        );
+        assert_eq!(after.lines().count(), before.lines().count(), "{after}");
+        let entry = Client::Cursor.value(&entry());
+        let parsed = jsonc_parser::parse_to_serde_value::<Value>(&after, &Default::default());
+        assert_eq!(parsed.unwrap()["mcpServers"]["notes"], entry, "{after}");
+        assert_eq!(
+            insert(Client::Cursor, &after, &self::entry()).ok(),
+            Some(Outcome::Unchanged)
+        );
+    }
+}
+
+/// Of members of one name a client reads one, which may not be the one with the entry.
+#[test]
+fn a_member_that_stands_twice_around_the_entry_is_refused() {
+    for before in [
+        "{\"mcpServers\": {},\n\"mcpServers\": {}}",
+        "{\"mcpServers\": {\"notes\": {},\n\"notes\": {}}}",
+    ] {
+        let Err(problem) = insert(Client::Cursor, before, &entry()) else {
+            panic!("{before}");
+        };
+        let words = problem.words();
+        assert!(words.contains("2 times (lines 1, 2)"), "{words}");
+    }
+    let before = r#"{"a": 1, "a": 2, "mcpServers": {"x": {}, "x": {}}}"#;
+    assert_eq!(repeated(Client::Cursor, before), ["a", "x"]);
+    assert_eq!(repeated(Client::Codex, before), [""; 0]);
 }
 
 proptest! {

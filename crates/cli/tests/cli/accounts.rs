@@ -301,7 +301,7 @@ fn what_is_wrong_is_said_with_a_status() {
     assert_eq!(desk.run(&["login"]).status.code(), Some(2));
     assert_eq!(
         desk.run(&["login", "http://mcp.example/mcp"]).status.code(),
-        Some(1)
+        Some(2)
     );
     assert_eq!(
         desk.run(&["token", "https://mcp.example/mcp"])

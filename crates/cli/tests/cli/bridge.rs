@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Fake, Request, object};
+use crate::fake::{Answer, Fake, Mode, Request, object};
 use crate::support::{Desk, follow, text};
 use crate::transactions::{files, is_registration, kill};
 
@@ -484,4 +484,36 @@ fn a_bridge_that_ends_leaves_no_sign_in() {
         let folder = std::fs::read_dir(desk.path().join("signing"));
         assert_eq!(folder.map_or(0, Iterator::count), 0, "the lock of the turn");
     }
+}
+
+/// A client that ends while a request waits for a token reads about the bridge, and not about its parts.
+#[test]
+fn a_request_that_the_end_of_the_bridge_cuts_off_says_so() {
+    let fake = Fake::start();
+    fake.state().token_seconds = 1;
+    let desk = signed_in(&fake, &[]);
+    sleep(Duration::from_millis(1_200));
+    fake.state().token = Mode::Answers(503, "text/plain", "busy");
+    let mut bridge = Bridge::start(&desk, &fake.url());
+    bridge.say(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }));
+    let asked = || {
+        fake.state()
+            .requests
+            .iter()
+            .filter(|path| path.contains("/token"))
+            .count()
+    };
+    until("a refresh", || asked() > 1);
+    drop(bridge.input.take());
+    let answer = bridge.hear();
+    let words = answer["error"]["message"]
+        .as_str()
+        .expect("words")
+        .to_owned();
+    assert!(!words.contains("driver"), "{words}");
+    assert!(
+        words.contains("the bridge was ended") || words.contains("authorization server"),
+        "{words}"
+    );
+    bridge.process.wait().expect("it ends");
 }

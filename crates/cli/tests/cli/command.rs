@@ -1,6 +1,9 @@
 //! The command, run as a user runs it.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use crate::support::{Desk, Servers, text};
 
 fn demo(arguments: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_mcp-auth"))
@@ -91,6 +94,129 @@ fn m2m_02_the_demo_acts_for_itself() {
     ] {
         assert!(!text.contains(word), "{word} in {text}");
     }
+}
+
+/// The built-in servers run, and the line that a user needs for the wanted way to sign in is a command that works.
+#[test]
+fn the_servers_of_the_demo_say_how_to_sign_in_as_asked() {
+    for (option, command) in [
+        ("--device", "--device"),
+        ("--dpop", "--dpop-key FILE"),
+        (
+            "--client-credentials",
+            "--client-credentials --client-id 'demo service'",
+        ),
+    ] {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-auth"))
+            .args(["demo", "--serve", option])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let lines: Vec<String> = lines.map_while(Result::ok).take(5).collect();
+        let line = lines.last().unwrap().clone();
+        assert!(line.contains("mcp-auth login http://127.0.0.1"), "{line}");
+        assert!(line.contains(command), "{line}");
+        if option == "--client-credentials" {
+            let desk = Desk::new();
+            let (_, line) = line.split_once(": ").unwrap();
+            let line = line.replace(
+                "mcp-auth login",
+                &format!("'{}' login", env!("CARGO_BIN_EXE_mcp-auth")),
+            );
+            let output = Command::new("sh")
+                .args(["-c", &line])
+                .env("MCP_AUTH_STORE", desk.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+}
+
+/// A URL without a scheme, and a time limit that permits nothing, are errors of the command line in every command.
+#[test]
+fn a_wrong_command_line_has_the_same_status_in_every_command() {
+    let desk = Desk::new();
+    let url = "https://mcp.example/mcp";
+    for command in [
+        &["login"][..],
+        &["token"],
+        &["headers"],
+        &["status"],
+        &["logout"],
+        &["doctor"],
+        &["proxy"],
+        &["setup", "cursor"],
+    ] {
+        for wrong in ["notaurl", "ftp://mcp.example", "http://mcp.example", ""] {
+            let (status, answer) = desk.json(&[command, &[wrong]].concat());
+            assert_eq!(status, Some(2), "{command:?} {wrong}: {answer}");
+            assert_eq!(answer["error"]["code"], "usage", "{command:?} {wrong}");
+        }
+    }
+    for (command, limit) in [
+        ("login", "--timeout"),
+        ("token", "--timeout"),
+        ("logout", "--timeout"),
+        ("doctor", "--timeout"),
+        ("headers", "--within"),
+        ("proxy", "--auth-timeout"),
+    ] {
+        for none in ["0", "x", "-1"] {
+            let output = desk.run(&[command, url, &format!("{limit}={none}")]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command} {none}: {said}");
+            assert!(said.contains("at least 1"), "{said}");
+        }
+    }
+}
+
+/// A method that the built-in MCP server does not know is an error of the protocol for a client with a token.
+#[test]
+fn an_unknown_method_is_an_error_of_the_protocol() {
+    let servers = Servers::start(&[]);
+    let desk = Desk::new();
+    assert!(desk.sign_in(&[&servers.mcp], false).status.success());
+    let token = text(&desk.run(&["token", &servers.mcp]).stdout);
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    for (token, status) in [(Some(token), 200), (None, 401)] {
+        let mut request = agent
+            .post(&servers.mcp)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        if let Some(token) = &token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let body = r#"{"jsonrpc":"2.0","id":7,"method":"foo/bar"}"#;
+        let mut answer = request.send(body).unwrap();
+        let body = answer.body_mut().read_to_string().unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{body}");
+        if status == 200 {
+            assert!(
+                body.contains("-32601") && body.contains("\"id\":7"),
+                "{body}"
+            );
+        }
+    }
+}
+
+/// The usage shows what is missing on the command line, whatever the environment has.
+#[test]
+fn the_usage_names_no_option_that_the_environment_gives() {
+    let output = Desk::new().run(&["token"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said.contains("token [OPTIONS] <URL>") || said.contains("token <URL>"),
+        "{said}"
+    );
+    assert!(!said.contains("--store"), "{said}");
 }
 
 #[test]

@@ -64,6 +64,9 @@ pub(crate) struct State {
     refresh: BTreeMap<String, (String, String)>,
     access: BTreeSet<String>,
     pub(crate) token_seconds: u64,
+    /// Refresh tokens are issued only after an authorization request with `access_type=offline`, as at Google.
+    pub(crate) online: bool,
+    offline: bool,
     /// How many connections that stay open were closed by the other end.
     pub(crate) closed: u32,
     /// The requests, by path.
@@ -98,12 +101,16 @@ impl State {
     fn grant(&mut self, client: &str, scope: &str) -> Value {
         let (access, refresh) = (self.fresh("access"), self.fresh("refresh"));
         self.access.insert(access.clone());
-        self.refresh
-            .insert(refresh.clone(), (client.to_owned(), scope.to_owned()));
-        json!({
-            "access_token": access, "refresh_token": refresh, "token_type": "Bearer",
+        let mut granted = json!({
+            "access_token": access, "token_type": "Bearer",
             "expires_in": self.token_seconds, "scope": self.grants.unwrap_or(scope),
-        })
+        });
+        if self.offline || !self.online {
+            granted["refresh_token"] = refresh.clone().into();
+            self.refresh
+                .insert(refresh, (client.to_owned(), scope.to_owned()));
+        }
+        granted
     }
 }
 
@@ -388,6 +395,7 @@ fn authorize(request: &Request, issuer: &str, state: &mut State) -> Answer {
         let page = "content-type: text/html\r\n".to_owned();
         return (400, page, "<h1>unknown client</h1>".to_owned());
     }
+    state.offline = get("access_type") == "offline";
     let code = state.fresh("code");
     let scope = request.query.get("scope").cloned();
     let scope = scope.unwrap_or_else(|| "base".to_owned());

@@ -34,6 +34,7 @@ mod record;
 mod refusals;
 mod registrations;
 mod remedies;
+mod renewal;
 mod revisions;
 mod shell;
 mod support;

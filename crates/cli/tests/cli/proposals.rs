@@ -113,13 +113,8 @@ const CASES: &[Case] = &[
             refused.then(|| (401, challenge.to_owned(), String::new()))
         },
         status: 1,
-        proposes: "\"authorization_parameters\":[[\"audience\",\"…\"]]",
-        then: |desk, issuer| {
-            let parameters = json!([["audience", "https://mcp.example"]]);
-            let content = json!([{ "issuer": issuer, "authorization_parameters": parameters }]);
-            let file = file(desk, "settings.json", &content);
-            vec!["--issuer-settings".into(), file]
-        },
+        proposes: "--authorization-parameter audience=…",
+        then: |_, _| words(&["--authorization-parameter", "audience=https://mcp.example"]),
     },
 ];
 

@@ -145,19 +145,25 @@ fn sec_31_the_registration_of_a_first_login_that_failed_is_shown_and_forgotten()
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains(&format!("mcp-auth logout {url}")), "{said}");
 
-    // A sign-out alone has nothing to do.
-    assert_eq!(desk.run(&["logout", &url]).status.code(), Some(3));
+    // A sign-out alone has nothing to do, and succeeds.
+    let output = desk.run(&["logout", &url]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("nothing to sign out of"), "{said}");
+    assert_eq!(text(&output.stderr), "");
     for place in [url.clone(), server.issuer()] {
         assert_eq!(registered(&desk).len(), 2);
         let output = desk.run(&["logout", &place, "--forget-client"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert_eq!(registered(&desk).len(), 1, "{place}");
-        assert_eq!(
-            desk.run(&["logout", &place, "--forget-client"])
-                .status
-                .code(),
-            Some(3)
+        let said = text(&output.stdout);
+        assert!(
+            said.contains("no sign-in at") && said.contains("registration"),
+            "{said}"
         );
+        let again = desk.run(&["logout", &place, "--forget-client"]);
+        assert_eq!(again.status.code(), Some(0));
+        assert!(text(&again.stdout).contains("nothing to sign out of"));
         assert_eq!(desk.run(&nobody).status.code(), Some(3));
     }
     let output = desk.run(&["logout", &url, "--forget-client"]);

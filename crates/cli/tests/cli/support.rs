@@ -144,12 +144,14 @@ impl Desk {
             .expect("it starts");
         let stderr = process.stderr.take().expect("its messages are a pipe");
         let mut messages = BufReader::new(stderr);
+        let mut said = Vec::new();
         loop {
             let mut message = String::new();
             let read = messages.read_line(&mut message).expect("a message");
             if read == 0 {
                 break;
             }
+            said.extend_from_slice(message.as_bytes());
             let message = message.trim();
             if !message.starts_with("http://127.0.0.1") {
                 continue;
@@ -162,7 +164,9 @@ impl Desk {
                 writeln!(stdin, "{callback}").expect("pasted");
             }
         }
-        process.wait_with_output().expect("it ends")
+        let mut output = process.wait_with_output().expect("it ends");
+        output.stderr = said;
+        output
     }
 }
 

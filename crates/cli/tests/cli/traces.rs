@@ -92,8 +92,8 @@ fn a_command_that_reads_makes_no_store() {
         (&["status", &url], 3),
         (&["token", &url], 3),
         (&["headers", &url], 3),
-        (&["logout", &url], 3),
-        (&["logout", &url, "--forget-client"], 3),
+        (&["logout", &url], 0),
+        (&["logout", &url, "--forget-client"], 0),
         (&["doctor", &url], 0),
         (&["setup", "cursor", &url], 0),
         // Its input is closed.

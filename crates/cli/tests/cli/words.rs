@@ -211,6 +211,17 @@ fn an_account_without_a_name_is_a_usage_error() {
     }
 }
 
+/// Runs the command that undoes a `setup`, as it is printed.
+#[cfg(unix)]
+fn undo(said: &str) {
+    let command = said.split_once("to undo it: ").expect("an undo").1;
+    let command = command.lines().next().expect("a line");
+    let done = std::process::Command::new("sh")
+        .args(["-c", command])
+        .status();
+    assert!(done.expect("a shell").success(), "{command}");
+}
+
 /// The file behind a link is the one that the backup belongs to.
 #[cfg(unix)]
 #[test]
@@ -237,19 +248,12 @@ fn the_undo_of_setup_names_the_file_behind_a_link() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(link.is_symlink() && real.is_file(), "{said}");
     assert!(
-        said.contains(&format!("delete {}", real.display())),
+        said.contains(&format!("to undo it: rm {}", real.display())),
         "{said}"
     );
     fs::write(&real, "{\"mcpServers\": {}}").expect("written");
     let said = text(&desk.run(&setup).stdout);
-    let (backup, to) = said
-        .rsplit_once("move ")
-        .expect("an undo")
-        .1
-        .split_once(" to ")
-        .expect("a place");
-    assert_eq!(to, real.display().to_string());
-    fs::rename(backup, to).expect("moved");
+    undo(&said);
     assert!(link.is_symlink());
     assert_eq!(
         fs::read_to_string(&link).expect("read"),
@@ -334,8 +338,9 @@ fn a_url_without_its_scheme_is_proposed_with_one() {
     assert!(said.contains(&format!("use {}", fake.url())), "{said}");
 }
 
+#[cfg(unix)]
 #[test]
-fn the_undo_of_setup_names_the_folder_that_it_made() {
+fn the_undo_of_setup_is_a_command_that_leaves_nothing() {
     let desk = Desk::new();
     let set_up = |file: &str| {
         let file = desk.path().join(file).display().to_string();
@@ -348,20 +353,22 @@ fn the_undo_of_setup_names_the_folder_that_it_made() {
         ];
         text(&desk.run(&[&arguments[..], &[&file]].concat()).stdout)
     };
-    let said = set_up("new/deep/mcp.json");
-    let folder = desk.path().join("new").display().to_string();
-    assert!(
-        said.contains(&format!("and the folder {folder}, which is new")),
-        "{said}"
-    );
+    let said = set_up("new and/deep/mcp.json");
+    assert!(desk.path().join("new and/deep/mcp.json").exists());
+    undo(&said);
+    assert!(!desk.path().join("new and").exists(), "{said}");
+    set_up("new/deep/mcp.json");
     let said = set_up("new/deep/mcp.json");
     assert!(said.contains("nothing was changed"), "{said}");
     // A file in a folder that was there.
     let said = set_up("new/other.json");
-    assert!(
-        said.contains("to undo it") && !said.contains("folder"),
-        "{said}"
-    );
+    undo(&said);
+    assert!(desk.path().join("new").exists() && !desk.path().join("new/other.json").exists());
+    // A file with other entries.
+    fs::write(desk.path().join("own.json"), "{\"a\": 1}").expect("written");
+    undo(&set_up("own.json"));
+    let own = fs::read_to_string(desk.path().join("own.json"));
+    assert_eq!(own.expect("read"), "{\"a\": 1}");
 }
 
 /// A client runs the command in another directory.

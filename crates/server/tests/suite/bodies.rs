@@ -152,6 +152,35 @@ async fn rs_05_a_body_is_json_in_utf_8_and_belongs_to_a_post() {
     }
 }
 
+/// RS-05: methods outside the protocol are rejected, unless the server answers them itself; rules for them hold either way.
+#[test]
+fn rs_05_methods_outside_the_protocol_are_rejected_unless_opened() {
+    let closed = ScopePolicy::new(needs("base"));
+    let open = closed
+        .clone()
+        .open_other_methods()
+        .method("x/secret", needs("admin"))
+        .named("x/read", "a", needs("admin"));
+    let read = |method: &str, name: &str| {
+        let body =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "name": name } });
+        McpMessages::read(body.to_string().as_bytes()).unwrap()
+    };
+    for (method, name, is_admin) in [
+        ("x/other", "a", false),
+        ("x/read", "b", false),
+        ("x/read", "a", true),
+        ("x/secret", "a", true),
+    ] {
+        assert!(closed.needed(&read(method, name)).is_err(), "{method}");
+        let needed = open.needed(&read(method, name)).unwrap().unwrap();
+        let admin = needed.alternatives().all(|all| all.contains("admin"));
+        assert_eq!(admin, is_admin, "{method} {name}");
+    }
+    // Tools have a rule of their own.
+    assert!(open.needed(&read("tools/call", "a")).is_err());
+}
+
 /// A decoy parameter, and a request that subscribes to any number of resources, pass no rule.
 #[test]
 fn a_rule_holds_beside_another_parameter_and_for_listen_requests() {

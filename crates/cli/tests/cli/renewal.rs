@@ -1,0 +1,129 @@
+//! A sign-in that brings no refresh token ends with its token, and says so.
+
+use serde_json::Value;
+
+use crate::fake::Fake;
+use crate::support::{Desk, check_options, text};
+
+/// The line of a sign-in that says it, if there is one.
+fn line(said: &str) -> Option<&str> {
+    said.lines().find(|line| line.contains("refresh token"))
+}
+
+/// QUIRK-08: the user reads it at the sign-in, with the option that helps, and the option helps.
+#[test]
+fn quirk_08_a_sign_in_without_a_refresh_token_says_so_and_how_to_get_one() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().online = true;
+    let url = fake.url();
+    let output = desk.sign_in(&[&url], false);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let warned = line(&said)
+        .unwrap_or_else(|| panic!("a line: {said}"))
+        .to_owned();
+    assert!(
+        warned.contains("ends with its token, in 59 minutes") || warned.contains("60 minutes"),
+        "{warned}"
+    );
+    assert_eq!(check_options("login", &warned), 3, "{warned}");
+    let (_, status) = desk.json(&["status", &url]);
+    assert_eq!(status["renewable"], false, "{status}");
+    let words = text(&desk.run(&["status", &url]).stdout);
+    assert!(
+        words.contains("without a refresh token: sign in again"),
+        "{words}"
+    );
+    let (_, list) = desk.json(&["list"]);
+    assert_eq!(list["accounts"][0]["renewable"], false, "{list}");
+    let (_, examined) = desk.json(&["doctor", &url]);
+    let findings = examined["findings"].as_array().expect("findings");
+    let found = findings.iter().find(|found| found["rule"] == "QUIRK-08");
+    let option = &found.expect("a finding")["option"];
+    assert!(
+        option.to_string().contains("--authorization-parameter"),
+        "{option}"
+    );
+
+    // The token is still valid, and the option is about the sign-in.
+    let more = ["--authorization-parameter", "access_type=offline"];
+    let output = desk.sign_in(&[&[url.as_str()], &more[..]].concat(), false);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(line(&said), None, "{said}");
+    assert!(said.contains("access_type=offline"), "{said}");
+    let (_, status) = desk.json(&["status", &url]);
+    assert_eq!(status["renewable"], true, "{status}");
+    assert!(desk.run(&["token", "--refused", &url]).status.success());
+    let (_, examined) = desk.json(&["doctor", &url]);
+    let findings = examined["findings"].as_array().expect("findings");
+    assert!(findings.iter().all(|found| found["rule"] != "QUIRK-08"));
+    // The option is kept with the account, and reset by an empty one.
+    fake.state().forget_tokens();
+    let again = text(&desk.sign_in(&[&url], false).stderr);
+    assert!(again.contains("access_type=offline"), "{again}");
+    let reset = text(
+        &desk
+            .sign_in(&[&url, "--authorization-parameter", ""], false)
+            .stderr,
+    );
+    assert!(
+        line(&reset).is_some() && !reset.contains("access_type=offline&"),
+        "{reset}"
+    );
+}
+
+/// Quiet, or with a grant that needs no user, there is nothing to act on.
+#[test]
+fn a_client_without_a_user_needs_no_refresh_token() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().online = true;
+    let client = ("robot".to_owned(), Some("a secret".to_owned()));
+    fake.state().clients.extend([client]);
+    let url = fake.url();
+    let arguments = [
+        "login",
+        &url,
+        "--client-credentials",
+        "--client-id",
+        "robot",
+        "--client-secret-prompt",
+        "--issuer",
+        &fake.issuer(),
+    ];
+    let output = desk.told(&arguments, "a secret\n");
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(line(&said), None, "{said}");
+    let (_, status) = desk.json(&["status", &url]);
+    assert_eq!(status["renewable"], Value::from(true), "{status}");
+}
+
+/// A parameter of the machine itself cannot be set; what it is about is an error of the command line.
+#[test]
+fn authz_15_a_parameter_of_the_machine_is_refused() {
+    let desk = Desk::new();
+    for wrong in ["state=x", "client_secret=x", "audience", "=x"] {
+        let output = desk.run(&[
+            "login",
+            "https://mcp.example/mcp",
+            "--authorization-parameter",
+            wrong,
+        ]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {said}");
+    }
+}
+
+/// A quiet sign-in shows the URL, which the user opens.
+#[test]
+fn a_quiet_sign_in_shows_the_url() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let output = desk.run(&["login", "-q", "--no-browser", "--timeout", "1", &fake.url()]);
+    let said = text(&output.stderr);
+    let url = format!("{}/authorize?", fake.issuer());
+    assert!(said.lines().any(|line| line.starts_with(&url)), "{said}");
+    assert!(said.contains("the account was not changed"), "{said}");
+    let output = desk.sign_in(&["-q", &fake.url()], false);
+    assert_eq!(text(&output.stdout), "");
+}
