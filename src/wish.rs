@@ -50,22 +50,30 @@ struct Asked {
     wish: Wish,
     /// Whether a usable token was held then, so that a token does not answer it: a step-up asks beside one.
     beside_a_token: bool,
+    /// Whether it was asked for scopes that the account lacked: a token that has all that were demanded answers it, and no
+    /// other.
+    for_scopes: bool,
 }
 
 impl Question {
-    /// The machine asks for the user, because a server refused something. A mend that is asked for already stays one.
-    pub(crate) fn ask(&mut self, why: &Why, beside_a_token: bool) {
-        if self.0.is_some_and(|asked| asked.wish == Wish::Mend) {
-            return;
+    /// The machine asks for the user, because a server refused something. A mend that is asked for already stays one, and
+    /// scopes that are missing stay missing.
+    pub(crate) fn ask(&mut self, why: &Why, beside_a_token: bool, lacks_scopes: bool) {
+        if !self.0.is_some_and(|asked| asked.wish == Wish::Mend) {
+            self.ask_for(Wish::of(why), beside_a_token);
         }
-        self.ask_for(Wish::of(why), beside_a_token);
+        if let Some(asked) = &mut self.0 {
+            asked.for_scopes |= lacks_scopes;
+        }
     }
 
     /// The machine asks for the user on behalf of an authorization that is under way already.
     pub(crate) fn ask_for(&mut self, wish: Wish, beside_a_token: bool) {
+        let for_scopes = self.0.is_some_and(|asked| asked.for_scopes);
         self.0 = Some(Asked {
             wish,
             beside_a_token,
+            for_scopes,
         });
     }
 
@@ -73,14 +81,38 @@ impl Question {
         self.0.is_some()
     }
 
-    /// There is nothing to ask any more: the user gave up, or a new authorization succeeded.
+    /// There is nothing to ask any more: the user gave up.
     pub(crate) fn withdraw(&mut self) {
         self.0 = None;
     }
 
-    /// A usable token is there: that answers a question that was asked for want of one.
-    pub(crate) fn answered_by_a_token(&mut self) {
-        self.0 = self.0.filter(|asked| asked.beside_a_token);
+    /// A new authorization succeeded, and its account has all scopes that were demanded, or not: a question for those that
+    /// it lacks stays. Returns true when there is nothing to ask any more.
+    pub(crate) fn signed_in(&mut self, has_all: bool) -> bool {
+        self.0 = self.0.filter(|asked| asked.for_scopes && !has_all);
+        if let Some(asked) = &mut self.0 {
+            // Whatever was to be mended is.
+            asked.wish = Wish::Refusal;
+            asked.beside_a_token = true;
+        }
+        self.0.is_none()
+    }
+
+    /// A usable token is there, with all scopes that were demanded, or not: that answers a question that was asked for want
+    /// of one.
+    pub(crate) fn answered_by_a_token(&mut self, has_all: bool) {
+        self.0 = self
+            .0
+            .filter(|asked| !asked.is_answered_by_a_token(has_all));
+    }
+}
+
+impl Asked {
+    fn is_answered_by_a_token(self, has_all: bool) -> bool {
+        match self.for_scopes {
+            true => has_all && (self.wish == Wish::Refusal || !self.beside_a_token),
+            false => !self.beside_a_token,
+        }
     }
 }
 
@@ -89,7 +121,7 @@ impl Question {
 pub(crate) struct Click {
     pub(crate) authorization: Authorization,
     wish: Wish,
-    /// It answers a question that was asked for want of a token.
+    /// It answers a question that was asked for want of a token, or of scopes of it.
     pub(crate) lacks_a_token: bool,
 }
 
@@ -98,7 +130,8 @@ impl Click {
         let answered = authorization.answers.as_ref();
         let answered = answered.map(|need| Wish::of(&need.why));
         let asked = question.0.take();
-        let lacks = |asked: Asked| asked.wish == Wish::Refusal && !asked.beside_a_token;
+        let lacks =
+            |asked: Asked| asked.wish == Wish::Refusal && asked.is_answered_by_a_token(true);
         let lacks_a_token = asked.is_some_and(lacks);
         let asked = asked.map(|asked| asked.wish);
         let wish = asked.or(answered).unwrap_or(Wish::Person);

@@ -161,6 +161,11 @@ impl Account {
         }
     }
 
+    /// Returns true if all these scopes were requested or granted.
+    pub(crate) fn has_scopes(&self, scopes: &Scopes) -> bool {
+        self.requested.union(&self.granted).covers(scopes)
+    }
+
     /// Returns true if this is the stored access token.
     pub(crate) fn has_access(&self, token: &Secret) -> bool {
         let held = self.token(TokenKind::AccessToken);

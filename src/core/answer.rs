@@ -99,7 +99,9 @@ impl Core {
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
         let beside = self.held.is_usable(self.now);
-        self.memory.question.ask(&why, beside);
+        let asks_for_scopes = matches!(why, Why::ScopeMissing { .. });
+        let lacks = asks_for_scopes && !self.has_what_was_demanded();
+        self.memory.question.ask(&why, beside, lacks);
         self.put(NeedUser { why, operation });
     }
 
@@ -127,7 +129,8 @@ impl Core {
         let Some(grant) = self.grant().filter(|_| usable) else {
             return;
         };
-        self.memory.question.answered_by_a_token();
+        let has_all = self.has_what_was_demanded();
+        self.memory.question.answered_by_a_token(has_all);
         self.callers.ready();
         if !self.said_ready() {
             self.said_ready = NonZeroU64::new(self.event);

@@ -172,14 +172,16 @@ impl Memory {
         now < self.client_forgotten
     }
 
-    /// Records that an authorized token was stored; the account contains the requested scopes.
-    pub(crate) fn succeeded(&mut self, now: MonoMillis) {
+    /// Records that an authorized token was stored; the account contains the requested scopes, and all that were demanded,
+    /// or not: the sign-in may be one that another instance began.
+    pub(crate) fn succeeded(&mut self, now: MonoMillis, has_all: bool) {
         self.authorized(now);
         self.rest = Rest::default();
         self.renewal_refused = None;
         self.believe();
-        self.demanded.clear();
-        self.question.withdraw();
+        if self.question.signed_in(has_all) {
+            self.demanded.clear();
+        }
         self.offered = None;
         self.client_forgotten = MonoMillis::default();
         self.offline_access_refused = false;

@@ -248,10 +248,7 @@ fn is_enough(core: &Core, click: &Click) -> bool {
     let by_challenge = core.memory.demanded.all();
     let needed = click.authorization.scopes.as_ref().or(by_challenge);
     let held = core.held.at.as_ref().map(|at| at.held());
-    let enough = held.is_some_and(|account| {
-        let has = account.requested.union(&account.granted);
-        needed.is_none_or(|needed| has.covers(needed))
-    });
+    let enough = held.is_some_and(|account| needed.is_none_or(|needed| account.has_scopes(needed)));
     enough && core.held.is_usable(core.now)
 }
 

@@ -239,7 +239,8 @@ impl SavingAccount {
         match (self.kept, then) {
             (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);
-                core.memory.succeeded(now);
+                let has_all = core.has_what_was_demanded();
+                core.memory.succeeded(now, has_all);
                 let operation = core.memory.operation.clone();
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
@@ -265,8 +266,7 @@ impl SavingAccount {
 fn is_newer(held: &AtIssuer<Account>, saved: &AtIssuer<Account>) -> bool {
     let received = |at: &AtIssuer<Account>| at.held().tokens.as_ref().map(|tokens| tokens.received);
     let account = held.held();
-    let has = account.requested.union(&account.granted);
-    let serves = held.issuer() != saved.issuer() || has.covers(&saved.held().requested);
+    let serves = held.issuer() != saved.issuer() || account.has_scopes(&saved.held().requested);
     serves && received(held) > received(saved)
 }
 

@@ -588,4 +588,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "                    if !at_rest && self.prepares() && !crate::planted::on(52) {\n",
         )],
     },
+    Bug {
+        number: 53,
+        name: "a sign-in without its scopes ends a question",
+        caught_by: &[Traces],
+        edits: &[edit(
+            "src/memory/mod.rs",
+            "        if self.question.signed_in(has_all) {\n",
+            "        if self.question.signed_in(has_all || crate::planted::on(53)) {\n",
+        )],
+    },
 ];

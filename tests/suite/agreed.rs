@@ -1,5 +1,7 @@
 //! An authorization requests the scopes that its user agreed to, whatever the MCP server refuses meanwhile (STEP-12, STEP-13).
 
+use std::sync::Arc;
+
 use mcp_auth_machine::action::Why;
 
 use crate::support::*;
@@ -122,4 +124,42 @@ fn step_12_a_refusal_for_want_of_scopes_joins_the_authorization_that_is_being_pr
     documents(&mut host);
     let redirect = host.redirect();
     assert_eq!(redirect.scopes.as_str(), "r");
+}
+
+/// STEP-12, STEP-13: a sign-in with fewer scopes, which another instance began, leaves the question for more.
+#[test]
+fn step_12_step_13_a_question_for_scopes_stays_until_the_account_has_them() {
+    for reads in [true, false] {
+        let mut host =
+            Host::signed_in_by(config(), "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
+        let built = Arc::new(config().build().unwrap());
+        let store = std::mem::take(&mut host.store);
+        let mut second = Host::resumed(built, store, host.now, 50);
+        second.ready();
+        second.authorize();
+        documents(&mut second);
+        let redirect = second.redirect();
+        assert_eq!(redirect.scopes.as_str(), "r");
+        host.store = std::mem::take(&mut second.store);
+        let sent = host.token();
+        let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+        host.challenged_for("x", 403, &[line], sent.as_deref());
+        host.need_user();
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        host.ready();
+        if reads {
+            // Another operation finds the token.
+            host.wanted("y");
+            host.ready();
+        }
+        host.authorize();
+        documents(&mut host);
+        let redirect = host.redirect();
+        assert_eq!(redirect.scopes.as_str(), "r w");
+        host.callback(&format!("code=c&state={}", state_of(&redirect)));
+        host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+        host.ready();
+        host.quiet();
+    }
 }

@@ -151,8 +151,10 @@ impl World {
                     instance.clicked = false;
                     let issuer = grant.issuer.as_str();
                     self.ledger.acts_at(issuer_named(issuer), &self.shelf);
+                    let granted: Vec<String> = grant.scopes.iter().map(str::to_owned).collect();
+                    let bearer = bearer.as_deref();
                     self.ledger
-                        .ready(at, issuer, bearer.as_deref(), now, &mut self.facts);
+                        .ready(at, issuer, &granted, bearer, now, &mut self.facts);
                 }
                 Action::NeedUser(need) => {
                     instance.hears(need.operation.as_ref());

@@ -166,7 +166,10 @@ impl Ledger {
         self.ends_preparing(at);
         let seat = self.seat(at);
         seat.agreed_to.clear();
-        seat.declined |= text.contains("AccessDenied");
+        if text.contains("AccessDenied") {
+            seat.declined = true;
+            seat.question.clear();
+        }
         let refused = text.contains("OutOfPatience(Authorizations)");
         assert!(
             !seat.clicked || !refused,

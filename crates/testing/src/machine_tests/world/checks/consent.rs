@@ -1,4 +1,5 @@
-//! The scopes that a user agreed to are requested (S46), and those that were missing while that was prepared (S47).
+//! The scopes that a user agreed to are requested (S46), those that were missing while that was
+//! prepared (S47), and those that a question still names after a sign-in without them (S48).
 
 use mcp_auth_machine::action::Why;
 
@@ -55,7 +56,19 @@ impl Ledger {
     pub(in crate::machine_tests::world) fn ends_consent(&mut self, at: usize) {
         self.seat(at).agreed_to.clear();
         self.seat(at).question.clear();
+        self.seat(at).kept = false;
         self.ends_preparing(at);
+    }
+
+    /// A token with these scopes is there. A question stays open for those that were neither granted nor requested of a
+    /// server by anybody (S48).
+    pub(super) fn answers_question(&mut self, at: usize, granted: &[String]) {
+        let requested = self.requested.clone();
+        let question = std::mem::take(&mut self.seat(at).question);
+        self.ends_consent(at);
+        let lacks = |scope: &String| !granted.contains(scope) && !requested.contains(scope);
+        self.seat(at).question = question.into_iter().filter(lacks).collect();
+        self.seat(at).kept = !self.seat(at).question.is_empty();
     }
 
     /// The authorization that was prepared is on its way, or came to nothing.
@@ -67,10 +80,14 @@ impl Ledger {
 
     /// The user is sent to agree to these scopes: none is missing that a question named and the user agreed to.
     pub(super) fn keeps_consent(&mut self, at: usize, scopes: &[String]) {
+        let property = match self.seat(at).kept {
+            true => "S48",
+            false => "S46",
+        };
         for scope in &self.seat(at).agreed_to {
             assert!(
                 scopes.contains(scope),
-                "S46: the user agreed to {scope}, which is not in {scopes:?}"
+                "{property}: the user agreed to {scope}, which is not in {scopes:?}"
             );
         }
         for scope in &self.seat(at).joined {
@@ -80,5 +97,6 @@ impl Ledger {
             );
         }
         self.ends_preparing(at);
+        self.requested.extend(scopes.iter().cloned());
     }
 }

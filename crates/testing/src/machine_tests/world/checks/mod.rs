@@ -72,6 +72,8 @@ struct Seat {
     /// The scopes that the last question named, and those of answered ones whose authorization is under way (S46).
     question: Vec<String>,
     agreed_to: Vec<String>,
+    /// That question outlived a sign-in without its scopes (S48).
+    kept: bool,
     /// An authorization is being prepared, and these scopes were missing meanwhile (S47).
     prepares: bool,
     joined: Vec<String>,
@@ -142,6 +144,8 @@ pub struct Ledger {
     secrets: BTreeMap<String, BTreeSet<String>>,
     /// For every device code, the document of its server that was in force (S36).
     devices: BTreeMap<String, String>,
+    /// Every scope that a redirect has requested (S48).
+    requested: BTreeSet<String>,
     /// The names of all parameters that the machine has set.
     names: BTreeSet<String>,
     /// The addresses that the documents of each server named when they were read.

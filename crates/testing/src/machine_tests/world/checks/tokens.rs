@@ -51,6 +51,7 @@ impl Ledger {
         &mut self,
         at: usize,
         issuer: &str,
+        granted: &[String],
         bearer: Option<&str>,
         now: Moment,
         facts: &mut Facts,
@@ -75,7 +76,7 @@ impl Ledger {
         seat.lacks.clear();
         seat.stepping_up = false;
         seat.signing_out = false;
-        self.ends_consent(at);
+        self.answers_question(at, granted);
         if let Some(bearer) = bearer {
             let own = in_text(bearer).all(|found| found.kind == "at" && found.issuer == issuer);
             assert!(own, "D20: {bearer} for {issuer}");
