@@ -91,7 +91,7 @@ impl Question {
     pub(crate) fn signed_in(&mut self, has_all: bool) -> bool {
         self.0 = self.0.filter(|asked| asked.for_scopes && !has_all);
         if let Some(asked) = &mut self.0 {
-            // Whatever was to be mended is.
+            // The mend is made.
             asked.wish = Wish::Refusal;
             asked.beside_a_token = true;
         }

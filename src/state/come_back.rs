@@ -25,6 +25,7 @@ use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
 use crate::suspended::After;
 use crate::time::MonoMillis;
 use crate::wire::callback::{Callback, IssBinding, Parameters};
+use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
 
 /// The instance that prepared the authorization.
@@ -94,10 +95,12 @@ fn take(
     let issuer = at.issuer().clone();
     let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
     let client_id = at.held().0.client.id.clone();
+    let requested = at.held().0.requested.clone();
     let matched = at.answer(parameters, core.config().url_policy());
     let from = Request {
         prepared,
         before,
+        requested,
         issuer,
         redirect_uri,
         client_id,
@@ -169,6 +172,7 @@ struct Request {
     prepared: Prepared,
     /// The tokens before the authorization.
     before: Option<Issuance>,
+    requested: Scopes,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
     client_id: Arc<str>,
@@ -182,8 +186,9 @@ impl TakingPending {
             Persistence::Done => self.act(core),
             // Another instance consumed the callback; its tokens will arrive in the account slot.
             Persistence::Conflict(_) => {
-                let before = self.from.before;
-                Ok(Elsewhere::begin(core, before, Otherwise::Callback))
+                let (before, requested) = (self.from.before, self.from.requested);
+                let otherwise = Otherwise::Callback;
+                Ok(Elsewhere::begin(core, before, requested, otherwise))
             }
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
@@ -238,6 +243,8 @@ impl TakingPending {
 pub(crate) struct Elsewhere {
     /// The tokens before the authorization.
     before: Option<Issuance>,
+    /// Its scopes. This instance may have refreshed the tokens since, which brings none.
+    requested: Scopes,
     /// The other instance has its answer from the token endpoint by then.
     until: MonoMillis,
     looks: u8,
@@ -254,10 +261,16 @@ pub(crate) enum Otherwise {
 
 impl Elsewhere {
     /// Reads the account at once, and then after pauses that grow.
-    pub(crate) fn begin(core: &mut Core, before: Option<Issuance>, otherwise: Otherwise) -> Work {
+    pub(crate) fn begin(
+        core: &mut Core,
+        before: Option<Issuance>,
+        requested: Scopes,
+        otherwise: Otherwise,
+    ) -> Work {
         let until = core.now.mono.plus(TOKEN_TIME);
         let elsewhere = Box::new(Self {
             before,
+            requested,
             until,
             looks: 0,
             otherwise,
@@ -265,8 +278,15 @@ impl Elsewhere {
         LoadingAccount::begin(core, Some(Trigger::TakenElsewhere(elsewhere)))
     }
 
-    /// Returns true when the account holds other tokens than before.
+    /// Returns true when the account holds other tokens than before, with the scopes of the authorization.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
+        let account = core.held.at.as_ref().map(|at| at.held());
+        let has = account.is_some_and(|account| account.has_scopes(&self.requested));
+        has && self.holds_another(core)
+    }
+
+    /// Returns true when the account holds other tokens than before.
+    fn holds_another(&self, core: &Core) -> bool {
         let tokens = core.held.tokens();
         let same = self.before.as_ref().is_some_and(|before| before.is(tokens));
         core.held.is_usable(core.now) && !same
@@ -279,6 +299,10 @@ impl Elsewhere {
             return Ok(Work::Idle);
         }
         if core.now.mono >= self.until {
+            if self.holds_another(core) {
+                core.ready();
+                return Ok(Work::Idle);
+            }
             return self.ends(core);
         }
         let wait = Duration::from_millis(100_u64 << self.looks.min(4));

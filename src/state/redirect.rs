@@ -218,6 +218,8 @@ pub(crate) fn redirect(
     } else {
         at.redirect_url(settings).map(Some)
     };
+    let account = core.held.at.as_ref().map(|at| at.held());
+    let widens = account.is_some_and(|account| !account.has_scopes(&at.held().0.requested));
     let url = match url {
         Ok(url) => url,
         Err(error) => {
@@ -255,6 +257,7 @@ pub(crate) fn redirect(
                 next: Some(now.mono.plus(user_time)),
                 looks: 0,
                 before: core.held.tokens().map(Tokens::issuance),
+                widens,
                 expires,
                 new_issuer,
             },

@@ -12,6 +12,7 @@ use crate::state::discover::read_documents;
 use crate::state::redirect::repeat_redirect;
 use crate::state::{Elsewhere, LoadingAccount, Otherwise, Step, Trigger, Work};
 use crate::suspended::Waiting;
+use crate::wire::scopes::Scopes;
 use crate::wish::Click;
 
 /// An authorization that replaces a pending one, which another instance completed or which requested fewer
@@ -20,6 +21,9 @@ pub(crate) struct Renewed {
     pub(crate) click: Click,
     /// The revision of the account slot before.
     pub(crate) account: Option<Revision>,
+    /// The scopes of the pending authorization, where the account did not have them: an account that has them now is what
+    /// came of it, whoever has refreshed its tokens since.
+    pub(crate) requested: Option<Scopes>,
 }
 
 /// Reads the record of the pending authorization.
@@ -186,7 +190,8 @@ fn taken_elsewhere(core: &mut Core) -> Work {
         return Work::Idle;
     };
     let otherwise = Otherwise::Redirect(waiting.at.issuer().clone());
-    Elsewhere::begin(core, waiting.rest.before, otherwise)
+    let requested = waiting.at.held().0.requested.clone();
+    Elsewhere::begin(core, waiting.rest.before, requested, otherwise)
 }
 
 /// The record is there, or could not be read: waits on, or ends when the user's time has passed.
@@ -213,9 +218,12 @@ fn looked(core: &mut Core) -> Step {
 
 /// Reads the account slot first: it may satisfy the request already.
 fn replace(core: &mut Core, click: Click) -> Work {
-    core.waiting = None;
-    let account = core.held.revision;
-    let renewed = Renewed { click, account };
+    let widens = core.waiting.take().filter(|waiting| waiting.rest.widens);
+    let renewed = Renewed {
+        click,
+        account: core.held.revision,
+        requested: widens.map(|waiting| waiting.at.held().0.requested.clone()),
+    };
     LoadingAccount::begin(core, Some(Trigger::Renewed(Box::new(renewed))))
 }
 
@@ -260,6 +268,9 @@ pub(crate) fn came_too_late(core: &Core, click: &Click) -> bool {
 impl Renewed {
     /// Returns true when another instance has stored a sufficient token.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
-        core.held.revision != self.account && is_enough(core, &self.click)
+        let account = core.held.at.as_ref().map(|at| at.held());
+        let has = |scopes| account.is_some_and(|account| account.has_scopes(scopes));
+        let changed = core.held.revision != self.account;
+        (changed || self.requested.as_ref().is_some_and(has)) && is_enough(core, &self.click)
     }
 }

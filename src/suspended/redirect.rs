@@ -39,6 +39,8 @@ pub(crate) struct WaitingParts {
     pub(crate) looks: u8,
     /// The tokens before the authorization.
     pub(crate) before: Option<Issuance>,
+    /// Whether scopes are requested that the account did not have.
+    pub(crate) widens: bool,
     pub(crate) expires: UnixMillis,
     pub(crate) new_issuer: bool,
 }

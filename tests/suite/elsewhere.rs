@@ -130,3 +130,75 @@ fn cb_06_the_second_of_two_instances_waits_for_the_tokens_of_the_first() {
         host.quiet();
     }
 }
+
+/// A step-up whose redirect is out, and a refresh here since; its callback.
+fn widening() -> (Host, String) {
+    let mut host = Host::signed_in_by(
+        config(),
+        "Bearer scope=\"r\"",
+        &renewable_for("at-1", "rt-1", "300"),
+    );
+    lacks(&mut host);
+    host.need_user();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let redirect = host.redirect();
+    assert_eq!(redirect.scopes.as_str(), "r w");
+    host.pass(299_000);
+    host.wanted("z");
+    host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "3600"));
+    host.ready();
+    let callback = format!("code=c&state={}", state_of(&redirect));
+    (host, callback)
+}
+
+fn lacks(host: &mut Host) {
+    let sent = host.token();
+    let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+    host.challenged_for("x", 403, &[line], sent.as_deref());
+}
+
+/// A refresh brings no scopes: it is not what came of a step-up.
+#[test]
+fn authz_18_step_05_a_refresh_here_is_not_the_token_of_a_step_up_elsewhere() {
+    let (mut host, callback) = widening();
+    lacks(&mut host);
+    host.quiet();
+    let mut second = other(&mut host, &callback);
+    second.ready();
+    // The code is being exchanged there.
+    host.wake();
+    host.quiet();
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+    host.wake();
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+    host.quiet();
+}
+
+/// The account has what was asked for, though its tokens were refreshed here since.
+#[test]
+fn authz_18_step_12_tokens_of_a_step_up_elsewhere_that_were_refreshed_here_answer_it() {
+    let (mut host, callback) = widening();
+    let mut second = other(&mut host, &callback);
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, &renewable_for("at-3", "rt-3", "300"));
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+    let sent = host.token();
+    host.challenged_for("y", 401, &["Bearer"], sent.as_deref());
+    host.ready();
+    host.pass(299_000);
+    host.wanted("z");
+    host.serve(TOKEN, 200, &renewable("at-4", "rt-4"));
+    host.ready();
+    host.authorize();
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-4"));
+    host.quiet();
+}
