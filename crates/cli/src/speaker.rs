@@ -158,6 +158,13 @@ pub(crate) fn command(name: &str, options: &str) -> String {
     speaker().command(name, options)
 }
 
+/// Returns the command that lists the accounts of the same directory.
+pub(crate) fn list() -> String {
+    let store = speaker().store.as_deref();
+    let store = store.map_or(String::new(), |store| format!(" --store {}", quoted(store)));
+    format!("mcp-auth list{store}")
+}
+
 /// Returns the words that select another account in the same directory.
 pub(crate) fn selecting(url: &str, account: &str) -> String {
     selected(url, account, speaker().store.as_deref())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State as Extract;
+use axum::extract::{RawQuery, State as Extract};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
@@ -176,13 +176,23 @@ fn codes(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(String, S
     state.devices.issue(info)
 }
 
-/// The page for the user's code.
-pub(super) async fn page() -> Html<&'static str> {
-    Html(
+/// The page for the user's code, which the complete URL has already.
+pub(super) async fn page(RawQuery(query): RawQuery) -> Html<String> {
+    let is_of_a_code = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    let query = query.unwrap_or_default();
+    let code = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("user_code="));
+    let code: String = code
+        .unwrap_or_default()
+        .chars()
+        .filter(is_of_a_code)
+        .collect();
+    Html(format!(
         "<!doctype html><html lang=\"en\"><title>Enter a code</title><form method=\"post\"><label>Code \
-         <input name=\"user_code\" required></label> <button name=\"answer\" value=\"approve\">Approve\
+         <input name=\"user_code\" value=\"{code}\" required></label> <button name=\"answer\" value=\"approve\">Approve\
          </button> <button name=\"answer\" value=\"decline\">Decline</button></form></html>",
-    )
+    ))
 }
 
 /// The user's answer, which the demo does not authenticate.

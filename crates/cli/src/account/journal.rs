@@ -4,8 +4,10 @@
 //! entry with a free lock belongs to a crashed process: a `login` with a stored account is completed, one
 //! without is undone, a `logout` is completed.
 
+mod kept;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +15,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcp_auth_client::DirectoryLock;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::conversion::{convert, restored};
 use super::erasure::ForgetClient;
@@ -22,6 +23,7 @@ use super::keyring;
 use super::profile::Profile;
 use super::records;
 use super::root::Root;
+pub(super) use kept::keep;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -357,35 +359,6 @@ fn finish(root: &Root, locked: &DirectoryLock, entry: &Entry) -> bool {
         return convert(root, locked, (&entry.url, &entry.account)).is_ok();
     }
     true
-}
-
-/// Keeps the text of a record's file, relative to `slots/`, which could not be written in time, and the revision that it
-/// replaces: the next command writes it. Takes no lock, which another program may hold. Returns the file.
-pub(super) fn keep(
-    root: &Root,
-    (slot, expected): (String, Option<String>),
-    text: &str,
-) -> io::Result<PathBuf> {
-    let bound = Bound {
-        slot,
-        written: expected,
-        former: Some(text.to_owned()),
-    };
-    let entry = Entry {
-        bound: vec![bound],
-        ..Entry::default()
-    };
-    let text = Zeroizing::new(serde_json::to_vec(&entry).map_err(io::Error::other)?);
-    let path = root.join(file(&format!("kept-{}", std::process::id()), "json"));
-    let folder = root.join("journal");
-    // Other commands remove a half-written file of this name.
-    let mut half = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(folder)?;
-    half.write_all(&text)?;
-    half.as_file().sync_all()?;
-    half.persist(&path).map_err(|failed| failed.error)?;
-    Ok(path)
 }
 
 /// Records that a key is stored or deleted, while this process holds the lock of the directory.

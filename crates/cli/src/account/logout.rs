@@ -16,6 +16,7 @@ use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
 use crate::signals;
+use crate::speaker;
 use crate::style::is_quiet;
 use crate::waits;
 
@@ -168,7 +169,8 @@ fn nothing(url: &str, as_json: bool) -> Result<(), Problem> {
         );
     } else if !is_quiet() {
         println!(
-            "nothing to sign out of: no account for {url} is stored here; accounts are listed by: mcp-auth list"
+            "nothing to sign out of: no account for {url} is stored here; accounts are listed by: {}",
+            speaker::list()
         );
     }
     Ok(())

@@ -104,3 +104,34 @@ fn the_end_of_a_wait_for_a_code_is_not_about_a_browser() {
         "{last}"
     );
 }
+
+/// The page that `login --device` shows with the code has it already, at the built-in server too.
+#[test]
+fn the_complete_page_of_the_built_in_server_has_the_code() {
+    let servers = crate::support::Servers::start(&["--device"]);
+    let desk = Desk::new();
+    let process = desk
+        .command(&["login", "--device", "--timeout", "30", &servers.mcp])
+        .spawn()
+        .expect("it starts");
+    let mut process = process;
+    let lines = std::io::BufReader::new(process.stderr.take().expect("a pipe"));
+    let mut lines = std::io::BufRead::lines(lines).map_while(Result::ok);
+    let page = lines.find(|line| line.contains("/device?user_code="));
+    let page = page.expect("a page");
+    let (place, code) = page.split_once("?user_code=").expect("a code");
+    let agent = ureq::Agent::new_with_defaults();
+    let shown = agent
+        .get(&page)
+        .call()
+        .expect("a page")
+        .body_mut()
+        .read_to_string();
+    let shown = shown.expect("text");
+    assert!(shown.contains(&format!("value=\"{code}\"")), "{shown}");
+    agent
+        .post(place)
+        .send_form([("user_code", code), ("answer", "approve")])
+        .expect("approved");
+    assert!(process.wait().expect("it ends").success());
+}

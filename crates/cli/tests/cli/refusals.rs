@@ -252,3 +252,60 @@ fn a_refusal_that_passes_keeps_the_account() {
         assert_eq!(code, Some(0), "{status} {body}: {said}");
     }
 }
+
+/// As servers of the Python SDK did: the method that they list first is refused for a new client. The second sign-in takes
+/// the next one, and the user reads why the browser opens again.
+#[test]
+fn a_method_that_is_refused_gives_way_to_the_next_and_the_user_reads_why() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let mut registered = 0;
+    fake.state().hook = Some(Box::new(move |request: &Request, issuer| {
+        let answer = match request.path.as_str() {
+            "/.well-known/oauth-authorization-server" => object(
+                200,
+                &json!({
+                    "issuer": issuer, "authorization_endpoint": format!("{issuer}/authorize"),
+                    "token_endpoint": format!("{issuer}/token"),
+                    "registration_endpoint": format!("{issuer}/register"),
+                    "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
+                    "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+                }),
+            ),
+            "/register" => {
+                registered += 1;
+                let asked = crate::bridge::message(request);
+                object(
+                    201,
+                    &json!({
+                        "client_id": format!("c{registered}"), "client_secret": "s",
+                        "redirect_uris": asked["redirect_uris"],
+                        "token_endpoint_auth_method": asked["token_endpoint_auth_method"],
+                    }),
+                )
+            }
+            "/authorize" => {
+                let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+                let back = format!("{}?code=x&state={}", get("redirect_uri"), get("state"));
+                (302, format!("location: {back}\r\n"), String::new())
+            }
+            "/token" if request.form.contains_key("client_secret") => {
+                object(401, &json!({ "error": "invalid_client" }))
+            }
+            "/token" => object(
+                200,
+                &json!({ "access_token": "at", "token_type": "Bearer" }),
+            ),
+            "/mcp" if request.authorization.as_deref() == Some("Bearer at") => {
+                object(200, &json!({ "jsonrpc": "2.0", "id": 1, "result": {} }))
+            }
+            _ => return None,
+        };
+        Some(answer)
+    }));
+    let output = desk.sign_in(&[&fake.url()], false);
+    let said = crate::support::text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("response_type=code").count(), 2, "{said}");
+    let why = "refused the new client by client_secret_post; the next registration asks for client_secret_basic";
+    assert!(said.contains(why), "{said}");
+}

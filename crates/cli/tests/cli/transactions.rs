@@ -455,3 +455,40 @@ fn a_logout_that_was_killed_half_way_is_finished() {
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(desk.run(&["token", &url]).status.code(), Some(3));
 }
+
+/// Commands that read show what is stored while others store and remove it.
+#[test]
+fn a_list_beside_sign_ins_and_sign_outs_succeeds() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let ends = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let reading: Vec<_> = (0..2)
+            .map(|_| {
+                threads.spawn(|| {
+                    while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                        let output = desk.run(&["list"]);
+                        let said = text(&output.stderr);
+                        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
+                    }
+                })
+            })
+            .collect();
+        for account in ["one", "two", "one"] {
+            assert!(
+                desk.sign_in(&[&url, "--account", account], false)
+                    .status
+                    .success()
+            );
+            assert!(
+                desk.run(&["logout", &url, "--account", account])
+                    .status
+                    .success()
+            );
+        }
+        ends.store(true, std::sync::atomic::Ordering::Relaxed);
+        for thread in reading {
+            thread.join().expect("a list");
+        }
+    });
+}
