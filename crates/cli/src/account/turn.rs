@@ -18,7 +18,7 @@ use super::person::show_url;
 use super::records;
 use super::root::Root;
 use crate::begun::begun;
-use crate::problem::{Presented, Problem};
+use crate::problem::Problem;
 use crate::signals;
 
 /// How often a waiting process looks at the store.
@@ -120,8 +120,13 @@ impl Wanted {
                 }));
             }
             if Instant::now() >= end {
-                return Err(Problem::TimedOut {
-                    client: Presented::New,
+                let file = self.root.join(lock_file(&self.name));
+                return Err(Problem::OutOfTime {
+                    last: Some(format!(
+                        "another sign-in to this account, which holds {}, has not ended",
+                        file.display()
+                    )),
+                    lease: None,
                 });
             }
             if !shown && let Ok(url) = fs::read_to_string(self.root.join(shared(&self.name))) {

@@ -64,6 +64,27 @@ pub(crate) fn insert(client: Client, file: &str, entry: &Entry) -> Result<Outcom
     )
 }
 
+/// Removes the entry of this name from the text of a configuration file.
+///
+/// # Errors
+///
+/// When the text is not of the client's format, or cannot be edited safely.
+pub(crate) fn remove(client: Client, file: &str, name: &str) -> Result<Outcome, Problem> {
+    let plain = Plain::of(file);
+    let remove = match client.format() {
+        Format::Json => json::remove,
+        Format::Toml => toml::remove,
+        Format::Yaml => yaml::remove,
+    };
+    if plain.text.trim().is_empty() {
+        return Ok(Outcome::Unchanged);
+    }
+    Ok(match remove(&plain.text, client.section(), name)? {
+        Outcome::Changed(after) => Outcome::Changed(plain.restored(after)),
+        Outcome::Unchanged => Outcome::Unchanged,
+    })
+}
+
 /// Returns true if the file has an entry of this name that does not name the URL of the MCP server.
 pub(crate) fn is_for_another(client: Client, file: &str, entry: &Entry) -> bool {
     let former = match client.format() {

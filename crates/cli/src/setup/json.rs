@@ -90,6 +90,63 @@ fn on_one_line(
     Ok(Some(format!("{before}{piece}{after}")))
 }
 
+/// Removes the entry, with its comma and the lines that it leaves empty.
+pub(super) fn remove(text: &str, section: &str, name: &str) -> Result<Outcome, Problem> {
+    only_once(text, section, name)?;
+    let root = tree(text)?;
+    let servers = root.as_ref().and_then(ast::Value::as_object);
+    let Some(servers) = servers.and_then(|root| root.get_object(section)) else {
+        return Ok(Outcome::Unchanged);
+    };
+    let place = servers
+        .properties
+        .iter()
+        .position(|property| property.name.as_str() == name);
+    let Some((place, entry)) = place.and_then(|at| Some((at, servers.properties.get(at)?))) else {
+        return Ok(Outcome::Unchanged);
+    };
+    let (mut before, rest) = text.split_at_checked(entry.range.start).ok_or(UNSAFE)?;
+    let mut after = rest
+        .get(entry.range.end.saturating_sub(entry.range.start)..)
+        .ok_or(UNSAFE)?;
+    let former;
+    if let Some(next) = after.trim_start().strip_prefix(',') {
+        after = next;
+    } else if let Some(last) = place
+        .checked_sub(1)
+        .and_then(|at| servers.properties.get(at))
+    {
+        // The comma that separated it from the member before, which is the last one now. A comment between both stays.
+        let (head, between) = before.split_at_checked(last.range.end).ok_or(UNSAFE)?;
+        let (blank, tail) = between.split_once(',').ok_or(UNSAFE)?;
+        let is_space = tail.chars().all(|c| c == ' ');
+        former = format!("{head}{blank}{}", if is_space { "" } else { tail });
+        before = &former;
+    }
+    let is_line = |piece: Option<&str>| piece.is_some_and(|piece| piece.trim().is_empty());
+    if is_line(before.rsplit('\n').next())
+        && is_line(after.split('\n').next())
+        && before.contains('\n')
+    {
+        before = before.trim_end_matches([' ', '\t']);
+        after = after.split_once('\n').map_or("", |(_, after)| after);
+    } else if before.ends_with([',', '{', ' ']) {
+        after = after.trim_start_matches(' ');
+    }
+    let removed = format!("{before}{after}");
+    let without = |mut value: Value| {
+        value.get_mut(section)?.as_object_mut()?.remove(name)?;
+        Some(value)
+    };
+    if parsed(&removed).is_none() || parsed(text).and_then(without) != parsed(&removed) {
+        return Err(UNSAFE.into());
+    }
+    Ok(Outcome::Changed(removed))
+}
+
+const UNSAFE: &str =
+    "this file is written in a way that cannot be edited safely: remove the entry by hand";
+
 /// Returns a value on one line, with spaces after colons and commas or without.
 fn compact(value: &Value, spaced: bool) -> String {
     let (comma, colon) = if spaced { (", ", ": ") } else { (",", ":") };

@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Write the entry into the client's configuration file instead of printing it
     #[arg(long)]
     write: bool,
+    /// Remove the entry from the client's configuration file, and nothing else
+    #[arg(long, conflicts_with = "write")]
+    remove: bool,
     /// The configuration file, where it is not at its usual place
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -53,7 +56,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         Some(file) => file.clone(),
         None => client.file()?,
     };
-    if !options.write {
+    if !options.write && !options.remove {
         let text = edit::alone(client, &entry)?;
         if as_json {
             let object = json!({ "client": client.name(), "file": file, "entry": text });
@@ -81,8 +84,12 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         return Err(words.into());
     }
     let shown = file.display();
-    let outcome = edit::insert(client, text, &entry)
-        .map_err(|problem| format!("{shown}: {}", problem.words()))?;
+    let outcome = if options.remove {
+        edit::remove(client, text, &entry.name)
+    } else {
+        edit::insert(client, text, &entry)
+    };
+    let outcome = outcome.map_err(|problem| format!("{shown}: {}", problem.words()))?;
     for member in edit::repeated(client, text) {
         eprintln!("mcp-auth: {shown} has the member {member:?} twice, of which a client reads one");
     }
@@ -101,9 +108,13 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
         return Ok(());
     }
     match replaced {
+        None if options.remove => {
+            println!("{shown} has no entry {:?}; nothing was changed", entry.name);
+        }
         None => println!("{shown} has this entry already; nothing was changed"),
         Some(replaced) => {
             let done = match replaced.backup {
+                Some(_) if options.remove => "no longer has",
                 Some(_) => "now has",
                 None => "was created with",
             };
@@ -111,7 +122,7 @@ pub(crate) fn run(options: &Options, as_json: bool) -> Result<(), Problem> {
             println!("to undo it: {}", undo(&replaced));
         }
     }
-    if stdout().is_terminal() {
+    if stdout().is_terminal() && !options.remove {
         println!("next: {}", speaker::login(""));
     }
     Ok(())

@@ -10,7 +10,7 @@
 use proptest::prelude::*;
 
 use super::client::{Client, Entry};
-use super::edit::{Outcome, insert};
+use super::edit::{Outcome, insert, remove};
 
 const FILES: [(Client, &str); 14] = [
     (
@@ -241,6 +241,19 @@ proptest! {
         let Ok(Outcome::Changed(back)) = insert(client, &replaced, &entry()) else {
             panic!("{client:?}: not replaced again");
         };
-        prop_assert_eq!(back, after);
+        prop_assert_eq!(&back, &after);
+        // A removal leaves the file as it was, but for a section that had no entry, a last line without an end, and commas.
+        let removed = match remove(client, &after, "notes") {
+            Ok(Outcome::Changed(removed)) => removed,
+            Ok(Outcome::Unchanged) => panic!("{client:?}: not found\n{after}"),
+            Err(problem) => panic!("{client:?} {ends:?}: {}\n{after}", problem.words()),
+        };
+        prop_assert!(!removed.contains("notes\""), "{removed}");
+        let (lost, left) = change(&before, &removed);
+        let section = client.section();
+        let mark = |c: char| c.is_whitespace() || "{},:\"".contains(c);
+        prop_assert!(lost.chars().all(mark), "{client:?}: lost {lost:?}\n{removed}");
+        prop_assert!(left.replace(section, "").chars().all(mark), "{client:?}: left {left:?}\n{removed}");
+        prop_assert_eq!(remove(client, &removed, "notes").ok(), Some(Outcome::Unchanged));
     }
 }

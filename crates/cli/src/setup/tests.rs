@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::client::{Client, Entry};
-use super::edit::{Outcome, alone, insert, is_for_another, repeated};
+use super::edit::{Outcome, alone, insert, is_for_another, remove, repeated};
 
 const CLIENTS: [Client; 8] = [
     Client::ClaudeCode,
@@ -285,6 +285,60 @@ fn a_file_on_one_line_gets_nothing_but_the_entry() {
             insert(Client::Cursor, &after, &self::entry()).ok(),
             Some(Outcome::Unchanged)
         );
+    }
+}
+
+/// The entry goes with its comma and its lines, and comments of others stay.
+#[test]
+fn a_removal_takes_the_entry_and_nothing_else() {
+    for (client, before, after) in [
+        (
+            Client::Cursor,
+            r#"{"mcpServers":{"notes":{"a":1},"x":{}}}"#,
+            r#"{"mcpServers":{"x":{}}}"#,
+        ),
+        (
+            Client::Cursor,
+            r#"{"mcpServers": {"x": {}, "notes": {"a": 1}}}"#,
+            r#"{"mcpServers": {"x": {}}}"#,
+        ),
+        (
+            Client::Cursor,
+            r#"{"mcpServers": {"notes": {}}}"#,
+            r#"{"mcpServers": {}}"#,
+        ),
+        (
+            Client::Zed,
+            "{\n  \"context_servers\": {\n    \"x\": {}, // mine\n    // about notes\n    \"notes\": {\n      \"a\": 1\n    }\n  }\n}\n",
+            "{\n  \"context_servers\": {\n    \"x\": {} // mine\n    // about notes\n  }\n}\n",
+        ),
+        (
+            Client::Zed,
+            "{\n  \"context_servers\": {\n    \"notes\": {},\n    \"x\": {},\n  },\n}\n",
+            "{\n  \"context_servers\": {\n    \"x\": {},\n  },\n}\n",
+        ),
+        (
+            Client::Codex,
+            "a = 1\n\n[mcp_servers.notes]\nurl = \"u\"\n\n# mine\n[mcp_servers.x]\nurl = \"v\"\n",
+            "a = 1\n\n# mine\n[mcp_servers.x]\nurl = \"v\"\n",
+        ),
+        (
+            Client::Goose,
+            "a: 1\nextensions:\n  notes:\n    cmd: b\n  # mine\n  x:\n    cmd: c\nz: 2\n",
+            "a: 1\nextensions:\n  # mine\n  x:\n    cmd: c\nz: 2\n",
+        ),
+    ] {
+        let removed = remove(client, before, "notes").unwrap_or_else(|problem| {
+            panic!("{client:?}: {}: {before}", problem.words());
+        });
+        assert_eq!(removed, Outcome::Changed(after.to_owned()), "{client:?}");
+        assert_eq!(
+            remove(client, after, "notes").ok(),
+            Some(Outcome::Unchanged)
+        );
+    }
+    for client in CLIENTS {
+        assert_eq!(remove(client, "", "notes").ok(), Some(Outcome::Unchanged));
     }
 }
 

@@ -62,6 +62,18 @@ pub(super) fn insert(
     Ok(Outcome::Changed(document.to_string()))
 }
 
+/// Removes the entry, with the comment above it.
+pub(super) fn remove(text: &str, section: &str, name: &str) -> Result<Outcome, Problem> {
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        format!("the file is not TOML: {}", error.message())
+    })?;
+    let servers = document.get_mut(section).and_then(Item::as_table_like_mut);
+    match servers.and_then(|servers| servers.remove(name)) {
+        Some(_) => Ok(Outcome::Changed(document.to_string())),
+        None => Ok(Outcome::Unchanged),
+    }
+}
+
 /// Returns the text of the entry of this name.
 pub(super) fn former(text: &str, section: &str, name: &str) -> Option<String> {
     let document: DocumentMut = text.parse().ok()?;

@@ -74,12 +74,7 @@ fn mapping(text: &str) -> Result<Hash, Problem> {
 fn edited(text: &str, section: &str, name: &str, value: &Value) -> String {
     // A line end of Windows stays with its line.
     let lines: Vec<&str> = text.split_terminator('\n').collect();
-    let starts = |line: &&str| {
-        let rest = line.strip_prefix(section);
-        let rest = rest.and_then(|rest| rest.trim_start().strip_prefix(':'));
-        rest.is_some_and(|rest| rest.trim().is_empty() || rest.trim().starts_with('#'))
-    };
-    let Some(start) = lines.iter().position(starts) else {
+    let Some((head, body, tail)) = sectioned(&lines, section) else {
         let mut out = text.to_owned();
         if !out.is_empty() && !out.ends_with('\n') {
             out.push('\n');
@@ -88,14 +83,8 @@ fn edited(text: &str, section: &str, name: &str, value: &Value) -> String {
         out.push_str(&written(name, value, 2));
         return out;
     };
-    let (head, body) = lines.split_at(start.saturating_add(1));
-    let length = body
-        .iter()
-        .position(|line| !line.trim().is_empty() && !line.starts_with([' ', '#', '\t']))
-        .unwrap_or(body.len());
-    let (body, tail) = body.split_at(length);
     let filled = |line: &&&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-    let indent = body.iter().find(filled).map_or(2, |line| indent(line));
+    let indent = depth(body);
     let (kept, entry) = without(body, name, indent);
     let mut out = String::new();
     for line in head {
@@ -115,6 +104,62 @@ fn edited(text: &str, section: &str, name: &str, value: &Value) -> String {
         push(&mut out, line);
     }
     out
+}
+
+/// The lines up to the section's key, those of its entries, and the rest.
+type Sections<'a, 'b> = (&'b [&'a str], &'b [&'a str], &'b [&'a str]);
+
+fn sectioned<'a, 'b>(lines: &'b [&'a str], section: &str) -> Option<Sections<'a, 'b>> {
+    let starts = |line: &&str| {
+        let rest = line.strip_prefix(section);
+        let rest = rest.and_then(|rest| rest.trim_start().strip_prefix(':'));
+        rest.is_some_and(|rest| rest.trim().is_empty() || rest.trim().starts_with('#'))
+    };
+    let start = lines.iter().position(starts)?;
+    let (head, body) = lines.split_at(start.saturating_add(1));
+    let length = body
+        .iter()
+        .position(|line| !line.trim().is_empty() && !line.starts_with([' ', '#', '\t']))
+        .unwrap_or(body.len());
+    let (body, tail) = body.split_at(length);
+    Some((head, body, tail))
+}
+
+/// The indentation of the entries.
+fn depth(body: &[&str]) -> usize {
+    let filled = |line: &&&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    body.iter().find(filled).map_or(2, |line| indent(line))
+}
+
+/// Removes the entry. The document that results differs from the former one in this entry alone.
+pub(super) fn remove(text: &str, section: &str, name: &str) -> Result<Outcome, Problem> {
+    let mut expected = mapping(text)?;
+    let section_key = Yaml::String(section.to_owned());
+    let Some(Yaml::Hash(entries)) = expected.get_mut(&section_key) else {
+        return Ok(Outcome::Unchanged);
+    };
+    if entries.remove(&Yaml::String(name.to_owned())).is_none() {
+        return Ok(Outcome::Unchanged);
+    }
+    let is_last = entries.is_empty();
+    let lines: Vec<&str> = text.split_terminator('\n').collect();
+    let mut after = String::new();
+    if let Some((head, body, tail)) = sectioned(&lines, section) {
+        let (kept, _) = without(body, name, depth(body));
+        for line in head.iter().chain(&kept).chain(tail) {
+            push(&mut after, line);
+        }
+    }
+    if let Some(section) = expected.get_mut(&section_key).filter(|_| is_last) {
+        *section = Yaml::Null;
+    }
+    match mapping(&after) {
+        Ok(found) if found == expected => Ok(Outcome::Changed(after)),
+        Ok(_) | Err(_) => Err(format!(
+            "this file is written in a way that cannot be edited safely: remove the entry from {section} by hand"
+        )
+        .into()),
+    }
 }
 
 fn push(out: &mut String, line: &str) {

@@ -232,3 +232,40 @@ fn a_secret_that_never_comes_is_waited_for_within_the_time() {
         "{said}"
     );
 }
+
+/// The turn of another sign-in is waited for within the time, and nobody's browser is blamed.
+#[test]
+fn the_sign_in_of_another_bridge_is_named_when_the_time_ends() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake);
+    let url = fake.url();
+    let settings = std::fs::read_dir(desk.path().join("profiles")).expect("a folder");
+    let settings = settings.flatten().next().expect("a file").path();
+    let name = settings.file_stem().expect("a name").to_string_lossy();
+    let file = desk.path().join("signing").join(format!("{name}.lock"));
+    std::fs::create_dir_all(desk.path().join("signing")).expect("a folder");
+    std::fs::write(&file, "").expect("written");
+    let lock = File::options().write(true).open(&file).expect("a lock");
+    lock.lock().expect("locked");
+    let begun = Instant::now();
+    let mut process = desk
+        .command(&[
+            "login",
+            &url,
+            "--until-closed",
+            "--no-browser",
+            "--timeout",
+            "1",
+        ])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let open = process.stdin.take();
+    let output = process.wait_with_output().expect("it ends");
+    drop(open);
+    let said = text(&output.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(6), "{said}");
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains(&*file.to_string_lossy()), "{said}");
+    assert!(!said.contains("browser"), "{said}");
+}

@@ -1,5 +1,5 @@
 //! A random walk of `login`, `token`, `status`, `list` and `logout` with failing servers, wrong options,
-//! kills and full disks, compared with a model. No step loses an account or a secret that worked before,
+//! kills, full disks and locks that another program holds, compared with a model. No step loses an account or a secret that worked before,
 //! and no secret is left after a logout.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -36,6 +38,8 @@ struct Step {
     /// Whether a user follows the URL.
     attended: bool,
     full_disk: bool,
+    /// Another program locks this file after so many milliseconds, for so many.
+    lock: Option<(&'static str, u64, u64)>,
     end: End,
     /// The servers during this step.
     mcp: Mode,
@@ -60,6 +64,7 @@ struct Walk {
     kills: u32,
     windows: u32,
     full: u32,
+    locks: u32,
     ends: BTreeMap<String, u32>,
 }
 
@@ -78,6 +83,7 @@ impl Walk {
             kills: 0,
             windows: 0,
             full: 0,
+            locks: 0,
             ends: BTreeMap::new(),
         }
     }
@@ -187,6 +193,11 @@ impl Walk {
             typed,
             attended,
             full_disk: self.one_in(12),
+            lock: self.one_in(15).then(|| {
+                let name = self.pick(&["lock", "slots/lock"]);
+                let after = self.random.random_range(0..60);
+                (name, after, self.pick(&[50, 300, 3_500]))
+            }),
             end,
             mcp,
             token,
@@ -332,6 +343,11 @@ impl Walk {
             .stdin(Stdio::piped())
             .spawn()
             .expect("it starts");
+        let over = Arc::new(AtomicBool::new(false));
+        let locker = step.lock.map(|lock| {
+            self.locks += 1;
+            held_by_another(self.desk.path().join(lock.0), lock, Arc::clone(&over))
+        });
         if let Some(typed) = &step.typed {
             let stdin = process.stdin.as_mut().expect("a pipe");
             let _gone = writeln!(stdin, "{typed}");
@@ -367,6 +383,10 @@ impl Walk {
             late(&process, signal, after).join().expect("it ends");
         }
         let output = process.wait_with_output().expect("it ends");
+        over.store(true, Ordering::Relaxed);
+        if let Some(locker) = locker {
+            locker.join().expect("it ends");
+        }
         {
             let mut state = self.fake.state();
             state.mcp = Mode::Works;
@@ -400,8 +420,9 @@ impl Walk {
             .entry(format!("{} {:?}", step.arguments[0], output.status.code()))
             .or_default() += 1;
         let logs_out = step.arguments[0] == "logout";
-        // The next command completes or undoes the work of a killed command, or of a failed logout.
-        if killed || logs_out && !output.status.success() {
+        // The next command completes or undoes the work of a killed command, or of a failed logout, and stores the tokens that
+        // a lock kept out of the store.
+        if killed || step.lock.is_some() || logs_out && !output.status.success() {
             let list = self.desk.run(&["list"]);
             assert!(list.status.success(), "{said}: {}", text(&list.stderr));
         }
@@ -507,6 +528,28 @@ fn changed(step: &Step) -> bool {
         .any(|argument| options.contains(&argument.as_str()))
 }
 
+/// Locks a file, as another program does, for a while or until the command has ended.
+fn held_by_another(
+    file: PathBuf,
+    (_, after, time): (&'static str, u64, u64),
+    over: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        sleep(Duration::from_millis(after));
+        let Ok(lock) = fs::File::options().write(true).open(file) else {
+            return;
+        };
+        let begun = Instant::now();
+        let is_over = || over.load(Ordering::Relaxed) || begun.elapsed().as_millis() > time.into();
+        while lock.try_lock().is_err() && !is_over() {
+            sleep(Duration::from_millis(1));
+        }
+        while !is_over() {
+            sleep(Duration::from_millis(1));
+        }
+    })
+}
+
 /// Follows the URL like a browser; returns true if it was redirected back.
 fn visit(url: &str) -> bool {
     let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -561,8 +604,8 @@ fn no_step_loses_what_worked_and_no_logout_leaves_a_secret() {
         walk.walk();
     }
     println!(
-        "{steps} steps, {} kills, {} with a full disk, {} windows",
-        walk.kills, walk.full, walk.windows
+        "{steps} steps, {} kills, {} with a full disk, {} with a lock, {} windows",
+        walk.kills, walk.full, walk.locks, walk.windows
     );
     for (end, count) in &walk.ends {
         println!("  {count:>5}  {end}");
