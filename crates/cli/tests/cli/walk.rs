@@ -221,7 +221,7 @@ impl Walk {
                 "https://client.example/client.json",
             ],
             &["--dpop-key", key],
-            &["--port", "9"],
+            &["--port", "7"],
             &["--redirect-host", "localhost"],
             &["--also-scope", "more"],
             &["--scope", ""],
