@@ -719,3 +719,52 @@ fn a_record_whose_key_is_lost_stays_in_its_place_until_it_is_replaced() {
     );
     assert!(!tells(&desk, "") && fake.state().knows_access(&token(&desk, &url)));
 }
+
+/// Tokens that a lock keeps out of the store wait for the next command sealed, as the account is.
+#[test]
+fn sec_31_tokens_that_wait_for_the_next_command_are_sealed() {
+    let Some(session) = Session::start() else {
+        return;
+    };
+    let (fake, desk) = (Fake::start(), session.desk());
+    let url = fake.url();
+    sign_in(&desk, &["--keyring", &url]);
+    fake.state().delay = Duration::from_millis(700);
+    let asked = || {
+        let state = fake.state();
+        let asked = state.requests.iter();
+        asked.filter(|path| path.contains("/token")).count()
+    };
+    let before = asked();
+    let process = desk
+        .command(&["headers", "--refused", "--within", "3", &url])
+        .spawn()
+        .expect("it starts");
+    until("a refresh", || asked() > before);
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(desk.path().join("lock"));
+    let lock = lock.expect("a lock");
+    lock.lock().expect("locked");
+    let output = process.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let stored = files(&desk);
+    let kept = stored
+        .iter()
+        .find(|(name, _)| name.starts_with("journal/kept-"));
+    assert!(
+        kept.expect("an entry").1.contains("keyring1."),
+        "{stored:?}"
+    );
+    // The tokens of the fake server have this word.
+    assert!(
+        stored.values().all(|text| !text.contains("-of-the-fake")),
+        "{stored:?}"
+    );
+    drop(lock);
+    fake.state().delay = Duration::ZERO;
+    let token = text(&desk.run(&["token", &url]).stdout);
+    assert!(fake.state().knows_access(&token), "{token}");
+    assert_eq!(asked(), before + 1);
+    assert!(desk.run(&["token", "--refused", &url]).status.success());
+}
