@@ -74,6 +74,13 @@ impl Callers {
         self.current.as_ref().map(|caller| &caller.operation)
     }
 
+    /// Returns true when this operation waits for an answer.
+    pub(crate) fn has(&self, operation: &Operation) -> bool {
+        let joined = self.shared.iter().flat_map(|shared| &shared.joined);
+        let mut waiting = self.current.iter().chain(joined);
+        waiting.any(|caller| caller.operation == *operation)
+    }
+
     /// Returns true when no caller waits.
     pub(crate) fn is_empty(&self) -> bool {
         let shared = self.shared.as_ref();

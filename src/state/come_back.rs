@@ -10,7 +10,7 @@ use crate::clients::Registered;
 use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
-use crate::event::Persistence;
+use crate::event::{Operation, Persistence};
 use crate::frame::key_of;
 use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
@@ -21,6 +21,7 @@ use crate::slot::{Revision, Slot, SlotKind, Stored};
 use crate::state::forget::{Word, forget};
 use crate::state::redirect::without_refused_scopes;
 use crate::state::renew::Pausing;
+use crate::state::repeat::{ask_user, put};
 use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
 use crate::suspended::After;
 use crate::time::MonoMillis;
@@ -255,8 +256,8 @@ pub(crate) struct Elsewhere {
 pub(crate) enum Otherwise {
     /// Two instances received the callback, and the other one took it.
     Callback,
-    /// The record of the redirect was gone.
-    Redirect(IssuerId),
+    /// The record of the redirect was gone. A caller for whom the user was needed may have found that out.
+    Redirect(IssuerId, Option<(Why, Option<Operation>)>),
 }
 
 impl Elsewhere {
@@ -295,13 +296,11 @@ impl Elsewhere {
     /// Continues after the account was read, or could not be read.
     pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
         if self.is_served(core) {
-            core.ready();
-            return Ok(Work::Idle);
+            return Ok(self.serves(core));
         }
         if core.now.mono >= self.until {
             if self.holds_another(core) {
-                core.ready();
-                return Ok(Work::Idle);
+                return Ok(self.serves(core));
             }
             return self.ends(core);
         }
@@ -312,13 +311,34 @@ impl Elsewhere {
         Ok(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
     }
 
+    /// The tokens are there. A question stays for scopes that the account still lacks; a redirect that is out again may
+    /// request them.
+    fn serves(self, core: &mut Core) -> Work {
+        if let Otherwise::Redirect(_, Some((why, operation))) = self.otherwise
+            && core.waits_at().is_none()
+            && still_asks(core, &why, operation.as_ref())
+        {
+            put(core, why, operation);
+        }
+        core.ready();
+        Work::Idle
+    }
+
     fn ends(self, core: &mut Core) -> Step {
         let (stage, issuer, cause) = match self.otherwise {
             Otherwise::Callback => {
                 let cause = Cause::NotPersisted(StoreFlaw::Conflict);
                 (Stage::Callback, None, cause)
             }
-            Otherwise::Redirect(issuer) => (Stage::Authorization, Some(issuer), Cause::Abandoned),
+            Otherwise::Redirect(issuer, question) => {
+                if let Some((why, operation)) = question
+                    && still_waits(core, operation.as_ref())
+                {
+                    // The user may have been sent away again meanwhile.
+                    return Ok(ask_user(core, why, operation));
+                }
+                (Stage::Authorization, Some(issuer), Cause::Abandoned)
+            }
         };
         Err(Failure {
             operation: core.memory.operation.clone(),
@@ -328,6 +348,19 @@ impl Elsewhere {
             seen: Vec::new(),
         })
     }
+}
+
+/// Returns true when the caller of a question has received no answer meanwhile.
+fn still_waits(core: &Core, operation: Option<&Operation>) -> bool {
+    operation.is_none_or(|operation| core.callers.has(operation))
+}
+
+/// Returns true when the question of a caller is one for scopes that the account lacks.
+fn still_asks(core: &Core, why: &Why, operation: Option<&Operation>) -> bool {
+    let account = core.held.at.as_ref().map(|at| at.held());
+    let has = |scopes| account.is_some_and(|account| account.has_scopes(scopes));
+    let lacks = matches!(why, Why::ScopeMissing { scopes, .. } if !has(scopes));
+    lacks && still_waits(core, operation)
 }
 
 /// Redeems a code of an authorization that began beside an account, unless that was erased since.

@@ -42,20 +42,12 @@ enum Then {
     Look,
 }
 
-/// Asks for the user. With an authorization pending, asks only when its record is gone: the callback may have reached
-/// another instance (AUTHZ-18).
+/// Asks for the user. With an authorization pending, asks only when its record is gone and the instance that took it stores
+/// no tokens: the callback may have reached another one (AUTHZ-18).
 pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Work {
     if core.device.is_some() {
         // Every caller receives the result of the pending authorization.
         return Work::Idle;
-    }
-    // The timer that ends it may come later than this event.
-    if core
-        .waiting
-        .as_ref()
-        .is_some_and(|waiting| waiting.is_over(core.now.mono))
-    {
-        core.stop_waiting();
     }
     match &core.waiting {
         None => {
@@ -72,7 +64,7 @@ pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) 
 }
 
 /// Emits the question, and stores what the answer agrees to.
-fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
+pub(crate) fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
     core.memory.operation.clone_from(&operation);
     let demanded = &mut core.memory.demanded;
     if core.held.at.is_some() {
@@ -156,6 +148,8 @@ impl CheckingPending {
         };
         let is_out =
             found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
+        let account = core.held.at.as_ref().map(|at| at.held());
+        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
         match (self.then, is_out) {
             (Then::Repeat(click), Ok(false)) => Ok(replace(core, click)),
             (Then::Repeat(_), Ok(true)) if waiting.is_just_read(core.now.mono) => {
@@ -170,26 +164,39 @@ impl CheckingPending {
                 cause: Cause::NotPersisted(StoreFlaw::Load),
                 seen: Vec::new(),
             }),
-            // The account has just been read.
-            (Then::Ask(why, operation), Ok(false)) => {
+            // The tokens have come, and are what the caller needs others for.
+            (Then::Ask(why, operation), Ok(false)) if has_led_to_it => {
                 core.waiting = None;
                 put(core, why, operation);
                 Ok(Work::Idle)
             }
-            (Then::Look, Ok(false)) => Ok(taken_elsewhere(core)),
+            (Then::Ask(why, operation), Ok(false)) => {
+                // The caller joins the others that wait for the redirect.
+                if let Some(operation) = core.callers.join() {
+                    core.turn_away(operation);
+                }
+                Ok(taken_elsewhere(core, Some((why, operation))))
+            }
+            (Then::Look, Ok(false)) => Ok(taken_elsewhere(core, None)),
             (Then::Look, Ok(true) | Err(())) => looked(core),
+            // The timer that ends it may come later than this event.
+            (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
+                core.stop_waiting();
+                put(core, why, operation);
+                Ok(Work::Idle)
+            }
             // Every caller receives the result of the pending authorization.
             (Then::Ask(..), Ok(true) | Err(())) => Ok(Work::Idle),
         }
     }
 }
 
-/// The record is gone: another instance has the callback, and may store tokens.
-fn taken_elsewhere(core: &mut Core) -> Work {
+/// The record is gone: another instance has the callback, and may store tokens. A question is put where none come.
+fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) -> Work {
     let Some(waiting) = core.waiting.take() else {
         return Work::Idle;
     };
-    let otherwise = Otherwise::Redirect(waiting.at.issuer().clone());
+    let otherwise = Otherwise::Redirect(waiting.at.issuer().clone(), question);
     let requested = waiting.at.held().0.requested.clone();
     Elsewhere::begin(core, waiting.rest.before, requested, otherwise)
 }

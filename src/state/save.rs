@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Standing};
+use crate::account::{Account, Standing, Tokens};
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
@@ -227,8 +227,18 @@ impl SavingAccount {
     fn committed(self, core: &mut Core) -> Step {
         let tokens = self.at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
+        let old = core.held.tokens();
+        // A dropped refresh token leaves the access token that may have been refused.
+        let kept = |old: &Tokens| tokens.is_some_and(|new| new.is(&old.access, old.received));
+        let same = matches!(self.kept, Kept::Dropped { .. }) && old.is_some_and(kept);
+        let brings = matches!(self.kept, Kept::Refreshed { .. } | Kept::Authorized { .. });
+        if let (true, Some(waiting)) = (brings, &mut core.waiting) {
+            waiting.rest.received_here(old, tokens);
+        }
         core.held.at = Some(self.at);
-        core.callers.token_changed();
+        if !same {
+            core.callers.token_changed();
+        }
         core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::account::Issuance;
+use crate::account::{Account, Issuance, Tokens};
 use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
@@ -46,6 +46,17 @@ pub(crate) struct WaitingParts {
 }
 
 impl WaitingParts {
+    /// Tokens were stored here, of a refresh or of another redirect: they are not what came of this one.
+    pub(crate) fn received_here(&mut self, old: Option<&Tokens>, new: Option<&Tokens>) {
+        let own = match &self.before {
+            Some(before) => before.is(old),
+            None => old.is_none(),
+        };
+        if own {
+            self.before = new.map(Tokens::issuance);
+        }
+    }
+
     /// A caller waits for the result: the record is looked at soon.
     pub(crate) fn look_soon(&mut self, now: MonoMillis) {
         let soon = self.after_a_pause(now);
@@ -71,6 +82,18 @@ impl WaitingParts {
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
 impl Waiting {
+    /// Returns true when this account is what came of the redirect at another instance: its tokens are others than before,
+    /// and it has the scopes that were requested.
+    pub(crate) fn has_led_to(&self, account: &Account) -> bool {
+        let tokens = account.tokens.as_ref();
+        let same = self
+            .rest
+            .before
+            .as_ref()
+            .is_some_and(|before| before.is(tokens));
+        tokens.is_some() && !same && account.has_scopes(&self.at.held().0.requested)
+    }
+
     /// Returns true while enough of the user's time is left to repeat the redirect (AUTHZ-17).
     pub(crate) fn is_timely(&self, now: MonoMillis) -> bool {
         now < self.rest.repeated_until

@@ -481,7 +481,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 38,
         name: "a load that fails keeps a client",
-        caught_by: &[Histories],
+        caught_by: &[Histories, Answers],
         edits: &[edit(
             "src/state/forget.rs",
             "        let mut bury = |order: &Order| match order.word {\n",
@@ -596,6 +596,16 @@ pub(crate) const BUGS: &[Bug] = &[
             "src/memory/mod.rs",
             "        if self.question.signed_in(has_all) {\n",
             "        if self.question.signed_in(has_all || crate::planted::on(53)) {\n",
+        )],
+    },
+    Bug {
+        number: 54,
+        name: "asked, though the code is being exchanged",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/repeat.rs",
+            "            (Then::Ask(why, operation), Ok(false)) => {\n",
+            "            (Then::Ask(why, operation), Ok(false)) if crate::planted::on(54) => {\n                core.waiting = None;\n                put(core, why, operation);\n                Ok(Work::Idle)\n            }\n            (Then::Ask(why, operation), Ok(false)) => {\n",
         )],
     },
 ];

@@ -320,7 +320,7 @@ fn authz_18_step_12_needed_scopes_are_compared_with_the_requested_ones() {
 }
 
 #[test]
-fn authz_18_a_refusal_is_told_at_once_where_the_redirect_that_is_out_is_spent() {
+fn authz_18_a_refusal_is_told_where_the_redirect_that_is_out_came_to_nothing() {
     let (mut first, mut second, redirect) = instances("Bearer");
     // The authorization is pending: there is nothing more to ask.
     first.challenged(401, &["Bearer"]);
@@ -333,6 +333,11 @@ fn authz_18_a_refusal_is_told_at_once_where_the_redirect_that_is_out_is_spent() 
     second.error();
     first.store = std::mem::take(&mut second.store);
     first.challenged(401, &["Bearer scope=\"b\""]);
+    // The other instance may be exchanging a code.
+    first.quiet();
+    while first.actions.is_empty() {
+        first.wake();
+    }
     let asked = first.need_user();
     assert_eq!(asked.operation.unwrap().as_str(), "tools/call x");
     assert_eq!(first.machine.phase(), Phase::Resting);
@@ -367,6 +372,9 @@ fn authz_18_step_13_a_step_up_is_asked_for_where_the_redirect_that_is_out_is_spe
     second.error();
     first.store = std::mem::take(&mut second.store);
     first.challenged_for("y", 403, &[lacks], sent.as_deref());
+    while first.actions.is_empty() {
+        first.wake();
+    }
     let asked = first.need_user();
     assert!(matches!(asked.why, Why::ScopeMissing { .. }));
     first.authorize();

@@ -202,3 +202,112 @@ fn authz_18_step_12_tokens_of_a_step_up_elsewhere_that_were_refreshed_here_answe
     assert_eq!(host.token().as_deref(), Some("Bearer at-4"));
     host.quiet();
 }
+
+/// A caller for whom the user is needed, while the code is being exchanged at another instance.
+#[test]
+fn authz_18_a_question_waits_for_the_tokens_of_another_instance() {
+    for completes in [true, false] {
+        let (mut host, callback) = waiting();
+        let mut second = other(&mut host, &callback);
+        host.challenged_for("three", 401, &["Bearer"], None);
+        host.wanted("four");
+        host.quiet();
+        if completes {
+            std::mem::swap(&mut host.store, &mut second.store);
+            second.serve(TOKEN, 200, &token_answer("at-1"));
+            second.ready();
+            std::mem::swap(&mut host.store, &mut second.store);
+            host.wake();
+            host.ready();
+        } else {
+            let begin = host.now.mono.0;
+            while host.actions.is_empty() {
+                host.wake();
+            }
+            assert_eq!(host.now.mono.0 - begin, 30_000);
+            let mut asked = Vec::new();
+            for _ in 0..3 {
+                asked.push(host.need_user().operation.unwrap().as_str().to_owned());
+            }
+            asked.sort();
+            assert_eq!(asked, ["four", "three", "two"]);
+        }
+        host.quiet();
+    }
+}
+
+/// The tokens come, and the account lacks the scopes that the question is about.
+#[test]
+fn authz_18_step_12_a_question_is_put_for_scopes_that_another_instance_did_not_request() {
+    let mut host = Host::signed_in_by(config(), "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let redirect = host.redirect();
+    let callback = format!("code=c&state={}", state_of(&redirect));
+    let mut second = other(&mut host, &callback);
+    second.ready();
+    lacks(&mut host);
+    host.quiet();
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+    host.wake();
+    let asked = host.need_user();
+    assert_eq!(asked.operation.unwrap().as_str(), "x");
+    host.ready();
+    host.quiet();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    assert_eq!(host.redirect().scopes.as_str(), "r w");
+}
+
+/// The person signs in again meanwhile: the caller waits for that.
+#[test]
+fn authz_18_a_question_that_waited_joins_the_next_redirect() {
+    let (mut host, callback) = waiting();
+    let _second = other(&mut host, &callback);
+    host.challenged_for("three", 401, &["Bearer"], None);
+    host.quiet();
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let redirect = host.redirect();
+    let begin = host.now.mono.0;
+    while host.now.mono.0 - begin < 40_000 {
+        host.wake();
+        assert!(
+            !host
+                .actions
+                .iter()
+                .any(|action| matches!(action, mcp_auth_machine::Action::NeedUser(_))),
+            "{:?}",
+            host.actions
+        );
+    }
+    host.quiet();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &token_answer("at-1"));
+    host.ready();
+    host.quiet();
+}
+
+/// The tokens have come already, and the MCP server refuses them: there is nothing to wait for.
+#[test]
+fn authz_18_a_question_about_the_tokens_that_came_is_put_at_once() {
+    let (mut host, callback) = waiting();
+    let mut second = other(&mut host, &callback);
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, &token_answer("at-1"));
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+    host.challenged_for("y", 401, &["Bearer"], None);
+    host.ready();
+    let sent = host.token();
+    host.challenged_for("y", 401, &["Bearer"], sent.as_deref());
+    host.serve(PRM, 200, &prm());
+    assert_eq!(host.need_user().operation.unwrap().as_str(), "y");
+    host.quiet();
+}

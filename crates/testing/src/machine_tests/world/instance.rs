@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use mcp_auth_machine::action::Redirect;
+use mcp_auth_machine::action::{NeedUser, Redirect, Why};
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::present::Presentation;
@@ -32,6 +32,8 @@ pub struct Instance {
     pub(super) wishes: BTreeMap<String, Option<String>>,
     /// A person asked to sign in, and has no answer yet.
     pub(super) clicked: bool,
+    /// A redirect was out before the last event.
+    pub(super) pends: bool,
     /// The last thing that it asked for is an operation of the store, not answered yet.
     pub(super) at_store: bool,
 }
@@ -44,6 +46,7 @@ impl Instance {
             seen: BTreeSet::new(),
             wishes: BTreeMap::new(),
             clicked: false,
+            pends: false,
             at_store: false,
         }
     }
@@ -77,10 +80,17 @@ impl World {
     pub(super) fn collect(&mut self, at: usize) {
         let now = self.now;
         loop {
+            let polled = self.instances[at].machine.poll_action();
+            if let Some(Action::NeedUser(need)) = &polled
+                && self.instances[at].pends
+            {
+                self.is_not_exchanged_elsewhere(at, need);
+            }
             let instance = &mut self.instances[at];
-            let Some(action) = instance.machine.poll_action() else {
+            let Some(action) = polled else {
                 scanner::diagnostic("the machine", &format!("{:?}", instance.machine));
                 let phase = instance.machine.phase();
+                instance.pends = instance.machine.has_pending_authorization();
                 if !matches!(phase, Phase::Working(name) if OF_THE_ACCOUNT.contains(&name)) {
                     self.ledger.waits_no_more(at);
                 }
@@ -187,6 +197,29 @@ impl World {
             }
             instance.actions.push_back(action);
         }
+    }
+
+    /// The machine asks for the user, and had a redirect out: its code is not being exchanged at another instance (S49). A
+    /// reason for which the redirect itself was of no use does not wait.
+    fn is_not_exchanged_elsewhere(&self, at: usize, need: &NeedUser) {
+        let waits = matches!(
+            need.why,
+            Why::NoCredentials
+                | Why::TokenOver
+                | Why::RenewalRefused { .. }
+                | Why::ScopeMissing { .. }
+                | Why::ServerChanged { .. }
+        );
+        let exchanges = |(other, instance): (usize, &Instance)| {
+            let phase = instance.machine.phase();
+            other != at
+                && phase == Phase::Working("exchanging")
+                && self.ledger.exchanges_for(at, other)
+        };
+        assert!(
+            !waits || !self.instances.iter().enumerate().any(exchanges),
+            "S49: the user is asked for, and another instance is exchanging the code: {need:?}"
+        );
     }
 
     /// The user receives the URL and may follow it.

@@ -281,7 +281,8 @@ impl World {
         self.events += 1;
         if matches!(event, Event::Authorize(_)) {
             self.instances[at].clicked = true;
-            self.ledger.consents(at);
+            let idle = self.instances[at].actions.is_empty();
+            self.ledger.consents(at, idle);
         }
         self.instances[at].machine.handle(now, event);
         self.collect(at);

@@ -16,8 +16,10 @@ impl Ledger {
     }
 
     /// The user agrees to what the last question named.
-    pub(in crate::machine_tests::world) fn consents(&mut self, at: usize) {
+    pub(in crate::machine_tests::world) fn consents(&mut self, at: usize, idle: bool) {
         let seat = self.seat(at);
+        // It looks at the record of a redirect again before it repeats that (S16).
+        seat.pending_there &= !idle;
         seat.agreed_to.append(&mut seat.question);
         seat.prepares = true;
         seat.clicks = seat.clicks.saturating_add(1);
@@ -69,6 +71,18 @@ impl Ledger {
         let lacks = |scope: &String| !granted.contains(scope) && !requested.contains(scope);
         self.seat(at).question = question.into_iter().filter(lacks).collect();
         self.seat(at).kept = !self.seat(at).question.is_empty();
+    }
+
+    /// Whether the code that one instance sent last is that of the last redirect of another (S49).
+    pub(in crate::machine_tests::world) fn exchanges_for(&self, at: usize, other: usize) -> bool {
+        // A store that fails says nothing about the record.
+        let seat = self.seats.get(at).filter(|seat| !seat.store_failed);
+        let pending = seat.and_then(|seat| seat.pending.as_ref());
+        let exchanged = self
+            .seats
+            .get(other)
+            .and_then(|seat| seat.exchanges.as_ref());
+        pending.is_some() && pending == exchanged
     }
 
     /// The authorization that was prepared is on its way, or came to nothing.

@@ -64,6 +64,8 @@ struct Seat {
     after_callback: bool,
     signing_out: bool,
     pending: Option<String>,
+    /// The record of the authorization whose code it sent last (S49).
+    exchanges: Option<String>,
     /// The record of an attempt was there when it last looked at one.
     pending_there: bool,
     /// It has asked for the record of an attempt, and has no answer.

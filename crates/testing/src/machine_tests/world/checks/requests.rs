@@ -205,7 +205,9 @@ impl Ledger {
             delivered.row, ISSUERS[sent.issuer]
         );
         assert_eq!(get(&form, "redirect_uri").as_deref(), Some(REDIRECT), "S29");
-        if let Some(pending) = sent.pending.clone() {
+        let pending = sent.pending.clone();
+        self.seat(at).exchanges.clone_from(&pending);
+        if let Some(pending) = pending {
             let consumed = !shelf.holds(&pending) || shelf.tampered;
             assert!(
                 consumed,
