@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::flows::{FLOWS, Run};
 use super::{Case, judge};
 use crate::effort::effort;
-use crate::support::world::Move;
+use crate::support::world::{How, Move};
 
 /// Every place of every flow at which something is waited for, with each answer that is not the honest one.
 fn singles() -> Vec<Case> {
@@ -63,6 +63,42 @@ fn s01_to_s39_l01_hold_after_each_fault_of_each_answer() {
         states.len(),
         counts.join(", ")
     );
+    judge(&cases);
+}
+
+/// An operation of the store fails, and a person asks to sign in before anything else is tried: healing asks for a token
+/// first, and so brings a new refusal before the redirect that would show a client which was to be forgotten (S39).
+#[test]
+fn s39_l01_hold_when_a_person_asks_after_each_failed_operation_of_the_store() {
+    let fails = |case: &Case| {
+        matches!(
+            case.first,
+            Move::Answer {
+                how: How::Fails,
+                ..
+            }
+        )
+    };
+    let mut cases = Vec::new();
+    let every = usize::try_from(effort(6, 1, 1)).unwrap();
+    for case in singles().into_iter().filter(fails).step_by(every) {
+        let mut run = Run::after(case.flow, case.steps);
+        let kind = run.world.kind_of(case.first);
+        if !["loads", "writes"].contains(&kind) {
+            continue;
+        }
+        // At once, and when what was under way has ended.
+        run.world.apply(case.first);
+        let mut rest = 0;
+        while run.world.is_busy(0) && rest < 40 && run.step() {
+            rest += 1;
+        }
+        for more in if rest == 0 { vec![0] } else { vec![0, rest] } {
+            let then = Some((more, Move::Click(0)));
+            cases.push(Case { then, ..case });
+        }
+    }
+    println!("failed operations, and a person: {} cases", cases.len());
     judge(&cases);
 }
 

@@ -293,6 +293,11 @@ impl World {
         self.instances.iter().position(busy).unwrap_or_default()
     }
 
+    /// Whether an instance waits for the answer of a server, of the store or of its host.
+    pub fn is_busy(&self, at: usize) -> bool {
+        !self.instances[at].actions.is_empty()
+    }
+
     /// The next honest step, if something is under way.
     pub fn honest(&self) -> Option<Move> {
         for (at, instance) in self.instances.iter().enumerate() {
