@@ -337,7 +337,11 @@ impl Attempts<'_> {
             Err(Stopped::NeedUser(need)) if self.sign_ins > 0 => {
                 self.sign_ins = self.sign_ins.saturating_sub(1);
                 self.authorization.sign_in(&need).await?;
-                Ok(true)
+                // The machine takes up the tokens that `login` has stored.
+                match self.call.again(status, headers).await {
+                    Ok(_) | Err(Stopped::NeedUser(_)) => Ok(true),
+                    Err(stopped) => Err(stopped.into()),
+                }
             }
             other => Ok(other?),
         }

@@ -4,6 +4,7 @@
 //! headers) and the authorization.
 
 mod authorization;
+mod connections;
 mod headers;
 mod legacy;
 mod message;

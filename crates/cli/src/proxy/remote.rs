@@ -1,29 +1,26 @@
 //! Requests to the MCP server, with the authorization of the account.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use mcp_auth_client::asynchronous::http_client;
 use url::Url;
 
 use super::authorization::{Authorization, Refused};
-use crate::probe::USER_AGENT;
+use super::connections::Connections;
 
 const BOTH: &str = "application/json, text/event-stream";
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const EVENTS: &str = "text/event-stream";
-const CONNECT: Duration = Duration::from_secs(20);
 /// The longest message of a server, in bytes; images and files are parts of messages.
 pub(super) const MOST: usize = 64 * 1_024 * 1_024;
 
 /// The MCP server.
 #[derive(Clone)]
 pub(super) struct Remote {
-    http: reqwest::Client,
+    connections: Arc<Connections>,
     url: Url,
     headers: HeaderMap,
     authorization: Arc<Authorization>,
@@ -93,12 +90,9 @@ impl Remote {
         authorization: Authorization,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let url = Url::parse(url)?;
-        let settings = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT);
-        let http = http_client(settings, authorization.trust(), &url)?;
+        let connections = Connections::new(&url, authorization.trust())?;
         Ok(Self {
-            http,
+            connections: Arc::new(connections),
             url,
             headers,
             authorization: Arc::new(authorization),
@@ -143,7 +137,8 @@ impl Remote {
                     why: "a token that is bound to a key is used within its resource only (USE-04)",
                 });
             }
-            let mut request = self.http.request(method.clone(), url.clone());
+            let http = self.connections.client();
+            let mut request = http.request(method.clone(), url.clone());
             request = request.headers(self.headers.clone());
             request = request.headers(outgoing.headers.clone());
             request = request.headers(presented);
@@ -151,6 +146,9 @@ impl Remote {
                 request = request.body(body.to_owned());
             }
             let answer = request.send().await.map_err(|error| self.network(&error))?;
+            if matches!(answer.status().as_u16(), 400 | 401 | 403) {
+                self.connections.leave();
+            }
             let again = call.again(answer.status(), answer.headers()).await?;
             if !again {
                 return Ok(answer);

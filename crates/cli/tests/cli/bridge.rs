@@ -25,11 +25,11 @@ impl Bridge {
 
     pub(crate) fn start_with(desk: &Desk, url: &str, transport: &str) -> Self {
         let mut command = desk.command(&["proxy", url, "--no-browser", "--transport", transport]);
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("it starts");
+        command.stdin(Stdio::piped()).stderr(Stdio::inherit());
+        Self::of(command.spawn().expect("it starts"))
+    }
+
+    pub(crate) fn of(mut process: Child) -> Self {
         let output = BufReader::new(process.stdout.take().expect("a pipe"));
         Self {
             input: process.stdin.take(),

@@ -67,6 +67,9 @@ pub(crate) struct State {
     /// Refresh tokens are issued only after an authorization request with `access_type=offline`, as at Google.
     pub(crate) online: bool,
     offline: bool,
+    /// Connections are kept for further requests, except that the MCP server leaves one soon after it refused a
+    /// request there, and says nothing about that.
+    pub(crate) leaves: bool,
     /// How many connections that stay open were closed by the other end.
     pub(crate) closed: u32,
     /// The requests, by path.
@@ -242,8 +245,13 @@ fn read(stream: &mut impl Read) -> Option<Request> {
 }
 
 fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
-    let Some(request) = read(&mut stream) else {
-        return;
+    while one(&mut stream, issuer, shared) {}
+}
+
+/// Answers one request; returns true if the connection is kept.
+fn one(stream: &mut (impl Read + Write), issuer: &str, shared: &Mutex<State>) -> bool {
+    let Some(request) = read(stream) else {
+        return false;
     };
     let mode = {
         let mut state = shared.lock().expect("the state");
@@ -272,10 +280,10 @@ fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
             (status, format!("content-type: {kind}\r\n"), body.to_owned())
         }
         Mode::Redirects(status, to) => (status, format!("location: {to}\r\n"), String::new()),
-        Mode::Closes => return,
+        Mode::Closes => return false,
         Mode::Hangs => {
             thread::sleep(Duration::from_secs(120));
-            return;
+            return false;
         }
     };
     if request.path == "/token" {
@@ -290,19 +298,26 @@ fn serve(mut stream: impl Read + Write, issuer: &str, shared: &Mutex<State>) {
         let _gone = stream.flush();
         if headers.contains(ENDS_LATE) {
             thread::sleep(Duration::from_millis(600));
-            return;
+            return false;
         }
         // Until the other end closes it.
         let mut rest = [0; 64];
         while stream.read(&mut rest).is_ok_and(|read| read > 0) {}
         shared.lock().expect("the state").closed += 1;
-        return;
+        return false;
     }
     let length = body.len();
+    let leaves = shared.lock().expect("the state").leaves;
+    let close = if leaves { "" } else { "connection: close\r\n" };
     let _gone = write!(
         stream,
-        "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n{close}\r\n{body}"
     );
+    let refused = leaves && request.path == "/mcp" && status == 401;
+    if refused {
+        thread::sleep(Duration::from_millis(400));
+    }
+    leaves && !refused
 }
 
 pub(crate) fn object(status: u16, value: &Value) -> Answer {

@@ -35,6 +35,7 @@ mod refusals;
 mod registrations;
 mod remedies;
 mod renewal;
+mod retries;
 mod revisions;
 mod shell;
 mod support;
