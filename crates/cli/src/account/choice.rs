@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use mcp_auth_client::Note;
 use mcp_auth_machine::action::Purpose;
 use mcp_auth_machine::wire::text::Untrusted;
@@ -37,6 +39,11 @@ pub(crate) fn offers_device(metadata: &Value) -> bool {
     is_listed && endpoint.is_some_and(Value::is_string)
 }
 
+/// Returns the body of a response that may be a document: one of another status is not, whatever it is.
+pub(crate) fn document(response: &Response<Bytes>) -> Option<&Bytes> {
+    (response.status() == StatusCode::OK).then(|| response.body())
+}
+
 impl Choice {
     pub(super) fn see(&self, note: &Note<'_>) {
         let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +52,7 @@ impl Choice {
                 listed.asked.push(send.id());
             }
             Note::In(Event::HttpResponse(reply)) if listed.asked.contains(&reply.id()) => {
-                let document = reply.response().map(http::Response::body);
+                let document = reply.response().and_then(document);
                 let document = document.and_then(|body| serde_json::from_slice(body).ok());
                 if let Some(servers) = document.and_then(|document: Value| servers(&document)) {
                     listed.servers = servers;
@@ -55,7 +62,7 @@ impl Choice {
                 listed.asked_servers.push(send.id());
             }
             Note::In(Event::HttpResponse(reply)) if listed.asked_servers.contains(&reply.id()) => {
-                let document = reply.response().map(http::Response::body);
+                let document = reply.response().and_then(document);
                 let document = document.and_then(|body| serde_json::from_slice(body).ok());
                 if let Some(document) = document.filter(Value::is_object) {
                     listed.device = Some(offers_device(&document));

@@ -4,17 +4,20 @@ mod attempt;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use mcp_auth_client::{Driver, HttpClient, Note, Pause, Store};
 use mcp_auth_machine::action::Grant;
-use mcp_auth_machine::error::Stage;
+use mcp_auth_machine::error::{Cause, Stage, Violation};
 use mcp_auth_machine::event::{Challenge, Operation};
+use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::time::UnixMillis;
+use mcp_auth_machine::wire::callback::IssFlaw;
 use mcp_auth_machine::wire::scopes::Scopes;
+use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::{Action, Event, Failure, NoBearer};
 
 use super::choice::Choice;
@@ -58,6 +61,10 @@ pub(super) struct Host {
     scopes: Option<String>,
     /// The authorization server refused the client at the revocation.
     client_is_unknown: bool,
+    /// A token was revoked, or should have been.
+    revokes: Arc<AtomicBool>,
+    /// The issuer of the last callback, by its own account.
+    came_from: Option<Untrusted>,
     /// The scopes that the user added in this sign-in.
     added: Option<String>,
     /// The options give the authorization server.
@@ -103,6 +110,8 @@ impl Host {
         let sees = Arc::clone(&seen);
         let choice = Arc::new(Choice::default());
         let chooses = Arc::clone(&choice);
+        let revokes = Arc::new(AtomicBool::new(false));
+        let revoked = Arc::clone(&revokes);
         let mut warned = BTreeSet::new();
         let mut sent = Vec::new();
         let driver = Driver::new(config, profile.account.as_str(), store)
@@ -115,6 +124,9 @@ impl Host {
                 chooses.see(&note);
                 match &note {
                     Note::Out(Action::Report(decision)) => {
+                        if matches!(**decision, Decision::Revoked { .. }) {
+                            revoked.store(true, Ordering::Relaxed);
+                        }
                         // A retry comes to the same decision.
                         if let Some(words) =
                             warning(decision).filter(|it| warned.insert(it.clone()))
@@ -146,6 +158,8 @@ impl Host {
             waits: Arc::default(),
             scopes: None,
             client_is_unknown: false,
+            came_from: None,
+            revokes,
             added: None,
             is_given: profile.settings.discovery.gives_server(),
             named: profile.settings.servers(),
@@ -259,6 +273,11 @@ impl Host {
                     )
                 )),
             });
+        }
+        if let (Cause::Violation(Violation::Iss(IssFlaw::Different)), Some(issuer), Some(got)) =
+            (&failure.cause, &failure.issuer, &self.came_from)
+        {
+            detail = Some(format!("expected {issuer}, got {got:?}").into());
         }
         let others = match &failure.issuer {
             Some(issuer) => self.choice.others(issuer.as_str()),
@@ -375,6 +394,11 @@ impl Host {
                 }
             };
         }
+    }
+
+    /// Returns true if the authorization server has a way to revoke tokens, which the sign-out used.
+    pub(super) fn revokes(&self) -> bool {
+        self.revokes.load(Ordering::Relaxed)
     }
 
     /// Returns true if the authorization server does not know the client any more, as it said at the sign-out.

@@ -259,6 +259,7 @@ fn sign_in(
         }
     }
     root.mark(&own, false);
+    let is_new = host.has_committed();
     let grant = host.stored()?;
     if grant.is_some() || known.is_some() {
         host.commit()?;
@@ -273,7 +274,7 @@ fn sign_in(
             eprintln!("mcp-auth: not granted: {}", missing.join(" "));
         }
     }
-    if let Some(words) = grant.as_ref().and_then(ends_soon) {
+    if let Some(words) = grant.as_ref().and_then(|grant| ends_soon(grant, is_new)) {
         note!("mcp-auth: {words}");
     }
     if as_json {

@@ -12,6 +12,7 @@ use super::profile::{Profile, canonical};
 use super::root::Remembered;
 use super::settings::Settings;
 use super::slots;
+use super::told::stays_valid;
 use super::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::problem::Problem;
@@ -109,7 +110,16 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let reachable = slots::check(&root, (url, account));
     let signed_out = reachable.and_then(|()| {
         let mut host = opened?;
+        // An account that cannot be read is erased, too.
+        let held = host.stored().ok().flatten();
         host.sign_out()?;
+        if let Some(words) = held
+            .as_ref()
+            .filter(|_| !host.revokes())
+            .and_then(stays_valid)
+        {
+            note!("{words}");
+        }
         Ok(host.client_is_unknown())
     });
     match signed_out {

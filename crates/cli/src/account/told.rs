@@ -113,15 +113,23 @@ pub(super) fn grant_words(grant: Option<&Grant>) -> String {
     format!("signed in at {}{scopes}{time}{end}", grant.issuer)
 }
 
-/// Returns the words about a new sign-in that ends with its token, and how to ask for another one; `None` for a sign-in that is
-/// renewed.
-pub(super) fn ends_soon(grant: &Grant) -> Option<String> {
+/// Returns the words about a sign-in that ends with its token, and how to ask for another one; `None` for a sign-in that is
+/// renewed. `is_new`: this command made it.
+pub(super) fn ends_soon(grant: &Grant, is_new: bool) -> Option<String> {
     if grant.renewable {
         return None;
     }
     let time = left(grant).map_or(String::new(), |seconds| {
         format!(", in {}", in_words(seconds))
     });
+    if !is_new {
+        return Some(format!(
+            "the account has no refresh token, since the authorization server issued none or has refused it: this sign-in ends \
+             with its token{time}. For another one before that, run: {}, then {}",
+            speaker::command("logout", ""),
+            speaker::login("")
+        ));
+    }
     let scope = if grant.scopes.contains(OFFLINE) {
         ""
     } else {
@@ -133,6 +141,19 @@ pub(super) fn ends_soon(grant: &Grant) -> Option<String> {
     Some(format!(
         "the authorization server issued no refresh token: this sign-in ends with its token{time}. To ask for one where the \
          server has a way, {option}"
+    ))
+}
+
+/// Returns the words about a token that was erased, where the server revokes none; `None` for an expired one.
+pub(super) fn stays_valid(grant: &Grant) -> Option<String> {
+    let time = match left(grant) {
+        Some(0) => return None,
+        Some(seconds) => format!(", in {}", in_words(seconds)),
+        None => String::new(),
+    };
+    Some(format!(
+        "{} has no way to revoke tokens: the access token, erased here, stays valid until it expires{time}",
+        grant.issuer
     ))
 }
 

@@ -3,8 +3,9 @@
 use http::HeaderMap;
 use mcp_auth_machine::Failure;
 use mcp_auth_machine::error::Stage;
-use mcp_auth_machine::report::Decision;
+use mcp_auth_machine::report::{Decision, Verdict};
 use mcp_auth_machine::wire::challenge;
+use mcp_auth_machine::wire::text::Untrusted;
 use serde::Serialize;
 
 use super::fix::{Fix, Place};
@@ -85,10 +86,28 @@ pub(super) fn judge_given(url: &str, named: Option<&Named>) -> Finding {
     Finding::new(Mark::Note, "DISC-20", words)
 }
 
-pub(super) fn judge_challenge(status: u16, headers: &HeaderMap) -> Finding {
+/// Returns the finding about the first answer. `tried`: the places of documents, and what was there.
+pub(super) fn judge_challenge(
+    status: u16,
+    headers: &HeaderMap,
+    tried: &[(String, Verdict)],
+) -> Finding {
     let parsed = challenge::parse(headers);
     let selected = parsed.select(status, &|_| true);
+    let is_missing = |named: &String| {
+        let mut found = tried.iter().filter(|(url, _)| url == named);
+        found.any(|(_, verdict)| *verdict == Verdict::Absent)
+    };
     match (status, selected) {
+        (401, Some(found)) if found.resource_metadata.iter().any(is_missing) => Finding::new(
+            Mark::Warning,
+            "RS-02",
+            format!(
+                "the challenge of the 401 names {}, where no resource metadata is",
+                Untrusted::new(&found.resource_metadata.join(", ")).as_plain()
+            ),
+        )
+        .fix(announce()),
         (401, Some(found)) if !found.resource_metadata.is_empty() => Finding::new(
             Mark::Ok,
             "RS-02",

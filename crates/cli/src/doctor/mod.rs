@@ -32,6 +32,7 @@ use findings::{
 use known::judge_known;
 use server::{judge_choice, judge_passed_over, judge_scopes, judge_server};
 
+use crate::account::choice::document;
 use crate::account::discovery::Discovery;
 use crate::account::overruled;
 use crate::account::status::ends_with_token;
@@ -109,7 +110,7 @@ impl Seen {
             }
             Note::In(Event::HttpResponse(reply)) => {
                 let asked = self.requests.iter().find(|(id, ..)| *id == reply.id());
-                let document = reply.response().map(http::Response::body);
+                let document = reply.response().and_then(document);
                 let document = document.and_then(|body| {
                     let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
                     serde_json::from_slice(body).ok()
@@ -152,14 +153,15 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             error,
         })?;
     let mut open = false;
+    let mut answered = None;
     let headers = match answer {
         Answer::Refused(status, headers) => {
-            findings.push(judge_challenge(status, &headers));
+            answered = Some(status);
             headers
         }
         Answer::Mcp => {
             open = true;
-            findings.push(judge_challenge(200, &HeaderMap::new()));
+            answered = Some(200);
             HeaderMap::new()
         }
         Answer::Other(other) => {
@@ -194,11 +196,12 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             let mut seen = watching.lock().unwrap_or_else(PoisonError::into_inner);
             seen.note(&note);
         });
-    let challenge = Challenge::new("doctor", 401, headers);
+    let challenge = Challenge::new("doctor", 401, headers.clone());
     let failure = follow(&mut driver, challenge, recorder, end)?;
     drop(driver);
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
 
+    findings.extend(answered.map(|status| judge_challenge(status, &headers, &seen.tried)));
     findings.extend(seen.decisions.iter().filter_map(finding));
     let server = seen.server();
     let issuer = server

@@ -78,8 +78,10 @@ impl SignIns {
 pub(super) enum Refused {
     #[error(
         "sign in first: open {url} in a browser on this machine, then try again. With a browser on another machine, run in \
-         a terminal of this one: {login}",
-        login = speaker::login("--no-browser")
+         a terminal of this one: {login}. If the URL leads to an error page of the authorization server, run in a terminal: \
+         {anew}",
+        login = speaker::login("--no-browser"),
+        anew = speaker::login("--new-client")
     )]
     SignIn { url: String },
     #[error("the sign-in did not succeed: {0}")]

@@ -52,6 +52,10 @@ impl SetUp {
 
     /// Serves the set-up, and has it examined.
     fn examined(self) -> (Option<i32>, Value) {
+        self.examined_with(&[])
+    }
+
+    fn examined_with(self, more: &[&str]) -> (Option<i32>, Value) {
         let mut answers = self.more;
         answers
             .entry("/mcp".into())
@@ -66,7 +70,8 @@ impl SetUp {
                 let _closed = serve(&stream, &answers);
             }
         });
-        Desk::new().json(&["doctor", &format!("{}/mcp", self.origin)])
+        let url = format!("{}/mcp", self.origin);
+        Desk::new().json(&[&["doctor", url.as_str()], more].concat())
     }
 }
 
@@ -465,5 +470,45 @@ fn findings_name_the_option_for_the_user() {
             s.more.insert(SERVER.into(), missing);
         },
         "--authorization-server",
+    );
+}
+
+/// A framework may answer 404 with JSON: the body counts for nothing.
+#[test]
+fn a_json_object_with_a_404_is_no_resource_metadata() {
+    let mut server = SetUp::good();
+    let origin = server.origin.clone();
+    let missing =
+        json!({ "detail": "Not Found", "authorization_servers": ["https://other.example"] });
+    for place in [RESOURCE, "/.well-known/oauth-protected-resource"] {
+        let answer = (404, String::new(), missing.to_string());
+        server.more.insert(place.into(), answer);
+    }
+    let (_, answer) = server.examined_with(&["--authorization-server", &origin]);
+    assert!(
+        !marks(&answer, "ok").contains(&"DISC-11".to_owned()),
+        "{answer}"
+    );
+    let words = answer.to_string();
+    assert!(words.contains("the MCP server names none"), "{answer}");
+    assert!(!words.contains("other.example"), "{answer}");
+}
+
+/// The challenge names a URL where nothing is.
+#[test]
+fn a_challenge_that_names_a_missing_document_is_not_right() {
+    let mut server = SetUp::good();
+    let resource = (200, String::new(), server.resource.to_string());
+    let elsewhere = format!("{}/elsewhere", server.origin);
+    server.challenge.1 = format!("www-authenticate: Bearer resource_metadata=\"{elsewhere}\"\r\n");
+    server.more.insert(RESOURCE.into(), resource);
+    let (_, answer) = server.examined();
+    assert!(
+        marks(&answer, "warning").contains(&"RS-02".to_owned()),
+        "{answer}"
+    );
+    assert!(
+        answer.to_string().contains(&format!("names {elsewhere}")),
+        "{answer}"
     );
 }

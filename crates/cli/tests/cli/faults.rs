@@ -641,3 +641,25 @@ fn a_store_that_cannot_be_written_can_be_read() {
     }
     set(0o755);
 }
+
+/// The user reads the issuer that was expected, and the one that came.
+#[test]
+fn a_callback_of_another_server_names_both_issuers() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().hook = Some(Box::new(|request, _| {
+        let get = |name: &str| request.query.get(name).cloned().unwrap_or_default();
+        (request.path == "/authorize").then(|| {
+            let mut back = url::Url::parse(&get("redirect_uri")).expect("a redirect URI");
+            back.query_pairs_mut()
+                .append_pair("code", "x")
+                .append_pair("state", &get("state"))
+                .append_pair("iss", "https://other.example");
+            (302, format!("location: {back}\r\n"), String::new())
+        })
+    }));
+    let output = desk.sign_in(&[&fake.url()], false);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    let both = format!("expected {}, got \"https://other.example\"", fake.issuer());
+    assert!(said.contains(&both), "{said}");
+}

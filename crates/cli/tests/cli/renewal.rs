@@ -1,8 +1,8 @@
 //! A sign-in that brings no refresh token ends with its token, and says so.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, object};
 use crate::support::{Desk, check_options, text};
 
 /// The line of a sign-in that says it, if there is one.
@@ -62,6 +62,7 @@ fn quirk_08_a_sign_in_without_a_refresh_token_says_so_and_how_to_get_one() {
     fake.state().forget_tokens();
     let again = text(&desk.sign_in(&[&url], false).stderr);
     assert!(again.contains("access_type=offline"), "{again}");
+    assert!(again.contains("mcp-auth: signing in again: "), "{again}");
     let reset = text(
         &desk
             .sign_in(&[&url, "--authorization-parameter", ""], false)
@@ -126,4 +127,52 @@ fn a_quiet_sign_in_shows_the_url() {
     assert!(said.contains("the account was not changed"), "{said}");
     let output = desk.sign_in(&["-q", &fake.url()], false);
     assert_eq!(text(&output.stdout), "");
+}
+
+/// A further `login`, with a token that is valid still: the account has no refresh token because none was issued, or because
+/// one was refused meanwhile. The words fit both, and name the way to another sign-in.
+#[test]
+fn a_further_login_does_not_say_that_no_refresh_token_was_issued() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    fake.state().online = true;
+    let first = text(&desk.sign_in(&[&url], false).stderr);
+    assert!(first.contains("issued no refresh token"), "{first}");
+    let output = desk.sign_in(&[&url], false);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let words = line(&said).unwrap_or_default();
+    assert!(words.contains("issued none or has refused it"), "{said}");
+    assert!(words.contains(&format!("mcp-auth logout {url}")), "{said}");
+    check_options("login", words);
+}
+
+/// A server without revocation: who signs out reads how long the token stays valid.
+#[test]
+fn a_sign_out_where_nothing_is_revoked_says_so() {
+    for revokes in [false, true] {
+        let (fake, desk) = (Fake::start(), Desk::new());
+        let url = fake.url();
+        fake.state().hook = Some(Box::new(move |request, issuer| {
+            let document = json!({
+                "issuer": issuer,
+                "authorization_endpoint": format!("{issuer}/authorize"),
+                "token_endpoint": format!("{issuer}/token"),
+                "registration_endpoint": format!("{issuer}/register"),
+                "response_types_supported": ["code"],
+                "code_challenge_methods_supported": ["S256"],
+            });
+            let is_asked = request.path == "/.well-known/oauth-authorization-server";
+            (is_asked && !revokes).then(|| object(200, &document))
+        }));
+        assert!(desk.sign_in(&[&url], false).status.success());
+        let output = desk.run(&["logout", &url]);
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(
+            said.contains("stays valid until it expires"),
+            !revokes,
+            "{said}"
+        );
+    }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::bridge::message;
 use crate::bridge::{Bridge, signed_in};
 use crate::fake::Fake;
+use crate::support::check_options;
 #[cfg(target_os = "linux")]
 use crate::support::follow;
 
@@ -67,4 +68,27 @@ fn a_token_without_the_scope_is_not_sent_again_after_the_sign_in() {
     let sent = sent.lock().expect("the list").clone();
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert_ne!(sent[0], sent[1]);
+}
+
+/// Where the server has forgotten the client, the URL leads to its error page, as long as the sign-in waits: the error
+/// says what ends that.
+#[test]
+fn the_error_says_what_ends_a_url_that_leads_nowhere() {
+    let fake = Fake::start();
+    let desk = signed_in(&fake, &[]);
+    fake.state().forget_tokens();
+    fake.state().clients.clear();
+    let mut bridge = Bridge::start(&desk, &fake.url());
+    let answer = bridge.ask("ping", 1);
+    let words = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(answer["error"]["data"]["url"].is_string(), "{answer}");
+    assert!(words.contains("error page"), "{words}");
+    let step = format!("mcp-auth login {}", fake.url());
+    let steps: Vec<_> = words.split(&step).skip(1).collect();
+    assert!(
+        steps.iter().any(|step| step.contains(" --new-client")),
+        "{words}"
+    );
+    check_options("proxy", words);
+    assert_eq!(bridge.end(), Some(0));
 }

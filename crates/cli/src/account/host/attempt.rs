@@ -10,6 +10,7 @@ use mcp_auth_machine::event::{Abandon, Authorization};
 use mcp_auth_machine::slot::Slot;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
+use mcp_auth_machine::wire::text::Untrusted;
 
 use super::super::choice::same_but_slash;
 use super::super::in_words;
@@ -19,6 +20,13 @@ use crate::problem::{Presented, Problem};
 use crate::remedy;
 use crate::speaker;
 use crate::style::Waiting;
+
+/// Returns the issuer that a callback names.
+fn issuer_of(callback: &str) -> Option<Untrusted> {
+    let callback = url::Url::parse(callback).ok()?;
+    let found = callback.query_pairs().find(|(name, _)| name == "iss");
+    found.map(|(_, issuer)| Untrusted::new(&issuer))
+}
 
 impl Host {
     /// Waits, if the command's time limit allows it.
@@ -100,7 +108,7 @@ impl Host {
                             }
                             (why, _) => remedy::why(why),
                         };
-                        eprintln!("mcp-auth: {words}");
+                        eprintln!("mcp-auth: signing in again: {words}");
                     }
                     self.ask(person)?
                 }
@@ -185,6 +193,7 @@ impl Host {
                 });
             };
             self.recorder.callback(&callback);
+            self.came_from = issuer_of(&callback);
             self.ledger.signing_in();
             let event = Event::CallbackParams(Callback::from_url(callback));
             let pause = self.handle(event);
