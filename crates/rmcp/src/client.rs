@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, Method};
-use mcp_auth_client::TrustFlaw;
 use mcp_auth_client::asynchronous::{Client, StartFlaw, Stopped};
-use reqwest::{Response, redirect};
+use reqwest::Response;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
 use crate::answer;
+use crate::connections::Connections;
 use crate::error::{TransportError, failed};
 
 /// The HTTP client of rmcp's streamable HTTP transport. Every request carries a valid token of this
@@ -21,7 +21,7 @@ use crate::error::{TransportError, failed};
 /// Its clones share the connections and the authorization.
 #[derive(Clone)]
 pub struct AuthorizedClient {
-    http: reqwest::Client,
+    connections: Arc<Connections>,
     authorization: Client,
 }
 
@@ -31,30 +31,23 @@ impl AuthorizedClient {
     /// # Errors
     /// Those of [`with_settings`](Self::with_settings).
     pub fn new(authorization: Client) -> Result<Self, StartFlaw> {
-        Self::with_settings(authorization, reqwest::Client::builder())
+        Self::with_settings(authorization, reqwest::Client::builder)
     }
 
     /// Creates a client with settings such as proxies and time limits; a limit for whole requests also ends
     /// streams. In any case no redirect is followed, only the driver retries requests, and TLS is verified
-    /// with the trust anchors of the platform.
+    /// with the trust anchors of the platform. The settings are taken again after a refused request, for other
+    /// connections.
     ///
     /// # Errors
     /// [`StartFlaw`] without trust anchors, or with invalid settings.
     pub fn with_settings(
         authorization: Client,
-        settings: reqwest::ClientBuilder,
+        settings: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
     ) -> Result<Self, StartFlaw> {
-        let http = settings
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .tls_backend_preconfigured(
-                tls().map_err(|flaw| StartFlaw::Tls(TrustFlaw::Platform(flaw)))?,
-            )
-            .build()
-            .map_err(StartFlaw::Http)?;
+        let connections = Arc::new(Connections::new(Box::new(settings))?);
         Ok(Self {
-            http,
+            connections,
             authorization,
         })
     }
@@ -77,7 +70,8 @@ impl AuthorizedClient {
             let mut headers = outgoing.headers.clone();
             headers.extend(call.headers().await.map_err(Unanswered::without)?);
             let mut request = self
-                .http
+                .connections
+                .client()
                 .request(outgoing.method.clone(), outgoing.url)
                 .headers(headers);
             if let Some(body) = &outgoing.body {
@@ -85,6 +79,9 @@ impl AuthorizedClient {
             }
             let response = request.send().await.map_err(Unanswered::Failed)?;
             let status = response.status();
+            if matches!(status.as_u16(), 400 | 401 | 403) {
+                self.connections.leave();
+            }
             // The end of a session does not justify a sign-in.
             if outgoing.method == Method::DELETE && !status.is_success() {
                 return Ok(response);
@@ -145,14 +142,4 @@ impl From<Unanswered> for TransportError {
             Unanswered::Stopped { stopped, .. } => failed(stopped),
         }
     }
-}
-
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls_platform_verifier::Verifier::new(Arc::clone(&provider))?;
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
 }

@@ -27,6 +27,7 @@
 
 mod answer;
 mod client;
+mod connections;
 mod error;
 mod events;
 mod transport;

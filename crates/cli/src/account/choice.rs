@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use mcp_auth_client::Note;
 use mcp_auth_machine::action::Purpose;
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::wire::url::UrlPolicy;
 use mcp_auth_machine::{Action, Event};
@@ -22,6 +23,8 @@ pub(super) struct Choice(Mutex<Listed>);
 struct Listed {
     asked: Vec<u64>,
     servers: Vec<String>,
+    /// The scopes of the resource.
+    scopes: Option<Scopes>,
     asked_servers: Vec<u64>,
     /// The authorization server of the last metadata offers the device authorization grant.
     device: Option<bool>,
@@ -54,8 +57,10 @@ impl Choice {
             Note::In(Event::HttpResponse(reply)) if listed.asked.contains(&reply.id()) => {
                 let document = reply.response().and_then(document);
                 let document = document.and_then(|body| serde_json::from_slice(body).ok());
-                if let Some(servers) = document.and_then(|document: Value| servers(&document)) {
+                let document: Value = document.unwrap_or_default();
+                if let Some(servers) = servers(&document) {
                     listed.servers = servers;
+                    listed.scopes = scopes(&document);
                 }
             }
             Note::Out(Action::SendRequest(send)) if send.purpose() == Purpose::ServerMetadata => {
@@ -85,6 +90,12 @@ impl Choice {
         listed.servers.clone()
     }
 
+    /// Returns the listed scopes.
+    pub(super) fn scopes(&self) -> Option<Scopes> {
+        let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.scopes.clone()
+    }
+
     /// Returns the listed servers beside this one, as far as they can be shown.
     pub(super) fn others(&self, than: &str) -> Vec<String> {
         let listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,6 +108,13 @@ impl Choice {
 /// Returns true for URLs that are equal, or differ in one slash at the end.
 pub(super) fn same_but_slash(a: &str, b: &str) -> bool {
     a == b || a.strip_suffix('/') == Some(b) || b.strip_suffix('/') == Some(a)
+}
+
+/// Returns the scopes that a document lists.
+fn scopes(document: &Value) -> Option<Scopes> {
+    let listed = document.get("scopes_supported")?.as_array()?;
+    let scopes = Scopes::from_items(listed.iter().filter_map(Value::as_str));
+    (!scopes.is_empty()).then_some(scopes)
 }
 
 /// A few are enough to choose from, each a URL without anything that a terminal would interpret.

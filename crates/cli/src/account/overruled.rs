@@ -7,6 +7,8 @@ use http::HeaderMap;
 use mcp_auth_client::{Driver, HttpClient, MemoryStore, Pause, Trust, seed};
 use mcp_auth_machine::config::{DynamicRegistration, MetadataCache};
 use mcp_auth_machine::event::Challenge;
+use mcp_auth_machine::wire::challenge;
+use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::{Config, Event};
 
 use super::after;
@@ -15,6 +17,7 @@ use super::discovery::Discovery;
 use super::profile::Profile;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
+use crate::speaker;
 
 /// Never used: the machine stops before a redirect.
 const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
@@ -58,6 +61,18 @@ pub(crate) fn named(
     trust: &Trust,
     end: Instant,
 ) -> Result<Option<Named>, Problem> {
+    let read = read(url, headers, discovery, trust, end)?;
+    Ok(read.map(|(named, _)| named))
+}
+
+/// Reads the same, with the scopes that the MCP server lists.
+fn read(
+    url: &str,
+    headers: HeaderMap,
+    discovery: &Discovery,
+    trust: &Trust,
+    end: Instant,
+) -> Result<Option<(Named, Option<Scopes>)>, Problem> {
     let Some(given) = discovery.given_issuer()? else {
         return Ok(None);
     };
@@ -78,13 +93,14 @@ pub(crate) fn named(
     }
     drop((pause, driver));
     let named = choice.listed();
-    Ok(Some(if named.is_empty() {
+    let named = if named.is_empty() {
         Named::Nothing
     } else if named.iter().any(|one| same_but_slash(one, &given)) {
         Named::Given
     } else {
         Named::Others { given, named }
-    }))
+    };
+    Ok(Some((named, choice.scopes())))
 }
 
 /// Tells the user of a sign-in where an option overrules the MCP server, before a browser opens.
@@ -101,11 +117,25 @@ pub(super) fn tell(profile: &Profile, end: Instant) -> Result<(), Problem> {
     let end = end.min(after(SECONDS));
     let answer = initialize(&HttpClient::new(trust.clone()), url, &HeaderMap::new(), end);
     // Other answers are judged by the sign-in itself.
-    if let Ok(Answer::Refused(_, headers)) = answer
-        && let Some(named) = named(url, headers, discovery, &trust, end)?
-        && let Some(words) = named.words(url)
-    {
+    let Ok(Answer::Refused(status, headers)) = answer else {
+        return Ok(());
+    };
+    let challenged = challenge::parse(&headers).select(status, &|_| true);
+    let names_scopes = challenged.is_some_and(|challenged| challenged.scope.is_some());
+    let Some((named, scopes)) = read(url, headers, discovery, &trust, end)? else {
+        return Ok(());
+    };
+    if let Some(words) = named.words(url) {
         eprintln!("mcp-auth: {words}");
+    }
+    // The machine reads no document in whose place an option stands, and so asks for none of its scopes.
+    if let Some(scopes) = scopes.filter(|_| !names_scopes && profile.settings.scopes().is_none()) {
+        note!(
+            "{url} lists the scopes `{}`, which this sign-in does not ask for, because the options give its authorization \
+             server; to ask for them, {}",
+            scopes.as_str(),
+            speaker::again("--scope with them")
+        );
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::Fake;
+use crate::fake::{Fake, object};
 use crate::remedies::{RESOURCE, Transcript, file, metadata, page};
-use crate::support::Desk;
+use crate::support::{Desk, check_options};
 
 fn finding(desk: &Desk, url: &str, issuer: &str) -> Value {
     let (_, answer) = desk.json(&["doctor", url, "--authorization-server", issuer]);
@@ -64,4 +64,28 @@ fn disc_20_a_server_in_place_of_those_that_are_named_is_told() {
             .contains("names none"),
         "{found}"
     );
+}
+
+/// An option stands in the place of the document that lists the scopes, and the user reads which they are.
+#[test]
+fn scopes_that_are_listed_and_not_asked_for_are_told() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let (url, issuer) = (fake.url(), fake.issuer());
+    fake.state().hook = Some(Box::new(|request, issuer| {
+        let document = json!({
+            "resource": format!("{issuer}/mcp"), "authorization_servers": [issuer],
+            "scopes_supported": ["files:read", "files:write"],
+        });
+        (request.path == RESOURCE).then(|| object(200, &document))
+    }));
+    let given = ["login", &url, "--authorization-server", &issuer];
+    let told = "lists the scopes `files:read files:write`";
+    let (status, said) = Transcript::new(&desk, &[]).run(&given);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains(told), "{said}");
+    check_options("login", &said);
+    let with = [&given[..], &["--scope", "files:read"]].concat();
+    let (status, said) = Transcript::new(&desk, &[]).run(&with);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(!said.contains(told), "{said}");
 }

@@ -232,6 +232,10 @@ impl fmt::Debug for Client {
 /// One request to the MCP server, with its retries.
 ///
 /// Call [`headers`](Self::headers) before each attempt, and pass each response to [`again`](Self::again).
+///
+/// Some servers leave a connection after they refused a request there, without a word: a request that is sent again at once
+/// can be lost there. An HTTP client without idle connections, such as one of `reqwest` with `pool_max_idle_per_host(0)`,
+/// sends it on another one.
 #[derive(Debug)]
 pub struct Call {
     client: Client,

@@ -1,6 +1,8 @@
 //! rmcp's server behind a middleware that checks tokens.
 
+use axum::extract::ConnectInfo;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -40,6 +42,8 @@ pub(crate) struct Seen {
     pub(crate) token: Option<String>,
     pub(crate) proof: Option<String>,
     pub(crate) last_event: Option<String>,
+    /// The client's end of the connection.
+    pub(crate) peer: SocketAddr,
 }
 
 /// A response in place of the server's own.
@@ -100,7 +104,13 @@ impl Guard {
             .nest_service("/mcp", service)
             .layer(from_fn_with_state(Arc::clone(&guard), check))
             .route(guard.resource.metadata_path(), get(metadata));
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(async move {
+            axum::serve(
+                listener,
+                router.into_make_service_with_connect_info::<SocketAddr>(),
+            )
+            .await
+        });
         guard
     }
 
@@ -152,6 +162,7 @@ fn tool(body: &[u8]) -> String {
 async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, 1024 * 1024).await.unwrap();
+    let ConnectInfo(peer) = *parts.extensions.get::<ConnectInfo<SocketAddr>>().unwrap();
     let (method, headers) = (parts.method.clone(), parts.headers.clone());
     let presented = Presented::from_headers(&headers).unwrap();
     let response = match guard.judge(&method, presented.as_ref(), &body) {
@@ -183,6 +194,7 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
         token,
         proof,
         last_event: last_event.map(|id| id.to_str().unwrap().to_owned()),
+        peer,
     });
     if opened {
         guard.streams.fetch_add(1, Ordering::SeqCst);

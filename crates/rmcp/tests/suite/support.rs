@@ -106,7 +106,7 @@ impl World {
 
 /// Returns a client that ignores the proxies of the environment.
 pub(crate) fn direct(authorization: Client) -> AuthorizedClient {
-    let settings = reqwest::Client::builder().no_proxy();
+    let settings = || reqwest::Client::builder().no_proxy();
     AuthorizedClient::with_settings(authorization, settings).unwrap()
 }
 
