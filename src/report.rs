@@ -204,6 +204,12 @@ pub enum Decision {
         /// The reason code.
         reason: &'static str,
     },
+    /// The server refused a refresh request without scopes, or answered it with none of the account's: requests name
+    /// the scopes from now on (REFR-03).
+    RefreshNamesScopes {
+        /// The issuer.
+        issuer: IssuerId,
+    },
     /// The server rejected the refresh token; the rejected tokens were erased (REFR-06).
     TokensDropped {
         /// The issuer.

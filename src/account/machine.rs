@@ -68,6 +68,7 @@ impl AtIssuer<MachineGrant> {
                 resource: asked.resource,
                 granted: granted.scope_of(&asked.scopes),
                 requested: asked.scopes,
+                names_scopes: false,
                 iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
                 tokens: Some(Tokens {

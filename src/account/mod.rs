@@ -5,7 +5,7 @@ mod refresh;
 mod revocation;
 
 pub(crate) use machine::MachineGrant;
-pub(crate) use refresh::RefreshGrant;
+pub(crate) use refresh::{Naming, RefreshGrant};
 pub(crate) use revocation::Revocation;
 
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub(crate) struct Account {
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
     pub(crate) granted: Scopes,
+    /// Whether refresh requests name the requested scopes (REFR-03).
+    pub(crate) names_scopes: bool,
     pub(crate) iss_binding: IssBinding,
     pub(crate) standing: Standing,
     pub(crate) tokens: Option<Tokens>,
@@ -152,8 +154,7 @@ impl Account {
     /// Returns the remaining scopes after a refresh response. A refresh cannot add scopes (REFR-08), and
     /// some servers name additional ones that they reject in a request.
     fn still_granted(&self, named: &Scopes) -> Scopes {
-        let foreign = named.minus(&self.requested.union(&self.granted));
-        let known = named.minus(&foreign);
+        let known = self.known(named);
         if known.is_empty() {
             self.granted.clone()
         } else {
@@ -164,6 +165,12 @@ impl Account {
     /// Returns true if all these scopes were requested or granted.
     pub(crate) fn has_scopes(&self, scopes: &Scopes) -> bool {
         self.requested.union(&self.granted).covers(scopes)
+    }
+
+    /// Returns those of the scopes that were requested or granted before.
+    fn known(&self, named: &Scopes) -> Scopes {
+        let foreign = named.minus(&self.requested.union(&self.granted));
+        named.minus(&foreign)
     }
 
     /// Returns true if this is the stored access token.
@@ -192,6 +199,7 @@ impl AtIssuer<CodeGrant> {
                 resource: parts.resource,
                 granted: granted.scope_of(&parts.requested),
                 requested: parts.requested,
+                names_scopes: false,
                 iss_binding: grant.iss_binding,
                 standing: Standing::Listed,
                 tokens: Some(Tokens::received(granted, now)),
@@ -213,6 +221,7 @@ impl AtIssuer<DeviceGrant> {
                 resource: request.resource,
                 granted: granted.scope_of(&request.requested),
                 requested: request.requested,
+                names_scopes: false,
                 iss_binding: IssBinding::NoCallback,
                 standing: Standing::Listed,
                 tokens: Some(Tokens::received(granted, now)),
@@ -222,12 +231,20 @@ impl AtIssuer<DeviceGrant> {
 }
 
 impl AtIssuer<Account> {
-    /// Returns the refresh grant, if a refresh token exists and its issuer is still listed.
-    pub(crate) fn refresh_grant(self, settings: &IssuerSettings) -> Option<AtIssuer<RefreshGrant>> {
+    /// Returns the refresh grant, if a refresh token exists and its issuer is still listed. `naming`: what this renewal
+    /// has learnt about scopes.
+    pub(crate) fn refresh_grant(
+        self,
+        settings: &IssuerSettings,
+        naming: Naming,
+    ) -> Option<AtIssuer<RefreshGrant>> {
         let listed = self.held().still_listed().ok()?;
         let refresh = self.held().token(TokenKind::RefreshToken)?.clone();
         let scopes = match &settings.refresh_scopes {
-            RefreshScopes::Omit => Scopes::default(),
+            RefreshScopes::AsNeeded if naming.names(self.held().names_scopes) => {
+                self.held().requested.clone()
+            }
+            RefreshScopes::AsNeeded | RefreshScopes::Omit => Scopes::default(),
             RefreshScopes::Requested => self.held().requested.clone(),
             RefreshScopes::Exactly(scopes) => scopes.clone(),
         };

@@ -86,8 +86,12 @@ pub enum JwtBearerSupport {
 /// The `scope` parameter of refresh requests (REFR-03).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RefreshScopes {
-    /// No `scope`: the granted scopes are unchanged.
+    /// No `scope` at first, which leaves the granted scopes unchanged. The requested scopes, once the server refused
+    /// such a request as `invalid_request` or `invalid_scope`, or answered it with none of the account's scopes. The
+    /// account's record keeps that. Microsoft Entra ID does either where client and MCP server are one application.
     #[default]
+    AsNeeded,
+    /// No `scope`, ever.
     Omit,
     /// The scopes that the authorization requested, for servers that otherwise issue a token with other
     /// scopes.

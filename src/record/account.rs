@@ -39,6 +39,9 @@ struct AccountRecord<'a> {
     resource_sent: bool,
     requested: Cow<'a, str>,
     granted: Cow<'a, str>,
+    /// Whether refresh requests name the requested scopes. Omitted where they do not.
+    #[serde(default)]
+    names_scopes: bool,
     iss_binding: IssBinding,
     /// The issuer that the resource lists instead (ISO-04). Omitted while the account's own issuer is
     /// listed, as before this member existed; an older version rejects a record with it instead of sending
@@ -106,6 +109,9 @@ pub(crate) fn write_account(
         write_resource(json, &account.resource);
         json.word(r#","requested":""#, account.requested.as_str());
         json.word(r#","granted":""#, account.granted.as_str());
+        if account.names_scopes {
+            json.flag(r#","names_scopes":"#, true);
+        }
         json.word(r#","iss_binding":""#, account.iss_binding.as_str());
         let left_for = account.still_listed().err();
         json.some_word(r#","left_for":""#, left_for.map(IssuerId::as_str));
@@ -170,6 +176,7 @@ pub(crate) fn read_account(
         },
         requested: Scopes::parse(&record.requested),
         granted: Scopes::parse(&record.granted),
+        names_scopes: record.names_scopes,
         iss_binding: record.iss_binding,
         standing,
         tokens,

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::Response;
 use sha2::{Digest, Sha256};
 
-use crate::account::{Account, RefreshGrant};
+use crate::account::{Account, Naming, RefreshGrant};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{ClientOrigin, TokenGrant};
-use crate::issuer::AtIssuer;
+use crate::issuer::{AtIssuer, IssuerSettings};
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
@@ -57,7 +57,7 @@ impl Refreshing {
     pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {
         let Some(at) = core.held.at.as_deref().cloned().and_then(|at| {
             let settings = core.config().settings(at.issuer());
-            at.refresh_grant(settings)
+            at.refresh_grant(settings, renewal.naming)
         }) else {
             return renewal.go(core);
         };
@@ -114,6 +114,12 @@ impl Refreshing {
         let issuer = at.issuer().clone();
         match verdict {
             Verdict::Granted(granted) => {
+                let settings = core.config().settings(&issuer);
+                let may_name =
+                    renewal.naming == Naming::AsKept && at.held().may_name_scopes(settings);
+                if may_name && at.held().is_for_others(&granted) {
+                    return Ok(named_next_time(core, at, renewal, *granted));
+                }
                 let seconds = granted.lifetime.seconds();
                 let sent = at.held().refresh.clone();
                 let (kind, assumed) = (granted.token_type, granted.type_assumed);
@@ -125,7 +131,12 @@ impl Refreshing {
                     }
                 };
                 let at = at.redeemed(*granted, core.now);
-                let at = at.then(|account| Account { binding, ..account });
+                let naming = renewal.naming;
+                let at = at.then(|account| Account {
+                    binding,
+                    names_scopes: naming.names(account.names_scopes),
+                    ..account
+                });
                 core.report(|| Decision::TokenRefreshed {
                     issuer,
                     scopes: at.held().granted.clone(),
@@ -138,6 +149,12 @@ impl Refreshing {
                 account.tokens = None;
             })),
             Verdict::RefreshOver(cause) => {
+                let settings = core.config().settings(&issuer);
+                if let Some(naming) = named_otherwise(renewal.naming, &at, settings, &cause) {
+                    core.report(|| Decision::RefreshNamesScopes { issuer });
+                    renewal.naming = naming;
+                    return renewal.go(core);
+                }
                 renewal.refusal = Some(Box::new(cause));
                 Ok(drop_tokens(core, at, renewal, |account| {
                     if let Some(tokens) = &mut account.tokens {
@@ -180,6 +197,56 @@ impl Refreshing {
             Verdict::Final(cause) => refused(core, renewal, cause),
         }
     }
+}
+
+/// Returns how a refused request is repeated, if it is: a refusal of the request is not one of the token (REFR-03).
+fn named_otherwise(
+    naming: Naming,
+    at: &AtIssuer<RefreshGrant>,
+    settings: &IssuerSettings,
+    cause: &Cause,
+) -> Option<Naming> {
+    let Cause::Refused(Refusal::OAuth {
+        error: OAuthError::InvalidRequest | OAuthError::InvalidScope,
+        ..
+    }) = cause
+    else {
+        return None;
+    };
+    match naming {
+        Naming::AsKept => at
+            .held()
+            .may_name_scopes(settings)
+            .then_some(Naming::AfterRefusal),
+        Naming::AfterAnswer => Some(Naming::Refused),
+        Naming::AfterRefusal | Naming::Refused => None,
+    }
+}
+
+/// Saves the refresh token of an answer whose access token is for other scopes, and repeats the request with the
+/// account's. The access token of the answer is not stored.
+fn named_next_time(
+    core: &mut Core,
+    at: AtIssuer<RefreshGrant>,
+    mut renewal: Box<Renewal>,
+    granted: Granted,
+) -> Work {
+    let issuer = at.issuer().clone();
+    core.report(|| Decision::RefreshNamesScopes { issuer });
+    let sent = at.held().refresh.clone();
+    let at = at.then(|grant| {
+        let mut account = grant.account;
+        account.names_scopes = true;
+        if let Some(tokens) = &mut account.tokens
+            && granted.refresh_token.is_some()
+        {
+            tokens.refresh = granted.refresh_token;
+        }
+        account
+    });
+    renewal.naming = Naming::AfterAnswer;
+    renewal.is_for_others = true;
+    SavingAccount::begin(core, at, Kept::Refreshed { renewal, sent })
 }
 
 /// Asks the user after a refusal that drops no token. The refresh token is not sent again before a pause has ended.

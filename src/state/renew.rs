@@ -7,7 +7,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::account::Account;
+use crate::account::{Account, Naming};
 use crate::action::Why;
 use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{Config, Discovery, DynamicRegistration, MachineFlow, SignIn};
@@ -48,6 +48,8 @@ impl Renewal {
             lease: None,
             not_before: None,
             delayed: false,
+            naming: Naming::default(),
+            is_for_others: false,
             refusal: None,
         })
     }

@@ -228,11 +228,11 @@ impl SavingAccount {
         let tokens = self.at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
         let old = core.held.tokens();
-        // A dropped refresh token leaves the access token that may have been refused.
+        // A refresh token that was dropped, or replaced alone, leaves the access token that may have been refused.
         let kept = |old: &Tokens| tokens.is_some_and(|new| new.is(&old.access, old.received));
-        let same = matches!(self.kept, Kept::Dropped { .. }) && old.is_some_and(kept);
+        let same = old.is_some_and(kept);
         let brings = matches!(self.kept, Kept::Refreshed { .. } | Kept::Authorized { .. });
-        if let (true, Some(waiting)) = (brings, &mut core.waiting) {
+        if let (true, Some(waiting)) = (brings && !same, &mut core.waiting) {
             waiting.rest.received_here(old, tokens);
         }
         core.held.at = Some(self.at);
@@ -254,8 +254,13 @@ impl SavingAccount {
                 let operation = core.memory.operation.clone();
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
+            (Kept::Refreshed { mut renewal, .. }, None) if renewal.is_for_others && !late => {
+                renewal.is_for_others = false;
+                renewal.go(core)
+            }
             (Kept::Refreshed { renewal, .. }, then) => {
                 // A token that expired before it was stored was no refresh of anything: the next one may follow (USE-08).
+                let usable = usable && !renewal.is_for_others;
                 if usable {
                     core.held.proof = Proof::Refreshed(now);
                 }

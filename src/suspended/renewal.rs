@@ -1,5 +1,6 @@
 //! A renewal of tokens, with its budgets.
 
+use crate::account::Naming;
 use crate::budget::Budget;
 use crate::error::{Cause, Failure};
 use crate::event::Operation;
@@ -33,6 +34,9 @@ pub(crate) struct Renewal {
     pub(crate) not_before: Option<MonoMillis>,
     /// The one retry after `Retry-After` has been made (TOK-22).
     pub(crate) delayed: bool,
+    pub(crate) naming: Naming,
+    /// The access token of the last answer was for other scopes, and was not stored.
+    pub(crate) is_for_others: bool,
     /// The server's refusal, reported when the user is needed because of it.
     pub(crate) refusal: Option<Box<Cause>>,
 }

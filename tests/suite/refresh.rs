@@ -1,5 +1,7 @@
 //! Renewing a token (REFR, USE-08 to USE-11, the refresh column of 11.4).
 
+use std::sync::Arc;
+
 use mcp_auth_machine::action::{Purpose, Why};
 use mcp_auth_machine::config::{DynamicRegistration, IssuerSettings, PreRegistered, RefreshScopes};
 use mcp_auth_machine::error::{Cause, Next, Refusal, Stage, Violation};
@@ -348,6 +350,8 @@ fn refr_04_step_02_a_foreign_scope_in_a_refresh_answer_is_asked_for_nowhere() {
     host.wanted("x");
     host.serve(META, 200, &metadata());
     let answer = renewable("at-2", "rt-2").replacen('{', r#"{"scope":".{guid}","#, 1);
+    host.serve(TOKEN, 200, &answer);
+    // Also where the request named the scopes.
     host.serve(TOKEN, 200, &answer);
     assert_eq!(host.ready().scopes.as_str(), "read");
     let lacks = "Bearer error=\"insufficient_scope\", scope=\"write\"";
@@ -947,4 +951,86 @@ fn sec_35_s30_a_late_save_does_not_lengthen_a_life() {
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     host.pass(101_000);
     assert_eq!(host.token(), None, "it was received 601 seconds ago");
+}
+
+/// A signed-in account with two scopes, whose token is over.
+fn with_scopes() -> Host {
+    let mut host = Host::signed_in_by(
+        config(),
+        &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
+        &renewable("at-1", "rt-1"),
+    );
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    host
+}
+
+#[test]
+fn refr_03_a_server_that_refuses_a_refresh_without_scopes_is_sent_them() {
+    for error in ["invalid_request", "invalid_scope"] {
+        let mut host = with_scopes();
+        let form = body(&host.serve(TOKEN, 400, &format!(r#"{{"error":"{error}"}}"#)));
+        assert_eq!(get(&form, "scope"), None);
+        let form = body(&host.serve(TOKEN, 200, &renewable("at-2", "rt-2")));
+        assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+        assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-1"));
+        host.ready();
+        assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+        // Also in the next process.
+        host.pass(HOUR);
+        let config = Arc::new(config().build().unwrap());
+        let mut host = Host::resumed(config, std::mem::take(&mut host.store), host.now, 40);
+        host.wanted("x");
+        host.serve(META, 200, &metadata());
+        let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+        assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+        host.ready();
+    }
+}
+
+#[test]
+fn refr_03_an_access_token_for_other_scopes_is_not_used() {
+    let mut host = with_scopes();
+    let other = renewable("foreign", "rt-2").replacen('{', r#"{"scope":".{guid}","#, 1);
+    host.serve(TOKEN, 200, &other);
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-2", "rt-3")));
+    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+    assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-2"));
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    assert!(!account(&host).contains("foreign"));
+}
+
+#[test]
+fn refr_03_scopes_are_named_once_and_only_where_there_are_some() {
+    // A server that answers with foreign scopes all the same: its token is used.
+    let mut host = with_scopes();
+    let other = |number: u8| {
+        let tokens = renewable(&format!("at-{number}"), &format!("rt-{number}"));
+        tokens.replacen('{', r#"{"scope":"z","#, 1)
+    };
+    host.serve(TOKEN, 200, &other(2));
+    host.serve(TOKEN, 200, &other(3));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+
+    // A server that refuses them as well: its first answer was what it has.
+    let mut host = with_scopes();
+    host.serve(TOKEN, 200, &other(2));
+    host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
+    let form = body(&host.serve(TOKEN, 200, &other(3)));
+    assert_eq!(get(&form, "scope"), None);
+    assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+
+    // One that refuses either request: the refresh token is over.
+    let mut host = with_scopes();
+    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    host.need_user();
+    host.quiet();
+    assert!(!account(&host).contains(r#""refresh""#));
 }

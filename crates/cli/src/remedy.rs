@@ -126,8 +126,6 @@ fn of_renewal(words: &Untrusted) -> Option<(&'static str, &'static str)> {
     let words = words.as_plain().to_ascii_lowercase();
     if words.contains("resource parameter") || words.contains("aadsts9010010") {
         Some(("resource_parameter", "omit"))
-    } else if words.contains("aadsts90009:") {
-        Some(("refresh_scopes", "requested"))
     } else {
         None
     }

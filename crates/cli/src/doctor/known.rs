@@ -38,18 +38,6 @@ pub(super) fn judge_known(issuer: &str) -> Vec<Finding> {
             "\"omit\"",
         ));
         found.push(note(
-            "REFR-03",
-            "Microsoft Entra may refuse a refresh without scopes (AADSTS90009)",
-            Fix::member(
-                Place::TokenResponse,
-                "scope",
-                "register the MCP server and its clients as different applications",
-            )
-            .source("RFC 6749 section 6"),
-            "refresh_scopes",
-            "\"requested\"",
-        ));
-        found.push(note(
             "QUIRK-31",
             "Microsoft Entra takes a client assertion for its token endpoint only",
             Fix::member(

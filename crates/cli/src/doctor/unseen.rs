@@ -96,7 +96,8 @@ pub(super) fn list(issuer: &str) -> Vec<Finding> {
         ),
         unseen(
             "REFR-03",
-            "a token endpoint that needs `scope` to refresh refuses each refresh, or issues other scopes",
+            "a token endpoint that needs `scope` to refresh, and does not say so by an error or by other scopes, issues tokens \
+             that the MCP server refuses",
             Fix::member(Place::TokenResponse, "scope", "keep the scopes of the grant, where a refresh names none")
                 .source("RFC 6749 section 6"),
         )

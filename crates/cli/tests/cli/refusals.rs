@@ -1,8 +1,11 @@
 //! Refused refreshes: each leads to an authorization in the browser, unless the server is only busy.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
-use crate::fake::{Fake, Mode, Request, object};
+use crate::fake::{Fake, Mode, object};
 use crate::remedies::Transcript;
 use crate::support::Desk;
 
@@ -185,46 +188,63 @@ fn refused_redirect_uris_and_other_names_of_a_server_have_an_option() {
 }
 
 #[test]
-fn refusals_of_entra_name_the_setting_for_the_next_refresh() {
-    type Refused = fn(&Request) -> bool;
-    let cases: [(&str, Refused, &str); 2] = [
-        (
-            "AADSTS9010010: The resource parameter does not match the requested scopes",
-            |request| request.form.contains_key("resource"),
-            "\"resource_parameter\":\"omit\"",
-        ),
-        (
-            "AADSTS90009: Application is requesting a token for itself",
-            |request| !request.form.contains_key("scope"),
-            "\"refresh_scopes\":\"requested\"",
-        ),
-    ];
-    for (words, refused, setting) in cases {
-        let (fake, desk) = (Fake::start(), Desk::new());
-        let (url, issuer) = (fake.url(), fake.issuer());
-        let mut transcript = Transcript::new(&desk, &[]);
-        let login = ["login", &url, "--scope", "base"];
-        assert_eq!(transcript.run(&login).0, Some(0));
-        fake.state().hook = Some(Box::new(move |request, _| {
-            let grant = request.form.get("grant_type").map(String::as_str);
-            let refusal = json!({ "error": "invalid_request", "error_description": words });
-            (grant == Some("refresh_token") && refused(request)).then(|| object(400, &refusal))
-        }));
-        let (code, said) = transcript.run(&["token", &url, "--refused"]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains(setting), "{said}");
-        // The file as the message has it.
-        let (_, settings) = said.split_once("the file has ").expect("the content");
-        let (settings, _) = settings.split_once(", if that server").expect("its end");
-        let file = desk.path().join("settings.json");
-        std::fs::write(&file, settings.replace("ISSUER", &issuer)).expect("written");
-        let file = file.display().to_string();
+fn a_refusal_of_the_resource_by_entra_names_the_setting_for_the_next_refresh() {
+    let words = "AADSTS9010010: The resource parameter does not match the requested scopes";
+    let setting = "\"resource_parameter\":\"omit\"";
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let (url, issuer) = (fake.url(), fake.issuer());
+    let mut transcript = Transcript::new(&desk, &[]);
+    let login = ["login", &url, "--scope", "base"];
+    assert_eq!(transcript.run(&login).0, Some(0));
+    fake.state().hook = Some(Box::new(move |request, _| {
+        let grant = request.form.get("grant_type").map(String::as_str);
+        let refusal = json!({ "error": "invalid_request", "error_description": words });
+        let named = request.form.contains_key("resource");
+        (grant == Some("refresh_token") && named).then(|| object(400, &refusal))
+    }));
+    let (code, said) = transcript.run(&["token", &url, "--refused"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains(setting), "{said}");
+    // The file as the message has it.
+    let (_, settings) = said.split_once("the file has ").expect("the content");
+    let (settings, _) = settings.split_once(", if that server").expect("its end");
+    let file = desk.path().join("settings.json");
+    std::fs::write(&file, settings.replace("ISSUER", &issuer)).expect("written");
+    let file = file.display().to_string();
+    fake.state().forget_access();
+    let login = ["login", &url, "--issuer-settings", &file];
+    assert_eq!(transcript.run(&login).0, Some(0));
+    let (code, said) = transcript.run(&["token", &url, "--refused"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Entra refuses a refresh without scopes where client and MCP server are one application.
+#[test]
+fn a_refresh_that_needs_scopes_is_repeated_with_them() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    let mut transcript = Transcript::new(&desk, &[]);
+    let login = ["login", &url, "--scope", "base"];
+    assert_eq!(transcript.run(&login).0, Some(0));
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&refusals);
+    fake.state().hook = Some(Box::new(move |request, _| {
+        let grant = request.form.get("grant_type").map(String::as_str);
+        let named = request.form.contains_key("scope");
+        let words = "AADSTS90009: Application is requesting a token for itself";
+        let refusal = json!({ "error": "invalid_request", "error_description": words });
+        (grant == Some("refresh_token") && !named).then(|| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            object(400, &refusal)
+        })
+    }));
+    for _ in 0..2 {
         fake.state().forget_access();
-        let login = ["login", &url, "--issuer-settings", &file];
-        assert_eq!(transcript.run(&login).0, Some(0), "{words}");
         let (code, said) = transcript.run(&["token", &url, "--refused"]);
-        assert_eq!(code, Some(0), "{words}: {said}");
+        assert_eq!(code, Some(0), "{said}");
     }
+    // The account remembers.
+    assert_eq!(refusals.load(Ordering::SeqCst), 1);
 }
 
 #[test]

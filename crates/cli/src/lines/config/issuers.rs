@@ -22,6 +22,7 @@ pub(super) struct Pin {
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RefreshScopes {
+    AsNeeded,
     Omit,
     Requested,
     Exactly(Vec<String>),
@@ -30,6 +31,7 @@ enum RefreshScopes {
 impl From<RefreshScopes> for library::RefreshScopes {
     fn from(given: RefreshScopes) -> Self {
         match given {
+            RefreshScopes::AsNeeded => Self::AsNeeded,
             RefreshScopes::Omit => Self::Omit,
             RefreshScopes::Requested => Self::Requested,
             RefreshScopes::Exactly(scopes) => Self::Exactly(Scopes::parse(&scopes.join(" "))),

@@ -89,6 +89,8 @@ const SOMETIMES: &[&str] = &[
     "an error page instead of a callback",
     "refused again after the resource moved",
     "a foreign scope in an answer",
+    "a refresh that names scopes",
+    "a token for other scopes",
     "healed where the first server listed is of no use",
     "two operations at once",
     "scopes named beside an authorization",

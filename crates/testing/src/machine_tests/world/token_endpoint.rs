@@ -261,6 +261,12 @@ impl World {
             }
             Some("refresh_token") => {
                 let refresh = get(&form, "refresh_token").unwrap_or_default();
+                let named = get(&form, "scope").is_some();
+                if named {
+                    self.facts.note("a refresh that names scopes");
+                } else if self.setup.has(Habit::ForeignScopes) && self.minted % 3 == 1 {
+                    return (400, r#"{"error":"invalid_request"}"#.to_owned());
+                }
                 match self.servers.rotate(&refresh, &client) {
                     Ok(family) => {
                         self.facts.note("refreshed");
@@ -315,7 +321,13 @@ impl World {
             Some(3) => format!(r#","scope":"{POISON} read""#),
             None if old.is_some() && self.setup.has(Habit::ForeignScopes) => {
                 self.facts.note("a foreign scope in an answer");
-                format!(r#","scope":"read {FOREIGN}""#)
+                let named = get(&body(request), "scope").is_some();
+                if !named && self.minted.is_multiple_of(3) {
+                    self.facts.note("a token for other scopes");
+                    format!(r#","scope":"{FOREIGN}""#)
+                } else {
+                    format!(r#","scope":"read {FOREIGN}""#)
+                }
             }
             _ => String::new(),
         };
