@@ -83,9 +83,6 @@ fn main() -> Result<(), Box<dyn Error>> {
                 };
                 persist.done()
             }
-            // Requested only from clients with keys, and for grants that are assertions.
-            Action::Sign(sign) => sign.failed(),
-            Action::ObtainAssertion(obtain) => obtain.failed(),
             // A real host takes 48 bytes from the operating system.
             Action::NeedUser(_) => Event::Authorize(
                 Seed::new(*b"the entropy of an example, which is never random")?.into(),
@@ -95,8 +92,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             Action::Ready(_) => break,
             Action::Error(failure) => return Err(failure),
-            // A code is shown only where the host asks for that.
-            Action::ShowCode(_) | Action::Report(_) => continue,
+            // Only clients with keys, grants with assertions and other devices need these.
+            other @ (Action::Sign(_)
+            | Action::ObtainAssertion(_)
+            | Action::ShowCode(_)
+            | Action::Report(_)) => match other.decline() {
+                Some(event) => event,
+                None => continue,
+            },
         };
         machine.handle(now, event);
     }

@@ -82,9 +82,6 @@
 //!             };
 //!             machine.handle(now, persist.done());
 //!         }
-//!         // Only with keys, or with an assertion grant.
-//!         Action::Sign(sign) => machine.handle(now, sign.failed()),
-//!         Action::ObtainAssertion(obtain) => machine.handle(now, obtain.failed()),
 //!         Action::NeedUser(_) => {
 //!             let entropy = std::array::from_fn(|at| at as u8); // yours: 64 random bytes
 //!             machine.handle(now, Event::Authorize(Seed::with_key(entropy)?.into()));
@@ -96,7 +93,12 @@
 //!         Action::Ready(_) => break,
 //!         Action::Error(failure) => return Err(failure),
 //!         Action::Report(decision) => println!("{decision:?}"),
-//!         Action::ShowCode(_) => {} // only where the host asks for it
+//!         // Only with keys, assertion grants, and sign-ins on another device.
+//!         other => {
+//!             if let Some(event) = other.decline() {
+//!                 machine.handle(now, event);
+//!             }
+//!         }
 //!     }
 //! }
 //! let header = machine.bearer(now, "https://mcp.example/mcp")?;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::error::Failure;
-use crate::event::{Event, Loaded, Outcome, Persisted, Persistence, Reply};
+use crate::event::{Abandon, Event, Loaded, Outcome, Persisted, Persistence, Reply};
 pub use crate::grant::SubjectTokenKind;
 use crate::issuer::IssuerId;
 pub use crate::need_user::{NeedUser, Why};
@@ -54,6 +54,36 @@ pub enum Action {
     Error(Box<Failure>),
     /// The reason for a decision, for users and logs. May be ignored.
     Report(Box<Decision>),
+}
+
+impl Action {
+    /// Returns the event that answers an action which this host does not carry out; `None` where none is awaited. The machine goes
+    /// on without: it reports a failure of its own where it cannot.
+    ///
+    /// ```
+    /// # use mcp_auth_machine::{Action, AuthMachine, Event, Moment};
+    /// fn only_requests(machine: &mut AuthMachine, now: Moment, action: Action) {
+    ///     match action {
+    ///         Action::SendRequest(request) => drop(request), // to the host's HTTP client
+    ///         other => {
+    ///             if let Some(event) = other.decline() {
+    ///                 machine.handle(now, event);
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn decline(self) -> Option<Event> {
+        match self {
+            Self::SendRequest(send) => Some(send.never_sent()),
+            Self::LoadSlot(load) => Some(load.failed()),
+            Self::PersistSlot(persist) => Some(persist.failed()),
+            Self::Sign(sign) => Some(sign.failed()),
+            Self::ObtainAssertion(obtain) => Some(obtain.failed()),
+            Self::Redirect(_) | Self::ShowCode(_) => Some(Event::Abandoned(Abandon::Cancelled)),
+            Self::NeedUser(_) | Self::Ready(_) | Self::Error(_) | Self::Report(_) => None,
+        }
+    }
 }
 
 /// The purpose of a request (SEC-06).

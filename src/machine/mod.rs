@@ -6,6 +6,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::action::{Action, Grant};
 use crate::config::Config;
@@ -116,6 +117,23 @@ impl AuthMachine {
         let save = save.filter(|_| matches!(self.work, Work::Idle));
         let save = save.and_then(|unsaved| unsaved.again.at);
         work.into_iter().chain(user).chain(device).chain(save).min()
+    }
+
+    /// Returns how long after `now` [`Event::Timer`] is due: the time-out of the host's next wait. Zero when it is overdue, `None`
+    /// without a [`deadline`](Self::deadline).
+    ///
+    /// ```
+    /// # use mcp_auth_machine::{AuthMachine, Config, Moment};
+    /// # let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:3000/callback").build()?;
+    /// let machine = AuthMachine::new(config, "alice");
+    /// // The store is asked for the account first; should it not answer, the machine goes on without.
+    /// let now = Moment::new(1_800_000_000_000, 0);
+    /// assert!(machine.timeout(now).is_some_and(|left| left.as_secs() <= 30));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn timeout(&self, now: Moment) -> Option<Duration> {
+        let deadline = self.deadline()?;
+        Some(Duration::from_millis(deadline.0.saturating_sub(now.mono.0)))
     }
 
     /// Returns the current phase.

@@ -485,3 +485,42 @@ fn sec_05_sec_06_f05_permitted_addresses_of_a_connection() {
         }
     }
 }
+
+/// Each operation has its answer, whether a host has a store and no network, or neither.
+#[test]
+fn use_14_an_action_that_a_host_declines_leaves_nothing_waiting() {
+    for has_store in [false, true] {
+        let mut machine = AuthMachine::new(config().build().unwrap(), "alice");
+        let mut now = Moment::new(1_800_000_000_000, 0);
+        machine.handle(now, Event::Authorize(seed(1).into()));
+        machine.handle(now, Event::Wanted("x".into()));
+        let mut answers = 0;
+        loop {
+            let event = match machine.poll_action() {
+                Some(Action::LoadSlot(load)) if has_store => Some(load.found(None)),
+                Some(Action::PersistSlot(persist)) if has_store => Some(persist.done()),
+                Some(action) => {
+                    let named = match &action {
+                        Action::Error(failure) => failure.operation == Some("x".into()),
+                        Action::NeedUser(need) => need.operation == Some("x".into()),
+                        _ => false,
+                    };
+                    answers += usize::from(named);
+                    action.decline()
+                }
+                None => match machine.timeout(now) {
+                    Some(left) => {
+                        let left = u64::try_from(left.as_millis()).unwrap();
+                        now = Moment::new(now.wall.0 + left, now.mono.0 + left);
+                        Some(Event::Timer)
+                    }
+                    None => break,
+                },
+            };
+            if let Some(event) = event {
+                machine.handle(now, event);
+            }
+        }
+        assert_eq!(answers, 1, "{has_store}");
+    }
+}

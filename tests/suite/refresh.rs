@@ -953,7 +953,7 @@ fn sec_35_s30_a_late_save_does_not_lengthen_a_life() {
     assert_eq!(host.token(), None, "it was received 601 seconds ago");
 }
 
-/// A signed-in account with two scopes, whose token is over.
+/// A signed-in account with two scopes, whose token has expired.
 fn with_scopes() -> Host {
     let mut host = Host::signed_in_by(
         config(),
@@ -1005,7 +1005,7 @@ fn refr_03_an_access_token_for_other_scopes_is_not_used() {
 
 #[test]
 fn refr_03_scopes_are_named_once_and_only_where_there_are_some() {
-    // A server that answers with foreign scopes all the same: its token is used.
+    // A server that answers with foreign scopes in either case: its token is used.
     let mut host = with_scopes();
     let other = |number: u8| {
         let tokens = renewable(&format!("at-{number}"), &format!("rt-{number}"));
@@ -1026,7 +1026,7 @@ fn refr_03_scopes_are_named_once_and_only_where_there_are_some() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
 
-    // One that refuses either request: the refresh token is over.
+    // One that refuses either request: the refresh token has ended.
     let mut host = with_scopes();
     host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
     host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);

@@ -250,14 +250,10 @@ impl<S: Store> Driver<S> {
                 let _skipped = self.perform(action);
                 continue;
             }
-            let next = self
-                .machine
-                .deadline()
-                .filter(|_| self.machine.has_unsaved());
-            let Some(next) = next else {
+            let next = self.machine.timeout(self.now());
+            let Some(wait) = next.filter(|_| self.machine.has_unsaved()) else {
                 return;
             };
-            let wait = Duration::from_millis(next.0.saturating_sub(self.now().mono.0));
             if wait > self.left(wait) {
                 return;
             }
@@ -321,10 +317,7 @@ impl<S: Store> Driver<S> {
     fn rest(&self) -> Option<Duration> {
         match self.machine.phase() {
             Phase::Resting | Phase::AwaitingUser => None,
-            Phase::AwaitingDevice | Phase::Working(_) => {
-                let left = self.machine.deadline()?.0.saturating_sub(self.now().mono.0);
-                Some(Duration::from_millis(left))
-            }
+            Phase::AwaitingDevice | Phase::Working(_) => self.machine.timeout(self.now()),
         }
     }
 

@@ -170,10 +170,9 @@ impl<S: Slots> Conversation<S> {
     /// When the machine has no deadline.
     #[track_caller]
     pub fn until_deadline(&mut self) -> Duration {
-        let Some(deadline) = self.machine.deadline() else {
+        let Some(wait) = self.machine.timeout(self.now) else {
             fail(&self.told("a deadline", "none"))
         };
-        let wait = Duration::from_millis(deadline.0.saturating_sub(self.now.mono.0));
         self.move_clocks(wait);
         self.handle(Event::Timer);
         wait

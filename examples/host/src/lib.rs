@@ -139,20 +139,16 @@ impl<R: Records> Host<R> {
         loop {
             let event = match self.session.poll_action() {
                 None if self.open.is_some() => return Next::Wait,
-                None => match self.session.deadline() {
+                None => match self.session.machine.timeout(self.now()) {
                     None => return Next::Report("nothing is left to do".to_owned()),
-                    Some(deadline) => {
-                        let left = deadline.0.saturating_sub(self.now().mono.0);
-                        std::thread::sleep(Duration::from_millis(left));
+                    Some(left) => {
+                        std::thread::sleep(left);
                         Event::Timer
                     }
                 },
                 Some(Action::SendRequest(send)) => network::send(send),
                 Some(Action::LoadSlot(load)) => self.records.load(load),
                 Some(Action::PersistSlot(persist)) => self.records.persist(persist),
-                // This host has no keys and no platform with tokens.
-                Some(Action::Sign(sign)) => sign.failed(),
-                Some(Action::ObtainAssertion(obtain)) => obtain.failed(),
                 Some(Action::NeedUser(_)) => match seed() {
                     Some(seed) => Event::Authorize(seed.into()),
                     None => return Next::Report("no random bytes".to_owned()),
@@ -174,7 +170,11 @@ impl<R: Records> Host<R> {
                     self.open = None;
                     return Next::Report(failure.to_string());
                 }
-                Some(Action::ShowCode(_) | Action::Report(_)) => continue,
+                // This host has no keys, no platform with tokens, and shows no codes.
+                Some(other) => match other.decline() {
+                    Some(event) => event,
+                    None => continue,
+                },
             };
             let now = self.now();
             self.session.handle(now, event);

@@ -196,9 +196,8 @@ impl<U: User> Task<U> {
     }
 
     fn rest(&self) -> Option<Duration> {
-        let deadline = self.machine.deadline()?;
-        let left = deadline.0.saturating_sub(self.around.now().mono.0);
-        Some(Duration::from_millis(left.max(1)))
+        let left = self.machine.timeout(self.around.now())?;
+        Some(left.max(Duration::from_millis(1)))
     }
 
     pub(super) fn feed(&mut self, event: Event) {

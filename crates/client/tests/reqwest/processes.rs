@@ -1,4 +1,4 @@
-//! What tests do with a Redis server, and this test program as another process.
+//! Connections and signals to a Redis server, and this test program as another process.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
