@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use crate::fake::{Fake, Mode, object};
+use crate::fake::{Fake, Mode, Request, object};
 use crate::remedies::Transcript;
 use crate::support::Desk;
 
