@@ -230,7 +230,7 @@ impl SavingAccount {
         let old = core.held.tokens();
         // A refresh token that was dropped, or replaced alone, leaves the access token that may have been refused.
         let kept = |old: &Tokens| tokens.is_some_and(|new| new.is(&old.access, old.received));
-        let same = old.is_some_and(kept);
+        let same = self.kept.is_of_the_refresh_token() && old.is_some_and(kept);
         let brings = matches!(self.kept, Kept::Refreshed { .. } | Kept::Authorized { .. });
         if let (true, Some(waiting)) = (brings && !same, &mut core.waiting) {
             waiting.rest.received_here(old, tokens);
