@@ -42,7 +42,8 @@ enum Verdict {
     GrantOver,
     /// The refresh token is unusable; the access token may still work.
     RefreshOver(Cause),
-    /// A rejection that is not an OAuth error, such as a web page: keep the tokens and ask the user.
+    /// A rejection of the request, or without an OAuth error, such as a web page: it says nothing about the grant. Keep the
+    /// tokens and ask the user.
     Unexplained(Cause),
     /// The server does not know the client (TOK-19).
     ClientUnknown(Option<Untrusted>),
@@ -112,6 +113,14 @@ impl Refreshing {
         verdict: Verdict,
     ) -> Step {
         let issuer = at.issuer().clone();
+        if let Verdict::RefreshOver(cause) | Verdict::Unexplained(cause) = &verdict
+            && let settings = core.config().settings(&issuer)
+            && let Some(naming) = named_otherwise(renewal.naming, &at, settings, cause)
+        {
+            core.report(|| Decision::RefreshNamesScopes { issuer });
+            renewal.naming = naming;
+            return renewal.go(core);
+        }
         match verdict {
             Verdict::Granted(granted) => {
                 let settings = core.config().settings(&issuer);
@@ -149,12 +158,6 @@ impl Refreshing {
                 account.tokens = None;
             })),
             Verdict::RefreshOver(cause) => {
-                let settings = core.config().settings(&issuer);
-                if let Some(naming) = named_otherwise(renewal.naming, &at, settings, &cause) {
-                    core.report(|| Decision::RefreshNamesScopes { issuer });
-                    renewal.naming = naming;
-                    return renewal.go(core);
-                }
                 renewal.refusal = Some(Box::new(cause));
                 Ok(drop_tokens(core, at, renewal, |account| {
                     if let Some(tokens) = &mut account.tokens {
@@ -348,10 +351,12 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             OAuthError::UseDpopNonce | OAuthError::InvalidDpopProof => {
                 Verdict::Final(at.refused(error, Some(code), description))
             }
+            OAuthError::InvalidRequest => {
+                Verdict::Unexplained(at.refused(error, Some(code), description))
+            }
             // A retry would receive the same response (REFR-06).
             OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
-            | OAuthError::InvalidRequest
             | OAuthError::InvalidScope
             | OAuthError::InvalidTarget
             | OAuthError::UnsupportedResponseType

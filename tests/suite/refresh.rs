@@ -405,7 +405,6 @@ fn refr_03_scopes_of_a_refresh_are_set_for_one_issuer() {
 fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
     for error in [
         "unsupported_grant_type",
-        "invalid_request",
         "interaction_required",
         "invalid_target",
         "bad_refresh_token",
@@ -424,6 +423,23 @@ fn tok_21_11_4_answers_that_end_the_refresh_token_alone() {
         host.wanted("x");
         assert_eq!(host.need_user().why, Why::TokenOver);
     }
+}
+
+/// A server whose upstream is down answers so: the grant lives, and the next renewal may succeed.
+#[test]
+fn tok_21_11_4_a_refusal_of_the_request_keeps_the_refresh_token() {
+    let mut host = over();
+    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    assert!(matches!(host.need_user().why, Why::RenewalRefused { .. }));
+    host.quiet();
+    assert!(account(&host).contains(r#""refresh":"rt-1""#));
+    // The pause ends.
+    host.pass(60_000);
+    host.wanted("tools/call x");
+    host.serve(META, 200, &metadata());
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
 }
 
 /// Every rejection that is not transient leads to `NeedUser` with the server's words.
@@ -1029,7 +1045,7 @@ fn refr_03_scopes_are_named_once_and_only_where_there_are_some() {
     // One that refuses either request: the refresh token has ended.
     let mut host = with_scopes();
     host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
-    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
     host.need_user();
     host.quiet();
     assert!(!account(&host).contains(r#""refresh""#));
