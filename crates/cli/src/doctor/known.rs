@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn each_known_server_has_a_setting_that_exists() {
         for (issuer, count) in [
-            ("https://login.microsoftonline.com/tenant/v2.0", 3),
+            ("https://login.microsoftonline.com/tenant/v2.0", 2),
             ("https://tenant.eu.auth0.com/", 1),
             ("https://accounts.google.com", 2),
             ("https://github.com/login/oauth", 1),
