@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             Action::Ready(_) => break,
             Action::Error(failure) => return Err(failure),
-            // Only clients with keys, grants with assertions and other devices need these.
+            // This host uses no keys, assertion grants, device sign-ins or reports.
             other @ (Action::Sign(_)
             | Action::ObtainAssertion(_)
             | Action::ShowCode(_)

@@ -93,7 +93,7 @@
 //!         Action::Ready(_) => break,
 //!         Action::Error(failure) => return Err(failure),
 //!         Action::Report(decision) => println!("{decision:?}"),
-//!         // Only with keys, assertion grants, and sign-ins on another device.
+//!         // This host uses no keys, assertion grants or device sign-ins.
 //!         other => {
 //!             if let Some(event) = other.decline() {
 //!                 machine.handle(now, event);

@@ -63,7 +63,9 @@ impl Question {
             self.ask_for(Wish::of(why), beside_a_token);
         }
         if let Some(asked) = &mut self.0 {
-            asked.for_scopes |= lacks_scopes;
+            // For scopes, `lacks_scopes` covers whatever is still demanded.
+            let kept = asked.for_scopes && !matches!(why, Why::ScopeMissing { .. });
+            asked.for_scopes = kept || lacks_scopes;
         }
     }
 
@@ -81,17 +83,17 @@ impl Question {
         self.0.is_some()
     }
 
-    /// There is nothing to ask any more: the user gave up.
+    /// Closes the question: the user cancelled.
     pub(crate) fn withdraw(&mut self) {
         self.0 = None;
     }
 
-    /// A new authorization succeeded, and its account has all scopes that were demanded, or not: a question for those that
-    /// it lacks stays. Returns true when there is nothing to ask any more.
+    /// Closes the question after a new authorization, unless it is about scopes and the account lacks some of them
+    /// (`has_all` is false). Returns true if it is closed.
     pub(crate) fn signed_in(&mut self, has_all: bool) -> bool {
         self.0 = self.0.filter(|asked| asked.for_scopes && !has_all);
         if let Some(asked) = &mut self.0 {
-            // The mend is made.
+            // The new authorization did the repair that was asked for.
             asked.wish = Wish::Refusal;
             asked.beside_a_token = true;
         }

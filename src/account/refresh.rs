@@ -7,7 +7,7 @@ use crate::key::KeyBinding;
 use crate::secret::Secret;
 use crate::wire::form::Form;
 use crate::wire::scopes::Scopes;
-use crate::wire::token::Granted;
+use crate::wire::token::{Granted, OAuthError};
 
 /// A refresh token with its account.
 pub(crate) struct RefreshGrant {
@@ -22,14 +22,16 @@ pub(crate) struct RefreshGrant {
 /// Whether the next refresh request names the requested scopes (REFR-03).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Naming {
-    /// As the account says.
+    /// Uses the setting stored with the account.
     #[default]
     AsKept,
-    /// Yes: the server refused a request without them.
+    /// Sends them: the server refused the scopes of a request without them.
     AfterRefusal,
-    /// Yes: the server answered a request without them with other ones.
+    /// Sends them: the server refused a request without them as malformed, which may have another reason.
+    AfterBadRequest,
+    /// Sends them: the server answered a request without them with other ones.
     AfterAnswer,
-    /// No: the server refused them as well, and its answer without them counts.
+    /// Omits them: the server refused them as well, and its answer without them counts.
     Refused,
 }
 
@@ -38,7 +40,7 @@ impl Naming {
     pub(crate) fn names(self, kept: bool) -> bool {
         match self {
             Self::AsKept => kept,
-            Self::AfterRefusal | Self::AfterAnswer => true,
+            Self::AfterRefusal | Self::AfterBadRequest | Self::AfterAnswer => true,
             Self::Refused => false,
         }
     }
@@ -49,6 +51,39 @@ impl RefreshGrant {
     pub(crate) fn may_name_scopes(&self, settings: &IssuerSettings) -> bool {
         let as_needed = settings.refresh_scopes == RefreshScopes::AsNeeded;
         as_needed && self.scopes.is_empty() && !self.account.requested.is_empty()
+    }
+
+    /// Returns true if the request named scopes, and the next one may omit them.
+    fn may_omit_scopes(&self, settings: &IssuerSettings) -> bool {
+        settings.refresh_scopes == RefreshScopes::AsNeeded && !self.scopes.is_empty()
+    }
+
+    /// Returns how a request that received this error is repeated with or without scopes, if it is: the error concerns the
+    /// request, not the token (REFR-03).
+    pub(crate) fn repeated(
+        &self,
+        naming: Naming,
+        settings: &IssuerSettings,
+        error: OAuthError,
+    ) -> Option<Naming> {
+        let of_scopes = error == OAuthError::InvalidScope;
+        if !of_scopes && error != OAuthError::InvalidRequest {
+            return None;
+        }
+        match naming {
+            Naming::AsKept if self.may_name_scopes(settings) => Some(if of_scopes {
+                Naming::AfterRefusal
+            } else {
+                Naming::AfterBadRequest
+            }),
+            Naming::AsKept if of_scopes && self.may_omit_scopes(settings) => Some(Naming::Refused),
+            Naming::AfterAnswer if of_scopes => Some(Naming::Refused),
+            Naming::AsKept
+            | Naming::AfterRefusal
+            | Naming::AfterBadRequest
+            | Naming::AfterAnswer
+            | Naming::Refused => None,
+        }
     }
 
     /// Returns true if the answer names scopes, and none of the account's: its access token is for something else.

@@ -57,14 +57,16 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns the event that answers an action which this host does not carry out; `None` where none is awaited. The machine goes
-    /// on without: it reports a failure of its own where it cannot.
+    /// Returns the event that declines this action, for hosts that do not support it: a failure for requests, slots, signing and
+    /// assertions, a cancellation for [`Redirect`](Self::Redirect) and [`ShowCode`](Self::ShowCode). `None` for actions that await no
+    /// event. The flow continues if it can; otherwise it ends with [`Error`](Self::Error).
     ///
     /// ```
     /// # use mcp_auth_machine::{Action, AuthMachine, Event, Moment};
-    /// fn only_requests(machine: &mut AuthMachine, now: Moment, action: Action) {
+    /// # fn send(request: mcp_auth_machine::action::SendRequest) {}
+    /// fn perform(machine: &mut AuthMachine, now: Moment, action: Action) {
     ///     match action {
-    ///         Action::SendRequest(request) => drop(request), // to the host's HTTP client
+    ///         Action::SendRequest(request) => send(request),
     ///         other => {
     ///             if let Some(event) = other.decline() {
     ///                 machine.handle(now, event);

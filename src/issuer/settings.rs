@@ -86,12 +86,13 @@ pub enum JwtBearerSupport {
 /// The `scope` parameter of refresh requests (REFR-03).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RefreshScopes {
-    /// No `scope` at first, which leaves the granted scopes unchanged. The requested scopes, once the server refused
-    /// such a request as `invalid_request` or `invalid_scope`, or answered it with none of the account's scopes. The
-    /// account's record keeps that. Microsoft Entra ID does either where client and MCP server are one application.
+    /// Omits `scope`, which leaves the granted scopes unchanged, until the server rejects such a request with
+    /// `invalid_request` or `invalid_scope`, or answers it with scopes of which the account has none. From then on refresh
+    /// requests for this account send the requested scopes. Needed at Microsoft Entra ID where client and MCP server are the
+    /// same application.
     #[default]
     AsNeeded,
-    /// No `scope`, ever.
+    /// Never sends `scope`.
     Omit,
     /// The scopes that the authorization requested, for servers that otherwise issue a token with other
     /// scopes.

@@ -39,7 +39,8 @@ struct AccountRecord<'a> {
     resource_sent: bool,
     requested: Cow<'a, str>,
     granted: Cow<'a, str>,
-    /// Whether refresh requests name the requested scopes. Omitted where they do not.
+    /// Whether refresh requests name the requested scopes. Omitted where they do not; an older version, which would not name
+    /// them, rejects a record with it.
     #[serde(default)]
     names_scopes: bool,
     iss_binding: IssBinding,

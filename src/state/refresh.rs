@@ -11,7 +11,7 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{ClientOrigin, TokenGrant};
-use crate::issuer::{AtIssuer, IssuerSettings};
+use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
@@ -66,6 +66,7 @@ impl Refreshing {
             core.release_lease();
             return renewal.fails_for_now(core, Stage::Refresh, Cause::OutOfPatience(limited));
         }
+        renewal.is_for_others = false;
         let requests = requests_for(&at);
         let call = Call::begin_within(core, at, requests, Some(until));
         Self::called(core, call, renewal)
@@ -113,11 +114,13 @@ impl Refreshing {
         verdict: Verdict,
     ) -> Step {
         let issuer = at.issuer().clone();
-        if let Verdict::RefreshOver(cause) | Verdict::Unexplained(cause) = &verdict
-            && let settings = core.config().settings(&issuer)
-            && let Some(naming) = named_otherwise(renewal.naming, &at, settings, cause)
-        {
-            core.report(|| Decision::RefreshNamesScopes { issuer });
+        let settings = core.config().settings(&issuer);
+        let repeated = error_of(&verdict)
+            .and_then(|error| at.held().repeated(renewal.naming, settings, error));
+        if let Some(naming) = repeated {
+            if naming.names(false) {
+                core.report(|| Decision::RefreshNamesScopes { issuer });
+            }
             renewal.naming = naming;
             return renewal.go(core);
         }
@@ -157,6 +160,10 @@ impl Refreshing {
             Verdict::GrantOver => Ok(drop_tokens(core, at, renewal, |account| {
                 account.tokens = None;
             })),
+            // The machine's own repetition may have named scopes that were never granted.
+            Verdict::RefreshOver(cause) if renewal.naming == Naming::AfterBadRequest => {
+                refused(core, renewal, cause)
+            }
             Verdict::RefreshOver(cause) => {
                 renewal.refusal = Some(Box::new(cause));
                 Ok(drop_tokens(core, at, renewal, |account| {
@@ -202,27 +209,18 @@ impl Refreshing {
     }
 }
 
-/// Returns how a refused request is repeated, if it is: a refusal of the request is not one of the token (REFR-03).
-fn named_otherwise(
-    naming: Naming,
-    at: &AtIssuer<RefreshGrant>,
-    settings: &IssuerSettings,
-    cause: &Cause,
-) -> Option<Naming> {
-    let Cause::Refused(Refusal::OAuth {
-        error: OAuthError::InvalidRequest | OAuthError::InvalidScope,
-        ..
-    }) = cause
-    else {
-        return None;
-    };
-    match naming {
-        Naming::AsKept => at
-            .held()
-            .may_name_scopes(settings)
-            .then_some(Naming::AfterRefusal),
-        Naming::AfterAnswer => Some(Naming::Refused),
-        Naming::AfterRefusal | Naming::Refused => None,
+/// Returns the OAuth error of a refusal.
+fn error_of(verdict: &Verdict) -> Option<OAuthError> {
+    match verdict {
+        Verdict::RefreshOver(Cause::Refused(Refusal::OAuth { error, .. }))
+        | Verdict::Unexplained(Cause::Refused(Refusal::OAuth { error, .. })) => Some(*error),
+        Verdict::RefreshOver(_)
+        | Verdict::Unexplained(_)
+        | Verdict::Granted(_)
+        | Verdict::GrantOver
+        | Verdict::ClientUnknown(_)
+        | Verdict::Later(_)
+        | Verdict::Final(_) => None,
     }
 }
 
@@ -239,7 +237,6 @@ fn named_next_time(
     let sent = at.held().refresh.clone();
     let at = at.then(|grant| {
         let mut account = grant.account;
-        account.names_scopes = true;
         if let Some(tokens) = &mut account.tokens
             && granted.refresh_token.is_some()
         {

@@ -336,6 +336,8 @@ impl Renewal {
     /// Restarts after another process changed the record, a bounded number of times.
     pub(crate) fn again(mut self: Box<Self>, core: &mut Core) -> Step {
         self.lease = None;
+        // What was learnt concerns the account that was there.
+        self.naming = Naming::default();
         match self.looks.take() {
             Ok(_look) => self.go(core),
             Err(_) => self.fails_for_now(core, Stage::Refresh, Cause::unreachable(None)),

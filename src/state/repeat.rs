@@ -152,7 +152,9 @@ impl CheckingPending {
         let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
         match (self.then, is_out) {
             (Then::Repeat(click), Ok(false)) => Ok(replace(core, click)),
-            (Then::Repeat(_), Ok(true)) if waiting.is_just_read(core.now.mono) => {
+            (Then::Repeat(click), Ok(true))
+                if waiting.is_just_read(core.now.mono) && !asks_for_more(core, &click) =>
+            {
                 repeat_redirect(core)
             }
             (Then::Repeat(click), Ok(true)) => read_documents(core, click),

@@ -1042,11 +1042,50 @@ fn refr_03_scopes_are_named_once_and_only_where_there_are_some() {
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
 
-    // One that refuses either request: the refresh token has ended.
+    // One that refuses the scopes of either request: the refresh token has ended.
     let mut host = with_scopes();
-    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
     host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
     host.need_user();
     host.quiet();
     assert!(!account(&host).contains(r#""refresh""#));
+}
+
+#[test]
+fn refr_03_what_the_repetition_is_refused_for_ends_no_grant() {
+    // The first error had another reason, and the user granted fewer scopes than were requested.
+    let mut host = with_scopes();
+    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    let form = body(&host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#));
+    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+    host.need_user();
+    host.quiet();
+    assert!(account(&host).contains(r#""refresh":"rt-1""#));
+
+    // A token for other scopes is not used because a server is down for a moment.
+    let mut host = with_scopes();
+    let other = renewable("foreign", "rt-2").replacen('{', r#"{"scope":"z","#, 1);
+    host.serve(TOKEN, 200, &other);
+    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    host.need_user();
+    host.quiet();
+    assert!(account(&host).contains(r#""refresh":"rt-2""#));
+    assert!(!account(&host).contains("foreign"));
+}
+
+#[test]
+fn refr_03_scopes_that_are_refused_later_are_left_out_again() {
+    let mut host = with_scopes();
+    host.serve(TOKEN, 400, r#"{"error":"invalid_request"}"#);
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    let form = body(&host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#));
+    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+    assert_eq!(get(&form, "scope"), None);
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
 }

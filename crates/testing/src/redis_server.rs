@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The pause between two questions whether the server answers: 200 of them are asked.
+/// The delay between two readiness checks; 200 are made.
 const PACE: Duration = Duration::from_millis(50);
 
 /// How often a server begins on another port, because another process took its port meanwhile.
@@ -73,7 +73,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    /// Returns the number of the process, for signals.
+    /// Returns the process ID, for signals.
     pub fn id(&self) -> u32 {
         self.process.id()
     }

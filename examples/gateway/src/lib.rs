@@ -80,10 +80,10 @@ pub struct Settings {
     pub load: Option<usize>,
 }
 
-/// Serves, or drives itself with simulated users, as the settings say.
+/// Runs the gateway, or with `--load` a load test against it.
 ///
 /// # Errors
-/// Why it could not serve; in the other case, what went wrong for a user.
+/// The gateway cannot start, or a simulated user fails.
 pub async fn run(settings: Settings) -> Result<(), Failed> {
     // Sets the only TLS provider that is linked; a second call has no effect.
     let _first = rustls::crypto::ring::default_provider().install_default();

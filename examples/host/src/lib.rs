@@ -170,7 +170,7 @@ impl<R: Records> Host<R> {
                     self.open = None;
                     return Next::Report(failure.to_string());
                 }
-                // This host has no keys, no platform with tokens, and shows no codes.
+                // This host uses no keys, assertion grants, device sign-ins or reports.
                 Some(other) => match other.decline() {
                     Some(event) => event,
                     None => continue,
