@@ -336,7 +336,7 @@ impl Renewal {
     /// Restarts after another process changed the record, a bounded number of times.
     pub(crate) fn again(mut self: Box<Self>, core: &mut Core) -> Step {
         self.lease = None;
-        // What was learnt concerns the account that was there.
+        // Another account may be there now, of which nothing was learnt.
         self.naming = Naming::default();
         match self.looks.take() {
             Ok(_look) => self.go(core),
