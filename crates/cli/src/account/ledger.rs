@@ -333,7 +333,7 @@ impl Store for Ledger {
                         error.0
                     );
                     if told != said {
-                        eprintln!("mcp-auth: {said}");
+                        note!("mcp-auth: {said}");
                         told = said;
                     }
                     sleep(PAUSE);

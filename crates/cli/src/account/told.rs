@@ -108,7 +108,7 @@ pub(super) fn grant_words(grant: Option<&Grant>) -> String {
     let end = if grant.renewable {
         ""
     } else {
-        ", without a refresh token: sign in again then"
+        ", no refresh token: sign in again when the token expires"
     };
     format!("signed in at {}{scopes}{time}{end}", grant.issuer)
 }
