@@ -31,7 +31,7 @@ fn quirk_08_a_sign_in_without_a_refresh_token_says_so_and_how_to_get_one() {
     assert_eq!(status["renewable"], false, "{status}");
     let words = text(&desk.run(&["status", &url]).stdout);
     assert!(
-        words.contains("without a refresh token: sign in again"),
+        words.contains("no refresh token: sign in again"),
         "{words}"
     );
     let (_, list) = desk.json(&["list"]);
