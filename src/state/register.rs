@@ -39,13 +39,24 @@ pub(crate) struct Registering {
     scopes: Scopes,
     /// The authentication method that was requested.
     method: AuthMethod,
-    /// Whether the request named the scopes; after a refusal, one without is tried (REG-22).
+    /// Whether the request named the scopes.
     with_scope: bool,
+    /// The request that follows a refusal, if one does.
+    next: Option<Form>,
+}
+
+/// The members of a registration request that some servers refuse, or miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Names the scopes; without a redirect, `redirect_uris` is absent.
+    Full,
+    /// Names no scopes (REG-22); without a redirect, `redirect_uris` is empty (DEV-03).
+    Reduced,
 }
 
 impl Registering {
     pub(crate) fn begin(core: &mut Core, met: Met, at: AtIssuer<()>, replaced: Found) -> Step {
-        Self::send(core, met, at, replaced, true)
+        Self::send(core, met, at, replaced, Form::Full)
     }
 
     fn send(
@@ -53,12 +64,12 @@ impl Registering {
         mut met: Met,
         at: AtIssuer<()>,
         replaced: Found,
-        with_scope: bool,
+        form: Form,
     ) -> Step {
         let permit = met.attempt.registration(core)?;
         let config = core.config();
         let scopes = registration_scopes(core, &met.attempt, &met.facts, &at);
-        let with_scope = with_scope && !scopes.is_empty();
+        let with_scope = form == Form::Full && !scopes.is_empty();
         let grants = [
             met.attempt.way.grant().as_str(),
             GrantType::RefreshToken.as_str(),
@@ -69,10 +80,11 @@ impl Registering {
         };
         let uri = met.attempt.way.redirect_uri();
         let uris = uri.map(RedirectUri::as_str);
+        let has_another_form = form == Form::Full && (with_scope || uri.is_none());
         let own_key = config.client_metadata_key.as_ref();
         let method = method_to_ask(core, &at);
         let body = RegistrationRequest {
-            redirect_uris: uris.as_slice(),
+            redirect_uris: (uri.is_some() || form == Form::Reduced).then_some(uris.as_slice()),
             grant_types: wanted,
             response_types: uris.and(Some(ResponseType::Code.as_str())).as_slice(),
             token_endpoint_auth_method: method.as_str(),
@@ -112,6 +124,7 @@ impl Registering {
             scopes,
             method,
             with_scope,
+            next: has_another_form.then_some(Form::Reduced),
         }))
     }
 
@@ -157,13 +170,14 @@ impl Registering {
                 fail(&self.attempt, Cause::unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                if self.with_scope && matches!(status, 400 | 403 | 422) {
+                let next = self.next.filter(|_| matches!(status, 400 | 403 | 422));
+                if let Some(form) = next {
                     let met = Met {
                         attempt: self.attempt,
                         facts: self.facts,
                         flow: self.flow,
                     };
-                    return Self::send(core, met, self.at, self.replaced, false);
+                    return Self::send(core, met, self.at, self.replaced, form);
                 }
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())

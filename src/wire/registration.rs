@@ -15,8 +15,9 @@ use crate::secret::Secret;
 /// The body of a registration request; members without a value are omitted (REG-18).
 #[derive(Debug)]
 pub struct RegistrationRequest<'a> {
-    /// The redirect URIs that the client uses; none with the device authorization grant alone.
-    pub redirect_uris: &'a [&'a str],
+    /// The redirect URIs that the client uses. With the device authorization grant alone `None`; an empty list for servers
+    /// that demand one (DEV-03).
+    pub redirect_uris: Option<&'a [&'a str]>,
     /// `authorization_code` or that of the device authorization grant, and `refresh_token` if the host
     /// stores refresh tokens (REG-19, DEV-03).
     pub grant_types: &'a [&'a str],
@@ -84,8 +85,8 @@ impl RegistrationRequest<'_> {
     pub fn to_json(&self) -> String {
         let mut json = JsonWriter::after(String::with_capacity(512));
         json.texts(r#"{"grant_types":"#, self.grant_types.iter().copied());
-        if !self.redirect_uris.is_empty() {
-            json.texts(r#","redirect_uris":"#, self.redirect_uris.iter().copied());
+        if let Some(uris) = self.redirect_uris {
+            json.texts(r#","redirect_uris":"#, uris.iter().copied());
         }
         json.texts(r#","response_types":"#, self.response_types.iter().copied());
         json.text(

@@ -643,6 +643,34 @@ fn dev_12_a_client_that_the_server_forgot_is_replaced() {
     }
 }
 
+/// Some servers demand the member, which this grant has no use for.
+#[test]
+fn dev_03_after_a_refusal_the_redirect_uris_are_an_empty_list_once() {
+    let mut host = Host::new(config());
+    on_device(&mut host);
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata_with(OFFERED));
+    let refused = r#"{"error":"invalid_client_metadata"}"#;
+    let members = |request: http::Request<bytes::Bytes>| -> serde_json::Value {
+        serde_json::from_slice(request.body()).unwrap()
+    };
+    let first = members(host.serve(REGISTER, 400, refused));
+    assert_eq!(first.get("redirect_uris"), None);
+    let second = members(host.serve(REGISTER, 201, r#"{"client_id":"dev-1"}"#));
+    assert_eq!(second["redirect_uris"], serde_json::json!([]));
+    host.serve(DEVICE, 200, &codes(""));
+    host.code();
+
+    let mut host = Host::new(config());
+    on_device(&mut host);
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata_with(OFFERED));
+    host.serve(REGISTER, 400, refused);
+    host.serve(REGISTER, 400, refused);
+    host.error();
+    host.quiet();
+}
+
 #[test]
 fn dev_12_rejected_scopes_are_omitted_once() {
     let mut host = Host::signed_in(config().scopes("read"), &renewable("at-1", "rt-1"));
