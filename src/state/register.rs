@@ -59,13 +59,7 @@ impl Registering {
         Self::send(core, met, at, replaced, Form::Full)
     }
 
-    fn send(
-        core: &mut Core,
-        mut met: Met,
-        at: AtIssuer<()>,
-        replaced: Found,
-        form: Form,
-    ) -> Step {
+    fn send(core: &mut Core, mut met: Met, at: AtIssuer<()>, replaced: Found, form: Form) -> Step {
         let permit = met.attempt.registration(core)?;
         let config = core.config();
         let scopes = registration_scopes(core, &met.attempt, &met.facts, &at);

@@ -30,10 +30,7 @@ fn quirk_08_a_sign_in_without_a_refresh_token_says_so_and_how_to_get_one() {
     let (_, status) = desk.json(&["status", &url]);
     assert_eq!(status["renewable"], false, "{status}");
     let words = text(&desk.run(&["status", &url]).stdout);
-    assert!(
-        words.contains("no refresh token: sign in again"),
-        "{words}"
-    );
+    assert!(words.contains("no refresh token: sign in again"), "{words}");
     let (_, list) = desk.json(&["list"]);
     assert_eq!(list["accounts"][0]["renewable"], false, "{list}");
     let (_, examined) = desk.json(&["doctor", &url]);
