@@ -17,7 +17,7 @@ export CARGO_TARGET_DIR
 found=$CARGO_TARGET_DIR/found
 mkdir -p "$found"
 
-command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz --version 0.13.2 || exit 2
+command -v cargo-fuzz >/dev/null || cargo install --locked --debug cargo-fuzz --version 0.13.2 || exit 2
 cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null || exit 2
 cargo fuzz build -s none || exit 2
 

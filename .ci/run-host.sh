@@ -14,7 +14,7 @@ if [ -z "${1:-}" ]; then
   CARGO_TARGET_DIR=$target cargo check --locked --workspace || exit 1
 else
   export CARGO_TARGET_DIR=$target/fuzz
-  command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz --version 0.13.2 || exit 2
+  command -v cargo-fuzz >/dev/null || cargo install --locked --debug cargo-fuzz --version 0.13.2 || exit 2
   corpus=$target/fuzz/found/example-host
   mkdir -p "$corpus" && cargo fuzz run -s none history "$corpus" -- -max_total_time="$1" || exit 1
 fi
