@@ -48,9 +48,10 @@ impl Naming {
 
 impl RefreshGrant {
     /// Returns true if the request named no scopes, and the next one may.
-    pub(crate) fn may_name_scopes(&self, settings: &IssuerSettings) -> bool {
+    pub(crate) fn may_name_scopes(&self, naming: Naming, settings: &IssuerSettings) -> bool {
         let as_needed = settings.refresh_scopes == RefreshScopes::AsNeeded;
-        as_needed && self.scopes.is_empty() && !self.account.requested.is_empty()
+        let unnamed = self.scopes.is_empty() && !self.account.requested.is_empty();
+        naming == Naming::AsKept && as_needed && unnamed
     }
 
     /// Returns true if the request named scopes, and the next one may omit them.
@@ -71,7 +72,7 @@ impl RefreshGrant {
             return None;
         }
         match naming {
-            Naming::AsKept if self.may_name_scopes(settings) => Some(if of_scopes {
+            Naming::AsKept if self.may_name_scopes(naming, settings) => Some(if of_scopes {
                 Naming::AfterRefusal
             } else {
                 Naming::AfterBadRequest

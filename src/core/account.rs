@@ -147,9 +147,8 @@ impl Core {
 
     /// Returns true when every scope that was demanded was requested or granted for the account.
     pub(crate) fn has_what_was_demanded(&self) -> bool {
-        let account = self.held.at.as_ref().map(|at| at.held());
         let demanded = self.memory.demanded.all();
-        demanded.is_none_or(|scopes| account.is_some_and(|account| account.has_scopes(scopes)))
+        demanded.is_none_or(|scopes| self.held.has_scopes(scopes))
     }
 
     pub(crate) fn account_slot(&self) -> Slot {

@@ -7,6 +7,7 @@ use crate::issuer::AtIssuer;
 use crate::slot::Revision;
 use crate::suspended::Unsaved;
 use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
 
 /// How long the contents of the account slot count as those that a user's request was made beside.
@@ -97,6 +98,12 @@ impl Held {
 
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Returns true if all these scopes were requested or granted for the held account.
+    pub(crate) fn has_scopes(&self, scopes: &Scopes) -> bool {
+        let account = self.at.as_ref().map(|at| at.held());
+        account.is_some_and(|account| account.has_scopes(scopes))
     }
 
     /// Returns the validity of these tokens: the known one of the same issuance, or one derived from the

@@ -281,9 +281,7 @@ impl Elsewhere {
 
     /// Returns true when the account holds other tokens than before, with the scopes of the authorization.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        let has = account.is_some_and(|account| account.has_scopes(&self.requested));
-        has && self.holds_another(core)
+        core.held.has_scopes(&self.requested) && self.holds_another(core)
     }
 
     /// Returns true when the account holds other tokens than before.
@@ -357,9 +355,7 @@ fn still_waits(core: &Core, operation: Option<&Operation>) -> bool {
 
 /// Returns true when the question of a caller is one for scopes that the account lacks.
 fn still_asks(core: &Core, why: &Why, operation: Option<&Operation>) -> bool {
-    let account = core.held.at.as_ref().map(|at| at.held());
-    let has = |scopes| account.is_some_and(|account| account.has_scopes(scopes));
-    let lacks = matches!(why, Why::ScopeMissing { scopes, .. } if !has(scopes));
+    let lacks = matches!(why, Why::ScopeMissing { scopes, .. } if !core.held.has_scopes(scopes));
     lacks && still_waits(core, operation)
 }
 

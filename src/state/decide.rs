@@ -301,8 +301,7 @@ fn just_refreshed(core: &Core) -> bool {
 
 /// Returns true when a challenge names scopes that were neither requested nor granted before.
 fn adds(core: &Core, scopes: &Scopes) -> bool {
-    let held = core.held.at.as_ref().map(|at| at.held());
-    !held.is_some_and(|account| account.has_scopes(scopes))
+    !core.held.has_scopes(scopes)
 }
 
 /// Returns true when all requested scopes fit into one request (E01).

@@ -218,8 +218,7 @@ pub(crate) fn redirect(
     } else {
         at.redirect_url(settings).map(Some)
     };
-    let account = core.held.at.as_ref().map(|at| at.held());
-    let widens = account.is_some_and(|account| !account.has_scopes(&at.held().0.requested));
+    let widens = core.held.at.is_some() && !core.held.has_scopes(&at.held().0.requested);
     let url = match url {
         Ok(url) => url,
         Err(error) => {

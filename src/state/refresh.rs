@@ -115,6 +115,7 @@ impl Refreshing {
     ) -> Step {
         let issuer = at.issuer().clone();
         let settings = core.config().settings(&issuer);
+        let may_name = at.held().may_name_scopes(renewal.naming, settings);
         let repeated = error_of(&verdict)
             .and_then(|error| at.held().repeated(renewal.naming, settings, error));
         if let Some(naming) = repeated {
@@ -126,9 +127,6 @@ impl Refreshing {
         }
         match verdict {
             Verdict::Granted(granted) => {
-                let settings = core.config().settings(&issuer);
-                let may_name =
-                    renewal.naming == Naming::AsKept && at.held().may_name_scopes(settings);
                 if may_name && at.held().is_for_others(&granted) {
                     return Ok(named_next_time(core, at, renewal, *granted));
                 }

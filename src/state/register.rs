@@ -41,8 +41,7 @@ pub(crate) struct Registering {
     method: AuthMethod,
     /// Whether the request named the scopes.
     with_scope: bool,
-    /// The request that follows a refusal, if one does.
-    next: Option<Form>,
+    form: Form,
 }
 
 /// The members of a registration request that some servers refuse, or miss.
@@ -74,7 +73,6 @@ impl Registering {
         };
         let uri = met.attempt.way.redirect_uri();
         let uris = uri.map(RedirectUri::as_str);
-        let has_another_form = form == Form::Full && (with_scope || uri.is_none());
         let own_key = config.client_metadata_key.as_ref();
         let method = method_to_ask(core, &at);
         let body = RegistrationRequest {
@@ -118,7 +116,7 @@ impl Registering {
             scopes,
             method,
             with_scope,
-            next: has_another_form.then_some(Form::Reduced),
+            form,
         }))
     }
 
@@ -164,14 +162,15 @@ impl Registering {
                 fail(&self.attempt, Cause::unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                let next = self.next.filter(|_| matches!(status, 400 | 403 | 422));
-                if let Some(form) = next {
+                let differs = self.with_scope || self.attempt.way.redirect_uri().is_none();
+                let again = self.form == Form::Full && differs;
+                if again && matches!(status, 400 | 403 | 422) {
                     let met = Met {
                         attempt: self.attempt,
                         facts: self.facts,
                         flow: self.flow,
                     };
-                    return Self::send(core, met, self.at, self.replaced, form);
+                    return Self::send(core, met, self.at, self.replaced, Form::Reduced);
                 }
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())

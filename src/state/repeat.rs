@@ -264,9 +264,8 @@ fn is_repeatable(core: &Core, waiting: &Waiting, click: &Click) -> bool {
 fn is_enough(core: &Core, click: &Click) -> bool {
     let by_challenge = core.memory.demanded.all();
     let needed = click.authorization.scopes.as_ref().or(by_challenge);
-    let held = core.held.at.as_ref().map(|at| at.held());
-    let enough = held.is_some_and(|account| needed.is_none_or(|needed| account.has_scopes(needed)));
-    enough && core.held.is_usable(core.now)
+    // A usable token has an account.
+    core.held.is_usable(core.now) && needed.is_none_or(|needed| core.held.has_scopes(needed))
 }
 
 /// Returns true when a token has come since the question for want of one that this authorization answers.
@@ -277,8 +276,7 @@ pub(crate) fn came_too_late(core: &Core, click: &Click) -> bool {
 impl Renewed {
     /// Returns true when another instance has stored a sufficient token.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        let has = |scopes| account.is_some_and(|account| account.has_scopes(scopes));
+        let has = |scopes| core.held.has_scopes(scopes);
         let changed = core.held.revision != self.account;
         (changed || self.requested.as_ref().is_some_and(has)) && is_enough(core, &self.click)
     }

@@ -27,6 +27,19 @@ fn over() -> Host {
     host
 }
 
+/// A signed-in account with two scopes, whose token has expired.
+fn with_scopes() -> Host {
+    let mut host = Host::signed_in_by(
+        config(),
+        &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
+        &renewable("at-1", "rt-1"),
+    );
+    host.pass(HOUR);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    host
+}
+
 fn account(host: &Host) -> String {
     host.store.of_kind("account")[0]
         .contents
@@ -367,14 +380,7 @@ fn refr_04_step_02_a_foreign_scope_in_a_refresh_answer_is_asked_for_nowhere() {
 
 #[test]
 fn refr_04_a_scope_omitted_by_a_refresh_is_no_longer_granted() {
-    let mut host = Host::signed_in_by(
-        config(),
-        &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
-        &renewable("at-1", "rt-1"),
-    );
-    host.pass(HOUR);
-    host.wanted("x");
-    host.serve(META, 200, &metadata());
+    let mut host = with_scopes();
     let answer = renewable("at-2", "rt-2").replacen('{', r#"{"scope":"z b","#, 1);
     host.serve(TOKEN, 200, &answer);
     assert_eq!(host.ready().scopes.as_str(), "b");
@@ -967,19 +973,6 @@ fn sec_35_s30_a_late_save_does_not_lengthen_a_life() {
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     host.pass(101_000);
     assert_eq!(host.token(), None, "it was received 601 seconds ago");
-}
-
-/// A signed-in account with two scopes, whose token has expired.
-fn with_scopes() -> Host {
-    let mut host = Host::signed_in_by(
-        config(),
-        &format!("Bearer resource_metadata=\"{PRM}\", scope=\"a b\""),
-        &renewable("at-1", "rt-1"),
-    );
-    host.pass(HOUR);
-    host.wanted("x");
-    host.serve(META, 200, &metadata());
-    host
 }
 
 #[test]
