@@ -4,12 +4,12 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
+use mcp_auth_testing::free_port;
 use serde_json::{Value, json};
 
 use crate::bridges::Client;
@@ -29,11 +29,6 @@ impl Drop for Process {
 
 pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name}: run .ci/run-python.sh"))
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 fn wait_for(url: &str) {
@@ -63,9 +58,9 @@ impl Server {
         kind: &'static str,
         seconds: &'static str,
     ) -> Self {
-        let port = free_port();
+        let port = free_port().expect("a free port");
         let upstream = (kind == "proxy").then(|| {
-            let port = free_port();
+            let port = free_port().expect("a free port");
             let process = Command::new(variable("MCP_AUTH_TEST_NODE"))
                 .arg(variable("MCP_AUTH_TEST_UPSTREAM"))
                 .args(["-a", "127.0.0.1", "-p", &port.to_string()])
@@ -286,7 +281,7 @@ fn bridged(server: Server) {
 /// The stored client is unknown to the server, which shows a page instead of redirecting.
 fn error_page_instead_of_a_callback(mut server: Server) {
     let desk = desk(&server);
-    let port = free_port().to_string();
+    let port = free_port().expect("a free port").to_string();
     desk.sign_in(&["--port", &port]);
     assert_eq!(desk.json("logout", &[]).0, Some(0));
     server.restart();

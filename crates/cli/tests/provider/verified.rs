@@ -1,7 +1,7 @@
 //! The layer of `mcp-auth-server` with the tokens of a provider that runs: JWTs by its key set, which changes,
 //! and opaque ones by its introspection endpoint; the command signs in to the server behind the layer.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use mcp_auth_server::{
     IntrospectionVerifier, JwtVerifier, KeyTimes, ProtectLayer, ProtectedResource, RequiredScopes,
     ScopePolicy, TokenRules, VerifyToken,
 };
+use mcp_auth_testing::free_port;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -92,19 +93,11 @@ async fn answer(Json(message): Json<Value>) -> Json<Value> {
     Json(json!({ "jsonrpc": "2.0", "id": message["id"], "result": {} }))
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener
-        .local_addr()
-        .map(|at: SocketAddr| at.port())
-        .expect("an address")
-}
-
 #[test]
 #[ignore = "needs npm; .ci/run does"]
 fn rs_08_jwts_of_a_running_issuer_whose_keys_change() {
     let server = Server::bind();
-    let port = free_port().to_string();
+    let port = free_port().expect("a free port").to_string();
     let options = [
         "--port",
         &port,
