@@ -97,6 +97,7 @@
 
 mod accounts;
 mod client;
+mod connections;
 mod desk;
 mod device;
 mod hands;
@@ -113,6 +114,7 @@ mod user;
 
 pub use accounts::{AccountCall, Accounts, AccountsBuilder, Counts, Returned, Server};
 pub use client::{Call, Client};
+pub use connections::Connections;
 pub use device::DeviceSignIn;
 pub use http::{Limits, Undelivered, http_client};
 pub use job::Stopped;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, Method};
-use mcp_auth_client::asynchronous::{Client, StartFlaw, Stopped};
+use mcp_auth_client::asynchronous::{Client, Connections, StartFlaw, Stopped};
 use reqwest::Response;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
 use crate::answer;
-use crate::connections::Connections;
+use crate::connections::connections;
 use crate::error::{TransportError, failed};
 
 /// The HTTP client of rmcp's streamable HTTP transport. Every request carries a valid token of this
@@ -45,7 +45,7 @@ impl AuthorizedClient {
         authorization: Client,
         settings: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
     ) -> Result<Self, StartFlaw> {
-        let connections = Arc::new(Connections::new(Box::new(settings))?);
+        let connections = Arc::new(connections(settings)?);
         Ok(Self {
             connections,
             authorization,
@@ -79,9 +79,7 @@ impl AuthorizedClient {
             }
             let response = request.send().await.map_err(Unanswered::Failed)?;
             let status = response.status();
-            if matches!(status.as_u16(), 400 | 401 | 403) {
-                self.connections.leave();
-            }
+            self.connections.answered(status);
             // The end of a session does not justify a sign-in.
             if outgoing.method == Method::DELETE && !status.is_success() {
                 return Ok(response);

@@ -4,7 +4,6 @@
 //! headers) and the authorization.
 
 mod authorization;
-mod connections;
 mod headers;
 mod legacy;
 mod message;

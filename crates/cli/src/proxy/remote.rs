@@ -1,19 +1,22 @@
 //! Requests to the MCP server, with the authorization of the account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use mcp_auth_client::asynchronous::{Connections, http_client};
 use url::Url;
 
 use super::authorization::{Authorization, Refused};
-use super::connections::Connections;
+use crate::probe::USER_AGENT;
 
 const BOTH: &str = "application/json, text/event-stream";
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const EVENTS: &str = "text/event-stream";
+const CONNECT: Duration = Duration::from_secs(20);
 /// The longest message of a server, in bytes; images and files are parts of messages.
 pub(super) const MOST: usize = 64 * 1_024 * 1_024;
 
@@ -90,7 +93,13 @@ impl Remote {
         authorization: Authorization,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let url = Url::parse(url)?;
-        let connections = Connections::new(&url, authorization.trust())?;
+        let (server, trust) = (url.clone(), authorization.trust().clone());
+        let connections = Connections::new(move || {
+            let settings = reqwest::Client::builder()
+                .user_agent(USER_AGENT)
+                .connect_timeout(CONNECT);
+            http_client(settings, &trust, &server)
+        })?;
         Ok(Self {
             connections: Arc::new(connections),
             url,
@@ -146,9 +155,7 @@ impl Remote {
                 request = request.body(body.to_owned());
             }
             let answer = request.send().await.map_err(|error| self.network(&error))?;
-            if matches!(answer.status().as_u16(), 400 | 401 | 403) {
-                self.connections.leave();
-            }
+            self.connections.answered(answer.status());
             let again = call.again(answer.status(), answer.headers()).await?;
             if !again {
                 return Ok(answer);

@@ -234,8 +234,8 @@ impl fmt::Debug for Client {
 /// Call [`headers`](Self::headers) before each attempt, and pass each response to [`again`](Self::again).
 ///
 /// Some servers leave a connection after they refused a request there, without a word: a request that is sent again at once
-/// can be lost there. An HTTP client without idle connections, such as one of `reqwest` with `pool_max_idle_per_host(0)`,
-/// sends it on another one.
+/// can be lost there. [`Connections`](super::Connections) leaves such connections; so does an HTTP client without idle ones,
+/// such as one of `reqwest` with `pool_max_idle_per_host(0)`.
 #[derive(Debug)]
 pub struct Call {
     client: Client,
