@@ -41,9 +41,32 @@ pub(crate) fn option(failure: &Failure) -> Option<String> {
         .remedy()
         .and_then(|remedy| of_setting(remedy, failure));
     found
+        .or_else(|| of_assertion(failure))
         .or_else(|| of_client(failure))
         .or_else(|| of_words(failure))
         .or_else(|| of_code(failure.cause.code(), failure.stage).map(str::to_owned))
+}
+
+/// Returns the setting for a client assertion, or for Basic, that the server refuses with words about the audience or
+/// about `client_id` (QUIRK-31, TOK-04).
+fn of_assertion(failure: &Failure) -> Option<String> {
+    let at_token = matches!(failure.stage, Stage::Token | Stage::Refresh);
+    let details = failure.details();
+    let error = details.error.filter(|_| at_token)?;
+    if !matches!(error.as_plain(), "invalid_client" | "invalid_request") {
+        return None;
+    }
+    let words = details.description?;
+    let words = words.as_plain().to_ascii_lowercase();
+    let issuer = failure.issuer.as_ref()?.as_str();
+    if words.contains("audience") && words.contains("assertion") {
+        let option = known(issuer, "client_assertion_audience", "token_endpoint");
+        return Some(option);
+    }
+    words.contains("client_id").then(|| {
+        let option = setting(issuer, "client_id_with_assertion", "true");
+        format!("--auth-method client_secret_post for a client with a secret; for one with a key, {option}")
+    })
 }
 
 /// Returns the option for a configured client that the server refuses: a registered one is replaced.

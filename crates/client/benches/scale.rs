@@ -81,7 +81,7 @@ impl World {
         let server = authorization::start(Options {
             iss: Iss::Honest,
             access_token_seconds: 3_600,
-            service: None,
+            ..Options::default()
         });
         let server = server.await.unwrap();
         server.allow_resource(mcp.url());

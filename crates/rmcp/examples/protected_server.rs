@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = authorization::start(Options {
         iss: Iss::Honest,
         access_token_seconds: 300,
-        service: None,
+        ..Options::default()
     })
     .await?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -13,8 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use mcp_auth_server as helpers;
-use mcp_auth_server::{CodeChallenge, MAX_REGISTRATION_BYTES, RedirectUri};
+use mcp_auth_server::{
+    CodeChallenge, MAX_REGISTRATION_BYTES, RedirectUri, VerifyingKey, parse_keys,
+};
 
+use super::client::Now;
 use super::device::Devices;
 use super::proof::Proofs;
 use super::{device, endpoints, lock, registration};
@@ -49,6 +52,31 @@ pub struct Options {
     pub access_token_seconds: u64,
     /// A client for the client credentials grant: identifier and secret.
     pub service: Option<(String, String)>,
+    /// A client for the client credentials grant with `private_key_jwt`: identifier and JSON Web Key Set.
+    pub service_keys: Option<(String, String)>,
+    /// Whether clients may register for `private_key_jwt`, with their `jwks`.
+    pub registers_keys: bool,
+}
+
+impl Options {
+    /// Returns the client without a user that signs assertions.
+    fn keyed_service(&self) -> std::io::Result<Option<(String, Client)>> {
+        let Some((id, keys)) = &self.service_keys else {
+            return Ok(None);
+        };
+        let client = Client {
+            redirect_uris: Vec::new(),
+            grants: vec!["client_credentials".to_owned()],
+            dpop: false,
+            keys: parse_keys(keys.as_bytes()).map_err(std::io::Error::other)?,
+        };
+        Ok(Some((id.clone(), client)))
+    }
+
+    /// Returns true if a client can authenticate with `private_key_jwt`.
+    pub(super) const fn takes_assertions(&self) -> bool {
+        self.registers_keys || self.service_keys.is_some()
+    }
 }
 
 /// A running authorization server, until its runtime ends.
@@ -68,6 +96,7 @@ pub(super) struct Shared {
     /// Whether each token request is printed.
     pub(super) logs: AtomicBool,
     pub(super) proofs: Proofs,
+    pub(super) now: Now,
     pub(super) state: Arc<Mutex<State>>,
 }
 
@@ -78,6 +107,8 @@ impl Default for Options {
             iss: Iss::Honest,
             access_token_seconds: 300,
             service: None,
+            service_keys: None,
+            registers_keys: false,
         }
     }
 }
@@ -86,7 +117,7 @@ impl Default for Options {
 pub async fn start(options: Options) -> std::io::Result<AuthorizationServer> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let issuer = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
-    let (server, router) = AuthorizationServer::at(&issuer, options)?;
+    let (server, router) = AuthorizationServer::at(&issuer, options, Now::default())?;
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(server)
 }
@@ -97,7 +128,7 @@ async fn no_method() -> StatusCode {
 
 impl AuthorizationServer {
     /// Creates a server with this issuer, and its endpoints.
-    pub(super) fn at(issuer: &str, options: Options) -> std::io::Result<(Self, Router)> {
+    pub(super) fn at(issuer: &str, options: Options, now: Now) -> std::io::Result<(Self, Router)> {
         // AS-02: created once; metadata, `iss` and all other uses share this value.
         let server = helpers::AuthorizationServer::new(issuer).map_err(std::io::Error::other)?;
         let responder = match &options.iss {
@@ -108,6 +139,8 @@ impl AuthorizationServer {
         };
         let paths = server.metadata_paths();
         let lifetime = Duration::from_secs(options.access_token_seconds);
+        let mut state = State::new(lifetime);
+        state.clients.extend(options.keyed_service()?);
         let shared = Arc::new(Shared {
             server,
             responder,
@@ -115,7 +148,8 @@ impl AuthorizationServer {
             refreshes: AtomicU64::new(0),
             logs: AtomicBool::new(false),
             proofs: Proofs::default(),
-            state: Arc::new(Mutex::new(State::new(lifetime))),
+            now,
+            state: Arc::new(Mutex::new(state)),
         });
         let mut router = Router::new();
         // AS-04: all locations that clients may request.
@@ -156,6 +190,11 @@ impl AuthorizationServer {
     /// Each ends its family.
     pub fn reuses(&self) -> u64 {
         lock(&self.shared.state).reuses
+    }
+
+    /// Returns the number of accepted client assertions that have not expired.
+    pub fn assertions(&self) -> usize {
+        lock(&self.shared.state).assertions.len()
     }
 
     /// Prints a line for each further token request.
@@ -210,6 +249,8 @@ pub(super) struct Client {
     pub(super) grants: Vec<String>,
     /// Whether the client registered `dpop_bound_access_tokens`, and needs a proof for every token (AS-19).
     pub(super) dpop: bool,
+    /// The keys of its assertions; none for a client that signs none.
+    pub(super) keys: Vec<VerifyingKey>,
 }
 
 /// An authorization code with its grant (AS-09).
@@ -281,6 +322,8 @@ pub(super) struct State {
     pub(super) resources: HashSet<String>,
     /// Whether the next consent is declined.
     pub(super) declines: bool,
+    /// The accepted client assertions, with their expiry since the Unix epoch.
+    pub(super) assertions: HashMap<[u8; 32], Duration>,
     pub(super) devices: Devices,
     lifetime: Duration,
     reuses: u64,
@@ -295,6 +338,7 @@ impl State {
             clients: HashMap::new(),
             resources: HashSet::new(),
             declines: false,
+            assertions: HashMap::new(),
             devices: Devices::default(),
             reuses: 0,
             lifetime,

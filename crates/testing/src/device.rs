@@ -13,7 +13,8 @@ use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
 use super::authorization::{FULL, Issued, Refusal, Shared, TokenInfo, random};
-use super::endpoints::{form, public_client, refused_to, requested};
+use super::client::client;
+use super::endpoints::{form, refused_to, requested};
 use super::lock;
 
 /// The grant type.
@@ -155,10 +156,10 @@ pub(super) async fn authorize(
 
 fn codes(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(String, String), Refusal> {
     let asked = form(headers, body)?;
-    let client_id = public_client(shared, headers, &asked)?;
+    let client_id = client(shared, headers, body, &asked, shared.server.issuer())?;
     let (scopes, resource) = requested(&asked)?;
     let mut state = lock(&shared.state);
-    if !state.allows(client_id, DEVICE_CODE) {
+    if !state.allows(&client_id, DEVICE_CODE) {
         return Err((
             "unauthorized_client",
             "the client did not register the grant",
@@ -168,7 +169,7 @@ fn codes(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(String, S
         return Err(("invalid_target", "the resource is unknown"));
     }
     let info = TokenInfo {
-        client_id: client_id.to_owned(),
+        client_id,
         scopes,
         resource,
         key: None,

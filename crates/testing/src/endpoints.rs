@@ -4,21 +4,21 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State as Extract};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
-use subtle::ConstantTimeEq;
 use url::form_urlencoded;
 
 use mcp_auth_server::{AuthorizationError, CodeChallenge, ProofSubject, RedirectTarget};
 
 use super::authorization::{CodeGrant, Issued, Redemption, Refusal, Shared, TokenInfo};
+use super::client::{Reading, client, has_assertion, service};
 use super::device::DEVICE_CODE;
 use super::{BASE_SCOPE, device, lock};
 
@@ -191,10 +191,12 @@ fn scopes(asked: &Parameters) -> Result<Option<Vec<String>>, Refusal> {
 /// The token endpoint (AS-10).
 pub(super) async fn token(
     Extract(shared): Extract<Arc<Shared>>,
+    reading: Option<Extension<Reading>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let answer = granted(&shared, &headers, &body);
+    let reading = reading.map(|found| found.0).unwrap_or_default();
+    let answer = granted(&shared, &headers, &body, reading);
     if shared.logs.load(Ordering::Relaxed) {
         log(&body, answer.as_ref().err());
     }
@@ -232,14 +234,34 @@ fn log(body: &[u8], refusal: Option<&Refusal>) {
     );
 }
 
-fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, Refusal> {
+fn granted(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: &[u8],
+    reading: Reading,
+) -> Result<Issued, Refusal> {
     let asked = form(headers, body)?;
-    no_assertion(&asked)?;
+    let issuer = shared.server.issuer();
+    let endpoint = format!("{issuer}/token");
+    let audience = if reading.endpoint_is_audience {
+        &endpoint
+    } else {
+        issuer
+    };
     let proved = proved(shared, headers)?;
     let key = proved.as_deref();
     let grant_type = asked.need("grant_type", "grant_type is missing")?;
     if grant_type == "client_credentials" {
-        let client_id = service(shared, headers)?;
+        let client_id = if has_assertion(&asked)? {
+            let client_id = client(shared, headers, body, &asked, audience)?;
+            let is_registered = lock(&shared.state).allows(&client_id, grant_type);
+            if !is_registered {
+                return Err(("unauthorized_client", "not a grant of this client"));
+            }
+            client_id
+        } else {
+            service(shared, headers, reading)?
+        };
         let info = TokenInfo {
             client_id,
             scopes: scopes(&asked)?.unwrap_or_else(|| vec![BASE_SCOPE.to_owned()]),
@@ -248,7 +270,8 @@ fn granted(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Issued, 
         };
         return lock(&shared.state).serve(&info);
     }
-    let client_id = public_client(shared, headers, &asked)?;
+    let client_id = client(shared, headers, body, &asked, audience)?;
+    let client_id = client_id.as_str();
     if key.is_none() && is_bound(shared, client_id) {
         return Err((
             "invalid_dpop_proof",
@@ -311,36 +334,19 @@ fn proved(shared: &Shared, headers: &HeaderMap) -> Result<Option<String>, Refusa
     }
 }
 
-/// Returns the client of the client credentials grant, authenticated by HTTP Basic.
-fn service(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
-    const REFUSED: Refusal = ("invalid_client", "the client is unknown");
-    let (id, secret) = shared.options.service.as_ref().ok_or(REFUSED)?;
-    let sent = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Basic"))
-        .and_then(|(_, text)| STANDARD.decode(text.trim_start_matches(' ')).ok())
-        .ok_or(REFUSED)?;
-    let encode =
-        |text: &str| -> String { form_urlencoded::byte_serialize(text.as_bytes()).collect() };
-    let wanted = format!("{}:{}", encode(id), encode(secret));
-    let same: bool = sent.ct_eq(wanted.as_bytes()).into();
-    if same { Ok(id.clone()) } else { Err(REFUSED) }
-}
-
 /// The revocation endpoint: 200 also for unknown tokens and those of other clients (RFC 7009).
 pub(super) async fn revoke(
     Extract(shared): Extract<Arc<Shared>>,
+    reading: Option<Extension<Reading>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let reading = reading.map(|found| found.0).unwrap_or_default();
     let revoked = form(&headers, &body).and_then(|asked| {
-        no_assertion(&asked)?;
-        let client_id = if headers.contains_key(AUTHORIZATION) {
-            service(&shared, &headers)?
+        let client_id = if headers.contains_key(AUTHORIZATION) && !has_assertion(&asked)? {
+            service(&shared, &headers, reading)?
         } else {
-            public_client(&shared, &headers, &asked)?.to_owned()
+            client(&shared, &headers, &body, &asked, shared.server.issuer())?
         };
         let token = asked.need("token", "token is missing")?;
         lock(&shared.state).revoke(token, &client_id);
@@ -350,16 +356,6 @@ pub(super) async fn revoke(
         Ok(()) => (StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response(),
         Err(refusal) => refused_to(&headers, refusal),
     }
-}
-
-/// Rejects assertions: no client has a key, and an assertion must not appear to have been verified.
-fn no_assertion(asked: &Parameters) -> Result<(), Refusal> {
-    for name in ["client_assertion", "client_assertion_type"] {
-        if asked.get(name)?.is_some() {
-            return Err(("invalid_client", "client assertions are not taken"));
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refusal> {
@@ -375,23 +371,6 @@ pub(super) fn form(headers: &HeaderMap, body: &[u8]) -> Result<Parameters, Refus
         Ok(Parameters::parse(body))
     } else {
         Err(("invalid_request", "the body must be a form"))
-    }
-}
-
-/// Returns the client of a request. All clients are public, so one with credentials is rejected.
-pub(super) fn public_client<'a>(
-    shared: &Shared,
-    headers: &HeaderMap,
-    asked: &'a Parameters,
-) -> Result<&'a str, Refusal> {
-    if headers.contains_key(AUTHORIZATION) || asked.get("client_secret")?.is_some() {
-        return Err(("invalid_client", "clients are public and have no secret"));
-    }
-    let client_id = asked.need("client_id", "client_id is missing")?;
-    if lock(&shared.state).clients.contains_key(client_id) {
-        Ok(client_id)
-    } else {
-        Err(("invalid_client", "the client is unknown"))
     }
 }
 

@@ -48,6 +48,8 @@ mod store;
 #[cfg(feature = "servers")]
 pub mod authorization;
 #[cfg(feature = "servers")]
+mod client;
+#[cfg(feature = "servers")]
 mod device;
 #[cfg(feature = "servers")]
 mod endpoints;

@@ -52,7 +52,7 @@ pub(crate) async fn run(users: usize, settings: Settings) -> Result<(), Failed> 
     let server = authorization::start(Options {
         iss: Iss::Honest,
         access_token_seconds: TOKEN_SECONDS,
-        service: None,
+        ..Options::default()
     });
     let server = server.await?;
     let tool = Tool {

@@ -110,6 +110,7 @@ async fn authorization_server(iss: Iss, seconds: u64) -> io::Result<Authorizatio
         iss,
         access_token_seconds: seconds,
         service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
+        ..Options::default()
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! `doctor`: examines a server's set-up with the machine. It reads public metadata only: without a client,
 //! the machine stops before a registration or a redirect.
 
+mod challenge;
 mod device;
 mod findings;
 mod fix;
@@ -24,6 +25,7 @@ use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
+use challenge::judge_form;
 use device::judge_device;
 use findings::{
     Finding, Mark, finding, judge_challenge, judge_failure, judge_given, judge_missing_resource,
@@ -202,6 +204,7 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
 
     findings.extend(answered.map(|status| judge_challenge(status, &headers, &seen.tried)));
+    findings.extend(judge_form(&headers, &url));
     findings.extend(seen.decisions.iter().filter_map(finding));
     let server = seen.server();
     let issuer = server

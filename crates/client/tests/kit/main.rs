@@ -12,6 +12,8 @@
 )]
 
 mod accounts;
+mod assertions;
 mod contract;
 mod deviations;
+mod settings;
 mod time;

@@ -200,6 +200,7 @@ async fn secrets_are_taken_where_that_is_advertised() {
         iss: Iss::Honest,
         access_token_seconds: 300,
         service,
+        ..Options::default()
     };
     let service = Some((id.to_owned(), secret.to_owned()));
     let public = json!(["none"]);

@@ -28,7 +28,7 @@ async fn start(dpop: Option<DpopUse>) -> (AuthorizationServer, String) {
     let server = authorization::start(Options {
         iss: Iss::Honest,
         access_token_seconds: 300,
-        service: None,
+        ..Options::default()
     });
     let server = server.await.unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

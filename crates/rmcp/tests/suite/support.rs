@@ -44,7 +44,7 @@ impl World {
         let server = authorization::start(Options {
             iss: Iss::Honest,
             access_token_seconds,
-            service: None,
+            ..Options::default()
         });
         let server = server.await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

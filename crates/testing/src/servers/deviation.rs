@@ -16,7 +16,8 @@ use url::{Url, form_urlencoded};
 use super::deviations::Deviation;
 use super::program::Place;
 use super::responses::{
-    again, away, callback, challenge, error, form, header, member, members, nested, page, plain,
+    again, away, callback, challenge, described, error, form, header, member, members, nested,
+    page, plain,
 };
 
 /// Where deviating servers point to: an origin that is neither of the servers.
@@ -72,8 +73,8 @@ impl Seen {
 }
 
 impl Deviation {
-    /// Changes a request to what the well-behaved server behind it takes.
-    pub(super) fn before(self, place: Place, text: &str) -> Option<String> {
+    /// Changes a request to what the well-behaved server behind it takes. `resource`: the MCP server's identifier.
+    pub(super) fn before(self, (place, resource): (Place, &str), text: &str) -> Option<String> {
         let change: fn(&str, &str) -> Option<String> = match (self, place) {
             (Self::ResourceIsOrigin, Place::Authorization | Place::Token | Place::Device) => {
                 |name, value| match Url::parse(value) {
@@ -85,6 +86,14 @@ impl Deviation {
             }
             (Self::RegistrationWithSecret, Place::Token | Place::Revocation) => {
                 |name, value| (name != "client_secret").then(|| value.to_owned())
+            }
+            (Self::RefusesResource, Place::Authorization | Place::Token | Place::Device) => {
+                let sent = form_urlencoded::parse(text.as_bytes());
+                let missing = !sent.into_iter().any(|(name, _)| name == "resource");
+                return missing.then(|| {
+                    let mut pairs = form_urlencoded::Serializer::new(text.to_owned());
+                    pairs.append_pair("resource", resource).finish()
+                });
             }
             (_, _) => return None,
         };
@@ -126,6 +135,11 @@ impl Deviation {
                 response.headers_mut().remove(WWW_AUTHENTICATE);
                 response
             }
+            Self::RepeatedResourceMetadata
+            | Self::UnquotedChallenge
+            | Self::SingleQuotedChallenge
+            | Self::RelativeResourceMetadata
+            | Self::ForwardedHost => self.in_challenge(response),
             Self::RedirectsMcp => away(&format!("{ELSEWHERE}/mcp")),
             _ if !seen.has_token() => response,
             Self::RefusesEveryToken => challenge(401, r#"Bearer error="invalid_token""#),
@@ -135,6 +149,41 @@ impl Deviation {
             Self::FailsOnToken => plain(StatusCode::INTERNAL_SERVER_ERROR, ""),
             _ => response,
         }
+    }
+
+    /// Deviations in the text of the challenge.
+    fn in_challenge(self, response: Response) -> Response {
+        let sent = response.headers().get(WWW_AUTHENTICATE);
+        let Some(sent) = sent.and_then(|value| value.to_str().ok()) else {
+            return response;
+        };
+        let url = sent
+            .split_once("resource_metadata=\"")
+            .and_then(|(_, rest)| {
+                let (url, _) = rest.split_once('"')?;
+                Url::parse(url).ok()
+            });
+        let Some(url) = url else {
+            return response;
+        };
+        let named = format!("resource_metadata=\"{url}\"");
+        let changed = match self {
+            Self::RepeatedResourceMetadata => {
+                let missing = format!("resource_metadata=\"{url}/missing\"");
+                sent.replace(&named, &format!("{missing}, {named}"))
+            }
+            Self::UnquotedChallenge => sent.replace('"', ""),
+            Self::SingleQuotedChallenge => sent.replace('"', "'"),
+            Self::RelativeResourceMetadata => {
+                sent.replace(&named, &format!("resource_metadata=\"{}\"", url.path()))
+            }
+            Self::ForwardedHost => {
+                let foreign = format!("resource_metadata=\"{ELSEWHERE}{}\"", url.path());
+                sent.replace(&named, &foreign)
+            }
+            _ => return response,
+        };
+        header(response, WWW_AUTHENTICATE, &changed)
     }
 
     async fn in_resource_metadata(self, response: Response) -> Response {
@@ -264,6 +313,17 @@ impl Deviation {
                 if seen.basic().is_some() && seen.get("client_id").is_none() =>
             {
                 return error(401, "invalid_client");
+            }
+            Self::AssertionNeedsClientId
+                if seen.get("client_assertion").is_some() && seen.get("client_id").is_none() =>
+            {
+                return described(401, "invalid_client", "client_id is missing in the form");
+            }
+            Self::AssertionForTokenEndpoint
+                if seen.get("client_assertion").is_some() && !response.status().is_success() =>
+            {
+                let words = "the audience of the client assertion is not the token endpoint";
+                return described(401, "invalid_client", words);
             }
             Self::RawBasic if seen.basic().is_some_and(|sent| sent.contains(['+', '%'])) => {
                 return error(401, "invalid_client");

@@ -42,6 +42,11 @@ macro_rules! deviations {
 
 deviations! {
     NoChallenge: Mcp, "CHAL-01", "The 401 has no `WWW-Authenticate`, and so no reference to the metadata.";
+    RepeatedResourceMetadata: Mcp, "CHAL-08, QUIRK-29", "The challenge has `resource_metadata` twice: first a URL without a document.";
+    UnquotedChallenge: Mcp, "CHAL-09, QUIRK-29", "The values of the challenge have no quotes.";
+    SingleQuotedChallenge: Mcp, "CHAL-09, QUIRK-29", "The values of the challenge are in single quotes.";
+    RelativeResourceMetadata: Mcp, "CHAL-13, QUIRK-29", "The challenge has a relative URL as `resource_metadata`.";
+    ForwardedHost: Mcp, "DISC-12, QUIRK-29", "The challenge names a foreign host, as after a request with `X-Forwarded-Host`.";
     RefusesEveryToken: Mcp, "USE-09", "Every token is refused as invalid.";
     WantsMoreScopes: Mcp, "STEP-01, `step_up`", "Every token is answered with 403 `insufficient_scope`.";
     MissingScopeIs401: Mcp, "QUIRK-22", "Every token is answered with 401 `insufficient_scope`.";
@@ -92,6 +97,8 @@ deviations! {
     TokenWantsAudience: Token, "TOK-10, `token_parameters`", "Requests without `audience` are refused.";
     BasicNeedsClientId: Token, "TOK-04, `token_endpoint_auth_method`", "Basic is refused without `client_id` in the form.";
     RawBasic: Token, "TOK-04, `basic_encoding`", "Basic is read without the form encoding of RFC 6749.";
+    AssertionNeedsClientId: Token, "TOK-05, QUIRK-31, `client_id_with_assertion`", "A client assertion is refused without `client_id` in the form.";
+    AssertionForTokenEndpoint: Token, "DIS-05, QUIRK-31, `client_assertion_audience`", "A client assertion is accepted with the token endpoint as audience alone.";
     NoTokenType: Token, "QUIRK-26, `strictness`", "Token responses have no `token_type`.";
     ForeignTokenType: Token, "TOK-12", "Token responses have the type `mac`.";
     TokenIsForm: Token, "QUIRK-06, `token_answers`", "Token responses are forms.";

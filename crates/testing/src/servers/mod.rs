@@ -44,6 +44,7 @@ pub use deviations::Deviation;
 pub use program::{Fault, Place};
 
 use crate::authorization::{AuthorizationServer, Options};
+use crate::client::Now;
 use crate::resource::{ECHO, McpServer, Tool};
 use program::Program;
 
@@ -54,6 +55,7 @@ const PATIENT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct ServersBuilder {
     options: Options,
+    now: Now,
     tools: Vec<Tool>,
 }
 
@@ -62,6 +64,14 @@ impl ServersBuilder {
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Sets the time since the Unix epoch, by which client assertions are judged, for a driver with a `VirtualClock`:
+    /// `.now(move || Duration::from_secs(clock.moment().wall.seconds()))`. Default: the clock of the system.
+    #[must_use]
+    pub fn now(mut self, now: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.now = Now::of(now);
         self
     }
 
@@ -99,10 +109,11 @@ impl ServersBuilder {
     }
 
     fn at(self, mcp: &str, issuer: &str) -> io::Result<Servers> {
-        let program = Program::default();
-        let (server, router) = AuthorizationServer::at(issuer, self.options)?;
+        let url = format!("{mcp}/mcp");
+        let program = Program::of(&url);
+        let (server, router) = AuthorizationServer::at(issuer, self.options, self.now)?;
         let at_server = At::new(issuer, program.around(router));
-        let (mcp_server, router) = McpServer::at(format!("{mcp}/mcp"), &self.tools);
+        let (mcp_server, router) = McpServer::at(url, &self.tools);
         let at_mcp = At::new(mcp, program.around(router));
         server.allow_resource(mcp_server.url());
         mcp_server.trust(server.issuer(), server.tokens())?;
@@ -158,6 +169,7 @@ impl Servers {
     pub fn builder() -> ServersBuilder {
         ServersBuilder {
             options: Options::default(),
+            now: Now::default(),
             tools: vec![ECHO],
         }
     }

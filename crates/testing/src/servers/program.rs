@@ -18,6 +18,7 @@ use http_body::Frame;
 
 use super::deviation::Seen;
 use super::deviations::Deviation;
+use crate::client::Reading;
 use crate::lock;
 
 /// The largest request that is read.
@@ -82,8 +83,12 @@ pub enum Fault {
 }
 
 /// The program, shared by its clones.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Program(Arc<Mutex<Plan>>);
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// The identifier of the MCP server.
+    resource: Arc<str>,
+    plan: Arc<Mutex<Plan>>,
+}
 
 #[derive(Debug, Default)]
 struct Plan {
@@ -94,23 +99,30 @@ struct Plan {
 }
 
 impl Program {
+    pub(super) fn of(resource: &str) -> Self {
+        Self {
+            resource: resource.into(),
+            plan: Arc::default(),
+        }
+    }
+
     pub(super) fn around(&self, router: Router) -> Router {
         router.layer(from_fn_with_state(self.clone(), answer))
     }
 
     pub(super) fn deviate(&self, deviation: Deviation) {
-        lock(&self.0).deviations.push(deviation);
+        lock(&self.plan).deviations.push(deviation);
     }
 
     pub(super) fn behave(&self) {
-        let mut plan = lock(&self.0);
+        let mut plan = lock(&self.plan);
         plan.deviations.clear();
         plan.faults.clear();
         plan.lasting.clear();
     }
 
     pub(super) fn fault(&self, place: Place, fault: Fault, lasts: bool) {
-        let mut plan = lock(&self.0);
+        let mut plan = lock(&self.plan);
         if lasts {
             plan.lasting.push((place, fault));
         } else {
@@ -119,17 +131,17 @@ impl Program {
     }
 
     pub(super) fn seen(&self, place: Place) -> usize {
-        let plan = lock(&self.0);
+        let plan = lock(&self.plan);
         plan.requests.iter().filter(|seen| **seen == place).count()
     }
 
     pub(super) fn requests(&self) -> Vec<Place> {
-        lock(&self.0).requests.clone()
+        lock(&self.plan).requests.clone()
     }
 
     /// Notes a request, and returns its fault.
     fn begins(&self, place: Place) -> Option<Fault> {
-        let mut plan = lock(&self.0);
+        let mut plan = lock(&self.plan);
         plan.requests.push(place);
         let at = plan.faults.iter().position(|(of, _)| *of == place);
         let once = at.and_then(|at| plan.faults.remove(at));
@@ -157,9 +169,18 @@ async fn answer(State(program): State<Program>, request: Request, next: Next) ->
         return json(Body::empty());
     };
     let seen = Seen::of(place, &parts, &body);
-    let deviations = lock(&program.0).deviations.clone();
+    let deviations = lock(&program.plan).deviations.clone();
+    parts.extensions.insert(Reading {
+        endpoint_is_audience: deviations.contains(&Deviation::AssertionForTokenEndpoint),
+        raw_basic: deviations.contains(&Deviation::RawBasic),
+    });
     for deviation in &deviations {
-        change(*deviation, place, &mut parts, &mut body);
+        change(
+            *deviation,
+            (place, &program.resource),
+            &mut parts,
+            &mut body,
+        );
     }
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if fault == Some(Fault::Cut) {
@@ -172,18 +193,18 @@ async fn answer(State(program): State<Program>, request: Request, next: Next) ->
 }
 
 /// Changes the query of a `GET`, or the form of a `POST`.
-fn change(deviation: Deviation, place: Place, parts: &mut Parts, body: &mut Bytes) {
+fn change(deviation: Deviation, at: (Place, &str), parts: &mut Parts, body: &mut Bytes) {
     match parts.uri.query() {
         Some(query) => {
             let path = parts.uri.path();
-            let changed = deviation.before(place, query);
+            let changed = deviation.before(at, query);
             let changed = changed.map(|query| format!("{path}?{query}"));
             if let Some(Ok(uri)) = changed.map(|uri| uri.parse::<Uri>()) {
                 parts.uri = uri;
             }
         }
         None => {
-            let changed = deviation.before(place, &String::from_utf8_lossy(body));
+            let changed = deviation.before(at, &String::from_utf8_lossy(body));
             if let Some(changed) = changed {
                 parts.headers.remove(CONTENT_LENGTH);
                 *body = Bytes::from(changed);

@@ -35,7 +35,19 @@ pub(super) fn away(url: &str) -> Response {
 }
 
 pub(super) fn error(status: u16, code: &str) -> Response {
-    let mut response = Response::new(Body::from(json!({ "error": code }).to_string()));
+    refusal(status, &json!({ "error": code }))
+}
+
+/// An error with `error_description`.
+pub(super) fn described(status: u16, code: &str, words: &str) -> Response {
+    refusal(
+        status,
+        &json!({ "error": code, "error_description": words }),
+    )
+}
+
+fn refusal(status: u16, body: &Value) -> Response {
+    let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     header(response, CONTENT_TYPE, "application/json")
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use mcp_auth_testing::servers::Deviation;
 
 /// Rules that no switch is about, with the reason.
-const OTHER_RULES: [(&str, &str); 6] = [
+const OTHER_RULES: [(&str, &str); 4] = [
     ("QUIRK-09", "what a client must not send"),
     (
         "QUIRK-17",
@@ -15,28 +15,18 @@ const OTHER_RULES: [(&str, &str); 6] = [
     ),
     ("QUIRK-18", "the built-in server detects reuse anyway"),
     ("QUIRK-19", "what a client must not do to an identifier"),
-    (
-        "QUIRK-29",
-        "malformed challenges: the tests of the parser have them",
-    ),
-    ("QUIRK-31", "the built-in server takes no assertions"),
 ];
 
 /// Settings of one authorization server that no switch is about, with the reason.
-const OTHER_SETTINGS: [(&str, &str); 5] = [
+const OTHER_SETTINGS: [(&str, &str); 3] = [
     ("issuer", "the name of the server that the settings are for"),
     (
-        "client_id_with_assertion",
-        "the built-in server takes no assertions",
+        "jwt_bearer",
+        "the built-in server has no grant of assertions",
     ),
-    ("jwt_bearer", "the built-in server takes no assertions"),
     (
         "assertion_audience",
-        "the built-in server takes no assertions",
-    ),
-    (
-        "client_assertion_audience",
-        "the built-in server takes no assertions",
+        "the built-in server has no grant of assertions",
     ),
 ];
 
