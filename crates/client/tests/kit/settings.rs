@@ -8,6 +8,9 @@ use mcp_auth_testing::servers::Deviation;
 
 use crate::deviations::{Kind, Program};
 
+/// Sets a setting.
+type Setting = fn(ConfigBuilder) -> ConfigBuilder;
+
 const ISSUER: &str = "https://as.example";
 
 fn with(config: ConfigBuilder, settings: IssuerSettings) -> ConfigBuilder {
@@ -15,11 +18,11 @@ fn with(config: ConfigBuilder, settings: IssuerSettings) -> ConfigBuilder {
 }
 
 /// Returns the client that the deviation concerns, and its configuration with the setting that helps.
-fn helped(deviation: Deviation) -> Option<(Kind, fn(ConfigBuilder) -> ConfigBuilder)> {
+fn helped(deviation: Deviation) -> Option<(Kind, Setting)> {
     fn set() -> IssuerSettings {
         IssuerSettings::new()
     }
-    let found: (Kind, fn(ConfigBuilder) -> ConfigBuilder) = match deviation {
+    let found: (Kind, Setting) = match deviation {
         Deviation::NoPkce => (Kind::User, |config| {
             with(config, set().pkce(PkceSupport::S256Asserted))
         }),

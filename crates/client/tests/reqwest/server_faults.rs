@@ -207,6 +207,13 @@ async fn secrets_are_taken_where_that_is_advertised() {
     for (options, methods) in [
         (options(None), public),
         (options(service), json!(["none", "client_secret_basic"])),
+        (
+            Options {
+                registers_keys: true,
+                ..Options::default()
+            },
+            json!(["none", "private_key_jwt"]),
+        ),
     ] {
         let server = authorization::start(options).await.unwrap();
         let place = format!("{}/.well-known/oauth-authorization-server", server.issuer());
@@ -217,7 +224,11 @@ async fn secrets_are_taken_where_that_is_advertised() {
         }
         let grants = document["grant_types_supported"].as_array().unwrap();
         let for_itself = grants.contains(&json!("client_credentials"));
-        assert_eq!(for_itself, methods != json!(["none"]));
+        let methods = methods.as_array().unwrap();
+        assert_eq!(for_itself, methods.contains(&json!("client_secret_basic")));
+        let has_keys = methods.contains(&json!("private_key_jwt"));
+        let algorithms = &document["token_endpoint_auth_signing_alg_values_supported"];
+        assert_eq!(algorithms.is_array(), has_keys);
     }
 }
 

@@ -62,6 +62,7 @@ impl World {
             iss,
             access_token_seconds,
             service: Some((SERVICE.0.to_owned(), SERVICE.1.to_owned())),
+            ..Options::default()
         });
         let servers = servers.on_loopback().await.unwrap();
         Arc::new(Self {
