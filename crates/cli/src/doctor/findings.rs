@@ -59,6 +59,27 @@ impl Finding {
         }
     }
 
+    /// Returns the mark, and the words with what to change.
+    pub(super) fn in_short(&self) -> (&'static str, String) {
+        let mark = match self.mark {
+            Mark::Ok => "ok",
+            Mark::Note => "note",
+            Mark::Warning => "warning",
+            Mark::Broken => "broken",
+            Mark::Unseen => "not examined",
+        };
+        let mut words = self.words.clone();
+        for (name, more) in [
+            ("the operator", &self.fix),
+            ("meanwhile, for login", &self.option),
+        ] {
+            if let Some(more) = more {
+                words.push_str(&format!("\n{name}: {more}"));
+            }
+        }
+        (mark, words)
+    }
+
     pub(super) fn option(mut self, option: &str) -> Self {
         self.option = Some(option.to_owned());
         self

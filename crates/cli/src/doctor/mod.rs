@@ -43,6 +43,7 @@ use crate::account::{Selected, after};
 use crate::lines::record::Recorder;
 use crate::probe::{Answer, USER_AGENT, initialize};
 use crate::problem::Problem;
+use crate::report::Examination;
 use crate::speaker;
 
 #[derive(clap::Args)]
@@ -270,6 +271,10 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         findings.extend(unseen::list(issuer.as_deref().unwrap_or("ISSUER")));
     }
     let broken = findings.iter().any(|found| found.mark == Mark::Broken);
+    recorder.examined(|| Examination {
+        usable: !broken,
+        findings: findings.iter().map(Finding::in_short).collect(),
+    });
     if as_json {
         let places: Vec<Value> = seen
             .tried

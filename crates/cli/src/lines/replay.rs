@@ -59,7 +59,12 @@ pub(crate) fn run(
             .file_name()
             .unwrap_or_default()
             .to_string_lossy();
-        crate::report::write(html, &name, ins.iter().map(String::as_str), None)?;
+        crate::report::write(
+            html,
+            &name,
+            ins.iter().map(String::as_str),
+            crate::report::Ending::default(),
+        )?;
     }
     if !rows.iter().any(|row| matches!(row.kind, Kind::Out(_))) {
         return transcript(&rows, as_json);

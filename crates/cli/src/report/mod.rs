@@ -18,7 +18,7 @@ use crate::lines::actions::Line;
 use crate::lines::record::Destination;
 use crate::lines::session::Session;
 use crate::problem::Problem;
-use shown::Redactor;
+use shown::{Redactor, Shown};
 use steps::Story;
 
 /// One line of a transcript.
@@ -32,6 +32,20 @@ struct Advice {
     party: Party,
     /// The options of `login` that may help.
     option: Option<String>,
+}
+
+/// The result of `doctor`, which takes the place of the machine's: the machine stops before a registration.
+pub(crate) struct Examination {
+    pub(crate) usable: bool,
+    /// Its findings, each with its mark.
+    pub(crate) findings: Vec<(&'static str, String)>,
+}
+
+/// The end of a command, beside its transcript.
+#[derive(Default)]
+pub(crate) struct Ending<'a> {
+    pub(crate) failure: Option<&'a Problem>,
+    pub(crate) examination: Option<Examination>,
 }
 
 /// Runs the input lines, and returns them with the output lines.
@@ -72,7 +86,7 @@ pub(crate) fn entries<'a>(ins: impl Iterator<Item = &'a str>) -> Result<Vec<Entr
     Ok(all)
 }
 
-/// Writes the page for these input lines, and for the failure of the command itself.
+/// Writes the page for these input lines, and for the end of the command itself.
 ///
 /// # Errors
 ///
@@ -81,20 +95,24 @@ pub(crate) fn write<'a>(
     to: &Destination,
     title: &str,
     ins: impl Iterator<Item = &'a str>,
-    failure: Option<&Problem>,
+    ending: Ending<'_>,
 ) -> Result<(), Problem> {
-    to.write(&page(title, ins, failure)?)
+    to.write(&page(title, ins, ending)?)
 }
 
 fn page<'a>(
     title: &str,
     ins: impl Iterator<Item = &'a str>,
-    failure: Option<&Problem>,
+    ending: Ending<'_>,
 ) -> Result<String, Problem> {
     let entries = entries(ins)?;
     let redactor = Redactor::of(&entries);
     let mut story = Story::of(&entries, &redactor);
-    if let Some(problem) = failure {
+    if let Some(examination) = ending.examination {
+        let findings = examination.findings.iter();
+        let rows = findings.map(|(mark, words)| (Shown::fixed(mark), redactor.show(words)));
+        story.examined(examination.usable, rows.collect());
+    } else if let Some(problem) = ending.failure {
         let is_known = matches!(problem, Problem::Failed { .. });
         story.fail(
             redactor.show(&problem.words()),

@@ -127,7 +127,7 @@ fn step(step: &Step) -> Markup {
                         }
                     }
                 }
-                @if step.parts.is_empty() { p { "No further details." } }
+                @if step.parts.is_empty() { p.nothing { "No further details." } }
             }
         }
     }

@@ -87,6 +87,24 @@ impl Story {
 
     /// Adds the failure of the command, with the party that must mend it. `is_known`: it is that of the machine, which may
     /// stand at the end already.
+    /// Replaces the outcome by that of an examination. Where the server can be used, the end of the machine before a
+    /// registration is no failure.
+    pub(super) fn examined(&mut self, usable: bool, rows: Vec<(Shown, Shown)>) {
+        let (tone, title) = if usable {
+            (Tone::Good, "A sign-in can use this server")
+        } else {
+            (Tone::Bad, "A sign-in cannot use this server")
+        };
+        let last = self.steps.last_mut().filter(|_| usable);
+        if let Some(last) = last.filter(|last| last.tone == Tone::Bad) {
+            last.tone = Tone::Plain;
+            last.title = Shown::fixed("The examination ends before a registration");
+            last.parts.clear();
+        }
+        let title = Shown::fixed(title);
+        self.outcomes = vec![Outcome { tone, title, rows }];
+    }
+
     pub(super) fn fail(&mut self, words: Shown, owner: &'static str, is_known: bool) {
         let last = self.outcomes.last();
         if is_known && last.is_some_and(|last| last.tone == Tone::Bad) {

@@ -20,9 +20,16 @@ fn of(text: &str) -> String {
 }
 
 fn made<'a>(ins: impl Iterator<Item = &'a str>, failure: Option<&Problem>) -> String {
-    page("a recording", ins, failure)
-        .map_err(|problem| problem.words())
-        .unwrap()
+    page(
+        "a recording",
+        ins,
+        Ending {
+            failure,
+            examination: None,
+        },
+    )
+    .map_err(|problem| problem.words())
+    .unwrap()
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn text_of_a_server_is_text_on_the_page() {
         r#"{"now":2,"event":"authorize","seed":"BwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8wMTIzNDU2"}"#.to_owned(),
         format!(r#"{{"now":3,"event":"http_response","id":2,"status":200,"headers":[["content-type","application/json"],["set-cookie","session=c00kie"]],"body":"{body}"}}"#),
     ];
-    let page = page("<b>", ins.iter().map(String::as_str), None)
+    let page = page("<b>", ins.iter().map(String::as_str), Ending::default())
         .map_err(|problem| problem.words())
         .unwrap();
     assert!(page.contains("&lt;script&gt;alert(1)"));

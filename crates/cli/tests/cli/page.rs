@@ -47,6 +47,8 @@ fn a_sign_in_its_end_and_a_replay_as_pages() {
     check(&[
         "authorization server metadata",
         "code_challenge_methods_supported",
+        "A sign-in can use this server",
+        "The examination ends before a registration",
     ]);
     let output = desk.run(&["logout", url, "--html", html]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -23,6 +23,7 @@ use self::store::Watched;
 pub(crate) use self::tape::text_of;
 use self::tape::{Happened, Tape};
 use crate::problem::Problem;
+use crate::report::{Ending, Examination};
 
 /// The destination of the transcript, if one was requested. Shared by its clones.
 #[derive(Clone, Default)]
@@ -34,6 +35,8 @@ struct Shared {
     /// The file of the HTML page.
     html: Option<Destination>,
     tape: Mutex<Tape>,
+    /// The result of `doctor`.
+    examination: Mutex<Option<Examination>>,
 }
 
 impl Recorder {
@@ -45,6 +48,7 @@ impl Recorder {
             path,
             html,
             tape: Mutex::default(),
+            examination: Mutex::default(),
         })))
     }
 
@@ -113,6 +117,14 @@ impl Recorder {
         self.say(Happened::Plain(event));
     }
 
+    /// Records the result of `doctor`, for the page.
+    pub(crate) fn examined(&self, examination: impl FnOnce() -> Examination) {
+        if let Some(shared) = &self.0 {
+            let held = shared.examination.lock();
+            *held.unwrap_or_else(PoisonError::into_inner) = Some(examination());
+        }
+    }
+
     /// Writes the transcript, and a page with the failure of the command itself, if it has one; or returns the reason why
     /// that cannot be written.
     pub(crate) fn finish(&self, failure: Option<&Problem>) -> Result<(), Problem> {
@@ -124,7 +136,11 @@ impl Recorder {
         if let (Some(html), Some(_), None, false) =
             (&shared.html, failure, &shared.path, tape.has_begun())
         {
-            return crate::report::write(html, "mcp-auth", std::iter::empty(), failure);
+            let ending = Ending {
+                failure,
+                examination: None,
+            };
+            return crate::report::write(html, "mcp-auth", std::iter::empty(), ending);
         }
         let text = tape
             .transcript()
@@ -138,7 +154,13 @@ impl Recorder {
         let ins = text
             .lines()
             .filter(|line| !line.starts_with(r#"{"action":"#));
-        crate::report::write(html, "mcp-auth", ins, failure)
+        let examination = shared.examination.lock();
+        let examination = examination.unwrap_or_else(PoisonError::into_inner).take();
+        let ending = Ending {
+            failure,
+            examination,
+        };
+        crate::report::write(html, "mcp-auth", ins, ending)
     }
 }
 
