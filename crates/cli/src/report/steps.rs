@@ -87,8 +87,7 @@ impl Story {
 
     /// Adds the failure of the command, with the party that must mend it. `is_known`: it is that of the machine, which may
     /// stand at the end already.
-    /// Replaces the outcome by that of an examination. Where the server can be used, the end of the machine before a
-    /// registration is no failure.
+    /// Replaces the outcome by that of an examination, in which the machine always stops before a registration.
     pub(super) fn examined(&mut self, usable: bool, rows: Vec<(Shown, Shown)>) {
         let (tone, title) = if usable {
             (Tone::Good, "A sign-in can use this server")
