@@ -85,8 +85,6 @@ impl Story {
         teller.story
     }
 
-    /// Adds the failure of the command, with the party that must mend it. `is_known`: it is that of the machine, which may
-    /// stand at the end already.
     /// Replaces the outcome by that of an examination, in which the machine always stops before a registration.
     pub(super) fn examined(&mut self, usable: bool, rows: Vec<(Shown, Shown)>) {
         let (tone, title) = if usable {
@@ -104,6 +102,8 @@ impl Story {
         self.outcomes = vec![Outcome { tone, title, rows }];
     }
 
+    /// Adds the failure of the command, with the party that must mend it. `is_known`: it is that of the machine, which may
+    /// stand at the end already.
     pub(super) fn fail(&mut self, words: Shown, owner: &'static str, is_known: bool) {
         let last = self.outcomes.last();
         if is_known && last.is_some_and(|last| last.tone == Tone::Bad) {
