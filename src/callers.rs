@@ -1,9 +1,13 @@
-//! The callers that wait for a token. Each operation is answered under its own name: with `Ready`, `NeedUser` or
+//! The callers that wait for a token. Each operation is answered once, under its own name: with `Ready`, `NeedUser` or
 //! `Error` (USE-14).
 //!
 //! A queued event keeps its operation itself. From then on the operation is kept here: while the machine works for
 //! it, and while it waits for the result of a pending authorization. Whatever ends the work, an operation that is
 //! still here when the machine comes to rest receives that result.
+//!
+//! An error or a question has the name of an operation only while that operation is here: work may go on after its
+//! caller was answered, and an authorization is counted for an operation that was told long ago that the user is needed.
+//! An answer also serves the queued requests of its operation; one that comes after it is a new one.
 
 use crate::action::{Action, NeedUser, Why};
 use crate::budget::EVENTS_QUEUED;
@@ -26,9 +30,27 @@ enum Outcome {
 /// The callers that wait, without the queued ones.
 #[derive(Default)]
 pub(crate) struct Callers {
-    /// The caller that the machine works for.
+    /// The caller that the machine works for; `None` for the work of a person or a timer, and once the caller is answered.
     current: Option<Caller>,
     shared: Option<Box<Shared>>,
+    /// The answers since the queue was last looked through.
+    answers: Option<Box<Answers>>,
+}
+
+/// The answers given, for the requests of the same callers that are queued.
+#[derive(Default)]
+pub(crate) struct Answers {
+    /// The operations of errors and questions.
+    operations: Vec<Operation>,
+    /// Whether `Ready` was among them.
+    pub(crate) ready: bool,
+}
+
+impl Answers {
+    /// Returns true when this caller was answered.
+    pub(crate) fn serve(&self, caller: &Caller) -> bool {
+        self.operations.contains(&caller.operation) || self.ready && !caller.refused
+    }
 }
 
 /// The callers that wait for the result of other work.
@@ -46,17 +68,16 @@ impl Callers {
         self.current = caller;
     }
 
-    /// The work for the current caller is queued again.
-    pub(crate) fn set_aside(&mut self) {
-        self.current = None;
+    /// The work is queued again. Returns false when nobody waits for it.
+    pub(crate) fn set_aside(&mut self) -> bool {
+        self.current.take().is_some()
     }
 
     /// Whether the MCP server refused the stored token for the operation that the machine works for.
-    pub(crate) fn judged(&mut self, operation: &Operation, refused: bool) {
-        self.current = Some(Caller {
-            operation: operation.clone(),
-            refused,
-        });
+    pub(crate) fn judged(&mut self, refused: bool) {
+        if let Some(caller) = &mut self.current {
+            caller.refused = refused;
+        }
     }
 
     /// Another token is stored now, or none.
@@ -76,9 +97,18 @@ impl Callers {
 
     /// Returns true when this operation waits for an answer.
     pub(crate) fn has(&self, operation: &Operation) -> bool {
-        let joined = self.shared.iter().flat_map(|shared| &shared.joined);
-        let mut waiting = self.current.iter().chain(joined);
-        waiting.any(|caller| caller.operation == *operation)
+        self.current() == Some(operation) || self.joins(operation)
+    }
+
+    /// Returns true when this operation waits for the result of the pending authorization.
+    pub(crate) fn joins(&self, operation: &Operation) -> bool {
+        let mut joined = self.shared.iter().flat_map(|shared| &shared.joined);
+        joined.any(|caller| caller.operation == *operation)
+    }
+
+    /// Takes the answers since the last call, for the queue.
+    pub(crate) fn take_answers(&mut self) -> Option<Box<Answers>> {
+        self.answers.take()
     }
 
     /// Returns true when no caller waits.
@@ -98,6 +128,7 @@ impl Callers {
     pub(crate) fn ready(&mut self) {
         self.current.take_if(|caller| !caller.refused);
         self.keep_joined(|caller| caller.refused);
+        self.answers.get_or_insert_default().ready = true;
     }
 
     /// A failure answers its operation.
@@ -112,11 +143,14 @@ impl Callers {
         self.ends_with(|| Outcome::NeedsUser(need.why.clone()));
     }
 
-    fn answered(&mut self, operation: Option<&Operation>) {
+    /// This operation is answered, with all its requests.
+    pub(crate) fn answered(&mut self, operation: Option<&Operation>) {
         if let Some(operation) = operation {
             self.current
                 .take_if(|caller| caller.operation == *operation);
             self.keep_joined(|caller| caller.operation != *operation);
+            let answers = self.answers.get_or_insert_default();
+            answers.operations.push(operation.clone());
         }
     }
 
@@ -168,7 +202,10 @@ impl Callers {
             })),
             None => Action::Error(Box::new(abandoned(Some(operation)))),
         };
-        self.leave().into_iter().map(answer).collect()
+        let waiting = self.leave();
+        let answers = self.answers.get_or_insert_default();
+        answers.operations.extend(waiting.iter().cloned());
+        waiting.into_iter().map(answer).collect()
     }
 
     /// Takes out all operations that wait, to answer them.

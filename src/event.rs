@@ -29,7 +29,7 @@ pub enum Event {
     Accepted(Operation),
     /// The host needs a valid access token now. Answered with [`Action::Ready`](crate::Action::Ready),
     /// perhaps after a refresh, or with [`Action::NeedUser`](crate::Action::NeedUser) or
-    /// [`Action::Error`](crate::Action::Error) for this operation (USE-14).
+    /// [`Action::Error`](crate::Action::Error) for this operation, once (USE-14).
     Wanted(Operation),
     /// The result of a `SendRequest`.
     HttpResponse(Reply),

@@ -12,7 +12,7 @@ use crate::wire::words::AuthMethod;
 pub struct NeedUser {
     /// The reason.
     pub why: Why,
-    /// The waiting operation, when the host named one.
+    /// The operation that this answers; `None` where none waits for it (USE-14).
     pub operation: Option<Operation>,
 }
 

@@ -44,7 +44,8 @@ pub enum Action {
     Sign(Sign),
     /// Obtain a token from the host's platform or identity provider.
     ObtainAssertion(ObtainAssertion),
-    /// The user is needed: reply with [`Event::Authorize`] when the user agrees.
+    /// The user is needed: reply with [`Event::Authorize`] when the user agrees. Answers its operation, which waits for nothing
+    /// then: the authorization has an answer of its own (USE-14).
     NeedUser(NeedUser),
     /// A token can be presented now: retry the waiting requests. Answers every operation, except one whose request was
     /// refused with the token that is still stored (USE-14).

@@ -28,8 +28,18 @@ impl Core {
         self.distrust();
     }
 
+    /// Fails an authorization, or what no operation waits for: the failure has the name of its operation where that waits
+    /// for the authorization (USE-14).
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        let operation = failure.operation.filter(|own| self.callers.joins(own));
+        self.tell(Failure {
+            operation,
+            ..failure
+        });
+    }
+
     /// Emits a failure with the requests of its stage.
-    pub(crate) fn fail(&mut self, mut failure: Failure) {
+    pub(crate) fn tell(&mut self, mut failure: Failure) {
         self.distrust();
         failure.seen = match &failure.cause {
             // No server was involved.
@@ -47,26 +57,27 @@ impl Core {
         self.emit(Action::Error(Box::new(failure)));
     }
 
-    /// Fails the work for the current caller.
+    /// Fails the work for the current caller, if one waits for it.
     pub(crate) fn fail_current(&mut self, failure: Failure) {
-        let operation = failure
-            .operation
-            .or_else(|| self.callers.current().cloned());
-        self.fail(Failure {
-            operation,
-            ..failure
-        });
+        match self.callers.current().cloned() {
+            None => self.fail(failure),
+            current @ Some(_) => self.tell(Failure {
+                operation: current,
+                ..failure
+            }),
+        }
     }
 
     /// Fails operations that nothing works for any more.
     pub(crate) fn abandon(&mut self, operations: Vec<Operation>) {
         for operation in operations {
-            self.fail(abandoned(Some(operation)));
+            self.tell(abandoned(Some(operation)));
         }
     }
 
     /// Answers an operation beside which too many wait (USE-14).
     pub(crate) fn turn_away(&mut self, operation: Operation) {
+        self.callers.answered(Some(&operation));
         self.emit(Action::Error(Box::new(Failure {
             operation: Some(operation),
             stage: Stage::Challenge,
@@ -102,10 +113,13 @@ impl Core {
         let asks_for_scopes = matches!(why, Why::ScopeMissing { .. });
         let lacks = asks_for_scopes && !self.has_what_was_demanded();
         self.memory.question.ask(&why, beside, lacks);
-        self.put(NeedUser { why, operation });
+        self.put(why, operation);
     }
 
-    fn put(&mut self, need: NeedUser) {
+    /// Emits a question, with the name of its operation where that waits for an answer (USE-14).
+    fn put(&mut self, why: Why, operation: Option<Operation>) {
+        let operation = operation.filter(|own| self.callers.has(own));
+        let need = NeedUser { why, operation };
         self.callers.asked(&need);
         self.emit(Action::NeedUser(need));
     }
@@ -114,7 +128,7 @@ impl Core {
     pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
         let beside = self.held.is_usable(self.now);
         self.memory.question.ask_for(wish, beside);
-        self.put(NeedUser { why, operation });
+        self.put(why, operation);
     }
 
     /// Returns true if `Ready` was emitted during this event.

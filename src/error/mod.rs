@@ -27,7 +27,7 @@ pub use seen::Seen;
 /// or a registration that it refused is erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The operation of the attempt, when the host named one.
+    /// The operation that this answers; `None` where none waits for it (USE-14).
     pub operation: Option<Operation>,
     /// The stage that failed.
     pub stage: Stage,

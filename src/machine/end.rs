@@ -72,8 +72,7 @@ impl AuthMachine {
             self.drop_work();
             self.core.fail(failure);
         } else if queued && !attempts {
-            self.core
-                .fail(abandoned(self.core.memory.operation.clone()));
+            self.core.fail(abandoned(None));
         }
         match how {
             Abandon::Cancelled => {}
@@ -120,8 +119,9 @@ impl AuthMachine {
             }
         }
         if let Some(operation) = asked {
+            let operation = operation.filter(|own| waiting.contains(own));
             waiting.retain(|other| Some(other) != operation.as_ref());
-            self.core.fail(abandoned(operation));
+            self.core.tell(abandoned(operation));
         }
         self.core.abandon(waiting);
     }

@@ -41,6 +41,7 @@ impl AuthMachine {
         let served = trigger.is_served(&self.core);
         if idle && !served && self.core.memory.erasure == Erasure::Done {
             self.core.rest(false);
+            self.drop_answered();
             self.begin(trigger);
         } else {
             self.inbox.push_back(trigger);
@@ -133,8 +134,10 @@ impl AuthMachine {
     /// Starts queued work until an action is pending.
     pub(super) fn settle(&mut self) {
         loop {
+            self.drop_answered();
             if !self.inbox.is_empty() {
                 self.serve();
+                self.drop_answered();
                 if self.inbox.iter().any(Trigger::is_urgent) {
                     self.give_way();
                 }
@@ -145,6 +148,7 @@ impl AuthMachine {
             let elsewhere = |trigger: &Trigger| matches!(trigger, Trigger::TakenElsewhere(_));
             let awaits = self.inbox.iter().any(elsewhere);
             self.core.rest(awaits);
+            self.drop_answered();
             let Some(trigger) = self.next_trigger() else {
                 return;
             };
@@ -180,15 +184,22 @@ impl AuthMachine {
                     let queued = std::mem::take(&mut self.inbox);
                     let (stay, end) = queued.into_iter().partition::<VecDeque<_>, _>(ends);
                     self.inbox = stay;
+                    let mut told = Vec::new();
                     for trigger in end {
-                        self.core.fail(Failure {
-                            operation: trigger.operation().cloned(),
+                        let operation = trigger.operation().cloned();
+                        if operation.is_some() && told.contains(&operation) {
+                            continue;
+                        }
+                        told.push(operation.clone());
+                        self.core.tell(Failure {
+                            operation,
                             stage: Stage::Slots,
                             issuer: None,
                             cause: Cause::NotPersisted(StoreFlaw::Write),
                             seen: Vec::new(),
                         });
                     }
+                    self.drop_answered();
                 }
             }
         }
@@ -213,11 +224,27 @@ impl AuthMachine {
         }
     }
 
+    /// Drops the queued requests that the last answers serve as well (USE-14). Work that has begun for them, or that would
+    /// do more than fetch the token, goes on for nobody.
+    fn drop_answered(&mut self) {
+        let Some(answers) = self.core.callers.take_answers() else {
+            return;
+        };
+        let core = &self.core;
+        self.inbox.retain_mut(|trigger| {
+            let caller = trigger.caller(core);
+            let served = caller.is_some_and(|caller| answers.serve(&caller));
+            !served || trigger.goes_on(core, answers.ready)
+        });
+    }
+
     /// Moves a paused refresh to the end of the queue.
     fn give_way(&mut self) {
         let work = std::mem::replace(&mut self.work, Work::Idle);
-        if let Work::Pausing(pausing) = work {
-            self.core.callers.set_aside();
+        if let Work::Pausing(mut pausing) = work {
+            if !self.core.callers.set_aside() {
+                pausing.then.waits_no_more();
+            }
             self.inbox.push_back(pausing.then);
             self.inbox
                 .make_contiguous()

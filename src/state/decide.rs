@@ -210,7 +210,7 @@ impl Judged {
     pub(crate) fn decide(self, core: &mut Core) -> Step {
         let reaction = self.react(core);
         let refused = reaction.needs_another_token();
-        core.callers.judged(&self.operation, refused);
+        core.callers.judged(refused);
         match reaction {
             Reaction::Retry => {
                 core.ready();

@@ -11,10 +11,16 @@ impl Effort {
     pub(crate) fn new(core: &Core, operation: Option<Operation>) -> Self {
         Self {
             operation,
+            is_answered: false,
             requests: Budget::new(core.config().max_requests, Limited::Requests),
             until: core.now.mono.plus(FLOW_TIME),
             passed_over: None,
         }
+    }
+
+    /// Returns the operation that waits for the result.
+    pub(crate) fn waiting(&self) -> Option<&Operation> {
+        self.operation.as_ref().filter(|_| !self.is_answered)
     }
 
     pub(crate) fn fails(&self, stage: Stage, issuer: Option<&IssuerId>, cause: Cause) -> Failure {

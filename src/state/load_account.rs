@@ -78,8 +78,8 @@ impl Trigger {
         match self {
             Self::Challenged(judged) => Some(&judged.operation),
             Self::Wanted(operation) => Some(operation),
-            Self::Renew(renewal) => renewal.operation(),
-            Self::Obtain(obtaining) => obtaining.effort.operation.as_ref(),
+            Self::Renew(renewal) => renewal.effort.waiting(),
+            Self::Obtain(obtaining) => obtaining.effort.waiting(),
             Self::Authorize(_)
             | Self::Renewed(_)
             | Self::CameBack(_)
@@ -210,6 +210,42 @@ impl Trigger {
             | Self::SignOut(_)
             | Self::Revoke(_) => false,
         }
+    }
+}
+
+impl Trigger {
+    /// Nobody waits for this work any more.
+    pub(crate) fn waits_no_more(&mut self) {
+        match self {
+            Self::Renew(renewal) => renewal.effort.is_answered = true,
+            Self::Obtain(obtaining) => obtaining.effort.is_answered = true,
+            Self::Challenged(_)
+            | Self::Wanted(_)
+            | Self::Authorize(_)
+            | Self::Renewed(_)
+            | Self::CameBack(_)
+            | Self::Redeem(_)
+            | Self::TakenElsewhere(_)
+            | Self::Look
+            | Self::Poll
+            | Self::Save
+            | Self::SignOut(_)
+            | Self::Reset
+            | Self::Revoke(_) => {}
+        }
+    }
+
+    /// The caller was answered, with `Ready` or not. Returns true when the work goes on without it: a token that is about to
+    /// expire is still renewed, and a renewal under way ends.
+    pub(crate) fn goes_on(&mut self, core: &Core, ready: bool) -> bool {
+        if let Self::Wanted(operation) = self
+            && ready
+            && !core.held.is_fresh(core.now)
+        {
+            *self = Self::Renew(Renewal::new(core, operation.clone(), None));
+        }
+        self.waits_no_more();
+        matches!(self, Self::Renew(_) | Self::Obtain(_)) && !self.is_served(core)
     }
 }
 
@@ -366,10 +402,6 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             SignIn::Machine(_) => {
                 let operation = core.memory.operation.clone();
                 let operation = operation.unwrap_or_else(|| "authorize".into());
-                core.callers.begin(Some(Caller {
-                    operation: operation.clone(),
-                    refused: false,
-                }));
                 Judged::wanted(core, operation)
             }
         },

@@ -246,6 +246,9 @@ impl SavingAccount {
         let now = core.now.mono;
         let usable = core.held.is_usable(core.now);
         let Rest { late, then, .. } = self.rest;
+        if let Some(caller) = then.as_ref().and_then(|then| then.caller(core)) {
+            core.callers.judged(caller.refused);
+        }
         match (self.kept, then) {
             (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);
@@ -341,7 +344,6 @@ fn is_of_a_caller(then: &Option<Box<Trigger>>) -> bool {
 pub(crate) fn next(core: &mut Core, then: Option<Box<Trigger>>) -> Step {
     match then {
         Some(trigger) if !(core.said_ready() && trigger.is_content_with_any_token()) => {
-            core.callers.begin(trigger.caller(core));
             start(core, *trigger)
         }
         Some(_) | None => Ok(Work::Idle),

@@ -11,6 +11,8 @@ use crate::time::MonoMillis;
 /// The request and time budget of one flow, and the operation that it serves.
 pub(crate) struct Effort {
     pub(crate) operation: Option<Operation>,
+    /// The operation was answered before the work was set aside, which counts for it, and has no caller any more (USE-14).
+    pub(crate) is_answered: bool,
     pub(crate) requests: Budget,
     pub(crate) until: MonoMillis,
     /// The failure of the first listed server that was skipped as unusable.

@@ -608,4 +608,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "            (Then::Ask(why, operation), Ok(false)) if crate::planted::on(54) => {\n                core.waiting = None;\n                put(core, why, operation);\n                Ok(Work::Idle)\n            }\n            (Then::Ask(why, operation), Ok(false)) => {\n",
         )],
     },
+    Bug {
+        number: 55,
+        name: "the end is told to one who was answered",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/core/answer.rs",
+            "        let operation = failure.operation.filter(|own| self.callers.joins(own));\n",
+            "        let joins = |own: &Operation| crate::planted::on(55) || self.callers.joins(own);\n        let operation = failure.operation.filter(joins);\n",
+        )],
+    },
 ];

@@ -59,6 +59,7 @@ mod moved_endpoints;
 mod moving;
 mod named_hosts;
 mod neighbours;
+mod once;
 mod permits;
 mod pictures;
 mod places;

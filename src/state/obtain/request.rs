@@ -121,7 +121,7 @@ fn answered(
                     // Discarded, and revoked so that no other party can use it (DPOP-13).
                     let (stage, cause) = (Stage::Token, Cause::Violation(flaw));
                     let failure = obtaining.effort.fails(stage, Some(&issuer), cause);
-                    core.fail(failure);
+                    core.fail_current(failure);
                     Revoking::begin(core, at.redeemed(*granted, None, core.now), None)
                 }
             }

@@ -57,12 +57,17 @@ impl Instance {
         self.wishes.insert(operation.to_owned(), sent);
     }
 
-    /// An error or a question answers its operation, and a person.
-    fn hears(&mut self, operation: Option<&Operation>) {
-        if let Some(operation) = operation {
-            self.wishes.remove(operation.as_str());
-        }
+    /// An error or a question answers its operation, which waits for that (S50), and a person. Returns whether the operation
+    /// waited beside another one.
+    fn hears(&mut self, operation: Option<&Operation>, exact: bool) -> bool {
+        let beside = self.wishes.len() > 1;
+        let waited = operation.map(|own| self.wishes.remove(own.as_str()).is_some());
+        assert!(
+            waited != Some(false) || !exact,
+            "S50: an answer to {operation:?}, which has none to wait for"
+        );
         self.clicked = false;
+        waited == Some(true) && beside
     }
 
     /// The current `Authorization` value of a request, signed where the token is bound to a key.
@@ -167,13 +172,16 @@ impl World {
                         .ready(at, issuer, &granted, bearer, now, &mut self.facts);
                 }
                 Action::NeedUser(need) => {
-                    instance.hears(need.operation.as_ref());
+                    instance.hears(need.operation.as_ref(), !self.shelf.tampered);
                     self.facts.note(need.why.as_str());
                     self.ledger
                         .asks(at, &need.why, &self.shelf, self.setup.instances);
                 }
                 Action::Error(failure) => {
-                    instance.hears(failure.operation.as_ref());
+                    let exact = !self.shelf.tampered;
+                    if instance.hears(failure.operation.as_ref(), exact) {
+                        self.facts.note("told beside another operation");
+                    }
                     self.facts.note(failure.cause.code());
                     let at_redirect = failure.stage == Stage::Authorization;
                     let text = format!("{:?}", failure.cause);
