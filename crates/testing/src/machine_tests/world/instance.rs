@@ -30,6 +30,8 @@ pub struct Instance {
     pub(super) seen: BTreeSet<String>,
     /// The operations that wait for an answer, each with the token that was refused for it.
     pub(super) wishes: BTreeMap<String, Option<String>>,
+    /// The same for every request: an operation may have several, for which different tokens were refused.
+    asked: BTreeMap<String, BTreeSet<Option<String>>>,
     /// A person asked to sign in, and has no answer yet.
     pub(super) clicked: bool,
     /// A redirect was out before the last event.
@@ -45,6 +47,7 @@ impl Instance {
             actions: VecDeque::new(),
             seen: BTreeSet::new(),
             wishes: BTreeMap::new(),
+            asked: BTreeMap::new(),
             clicked: false,
             pends: false,
             at_store: false,
@@ -54,14 +57,19 @@ impl Instance {
     /// An operation asks for a token, perhaps because this one was refused.
     pub(super) fn wishes(&mut self, operation: &str, sent: Option<&str>) {
         let sent = sent.map(str::to_owned);
+        let asked = self.asked.entry(operation.to_owned()).or_default();
+        asked.insert(sent.clone());
         self.wishes.insert(operation.to_owned(), sent);
     }
 
     /// An error or a question answers its operation, which waits for that (S50), and a person. Returns whether the operation
     /// waited beside another one.
     fn hears(&mut self, operation: Option<&Operation>, exact: bool) -> bool {
-        let beside = self.wishes.len() > 1;
-        let waited = operation.map(|own| self.wishes.remove(own.as_str()).is_some());
+        let beside = self.asked.len() > 1;
+        let waited = operation.map(|own| {
+            self.wishes.remove(own.as_str());
+            self.asked.remove(own.as_str()).is_some()
+        });
         assert!(
             waited != Some(false) || !exact,
             "S50: an answer to {operation:?}, which has none to wait for"
@@ -159,10 +167,13 @@ impl World {
                     let bearer = instance.presents(now);
                     // A store that loses the account and finds it again makes an old token a new one.
                     let exact = !self.shelf.tampered;
-                    let refused = |_: &String, sent: &mut Option<String>| {
-                        exact && sent.is_some() && *sent == bearer
-                    };
-                    instance.wishes.retain(refused);
+                    let refused =
+                        |sent: &Option<String>| exact && sent.is_some() && *sent == bearer;
+                    instance.wishes.retain(|_, sent| refused(sent));
+                    instance.asked.retain(|_, asked| {
+                        asked.retain(refused);
+                        !asked.is_empty()
+                    });
                     instance.clicked = false;
                     let issuer = grant.issuer.as_str();
                     self.ledger.acts_at(issuer_named(issuer), &self.shelf);
