@@ -16,8 +16,8 @@ use crate::report::Decision;
 use crate::state::attempt::Way;
 use crate::state::client::Met;
 use crate::state::device::RequestingCode;
-use crate::state::redirect::{disputable, redirect, repeat_as_read, select_scopes};
-use crate::state::{Attempt, Step};
+use crate::state::redirect::{disputable, redirect, select_scopes};
+use crate::state::{Attempt, CheckingPending, Step};
 use crate::suspended::Chosen;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
@@ -137,7 +137,7 @@ pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -
         && waiting.is_timely(core.now.mono)
         && waiting.is_asked_for(&at, &chosen, flow.advertises_iss)
     {
-        return repeat_as_read(core);
+        return Ok(CheckingPending::again(core));
     }
     // Documents that are wrong for a moment, and too many attempts, leave the redirect that is out.
     let agreed = agree(core, &attempt, chosen, at.issuer())?;

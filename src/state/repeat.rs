@@ -9,7 +9,7 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::Operation;
 use crate::slot::{Revision, Stored};
 use crate::state::discover::read_documents;
-use crate::state::redirect::repeat_redirect;
+use crate::state::redirect::{repeat_as_read, repeat_redirect};
 use crate::state::{Elsewhere, LoadingAccount, Otherwise, Step, Trigger, Work};
 use crate::suspended::Waiting;
 use crate::wire::scopes::Scopes;
@@ -36,6 +36,8 @@ pub(crate) struct CheckingPending {
 enum Then {
     /// An authorization by the host.
     Repeat(Click),
+    /// The same authorization, for which the documents were read again meanwhile.
+    RepeatAsRead,
     /// A question to the user, unless the pending authorization is still open.
     Ask(Why, Option<Operation>),
     /// The result that callers wait for, or the end of the user's time.
@@ -122,6 +124,17 @@ impl CheckingPending {
         Work::CheckingPending(Self { ask, then })
     }
 
+    /// Reads the record once more: another instance may have used it up while the documents were read (S16).
+    pub(crate) fn again(core: &mut Core) -> Work {
+        let Some(waiting) = &core.waiting else {
+            return Work::Idle;
+        };
+        let slot = waiting.rest.slot;
+        let ask = core.load(slot);
+        let then = Then::RepeatAsRead;
+        Work::CheckingPending(Self { ask, then })
+    }
+
     /// Returns true when the record is read for an authorization by the host.
     pub(crate) fn is_for_a_click(&self) -> bool {
         matches!(self.then, Then::Repeat(_))
@@ -158,8 +171,10 @@ impl CheckingPending {
                 repeat_redirect(core)
             }
             (Then::Repeat(click), Ok(true)) => read_documents(core, click),
+            (Then::RepeatAsRead, Ok(true)) => repeat_as_read(core),
+            (Then::RepeatAsRead, Ok(false)) => Ok(taken_elsewhere(core, None)),
             // A callback needs the record, which may be gone.
-            (Then::Repeat(_), Err(())) => Err(Failure {
+            (Then::Repeat(_) | Then::RepeatAsRead, Err(())) => Err(Failure {
                 operation: core.memory.operation.clone(),
                 stage: Stage::Authorization,
                 issuer: Some(waiting.at.issuer().clone()),

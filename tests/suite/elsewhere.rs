@@ -314,3 +314,37 @@ fn authz_18_a_question_about_the_tokens_that_came_is_put_at_once() {
     assert_eq!(host.need_user().operation.unwrap().as_str(), "y");
     host.quiet();
 }
+
+/// The record is looked at once more when the documents have been read again: the redirect is not repeated after another
+/// instance has used it up (S16).
+#[test]
+fn authz_18_s16_a_redirect_that_is_used_up_while_documents_are_read_is_not_repeated() {
+    for completes in [true, false] {
+        let mut host = Host::new(config());
+        let redirect = host.to_redirect();
+        let callback = format!("code=c&state={}", state_of(&redirect));
+        host.pass(6_000);
+        host.store.served.clear();
+        host.authorize();
+        let send = host.request();
+        let mut second = other(&mut host, &callback);
+        host.handle(send.response(response(200, &[], &prm())));
+        host.serve(META, 200, &metadata());
+        host.quiet();
+        if completes {
+            std::mem::swap(&mut host.store, &mut second.store);
+            second.serve(TOKEN, 200, &token_answer("at-1"));
+            second.ready();
+            std::mem::swap(&mut host.store, &mut second.store);
+            host.wake();
+            host.ready();
+        } else {
+            while host.actions.is_empty() {
+                host.wake();
+            }
+            let failure = host.error();
+            assert_eq!((failure.operation, failure.cause), (None, Cause::Abandoned));
+        }
+        host.quiet();
+    }
+}

@@ -22,6 +22,7 @@ const LEFT_OUT_1: &str = include_str!("../golden/registration_left_out.v1.txt");
 
 const ACCOUNT: &str = include_str!("../golden/account.v2.txt");
 const LEFT: &str = include_str!("../golden/account_left.v2.txt");
+const NAMES_SCOPES: &str = include_str!("../golden/account_names_scopes.v2.txt");
 const WITHOUT_USER: &str = include_str!("../golden/account_without_user.v2.txt");
 const PENDING: &str = include_str!("../golden/pending.v2.txt");
 const REGISTRATION: &str = include_str!("../golden/registration.v2.txt");
@@ -94,6 +95,33 @@ fn v1_and_v2_an_account_that_was_left_is_written_and_read() {
         let json = unknown.trim_end().splitn(3, '.').nth(2).unwrap();
         assert_eq!(on(sealed(json)).token(), None);
     }
+}
+
+/// An account whose server refused a refresh without scopes has one member more.
+#[test]
+fn v2_an_account_whose_refreshes_name_scopes_is_written_and_read() {
+    let challenge = format!("Bearer scope=\"a b\", resource_metadata=\"{PRM}\"");
+    let short = renewable_for("at-1", "rt-1", "60");
+    let mut host = Host::signed_in_by(config(), &challenge, &short);
+    host.pass(60_000);
+    host.wanted("x");
+    host.serve(TOKEN, 400, r#"{"error":"invalid_scope"}"#);
+    host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+    host.ready();
+    assert_eq!(only(&host.store, "account"), NAMES_SCOPES.trim_end());
+    let mut store = Store::default();
+    let key = Slot::account("alice", MCP).to_string();
+    store.slots.insert(key, stored(NAMES_SCOPES));
+    let config = Arc::new(config().build().unwrap());
+    let mut host = Host::resumed(config, store, host.now, 40);
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    host.pass(3_600_000);
+    host.wanted("x");
+    host.serve(META, 200, &metadata());
+    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+    host.ready();
 }
 
 #[test]

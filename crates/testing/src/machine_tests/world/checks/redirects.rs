@@ -121,10 +121,10 @@ impl Ledger {
                 .pending
                 .as_ref()
                 .is_some_and(|pending| shelf.holds(pending));
-            // The documents are read again, or the request is pushed again: another instance may use the record up between
-            // the load and the redirect.
+            // The request is pushed again: another instance may use the record up between the load and the redirect.
             let seat = self.seats.get(at);
-            let unknown = seat.is_some_and(|seat| seat.store_failed || seat.pending_there);
+            let unknown =
+                seat.is_some_and(|seat| seat.store_failed || pushed && seat.pending_there);
             assert!(
                 durable || unknown || shelf.tampered,
                 "S16: a redirect is repeated after its attempt was used up"
