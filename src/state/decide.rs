@@ -209,7 +209,8 @@ impl Judged {
 
     pub(crate) fn decide(self, core: &mut Core) -> Step {
         let reaction = self.react(core);
-        let refused = reaction.needs_another_token();
+        // A request without the stored token is answered by that one, where it turns out to be usable.
+        let refused = reaction.needs_another_token() && self.refuses_the_stored_token(core);
         core.callers.judged(refused);
         match reaction {
             Reaction::Retry => {

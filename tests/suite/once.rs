@@ -139,6 +139,22 @@ fn use_14_use_10_a_request_that_ready_has_answered_still_renews_the_token() {
     }
 }
 
+/// The wall clock is put forward for a moment: the stored token seems to be over, and is the answer after all.
+#[test]
+fn use_14_a_request_without_a_token_is_answered_by_the_stored_one() {
+    let host = Host::signed_in(config(), &token_answer("at-1"));
+    let config = std::sync::Arc::new(config().build().unwrap());
+    let mut next = Host::resumed(config, host.store, host.now, 40);
+    next.ready();
+    next.now.wall.0 += 24 * 3_600_000;
+    next.challenged_for("one", 401, &["Bearer"], None);
+    let send = next.request();
+    next.now.wall.0 -= 24 * 3_600_000;
+    next.handle(send.response(response(200, &[], &prm())));
+    next.ready();
+    next.quiet();
+}
+
 /// Too many wait beside an operation that asks again: the one answer is that.
 #[test]
 fn use_14_an_operation_that_is_turned_away_is_answered_once() {
