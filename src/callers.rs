@@ -32,6 +32,8 @@ enum Outcome {
 pub(crate) struct Callers {
     /// The caller that the machine works for; `None` for the work of a person or a timer, and once the caller is answered.
     current: Option<Caller>,
+    /// Whether a person waits for a token without a user: for `Ready`, or an error or a question without an operation.
+    person: bool,
     shared: Option<Box<Shared>>,
     /// The answers since the queue was last looked through.
     answers: Option<Box<Answers>>,
@@ -66,6 +68,16 @@ impl Callers {
     /// The machine begins to work for this caller, or for none.
     pub(crate) fn begin(&mut self, caller: Option<Caller>) {
         self.current = caller;
+    }
+
+    /// The work under way is that of a person.
+    pub(crate) fn person_waits(&mut self) {
+        self.person = true;
+    }
+
+    /// Returns true when a person waits for a token without a user.
+    pub(crate) fn has_person(&self) -> bool {
+        self.person
     }
 
     /// The work is queued again. Returns false when nobody waits for it.
@@ -128,6 +140,7 @@ impl Callers {
     pub(crate) fn ready(&mut self) {
         self.current.take_if(|caller| !caller.refused);
         self.keep_joined(|caller| caller.refused);
+        self.person = false;
         self.answers.get_or_insert_default().ready = true;
     }
 
@@ -151,6 +164,8 @@ impl Callers {
             self.keep_joined(|caller| caller.operation != *operation);
             let answers = self.answers.get_or_insert_default();
             answers.operations.push(operation.clone());
+        } else {
+            self.person = false;
         }
     }
 

@@ -107,7 +107,8 @@ impl AuthMachine {
             click || trigger.completes_an_authorization()
         };
         let asked = self.work.attempt().map(Option::<&Operation>::cloned);
-        let asked = asked.or_else(|| {
+        let person = self.core.callers.has_person();
+        let asked = asked.or(person.then_some(None)).or_else(|| {
             let under_way = self.work.completes_an_authorization();
             let click = under_way || queued.clone().any(clicks) || self.core.waits_at().is_some();
             click.then(|| self.core.memory.operation.clone())

@@ -402,6 +402,7 @@ fn start_read(core: &mut Core, trigger: Trigger) -> Step {
             SignIn::Machine(_) => {
                 let operation = core.memory.operation.clone();
                 let operation = operation.unwrap_or_else(|| "authorize".into());
+                core.callers.person_waits();
                 Judged::wanted(core, operation)
             }
         },

@@ -237,6 +237,12 @@ fn use_14_a_click_of_a_client_without_a_user_answers_no_operation() {
         host.quiet();
         host.pass(600_000);
     }
+    // A sign-out ends it.
+    host.authorize();
+    let _send = host.request();
+    host.handle(Event::SignedOut);
+    assert_eq!(told(&mut host), [None]);
+    host.quiet();
 }
 
 /// The user is asked again in the middle of an authorization, and nobody waits for that one.
