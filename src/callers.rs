@@ -5,7 +5,7 @@
 //! it, and while it waits for the result of a pending authorization. Whatever ends the work, an operation that is
 //! still here when the machine comes to rest receives that result.
 //!
-//! An error or a question has the name of an operation only while that operation is here: work may go on after its
+//! An error or a question has the name of an operation only while that operation is here: work may continue after its
 //! caller was answered, and an authorization is counted for an operation that was told long ago that the user is needed.
 //! An answer also serves the queued requests of its operation; one that comes after it is a new one.
 
@@ -80,7 +80,7 @@ impl Callers {
         self.person
     }
 
-    /// The work is queued again. Returns false when nobody waits for it.
+    /// The work is queued again. Returns false when it has no caller.
     pub(crate) fn set_aside(&mut self) -> bool {
         self.current.take().is_some()
     }

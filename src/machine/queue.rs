@@ -225,7 +225,7 @@ impl AuthMachine {
     }
 
     /// Drops the queued requests that the last answers serve as well (USE-14). Work that has begun for them, or that would
-    /// do more than fetch the token, goes on for nobody.
+    /// do more than fetch the token, continues without a caller.
     fn drop_answered(&mut self) {
         let Some(answers) = self.core.callers.take_answers() else {
             return;

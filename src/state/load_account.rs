@@ -214,7 +214,7 @@ impl Trigger {
 }
 
 impl Trigger {
-    /// Nobody waits for this work any more.
+    /// Its caller has been answered.
     pub(crate) fn waits_no_more(&mut self) {
         match self {
             Self::Renew(renewal) => renewal.effort.is_answered = true,
@@ -235,7 +235,7 @@ impl Trigger {
         }
     }
 
-    /// The caller was answered, with `Ready` or not. Returns true when the work goes on without it: a token that is about to
+    /// The caller was answered, with `Ready` or not. Returns true when the work continues without it: a token that is about to
     /// expire is still renewed, and a renewal under way ends.
     pub(crate) fn goes_on(&mut self, core: &Core, ready: bool) -> bool {
         if let Self::Wanted(operation) = self

@@ -610,7 +610,7 @@ pub(crate) const BUGS: &[Bug] = &[
     },
     Bug {
         number: 55,
-        name: "the end is told to one who was answered",
+        name: "the end answers one who was answered",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
             "src/core/answer.rs",

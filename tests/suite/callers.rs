@@ -31,7 +31,7 @@ fn answered(host: &mut Host) -> Vec<String> {
 /// The operations that wait for the redirect. The first one was told that the user is needed, which was its answer.
 const JOINED: [&str; 2] = ["three", "two"];
 
-/// The end of the redirect is told to the person, and to each operation that waits for it.
+/// The person and each operation that waits for the redirect receive its end.
 #[track_caller]
 fn all_are_told(host: &mut Host, end: &str) {
     assert_eq!(answered(host), JOINED, "{end}");

@@ -86,7 +86,7 @@ fn use_14_an_answer_serves_the_requests_of_its_operation_that_were_made_before()
     host.quiet();
 }
 
-/// The token is still usable when the server asks for patience, and is over when that ends.
+/// The token is still usable when the server asks for patience, and has expired when that ends.
 #[test]
 fn use_14_a_refresh_that_goes_on_after_ready_answers_nobody() {
     for sets_aside in [false, true] {
@@ -109,7 +109,7 @@ fn use_14_a_refresh_that_goes_on_after_ready_answers_nobody() {
     }
 }
 
-/// `Ready` presents the stored token, which is about to expire and is renewed all the same (USE-10).
+/// `Ready` presents the stored token, which is about to expire and is still renewed (USE-10).
 #[test]
 fn use_14_use_10_a_request_that_ready_has_answered_still_renews_the_token() {
     for refused in [false, true] {
@@ -139,7 +139,7 @@ fn use_14_use_10_a_request_that_ready_has_answered_still_renews_the_token() {
     }
 }
 
-/// The wall clock is put forward for a moment: the stored token seems to be over, and is the answer after all.
+/// The wall clock is put forward for a moment: the stored token seems to have expired, and is the answer after all.
 #[test]
 fn use_14_a_request_without_a_token_is_answered_by_the_stored_one() {
     let host = Host::signed_in(config(), &token_answer("at-1"));
@@ -245,7 +245,7 @@ fn use_14_a_click_of_a_client_without_a_user_answers_no_operation() {
     host.quiet();
 }
 
-/// The user is asked again in the middle of an authorization, and nobody waits for that one.
+/// The user is asked again in the middle of an authorization, and no operation waits for that one.
 #[test]
 fn use_14_a_question_after_an_authorization_answers_no_operation() {
     let mut host = Host::new(config());
