@@ -4,8 +4,8 @@ use crate::budget::Limited;
 use crate::callers::abandoned;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::{Abandon, Operation};
-use crate::state::{Doomed, Leaving, Trigger, Work};
-use crate::suspended::Parting;
+use crate::state::{Trigger, Work};
+use crate::suspended::{Doomed, Leaving, Parting};
 
 use super::AuthMachine;
 

@@ -222,7 +222,8 @@ impl AuthMachine {
 
     fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {
         let work = std::mem::replace(&mut self.work, Work::Idle);
-        match step(work, &mut self.core) {
+        let core = &mut self.core;
+        match step(work, core).and_then(|next| next.follow(core)) {
             Ok(next) => self.work = next,
             Err(failure) => self.core.fail_current(failure),
         }

@@ -7,7 +7,8 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Authorization, Where};
 use crate::memory::Erasure;
 use crate::report::Decision;
-use crate::state::{Doomed, Leaving, Trigger, Work, start};
+use crate::state::{Trigger, Work, start};
+use crate::suspended::{Doomed, Leaving};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
 

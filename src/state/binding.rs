@@ -14,17 +14,25 @@ use crate::issuer::{AtIssuer, IssuerBound, IssuerId, SlashRule};
 use crate::record::{ResourceFacts, read_binding, write_binding};
 use crate::report::Decision;
 use crate::slot::{Slot, Stored};
-use crate::state::attempt::Way;
-use crate::state::client::Met;
-use crate::state::obtain::Obtaining;
-use crate::state::redirect::is_pushed;
-use crate::state::{Attempt, Exchanging, Step, Work};
-use crate::suspended::After;
+use crate::state::attempt::{Attempt, Way};
+use crate::state::flow::{Met, is_pushed};
+use crate::state::{Next, Step, Work, done, wait_in};
+use crate::suspended::{After, Obtaining};
+
+/// A flow whose client is bound to the issuer.
+pub(crate) enum Bound {
+    /// Authorization by the user.
+    User(Box<Met>, AtIssuer<PreRegistered>),
+    /// A token request without a user.
+    Obtain(Box<Obtaining>, ResourceFacts, AtIssuer<PreRegistered>),
+    /// The exchange of a code for the client.
+    Code(Box<AtIssuer<CodeGrant>>),
+}
 
 /// The flow for which a client is bound to an issuer.
 pub(crate) enum Then {
     /// Authorization by the user.
-    User(Met, AtIssuer<()>, PreRegistered),
+    User(Box<Met>, AtIssuer<()>, PreRegistered),
     /// A token request without a user.
     Obtain(Box<Obtaining>, ResourceFacts, AtIssuer<()>, PreRegistered),
     /// The exchange of a code for the client.
@@ -87,21 +95,18 @@ impl Then {
     }
 
     /// Continues with the client at the server that it is, or may be, bound to.
-    fn go_on(self, core: &mut Core) -> Step {
+    fn go_on(self) -> Step {
         let open = |client: PreRegistered, at: &AtIssuer<()>| {
             IssuerBound::new(at.issuer().clone(), client).open(at, SlashRule::Exact)
         };
-        match self {
-            Self::User(met, at, client) => match open(client, &at) {
-                Some(client) => met.pre_registered(core, client),
-                None => Ok(Work::Idle),
-            },
-            Self::Obtain(obtaining, facts, at, client) => match open(client, &at) {
-                Some(client) => obtaining.pre_registered(core, facts, client),
-                None => Ok(Work::Idle),
-            },
-            Self::Code(grant) => Exchanging::send(core, *grant),
-        }
+        let bound = match self {
+            Self::User(met, at, client) => open(client, &at).map(|client| Bound::User(met, client)),
+            Self::Obtain(obtaining, facts, at, client) => {
+                open(client, &at).map(|client| Bound::Obtain(obtaining, facts, client))
+            }
+            Self::Code(grant) => Some(Bound::Code(grant)),
+        };
+        bound.map_or_else(done, |bound| Ok(Next::Bound(bound)))
     }
 
     fn slot(&self, core: &Core) -> Slot {
@@ -112,8 +117,8 @@ impl Then {
     /// first: it shows that the client belongs to its issuer, whatever another process has bound meanwhile.
     fn judge(self, core: &mut Core, stored: &Stored) -> Step {
         match read_binding(&core.identity, self.client_id(), stored) {
-            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(core),
-            Ok(_) if has_account(core, self.client_id(), self.issuer()) => self.go_on(core),
+            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(),
+            Ok(_) if has_account(core, self.client_id(), self.issuer()) => self.go_on(),
             Ok(bound) => {
                 let other = Misconfiguration::OtherIssuer {
                     configured: vec![bound],
@@ -156,9 +161,9 @@ pub(crate) fn before_code(core: &mut Core, grant: AtIssuer<CodeGrant>) -> Step {
         && core.config().is_unbound(&client.id, grant.issuer());
     if configured {
         let then = Then::Code(Box::new(grant));
-        Ok(SavingBinding::begin(core, then))
+        wait_in(SavingBinding::begin(core, then))
     } else {
-        Exchanging::send(core, grant)
+        Ok(Next::Bound(Bound::Code(Box::new(grant))))
     }
 }
 
@@ -200,7 +205,7 @@ pub(crate) fn drop_unused(core: &mut Core) -> Step {
     };
     let ask = core.load(slot);
     let task = Task::Drop(slot);
-    Ok(Work::LoadingBinding(LoadingBinding { ask, task }))
+    wait_in(Work::LoadingBinding(LoadingBinding { ask, task }))
 }
 
 /// Fails a reset that the store did not keep.
@@ -236,9 +241,9 @@ impl LoadingBinding {
         match (self.task, found) {
             (Task::Bind(then), Ok(Some(stored))) => then.judge(core, &stored),
             (Task::Bind(then), Ok(None)) if then.shows_a_credential(core) => {
-                Ok(SavingBinding::begin(core, then))
+                wait_in(SavingBinding::begin(core, then))
             }
-            (Task::Bind(then), Ok(None)) => then.go_on(core),
+            (Task::Bind(then), Ok(None)) => then.go_on(),
             (Task::Bind(then), Err(())) => then.fails(core, Cause::NotPersisted(StoreFlaw::Load)),
             (Task::Drop(slot), Ok(Some(stored))) => {
                 let own = core.config().unbound_client.as_ref();
@@ -251,7 +256,7 @@ impl LoadingBinding {
                         core.report(|| Decision::ClientUnbound { issuer });
                         let ask = core.persist(slot, Some(stored.revision), None, None);
                         let task = Task::Drop(slot);
-                        Ok(Work::SavingBinding(SavingBinding { ask, task }))
+                        wait_in(Work::SavingBinding(SavingBinding { ask, task }))
                     }
                     // In use; or it cannot be read, and may name another server (REG-04).
                     None => After::Ask(Why::ClientForgotten).run(core),
@@ -298,7 +303,7 @@ impl SavingBinding {
             (Task::Bind(then), Persistence::Done) => {
                 let issuer = then.issuer().clone();
                 core.report(|| Decision::ClientBound { issuer });
-                then.go_on(core)
+                then.go_on()
             }
             (Task::Bind(then), Persistence::Conflict(Some(current))) => then.judge(core, &current),
             (Task::Bind(then), Persistence::Conflict(None) | Persistence::Failed) => {

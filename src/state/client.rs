@@ -2,25 +2,23 @@
 
 use crate::action::Why;
 use crate::client_metadata::ClientMetadataUrl;
-use crate::config::{Config, DynamicRegistration, PreRegistered};
+use crate::config::{DynamicRegistration, PreRegistered};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw};
-use crate::frame::RecordFlaw;
+use crate::error::{Cause, Misconfiguration, Stage, StoreFlaw};
 use crate::grant::{Client, ClientMethod, ClientOrigin, MethodFlaw, Registration, key_method};
 use crate::issuer::{AtIssuer, Endpoint, Facts, IssuerId, Server};
 use crate::key::SigningKey;
-use crate::record::{ResourceFacts, read_registration};
+use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::slot::{Found, Slot, Stored};
-use crate::state::attempt::{Errand, Way};
+use crate::state::attempt::{Attempt, Errand};
 use crate::state::binding::{LoadingBinding, Then};
-use crate::state::flow::{Flow, send_user};
-use crate::state::obtain::configured_method;
-use crate::state::redirect::select_scopes;
+use crate::state::flow::{Flow, Met};
+use crate::state::known_client::{authenticating, registration_slot, usable};
 use crate::state::register::Registering;
+use crate::state::scopes::select_scopes;
 use crate::state::server::pass_over;
-use crate::state::{Attempt, Step, Work};
-use crate::wire::registration::MAX_CLIENT_ID_BYTES;
+use crate::state::{Next, Step, Work, done, wait_in};
 use crate::wire::words::AuthMethod;
 
 /// Continues after metadata was accepted: checks that the server supports the code flow, detects a changed
@@ -63,13 +61,6 @@ fn moved(core: &Core, to: &IssuerId) -> Option<(IssuerId, ClientOrigin)> {
     (held.issuer() != to).then(|| (held.issuer().clone(), held.held().client.origin))
 }
 
-/// An authorization server that supports the code flow, and the attempt that selected it.
-pub(crate) struct Met {
-    pub(crate) attempt: Box<Attempt>,
-    pub(crate) facts: ResourceFacts,
-    pub(crate) flow: Flow,
-}
-
 impl Met {
     fn fails(&self, issuer: &IssuerId, found: Misconfiguration) -> Step {
         let cause = Cause::Misconfigured(found);
@@ -99,24 +90,25 @@ impl Met {
         core.memory.offered = change;
         let why = Why::ServerChanged { from, to };
         core.need_consent(why, self.attempt.effort.operation, self.attempt.wish);
-        Ok(Work::Idle)
+        done()
     }
 
     /// Chooses the client in the order of REG-02.
     fn choose_client(self, core: &mut Core, at: AtIssuer<()>) -> Step {
         let config = core.config();
         if let Some(client) = config.client_at(&at) {
-            return self.pre_registered(core, client);
+            return Box::new(self).pre_registered(core, client);
         }
         if let Some(client) = &config.unbound_client {
             let client = client.clone();
-            return Ok(LoadingBinding::begin(core, Then::User(self, at, client)));
+            let then = Then::User(Box::new(self), at, client);
+            return wait_in(LoadingBinding::begin(core, then));
         }
         let facts = at.server().facts();
         if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
             let key = config.client_metadata_key.as_ref();
             return match document_client(url, key, facts) {
-                Ok(client) => send_user(core, self, at.then(|()| client.into())),
+                Ok(client) => Ok(Next::SendUser(Box::new(self), at.then(|()| client.into()))),
                 Err(flaw) => self.fails(at.issuer(), Misconfiguration::ClientMethod(flaw)),
             };
         }
@@ -143,23 +135,13 @@ impl Met {
     }
 
     pub(crate) fn pre_registered(
-        self,
-        core: &mut Core,
+        self: Box<Self>,
+        core: &Core,
         configured: AtIssuer<PreRegistered>,
     ) -> Step {
         let issuer = configured.issuer().clone();
-        let encoding = core.config().settings(&issuer).basic_encoding;
-        let client = configured.try_then(|configured, server| {
-            let method = configured_method(&configured, server.facts(), encoding)?;
-            Ok::<_, MethodFlaw>(Client {
-                id: configured.client_id.into(),
-                origin: ClientOrigin::PreRegistered,
-                method,
-                secret_expires_at: None,
-            })
-        });
-        match client {
-            Ok(client) => send_user(core, self, client.then(Registration::from)),
+        match authenticating(core, configured) {
+            Ok(client) => Ok(Next::SendUser(self, client.then(Registration::from))),
             Err(flaw) => self.fails(&issuer, Misconfiguration::ClientMethod(flaw)),
         }
     }
@@ -199,16 +181,11 @@ pub(crate) struct LoadingRegistration {
     at: AtIssuer<()>,
 }
 
-/// Returns the slot of a dynamic registration at an issuer.
-pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, way: &str) -> Slot {
-    Slot::registration(core.identity.registration_owner(), issuer.as_str(), way)
-}
-
 impl LoadingRegistration {
     fn begin(core: &mut Core, met: Met, at: AtIssuer<()>) -> Step {
         let slot = registration_slot(core, at.issuer(), met.attempt.way.registration());
         let ask = core.load(slot);
-        Ok(Work::LoadingRegistration(Self {
+        wait_in(Work::LoadingRegistration(Self {
             ask,
             slot,
             attempt: met.attempt,
@@ -258,77 +235,8 @@ fn with_registration(
         select_scopes(core, &met.attempt, &met.facts, &client, Some(client.held()));
     if client.held().lacks(&scopes, refused).is_empty() {
         met.attempt.narrow = refused;
-        return send_user(core, met, client);
+        return Ok(Next::SendUser(Box::new(met), client));
     }
     met.attempt.registered = client.held().known_scopes();
     Registering::begin(core, met, at, replaced)
-}
-
-/// Returns true when a stored registration may still be used: its secret has not expired, its server and the host want no
-/// other, and its identifier fits into a URL.
-fn is_alive(core: &Core, issuer: &IssuerId, slot: Slot, client: &Client) -> bool {
-    let clients = &core.memory.clients;
-    !client.is_expired(core.now.wall.seconds())
-        && !clients.is_buried(issuer, &client.id)
-        && !clients.is_reset(slot)
-        && client.id.len() <= MAX_CLIENT_ID_BYTES
-}
-
-/// Returns true when a slot holds a registration at this issuer that may still be used.
-pub(crate) fn has_registration(
-    core: &Core,
-    way: &Way,
-    issuer: &IssuerId,
-    slot: Slot,
-    stored: &Stored,
-) -> bool {
-    let found = read_registration(&core.identity, way.registration(), stored);
-    found.is_ok_and(|found| {
-        found.issuer() == issuer && found.is(|known| is_alive(core, issuer, slot, &known.client))
-    })
-}
-
-/// Reads a stored registration at the server as its metadata describes it now. The issuer inside the record
-/// decides, not the slot's name (A03).
-pub(crate) fn usable(
-    core: &mut Core,
-    attempt: &Attempt,
-    at: &AtIssuer<()>,
-    slot: Slot,
-    stored: &Stored,
-) -> Result<Option<AtIssuer<Registration>>, Failure> {
-    let uri = attempt.way.registration();
-    match read_registration(&core.identity, uri, stored) {
-        Ok(found) => Ok(found.open(at).filter(|known| {
-            let client = &known.held().client;
-            is_alive(core, at.issuer(), slot, client)
-        })),
-        // A record of a newer version is never overwritten (D24).
-        Err(flaw @ RecordFlaw::Newer) => {
-            let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));
-            Err(attempt.fails(Stage::Registration, Some(at.issuer()), cause))
-        }
-        Err(flaw) => {
-            core.report_unusable(slot, flaw);
-            Ok(None)
-        }
-    }
-}
-
-impl Config {
-    /// Returns the pre-registered client for this server.
-    pub(crate) fn client_at(&self, at: &AtIssuer<()>) -> Option<AtIssuer<PreRegistered>> {
-        self.client_of(at.issuer())?.open(at, self.slash_rule())
-    }
-
-    /// Returns the error for a server without a configured client: credentials for other servers do not
-    /// apply (A04).
-    pub(crate) fn nobody_at(&self, found: &IssuerId) -> Misconfiguration {
-        let found = found.clone();
-        if self.clients.is_empty() {
-            return Misconfiguration::NoClient { issuer: found };
-        }
-        let configured = self.clients.iter().map(|c| c.issuer().clone()).collect();
-        Misconfiguration::OtherIssuer { configured, found }
-    }
 }

@@ -18,13 +18,15 @@ use crate::memory::Disputable;
 use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{Revision, Slot, SlotKind, Stored};
-use crate::state::forget::{Word, forget};
-use crate::state::redirect::without_refused_scopes;
-use crate::state::renew::Pausing;
-use crate::state::repeat::{ask_user, put};
-use crate::state::{Exchanging, LoadingAccount, Step, Trigger, Work};
-use crate::suspended::After;
-use crate::time::MonoMillis;
+use crate::state::exchange::Exchanging;
+use crate::state::forget::forget;
+use crate::state::pause::Pausing;
+use crate::state::question::put;
+use crate::state::repeat::ask_user;
+use crate::state::scopes::without_refused_scopes;
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, Work, done, wait_in};
+use crate::suspended::{After, Elsewhere, Otherwise, Word};
 use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
@@ -53,7 +55,7 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
     let Some(waiting) = own else {
         let slot = Slot::pending(core.identity.principal(), state.digest());
         let ask = core.load(slot);
-        return Ok(Work::FindingPending(FindingPending {
+        return wait_in(Work::FindingPending(FindingPending {
             ask,
             slot,
             callback,
@@ -81,7 +83,7 @@ fn matching<'a>(at: &AtIssuer<Redirected>, callback: &'a Callback) -> Option<Par
 
 fn ignored(core: &mut Core) -> Step {
     core.report(|| Decision::CallbackIgnored);
-    Ok(Work::Idle)
+    done()
 }
 
 /// Consumes the record. The outcome is decided, but has no effect until the record is gone (CB-06).
@@ -110,7 +112,7 @@ fn take(
     };
     let verdict = matched.verdict;
     let ask = core.persist(slot, Some(revision), None, None);
-    Ok(Work::TakingPending(TakingPending { ask, from, verdict }))
+    wait_in(Work::TakingPending(TakingPending { ask, from, verdict }))
 }
 
 /// Looks up the record of a callback that another instance may have prepared.
@@ -189,7 +191,7 @@ impl TakingPending {
             Persistence::Conflict(_) => {
                 let (before, requested) = (self.from.before, self.from.requested);
                 let otherwise = Otherwise::Callback;
-                Ok(Elsewhere::begin(core, before, requested, otherwise))
+                Elsewhere::begin(core, before, requested, otherwise)
             }
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
@@ -210,7 +212,7 @@ impl TakingPending {
                 // The user may have signed out since the authorization began (REFR-12).
                 if grant.held().redirected.0.beside_account && core.held.revision.is_none() {
                     let redeem = Trigger::Redeem(Box::new(grant));
-                    return Ok(LoadingAccount::begin(core, Some(redeem)));
+                    return Ok(Next::Read(redeem));
                 }
                 return Exchanging::begin(core, grant);
             }
@@ -239,27 +241,6 @@ impl TakingPending {
     }
 }
 
-/// Waits for the tokens of another instance, which took the callback: the account is read before anything is reported
-/// (AUTHZ-18, CB-06).
-pub(crate) struct Elsewhere {
-    /// The tokens before the authorization.
-    before: Option<Issuance>,
-    /// Its scopes. This instance may have refreshed the tokens since, which brings none.
-    requested: Scopes,
-    /// The other instance has its answer from the token endpoint by then.
-    until: MonoMillis,
-    looks: u8,
-    otherwise: Otherwise,
-}
-
-/// The result where no tokens arrive.
-pub(crate) enum Otherwise {
-    /// Two instances received the callback, and the other one took it.
-    Callback,
-    /// The record of the redirect was gone. A caller for whom the user was needed may have found that out.
-    Redirect(IssuerId, Option<(Why, Option<Operation>)>),
-}
-
 impl Elsewhere {
     /// Reads the account at once, and then after pauses that grow.
     pub(crate) fn begin(
@@ -267,7 +248,7 @@ impl Elsewhere {
         before: Option<Issuance>,
         requested: Scopes,
         otherwise: Otherwise,
-    ) -> Work {
+    ) -> Step {
         let until = core.now.mono.plus(TOKEN_TIME);
         let elsewhere = Box::new(Self {
             before,
@@ -276,29 +257,17 @@ impl Elsewhere {
             looks: 0,
             otherwise,
         });
-        LoadingAccount::begin(core, Some(Trigger::TakenElsewhere(elsewhere)))
-    }
-
-    /// Returns true when the account holds other tokens than before, with the scopes of the authorization.
-    pub(crate) fn is_served(&self, core: &Core) -> bool {
-        core.held.has_scopes(&self.requested) && self.holds_another(core)
-    }
-
-    /// Returns true when the account holds other tokens than before.
-    fn holds_another(&self, core: &Core) -> bool {
-        let tokens = core.held.tokens();
-        let same = self.before.as_ref().is_some_and(|before| before.is(tokens));
-        core.held.is_usable(core.now) && !same
+        Ok(Next::Read(Trigger::TakenElsewhere(elsewhere)))
     }
 
     /// Continues after the account was read, or could not be read.
     pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
         if self.is_served(core) {
-            return Ok(self.serves(core));
+            return self.serves(core);
         }
         if core.now.mono >= self.until {
             if self.holds_another(core) {
-                return Ok(self.serves(core));
+                return self.serves(core);
             }
             return self.ends(core);
         }
@@ -306,12 +275,12 @@ impl Elsewhere {
         self.looks = self.looks.saturating_add(1);
         let until = core.now.mono.plus(wait.min(Duration::from_secs(1)));
         let until = until.min(self.until);
-        Ok(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
+        wait_in(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
     }
 
     /// The tokens are there. A question stays for scopes that the account still lacks; a redirect that is out again may
     /// request them.
-    fn serves(self, core: &mut Core) -> Work {
+    fn serves(self, core: &mut Core) -> Step {
         if let Otherwise::Redirect(_, Some((why, operation))) = self.otherwise
             && core.waits_at().is_none()
             && still_asks(core, &why, operation.as_ref())
@@ -319,7 +288,7 @@ impl Elsewhere {
             put(core, why, operation);
         }
         core.ready();
-        Work::Idle
+        done()
     }
 
     fn ends(self, core: &mut Core) -> Step {
@@ -333,7 +302,7 @@ impl Elsewhere {
                     && still_waits(core, operation.as_ref())
                 {
                     // The user may have been sent away again meanwhile.
-                    return Ok(ask_user(core, why, operation));
+                    return ask_user(core, why, operation);
                 }
                 (Stage::Authorization, Some(issuer), Cause::Abandoned)
             }

@@ -3,32 +3,20 @@
 use std::time::Duration;
 
 use crate::action::Why;
-use crate::budget::Limited;
-use crate::config::{Config, DpopPolicy, SignIn, StepUp};
+use crate::config::{DpopPolicy, SignIn};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
-use crate::event::Operation;
-use crate::state::judge::Judged;
+use crate::state::ask::{adds, ask, too_many};
+use crate::state::judge::{Judged, Token};
 use crate::state::obtain::obtain;
 use crate::state::repeat::ask_user;
-use crate::state::{Step, Work};
+use crate::state::{Next, Step, done};
 use crate::suspended::{Refused, Renewal};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
 
 /// How long a token counts as just obtained while no request with it has succeeded (E08).
 const FRESH: Duration = Duration::from_secs(5 * 60);
-
-/// The relation of the token that was sent to the stored one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Token {
-    /// No token is stored.
-    None,
-    /// The stored token is the one that was sent, or is unusable.
-    Refused,
-    /// A usable token is stored, and another one or none was sent.
-    Newer,
-}
 
 /// The reaction to a challenge.
 enum Reaction {
@@ -57,35 +45,6 @@ impl Reaction {
 }
 
 impl Judged {
-    pub(super) fn wants_scope(&self) -> bool {
-        self.error.as_deref() == Some("insufficient_scope")
-    }
-
-    fn token(&self, core: &Core) -> Token {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        if core.held.is_usable(core.now) && !self.refuses_the_stored_token(core) {
-            Token::Newer
-        } else if account.is_some_and(|account| account.tokens.is_some()) {
-            Token::Refused
-        } else {
-            Token::None
-        }
-    }
-
-    /// Returns true when the request was sent with the stored token, as far as the account is known.
-    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        match (&self.sent, account) {
-            (Some(sent), Some(account)) => account.has_access(sent),
-            (_, _) => false,
-        }
-    }
-
-    /// Returns true when the stored token differs from the refused one, so that a retry suffices.
-    pub(crate) fn is_served(&self, core: &Core) -> bool {
-        self.status != 400 && self.token(core) == Token::Newer
-    }
-
     /// Applies the table row by row. The account slot has just been read (USE-09).
     fn react(&self, core: &Core) -> Reaction {
         let no_step_ups = core.config().step_ups() == 0;
@@ -215,12 +174,12 @@ impl Judged {
         match reaction {
             Reaction::Retry => {
                 core.ready();
-                Ok(Work::Idle)
+                done()
             }
             Reaction::Nonce => {
                 core.memory.retried_nonce(&self.operation, core.now.mono);
                 core.ready();
-                Ok(Work::Idle)
+                done()
             }
             Reaction::StepUp => self.step_up(core),
             Reaction::Renew => {
@@ -232,7 +191,11 @@ impl Judged {
                     named_place: self.named_place,
                     token: self.sent,
                 };
-                Renewal::new(core, self.operation, Some(refused)).go(core)
+                Ok(Next::Renew(Renewal::new(
+                    core,
+                    self.operation,
+                    Some(refused),
+                )))
             }
             Reaction::Authorize => {
                 if let Some(scopes) = &self.scope {
@@ -267,7 +230,7 @@ impl Judged {
                     scopes,
                     description: self.description,
                 };
-                Ok(ask_user(core, why, Some(self.operation)))
+                ask_user(core, why, Some(self.operation))
             }
             None => {
                 let places = &core.memory.resource_metadata;
@@ -281,15 +244,6 @@ impl Judged {
             }
         }
     }
-
-    /// Handles a token request of the host that no challenge caused.
-    pub(crate) fn wanted(core: &mut Core, operation: Operation) -> Step {
-        if core.held.is_fresh(core.now) {
-            core.ready();
-            return Ok(Work::Idle);
-        }
-        Renewal::new(core, operation, None).go(core)
-    }
 }
 
 /// Returns true when the stored token was refreshed a moment ago.
@@ -300,11 +254,6 @@ fn just_refreshed(core: &Core) -> bool {
     }
 }
 
-/// Returns true when a challenge names scopes that were neither requested nor granted before.
-fn adds(core: &Core, scopes: &Scopes) -> bool {
-    !core.held.has_scopes(scopes)
-}
-
 /// Returns true when all requested scopes fit into one request (E01).
 fn fits(core: &Core, scopes: &Scopes) -> bool {
     let asked = core.memory.demanded.recent_with(scopes, core.now.mono);
@@ -313,65 +262,4 @@ fn fits(core: &Core, scopes: &Scopes) -> bool {
         None => asked,
     };
     all.covers(scopes)
-}
-
-/// Returns the permanent failure after too many authorizations for one operation (STEP-07).
-fn too_many(core: &Core, operation: &Operation) -> Option<Cause> {
-    let made = core.memory.attempts(operation, core.now.mono);
-    (made >= core.config().authorizations_per_operation())
-        .then_some(Cause::OutOfPatience(Limited::Authorizations))
-}
-
-/// Reports that the user is needed, unless an authorization is pending already. With a grant that needs no
-/// user, requests a token.
-pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step {
-    ask_because(core, operation, refused, None)
-}
-
-/// Same as [`ask`], with a reason other than the stored credentials.
-pub(crate) fn ask_because(
-    core: &mut Core,
-    operation: Operation,
-    refused: bool,
-    why: Option<Why>,
-) -> Step {
-    if let SignIn::Machine(flow) = core.config().sign_in.clone() {
-        return obtain(core, flow, operation, refused);
-    }
-    if let Some(cause) = too_many(core, &operation) {
-        return Err(Failure {
-            operation: Some(operation),
-            stage: Stage::Challenge,
-            issuer: None,
-            cause,
-            seen: Vec::new(),
-        });
-    }
-    let none = Scopes::default();
-    let demanded = core.memory.demanded.recent_with(&none, core.now.mono);
-    let why = why.unwrap_or_else(|| match &core.held.at {
-        // The host receives the scopes for which it asks the user's consent (STEP-13).
-        Some(_) if refused && adds(core, &demanded) => Why::ScopeMissing {
-            scopes: demanded,
-            description: None,
-        },
-        Some(_) => Why::TokenOver,
-        None => Why::NoCredentials,
-    });
-    Ok(ask_user(core, why, Some(operation)))
-}
-
-impl Config {
-    /// Returns the number of step-ups per operation (STEP-07); 0 when step-ups are only reported (STEP-01).
-    pub(crate) fn step_ups(&self) -> u8 {
-        match self.step_up {
-            StepUp::Reauthorize => self.step_ups_per_operation,
-            StepUp::Report => 0,
-        }
-    }
-
-    /// Returns the number of authorization attempts per operation, including the first (STEP-07).
-    pub(crate) fn authorizations_per_operation(&self) -> u8 {
-        self.step_ups_per_operation.saturating_add(1)
-    }
 }

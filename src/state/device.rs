@@ -18,11 +18,11 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::exchange::{keep, read_answer};
-use crate::state::flow::Agreed;
+use crate::state::flow::is_new;
 use crate::state::forget::client_refused;
-use crate::state::redirect::{is_new, without_refused_scopes};
-use crate::state::{Step, Work};
-use crate::suspended::{After, Chosen, Kept, Pending, Waits};
+use crate::state::scopes::without_refused_scopes;
+use crate::state::{Step, Work, done, wait_in};
+use crate::suspended::{After, Agreed, Chosen, Kept, Pending, Waits};
 use crate::time::{UnixMillis, half, millis};
 use crate::wire::device::{DeviceAnswer, POLL_INTERVAL, read};
 use crate::wire::http_fields::{is_transient, retry_after};
@@ -88,7 +88,7 @@ impl RequestingCode {
         operation: Option<Operation>,
     ) -> Step {
         let (at, response) = match called {
-            Called::Again(call) => return Ok(Work::RequestingCode(Self { call, operation })),
+            Called::Again(call) => return wait_in(Work::RequestingCode(Self { call, operation })),
             Called::Answered(at, response) => (at, response),
             Called::Failed(at, flaw) => {
                 let cause = match flaw {
@@ -102,7 +102,7 @@ impl RequestingCode {
         match answered(core, &at, &response) {
             Ok(answer) => {
                 Pending::show(core, at, answer, operation);
-                Ok(Work::Idle)
+                done()
             }
             Err((error, cause)) => {
                 not_shown(core, &cause);
@@ -226,7 +226,7 @@ impl Pending {
         let wait = self.rest.interval.max(asked.unwrap_or_default());
         self.rest.next = core.now.mono.plus(wait);
         core.device = Some(Box::new(self));
-        Ok(Work::Idle)
+        done()
     }
 
     /// Waits longer after each failure (RFC 8628 section 3.5).
@@ -278,7 +278,7 @@ impl Polling {
 
     fn called(core: &mut Core, called: Called<DeviceGrant>, rest: Box<Waits>) -> Step {
         match called {
-            Called::Again(call) => Ok(Work::Polling(Self { call, rest })),
+            Called::Again(call) => wait_in(Work::Polling(Self { call, rest })),
             Called::Answered(at, response) => Pending { at, rest }.answered(core, &response),
             Called::Failed(at, CallFlaw::Unreachable) => Pending { at, rest }.back_off(core, None),
             Called::Failed(at, CallFlaw::Final(cause)) => {

@@ -1,6 +1,7 @@
-//! The budget of one flow.
+//! The budget of one flow, and how many authorizations one operation may cause (STEP-07).
 
 use crate::budget::{Budget, FLOW_TIME, Limited, Permit};
+use crate::config::{Config, StepUp};
 use crate::core::Core;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::Operation;
@@ -41,5 +42,20 @@ impl Effort {
             self.requests.take()
         };
         permit.map_err(|limited| self.fails(stage, None, Cause::OutOfPatience(limited)))
+    }
+}
+
+impl Config {
+    /// Returns the number of step-ups per operation (STEP-07); 0 when step-ups are only reported (STEP-01).
+    pub(crate) fn step_ups(&self) -> u8 {
+        match self.step_up {
+            StepUp::Reauthorize => self.step_ups_per_operation,
+            StepUp::Report => 0,
+        }
+    }
+
+    /// Returns the number of authorization attempts per operation, including the first (STEP-07).
+    pub(crate) fn authorizations_per_operation(&self) -> u8 {
+        self.step_ups_per_operation.saturating_add(1)
     }
 }

@@ -15,11 +15,11 @@ use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::binding::before_code;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
-use crate::state::forget::{Word, client_refused, forget};
+use crate::state::forget::{client_refused, forget};
+use crate::state::revoke::Revoking;
 use crate::state::save::SavingAccount;
-use crate::state::sign_out::Revoking;
-use crate::state::{Step, Work};
-use crate::suspended::Kept;
+use crate::state::{Step, Work, wait_in};
+use crate::suspended::{Kept, Word};
 use crate::time::{Moment, UnixMillis};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read};
@@ -65,7 +65,7 @@ impl Exchanging {
 
     fn called(core: &mut Core, called: Called<CodeGrant>) -> Step {
         match called {
-            Called::Again(call) => Ok(Work::Exchanging(Self { call })),
+            Called::Again(call) => wait_in(Work::Exchanging(Self { call })),
             Called::Answered(at, response) => Self::answered(core, at, &response),
             Called::Failed(at, CallFlaw::Unreachable) => Err(fails(core, at.issuer(), spent(None))),
             Called::Failed(at, CallFlaw::Final(cause)) => Err(fails(core, at.issuer(), cause)),
@@ -129,7 +129,7 @@ pub(crate) fn keep<G: TokenGrant>(
                 seconds,
             });
             let at = at.then(|account| Account { binding, ..account });
-            Ok(SavingAccount::begin(core, at, kept))
+            wait_in(SavingAccount::begin(core, at, kept))
         }
         Err(flaw) => {
             // Discarded, and revoked so that no other party can use it (DPOP-13).

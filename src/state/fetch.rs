@@ -10,8 +10,10 @@ use crate::budget::{DISCOVERY_TIME, DOCUMENT_REDIRECTS};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
+use crate::frame::RecordFlaw;
 use crate::issuer::discovery_request;
 use crate::report::{Decision, Verdict};
+use crate::slot::{Found, Revision, Slot};
 use crate::suspended::Effort;
 use crate::wire::http_fields::is_transient;
 use crate::wire::json::MAX_BODY_BYTES;
@@ -203,4 +205,30 @@ impl Fetch {
 
 pub(crate) fn report(core: &mut Core, url: WebUrl, verdict: Verdict) {
     core.report(|| Decision::PlaceTried { url, verdict });
+}
+
+/// The treatment of a document's cache slot after the document was fetched.
+#[derive(Clone, Copy)]
+pub(crate) enum Cached {
+    /// Keep the slot: unreadable, written by a newer version, or no cache in use.
+    Left,
+    /// Replace the slot, if it still has this revision.
+    Replaced(Found),
+}
+
+impl Cached {
+    /// Returns the treatment of a record with this flaw: a record of a newer version is kept.
+    pub(crate) fn flawed(flaw: RecordFlaw, slot: Slot, revision: Revision) -> Self {
+        match flaw {
+            RecordFlaw::Newer => Self::Left,
+            RecordFlaw::Damaged | RecordFlaw::Foreign | RecordFlaw::Url => {
+                Self::over(slot, Some(revision))
+            }
+        }
+    }
+
+    /// Replaces the slot as it was found.
+    pub(crate) fn over(slot: Slot, revision: Option<Revision>) -> Self {
+        Self::Replaced(Found { slot, revision })
+    }
 }

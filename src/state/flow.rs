@@ -1,31 +1,18 @@
 //! The flow for a user at one server: the authorization code flow, or the device authorization grant. Both
 //! choose a client and scopes alike.
 
-use std::sync::Arc;
-
-use crate::budget::Permit;
-use crate::clients::Registered;
-use crate::config::{IssParameter, PkceSupport, RedirectUri, ResourceParameter};
+use crate::config::{IssParameter, PkceSupport, PushedRequests, ResourceParameter};
 use crate::core::Core;
-use crate::error::{Cause, Failure, Misconfiguration, Stage, Violation};
-use crate::event::Operation;
-use crate::grant::{Registration, Resource};
-use crate::issuer::{AtIssuer, Endpoint, IssuerId, Server, ServerSource};
+use crate::error::{Cause, Misconfiguration, Violation};
+use crate::issuer::{Endpoint, IssuerId, Server, ServerSource};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
-use crate::state::attempt::Way;
-use crate::state::client::Met;
-use crate::state::device::RequestingCode;
-use crate::state::redirect::{disputable, redirect, select_scopes};
-use crate::state::{Attempt, CheckingPending, Step};
-use crate::suspended::Chosen;
-use crate::wire::callback::BrowserBinding;
-use crate::wire::pkce::Seed;
+use crate::state::attempt::{Attempt, Way};
 use crate::wire::words::{ChallengeMethod, GrantType, ResponseType};
 
 /// Proof that a server supports the flow of an attempt; required to send the user there.
 pub(crate) struct Flow {
-    advertises_iss: bool,
+    pub(crate) advertises_iss: bool,
 }
 
 impl Flow {
@@ -106,117 +93,25 @@ impl Flow {
     }
 }
 
-/// The parts of an attempt that a redirect needs.
-pub(crate) struct Redirecting {
-    pub(crate) seed: Seed,
-    pub(crate) uri: RedirectUri,
-    pub(crate) browser: Option<BrowserBinding>,
-    pub(crate) advertises_iss: bool,
-    /// Whether the authorization begins beside a stored account (REFR-12).
-    pub(crate) beside_account: bool,
+/// An authorization server that supports the code flow, and the attempt that selected it.
+pub(crate) struct Met {
+    pub(crate) attempt: Box<Attempt>,
+    pub(crate) facts: ResourceFacts,
+    pub(crate) flow: Flow,
 }
 
-/// The parameters of the request to the user, with the permit for it.
-pub(crate) struct Agreed {
-    pub(crate) operation: Option<Operation>,
-    pub(crate) permit: Permit,
-    pub(crate) chosen: Chosen,
-}
-
-/// Sends the user to the server with the chosen client. A redirect that is out already is repeated when it is the one that
-/// would be made now; otherwise this one takes its place (AUTHZ-18).
-pub(crate) fn send_user(core: &mut Core, met: Met, at: AtIssuer<Registration>) -> Step {
-    let Met {
-        attempt,
-        facts,
-        flow,
-    } = met;
-    let chosen = choose(core, &attempt, facts, &at)?;
-    core.memory.clients.last = Registered::of(&at, || attempt.way.shared_registration());
-    if let Some(waiting) = &core.waiting
-        && waiting.is_timely(core.now.mono)
-        && waiting.is_asked_for(&at, &chosen, flow.advertises_iss)
-    {
-        return Ok(CheckingPending::again(core));
-    }
-    // Documents that are wrong for a moment, and too many attempts, leave the redirect that is out.
-    let agreed = agree(core, &attempt, chosen, at.issuer())?;
-    core.stop_waiting();
-    match attempt.way {
-        Way::Redirect { seed, uri, browser } => {
-            let way = Redirecting {
-                beside_account: core.held.at.is_some(),
-                seed,
-                uri,
-                browser,
-                advertises_iss: flow.advertises_iss,
-            };
-            redirect(core, way, agreed, at)
-        }
-        Way::Device => RequestingCode::begin(core, agreed, at),
-    }
-}
-
-/// Chooses scopes, key and resource.
-fn choose(
-    core: &mut Core,
-    attempt: &Attempt,
-    facts: ResourceFacts,
-    at: &AtIssuer<Registration>,
-) -> Result<Chosen, Failure> {
-    let issuer = at.issuer().clone();
-    let client = &at.held().client;
-    let (origin, method) = (client.origin, client.method.as_str());
-    core.report(|| Decision::ClientChosen {
-        issuer: issuer.clone(),
-        origin,
-        method,
-    });
-    let (scopes, source, added_offline_access) =
-        select_scopes(core, attempt, &facts, at, Some(at.held()));
-    core.memory.disputable = disputable(core, &scopes, &facts, at);
-    core.report(|| Decision::ScopesChosen {
-        scopes: scopes.clone(),
-        source,
-    });
-    let binding = match super::bound::choose(core, at.server(), &facts) {
-        Ok(binding) => binding,
-        Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
+/// Returns true when the parameters are pushed (AUTHZ-20, AUTHZ-21).
+pub(crate) fn is_pushed(core: &Core, server: &Server) -> bool {
+    let facts = server.facts();
+    let wanted = match core.config().pushed_requests {
+        PushedRequests::WhenRequired => facts.requires_par,
+        PushedRequests::WhenOffered => true,
     };
-    let legacy_omits = at.server().facts().source != ServerSource::Metadata
-        && core.config().legacy.omits_resource();
-    let resource = Resource {
-        id: Arc::clone(&facts.id),
-        sent: core.config().settings(&issuer).resource == ResourceParameter::Send && !legacy_omits,
-    };
-    Ok(Chosen {
-        scopes,
-        added_offline_access,
-        binding,
-        resource,
-    })
+    wanted && facts.endpoints.has(Endpoint::PushedAuthorization)
 }
 
-/// Counts the authorization (STEP-07).
-fn agree(
-    core: &mut Core,
-    attempt: &Attempt,
-    chosen: Chosen,
-    issuer: &IssuerId,
-) -> Result<Agreed, Failure> {
-    let cap = core.config().authorizations_per_operation();
-    let operation = attempt.effort.operation.as_ref();
-    let now = core.now.mono;
-    let permit = core
-        .memory
-        .authorize(attempt.wish, operation, cap, now)
-        .map_err(|limited| {
-            let cause = Cause::OutOfPatience(limited);
-            attempt.fails(Stage::Authorization, Some(issuer), cause)
-        })?;
-    Ok(Agreed {
-        operation: attempt.effort.operation.clone(),
-        permit,
-        chosen,
-    })
+/// Returns true when the user has no account of this issuer here (ISO-09).
+pub(crate) fn is_new(core: &Core, issuer: &IssuerId) -> bool {
+    let held = core.held.at.as_ref();
+    held.is_none_or(|held| held.issuer() != issuer)
 }

@@ -25,54 +25,15 @@ use crate::record::read_registration;
 use crate::report::{Decision, Forgotten};
 use crate::slot::{Slot, Stored};
 use crate::state::binding::drop_unused;
-use crate::state::client::registration_slot;
+use crate::state::known_client::registration_slot;
+use crate::state::revoke::Revoking;
 use crate::state::save::SavingAccount;
-use crate::state::{Revoking, Step, Work};
-use crate::suspended::{After, Kept};
+use crate::state::{Step, Work, wait_in};
+use crate::suspended::{After, Doomed, Kept, Order, Word};
 use crate::time::{UnixMillis, millis};
 
 /// How many times a clear is attempted against concurrent writes of other processes.
 const CLEARS: u8 = 3;
-
-/// The source of the refusal that ends a registration.
-#[derive(Clone, Copy)]
-pub(crate) enum Word {
-    /// The token endpoint, or the pushed authorization request endpoint, rejects the client.
-    TokenEndpoint,
-    /// The token endpoint does not know the code of an attempt that began at this time.
-    Code(UnixMillis),
-    /// The authorization endpoint reports it through the browser.
-    FrontChannel,
-    /// The host requested a new registration.
-    Host,
-}
-
-impl After {
-    pub(crate) fn run(self, core: &mut Core) -> Step {
-        match self {
-            Self::Ask(why) => {
-                // The operation did not cause the authorization that follows (STEP-07).
-                core.memory.give_back();
-                let operation = core.memory.operation.clone();
-                core.need_user(why, operation);
-                Ok(Work::Idle)
-            }
-            Self::Fail(failure) => Err(*failure),
-        }
-    }
-}
-
-/// A registration to erase, and the source of the refusal.
-pub(crate) struct Order {
-    registered: Registered,
-    word: Word,
-}
-
-impl Order {
-    fn new(registered: Registered, word: Word) -> Self {
-        Self { registered, word }
-    }
-}
 
 /// The reason for an erasure, and what follows it.
 enum Then {
@@ -94,13 +55,6 @@ pub(crate) struct Forgetting {
     slot: Slot,
     then: Then,
     clears_left: u8,
-}
-
-/// The registrations to erase with a sign-out.
-pub(crate) struct Doomed {
-    orders: Vec<Order>,
-    /// Whether the registrations of the accounts that are met are erased too.
-    account: bool,
 }
 
 impl Doomed {
@@ -142,7 +96,7 @@ impl Doomed {
 /// Erases the next registration of a sign-out; after the last one the tokens are revoked.
 fn leave(core: &mut Core, mut orders: Vec<Order>, accounts: Vec<AtIssuer<Account>>) -> Step {
     match orders.pop() {
-        Some(order) => Ok(Forgetting::begin(
+        Some(order) => wait_in(Forgetting::begin(
             core,
             order,
             Then::Leave(orders, accounts),
@@ -204,7 +158,7 @@ pub(crate) fn forget(
         Word::FrontChannel | Word::Code(_) | Word::TokenEndpoint | Word::Host => {}
     }
     let then = Then::Replace { why, failure };
-    Ok(Forgetting::begin(core, Order::new(registered, word), then))
+    wait_in(Forgetting::begin(core, Order::new(registered, word), then))
 }
 
 /// Handles the host's request for new registrations: erases the one used last and that of the account. When both are
@@ -219,7 +173,7 @@ pub(crate) fn reset(core: &mut Core) -> Step {
 
 fn reset_next(core: &mut Core, mut orders: Vec<Order>) -> Step {
     match orders.pop() {
-        Some(order) => Ok(Forgetting::begin(core, order, Then::Reset(orders))),
+        Some(order) => wait_in(Forgetting::begin(core, order, Then::Reset(orders))),
         None => drop_unused(core),
     }
 }
@@ -298,7 +252,7 @@ impl Forgetting {
         };
         self.clears_left = left;
         let ask = core.persist(self.slot, Some(stored.revision), None, None);
-        Ok(Work::ClearingClient(ClearingClient { ask, task: self }))
+        wait_in(Work::ClearingClient(ClearingClient { ask, task: self }))
     }
 
     /// Handles a store failure: the client is not used again, and the next refusal or sign-out retries the erasure.
@@ -385,7 +339,7 @@ impl Forgetting {
                 });
                 let after = Box::new(after);
                 let kept = Kept::ClientForgotten { after, lost };
-                Ok(SavingAccount::begin(core, without, kept))
+                wait_in(SavingAccount::begin(core, without, kept))
             }
             None => after.run(core),
         }

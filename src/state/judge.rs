@@ -155,3 +155,45 @@ fn place(core: &Core, text: &str) -> Result<WebUrl, UrlFlaw> {
         MetadataOrigin::SameOrigin | MetadataOrigin::Any => Ok(url),
     }
 }
+
+/// The relation of the token that was sent to the stored one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    /// No token is stored.
+    None,
+    /// The stored token is the one that was sent, or is unusable.
+    Refused,
+    /// A usable token is stored, and another one or none was sent.
+    Newer,
+}
+
+impl Judged {
+    pub(super) fn wants_scope(&self) -> bool {
+        self.error.as_deref() == Some("insufficient_scope")
+    }
+
+    pub(super) fn token(&self, core: &Core) -> Token {
+        let account = core.held.at.as_ref().map(|at| at.held());
+        if core.held.is_usable(core.now) && !self.refuses_the_stored_token(core) {
+            Token::Newer
+        } else if account.is_some_and(|account| account.tokens.is_some()) {
+            Token::Refused
+        } else {
+            Token::None
+        }
+    }
+
+    /// Returns true when the request was sent with the stored token, as far as the account is known.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        let account = core.held.at.as_ref().map(|at| at.held());
+        match (&self.sent, account) {
+            (Some(sent), Some(account)) => account.has_access(sent),
+            (_, _) => false,
+        }
+    }
+
+    /// Returns true when the stored token differs from the refused one, so that a retry suffices.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        self.status != 400 && self.token(core) == Token::Newer
+    }
+}

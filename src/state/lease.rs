@@ -9,7 +9,7 @@ use crate::frame::RecordFlaw;
 use crate::record::write_account;
 use crate::slot::Revision;
 use crate::state::refresh::Refreshing;
-use crate::state::{Step, Work};
+use crate::state::{Next, Step, Work, wait_in};
 use crate::suspended::Renewal;
 use crate::time::Moment;
 
@@ -24,13 +24,13 @@ impl Leasing {
     pub(crate) fn begin(core: &mut Core, renewal: Box<Renewal>) -> Step {
         let until = core.now.plus(LEASE_TIME);
         let Some(at) = &core.held.at else {
-            return renewal.go(core);
+            return Ok(Next::Renew(renewal));
         };
         let stored = write_account(&core.identity, at, Some(until.wall));
         let revision = stored.revision;
         let slot = core.account_slot();
         let ask = core.persist(slot, core.held.revision, Some(stored), None);
-        Ok(Work::Leasing(Self {
+        wait_in(Work::Leasing(Self {
             ask,
             revision,
             until,

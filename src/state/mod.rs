@@ -2,74 +2,136 @@
 //!
 //! A state is consumed by the result it waits for and returns the next state.
 
+mod after;
+mod ask;
 mod attempt;
 mod binding;
 mod bound;
+mod cached_resource;
+mod cached_server;
 mod call;
+mod choose_server;
 mod client;
 mod come_back;
 mod decide;
+mod delay;
 mod device;
 mod discover;
 mod effort;
 mod exchange;
 mod fetch;
 mod flow;
+mod follow;
 mod forget;
+mod inspect;
 mod judge;
+mod known_client;
 mod lease;
+mod listing;
 mod load_account;
-mod metadata;
 mod obtain;
+mod pause;
 mod post;
 mod pushed;
+mod question;
 mod redirect;
 mod refresh;
 mod register;
 mod renew;
+mod renewal;
 mod repeat;
 mod resource;
+mod revoke;
 mod save;
+mod scopes;
+mod send;
+mod served;
 mod server;
 mod sign_out;
 mod standing;
+mod trigger;
 mod waiting;
 
-pub(crate) use attempt::Attempt;
 pub(crate) use binding::{LoadingBinding, SavingBinding};
+pub(crate) use cached_resource::LoadingResource;
+pub(crate) use cached_server::LoadingServer;
+pub(crate) use choose_server::ChoosingServer;
 pub(crate) use client::LoadingRegistration;
-pub(crate) use come_back::{Elsewhere, FindingPending, Otherwise, TakingPending, come_back};
+pub(crate) use come_back::{FindingPending, TakingPending};
 pub(crate) use device::{Polling, RequestingCode};
-pub(crate) use discover::{ChoosingServer, discover};
 pub(crate) use exchange::Exchanging;
-pub(crate) use forget::{ClearingClient, Doomed, ForgettingClient};
-pub(crate) use judge::{Judged, judge};
+pub(crate) use forget::{ClearingClient, ForgettingClient};
+pub(crate) use judge::judge;
 pub(crate) use lease::Leasing;
-pub(crate) use load_account::{LoadingAccount, Trigger, start};
-pub(crate) use metadata::{LoadingResource, LoadingServer};
+pub(crate) use load_account::{LoadingAccount, start};
 pub(crate) use obtain::{ExchangingSubject, ObtainingAssertion, Requesting};
+pub(crate) use pause::Pausing;
 pub(crate) use pushed::Pushing;
 pub(crate) use redirect::SavingPending;
 pub(crate) use refresh::Refreshing;
 pub(crate) use register::{Registering, SavingRegistration};
-pub(crate) use renew::Pausing;
 pub(crate) use repeat::CheckingPending;
 pub(crate) use resource::FetchingResource;
+pub(crate) use revoke::Revoking;
 pub(crate) use save::SavingAccount;
 pub(crate) use server::FetchingServer;
-pub(crate) use sign_out::{Erasing, FindingAccount, Leaving, Revoking};
+pub(crate) use sign_out::{Erasing, FindingAccount};
 pub(crate) use standing::SavingStanding;
+pub(crate) use trigger::Trigger;
 
 use crate::action::SubjectTokenKind;
-use crate::config::Config;
 use crate::core::{Ask, Core};
 use crate::error::Failure;
-use crate::event::{Authorization, Operation, Outcome, Persistence};
+use crate::event::{Outcome, Persistence};
+use crate::grant::Registration;
+use crate::issuer::{AtIssuer, Server};
+use crate::record::ResourceFacts;
 use crate::secret::Secret;
-use crate::slot::{Revision, Slot, Stored};
+use crate::slot::Stored;
+use crate::suspended::Renewal;
 
-/// The result of one transition: the next state, or the failure of the attempt.
-pub(crate) type Step = Result<Work, Failure>;
+use attempt::{Errand, ServerErrand};
+use binding::Bound;
+use flow::Met;
+
+/// The result of one transition, or the failure of the attempt.
+pub(crate) type Step = Result<Next, Failure>;
+
+/// What a transition leads to: a state, which waits, or an outcome, after which another flow goes on. [`follow`] says which.
+pub(crate) enum Next {
+    /// The state waits for the result of its action.
+    Wait(Work),
+    /// A trigger is due; the account slot is read first where its contents matter.
+    Start(Trigger),
+    /// The account slot is read, for this trigger.
+    Read(Trigger),
+    /// The authorization server of the resource is needed.
+    Locate(Errand),
+    /// The resource lists these authorization servers.
+    Listed(Errand, ResourceFacts),
+    /// The metadata of the listed server at this index is needed.
+    ReadServer(ServerErrand, ResourceFacts, usize),
+    /// The authorization server is known.
+    Found(ServerErrand, ResourceFacts, Server),
+    /// The client without a configured issuer belongs to this one.
+    Bound(Bound),
+    /// The attempt has its client.
+    SendUser(Box<Met>, AtIssuer<Registration>),
+    /// The renewal decides its next step.
+    Renew(Box<Renewal>),
+    /// The renewal cannot go on without the user, or without another token request.
+    NeedsUser(Box<Renewal>),
+}
+
+/// Waits in this state.
+fn wait_in(work: Work) -> Step {
+    Ok(Next::Wait(work))
+}
+
+/// Ends the work.
+fn done() -> Step {
+    wait_in(Work::Idle)
+}
 
 /// Declares the states, each once: its name, and the kind of result it waits for. A result of another kind,
 /// which no ticket can deliver, leaves the state unchanged.
@@ -132,7 +194,7 @@ macro_rules! states {
                     $(Self::$call(state) => state.replied(core, outcome),)*
                     $(Self::$fetch(state) => state.replied(core, outcome),)*
                     Self::Idle $(| Self::$obtain(_))* $(| Self::$load(_))*
-                    $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                    $(| Self::$persist(_))* $(| Self::$pause(_))* => wait_in(self),
                 }
             }
 
@@ -141,7 +203,7 @@ macro_rules! states {
                 match self {
                     $(Self::$call(state) => state.signed(core, token),)*
                     Self::Idle $(| Self::$http(_))* $(| Self::$obtain(_))* $(| Self::$fetch(_))*
-                    $(| Self::$load(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                    $(| Self::$load(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => wait_in(self),
                 }
             }
 
@@ -154,7 +216,7 @@ macro_rules! states {
                 match self {
                     $(Self::$obtain(state) => state.obtained(core, token),)*
                     Self::Idle $(| Self::$http(_))* $(| Self::$call(_))* $(| Self::$fetch(_))*
-                    $(| Self::$load(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                    $(| Self::$load(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => wait_in(self),
                 }
             }
 
@@ -167,7 +229,7 @@ macro_rules! states {
                 match self {
                     $(Self::$load(state) => state.loaded(core, found),)*
                     Self::Idle $(| Self::$http(_))* $(| Self::$call(_))* $(| Self::$obtain(_))*
-                    $(| Self::$fetch(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => Ok(self),
+                    $(| Self::$fetch(_))* $(| Self::$persist(_))* $(| Self::$pause(_))* => wait_in(self),
                 }
             }
 
@@ -176,7 +238,7 @@ macro_rules! states {
                 match self {
                     $(Self::$persist(state) => state.persisted(core, outcome),)*
                     Self::Idle $(| Self::$http(_))* $(| Self::$call(_))* $(| Self::$obtain(_))*
-                    $(| Self::$fetch(_))* $(| Self::$load(_))* $(| Self::$pause(_))* => Ok(self),
+                    $(| Self::$fetch(_))* $(| Self::$load(_))* $(| Self::$pause(_))* => wait_in(self),
                 }
             }
 
@@ -189,8 +251,8 @@ macro_rules! states {
                     $(Self::$obtain(_))|* => self.obtained(core, None),
                     $(Self::$load(_))|* => self.loaded(core, Err(())),
                     $(Self::$persist(_))|* => self.persisted(core, Persistence::Failed),
-                    $(Self::$pause(state) => state.elapsed(core),)*
-                    Self::Idle => Ok(self),
+                    $(Self::$pause(state) => state.elapsed(),)*
+                    Self::Idle => wait_in(self),
                 }
             }
         }
@@ -243,210 +305,5 @@ states! {
     }
     pause {
         Pausing = "pausing",
-    }
-}
-
-impl Work {
-    /// Returns true when the work is a pause of a refresh without a lease.
-    pub(crate) fn waits_without_lease(&self) -> bool {
-        if let Self::Pausing(pausing) = self {
-            pausing.holds_no_lease()
-        } else {
-            false
-        }
-    }
-
-    /// Returns the operation when this state belongs to an attempt that has not redirected the user yet:
-    /// cancelling ends the attempt here. Later states spend or store something, and run to completion.
-    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
-        let attempt: &Attempt = match self {
-            Self::LoadingResource(state) => return state.errand.attempt(),
-            Self::FetchingResource(state) => return state.errand.attempt(),
-            Self::SavingStanding(state) => return state.errand.attempt(),
-            Self::ChoosingServer(state) => &state.attempt,
-            Self::LoadingServer(state) => return state.errand.attempt(),
-            Self::FetchingServer(state) => return state.errand.attempt(),
-            Self::LoadingBinding(state) => return state.attempt(),
-            Self::SavingBinding(state) => return state.attempt(),
-            Self::LoadingRegistration(state) => &state.attempt,
-            Self::Registering(state) => &state.attempt,
-            Self::SavingRegistration(state) => &state.attempt,
-            Self::SavingPending(state) => return Some(state.operation.as_ref()),
-            Self::Pushing(state) => return Some(state.operation.as_ref()),
-            Self::RequestingCode(state) => return Some(state.operation.as_ref()),
-            Self::Polling(state) => return Some(state.operation()),
-            Self::LoadingAccount(state) => return state.is_for_an_attempt().then_some(None),
-            Self::Idle
-            | Self::CheckingPending(_)
-            | Self::FindingPending(_)
-            | Self::TakingPending(_)
-            | Self::Exchanging(_)
-            | Self::SavingAccount(_)
-            | Self::ForgettingClient(_)
-            | Self::ClearingClient(_)
-            | Self::Pausing(_)
-            | Self::Leasing(_)
-            | Self::Refreshing(_)
-            | Self::FindingAccount(_)
-            | Self::Erasing(_)
-            | Self::Revoking(_)
-            | Self::Requesting(_)
-            | Self::ExchangingSubject(_)
-            | Self::ObtainingAssertion(_) => return None,
-        };
-        Some(attempt.effort.operation.as_ref())
-    }
-
-    /// Returns true while an authorization is being prepared whose scopes are not chosen yet.
-    pub(crate) fn prepares(&self) -> bool {
-        let repeats = matches!(self, Self::CheckingPending(state) if state.is_for_a_click());
-        let chosen = matches!(
-            self,
-            Self::SavingPending(_) | Self::Pushing(_) | Self::RequestingCode(_) | Self::Polling(_)
-        );
-        repeats || !chosen && self.attempt().is_some()
-    }
-
-    /// Returns true while an authorization that the user has finished, or that is repeated or replaced, is under way.
-    pub(crate) fn completes_an_authorization(&self) -> bool {
-        match self {
-            Self::SavingAccount(state) => state.is_of_an_authorization(),
-            Self::LoadingAccount(state) => state.completes_an_authorization(),
-            Self::Pausing(state) => state.then.completes_an_authorization(),
-            Self::ForgettingClient(state) => state.is_of_an_attempt(),
-            Self::ClearingClient(state) => state.is_of_an_attempt(),
-            Self::CheckingPending(_) | Self::TakingPending(_) | Self::Exchanging(_) => true,
-            Self::SavingBinding(state) => state.is_for_a_code(),
-            Self::Idle
-            | Self::LoadingResource(_)
-            | Self::FetchingResource(_)
-            | Self::SavingStanding(_)
-            | Self::ChoosingServer(_)
-            | Self::LoadingServer(_)
-            | Self::FetchingServer(_)
-            | Self::LoadingBinding(_)
-            | Self::LoadingRegistration(_)
-            | Self::Registering(_)
-            | Self::SavingRegistration(_)
-            | Self::SavingPending(_)
-            | Self::Pushing(_)
-            | Self::RequestingCode(_)
-            | Self::Polling(_)
-            | Self::FindingPending(_)
-            | Self::Leasing(_)
-            | Self::Refreshing(_)
-            | Self::FindingAccount(_)
-            | Self::Erasing(_)
-            | Self::Revoking(_)
-            | Self::Requesting(_)
-            | Self::ExchangingSubject(_)
-            | Self::ObtainingAssertion(_) => false,
-        }
-    }
-
-    /// Returns the attempt that has not been counted yet, if this state belongs to one.
-    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
-        match self {
-            Self::LoadingResource(state) => state.errand.uncounted(),
-            Self::FetchingResource(state) => state.errand.uncounted(),
-            Self::SavingStanding(state) => state.errand.uncounted(),
-            Self::ChoosingServer(state) => Some(&mut state.attempt),
-            Self::LoadingServer(state) => state.errand.uncounted(),
-            Self::FetchingServer(state) => state.errand.uncounted(),
-            Self::LoadingBinding(state) => state.uncounted(),
-            Self::SavingBinding(state) => state.uncounted(),
-            Self::LoadingRegistration(state) => Some(&mut state.attempt),
-            Self::Registering(state) => Some(&mut state.attempt),
-            Self::SavingRegistration(state) => Some(&mut state.attempt),
-            Self::SavingPending(_)
-            | Self::Pushing(_)
-            | Self::RequestingCode(_)
-            | Self::Polling(_)
-            | Self::Idle
-            | Self::LoadingAccount(_)
-            | Self::CheckingPending(_)
-            | Self::FindingPending(_)
-            | Self::TakingPending(_)
-            | Self::Exchanging(_)
-            | Self::SavingAccount(_)
-            | Self::ForgettingClient(_)
-            | Self::ClearingClient(_)
-            | Self::Pausing(_)
-            | Self::Leasing(_)
-            | Self::Refreshing(_)
-            | Self::FindingAccount(_)
-            | Self::Erasing(_)
-            | Self::Revoking(_)
-            | Self::Requesting(_)
-            | Self::ExchangingSubject(_)
-            | Self::ObtainingAssertion(_) => None,
-        }
-    }
-
-    /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or
-    /// redirect URI than this request wants.
-    pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
-        let redirected = if let Self::SavingPending(state) = self {
-            state.redirected()
-        } else if let Self::Pushing(state) = self {
-            state.redirected()
-        } else {
-            return true;
-        };
-        let uri = wanted.redirect_uri.as_ref().or(config.redirect_uri());
-        redirected.comes_back_to(uri, wanted.browser.as_ref())
-    }
-
-    /// Returns true while the account, or a registration that goes with it, is being erased.
-    pub(crate) fn is_signing_out(&self) -> bool {
-        let leaves = if let Self::ForgettingClient(state) = self {
-            state.leaves()
-        } else if let Self::ClearingClient(state) = self {
-            state.leaves()
-        } else {
-            false
-        };
-        leaves || matches!(self, Self::FindingAccount(_) | Self::Erasing(_))
-    }
-
-    /// Returns the slot of the secret record that is useless once this state is dropped: its write is
-    /// unconfirmed, or the user was not redirected.
-    pub(crate) fn being_written(&self, core: &Core) -> Option<(Slot, Revision)> {
-        match self {
-            Self::SavingPending(state) => Some(state.slot()),
-            Self::Pushing(state) => Some(state.slot()),
-            Self::SavingAccount(state) => Some((core.account_slot(), state.revision)),
-            Self::Leasing(state) => Some((core.account_slot(), state.revision)),
-            Self::Idle
-            | Self::LoadingAccount(_)
-            | Self::LoadingResource(_)
-            | Self::FetchingResource(_)
-            // The write adds nothing to the slot; a later erasure removes either version.
-            | Self::SavingStanding(_)
-            | Self::ChoosingServer(_)
-            | Self::LoadingServer(_)
-            | Self::FetchingServer(_)
-            | Self::LoadingBinding(_)
-            | Self::SavingBinding(_)
-            | Self::LoadingRegistration(_)
-            | Self::Registering(_)
-            | Self::SavingRegistration(_)
-            | Self::CheckingPending(_)
-            | Self::FindingPending(_)
-            | Self::TakingPending(_)
-            | Self::RequestingCode(_)
-            | Self::Polling(_)
-            | Self::Exchanging(_)
-            | Self::ForgettingClient(_)
-            | Self::ClearingClient(_)
-            | Self::Pausing(_)
-            | Self::Refreshing(_)
-            | Self::FindingAccount(_)
-            | Self::Erasing(_)
-            | Self::Revoking(_)
-            | Self::Requesting(_)
-            | Self::ExchangingSubject(_)
-            | Self::ObtainingAssertion(_) => None,
-        }
     }
 }

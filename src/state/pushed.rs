@@ -14,8 +14,8 @@ use crate::secret::Secret;
 use crate::slot::{Revision, Slot};
 use crate::state::call::{Call, CallFlaw, Called, requests_for};
 use crate::state::forget::client_refused;
-use crate::state::redirect::without_refused_scopes;
-use crate::state::{Step, Work};
+use crate::state::scopes::without_refused_scopes;
+use crate::state::{Step, Work, done, wait_in};
 use crate::suspended::{After, Waiting, WaitingParts};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::json::{Text, object};
@@ -93,7 +93,7 @@ impl Pushing {
     ) -> Step {
         let (at, cause) = match called {
             Called::Again(call) => {
-                return Ok(Work::Pushing(Self {
+                return wait_in(Work::Pushing(Self {
                     call,
                     rest,
                     operation,
@@ -103,7 +103,7 @@ impl Pushing {
             Called::Answered(at, response) => match reference(core, &at, &response) {
                 Ok(reference) => {
                     rest.wait(core, at, &reference);
-                    return Ok(Work::Idle);
+                    return done();
                 }
                 Err((Some(error), cause)) => {
                     not_sent_away(core, &rest, &cause);

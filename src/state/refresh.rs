@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use sha2::{Digest, Sha256};
 
 use crate::account::{Account, Naming, RefreshGrant};
 use crate::core::{Ask, Core};
@@ -15,14 +14,16 @@ use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
+use crate::state::delay::{asked_wait, back_off};
 use crate::state::exchange::read_answer;
 use crate::state::forget::client_refused;
-use crate::state::renew::Pausing;
+use crate::state::pause::Pausing;
 use crate::state::save::SavingAccount;
-use crate::state::{Step, Trigger, Work};
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, Work, wait_in};
 use crate::suspended::{Kept, Renewal};
 use crate::time::{Moment, millis};
-use crate::wire::http_fields::{is_transient, retry_after};
+use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
 
@@ -60,7 +61,7 @@ impl Refreshing {
             let settings = core.config().settings(at.issuer());
             at.refresh_grant(settings, renewal.naming)
         }) else {
-            return renewal.go(core);
+            return Ok(Next::Renew(renewal));
         };
         if let Err(limited) = renewal.refreshes.take() {
             core.release_lease();
@@ -93,7 +94,7 @@ impl Refreshing {
 
     fn called(core: &mut Core, called: Called<RefreshGrant>, renewal: Box<Renewal>) -> Step {
         match called {
-            Called::Again(call) => Ok(Work::Refreshing(Self { call, renewal })),
+            Called::Again(call) => wait_in(Work::Refreshing(Self { call, renewal })),
             Called::Answered(at, response) => {
                 let verdict = judge(core, &at, &response);
                 Self::judged(core, at, renewal, verdict)
@@ -123,12 +124,12 @@ impl Refreshing {
                 core.report(|| Decision::RefreshNamesScopes { issuer });
             }
             renewal.naming = naming;
-            return renewal.go(core);
+            return Ok(Next::Renew(renewal));
         }
         match verdict {
             Verdict::Granted(granted) => {
                 if may_name && at.held().is_for_others(&granted) {
-                    return Ok(named_next_time(core, at, renewal, *granted));
+                    return wait_in(named_next_time(core, at, renewal, *granted));
                 }
                 let seconds = granted.lifetime.seconds();
                 let sent = at.held().refresh.clone();
@@ -153,9 +154,9 @@ impl Refreshing {
                     seconds,
                 });
                 let kept = Kept::Refreshed { renewal, sent };
-                Ok(SavingAccount::begin(core, at, kept))
+                wait_in(SavingAccount::begin(core, at, kept))
             }
-            Verdict::GrantOver => Ok(drop_tokens(core, at, renewal, |account| {
+            Verdict::GrantOver => wait_in(drop_tokens(core, at, renewal, |account| {
                 account.tokens = None;
             })),
             // The machine's own repetition may have named scopes that were never granted.
@@ -164,7 +165,7 @@ impl Refreshing {
             }
             Verdict::RefreshOver(cause) => {
                 renewal.refusal = Some(Box::new(cause));
-                Ok(drop_tokens(core, at, renewal, |account| {
+                wait_in(drop_tokens(core, at, renewal, |account| {
                     if let Some(tokens) = &mut account.tokens {
                         tokens.refresh = None;
                     }
@@ -299,23 +300,7 @@ fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> 
     }
     let until = core.now.mono.plus(wait);
     renewal.not_before = Some(until);
-    Ok(Pausing::begin(core, Trigger::Renew(renewal), until))
-}
-
-/// Returns the back-off: one second, then two, plus jitter of up to the same again, derived from the
-/// principal and the clocks, which differ between instances.
-pub(crate) fn back_off(core: &Core, tries: u8) -> Duration {
-    let base: u64 = if tries > 1 { 1_000 } else { 2_000 };
-    let Moment { wall, mono } = core.now;
-    let mut hash = Sha256::new();
-    hash.update(core.identity.principal());
-    hash.update(core.identity.mcp_url());
-    hash.update(wall.0.to_le_bytes());
-    hash.update(mono.0.to_le_bytes());
-    let digest = hash.finalize();
-    let chance = digest.first_chunk::<8>().copied().unwrap_or_default();
-    let jitter = u64::from_le_bytes(chance).checked_rem(base).unwrap_or(0);
-    Duration::from_millis(base.saturating_add(jitter))
+    wait_in(Pausing::begin(core, Trigger::Renew(renewal), until))
 }
 
 fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes>) -> Verdict {
@@ -379,12 +364,6 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
         }
         TokenAnswer::Unexpected(flaw) => Verdict::Final(Cause::Violation(Violation::Token(flaw))),
     }
-}
-
-/// Returns the delay of `Retry-After`, at most five minutes (TOK-22).
-pub(crate) fn asked_wait(core: &Core, response: &Response<Bytes>) -> Option<Duration> {
-    retry_after(response.headers(), core.now.wall.seconds())
-        .map(|seconds| Duration::from_secs(seconds.max(1)))
 }
 
 impl AtIssuer<RefreshGrant> {

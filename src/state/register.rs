@@ -14,12 +14,12 @@ use crate::key::SigningKey;
 use crate::record::{ResourceFacts, write_registration};
 use crate::secret::Secret;
 use crate::slot::{Found, Slot, Stored};
-use crate::state::attempt::Way;
-use crate::state::client::{Met, usable};
-use crate::state::flow::{Flow, send_user};
+use crate::state::attempt::{Attempt, Way};
+use crate::state::flow::{Flow, Met};
+use crate::state::known_client::usable;
 use crate::state::post::answer;
-use crate::state::redirect::registration_scopes;
-use crate::state::{Attempt, Step, Work};
+use crate::state::scopes::registration_scopes;
+use crate::state::{Next, Step, Work, wait_in};
 use crate::wire::http_fields::{is_transient, retry_after};
 use crate::wire::registration::{
     Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
@@ -106,7 +106,7 @@ impl Registering {
         };
         let source = UrlSource::AuthorizationServer;
         let ask = core.send(permit, request, Purpose::Registration, source, TOKEN_TIME);
-        Ok(Work::Registering(Self {
+        wait_in(Work::Registering(Self {
             ask,
             attempt: met.attempt,
             facts: met.facts,
@@ -245,7 +245,7 @@ impl Registering {
         let stored = write_registration(&core.identity, uri, &at);
         let Found { slot, revision } = self.replaced;
         let ask = core.persist(slot, revision, Some(stored), None);
-        Ok(Work::SavingRegistration(SavingRegistration {
+        wait_in(Work::SavingRegistration(SavingRegistration {
             ask,
             slot,
             attempt: self.attempt,
@@ -300,6 +300,6 @@ impl SavingRegistration {
             facts: self.facts,
             flow: self.flow,
         };
-        send_user(core, met, shared.unwrap_or(self.at))
+        Ok(Next::SendUser(Box::new(met), shared.unwrap_or(self.at)))
     }
 }

@@ -4,89 +4,38 @@
 //! Each pause, lost race and response leads back to [`Renewal::go`], which decides the next step from the
 //! current knowledge.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::account::{Account, Naming};
+use crate::account::Account;
 use crate::action::Why;
-use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
-use crate::config::{Config, Discovery, DynamicRegistration, MachineFlow, SignIn};
-use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Misconfiguration, Stage, StoreFlaw, Violation};
-use crate::event::Operation;
-use crate::grant::{CLOCK_SKEW_MILLIS, ClientOrigin};
-use crate::issuer::{AtIssuer, IssuerId, Server, ServerSource};
+use crate::budget::LOOKS_PER_RENEWAL;
+use crate::config::{Discovery, MachineFlow, SignIn};
+use crate::core::Core;
+use crate::error::{Cause, Failure, Misconfiguration, Stage, Violation};
+use crate::grant::ClientOrigin;
+use crate::issuer::{IssuerId, Server, ServerSource};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
+use crate::state::ask::ask_because;
 use crate::state::attempt::{Errand, ServerErrand};
-use crate::state::decide::ask_because;
-use crate::state::discover::order;
+use crate::state::cached_resource::LoadingResource;
 use crate::state::lease::Leasing;
+use crate::state::listing::order;
+use crate::state::pause::Pausing;
+use crate::state::renewal::WRITES;
 use crate::state::repeat::ask_user;
-use crate::state::{
-    FetchingResource, LoadingAccount, LoadingResource, LoadingServer, Step, Trigger, Work,
-};
-use crate::suspended::{Effort, Refused, Renewal};
-use crate::time::{MonoMillis, millis};
-
-/// How many times in succession the lease is written against conflicts.
-const WRITES: u8 = 3;
+use crate::state::resource::FetchingResource;
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, done, wait_in};
+use crate::suspended::Renewal;
+use crate::time::MonoMillis;
 
 impl Renewal {
-    pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
-        let resource_known = refused
-            .as_ref()
-            .is_some_and(|refused| core.memory.resource_read >= NonZeroU64::new(refused.event));
-        Box::new(Self {
-            effort: Effort::new(core, Some(operation)),
-            refused,
-            resource_known,
-            server_known: false,
-            refreshes: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
-            looks: Budget::new(LOOKS_PER_RENEWAL, Limited::Requests),
-            writes: WRITES,
-            lease: None,
-            not_before: None,
-            delayed: false,
-            naming: Naming::default(),
-            is_for_others: false,
-            refusal: None,
-        })
-    }
-
-    pub(crate) fn operation(&self) -> Option<&Operation> {
-        self.effort.operation.as_ref()
-    }
-
-    /// Returns true when the stored token satisfies the request.
-    pub(crate) fn is_served(&self, core: &Core) -> bool {
-        match &self.refused {
-            None => core.held.is_fresh(core.now),
-            Some(_) => self.has_another(core),
-        }
-    }
-
-    /// Returns true when the stored token is usable and differs from the refused one.
-    pub(crate) fn has_another(&self, core: &Core) -> bool {
-        let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
-        let held = core.held.at.as_deref().map(AtIssuer::held);
-        let same = match (refused, held) {
-            (Some(token), Some(account)) => account.has_access(token),
-            (_, _) => false,
-        };
-        core.held.is_usable(core.now) && !same
-    }
-
-    /// Returns true when the MCP server refused the stored token.
-    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
-        self.refused.is_some() && !self.has_another(core)
-    }
-
     /// Decides the next step from the current account slot.
     pub(crate) fn go(self: Box<Self>, core: &mut Core) -> Step {
         if self.is_served(core) {
             core.ready();
-            return Ok(Work::Idle);
+            return done();
         }
         let Some((issuer, source, left, renewable)) = core.held.at.as_ref().map(|at| {
             let Account { tokens, client, .. } = at.held();
@@ -117,13 +66,13 @@ impl Renewal {
         if !renewable || !may_refresh {
             return if self.has_another(core) {
                 core.ready();
-                Ok(Work::Idle)
+                done()
             } else {
                 self.needs_user(core)
             };
         }
         if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
-            return Ok(Pausing::begin(core, Trigger::Renew(self), until));
+            return wait_in(Pausing::begin(core, Trigger::Renew(self), until));
         }
         let rest = core.memory.rest.cause(core.now);
         if let Some(cause) = rest.filter(|_| self.not_before.is_none()) {
@@ -141,38 +90,14 @@ impl Renewal {
         Leasing::begin(core, self)
     }
 
-    /// Handles a server that rejects the refresh without ending the grant: keeps the tokens and asks the
-    /// user, unless a usable token is left.
-    pub(crate) fn ends_refused(mut self, core: &mut Core, cause: Cause) -> Step {
-        core.distrust();
-        if self.has_another(core) {
-            return self.fails_for_now(core, Stage::Refresh, cause);
-        }
-        self.refusal = Some(Box::new(cause));
-        self.needs_user(core)
-    }
-
-    fn needs_user(self, core: &mut Core) -> Step {
+    pub(crate) fn needs_user(self: Box<Self>, core: &mut Core) -> Step {
         match self.effort.operation {
             Some(operation) => {
                 let why = self.refusal.map(|cause| Why::RenewalRefused { cause });
                 ask_because(core, operation, self.refused.is_some(), why)
             }
-            None => Ok(Work::Idle),
+            None => done(),
         }
-    }
-
-    /// Fails this attempt; a token that has not expired stays usable (REFR-07).
-    pub(crate) fn fails_for_now(self, core: &mut Core, at: Stage, cause: Cause) -> Step {
-        let issuer = core.held.at.as_ref().map(|at| at.issuer().clone());
-        if self.has_another(core) {
-            core.report(|| Decision::RenewalPutOff {
-                reason: cause.code(),
-            });
-            core.ready();
-            return Ok(Work::Idle);
-        }
-        Err(self.effort.fails(at, issuer.as_ref(), cause))
     }
 
     // ---- Has the resource changed its issuer?
@@ -206,14 +131,6 @@ impl Renewal {
         }
     }
 
-    /// Metadata that has disappeared is not a change: the issuer in use stays (A21), and one that was
-    /// removed before stays removed.
-    pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
-        self.resource_known = true;
-        core.memory.resource_read = NonZeroU64::new(core.event);
-        self.go(core)
-    }
-
     /// Continues with the listed servers. Their consequences for the account are already stored in it.
     pub(crate) fn listed(mut self: Box<Self>, core: &mut Core, mut facts: ResourceFacts) -> Step {
         self.resource_known = true;
@@ -229,7 +146,13 @@ impl Renewal {
 
     /// Stops using the old server's tokens and reports the change; the user decides about the new server
     /// (ISO-04, ISO-06, ISO-09).
-    fn moved(self, core: &mut Core, from: IssuerId, origin: ClientOrigin, to: IssuerId) -> Step {
+    fn moved(
+        self: Box<Self>,
+        core: &mut Core,
+        from: IssuerId,
+        origin: ClientOrigin,
+        to: IssuerId,
+    ) -> Step {
         if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {
             let found = to.clone();
             let cause = Cause::Misconfigured(match &core.config().sign_in {
@@ -250,7 +173,7 @@ impl Renewal {
             return self.needs_user(core);
         }
         let why = Why::ServerChanged { from, to };
-        Ok(ask_user(core, why, self.effort.operation))
+        ask_user(core, why, self.effort.operation)
     }
 
     /// Returns true when the account's metadata is old, or a refresh by it has just failed: the server may have moved its
@@ -267,15 +190,19 @@ impl Renewal {
     fn read_server(mut self: Box<Self>, core: &mut Core, issuer: IssuerId) -> Step {
         self.server_known = true;
         let facts = core.config().facts_of(&issuer);
-        LoadingServer::begin(core, ServerErrand::Resource(Errand::Renew(self)), facts, 0)
+        Ok(Next::ReadServer(
+            ServerErrand::Resource(Errand::Renew(self)),
+            facts,
+            0,
+        ))
     }
 
     /// Updates the stored metadata; sends nothing when the endpoint moved to another origin (A22).
-    pub(crate) fn met(self: Box<Self>, core: &mut Core, server: Server) -> Step {
+    pub(crate) fn met(self: Box<Self>, core: &mut Core, server: &Server) -> Step {
         let Some(mut at) = core.held.take() else {
             return self.go(core);
         };
-        match at.revalidate(&server) {
+        match at.revalidate(server) {
             Ok(moved) => {
                 for endpoint in moved {
                     let (issuer, member) = (at.issuer().clone(), endpoint.member());
@@ -295,20 +222,6 @@ impl Renewal {
 
     // ---- Is another process refreshing?
 
-    /// Returns when another process's lease ends: by the wall clock, and at most one lease length after this process
-    /// first saw it. A lease further in the future than clocks differ is invalid.
-    fn foreign_lease(&self, core: &Core) -> Option<MonoMillis> {
-        let lease = core.held.lease?;
-        if self.lease.is_some() && self.lease == core.held.revision {
-            return None;
-        }
-        let left = lease.until.0.saturating_sub(core.now.wall.0);
-        let longest = millis(LEASE_TIME).saturating_add(CLOCK_SKEW_MILLIS);
-        let ends = core.now.mono.plus(Duration::from_millis(left));
-        let ends = ends.min(lease.seen.plus(LEASE_TIME));
-        (left <= longest && core.now.mono < ends).then_some(ends)
-    }
-
     /// Polls the store again soon, to adopt the other process's result (L05).
     fn look_later(mut self: Box<Self>, core: &mut Core, lease_ends: MonoMillis) -> Step {
         self.writes = WRITES;
@@ -319,29 +232,7 @@ impl Renewal {
         let looked = LOOKS_PER_RENEWAL.saturating_sub(looks_left).min(4);
         let wait = Duration::from_millis(100_u64 << looked).min(Duration::from_secs(1));
         let until = core.now.mono.plus(wait).min(lease_ends);
-        Ok(Pausing::begin(core, Trigger::Renew(self), until))
-    }
-
-    /// Restarts after a conflict of the lease. Without the lease of another process, the third conflict in succession is a
-    /// failure of the store.
-    pub(crate) fn after_a_conflict(mut self: Box<Self>, core: &mut Core) -> Step {
-        self.writes = self.writes.saturating_sub(1);
-        if self.writes == 0 && self.foreign_lease(core).is_none() {
-            let cause = Cause::NotPersisted(StoreFlaw::Conflict);
-            return self.fails_for_now(core, Stage::Slots, cause);
-        }
-        self.again(core)
-    }
-
-    /// Restarts after another process changed the record, a bounded number of times.
-    pub(crate) fn again(mut self: Box<Self>, core: &mut Core) -> Step {
-        self.lease = None;
-        // Another account may be there now, of which nothing was learnt.
-        self.naming = Naming::default();
-        match self.looks.take() {
-            Ok(_look) => self.go(core),
-            Err(_) => self.fails_for_now(core, Stage::Refresh, Cause::unreachable(None)),
-        }
+        wait_in(Pausing::begin(core, Trigger::Renew(self), until))
     }
 }
 
@@ -357,49 +248,4 @@ fn end_flow(core: &mut Core) {
         cause: Cause::Violation(Violation::ServerChanged),
         seen: Vec::new(),
     });
-}
-
-/// A paused refresh: another process holds the lease, or a server is in back-off. A user's authorization
-/// takes precedence.
-pub(crate) struct Pausing {
-    pub(crate) ask: Ask,
-    pub(crate) then: Trigger,
-}
-
-impl Pausing {
-    pub(crate) fn begin(core: &mut Core, then: Trigger, until: MonoMillis) -> Work {
-        let ask = core.pause(until);
-        Work::Pausing(Self { ask, then })
-    }
-
-    /// Returns true when the pause is for a refresh, and this machine holds no lease for it.
-    pub(crate) fn holds_no_lease(&self) -> bool {
-        matches!(&self.then, Trigger::Renew(renewal) if renewal.lease.is_none())
-    }
-
-    /// Reads the slot again.
-    pub(crate) fn elapsed(self, core: &mut Core) -> Step {
-        Ok(LoadingAccount::begin(core, Some(self.then)))
-    }
-}
-
-impl Config {
-    /// Returns true when validated resource metadata lists the issuer.
-    pub(crate) fn lists(&self, facts: &ResourceFacts, issuer: &IssuerId) -> bool {
-        facts
-            .servers
-            .iter()
-            .any(|entry| self.is_expected(entry, issuer))
-    }
-
-    /// Returns true when another client may replace a pre-registered one at this issuer (ISO-06).
-    pub(crate) fn may_meet(&self, issuer: &IssuerId) -> bool {
-        self.has_credentials_for(issuer) || self.dynamic_registration == DynamicRegistration::Always
-    }
-
-    /// Returns resource metadata reduced to one server: the entry that is aliased to the issuer, or the
-    /// issuer itself.
-    fn facts_of(&self, issuer: &IssuerId) -> ResourceFacts {
-        ResourceFacts::of_server(self.entry_for(issuer))
-    }
 }

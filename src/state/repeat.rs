@@ -2,29 +2,19 @@
 //! exists, since another instance may have handled the callback; its callback arrives at the same browser and redirect URI; enough
 //! of the user's time is left; and the documents, read again, still say what it rests on (AUTHZ-18).
 
-use crate::action::{NeedUser, Why};
+use crate::action::Why;
 use crate::budget::Limited;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
-use crate::event::Operation;
-use crate::slot::{Revision, Stored};
+use crate::event::{Operation, Where};
+use crate::slot::Stored;
 use crate::state::discover::read_documents;
+use crate::state::question::{put, recall};
 use crate::state::redirect::{repeat_as_read, repeat_redirect};
-use crate::state::{Elsewhere, LoadingAccount, Otherwise, Step, Trigger, Work};
-use crate::suspended::Waiting;
-use crate::wire::scopes::Scopes;
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, Work, done, wait_in};
+use crate::suspended::{Elsewhere, Otherwise, Renewed, Waiting};
 use crate::wish::Click;
-
-/// An authorization that replaces a pending one, which another instance completed or which requested fewer
-/// scopes.
-pub(crate) struct Renewed {
-    pub(crate) click: Click,
-    /// The revision of the account slot before.
-    pub(crate) account: Option<Revision>,
-    /// The scopes of the pending authorization, where the account did not have them: an account that has them now is what
-    /// came of it, whoever has refreshed its tokens since.
-    pub(crate) requested: Option<Scopes>,
-}
 
 /// Reads the record of the pending authorization.
 pub(crate) struct CheckingPending {
@@ -44,72 +34,52 @@ enum Then {
     Look,
 }
 
+/// Starts an attempt. With an authorization pending, repeats its redirect or its code when it still fits;
+/// one of the other way is dropped.
+pub(crate) fn authorize(core: &mut Core, mut click: Click) -> Step {
+    if let Some(answered) = click.authorization.answers.take() {
+        recall(core, *answered);
+    }
+    match click.authorization.on {
+        Where::Here if core.waiting.is_some() => return CheckingPending::begin(core, click),
+        Where::OtherDevice if !asks_for_more(core, &click) => {
+            let now = core.now.mono;
+            if let Some(pending) = core.device.take_if(|pending| pending.is_timely(now)) {
+                pending.emit(core);
+                core.device = Some(pending);
+                return done();
+            }
+        }
+        Where::Here | Where::OtherDevice => {}
+    }
+    core.stop_waiting();
+    read_documents(core, click)
+}
+
 /// Asks for the user. With an authorization pending, asks only when its record is gone and the instance that took it stores
 /// no tokens: the callback may have reached another one (AUTHZ-18).
-pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Work {
+pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Step {
     if core.device.is_some() {
         // Every caller receives the result of the pending authorization.
-        return Work::Idle;
+        return done();
     }
     match &core.waiting {
         None => {
             put(core, why, operation);
-            Work::Idle
+            done()
         }
         Some(waiting) => {
             let slot = waiting.rest.slot;
             let ask = core.load(slot);
             let then = Then::Ask(why, operation);
-            Work::CheckingPending(CheckingPending { ask, then })
+            wait_in(Work::CheckingPending(CheckingPending { ask, then }))
         }
-    }
-}
-
-/// Emits the question, and stores what the answer agrees to.
-pub(crate) fn put(core: &mut Core, why: Why, operation: Option<Operation>) {
-    core.memory.operation.clone_from(&operation);
-    let demanded = &mut core.memory.demanded;
-    if core.held.at.is_some() {
-        // The scopes of a first sign-in stay necessary.
-        demanded.forget_old(core.now.mono);
-    }
-    if let Why::ScopeMissing { scopes, .. } = &why {
-        demanded.add(scopes, core.now.mono);
-    }
-    if let Why::ServerChanged { from, to } = &why {
-        core.memory.offered = Some(Box::new((from.clone(), to.clone())));
-    }
-    core.need_user(why, operation);
-}
-
-/// Restores what a question stands for, in a machine that may not have asked it: its answer then has the same effect
-/// (STEP-15).
-pub(crate) fn recall(core: &mut Core, asked: NeedUser) {
-    if asked.operation.is_some() {
-        core.memory.operation = asked.operation;
-    }
-    match asked.why {
-        Why::NoCredentials | Why::TokenOver | Why::RenewalRefused { .. } => {}
-        Why::ScopeMissing { scopes, .. } => {
-            core.memory.demanded.forget_old(core.now.mono);
-            core.memory.demanded.add(&scopes, core.now.mono);
-        }
-        Why::ServerChanged { from, to } => core.memory.offered = Some(Box::new((from, to))),
-        Why::ClientForgotten => core.memory.forgot_client(core.now.mono),
-        Why::MethodRefused {
-            issuer, refused, ..
-        } => {
-            core.memory.clients.refuse(&issuer, refused);
-            core.memory.forgot_client(core.now.mono);
-        }
-        Why::OfflineAccessRefused => core.memory.offline_access_refused = true,
-        Why::ScopesRefused { .. } => core.memory.scopes_refused = true,
     }
 }
 
 impl CheckingPending {
     /// Repeats the pending redirect, or replaces it.
-    pub(crate) fn begin(core: &mut Core, click: Click) -> Work {
+    pub(crate) fn begin(core: &mut Core, click: Click) -> Step {
         let Some(waiting) = &core.waiting else {
             return replace(core, click);
         };
@@ -121,18 +91,18 @@ impl CheckingPending {
         let slot = waiting.rest.slot;
         let ask = core.load(slot);
         let then = Then::Repeat(click);
-        Work::CheckingPending(Self { ask, then })
+        wait_in(Work::CheckingPending(Self { ask, then }))
     }
 
     /// Reads the record once more: another instance may have used it up while the documents were read (S16).
-    pub(crate) fn again(core: &mut Core) -> Work {
+    pub(crate) fn again(core: &mut Core) -> Step {
         let Some(waiting) = &core.waiting else {
-            return Work::Idle;
+            return done();
         };
         let slot = waiting.rest.slot;
         let ask = core.load(slot);
         let then = Then::RepeatAsRead;
-        Work::CheckingPending(Self { ask, then })
+        wait_in(Work::CheckingPending(Self { ask, then }))
     }
 
     /// Returns true when the record is read for an authorization by the host.
@@ -141,14 +111,14 @@ impl CheckingPending {
     }
 
     /// Looks whether the pending redirect is still open.
-    pub(crate) fn look(core: &mut Core) -> Work {
+    pub(crate) fn look(core: &mut Core) -> Step {
         let Some(waiting) = &core.waiting else {
-            return Work::Idle;
+            return done();
         };
         let slot = waiting.rest.slot;
         let ask = core.load(slot);
         let then = Then::Look;
-        Work::CheckingPending(Self { ask, then })
+        wait_in(Work::CheckingPending(Self { ask, then }))
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
@@ -157,14 +127,14 @@ impl CheckingPending {
             if let Then::Ask(why, operation) = self.then {
                 put(core, why, operation);
             }
-            return Ok(Work::Idle);
+            return done();
         };
         let is_out =
             found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
         let account = core.held.at.as_ref().map(|at| at.held());
         let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
         match (self.then, is_out) {
-            (Then::Repeat(click), Ok(false)) => Ok(replace(core, click)),
+            (Then::Repeat(click), Ok(false)) => replace(core, click),
             (Then::Repeat(click), Ok(true))
                 if waiting.is_just_read(core.now.mono) && !asks_for_more(core, &click) =>
             {
@@ -172,7 +142,7 @@ impl CheckingPending {
             }
             (Then::Repeat(click), Ok(true)) => read_documents(core, click),
             (Then::RepeatAsRead, Ok(true)) => repeat_as_read(core),
-            (Then::RepeatAsRead, Ok(false)) => Ok(taken_elsewhere(core, None)),
+            (Then::RepeatAsRead, Ok(false)) => taken_elsewhere(core, None),
             // A callback needs the record, which may be gone.
             (Then::Repeat(_) | Then::RepeatAsRead, Err(())) => Err(Failure {
                 operation: core.memory.operation.clone(),
@@ -185,33 +155,33 @@ impl CheckingPending {
             (Then::Ask(why, operation), Ok(false)) if has_led_to_it => {
                 core.waiting = None;
                 put(core, why, operation);
-                Ok(Work::Idle)
+                done()
             }
             (Then::Ask(why, operation), Ok(false)) => {
                 // The caller joins the others that wait for the redirect.
                 if let Some(operation) = core.callers.join() {
                     core.turn_away(operation);
                 }
-                Ok(taken_elsewhere(core, Some((why, operation))))
+                taken_elsewhere(core, Some((why, operation)))
             }
-            (Then::Look, Ok(false)) => Ok(taken_elsewhere(core, None)),
+            (Then::Look, Ok(false)) => taken_elsewhere(core, None),
             (Then::Look, Ok(true) | Err(())) => looked(core),
             // The timer that ends it may come later than this event.
             (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
                 core.stop_waiting();
                 put(core, why, operation);
-                Ok(Work::Idle)
+                done()
             }
             // Every caller receives the result of the pending authorization.
-            (Then::Ask(..), Ok(true) | Err(())) => Ok(Work::Idle),
+            (Then::Ask(..), Ok(true) | Err(())) => done(),
         }
     }
 }
 
 /// The record is gone: another instance has the callback, and may store tokens. A question is put where none come.
-fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) -> Work {
+fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) -> Step {
     let Some(waiting) = core.waiting.take() else {
-        return Work::Idle;
+        return done();
     };
     let otherwise = Otherwise::Redirect(waiting.at.issuer().clone(), question);
     let requested = waiting.at.held().0.requested.clone();
@@ -225,7 +195,7 @@ fn looked(core: &mut Core) -> Step {
     match &mut core.waiting {
         Some(waiting) if now < waiting.rest.until => {
             waiting.rest.look_again(now, callers);
-            Ok(Work::Idle)
+            done()
         }
         Some(_) | None => match core.stop_waiting() {
             Some((issuer, operation)) => Err(Failure {
@@ -235,20 +205,20 @@ fn looked(core: &mut Core) -> Step {
                 cause: Cause::OutOfPatience(Limited::UserTime),
                 seen: Vec::new(),
             }),
-            None => Ok(Work::Idle),
+            None => done(),
         },
     }
 }
 
 /// Reads the account slot first: it may satisfy the request already.
-fn replace(core: &mut Core, click: Click) -> Work {
+fn replace(core: &mut Core, click: Click) -> Step {
     let widens = core.waiting.take().filter(|waiting| waiting.rest.widens);
     let renewed = Renewed {
         click,
         account: core.held.revision,
         requested: widens.map(|waiting| waiting.at.held().0.requested.clone()),
     };
-    LoadingAccount::begin(core, Some(Trigger::Renewed(Box::new(renewed))))
+    Ok(Next::Read(Trigger::Renewed(Box::new(renewed))))
 }
 
 /// Returns true when the required scopes exceed those of the pending authorization (STEP-12).
@@ -273,26 +243,4 @@ fn is_repeatable(core: &Core, waiting: &Waiting, click: &Click) -> bool {
         .or(core.config().redirect_uri());
     let redirected = waiting.at.held();
     waiting.is_timely(core.now.mono) && redirected.comes_back_to(uri, wanted.browser.as_ref())
-}
-
-/// Returns true when the stored token suffices for what an authorization requests.
-fn is_enough(core: &Core, click: &Click) -> bool {
-    let by_challenge = core.memory.demanded.all();
-    let needed = click.authorization.scopes.as_ref().or(by_challenge);
-    // A usable token has an account.
-    core.held.is_usable(core.now) && needed.is_none_or(|needed| core.held.has_scopes(needed))
-}
-
-/// Returns true when a token has come since the question for want of one that this authorization answers.
-pub(crate) fn came_too_late(core: &Core, click: &Click) -> bool {
-    click.lacks_a_token && is_enough(core, click)
-}
-
-impl Renewed {
-    /// Returns true when another instance has stored a sufficient token.
-    pub(crate) fn is_served(&self, core: &Core) -> bool {
-        let has = |scopes| core.held.has_scopes(scopes);
-        let changed = core.held.revision != self.account;
-        (changed || self.requested.as_ref().is_some_and(has)) && is_enough(core, &self.click)
-    }
 }

@@ -12,11 +12,10 @@ use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, ResourceMembers, write_resource};
 use crate::report::{Decision, Verdict};
 use crate::state::attempt::{Errand, ServerErrand};
-use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
-use crate::state::metadata::{Cached, heard};
+use crate::state::fetch::{Cached, Fetch, Fetched, Place, Tried, report};
 use crate::state::server::FetchingServer;
 use crate::state::standing::SavingStanding;
-use crate::state::{Step, Work};
+use crate::state::{Step, Work, wait_in};
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
 use crate::wire::resource::{OPTIONAL, ResourceDocument, canonical_identifier, covers};
@@ -124,7 +123,7 @@ impl FetchingResource {
             legacy: false,
         };
         let fetch = Fetch::begin(core, errand.effort(), url, place)?;
-        Ok(Work::FetchingResource(Self {
+        wait_in(Work::FetchingResource(Self {
             errand,
             fetch,
             announced,
@@ -139,7 +138,9 @@ impl FetchingResource {
 
     pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
         match self.fetch.replied(core, self.errand.effort(), outcome)? {
-            Fetched::Again(fetch) => return Ok(Work::FetchingResource(Self { fetch, ..self })),
+            Fetched::Again(fetch) => {
+                return wait_in(Work::FetchingResource(Self { fetch, ..self }));
+            }
             Fetched::Body(url, body, headers) => {
                 let root = !self.announced && self.plan.is_at_root(core);
                 match accept(core, &body, self.announced, root) {
@@ -305,5 +306,13 @@ fn nowhere(core: &mut Core, errand: Errand, tried: Tried) -> Step {
                 None,
                 Cause::Misconfigured(Misconfiguration::ServerUnknown),
             )),
+    }
+}
+
+/// Records the resource's metadata. A change marks the cached metadata of its authorization servers as
+/// stale (META-18).
+pub(crate) fn heard(core: &mut Core, facts: &ResourceFacts) {
+    if core.memory.heard(facts) {
+        core.doubt();
     }
 }

@@ -9,10 +9,10 @@ use crate::frame::RecordFlaw;
 use crate::issuer::AtIssuer;
 use crate::record::write_account;
 use crate::slot::Revision;
-use crate::state::load_account::Trigger;
-use crate::state::sign_out::Revoking;
-use crate::state::{Judged, Step, Work, start};
-use crate::suspended::{Again, Kept, Unsaved};
+use crate::state::revoke::Revoking;
+use crate::state::trigger::{Trigger, resume};
+use crate::state::{Next, Step, Work, done, wait_in};
+use crate::suspended::{Again, Kept, Renewal, Unsaved};
 
 /// How many times a write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -93,7 +93,9 @@ impl SavingAccount {
                     Ok(()) | Err(_) if !self.replaces(core) => return self.gives_way(core),
                     Ok(()) | Err(_) => match self.writes_left.checked_sub(1) {
                         Some(left) => {
-                            return Ok(Self::write(core, *self.at, self.kept, self.rest, left));
+                            return wait_in(Self::write(
+                                core, *self.at, self.kept, self.rest, left,
+                            ));
                         }
                         None => StoreFlaw::Conflict,
                     },
@@ -174,7 +176,7 @@ impl SavingAccount {
             }
             (Kept::Authorized { .. }, None) if !usable => {
                 let operation = core.memory.operation.clone();
-                Judged::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
+                Renewal::wanted(core, operation.unwrap_or_else(|| "authorize".into()))
             }
             (
                 Kept::Refreshed { .. }
@@ -184,7 +186,7 @@ impl SavingAccount {
                 then,
             ) => {
                 core.ready();
-                next(core, then)
+                resume(core, then)
             }
         }
     }
@@ -213,7 +215,7 @@ impl SavingAccount {
         core.held.unsaved = Some(Box::new(Unsaved { at, kept, again }));
         if self.rest.late && self.rest.then.is_none() {
             // The try of a timer answers no caller.
-            return Ok(Work::Idle);
+            return done();
         }
         Err(Failure {
             operation,
@@ -259,7 +261,7 @@ impl SavingAccount {
             }
             (Kept::Refreshed { mut renewal, .. }, None) if renewal.is_for_others && !late => {
                 renewal.is_for_others = false;
-                renewal.go(core)
+                Ok(Next::Renew(renewal))
             }
             (Kept::Refreshed { renewal, .. }, then) => {
                 // A token that expired before it was stored was no refresh of anything: the next one may follow (USE-08).
@@ -272,9 +274,9 @@ impl SavingAccount {
                 ready_or_slow(core, Stage::Refresh, operation.cloned(), late, then)
             }
             // Uses the remaining token if it suffices; asks the user otherwise.
-            (Kept::Dropped { renewal, .. }, None) => renewal.go(core),
+            (Kept::Dropped { renewal, .. }, None) => Ok(Next::Renew(renewal)),
             (Kept::ClientForgotten { after, .. }, then) if is_of_a_caller(&then) => after.run(core),
-            (Kept::Dropped { .. } | Kept::ClientForgotten { .. }, then) => next(core, then),
+            (Kept::Dropped { .. } | Kept::ClientForgotten { .. }, then) => resume(core, then),
         }
     }
 }
@@ -332,7 +334,7 @@ fn ready_or_slow(
             seen: Vec::new(),
         });
     }
-    next(core, then)
+    resume(core, then)
 }
 
 /// Returns true when no event waits for the write, or one that asks for a token.
@@ -340,21 +342,11 @@ fn is_of_a_caller(then: &Option<Box<Trigger>>) -> bool {
     then.as_ref().is_none_or(|then| then.operation().is_some())
 }
 
-/// Continues with the event that waited for the write, unless its token is there now.
-pub(crate) fn next(core: &mut Core, then: Option<Box<Trigger>>) -> Step {
-    match then {
-        Some(trigger) if !(core.said_ready() && trigger.is_content_with_any_token()) => {
-            start(core, *trigger)
-        }
-        Some(_) | None => Ok(Work::Idle),
-    }
-}
-
 /// Retries a failed write, for an event that needs its result or by a timer.
 pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
     let then = then.map(Box::new);
     match core.held.unsaved.take() {
-        Some(unsaved) => Ok(SavingAccount::write(
+        Some(unsaved) => wait_in(SavingAccount::write(
             core,
             *unsaved.at,
             unsaved.kept,
@@ -365,6 +357,6 @@ pub(crate) fn save_again(core: &mut Core, then: Option<Trigger>) -> Step {
             },
             WRITES.saturating_sub(1),
         )),
-        None => Ok(Work::Idle),
+        None => done(),
     }
 }

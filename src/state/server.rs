@@ -11,10 +11,8 @@ use crate::issuer::{IssuerId, MetadataFlaw, Server, ServerSource};
 use crate::record::{ResourceFacts, write_server};
 use crate::report::{Decision, Verdict};
 use crate::state::attempt::{Errand, ServerErrand};
-use crate::state::client::met;
-use crate::state::fetch::{Fetch, Fetched, Place, Tried, report};
-use crate::state::metadata::{Cached, LoadingServer};
-use crate::state::{Step, Work};
+use crate::state::fetch::{Cached, Fetch, Fetched, Place, Tried, report};
+use crate::state::{Next, Step, Work, wait_in};
 use crate::time::UnixMillis;
 use crate::wire::http_fields::freshness;
 use crate::wire::json::JsonFlaw;
@@ -120,7 +118,7 @@ impl FetchingServer {
             };
             match Fetch::begin(core, errand.effort(), url, place) {
                 Ok(fetch) => {
-                    return Ok(Work::FetchingServer(Self {
+                    return wait_in(Work::FetchingServer(Self {
                         errand,
                         fetch,
                         facts,
@@ -141,13 +139,13 @@ impl FetchingServer {
 
     pub(crate) fn replied(mut self, core: &mut Core, outcome: Outcome) -> Step {
         match self.fetch.replied(core, self.errand.effort(), outcome)? {
-            Fetched::Again(fetch) => return Ok(Work::FetchingServer(Self { fetch, ..self })),
+            Fetched::Again(fetch) => return wait_in(Work::FetchingServer(Self { fetch, ..self })),
             Fetched::Body(url, body, headers) => match self.search.accept(core, &body, &headers) {
                 Ok(Some(server)) => {
                     core.report_other_types(&body, OPTIONAL);
                     report(core, url, Verdict::Found);
                     self.search.keep(core, &server);
-                    return arrived(core, self.errand, self.facts, server);
+                    return Ok(Next::Found(self.errand, self.facts, server));
                 }
                 Ok(None) => report(core, url, Verdict::Absent),
                 Err(flaw) => {
@@ -239,21 +237,6 @@ pub(crate) fn configured(
     )
 }
 
-/// Continues with the server whose metadata was found.
-pub(crate) fn arrived(
-    core: &mut Core,
-    errand: ServerErrand,
-    facts: ResourceFacts,
-    server: Server,
-) -> Step {
-    match errand {
-        ServerErrand::Resource(Errand::Authorize(attempt)) => met(core, attempt, facts, server),
-        ServerErrand::Resource(Errand::Renew(renewal)) => renewal.met(core, server),
-        ServerErrand::Resource(Errand::Obtain(obtaining)) => obtaining.met(core, facts, server),
-        ServerErrand::Idp(at) => at.met(core, server),
-    }
-}
-
 /// Handles an unusable listed server. A first sign-in tries the next one; an existing account never changes
 /// its issuer unasked (DISC-16).
 pub(crate) fn pass_over(
@@ -274,7 +257,11 @@ pub(crate) fn pass_over(
             let (issuer, reason) = (issuer.clone(), failure.cause.code());
             core.report(|| Decision::ServerPassedOver { issuer, reason });
             errand.effort().passed_over.get_or_insert(failure);
-            LoadingServer::begin(core, ServerErrand::Resource(errand), facts, next)
+            Ok(Next::ReadServer(
+                ServerErrand::Resource(errand),
+                facts,
+                next,
+            ))
         }
         None => Err(errand.effort().passed_over.take().unwrap_or(failure)),
     }
@@ -290,7 +277,9 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
     let errand = match errand {
         // The metadata stored with the tokens still holds (A17), unless the new document breaks a rule
         // (REFR-11).
-        ServerErrand::Resource(Errand::Renew(renewal)) if !violated => return renewal.go(core),
+        ServerErrand::Resource(Errand::Renew(renewal)) if !violated => {
+            return Ok(Next::Renew(renewal));
+        }
         errand @ (ServerErrand::Resource(_) | ServerErrand::Idp(_)) => errand,
     };
     if let Some(cause) = cause {
@@ -307,9 +296,11 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
     }
     match search.source {
         // No document: the next entry (DISC-16).
-        ServerSource::Metadata => {
-            LoadingServer::begin(core, errand, facts, search.entry.saturating_add(1))
-        }
+        ServerSource::Metadata => Ok(Next::ReadServer(
+            errand,
+            facts,
+            search.entry.saturating_add(1),
+        )),
         // The origin publishes no metadata, and default endpoints are not enabled (LEG-06).
         ServerSource::LegacyMetadata if !core.config().legacy.assumes_endpoints() => {
             let cause = Cause::Misconfigured(Misconfiguration::ServerUnknown);
@@ -317,7 +308,7 @@ fn nowhere(core: &mut Core, errand: ServerErrand, facts: ResourceFacts, search: 
         }
         ServerSource::LegacyMetadata | ServerSource::LegacyDefaults => {
             match Server::legacy_defaults(&search.asked, core.config().url_policy()) {
-                Ok(server) => arrived(core, errand, facts, server),
+                Ok(server) => Ok(Next::Found(errand, facts, server)),
                 Err(flaw) => Err(errand.fails(
                     Stage::ServerMetadata,
                     Some(&search.asked),

@@ -1,42 +1,19 @@
 //! Sign-out: the account is erased first, even when later steps fail, then its tokens are revoked where the
 //! server supports revocation (REV). A crash in between leaves no usable token in the store.
 
-use bytes::Bytes;
-use http::Response;
-
-use crate::account::{Account, Revocation, TokenKind};
-use crate::budget::{Budget, Limited};
+use crate::account::Account;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Outcome, Persistence};
-use crate::issuer::{AtIssuer, Endpoint, IssuerId};
+use crate::issuer::AtIssuer;
 use crate::memory::Erasure;
 use crate::record::read_account;
-use crate::report::Decision;
-use crate::secret::Secret;
 use crate::slot::{Revision, Stored};
-use crate::state::call::{Call, CallFlaw, Called};
-use crate::state::forget::Doomed;
-use crate::state::save::next;
-use crate::state::{Step, Trigger, Work};
-use crate::suspended::{Parting, PartingGrant};
-use crate::wire::http_fields::{is_transient, retry_after};
-use crate::wire::token::{OAuthError, refusal};
+use crate::state::{Step, Work, wait_in};
+use crate::suspended::{Leaving, Parting, PartingGrant};
 
 /// How many times the erasure is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
-
-/// Data that a sign-out erases and revokes, beside the contents of the account slot.
-pub(crate) struct Leaving {
-    /// The account in memory, as last read: revoked when the slot has no tokens, or is unreadable.
-    pub(crate) known: Option<Box<AtIssuer<Account>>>,
-    /// Tokens that the store has not confirmed: revoked beside those of the slot.
-    pub(crate) unsaved: Option<Box<AtIssuer<Account>>>,
-    /// The registrations to erase.
-    pub(crate) doomed: Doomed,
-    /// The revision that an earlier sign-out could not erase: a later one belongs to another sign-in.
-    pub(crate) only: Option<Revision>,
-}
 
 impl Leaving {
     /// Takes over the contents of the slot, which are those of the known account or newer ones.
@@ -86,12 +63,12 @@ impl FindingAccount {
             Ok(Some(stored)) => {
                 let revision = stored.revision;
                 leaving.finds(core, &stored);
-                Ok(Erasing::begin(core, leaving, revision, WRITES))
+                wait_in(Erasing::begin(core, leaving, revision, WRITES))
             }
             Ok(None) => finish(core, *leaving, None),
             Err(()) => match leaving.only.or(core.held.revision) {
                 // Unreadable, but possibly erasable.
-                Some(revision) => Ok(Erasing::begin(core, leaving, revision, WRITES)),
+                Some(revision) => wait_in(Erasing::begin(core, leaving, revision, WRITES)),
                 None => {
                     let unknown = leaving.only;
                     finish(core, *leaving, Some((StoreFlaw::Load, unknown)))
@@ -128,7 +105,7 @@ impl Erasing {
             Persistence::Conflict(Some(stored)) if self.writes_left > 0 => {
                 let mut leaving = self.leaving;
                 leaving.finds(core, &stored);
-                return Ok(Self::begin(
+                return wait_in(Self::begin(
                     core,
                     leaving,
                     stored.revision,
@@ -210,154 +187,4 @@ fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Rev
         });
     }
     doomed.forget(core, accounts)
-}
-
-/// Revokes the refresh token, which normally ends the grant, then the access token (REV-02).
-pub(crate) struct Revoking {
-    call: Call<Revocation>,
-    progress: Progress,
-}
-
-/// The failures so far, and what to continue with: further accounts, last first, and the event that waits.
-struct Progress {
-    failed: Option<Cause>,
-    further: Vec<AtIssuer<Account>>,
-    then: Option<Box<Trigger>>,
-}
-
-impl Revoking {
-    /// Starts the revocation; a waiting event is handled afterwards.
-    pub(crate) fn begin(
-        core: &mut Core,
-        at: AtIssuer<Account>,
-        then: Option<Box<Trigger>>,
-    ) -> Step {
-        let progress = Progress {
-            failed: None,
-            further: Vec::new(),
-            then,
-        };
-        progress.revoke(core, at, TokenKind::RefreshToken)
-    }
-
-    /// Revokes the tokens of these accounts, the last one first.
-    pub(crate) fn all(core: &mut Core, further: Vec<AtIssuer<Account>>) -> Step {
-        let progress = Progress {
-            failed: None,
-            further,
-            then: None,
-        };
-        progress.next(core)
-    }
-
-    pub(crate) fn ask(&self) -> &Ask {
-        &self.call.ask
-    }
-
-    /// Drops the waiting event.
-    pub(crate) fn end(&mut self) {
-        self.progress.then = None;
-    }
-
-    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
-        let called = self.call.replied(core, outcome);
-        self.progress.called(core, called)
-    }
-
-    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
-        let called = self.call.signed(core, token);
-        self.progress.called(core, called)
-    }
-}
-
-impl Progress {
-    fn next(mut self, core: &mut Core) -> Step {
-        match self.further.pop() {
-            Some(at) => self.revoke(core, at, TokenKind::RefreshToken),
-            None => next(core, self.then),
-        }
-    }
-
-    /// Revokes this token, or the next existing one, if the server has a revocation endpoint.
-    fn revoke(self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
-        if !at.server().facts().endpoints.has(Endpoint::Revocation) {
-            return self.next(core);
-        }
-        match at.revocation(kind) {
-            Some(at) => {
-                let call = Call::begin(core, at, Budget::new(1, Limited::Requests));
-                self.called(core, call)
-            }
-            None => self.after(core, at, kind),
-        }
-    }
-
-    fn after(mut self, core: &mut Core, at: AtIssuer<Account>, kind: TokenKind) -> Step {
-        match kind {
-            TokenKind::RefreshToken => self.revoke(core, at, TokenKind::AccessToken),
-            TokenKind::AccessToken => {
-                if let Some(cause) = self.failed.take() {
-                    let failure = fails(at.issuer(), cause);
-                    core.fail(failure);
-                }
-                self.next(core)
-            }
-        }
-    }
-
-    fn called(self, core: &mut Core, called: Called<Revocation>) -> Step {
-        let (at, flaw) = match called {
-            Called::Again(call) => {
-                let progress = self;
-                return Ok(Work::Revoking(Revoking { call, progress }));
-            }
-            Called::Answered(at, response) => {
-                let flaw = judge(core, &at, &response).err();
-                (at, flaw)
-            }
-            Called::Failed(at, CallFlaw::Unreachable) => (at, Some(Cause::unreachable(None))),
-            Called::Failed(at, CallFlaw::Final(cause)) => (at, Some(cause)),
-        };
-        let (issuer, kind) = (at.issuer().clone(), at.held().kind);
-        core.report(|| Decision::Revoked {
-            issuer,
-            token: kind,
-            refused: flaw.as_ref().map(Cause::code),
-        });
-        let at = at.then(|revocation| revocation.account);
-        let failed = self.failed.or(flaw);
-        Self { failed, ..self }.after(core, at, kind)
-    }
-}
-
-/// Checks the response: 200 is success unless the body is an OAuth error (REV-04).
-fn judge(core: &Core, at: &AtIssuer<Revocation>, response: &Response<Bytes>) -> Result<(), Cause> {
-    let status = response.status().as_u16();
-    match status {
-        200 if refusal(response.body()).is_none() => Ok(()),
-        status if is_transient(status) => {
-            let now = core.now.wall;
-            Err(Cause::unreachable(
-                retry_after(response.headers(), now.seconds())
-                    .map(|seconds| now.plus_seconds(seconds)),
-            ))
-        }
-        _other => {
-            let (error, code, description) = match refusal(response.body()) {
-                Some((error, code, description)) => (error, Some(code), description),
-                None => (OAuthError::Other, None, None),
-            };
-            Err(at.refused(error, code, description))
-        }
-    }
-}
-
-fn fails(issuer: &IssuerId, cause: Cause) -> Failure {
-    Failure {
-        operation: None,
-        stage: Stage::Revocation,
-        issuer: Some(issuer.clone()),
-        cause,
-        seen: Vec::new(),
-    }
 }

@@ -11,8 +11,8 @@ use crate::memory::Left;
 use crate::record::{ResourceFacts, write_account};
 use crate::slot::Revision;
 use crate::state::attempt::Errand;
-use crate::state::discover::{is_superseded, listed, locate, order};
-use crate::state::{Step, Work};
+use crate::state::listing::{is_superseded, order};
+use crate::state::{Next, Step, Work, wait_in};
 
 /// How many times the write is attempted against concurrent writes of other processes.
 const WRITES: u8 = 3;
@@ -41,7 +41,7 @@ impl SavingStanding {
         let exact = core.held.is_exact;
         let Some(at) = core.held.take() else {
             core.memory.left = heard;
-            return listed(core, errand, facts);
+            return Ok(Next::Listed(errand, facts));
         };
         let own = heard.as_ref().filter(|left| left.from == *at.issuer());
         let durable = own.is_none_or(|left| left.durable);
@@ -66,14 +66,14 @@ impl SavingStanding {
         core.held.is_exact = exact && !changed;
         let at = core.held.at.insert(Box::new(at.standing(standing)));
         match writes.checked_sub(1).filter(|_| changed) {
-            None => listed(core, errand, facts),
+            None => Ok(Next::Listed(errand, facts)),
             Some(writes_left) => {
                 let stored =
                     write_account(&core.identity, at, core.held.lease.map(|lease| lease.until));
                 let revision = stored.revision;
                 let slot = core.account_slot();
                 let ask = core.persist(slot, core.held.revision, Some(stored), None);
-                Ok(Work::SavingStanding(Self {
+                wait_in(Work::SavingStanding(Self {
                     ask,
                     errand,
                     facts,
@@ -94,7 +94,7 @@ impl SavingStanding {
                 {
                     left.durable = true;
                 }
-                listed(core, self.errand, self.facts)
+                Ok(Next::Listed(self.errand, self.facts))
             }
             // Compares with the account that another process wrote.
             Persistence::Conflict(current) => {
@@ -107,7 +107,7 @@ impl SavingStanding {
                     }
                     // Another process read a document without the issuer, perhaps a later one: the resource decides.
                     Ok(()) | Err(_) if is_superseded(core, &self.facts) => {
-                        locate(core, self.errand)
+                        Ok(Next::Locate(self.errand))
                     }
                     Ok(()) | Err(_) => {
                         Self::compare(core, self.errand, self.facts, self.writes_left)
@@ -115,7 +115,7 @@ impl SavingStanding {
                 }
             }
             // This process applies it anyway, and retries the write with the next metadata.
-            Persistence::Failed => listed(core, self.errand, self.facts),
+            Persistence::Failed => Ok(Next::Listed(self.errand, self.facts)),
         }
     }
 }

@@ -4,13 +4,19 @@
 //! Data without transitions: the states in `state` continue each.
 
 mod device;
+mod elsewhere;
+mod leaving;
+mod obtaining;
 mod parting;
 mod redirect;
 mod renewal;
 mod unsaved;
 
 pub(crate) use device::{Pending, Waits};
+pub(crate) use elsewhere::{Elsewhere, Otherwise};
+pub(crate) use leaving::{Doomed, Leaving, Order, Word};
+pub(crate) use obtaining::{AtIdp, Obtaining};
 pub(crate) use parting::{Parting, PartingGrant};
-pub(crate) use redirect::{Chosen, Waiting, WaitingParts};
+pub(crate) use redirect::{Agreed, Chosen, Renewed, Waiting, WaitingParts};
 pub(crate) use renewal::{Effort, Refused, Renewal};
 pub(crate) use unsaved::{After, Again, Kept, Unsaved};

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::account::{Account, Issuance, Tokens};
+use crate::budget::Permit;
+use crate::event::Operation;
 use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::slot::{Revision, Slot};
 use crate::time::{MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
+use crate::wish::Click;
 
 /// The parameters of the request to the user.
 pub(crate) struct Chosen {
@@ -133,4 +136,22 @@ impl Waiting {
             && parts.resource == *resource
             && parts.advertises_iss == advertises_iss
     }
+}
+
+/// The parameters of the request to the user, with the permit for it.
+pub(crate) struct Agreed {
+    pub(crate) operation: Option<Operation>,
+    pub(crate) permit: Permit,
+    pub(crate) chosen: Chosen,
+}
+
+/// An authorization that replaces a pending one, which another instance completed or which requested fewer
+/// scopes.
+pub(crate) struct Renewed {
+    pub(crate) click: Click,
+    /// The revision of the account slot before.
+    pub(crate) account: Option<Revision>,
+    /// The scopes of the pending authorization, where the account did not have them: an account that has them now is what
+    /// came of it, whoever has refreshed its tokens since.
+    pub(crate) requested: Option<Scopes>,
 }

@@ -111,8 +111,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[edit(
             "src/state/come_back.rs",
-            "    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending { ask, from, verdict }))",
-            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, from, verdict };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    Ok(Work::TakingPending(TakingPending { ask, from, verdict }))",
+            "    let ask = core.persist(slot, Some(revision), None, None);\n    wait_in(Work::TakingPending(TakingPending { ask, from, verdict }))",
+            "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, from, verdict };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    wait_in(Work::TakingPending(TakingPending { ask, from, verdict }))",
         )],
     },
     Bug {
@@ -200,7 +200,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "scopes overwritten",
         caught_by: BOTH,
         edits: &[edit(
-            "src/state/redirect.rs",
+            "src/state/scopes.rs",
             "    let registers = account.client.origin == ClientOrigin::Dynamic;\n",
             "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return Scopes::default();\n    }\n",
         )],
@@ -276,8 +276,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[edit(
             "src/state/binding.rs",
-            "            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(core),\n",
-            "            Ok(_) if crate::planted::on(20) => self.go_on(core),\n            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(core),\n",
+            "            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(),\n",
+            "            Ok(_) if crate::planted::on(20) => self.go_on(),\n            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(),\n",
         )],
     },
     Bug {
@@ -296,8 +296,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[edit(
             "src/state/redirect.rs",
-            "    core.memory.operation.clone_from(&operation);\n    Ok(Work::SavingPending(SavingPending {\n",
-            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: issuer.clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    Ok(Work::SavingPending(SavingPending {\n",
+            "    core.memory.operation.clone_from(&operation);\n    wait_in(Work::SavingPending(SavingPending {\n",
+            "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: issuer.clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    wait_in(Work::SavingPending(SavingPending {\n",
         )],
     },
     Bug {
@@ -343,12 +343,12 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[
             edit(
-                "src/state/metadata.rs",
+                "src/state/cached_server.rs",
                 "        let uses = match (&errand, core.config().metadata_cache) {\n",
                 "        let uses = match (&errand, core.config().metadata_cache) {\n            (_, MetadataCache::Slots) if crate::planted::on(26) => true,\n",
             ),
             edit(
-                "src/state/metadata.rs",
+                "src/state/cached_server.rs",
                 "                        if core.config().is_expected(asked, server.issuer())\n                            && !core.memory.doubtful =>\n",
                 "                        if core.config().is_expected(asked, server.issuer())\n                            && (!core.memory.doubtful || crate::planted::on(26)) =>\n",
             ),
@@ -390,7 +390,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[
             edit(
-                "src/state/forget.rs",
+                "src/state/after.rs",
                 "                core.memory.give_back();\n                let operation = core.memory.operation.clone();\n",
                 "                if !crate::planted::on(30) {\n                    core.memory.give_back();\n                }\n                let operation = core.memory.operation.clone();\n",
             ),
@@ -446,7 +446,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a workload sees the first entry",
         caught_by: &[Histories, Simulation, Answers, Events],
         edits: &[edit(
-            "src/state/discover.rs",
+            "src/state/listing.rs",
             "        let configured = config.has_credentials_for(issuer);\n",
             "        let configured = config.has_credentials_for(issuer) && !crate::planted::on(35);\n",
         )],
@@ -515,7 +515,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/repeat.rs",
             "        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
-            "        if crate::planted::on(41)\n            && let Ok(work) = repeat_redirect(core)\n        {\n            return work;\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
+            "        if crate::planted::on(41) {\n            return repeat_redirect(core);\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
         )],
     },
     Bug {
@@ -553,7 +553,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a new registration costs the scopes",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/state/redirect.rs",
+            "src/state/scopes.rs",
             "        Some((client, left_out)) if registers && ",
             "        _ if crate::planted::on(45) => Scopes::default(),\n        Some((client, left_out)) if registers && ",
         )],
@@ -605,7 +605,7 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[edit(
             "src/state/repeat.rs",
             "            (Then::Ask(why, operation), Ok(false)) => {\n",
-            "            (Then::Ask(why, operation), Ok(false)) if crate::planted::on(54) => {\n                core.waiting = None;\n                put(core, why, operation);\n                Ok(Work::Idle)\n            }\n            (Then::Ask(why, operation), Ok(false)) => {\n",
+            "            (Then::Ask(why, operation), Ok(false)) if crate::planted::on(54) => {\n                core.waiting = None;\n                put(core, why, operation);\n                done()\n            }\n            (Then::Ask(why, operation), Ok(false)) => {\n",
         )],
     },
     Bug {

@@ -1,6 +1,6 @@
 //! Tokens of the host's platform, obtained just before use (WIF-05, EMA-05).
 
-use super::{ExchangingSubject, Obtaining, Requesting};
+use super::{ExchangingSubject, Requesting};
 
 use crate::account::MachineGrant;
 use crate::action::{AssertionKind, SubjectTokenKind};
@@ -12,6 +12,7 @@ use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::state::call::Call;
 use crate::state::{Step, Work};
+use crate::suspended::Obtaining;
 
 /// Waits for a token of the host's platform (WIF-05, EMA-05).
 pub(crate) struct ObtainingAssertion {

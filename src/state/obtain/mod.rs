@@ -6,11 +6,11 @@ mod provider;
 mod request;
 
 pub(crate) use assertion::ObtainingAssertion;
-pub(crate) use provider::{AtIdp, ExchangingSubject};
+pub(crate) use provider::ExchangingSubject;
 pub(crate) use request::Requesting;
 
 use crate::account::MachineGrant;
-use crate::account::{Issuance, Tokens};
+use crate::account::Tokens;
 use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{
     JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter, WorkloadIdentity,
@@ -19,47 +19,25 @@ use crate::core::Core;
 use crate::error::{Cause, Failure, Misconfiguration, Stage};
 use crate::event::Operation;
 use crate::grant::{
-    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, MethodFlaw, Resource,
-    choose_method, key_method,
+    Asked, Client, ClientCredentials, ClientMethod, ClientOrigin, MethodFlaw, Resource, key_method,
 };
 use crate::issuer::{AtIssuer, IssuerId, Server};
 use crate::record::ResourceFacts;
 use crate::report::Decision;
 use crate::state::attempt::Errand;
 use crate::state::binding::{LoadingBinding, Then};
-use crate::state::discover::{is_superseded, listed, locate};
-use crate::state::redirect::asked_scopes;
-use crate::state::refresh::back_off;
-use crate::state::renew::Pausing;
+use crate::state::delay::back_off;
+use crate::state::known_client::authenticating;
+use crate::state::listing::is_superseded;
+use crate::state::pause::Pausing;
+use crate::state::scopes::asked_scopes;
 use crate::state::server::pass_over;
-use crate::state::{Step, Trigger, Work};
-use crate::suspended::Effort;
-use crate::time::MonoMillis;
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, done, wait_in};
+use crate::suspended::{AtIdp, Effort, Obtaining};
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 use crate::wish::Wish;
-
-/// A token request without a user, with its retries.
-pub(crate) struct Obtaining {
-    pub(crate) effort: Effort,
-    flow: MachineFlow,
-    /// The token that the MCP server refused: another one is needed.
-    refused: Option<Issuance>,
-    /// Token requests left.
-    requests: Budget,
-    delayed: bool,
-    not_before: Option<MonoMillis>,
-    /// Resource metadata, for a retry within this flow.
-    facts: Option<ResourceFacts>,
-    /// The event in which the resource's metadata was last read before the pause.
-    read: Option<std::num::NonZeroU64>,
-    /// A rejected grant of the identity provider has been replaced once (EMA-16).
-    second_jag: bool,
-    /// A rejected subject token has been replaced once (EMA-17), with the authentication that the server
-    /// requires.
-    second_subject: bool,
-    wish: AuthenticationWish,
-}
 
 /// Starts, unless a server is in back-off. Requests caused by a challenge are counted (STEP-07).
 pub(crate) fn obtain(
@@ -105,37 +83,26 @@ pub(crate) fn obtain(
         second_subject: false,
         wish: AuthenticationWish::default(),
     });
-    locate(core, Errand::Obtain(obtaining))
+    Ok(Next::Locate(Errand::Obtain(obtaining)))
 }
 
 impl Obtaining {
-    /// Returns true when the stored token satisfies the request.
-    pub(crate) fn is_served(&self, core: &Core) -> bool {
-        core.held.is_fresh(core.now) && !self.refuses_the_stored_token(core)
-    }
-
-    /// Returns true when the MCP server refused the stored token.
-    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
-        let refused = self.refused.as_ref();
-        refused.is_some_and(|refused| refused.is(core.held.tokens()))
-    }
-
     /// Continues after a pause, unless another process has stored a token meanwhile.
     pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
         if self.is_served(core) {
             core.ready();
-            return Ok(Work::Idle);
+            return done();
         }
         if let Some(until) = self.not_before.filter(|until| core.now.mono < *until) {
-            return Ok(Pausing::begin(core, Trigger::Obtain(self), until));
+            return wait_in(Pausing::begin(core, Trigger::Obtain(self), until));
         }
         self.effort = Effort::new(core, self.effort.operation.clone());
         // The resource's metadata may have changed during the pause (ISO-04): read here, or by another process.
         let is_news = core.memory.resource_read != self.read;
         let facts = self.facts.take().filter(|_| !is_news);
         match facts.filter(|facts| !is_superseded(core, facts)) {
-            Some(facts) => listed(core, Errand::Obtain(self), facts),
-            None => locate(core, Errand::Obtain(self)),
+            Some(facts) => Ok(Next::Listed(Errand::Obtain(self), facts)),
+            None => Ok(Next::Locate(Errand::Obtain(self))),
         }
     }
 
@@ -199,7 +166,7 @@ impl Obtaining {
             None => match core.config().unbound_client.clone() {
                 Some(client) => {
                     let then = Then::Obtain(self, facts, at, client);
-                    Ok(LoadingBinding::begin(core, then))
+                    wait_in(LoadingBinding::begin(core, then))
                 }
                 None => self.nobody_there(core, &at),
             },
@@ -321,7 +288,7 @@ impl Obtaining {
             secret_expires_at: None,
         });
         let asked = self.asked(core, facts, client)?;
-        Ok(ObtainingAssertion::workload(core, self, asked))
+        wait_in(ObtainingAssertion::workload(core, self, asked))
     }
 
     // ---- Enterprise-managed
@@ -344,7 +311,7 @@ impl Obtaining {
         }
         if let Some(client) = core.config().unbound_client.clone() {
             let then = Then::Obtain(self, facts, at, client);
-            return Ok(LoadingBinding::begin(core, then));
+            return wait_in(LoadingBinding::begin(core, then));
         }
         match &core.config().client_metadata_url {
             Some(url) if server.supports_cimd => {
@@ -392,49 +359,7 @@ impl Obtaining {
         });
         let until = core.now.mono.plus(wait);
         self.not_before = Some(until);
-        Ok(Pausing::begin(core, Trigger::Obtain(self), until))
-    }
-}
-
-/// Returns a configured client with the one authentication method it uses at this server.
-fn authenticating(
-    core: &Core,
-    configured: AtIssuer<PreRegistered>,
-) -> Result<AtIssuer<Client>, MethodFlaw> {
-    let encoding = core.config().settings(configured.issuer()).basic_encoding;
-    configured.try_then(|configured, server| {
-        let facts = server.facts();
-        let method = configured_method(&configured, facts, encoding)?;
-        Ok(Client {
-            id: configured.client_id.into(),
-            origin: ClientOrigin::PreRegistered,
-            method,
-            secret_expires_at: None,
-        })
-    })
-}
-
-/// Prefers a usable key, then a supplied assertion, then a secret (TOK-04, M2M-05).
-pub(crate) fn configured_method(
-    configured: &PreRegistered,
-    facts: &crate::issuer::Facts,
-    encoding: crate::config::BasicEncoding,
-) -> Result<ClientMethod, MethodFlaw> {
-    let by_key = configured
-        .key
-        .as_ref()
-        .map(|key| key_method(key, facts.auth_methods, facts.assertion_algorithms));
-    match (by_key, &configured.assertion, &configured.secret) {
-        (Some(Ok(method)), _, _) => Ok(method),
-        (_, Some(assertion), _) => Ok(ClientMethod::StaticAssertion(assertion.clone())),
-        (Some(Err(flaw)), None, None) => Err(flaw),
-        (Some(Err(_)) | None, None, secret) => choose_method(
-            &configured.client_id,
-            secret.clone(),
-            configured.method,
-            facts.auth_methods,
-            encoding,
-        ),
+        wait_in(Pausing::begin(core, Trigger::Obtain(self), until))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The organisation's identity provider: its metadata, and the identity assertion grant it issues for
 //! another authorization server (EMA-04 to EMA-12).
 
-use super::{Obtaining, ObtainingAssertion, Requesting, authenticating, is_public};
+use super::{ObtainingAssertion, Requesting, is_public};
 use std::sync::Arc;
 
 use crate::account::MachineGrant;
@@ -15,18 +15,14 @@ use crate::record::ResourceFacts;
 use crate::secret::Secret;
 use crate::state::attempt::ServerErrand;
 use crate::state::call::{Call, CallFlaw, Called};
-use crate::state::refresh::asked_wait;
+use crate::state::delay::asked_wait;
+use crate::state::known_client::authenticating;
 use crate::state::server::configured;
-use crate::state::{LoadingServer, Step, Work};
+use crate::state::{Next, Step, Work, wait_in};
+use crate::suspended::{AtIdp, Obtaining};
 use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, authentication_wish, read_id_jag};
-
-/// The resource's server and the grant parameters, while the identity provider is discovered.
-pub(crate) struct AtIdp {
-    pub(crate) obtaining: Box<Obtaining>,
-    pub(super) at: AtIssuer<Asked>,
-}
 
 impl AtIdp {
     pub(super) fn find(self: Box<Self>, core: &mut Core, enterprise: &Enterprise) -> Step {
@@ -38,7 +34,7 @@ impl AtIdp {
         };
         let facts = ResourceFacts::of_server(idp.clone());
         let Some(json) = &enterprise.metadata else {
-            return LoadingServer::begin(core, ServerErrand::Idp(self), facts, 0);
+            return Ok(Next::ReadServer(ServerErrand::Idp(self), facts, 0));
         };
         match configured(core.config(), idp, json) {
             Ok(server) => self.met(core, server),
@@ -68,7 +64,7 @@ impl AtIdp {
             Ok(client) if is_public(client.held()) && !enterprise.public => self
                 .obtaining
                 .misconfigured(&issuer, Misconfiguration::ClientMethod(MethodFlaw::Public)),
-            Ok(idp) => Ok(ObtainingAssertion::subject(
+            Ok(idp) => wait_in(ObtainingAssertion::subject(
                 core,
                 self.obtaining,
                 self.at,
@@ -111,7 +107,7 @@ impl ExchangingSubject {
     ) -> Step {
         let (idp, response) = match called {
             Called::Again(call) => {
-                return Ok(Work::ExchangingSubject(Self {
+                return wait_in(Work::ExchangingSubject(Self {
                     call,
                     obtaining,
                     at,
@@ -163,7 +159,7 @@ impl ExchangingSubject {
                     obtaining.wish = authentication_wish(response.body());
                     let at_idp = idp.then(|exchange| exchange.client);
                     let work = ObtainingAssertion::subject(core, obtaining, *at, at_idp);
-                    return Ok(work);
+                    return wait_in(work);
                 }
                 let cause = idp.refused(error, Some(code), description);
                 core.memory.rest.failed(core.now, None, &cause);

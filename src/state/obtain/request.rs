@@ -1,7 +1,5 @@
 //! The token request without a user, and its response (11.4).
 
-use super::{AtIdp, Obtaining};
-
 use bytes::Bytes;
 use http::Response;
 
@@ -16,11 +14,12 @@ use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to};
+use crate::state::delay::asked_wait;
 use crate::state::exchange::read_answer;
-use crate::state::refresh::asked_wait;
+use crate::state::revoke::Revoking;
 use crate::state::save::SavingAccount;
-use crate::state::{Revoking, Step, Work};
-use crate::suspended::Kept;
+use crate::state::{Step, Work, wait_in};
+use crate::suspended::{AtIdp, Kept, Obtaining};
 use crate::wire::http_fields::is_transient;
 use crate::wire::token::{OAuthError, TokenAnswer, UnexpectedToken, authentication_wish};
 
@@ -79,7 +78,7 @@ impl Requesting {
 
     fn called(core: &mut Core, called: Called<MachineGrant>, obtaining: Box<Obtaining>) -> Step {
         match called {
-            Called::Again(call) => Ok(Work::Requesting(Self { call, obtaining })),
+            Called::Again(call) => wait_in(Work::Requesting(Self { call, obtaining })),
             Called::Answered(at, response) => answered(core, obtaining, at, &response),
             Called::Failed(at, CallFlaw::Unreachable) => obtaining.later(core, at.issuer(), None),
             Called::Failed(at, CallFlaw::Final(cause)) => {
@@ -115,7 +114,7 @@ fn answered(
                     let begun = core.now.wall;
                     let beside = false;
                     let kept = Kept::Authorized { begun, beside };
-                    Ok(SavingAccount::begin(core, at, kept))
+                    wait_in(SavingAccount::begin(core, at, kept))
                 }
                 Err(flaw) => {
                     // Discarded, and revoked so that no other party can use it (DPOP-13).

@@ -1,0 +1,213 @@
+//! What the machine asks of a state: the questions that decide about cancels, clicks, sign-outs and the queue.
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::event::{Authorization, Operation};
+use crate::slot::{Revision, Slot};
+use crate::state::Work;
+use crate::state::attempt::Attempt;
+
+impl Work {
+    /// Returns true when the work is a pause of a refresh without a lease.
+    pub(crate) fn waits_without_lease(&self) -> bool {
+        if let Self::Pausing(pausing) = self {
+            pausing.holds_no_lease()
+        } else {
+            false
+        }
+    }
+
+    /// Returns the operation when this state belongs to an attempt that has not redirected the user yet:
+    /// cancelling ends the attempt here. Later states spend or store something, and run to completion.
+    pub(crate) fn attempt(&self) -> Option<Option<&Operation>> {
+        let attempt: &Attempt = match self {
+            Self::LoadingResource(state) => return state.errand.attempt(),
+            Self::FetchingResource(state) => return state.errand.attempt(),
+            Self::SavingStanding(state) => return state.errand.attempt(),
+            Self::ChoosingServer(state) => &state.attempt,
+            Self::LoadingServer(state) => return state.errand.attempt(),
+            Self::FetchingServer(state) => return state.errand.attempt(),
+            Self::LoadingBinding(state) => return state.attempt(),
+            Self::SavingBinding(state) => return state.attempt(),
+            Self::LoadingRegistration(state) => &state.attempt,
+            Self::Registering(state) => &state.attempt,
+            Self::SavingRegistration(state) => &state.attempt,
+            Self::SavingPending(state) => return Some(state.operation.as_ref()),
+            Self::Pushing(state) => return Some(state.operation.as_ref()),
+            Self::RequestingCode(state) => return Some(state.operation.as_ref()),
+            Self::Polling(state) => return Some(state.operation()),
+            Self::LoadingAccount(state) => return state.is_for_an_attempt().then_some(None),
+            Self::Idle
+            | Self::CheckingPending(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::Exchanging(_)
+            | Self::SavingAccount(_)
+            | Self::ForgettingClient(_)
+            | Self::ClearingClient(_)
+            | Self::Pausing(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => return None,
+        };
+        Some(attempt.effort.operation.as_ref())
+    }
+
+    /// Returns true while an authorization is being prepared whose scopes are not chosen yet.
+    pub(crate) fn prepares(&self) -> bool {
+        let repeats = matches!(self, Self::CheckingPending(state) if state.is_for_a_click());
+        let chosen = matches!(
+            self,
+            Self::SavingPending(_) | Self::Pushing(_) | Self::RequestingCode(_) | Self::Polling(_)
+        );
+        repeats || !chosen && self.attempt().is_some()
+    }
+
+    /// Returns true while an authorization that the user has finished, or that is repeated or replaced, is under way.
+    pub(crate) fn completes_an_authorization(&self) -> bool {
+        match self {
+            Self::SavingAccount(state) => state.is_of_an_authorization(),
+            Self::LoadingAccount(state) => state.completes_an_authorization(),
+            Self::Pausing(state) => state.then.completes_an_authorization(),
+            Self::ForgettingClient(state) => state.is_of_an_attempt(),
+            Self::ClearingClient(state) => state.is_of_an_attempt(),
+            Self::CheckingPending(_) | Self::TakingPending(_) | Self::Exchanging(_) => true,
+            Self::SavingBinding(state) => state.is_for_a_code(),
+            Self::Idle
+            | Self::LoadingResource(_)
+            | Self::FetchingResource(_)
+            | Self::SavingStanding(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::FetchingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::Registering(_)
+            | Self::SavingRegistration(_)
+            | Self::SavingPending(_)
+            | Self::Pushing(_)
+            | Self::RequestingCode(_)
+            | Self::Polling(_)
+            | Self::FindingPending(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => false,
+        }
+    }
+
+    /// Returns the attempt that has not been counted yet, if this state belongs to one.
+    pub(crate) fn uncounted(&mut self) -> Option<&mut Attempt> {
+        match self {
+            Self::LoadingResource(state) => state.errand.uncounted(),
+            Self::FetchingResource(state) => state.errand.uncounted(),
+            Self::SavingStanding(state) => state.errand.uncounted(),
+            Self::ChoosingServer(state) => Some(&mut state.attempt),
+            Self::LoadingServer(state) => state.errand.uncounted(),
+            Self::FetchingServer(state) => state.errand.uncounted(),
+            Self::LoadingBinding(state) => state.uncounted(),
+            Self::SavingBinding(state) => state.uncounted(),
+            Self::LoadingRegistration(state) => Some(&mut state.attempt),
+            Self::Registering(state) => Some(&mut state.attempt),
+            Self::SavingRegistration(state) => Some(&mut state.attempt),
+            Self::SavingPending(_)
+            | Self::Pushing(_)
+            | Self::RequestingCode(_)
+            | Self::Polling(_)
+            | Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::CheckingPending(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::Exchanging(_)
+            | Self::SavingAccount(_)
+            | Self::ForgettingClient(_)
+            | Self::ClearingClient(_)
+            | Self::Pausing(_)
+            | Self::Leasing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => None,
+        }
+    }
+
+    /// Returns false when this state is about to send the user to a redirect whose callback arrives at another browser or
+    /// redirect URI than this request wants.
+    pub(crate) fn comes_back_to(&self, wanted: &Authorization, config: &Config) -> bool {
+        let redirected = if let Self::SavingPending(state) = self {
+            state.redirected()
+        } else if let Self::Pushing(state) = self {
+            state.redirected()
+        } else {
+            return true;
+        };
+        let uri = wanted.redirect_uri.as_ref().or(config.redirect_uri());
+        redirected.comes_back_to(uri, wanted.browser.as_ref())
+    }
+
+    /// Returns true while the account, or a registration that goes with it, is being erased.
+    pub(crate) fn is_signing_out(&self) -> bool {
+        let leaves = if let Self::ForgettingClient(state) = self {
+            state.leaves()
+        } else if let Self::ClearingClient(state) = self {
+            state.leaves()
+        } else {
+            false
+        };
+        leaves || matches!(self, Self::FindingAccount(_) | Self::Erasing(_))
+    }
+
+    /// Returns the slot of the secret record that is useless once this state is dropped: its write is
+    /// unconfirmed, or the user was not redirected.
+    pub(crate) fn being_written(&self, core: &Core) -> Option<(Slot, Revision)> {
+        match self {
+            Self::SavingPending(state) => Some(state.slot()),
+            Self::Pushing(state) => Some(state.slot()),
+            Self::SavingAccount(state) => Some((core.account_slot(), state.revision)),
+            Self::Leasing(state) => Some((core.account_slot(), state.revision)),
+            Self::Idle
+            | Self::LoadingAccount(_)
+            | Self::LoadingResource(_)
+            | Self::FetchingResource(_)
+            // The write adds nothing to the slot; a later erasure removes either version.
+            | Self::SavingStanding(_)
+            | Self::ChoosingServer(_)
+            | Self::LoadingServer(_)
+            | Self::FetchingServer(_)
+            | Self::LoadingBinding(_)
+            | Self::SavingBinding(_)
+            | Self::LoadingRegistration(_)
+            | Self::Registering(_)
+            | Self::SavingRegistration(_)
+            | Self::CheckingPending(_)
+            | Self::FindingPending(_)
+            | Self::TakingPending(_)
+            | Self::RequestingCode(_)
+            | Self::Polling(_)
+            | Self::Exchanging(_)
+            | Self::ForgettingClient(_)
+            | Self::ClearingClient(_)
+            | Self::Pausing(_)
+            | Self::Refreshing(_)
+            | Self::FindingAccount(_)
+            | Self::Erasing(_)
+            | Self::Revoking(_)
+            | Self::Requesting(_)
+            | Self::ExchangingSubject(_)
+            | Self::ObtainingAssertion(_) => None,
+        }
+    }
+}

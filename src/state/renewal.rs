@@ -1,0 +1,122 @@
+//! A renewal from its start to its end: its budgets, the lease of another process, and what a failure leaves.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use crate::account::Naming;
+use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
+use crate::core::Core;
+use crate::error::{Cause, Stage, StoreFlaw};
+use crate::event::Operation;
+use crate::grant::CLOCK_SKEW_MILLIS;
+use crate::report::Decision;
+use crate::state::{Next, Step, done};
+use crate::suspended::{Effort, Refused, Renewal};
+use crate::time::{MonoMillis, millis};
+
+/// How many times in succession the lease is written against conflicts.
+pub(crate) const WRITES: u8 = 3;
+
+impl Renewal {
+    pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
+        let resource_known = refused
+            .as_ref()
+            .is_some_and(|refused| core.memory.resource_read >= NonZeroU64::new(refused.event));
+        Box::new(Self {
+            effort: Effort::new(core, Some(operation)),
+            refused,
+            resource_known,
+            server_known: false,
+            refreshes: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),
+            looks: Budget::new(LOOKS_PER_RENEWAL, Limited::Requests),
+            writes: WRITES,
+            lease: None,
+            not_before: None,
+            delayed: false,
+            naming: Naming::default(),
+            is_for_others: false,
+            refusal: None,
+        })
+    }
+
+    /// Handles a token request of the host that no challenge caused.
+    pub(crate) fn wanted(core: &mut Core, operation: Operation) -> Step {
+        if core.held.is_fresh(core.now) {
+            core.ready();
+            return done();
+        }
+        Ok(Next::Renew(Self::new(core, operation, None)))
+    }
+
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        self.effort.operation.as_ref()
+    }
+
+    /// Fails this attempt; a token that has not expired stays usable (REFR-07).
+    pub(crate) fn fails_for_now(self, core: &mut Core, at: Stage, cause: Cause) -> Step {
+        let issuer = core.held.at.as_ref().map(|at| at.issuer().clone());
+        if self.has_another(core) {
+            core.report(|| Decision::RenewalPutOff {
+                reason: cause.code(),
+            });
+            core.ready();
+            return done();
+        }
+        Err(self.effort.fails(at, issuer.as_ref(), cause))
+    }
+
+    /// Handles a server that rejects the refresh without ending the grant: keeps the tokens and asks the
+    /// user, unless a usable token is left.
+    pub(crate) fn ends_refused(mut self: Box<Self>, core: &mut Core, cause: Cause) -> Step {
+        core.distrust();
+        if self.has_another(core) {
+            return self.fails_for_now(core, Stage::Refresh, cause);
+        }
+        self.refusal = Some(Box::new(cause));
+        Ok(Next::NeedsUser(self))
+    }
+
+    /// Metadata that has disappeared is not a change: the issuer in use stays (A21), and one that was
+    /// removed before stays removed.
+    pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
+        self.resource_known = true;
+        core.memory.resource_read = NonZeroU64::new(core.event);
+        Ok(Next::Renew(self))
+    }
+
+    /// Returns when another process's lease ends: by the wall clock, and at most one lease length after this process
+    /// first saw it. A lease further in the future than clocks differ is invalid.
+    pub(crate) fn foreign_lease(&self, core: &Core) -> Option<MonoMillis> {
+        let lease = core.held.lease?;
+        if self.lease.is_some() && self.lease == core.held.revision {
+            return None;
+        }
+        let left = lease.until.0.saturating_sub(core.now.wall.0);
+        let longest = millis(LEASE_TIME).saturating_add(CLOCK_SKEW_MILLIS);
+        let ends = core.now.mono.plus(Duration::from_millis(left));
+        let ends = ends.min(lease.seen.plus(LEASE_TIME));
+        (left <= longest && core.now.mono < ends).then_some(ends)
+    }
+
+    /// Restarts after a conflict of the lease. Without the lease of another process, the third conflict in succession is a
+    /// failure of the store.
+    pub(crate) fn after_a_conflict(mut self: Box<Self>, core: &mut Core) -> Step {
+        self.writes = self.writes.saturating_sub(1);
+        if self.writes == 0 && self.foreign_lease(core).is_none() {
+            let cause = Cause::NotPersisted(StoreFlaw::Conflict);
+            return self.fails_for_now(core, Stage::Slots, cause);
+        }
+        self.again(core)
+    }
+
+    /// Restarts after another process changed the record, a bounded number of times.
+    pub(crate) fn again(mut self: Box<Self>, core: &mut Core) -> Step {
+        self.lease = None;
+        // Another account may be there now, of which nothing was learnt.
+        self.naming = Naming::default();
+        match self.looks.take() {
+            Ok(_look) => Ok(Next::Renew(self)),
+            Err(_) => self.fails_for_now(core, Stage::Refresh, Cause::unreachable(None)),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Whether the stored token is what a request wants.
+
+use crate::core::Core;
+use crate::issuer::AtIssuer;
+use crate::suspended::{Elsewhere, Obtaining, Renewal, Renewed};
+use crate::wish::Click;
+
+impl Renewal {
+    /// Returns true when the stored token satisfies the request.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        match &self.refused {
+            None => core.held.is_fresh(core.now),
+            Some(_) => self.has_another(core),
+        }
+    }
+
+    /// Returns true when the stored token is usable and differs from the refused one.
+    pub(crate) fn has_another(&self, core: &Core) -> bool {
+        let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
+        let held = core.held.at.as_deref().map(AtIssuer::held);
+        let same = match (refused, held) {
+            (Some(token), Some(account)) => account.has_access(token),
+            (_, _) => false,
+        };
+        core.held.is_usable(core.now) && !same
+    }
+
+    /// Returns true when the MCP server refused the stored token.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        self.refused.is_some() && !self.has_another(core)
+    }
+}
+
+impl Obtaining {
+    /// Returns true when the stored token satisfies the request.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        core.held.is_fresh(core.now) && !self.refuses_the_stored_token(core)
+    }
+
+    /// Returns true when the MCP server refused the stored token.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_some_and(|refused| refused.is(core.held.tokens()))
+    }
+}
+
+impl Elsewhere {
+    /// Returns true when the account holds other tokens than before, with the scopes of the authorization.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        core.held.has_scopes(&self.requested) && self.holds_another(core)
+    }
+
+    /// Returns true when the account holds other tokens than before.
+    pub(crate) fn holds_another(&self, core: &Core) -> bool {
+        let tokens = core.held.tokens();
+        let same = self.before.as_ref().is_some_and(|before| before.is(tokens));
+        core.held.is_usable(core.now) && !same
+    }
+}
+
+impl Renewed {
+    /// Returns true when another instance has stored a sufficient token.
+    pub(crate) fn is_served(&self, core: &Core) -> bool {
+        let has = |scopes| core.held.has_scopes(scopes);
+        let changed = core.held.revision != self.account;
+        (changed || self.requested.as_ref().is_some_and(has)) && is_enough(core, &self.click)
+    }
+}
+
+/// Returns true when a token has come since the question for want of one that this authorization answers.
+pub(crate) fn came_too_late(core: &Core, click: &Click) -> bool {
+    click.lacks_a_token && is_enough(core, click)
+}
+
+/// Returns true when the stored token suffices for what an authorization requests.
+fn is_enough(core: &Core, click: &Click) -> bool {
+    let by_challenge = core.memory.demanded.all();
+    let needed = click.authorization.scopes.as_ref().or(by_challenge);
+    // A usable token has an account.
+    core.held.is_usable(core.now) && needed.is_none_or(|needed| core.held.has_scopes(needed))
+}
