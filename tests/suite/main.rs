@@ -78,6 +78,7 @@ mod request;
 mod reserved;
 mod revoking;
 mod round_trips;
+mod rooms;
 mod rules;
 mod saved_late;
 mod scopes;
