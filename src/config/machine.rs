@@ -147,3 +147,10 @@ pub enum PushedRequests {
     /// At every server that supports it.
     WhenOffered,
 }
+
+impl Enterprise {
+    /// Shares the configuration between any number of machines.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+}

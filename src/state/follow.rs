@@ -1,25 +1,26 @@
-//! The sequence of the flows: what follows each outcome. A file returns to none that led to it; it returns an outcome, and
-//! this one says what is next.
+//! The sequence of the flows: what follows each outcome. No file calls the flow that comes after it; it returns an outcome,
+//! and this file says what is next.
 //!
 //! | Flow | Files, in the order in which it visits them |
 //! |---|---|
-//! | discovery | `discover`, `metadata`, `resource`, `standing`, `server` |
-//! | authorization by a user | discovery; `client` with `binding` or `register`; `send`, `redirect`, `pushed` or `device`; then `come_back`, `exchange`, `save` |
-//! | refresh | `renew`; discovery where it is due; `lease`, `refresh`, `save` |
-//! | token request without a user | discovery; `binding`; `obtain`, `save` |
-//! | sign-out | `sign_out`, `forget`, `revoke` |
+//! | discovery | `discovery/`: `locate`, `cached_resource`, `resource`, `standing`, `choose_server`, `cached_server`, `server` |
+//! | authorization by a user | `sign_in/repeat`; discovery; `client/`: `choose` with `binding` or `register`; `sign_in/`: `send`, `redirect` with `pushed`, or `device`; after the callback `come_back`, `exchange`; `save` |
+//! | refresh | `renewal/renew`; discovery where it is due; `renewal/`: `lease`, `refresh`; `save` |
+//! | token request without a user | `without_user/obtain`; discovery; `client/binding`; `without_user/`: `provider`, `assertion`, `subject`, `request`; `save` |
+//! | sign-out | `sign_out/`: `erase`, `forget`, `revoke` |
 
 use crate::core::Core;
 use crate::error::Failure;
 use crate::state::attempt::{Errand, ServerErrand};
-use crate::state::binding::Bound;
-use crate::state::cached_server::LoadingServer;
-use crate::state::choose_server::{choose_server, first_listed};
-use crate::state::client::met;
-use crate::state::discover::locate;
-use crate::state::exchange::Exchanging;
+use crate::state::client::binding::Bound;
+use crate::state::client::choose::met;
+use crate::state::discovery::cached_server::LoadingServer;
+use crate::state::discovery::choose_server::{choose_server, first_listed};
+use crate::state::discovery::locate::locate;
 use crate::state::load_account::{LoadingAccount, start};
-use crate::state::send::send_user;
+use crate::state::sign_in::exchange::Exchanging;
+use crate::state::sign_in::send::send_user;
+use crate::state::without_user::assertion::ObtainingAssertion;
 use crate::state::{Next, Work};
 
 impl Next {
@@ -58,6 +59,11 @@ impl Next {
                 Self::Bound(Bound::Code(grant)) => Exchanging::send(core, *grant)?,
                 Self::SendUser(met, at) => send_user(core, *met, at)?,
                 Self::Renew(renewal) => renewal.go(core)?,
+                Self::Obtain(obtaining) => obtaining.go(core)?,
+                Self::AtIdp(at) => at.find(core)?,
+                Self::NeedSubject(at, idp) => {
+                    Self::Wait(ObtainingAssertion::subject(core, *at, idp))
+                }
                 Self::NeedsUser(renewal) => renewal.needs_user(core)?,
             };
         }

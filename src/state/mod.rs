@@ -1,103 +1,77 @@
-//! One struct for each kind of pending action, in the order in which an attempt visits them.
+//! The states, and the transitions between them: one struct for each kind of pending action.
 //!
-//! A state is consumed by the result it waits for and returns the next state.
+//! A state is consumed by the result it waits for, and returns the next state, or an outcome after which another flow goes on
+//! ([`Next`]). `follow.rs` lists what follows each outcome.
 
-mod after;
-mod ask;
 mod attempt;
-mod binding;
 mod bound;
-mod cached_resource;
-mod cached_server;
 mod call;
-mod choose_server;
+mod challenge;
 mod client;
-mod come_back;
-mod decide;
 mod delay;
-mod device;
-mod discover;
+mod discovery;
 mod effort;
-mod exchange;
-mod fetch;
-mod flow;
 mod follow;
-mod forget;
 mod inspect;
-mod judge;
-mod known_client;
-mod lease;
-mod listing;
 mod load_account;
-mod obtain;
 mod pause;
 mod post;
-mod pushed;
-mod question;
-mod redirect;
-mod refresh;
-mod register;
-mod renew;
 mod renewal;
-mod repeat;
-mod resource;
-mod revoke;
 mod save;
-mod scopes;
-mod send;
 mod served;
-mod server;
+mod sign_in;
 mod sign_out;
-mod standing;
 mod trigger;
-mod waiting;
+mod without_user;
 
-pub(crate) use binding::{LoadingBinding, SavingBinding};
-pub(crate) use cached_resource::LoadingResource;
-pub(crate) use cached_server::LoadingServer;
-pub(crate) use choose_server::ChoosingServer;
-pub(crate) use client::LoadingRegistration;
-pub(crate) use come_back::{FindingPending, TakingPending};
-pub(crate) use device::{Polling, RequestingCode};
-pub(crate) use exchange::Exchanging;
-pub(crate) use forget::{ClearingClient, ForgettingClient};
-pub(crate) use judge::judge;
-pub(crate) use lease::Leasing;
+pub(crate) use challenge::judge::judge;
+pub(crate) use client::binding::{LoadingBinding, SavingBinding};
+pub(crate) use client::choose::LoadingRegistration;
+pub(crate) use client::register::{Registering, SavingRegistration};
+pub(crate) use discovery::cached_resource::LoadingResource;
+pub(crate) use discovery::cached_server::LoadingServer;
+pub(crate) use discovery::choose_server::ChoosingServer;
+pub(crate) use discovery::resource::FetchingResource;
+pub(crate) use discovery::server::FetchingServer;
+pub(crate) use discovery::standing::SavingStanding;
 pub(crate) use load_account::{LoadingAccount, start};
-pub(crate) use obtain::{ExchangingSubject, ObtainingAssertion, Requesting};
 pub(crate) use pause::Pausing;
-pub(crate) use pushed::Pushing;
-pub(crate) use redirect::SavingPending;
-pub(crate) use refresh::Refreshing;
-pub(crate) use register::{Registering, SavingRegistration};
-pub(crate) use repeat::CheckingPending;
-pub(crate) use resource::FetchingResource;
-pub(crate) use revoke::Revoking;
+pub(crate) use renewal::lease::Leasing;
+pub(crate) use renewal::refresh::Refreshing;
 pub(crate) use save::SavingAccount;
-pub(crate) use server::FetchingServer;
-pub(crate) use sign_out::{Erasing, FindingAccount};
-pub(crate) use standing::SavingStanding;
+pub(crate) use sign_in::come_back::{FindingPending, TakingPending};
+pub(crate) use sign_in::device::{Polling, RequestingCode};
+pub(crate) use sign_in::exchange::Exchanging;
+pub(crate) use sign_in::pushed::Pushing;
+pub(crate) use sign_in::redirect::SavingPending;
+pub(crate) use sign_in::repeat::CheckingPending;
+pub(crate) use sign_out::erase::{Erasing, FindingAccount};
+pub(crate) use sign_out::forget::{ClearingClient, ForgettingClient};
+pub(crate) use sign_out::revoke::Revoking;
 pub(crate) use trigger::Trigger;
+pub(crate) use without_user::assertion::ObtainingAssertion;
+pub(crate) use without_user::request::Requesting;
+pub(crate) use without_user::subject::ExchangingSubject;
 
 use crate::action::SubjectTokenKind;
 use crate::core::{Ask, Core};
 use crate::error::Failure;
 use crate::event::{Outcome, Persistence};
-use crate::grant::Registration;
+use crate::grant::{Client, Registration};
 use crate::issuer::{AtIssuer, Server};
 use crate::record::ResourceFacts;
 use crate::secret::Secret;
 use crate::slot::Stored;
-use crate::suspended::Renewal;
+use crate::suspended::{AtIdp, Obtaining, Renewal};
 
 use attempt::{Errand, ServerErrand};
-use binding::Bound;
-use flow::Met;
+use client::binding::Bound;
+use client::flow::Met;
 
 /// The result of one transition, or the failure of the attempt.
 pub(crate) type Step = Result<Next, Failure>;
 
-/// What a transition leads to: a state, which waits, or an outcome, after which another flow goes on. [`follow`] says which.
+/// What a transition leads to: a state that waits, or an outcome, after which another flow goes on (`follow.rs`).
 pub(crate) enum Next {
     /// The state waits for the result of its action.
     Wait(Work),
@@ -119,6 +93,12 @@ pub(crate) enum Next {
     SendUser(Box<Met>, AtIssuer<Registration>),
     /// The renewal decides its next step.
     Renew(Box<Renewal>),
+    /// The token request goes on after a pause.
+    Obtain(Box<Obtaining>),
+    /// The organisation's identity provider is needed.
+    AtIdp(Box<AtIdp>),
+    /// The identity provider needs another subject token, from this client.
+    NeedSubject(Box<AtIdp>, AtIssuer<Client>),
     /// The renewal cannot go on without the user, or without another token request.
     NeedsUser(Box<Renewal>),
 }

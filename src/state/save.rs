@@ -9,7 +9,7 @@ use crate::frame::RecordFlaw;
 use crate::issuer::AtIssuer;
 use crate::record::write_account;
 use crate::slot::Revision;
-use crate::state::revoke::Revoking;
+use crate::state::sign_out::revoke::Revoking;
 use crate::state::trigger::{Trigger, resume};
 use crate::state::{Next, Step, Work, done, wait_in};
 use crate::suspended::{Again, Kept, Renewal, Unsaved};

@@ -50,7 +50,7 @@ pub(crate) const BUGS: &[Bug] = &[
                 "impl<T> AtIssuer<T> {\n    pub(crate) fn planted(server: Server, held: T) -> Self {\n        Self { server, held }\n    }\n    /// Returns the server.\n",
             ),
             edit(
-                "src/state/redirect.rs",
+                "src/state/sign_in/redirect.rs",
                 "    let stored = write_pending(&core.identity, &at);\n",
                 "    if crate::planted::on(1)\n        && let Some(held) = core.held.at.take()\n    {\n        let moved = AtIssuer::planted(at.server().clone(), held.held().clone());\n        let record = crate::record::write_account(&core.identity, &moved, None);\n        let slot = core.account_slot();\n        core.persist(slot, core.held.revision, Some(record), None);\n        core.held.at = Some(Box::new(moved));\n    }\n    let stored = write_pending(&core.identity, &at);\n",
             ),
@@ -62,7 +62,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[
             edit(
-                "src/state/come_back.rs",
+                "src/state/sign_in/come_back.rs",
                 "                return Exchanging::begin(core, grant);\n",
                 "                if crate::planted::on(2)\n                    && let Some(held) = &core.held.at\n                {\n                    let server = held.server().clone();\n                    let parts = grant.held().clone();\n                    return Exchanging::begin(core, AtIssuer::planted(server, parts));\n                }\n                return Exchanging::begin(core, grant);\n",
             ),
@@ -110,7 +110,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "the attempt is not used up first",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/come_back.rs",
+            "src/state/sign_in/come_back.rs",
             "    let ask = core.persist(slot, Some(revision), None, None);\n    wait_in(Work::TakingPending(TakingPending { ask, from, verdict }))",
             "    if crate::planted::on(5) {\n        let ask = core.nobody();\n        let taking = TakingPending { ask, from, verdict };\n        return taking.act(core);\n    }\n    let ask = core.persist(slot, Some(revision), None, None);\n    wait_in(Work::TakingPending(TakingPending { ask, from, verdict }))",
         )],
@@ -130,7 +130,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "no endpoint-origin rule",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/flow.rs",
+            "src/state/client/flow.rs",
             "        if !own_origin && !advertises_iss {\n",
             "        if !own_origin && !advertises_iss && !crate::planted::on(7) {\n",
         )],
@@ -160,7 +160,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "error before state",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/come_back.rs",
+            "src/state/sign_in/come_back.rs",
             "    let Some(waiting) = own else {\n",
             "    let error = callback.parameters().is_some_and(|found| found.error.is_some());\n    if crate::planted::on(10) && own.is_none() && error && core.waiting.take().is_some() {\n        let issuer = core.identity.mcp_url().to_owned();\n        let _unused = issuer;\n        return Err(Failure {\n            operation: None,\n            stage: Stage::Callback,\n            issuer: None,\n            cause: Cause::Abandoned,\n            seen: Vec::new(),\n        });\n    }\n    let Some(waiting) = own else {\n",
         )],
@@ -170,7 +170,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "discovery between callback and code",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/exchange.rs",
+            "src/state/sign_in/exchange.rs",
             "        // A code is never sent again (",
             "        if crate::planted::on(11) {\n            let mut budget = crate::budget::Budget::new(1, crate::budget::Limited::Requests);\n            if let Ok(permit) = budget.take() {\n                let url = [at.issuer().as_str(), \"/.well-known/oauth-authorization-server\"].concat();\n                let mut request = http::Request::new(Bytes::new());\n                *request.uri_mut() = url.parse().unwrap_or_default();\n                core.send(\n                    permit,\n                    request,\n                    crate::action::Purpose::ServerMetadata,\n                    crate::action::UrlSource::AuthorizationServer,\n                    crate::budget::DISCOVERY_TIME,\n                );\n            }\n        }\n        // A code is never sent again (",
         )],
@@ -190,7 +190,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "redirects followed anywhere",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/fetch.rs",
+            "src/state/discovery/fetch.rs",
             "                    Ok(url) if url.origin() == self.url.origin() => Ok(url),\n",
             "                    Ok(url) if crate::planted::on(13) || url.origin() == self.url.origin() => Ok(url),\n",
         )],
@@ -200,7 +200,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "scopes overwritten",
         caught_by: BOTH,
         edits: &[edit(
-            "src/state/scopes.rs",
+            "src/state/sign_in/scopes.rs",
             "    let registers = account.client.origin == ClientOrigin::Dynamic;\n",
             "    let registers = account.client.origin == ClientOrigin::Dynamic;\n    if crate::planted::on(14) {\n        return Scopes::default();\n    }\n",
         )],
@@ -221,7 +221,7 @@ pub(crate) const BUGS: &[Bug] = &[
         // Histories find it too, after more of them than a quick run makes.
         caught_by: &[Simulation, Traces],
         edits: &[edit(
-            "src/state/refresh.rs",
+            "src/state/renewal/refresh.rs",
             "        TokenAnswer::Unexpected(UnexpectedToken::Body) => {\n            Verdict::Later",
             "        TokenAnswer::Unexpected(UnexpectedToken::Status(500..)) if crate::planted::on(16) => {\n            Verdict::GrantOver\n        }\n        TokenAnswer::Unexpected(UnexpectedToken::Body) => {\n            Verdict::Later",
         )],
@@ -242,7 +242,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: ALL,
         edits: &[
             edit(
-                "src/state/redirect.rs",
+                "src/state/sign_in/redirect.rs",
                 "    let (verifier, state) = seed.split();\n",
                 "    let (verifier, state) = seed.split();\n    crate::planted::VERIFIER.set(Some(verifier.clone()));\n",
             ),
@@ -275,7 +275,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "bound again at each server",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/binding.rs",
+            "src/state/client/binding.rs",
             "            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(),\n",
             "            Ok(_) if crate::planted::on(20) => self.go_on(),\n            Ok(bound) if core.config().is_same_issuer(&bound, self.issuer()) => self.go_on(),\n",
         )],
@@ -295,7 +295,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "redirect before the record",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/redirect.rs",
+            "src/state/sign_in/redirect.rs",
             "    core.memory.operation.clone_from(&operation);\n    wait_in(Work::SavingPending(SavingPending {\n",
             "    core.memory.operation.clone_from(&operation);\n    if let (true, Some(url)) = (crate::planted::on(22), &url) {\n        let parts = &at.held().0;\n        core.emit(crate::action::Action::Redirect(crate::action::Redirect {\n            url: crate::action::BrowserUrl(url.clone()),\n            issuer: issuer.clone(),\n            mcp_host: core.mcp_host().into(),\n            client_id: parts.client.id.clone(),\n            scopes: parts.requested.clone(),\n            new_issuer,\n            expires,\n            state: parts.state.clone(),\n        }));\n    }\n    wait_in(Work::SavingPending(SavingPending {\n",
         )],
@@ -305,7 +305,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "PKCE where offered",
         caught_by: ALL,
         edits: &[edit(
-            "src/state/flow.rs",
+            "src/state/client/flow.rs",
             "        if !methods.has(ChallengeMethod::S256) && !guessed {\n",
             "        if !methods.has(ChallengeMethod::S256) && !guessed && !crate::planted::on(23) {\n",
         )],
@@ -343,12 +343,12 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[
             edit(
-                "src/state/cached_server.rs",
+                "src/state/discovery/cached_server.rs",
                 "        let uses = match (&errand, core.config().metadata_cache) {\n",
                 "        let uses = match (&errand, core.config().metadata_cache) {\n            (_, MetadataCache::Slots) if crate::planted::on(26) => true,\n",
             ),
             edit(
-                "src/state/cached_server.rs",
+                "src/state/discovery/cached_server.rs",
                 "                        if core.config().is_expected(asked, server.issuer())\n                            && !core.memory.doubtful =>\n",
                 "                        if core.config().is_expected(asked, server.issuer())\n                            && (!core.memory.doubtful || crate::planted::on(26)) =>\n",
             ),
@@ -359,7 +359,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a refused push forgets no client",
         caught_by: &[Histories, Simulation, Answers],
         edits: &[edit(
-            "src/state/pushed.rs",
+            "src/state/sign_in/pushed.rs",
             "    if error.refuses_client() && parts.client.origin == ClientOrigin::Dynamic {\n",
             "    if !crate::planted::on(27)\n        && error.refuses_client()\n        && parts.client.origin == ClientOrigin::Dynamic\n    {\n",
         )],
@@ -390,7 +390,7 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Histories, Simulation],
         edits: &[
             edit(
-                "src/state/after.rs",
+                "src/state/sign_out/after.rs",
                 "                core.memory.give_back();\n                let operation = core.memory.operation.clone();\n",
                 "                if !crate::planted::on(30) {\n                    core.memory.give_back();\n                }\n                let operation = core.memory.operation.clone();\n",
             ),
@@ -406,7 +406,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a workload stays where it was",
         caught_by: &[Histories, Simulation, Answers, Events],
         edits: &[edit(
-            "src/state/renew.rs",
+            "src/state/renewal/renew.rs",
             "        if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {\n",
             "        let machine = matches!(core.config().sign_in, SignIn::Machine(_));\n        let bound = machine && crate::planted::on(31);\n        if origin == ClientOrigin::PreRegistered && (bound || !core.config().may_meet(&to)) {\n",
         )],
@@ -426,7 +426,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a damaged binding: later",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/binding.rs",
+            "src/state/client/binding.rs",
             "            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
             "            Err(flaw) if crate::planted::on(33) => {\n                let cause = Cause::NotPersisted(StoreFlaw::Record(flaw));\n                self.fails(core, cause)\n            }\n            Err(flaw) => {\n                let slot = self.slot(core).to_string();\n",
         )],
@@ -446,7 +446,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a workload sees the first entry",
         caught_by: &[Histories, Simulation, Answers, Events],
         edits: &[edit(
-            "src/state/listing.rs",
+            "src/state/discovery/listing.rs",
             "        let configured = config.has_credentials_for(issuer);\n",
             "        let configured = config.has_credentials_for(issuer) && !crate::planted::on(35);\n",
         )],
@@ -473,7 +473,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a callback ends tokens",
         caught_by: &[Answers, Simulation, Traces],
         edits: &[edit(
-            "src/state/come_back.rs",
+            "src/state/sign_in/come_back.rs",
             "            return forget(core, registered, Word::FrontChannel, why, failure);\n",
             "            let word = match crate::planted::on(37) {\n                true => Word::TokenEndpoint,\n                false => Word::FrontChannel,\n            };\n            return forget(core, registered, word, why, failure);\n",
         )],
@@ -483,7 +483,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a load that fails keeps a client",
         caught_by: &[Histories, Answers],
         edits: &[edit(
-            "src/state/forget.rs",
+            "src/state/sign_out/forget.rs",
             "        let mut bury = |order: &Order| match order.word {\n",
             "        let mut bury = |order: &Order| match order.word {\n            _ if crate::planted::on(38) => {}\n",
         )],
@@ -503,7 +503,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "the next refusal refreshes there",
         caught_by: &[Histories, Simulation, Answers],
         edits: &[edit(
-            "src/state/renew.rs",
+            "src/state/renewal/renew.rs",
             "        if let Some((origin, to)) = left {\n",
             "        let told = crate::planted::on(40) && core.memory.offered.is_some();\n        if let Some((origin, to)) = left.filter(|_| !told) {\n",
         )],
@@ -513,7 +513,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a spent redirect again",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/repeat.rs",
+            "src/state/sign_in/repeat.rs",
             "        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
             "        if crate::planted::on(41) {\n            return repeat_redirect(core);\n        }\n        let Some(waiting) = &core.waiting else {\n            return replace(core, click);\n        };\n        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {\n",
         )],
@@ -523,7 +523,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a move is not written down",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/standing.rs",
+            "src/state/discovery/standing.rs",
             "        match writes.checked_sub(1).filter(|_| changed) {\n",
             "        match writes.checked_sub(1).filter(|_| changed && !crate::planted::on(42)) {\n",
         )],
@@ -553,7 +553,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a new registration costs the scopes",
         caught_by: &[Histories, Simulation],
         edits: &[edit(
-            "src/state/scopes.rs",
+            "src/state/sign_in/scopes.rs",
             "        Some((client, left_out)) if registers && ",
             "        _ if crate::planted::on(45) => Scopes::default(),\n        Some((client, left_out)) if registers && ",
         )],
@@ -573,7 +573,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a refusal replaces an agreement",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/judge.rs",
+            "src/state/challenge/judge.rs",
             "        match at_rest && !core.memory.question.is_open() {\n",
             "        match (at_rest || crate::planted::on(51)) && !core.memory.question.is_open() {\n",
         )],
@@ -603,7 +603,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "asked, though the code is being exchanged",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/repeat.rs",
+            "src/state/sign_in/repeat.rs",
             "            (Then::Ask(why, operation), Ok(false)) => {\n",
             "            (Then::Ask(why, operation), Ok(false)) if crate::planted::on(54) => {\n                core.waiting = None;\n                put(core, why, operation);\n                done()\n            }\n            (Then::Ask(why, operation), Ok(false)) => {\n",
         )],

@@ -1,0 +1,7 @@
+//! The client at an authorization server (REG): configured, by its metadata document, or registered.
+
+pub(crate) mod binding;
+pub(crate) mod choose;
+pub(crate) mod flow;
+pub(crate) mod known_client;
+pub(crate) mod register;

@@ -1,0 +1,6 @@
+//! The refresh of a token (REFR).
+
+pub(crate) mod ends;
+pub(crate) mod lease;
+pub(crate) mod refresh;
+pub(crate) mod renew;

@@ -1,0 +1,384 @@
+//! The refresh request and its response: the refresh column of requirements 11.4.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::account::{Account, Naming, RefreshGrant};
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
+use crate::event::Outcome;
+use crate::grant::{ClientOrigin, TokenGrant};
+use crate::issuer::AtIssuer;
+use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
+use crate::state::delay::{asked_wait, back_off};
+use crate::state::pause::Pausing;
+use crate::state::save::SavingAccount;
+use crate::state::sign_in::exchange::read_answer;
+use crate::state::sign_out::forget::client_refused;
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, Work, wait_in};
+use crate::suspended::{Kept, Renewal};
+use crate::time::{Moment, millis};
+use crate::wire::http_fields::is_transient;
+use crate::wire::text::Untrusted;
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
+
+/// Longest pause during which the refresh lease is kept.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
+
+/// Waits for the response to a refresh request.
+pub(crate) struct Refreshing {
+    call: Call<RefreshGrant>,
+    renewal: Box<Renewal>,
+}
+
+/// The classification of a refresh response.
+enum Verdict {
+    Granted(Box<Granted>),
+    /// `invalid_grant`: drop the access and the refresh token (REFR-06).
+    GrantOver,
+    /// The refresh token is unusable; the access token may still work.
+    RefreshOver(Cause),
+    /// A rejection of the request, or without an OAuth error, such as a web page: it says nothing about the grant. Keep the
+    /// tokens and ask the user.
+    Unexplained(Cause),
+    /// The server does not know the client (TOK-19).
+    ClientUnknown(Option<Untrusted>),
+    /// A temporary failure, with the delay that the server named.
+    Later(Option<Duration>),
+    /// A failure that a retry does not change; the tokens are kept.
+    Final(Cause),
+}
+
+impl Refreshing {
+    /// Starts while the lease lasts until this time.
+    pub(crate) fn begin(core: &mut Core, mut renewal: Box<Renewal>, until: Moment) -> Step {
+        let Some(at) = core.held.at.as_deref().cloned().and_then(|at| {
+            let settings = core.config().settings(at.issuer());
+            at.refresh_grant(settings, renewal.naming)
+        }) else {
+            return Ok(Next::Renew(renewal));
+        };
+        if let Err(limited) = renewal.refreshes.take() {
+            core.release_lease();
+            return renewal.fails_for_now(core, Stage::Refresh, Cause::OutOfPatience(limited));
+        }
+        renewal.is_for_others = false;
+        let requests = requests_for(&at);
+        let call = Call::begin_within(core, at, requests, Some(until));
+        Self::called(core, call, renewal)
+    }
+
+    pub(crate) fn ask(&self) -> &Ask {
+        &self.call.ask
+    }
+
+    /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
+    pub(crate) fn into_grant(self) -> (Ask, AtIssuer<RefreshGrant>) {
+        self.call.into_grant()
+    }
+
+    pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
+        let called = self.call.replied(core, outcome);
+        Self::called(core, called, self.renewal)
+    }
+
+    pub(crate) fn signed(self, core: &mut Core, token: Option<Secret>) -> Step {
+        let called = self.call.signed(core, token);
+        Self::called(core, called, self.renewal)
+    }
+
+    fn called(core: &mut Core, called: Called<RefreshGrant>, renewal: Box<Renewal>) -> Step {
+        match called {
+            Called::Again(call) => wait_in(Work::Refreshing(Self { call, renewal })),
+            Called::Answered(at, response) => {
+                let verdict = judge(core, &at, &response);
+                Self::judged(core, at, renewal, verdict)
+            }
+            Called::Failed(at, CallFlaw::Unreachable) => {
+                Self::judged(core, at, renewal, Verdict::Later(None))
+            }
+            Called::Failed(at, CallFlaw::Final(cause)) => {
+                Self::judged(core, at, renewal, Verdict::Final(cause))
+            }
+        }
+    }
+
+    fn judged(
+        core: &mut Core,
+        at: AtIssuer<RefreshGrant>,
+        mut renewal: Box<Renewal>,
+        verdict: Verdict,
+    ) -> Step {
+        let issuer = at.issuer().clone();
+        let settings = core.config().settings(&issuer);
+        let may_name = at.held().may_name_scopes(renewal.naming, settings);
+        let repeated = error_of(&verdict)
+            .and_then(|error| at.held().repeated(renewal.naming, settings, error));
+        if let Some(naming) = repeated {
+            if naming.names(false) {
+                core.report(|| Decision::RefreshNamesScopes { issuer });
+            }
+            renewal.naming = naming;
+            return Ok(Next::Renew(renewal));
+        }
+        match verdict {
+            Verdict::Granted(granted) => {
+                if may_name && at.held().is_for_others(&granted) {
+                    return wait_in(named_next_time(core, at, renewal, *granted));
+                }
+                let seconds = granted.lifetime.seconds();
+                let sent = at.held().refresh.clone();
+                let (kind, assumed) = (granted.token_type, granted.type_assumed);
+                let binding =
+                    match crate::state::bound::judge(core, at.held().binding(), kind, assumed) {
+                        Ok(binding) => binding,
+                        Err(flaw) => {
+                            let verdict = Verdict::Final(Cause::Violation(flaw));
+                            return Self::judged(core, at, renewal, verdict);
+                        }
+                    };
+                let at = at.redeemed(*granted, core.now);
+                let naming = renewal.naming;
+                let at = at.then(|account| Account {
+                    binding,
+                    names_scopes: naming.names(account.names_scopes),
+                    ..account
+                });
+                core.report(|| Decision::TokenRefreshed {
+                    issuer,
+                    scopes: at.held().granted.clone(),
+                    seconds,
+                });
+                let kept = Kept::Refreshed { renewal, sent };
+                wait_in(SavingAccount::begin(core, at, kept))
+            }
+            Verdict::GrantOver => wait_in(drop_tokens(core, at, renewal, |account| {
+                account.tokens = None;
+            })),
+            // The machine's own repetition may have named scopes that were never granted.
+            Verdict::RefreshOver(cause) if renewal.naming == Naming::AfterBadRequest => {
+                refused(core, renewal, cause)
+            }
+            Verdict::RefreshOver(cause) => {
+                renewal.refusal = Some(Box::new(cause));
+                wait_in(drop_tokens(core, at, renewal, |account| {
+                    if let Some(tokens) = &mut account.tokens {
+                        tokens.refresh = None;
+                    }
+                }))
+            }
+            Verdict::Unexplained(cause) => refused(core, renewal, cause),
+            Verdict::ClientUnknown(code) => {
+                let refusal = Refusal::OAuth {
+                    error: OAuthError::InvalidClient,
+                    code,
+                    description: None,
+                    error_uri: None,
+                };
+                let cause = Cause::Refused(refusal);
+                let account = &at.held().account;
+                if let (ClientOrigin::Dynamic, Some(redirect_uri)) =
+                    (account.client.origin, account.redirect_uri.clone())
+                {
+                    core.release_lease();
+                    core.memory.operation.clone_from(&renewal.effort.operation);
+                    let failure = renewal.effort.fails(Stage::Refresh, Some(&issuer), cause);
+                    return client_refused(core, &at, &redirect_uri, failure);
+                }
+                Self::judged(core, at, renewal, Verdict::Final(cause))
+            }
+            Verdict::Later(wait) => later(core, renewal, wait),
+            // The user cannot help: the host could not sign or does not connect, or something took too long.
+            Verdict::Final(
+                cause @ (Cause::Misconfigured(Misconfiguration::SignerFailed)
+                | Cause::Violation(Violation::PlaceRefused { .. })
+                | Cause::OutOfPatience(_)),
+            ) => {
+                core.release_lease();
+                core.memory.renewal_refused = None;
+                core.refresh_failed(None, &cause);
+                renewal.fails_for_now(core, Stage::Refresh, cause)
+            }
+            Verdict::Final(cause) => refused(core, renewal, cause),
+        }
+    }
+}
+
+/// Returns the OAuth error of a refusal.
+fn error_of(verdict: &Verdict) -> Option<OAuthError> {
+    match verdict {
+        Verdict::RefreshOver(Cause::Refused(Refusal::OAuth { error, .. }))
+        | Verdict::Unexplained(Cause::Refused(Refusal::OAuth { error, .. })) => Some(*error),
+        Verdict::RefreshOver(_)
+        | Verdict::Unexplained(_)
+        | Verdict::Granted(_)
+        | Verdict::GrantOver
+        | Verdict::ClientUnknown(_)
+        | Verdict::Later(_)
+        | Verdict::Final(_) => None,
+    }
+}
+
+/// Saves the refresh token of an answer whose access token is for other scopes, and repeats the request with the
+/// account's. The access token of the answer is not stored.
+fn named_next_time(
+    core: &mut Core,
+    at: AtIssuer<RefreshGrant>,
+    mut renewal: Box<Renewal>,
+    granted: Granted,
+) -> Work {
+    let issuer = at.issuer().clone();
+    core.report(|| Decision::RefreshNamesScopes { issuer });
+    let sent = at.held().refresh.clone();
+    let at = at.then(|grant| {
+        let mut account = grant.account;
+        if let Some(tokens) = &mut account.tokens
+            && granted.refresh_token.is_some()
+        {
+            tokens.refresh = granted.refresh_token;
+        }
+        account
+    });
+    renewal.naming = Naming::AfterAnswer;
+    renewal.is_for_others = true;
+    SavingAccount::begin(core, at, Kept::Refreshed { renewal, sent })
+}
+
+/// Asks the user after a refusal that drops no token. The refresh token is not sent again before a pause has ended.
+fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> Step {
+    core.release_lease();
+    core.refresh_failed(None, &cause);
+    core.memory.renewal_refused = Some(Box::new(cause.clone()));
+    renewal.ends_refused(core, cause)
+}
+
+/// Erases the tokens that were sent: the compare-and-swap fails when the slot holds newer ones.
+fn drop_tokens(
+    core: &mut Core,
+    at: AtIssuer<RefreshGrant>,
+    renewal: Box<Renewal>,
+    change: impl FnOnce(&mut Account),
+) -> Work {
+    let sent = at.held().refresh.clone();
+    let issuer = at.issuer().clone();
+    core.report(|| Decision::TokensDropped { issuer });
+    let at = at.then(|grant| {
+        let mut account = grant.account;
+        change(&mut account);
+        account
+    });
+    SavingAccount::begin(core, at, Kept::Dropped { renewal, sent })
+}
+
+/// Retries after a pause, at most twice; both tokens are kept (REFR-07).
+fn later(core: &mut Core, mut renewal: Box<Renewal>, wait: Option<Duration>) -> Step {
+    let tries = renewal.refreshes.left();
+    let again = tries > 0 && !(wait.is_some() && renewal.delayed);
+    if !again {
+        core.release_lease();
+        core.memory.renewal_refused = None;
+        core.refresh_failed(wait, &Cause::unreachable(None));
+        let retry_at = wait.and(core.memory.rest.retry_at());
+        return renewal.fails_for_now(core, Stage::Refresh, Cause::unreachable(retry_at));
+    }
+    renewal.delayed |= wait.is_some();
+    let wait = wait.unwrap_or_else(|| back_off(core, tries));
+    if wait > SHORT_WAIT {
+        core.release_lease();
+        renewal.lease = None;
+    }
+    core.report(|| Decision::RefreshDelayed {
+        millis: millis(wait),
+    });
+    // Callers that only need a valid token keep the current one.
+    if renewal.has_another(core) {
+        core.ready();
+    }
+    let until = core.now.mono.plus(wait);
+    renewal.not_before = Some(until);
+    wait_in(Pausing::begin(core, Trigger::Renew(renewal), until))
+}
+
+fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes>) -> Verdict {
+    match read_answer(core, response) {
+        TokenAnswer::Granted(granted) => {
+            if granted.type_assumed {
+                core.report(|| Decision::TokenTypeAssumed);
+            }
+            Verdict::Granted(granted)
+        }
+        TokenAnswer::Refused {
+            error,
+            code,
+            description,
+        } => match error {
+            OAuthError::InvalidGrant => Verdict::GrantOver,
+            // Some servers report an unknown client this way (TOK-19).
+            OAuthError::UnauthorizedClient
+                if at.held().client().origin == ClientOrigin::Dynamic =>
+            {
+                Verdict::ClientUnknown(Some(code))
+            }
+            OAuthError::InvalidClient => Verdict::ClientUnknown(Some(code)),
+            OAuthError::ServerError | OAuthError::TemporarilyUnavailable | OAuthError::SlowDown => {
+                Verdict::Later(asked_wait(core, response))
+            }
+            // The proof is at fault, not the token.
+            OAuthError::UseDpopNonce | OAuthError::InvalidDpopProof => {
+                Verdict::Final(at.refused(error, Some(code), description))
+            }
+            OAuthError::InvalidRequest => {
+                Verdict::Unexplained(at.refused(error, Some(code), description))
+            }
+            // A retry would receive the same response (REFR-06).
+            OAuthError::UnauthorizedClient
+            | OAuthError::UnsupportedGrantType
+            | OAuthError::InvalidScope
+            | OAuthError::InvalidTarget
+            | OAuthError::UnsupportedResponseType
+            | OAuthError::AccessDenied
+            | OAuthError::InteractionRequired
+            | OAuthError::InvalidRedirectUri
+            | OAuthError::InvalidClientMetadata
+            | OAuthError::SoftwareStatement
+            | OAuthError::InsufficientScope
+            | OAuthError::InvalidToken
+            | OAuthError::UnsupportedTokenType
+            | OAuthError::InsufficientUserAuthentication
+            | OAuthError::AuthorizationPending
+            | OAuthError::ExpiredDeviceCode
+            | OAuthError::Other => Verdict::RefreshOver(at.refused(error, Some(code), description)),
+        },
+        TokenAnswer::Unexpected(UnexpectedToken::Body) => {
+            Verdict::Later(asked_wait(core, response))
+        }
+        TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
+            Verdict::Later(asked_wait(core, response))
+        }
+        TokenAnswer::Unexpected(flaw @ UnexpectedToken::Status(_)) => {
+            Verdict::Unexplained(Cause::Violation(Violation::Token(flaw)))
+        }
+        TokenAnswer::Unexpected(flaw) => Verdict::Final(Cause::Violation(Violation::Token(flaw))),
+    }
+}
+
+impl AtIssuer<RefreshGrant> {
+    /// Reads the tokens of a late response, which are to be revoked (REFR-12).
+    pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
+        let response = answer_to(core, &self, outcome).ok()?;
+        match judge(core, &self, &response) {
+            Verdict::Granted(granted) => Some(self.redeemed(*granted, core.now)),
+            Verdict::GrantOver
+            | Verdict::RefreshOver(_)
+            | Verdict::Unexplained(_)
+            | Verdict::ClientUnknown(_)
+            | Verdict::Later(_)
+            | Verdict::Final(_) => None,
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! The callback, perhaps at another instance: find the pending record, consume it, then act (CB, ISS).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::{Issuance, Tokens};
+use crate::action::Why;
+use crate::budget::TOKEN_TIME;
+use crate::clients::Registered;
+use crate::config::IssPolicy;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
+use crate::event::{Operation, Persistence};
+use crate::frame::key_of;
+use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
+use crate::issuer::{AtIssuer, IssuerId};
+use crate::memory::Disputable;
+use crate::record::read_pending;
+use crate::report::Decision;
+use crate::slot::{Revision, Slot, SlotKind, Stored};
+use crate::state::challenge::question::put;
+use crate::state::pause::Pausing;
+use crate::state::sign_in::exchange::Exchanging;
+use crate::state::sign_in::repeat::ask_user;
+use crate::state::sign_in::scopes::without_refused_scopes;
+use crate::state::sign_out::forget::forget;
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, Work, done, wait_in};
+use crate::suspended::{After, Elsewhere, Otherwise, Word};
+use crate::wire::callback::{Callback, IssBinding, Parameters};
+use crate::wire::scopes::Scopes;
+use crate::wire::token::OAuthError;
+
+/// The instance that prepared the authorization.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prepared {
+    /// This machine: a refusal answers its own request.
+    Here,
+    /// Another instance, or this one before a restart: the refused request is unknown here.
+    Elsewhere,
+}
+
+/// Checks size, syntax and `state`. A callback of another authorization changes nothing, and all such
+/// callbacks look the same (CB-05, I10).
+pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
+    let Some(parameters) = callback.parameters() else {
+        return ignored(core);
+    };
+    let Some(state) = parameters.state() else {
+        return ignored(core);
+    };
+    let own = core
+        .waiting
+        .take_if(|waiting| waiting.at.held().0.state.same(&state));
+    let Some(waiting) = own else {
+        let slot = Slot::pending(core.identity.principal(), state.digest());
+        let ask = core.load(slot);
+        return wait_in(Work::FindingPending(FindingPending {
+            ask,
+            slot,
+            callback,
+        }));
+    };
+    // The monotonic clock alone: the wall clock may have been set meanwhile (SEC-35).
+    let in_time = core.now.mono < waiting.rest.until;
+    let browser = callback.browser;
+    if !in_time || !waiting.at.held().matches(&parameters, browser) {
+        core.waiting = Some(waiting);
+        return ignored(core);
+    }
+    let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
+    let prepared = (Prepared::Here, waiting.rest.before);
+    take(core, waiting.at, prepared, slot, revision, &parameters)
+}
+
+/// Returns the outcome that the callback reports, if the callback belongs to this authorization.
+fn matching<'a>(at: &AtIssuer<Redirected>, callback: &'a Callback) -> Option<Parameters<'a>> {
+    let browser = callback.browser;
+    callback
+        .parameters()
+        .filter(|parameters| at.held().matches(parameters, browser))
+}
+
+fn ignored(core: &mut Core) -> Step {
+    core.report(|| Decision::CallbackIgnored);
+    done()
+}
+
+/// Consumes the record. The outcome is decided, but has no effect until the record is gone (CB-06).
+fn take(
+    core: &mut Core,
+    at: AtIssuer<Redirected>,
+    (prepared, before): (Prepared, Option<Issuance>),
+    slot: Slot,
+    revision: Revision,
+    parameters: &Parameters<'_>,
+) -> Step {
+    let issuer = at.issuer().clone();
+    let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
+    let client_id = at.held().0.client.id.clone();
+    let requested = at.held().0.requested.clone();
+    let matched = at.answer(parameters, core.config().url_policy());
+    let from = Request {
+        prepared,
+        before,
+        requested,
+        issuer,
+        redirect_uri,
+        client_id,
+        client: matched.client,
+        added_offline_access: matched.added_offline_access,
+    };
+    let verdict = matched.verdict;
+    let ask = core.persist(slot, Some(revision), None, None);
+    wait_in(Work::TakingPending(TakingPending { ask, from, verdict }))
+}
+
+/// Looks up the record of a callback that another instance may have prepared.
+pub(crate) struct FindingPending {
+    pub(crate) ask: Ask,
+    slot: Slot,
+    callback: Callback,
+}
+
+impl FindingPending {
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let stored = match found {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return ignored(core),
+            Err(()) => {
+                return Err(Failure {
+                    operation: None,
+                    stage: Stage::Callback,
+                    issuer: None,
+                    cause: Cause::NotPersisted(StoreFlaw::Load),
+                    seen: Vec::new(),
+                });
+            }
+        };
+        match read_pending(&core.identity, &stored) {
+            Ok(at) => match matching(&at, &self.callback) {
+                Some(parameters) if at.held().is_alive(core.now.wall) => {
+                    if let Some(key) = key_of(&stored, SlotKind::Pending) {
+                        core.identity.seal_with(key);
+                    }
+                    let (slot, revision) = (self.slot, stored.revision);
+                    let before = core.held.tokens().map(Tokens::issuance);
+                    let prepared = (Prepared::Elsewhere, before);
+                    take(core, at, prepared, slot, revision, &parameters)
+                }
+                Some(_) | None => {
+                    if at.held().0.expires <= core.now.wall {
+                        core.persist(self.slot, Some(stored.revision), None, None);
+                    }
+                    ignored(core)
+                }
+            },
+            Err(flaw) => {
+                core.report_unusable(self.slot, flaw);
+                ignored(core)
+            }
+        }
+    }
+}
+
+/// Waits until the record is gone, so that exactly one instance acts on the callback, once.
+pub(crate) struct TakingPending {
+    pub(crate) ask: Ask,
+    from: Request,
+    verdict: Result<AtIssuer<CodeGrant>, CallbackFlaw>,
+}
+
+/// The authorization request that a callback responds to.
+struct Request {
+    prepared: Prepared,
+    /// The tokens before the authorization.
+    before: Option<Issuance>,
+    requested: Scopes,
+    issuer: IssuerId,
+    redirect_uri: Arc<str>,
+    client_id: Arc<str>,
+    client: ClientOrigin,
+    added_offline_access: bool,
+}
+
+impl TakingPending {
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        match outcome {
+            Persistence::Done => self.act(core),
+            // Another instance consumed the callback; its tokens will arrive in the account slot.
+            Persistence::Conflict(_) => {
+                let (before, requested) = (self.from.before, self.from.requested);
+                let otherwise = Otherwise::Callback;
+                Elsewhere::begin(core, before, requested, otherwise)
+            }
+            Persistence::Failed => {
+                let cause = Cause::NotPersisted(StoreFlaw::Write);
+                Err(fails(core, &self.from.issuer, cause))
+            }
+        }
+    }
+
+    fn act(self, core: &mut Core) -> Step {
+        let Self { from, verdict, .. } = self;
+        let flaw = match verdict {
+            Ok(grant) => {
+                let unverifiable = grant.held().iss_binding == IssBinding::Unverifiable;
+                if unverifiable && core.config().iss_policy == IssPolicy::RequireVerified {
+                    let cause = Cause::Violation(Violation::IssUnverifiable);
+                    return Err(fails(core, &from.issuer, cause));
+                }
+                // The user may have signed out since the authorization began (REFR-12).
+                if grant.held().redirected.0.beside_account && core.held.revision.is_none() {
+                    let redeem = Trigger::Redeem(Box::new(grant));
+                    return Ok(Next::Read(redeem));
+                }
+                return Exchanging::begin(core, grant);
+            }
+            Err(flaw) => flaw,
+        };
+        let cause = match flaw {
+            CallbackFlaw::Iss(flaw) => Cause::Violation(Violation::Iss(flaw)),
+            CallbackFlaw::FrontChannelToken => Cause::Violation(Violation::FrontChannelToken),
+            CallbackFlaw::NotOneAnswer => Cause::Violation(Violation::NotOneAnswer),
+            CallbackFlaw::Refused {
+                error,
+                code,
+                description,
+                error_uri,
+            } => {
+                let refusal = Refusal::OAuth {
+                    error,
+                    code: Some(code),
+                    description,
+                    error_uri,
+                };
+                return from.refused(core, error, Cause::Refused(refusal));
+            }
+        };
+        Err(fails(core, &from.issuer, cause))
+    }
+}
+
+impl Elsewhere {
+    /// Reads the account at once, and then after pauses that grow.
+    pub(crate) fn begin(
+        core: &mut Core,
+        before: Option<Issuance>,
+        requested: Scopes,
+        otherwise: Otherwise,
+    ) -> Step {
+        let until = core.now.mono.plus(TOKEN_TIME);
+        let elsewhere = Box::new(Self {
+            before,
+            requested,
+            until,
+            looks: 0,
+            otherwise,
+        });
+        Ok(Next::Read(Trigger::TakenElsewhere(elsewhere)))
+    }
+
+    /// Continues after the account was read, or could not be read.
+    pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
+        if self.is_served(core) {
+            return self.serves(core);
+        }
+        if core.now.mono >= self.until {
+            if self.holds_another(core) {
+                return self.serves(core);
+            }
+            return self.ends(core);
+        }
+        let wait = Duration::from_millis(100_u64 << self.looks.min(4));
+        self.looks = self.looks.saturating_add(1);
+        let until = core.now.mono.plus(wait.min(Duration::from_secs(1)));
+        let until = until.min(self.until);
+        wait_in(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
+    }
+
+    /// The tokens are there. A question stays for scopes that the account still lacks; a redirect that is out again may
+    /// request them.
+    fn serves(self, core: &mut Core) -> Step {
+        if let Otherwise::Redirect(_, Some((why, operation))) = self.otherwise
+            && core.waits_at().is_none()
+            && still_asks(core, &why, operation.as_ref())
+        {
+            put(core, why, operation);
+        }
+        core.ready();
+        done()
+    }
+
+    fn ends(self, core: &mut Core) -> Step {
+        let (stage, issuer, cause) = match self.otherwise {
+            Otherwise::Callback => {
+                let cause = Cause::NotPersisted(StoreFlaw::Conflict);
+                (Stage::Callback, None, cause)
+            }
+            Otherwise::Redirect(issuer, question) => {
+                if let Some((why, operation)) = question
+                    && still_waits(core, operation.as_ref())
+                {
+                    // The user may have been sent away again meanwhile.
+                    return ask_user(core, why, operation);
+                }
+                (Stage::Authorization, Some(issuer), Cause::Abandoned)
+            }
+        };
+        Err(Failure {
+            operation: core.memory.operation.clone(),
+            stage,
+            issuer,
+            cause,
+            seen: Vec::new(),
+        })
+    }
+}
+
+/// Returns true when the caller of a question has received no answer meanwhile.
+fn still_waits(core: &Core, operation: Option<&Operation>) -> bool {
+    operation.is_none_or(|operation| core.callers.has(operation))
+}
+
+/// Returns true when the question of a caller is one for scopes that the account lacks.
+fn still_asks(core: &Core, why: &Why, operation: Option<&Operation>) -> bool {
+    let lacks = matches!(why, Why::ScopeMissing { scopes, .. } if !core.held.has_scopes(scopes));
+    lacks && still_waits(core, operation)
+}
+
+/// Redeems a code of an authorization that began beside an account, unless that was erased since.
+pub(crate) fn redeem(core: &mut Core, grant: AtIssuer<CodeGrant>) -> Step {
+    if core.held.is_read() && core.held.revision.is_none() {
+        return Err(fails(core, grant.issuer(), Cause::Abandoned));
+    }
+    Exchanging::begin(core, grant)
+}
+
+impl Request {
+    /// Handles an error response of the authorization endpoint. The browser carried it, so it ends neither
+    /// tokens nor registrations of others (S20, STEP-05).
+    fn refused(self, core: &mut Core, error: OAuthError, cause: Cause) -> Step {
+        let failure = fails(core, &self.issuer, cause);
+        if error == OAuthError::AccessDenied && self.prepared == Prepared::Here {
+            core.declined();
+        }
+        if error == OAuthError::InvalidScope
+            && let Some(why) = self.other_scopes(core)
+        {
+            return After::Ask(why).run(core);
+        }
+        if self.client == ClientOrigin::Dynamic && error.refuses_client() {
+            let registered = Registered {
+                issuer: self.issuer,
+                redirect_uri: self.redirect_uri,
+                client_id: self.client_id,
+            };
+            let why = Why::ClientForgotten;
+            return forget(core, registered, Word::FrontChannel, why, failure);
+        }
+        Err(failure)
+    }
+
+    /// Offers another authorization after `invalid_scope`. For a request of another instance only the
+    /// scopes in its record are known.
+    fn other_scopes(&self, core: &mut Core) -> Option<Why> {
+        if self.prepared == Prepared::Elsewhere {
+            core.memory.disputable = Disputable::default();
+        }
+        without_refused_scopes(core, self.added_offline_access)
+    }
+}
+
+fn fails(core: &Core, issuer: &IssuerId, cause: Cause) -> Failure {
+    Failure {
+        operation: core.memory.operation.clone(),
+        stage: Stage::Callback,
+        issuer: Some(issuer.clone()),
+        cause,
+        seen: Vec::new(),
+    }
+}

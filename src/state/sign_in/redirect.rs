@@ -1,0 +1,216 @@
+//! The redirect of the user: the pending record is stored first, the URL is returned after.
+
+use crate::account::Tokens;
+use crate::budget::Permit;
+use crate::config::RedirectUri;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Stage, StoreFlaw, Violation};
+use crate::event::{Operation, Persistence};
+use crate::grant::{Redirected, RedirectedParts, Registration, RequestError};
+use crate::issuer::AtIssuer;
+use crate::record::write_pending;
+use crate::slot::{Revision, Slot};
+use crate::state::client::flow::{is_new, is_pushed};
+use crate::state::sign_in::pushed::{Pushing, SentAway};
+use crate::state::{Step, Work, done, wait_in};
+use crate::suspended::{Agreed, Chosen, Waiting, WaitingParts};
+use crate::time::{UnixMillis, half, millis};
+use crate::wire::callback::BrowserBinding;
+use crate::wire::pkce::Seed;
+
+/// The parts of an attempt that a redirect needs.
+pub(crate) struct Redirecting {
+    pub(crate) seed: Seed,
+    pub(crate) uri: RedirectUri,
+    pub(crate) browser: Option<BrowserBinding>,
+    pub(crate) advertises_iss: bool,
+    /// Whether the authorization begins beside a stored account (REFR-12).
+    pub(crate) beside_account: bool,
+}
+
+/// Builds the authorization request and stores its pending record.
+pub(crate) fn redirect(
+    core: &mut Core,
+    way: Redirecting,
+    agreed: Agreed,
+    at: AtIssuer<Registration>,
+) -> Step {
+    let Redirecting {
+        seed,
+        uri,
+        browser,
+        advertises_iss,
+        beside_account,
+    } = way;
+    let Agreed {
+        operation,
+        permit,
+        chosen,
+    } = agreed;
+    let Chosen {
+        scopes,
+        added_offline_access,
+        binding,
+        resource,
+    } = chosen;
+    let issuer = at.issuer().clone();
+    let now = core.now;
+    let user_time = core.config().user_time;
+    let (verifier, state) = seed.split();
+    let slot = Slot::pending(core.identity.principal(), state.digest());
+    let expires = UnixMillis(now.wall.0.saturating_add(millis(user_time)));
+    let at = at.then(|known| {
+        Redirected(Box::new(RedirectedParts {
+            state,
+            verifier,
+            redirect_uri: uri.shared(),
+            client: known.client,
+            resource,
+            requested: scopes,
+            advertises_iss,
+            added_offline_access,
+            browser,
+            binding,
+            beside_account,
+            created: now.wall,
+            expires,
+        }))
+    });
+    let settings = core.config().settings(&issuer);
+    let url = if is_pushed(core, at.server()) {
+        at.reference_url("").map(|_| None)
+    } else {
+        at.redirect_url(settings).map(Some)
+    };
+    let widens = core.held.at.is_some() && !core.held.has_scopes(&at.held().0.requested);
+    let url = match url {
+        Ok(url) => url,
+        Err(error) => {
+            return Err(crate::error::Failure {
+                operation,
+                stage: Stage::Authorization,
+                issuer: Some(issuer),
+                cause: Cause::Violation(match error {
+                    RequestError::NoEndpoint => Violation::NoAuthorizationEndpoint,
+                    RequestError::Reserved(name) => Violation::ReservedParameter { name },
+                    RequestError::TooLong(bytes) => Violation::RequestTooLong { bytes },
+                }),
+                seen: Vec::new(),
+            });
+        }
+    };
+    let stored = write_pending(&core.identity, &at);
+    let revision = stored.revision;
+    let ask = core.persist(slot, None, Some(stored), Some(expires));
+    let new_issuer = is_new(core, &issuer);
+    core.memory.operation.clone_from(&operation);
+    wait_in(Work::SavingPending(SavingPending {
+        ask,
+        operation,
+        url,
+        permit,
+        waiting: Box::new(Waiting {
+            at,
+            rest: WaitingParts {
+                slot,
+                revision,
+                until: now.mono.plus(user_time),
+                repeated_until: now.mono.plus(half(user_time)),
+                read_at: now.mono,
+                next: Some(now.mono.plus(user_time)),
+                looks: 0,
+                before: core.held.tokens().map(Tokens::issuance),
+                widens,
+                expires,
+                new_issuer,
+            },
+        }),
+    }))
+}
+
+/// Holds the URL back until the record is durable (ISS-01, S16).
+pub(crate) struct SavingPending {
+    pub(crate) ask: Ask,
+    pub(crate) operation: Option<Operation>,
+    /// `None` when the request is pushed.
+    url: Option<Box<str>>,
+    permit: Permit,
+    waiting: Box<Waiting>,
+}
+
+impl SavingPending {
+    /// Returns the authorization.
+    pub(crate) fn redirected(&self) -> &Redirected {
+        self.waiting.at.held()
+    }
+
+    /// Returns the slot of the pending record.
+    pub(crate) fn slot(&self) -> (Slot, Revision) {
+        (self.waiting.rest.slot, self.waiting.rest.revision)
+    }
+
+    pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
+        let outcome = match outcome {
+            // The store repeated the write, and found what it had written.
+            Persistence::Conflict(Some(stored))
+                if stored.revision == self.waiting.rest.revision =>
+            {
+                Persistence::Done
+            }
+            other @ (Persistence::Done | Persistence::Failed | Persistence::Conflict(_)) => other,
+        };
+        let flaw = match outcome {
+            Persistence::Done => {
+                return match self.url {
+                    Some(url) => {
+                        self.waiting.announce(core, url, self.permit);
+                        core.waiting = Some(self.waiting);
+                        done()
+                    }
+                    None => {
+                        let Waiting { at, rest } = *self.waiting;
+                        Pushing::begin(core, at, Box::new(rest), self.operation, SentAway::NotYet)
+                    }
+                };
+            }
+            Persistence::Failed => StoreFlaw::Write,
+            Persistence::Conflict(_) => StoreFlaw::Conflict,
+        };
+        // The user was not sent away.
+        core.memory.give_back();
+        Err(crate::error::Failure {
+            operation: self.operation,
+            stage: Stage::Authorization,
+            issuer: Some(self.waiting.at.issuer().clone()),
+            cause: Cause::NotPersisted(flaw),
+            seen: Vec::new(),
+        })
+    }
+}
+
+/// Repeats the pending redirect, whose documents were just read again.
+pub(crate) fn repeat_as_read(core: &mut Core) -> Step {
+    let now = core.now.mono;
+    if let Some(waiting) = &mut core.waiting {
+        waiting.rest.read_at = now;
+    }
+    repeat_redirect(core)
+}
+
+/// Repeats the pending redirect: one authorization at a time (AUTHZ-18).
+pub(crate) fn repeat_redirect(core: &mut Core) -> Step {
+    if let Some(waiting) = core.waiting.take() {
+        if is_pushed(core, waiting.at.server()) {
+            // A reference is single-use (AUTHZ-21): the same request is pushed again.
+            let Waiting { at, rest } = *waiting;
+            let operation = core.memory.operation.clone();
+            return Pushing::begin(core, at, Box::new(rest), operation, SentAway::Before);
+        }
+        let settings = core.config().settings(waiting.at.issuer());
+        if let Ok(url) = waiting.at.redirect_url(settings) {
+            waiting.emit(core, url);
+        }
+        core.waiting = Some(waiting);
+    }
+    done()
+}

@@ -1,0 +1,246 @@
+//! An authorization request while a redirect is out. The redirect is repeated when it is the one asked for now: its record
+//! exists, since another instance may have handled the callback; its callback arrives at the same browser and redirect URI; enough
+//! of the user's time is left; and the documents, read again, still say what it rests on (AUTHZ-18).
+
+use crate::action::Why;
+use crate::budget::Limited;
+use crate::core::{Ask, Core};
+use crate::error::{Cause, Failure, Stage, StoreFlaw};
+use crate::event::{Operation, Where};
+use crate::slot::Stored;
+use crate::state::challenge::question::{put, recall};
+use crate::state::discovery::locate::read_documents;
+use crate::state::sign_in::redirect::{repeat_as_read, repeat_redirect};
+use crate::state::trigger::Trigger;
+use crate::state::{Next, Step, Work, done, wait_in};
+use crate::suspended::{Elsewhere, Otherwise, Renewed, Waiting};
+use crate::wish::Click;
+
+/// Reads the record of the pending authorization.
+pub(crate) struct CheckingPending {
+    pub(crate) ask: Ask,
+    then: Then,
+}
+
+/// The event that depends on the record of the pending redirect.
+enum Then {
+    /// An authorization by the host.
+    Repeat(Click),
+    /// The same authorization, for which the documents were read again meanwhile.
+    RepeatAsRead,
+    /// A question to the user, unless the pending authorization is still open.
+    Ask(Why, Option<Operation>),
+    /// The result that callers wait for, or the end of the user's time.
+    Look,
+}
+
+/// Starts an attempt. With an authorization pending, repeats its redirect or its code when it still fits;
+/// one of the other way is dropped.
+pub(crate) fn authorize(core: &mut Core, mut click: Click) -> Step {
+    if let Some(answered) = click.authorization.answers.take() {
+        recall(core, *answered);
+    }
+    match click.authorization.on {
+        Where::Here if core.waiting.is_some() => return CheckingPending::begin(core, click),
+        Where::OtherDevice if !asks_for_more(core, &click) => {
+            let now = core.now.mono;
+            if let Some(pending) = core.device.take_if(|pending| pending.is_timely(now)) {
+                pending.emit(core);
+                core.device = Some(pending);
+                return done();
+            }
+        }
+        Where::Here | Where::OtherDevice => {}
+    }
+    core.stop_waiting();
+    read_documents(core, click)
+}
+
+/// Asks for the user. With an authorization pending, asks only when its record is gone and the instance that took it stores
+/// no tokens: the callback may have reached another one (AUTHZ-18).
+pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Step {
+    if core.device.is_some() {
+        // Every caller receives the result of the pending authorization.
+        return done();
+    }
+    match &core.waiting {
+        None => {
+            put(core, why, operation);
+            done()
+        }
+        Some(waiting) => {
+            let slot = waiting.rest.slot;
+            let ask = core.load(slot);
+            let then = Then::Ask(why, operation);
+            wait_in(Work::CheckingPending(CheckingPending { ask, then }))
+        }
+    }
+}
+
+impl CheckingPending {
+    /// Repeats the pending redirect, or replaces it.
+    pub(crate) fn begin(core: &mut Core, click: Click) -> Step {
+        let Some(waiting) = &core.waiting else {
+            return replace(core, click);
+        };
+        if asks_for_more(core, &click) || !is_repeatable(core, waiting, &click) {
+            let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
+            core.persist(slot, Some(revision), None, None);
+            return replace(core, click);
+        }
+        let slot = waiting.rest.slot;
+        let ask = core.load(slot);
+        let then = Then::Repeat(click);
+        wait_in(Work::CheckingPending(Self { ask, then }))
+    }
+
+    /// Reads the record once more: another instance may have used it up while the documents were read (S16).
+    pub(crate) fn again(core: &mut Core) -> Step {
+        let Some(waiting) = &core.waiting else {
+            return done();
+        };
+        let slot = waiting.rest.slot;
+        let ask = core.load(slot);
+        let then = Then::RepeatAsRead;
+        wait_in(Work::CheckingPending(Self { ask, then }))
+    }
+
+    /// Returns true when the record is read for an authorization by the host.
+    pub(crate) fn is_for_a_click(&self) -> bool {
+        matches!(self.then, Then::Repeat(_))
+    }
+
+    /// Looks whether the pending redirect is still open.
+    pub(crate) fn look(core: &mut Core) -> Step {
+        let Some(waiting) = &core.waiting else {
+            return done();
+        };
+        let slot = waiting.rest.slot;
+        let ask = core.load(slot);
+        let then = Then::Look;
+        wait_in(Work::CheckingPending(Self { ask, then }))
+    }
+
+    pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
+        let Some(waiting) = &core.waiting else {
+            // Ended meanwhile, which was the answer to the click.
+            if let Then::Ask(why, operation) = self.then {
+                put(core, why, operation);
+            }
+            return done();
+        };
+        let is_out =
+            found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
+        let account = core.held.at.as_ref().map(|at| at.held());
+        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
+        match (self.then, is_out) {
+            (Then::Repeat(click), Ok(false)) => replace(core, click),
+            (Then::Repeat(click), Ok(true))
+                if waiting.is_just_read(core.now.mono) && !asks_for_more(core, &click) =>
+            {
+                repeat_redirect(core)
+            }
+            (Then::Repeat(click), Ok(true)) => read_documents(core, click),
+            (Then::RepeatAsRead, Ok(true)) => repeat_as_read(core),
+            (Then::RepeatAsRead, Ok(false)) => taken_elsewhere(core, None),
+            // A callback needs the record, which may be gone.
+            (Then::Repeat(_) | Then::RepeatAsRead, Err(())) => Err(Failure {
+                operation: core.memory.operation.clone(),
+                stage: Stage::Authorization,
+                issuer: Some(waiting.at.issuer().clone()),
+                cause: Cause::NotPersisted(StoreFlaw::Load),
+                seen: Vec::new(),
+            }),
+            // The tokens have come, and are what the caller needs others for.
+            (Then::Ask(why, operation), Ok(false)) if has_led_to_it => {
+                core.waiting = None;
+                put(core, why, operation);
+                done()
+            }
+            (Then::Ask(why, operation), Ok(false)) => {
+                // The caller joins the others that wait for the redirect.
+                if let Some(operation) = core.callers.join() {
+                    core.turn_away(operation);
+                }
+                taken_elsewhere(core, Some((why, operation)))
+            }
+            (Then::Look, Ok(false)) => taken_elsewhere(core, None),
+            (Then::Look, Ok(true) | Err(())) => looked(core),
+            // The timer that ends it may come later than this event.
+            (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
+                core.stop_waiting();
+                put(core, why, operation);
+                done()
+            }
+            // Every caller receives the result of the pending authorization.
+            (Then::Ask(..), Ok(true) | Err(())) => done(),
+        }
+    }
+}
+
+/// The record is gone: another instance has the callback, and may store tokens. A question is put where none come.
+fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) -> Step {
+    let Some(waiting) = core.waiting.take() else {
+        return done();
+    };
+    let otherwise = Otherwise::Redirect(waiting.at.issuer().clone(), question);
+    let requested = waiting.at.held().0.requested.clone();
+    Elsewhere::begin(core, waiting.rest.before, requested, otherwise)
+}
+
+/// The record is there, or could not be read: waits on, or ends when the user's time has passed.
+fn looked(core: &mut Core) -> Step {
+    let now = core.now.mono;
+    let callers = !core.callers.is_empty();
+    match &mut core.waiting {
+        Some(waiting) if now < waiting.rest.until => {
+            waiting.rest.look_again(now, callers);
+            done()
+        }
+        Some(_) | None => match core.stop_waiting() {
+            Some((issuer, operation)) => Err(Failure {
+                operation,
+                stage: Stage::Authorization,
+                issuer: Some(issuer),
+                cause: Cause::OutOfPatience(Limited::UserTime),
+                seen: Vec::new(),
+            }),
+            None => done(),
+        },
+    }
+}
+
+/// Reads the account slot first: it may satisfy the request already.
+fn replace(core: &mut Core, click: Click) -> Step {
+    let widens = core.waiting.take().filter(|waiting| waiting.rest.widens);
+    let renewed = Renewed {
+        click,
+        account: core.held.revision,
+        requested: widens.map(|waiting| waiting.at.held().0.requested.clone()),
+    };
+    Ok(Next::Read(Trigger::Renewed(Box::new(renewed))))
+}
+
+/// Returns true when the required scopes exceed those of the pending authorization (STEP-12).
+pub(crate) fn asks_for_more(core: &Core, click: &Click) -> bool {
+    let by_challenge = core.memory.demanded.all();
+    let needed = click.authorization.scopes.as_ref().or(by_challenge);
+    let redirected = core.waiting.as_ref().map(|w| &w.at.held().0.requested);
+    let asked = redirected.or(core.device.as_ref().map(|device| device.requested()));
+    match (needed, asked) {
+        (Some(needed), Some(asked)) => !asked.covers(needed),
+        (_, _) => false,
+    }
+}
+
+/// Returns true when a callback of the pending redirect could be accepted where this request comes from, in the time that
+/// is left.
+fn is_repeatable(core: &Core, waiting: &Waiting, click: &Click) -> bool {
+    let wanted = &click.authorization;
+    let uri = wanted
+        .redirect_uri
+        .as_ref()
+        .or(core.config().redirect_uri());
+    let redirected = waiting.at.held();
+    waiting.is_timely(core.now.mono) && redirected.comes_back_to(uri, wanted.browser.as_ref())
+}
