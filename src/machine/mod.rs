@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::core::{Ask, Core, Proof};
 use crate::event::{Event, Reply};
 use crate::identity::Identity;
-use crate::state::{LoadingAccount, Step, Trigger, Work, judge};
+use crate::state::{LoadingAccount, Next, Step, Trigger, Work, judge};
 use crate::suspended::Parting;
 use crate::ticket::Ticket;
 use crate::time::{Moment, MonoMillis};
@@ -222,10 +222,13 @@ impl AuthMachine {
 
     fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {
         let work = std::mem::replace(&mut self.work, Work::Idle);
-        let core = &mut self.core;
-        match step(work, core).and_then(|next| next.follow(core)) {
-            Ok(next) => self.work = next,
-            Err(failure) => self.core.fail_current(failure),
+        let mut step = step(work, &mut self.core);
+        loop {
+            match step {
+                Ok(Next::Wait(work)) => return self.work = work,
+                Ok(next) => step = next.follow(&mut self.core),
+                Err(failure) => return self.core.fail_current(failure),
+            }
         }
     }
 }

@@ -10,7 +10,6 @@
 //! | sign-out | `sign_out/`: `erase`, `forget`, `revoke` |
 
 use crate::core::Core;
-use crate::error::Failure;
 use crate::state::attempt::{Errand, ServerErrand};
 use crate::state::client::binding::Bound;
 use crate::state::client::choose::met;
@@ -21,51 +20,43 @@ use crate::state::load_account::{LoadingAccount, start};
 use crate::state::sign_in::exchange::Exchanging;
 use crate::state::sign_in::send::send_user;
 use crate::state::without_user::assertion::ObtainingAssertion;
-use crate::state::{Next, Work};
+use crate::state::{Next, Step, wait_in};
 
 impl Next {
-    /// Goes on until a state waits.
-    pub(crate) fn follow(mut self, core: &mut Core) -> Result<Work, Failure> {
-        loop {
-            self = match self {
-                Self::Wait(work) => return Ok(work),
-                Self::Start(trigger) => start(core, trigger)?,
-                Self::Read(trigger) => return Ok(LoadingAccount::begin(core, Some(trigger))),
-                Self::Locate(errand) => locate(core, errand)?,
-                Self::Listed(Errand::Authorize(attempt), facts) => {
-                    choose_server(core, attempt, facts)?
+    /// Goes on with what follows this outcome; `machine` does so until a state waits.
+    pub(crate) fn follow(self, core: &mut Core) -> Step {
+        match self {
+            Self::Wait(work) => wait_in(work),
+            Self::Start(trigger) => start(core, trigger),
+            Self::Read(trigger) => wait_in(LoadingAccount::begin(core, Some(trigger))),
+            Self::Locate(errand) => locate(core, errand),
+            Self::Listed(errand, facts) => match errand {
+                Errand::Authorize(attempt) => choose_server(core, attempt, facts),
+                Errand::Renew(renewal) => renewal.listed(core, facts),
+                Errand::Obtain(obtaining) => first_listed(core, obtaining, facts),
+            },
+            Self::ReadServer(errand, facts, entry) => {
+                LoadingServer::begin(core, errand, facts, entry)
+            }
+            Self::Found(ServerErrand::Idp(at), _, server) => at.met(core, server),
+            Self::Found(ServerErrand::Resource(errand), facts, server) => match errand {
+                Errand::Authorize(attempt) => met(core, attempt, facts, server),
+                Errand::Renew(renewal) => renewal.met(core, &server),
+                Errand::Obtain(obtaining) => obtaining.met(core, facts, server),
+            },
+            Self::Bound(bound) => match bound {
+                Bound::User(met, client) => met.pre_registered(core, client),
+                Bound::Obtain(obtaining, facts, client) => {
+                    obtaining.pre_registered(core, facts, client)
                 }
-                Self::Listed(Errand::Renew(renewal), facts) => renewal.listed(core, facts)?,
-                Self::Listed(Errand::Obtain(obtaining), facts) => {
-                    first_listed(core, obtaining, facts)?
-                }
-                Self::ReadServer(errand, facts, entry) => {
-                    LoadingServer::begin(core, errand, facts, entry)?
-                }
-                Self::Found(ServerErrand::Resource(Errand::Authorize(attempt)), facts, server) => {
-                    met(core, attempt, facts, server)?
-                }
-                Self::Found(ServerErrand::Resource(Errand::Renew(renewal)), _, server) => {
-                    renewal.met(core, &server)?
-                }
-                Self::Found(ServerErrand::Resource(Errand::Obtain(obtaining)), facts, server) => {
-                    obtaining.met(core, facts, server)?
-                }
-                Self::Found(ServerErrand::Idp(at), _, server) => at.met(core, server)?,
-                Self::Bound(Bound::User(met, client)) => met.pre_registered(core, client)?,
-                Self::Bound(Bound::Obtain(obtaining, facts, client)) => {
-                    obtaining.pre_registered(core, facts, client)?
-                }
-                Self::Bound(Bound::Code(grant)) => Exchanging::send(core, *grant)?,
-                Self::SendUser(met, at) => send_user(core, *met, at)?,
-                Self::Renew(renewal) => renewal.go(core)?,
-                Self::Obtain(obtaining) => obtaining.go(core)?,
-                Self::AtIdp(at) => at.find(core)?,
-                Self::NeedSubject(at, idp) => {
-                    Self::Wait(ObtainingAssertion::subject(core, *at, idp))
-                }
-                Self::NeedsUser(renewal) => renewal.needs_user(core)?,
-            };
+                Bound::Code(grant) => Exchanging::send(core, *grant),
+            },
+            Self::SendUser(met, at) => send_user(core, met, at),
+            Self::Renew(renewal) => renewal.go(core),
+            Self::NeedsUser(renewal) => renewal.needs_user(core),
+            Self::Obtain(obtaining) => obtaining.go(core),
+            Self::AtIdp(at) => at.find(core),
+            Self::NeedSubject(at, idp) => wait_in(ObtainingAssertion::subject(core, *at, idp)),
         }
     }
 }

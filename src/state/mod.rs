@@ -90,7 +90,7 @@ pub(crate) enum Next {
     /// The client without a configured issuer belongs to this one.
     Bound(Bound),
     /// The attempt has its client.
-    SendUser(Box<Met>, AtIssuer<Registration>),
+    SendUser(Met, AtIssuer<Registration>),
     /// The renewal decides its next step.
     Renew(Box<Renewal>),
     /// The token request goes on after a pause.

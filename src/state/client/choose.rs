@@ -97,7 +97,7 @@ impl Met {
     fn choose_client(self, core: &mut Core, at: AtIssuer<()>) -> Step {
         let config = core.config();
         if let Some(client) = config.client_at(&at) {
-            return Box::new(self).pre_registered(core, client);
+            return self.pre_registered(core, client);
         }
         if let Some(client) = &config.unbound_client {
             let client = client.clone();
@@ -108,7 +108,7 @@ impl Met {
         if let (true, Some(url)) = (facts.supports_cimd, &config.client_metadata_url) {
             let key = config.client_metadata_key.as_ref();
             return match document_client(url, key, facts) {
-                Ok(client) => Ok(Next::SendUser(Box::new(self), at.then(|()| client.into()))),
+                Ok(client) => Ok(Next::SendUser(self, at.then(|()| client.into()))),
                 Err(flaw) => self.fails(at.issuer(), Misconfiguration::ClientMethod(flaw)),
             };
         }
@@ -134,11 +134,7 @@ impl Met {
         pass_over(core, errand, self.facts, at.issuer(), failure)
     }
 
-    pub(crate) fn pre_registered(
-        self: Box<Self>,
-        core: &Core,
-        configured: AtIssuer<PreRegistered>,
-    ) -> Step {
+    pub(crate) fn pre_registered(self, core: &Core, configured: AtIssuer<PreRegistered>) -> Step {
         let issuer = configured.issuer().clone();
         match authenticating(core, configured) {
             Ok(client) => Ok(Next::SendUser(self, client.then(Registration::from))),
@@ -235,7 +231,7 @@ fn with_registration(
         select_scopes(core, &met.attempt, &met.facts, &client, Some(client.held()));
     if client.held().lacks(&scopes, refused).is_empty() {
         met.attempt.narrow = refused;
-        return Ok(Next::SendUser(Box::new(met), client));
+        return Ok(Next::SendUser(met, client));
     }
     met.attempt.registered = client.held().known_scopes();
     Registering::begin(core, met, at, replaced)

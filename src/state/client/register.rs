@@ -300,6 +300,6 @@ impl SavingRegistration {
             facts: self.facts,
             flow: self.flow,
         };
-        Ok(Next::SendUser(Box::new(met), shared.unwrap_or(self.at)))
+        Ok(Next::SendUser(met, shared.unwrap_or(self.at)))
     }
 }
