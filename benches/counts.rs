@@ -23,7 +23,7 @@ use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::slot::{Slot, Stored};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::pkce::Seed;
-use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event};
 
 const MCP: &str = "https://mcp.example.com/mcp";
 const AS: &str = "https://as.example.com";
@@ -67,7 +67,7 @@ impl Host {
     }
 
     fn handle(&mut self, event: Event) {
-        let now = Moment::new(self.now, self.now);
+        let now = mcp_auth_testing::moment(self.now, self.now);
         self.machine.handle(now, event);
     }
 
@@ -154,7 +154,7 @@ impl Host {
     }
 
     fn bearer(&mut self) -> String {
-        let now = Moment::new(self.now, self.now);
+        let now = mcp_auth_testing::moment(self.now, self.now);
         let header = self.machine.bearer(now, MCP).unwrap();
         header.to_str().unwrap().to_owned()
     }
@@ -259,7 +259,7 @@ fn storm(rounds: usize, config: &Arc<Config>) {
 fn bearer(rounds: usize, config: &Arc<Config>) {
     let mut host = Host::new(config, BTreeMap::new());
     host.sign_in();
-    let now = Moment::new(host.now, host.now);
+    let now = mcp_auth_testing::moment(host.now, host.now);
     for _ in 0..rounds {
         black_box(host.machine.bearer(now, MCP).unwrap());
     }

@@ -76,7 +76,7 @@ impl Messages {
 
 /// Runs the flow up to the redirect; returns the waiting machine and the callback.
 fn to_redirect(config: &Arc<Config>, messages: &mut Messages) -> (AuthMachine, String) {
-    let now = Moment::new(1_800_000_000_000, 1_000);
+    let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
     let mut machine = AuthMachine::new(Arc::clone(config), "alice");
     let challenge = std::mem::take(&mut messages.challenge);
     machine.handle(
@@ -132,7 +132,7 @@ fn drive(
 }
 
 fn finish(mut machine: AuthMachine, callback: String, messages: &mut Messages) -> HeaderValue {
-    let now = Moment::new(1_800_000_001_000, 2_000);
+    let now = mcp_auth_testing::moment(1_800_000_001_000, 2_000);
     machine.handle(now, Event::CallbackParams(Callback::from_url(callback)));
     assert!(drive(&mut machine, now, messages, &mut None));
     machine.bearer(now, MCP).unwrap()
@@ -148,7 +148,7 @@ fn warm(config: &Arc<Config>) {
     const CALLS: usize = 10_000;
     let mut messages = Messages::new();
     let (mut machine, callback) = to_redirect(config, &mut messages);
-    let now = Moment::new(1_800_000_001_000, 2_000);
+    let now = mcp_auth_testing::moment(1_800_000_001_000, 2_000);
     machine.handle(now, Event::CallbackParams(Callback::from_url(callback)));
     assert!(drive(&mut machine, now, &mut messages, &mut None));
     let start = Instant::now();

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::builder(MCP, "http://127.0.0.1:3000/callback").build()?;
     let mut machine = AuthMachine::new(config, "alice");
     let mut store = BTreeMap::new();
-    let now = Moment::new(1_800_000_000_000, 0); // Unix and monotonic milliseconds
+    let now = Moment::new(SystemTime::now(), Duration::ZERO); // the system's time, and the time since a fixed point
 
     let mut headers = HeaderMap::new();
     headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));

@@ -15,6 +15,7 @@
 //!
 //! ```
 //! use std::collections::BTreeMap;
+//! use std::time::{Duration, SystemTime};
 //!
 //! use bytes::Bytes;
 //! use http::{HeaderMap, HeaderValue, Request, Response};
@@ -57,7 +58,7 @@
 //!     .build()?;
 //! let mut machine = AuthMachine::new(config, "alice");
 //! let mut store = BTreeMap::new();
-//! let now = Moment::new(1_800_000_000_000, 0); // your clocks: Unix and monotonic milliseconds
+//! let now = Moment::new(SystemTime::now(), Duration::ZERO); // your clocks: the system's time, and the time since a fixed point
 //!
 //! // The MCP server responded with 401:
 //! let mut headers = HeaderMap::new();

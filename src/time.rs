@@ -1,6 +1,6 @@
 //! Time as an argument: the host reads its clocks and passes the values.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Wall-clock time: milliseconds since the Unix epoch. Used for expiry and in records (SEC-35).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,15 +47,31 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Creates a moment from both clocks, in milliseconds.
-    pub const fn new(wall_unix_millis: u64, mono_millis: u64) -> Self {
+    /// Creates a moment from both clocks: the system's time, and the time since any fixed point of the process, such as an
+    /// [`Instant`](std::time::Instant) at its start. A system time before 1970 counts as 1970.
+    ///
+    /// ```
+    /// use mcp_auth_machine::Moment;
+    /// use std::time::{Duration, Instant, SystemTime};
+    ///
+    /// let started = Instant::now();
+    /// let now = Moment::new(SystemTime::now(), started.elapsed());
+    /// // Of a recorded time:
+    /// let then = Moment::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1), Duration::ZERO);
+    /// assert_eq!(then.wall.0, 1_000);
+    /// # assert!(then.wall < now.wall);
+    /// ```
+    pub fn new(wall: SystemTime, running: Duration) -> Self {
+        let wall = wall.duration_since(SystemTime::UNIX_EPOCH);
         Self {
-            wall: UnixMillis(wall_unix_millis),
-            mono: MonoMillis(mono_millis),
+            wall: UnixMillis(millis(wall.unwrap_or_default())),
+            mono: MonoMillis(millis(running)),
         }
     }
 
-    pub(crate) fn plus(self, wait: Duration) -> Self {
+    /// Returns this moment with both clocks moved on, such as the next one of a clock in tests.
+    #[must_use]
+    pub fn plus(self, wait: Duration) -> Self {
         Self {
             wall: UnixMillis(self.wall.0.saturating_add(millis(wait))),
             mono: self.mono.plus(wait),

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
+use mcp_auth_machine::time::{MonoMillis, UnixMillis};
 use mcp_auth_machine::{
     Action, AuthMachine, Config, Event, Moment,
     event::Challenge,
@@ -44,7 +45,7 @@ fn ok(s: u16, b: &'static str) -> Response<Bytes> {
     r
 }
 fn flow(c: &Arc<Config>, seed: [u8; 64]) -> usize {
-    let now = Moment::new(1_800_000_000_000, 1000);
+    let now = Moment { wall: UnixMillis(1_800_000_000_000), mono: MonoMillis(1000) };
     let mut m = AuthMachine::new(Arc::clone(c), "alice");
     let mut h = HeaderMap::new();
     h.insert("www-authenticate", HeaderValue::from_static(CH));

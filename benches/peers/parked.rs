@@ -1,6 +1,7 @@
 // Memory of machines: idle without an account, with a pending authorization, with a token.
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
+use mcp_auth_machine::time::{MonoMillis, UnixMillis};
 use mcp_auth_machine::{
     Action, AuthMachine, Config, Event, Moment,
     event::Challenge,
@@ -36,7 +37,7 @@ const B: [&str; 4] = [
     r#"{"access_token":"at","token_type":"Bearer","expires_in":3600,"refresh_token":"rt","scope":"files:read"}"#,
 ];
 fn run(c: &Arc<Config>, stop_at_redirect: bool) -> (AuthMachine, Vec<usize>) {
-    let now = Moment::new(1_800_000_000_000, 1000);
+    let now = Moment { wall: UnixMillis(1_800_000_000_000), mono: MonoMillis(1000) };
     let mut m = AuthMachine::new(Arc::clone(c), "alice");
     let mut h = HeaderMap::new();
     h.insert("www-authenticate", HeaderValue::from_static(CH));

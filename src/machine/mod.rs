@@ -124,10 +124,11 @@ impl AuthMachine {
     ///
     /// ```
     /// # use mcp_auth_machine::{AuthMachine, Config, Moment};
+    /// # use std::time::{Duration, SystemTime};
     /// # let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:3000/callback").build()?;
     /// let machine = AuthMachine::new(config, "alice");
     /// // The store is asked for the account first; should it not answer, the machine goes on without.
-    /// let now = Moment::new(1_800_000_000_000, 0);
+    /// let now = Moment::new(SystemTime::now(), Duration::ZERO);
     /// assert!(machine.timeout(now).is_some_and(|left| left.as_secs() <= 30));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -33,7 +33,12 @@ fn away() -> Away {
 
 /// The callback at another instance, whose wall clock shows this.
 fn comes_back(away: Away, wall: u64) -> Host {
-    let mut host = Host::resumed(away.config, away.store, Moment::new(wall, 9), 50);
+    let mut host = Host::resumed(
+        away.config,
+        away.store,
+        mcp_auth_testing::moment(wall, 9),
+        50,
+    );
     host.callback(&format!("code=c-1&state={}", away.state));
     host
 }
@@ -88,7 +93,7 @@ fn sec_35_authz_17_a_wall_clock_that_is_set_ends_no_sign_in_of_this_process() {
         let mut host = Host::new(config());
         let redirect = host.to_redirect();
         let Moment { wall, mono } = host.now;
-        host.now = Moment::new(wall.0 + forward - back, mono.0 + 1_000);
+        host.now = mcp_auth_testing::moment(wall.0 + forward - back, mono.0 + 1_000);
         host.callback(&format!("code=c-1&state={}", state_of(&redirect)));
         host.serve(TOKEN, 200, &token_answer("at-1"));
         host.ready();

@@ -13,7 +13,7 @@ use mcp_auth_machine::wire::form::{FormFlaw, pairs};
 use mcp_auth_machine::wire::http_fields::{freshness, retry_after};
 use mcp_auth_machine::wire::pkce::{Seed, State, Verifier};
 use mcp_auth_machine::wire::url::{UrlFlaw, UrlPolicy};
-use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment, Phase};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event, Phase};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -55,7 +55,10 @@ fn h05_l03_every_wait_has_an_end() {
     assert!(matches!(machine.poll_action(), Some(Action::LoadSlot(_))));
     assert_eq!(machine.phase(), Phase::Working("loading_account"));
     let due = machine.deadline().unwrap();
-    machine.handle(Moment::new(1_800_000_000_000, due.0), Event::Timer);
+    machine.handle(
+        mcp_auth_testing::moment(1_800_000_000_000, due.0),
+        Event::Timer,
+    );
     let Some(Action::Error(failure)) = machine.poll_action() else {
         panic!()
     };
@@ -491,7 +494,7 @@ fn sec_05_sec_06_f05_permitted_addresses_of_a_connection() {
 fn use_14_an_action_that_a_host_declines_leaves_nothing_waiting() {
     for has_store in [false, true] {
         let mut machine = AuthMachine::new(config().build().unwrap(), "alice");
-        let mut now = Moment::new(1_800_000_000_000, 0);
+        let mut now = mcp_auth_testing::moment(1_800_000_000_000, 0);
         machine.handle(now, Event::Authorize(seed(1).into()));
         machine.handle(now, Event::Wanted("x".into()));
         let mut answers = 0;
@@ -511,7 +514,7 @@ fn use_14_an_action_that_a_host_declines_leaves_nothing_waiting() {
                 None => match machine.timeout(now) {
                     Some(left) => {
                         let left = u64::try_from(left.as_millis()).unwrap();
-                        now = Moment::new(now.wall.0 + left, now.mono.0 + left);
+                        now = mcp_auth_testing::moment(now.wall.0 + left, now.mono.0 + left);
                         Some(Event::Timer)
                     }
                     None => break,

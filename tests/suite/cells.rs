@@ -12,7 +12,7 @@ use mcp_auth_machine::config::{Enterprise, PreRegistered, PushedRequests};
 use mcp_auth_machine::event::{Abandon, Challenge, Operation};
 use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::wire::callback::Callback;
-use mcp_auth_machine::{Action, Config, Event, Moment, Phase};
+use mcp_auth_machine::{Action, Config, Event, Phase};
 
 use crate::support::*;
 
@@ -483,9 +483,9 @@ const EVENTS: &[(&str, Try)] = &[
         Some(())
     }),
     ("clocks at their ends", |w| {
-        w.host.now = Moment::new(u64::MAX, u64::MAX);
+        w.host.now = mcp_auth_testing::moment(u64::MAX, u64::MAX);
         w.host.handle(Event::Timer);
-        w.host.now = Moment::new(0, 0);
+        w.host.now = mcp_auth_testing::moment(0, 0);
         w.host.handle(Event::Timer);
         Some(())
     }),

@@ -10,7 +10,7 @@ use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::slot::Stored;
 use mcp_auth_machine::wire::callback::{BrowserBinding, Callback};
 use mcp_auth_machine::wire::token::OAuthError;
-use mcp_auth_machine::{Action, Config, Event, Moment, Phase};
+use mcp_auth_machine::{Action, Config, Event, Phase};
 
 use crate::support::*;
 
@@ -63,7 +63,7 @@ fn another_process_clears_a_record_that_is_over_and_no_other() {
 fn the_time_of_an_authorization_ends_though_the_wall_clock_stands_still() {
     let (mut host, redirect) = redirected();
     let until = host.machine.deadline().unwrap();
-    host.now = Moment::new(host.now.wall.0, until.0);
+    host.now = mcp_auth_testing::moment(host.now.wall.0, until.0);
     host.callback(&answer(&redirect));
     host.quiet();
 }

@@ -341,7 +341,7 @@ fn step_07_no_configuration_allows_a_fourth_authorization() {
 /// A new process on what the other one stored, some hours later.
 fn hours_later(host: &mut Host, config: mcp_auth_machine::config::ConfigBuilder) -> Host {
     let (mut now, seeds) = (host.now, host.seeds);
-    now = mcp_auth_machine::Moment::new(now.wall.0 + 3 * 3_600_000, now.mono.0 + 3 * 3_600_000);
+    now = mcp_auth_testing::moment(now.wall.0 + 3 * 3_600_000, now.mono.0 + 3 * 3_600_000);
     let config = std::sync::Arc::new(config.build().unwrap());
     Host::resumed(config, std::mem::take(&mut host.store), now, seeds)
 }

@@ -308,7 +308,10 @@ fn documents(host: &mut Host) -> (usize, usize) {
 
 #[test]
 fn disc_19_meta_18_no_document_comes_from_a_cache_after_a_failure_in_any_process() {
-    let mut host = service(Store::default(), Moment::new(1_800_000_000_000, 1_000));
+    let mut host = service(
+        Store::default(),
+        mcp_auth_testing::moment(1_800_000_000_000, 1_000),
+    );
     assert_eq!(documents(&mut host), (1, 1));
     let answer = |host: &mut Host, status: u16, body: &str| {
         host.wake();

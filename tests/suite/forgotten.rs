@@ -311,7 +311,7 @@ fn s20_iso_12_a_front_channel_error_forgets_no_registration_of_others() {
     let redirect = host.to_redirect();
     host.pass(HOUR);
     let state = state_of(&redirect);
-    host.now = mcp_auth_machine::Moment::new(host.now.wall.0 - HOUR, host.now.mono.0 - HOUR);
+    host.now = mcp_auth_testing::moment(host.now.wall.0 - HOUR, host.now.mono.0 - HOUR);
     host.callback(&format!("error=unauthorized_client&state={state}"));
     assert!(refused(&host.error().cause));
     host.quiet();

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use mcp_auth_machine::MetadataFlaw;
 use mcp_auth_machine::config::{ConfigBuilder, DpopPolicy, MetadataCache, MetadataOrigin};
 use mcp_auth_machine::config::{DynamicRegistration, PreRegistered};
 use mcp_auth_machine::error::{Cause, Misconfiguration, PlaceFlaw, Violation};
 use mcp_auth_machine::slot::SlotContents;
 use mcp_auth_machine::wire::json::MAX_BODY_BYTES;
 use mcp_auth_machine::wire::url::UrlFlaw;
-use mcp_auth_machine::{MetadataFlaw, Moment};
 
 use crate::dpop;
 use crate::support::*;
@@ -22,7 +22,7 @@ fn begun(config: ConfigBuilder, challenge: &str) -> Host {
 }
 
 fn begun_on(config: ConfigBuilder, store: Store, challenge: &str) -> Host {
-    let now = Moment::new(1_800_000_000_000, 1_000);
+    let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
     let mut host = Host::resumed(Arc::new(config.build().unwrap()), store, now, 50);
     host.ask(challenge);
     host
@@ -145,7 +145,7 @@ fn for_service(metadata: &str) -> String {
 
 /// A service on this store that requests a token.
 fn wanted_on(config: ConfigBuilder, store: Store) -> Host {
-    let now = Moment::new(1_800_000_000_000, 1_000);
+    let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
     let config = service(config).build().unwrap();
     let mut host = Host::resumed(Arc::new(config), store, now, 50);
     host.wanted("x");

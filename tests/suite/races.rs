@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mcp_auth_machine::action::{PersistSlot, SendRequest, Why};
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::slot::Stored;
-use mcp_auth_machine::{Action, Config, Event, Moment};
+use mcp_auth_machine::{Action, Config, Event};
 
 use crate::sign_out::{revocable, signed_in_at};
 use crate::support::*;
@@ -254,7 +254,7 @@ fn refr_12_signed_out_elsewhere_while_a_refresh_was_under_way() {
 #[test]
 fn a_lease_from_a_clock_that_runs_far_ahead_does_not_block() {
     let mut pair = pair();
-    pair.a.now = Moment::new(pair.a.now.wall.0 + 10 * HOUR, pair.a.now.mono.0);
+    pair.a.now = mcp_auth_testing::moment(pair.a.now.wall.0 + 10 * HOUR, pair.a.now.mono.0);
     pair.both_want();
     let _hangs = pair.a.request();
     // A lease ten hours ahead of this clock is invalid.
@@ -267,7 +267,7 @@ fn a_lease_from_a_clock_that_runs_far_ahead_does_not_block() {
 fn d01_refr_05_a_lease_from_a_clock_that_is_a_little_ahead_holds() {
     for ahead in [50, 2_000, 4 * 60_000] {
         let mut pair = pair();
-        pair.a.now = Moment::new(pair.a.now.wall.0 + ahead, pair.a.now.mono.0);
+        pair.a.now = mcp_auth_testing::moment(pair.a.now.wall.0 + ahead, pair.a.now.mono.0);
         pair.both_want();
         let _hangs = pair.a.request();
         let mut waited = 0;
@@ -344,7 +344,7 @@ fn s22_looking_at_leases_that_never_end_ends() {
     let mut looks = 0;
     while pair.b.actions.is_empty() {
         pair.b.wake();
-        pair.b.now = Moment::new(wall, pair.b.now.mono.0);
+        pair.b.now = mcp_auth_testing::moment(wall, pair.b.now.mono.0);
         let account = |(key, _): &(&String, &mut Stored)| key.starts_with("account/");
         let (_, stored) = pair.store.slots.iter_mut().find(account).unwrap();
         let text = stored.contents.expose();

@@ -8,7 +8,7 @@ use mcp_auth_machine::error::{Cause, Next, Refusal, Stage, Violation};
 use mcp_auth_machine::event::Abandon;
 use mcp_auth_machine::wire::scopes::Scopes;
 use mcp_auth_machine::wire::token::{OAuthError, UnexpectedToken};
-use mcp_auth_machine::{Action, Event, Moment};
+use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
 
@@ -169,7 +169,7 @@ fn tok_13_d08_lifetimes_of_every_spelling_end_in_bounds() {
         let answer = renewable_for("at-1", "rt-1", expires_in);
         let mut host = Host::signed_in(config(), &answer);
         let mut at = |millis: u64| {
-            let now = mcp_auth_machine::Moment::new(
+            let now = mcp_auth_testing::moment(
                 host.now.wall.0.saturating_add(millis),
                 host.now.mono.0.saturating_add(millis),
             );
@@ -197,7 +197,7 @@ fn tok_13_d08_lifetimes_of_every_spelling_end_in_bounds() {
 fn d09_s30_sec_35_clocks_that_jump_never_lengthen_a_life() {
     // The wall clock goes back: the monotonic one ends the token in time, by one refresh.
     let mut host = signed_in();
-    host.now = mcp_auth_machine::Moment::new(host.now.wall.0 - 10 * HOUR, host.now.mono.0 + HOUR);
+    host.now = mcp_auth_testing::moment(host.now.wall.0 - 10 * HOUR, host.now.mono.0 + HOUR);
     assert_eq!(host.token(), None);
     host.wanted("x");
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
@@ -207,7 +207,7 @@ fn d09_s30_sec_35_clocks_that_jump_never_lengthen_a_life() {
     host.quiet();
     // The wall clock jumps ahead, as after suspend: one refresh at most.
     let mut host = signed_in();
-    host.now = mcp_auth_machine::Moment::new(host.now.wall.0 + 24 * HOUR, host.now.mono.0);
+    host.now = mcp_auth_testing::moment(host.now.wall.0 + 24 * HOUR, host.now.mono.0);
     assert_eq!(host.token(), None);
     host.wanted("x");
     host.serve(META, 200, &metadata());
@@ -223,7 +223,7 @@ fn sec_35_a_receipt_in_the_future_is_no_reason_to_trust() {
     let (wall, mono) = (first.now.wall.0, first.now.mono.0);
     let store = std::mem::take(&mut first.store);
     let resumed = |back: u64, store| {
-        let now = mcp_auth_machine::Moment::new(wall - back, mono);
+        let now = mcp_auth_testing::moment(wall - back, mono);
         Host::resumed(
             std::sync::Arc::new(config().build().unwrap()),
             store,
@@ -967,7 +967,7 @@ fn sec_35_s30_a_late_save_does_not_lengthen_a_life() {
     host.error();
     host.store.mode = StoreMode::Works;
     let (wall, mono) = (host.now.wall.0 - 86_400_000, host.now.mono.0 + 500_000);
-    host.now = Moment::new(wall, mono);
+    host.now = mcp_auth_testing::moment(wall, mono);
     host.wanted("tools/call x");
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-1"));

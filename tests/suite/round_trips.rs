@@ -11,7 +11,7 @@ use mcp_auth_machine::config::{ConfigBuilder, PreRegistered};
 use mcp_auth_machine::event::{Challenge, Operation};
 use mcp_auth_machine::slot::{Slot, Stored};
 use mcp_auth_machine::wire::callback::Callback;
-use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
+use mcp_auth_machine::{Action, AuthMachine, Config, Event};
 
 use crate::support::{AS, MCP, announcing, config, metadata_with, prm, response, seed};
 
@@ -57,7 +57,8 @@ impl Process {
     }
 
     fn handle(&mut self, event: Event) {
-        self.machine.handle(Moment::new(self.now, self.now), event);
+        self.machine
+            .handle(mcp_auth_testing::moment(self.now, self.now), event);
     }
 
     /// Carries out what the machine asks for, everything that is out at one time together.
@@ -152,7 +153,7 @@ impl Process {
     }
 
     fn token(&mut self) -> String {
-        let now = Moment::new(self.now, self.now);
+        let now = mcp_auth_testing::moment(self.now, self.now);
         let header = self.machine.bearer(now, MCP).unwrap();
         header.to_str().unwrap().to_owned()
     }

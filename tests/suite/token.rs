@@ -231,7 +231,7 @@ fn sec_35_s30_d09_k17_no_clock_makes_a_token_live_longer() {
     let (wall, mono) = (host.now.wall.0, host.now.mono.0);
     let good = |host: &mut Host, wall, mono| {
         host.machine
-            .bearer(mcp_auth_machine::Moment::new(wall, mono), MCP)
+            .bearer(mcp_auth_testing::moment(wall, mono), MCP)
             .is_ok()
     };
     assert!(good(&mut host, wall + 3_599_000, mono + 3_599_000));
@@ -543,7 +543,7 @@ fn sec_35_d09_a_receipt_in_the_future_is_no_reason_to_trust() {
     let day = 86_400_000;
     let later = |answer: &str, behind: u64| {
         let mut ahead = Host::signed_in(config(), answer);
-        let now = mcp_auth_machine::Moment::new(ahead.now.wall.0 - behind, 1_000);
+        let now = mcp_auth_testing::moment(ahead.now.wall.0 - behind, 1_000);
         let store = std::mem::take(&mut ahead.store);
         Host::resumed(std::sync::Arc::clone(&built), store, now, 50)
     };

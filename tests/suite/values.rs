@@ -8,7 +8,7 @@ use mcp_auth_machine::key::{PublicKey, SigningKey};
 use mcp_auth_machine::slot::{Revision, SlotKind};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::words::SigningAlgorithm;
-use mcp_auth_machine::{Action, Event, Moment};
+use mcp_auth_machine::{Action, Event};
 
 use crate::dpop::{JWK, LISTED, bound, key};
 use crate::support::*;
@@ -183,7 +183,7 @@ fn a_report_names_the_method_by_which_the_client_authenticates() {
 fn a_sign_in_and_its_callback_name_the_same_slot_for_whose_it_is() {
     let mut routes = Vec::new();
     for seeds in [0, 9] {
-        let now = Moment::new(1_800_000_000_000, 1_000);
+        let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
         let config = Arc::new(config().build().unwrap());
         let mut host = Host::resumed(config, Store::default(), now, seeds);
         let redirect = host.to_redirect();

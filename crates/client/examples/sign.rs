@@ -6,6 +6,7 @@
 //! ```
 
 use std::error::Error;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .dpop(Dpop::new(DpopPolicy::Require).key(key.describe()?))
         .reports(false)
         .build()?;
-    let now = Moment::new(1_800_000_000_000, 0);
+    let now = Moment::new(SystemTime::now(), Duration::ZERO);
     let mut machine = AuthMachine::new(config, "user");
     let mut headers = HeaderMap::new();
     headers.insert("www-authenticate", HeaderValue::from_static("DPoP"));

@@ -18,6 +18,7 @@ use super::trust::Trust;
 use mcp_auth_machine::action::{Grant, NeedUser, Redirect, SendRequest, ShowCode};
 use mcp_auth_machine::error::Cause;
 use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::time::MonoMillis;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Failure, Moment, NoBearer, Phase};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -354,7 +355,8 @@ impl<S: Store> Driver<S> {
     /// Returns the current time. Pauses that were cut short advance the monotonic clock only.
     fn now(&self) -> Moment {
         let Moment { wall, mono } = self.around.now();
-        Moment::new(wall.0, mono.0.saturating_add(millis(self.skipped)))
+        let mono = MonoMillis(mono.0.saturating_add(millis(self.skipped)));
+        Moment { wall, mono }
     }
 
     /// Returns this duration, or the time left before the deadline.

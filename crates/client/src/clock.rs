@@ -3,7 +3,7 @@
 #[cfg(feature = "reqwest")]
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_auth_machine::Moment;
 use mcp_auth_machine::wire::pkce::Seed;
@@ -11,10 +11,7 @@ use mcp_auth_machine::wire::pkce::Seed;
 /// Returns the current time of both clocks.
 pub fn now() -> Moment {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Moment::new(millis(wall), millis(START.elapsed()))
+    Moment::new(SystemTime::now(), START.elapsed())
 }
 
 /// Returns a duration in whole milliseconds, saturating.

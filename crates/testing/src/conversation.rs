@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use mcp_auth_machine::action::{Grant, NeedUser, Purpose, Redirect, SendRequest, ShowCode};
 use mcp_auth_machine::event::Authorization;
 use mcp_auth_machine::report::Decision;
+use mcp_auth_machine::time::{MonoMillis, UnixMillis};
 use mcp_auth_machine::wire::pkce::Seed;
 use mcp_auth_machine::{Action, AuthMachine, Event, Failure, Moment};
 
@@ -21,6 +22,14 @@ use super::{Playbook, TestStore};
 #[track_caller]
 pub(crate) fn fail(why: &str) -> ! {
     panic!("{why}")
+}
+
+/// Returns the moment at which the clocks show these times, in milliseconds: since the Unix epoch, and since any fixed point.
+pub fn moment(unix_millis: u64, mono_millis: u64) -> Moment {
+    Moment {
+        wall: UnixMillis(unix_millis),
+        mono: MonoMillis(mono_millis),
+    }
 }
 
 /// Returns entropy for tests that differs for each number.
@@ -96,7 +105,7 @@ pub struct Conversation<S> {
 impl<S: Slots> Conversation<S> {
     /// Begins a conversation on a store.
     pub fn begin(machine: AuthMachine, store: S) -> Self {
-        Self::resume(machine, store, Moment::new(1_800_000_000_000, 1_000), 0)
+        Self::resume(machine, store, crate::moment(1_800_000_000_000, 1_000), 0)
     }
 
     /// Begins a conversation at this time, with seeds that were not used before.
@@ -159,9 +168,7 @@ impl<S: Slots> Conversation<S> {
 
     /// Moves both clocks, without an event.
     pub fn move_clocks(&mut self, time: Duration) {
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let Moment { wall, mono } = self.now;
-        self.now = Moment::new(wall.0.saturating_add(millis), mono.0.saturating_add(millis));
+        self.now = self.now.plus(time);
     }
 
     /// Lets the time pass until the machine's deadline, passes `Timer` in, and returns how long that was.

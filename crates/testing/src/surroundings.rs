@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mcp_auth_client::{Clock, Entropy};
 use mcp_auth_machine::Moment;
+use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::pkce::Seed;
 
 use super::lock;
@@ -39,7 +40,7 @@ impl VirtualClock {
     /// Creates a clock that shows a fixed time of the year 2027.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Hands {
-            now: Moment::new(1_800_000_000_000, 1_000),
+            now: crate::moment(1_800_000_000_000, 1_000),
             slept: Duration::ZERO,
             #[cfg(feature = "reqwest")]
             waiting: Vec::new(),
@@ -49,9 +50,7 @@ impl VirtualClock {
     /// Moves both clocks, and wakes whatever waits.
     pub fn advance(&self, time: Duration) {
         let mut hands = lock(&self.0);
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let Moment { wall, mono } = hands.now;
-        hands.now = Moment::new(wall.0.saturating_add(millis), mono.0.saturating_add(millis));
+        hands.now = hands.now.plus(time);
         #[cfg(feature = "reqwest")]
         for waker in std::mem::take(&mut hands.waiting) {
             waker.wake();
@@ -61,7 +60,7 @@ impl VirtualClock {
     /// Sets the wall clock, as a user or a time server does; the monotonic clock is not affected.
     pub fn set_wall(&self, unix_millis: u64) {
         let mut hands = lock(&self.0);
-        hands.now = Moment::new(unix_millis, hands.now.mono.0);
+        hands.now.wall = UnixMillis(unix_millis);
     }
 
     /// Returns the current time.

@@ -3,7 +3,7 @@
 
 mod network;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::action::{LoadSlot, PersistSlot};
@@ -125,11 +125,7 @@ impl<R: Records> Host<R> {
     }
 
     fn now(&self) -> Moment {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Moment::new(millis(wall), millis(self.begun.elapsed()))
+        Moment::new(SystemTime::now(), self.begun.elapsed())
     }
 
     /// Performs actions until the host has to do something.

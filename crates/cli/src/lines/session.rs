@@ -7,6 +7,7 @@ use mcp_auth_machine::action::{
     AssertionKind, Grant, LoadSlot, ObtainAssertion, PersistSlot, Prepared, SendRequest, Sign,
 };
 use mcp_auth_machine::present::{Presentation, UnsignedProof};
+use mcp_auth_machine::time::{MonoMillis, UnixMillis};
 use mcp_auth_machine::{Action, AuthMachine, Event, Moment, NoBearer};
 use serde_json::Value;
 
@@ -97,7 +98,10 @@ impl Running {
         if let Some(now) = times.now {
             let mono = times.mono.unwrap_or(now);
             let origin = *self.origin.get_or_insert(mono);
-            self.now = Moment::new(now, mono.saturating_sub(origin));
+            self.now = Moment {
+                wall: UnixMillis(now),
+                mono: MonoMillis(mono.saturating_sub(origin)),
+            };
         }
     }
 

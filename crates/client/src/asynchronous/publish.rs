@@ -131,6 +131,7 @@ impl Publisher {
 mod tests {
     use super::*;
     use crate::clock::Surroundings;
+    use mcp_auth_machine::time::MonoMillis;
 
     fn publisher() -> Publisher {
         let key = Key {
@@ -149,7 +150,14 @@ mod tests {
         );
         let hour = 3_600_000;
         let mut end = |value, expires, wall, mono| {
-            publisher.bounded(value, Some(UnixMillis(expires)), Moment::new(wall, mono))
+            publisher.bounded(
+                value,
+                Some(UnixMillis(expires)),
+                Moment {
+                    wall: UnixMillis(wall),
+                    mono: MonoMillis(mono),
+                },
+            )
         };
         assert_eq!(end(&token, 2 * hour, hour, 0), Some(UnixMillis(2 * hour)));
         // Set back by half an hour after a quarter of an hour.
@@ -165,7 +173,17 @@ mod tests {
             Some(UnixMillis(2 * hour))
         );
         assert_eq!(end(&other, hour, wall, mono), Some(UnixMillis(hour)));
-        assert_eq!(publisher.bounded(&other, None, Moment::new(0, 0)), None);
+        assert_eq!(
+            publisher.bounded(
+                &other,
+                None,
+                Moment {
+                    wall: UnixMillis(0),
+                    mono: MonoMillis(0)
+                }
+            ),
+            None
+        );
     }
 
     #[test]

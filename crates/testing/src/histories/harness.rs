@@ -69,7 +69,7 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
             config: config.ok().map(Arc::new),
             system: None,
             store: TestStore::new(),
-            now: Moment::new(1_800_000_000_000, 1_000),
+            now: crate::moment(1_800_000_000_000, 1_000),
             oracle: Oracle::new(),
             under_way: Vec::new(),
             redirect: None,
@@ -246,7 +246,7 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
     fn wait(&mut self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap_or_default();
         let Moment { wall, mono } = self.now;
-        self.now = Moment::new(wall.0.saturating_add(millis), mono.0.saturating_add(millis));
+        self.now = crate::moment(wall.0.saturating_add(millis), mono.0.saturating_add(millis));
         let deadline = self.system.as_ref().and_then(System::deadline);
         if deadline.is_some_and(|deadline| deadline <= self.now.mono) {
             self.tell(Event::Timer);

@@ -196,7 +196,7 @@ impl System for Layer {
                 Action::PersistSlot(persist)
                     if self.fault == Fault::KeepsRecords && persist.write().is_none() =>
                 {
-                    let now = Moment::new(1_800_000_000_000, 1_000);
+                    let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
                     self.machine.handle(now, persist.done());
                 }
                 action => return Some(action),

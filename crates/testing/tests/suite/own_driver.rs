@@ -1,7 +1,7 @@
 //! A driver as a host would write it, with `ureq` and a loop over the actions, and the faults that such drivers have.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -83,9 +83,7 @@ impl OwnDriver {
     }
 
     fn now(&self) -> Moment {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap();
-        Moment::new(millis(wall), millis(self.begun.elapsed()))
+        Moment::new(SystemTime::now(), self.begun.elapsed())
     }
 
     /// Passes an event in, and performs actions until a result or nothing is left.

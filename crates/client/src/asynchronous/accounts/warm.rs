@@ -235,10 +235,7 @@ impl Warm {
         let ahead = margin.saturating_sub(spread);
         let entry = Entry {
             authorization: kept,
-            until: Moment::new(
-                now.wall.0.saturating_add(left),
-                now.mono.0.saturating_add(left),
-            ),
+            until: now.plus(Duration::from_millis(left)),
             refresh_at: AtomicU64::new(now.mono.0.saturating_add(left.saturating_sub(ahead))),
             refreshes: AtomicBool::new(false),
             is_accepted: AtomicBool::new(false),

@@ -128,7 +128,7 @@ impl World {
             ledger: Ledger::default(),
             servers: Registry::default(),
             shelf: Shelf::default(),
-            now: Moment::new(1_800_000_000_000, 1_000),
+            now: crate::moment(1_800_000_000_000, 1_000),
             latest: 1_800_000_000_000,
             instances: Vec::new(),
             visits: Vec::new(),
@@ -234,7 +234,7 @@ impl World {
 
     /// Time passes for everybody; timers fire.
     fn wait(&mut self, millis: u64) {
-        self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
+        self.now = crate::moment(self.now.wall.0 + millis, self.now.mono.0 + millis);
         self.latest = self.latest.max(self.now.wall.0);
         for at in 0..self.instances.len() {
             let instance = &self.instances[at];
@@ -250,7 +250,7 @@ impl World {
 
     /// Time passes without an event, as in a suspended process.
     fn suspended(&mut self, millis: u64) {
-        self.now = Moment::new(self.now.wall.0 + millis, self.now.mono.0 + millis);
+        self.now = crate::moment(self.now.wall.0 + millis, self.now.mono.0 + millis);
         self.latest = self.latest.max(self.now.wall.0);
     }
 
@@ -258,7 +258,7 @@ impl World {
         let day = 24 * 3_600_000;
         let wall = self.now.wall.0;
         let wall = if forward { wall + day } else { wall - day };
-        self.now = Moment::new(wall, self.now.mono.0);
+        self.now = crate::moment(wall, self.now.mono.0);
         self.latest = self.latest.max(wall);
         self.facts.note("wall clock jumped");
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
 use super::*;
+use mcp_auth_machine::time::{MonoMillis, UnixMillis};
 
 const URL: &str = "https://mcp.example/mcp";
 
@@ -17,7 +18,10 @@ fn token(text: &str) -> HeaderValue {
 }
 
 fn at(wall: u64, mono: u64) -> Moment {
-    Moment::new(wall, mono)
+    Moment {
+        wall: UnixMillis(wall),
+        mono: MonoMillis(mono),
+    }
 }
 
 /// A cache in which alice's token is valid for this many milliseconds.
