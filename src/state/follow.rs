@@ -23,7 +23,7 @@ use crate::state::without_user::assertion::ObtainingAssertion;
 use crate::state::{Next, Step, wait_in};
 
 impl Next {
-    /// Goes on with what follows this outcome; `machine` does so until a state waits.
+    /// Continues with what follows this outcome. The machine repeats that until a state waits.
     pub(crate) fn follow(self, core: &mut Core) -> Step {
         match self {
             Self::Wait(work) => wait_in(work),

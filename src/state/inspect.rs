@@ -1,4 +1,4 @@
-//! What the machine asks of a state: the questions that decide about cancels, clicks, sign-outs and the queue.
+//! Properties of a state on which cancels, authorization requests, sign-outs and the queue depend.
 
 use crate::config::Config;
 use crate::core::Core;

@@ -1,6 +1,6 @@
 //! The states, and the transitions between them: one struct for each kind of pending action.
 //!
-//! A state is consumed by the result it waits for, and returns the next state, or an outcome after which another flow goes on
+//! A state is consumed by the result it waits for, and returns the next state, or an outcome after which another flow continues
 //! ([`Next`]). `follow.rs` lists what follows each outcome.
 
 mod attempt;
@@ -71,7 +71,7 @@ use client::flow::Met;
 /// The result of one transition, or the failure of the attempt.
 pub(crate) type Step = Result<Next, Failure>;
 
-/// What a transition leads to: a state that waits, or an outcome, after which another flow goes on (`follow.rs`).
+/// The result of a transition: a state that waits, or an outcome, after which another flow continues (`follow.rs`).
 pub(crate) enum Next {
     /// The state waits for the result of its action.
     Wait(Work),
@@ -93,13 +93,13 @@ pub(crate) enum Next {
     SendUser(Met, AtIssuer<Registration>),
     /// The renewal decides its next step.
     Renew(Box<Renewal>),
-    /// The token request goes on after a pause.
+    /// The token request continues after a pause.
     Obtain(Box<Obtaining>),
     /// The organisation's identity provider is needed.
     AtIdp(Box<AtIdp>),
     /// The identity provider needs another subject token, from this client.
     NeedSubject(Box<AtIdp>, AtIssuer<Client>),
-    /// The renewal cannot go on without the user, or without another token request.
+    /// The renewal cannot continue without the user, or without another token request.
     NeedsUser(Box<Renewal>),
 }
 

@@ -1,4 +1,4 @@
-//! A pause before a refresh or a token request goes on.
+//! A pause before a refresh or a token request continues.
 
 use crate::core::{Ask, Core};
 use crate::state::trigger::Trigger;

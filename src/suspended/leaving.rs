@@ -1,4 +1,4 @@
-//! What a sign-out erases and revokes.
+//! The data that a sign-out erases and revokes.
 
 use crate::account::Account;
 use crate::clients::Registered;

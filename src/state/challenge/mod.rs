@@ -1,4 +1,4 @@
-//! What the MCP server refuses: the challenge, its reaction, and the question to the user.
+//! Refused requests: the challenge of the MCP server, the reaction to it, and the question to the user.
 
 pub(crate) mod ask;
 pub(crate) mod decide;

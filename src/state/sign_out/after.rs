@@ -1,4 +1,4 @@
-//! What follows an erased registration.
+//! The continuation after a registration was erased.
 
 use crate::core::Core;
 use crate::state::{Step, done};

@@ -1,4 +1,4 @@
-//! What ends a token request without a user, or delays it (11.4).
+//! Failures and delays of a token request without a user (11.4).
 
 use std::time::Duration;
 
