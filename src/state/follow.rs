@@ -5,8 +5,8 @@
 //! |---|---|
 //! | discovery | `discovery/`: `locate`, `cached_resource`, `resource`, `standing`, `choose_server`, `cached_server`, `server` |
 //! | authorization by a user | `sign_in/repeat`; discovery; `client/`: `choose` with `binding` or `register`; `sign_in/`: `send`, `redirect` with `pushed`, or `device`; after the callback `come_back`, `exchange`; `save` |
-//! | refresh | `renewal/renew`; discovery where it is due; `renewal/`: `lease`, `refresh`; `save` |
-//! | token request without a user | `without_user/obtain`; discovery; `client/binding`; `without_user/`: `provider`, `assertion`, `subject`, `request`; `save` |
+//! | refresh | `renewal/next_step`; discovery where it is due; `renewal/`: `lease`, `refresh`; `save` |
+//! | token request without a user | `without_user/obtain`; discovery; `client/binding`; `without_user/`: `find_provider`, `assertion`, `exchange_subject`, `request`; `save` |
 //! | sign-out | `sign_out/`: `erase`, `forget`, `revoke` |
 
 use crate::core::Core;

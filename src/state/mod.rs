@@ -4,12 +4,12 @@
 //! ([`Next`]). `follow.rs` lists what follows each outcome.
 
 mod attempt;
-mod bound;
 mod call;
 mod challenge;
 mod client;
 mod delay;
 mod discovery;
+mod dpop;
 mod effort;
 mod follow;
 mod inspect;
@@ -24,7 +24,7 @@ mod sign_out;
 mod trigger;
 mod without_user;
 
-pub(crate) use challenge::judge::judge;
+pub(crate) use challenge::read::judge;
 pub(crate) use client::binding::{LoadingBinding, SavingBinding};
 pub(crate) use client::choose::LoadingRegistration;
 pub(crate) use client::register::{Registering, SavingRegistration};
@@ -50,8 +50,8 @@ pub(crate) use sign_out::forget::{ClearingClient, ForgettingClient};
 pub(crate) use sign_out::revoke::Revoking;
 pub(crate) use trigger::Trigger;
 pub(crate) use without_user::assertion::ObtainingAssertion;
+pub(crate) use without_user::exchange_subject::ExchangingSubject;
 pub(crate) use without_user::request::Requesting;
-pub(crate) use without_user::subject::ExchangingSubject;
 
 use crate::action::SubjectTokenKind;
 use crate::core::{Ask, Core};

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::event::Operation;
 use crate::grant::CodeGrant;
 use crate::issuer::AtIssuer;
-use crate::state::challenge::judge::Judged;
+use crate::state::challenge::read::Judged;
 use crate::state::{Next, Step, done};
 use crate::suspended::{Elsewhere, Leaving, Obtaining, Renewal, Renewed};
 use crate::wire::callback::Callback;

@@ -406,7 +406,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a workload stays where it was",
         caught_by: &[Histories, Simulation, Answers, Events],
         edits: &[edit(
-            "src/state/renewal/renew.rs",
+            "src/state/renewal/next_step.rs",
             "        if origin == ClientOrigin::PreRegistered && !core.config().may_meet(&to) {\n",
             "        let machine = matches!(core.config().sign_in, SignIn::Machine(_));\n        let bound = machine && crate::planted::on(31);\n        if origin == ClientOrigin::PreRegistered && (bound || !core.config().may_meet(&to)) {\n",
         )],
@@ -503,7 +503,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "the next refusal refreshes there",
         caught_by: &[Histories, Simulation, Answers],
         edits: &[edit(
-            "src/state/renewal/renew.rs",
+            "src/state/renewal/next_step.rs",
             "        if let Some((origin, to)) = left {\n",
             "        let told = crate::planted::on(40) && core.memory.offered.is_some();\n        if let Some((origin, to)) = left.filter(|_| !told) {\n",
         )],
@@ -573,7 +573,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "a refusal replaces an agreement",
         caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
-            "src/state/challenge/judge.rs",
+            "src/state/challenge/read.rs",
             "        match at_rest && !core.memory.question.is_open() {\n",
             "        match (at_rest || crate::planted::on(51)) && !core.memory.question.is_open() {\n",
         )],

@@ -2,5 +2,5 @@
 
 pub(crate) mod ends;
 pub(crate) mod lease;
+pub(crate) mod next_step;
 pub(crate) mod refresh;
-pub(crate) mod renew;

@@ -135,7 +135,7 @@ impl Refreshing {
                 let sent = at.held().refresh.clone();
                 let (kind, assumed) = (granted.token_type, granted.type_assumed);
                 let binding =
-                    match crate::state::bound::judge(core, at.held().binding(), kind, assumed) {
+                    match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
                         Ok(binding) => binding,
                         Err(flaw) => {
                             let verdict = Verdict::Final(Cause::Violation(flaw));

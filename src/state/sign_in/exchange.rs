@@ -119,7 +119,7 @@ pub(crate) fn keep<G: TokenGrant>(
     }
     let seconds = granted.lifetime.seconds();
     let (kind, assumed) = (granted.token_type, granted.type_assumed);
-    let bound = crate::state::bound::judge(core, at.held().binding(), kind, assumed);
+    let bound = crate::state::dpop::judge(core, at.held().binding(), kind, assumed);
     let at = redeem(at, granted, core.now);
     match bound {
         Ok(binding) => {

@@ -75,7 +75,7 @@ fn choose(
         scopes: scopes.clone(),
         source,
     });
-    let binding = match crate::state::bound::choose(core, at.server(), &facts) {
+    let binding = match crate::state::dpop::choose(core, at.server(), &facts) {
         Ok(binding) => binding,
         Err(cause) => return Err(attempt.fails(Stage::ServerMetadata, Some(&issuer), cause)),
     };

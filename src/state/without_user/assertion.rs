@@ -12,8 +12,8 @@ use crate::state::call::Call;
 use crate::state::{Step, Work};
 use crate::suspended::{AtIdp, Obtaining};
 
+use super::exchange_subject::ExchangingSubject;
 use super::request::Requesting;
-use super::subject::ExchangingSubject;
 
 /// Waits for a token of the host's platform (WIF-05, EMA-05).
 pub(crate) struct ObtainingAssertion {

@@ -2,7 +2,7 @@
 
 pub(crate) mod assertion;
 pub(crate) mod ends;
+pub(crate) mod exchange_subject;
+pub(crate) mod find_provider;
 pub(crate) mod obtain;
-pub(crate) mod provider;
 pub(crate) mod request;
-pub(crate) mod subject;

@@ -189,7 +189,7 @@ impl Obtaining {
         facts: ResourceFacts,
         at: AtIssuer<Client>,
     ) -> Result<AtIssuer<Asked>, Failure> {
-        let binding = crate::state::bound::choose(core, at.server(), &facts);
+        let binding = crate::state::dpop::choose(core, at.server(), &facts);
         let issuer = at.issuer().clone();
         let binding = binding.map_err(|cause| {
             self.effort

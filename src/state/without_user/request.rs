@@ -102,7 +102,7 @@ fn answered(
             }
             let (kind, assumed) = (granted.token_type, granted.type_assumed);
             let seconds = granted.lifetime.seconds();
-            match crate::state::bound::judge(core, at.held().binding(), kind, assumed) {
+            match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
                 Ok(binding) => {
                     let at = at.redeemed(*granted, binding, core.now);
                     core.report(|| Decision::TokenReceived {

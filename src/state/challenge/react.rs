@@ -7,7 +7,7 @@ use crate::config::{DpopPolicy, SignIn};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
 use crate::state::challenge::ask::{adds, ask, too_many};
-use crate::state::challenge::judge::{Judged, Token};
+use crate::state::challenge::read::{Judged, Token};
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::without_user::obtain::obtain;
 use crate::state::{Next, Step, done};
