@@ -481,7 +481,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 38,
         name: "a load that fails keeps a client",
-        caught_by: &[Histories, Answers],
+        caught_by: &[Answers],
         edits: &[edit(
             "src/state/sign_out/forget.rs",
             "        let mut bury = |order: &Order| match order.word {\n",
