@@ -84,24 +84,27 @@ fn repeated(found: &AuthChallenge<'_>) -> Option<Finding> {
     })
 }
 
-/// Returns the finding for a location that is relative, or at another host than the MCP server.
+/// Returns the finding for a location that is relative, or at another host than the MCP server. The second is in order where
+/// the document is served there.
 fn elsewhere(found: &AuthChallenge<'_>, own: Option<&str>) -> Option<Finding> {
-    let words = locations(found).find_map(|named| {
+    let (mark, words) = locations(found).find_map(|named| {
         let shown = Untrusted::new(named);
         let shown = shown.as_plain();
         match Url::parse(named) {
-            Err(url::ParseError::RelativeUrlWithoutBase) => Some(format!(
-                "the challenge names {shown}, a relative URL, which many clients do not resolve"
-            )),
-            Ok(url) if url.host_str() != own => Some(format!(
-                "the challenge names {shown}, at another host than the MCP server: a server must not take its own name \
-                 from the Host or X-Forwarded-Host of a request"
-            )),
+            Err(url::ParseError::RelativeUrlWithoutBase) => {
+                let words = "a relative URL, which many clients do not resolve";
+                Some((Mark::Warning, format!("the challenge names {shown}, {words}")))
+            }
+            Ok(url) if url.host_str() != own => {
+                let words = "at another host than the MCP server: right if the document is served there, and wrong if the \
+                             server took its own name from the Host or X-Forwarded-Host of a request";
+                Some((Mark::Note, format!("the challenge names {shown}, {words}")))
+            }
             Ok(_) | Err(_) => None,
         }
     })?;
     Some(
-        Finding::new(Mark::Warning, "CHAL-13", words).fix(
+        Finding::new(mark, "CHAL-13", words).fix(
             Fix::member(
                 Place::Challenge,
                 METADATA,

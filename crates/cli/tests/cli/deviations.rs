@@ -53,8 +53,12 @@ fn the_doctor_sees_each_deviation_of_the_documents() {
             servers.seen(Place::Token) + servers.seen(Place::Registration),
             0
         );
-        let (broken, warnings) = (marks(&answer, "broken"), marks(&answer, "warning"));
-        format!("{}: {broken:?}, {warnings:?}", status.unwrap_or(-1))
+        let [broken, warnings, notes] =
+            ["broken", "warning", "note"].map(|mark| marks(&answer, mark));
+        format!(
+            "{}: {broken:?}, {warnings:?}, {notes:?}",
+            status.unwrap_or(-1)
+        )
     };
     let good = examined(None);
     let mut table = format!("(none): {good}\n");
