@@ -201,7 +201,8 @@ impl<U: User> Builder<U> {
         let (publisher, place) = account.unzip();
         let (sender, messages) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(false);
-        let task = Task {
+        // On the heap: a future holds what it was given twice, once for itself and once for its caller.
+        let task = Box::new(Task {
             machine: AuthMachine::new(self.config, self.principal),
             hands: Hands::new(
                 network,
@@ -228,7 +229,7 @@ impl<U: User> Builder<U> {
             is_closed: false,
             ended: ended.clone(),
             place,
-        };
+        });
         let run = async move {
             let (is_unsaved, place) = task.run().await;
             drop(place);

@@ -90,7 +90,7 @@ pub(super) struct Task<U> {
 impl<U: User> Task<U> {
     /// Runs until the last handle is gone or one was closed, and work in flight is completed and saved. Returns whether
     /// tokens are lost.
-    pub(super) async fn run(mut self) -> (bool, Option<Place>) {
+    pub(super) async fn run(mut self: Box<Self>) -> (bool, Option<Place>) {
         let mut open = true;
         self.settle();
         self.publish();

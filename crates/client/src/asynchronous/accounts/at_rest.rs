@@ -80,7 +80,7 @@ impl Accounts {
         let found = match self.0.reads.join(&key, ()) {
             Share::Lead(lead) => {
                 let found = self.read(server, &key, operation).await;
-                lead.end(found.clone());
+                lead.end(|| found.clone());
                 found
             }
             Share::Follow(shared) => match shared.wait().await {

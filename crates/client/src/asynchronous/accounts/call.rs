@@ -9,7 +9,8 @@ use super::super::client::Call;
 use super::super::job::Stopped;
 use super::flights::Share;
 use super::table::Lease;
-use super::{Accounts, Server, key};
+use super::warm::Key;
+use super::{Accounts, Server};
 use crate::meter;
 use mcp_auth_machine::event::Operation;
 
@@ -100,7 +101,10 @@ impl AccountCall {
         if status == StatusCode::UNAUTHORIZED
             && let Some(sent) = self.sent_last().cloned()
         {
-            let key = key(&self.server, &self.principal);
+            let key = Key {
+                server: Arc::clone(&self.server.url),
+                principal: Arc::clone(&self.principal),
+            };
             self.accounts.0.warm.refused(&key, &sent);
             if self.machine.is_none() {
                 // Another token is tried first, whatever else a challenge says, as with a challenge to an older token.
@@ -119,7 +123,7 @@ impl AccountCall {
         let (call, _) = self.machine().await?;
         let told = call.again(status, headers).await;
         if let Some(lead) = lead {
-            lead.end(());
+            lead.end(|| ());
         }
         told
     }

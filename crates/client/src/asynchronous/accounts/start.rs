@@ -106,7 +106,7 @@ impl AccountsBuilder {
         self
     }
 
-    /// How many machines may exist at once: 10,000 unless set, about 10 KiB each.
+    /// How many machines may exist at once: 10,000 unless set, about 7 KiB each.
     #[must_use]
     pub fn machines(mut self, most: usize) -> Self {
         self.bounds.machines = most.max(1);

@@ -231,7 +231,7 @@ impl Warm {
         kept.set_sensitive(true);
         let margin = millis(MARGIN).min(left / 10);
         // Those that were obtained together are not refreshed together.
-        let spread = self.spread(margin / 2);
+        let spread = self.spread(authorization, margin / 2);
         let ahead = margin.saturating_sub(spread);
         let entry = Entry {
             authorization: kept,
@@ -255,6 +255,11 @@ impl Warm {
     }
 
     fn remove(&self, key: &Key, authorization: &HeaderValue) {
+        // Most callers of a storm come after the first one: they need no lock that excludes readers.
+        let held = self.entries.peek(key);
+        if held.is_none_or(|entry| entry.authorization != *authorization) {
+            return;
+        }
         self.entries
             .remove_if(key, |entry| entry.authorization == *authorization);
     }
@@ -264,14 +269,18 @@ impl Warm {
         self.around.now()
     }
 
-    /// A random number up to this one; 0 without a source of entropy.
-    fn spread(&self, most: u64) -> u64 {
-        let bytes = self.around.random().unwrap_or_default();
-        let number = bytes.first_chunk::<8>().copied().unwrap_or_default();
+    /// A number up to this one, other ones for other tokens: random where a test sets a source, which fails to 0; else a
+    /// digest under the key of the counters, which needs no call of the operating system.
+    fn spread(&self, token: &HeaderValue, most: u64) -> u64 {
+        let number = if self.around.entropy.is_some() {
+            let bytes = self.around.random().unwrap_or_default();
+            let number = bytes.first_chunk::<8>().copied().unwrap_or_default();
+            u64::from_le_bytes(number)
+        } else {
+            self.hasher.hash_one(token.as_bytes())
+        };
         let count = most.saturating_add(1);
-        u64::from_le_bytes(number)
-            .checked_rem(count)
-            .unwrap_or_default()
+        number.checked_rem(count).unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {

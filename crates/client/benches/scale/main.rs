@@ -1,0 +1,121 @@
+//! The figures of `docs/scale.md`, each beside its limit, in one run:
+//!
+//! ```sh
+//! cargo bench -p mcp-auth-client --features reqwest,redis-async --bench scale
+//! ```
+//!
+//! `SCALE_USERS` says how many users sign in (1,000 unless set), `SCALE_KNOWN` how many accounts the store holds for the
+//! process with many known principals (100,000 unless set; a hundredth of them is active), and `SCALE_ONLY` picks one
+//! part: `starting`, `parked`, `warm`, `storms`, `evicted` or `known`. `SCALE_ROUNDS` (5) says of how many times the best
+//! one is printed. The figures that need Redis are left out where there
+//! is no `redis-server`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    missing_docs
+)]
+
+mod known;
+mod machines;
+mod records;
+mod redis_server;
+mod tokens;
+mod world;
+
+use std::alloc::System;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tokio::task::JoinSet;
+
+use self::redis_server::Redis;
+use self::world::World;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How many requests are under way at a time where the rate is measured.
+const AT_ONCE: usize = 64;
+
+fn row(name: &str, found: &str, limit: &str) {
+    println!("{name:<58} {found:>24}   {limit}");
+}
+
+/// Memory that is allocated now.
+fn live() -> i128 {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated as i128 - stats.bytes_deallocated as i128
+}
+
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line
+        .and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default();
+    kib / 1024.0
+}
+
+/// Runs one piece of work for each number, so many at a time.
+async fn for_each<F: Future<Output = ()> + Send + 'static>(
+    count: usize,
+    work: impl Fn(usize) -> F,
+) {
+    let mut tasks = JoinSet::new();
+    for number in 0..count {
+        if tasks.len() >= AT_ONCE {
+            tasks.join_next().await.unwrap().unwrap();
+        }
+        tasks.spawn(work(number));
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+fn user(number: usize) -> String {
+    format!("user-{number:08}")
+}
+
+fn number(name: &str, default: usize) -> usize {
+    let set = std::env::var(name).ok();
+    set.map_or(default, |text| text.parse().unwrap())
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let _first = rustls::crypto::ring::default_provider().install_default();
+    if known::is_child() {
+        return known::child().await;
+    }
+    let users = number("SCALE_USERS", 1_000);
+    let only = std::env::var("SCALE_ONLY").ok();
+    let runs = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    let world = World::start().await;
+    row("workload", "found", "limit, or the same without this crate");
+    if runs("starting") {
+        machines::starting(&world).await;
+    }
+    if runs("parked") {
+        machines::parked(&world).await;
+    }
+    if runs("warm") {
+        tokens::warm(&world, users).await;
+    }
+    if runs("storms") {
+        tokens::storms(&world).await;
+    }
+    if !runs("evicted") && !runs("known") {
+        return;
+    }
+    let Some(redis) = Redis::start() else {
+        println!("redis-server is not there: its figures are left out");
+        return;
+    };
+    if runs("evicted") {
+        tokens::evicted(&world, &redis, users).await;
+    }
+    if runs("known") {
+        known::known(&world, &redis, number("SCALE_KNOWN", 100_000)).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! Account records for many principals, made from that of a real sign-in.
+
+use std::time::Duration;
+
+use mcp_auth_client::{AsyncRedisStore, SharedStore};
+use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
+
+use crate::redis_server::Redis;
+use crate::world::World;
+
+/// The principal that signed in.
+pub(crate) const TEMPLATE: &str = "template";
+
+/// How many accounts are written to Redis at a time.
+const PIPELINE: usize = 1_000;
+
+/// The account of the principal that signed in.
+pub(crate) struct Template {
+    mcp_url: String,
+    json: String,
+}
+
+impl Template {
+    /// Signs in, with the account in Redis.
+    pub(crate) async fn sign_in(world: &World, redis: &Redis, prefix: &str) -> Self {
+        let store = AsyncRedisStore::open(&redis.url(), prefix).unwrap();
+        let (accounts, server) = world.accounts(SharedStore::new(store), Duration::ZERO, 0);
+        world.sign_in(&accounts, &server, TEMPLATE).await;
+        accounts.close().await.unwrap();
+        let mcp_url = world.mcp.url();
+        let mut connection = redis.connect();
+        let mut get = redis::cmd("HGET");
+        let slot = Slot::account(TEMPLATE, &mcp_url);
+        let get = get.arg(format!("{prefix}{slot}")).arg("contents");
+        let record: String = get.query(&mut connection).unwrap();
+        let (_, json) = record.split_once(".{").unwrap();
+        let json = format!("{{{json}");
+        assert_eq!(json.matches(&principal(TEMPLATE)).count(), 1);
+        Self { mcp_url, json }
+    }
+
+    /// The same with servers that are reached with TLS, as those of a gateway are: this machine's URLs are parsed at
+    /// length. No request is sent there.
+    pub(crate) fn with_tls(self, world: &World) -> Self {
+        let mcp = self.mcp_url.trim_end_matches("/mcp");
+        let (mcp_url, issuer) = ("https://mcp.example.com", world.server.issuer());
+        let json = self.json.replace(mcp, mcp_url);
+        Self {
+            json: json.replace(issuer, "https://as.example.com"),
+            mcp_url: format!("{mcp_url}/mcp"),
+        }
+    }
+
+    pub(crate) fn mcp_url(&self) -> &str {
+        &self.mcp_url
+    }
+
+    /// The account of another principal: the record names it, with the digest of that.
+    pub(crate) fn of(&self, name: &str) -> (Slot, Stored) {
+        let json = self.json.replace(&principal(TEMPLATE), &principal(name));
+        let revision = Revision::of(json.as_bytes());
+        let contents = SlotContents::new(format!("v2.{revision}.{json}"));
+        let stored = Stored { revision, contents };
+        (Slot::account(name, &self.mcp_url), stored)
+    }
+
+    /// Writes the accounts of these principals to Redis.
+    pub(crate) fn fill(&self, redis: &Redis, prefix: &str, names: impl Iterator<Item = String>) {
+        let mut connection = redis.connect();
+        let mut names = names.peekable();
+        while names.peek().is_some() {
+            let mut pipe = redis::pipe();
+            for name in names.by_ref().take(PIPELINE) {
+                let (slot, stored) = self.of(&name);
+                let set = pipe.cmd("HSET").arg(format!("{prefix}{slot}"));
+                let set = set.arg("revision").arg(stored.revision.to_string());
+                let set = set.arg("contents").arg(stored.contents.expose());
+                set.ignore();
+            }
+            pipe.exec(&mut connection).unwrap();
+        }
+    }
+}
+
+fn principal(name: &str) -> String {
+    format!(r#""principal":"{name}""#)
+}
