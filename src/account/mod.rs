@@ -331,6 +331,14 @@ impl Tokens {
         self.received == received && self.access.secret().same(access.secret().expose())
     }
 
+    /// Returns true if the tokens were received after this time, by any instance. Their age is known by the wall clock, and the
+    /// time since by the monotonic one, so that a clock that was set in between makes them too old, or of no known age, and
+    /// not young.
+    pub(crate) fn are_younger_than(&self, then: MonoMillis, now: Moment) -> bool {
+        let age = now.wall.0.checked_sub(self.received.0);
+        age.is_some_and(|age| age < now.mono.0.saturating_sub(then.0))
+    }
+
     /// Returns how long before expiry the token is refreshed.
     pub(crate) fn margin(&self) -> Duration {
         match self.lifetime {

@@ -9,7 +9,7 @@ use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::slot::{Revision, Slot};
-use crate::time::{MonoMillis, UnixMillis};
+use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
 use crate::wish::Click;
 
@@ -33,6 +33,8 @@ pub(crate) struct WaitingParts {
     pub(crate) slot: Slot,
     pub(crate) revision: Revision,
     pub(crate) until: MonoMillis,
+    /// When it was made.
+    pub(crate) begun: MonoMillis,
     /// The time until which the redirect is repeated: half of the user's time is left then.
     pub(crate) repeated_until: MonoMillis,
     /// When the documents that the redirect rests on were read.
@@ -85,16 +87,25 @@ impl WaitingParts {
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
 impl Waiting {
-    /// Returns true when this account is what came of the redirect at another instance: its tokens are others than before,
-    /// and it has the scopes that were requested.
-    pub(crate) fn has_led_to(&self, account: &Account) -> bool {
-        let tokens = account.tokens.as_ref();
-        let same = self
-            .rest
-            .before
-            .as_ref()
-            .is_some_and(|before| before.is(tokens));
-        tokens.is_some() && !same && account.has_scopes(&self.at.held().0.requested)
+    /// Returns true when this account is what came of the redirect at another instance: its tokens are others than before, were
+    /// received since, and it has the scopes that were requested.
+    pub(crate) fn has_led_to(&self, account: &Account, now: Moment) -> bool {
+        let Some(tokens) = account.tokens.as_ref() else {
+            return false;
+        };
+        let before = self.rest.before.as_ref();
+        let same = before.is_some_and(|before| before.is(Some(tokens)));
+        let since = tokens.are_younger_than(self.rest.begun, now);
+        !same && since && account.has_scopes(&self.at.held().0.requested)
+    }
+
+    /// This account is not what came of the redirect: where it has the scopes, the tokens that come are others than its own.
+    pub(crate) fn sets_aside(&mut self, account: &Account) {
+        if let Some(tokens) = &account.tokens
+            && account.has_scopes(&self.at.held().0.requested)
+        {
+            self.rest.before = Some(tokens.issuance());
+        }
     }
 
     /// Returns true while enough of the user's time is left to repeat the redirect (AUTHZ-17).

@@ -1,6 +1,7 @@
 //! Short histories that end in a violation when a certain bug is planted (`tests/planted`): the setup, then a
 //! move a line. Kept so that what once broke the machine is tried at once, every time; in the machine as it is
 //! they are harmless. A history found by simulation, with every move left out that it can do without.
+//! Those that are named for a property once broke it without a planted bug.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

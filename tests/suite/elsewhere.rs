@@ -301,6 +301,7 @@ fn authz_18_a_question_that_waited_joins_the_next_redirect() {
 #[test]
 fn authz_18_a_question_about_the_tokens_that_came_is_put_at_once() {
     let (mut host, callback) = waiting();
+    host.pass(900);
     let mut second = other(&mut host, &callback);
     std::mem::swap(&mut host.store, &mut second.store);
     second.serve(TOKEN, 200, &token_answer("at-1"));
@@ -313,6 +314,47 @@ fn authz_18_a_question_about_the_tokens_that_came_is_put_at_once() {
     host.serve(PRM, 200, &prm());
     assert_eq!(host.need_user().operation.unwrap().as_str(), "y");
     host.quiet();
+}
+
+/// An instance that knew of no account sends the user away, and only then reads the tokens of an earlier sign-in with the same
+/// scopes. They are not what came of its redirect, also where the clock was set back in between (S49).
+#[test]
+fn authz_18_s49_tokens_of_an_earlier_sign_in_are_not_what_came_of_a_redirect() {
+    const DAY: u64 = 86_400_000;
+    for set_back in [0, DAY] {
+        let mut host = Host::new(config());
+        host.discover(&prm(), &metadata());
+        let registers = host.request();
+        let store = std::mem::take(&mut host.store);
+        let mut first = Host::resumed(Arc::new(config().build().unwrap()), store, host.now, 30);
+        first.sign_in();
+        host.store = std::mem::take(&mut first.store);
+        host.pass(1_000);
+        host.now.wall.0 -= set_back;
+        host.handle(registers.response(response(201, &[], r#"{"client_id":"dyn-2"}"#)));
+        let redirect = host.redirect();
+        assert_eq!(&*redirect.client_id, "dyn-1");
+        host.pass(5_000);
+        host.challenged_for("y", 401, &["Bearer"], None);
+        host.ready();
+        let callback = format!("code=c&state={}", state_of(&redirect));
+        let mut second = other(&mut host, &callback);
+        second.ready();
+        lacks(&mut host);
+        host.quiet();
+        // The code is being exchanged there.
+        host.wake();
+        host.quiet();
+        std::mem::swap(&mut host.store, &mut second.store);
+        second.serve(TOKEN, 200, &token_answer("at-2"));
+        second.ready();
+        std::mem::swap(&mut host.store, &mut second.store);
+        host.wake();
+        let asked = host.need_user();
+        assert_eq!(asked.operation.unwrap().as_str(), "x");
+        host.ready();
+        host.quiet();
+    }
 }
 
 /// The record is looked at once more when the documents have been read again: the redirect is not repeated after another

@@ -115,6 +115,7 @@ pub(crate) fn redirect(
                 slot,
                 revision,
                 until: now.mono.plus(user_time),
+                begun: now.mono,
                 repeated_until: now.mono.plus(half(user_time)),
                 read_at: now.mono,
                 next: Some(now.mono.plus(user_time)),

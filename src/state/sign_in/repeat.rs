@@ -132,7 +132,7 @@ impl CheckingPending {
         let is_out =
             found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
         let account = core.held.at.as_ref().map(|at| at.held());
-        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
+        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account, core.now));
         match (self.then, is_out) {
             (Then::Repeat(click), Ok(false)) => replace(core, click),
             (Then::Repeat(click), Ok(true))
@@ -161,6 +161,9 @@ impl CheckingPending {
                 // The caller joins the others that wait for the redirect.
                 if let Some(operation) = core.callers.join() {
                     core.turn_away(operation);
+                }
+                if let (Some(waiting), Some(at)) = (&mut core.waiting, &core.held.at) {
+                    waiting.sets_aside(at.held());
                 }
                 taken_elsewhere(core, Some((why, operation)))
             }

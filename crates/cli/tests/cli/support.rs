@@ -213,7 +213,7 @@ fn options_of(command: &str) -> Vec<String> {
 }
 
 /// Checks that each option in a message belongs to the command that is named before it, or to the command that says
-/// it. Returns how many there are.
+/// it. Returns how many there are. An option begins a word: a code challenge in an address may contain `--y`.
 pub(crate) fn check_options(running: &str, said: &str) -> usize {
     let mut seen = 0;
     for line in said.lines().filter(|line| !line.starts_with("http")) {
@@ -221,7 +221,9 @@ pub(crate) fn check_options(running: &str, said: &str) -> usize {
         let mut command = running.to_owned();
         loop {
             let (part, next) = rest.split_once("mcp-auth ").unwrap_or((rest, ""));
-            for named in part.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
+            for named in part.split(|c: char| c.is_whitespace() || "`'\"([|".contains(c)) {
+                let end = named.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+                let named = named.get(..end.unwrap_or(named.len())).unwrap_or(named);
                 if named.starts_with("--") && named.len() > 2 {
                     seen += 1;
                     let known = options_of(&command);

@@ -198,6 +198,10 @@ impl World {
                     let text = format!("{:?}", failure.cause);
                     self.ledger
                         .says(at, failure.cause.code(), &text, at_redirect);
+                    if text == "Violation(ServerChanged)" {
+                        // The resource does not list the server of the redirect any more: its tokens would be of no use.
+                        instance.pends = false;
+                    }
                     if text == "OutOfPatience(UserTime)" && !self.setup.has(Habit::OtherDevice) {
                         self.ledger.runs_out_of_time(at, &self.shelf);
                     }

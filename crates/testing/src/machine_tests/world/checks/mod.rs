@@ -216,6 +216,11 @@ impl Ledger {
         self.bound
     }
 
+    /// Whether the client without an issuer was shown to this server while it was bound to it.
+    pub(in crate::machine_tests::world) fn was_shown(&self, server: usize) -> bool {
+        self.shown.contains(&server)
+    }
+
     pub(in crate::machine_tests::world) fn delivered(&mut self, delivered: Delivered) {
         self.delivered.push(delivered);
     }
