@@ -16,18 +16,18 @@ impl Renewal {
 
     /// Returns true when the stored token is usable and differs from the refused one.
     pub(crate) fn has_another(&self, core: &Core) -> bool {
-        let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
-        let held = core.held.at.as_deref().map(AtIssuer::held);
-        let same = match (refused, held) {
-            (Some(token), Some(account)) => account.has_access(token),
-            (_, _) => false,
-        };
-        core.held.is_usable(core.now) && !same
+        core.held.is_usable(core.now) && !self.refuses_the_stored_token(core)
     }
 
-    /// Returns true when the MCP server refused the stored token.
+    /// Returns true when the MCP server refused the stored token. Another one that has expired may be usable again, by a clock
+    /// that was set back.
     pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
-        self.refused.is_some() && !self.has_another(core)
+        let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
+        let held = core.held.at.as_deref().map(AtIssuer::held);
+        match (refused, held) {
+            (Some(token), Some(account)) => account.has_access(token),
+            (_, _) => false,
+        }
     }
 }
 
