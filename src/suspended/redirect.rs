@@ -1,4 +1,5 @@
-//! A redirect that is out, until its callback, and whether it is the one that a further request asks for.
+//! A pending redirect: an authorization between the `Redirect` and its callback. Decides whether a further `Authorize` may
+//! repeat it (AUTHZ-18).
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
 use crate::wish::Click;
 
-/// The parameters of the request to the user.
+/// The chosen parameters of an authorization request.
 pub(crate) struct Chosen {
     pub(crate) scopes: Scopes,
     /// Whether the machine added `offline_access` (SCOPE-06).
@@ -33,25 +34,25 @@ pub(crate) struct WaitingParts {
     pub(crate) slot: Slot,
     pub(crate) revision: Revision,
     pub(crate) until: MonoMillis,
-    /// When it was made.
+    /// When the redirect was made.
     pub(crate) begun: MonoMillis,
-    /// The time until which the redirect is repeated: half of the user's time is left then.
+    /// The redirect may be repeated until this time, at which half of the user's time is left.
     pub(crate) repeated_until: MonoMillis,
-    /// When the documents that the redirect rests on were read.
+    /// When the documents were read from which the redirect was made.
     pub(crate) read_at: MonoMillis,
-    /// When the record is looked at next: the callback may have reached another instance. `None` while that is due.
+    /// When to read the record next: the callback may have reached another instance. `None` while a read is due.
     pub(crate) next: Option<MonoMillis>,
     pub(crate) looks: u8,
-    /// The tokens before the authorization.
+    /// The tokens that the account held before the authorization.
     pub(crate) before: Option<Issuance>,
-    /// Whether scopes are requested that the account did not have.
+    /// Whether scopes are requested that the account lacked.
     pub(crate) widens: bool,
     pub(crate) expires: UnixMillis,
     pub(crate) new_issuer: bool,
 }
 
 impl WaitingParts {
-    /// Tokens were stored here, of a refresh or of another redirect: they are not what came of this one.
+    /// Notes that this process stored tokens, of a refresh or of another redirect: they are not the result of this redirect.
     pub(crate) fn received_here(&mut self, old: Option<&Tokens>, new: Option<&Tokens>) {
         let own = match &self.before {
             Some(before) => before.is(old),
@@ -62,33 +63,34 @@ impl WaitingParts {
         }
     }
 
-    /// A caller waits for the result: the record is looked at soon.
+    /// Schedules an earlier read of the record, because a caller waits for the result.
     pub(crate) fn look_soon(&mut self, now: MonoMillis) {
         let soon = self.after_a_pause(now);
         self.next = self.next.map(|next| next.min(soon));
     }
 
-    /// The record is still there: it is looked at again, before the end only if callers wait for the result.
+    /// Schedules the next read of a record that is still there: soon if callers wait for the result, otherwise when the
+    /// user's time ends.
     pub(crate) fn look_again(&mut self, now: MonoMillis, callers: bool) {
         self.looks = self.looks.saturating_add(1);
         let soon = self.after_a_pause(now).min(self.until);
         self.next = Some(if callers { soon } else { self.until });
     }
 
-    /// Returns the time after one second, or twice as long after each look, up to half a minute.
+    /// Returns the time after a pause of one second, which doubles with each read up to half a minute.
     fn after_a_pause(&self, now: MonoMillis) -> MonoMillis {
         let seconds = 1_u64.checked_shl(u32::from(self.looks)).unwrap_or(u64::MAX);
         now.plus(Duration::from_secs(seconds.min(30)))
     }
 }
 
-/// How long after the documents of a redirect were read a repetition does not read them again. A person who clicks twice
-/// wants one page, and at once; and nobody mends a document and starts again within so few seconds.
+/// The time after a read of the documents in which a repetition does not read them again. A user who clicks twice wants one
+/// page at once, and an operator does not correct a document within so few seconds.
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
 impl Waiting {
-    /// Returns true when this account is what came of the redirect at another instance: its tokens are others than before, were
-    /// received since, and it has the scopes that were requested.
+    /// Returns true when this account is the result of the redirect, stored by another instance: it holds other tokens than
+    /// before, which were received since, and has the requested scopes.
     pub(crate) fn has_led_to(&self, account: &Account, now: Moment) -> bool {
         let Some(tokens) = account.tokens.as_ref() else {
             return false;
@@ -99,7 +101,8 @@ impl Waiting {
         !same && since && account.has_scopes(&self.at.held().0.requested)
     }
 
-    /// This account is not what came of the redirect: where it has the scopes, the tokens that come are others than its own.
+    /// Notes that this account is not the result of the redirect. If it has the requested scopes, only other tokens than its own
+    /// are the result.
     pub(crate) fn sets_aside(&mut self, account: &Account) {
         if let Some(tokens) = &account.tokens
             && account.has_scopes(&self.at.held().0.requested)
@@ -113,18 +116,18 @@ impl Waiting {
         now < self.rest.repeated_until
     }
 
-    /// Returns true when the time for the user has ended, whether the host has said so with a timer or not.
+    /// Returns true when the user's time has ended, even if the host has not sent the timer yet.
     pub(crate) fn is_over(&self, now: MonoMillis) -> bool {
         self.rest.until <= now
     }
 
-    /// Returns true when its documents were read a moment ago.
+    /// Returns true when its documents were read less than [`DOUBLE_CLICK`] ago.
     pub(crate) fn is_just_read(&self, now: MonoMillis) -> bool {
         now < self.rest.read_at.plus(DOUBLE_CLICK)
     }
 
-    /// Returns true when this is the redirect that would be made now: the documents, read again, say what it rests on, and
-    /// the same is asked for with the same client.
+    /// Returns true when a new redirect would be the same as this one: the documents, read again, lead to the same endpoints,
+    /// and client and parameters are equal.
     pub(crate) fn is_asked_for(
         &self,
         at: &AtIssuer<Registration>,
@@ -149,20 +152,20 @@ impl Waiting {
     }
 }
 
-/// The parameters of the request to the user, with the permit for it.
+/// The parameters of an authorization request, with the permit for it.
 pub(crate) struct Agreed {
     pub(crate) operation: Option<Operation>,
     pub(crate) permit: Permit,
     pub(crate) chosen: Chosen,
 }
 
-/// An authorization that replaces a pending one, which another instance completed or which requested fewer
-/// scopes.
+/// An authorization that replaces a pending one, because another instance took the record of that one or because that one
+/// does not fit any more.
 pub(crate) struct Renewed {
     pub(crate) click: Click,
-    /// The revision of the account slot before.
+    /// The revision of the account slot before the account is read again.
     pub(crate) account: Option<Revision>,
-    /// The scopes of the pending authorization, where the account did not have them: an account that has them now is what
-    /// came of it, whoever has refreshed its tokens since.
+    /// The scopes of the pending authorization, if the account lacked some of them: an account that has them now is its
+    /// result, no matter which process has refreshed the tokens since.
     pub(crate) requested: Option<Scopes>,
 }

@@ -1,4 +1,4 @@
-//! The callback, perhaps at another instance: find the pending record, consume it, then act (CB, ISS).
+//! The callback, perhaps at another instance than the redirect: finds the pending record, consumes it, then acts (CB, ISS).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,14 +34,14 @@ use crate::wire::token::OAuthError;
 /// The instance that prepared the authorization.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Prepared {
-    /// This machine: a refusal answers its own request.
+    /// This machine: an error in the callback answers its own request.
     Here,
     /// Another instance, or this one before a restart: the refused request is unknown here.
     Elsewhere,
 }
 
-/// Checks size, syntax and `state`. A callback of another authorization changes nothing, and all such
-/// callbacks look the same (CB-05, I10).
+/// Checks size, syntax and `state`. A callback of another authorization changes nothing, and the machine treats all such
+/// callbacks alike (CB-05, I10).
 pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
     let Some(parameters) = callback.parameters() else {
         return ignored(core);
@@ -61,7 +61,7 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
             callback,
         }));
     };
-    // The monotonic clock alone: the wall clock may have been set meanwhile (SEC-35).
+    // Only by the monotonic clock: the wall clock may have been changed meanwhile (SEC-35).
     let in_time = core.now.mono < waiting.rest.until;
     let browser = callback.browser;
     if !in_time || !waiting.at.held().matches(&parameters, browser) {
@@ -86,7 +86,7 @@ fn ignored(core: &mut Core) -> Step {
     done()
 }
 
-/// Consumes the record. The outcome is decided, but has no effect until the record is gone (CB-06).
+/// Consumes the record. The outcome is decided here, but has no effect until the record is gone (CB-06).
 fn take(
     core: &mut Core,
     at: AtIssuer<Redirected>,
@@ -163,7 +163,7 @@ impl FindingPending {
     }
 }
 
-/// Waits until the record is gone, so that exactly one instance acts on the callback, once.
+/// Waits until the record is cleared, so that only one instance acts on the callback, and only once.
 pub(crate) struct TakingPending {
     pub(crate) ask: Ask,
     from: Request,
@@ -173,7 +173,7 @@ pub(crate) struct TakingPending {
 /// The authorization request that a callback responds to.
 struct Request {
     prepared: Prepared,
-    /// The tokens before the authorization.
+    /// The tokens that the account held before the authorization.
     before: Option<Issuance>,
     requested: Scopes,
     issuer: IssuerId,
@@ -187,7 +187,7 @@ impl TakingPending {
     pub(crate) fn persisted(self, core: &mut Core, outcome: Persistence) -> Step {
         match outcome {
             Persistence::Done => self.act(core),
-            // Another instance consumed the callback; its tokens will arrive in the account slot.
+            // Another instance consumed the record; its tokens will arrive in the account slot.
             Persistence::Conflict(_) => {
                 let (before, requested) = (self.from.before, self.from.requested);
                 let otherwise = Otherwise::Callback;
@@ -242,7 +242,7 @@ impl TakingPending {
 }
 
 impl Elsewhere {
-    /// Reads the account at once, and then after pauses that grow.
+    /// Starts to wait for the tokens of another instance: reads the account at once, then after growing pauses.
     pub(crate) fn begin(
         core: &mut Core,
         before: Option<Issuance>,
@@ -278,8 +278,8 @@ impl Elsewhere {
         wait_in(Pausing::begin(core, Trigger::TakenElsewhere(self), until))
     }
 
-    /// The tokens are there. A question stays for scopes that the account still lacks; a redirect that is out again may
-    /// request them.
+    /// Emits `Ready`: the tokens have arrived. Before it, emits the question of a caller whose scopes the account still lacks,
+    /// unless an authorization is pending again, which may request them.
     fn serves(self, core: &mut Core) -> Step {
         if let Otherwise::Redirect(_, Some((why, operation))) = self.otherwise
             && core.waits_at().is_none()
@@ -301,7 +301,7 @@ impl Elsewhere {
                 if let Some((why, operation)) = question
                     && still_waits(core, operation.as_ref())
                 {
-                    // The user may have been sent away again meanwhile.
+                    // Another authorization may be pending by now.
                     return ask_user(core, why, operation);
                 }
                 (Stage::Authorization, Some(issuer), Cause::Abandoned)
@@ -317,18 +317,18 @@ impl Elsewhere {
     }
 }
 
-/// Returns true when the caller of a question has received no answer meanwhile.
+/// Returns true when the caller of a question still waits for an answer.
 fn still_waits(core: &Core, operation: Option<&Operation>) -> bool {
     operation.is_none_or(|operation| core.callers.has(operation))
 }
 
-/// Returns true when the question of a caller is one for scopes that the account lacks.
+/// Returns true when a question is about scopes that the account lacks, and its caller still waits.
 fn still_asks(core: &Core, why: &Why, operation: Option<&Operation>) -> bool {
     let lacks = matches!(why, Why::ScopeMissing { scopes, .. } if !core.held.has_scopes(scopes));
     lacks && still_waits(core, operation)
 }
 
-/// Redeems a code of an authorization that began beside an account, unless that was erased since.
+/// Redeems the code of an authorization that began while an account was stored, unless that account has been erased since.
 pub(crate) fn redeem(core: &mut Core, grant: AtIssuer<CodeGrant>) -> Step {
     if core.held.is_read() && core.held.revision.is_none() {
         return Err(fails(core, grant.issuer(), Cause::Abandoned));
@@ -337,8 +337,8 @@ pub(crate) fn redeem(core: &mut Core, grant: AtIssuer<CodeGrant>) -> Step {
 }
 
 impl Request {
-    /// Handles an error response of the authorization endpoint. The browser carried it, so it ends neither
-    /// tokens nor registrations of others (S20, STEP-05).
+    /// Handles an error response of the authorization endpoint. It came through the browser, so it ends neither
+    /// tokens nor registrations of other principals (S20, STEP-05).
     fn refused(self, core: &mut Core, error: OAuthError, cause: Cause) -> Step {
         let failure = fails(core, &self.issuer, cause);
         if error == OAuthError::AccessDenied && self.prepared == Prepared::Here {

@@ -1,6 +1,10 @@
-//! An authorization request while a redirect is out. The redirect is repeated when it is the one asked for now: its record
-//! exists, since another instance may have handled the callback; its callback arrives at the same browser and redirect URI; enough
-//! of the user's time is left; and the documents, read again, still say what it rests on (AUTHZ-18).
+//! `Authorize` while an authorization is pending. Its redirect is repeated only if all of this holds (AUTHZ-18):
+//!
+//! - its record is in the store: otherwise another instance has handled the callback;
+//! - it requests the scopes that are needed now;
+//! - the `Authorize` has the same browser binding and redirect URI;
+//! - enough of the user's time is left;
+//! - the documents, read again, lead to the same redirect.
 
 use crate::action::Why;
 use crate::budget::Limited;
@@ -16,26 +20,26 @@ use crate::state::{Next, Step, Work, done, wait_in};
 use crate::suspended::{Elsewhere, Otherwise, Renewed, Waiting};
 use crate::wish::Click;
 
-/// Reads the record of the pending authorization.
+/// Waits for the record of the pending authorization.
 pub(crate) struct CheckingPending {
     pub(crate) ask: Ask,
     then: Then,
 }
 
-/// The event that depends on the record of the pending redirect.
+/// The work that depends on whether the record is there.
 enum Then {
-    /// An authorization by the host.
+    /// An `Authorize` of the host.
     Repeat(Click),
-    /// The same authorization, for which the documents were read again meanwhile.
+    /// The same `Authorize`, after its documents were read again.
     RepeatAsRead,
-    /// A question to the user, unless the pending authorization is still open.
+    /// A question to the user, which is not asked while the authorization is still pending.
     Ask(Why, Option<Operation>),
-    /// The result that callers wait for, or the end of the user's time.
+    /// The timer: callers wait for the result, or the user's time has ended.
     Look,
 }
 
-/// Starts an attempt. With an authorization pending, repeats its redirect or its code when it still fits;
-/// one of the other way is dropped.
+/// Starts an attempt, or repeats the redirect or the device code of a pending one that still fits. A pending
+/// authorization of the other kind (redirect or device) is dropped.
 pub(crate) fn authorize(core: &mut Core, mut click: Click) -> Step {
     if let Some(answered) = click.authorization.answers.take() {
         recall(core, *answered);
@@ -56,8 +60,8 @@ pub(crate) fn authorize(core: &mut Core, mut click: Click) -> Step {
     read_documents(core, click)
 }
 
-/// Asks for the user. With an authorization pending, asks only when its record is gone and the instance that took it stores
-/// no tokens: the callback may have reached another one (AUTHZ-18).
+/// Asks for the user. While an authorization is pending, the callback may have reached another instance: the machine then
+/// asks only if the record is gone and the instance that took it stores no tokens that suffice (AUTHZ-18).
 pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) -> Step {
     if core.device.is_some() {
         // Every caller receives the result of the pending authorization.
@@ -94,7 +98,7 @@ impl CheckingPending {
         wait_in(Work::CheckingPending(Self { ask, then }))
     }
 
-    /// Reads the record once more: another instance may have used it up while the documents were read (S16).
+    /// Reads the record once more: another instance may have consumed it while the documents were read (S16).
     pub(crate) fn again(core: &mut Core) -> Step {
         let Some(waiting) = &core.waiting else {
             return done();
@@ -105,12 +109,12 @@ impl CheckingPending {
         wait_in(Work::CheckingPending(Self { ask, then }))
     }
 
-    /// Returns true when the record is read for an authorization by the host.
+    /// Returns true when the record is read for an `Authorize` of the host.
     pub(crate) fn is_for_a_click(&self) -> bool {
         matches!(self.then, Then::Repeat(_))
     }
 
-    /// Looks whether the pending redirect is still open.
+    /// Reads the record for the callers that wait, or at the end of the user's time.
     pub(crate) fn look(core: &mut Core) -> Step {
         let Some(waiting) = &core.waiting else {
             return done();
@@ -123,7 +127,7 @@ impl CheckingPending {
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Some(waiting) = &core.waiting else {
-            // Ended meanwhile, which was the answer to the click.
+            // The authorization ended meanwhile, and its end answered the `Authorize`.
             if let Then::Ask(why, operation) = self.then {
                 put(core, why, operation);
             }
@@ -143,7 +147,7 @@ impl CheckingPending {
             (Then::Repeat(click), Ok(true)) => read_documents(core, click),
             (Then::RepeatAsRead, Ok(true)) => repeat_as_read(core),
             (Then::RepeatAsRead, Ok(false)) => taken_elsewhere(core, None),
-            // A callback needs the record, which may be gone.
+            // Without the record a callback fails, so the redirect is not repeated while the record is unreadable.
             (Then::Repeat(_) | Then::RepeatAsRead, Err(())) => Err(Failure {
                 operation: core.memory.operation.clone(),
                 stage: Stage::Authorization,
@@ -151,7 +155,7 @@ impl CheckingPending {
                 cause: Cause::NotPersisted(StoreFlaw::Load),
                 seen: Vec::new(),
             }),
-            // The tokens have come, and are what the caller needs others for.
+            // The tokens of the other instance have arrived, and do not suffice for this caller.
             (Then::Ask(why, operation), Ok(false)) if has_led_to_it => {
                 core.waiting = None;
                 put(core, why, operation);
@@ -169,7 +173,7 @@ impl CheckingPending {
             }
             (Then::Look, Ok(false)) => taken_elsewhere(core, None),
             (Then::Look, Ok(true) | Err(())) => looked(core),
-            // The timer that ends it may come later than this event.
+            // The user's time has ended, but the timer has not been sent yet.
             (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
                 core.stop_waiting();
                 put(core, why, operation);
@@ -181,7 +185,7 @@ impl CheckingPending {
     }
 }
 
-/// The record is gone: another instance has the callback, and may store tokens. A question is put where none come.
+/// Waits for the tokens of the instance that has the callback, because the record is gone. If none arrive, asks the question.
 fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) -> Step {
     let Some(waiting) = core.waiting.take() else {
         return done();
@@ -191,7 +195,7 @@ fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) 
     Elsewhere::begin(core, waiting.rest.before, requested, otherwise)
 }
 
-/// The record is there, or could not be read: waits on, or ends when the user's time has passed.
+/// Keeps waiting, because the record is there or could not be read; fails when the user's time has passed.
 fn looked(core: &mut Core) -> Step {
     let now = core.now.mono;
     let callers = !core.callers.is_empty();
@@ -213,7 +217,7 @@ fn looked(core: &mut Core) -> Step {
     }
 }
 
-/// Reads the account slot first: it may satisfy the request already.
+/// Replaces the pending authorization. Reads the account slot first, because it may already satisfy the request.
 fn replace(core: &mut Core, click: Click) -> Step {
     let widens = core.waiting.take().filter(|waiting| waiting.rest.widens);
     let renewed = Renewed {
@@ -236,8 +240,8 @@ pub(crate) fn asks_for_more(core: &Core, click: &Click) -> bool {
     }
 }
 
-/// Returns true when a callback of the pending redirect could be accepted where this request comes from, in the time that
-/// is left.
+/// Returns true when enough of the user's time is left, and the callback of the pending redirect can be accepted for this
+/// `Authorize`: same redirect URI, same browser.
 fn is_repeatable(core: &Core, waiting: &Waiting, click: &Click) -> bool {
     let wanted = &click.authorization;
     let uri = wanted
