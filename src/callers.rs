@@ -1,13 +1,18 @@
 //! The callers that wait for a token. Each operation is answered once, under its own name: with `Ready`, `NeedUser` or
 //! `Error` (USE-14).
 //!
-//! A queued event keeps its operation itself. From then on the operation is kept here: while the machine works for
-//! it, and while it waits for the result of a pending authorization. Whatever ends the work, an operation that is
-//! still here when the machine comes to rest receives that result.
+//! Where an operation is stored:
 //!
-//! An error or a question has the name of an operation only while that operation is here: work may continue after its
-//! caller was answered, and an authorization is counted for an operation that was told long ago that the user is needed.
-//! An answer also serves the queued requests of its operation; one that comes after it is a new one.
+//! - in its queued event, until the machine starts to work for it;
+//! - in `Callers::current`, while the machine works for it;
+//! - in `Shared::joined`, while it waits for the result of a pending authorization.
+//!
+//! When the machine becomes idle, every operation that is still in `Callers` receives the result of the last work.
+//!
+//! An error or a question names an operation only while that operation is in `Callers`. The reason: work may continue after
+//! its caller was answered, and the attempts of an authorization are counted for the operation that led to it, which has
+//! received `NeedUser` long before. An answer also serves the earlier, queued requests of its operation; a later request
+//! is a new one.
 
 use crate::action::{Action, NeedUser, Why};
 use crate::budget::EVENTS_QUEUED;
@@ -17,29 +22,31 @@ use crate::event::Operation;
 /// An operation that waits for an answer.
 pub(crate) struct Caller {
     pub(crate) operation: Operation,
-    /// Whether the MCP server refused the stored token for it: then only another token answers it.
+    /// Whether the MCP server refused the stored token for this operation: then only another token answers it.
     pub(crate) refused: bool,
 }
 
-/// The result that ended the work, for the callers that it left without an answer.
+/// The result of the work, for the callers that have received no answer during it.
 enum Outcome {
     Failed(Failure),
     NeedsUser(Why),
 }
 
-/// The callers that wait, without the queued ones.
+/// The callers that wait for an answer, without the queued ones.
 #[derive(Default)]
 pub(crate) struct Callers {
-    /// The caller that the machine works for; `None` for the work of a person or a timer, and once the caller is answered.
+    /// The caller for which the machine works; `None` if a person or a timer caused the work, and after the caller was
+    /// answered.
     current: Option<Caller>,
-    /// Whether a person waits for a token without a user: for `Ready`, or an error or a question without an operation.
+    /// Whether an `Authorize` waits for a token of a grant without a user. It is answered by `Ready`, or by an error or a
+    /// question without an operation.
     person: bool,
     shared: Option<Box<Shared>>,
-    /// The answers since the queue was last looked through.
+    /// The answers since the queue was last checked against them.
     answers: Option<Box<Answers>>,
 }
 
-/// The answers given, for the requests of the same callers that are queued.
+/// The answers given, which also serve queued requests of the same operations.
 #[derive(Default)]
 pub(crate) struct Answers {
     /// The operations of errors and questions.
@@ -49,50 +56,50 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Returns true when this caller was answered.
+    /// Returns true when these answers serve the request of this caller.
     pub(crate) fn serve(&self, caller: &Caller) -> bool {
         self.operations.contains(&caller.operation) || self.ready && !caller.refused
     }
 }
 
-/// The callers that wait for the result of other work.
+/// The callers that share the result of a pending authorization, and that result.
 #[derive(Default)]
 struct Shared {
     /// The callers that wait for the pending authorization, each operation once.
     joined: Vec<Caller>,
-    /// The first result since the machine was at rest.
+    /// The first result since the machine was idle.
     outcome: Option<Outcome>,
 }
 
 impl Callers {
-    /// The machine begins to work for this caller, or for none.
+    /// Begins work for this caller, or for none.
     pub(crate) fn begin(&mut self, caller: Option<Caller>) {
         self.current = caller;
     }
 
-    /// The work under way is that of a person.
+    /// Notes that an `Authorize` caused the work under way.
     pub(crate) fn person_waits(&mut self) {
         self.person = true;
     }
 
-    /// Returns true when a person waits for a token without a user.
+    /// Returns true when an `Authorize` waits for a token of a grant without a user.
     pub(crate) fn has_person(&self) -> bool {
         self.person
     }
 
-    /// The work is queued again. Returns false when it has no caller.
+    /// Removes the current caller, because its work is queued again. Returns false when there is none.
     pub(crate) fn set_aside(&mut self) -> bool {
         self.current.take().is_some()
     }
 
-    /// Whether the MCP server refused the stored token for the operation that the machine works for.
+    /// Notes whether the MCP server refused the stored token for the current operation.
     pub(crate) fn judged(&mut self, refused: bool) {
         if let Some(caller) = &mut self.current {
             caller.refused = refused;
         }
     }
 
-    /// Another token is stored now, or none.
+    /// Notes that the stored token was replaced or erased: no caller was refused with the present one.
     pub(crate) fn token_changed(&mut self) {
         if let Some(caller) = &mut self.current {
             caller.refused = false;
@@ -129,14 +136,14 @@ impl Callers {
         self.current.is_none() && shared.is_none_or(|shared| shared.joined.is_empty())
     }
 
-    /// Returns true when no caller waits at the end of the work.
+    /// Returns true when no caller waits at the end of the work; then also drops the result.
     pub(crate) fn is_at_rest(&mut self) -> bool {
         let rests = self.is_empty();
         self.shared.take_if(|_| rests);
         rests
     }
 
-    /// `Ready` answers all callers, except those for which the stored token was refused.
+    /// Marks all callers as answered by `Ready`, except those for which the stored token was refused.
     pub(crate) fn ready(&mut self) {
         self.current.take_if(|caller| !caller.refused);
         self.keep_joined(|caller| caller.refused);
@@ -144,19 +151,19 @@ impl Callers {
         self.answers.get_or_insert_default().ready = true;
     }
 
-    /// A failure answers its operation.
+    /// Marks the operation of this failure as answered, and keeps the failure as the result of the work.
     pub(crate) fn failed(&mut self, failure: &Failure) {
         self.answered(failure.operation.as_ref());
         self.ends_with(|| Outcome::Failed(failure.clone()));
     }
 
-    /// A question answers its operation.
+    /// Marks the operation of this question as answered, and keeps the question as the result of the work.
     pub(crate) fn asked(&mut self, need: &NeedUser) {
         self.answered(need.operation.as_ref());
         self.ends_with(|| Outcome::NeedsUser(need.why.clone()));
     }
 
-    /// This operation is answered, with all its requests.
+    /// Marks an operation as answered, with all its requests; for `None`, the `Authorize`.
     pub(crate) fn answered(&mut self, operation: Option<&Operation>) {
         if let Some(operation) = operation {
             self.current
@@ -182,7 +189,7 @@ impl Callers {
         }
     }
 
-    /// The current caller waits for the pending authorization. Returns its operation when too many wait already.
+    /// Makes the current caller wait for the pending authorization. Returns its operation when too many wait already.
     pub(crate) fn join(&mut self) -> Option<Operation> {
         let caller = self.current.take();
         let other = |joined: &Caller| {
@@ -202,7 +209,7 @@ impl Callers {
         None
     }
 
-    /// Returns the answers to all callers that wait: the result that ended the work.
+    /// Removes all callers that wait, and returns their answers: the result of the work.
     pub(crate) fn answers(&mut self) -> Vec<Action> {
         let shared = self.shared.as_mut();
         let outcome = shared.and_then(|shared| shared.outcome.take());
@@ -223,7 +230,7 @@ impl Callers {
         waiting.into_iter().map(answer).collect()
     }
 
-    /// Takes out all operations that wait, to answer them.
+    /// Removes and returns all operations that wait, so that they can be answered.
     pub(crate) fn leave(&mut self) -> Vec<Operation> {
         let joined = self.shared.take().map(|shared| shared.joined);
         let joined = joined.unwrap_or_default().into_iter();

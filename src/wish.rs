@@ -1,4 +1,5 @@
-//! The reason for an authorization. It decides what the authorization costs (STEP-07, E11).
+//! The reason for an authorization, which decides against which limits it counts (STEP-07, E11), and the question to the
+//! user (`NeedUser`) that an `Authorize` answers.
 
 use crate::action::Why;
 use crate::event::Authorization;
@@ -6,12 +7,12 @@ use crate::event::Authorization;
 /// The reason for an authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// A server's refusal led to it: counted for its operation, and in the window.
+    /// A refusal by a server: counts for its operation (three attempts) and for the MCP server (`REDIRECT_WINDOW`).
     Refusal,
-    /// The one before failed for a reason that this one removes, such as a client that the server forgot: counted
-    /// in the window alone. Each of those reasons is removed once between successes.
+    /// A repair: it removes the reason why the previous authorization failed, such as a client that the server forgot.
+    /// Counts only for the MCP server. Each reason is repaired once between successes.
     Mend,
-    /// A person, unasked: not counted.
+    /// A person started it, and the machine had not asked: does not count.
     Person,
 }
 
@@ -31,8 +32,8 @@ impl Wish {
         }
     }
 
-    /// Returns the reason of an attempt under way that another click joins. A mend removes the reason for which the
-    /// attempts before failed, so that their count does not end this one (S40).
+    /// Returns the reason of an attempt under way after another `Authorize` has joined it. A repair takes precedence over a
+    /// refusal: otherwise the count of the failed attempts before would end this one (S40).
     pub(crate) fn joined_by(self, click: Self) -> Self {
         match (self, click) {
             (Self::Refusal, Self::Mend) => Self::Mend,
@@ -41,35 +42,34 @@ impl Wish {
     }
 }
 
-/// The question that the machine put to the user last. It is answered at most once.
+/// The last `NeedUser`, if it is open. It is answered at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Question(Option<Asked>);
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     wish: Wish,
-    /// Whether a usable token was held then, so that a token does not answer it: a step-up asks beside one.
+    /// Whether a usable token was held when the question was asked, as for a step-up: then a token does not answer it.
     beside_a_token: bool,
-    /// Whether it was asked for scopes that the account lacked: a token that has all that were demanded answers it, and no
-    /// other.
+    /// Whether it was asked for scopes that the account lacked: then only a token with all demanded scopes answers it.
     for_scopes: bool,
 }
 
 impl Question {
-    /// The machine asks for the user, because a server refused something. A mend that is asked for already stays one, and
-    /// scopes that are missing stay missing.
+    /// Opens the question after a refusal by a server. An open question for a repair stays one, and an open question for
+    /// scopes stays one.
     pub(crate) fn ask(&mut self, why: &Why, beside_a_token: bool, lacks_scopes: bool) {
         if !self.0.is_some_and(|asked| asked.wish == Wish::Mend) {
             self.ask_for(Wish::of(why), beside_a_token);
         }
         if let Some(asked) = &mut self.0 {
-            // For scopes, `lacks_scopes` covers whatever is still demanded.
+            // With `ScopeMissing`, `lacks_scopes` already covers all demanded scopes.
             let kept = asked.for_scopes && !matches!(why, Why::ScopeMissing { .. });
             asked.for_scopes = kept || lacks_scopes;
         }
     }
 
-    /// The machine asks for the user on behalf of an authorization that is under way already.
+    /// Opens the question in the middle of an authorization, which the answer continues.
     pub(crate) fn ask_for(&mut self, wish: Wish, beside_a_token: bool) {
         let for_scopes = self.0.is_some_and(|asked| asked.for_scopes);
         self.0 = Some(Asked {
@@ -93,15 +93,14 @@ impl Question {
     pub(crate) fn signed_in(&mut self, has_all: bool) -> bool {
         self.0 = self.0.filter(|asked| asked.for_scopes && !has_all);
         if let Some(asked) = &mut self.0 {
-            // The new authorization did the repair that was asked for.
+            // The new authorization made the repair.
             asked.wish = Wish::Refusal;
             asked.beside_a_token = true;
         }
         self.0.is_none()
     }
 
-    /// A usable token is there, with all scopes that were demanded, or not: that answers a question that was asked for want
-    /// of one.
+    /// Closes the question if a usable token answers it. `has_all`: the token has all demanded scopes.
     pub(crate) fn answered_by_a_token(&mut self, has_all: bool) {
         self.0 = self
             .0
@@ -118,12 +117,12 @@ impl Asked {
     }
 }
 
-/// A wish of the host to authorize, with its reason. The question that it answers is used up when it arrives, whatever
-/// becomes of it (S40).
+/// An `Authorize` of the host, with its reason. It closes the question that it answers when it arrives, whatever its
+/// result (S40).
 pub(crate) struct Click {
     pub(crate) authorization: Authorization,
     wish: Wish,
-    /// It answers a question that was asked for want of a token, or of scopes of it.
+    /// Whether it answers a question that was asked because a token, or scopes of it, were missing.
     pub(crate) lacks_a_token: bool,
 }
 
@@ -144,8 +143,8 @@ impl Click {
         }
     }
 
-    /// Another click takes the place of this one, which waits: the user is where that one came from. What the machine asked
-    /// for stays counted, and answered.
+    /// Replaces this queued `Authorize` by a later one, because the user is where the later one came from. The reason, and the
+    /// question that is answered, stay.
     pub(crate) fn join(&mut self, other: Self) {
         if self.wish == Wish::Person {
             self.wish = other.wish;

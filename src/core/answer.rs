@@ -1,4 +1,4 @@
-//! Answers to the callers: a token, a failure, or that the user is needed.
+//! Answers to the callers: `Ready`, `Error` or `NeedUser`.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use crate::wish::Wish;
 use super::Core;
 
 impl Core {
-    /// Erases the cached documents that the attempt used, for this process and all others, because they may be the
-    /// cause of its failure.
+    /// Erases the cached documents that the attempt used, for all processes, because they may be the cause of its
+    /// failure.
     pub(crate) fn distrust(&mut self) {
         for (slot, revision) in self.memory.distrust() {
             self.persist(slot, Some(revision), None, None);
         }
     }
 
-    /// Starts the back-off after a refresh that failed. The next one reads the server's document first, at its source
+    /// Starts the back-off after a failed refresh. The next refresh first fetches the server's metadata, uncached
     /// (META-18).
     pub(crate) fn refresh_failed(&mut self, retry_after: Option<Duration>, cause: &Cause) {
         self.memory.rest.failed(self.now, retry_after, cause);
         self.distrust();
     }
 
-    /// Fails an authorization, or what no operation waits for: the failure has the name of its operation where that waits
-    /// for the authorization (USE-14).
+    /// Fails an authorization, or work for which no operation waits. The failure keeps its operation only if that operation
+    /// waits for the authorization (USE-14).
     pub(crate) fn fail(&mut self, failure: Failure) {
         let operation = failure.operation.filter(|own| self.callers.joins(own));
         self.tell(Failure {
@@ -68,14 +68,14 @@ impl Core {
         }
     }
 
-    /// Fails operations that nothing works for any more.
+    /// Fails these operations with `Abandoned`, because their work has ended.
     pub(crate) fn abandon(&mut self, operations: Vec<Operation>) {
         for operation in operations {
             self.tell(abandoned(Some(operation)));
         }
     }
 
-    /// Answers an operation beside which too many wait (USE-14).
+    /// Fails an operation because too many others wait already (USE-14).
     pub(crate) fn turn_away(&mut self, operation: Operation) {
         self.callers.answered(Some(&operation));
         self.emit(Action::Error(Box::new(Failure {
@@ -87,8 +87,9 @@ impl Core {
         })));
     }
 
-    /// Called when no work is under way: the callers that it left without an answer receive its result, unless an
-    /// authorization is pending, here or with its callback at another instance: they share its result (USE-14).
+    /// Answers the callers that the work left without an answer; called when no work is under way. They receive the result
+    /// of the work. Exception: if an authorization is pending, here or (`elsewhere`) with its callback at another instance,
+    /// they wait for its result (USE-14).
     pub(crate) fn rest(&mut self, elsewhere: bool) {
         if self.callers.is_at_rest() {
             return;
@@ -116,7 +117,7 @@ impl Core {
         self.put(why, operation);
     }
 
-    /// Emits a question, with the name of its operation where that waits for an answer (USE-14).
+    /// Emits a question, which names its operation only if that operation waits for an answer (USE-14).
     fn put(&mut self, why: Why, operation: Option<Operation>) {
         let operation = operation.filter(|own| self.callers.has(own));
         let need = NeedUser { why, operation };
@@ -124,7 +125,7 @@ impl Core {
         self.emit(Action::NeedUser(need));
     }
 
-    /// Asks for the user in the middle of an authorization: the next one continues it, for the same reason.
+    /// Asks for the user in the middle of an authorization: the next `Authorize` continues it, for the same reason.
     pub(crate) fn need_consent(&mut self, why: Why, operation: Option<Operation>, wish: Wish) {
         let beside = self.held.is_usable(self.now);
         self.memory.question.ask_for(wish, beside);

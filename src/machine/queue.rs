@@ -1,4 +1,5 @@
-//! The queue: requests, clicks and callbacks wait here until the work before them is done.
+//! The queue: events of callers (`Wanted`, `Challenged`), `Authorize` and callbacks wait here until the work before them is
+//! done.
 
 use std::collections::VecDeque;
 
@@ -15,8 +16,8 @@ use crate::wish::Click;
 use super::AuthMachine;
 
 impl AuthMachine {
-    /// Queues the request of a caller. When too many wait, a request of an operation that asks again is dropped; where
-    /// each operation waits once, this one is answered with an error (USE-14).
+    /// Queues the request of a caller. When the queue is full, drops the earlier of two requests of one operation; if no
+    /// operation has two, answers this request with an error (USE-14).
     pub(super) fn queue(&mut self, trigger: Trigger) {
         if self.inbox.len() >= EVENTS_QUEUED
             && self
@@ -36,7 +37,7 @@ impl AuthMachine {
         self.take_on(trigger);
     }
 
-    /// Starts work at once where none is under way or queued, so that the queue needs no memory, and queues it otherwise.
+    /// Starts work at once if none is under way or queued, so that the queue allocates no memory; otherwise queues it.
     fn take_on(&mut self, trigger: Trigger) {
         let idle = matches!(self.work, Work::Idle) && self.inbox.is_empty();
         let served = trigger.is_served(&self.core);
@@ -49,8 +50,8 @@ impl AuthMachine {
         }
     }
 
-    /// Drops a queued request whose operation asks again later in the queue, or with this request. Returns true if there
-    /// was one.
+    /// Drops a queued request whose operation has a later request in the queue, or makes this one. Returns true if there was
+    /// such a request.
     fn drop_repeated(&mut self, incoming: &Trigger) -> bool {
         let asks_again = |(at, queued): (usize, &Trigger)| {
             let later = self.inbox.iter().skip(at.saturating_add(1));
@@ -63,7 +64,7 @@ impl AuthMachine {
         found.is_some_and(|at| self.inbox.remove(at).is_some())
     }
 
-    /// Queues an authorization, unless an attempt is under way, which it joins.
+    /// Queues an `Authorize`. If an attempt is under way that fits it, the `Authorize` joins that attempt instead.
     pub(super) fn authorize(&mut self, mut authorization: Authorization) {
         if self.core.config().other_devices {
             authorization.on = Where::OtherDevice;
@@ -88,7 +89,7 @@ impl AuthMachine {
             }
             None => !self.work.comes_back_to(wanted, config),
         };
-        // Between two polls the code is shown again.
+        // A device code is shown again for it, between two polls.
         let polls = matches!(self.work, Work::Polling(_));
         if self.work.attempt().is_none() || elsewhere || polls {
             self.take_on(Trigger::Authorize(Box::new(click)));
@@ -97,7 +98,7 @@ impl AuthMachine {
 
     /// Queues a callback; one whose `state` matches the pending authorization jumps the queue (L04).
     pub(super) fn came_back(&mut self, callback: Callback) {
-        // Alone in the queue, it is the next one anyway.
+        // In an empty queue its position does not matter.
         if self.inbox.is_empty() {
             return self.take_on(Trigger::CameBack(callback));
         }
@@ -132,7 +133,7 @@ impl AuthMachine {
         }
     }
 
-    /// Starts queued work until an action is pending.
+    /// Starts queued work until the machine waits for an event, or the queue is empty.
     pub(super) fn settle(&mut self) {
         loop {
             self.drop_answered();
@@ -164,8 +165,8 @@ impl AuthMachine {
         self.step(|_, core| start(core, trigger));
     }
 
-    /// Takes the next queued work. An erasure that the store did not confirm is repeated before; while it fails, nothing of
-    /// the account is used (REV-03).
+    /// Takes the next queued work. An erasure that the store did not confirm is repeated first; while it fails, the account is
+    /// not used (REV-03).
     fn next_trigger(&mut self) -> Option<Trigger> {
         let ends = |trigger: &Trigger| matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_));
         if !self.inbox.front().is_none_or(ends) {
@@ -207,8 +208,8 @@ impl AuthMachine {
         self.inbox.pop_front()
     }
 
-    /// Answers queued requests that the stored token already satisfies: a challenge that names an older
-    /// token at once; a token request only when no refresh is running, or while it is paused.
+    /// Answers queued requests that the stored token already satisfies: a challenge to an older token at once; a token
+    /// request only after a `Ready` in this event, or while a refresh is paused.
     fn serve(&mut self) {
         let core = &mut self.core;
         let pausing = matches!(self.work, Work::Pausing(_));
@@ -225,8 +226,8 @@ impl AuthMachine {
         }
     }
 
-    /// Drops the queued requests that the last answers serve as well (USE-14). Work that has begun for them, or that would
-    /// do more than fetch the token, continues without a caller.
+    /// Drops the queued requests that the last answers also serve (USE-14). Exception: a refresh,
+    /// or a token request without a user, that is due or has begun stays queued without a caller.
     fn drop_answered(&mut self) {
         let Some(answers) = self.core.callers.take_answers() else {
             return;

@@ -1,15 +1,15 @@
-//! Forgetting a dynamic registration (TOK-19, QUIRK-14). The source of the refusal decides which records
-//! are erased:
+//! Erases a dynamic registration that a server refused, or that the host resets (TOK-19, QUIRK-14). The source decides
+//! which records are erased:
 //!
 //! | Source | The registration | The tokens |
 //! |---|---|---|
-//! | the token endpoint, or the pushed authorization request endpoint, rejects the client | erased; one that all principals share is kept for a minute after registration | erased |
-//! | the token endpoint does not know the code | erased when made before the attempt, and the principal's own | kept |
-//! | the authorization endpoint, through the browser | erased when the principal's own | kept (STEP-05, S20) |
-//! | the host | erased | kept |
+//! | the token endpoint, or the pushed authorization request endpoint, rejects the client | erased; one that all principals share is kept in the first minute after it was made | erased |
+//! | the token endpoint rejects the code | erased if made before the attempt, and not shared | kept |
+//! | the authorization endpoint, through the browser | erased if not shared | kept (STEP-05, S20) |
+//! | the host (reset) | erased | kept |
 //!
-//! Permits are spent when the effect is durable: after a store failure the next occasion tries again. A sign-out takes
-//! over the erasures under way, and completes them after that of the account.
+//! An erasure counts as done only when it is durable: after a store failure, the next refusal or sign-out retries it. A
+//! sign-out takes over the erasures under way, and completes them after that of the account.
 
 use crate::account::{Account, TokenKind};
 use crate::action::Why;
@@ -43,9 +43,9 @@ enum Then {
         /// The server's refusal: fails the attempt when no registration is erased.
         failure: Failure,
     },
-    /// The host's request: these are erased too, then the user is asked.
+    /// The host's reset: these registrations are erased too, then the user is asked.
     Reset(Vec<Order>),
-    /// A sign-out: these are erased too, then the tokens are revoked.
+    /// A sign-out: these registrations are erased too, then the tokens are revoked.
     Leave(Vec<Order>, Vec<AtIssuer<Account>>),
 }
 
@@ -71,7 +71,7 @@ impl Doomed {
         }
     }
 
-    /// Takes over an erasure under way, with those that were to follow it.
+    /// Takes over an erasure under way, with the ones that were to follow it.
     pub(crate) fn take_over(&mut self, task: Forgetting) {
         self.orders.push(task.order);
         match task.then {
@@ -80,20 +80,20 @@ impl Doomed {
         }
     }
 
-    /// Adds the registration of an account that is erased or revoked; it may be known already.
+    /// Adds the registration of an account that is erased or revoked, unless it was added before.
     pub(crate) fn meets(&mut self, at: &AtIssuer<Account>) {
         let own = Registered::of_account(at).filter(|_| self.account);
         let own = own.filter(|own| self.orders.iter().all(|order| order.registered != *own));
         self.orders.extend(own.map(|of| Order::new(of, Word::Host)));
     }
 
-    /// Erases them one after the other; then the tokens of the accounts are revoked.
+    /// Erases the registrations one after the other, then revokes the tokens of the accounts.
     pub(crate) fn forget(self, core: &mut Core, accounts: Vec<AtIssuer<Account>>) -> Step {
         leave(core, self.orders, accounts)
     }
 }
 
-/// Erases the next registration of a sign-out; after the last one the tokens are revoked.
+/// Erases the next registration of a sign-out; after the last one, revokes the tokens.
 fn leave(core: &mut Core, mut orders: Vec<Order>, accounts: Vec<AtIssuer<Account>>) -> Step {
     match orders.pop() {
         Some(order) => wait_in(Forgetting::begin(
@@ -111,8 +111,8 @@ enum Verdict {
     Stays,
 }
 
-/// Handles a refused client at an endpoint that authenticates clients. A new registration may use the wrong
-/// method; an older one has been forgotten by the server.
+/// Handles a client that was refused at an endpoint that authenticates clients. Either the authentication method of a new
+/// registration does not work, or the server no longer knows an older one.
 pub(crate) fn client_refused<G: TokenGrant>(
     core: &mut Core,
     at: &AtIssuer<G>,
@@ -198,7 +198,7 @@ impl Forgetting {
         })
     }
 
-    /// Returns true after a sign-out.
+    /// Returns true when the erasure belongs to a sign-out.
     fn leaves(&self) -> bool {
         matches!(self.then, Then::Leave(..))
     }
@@ -208,7 +208,7 @@ impl Forgetting {
         matches!(self.then, Then::Replace { .. })
     }
 
-    /// Decides about the registration in a slot; `None` when it is another one.
+    /// Decides about the registration in a slot; `None` when the slot holds another one.
     fn find(&self, core: &Core, stored: &Stored) -> Option<Verdict> {
         let of = &self.order.registered;
         let known = read_registration(&core.identity, &of.redirect_uri, stored).ok()?;
@@ -222,7 +222,7 @@ impl Forgetting {
         })
     }
 
-    /// Returns true when the registration is too recent for this source to end it.
+    /// Returns true when the registration was made too recently for this source to end it.
     fn spares(&self, core: &Core, registered: Option<UnixMillis>) -> bool {
         let made_before = |until: UnixMillis| {
             registered
@@ -255,7 +255,8 @@ impl Forgetting {
         wait_in(Work::ClearingClient(ClearingClient { ask, task: self }))
     }
 
-    /// Handles a store failure: the client is not used again, and the next refusal or sign-out retries the erasure.
+    /// Handles a store failure: this process does not use the client again, and the next refusal or sign-out retries the
+    /// erasure.
     fn unfinished(self: Box<Self>, core: &mut Core, flaw: StoreFlaw) -> Step {
         let shared = is_shared(core);
         let mut bury = |order: &Order| match order.word {
@@ -274,7 +275,7 @@ impl Forgetting {
         };
         match self.then {
             Then::Replace { failure, .. } => {
-                // The operation did not cause the failure of its authorization (STEP-07).
+                // The store failed, so the attempt does not count for the operation (STEP-07).
                 core.memory.give_back();
                 Err(fails(failure.operation))
             }
@@ -290,7 +291,7 @@ impl Forgetting {
         }
     }
 
-    /// Handles a slot that holds a registration that is too recent.
+    /// Continues when the registration is kept, because it was made too recently.
     fn kept(self: Box<Self>, core: &mut Core) -> Step {
         match self.then {
             Then::Replace { failure, .. } => Err(failure),
@@ -346,14 +347,14 @@ impl Forgetting {
     }
 }
 
-/// Reads the slot, so that only the expected registration is cleared.
+/// Waits for the contents of the slot, so that only the expected registration is cleared.
 pub(crate) struct ForgettingClient {
     pub(crate) ask: Ask,
     task: Box<Forgetting>,
 }
 
 impl ForgettingClient {
-    /// Returns true after a sign-out.
+    /// Returns true when the erasure belongs to a sign-out.
     pub(crate) fn leaves(&self) -> bool {
         self.task.leaves()
     }
@@ -382,7 +383,7 @@ pub(crate) struct ClearingClient {
 }
 
 impl ClearingClient {
-    /// Returns true after a sign-out.
+    /// Returns true when the erasure belongs to a sign-out.
     pub(crate) fn leaves(&self) -> bool {
         self.task.leaves()
     }
