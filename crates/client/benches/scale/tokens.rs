@@ -174,7 +174,7 @@ async fn post(world: &World, token: &HeaderValue) -> reqwest::Response {
     request.send().await.unwrap()
 }
 
-/// What reading an account costs beside the store: the same from a store in memory, in one task.
+/// The cost of reading an account beside the store: the same from a store in memory, in one task.
 async fn at_rest(template: &Template) {
     const READS: usize = 100_000;
     let store = SharedStore::new(MemoryStore::default());
