@@ -215,7 +215,7 @@ pub enum TokenAnswer {
 #[non_exhaustive]
 pub enum UnexpectedToken {
     /// The body is not a JSON object, or repeats a member.
-    #[error("not a token response")]
+    #[error("its body is not a JSON object")]
     Body,
     /// The status is neither 200 nor 201 and no OAuth error explains it, or the status is temporary.
     #[error("status {0} without an OAuth error")]

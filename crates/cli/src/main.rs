@@ -106,6 +106,26 @@ enum Command {
 }
 
 impl Command {
+    /// Returns the name of the command whose page or transcript is written.
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Login(_) => "login",
+            Self::Token(_) => "token",
+            Self::Headers(_) => "headers",
+            Self::Logout(_) => "logout",
+            Self::Doctor(_) => "doctor",
+            Self::Demo(_) => "demo",
+            Self::Replay(_) => "replay",
+            Self::Proxy(_)
+            | Self::Setup(_)
+            | Self::Status(_)
+            | Self::List(_)
+            | Self::Drive
+            | Self::Completions(_)
+            | Self::Man(_) => "mcp-auth",
+        }
+    }
+
     fn can_be_recorded(&self) -> bool {
         match self {
             Self::Login(_)
@@ -207,7 +227,7 @@ fn main() -> ExitCode {
     let places = usable().and_then(|()| Ok((open(record)?, open(html)?)));
     let (recorder, outcome) = match places {
         Ok((record, page)) => {
-            let recorder = Recorder::new(record, page.clone().filter(|_| !replays));
+            let recorder = Recorder::new(command.title(), record, page.clone().filter(|_| !replays));
             let outcome = run(command, json, &recorder, page.as_ref());
             (recorder, outcome)
         }

@@ -30,6 +30,8 @@ use crate::report::{Ending, Examination};
 pub(crate) struct Recorder(Option<Arc<Shared>>);
 
 struct Shared {
+    /// The name of the command, for the title of the page.
+    command: &'static str,
     /// The file of the transcript.
     path: Option<Destination>,
     /// The file of the HTML page.
@@ -40,11 +42,16 @@ struct Shared {
 }
 
 impl Recorder {
-    pub(crate) fn new(path: Option<Destination>, html: Option<Destination>) -> Self {
+    pub(crate) fn new(
+        command: &'static str,
+        path: Option<Destination>,
+        html: Option<Destination>,
+    ) -> Self {
         if path.is_none() && html.is_none() {
             return Self(None);
         }
         Self(Some(Arc::new(Shared {
+            command,
             path,
             html,
             tape: Mutex::default(),
@@ -140,7 +147,7 @@ impl Recorder {
                 failure,
                 examination: None,
             };
-            return crate::report::write(html, "mcp-auth", std::iter::empty(), ending);
+            return crate::report::write(html, shared.command, std::iter::empty(), ending);
         }
         let text = tape
             .transcript()
@@ -160,7 +167,7 @@ impl Recorder {
             failure,
             examination,
         };
-        crate::report::write(html, "mcp-auth", ins, ending)
+        crate::report::write(html, shared.command, ins, ending)
     }
 }
 
