@@ -227,7 +227,8 @@ fn main() -> ExitCode {
     let places = usable().and_then(|()| Ok((open(record)?, open(html)?)));
     let (recorder, outcome) = match places {
         Ok((record, page)) => {
-            let recorder = Recorder::new(command.title(), record, page.clone().filter(|_| !replays));
+            let recorder =
+                Recorder::new(command.title(), record, page.clone().filter(|_| !replays));
             let outcome = run(command, json, &recorder, page.as_ref());
             (recorder, outcome)
         }
