@@ -152,8 +152,12 @@ impl Callers {
     }
 
     /// Marks the operation of this failure as answered, and keeps the failure as the result of the work.
+    ///
+    /// The failure of a callback or a revocation is never the answer to an `Authorize` of a grant without a user.
     pub(crate) fn failed(&mut self, failure: &Failure) {
+        let person = self.person && matches!(failure.stage, Stage::Callback | Stage::Revocation);
         self.answered(failure.operation.as_ref());
+        self.person |= person;
         self.ends_with(|| Outcome::Failed(failure.clone()));
     }
 

@@ -332,8 +332,8 @@ impl Tokens {
     }
 
     /// Returns true if the tokens were received after this time, by any instance. Their age is known by the wall clock, and the
-    /// time since by the monotonic one, so that a clock that was set in between makes them too old, or of no known age, and
-    /// not young.
+    /// time since by the monotonic one: a clock that was set, or that differs at the other instance, makes them older or younger
+    /// by that much. Tokens that come from the future have no known age.
     pub(crate) fn are_younger_than(&self, then: MonoMillis, now: Moment) -> bool {
         let age = now.wall.0.checked_sub(self.received.0);
         age.is_some_and(|age| age < now.mono.0.saturating_sub(then.0))

@@ -233,10 +233,11 @@ impl AuthMachine {
             return;
         };
         let core = &self.core;
+        let mut renews = self.inbox.iter().any(Trigger::renews_for_nobody);
         self.inbox.retain_mut(|trigger| {
             let caller = trigger.caller(core);
             let served = caller.is_some_and(|caller| answers.serve(&caller));
-            !served || trigger.goes_on(core, answers.ready)
+            !served || trigger.goes_on(core, answers.ready, &mut renews)
         });
     }
 

@@ -167,6 +167,9 @@ impl SavingAccount {
     /// Adopts the account that another process wrote.
     fn gives_way(self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
+        if let Some(caller) = self.rest.then.as_ref().and_then(|then| then.caller(core)) {
+            core.callers.judged(caller.refused);
+        }
         match (self.kept, self.rest.then) {
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
                 renewal.again(core)

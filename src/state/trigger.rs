@@ -205,6 +205,11 @@ impl Trigger {
 }
 
 impl Trigger {
+    /// Returns true for a renewal whose caller has been answered.
+    pub(crate) fn renews_for_nobody(&self) -> bool {
+        matches!(self, Self::Renew(renewal) if renewal.effort.is_answered)
+    }
+
     /// Its caller has been answered.
     pub(crate) fn waits_no_more(&mut self) {
         match self {
@@ -227,12 +232,14 @@ impl Trigger {
     }
 
     /// The caller was answered, with `Ready` or not. Returns true when the work continues without it: a token that is about to
-    /// expire is still renewed, and a renewal under way ends.
-    pub(crate) fn goes_on(&mut self, core: &Core, ready: bool) -> bool {
+    /// expire is still renewed, once, and a renewal under way ends.
+    pub(crate) fn goes_on(&mut self, core: &Core, ready: bool, renews: &mut bool) -> bool {
         if let Self::Wanted(operation) = self
             && ready
+            && !*renews
             && !core.held.is_fresh(core.now)
         {
+            *renews = true;
             *self = Self::Renew(Renewal::new(core, operation.clone(), None));
         }
         self.waits_no_more();

@@ -390,3 +390,26 @@ fn authz_18_s16_a_redirect_that_is_used_up_while_documents_are_read_is_not_repea
         host.quiet();
     }
 }
+
+/// The user is sent away again while the machine waits for the tokens of another instance: the end of that wait is not the end
+/// of the new authorization.
+#[test]
+fn authz_18_a_new_redirect_outlives_the_wait_for_another_instance() {
+    let (mut host, callback) = waiting();
+    let _second = other(&mut host, &callback);
+    host.wake();
+    host.quiet();
+    host.pass(6_000);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let redirect = host.redirect();
+    for _ in 0..40 {
+        host.wake();
+        host.quiet();
+    }
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &token_answer("at-2"));
+    host.ready();
+    host.quiet();
+}

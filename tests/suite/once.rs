@@ -245,6 +245,37 @@ fn use_14_a_click_of_a_client_without_a_user_answers_no_operation() {
     host.quiet();
 }
 
+/// The failure of a revocation is no answer to a person who waits for a token without a user.
+#[test]
+fn use_14_a_revocation_that_fails_does_not_answer_a_person_who_waits_for_a_token() {
+    let settings = config().pre_registered(AS, service()).client_credentials();
+    let mut host = Host::new(settings);
+    let revocation = r#","revocation_endpoint":"https://as.example/revoke""#;
+    let document = machine_metadata(AS, r#""client_secret_basic""#, revocation);
+    let to_token = |host: &mut Host| {
+        host.authorize();
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &document);
+        host.request_to(TOKEN)
+    };
+    let late = to_token(&mut host);
+    host.handle(Event::SignedOut);
+    assert_eq!(told(&mut host), [None]);
+    let busy = to_token(&mut host);
+    host.handle(busy.response(response(503, &[], "")));
+    // The tokens of the first request arrive after the sign-out, and are revoked.
+    host.handle(late.response(response(200, &[], &token_answer("at-1"))));
+    host.serve(
+        "https://as.example/revoke",
+        400,
+        r#"{"error":"invalid_request"}"#,
+    );
+    assert_eq!(told(&mut host), [None]);
+    host.handle(Event::SignedOut);
+    assert_eq!(told(&mut host), [None]);
+    host.quiet();
+}
+
 /// The user is asked again in the middle of an authorization, and no operation waits for that one.
 #[test]
 fn use_14_a_question_after_an_authorization_answers_no_operation() {

@@ -304,6 +304,10 @@ impl Elsewhere {
                     // Another authorization may be pending by now.
                     return ask_user(core, why, operation);
                 }
+                if core.waits_at().is_some() {
+                    // The user was sent away again meanwhile: every caller receives the result of that authorization.
+                    return done();
+                }
                 (Stage::Authorization, Some(issuer), Cause::Abandoned)
             }
         };
