@@ -245,7 +245,7 @@ fn use_14_a_click_of_a_client_without_a_user_answers_no_operation() {
     host.quiet();
 }
 
-/// The failure of a revocation is no answer to a person who waits for a token without a user.
+/// A failed revocation does not answer an `Authorize` for a token without a user.
 #[test]
 fn use_14_a_revocation_that_fails_does_not_answer_a_person_who_waits_for_a_token() {
     let settings = config().pre_registered(AS, service()).client_credentials();
