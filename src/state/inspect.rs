@@ -29,9 +29,9 @@ impl Work {
             Self::FetchingServer(state) => return state.errand.attempt(),
             Self::LoadingBinding(state) => return state.attempt(),
             Self::SavingBinding(state) => return state.attempt(),
-            Self::LoadingRegistration(state) => &state.attempt,
-            Self::Registering(state) => &state.attempt,
-            Self::SavingRegistration(state) => &state.attempt,
+            Self::LoadingRegistration(state) => &state.met.attempt,
+            Self::Registering(state) => &state.met.attempt,
+            Self::SavingRegistration(state) => &state.met.attempt,
             Self::SavingPending(state) => return Some(state.operation.as_ref()),
             Self::Pushing(state) => return Some(state.operation.as_ref()),
             Self::RequestingCode(state) => return Some(state.operation.as_ref()),
@@ -116,9 +116,9 @@ impl Work {
             Self::FetchingServer(state) => state.errand.uncounted(),
             Self::LoadingBinding(state) => state.uncounted(),
             Self::SavingBinding(state) => state.uncounted(),
-            Self::LoadingRegistration(state) => Some(&mut state.attempt),
-            Self::Registering(state) => Some(&mut state.attempt),
-            Self::SavingRegistration(state) => Some(&mut state.attempt),
+            Self::LoadingRegistration(state) => Some(&mut state.met.attempt),
+            Self::Registering(state) => Some(&mut state.met.attempt),
+            Self::SavingRegistration(state) => Some(&mut state.met.attempt),
             Self::SavingPending(_)
             | Self::Pushing(_)
             | Self::RequestingCode(_)

@@ -171,9 +171,7 @@ pub(crate) fn document_client(
 pub(crate) struct LoadingRegistration {
     pub(crate) ask: Ask,
     slot: Slot,
-    pub(crate) attempt: Box<Attempt>,
-    facts: ResourceFacts,
-    flow: Flow,
+    pub(crate) met: Met,
     at: AtIssuer<()>,
 }
 
@@ -181,27 +179,19 @@ impl LoadingRegistration {
     fn begin(core: &mut Core, met: Met, at: AtIssuer<()>) -> Step {
         let slot = registration_slot(core, at.issuer(), met.attempt.way.registration());
         let ask = core.load(slot);
-        wait_in(Work::LoadingRegistration(Self {
-            ask,
-            slot,
-            attempt: met.attempt,
-            facts: met.facts,
-            flow: met.flow,
-            at,
-        }))
+        wait_in(Work::LoadingRegistration(Self { ask, slot, met, at }))
     }
 
     pub(crate) fn loaded(self, core: &mut Core, found: Result<Option<Stored>, ()>) -> Step {
         let Ok(stored) = found else {
             let cause = Cause::NotPersisted(StoreFlaw::Load);
             let issuer = self.at.issuer();
-            return Err(self.attempt.fails(Stage::Registration, Some(issuer), cause));
+            return Err(self
+                .met
+                .attempt
+                .fails(Stage::Registration, Some(issuer), cause));
         };
-        let met = Met {
-            attempt: self.attempt,
-            facts: self.facts,
-            flow: self.flow,
-        };
+        let met = self.met;
         let replaced = Found {
             slot: self.slot,
             revision: stored.as_ref().map(|stored| stored.revision),

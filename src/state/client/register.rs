@@ -11,11 +11,11 @@ use crate::grant::{
 };
 use crate::issuer::{AtIssuer, CredentialEndpoint, Endpoint};
 use crate::key::SigningKey;
-use crate::record::{ResourceFacts, write_registration};
+use crate::record::write_registration;
 use crate::secret::Secret;
 use crate::slot::{Found, Slot, Stored};
 use crate::state::attempt::{Attempt, Way};
-use crate::state::client::flow::{Flow, Met};
+use crate::state::client::flow::Met;
 use crate::state::client::known_client::usable;
 use crate::state::post::answer;
 use crate::state::sign_in::scopes::registration_scopes;
@@ -30,9 +30,7 @@ use crate::wire::words::{AuthMethod, GrantType, ResponseType};
 
 pub(crate) struct Registering {
     pub(crate) ask: Ask,
-    pub(crate) attempt: Box<Attempt>,
-    facts: ResourceFacts,
-    flow: Flow,
+    pub(crate) met: Met,
     at: AtIssuer<()>,
     replaced: Found,
     /// The scopes that the client is to be registered for.
@@ -108,9 +106,7 @@ impl Registering {
         let ask = core.send(permit, request, Purpose::Registration, source, TOKEN_TIME);
         wait_in(Work::Registering(Self {
             ask,
-            attempt: met.attempt,
-            facts: met.facts,
-            flow: met.flow,
+            met,
             at,
             replaced,
             scopes,
@@ -133,7 +129,7 @@ impl Registering {
                 let endpoint = endpoint.map(CredentialEndpoint::as_str).unwrap_or_default();
                 let violation = none.at(endpoint).map(Cause::Violation);
                 return fail(
-                    &self.attempt,
+                    &self.met.attempt,
                     violation.unwrap_or_else(|| Cause::unreachable(None)),
                 );
             }
@@ -142,13 +138,13 @@ impl Registering {
         let success = matches!(status, 200 | 201);
         // An unparsable document counts as empty.
         let document = RegistrationDocument::parse(response.body()).unwrap_or_default();
-        let way = &self.attempt.way;
+        let way = &self.met.attempt.way;
         let uri = way.redirect_uri().map(RedirectUri::as_str);
         let verdict = match document.answer(success, way.grant(), uri) {
             Ok(answer) => answer,
             Err(flaw) => {
                 return fail(
-                    &self.attempt,
+                    &self.met.attempt,
                     Cause::Violation(Violation::Registration(flaw)),
                 );
             }
@@ -159,18 +155,13 @@ impl Registering {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
                     .map(|seconds| now.plus_seconds(seconds));
-                fail(&self.attempt, Cause::unreachable(retry_at))
+                fail(&self.met.attempt, Cause::unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                let differs = self.with_scope || self.attempt.way.redirect_uri().is_none();
+                let differs = self.with_scope || self.met.attempt.way.redirect_uri().is_none();
                 let again = self.form == Form::Full && differs;
                 if again && matches!(status, 400 | 403 | 422) {
-                    let met = Met {
-                        attempt: self.attempt,
-                        facts: self.facts,
-                        flow: self.flow,
-                    };
-                    return Self::send(core, met, self.at, self.replaced, Form::Reduced);
+                    return Self::send(core, self.met, self.at, self.replaced, Form::Reduced);
                 }
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())
@@ -181,7 +172,7 @@ impl Registering {
                     description,
                     error_uri: None,
                 };
-                fail(&self.attempt, Cause::Refused(refusal))
+                fail(&self.met.attempt, Cause::Refused(refusal))
             }
         }
     }
@@ -197,14 +188,15 @@ impl Registering {
             ))
         };
         if registered.redirect_uri_missing {
-            return violation(&self.attempt, Violation::RedirectUriNotRegistered);
+            return violation(&self.met.attempt, Violation::RedirectUriNotRegistered);
         }
         if registered.grant_missing {
-            return match self.attempt.way {
-                Way::Redirect { .. } => violation(&self.attempt, Violation::NoCodeGrant),
+            return match self.met.attempt.way {
+                Way::Redirect { .. } => violation(&self.met.attempt, Violation::NoCodeGrant),
                 Way::Device => {
                     let cause = Cause::Misconfigured(Misconfiguration::NoDeviceGrant);
                     Err(self
+                        .met
                         .attempt
                         .fails(Stage::Registration, Some(&issuer), cause))
                 }
@@ -213,14 +205,14 @@ impl Registering {
         let secret = registered.client_secret.clone();
         let length = |secret: &Secret| secret.expose().len();
         if secret.as_ref().map_or(0, length) > MAX_TOKEN_BYTES {
-            return violation(&self.attempt, Violation::TooLarge);
+            return violation(&self.met.attempt, Violation::TooLarge);
         }
         let encoding = core.config().settings(&issuer).basic_encoding;
         let key = core.config().client_metadata_key.as_ref();
         let server = self.at.server().facts();
         let method = match registered_method(registered, self.method, server, key, encoding) {
             Ok(method) => method,
-            Err(flaw) => return violation(&self.attempt, Violation::RegistrationMethod(flaw)),
+            Err(flaw) => return violation(&self.met.attempt, Violation::RegistrationMethod(flaw)),
         };
         let client = Client {
             id: registered.client_id.into(),
@@ -241,16 +233,14 @@ impl Registering {
                 None => None,
             },
         });
-        let uri = self.attempt.way.registration();
+        let uri = self.met.attempt.way.registration();
         let stored = write_registration(&core.identity, uri, &at);
         let Found { slot, revision } = self.replaced;
         let ask = core.persist(slot, revision, Some(stored), None);
         wait_in(Work::SavingRegistration(SavingRegistration {
             ask,
             slot,
-            attempt: self.attempt,
-            facts: self.facts,
-            flow: self.flow,
+            met: self.met,
             at,
         }))
     }
@@ -271,9 +261,7 @@ fn method_to_ask(core: &Core, at: &AtIssuer<()>) -> AuthMethod {
 pub(crate) struct SavingRegistration {
     pub(crate) ask: Ask,
     slot: Slot,
-    pub(crate) attempt: Box<Attempt>,
-    facts: ResourceFacts,
-    flow: Flow,
+    pub(crate) met: Met,
     at: AtIssuer<Registration>,
 }
 
@@ -286,20 +274,18 @@ impl SavingRegistration {
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
                 let issuer = self.at.issuer();
-                return Err(self.attempt.fails(Stage::Registration, Some(issuer), cause));
+                return Err(self
+                    .met
+                    .attempt
+                    .fails(Stage::Registration, Some(issuer), cause));
             }
         };
         core.memory.clients.made(self.slot);
         let here = self.at.server().clone().enter();
         let shared = match current {
-            Some(stored) => usable(core, &self.attempt, &here, self.slot, &stored)?,
+            Some(stored) => usable(core, &self.met.attempt, &here, self.slot, &stored)?,
             None => None,
         };
-        let met = Met {
-            attempt: self.attempt,
-            facts: self.facts,
-            flow: self.flow,
-        };
-        Ok(Next::SendUser(met, shared.unwrap_or(self.at)))
+        Ok(Next::SendUser(self.met, shared.unwrap_or(self.at)))
     }
 }
