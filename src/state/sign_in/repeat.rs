@@ -11,7 +11,7 @@ use crate::budget::Limited;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Where};
-use crate::slot::Stored;
+use crate::slot::{Slot, Stored};
 use crate::state::challenge::question::{put, recall};
 use crate::state::discovery::locate::read_documents;
 use crate::state::sign_in::redirect::{repeat_as_read, repeat_redirect};
@@ -74,9 +74,7 @@ pub(crate) fn ask_user(core: &mut Core, why: Why, operation: Option<Operation>) 
         }
         Some(waiting) => {
             let slot = waiting.rest.slot;
-            let ask = core.load(slot);
-            let then = Then::Ask(why, operation);
-            wait_in(Work::CheckingPending(CheckingPending { ask, then }))
+            CheckingPending::read(core, slot, Then::Ask(why, operation))
         }
     }
 }
@@ -93,20 +91,12 @@ impl CheckingPending {
             return replace(core, click);
         }
         let slot = waiting.rest.slot;
-        let ask = core.load(slot);
-        let then = Then::Repeat(click);
-        wait_in(Work::CheckingPending(Self { ask, then }))
+        Self::read(core, slot, Then::Repeat(click))
     }
 
     /// Reads the record once more: another instance may have consumed it while the documents were read (S16).
     pub(crate) fn again(core: &mut Core) -> Step {
-        let Some(waiting) = &core.waiting else {
-            return done();
-        };
-        let slot = waiting.rest.slot;
-        let ask = core.load(slot);
-        let then = Then::RepeatAsRead;
-        wait_in(Work::CheckingPending(Self { ask, then }))
+        Self::read_if_pending(core, Then::RepeatAsRead)
     }
 
     /// Returns true when the record is read for an `Authorize` of the host.
@@ -116,12 +106,21 @@ impl CheckingPending {
 
     /// Reads the record for the callers that wait, or at the end of the user's time.
     pub(crate) fn look(core: &mut Core) -> Step {
-        let Some(waiting) = &core.waiting else {
-            return done();
-        };
-        let slot = waiting.rest.slot;
+        Self::read_if_pending(core, Then::Look)
+    }
+
+    fn read_if_pending(core: &mut Core, then: Then) -> Step {
+        match &core.waiting {
+            Some(waiting) => {
+                let slot = waiting.rest.slot;
+                Self::read(core, slot, then)
+            }
+            None => done(),
+        }
+    }
+
+    fn read(core: &mut Core, slot: Slot, then: Then) -> Step {
         let ask = core.load(slot);
-        let then = Then::Look;
         wait_in(Work::CheckingPending(Self { ask, then }))
     }
 
