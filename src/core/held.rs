@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::account::{Account, Tokens, Validity};
 use crate::issuer::AtIssuer;
+use crate::secret::Secret;
 use crate::slot::Revision;
 use crate::suspended::Unsaved;
 use crate::time::{Moment, MonoMillis, UnixMillis};
@@ -98,6 +99,12 @@ impl Held {
 
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Returns true if this is the stored access token, usable or not.
+    pub(crate) fn has_access(&self, token: &Secret) -> bool {
+        let account = self.at.as_ref().map(|at| at.held());
+        account.is_some_and(|account| account.has_access(token))
     }
 
     /// Returns true if all these scopes were requested or granted for the held account.

@@ -160,7 +160,7 @@ impl SavingAccount {
                 at.held().has_refresh(sent) || spent && at.issuer() == self.at.issuer()
             }),
             Kept::Dropped { sent, .. } => held.is_some_and(|at| at.held().has_refresh(sent)),
-            Kept::ClientForgotten { lost, .. } => held.is_some_and(|at| at.held().has_access(lost)),
+            Kept::ClientForgotten { lost, .. } => core.held.has_access(lost),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Whether the stored token is what a request wants.
 
 use crate::core::Core;
-use crate::issuer::AtIssuer;
 use crate::suspended::{Elsewhere, Obtaining, Renewal, Renewed};
 use crate::wish::Click;
 
@@ -23,11 +22,7 @@ impl Renewal {
     /// that was set back.
     pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
         let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
-        let held = core.held.at.as_deref().map(AtIssuer::held);
-        match (refused, held) {
-            (Some(token), Some(account)) => account.has_access(token),
-            (_, _) => false,
-        }
+        refused.is_some_and(|token| core.held.has_access(token))
     }
 }
 

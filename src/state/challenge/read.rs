@@ -185,11 +185,8 @@ impl Judged {
 
     /// Returns true when the request was sent with the stored token, as far as the account is known.
     pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        match (&self.sent, account) {
-            (Some(sent), Some(account)) => account.has_access(sent),
-            (_, _) => false,
-        }
+        let sent = self.sent.as_ref();
+        sent.is_some_and(|sent| core.held.has_access(sent))
     }
 
     /// Returns true when the stored token differs from the refused one, so that a retry suffices.
