@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::{Account, MachineGrant};
-use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Stage, Violation};
 use crate::event::Outcome;
@@ -12,7 +11,7 @@ use crate::grant::TokenGrant;
 use crate::issuer::AtIssuer;
 use crate::report::Decision;
 use crate::secret::Secret;
-use crate::state::call::{Call, CallFlaw, Called, answer_to};
+use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::delay::asked_wait;
 use crate::state::save::SavingAccount;
 use crate::state::sign_in::exchange::read_answer;
@@ -48,11 +47,8 @@ impl Requesting {
         if let Err(limited) = obtaining.requests.take() {
             return obtaining.fails(Stage::Token, at.issuer(), Cause::OutOfPatience(limited));
         }
-        let requests = match at.held().binding() {
-            None => 1,
-            Some(_) => 2,
-        };
-        let call = Call::begin(core, at, Budget::new(requests, Limited::Requests));
+        let requests = requests_for(&at);
+        let call = Call::begin(core, at, requests);
         Self::called(core, call, obtaining)
     }
 
