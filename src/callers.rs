@@ -41,13 +41,14 @@ pub(crate) struct Callers {
     /// Whether an `Authorize` waits for a token of a grant without a user. It is answered by `Ready`, or by an error or a
     /// question without an operation.
     person: bool,
+    /// Whether `Ready` was emitted since the queue was last checked against the answers.
+    ready: bool,
     shared: Option<Box<Shared>>,
-    /// The answers since the queue was last checked against them.
-    answers: Option<Box<Answers>>,
+    /// The operations of the errors and questions since then.
+    told: Vec<Operation>,
 }
 
 /// The answers given, which also serve queued requests of the same operations.
-#[derive(Default)]
 pub(crate) struct Answers {
     /// The operations of errors and questions.
     operations: Vec<Operation>,
@@ -126,8 +127,12 @@ impl Callers {
     }
 
     /// Takes the answers since the last call, for the queue.
-    pub(crate) fn take_answers(&mut self) -> Option<Box<Answers>> {
-        self.answers.take()
+    pub(crate) fn take_answers(&mut self) -> Option<Answers> {
+        let answers = Answers {
+            operations: std::mem::take(&mut self.told),
+            ready: std::mem::take(&mut self.ready),
+        };
+        (answers.ready || !answers.operations.is_empty()).then_some(answers)
     }
 
     /// Returns true when no caller waits.
@@ -148,16 +153,17 @@ impl Callers {
         self.current.take_if(|caller| !caller.refused);
         self.keep_joined(|caller| caller.refused);
         self.person = false;
-        self.answers.get_or_insert_default().ready = true;
+        self.ready = true;
     }
 
     /// Marks the operation of this failure as answered, and keeps the failure as the result of the work.
     ///
     /// The failure of a callback or a revocation is never the answer to an `Authorize` of a grant without a user.
     pub(crate) fn failed(&mut self, failure: &Failure) {
-        let person = self.person && matches!(failure.stage, Stage::Callback | Stage::Revocation);
-        self.answered(failure.operation.as_ref());
-        self.person |= person;
+        let is_of_other_work = matches!(failure.stage, Stage::Callback | Stage::Revocation);
+        if failure.operation.is_some() || !is_of_other_work {
+            self.answered(failure.operation.as_ref());
+        }
         self.ends_with(|| Outcome::Failed(failure.clone()));
     }
 
@@ -173,8 +179,7 @@ impl Callers {
             self.current
                 .take_if(|caller| caller.operation == *operation);
             self.keep_joined(|caller| caller.operation != *operation);
-            let answers = self.answers.get_or_insert_default();
-            answers.operations.push(operation.clone());
+            self.told.push(operation.clone());
         } else {
             self.person = false;
         }
@@ -229,8 +234,7 @@ impl Callers {
             None => Action::Error(Box::new(abandoned(Some(operation)))),
         };
         let waiting = self.leave();
-        let answers = self.answers.get_or_insert_default();
-        answers.operations.extend(waiting.iter().cloned());
+        self.told.extend(waiting.iter().cloned());
         waiting.into_iter().map(answer).collect()
     }
 

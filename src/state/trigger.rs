@@ -202,9 +202,7 @@ impl Trigger {
             | Self::Revoke(_) => false,
         }
     }
-}
 
-impl Trigger {
     /// Returns true for a renewal whose caller has been answered.
     pub(crate) fn renews_for_nobody(&self) -> bool {
         matches!(self, Self::Renew(renewal) if renewal.effort.is_answered)
