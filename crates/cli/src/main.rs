@@ -106,34 +106,15 @@ enum Command {
 }
 
 impl Command {
-    /// Returns the name of the command whose page or transcript is written.
-    fn title(&self) -> &'static str {
+    /// Returns the name of the command, if what its machine does can be recorded.
+    fn recorded_as(&self) -> Option<&'static str> {
         match self {
-            Self::Login(_) => "login",
-            Self::Token(_) => "token",
-            Self::Headers(_) => "headers",
-            Self::Logout(_) => "logout",
-            Self::Doctor(_) => "doctor",
-            Self::Demo(_) => "demo",
-            Self::Replay(_) => "replay",
-            Self::Proxy(_)
-            | Self::Setup(_)
-            | Self::Status(_)
-            | Self::List(_)
-            | Self::Drive
-            | Self::Completions(_)
-            | Self::Man(_) => "mcp-auth",
-        }
-    }
-
-    fn can_be_recorded(&self) -> bool {
-        match self {
-            Self::Login(_)
-            | Self::Token(_)
-            | Self::Headers(_)
-            | Self::Logout(_)
-            | Self::Doctor(_) => true,
-            Self::Demo(options) => options.has_client(),
+            Self::Login(_) => Some("login"),
+            Self::Token(_) => Some("token"),
+            Self::Headers(_) => Some("headers"),
+            Self::Logout(_) => Some("logout"),
+            Self::Doctor(_) => Some("doctor"),
+            Self::Demo(options) => options.has_client().then_some("demo"),
             Self::Proxy(_)
             | Self::Setup(_)
             | Self::Status(_)
@@ -141,7 +122,7 @@ impl Command {
             | Self::Drive
             | Self::Replay(_)
             | Self::Completions(_)
-            | Self::Man(_) => false,
+            | Self::Man(_) => None,
         }
     }
 }
@@ -211,12 +192,13 @@ fn main() -> ExitCode {
         style::be_json();
     }
     let replays = matches!(command, Command::Replay(_));
+    let recorded_as = command.recorded_as();
     let usable = || {
-        if record.is_some() && !command.can_be_recorded() {
+        if record.is_some() && recorded_as.is_none() {
             let said = "--record is for login, token, headers, logout, doctor and demo";
             return Err(Problem::Usage(said.to_owned()));
         }
-        if html.is_some() && !replays && !command.can_be_recorded() {
+        if html.is_some() && !replays && recorded_as.is_none() {
             let said = "--html is for login, token, headers, logout, doctor, demo and replay";
             return Err(Problem::Usage(said.to_owned()));
         }
@@ -227,8 +209,7 @@ fn main() -> ExitCode {
     let places = usable().and_then(|()| Ok((open(record)?, open(html)?)));
     let (recorder, outcome) = match places {
         Ok((record, page)) => {
-            let recorder =
-                Recorder::new(command.title(), record, page.clone().filter(|_| !replays));
+            let recorder = Recorder::new(recorded_as, record, page.clone().filter(|_| !replays));
             let outcome = run(command, json, &recorder, page.as_ref());
             (recorder, outcome)
         }

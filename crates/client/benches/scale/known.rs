@@ -8,9 +8,9 @@ use http::Method;
 use mcp_auth_client::{AsyncRedisStore, SharedStore};
 
 use crate::records::{TEMPLATE, Template};
-use crate::redis_server::Redis;
 use crate::world::{Gateway, World};
 use crate::{for_each, live, number, resident_mib, row, user};
+use mcp_auth_testing::RedisServer;
 
 const PREFIX: &str = "known:";
 
@@ -21,7 +21,7 @@ const KNOWN: &str = "SCALE_CHILD_KNOWN";
 const ACTIVE: &str = "SCALE_CHILD_ACTIVE";
 
 /// Fills the store with accounts, and has a process of its own measured beside few of them and beside all.
-pub(crate) async fn known(world: &Arc<World>, redis: &Redis, known: usize) {
+pub(crate) async fn known(world: &Arc<World>, redis: &RedisServer, known: usize) {
     let template = Template::sign_in(world, redis, PREFIX).await;
     run(world, redis, 1, 0);
     let active = known / 100;
@@ -29,7 +29,7 @@ pub(crate) async fn known(world: &Arc<World>, redis: &Redis, known: usize) {
     run(world, redis, known, active);
 }
 
-fn run(world: &World, redis: &Redis, known: usize, active: usize) {
+fn run(world: &World, redis: &RedisServer, known: usize, active: usize) {
     let own = std::env::current_exe().unwrap();
     let told = Command::new(own)
         .env(MCP, world.mcp.url())

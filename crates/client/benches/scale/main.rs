@@ -19,7 +19,6 @@
 mod known;
 mod machines;
 mod records;
-mod redis_server;
 mod tokens;
 mod world;
 
@@ -28,8 +27,8 @@ use std::alloc::System;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::task::JoinSet;
 
-use self::redis_server::Redis;
 use self::world::World;
+use mcp_auth_testing::RedisServer;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -108,9 +107,9 @@ async fn main() {
     if !runs("evicted") && !runs("known") {
         return;
     }
-    let Some(redis) = Redis::start() else {
-        println!("redis-server is not there: its figures are left out");
-        return;
+    let redis = match RedisServer::start() {
+        Ok(redis) => redis,
+        Err(error) => return println!("{error}; its figures are left out"),
     };
     if runs("evicted") {
         tokens::evicted(&world, &redis, users).await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use mcp_auth_client::{AsyncRedisStore, SharedStore};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 
-use crate::redis_server::Redis;
 use crate::world::World;
+use mcp_auth_testing::RedisServer;
 
 /// The principal that signed in.
 pub(crate) const TEMPLATE: &str = "template";
@@ -22,13 +22,13 @@ pub(crate) struct Template {
 
 impl Template {
     /// Signs in, with the account in Redis.
-    pub(crate) async fn sign_in(world: &World, redis: &Redis, prefix: &str) -> Self {
+    pub(crate) async fn sign_in(world: &World, redis: &RedisServer, prefix: &str) -> Self {
         let store = AsyncRedisStore::open(&redis.url(), prefix).unwrap();
         let (accounts, server) = world.accounts(SharedStore::new(store), Duration::ZERO, 0);
         world.sign_in(&accounts, &server, TEMPLATE).await;
         accounts.close().await.unwrap();
         let mcp_url = world.mcp.url();
-        let mut connection = redis.connect();
+        let mut connection = connect(redis);
         let mut get = redis::cmd("HGET");
         let slot = Slot::account(TEMPLATE, &mcp_url);
         let get = get.arg(format!("{prefix}{slot}")).arg("contents");
@@ -65,8 +65,13 @@ impl Template {
     }
 
     /// Writes the accounts of these principals to Redis.
-    pub(crate) fn fill(&self, redis: &Redis, prefix: &str, names: impl Iterator<Item = String>) {
-        let mut connection = redis.connect();
+    pub(crate) fn fill(
+        &self,
+        redis: &RedisServer,
+        prefix: &str,
+        names: impl Iterator<Item = String>,
+    ) {
+        let mut connection = connect(redis);
         let mut names = names.peekable();
         while names.peek().is_some() {
             let mut pipe = redis::pipe();
@@ -80,6 +85,11 @@ impl Template {
             pipe.exec(&mut connection).unwrap();
         }
     }
+}
+
+fn connect(redis: &RedisServer) -> redis::Connection {
+    let client = redis::Client::open(redis.url()).unwrap();
+    client.get_connection().unwrap()
 }
 
 fn principal(name: &str) -> String {

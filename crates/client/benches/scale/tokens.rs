@@ -12,9 +12,9 @@ use stats_alloc::Region;
 use tokio::task::JoinSet;
 
 use crate::records::Template;
-use crate::redis_server::Redis;
 use crate::world::{Gateway, World};
 use crate::{ALLOCATOR, for_each, number, resident_mib, row, user};
+use mcp_auth_testing::RedisServer;
 
 /// How often a figure is measured that other programs disturb: the best one counts.
 fn rounds() -> usize {
@@ -203,7 +203,7 @@ async fn at_rest(template: &Template) {
 }
 
 /// Tokens of principals for whom there is nothing but their slot.
-pub(crate) async fn evicted(world: &World, redis: &Redis, users: usize) {
+pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
     let template = Template::sign_in(world, redis, "scale:")
         .await
         .with_tls(world);

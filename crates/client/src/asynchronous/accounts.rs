@@ -382,7 +382,7 @@ impl Accounts {
     }
 }
 
-fn key(server: &Server, principal: &str) -> Key {
+fn key(server: &Server, principal: impl Into<Arc<str>>) -> Key {
     Key {
         server: Arc::clone(&server.url),
         principal: principal.into(),

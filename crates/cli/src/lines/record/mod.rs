@@ -42,14 +42,15 @@ struct Shared {
 }
 
 impl Recorder {
+    /// `command`: its name, if it can be recorded.
     pub(crate) fn new(
-        command: &'static str,
+        command: Option<&'static str>,
         path: Option<Destination>,
         html: Option<Destination>,
     ) -> Self {
-        if path.is_none() && html.is_none() {
+        let Some(command) = command.filter(|_| path.is_some() || html.is_some()) else {
             return Self(None);
-        }
+        };
         Self(Some(Arc::new(Shared {
             command,
             path,

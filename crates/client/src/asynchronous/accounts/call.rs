@@ -9,8 +9,7 @@ use super::super::client::Call;
 use super::super::job::Stopped;
 use super::flights::Share;
 use super::table::Lease;
-use super::warm::Key;
-use super::{Accounts, Server};
+use super::{Accounts, Server, key};
 use crate::meter;
 use mcp_auth_machine::event::Operation;
 
@@ -101,10 +100,7 @@ impl AccountCall {
         if status == StatusCode::UNAUTHORIZED
             && let Some(sent) = self.sent_last().cloned()
         {
-            let key = Key {
-                server: Arc::clone(&self.server.url),
-                principal: Arc::clone(&self.principal),
-            };
+            let key = key(&self.server, Arc::clone(&self.principal));
             self.accounts.0.warm.refused(&key, &sent);
             if self.machine.is_none() {
                 // Another token is tried first, whatever else a challenge says, as with a challenge to an older token.
