@@ -25,6 +25,8 @@ use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::pkce::Seed;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event};
 
+/// When a process begins, in milliseconds: both clocks.
+const NOW: u64 = 1_800_000_000_000;
 const MCP: &str = "https://mcp.example.com/mcp";
 const AS: &str = "https://as.example.com";
 const REDIRECT: &str = "http://127.0.0.1:3000/callback";
@@ -54,9 +56,13 @@ struct Host {
 impl Host {
     fn new(config: &Arc<Config>, store: BTreeMap<Slot, Stored>) -> Self {
         Self {
-            machine: AuthMachine::new(Arc::clone(config), "alice"),
+            machine: AuthMachine::new(
+                Arc::clone(config),
+                "alice",
+                mcp_auth_testing::moment(NOW, NOW),
+            ),
             store,
-            now: 1_800_000_000_000,
+            now: NOW,
             tokens: 0,
             lifetime: 3600,
             fresh: None,

@@ -77,7 +77,7 @@ impl Messages {
 /// Runs the flow up to the redirect; returns the waiting machine and the callback.
 fn to_redirect(config: &Arc<Config>, messages: &mut Messages) -> (AuthMachine, String) {
     let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
-    let mut machine = AuthMachine::new(Arc::clone(config), "alice");
+    let mut machine = AuthMachine::new(Arc::clone(config), "alice", now);
     let challenge = std::mem::take(&mut messages.challenge);
     machine.handle(
         now,

@@ -54,9 +54,9 @@ fn browse(url: &str) -> String {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::builder(MCP, "http://127.0.0.1:3000/callback").build()?;
-    let mut machine = AuthMachine::new(config, "alice");
-    let mut store = BTreeMap::new();
     let now = Moment::new(SystemTime::now(), Duration::ZERO); // the system's time, and the time since a fixed point
+    let mut machine = AuthMachine::new(config, "alice", now);
+    let mut store = BTreeMap::new();
 
     let mut headers = HeaderMap::new();
     headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));

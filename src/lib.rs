@@ -56,9 +56,9 @@
 //! let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:3000/callback")
 //!     .client_name("My client")
 //!     .build()?;
-//! let mut machine = AuthMachine::new(config, "alice");
-//! let mut store = BTreeMap::new();
 //! let now = Moment::new(SystemTime::now(), Duration::ZERO); // your clocks: the system's time, and the time since a fixed point
+//! let mut machine = AuthMachine::new(config, "alice", now);
+//! let mut store = BTreeMap::new();
 //!
 //! // The MCP server responded with 401:
 //! let mut headers = HeaderMap::new();

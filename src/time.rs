@@ -38,7 +38,7 @@ impl MonoMillis {
 }
 
 /// The values of both clocks at an event. Either clock may go backwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moment {
     /// The wall clock.
     pub wall: UnixMillis,

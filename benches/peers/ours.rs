@@ -46,7 +46,7 @@ fn ok(s: u16, b: &'static str) -> Response<Bytes> {
 }
 fn flow(c: &Arc<Config>, seed: [u8; 64]) -> usize {
     let now = Moment { wall: UnixMillis(1_800_000_000_000), mono: MonoMillis(1000) };
-    let mut m = AuthMachine::new(Arc::clone(c), "alice");
+    let mut m = AuthMachine::new(Arc::clone(c), "alice", now);
     let mut h = HeaderMap::new();
     h.insert("www-authenticate", HeaderValue::from_static(CH));
     m.handle(now, Event::Challenged(Challenge::new("tools/call", 401, h)));

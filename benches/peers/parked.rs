@@ -38,7 +38,7 @@ const B: [&str; 4] = [
 ];
 fn run(c: &Arc<Config>, stop_at_redirect: bool) -> (AuthMachine, Vec<usize>) {
     let now = Moment { wall: UnixMillis(1_800_000_000_000), mono: MonoMillis(1000) };
-    let mut m = AuthMachine::new(Arc::clone(c), "alice");
+    let mut m = AuthMachine::new(Arc::clone(c), "alice", now);
     let mut h = HeaderMap::new();
     h.insert("www-authenticate", HeaderValue::from_static(CH));
     m.handle(now, Event::Challenged(Challenge::new("tools/call", 401, h)));

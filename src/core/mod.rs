@@ -53,10 +53,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(identity: Identity) -> Self {
+    pub(crate) fn new(identity: Identity, now: Moment) -> Self {
         Self {
             identity,
-            now: Moment::default(),
+            now,
             event: 0,
             owner: Arc::new(Owner),
             next_id: 0,

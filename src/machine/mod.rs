@@ -30,14 +30,19 @@ pub struct AuthMachine {
 }
 
 impl AuthMachine {
-    /// Creates a machine for one principal. The first action reads the account slot, so that a stored token
-    /// is found. A callback of an authorization that another instance prepared may be passed at once.
+    /// Creates a machine for one principal, at this time. The first action reads the account slot, so that a stored token
+    /// is found; the store has its time for it from `now` on. A callback of an authorization that another instance prepared
+    /// may be passed at once.
     ///
     /// A principal without a name has no account: every event that needs one fails with
     /// [`Misconfiguration::NoPrincipal`](crate::error::Misconfiguration::NoPrincipal), and no slot is touched.
-    pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>) -> Self {
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        principal: impl Into<Arc<str>>,
+        now: Moment,
+    ) -> Self {
         let identity = Identity::new(config.into(), principal.into());
-        let mut core = Core::new(identity);
+        let mut core = Core::new(identity, now);
         let work = if core.identity.is_named() {
             LoadingAccount::begin(&mut core, None)
         } else {
@@ -126,9 +131,9 @@ impl AuthMachine {
     /// # use mcp_auth_machine::{AuthMachine, Config, Moment};
     /// # use std::time::{Duration, SystemTime};
     /// # let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:3000/callback").build()?;
-    /// let machine = AuthMachine::new(config, "alice");
-    /// // The store is asked for the account first; should it not answer, the machine goes on without.
     /// let now = Moment::new(SystemTime::now(), Duration::ZERO);
+    /// let machine = AuthMachine::new(config, "alice", now);
+    /// // The store is asked for the account first; should it not answer, the machine goes on without.
     /// assert!(machine.timeout(now).is_some_and(|left| left.as_secs() <= 30));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -90,8 +90,8 @@ pub(crate) const BUGS: &[Bug] = &[
         edits: &[
             edit(
                 "src/core/mod.rs",
-                "    pub(crate) fn new(identity: Identity) -> Self {\n",
-                "    pub(crate) fn new(identity: Identity) -> Self {\n        crate::planted::CLIENT.set(None);\n        crate::planted::VERIFIER.set(None);\n",
+                "    pub(crate) fn new(identity: Identity, now: Moment) -> Self {\n",
+                "    pub(crate) fn new(identity: Identity, now: Moment) -> Self {\n        crate::planted::CLIENT.set(None);\n        crate::planted::VERIFIER.set(None);\n",
             ),
             edit(
                 "src/record/account.rs",
@@ -616,6 +616,16 @@ pub(crate) const BUGS: &[Bug] = &[
             "src/core/answer.rs",
             "        let operation = failure.operation.filter(|own| self.callers.joins(own));\n",
             "        let joins = |own: &Operation| crate::planted::on(55) || self.callers.joins(own);\n        let operation = failure.operation.filter(joins);\n",
+        )],
+    },
+    Bug {
+        number: 56,
+        name: "no time before the first event",
+        caught_by: &[Histories, Simulation],
+        edits: &[edit(
+            "src/machine/mod.rs",
+            "        let mut core = Core::new(identity, now);\n",
+            "        let mut core = Core::new(identity, now);\n        if crate::planted::on(56) {\n            core.now.mono = crate::time::MonoMillis(0);\n        }\n",
         )],
     },
 ];

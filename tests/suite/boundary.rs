@@ -48,13 +48,16 @@ fn h02_s23_a_late_answer_changes_nothing() {
 }
 
 #[test]
-fn h05_l03_every_wait_has_an_end() {
+fn h05_l03_s51_every_wait_has_an_end() {
     // A store that never answers.
     let config = config().build().unwrap();
-    let mut machine = AuthMachine::new(config, "alice");
+    let now = mcp_auth_testing::moment(1_800_000_000_000, 5_000_000);
+    let mut machine = AuthMachine::new(config, "alice", now);
     assert!(matches!(machine.poll_action(), Some(Action::LoadSlot(_))));
     assert_eq!(machine.phase(), Phase::Working("loading_account"));
     let due = machine.deadline().unwrap();
+    // From now on, not from the beginning of the process (S51).
+    assert_eq!(due.0, 5_030_000);
     machine.handle(
         mcp_auth_testing::moment(1_800_000_000_000, due.0),
         Event::Timer,
@@ -493,8 +496,8 @@ fn sec_05_sec_06_f05_permitted_addresses_of_a_connection() {
 #[test]
 fn use_14_an_action_that_a_host_declines_leaves_nothing_waiting() {
     for has_store in [false, true] {
-        let mut machine = AuthMachine::new(config().build().unwrap(), "alice");
         let mut now = mcp_auth_testing::moment(1_800_000_000_000, 0);
+        let mut machine = AuthMachine::new(config().build().unwrap(), "alice", now);
         machine.handle(now, Event::Authorize(seed(1).into()));
         machine.handle(now, Event::Wanted("x".into()));
         let mut answers = 0;

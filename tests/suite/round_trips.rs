@@ -42,7 +42,11 @@ struct Process {
 impl Process {
     fn new(config: &Arc<Config>, store: BTreeMap<Slot, Stored>, now: u64) -> Self {
         Self {
-            machine: AuthMachine::new(Arc::clone(config), "alice"),
+            machine: AuthMachine::new(
+                Arc::clone(config),
+                "alice",
+                mcp_auth_testing::moment(now, now),
+            ),
             store,
             now,
             tokens: 0,

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .reports(false)
         .build()?;
     let now = Moment::new(SystemTime::now(), Duration::ZERO);
-    let mut machine = AuthMachine::new(config, "user");
+    let mut machine = AuthMachine::new(config, "user", now);
     let mut headers = HeaderMap::new();
     headers.insert("www-authenticate", HeaderValue::from_static("DPoP"));
     machine.handle(now, Event::Challenged(Challenge::new("call", 401, headers)));

@@ -51,6 +51,7 @@ type Exchange = Box<dyn FnMut(SendRequest, Duration) -> Event + Send>;
 pub struct Driver<S> {
     machine: AuthMachine,
     store: S,
+    principal: Arc<str>,
     config: Arc<Config>,
     http: HttpClient,
     /// The host's HTTP client, if it has one.
@@ -84,14 +85,17 @@ impl<S: Store> Driver<S> {
     /// Creates a driver for one principal at one MCP server.
     pub fn new(config: impl Into<Arc<Config>>, principal: impl Into<Arc<str>>, store: S) -> Self {
         let config = config.into();
+        let principal = principal.into();
         let http = HttpClient::judged(Trust::new(), config.url_policy().clone());
+        let around = Surroundings::default();
         Self {
-            machine: AuthMachine::new(Arc::clone(&config), principal),
+            machine: AuthMachine::new(Arc::clone(&config), Arc::clone(&principal), around.now()),
+            principal,
             store,
             config,
             http,
             exchange: None,
-            around: Surroundings::default(),
+            around,
             watch: Watch::default(),
             actions: VecDeque::new(),
             patience: PATIENCE,
@@ -148,6 +152,12 @@ impl<S: Store> Driver<S> {
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.around.clock = Some(Arc::new(clock));
+        // The machine begins by this clock too.
+        self.machine = AuthMachine::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.principal),
+            self.around.now(),
+        );
         self
     }
 

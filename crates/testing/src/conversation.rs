@@ -24,8 +24,11 @@ pub(crate) fn fail(why: &str) -> ! {
     panic!("{why}")
 }
 
+/// When a [`Conversation`] begins: in January 2027, an hour after the process has started.
+pub const START: Moment = moment(1_800_000_000_000, 3_600_000);
+
 /// Returns the moment at which the clocks show these times, in milliseconds: since the Unix epoch, and since any fixed point.
-pub fn moment(unix_millis: u64, mono_millis: u64) -> Moment {
+pub const fn moment(unix_millis: u64, mono_millis: u64) -> Moment {
     Moment {
         wall: UnixMillis(unix_millis),
         mono: MonoMillis(mono_millis),
@@ -105,7 +108,7 @@ pub struct Conversation<S> {
 impl<S: Slots> Conversation<S> {
     /// Begins a conversation on a store.
     pub fn begin(machine: AuthMachine, store: S) -> Self {
-        Self::resume(machine, store, crate::moment(1_800_000_000_000, 1_000), 0)
+        Self::resume(machine, store, START, 0)
     }
 
     /// Begins a conversation at this time, with seeds that were not used before.

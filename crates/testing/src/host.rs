@@ -15,7 +15,7 @@ use mcp_auth_machine::{AuthMachine, Config, Event, Moment, NoBearer};
 use url::form_urlencoded;
 
 use super::conversation::fail;
-use super::{Conversation, Playbook, TestStore, documents};
+use super::{Conversation, Playbook, START, TestStore, documents};
 
 /// The operation of [`TestHost::refused`] and its fellows.
 const OPERATION: &str = "tools/call x";
@@ -67,7 +67,7 @@ impl TestHost {
         Self {
             url: config.mcp_url().as_str().to_owned(),
             redirect_uri: documents::REDIRECT.to_owned(),
-            inner: Conversation::begin(AuthMachine::new(config, principal), store),
+            inner: Conversation::begin(AuthMachine::new(config, principal, START), store),
             sent: None,
             finished: false,
         }

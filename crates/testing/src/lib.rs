@@ -71,7 +71,7 @@ pub mod servers;
 #[cfg(any(feature = "ureq", feature = "reqwest"))]
 mod surroundings;
 
-pub use conversation::{Conversation, Slots, moment, response, seed};
+pub use conversation::{Conversation, START, Slots, moment, response, seed};
 pub use host::TestHost;
 /// The machine, for [`fuzz_history!`].
 pub use mcp_auth_machine as machine;

@@ -45,7 +45,7 @@ const SHOWN: [&str; 19] = [
 /// # use mcp_auth_machine::{AuthMachine, Config, Event, Moment};
 /// # use mcp_auth_testing::Playbook;
 /// # let config = Config::builder("https://mcp.example/mcp", "http://127.0.0.1:3000/callback").build()?;
-/// # let mut machine = AuthMachine::new(config, "alice");
+/// # let mut machine = AuthMachine::new(config, "alice", Moment::new(std::time::SystemTime::now(), std::time::Duration::ZERO));
 /// let playbook = Playbook::new();
 /// while let Some(action) = machine.poll_action() {
 ///     playbook.action(&action);

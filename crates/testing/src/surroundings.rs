@@ -40,7 +40,7 @@ impl VirtualClock {
     /// Creates a clock that shows a fixed time of the year 2027.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Hands {
-            now: crate::moment(1_800_000_000_000, 1_000),
+            now: crate::START,
             slept: Duration::ZERO,
             #[cfg(feature = "reqwest")]
             waiting: Vec::new(),

@@ -42,9 +42,9 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(config: impl Into<std::sync::Arc<Config>>) -> Self {
+    pub fn new(config: impl Into<std::sync::Arc<Config>>, now: Moment) -> Self {
         Self {
-            machine: AuthMachine::new(config, "alice"),
+            machine: AuthMachine::new(config, "alice", now),
             failures: 0,
         }
     }
@@ -84,9 +84,10 @@ pub struct Host<R> {
 
 impl<R: Records> Host<R> {
     pub fn new(config: Config, records: R) -> Self {
+        let now = Moment::new(SystemTime::now(), Duration::ZERO);
         Self {
             url: config.mcp_url().as_str().to_owned(),
-            session: Session::new(config),
+            session: Session::new(config, now),
             records,
             begun: Instant::now(),
             open: None,

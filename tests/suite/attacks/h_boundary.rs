@@ -14,8 +14,8 @@ use super::*;
 
 #[test]
 fn h08_events_before_anything_is_drained_wait_for_their_turn() {
-    let mut machine = AuthMachine::new(config().build().unwrap(), "alice");
     let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
+    let mut machine = AuthMachine::new(config().build().unwrap(), "alice", now);
     let challenge = || Challenge::new("x", 401, http::HeaderMap::new());
     machine.handle(now, Event::Challenged(challenge()));
     machine.handle(now, Event::Authorize(seed(1).into()));

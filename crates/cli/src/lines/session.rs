@@ -28,9 +28,39 @@ struct Running {
     entropy: Option<Entropy>,
     /// The actions without a result, by number.
     asked: BTreeMap<u64, Asked>,
+    clocks: Clocks,
+}
+
+/// The clocks of the input lines. The first value of the monotonic one counts as 0, so that a configuration without times
+/// begins at 0 too.
+struct Clocks {
     now: Moment,
-    /// The first value of the monotonic clock, at which the machine's own clock is 0.
     origin: Option<u64>,
+}
+
+impl Clocks {
+    fn new(times: Times) -> Self {
+        let mut clocks = Self {
+            now: Moment {
+                wall: UnixMillis(0),
+                mono: MonoMillis(0),
+            },
+            origin: None,
+        };
+        clocks.look(times);
+        clocks
+    }
+
+    fn look(&mut self, times: Times) {
+        if let Some(now) = times.now {
+            let mono = times.mono.unwrap_or(now);
+            let origin = *self.origin.get_or_insert(mono);
+            self.now = Moment {
+                wall: UnixMillis(now),
+                mono: MonoMillis(mono.saturating_sub(origin)),
+            };
+        }
+    }
 }
 
 enum Asked {
@@ -82,49 +112,36 @@ impl Running {
             (_, None) => return Err(Misunderstood::new("`config` must be an object")),
         };
         let start = config::start(config)?;
-        let mut running = Self {
+        let clocks = Clocks::new(times);
+        Ok(Self {
             mcp_url: start.config.mcp_url().as_str().to_owned(),
-            machine: AuthMachine::new(start.config, start.principal),
+            machine: AuthMachine::new(start.config, start.principal, clocks.now),
             entropy: start.entropy,
             asked: BTreeMap::new(),
-            now: Moment::default(),
-            origin: None,
-        };
-        running.look(times);
-        Ok(running)
-    }
-
-    fn look(&mut self, times: Times) {
-        if let Some(now) = times.now {
-            let mono = times.mono.unwrap_or(now);
-            let origin = *self.origin.get_or_insert(mono);
-            self.now = Moment {
-                wall: UnixMillis(now),
-                mono: MonoMillis(mono.saturating_sub(origin)),
-            };
-        }
+            clocks,
+        })
     }
 
     fn deadline(&self) -> Option<u64> {
         let deadline = self.machine.deadline()?;
-        Some(deadline.0.saturating_add(self.origin?))
+        Some(deadline.0.saturating_add(self.clocks.origin?))
     }
 
     fn take(&mut self, mut line: Members, out: &mut Vec<Line>) -> Result<(), Misunderstood> {
         let (times, name) = head(&mut line)?;
         match happening(&name, line)? {
             Happening::Event(event) => {
-                self.look(times);
-                self.machine.handle(self.now, event);
+                self.clocks.look(times);
+                self.machine.handle(self.clocks.now, event);
             }
             Happening::Answer(id, answer) => {
                 if let Some(event) = self.answer(id, answer)? {
-                    self.look(times);
-                    self.machine.handle(self.now, event);
+                    self.clocks.look(times);
+                    self.machine.handle(self.clocks.now, event);
                 }
             }
             Happening::Present(method, url) => {
-                self.look(times);
+                self.clocks.look(times);
                 out.push(Line::Present(self.present(&method, &url)));
             }
         }
@@ -226,7 +243,7 @@ impl Running {
     fn sign(&mut self, sign: Sign) -> Option<Line> {
         let (id, algorithm, key) = (sign.id(), sign.algorithm(), sign.key().to_owned());
         let Some(entropy) = &mut self.entropy else {
-            self.machine.handle(self.now, sign.failed());
+            self.machine.handle(self.clocks.now, sign.failed());
             return None;
         };
         let prepared = sign.prepare(entropy.draw());
@@ -241,7 +258,7 @@ impl Running {
     }
 
     fn ready(&mut self, grant: &Grant) -> Line {
-        let (scheme, token) = match self.machine.bearer(self.now, &self.mcp_url) {
+        let (scheme, token) = match self.machine.bearer(self.clocks.now, &self.mcp_url) {
             Ok(header) => {
                 let header = text(header.as_bytes());
                 let token = header.strip_prefix("Bearer ").map(str::to_owned);
@@ -260,7 +277,7 @@ impl Running {
             refused: Some(why),
             ..Presented::default()
         };
-        match self.machine.present(self.now, method, url) {
+        match self.machine.present(self.clocks.now, method, url) {
             Ok(Presentation::Bearer(value)) => Presented {
                 authorization: Some(text(value.as_bytes())),
                 ..Presented::default()

@@ -162,10 +162,11 @@ impl Client {
         self.tell(Message::Abandon(how));
     }
 
-    /// Returns the stored token without its value, even when it has expired.
+    /// Returns the stored token without its value, even when it has expired. `None`: the account has none.
     ///
     /// # Errors
-    /// [`Stopped::Ended`] and [`Stopped::SignedOut`].
+    /// [`Stopped::Failed`] when the account slot cannot be read, or its record is of a newer version; [`Stopped::Ended`] and
+    /// [`Stopped::SignedOut`].
     pub async fn grant(&self) -> Result<Option<Grant>, Stopped> {
         self.ask(Job::Grant).await
     }

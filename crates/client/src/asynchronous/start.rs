@@ -203,7 +203,7 @@ impl<U: User> Builder<U> {
         let (alive, ended) = watch::channel(false);
         // On the heap: a future holds what it was given twice, once for itself and once for its caller.
         let task = Box::new(Task {
-            machine: AuthMachine::new(self.config, self.principal),
+            machine: AuthMachine::new(self.config, self.principal, self.around.now()),
             hands: Hands::new(
                 network,
                 self.store,
@@ -224,6 +224,7 @@ impl<U: User> Builder<U> {
             device: Waiting::default(),
             joined: Vec::new(),
             need: None,
+            unread: None,
             publisher,
             meter: Meter::default(),
             is_closed: false,

@@ -21,8 +21,8 @@ use super::user::User;
 use crate::clock::Surroundings;
 use crate::meter::{self, Meter};
 use crate::note::{Note, Watch};
-use mcp_auth_machine::action::{NeedUser, Purpose, Why};
-use mcp_auth_machine::error::{Cause, Stage};
+use mcp_auth_machine::action::{Grant, NeedUser, Purpose, Why};
+use mcp_auth_machine::error::{Cause, Failure, Stage, StoreFlaw};
 use mcp_auth_machine::event::{Abandon, Operation};
 use mcp_auth_machine::present::Presentation;
 use mcp_auth_machine::{Action, AuthMachine, Event, Phase};
@@ -76,6 +76,8 @@ pub(super) struct Task<U> {
     pub(super) joined: Vec<Job>,
     /// The latest reason for which the user was needed.
     pub(super) need: Option<NeedUser>,
+    /// The account slot could not be read, and no slot has been read since.
+    pub(super) unread: Option<Box<Failure>>,
     /// Shows the token to others, where there are any.
     pub(super) publisher: Option<Publisher>,
     pub(super) saver: Saver,
@@ -205,6 +207,9 @@ impl<U: User> Task<U> {
         if let Event::HttpResponse(reply) = &event {
             self.meter.answered(reply);
         }
+        if let Event::SlotLoaded(_) = &event {
+            self.unread = None;
+        }
         self.machine.handle(self.around.now(), event);
     }
 
@@ -327,9 +332,17 @@ impl<U: User> Task<U> {
             match self.line.pop_front() {
                 None => return,
                 Some(job) if job.is_deserted() => {}
-                Some(Job::Grant(reply)) => drop(reply.send(Ok(self.machine.grant()))),
+                Some(Job::Grant(reply)) => drop(reply.send(self.grant())),
                 Some(job) => self.ask(job),
             }
+        }
+    }
+
+    /// Returns the stored token, or why it is not known.
+    fn grant(&self) -> Result<Option<Grant>, Stopped> {
+        match (self.machine.grant(), &self.unread) {
+            (None, Some(failure)) => Err(Stopped::Failed(failure.clone())),
+            (grant, _) => Ok(grant),
         }
     }
 
@@ -388,6 +401,12 @@ impl<U: User> Task<U> {
             }
             Action::Error(failure) => {
                 meter::failed(&failure);
+                if failure.stage == Stage::Slots
+                    && let Cause::NotPersisted(StoreFlaw::Load | StoreFlaw::Record(_)) =
+                        failure.cause
+                {
+                    self.unread = Some(failure.clone());
+                }
                 self.failed(&failure);
             }
         }

@@ -1,20 +1,21 @@
 //! Expiry and back-off in no time, and playbooks of running drivers.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use mcp_auth_client::asynchronous::{
-    Callbacks, Client, HostHttp, Limits, Network, Undelivered, User,
+    Callbacks, Client, HostHttp, Limits, Network, Stopped, Undelivered, User,
 };
-use mcp_auth_client::{Driver, MemoryStore, Pause, Store, StoreError, Swap};
+use mcp_auth_client::{Clock, Driver, MemoryStore, Pause, Store, StoreError, Swap};
 use mcp_auth_machine::action::Redirect;
+use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::slot::{Revision, Slot, SlotKind, Stored};
 use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::Callback;
-use mcp_auth_machine::{Config, Event};
+use mcp_auth_machine::{Config, Event, Moment};
 use mcp_auth_testing::documents::{self, MCP, METADATA, PRM, REDIRECT, REGISTER, TOKEN};
 use mcp_auth_testing::{FixedEntropy, Playbook, VirtualClock};
 
@@ -194,6 +195,81 @@ fn refr_05_a_deadline_breaks_no_lease() {
     let renewed = driver.handle(wanted());
     assert!(matches!(renewed, Pause::Ready(_)), "{renewed:?}");
     assert_eq!(driver.bearer(MCP).unwrap(), "Bearer at-2");
+}
+
+/// A store that takes its time for each read, and fails the next ones of an account, so many.
+struct Slow(MemoryStore, Arc<Mutex<u32>>);
+
+impl Store for Slow {
+    fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
+        std::thread::sleep(Duration::from_millis(50));
+        let mut left = self.1.lock().unwrap();
+        if slot.kind() == SlotKind::Account && *left > 0 {
+            *left -= 1;
+            return Err(StoreError("the disk is busy".into()));
+        }
+        self.0.load(slot)
+    }
+
+    fn persist_until(
+        &self,
+        slot: Slot,
+        expected: Option<Revision>,
+        write: Option<&Stored>,
+        expires: Option<UnixMillis>,
+    ) -> Result<Swap, StoreError> {
+        self.0.persist_until(slot, expected, write, expires)
+    }
+}
+
+/// The clocks of a process that began an hour ago; they run.
+struct Aged(Instant);
+
+impl Clock for Aged {
+    fn now(&self) -> Moment {
+        Moment::new(
+            SystemTime::now(),
+            Duration::from_secs(3_600) + self.0.elapsed(),
+        )
+    }
+}
+
+/// SEC-35: a store has its time limit also where the process has run for longer than that; and where it cannot be read, the
+/// driver says so and does not report an account without a token.
+#[tokio::test]
+async fn sec_35_the_first_read_has_its_time_whenever_the_process_began() {
+    let (store, failures) = (MemoryStore::default(), Arc::new(Mutex::new(0)));
+    let servers = Servers::default();
+    let start = || {
+        let slow = Slow(store.clone(), Arc::clone(&failures));
+        Client::builder(config(), "alice", slow)
+            .network(&Network::of(servers.clone()))
+            .user(Me)
+            .clock(Aged(Instant::now()))
+            .entropy(FixedEntropy::new())
+            .start()
+            .unwrap()
+    };
+    let client = start();
+    assert!(client.grant().await.unwrap().is_none());
+    client.authorize("x", &Method::POST, MCP).await.unwrap();
+    client.close().await.unwrap();
+
+    let again = start();
+    assert!(again.grant().await.unwrap().is_some());
+    again.close().await.unwrap();
+
+    // As often as a read is attempted.
+    *failures.lock().unwrap() = 3;
+    let unread = start();
+    let told = unread.grant().await;
+    let Err(Stopped::Failed(failure)) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!(failure.cause, Cause::NotPersisted(StoreFlaw::Load));
+    unread.authorize("x", &Method::POST, MCP).await.unwrap();
+    assert!(unread.grant().await.unwrap().is_some());
+    unread.close().await.unwrap();
 }
 
 struct Me;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::oracle::Oracle;
 use super::{Answer, Outside, Return, Step, System};
 use crate::documents::{self, MCP, REDIRECT};
-use crate::{TestStore, seed};
+use crate::{START, TestStore, seed};
 
 /// The authorization servers. The first announces and sends `iss`, the second does not.
 const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
@@ -59,7 +59,7 @@ pub(super) struct Harness<S, F> {
     summary: Summary,
 }
 
-impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
+impl<S: System, F: FnMut(Arc<Config>, Moment) -> S> Harness<S, F> {
     pub(super) fn new(factory: F) -> Self {
         let config = Config::builder(MCP, REDIRECT)
             .client_name("A history")
@@ -69,7 +69,7 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
             config: config.ok().map(Arc::new),
             system: None,
             store: TestStore::new(),
-            now: crate::moment(1_800_000_000_000, 1_000),
+            now: START,
             oracle: Oracle::new(),
             under_way: Vec::new(),
             redirect: None,
@@ -89,7 +89,8 @@ impl<S: System, F: FnMut(Arc<Config>) -> S> Harness<S, F> {
     fn restart(&mut self) {
         self.under_way.clear();
         self.is_asked = false;
-        self.system = self.config.clone().map(&mut self.factory);
+        let config = self.config.clone();
+        self.system = config.map(|config| (self.factory)(config, self.now));
         self.pump();
     }
 

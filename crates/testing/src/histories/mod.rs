@@ -9,7 +9,7 @@
 //! use mcp_auth_testing::histories::{History, run};
 //!
 //! let history = History::from_bytes(b"any bytes: of a fuzzer, for example");
-//! let summary = run(&history, |config| AuthMachine::new(config, "alice"));
+//! let summary = run(&history, |config, now| AuthMachine::new(config, "alice", now));
 //! println!("{summary:?}");
 //! ```
 //!
@@ -218,12 +218,12 @@ fn step(choices: &mut Choices<'_>) -> Step {
 }
 
 /// Runs a history on a system, judges every action, and lets everything turn ordinary at the end: a token must then
-/// be available after one more sign-in at most. The factory creates the system of one process; it is called again for
-/// each restart.
+/// be available after one more sign-in at most. The factory creates the system of one process at the given time; it is
+/// called again for each restart.
 ///
 /// # Panics
 /// With the findings and the conversation, when a property is violated.
-pub fn run<S: System>(history: &History, factory: impl FnMut(Arc<Config>) -> S) -> Summary {
+pub fn run<S: System>(history: &History, factory: impl FnMut(Arc<Config>, Moment) -> S) -> Summary {
     let mut harness = harness::Harness::new(factory);
     for step in &history.0 {
         harness.apply(step);
@@ -235,7 +235,7 @@ pub fn run<S: System>(history: &History, factory: impl FnMut(Arc<Config>) -> S) 
 ///
 /// # Panics
 /// When a property is violated.
-pub fn fuzz<S: System>(bytes: &[u8], factory: impl FnMut(Arc<Config>) -> S) {
+pub fn fuzz<S: System>(bytes: &[u8], factory: impl FnMut(Arc<Config>, Moment) -> S) {
     run(&History::from_bytes(bytes), factory);
 }
 
@@ -245,12 +245,14 @@ pub fn fuzz<S: System>(bytes: &[u8], factory: impl FnMut(Arc<Config>) -> S) {
 ///
 /// ```ignore
 /// #![no_main]
-/// mcp_auth_testing::fuzz_history!(|config| my_host::System::new(config));
+/// mcp_auth_testing::fuzz_history!(|config, now| my_host::System::new(config, now));
 /// ```
 #[macro_export]
 macro_rules! fuzz_history {
     () => {
-        $crate::fuzz_history!(|config| $crate::machine::AuthMachine::new(config, "alice"));
+        $crate::fuzz_history!(|config, now| $crate::machine::AuthMachine::new(
+            config, "alice", now
+        ));
     };
     ($system:expr) => {
         $crate::__fuzz_history!($system);

@@ -260,7 +260,7 @@ pub fn history(data: &[u8]) {
 
 /// A history of the kit for hosts, on the machine alone.
 pub fn host_history(data: &[u8]) {
-    crate::histories::fuzz(data, |config| {
-        mcp_auth_machine::AuthMachine::new(config, "alice")
+    crate::histories::fuzz(data, |config, now| {
+        mcp_auth_machine::AuthMachine::new(config, "alice", now)
     });
 }

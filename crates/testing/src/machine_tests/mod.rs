@@ -35,7 +35,7 @@ use mcp_auth_machine::slot::{SlotContents, Stored};
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
 
-pub use crate::conversation::{Conversation, Slots, response, seed};
+pub use crate::conversation::{Conversation, START, Slots, response, seed};
 pub use crate::documents::{ISSUER as AS, MCP, METADATA as META, PRM, REDIRECT, REGISTER, TOKEN};
 
 pub const OPENID: &str = "https://as.example/.well-known/openid-configuration";
@@ -132,12 +132,12 @@ impl Host {
     }
 
     pub fn for_user(config: Arc<Config>, store: Store, principal: &str) -> Self {
-        Self::begin(AuthMachine::new(config, principal), store)
+        Self::begin(AuthMachine::new(config, principal, START), store)
     }
 
     /// A new process at this time, with seeds that were not used yet.
     pub fn resumed(config: Arc<Config>, store: Store, now: Moment, seeds: u8) -> Self {
-        Self::resume(AuthMachine::new(config, "alice"), store, now, seeds)
+        Self::resume(AuthMachine::new(config, "alice", now), store, now, seeds)
     }
 
     /// Moves both clocks.

@@ -16,7 +16,7 @@ proptest! {
 
     #[test]
     fn the_machine_passes_every_history(history in any_history(60)) {
-        run(&history, |config| AuthMachine::new(config, "alice"));
+        run(&history, |config, now| AuthMachine::new(config, "alice", now));
     }
 }
 
@@ -33,8 +33,8 @@ fn a_place_that_a_challenge_names_is_asked() {
             sent: None,
         };
         let steps = [Step::Outside(challenged), Step::Authorize, Step::Next];
-        let summary = run(&History(steps.into()), |config| {
-            AuthMachine::new(config, "alice")
+        let summary = run(&History(steps.into()), |config, now| {
+            AuthMachine::new(config, "alice", now)
         });
         assert!(summary.requests > 1, "{named}: {summary:?}");
     }
@@ -42,8 +42,8 @@ fn a_place_that_a_challenge_names_is_asked() {
 
 #[test]
 fn an_ordinary_history_ends_with_a_token() {
-    let summary = run(&History::default(), |config| {
-        AuthMachine::new(config, "alice")
+    let summary = run(&History::default(), |config, now| {
+        AuthMachine::new(config, "alice", now)
     });
     assert_eq!(
         (summary.redirects, summary.ready, summary.failures),
@@ -60,7 +60,9 @@ fn histories_reach_tokens_refreshes_and_failures() {
     let mut reached = [0; 3];
     for _ in 0..200 {
         let history = strategy.new_tree(&mut runner).unwrap().current();
-        let summary = run(&history, |config| AuthMachine::new(config, "alice"));
+        let summary = run(&history, |config, now| {
+            AuthMachine::new(config, "alice", now)
+        });
         reached[0] += usize::from(summary.ready > 2);
         reached[1] += usize::from(summary.redirects > 2);
         reached[2] += usize::from(summary.failures > 0);
@@ -77,7 +79,9 @@ fn bytes_are_histories() {
         let history = History::from_bytes(&bytes);
         assert!(history.0.len() <= (length / 2).min(400));
         assert_eq!(history.0.is_empty(), length < 2);
-        run(&history, |config| AuthMachine::new(config, "alice"));
+        run(&history, |config, now| {
+            AuthMachine::new(config, "alice", now)
+        });
     }
 }
 
@@ -129,7 +133,9 @@ fn arbitrary_reads_the_same_choices() {
             assert_eq!(steps, history.0);
         }
         let history = History::arbitrary(&mut Unstructured::new(bytes)).unwrap();
-        run(&history, |config| AuthMachine::new(config, "alice"));
+        run(&history, |config, now| {
+            AuthMachine::new(config, "alice", now)
+        });
         let event = Outside::arbitrary(&mut Unstructured::new(bytes)).unwrap();
         let mut machine = TestHost::new(mcp_auth_machine::Config::builder(
             mcp_auth_testing::documents::MCP,
@@ -224,8 +230,8 @@ fn found(fault: Fault) -> Option<String> {
     for _ in 0..Config::default().cases * 8 {
         let history = strategy.new_tree(&mut runner).unwrap().current();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            run(&history, |config| Layer {
-                machine: AuthMachine::new(config, "alice"),
+            run(&history, |config, now| Layer {
+                machine: AuthMachine::new(config, "alice", now),
                 fault,
                 is_deaf: false,
             })

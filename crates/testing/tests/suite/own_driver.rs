@@ -65,9 +65,10 @@ impl OwnDriver {
             .http_status_as_error(false)
             .proxy(None)
             .build();
+        let now = Moment::new(SystemTime::now(), Duration::ZERO);
         Self {
             resource: config.mcp_url().as_str().to_owned(),
-            machine: AuthMachine::new(Arc::new(config), "alice"),
+            machine: AuthMachine::new(Arc::new(config), "alice", now),
             store,
             agent: agent.into(),
             fault,

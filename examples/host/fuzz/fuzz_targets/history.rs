@@ -28,4 +28,4 @@ impl System for Fuzzed {
     }
 }
 
-mcp_auth_testing::fuzz_history!(|config| Fuzzed(Session::new(config)));
+mcp_auth_testing::fuzz_history!(|config, now| Fuzzed(Session::new(config, now)));

@@ -223,7 +223,7 @@ fn sealed(json: &str) -> Stored {
 /// A machine finds this record in its slot.
 pub fn at_record(json: String, _: usize) -> Work {
     let now = mcp_auth_testing::moment(1_800_000_000_000, 1_000);
-    let mut machine = AuthMachine::new(config().build().expect("a configuration"), "alice");
+    let mut machine = AuthMachine::new(config().build().expect("a configuration"), "alice", now);
     let Some(Action::LoadSlot(load)) = machine.poll_action() else {
         panic!("it loads the account")
     };

@@ -98,8 +98,9 @@ impl Accounts {
 
     async fn read(&self, server: &Server, key: &Key, operation: &Operation) -> AtRest {
         let changes = self.0.warm.changes(key);
-        let mut machine = AuthMachine::new(server.config.clone(), Arc::clone(&key.principal));
-        machine.handle(self.0.warm.now(), Event::Wanted(operation.clone()));
+        let now = self.0.warm.now();
+        let mut machine = AuthMachine::new(server.config.clone(), Arc::clone(&key.principal), now);
+        machine.handle(now, Event::Wanted(operation.clone()));
         match self.first_answer(&mut machine).await {
             Some(Action::Ready(grant)) => {
                 let now = self.0.warm.now();
@@ -133,7 +134,8 @@ impl Accounts {
         server: &Server,
         principal: &str,
     ) -> Result<Option<Grant>, Stopped> {
-        let mut machine = AuthMachine::new(server.config.clone(), principal);
+        let now = self.0.warm.now();
+        let mut machine = AuthMachine::new(server.config.clone(), principal, now);
         if let Some(Action::Error(failure)) = self.first_answer(&mut machine).await {
             return Err(Stopped::Failed(failure));
         }

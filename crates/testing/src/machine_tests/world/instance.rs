@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use mcp_auth_machine::action::{NeedUser, Redirect, Why};
+use mcp_auth_machine::budget::SLOT_TIME;
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::present::Presentation;
@@ -41,9 +42,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+    pub(super) fn new(config: Arc<Config>, now: Moment) -> Self {
+        let machine = AuthMachine::new(config, "alice", now);
+        let left = machine.timeout(now).unwrap_or_default();
+        assert!(
+            left == SLOT_TIME,
+            "S51: the store has {left:?} for the first read"
+        );
         Self {
-            machine: AuthMachine::new(config, "alice"),
+            machine,
             actions: VecDeque::new(),
             seen: BTreeSet::new(),
             wishes: BTreeMap::new(),

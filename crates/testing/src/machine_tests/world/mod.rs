@@ -128,7 +128,7 @@ impl World {
             ledger: Ledger::default(),
             servers: Registry::default(),
             shelf: Shelf::default(),
-            now: crate::moment(1_800_000_000_000, 1_000),
+            now: crate::START,
             latest: 1_800_000_000_000,
             instances: Vec::new(),
             visits: Vec::new(),
@@ -145,7 +145,7 @@ impl World {
         for at in 0..setup.instances {
             world
                 .instances
-                .push(Instance::new(Arc::clone(&world.config)));
+                .push(Instance::new(Arc::clone(&world.config), world.now));
             world.collect(at);
         }
         world
@@ -266,7 +266,7 @@ impl World {
     /// The process ends; what it was just writing is kept or lost.
     fn crash(&mut self, at: usize, keeps: bool) {
         self.facts.note("crashed");
-        let next = Instance::new(Arc::clone(&self.config));
+        let next = Instance::new(Arc::clone(&self.config), self.now);
         let last = std::mem::replace(&mut self.instances[at], next);
         if keeps {
             self.shelf.finish(last);
