@@ -5,6 +5,7 @@
 #   SEED=1 bash .ci/run-fuzz.sh           always the same way, from the committed corpora alone
 #   SEED=1 RUNS=20000 bash .ci/run-fuzz.sh  that many inputs of each target at most, for a gate that finds the same
 #                                         twice
+#   bash .ci/run-fuzz.sh install          cargo-fuzz alone
 #   TARGETS='url token' bash .ci/run-fuzz.sh 3600
 #
 # Installs cargo-fuzz when it is missing. JOBS targets run at a time. Exit status 1 on a finding, whose input is
@@ -18,6 +19,7 @@ found=$CARGO_TARGET_DIR/found
 mkdir -p "$found"
 
 command -v cargo-fuzz >/dev/null || cargo install --locked --debug cargo-fuzz --version 0.13.2 || exit 2
+[ "$seconds" != install ] || exit 0
 cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null || exit 2
 cargo fuzz build -s none || exit 2
 

@@ -6,6 +6,9 @@
 # - the compiled core and its dependencies refer to no file, socket, clock, environment, process, thread,
 #   terminal or random source. Control programs show that the check finds each of them.
 #
+#   run-supply.sh            every check
+#   run-supply.sh install    cargo-deny alone
+#
 # Installs cargo-deny into $CARGO_TARGET_DIR when it is missing. Exit status 1 when a check fails.
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -19,6 +22,7 @@ complain() { echo "supply: $*" >&2; bad=1; }
 export PATH=$PATH:$target/cargo-deny/bin
 command -v cargo-deny >/dev/null ||
   CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --root "$target/cargo-deny" cargo-deny --version 0.20.2 || exit 2
+[ "${1:-}" != install ] || exit 0
 cargo fetch --locked || exit 2
 cargo deny --offline --locked --workspace check licenses bans sources || bad=1
 cargo deny --offline --locked --config .ci/deny-core.toml check bans || bad=1

@@ -17,8 +17,8 @@ use crate::support::world::{Client, Facts, Setup, World};
 
 #[test]
 fn sec_18_s01_to_s34_l01_hold_in_every_history() {
-    let cases = effort(4_000, 100_000, 1_000_000);
-    let shards = parts("PROOF_SHARDS", effort(1, 1, 10));
+    let cases = effort(4_000, 25_000, 1_000_000);
+    let shards = parts("PROOF_SHARDS", effort(1, 4, 10));
     let next = AtomicU64::new(shards.start);
     let found = Mutex::new(Facts::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

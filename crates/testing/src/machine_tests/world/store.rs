@@ -15,6 +15,7 @@ pub struct Shelf {
     slots: BTreeMap<String, Stored>,
     /// The previous contents of slots, for rolling back.
     before: BTreeMap<String, Stored>,
+    last_bound: Option<usize>,
     /// Secret slots were tampered with: properties that depend on them no longer hold.
     pub(super) tampered: bool,
 }
@@ -40,7 +41,12 @@ impl Shelf {
         self.slots.contains_key(slot)
     }
 
-    /// The server that a client without an issuer was bound to.
+    /// The server that a client without an issuer was last bound to: another process may have dropped the binding since.
+    pub(super) fn last_bound(&self) -> Option<usize> {
+        self.bound().or(self.last_bound)
+    }
+
+    /// The server that a client without an issuer is bound to.
     pub(super) fn bound(&self) -> Option<usize> {
         let registration = |(key, _): &(&String, &Stored)| key.starts_with("registration/");
         let (_, stored) = self.slots.iter().find(registration)?;
@@ -63,6 +69,7 @@ impl Shelf {
         if let Some(before) = before {
             self.before.insert(key, before);
         }
+        self.last_bound = self.bound().or(self.last_bound);
         Ok(())
     }
 

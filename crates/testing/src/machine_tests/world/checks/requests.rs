@@ -52,7 +52,7 @@ impl Ledger {
             );
         }
         // Bound before it shows a secret, or a code, for the first time (REG-04).
-        self.bound = shelf.bound().or(self.bound);
+        self.bound = shelf.last_bound().or(self.bound);
         let mut texts = vec![
             String::from_utf8_lossy(request.body()).into_owned(),
             url.clone(),
