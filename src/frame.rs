@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::slot::{Revision, RevisionKey, SlotKind, Stored};
 
 /// The version of the records that are written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The flaw in a stored record (S26).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -61,8 +61,10 @@ impl<'a> Opened<'a> {
     pub(crate) fn open(stored: &'a Stored, kind: SlotKind) -> Result<Self, RecordFlaw> {
         let frame = Frame::of(stored).ok_or(RecordFlaw::Damaged)?;
         let key = match (frame.version, frame.key) {
-            ("v1" | "v2", None) => None,
-            ("v2", Some(key)) => Some(RevisionKey::parse(key, kind).ok_or(RecordFlaw::Damaged)?),
+            ("v1" | "v2" | "v3", None) => None,
+            ("v2" | "v3", Some(key)) => {
+                Some(RevisionKey::parse(key, kind).ok_or(RecordFlaw::Damaged)?)
+            }
             (version, _) => {
                 let number = version.strip_prefix('v').map(str::parse::<u32>);
                 let newer = matches!(number, Some(Ok(number)) if number > VERSION);

@@ -185,6 +185,7 @@ pub use grant::{ClientOrigin, MethodFlaw};
 pub use issuer::{IssuerFlaw, IssuerId, MetadataFlaw, ServerSource};
 pub use machine::{AuthMachine, Phase};
 pub use present::NoBearer;
+pub use record::full_member_name;
 pub use secret::Secret;
 pub use time::Moment;
 

@@ -24,34 +24,44 @@ use crate::wire::token::{AccessToken, Lifetime};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: Kind,
+    #[serde(rename = "p", alias = "principal")]
     principal: Cow<'a, str>,
+    #[serde(rename = "m", alias = "mcp_url")]
     mcp_url: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(rename = "s", alias = "server", borrow)]
     server: ServerRecord<'a>,
-    #[serde(borrow)]
+    #[serde(rename = "c", alias = "client", borrow)]
     client: ClientRecord<'a>,
+    #[serde(rename = "u", alias = "redirect_uri")]
     redirect_uri: Option<Cow<'a, str>>,
     dpop: Option<KeyBinding>,
+    #[serde(rename = "o", alias = "obtained")]
     obtained: Obtained,
+    #[serde(rename = "r", alias = "resource")]
     resource: Cow<'a, str>,
     #[serde(default = "sent")]
     resource_sent: bool,
+    #[serde(rename = "q", alias = "requested")]
     requested: Cow<'a, str>,
+    #[serde(rename = "g", alias = "granted")]
     granted: Cow<'a, str>,
     /// Whether refresh requests name the requested scopes. Omitted where they do not; an older version, which would not name
     /// them, rejects a record with it.
     #[serde(default)]
     names_scopes: bool,
+    #[serde(rename = "ib", alias = "iss_binding")]
     iss_binding: IssBinding,
     /// The issuer that the resource lists instead (ISO-04). Omitted while the account's own issuer is
     /// listed, as before this member existed; an older version rejects a record with it instead of sending
     /// the refresh token.
     #[serde(default)]
     left_for: Option<&'a str>,
-    #[serde(borrow)]
+    #[serde(rename = "t", alias = "tokens", borrow)]
     tokens: Option<TokensRecord<'a>>,
     /// The time until which other processes leave the refresh token to the writer (D01).
+    #[serde(rename = "l", alias = "lease")]
     lease: Option<u64>,
 }
 
@@ -64,11 +74,15 @@ enum Kind {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokensRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: TokenTypeRecord,
-    #[serde(borrow)]
+    #[serde(rename = "a", alias = "access", borrow)]
     access: Cow<'a, str>,
+    #[serde(rename = "f", alias = "refresh")]
     refresh: Option<Cow<'a, str>>,
+    #[serde(rename = "rc", alias = "received")]
     received: u64,
+    #[serde(rename = "lt", alias = "lifetime")]
     lifetime: Option<u64>,
 }
 
@@ -100,38 +114,38 @@ pub(crate) fn write_account(
     });
     let capacity = secrets.saturating_add(1_024);
     seal(identity, SlotKind::Account, capacity, |json| {
-        json.text(r#"{"kind":"account","principal":""#, identity.principal());
-        json.word(r#","mcp_url":""#, identity.mcp_url());
-        write_server(json, r#","server":"#, at.server());
-        write_client(json, r#","client":"#, &account.client);
-        json.some(r#","redirect_uri":""#, account.redirect_uri.as_deref());
+        json.text(r#"{"k":"account","p":""#, identity.principal());
+        json.word(r#","m":""#, identity.mcp_url());
+        write_server(json, r#","s":"#, at.server());
+        write_client(json, r#","c":"#, &account.client);
+        json.some(r#","u":""#, account.redirect_uri.as_deref());
         write_binding(json, account.binding.as_ref());
-        json.word(r#","obtained":""#, account.obtained.as_str());
+        json.word(r#","o":""#, account.obtained.as_str());
         write_resource(json, &account.resource);
-        json.word(r#","requested":""#, account.requested.as_str());
-        json.word(r#","granted":""#, account.granted.as_str());
+        json.word(r#","q":""#, account.requested.as_str());
+        json.word(r#","g":""#, account.granted.as_str());
         if account.names_scopes {
             json.flag(r#","names_scopes":"#, true);
         }
-        json.word(r#","iss_binding":""#, account.iss_binding.as_str());
+        json.word(r#","ib":""#, account.iss_binding.as_str());
         let left_for = account.still_listed().err();
         json.some_word(r#","left_for":""#, left_for.map(IssuerId::as_str));
         if let Some(tokens) = tokens {
             json.word(
-                r#","tokens":{"kind":""#,
+                r#","t":{"k":""#,
                 match account.binding {
                     None => "bearer",
                     Some(_) => "dpop",
                 },
             );
-            json.text(r#","access":""#, tokens.access.secret().expose());
+            json.text(r#","a":""#, tokens.access.secret().expose());
             let refresh = tokens.refresh.as_ref();
-            json.some(r#","refresh":""#, refresh.map(Secret::expose));
-            json.number(r#","received":"#, tokens.received.0);
-            json.some_number(r#","lifetime":"#, tokens.lifetime.seconds());
+            json.some(r#","f":""#, refresh.map(Secret::expose));
+            json.number(r#","rc":"#, tokens.received.0);
+            json.some_number(r#","lt":"#, tokens.lifetime.seconds());
             json.raw("}");
         }
-        json.some_number(r#","lease":"#, lease.map(|until| until.0));
+        json.some_number(r#","l":"#, lease.map(|until| until.0));
         json.raw("}");
     })
 }

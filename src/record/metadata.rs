@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::known::Known;
 use super::seal;
 use super::shared::{self, ServerRecord};
 use crate::frame::{Opened, RecordFlaw};
@@ -93,14 +94,21 @@ impl ResourceFacts {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResourceRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: ResourceKind,
+    #[serde(rename = "m", alias = "mcp_url")]
     mcp_url: Cow<'a, str>,
+    #[serde(rename = "r", alias = "resource")]
     resource: Cow<'a, str>,
+    #[serde(rename = "as", alias = "authorization_servers")]
     authorization_servers: Vec<Cow<'a, str>>,
+    #[serde(rename = "sp", alias = "scopes")]
     scopes: Option<Cow<'a, str>>,
+    #[serde(rename = "rd", alias = "requires_dpop")]
     requires_dpop: bool,
-    #[serde(default)]
-    dpop_algorithms: Words<SigningAlgorithm>,
+    #[serde(rename = "da", alias = "dpop_algorithms", default)]
+    dpop_algorithms: Known<SigningAlgorithm>,
+    #[serde(rename = "e", alias = "expires")]
     expires: u64,
 }
 
@@ -116,17 +124,14 @@ pub(crate) fn write_resource(
     expires: UnixMillis,
 ) -> Stored {
     seal(identity, SlotKind::Metadata, 320, |json| {
-        json.word(
-            r#"{"kind":"resource_metadata","mcp_url":""#,
-            identity.mcp_url(),
-        );
-        json.text(r#","resource":""#, &facts.id);
+        json.word(r#"{"k":"resource_metadata","m":""#, identity.mcp_url());
+        json.text(r#","r":""#, &facts.id);
         let servers = facts.servers.iter().map(IssuerId::as_str);
-        json.texts(r#","authorization_servers":"#, servers);
-        json.some_word(r#","scopes":""#, facts.scopes.as_ref().map(Scopes::as_str));
-        json.flag(r#","requires_dpop":"#, facts.requires_dpop);
-        json.words(r#","dpop_algorithms":"#, facts.dpop_algorithms);
-        json.number(r#","expires":"#, expires.0);
+        json.texts(r#","as":"#, servers);
+        json.some_word(r#","sp":""#, facts.scopes.as_ref().map(Scopes::as_str));
+        json.flag(r#","rd":"#, facts.requires_dpop);
+        json.words(r#","da":"#, facts.dpop_algorithms);
+        json.number(r#","e":"#, expires.0);
         json.raw("}");
     })
 }
@@ -158,7 +163,7 @@ pub(crate) fn read_resource(
         servers,
         scopes: record.scopes.map(|text| Scopes::parse(&text)),
         requires_dpop: record.requires_dpop,
-        dpop_algorithms: record.dpop_algorithms,
+        dpop_algorithms: record.dpop_algorithms.0,
     };
     Ok((facts.into(), UnixMillis(record.expires)))
 }
@@ -166,9 +171,11 @@ pub(crate) fn read_resource(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ServerMetadataRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: ServerKind,
+    #[serde(rename = "ak", alias = "asked")]
     asked: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(rename = "s", alias = "server", borrow)]
     server: ServerRecord<'a>,
 }
 
@@ -180,8 +187,8 @@ enum ServerKind {
 
 pub(crate) fn write_server(identity: &Identity, asked: &IssuerId, server: &Server) -> Stored {
     seal(identity, SlotKind::Metadata, 640, |json| {
-        json.word(r#"{"kind":"server_metadata","asked":""#, asked.as_str());
-        shared::write_server(json, r#","server":"#, server);
+        json.word(r#"{"k":"server_metadata","ak":""#, asked.as_str());
+        shared::write_server(json, r#","s":"#, server);
         json.raw("}");
     })
 }

@@ -1,12 +1,14 @@
 //! Records: the contents of slots, as separate wire structs with version and checksum.
 //!
-//! `v2.<revision>~<key>.<json>`: the version is read first, and the revision is verified before the JSON is
+//! `v3.<revision>~<key>.<json>`: the version is read first, and the revision is verified before the JSON is
 //! parsed. Unknown members are rejected, and no member that binds a credential has a default. Without
-//! entropy of the host the key is missing and the revision is a digest: `v2.<revision>.<json>`, as in all
-//! records of version 1.
+//! entropy of the host the key is missing and the revision is a digest: `v3.<revision>.<json>`, as in all
+//! records of version 1. Members have short names since version 3 (`names.rs`); every version is read.
 
 mod account;
+mod known;
 mod metadata;
+mod names;
 mod pending;
 mod registration;
 mod shared;
@@ -15,6 +17,7 @@ pub(crate) use account::{read_account, write_account};
 pub(crate) use metadata::{
     ResourceFacts, ResourceMembers, read_resource, read_server, write_resource, write_server,
 };
+pub use names::full_member_name;
 pub(crate) use pending::{read_pending, write_pending};
 pub(crate) use registration::{read_binding, read_registration, write_binding, write_registration};
 
@@ -34,7 +37,7 @@ fn seal(
 ) -> Stored {
     let key = identity.revision_key().map(|key| key.for_kind(kind));
     let mut text = String::with_capacity(capacity);
-    text.push_str("v2.AAAAAAAAAAAAAAAAAAAAAA");
+    text.push_str("v3.AAAAAAAAAAAAAAAAAAAAAA");
     if let Some(key) = &key {
         text.push('~');
         key.push_to(&mut text);

@@ -24,29 +24,41 @@ use crate::wire::scopes::Scopes;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PendingRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: Kind,
+    #[serde(rename = "p", alias = "principal")]
     principal: Cow<'a, str>,
+    #[serde(rename = "m", alias = "mcp_url")]
     mcp_url: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(rename = "s", alias = "server", borrow)]
     server: ServerRecord<'a>,
-    #[serde(borrow)]
+    #[serde(rename = "c", alias = "client", borrow)]
     client: ClientRecord<'a>,
+    #[serde(rename = "st", alias = "state")]
     state: &'a str,
+    #[serde(rename = "v", alias = "verifier")]
     verifier: &'a str,
+    #[serde(rename = "u", alias = "redirect_uri")]
     redirect_uri: Cow<'a, str>,
+    #[serde(rename = "r", alias = "resource")]
     resource: Cow<'a, str>,
     #[serde(default = "sent")]
     resource_sent: bool,
+    #[serde(rename = "q", alias = "requested")]
     requested: Cow<'a, str>,
+    #[serde(rename = "ai", alias = "advertises_iss")]
     advertises_iss: bool,
-    #[serde(default)]
+    #[serde(rename = "ao", alias = "added_offline_access", default)]
     added_offline_access: bool,
+    #[serde(rename = "b", alias = "browser")]
     browser: Option<Cow<'a, str>>,
     dpop: Option<KeyBinding>,
     /// Omitted when false, as before this member existed.
-    #[serde(default)]
+    #[serde(rename = "ba", alias = "beside_account", default)]
     beside_account: bool,
+    #[serde(rename = "cr", alias = "created")]
     created: u64,
+    #[serde(rename = "e", alias = "expires")]
     expires: u64,
 }
 
@@ -59,28 +71,28 @@ enum Kind {
 pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {
     let parts = &at.held().0;
     seal(identity, SlotKind::Pending, 1_024, |json| {
-        json.text(r#"{"kind":"pending","principal":""#, identity.principal());
-        json.word(r#","mcp_url":""#, identity.mcp_url());
-        write_server(json, r#","server":"#, at.server());
-        write_client(json, r#","client":"#, &parts.client);
-        json.word(r#","state":""#, parts.state.expose());
-        json.word(r#","verifier":""#, parts.verifier.expose());
-        json.text(r#","redirect_uri":""#, &parts.redirect_uri);
+        json.text(r#"{"k":"pending","p":""#, identity.principal());
+        json.word(r#","m":""#, identity.mcp_url());
+        write_server(json, r#","s":"#, at.server());
+        write_client(json, r#","c":"#, &parts.client);
+        json.word(r#","st":""#, parts.state.expose());
+        json.word(r#","v":""#, parts.verifier.expose());
+        json.text(r#","u":""#, &parts.redirect_uri);
         write_resource(json, &parts.resource);
-        json.word(r#","requested":""#, parts.requested.as_str());
-        json.flag(r#","advertises_iss":"#, parts.advertises_iss);
+        json.word(r#","q":""#, parts.requested.as_str());
+        json.flag(r#","ai":"#, parts.advertises_iss);
         if parts.added_offline_access {
-            json.raw(r#","added_offline_access":true"#);
+            json.raw(r#","ao":true"#);
         }
         if let Some(binding) = parts.browser {
-            json.word(r#","browser":""#, &URL_SAFE_NO_PAD.encode(binding.0));
+            json.word(r#","b":""#, &URL_SAFE_NO_PAD.encode(binding.0));
         }
         write_binding(json, parts.binding.as_ref());
         if parts.beside_account {
-            json.raw(r#","beside_account":true"#);
+            json.raw(r#","ba":true"#);
         }
-        json.number(r#","created":"#, parts.created.0);
-        json.number(r#","expires":"#, parts.expires.0);
+        json.number(r#","cr":"#, parts.created.0);
+        json.number(r#","e":"#, parts.expires.0);
         json.raw("}");
     })
 }

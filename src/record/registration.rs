@@ -18,16 +18,20 @@ use crate::wire::scopes::Scopes;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RegistrationRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: Kind,
+    #[serde(rename = "ow", alias = "owner")]
     owner: Cow<'a, str>,
+    #[serde(rename = "u", alias = "redirect_uri")]
     redirect_uri: Cow<'a, str>,
+    #[serde(rename = "i", alias = "issuer")]
     issuer: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(rename = "c", alias = "client", borrow)]
     client: ClientRecord<'a>,
     #[serde(default)]
     scopes_left_out: Cow<'a, str>,
     /// The time of registration; missing in older records.
-    #[serde(default)]
+    #[serde(rename = "rg", alias = "registered", default)]
     registered: Option<u64>,
     /// The scopes of the response.
     #[serde(default)]
@@ -55,15 +59,15 @@ pub(crate) fn write_registration(
     let registration = at.held();
     seal(identity, SlotKind::Registration, 384, |json| {
         json.text(
-            r#"{"kind":"registration","owner":""#,
+            r#"{"k":"registration","ow":""#,
             identity.registration_owner(),
         );
-        json.text(r#","redirect_uri":""#, redirect_uri);
-        json.word(r#","issuer":""#, at.issuer().as_str());
-        write_client(json, r#","client":"#, &registration.client);
+        json.text(r#","u":""#, redirect_uri);
+        json.word(r#","i":""#, at.issuer().as_str());
+        write_client(json, r#","c":"#, &registration.client);
         let left_out = Some(registration.left_out.as_str()).filter(|text| !text.is_empty());
         json.some_word(r#","scopes_left_out":""#, left_out);
-        json.some_number(r#","registered":"#, registration.registered.map(|at| at.0));
+        json.some_number(r#","rg":"#, registration.registered.map(|at| at.0));
         match &registration.scopes {
             Some(RegisteredScopes::Named(scopes)) => {
                 json.word(r#","scopes_named":""#, scopes.as_str());
@@ -119,10 +123,14 @@ pub(crate) fn read_registration(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BindingRecord<'a> {
+    #[serde(rename = "k", alias = "kind")]
     kind: BindingKind,
+    #[serde(rename = "p", alias = "principal")]
     principal: Cow<'a, str>,
+    #[serde(rename = "m", alias = "mcp_url")]
     mcp_url: Cow<'a, str>,
     client_id: Cow<'a, str>,
+    #[serde(rename = "i", alias = "issuer")]
     issuer: Cow<'a, str>,
 }
 
@@ -134,10 +142,10 @@ enum BindingKind {
 
 pub(crate) fn write_binding(identity: &Identity, client_id: &str, issuer: &IssuerId) -> Stored {
     seal(identity, SlotKind::Registration, 320, |json| {
-        json.text(r#"{"kind":"binding","principal":""#, identity.principal());
-        json.word(r#","mcp_url":""#, identity.mcp_url());
+        json.text(r#"{"k":"binding","p":""#, identity.principal());
+        json.word(r#","m":""#, identity.mcp_url());
         json.text(r#","client_id":""#, client_id);
-        json.word(r#","issuer":""#, issuer.as_str());
+        json.word(r#","i":""#, issuer.as_str());
         json.raw("}");
     })
 }

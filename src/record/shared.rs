@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::known::Known;
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::{AssertionKey, Client, ClientMethod, ClientOrigin, Resource};
 use crate::issuer::{
@@ -15,43 +16,52 @@ use crate::wire::json_writer::JsonWriter;
 use crate::wire::url::{UrlPolicy, WebUrl};
 use crate::wire::words::{
     AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
-    SigningAlgorithm, Words,
+    SigningAlgorithm,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerRecord<'a> {
+    #[serde(rename = "i", alias = "issuer")]
     issuer: &'a str,
+    #[serde(rename = "so", alias = "source")]
     source: ServerSource,
+    #[serde(rename = "fu", alias = "fresh_until")]
     fresh_until: u64,
+    #[serde(rename = "ae", alias = "authorization_endpoint")]
     authorization_endpoint: Option<&'a str>,
+    #[serde(rename = "te", alias = "token_endpoint")]
     token_endpoint: &'a str,
+    #[serde(rename = "re", alias = "registration_endpoint")]
     registration_endpoint: Option<&'a str>,
+    #[serde(rename = "ve", alias = "revocation_endpoint")]
     revocation_endpoint: Option<&'a str>,
+    #[serde(rename = "pe", alias = "pushed_endpoint")]
     pushed_endpoint: Option<&'a str>,
-    #[serde(default)]
+    #[serde(rename = "rp", alias = "requires_par", default)]
     requires_par: bool,
+    #[serde(rename = "ai", alias = "advertises_iss")]
     advertises_iss: bool,
-    #[serde(default)]
+    #[serde(rename = "sc", alias = "supports_cimd", default)]
     supports_cimd: bool,
-    #[serde(default)]
-    response_types: Words<ResponseType>,
-    #[serde(default)]
-    grant_types: Words<GrantType>,
-    #[serde(default)]
-    scopes: Words<KnownScope>,
-    #[serde(default)]
-    challenge_methods: Words<ChallengeMethod>,
-    #[serde(default)]
-    auth_methods: Words<AuthMethod>,
-    #[serde(default)]
-    revocation_auth_methods: Words<AuthMethod>,
-    #[serde(default)]
-    assertion_algorithms: Words<SigningAlgorithm>,
-    #[serde(default)]
-    dpop_algorithms: Words<SigningAlgorithm>,
-    #[serde(default)]
-    grant_profiles: Words<GrantProfile>,
+    #[serde(rename = "rt", alias = "response_types", default)]
+    response_types: Known<ResponseType>,
+    #[serde(rename = "gt", alias = "grant_types", default)]
+    grant_types: Known<GrantType>,
+    #[serde(rename = "sp", alias = "scopes", default)]
+    scopes: Known<KnownScope>,
+    #[serde(rename = "cm", alias = "challenge_methods", default)]
+    challenge_methods: Known<ChallengeMethod>,
+    #[serde(rename = "am", alias = "auth_methods", default)]
+    auth_methods: Known<AuthMethod>,
+    #[serde(rename = "vm", alias = "revocation_auth_methods", default)]
+    revocation_auth_methods: Known<AuthMethod>,
+    #[serde(rename = "aa", alias = "assertion_algorithms", default)]
+    assertion_algorithms: Known<SigningAlgorithm>,
+    #[serde(rename = "da", alias = "dpop_algorithms", default)]
+    dpop_algorithms: Known<SigningAlgorithm>,
+    #[serde(rename = "gp", alias = "grant_profiles", default)]
+    grant_profiles: Known<GrantProfile>,
 }
 
 /// Writes a server snapshot as a JSON object.
@@ -59,45 +69,33 @@ pub(super) fn write_server(json: &mut JsonWriter, lead: &'static str, server: &S
     let facts = server.facts();
     let endpoint = |of| facts.endpoints.get(of).map(CredentialEndpoint::as_str);
     json.raw(lead);
-    json.word(r#"{"issuer":""#, facts.issuer.as_str());
-    json.word(r#","source":""#, facts.source.as_str());
-    json.number(r#","fresh_until":"#, facts.fresh_until.0);
+    json.word(r#"{"i":""#, facts.issuer.as_str());
+    json.word(r#","so":""#, facts.source.as_str());
+    json.number(r#","fu":"#, facts.fresh_until.0);
     json.some_word(
-        r#","authorization_endpoint":""#,
+        r#","ae":""#,
         facts.authorization_endpoint.as_ref().map(WebUrl::as_str),
     );
-    json.word(r#","token_endpoint":""#, facts.endpoints.token().as_str());
-    json.some_word(
-        r#","registration_endpoint":""#,
-        endpoint(Endpoint::Registration),
-    );
-    json.some_word(
-        r#","revocation_endpoint":""#,
-        endpoint(Endpoint::Revocation),
-    );
-    json.some_word(
-        r#","pushed_endpoint":""#,
-        endpoint(Endpoint::PushedAuthorization),
-    );
+    json.word(r#","te":""#, facts.endpoints.token().as_str());
+    json.some_word(r#","re":""#, endpoint(Endpoint::Registration));
+    json.some_word(r#","ve":""#, endpoint(Endpoint::Revocation));
+    json.some_word(r#","pe":""#, endpoint(Endpoint::PushedAuthorization));
     if facts.requires_par {
-        json.raw(r#","requires_par":true"#);
+        json.raw(r#","rp":true"#);
     }
-    json.flag(r#","advertises_iss":"#, facts.advertises_iss);
+    json.flag(r#","ai":"#, facts.advertises_iss);
     if facts.supports_cimd {
-        json.raw(r#","supports_cimd":true"#);
+        json.raw(r#","sc":true"#);
     }
-    json.words(r#","response_types":"#, facts.response_types);
-    json.words(r#","grant_types":"#, facts.grant_types);
-    json.words(r#","scopes":"#, facts.scopes);
-    json.words(r#","challenge_methods":"#, facts.challenge_methods);
-    json.words(r#","auth_methods":"#, facts.auth_methods);
-    json.words(
-        r#","revocation_auth_methods":"#,
-        facts.revocation_auth_methods,
-    );
-    json.words(r#","assertion_algorithms":"#, facts.assertion_algorithms);
-    json.words(r#","dpop_algorithms":"#, facts.dpop_algorithms);
-    json.words(r#","grant_profiles":"#, facts.grant_profiles);
+    json.words(r#","rt":"#, facts.response_types);
+    json.words(r#","gt":"#, facts.grant_types);
+    json.words(r#","sp":"#, facts.scopes);
+    json.words(r#","cm":"#, facts.challenge_methods);
+    json.words(r#","am":"#, facts.auth_methods);
+    json.words(r#","vm":"#, facts.revocation_auth_methods);
+    json.words(r#","aa":"#, facts.assertion_algorithms);
+    json.words(r#","da":"#, facts.dpop_algorithms);
+    json.words(r#","gp":"#, facts.grant_profiles);
     json.raw("}");
 }
 
@@ -136,15 +134,15 @@ impl ServerRecord<'_> {
             requires_par: self.requires_par,
             advertises_iss: self.advertises_iss,
             supports_cimd: self.supports_cimd,
-            response_types: self.response_types,
-            grant_types: self.grant_types,
-            scopes: self.scopes,
-            challenge_methods: self.challenge_methods,
-            auth_methods: self.auth_methods,
-            revocation_auth_methods: self.revocation_auth_methods,
-            assertion_algorithms: self.assertion_algorithms,
-            dpop_algorithms: self.dpop_algorithms,
-            grant_profiles: self.grant_profiles,
+            response_types: self.response_types.0,
+            grant_types: self.grant_types.0,
+            scopes: self.scopes.0,
+            challenge_methods: self.challenge_methods.0,
+            auth_methods: self.auth_methods.0,
+            revocation_auth_methods: self.revocation_auth_methods.0,
+            assertion_algorithms: self.assertion_algorithms.0,
+            dpop_algorithms: self.dpop_algorithms.0,
+            grant_profiles: self.grant_profiles.0,
         };
         Ok(Server::restore(facts, opened))
     }
@@ -154,8 +152,11 @@ impl ServerRecord<'_> {
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientRecord<'a> {
     id: std::borrow::Cow<'a, str>,
+    #[serde(rename = "og", alias = "origin")]
     origin: ClientOrigin,
+    #[serde(rename = "mt", alias = "method")]
     method: MethodRecord<'a>,
+    #[serde(rename = "se", alias = "secret_expires_at")]
     secret_expires_at: Option<u64>,
 }
 
@@ -185,8 +186,8 @@ enum MethodRecord<'a> {
 pub(super) fn write_client(json: &mut JsonWriter, lead: &'static str, client: &Client) {
     json.raw(lead);
     json.text(r#"{"id":""#, &client.id);
-    json.word(r#","origin":""#, client.origin.as_str());
-    json.raw(r#","method":"#);
+    json.word(r#","og":""#, client.origin.as_str());
+    json.raw(r#","mt":"#);
     match &client.method {
         ClientMethod::None => json.raw(r#""none""#),
         ClientMethod::Unnamed => json.raw(r#""unnamed""#),
@@ -210,7 +211,7 @@ pub(super) fn write_client(json: &mut JsonWriter, lead: &'static str, client: &C
             json.raw("}}");
         }
     }
-    json.some_number(r#","secret_expires_at":"#, client.secret_expires_at);
+    json.some_number(r#","se":"#, client.secret_expires_at);
     json.raw("}");
 }
 
@@ -226,7 +227,7 @@ pub(super) fn write_binding(json: &mut JsonWriter, binding: Option<&KeyBinding>)
 
 /// Writes a resource; the member about its use only where the host configured otherwise.
 pub(super) fn write_resource(json: &mut JsonWriter, resource: &Resource) {
-    json.text(r#","resource":""#, &resource.id);
+    json.text(r#","r":""#, &resource.id);
     if !resource.sent {
         json.raw(r#","resource_sent":false"#);
     }

@@ -112,18 +112,9 @@ impl JsonWriter {
         self.push(if value { "true" } else { "false" });
     }
 
-    /// Appends the spellings of a list, if the document has the list.
+    /// Appends the number of a list, if the document has the list.
     pub(crate) fn words<W: Word>(&mut self, lead: &'static str, words: Words<W>) {
-        if !words.is_listed() {
-            return;
-        }
-        self.push(lead);
-        let mut before = "[\"";
-        for (spelling, _) in words.iter() {
-            self.word(before, spelling);
-            before = ",\"";
-        }
-        self.push(if before == "[\"" { "[]" } else { "]" });
+        self.some_number(lead, words.bits().map(u64::from));
     }
 
     /// Appends a list of strings.

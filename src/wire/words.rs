@@ -10,7 +10,8 @@ use super::json::{MAX_ITEMS, Text};
 
 /// A closed set of registered values. `ALL` lists them with their spelling, in order of preference.
 pub trait Word: Copy + PartialEq + 'static {
-    /// Every value with its registered spelling; at most 16.
+    /// Every value with its registered spelling; at most 16. Records contain places of this list, so a new value goes to
+    /// its end.
     const ALL: &'static [(&'static str, Self)];
 }
 
@@ -53,6 +54,20 @@ impl<W: Word> Words<W> {
     /// Returns true if the list is absent or contains the value.
     pub fn allows(&self, word: W) -> bool {
         self.bits.is_none() || self.has(word)
+    }
+
+    /// Returns the number that stands for the list in records: the lowest bit is that of the first value. `None` without a
+    /// list.
+    pub(crate) fn bits(self) -> Option<u16> {
+        self.bits
+    }
+
+    /// Returns the list of a number in a record. Places without a value are skipped, like unknown spellings.
+    pub(crate) fn from_bits(bits: u16) -> Self {
+        Self {
+            bits: Some(bits & mask::<W>(|_, _| true)),
+            kind: PhantomData,
+        }
     }
 
     /// Returns the values of the list, in order of preference.

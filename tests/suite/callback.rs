@@ -140,7 +140,7 @@ fn iss_08_after_a_rejection_nothing_is_sent_and_the_record_is_gone() {
 fn iss_01_iss_02_the_record_holds_the_validated_issuer_before_the_redirect() {
     let (host, _) = redirected("");
     let pending = host.store.of_kind("pending");
-    let text = pending[0].contents.expose();
+    let text = spelled_out(pending[0].contents.expose());
     assert!(text.contains(r#""issuer":"https://as.example""#));
 }
 

@@ -8,6 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
+use mcp_auth_machine::wire::words::{
+    AuthMethod, ChallengeMethod, GrantProfile, GrantType, KnownScope, ResponseType,
+    SigningAlgorithm, Word,
+};
 
 use crate::support::*;
 use crate::without_user::{machine_metadata, service, to_token};
@@ -20,13 +24,21 @@ const REGISTERED_1: &str = include_str!("../golden/registration_registered.v1.tx
 const NAMED_1: &str = include_str!("../golden/registration_named.v1.txt");
 const LEFT_OUT_1: &str = include_str!("../golden/registration_left_out.v1.txt");
 
-const ACCOUNT: &str = include_str!("../golden/account.v2.txt");
-const LEFT: &str = include_str!("../golden/account_left.v2.txt");
-const NAMES_SCOPES: &str = include_str!("../golden/account_names_scopes.v2.txt");
-const WITHOUT_USER: &str = include_str!("../golden/account_without_user.v2.txt");
-const PENDING: &str = include_str!("../golden/pending.v2.txt");
-const REGISTRATION: &str = include_str!("../golden/registration.v2.txt");
-const NAMED: &str = include_str!("../golden/registration_named.v2.txt");
+const ACCOUNT_2: &str = include_str!("../golden/account.v2.txt");
+const LEFT_2: &str = include_str!("../golden/account_left.v2.txt");
+const NAMES_SCOPES_2: &str = include_str!("../golden/account_names_scopes.v2.txt");
+const WITHOUT_USER_2: &str = include_str!("../golden/account_without_user.v2.txt");
+const PENDING_2: &str = include_str!("../golden/pending.v2.txt");
+const REGISTRATION_2: &str = include_str!("../golden/registration.v2.txt");
+const NAMED_2: &str = include_str!("../golden/registration_named.v2.txt");
+
+const ACCOUNT: &str = include_str!("../golden/account.v3.txt");
+const LEFT: &str = include_str!("../golden/account_left.v3.txt");
+const NAMES_SCOPES: &str = include_str!("../golden/account_names_scopes.v3.txt");
+const WITHOUT_USER: &str = include_str!("../golden/account_without_user.v3.txt");
+const PENDING: &str = include_str!("../golden/pending.v3.txt");
+const REGISTRATION: &str = include_str!("../golden/registration.v3.txt");
+const NAMED: &str = include_str!("../golden/registration_named.v3.txt");
 
 fn stored(golden: &str) -> Stored {
     let text = golden.trim_end();
@@ -52,7 +64,7 @@ fn written(kind: &str) -> String {
 }
 
 #[test]
-fn v2_is_what_is_written() {
+fn v3_is_what_is_written() {
     assert_eq!(written("account"), ACCOUNT.trim_end());
     assert_eq!(written("pending"), PENDING.trim_end());
     assert_eq!(written("registration"), REGISTRATION.trim_end());
@@ -60,7 +72,7 @@ fn v2_is_what_is_written() {
 
 /// Without entropy of the host the key is missing: the revision is a digest that every process can make.
 #[test]
-fn v2_a_client_without_a_user_writes_its_account_under_a_digest() {
+fn v3_a_client_without_a_user_writes_its_account_under_a_digest() {
     let client = config().pre_registered(AS, service()).client_credentials();
     let methods = r#""client_secret_basic""#;
     let mut host = to_token(client, &machine_metadata(AS, methods, ""));
@@ -74,7 +86,7 @@ fn v2_a_client_without_a_user_writes_its_account_under_a_digest() {
 
 /// An account whose issuer the resource no longer lists has one member more.
 #[test]
-fn v1_and_v2_an_account_that_was_left_is_written_and_read() {
+fn v1_to_v3_an_account_that_was_left_is_written_and_read() {
     let mut host = Host::signed_in(config(), &token_answer("at-1"));
     host.refused("Bearer");
     host.serve(PRM, 200, &prm().replace(AS, "https://b.example"));
@@ -86,7 +98,7 @@ fn v1_and_v2_an_account_that_was_left_is_written_and_read() {
         store.slots.insert(key, record);
         Host::on(Arc::new(config().build().unwrap()), store)
     };
-    for golden in [LEFT_1, LEFT] {
+    for golden in [LEFT_1, LEFT_2, LEFT] {
         let mut host = on(stored(golden));
         host.ready();
         assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
@@ -99,7 +111,7 @@ fn v1_and_v2_an_account_that_was_left_is_written_and_read() {
 
 /// An account whose server refused a refresh without scopes has one member more.
 #[test]
-fn v2_an_account_whose_refreshes_name_scopes_is_written_and_read() {
+fn v2_and_v3_an_account_whose_refreshes_name_scopes_is_written_and_read() {
     let challenge = format!("Bearer scope=\"a b\", resource_metadata=\"{PRM}\"");
     let short = renewable_for("at-1", "rt-1", "60");
     let mut host = Host::signed_in_by(config(), &challenge, &short);
@@ -109,24 +121,26 @@ fn v2_an_account_whose_refreshes_name_scopes_is_written_and_read() {
     host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
     host.ready();
     assert_eq!(only(&host.store, "account"), NAMES_SCOPES.trim_end());
-    let mut store = Store::default();
-    let key = Slot::account("alice", MCP).to_string();
-    store.slots.insert(key, stored(NAMES_SCOPES));
-    let config = Arc::new(config().build().unwrap());
-    let mut host = Host::resumed(config, store, host.now, 40);
-    host.ready();
-    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
-    host.pass(3_600_000);
-    host.wanted("x");
-    host.serve(META, 200, &metadata());
-    let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
-    assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
-    host.ready();
+    for golden in [NAMES_SCOPES_2, NAMES_SCOPES] {
+        let mut store = Store::default();
+        let key = Slot::account("alice", MCP).to_string();
+        store.slots.insert(key, stored(golden));
+        let config = Arc::new(config().build().unwrap());
+        let mut later = Host::resumed(config, store, host.now, 40);
+        later.ready();
+        assert_eq!(later.token().as_deref(), Some("Bearer at-2"));
+        later.pass(3_600_000);
+        later.wanted("x");
+        later.serve(META, 200, &metadata());
+        let form = body(&later.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
+        assert_eq!(get(&form, "scope").as_deref(), Some("a b"));
+        later.ready();
+    }
 }
 
 #[test]
-fn v1_and_v2_accounts_are_read() {
-    for golden in [ACCOUNT_1, ACCOUNT] {
+fn v1_to_v3_accounts_are_read() {
+    for golden in [ACCOUNT_1, ACCOUNT_2, ACCOUNT] {
         let mut store = Store::default();
         let key = Slot::account("alice", MCP).to_string();
         store.slots.insert(key, stored(golden));
@@ -134,6 +148,63 @@ fn v1_and_v2_accounts_are_read() {
         host.ready();
         assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
     }
+}
+
+/// The table of short names is what tools read records with: spelled out, a record of version 3 has the names of version 2, and
+/// a place of a list for each spelling.
+#[test]
+fn v3_spelled_out_is_v2_but_for_lists() {
+    let goldens = [
+        (ACCOUNT, ACCOUNT_2),
+        (LEFT, LEFT_2),
+        (NAMES_SCOPES, NAMES_SCOPES_2),
+        (WITHOUT_USER, WITHOUT_USER_2),
+        (PENDING, PENDING_2),
+        (REGISTRATION, REGISTRATION_2),
+        (NAMED, NAMED_2),
+    ];
+    for (new, old) in goldens {
+        let mut old = spelled_out(old.trim_end());
+        for (list, number) in [
+            (r#""response_types":["code"]"#, r#""response_types":1"#),
+            (
+                r#""challenge_methods":["S256"]"#,
+                r#""challenge_methods":1"#,
+            ),
+            (r#""auth_methods":["none"]"#, r#""auth_methods":1"#),
+            (
+                r#""auth_methods":["client_secret_basic"]"#,
+                r#""auth_methods":4"#,
+            ),
+        ] {
+            old = old.replace(list, number);
+        }
+        assert_eq!(spelled_out(new.trim_end()), old);
+    }
+}
+
+/// A place in a list is part of the format: a value that is added goes to the end.
+#[test]
+fn v3_the_places_of_registered_values() {
+    fn places<W: Word>() -> String {
+        let spellings = W::ALL.iter().map(|(spelling, _)| *spelling);
+        spellings.collect::<Vec<_>>().join(" ")
+    }
+    assert_eq!(places::<ResponseType>(), "code");
+    assert_eq!(places::<ChallengeMethod>(), "S256");
+    assert_eq!(places::<KnownScope>(), "offline_access");
+    let methods = "none private_key_jwt client_secret_basic client_secret_post";
+    assert_eq!(places::<AuthMethod>(), methods);
+    let grants = "authorization_code refresh_token client_credentials \
+        urn:ietf:params:oauth:grant-type:jwt-bearer urn:ietf:params:oauth:grant-type:token-exchange \
+        urn:ietf:params:oauth:grant-type:device_code";
+    assert_eq!(places::<GrantType>(), grants);
+    assert_eq!(
+        places::<SigningAlgorithm>(),
+        "ES256 EdDSA Ed25519 PS256 RS256"
+    );
+    let profile = "urn:ietf:params:oauth:grant-profile:id-jag";
+    assert_eq!(places::<GrantProfile>(), profile);
 }
 
 fn short(bytes: &[u8]) -> String {
@@ -149,14 +220,16 @@ fn pending_slot(state: &str) -> String {
 }
 
 #[test]
-fn v1_and_v2_pending_and_registration_records_are_read() {
+fn v1_to_v3_pending_and_registration_records_are_read() {
     let goldens = [
         (PENDING_1, REGISTRATION_1),
         (PENDING_1, REGISTERED_1),
+        (PENDING_2, REGISTRATION_2),
         (PENDING, REGISTRATION),
     ];
     for (pending, registration) in goldens {
-        let (_, state) = pending.split_once(r#""state":""#).unwrap();
+        let json = spelled_out(pending);
+        let (_, state) = json.split_once(r#""state":""#).unwrap();
         let state = &state[..22];
         let mut reference = Host::new(config());
         reference.to_redirect();
@@ -178,7 +251,7 @@ fn v1_and_v2_pending_and_registration_records_are_read() {
 }
 
 #[test]
-fn v1_and_v2_a_registration_for_less_than_was_asked_is_written_and_read() {
+fn v1_to_v3_a_registration_for_less_than_was_asked_is_written_and_read() {
     let listed = prm().replace('}', r#","scopes_supported":["a","b"]}"#);
     let mut host = Host::new(config());
     host.discover(&listed, &metadata());
@@ -187,7 +260,7 @@ fn v1_and_v2_a_registration_for_less_than_was_asked_is_written_and_read() {
     host.redirect();
     let written = &host.store.of_kind("registration")[0];
     assert_eq!(written.contents.expose(), NAMED.trim_end());
-    for golden in [LEFT_OUT_1, NAMED_1, NAMED] {
+    for golden in [LEFT_OUT_1, NAMED_1, NAMED_2, NAMED] {
         let mut store = Store::default();
         for key in host.store.slots.keys() {
             if key.starts_with("registration") {

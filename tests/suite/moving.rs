@@ -359,7 +359,7 @@ fn a19_s26_iso_11_a_record_without_an_issuer_is_no_record() {
         .contents
         .expose()
         .to_owned();
-    let json = text.splitn(3, '.').nth(2).unwrap().to_owned();
+    let json = spelled_out(&text);
     let unstamped = json.replace(r#""issuer":"https://as.example","#, "");
     assert_ne!(json, unstamped);
     // Written as older software might have, with a checksum that holds.
@@ -384,7 +384,7 @@ fn use_04_tok_17_a_record_for_a_resource_that_does_not_cover_is_no_record() {
     ] {
         let reference = signed_in();
         let text = reference.store.of_kind("account")[0].contents.expose();
-        let json = text.splitn(3, '.').nth(2).unwrap();
+        let json = spelled_out(text);
         let own = format!(r#""resource":"{MCP}""#);
         assert!(json.contains(&own));
         let other = json.replace(&own, &format!(r#""resource":"{resource}""#));

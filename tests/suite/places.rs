@@ -173,7 +173,7 @@ fn cached(config: ConfigBuilder, prm: &str, metadata: &str) -> (Store, String, S
 fn a_cached_document_of_a_newer_version_stays_and_a_damaged_one_is_replaced() {
     for newer in [true, false] {
         let (mut store, resource, server) = cached(config(), &prm(), &metadata());
-        let text = if newer { "v3.x.{}" } else { "v2.x.{}" };
+        let text = if newer { "v4.x.{}" } else { "v3.x.{}" };
         for key in [&resource, &server] {
             store.slots.get_mut(key).unwrap().contents = SlotContents::new(text);
         }

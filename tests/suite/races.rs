@@ -348,7 +348,7 @@ fn s22_looking_at_leases_that_never_end_ends() {
         let account = |(key, _): &(&String, &mut Stored)| key.starts_with("account/");
         let (_, stored) = pair.store.slots.iter_mut().find(account).unwrap();
         let text = stored.contents.expose();
-        let json = text.splitn(3, '.').nth(2).unwrap();
+        let json = spelled_out(text);
         let (before, _) = json.split_once("\"lease\":").unwrap();
         *stored = sealed(&format!("{before}\"lease\":{}}}", wall + 34_000 - looks));
         pair.b.share(&mut pair.store);

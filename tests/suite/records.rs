@@ -96,7 +96,7 @@ fn d24_a_newer_account_is_neither_used_nor_overwritten() {
     let (config, store) = signed_in();
     let key = account_key(&store);
     let stored = store.slots[&key].clone();
-    let newer = stored.contents.expose().replacen("v2.", "v3.", 1);
+    let newer = stored.contents.expose().replacen("v3.", "v4.", 1);
     let mut changed = copy_store(&store);
     replace(&mut changed, &key, &newer);
     let mut host = Host::on(config, changed);
@@ -113,7 +113,7 @@ fn beside_a_newer_account_no_authorization_is_begun() {
     let (config, mut store) = signed_in();
     let key = account_key(&store);
     let text = store.slots[&key].contents.expose().to_owned();
-    let newer = text.replacen("v2.", "v3.", 1);
+    let newer = text.replacen("v3.", "v4.", 1);
     replace(&mut store, &key, &newer);
     let mut host = Host::on(config, store);
     let cause = Cause::NotPersisted(StoreFlaw::Record(RecordFlaw::Newer));
@@ -131,15 +131,15 @@ fn a_version_that_is_spelled_otherwise_is_no_newer_one() {
     let key = account_key(&store);
     let text = store.slots[&key].contents.expose().to_owned();
     for (version, newer) in [
-        ("v02.", false),
-        ("v+2.", false),
+        ("v03.", false),
+        ("v+3.", false),
         ("v0.", false),
         ("v1.", false),
-        ("3.", false),
-        ("v3.", true),
+        ("4.", false),
+        ("v4.", true),
     ] {
         let mut changed = copy_store(&store);
-        replace(&mut changed, &key, text.replacen("v2.", version, 1));
+        replace(&mut changed, &key, text.replacen("v3.", version, 1));
         let host = Host::on(Arc::clone(&config), changed);
         assert_eq!(!host.actions.is_empty(), newer, "{version}");
     }

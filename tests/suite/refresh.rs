@@ -41,10 +41,7 @@ fn with_scopes() -> Host {
 }
 
 fn account(host: &Host) -> String {
-    host.store.of_kind("account")[0]
-        .contents
-        .expose()
-        .to_owned()
+    spelled_out(host.store.of_kind("account")[0].contents.expose())
 }
 
 #[test]

@@ -406,7 +406,7 @@ fn authz_16_authz_22_the_record_is_whole_and_no_response_mode_is_sent() {
     let (host, redirect) = flow(config(), Some("a"), "", &metadata()).unwrap();
     assert_eq!(get(&query(redirect.url.as_str()), "response_mode"), None);
     let pending = host.store.of_kind("pending");
-    let text = pending[0].contents.expose();
+    let text = spelled_out(pending[0].contents.expose());
     for member in [
         "state",
         "verifier",

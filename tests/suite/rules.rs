@@ -178,7 +178,7 @@ fn meta_13_sec_14_a_member_of_another_type_counts_as_absent() {
 fn scope_09_a_refresh_token_is_not_expected() {
     let mut host = signed_in(config());
     assert!(host.token().is_some());
-    let text = host.store.of_kind("account")[0].contents.expose();
+    let text = spelled_out(host.store.of_kind("account")[0].contents.expose());
     assert!(text.contains(r#""access""#) && !text.contains(r#""refresh""#));
 }
 
@@ -223,10 +223,7 @@ fn cb_04_later_parameters_are_not_read() {
 #[test]
 fn tok_17_the_record_of_a_token() {
     let host = signed_in(config());
-    let text = host.store.of_kind("account")[0]
-        .contents
-        .expose()
-        .to_owned();
+    let text = spelled_out(host.store.of_kind("account")[0].contents.expose());
     for member in [
         r#""principal":"alice""#,
         r#""mcp_url":"https://mcp.example/mcp""#,

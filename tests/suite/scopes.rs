@@ -257,10 +257,7 @@ fn scope_11_scope_12_requested_and_granted_are_kept_apart() {
         let body = format!(r#"{{"access_token":"t","token_type":"bearer"{answer}}}"#);
         host.serve(TOKEN, 200, &body);
         assert_eq!(host.ready().scopes.as_str(), granted);
-        let stored = host.store.of_kind("account")[0]
-            .contents
-            .expose()
-            .to_owned();
+        let stored = spelled_out(host.store.of_kind("account")[0].contents.expose());
         assert!(stored.contains(r#""requested":"b a""#));
         assert!(stored.contains(&format!(r#""granted":"{granted}""#)));
     }

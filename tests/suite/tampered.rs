@@ -16,7 +16,7 @@ use crate::support::*;
 fn says(store: &mut Store, kind: &str, find: &str, put: &str) {
     let mut changed = 0;
     for (key, stored) in &mut store.slots {
-        let json = stored.contents.expose().splitn(3, '.').nth(2).unwrap();
+        let json = spelled_out(stored.contents.expose());
         if key.starts_with(kind) && json.contains(find) {
             *stored = sealed(&json.replace(find, put));
             changed += 1;

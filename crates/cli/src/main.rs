@@ -21,6 +21,7 @@ mod runtime;
 mod setup;
 mod shell;
 mod signals;
+mod slot_json;
 mod speaker;
 mod style;
 mod waits;

@@ -43,6 +43,7 @@ mod host;
 #[doc(hidden)]
 pub mod machine_tests;
 mod playbook;
+mod records;
 mod store;
 
 #[cfg(feature = "servers")]
@@ -76,6 +77,8 @@ pub use host::TestHost;
 /// The machine, for [`fuzz_history!`].
 pub use mcp_auth_machine as machine;
 pub use playbook::Playbook;
+#[doc(hidden)]
+pub use records::spelled_out;
 #[cfg(feature = "servers")]
 pub use redis_server::{RedisServer, free_port};
 pub use store::{StoreFails, Swapped, TestStore};

@@ -24,7 +24,7 @@ fn a10_a_refresh_under_way_is_neither_repeated_nor_moved() {
     host.quiet();
     assert!(
         account(&host).contains("rt-2")
-            && account(&host).contains(r#""issuer":"https://as.example""#)
+            && spelled_out(&account(&host)).contains(r#""issuer":"https://as.example""#)
     );
     // The new token is refused as well, and the resource names B: a question, and nothing sent to B.
     host.accepted("tools/call x");

@@ -218,7 +218,7 @@ fn b18_no_redirect_and_no_code_request_before_the_record_is_saved() {
     assert!(pending.slot().to_string().starts_with("pending/"));
     host.quiet();
     // A forger needs the entropy for this.
-    let state = pending.write().unwrap().contents.expose().to_owned();
+    let state = spelled_out(pending.write().unwrap().contents.expose());
     let state = state.split(r#""state":""#).nth(1).unwrap()[..22].to_owned();
     host.callback(&format!("code=c&state={state}"));
     host.quiet();

@@ -132,7 +132,7 @@ fn d23_a_pending_record_of_another_user_is_nobodys() {
 fn d24_an_older_account_is_not_guessed_at_and_stays_until_a_new_one_is_made() {
     let host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
     for version in ["v0", "V2", "2", ""] {
-        let text = account(&host).replacen("v2", version, 1);
+        let text = account(&host).replacen("v3", version, 1);
         let mut later = resumed(with_account(&text), &host);
         assert_eq!(later.token(), None, "{version}");
         assert_eq!(account(&later), text);

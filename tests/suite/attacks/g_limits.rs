@@ -93,10 +93,9 @@ fn g10_numbers_are_read_as_they_are_written() {
         );
         host.serve(REGISTER, 201, &answer);
         match host.next() {
-            Action::Redirect(_) => host.store.of_kind("registration")[0]
-                .contents
-                .expose()
-                .to_owned(),
+            Action::Redirect(_) => {
+                spelled_out(host.store.of_kind("registration")[0].contents.expose())
+            }
             _ => String::new(),
         }
     };

@@ -109,7 +109,7 @@ fn i06_secrets_are_cleared_on_drop() {
     assert_eq!(writer.matches("self.text.push").count(), 1);
     assert!(writer.contains("Cleared::new(std::mem::replace(&mut self.text, larger))"));
     let account = source("src/record/account.rs");
-    assert!(account.contains("#[serde(borrow)]\n    access: Cow<'a, str>"));
+    assert!(account.contains("alias = \"access\", borrow)]\n    access: Cow<'a, str>"));
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn mark_copies(secret: &[u8]) {
     unseen(|| {
         HEAP.copies(
             secret,
-            |block| !block.starts_with(b"v2."),
+            |block| !block.starts_with(b"v3."),
             |copy| {
                 mark(copy);
                 copies += 1;

@@ -12,13 +12,7 @@ use zeroize::Zeroizing;
 
 use super::keyring::KeyringError;
 use super::sealing;
-
-/// Parses a record: `v2.<digest>.<json>`. A member without a value is missing, or `null` before version 2.
-pub(super) fn parse(contents: &str) -> Option<Value> {
-    let mut parts = contents.splitn(3, '.');
-    let (_version, _digest, json) = (parts.next()?, parts.next()?, parts.next()?);
-    serde_json::from_str(json).ok()
-}
+use crate::slot_json::parse;
 
 /// Reads the record of a slot's file, if it is readable.
 fn read(path: &Path) -> Option<Value> {

@@ -168,10 +168,10 @@ fn a_client_acts_for_itself() {
             .iter()
             .any(|file| file.contains(kind) && file.contains("a secret of the demo"))
     };
-    assert!(holds("v2.") && !holds("client_secret_file"));
+    assert!(holds("v3.") && !holds("client_secret_file"));
     assert!(desk.run(&["logout", url]).status.success());
     assert_eq!(call(&servers, &header), 401, "the token was revoked");
-    assert!(!holds("v2."));
+    assert!(!holds("v3."));
 }
 
 #[test]

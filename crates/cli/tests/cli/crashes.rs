@@ -198,8 +198,8 @@ fn account(desk: &Desk) -> Option<Value> {
         .map(|entry| entry.expect("an entry").path())
         .find(|path| complete(path.strip_prefix(desk.path()).expect("inside")))?;
     let record = fs::read_to_string(path).expect("text");
-    let start = record.find('{').and_then(|start| record.get(start..));
-    Some(serde_json::from_str(start.expect("a record")).expect("a whole record"))
+    let json = mcp_auth_testing::spelled_out(&record);
+    Some(serde_json::from_str(&json).expect("a whole record"))
 }
 
 /// Kills 30 times, or as often as `MCP_AUTH_CRASHES` says; a hundred take a few seconds more. Most of the

@@ -16,9 +16,9 @@ pub(crate) fn secrets(desk: &Desk) -> Vec<String> {
         };
         for file in files {
             let text = fs::read_to_string(file.expect("a file").path()).expect("text");
-            for record in text.split("v2.").skip(1) {
-                let (_, json) = record.split_once('.').expect("a record");
-                let stream = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+            for record in text.split("v3.").skip(1) {
+                let json = mcp_auth_testing::spelled_out(record);
+                let stream = serde_json::Deserializer::from_str(&json).into_iter::<Value>();
                 for value in stream.map_while(Result::ok) {
                     for place in ["/tokens/access", "/tokens/refresh"] {
                         found.extend(

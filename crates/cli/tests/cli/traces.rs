@@ -314,11 +314,7 @@ fn the_lease_of_another_process_is_named() {
         .command(&["token", "--refused", &url])
         .spawn()
         .expect("it starts");
-    let leased = || {
-        files(&desk)
-            .values()
-            .any(|file| file.contains("\"lease\":1"))
-    };
+    let leased = || files(&desk).values().any(|file| file.contains("\"l\":1"));
     until("leased", leased);
     for command in [
         &["token", "--refused", "--timeout", "2", &url][..],

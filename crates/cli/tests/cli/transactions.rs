@@ -370,7 +370,7 @@ fn an_account_of_another_version_is_shown_and_can_be_removed() {
         let text_of = fs::read_to_string(&path).expect("text");
         let damaged = match damage {
             "newer" => {
-                let newer = text_of.replacen("v2.", "v9.", 1);
+                let newer = text_of.replacen("v3.", "v9.", 1);
                 assert_ne!(newer, text_of, "{damage}");
                 newer.into_bytes()
             }

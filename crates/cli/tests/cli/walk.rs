@@ -310,8 +310,8 @@ impl Walk {
             .filter_map(|file| {
                 let text = fs::read_to_string(file.path()).ok()?;
                 let (_, contents) = text.split_once('\n')?;
-                let json = contents.splitn(3, '.').nth(2)?;
-                Some((file.path(), serde_json::from_str(json).ok()?))
+                let json = mcp_auth_testing::spelled_out(contents);
+                Some((file.path(), serde_json::from_str(&json).ok()?))
             })
             .collect()
     }

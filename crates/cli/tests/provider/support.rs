@@ -256,8 +256,7 @@ impl Desk {
     /// Returns the stored record of the account.
     pub(crate) fn account(&self) -> Value {
         let text = only_file(&self.file("accounts/slots/account"));
-        let start = text.find('{').and_then(|start| text.get(start..));
-        serde_json::from_str(start.expect("a record")).expect("JSON")
+        serde_json::from_str(&mcp_auth_testing::spelled_out(&text)).expect("JSON")
     }
 }
 

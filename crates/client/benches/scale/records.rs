@@ -59,7 +59,7 @@ impl Template {
     pub(crate) fn of(&self, name: &str) -> (Slot, Stored) {
         let json = self.json.replace(&principal(TEMPLATE), &principal(name));
         let revision = Revision::of(json.as_bytes());
-        let contents = SlotContents::new(format!("v2.{revision}.{json}"));
+        let contents = SlotContents::new(format!("v3.{revision}.{json}"));
         let stored = Stored { revision, contents };
         (Slot::account(name, &self.mcp_url), stored)
     }
@@ -93,5 +93,5 @@ fn connect(redis: &RedisServer) -> redis::Connection {
 }
 
 fn principal(name: &str) -> String {
-    format!(r#""principal":"{name}""#)
+    format!(r#""p":"{name}""#)
 }

@@ -37,6 +37,7 @@ use mcp_auth_machine::{Action, AuthMachine, Config, Event, Moment};
 
 pub use crate::conversation::{Conversation, START, Slots, response, seed};
 pub use crate::documents::{ISSUER as AS, MCP, METADATA as META, PRM, REDIRECT, REGISTER, TOKEN};
+pub use crate::spelled_out;
 
 pub const OPENID: &str = "https://as.example/.well-known/openid-configuration";
 

@@ -203,11 +203,7 @@ pub fn at_callback(query: String, _: usize) -> Work {
 /// The text of an account record.
 pub fn account() -> String {
     let host = Host::signed_in(config(), &renewable("ACCESS", "REFRESH"));
-    let record = host.store.of_kind("account")[0]
-        .contents
-        .expose()
-        .to_owned();
-    record.splitn(3, '.').nth(2).expect("its JSON").to_owned()
+    spelled_out(host.store.of_kind("account")[0].contents.expose())
 }
 
 fn sealed(json: &str) -> Stored {

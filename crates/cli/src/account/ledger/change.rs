@@ -15,6 +15,7 @@ use super::super::root::Root;
 use super::super::sealing;
 use super::super::slots::Slots;
 use crate::problem::Problem;
+use crate::slot_json;
 
 /// Settings to be stored with the account of the sign-in that uses them.
 pub(super) struct Change {
@@ -50,7 +51,7 @@ pub(super) fn brings_tokens(slot: Slot, stored: &Stored) -> bool {
     if slot.kind() != SlotKind::Account {
         return false;
     }
-    let record = records::parse(stored.contents.expose()).unwrap_or_default();
+    let record = slot_json::parse(stored.contents.expose()).unwrap_or_default();
     // Records of version 1 contain `null` for members that later versions omit.
     let leased = record.get("lease").is_some_and(|lease| !lease.is_null());
     record.get("tokens").is_some_and(Value::is_object) && !leased

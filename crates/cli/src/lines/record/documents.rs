@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::secrets::Secrets;
+use crate::slot_json;
 
 /// The members of responses without secrets.
 const PLAIN: [&str; 17] = [
@@ -111,20 +112,19 @@ pub(super) fn headers(headers: &HeaderMap, public: bool) -> Value {
         .collect()
 }
 
-/// Returns an existing record with its credentials replaced and a new checksum. `None`: not kept.
+/// Returns an existing record with its credentials replaced, full names and a new checksum. `None`: not kept.
 pub(super) fn record(
     kind: SlotKind,
     contents: &str,
     secrets: &mut Secrets,
 ) -> Option<(String, String)> {
-    let mut parts = contents.splitn(3, '.');
-    let json = match (parts.next(), parts.next(), parts.next()) {
-        (Some("v1" | "v2"), Some(_), Some(json)) => json,
-        (_, _, _) => return None,
-    };
-    let mut record: Value = serde_json::from_str(json).ok()?;
+    let (version, _) = contents.split_once('.')?;
+    if !["v1", "v2", "v3"].contains(&version) {
+        return None;
+    }
+    let mut record = slot_json::parse(contents)?;
     match kind {
-        // Public, kept unchanged.
+        // Public, with all its values.
         SlotKind::Metadata => {}
         SlotKind::Account | SlotKind::Registration if is_known(&record) => {
             cover(&mut record, secrets);
@@ -135,7 +135,7 @@ pub(super) fn record(
     let json = record.to_string();
     let digest = Sha256::digest(json.as_bytes());
     let revision = URL_SAFE_NO_PAD.encode(digest.first_chunk::<16>()?);
-    Some((format!("v2.{revision}.{json}"), revision))
+    Some((format!("v3.{revision}.{json}"), revision))
 }
 
 /// The members of records; a record with other members is not kept.
@@ -232,11 +232,9 @@ pub(super) fn parameter(url: &str, wanted: &str) -> Option<String> {
 
 /// Registers the credentials of a slot's contents.
 pub(crate) fn written(contents: &str, secrets: &mut Secrets) {
-    let json = contents.split_once(".{").map_or("", |(_, rest)| rest);
-    let Ok(record) = serde_json::from_str::<Value>(&format!("{{{json}")) else {
-        return;
-    };
-    credentials(record, secrets);
+    if let Some(record) = slot_json::parse(contents) {
+        credentials(record, secrets);
+    }
 }
 
 /// Registers the credentials of a document, by member name.

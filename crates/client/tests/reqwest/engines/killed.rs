@@ -50,7 +50,7 @@ fn leased(redis: &RedisServer, mcp: &str) -> HashSet<usize> {
         let key = format!("race:{}", Slot::account(&name(*user), mcp));
         let mut get = redis::cmd("HGET");
         let contents: String = get.arg(key).arg("contents").query(&mut connection).unwrap();
-        let lease = contents.split_once("\"lease\":");
+        let lease = contents.split_once("\"l\":");
         lease.is_some_and(|(_, rest)| rest.starts_with(|first: char| first.is_ascii_digit()))
     };
     (0..USERS).filter(is_leased).collect()

@@ -24,7 +24,7 @@ impl World {
         // A binding that cannot be read is not replaced by a guess, and neither is one to the liar: that
         // needs the host (REG-04).
         // An account says where the client belongs before the record of its binding does.
-        let account = self.shelf.account().unwrap_or_default();
+        let account = crate::spelled_out(self.shelf.account().unwrap_or_default());
         let at = |issuer: &&str| account.contains(&format!("\"issuer\":\"{issuer}\""));
         let bound = ISSUERS.iter().position(at).or(self.shelf.bound());
         // Tokens of the server that it was shown to last may still wait to be stored.

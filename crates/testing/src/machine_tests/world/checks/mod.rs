@@ -261,6 +261,5 @@ impl Ledger {
 
 /// The contents of an account record; null when it cannot be read.
 fn account(record: &str) -> serde_json::Value {
-    let json = record.splitn(3, '.').nth(2).unwrap_or_default();
-    serde_json::from_str(json).unwrap_or_default()
+    serde_json::from_str(&crate::spelled_out(record)).unwrap_or_default()
 }

@@ -45,7 +45,10 @@ impl Ledger {
             "\"issuer\":\"{}\"",
             ISSUERS.get(owner.unwrap_or(9)).unwrap_or(&"")
         );
-        assert!(owner.is_none() || text.contains(&named), "S17: {text}");
+        assert!(
+            owner.is_none() || crate::spelled_out(text).contains(&named),
+            "S17: {text}"
+        );
         if key.starts_with("pending/") {
             assert!(
                 persist.expected().is_none(),
@@ -78,9 +81,9 @@ impl Ledger {
         shelf: &Shelf,
     ) {
         let current = shelf.load(&persist.slot().to_string());
-        let binding = current
-            .as_ref()
-            .is_some_and(|stored| stored.contents.expose().contains(r#""kind":"binding""#));
+        let binding = current.as_ref().is_some_and(|stored| {
+            crate::spelled_out(stored.contents.expose()).contains(r#""kind":"binding""#)
+        });
         assert!(
             !binding || persist.write().is_none() || persist.expected().is_none() || shelf.tampered,
             "REG-04: a client that is bound is bound again"

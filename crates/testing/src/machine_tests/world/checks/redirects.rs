@@ -191,7 +191,7 @@ impl Ledger {
 
     /// The server of an account that an instance knows changes only when the user was asked (S34).
     fn changed(&mut self, at: usize, redirect: &Redirect, shelf: &Shelf) {
-        let Some(account) = self.seat(at).account.clone() else {
+        let Some(account) = self.seat(at).account.as_deref().map(crate::spelled_out) else {
             return;
         };
         let to = redirect.issuer.as_str();
