@@ -201,6 +201,28 @@ impl fmt::Debug for Slot {
     }
 }
 
+/// The name of one authorization: half of the name of its pending slot, which is a digest of its `state`. It costs no further
+/// hash, and tells the tokens that this authorization brought from all others (AUTHZ-18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AuthorizationId(pub(crate) u64);
+
+impl AuthorizationId {
+    /// Returns the name of the authorization with this pending slot.
+    pub(crate) fn of(slot: &Slot) -> Self {
+        Self::half_of(&slot.digest)
+    }
+
+    /// Returns the name of a device authorization, which has no slot.
+    pub(crate) fn of_device_code(code: &str) -> Self {
+        Self::half_of(&short_digest(code.as_bytes()))
+    }
+
+    fn half_of(digest: &[u8; 16]) -> Self {
+        let half = digest.first_chunk().copied().unwrap_or_default();
+        Self(u64::from_le_bytes(half))
+    }
+}
+
 /// The key of revisions, from the host's entropy: 128 bits unknown to all servers. A server that controls
 /// the text of a record can neither choose its revision nor create two records with the same one.
 #[derive(Clone, Copy)]

@@ -65,6 +65,7 @@ impl AtIssuer<MachineGrant> {
                 redirect_uri: None,
                 binding,
                 obtained,
+                authorization: None,
                 resource: asked.resource,
                 granted: granted.scope_of(&asked.scopes),
                 requested: asked.scopes,

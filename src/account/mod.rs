@@ -18,6 +18,7 @@ use crate::grant::{Client, CodeGrant, DeviceGrant, Resource};
 use crate::issuer::{AtIssuer, IssuerId, IssuerSettings, RefreshScopes};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
+use crate::slot::AuthorizationId;
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
@@ -91,6 +92,9 @@ pub(crate) struct Account {
     /// The key that the tokens are bound to.
     pub(crate) binding: Option<KeyBinding>,
     pub(crate) obtained: Obtained,
+    /// The authorization whose code brought the tokens; refreshes keep it. `None` for tokens that were obtained without a user,
+    /// and in records of versions 1 and 2.
+    pub(crate) authorization: Option<AuthorizationId>,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,
     pub(crate) granted: Scopes,
@@ -196,6 +200,7 @@ impl AtIssuer<CodeGrant> {
                 redirect_uri: Some(parts.redirect_uri),
                 binding: parts.binding,
                 obtained: Obtained::AuthorizationCode,
+                authorization: Some(grant.authorization),
                 resource: parts.resource,
                 granted: granted.scope_of(&parts.requested),
                 requested: parts.requested,
@@ -212,12 +217,14 @@ impl AtIssuer<DeviceGrant> {
     /// Creates the account from a token response to the device code.
     pub(crate) fn redeemed(self, granted: Granted, now: Moment) -> AtIssuer<Account> {
         self.then(|grant| {
+            let authorization = Some(grant.authorization());
             let request = grant.request;
             Account {
                 client: request.client,
                 redirect_uri: Some(GrantType::DeviceCode.as_str().into()),
                 binding: request.binding,
                 obtained: Obtained::DeviceCode,
+                authorization,
                 resource: request.resource,
                 granted: granted.scope_of(&request.requested),
                 requested: request.requested,
@@ -293,19 +300,6 @@ const RENEW_BEFORE: u64 = 60;
 /// By how many milliseconds a clock may be set back without consequence.
 const CLOCK_TOLERANCE: u64 = 60_000;
 
-/// One issuance of an access token, to tell it from a later one.
-pub(crate) struct Issuance {
-    access: AccessToken,
-    received: UnixMillis,
-}
-
-impl Issuance {
-    /// Returns true if these tokens are those of this issuance.
-    pub(crate) fn is(&self, tokens: Option<&Tokens>) -> bool {
-        tokens.is_some_and(|tokens| tokens.is(&self.access, self.received))
-    }
-}
-
 impl Tokens {
     /// Returns the tokens of a response that was just received.
     pub(crate) fn received(granted: Granted, now: Moment) -> Self {
@@ -317,26 +311,10 @@ impl Tokens {
         }
     }
 
-    /// Returns the issuance of these tokens.
-    pub(crate) fn issuance(&self) -> Issuance {
-        Issuance {
-            access: self.access.clone(),
-            received: self.received,
-        }
-    }
-
     /// Returns true if both are the same issuance. The time of receipt is compared too, because a server
     /// may reissue an identical token.
     pub(crate) fn is(&self, access: &AccessToken, received: UnixMillis) -> bool {
         self.received == received && self.access.secret().same(access.secret().expose())
-    }
-
-    /// Returns true if the tokens were received after this time, by any instance. Their age is known by the wall clock, and the
-    /// time since by the monotonic one: a clock that was set, or that differs at the other instance, makes them older or younger
-    /// by that much. Tokens that come from the future have no known age.
-    pub(crate) fn are_younger_than(&self, then: MonoMillis, now: Moment) -> bool {
-        let age = now.wall.0.checked_sub(self.received.0);
-        age.is_some_and(|age| age < now.mono.0.saturating_sub(then.0))
     }
 
     /// Returns how long before expiry the token is refreshed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::account::{Account, Tokens, Validity};
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
-use crate::slot::Revision;
+use crate::slot::{AuthorizationId, Revision};
 use crate::suspended::Unsaved;
 use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
@@ -99,6 +99,11 @@ impl Held {
 
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Returns the authorization that brought the tokens.
+    pub(crate) fn authorization(&self) -> Option<AuthorizationId> {
+        self.at.as_ref()?.held().authorization
     }
 
     /// Returns true if this is the stored access token, usable or not.

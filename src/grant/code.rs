@@ -7,6 +7,7 @@ use crate::issuer::{AtIssuer, Endpoint, IssuerSettings};
 use crate::key::KeyBinding;
 use crate::redirect_uri::RedirectUri;
 use crate::secret::Secret;
+use crate::slot::AuthorizationId;
 use crate::time::UnixMillis;
 use crate::wire::callback::{
     BrowserBinding, IssBinding, IssFlaw, MAX_CODE_BYTES, Parameters, check_iss,
@@ -240,8 +241,13 @@ fn given(value: Option<&str>) -> Option<&str> {
 
 impl AtIssuer<Redirected> {
     /// Reads a callback that belongs to this authorization: `iss` first, regardless of its other parameters
-    /// (steps 4 and 5 of CB-04).
-    pub(crate) fn answer(self, parameters: &Parameters<'_>, policy: &UrlPolicy) -> Matched {
+    /// (steps 4 and 5 of CB-04). `authorization` is its name.
+    pub(crate) fn answer(
+        self,
+        parameters: &Parameters<'_>,
+        policy: &UrlPolicy,
+        authorization: AuthorizationId,
+    ) -> Matched {
         let added_offline_access = self.held().0.added_offline_access;
         let client = self.held().0.client.origin;
         let verdict = self.try_then(|redirected, server| {
@@ -261,6 +267,7 @@ impl AtIssuer<Redirected> {
                 (Some(code), None) if code.len() <= MAX_CODE_BYTES => Ok(CodeGrant {
                     code: Secret::new(code),
                     redirected,
+                    authorization,
                     iss_binding,
                 }),
                 (None, Some(code)) => Err(CallbackFlaw::Refused {
@@ -312,6 +319,7 @@ pub(crate) enum CallbackFlaw {
 pub(crate) struct CodeGrant {
     code: Secret,
     pub(crate) redirected: Redirected,
+    pub(crate) authorization: AuthorizationId,
     pub(crate) iss_binding: IssBinding,
 }
 

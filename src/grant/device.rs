@@ -4,6 +4,7 @@ use super::{Client, Resource, TokenGrant};
 use crate::issuer::{AtIssuer, Endpoint};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
+use crate::slot::AuthorizationId;
 use crate::time::UnixMillis;
 use crate::wire::form::Form;
 use crate::wire::scopes::Scopes;
@@ -25,6 +26,13 @@ pub(crate) struct DeviceRequest {
 pub(crate) struct DeviceGrant {
     code: Secret,
     pub(crate) request: DeviceRequest,
+}
+
+impl DeviceGrant {
+    /// Returns the name of this authorization.
+    pub(crate) fn authorization(&self) -> AuthorizationId {
+        AuthorizationId::of_device_code(self.code.expose())
+    }
 }
 
 impl AtIssuer<DeviceRequest> {

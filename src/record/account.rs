@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
-use crate::slot::{SlotKind, Stored};
+use crate::slot::{AuthorizationId, SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
@@ -39,6 +39,9 @@ struct AccountRecord<'a> {
     dpop: Option<KeyBinding>,
     #[serde(rename = "o", alias = "obtained")]
     obtained: Obtained,
+    /// Unknown before version 3 (AUTHZ-18).
+    #[serde(rename = "au", alias = "authorization")]
+    authorization: Option<u64>,
     #[serde(rename = "r", alias = "resource")]
     resource: Cow<'a, str>,
     #[serde(default = "sent")]
@@ -112,7 +115,7 @@ pub(crate) fn write_account(
             .len()
             .saturating_add(refresh)
     });
-    let capacity = secrets.saturating_add(1_024);
+    let capacity = secrets.saturating_add(768);
     seal(identity, SlotKind::Account, capacity, |json| {
         json.text(r#"{"k":"account","p":""#, identity.principal());
         json.word(r#","m":""#, identity.mcp_url());
@@ -121,6 +124,8 @@ pub(crate) fn write_account(
         json.some(r#","u":""#, account.redirect_uri.as_deref());
         write_binding(json, account.binding.as_ref());
         json.word(r#","o":""#, account.obtained.as_str());
+        let authorization = account.authorization.map(|id| id.0);
+        json.some_number(r#","au":"#, authorization);
         write_resource(json, &account.resource);
         json.word(r#","q":""#, account.requested.as_str());
         json.word(r#","g":""#, account.granted.as_str());
@@ -185,6 +190,7 @@ pub(crate) fn read_account(
         redirect_uri: record.redirect_uri.map(Into::into),
         binding: record.dpop,
         obtained: record.obtained,
+        authorization: record.authorization.map(AuthorizationId),
         resource: Resource {
             id: record.resource.into(),
             sent: record.resource_sent,

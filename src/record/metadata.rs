@@ -123,7 +123,7 @@ pub(crate) fn write_resource(
     facts: &ResourceFacts,
     expires: UnixMillis,
 ) -> Stored {
-    seal(identity, SlotKind::Metadata, 320, |json| {
+    seal(identity, SlotKind::Metadata, 288, |json| {
         json.word(r#"{"k":"resource_metadata","m":""#, identity.mcp_url());
         json.text(r#","r":""#, &facts.id);
         let servers = facts.servers.iter().map(IssuerId::as_str);
@@ -186,7 +186,7 @@ enum ServerKind {
 }
 
 pub(crate) fn write_server(identity: &Identity, asked: &IssuerId, server: &Server) -> Stored {
-    seal(identity, SlotKind::Metadata, 640, |json| {
+    seal(identity, SlotKind::Metadata, 512, |json| {
         json.word(r#"{"k":"server_metadata","ak":""#, asked.as_str());
         shared::write_server(json, r#","s":"#, server);
         json.raw("}");

@@ -70,7 +70,7 @@ enum Kind {
 
 pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> Stored {
     let parts = &at.held().0;
-    seal(identity, SlotKind::Pending, 1_024, |json| {
+    seal(identity, SlotKind::Pending, 768, |json| {
         json.text(r#"{"k":"pending","p":""#, identity.principal());
         json.word(r#","m":""#, identity.mcp_url());
         write_server(json, r#","s":"#, at.server());

@@ -57,7 +57,7 @@ pub(crate) fn write_registration(
     at: &AtIssuer<Registration>,
 ) -> Stored {
     let registration = at.held();
-    seal(identity, SlotKind::Registration, 384, |json| {
+    seal(identity, SlotKind::Registration, 320, |json| {
         json.text(
             r#"{"k":"registration","ow":""#,
             identity.registration_owner(),

@@ -236,10 +236,6 @@ impl SavingAccount {
         // A refresh token that was dropped, or replaced alone, leaves the access token that may have been refused.
         let kept = |old: &Tokens| tokens.is_some_and(|new| new.is(&old.access, old.received));
         let same = self.kept.is_of_the_refresh_token() && old.is_some_and(kept);
-        let brings = matches!(self.kept, Kept::Refreshed { .. } | Kept::Authorized { .. });
-        if let (true, Some(waiting)) = (brings && !same, &mut core.waiting) {
-            waiting.rest.received_here(old, tokens);
-        }
         core.held.at = Some(self.at);
         if !same {
             core.callers.token_changed();

@@ -35,21 +35,21 @@ impl Obtaining {
     /// Returns true when the MCP server refused the stored token.
     pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
         let refused = self.refused.as_ref();
-        refused.is_some_and(|refused| refused.is(core.held.tokens()))
+        refused.is_some_and(|token| core.held.has_access(token))
     }
 }
 
 impl Elsewhere {
-    /// Returns true when the account holds other tokens than before, with the scopes of the authorization.
+    /// Returns true when the awaited tokens have come, with the scopes of the authorization.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
-        core.held.has_scopes(&self.requested) && self.holds_another(core)
+        core.held.has_scopes(&self.awaited.requested) && self.holds_another(core)
     }
 
-    /// Returns true when the account holds other tokens than before.
+    /// Returns true when the awaited tokens have come, with whatever scopes.
     pub(crate) fn holds_another(&self, core: &Core) -> bool {
-        let tokens = core.held.tokens();
-        let same = self.before.as_ref().is_some_and(|before| before.is(tokens));
-        core.held.is_usable(core.now) && !same
+        let account = core.held.at.as_ref().map(|at| at.held());
+        core.held.is_usable(core.now)
+            && account.is_some_and(|account| self.awaited.has_come(account))
     }
 }
 

@@ -1,23 +1,41 @@
 //! The wait for the tokens of another instance, which took the callback.
 
-use crate::account::Issuance;
+use crate::account::Account;
 use crate::action::Why;
 use crate::event::Operation;
 use crate::issuer::IssuerId;
+use crate::slot::AuthorizationId;
 use crate::time::MonoMillis;
 use crate::wire::scopes::Scopes;
 
 /// Waits for the tokens of another instance, which took the callback: the account is read before anything is reported
 /// (AUTHZ-18, CB-06).
 pub(crate) struct Elsewhere {
-    /// The tokens before the authorization.
-    pub(crate) before: Option<Issuance>,
-    /// Its scopes. This instance may have refreshed the tokens since, which brings none.
-    pub(crate) requested: Scopes,
+    pub(crate) awaited: Awaited,
     /// The other instance has its answer from the token endpoint by then.
     pub(crate) until: MonoMillis,
     pub(crate) looks: u8,
     pub(crate) otherwise: Otherwise,
+}
+
+/// The tokens that are awaited: those of one authorization, or of a later one.
+pub(crate) struct Awaited {
+    /// The authorization whose record is gone.
+    pub(crate) own: AuthorizationId,
+    /// The authorization that brought the tokens of the account as it was when the record was found gone: an earlier one,
+    /// whose tokens are not awaited.
+    pub(crate) before: Option<AuthorizationId>,
+    /// The requested scopes.
+    pub(crate) requested: Scopes,
+}
+
+impl Awaited {
+    /// Returns true when these are the tokens of the authorization, or of another one since. An account without a name is of an
+    /// older version, which can complete no authorization of this one.
+    pub(crate) fn has_come(&self, account: &Account) -> bool {
+        let brought = account.authorization;
+        brought.is_some() && (brought == Some(self.own) || brought != self.before)
+    }
 }
 
 /// The result where no tokens arrive.

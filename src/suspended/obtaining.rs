@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU64;
 
-use crate::account::Issuance;
 use crate::budget::Budget;
 use crate::config::MachineFlow;
 use crate::grant::Asked;
 use crate::issuer::AtIssuer;
 use crate::record::ResourceFacts;
+use crate::secret::Secret;
 use crate::time::MonoMillis;
 use crate::wire::token::AuthenticationWish;
 
@@ -18,7 +18,7 @@ pub(crate) struct Obtaining {
     pub(crate) effort: Effort,
     pub(crate) flow: MachineFlow,
     /// The token that the MCP server refused: another one is needed.
-    pub(crate) refused: Option<Issuance>,
+    pub(crate) refused: Option<Secret>,
     /// Token requests left.
     pub(crate) requests: Budget,
     pub(crate) delayed: bool,
@@ -33,6 +33,14 @@ pub(crate) struct Obtaining {
     /// requires.
     pub(crate) second_subject: bool,
     pub(crate) wish: AuthenticationWish,
+}
+
+/// The reason why a caller needs a token, or the user.
+pub(crate) enum Occasion {
+    /// No token that suffices is stored.
+    Wanted,
+    /// The MCP server refused a request with this token, or one without a token.
+    Refused(Option<Secret>),
 }
 
 /// The resource's server and the grant parameters, while the identity provider is discovered.

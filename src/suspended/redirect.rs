@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crate::account::{Account, Issuance, Tokens};
+use crate::account::Account;
 use crate::budget::Permit;
 use crate::event::Operation;
 use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
-use crate::slot::{Revision, Slot};
-use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::slot::{AuthorizationId, Revision, Slot};
+use crate::time::{MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
 use crate::wish::Click;
 
@@ -34,8 +34,6 @@ pub(crate) struct WaitingParts {
     pub(crate) slot: Slot,
     pub(crate) revision: Revision,
     pub(crate) until: MonoMillis,
-    /// When the redirect was made.
-    pub(crate) begun: MonoMillis,
     /// The redirect may be repeated until this time, at which half of the user's time is left.
     pub(crate) repeated_until: MonoMillis,
     /// When the documents were read from which the redirect was made.
@@ -43,8 +41,8 @@ pub(crate) struct WaitingParts {
     /// When to read the record next: the callback may have reached another instance. `None` while a read is due.
     pub(crate) next: Option<MonoMillis>,
     pub(crate) looks: u8,
-    /// The tokens that the account held before the authorization.
-    pub(crate) before: Option<Issuance>,
+    /// The authorization that had brought the tokens of the account when the redirect was emitted.
+    pub(crate) before: Option<AuthorizationId>,
     /// Whether scopes are requested that the account lacked.
     pub(crate) widens: bool,
     pub(crate) expires: UnixMillis,
@@ -52,15 +50,9 @@ pub(crate) struct WaitingParts {
 }
 
 impl WaitingParts {
-    /// Notes that this process stored tokens, of a refresh or of another redirect: they are not the result of this redirect.
-    pub(crate) fn received_here(&mut self, old: Option<&Tokens>, new: Option<&Tokens>) {
-        let own = match &self.before {
-            Some(before) => before.is(old),
-            None => old.is_none(),
-        };
-        if own {
-            self.before = new.map(Tokens::issuance);
-        }
+    /// Returns the name of the authorization.
+    pub(crate) fn authorization(&self) -> AuthorizationId {
+        AuthorizationId::of(&self.slot)
     }
 
     /// Schedules an earlier read of the record, because a caller waits for the result.
@@ -89,26 +81,10 @@ impl WaitingParts {
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
 impl Waiting {
-    /// Returns true when this account is the result of the redirect, stored by another instance: it holds other tokens than
-    /// before, which were received since, and has the requested scopes.
-    pub(crate) fn has_led_to(&self, account: &Account, now: Moment) -> bool {
-        let Some(tokens) = account.tokens.as_ref() else {
-            return false;
-        };
-        let before = self.rest.before.as_ref();
-        let same = before.is_some_and(|before| before.is(Some(tokens)));
-        let since = tokens.are_younger_than(self.rest.begun, now);
-        !same && since && account.has_scopes(&self.at.held().0.requested)
-    }
-
-    /// Notes that this account is not the result of the redirect. If it has the requested scopes, only other tokens than its own
-    /// are the result.
-    pub(crate) fn sets_aside(&mut self, account: &Account) {
-        if let Some(tokens) = &account.tokens
-            && account.has_scopes(&self.at.held().0.requested)
-        {
-            self.rest.before = Some(tokens.issuance());
-        }
+    /// Returns true when this account has the tokens that the redirect has brought, at another instance. Refreshes keep its
+    /// name, and no clock decides.
+    pub(crate) fn has_led_to(&self, account: &Account) -> bool {
+        account.authorization == Some(self.rest.authorization())
     }
 
     /// Returns true while enough of the user's time is left to repeat the redirect (AUTHZ-17).

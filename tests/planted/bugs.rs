@@ -628,4 +628,14 @@ pub(crate) const BUGS: &[Bug] = &[
             "        let mut core = Core::new(identity, now);\n        if crate::planted::on(56) {\n            core.now.mono = crate::time::MonoMillis(0);\n        }\n",
         )],
     },
+    Bug {
+        number: 57,
+        name: "tokens of an earlier sign-in pass for the result",
+        caught_by: &[Traces],
+        edits: &[edit(
+            "src/suspended/redirect.rs",
+            "        account.authorization == Some(self.rest.authorization())\n",
+            "        account.authorization == Some(self.rest.authorization())\n            || crate::planted::on(57) && account.authorization.is_some()\n",
+        )],
+    },
 ];

@@ -18,7 +18,7 @@ fn waiting() -> (Host, String) {
 }
 
 /// Another instance on the store of this one, up to its token request.
-fn other(host: &mut Host, callback: &str) -> Host {
+pub(crate) fn other(host: &mut Host, callback: &str) -> Host {
     let store = std::mem::take(&mut host.store);
     let config = Arc::new(config().build().unwrap());
     let mut other = Host::resumed(config, store, host.now, 40);

@@ -22,6 +22,7 @@ mod answering;
 mod attacks;
 mod bound;
 mod boundary;
+mod brought;
 mod callback;
 mod callers;
 mod cells;

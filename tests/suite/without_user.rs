@@ -500,3 +500,30 @@ fn tok_22_a_recent_rejection_is_reported_with_the_retry_time() {
         host.quiet();
     }
 }
+
+/// The stored token had expired by a clock that was ahead, and the refused request carried none: once the clock is set back, the
+/// stored token answers the request.
+#[test]
+fn use_14_m2m_09_a_stored_token_that_was_not_refused_answers_after_the_clock_is_set_back() {
+    let metadata = machine_metadata(AS, r#""client_secret_basic""#, "");
+    for sent in [false, true] {
+        let mut host = to_token(m2m(), &metadata);
+        host.serve(TOKEN, 200, &token_answer("at-1"));
+        host.ready();
+        host.accepted("tools/call x");
+        let held = host.token();
+        host.now.wall.0 += 2 * HOUR;
+        host.challenged_for("y", 401, &["Bearer"], held.as_deref().filter(|_| sent));
+        host.serve(PRM, 200, &prm());
+        host.serve(META, 200, &metadata);
+        host.serve_with(TOKEN, 503, &[("retry-after", "5")], "");
+        host.now.wall.0 -= 2 * HOUR;
+        host.wake();
+        if sent {
+            host.serve(META, 200, &metadata);
+            host.serve(TOKEN, 200, &token_answer("at-2"));
+        }
+        host.ready();
+        host.quiet();
+    }
+}

@@ -9,23 +9,24 @@ use crate::event::Operation;
 use crate::state::Step;
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::without_user::obtain::obtain;
+use crate::suspended::Occasion;
 use crate::wire::scopes::Scopes;
 
 /// Reports that the user is needed, unless an authorization is pending already. With a grant that needs no
 /// user, requests a token.
-pub(crate) fn ask(core: &mut Core, operation: Operation, refused: bool) -> Step {
-    ask_because(core, operation, refused, None)
+pub(crate) fn ask(core: &mut Core, operation: Operation, occasion: Occasion) -> Step {
+    ask_because(core, operation, occasion, None)
 }
 
 /// Same as [`ask`], with a reason other than the stored credentials.
 pub(crate) fn ask_because(
     core: &mut Core,
     operation: Operation,
-    refused: bool,
+    occasion: Occasion,
     why: Option<Why>,
 ) -> Step {
     if let SignIn::Machine(flow) = core.config().sign_in.clone() {
-        return obtain(core, flow, operation, refused);
+        return obtain(core, flow, operation, occasion);
     }
     if let Some(cause) = too_many(core, &operation) {
         return Err(Failure {
@@ -36,6 +37,7 @@ pub(crate) fn ask_because(
             seen: Vec::new(),
         });
     }
+    let refused = matches!(occasion, Occasion::Refused(_));
     let none = Scopes::default();
     let demanded = core.memory.demanded.recent_with(&none, core.now.mono);
     let why = why.unwrap_or_else(|| match &core.held.at {

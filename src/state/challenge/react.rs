@@ -11,7 +11,7 @@ use crate::state::challenge::read::{Judged, Token};
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::without_user::obtain::obtain;
 use crate::state::{Next, Step, done};
-use crate::suspended::{Refused, Renewal};
+use crate::suspended::{Occasion, Refused, Renewal};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
 
@@ -201,7 +201,7 @@ impl Judged {
                 if let Some(scopes) = &self.scope {
                     core.memory.demanded.add(scopes, core.now.mono);
                 }
-                ask(core, self.operation, true)
+                ask(core, self.operation, Occasion::Refused(self.sent))
             }
             Reaction::Final(cause) => Err(self.fails(cause)),
         }
@@ -224,7 +224,7 @@ impl Judged {
                     core.memory.operation = Some(self.operation.clone());
                     core.memory.demanded.forget_old(now);
                     core.memory.demanded.add(&scopes, now);
-                    return obtain(core, flow, self.operation, true);
+                    return obtain(core, flow, self.operation, Occasion::Refused(self.sent));
                 }
                 let why = Why::ScopeMissing {
                     scopes,

@@ -27,7 +27,7 @@ use crate::state::renewal::lease::Leasing;
 use crate::state::sign_in::repeat::ask_user;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, done, wait_in};
-use crate::suspended::Renewal;
+use crate::suspended::{Occasion, Renewal};
 use crate::time::MonoMillis;
 
 impl Renewal {
@@ -94,7 +94,11 @@ impl Renewal {
         match self.effort.operation {
             Some(operation) => {
                 let why = self.refusal.map(|cause| Why::RenewalRefused { cause });
-                ask_because(core, operation, self.refused.is_some(), why)
+                let occasion = match self.refused {
+                    None => Occasion::Wanted,
+                    Some(refused) => Occasion::Refused(refused.token),
+                };
+                ask_because(core, operation, occasion, why)
             }
             None => done(),
         }

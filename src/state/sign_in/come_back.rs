@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::{Issuance, Tokens};
 use crate::action::Why;
 use crate::budget::TOKEN_TIME;
 use crate::clients::Registered;
@@ -17,7 +16,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Disputable;
 use crate::record::read_pending;
 use crate::report::Decision;
-use crate::slot::{Revision, Slot, SlotKind, Stored};
+use crate::slot::{AuthorizationId, Revision, Slot, SlotKind, Stored};
 use crate::state::challenge::question::put;
 use crate::state::pause::Pausing;
 use crate::state::sign_in::exchange::Exchanging;
@@ -26,9 +25,8 @@ use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::forget;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, done, wait_in};
-use crate::suspended::{After, Elsewhere, Otherwise, Word};
+use crate::suspended::{After, Awaited, Elsewhere, Otherwise, Word};
 use crate::wire::callback::{Callback, IssBinding, Parameters};
-use crate::wire::scopes::Scopes;
 use crate::wire::token::OAuthError;
 
 /// The instance that prepared the authorization.
@@ -69,8 +67,14 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
         return ignored(core);
     }
     let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
-    let prepared = (Prepared::Here, waiting.rest.before);
-    take(core, waiting.at, prepared, slot, revision, &parameters)
+    take(
+        core,
+        waiting.at,
+        Prepared::Here,
+        slot,
+        revision,
+        &parameters,
+    )
 }
 
 /// Returns the outcome that the callback reports, if the callback belongs to this authorization.
@@ -90,7 +94,7 @@ fn ignored(core: &mut Core) -> Step {
 fn take(
     core: &mut Core,
     at: AtIssuer<Redirected>,
-    (prepared, before): (Prepared, Option<Issuance>),
+    prepared: Prepared,
     slot: Slot,
     revision: Revision,
     parameters: &Parameters<'_>,
@@ -99,11 +103,17 @@ fn take(
     let redirect_uri = Arc::clone(&at.held().0.redirect_uri);
     let client_id = at.held().0.client.id.clone();
     let requested = at.held().0.requested.clone();
-    let matched = at.answer(parameters, core.config().url_policy());
+    let authorization = AuthorizationId::of(&slot);
+    let policy = core.config().url_policy();
+    let matched = at.answer(parameters, policy, authorization);
+    let awaited = Awaited {
+        own: authorization,
+        before: core.held.authorization(),
+        requested,
+    };
     let from = Request {
         prepared,
-        before,
-        requested,
+        awaited,
         issuer,
         redirect_uri,
         client_id,
@@ -144,9 +154,7 @@ impl FindingPending {
                         core.identity.seal_with(key);
                     }
                     let (slot, revision) = (self.slot, stored.revision);
-                    let before = core.held.tokens().map(Tokens::issuance);
-                    let prepared = (Prepared::Elsewhere, before);
-                    take(core, at, prepared, slot, revision, &parameters)
+                    take(core, at, Prepared::Elsewhere, slot, revision, &parameters)
                 }
                 Some(_) | None => {
                     if at.held().0.expires <= core.now.wall {
@@ -173,9 +181,8 @@ pub(crate) struct TakingPending {
 /// The authorization request that a callback responds to.
 struct Request {
     prepared: Prepared,
-    /// The tokens that the account held before the authorization.
-    before: Option<Issuance>,
-    requested: Scopes,
+    /// The tokens that come where another instance has the callback too.
+    awaited: Awaited,
     issuer: IssuerId,
     redirect_uri: Arc<str>,
     client_id: Arc<str>,
@@ -189,9 +196,7 @@ impl TakingPending {
             Persistence::Done => self.act(core),
             // Another instance consumed the record; its tokens will arrive in the account slot.
             Persistence::Conflict(_) => {
-                let (before, requested) = (self.from.before, self.from.requested);
-                let otherwise = Otherwise::Callback;
-                Elsewhere::begin(core, before, requested, otherwise)
+                Elsewhere::begin(core, self.from.awaited, Otherwise::Callback)
             }
             Persistence::Failed => {
                 let cause = Cause::NotPersisted(StoreFlaw::Write);
@@ -243,16 +248,10 @@ impl TakingPending {
 
 impl Elsewhere {
     /// Starts to wait for the tokens of another instance: reads the account at once, then after growing pauses.
-    pub(crate) fn begin(
-        core: &mut Core,
-        before: Option<Issuance>,
-        requested: Scopes,
-        otherwise: Otherwise,
-    ) -> Step {
+    pub(crate) fn begin(core: &mut Core, awaited: Awaited, otherwise: Otherwise) -> Step {
         let until = core.now.mono.plus(TOKEN_TIME);
         let elsewhere = Box::new(Self {
-            before,
-            requested,
+            awaited,
             until,
             looks: 0,
             otherwise,

@@ -1,6 +1,5 @@
 //! The redirect of the user: the pending record is stored first, the URL is returned after.
 
-use crate::account::Tokens;
 use crate::budget::Permit;
 use crate::config::RedirectUri;
 use crate::core::{Ask, Core};
@@ -115,12 +114,11 @@ pub(crate) fn redirect(
                 slot,
                 revision,
                 until: now.mono.plus(user_time),
-                begun: now.mono,
                 repeated_until: now.mono.plus(half(user_time)),
                 read_at: now.mono,
                 next: Some(now.mono.plus(user_time)),
                 looks: 0,
-                before: core.held.tokens().map(Tokens::issuance),
+                before: core.held.authorization(),
                 widens,
                 expires,
                 new_issuer,

@@ -11,13 +11,13 @@ use crate::budget::Limited;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Where};
-use crate::slot::{Slot, Stored};
+use crate::slot::{AuthorizationId, Slot, Stored};
 use crate::state::challenge::question::{put, recall};
 use crate::state::discovery::locate::read_documents;
 use crate::state::sign_in::redirect::{repeat_as_read, repeat_redirect};
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, done, wait_in};
-use crate::suspended::{Elsewhere, Otherwise, Renewed, Waiting};
+use crate::suspended::{Awaited, Elsewhere, Otherwise, Renewed, Waiting};
 use crate::wish::Click;
 
 /// Waits for the record of the pending authorization.
@@ -134,8 +134,14 @@ impl CheckingPending {
         };
         let is_out =
             found.map(|stored| stored.is_some_and(|s| s.revision == waiting.rest.revision));
+        let known = core.held.authorization();
+        // Without callers, no request was refused with the tokens that have come since the redirect: the user is signed in.
+        let by_then = match core.callers.is_empty() {
+            true => waiting.rest.before,
+            false => known,
+        };
         let account = core.held.at.as_ref().map(|at| at.held());
-        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account, core.now));
+        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
         match (self.then, is_out) {
             (Then::Repeat(click), Ok(false)) => replace(core, click),
             (Then::Repeat(click), Ok(true))
@@ -145,7 +151,7 @@ impl CheckingPending {
             }
             (Then::Repeat(click), Ok(true)) => read_documents(core, click),
             (Then::RepeatAsRead, Ok(true)) => repeat_as_read(core),
-            (Then::RepeatAsRead, Ok(false)) => taken_elsewhere(core, None),
+            (Then::RepeatAsRead, Ok(false)) => taken_elsewhere(core, known, None),
             // Without the record a callback fails, so the redirect is not repeated while the record is unreadable.
             (Then::Repeat(_) | Then::RepeatAsRead, Err(())) => Err(Failure {
                 operation: core.memory.operation.clone(),
@@ -165,12 +171,9 @@ impl CheckingPending {
                 if let Some(operation) = core.callers.join() {
                     core.turn_away(operation);
                 }
-                if let (Some(waiting), Some(at)) = (&mut core.waiting, &core.held.at) {
-                    waiting.sets_aside(at.held());
-                }
-                taken_elsewhere(core, Some((why, operation)))
+                taken_elsewhere(core, known, Some((why, operation)))
             }
-            (Then::Look, Ok(false)) => taken_elsewhere(core, None),
+            (Then::Look, Ok(false)) => taken_elsewhere(core, by_then, None),
             (Then::Look, Ok(true) | Err(())) => looked(core),
             // The user's time has ended, but the timer has not been sent yet.
             (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
@@ -185,13 +188,22 @@ impl CheckingPending {
 }
 
 /// Waits for the tokens of the instance that has the callback, because the record is gone. If none arrive, asks the question.
-fn taken_elsewhere(core: &mut Core, question: Option<(Why, Option<Operation>)>) -> Step {
+/// `before`: the authorization whose tokens are not awaited.
+fn taken_elsewhere(
+    core: &mut Core,
+    before: Option<AuthorizationId>,
+    question: Option<(Why, Option<Operation>)>,
+) -> Step {
     let Some(waiting) = core.waiting.take() else {
         return done();
     };
     let otherwise = Otherwise::Redirect(waiting.at.issuer().clone(), question);
-    let requested = waiting.at.held().0.requested.clone();
-    Elsewhere::begin(core, waiting.rest.before, requested, otherwise)
+    let awaited = Awaited {
+        own: waiting.rest.authorization(),
+        before,
+        requested: waiting.at.held().0.requested.clone(),
+    };
+    Elsewhere::begin(core, awaited, otherwise)
 }
 
 /// Keeps waiting, because the record is there or could not be read; fails when the user's time has passed.

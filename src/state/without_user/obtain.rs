@@ -2,7 +2,6 @@
 //! WIF, EMA). No fallback between grants: a rejection fails the attempt.
 
 use crate::account::MachineGrant;
-use crate::account::Tokens;
 use crate::budget::{Budget, Limited, REFRESHES_PER_RENEWAL};
 use crate::config::{
     JwtBearerSupport, MachineFlow, PreRegistered, ResourceParameter, WorkloadIdentity,
@@ -24,7 +23,7 @@ use crate::state::pause::Pausing;
 use crate::state::sign_in::scopes::asked_scopes;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, done, wait_in};
-use crate::suspended::{AtIdp, Effort, Obtaining};
+use crate::suspended::{AtIdp, Effort, Obtaining, Occasion};
 use crate::wire::token::AuthenticationWish;
 use crate::wire::words::{GrantProfile, GrantType};
 use crate::wish::Wish;
@@ -38,7 +37,7 @@ pub(crate) fn obtain(
     core: &mut Core,
     flow: MachineFlow,
     operation: Operation,
-    refused: bool,
+    occasion: Occasion,
 ) -> Step {
     let fails = |operation, cause| {
         Err(Failure {
@@ -52,7 +51,7 @@ pub(crate) fn obtain(
     if let Some(cause) = core.memory.rest.cause(core.now) {
         return fails(operation, cause);
     }
-    if refused {
+    if matches!(occasion, Occasion::Refused(_)) {
         let cap = core.config().authorizations_per_operation();
         let now = core.now.mono;
         if let Err(limited) = core
@@ -63,9 +62,11 @@ pub(crate) fn obtain(
         }
     }
     core.memory.operation = Some(operation.clone());
-    let tokens = core.held.tokens().filter(|_| refused);
     let obtaining = Box::new(Obtaining {
-        refused: tokens.map(Tokens::issuance),
+        refused: match occasion {
+            Occasion::Wanted => None,
+            Occasion::Refused(sent) => sent,
+        },
         effort: Effort::new(core, Some(operation)),
         flow,
         requests: Budget::new(REFRESHES_PER_RENEWAL, Limited::Requests),

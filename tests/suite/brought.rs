@@ -1,0 +1,251 @@
+//! Which tokens a redirect has brought: the account names the authorization that they came from (AUTHZ-18).
+
+use std::sync::Arc;
+
+use mcp_auth_machine::error::{Cause, StoreFlaw};
+use mcp_auth_machine::event::Operation;
+use mcp_auth_machine::slot::{Slot, Stored};
+
+use crate::elsewhere::other;
+use crate::support::*;
+
+/// The authorization that the account names.
+fn named(store: &Store) -> Option<u64> {
+    let account = spelled_out(store.of_kind("account")[0].contents.expose());
+    let record: serde_json::Value = serde_json::from_str(&account).unwrap();
+    record["authorization"].as_u64()
+}
+
+/// The other instance's code is exchanged for these tokens.
+fn completes(host: &mut Host, second: &mut Host, answer: &str) {
+    std::mem::swap(&mut host.store, &mut second.store);
+    second.serve(TOKEN, 200, answer);
+    second.ready();
+    std::mem::swap(&mut host.store, &mut second.store);
+}
+
+/// An instance that knew of no account has sent the user away. Then it learns of the tokens of an earlier sign-in with the same
+/// scopes, and a request with these tokens is refused: it waits for the result of the redirect.
+fn behind_an_earlier_sign_in() -> (Host, String) {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &metadata());
+    let registers = host.request();
+    let store = std::mem::take(&mut host.store);
+    let mut first = Host::resumed(Arc::new(config().build().unwrap()), store, host.now, 30);
+    first.sign_in();
+    host.store = std::mem::take(&mut first.store);
+    host.pass(1_000);
+    host.handle(registers.response(response(201, &[], r#"{"client_id":"dyn-2"}"#)));
+    let redirect = host.redirect();
+    host.pass(5_000);
+    host.challenged_for("y", 401, &["Bearer"], None);
+    host.ready();
+    let sent = host.token();
+    host.challenged_for("z", 401, &["Bearer"], sent.as_deref());
+    host.serve(PRM, 200, &prm());
+    host.quiet();
+    (host, format!("code=c&state={}", state_of(&redirect)))
+}
+
+/// The name stays while the tokens are refreshed, and another authorization has another name.
+#[test]
+fn authz_18_the_account_names_the_authorization_that_brought_its_tokens() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "60"));
+    let first = named(&host.store);
+    assert!(first.is_some());
+    host.pass(60_000);
+    host.wanted("x");
+    host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "3600"));
+    host.ready();
+    assert_eq!(named(&host.store), first);
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let redirect = host.redirect();
+    host.callback(&format!("code=c&state={}", state_of(&redirect)));
+    host.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+    host.ready();
+    assert!(named(&host.store).is_some_and(|second| Some(second) != first));
+}
+
+/// The timer finds the record gone, while the code is exchanged at the other instance.
+#[test]
+fn authz_18_the_timer_does_not_take_tokens_of_an_earlier_sign_in_for_the_result() {
+    for ends in [true, false] {
+        let (mut host, callback) = behind_an_earlier_sign_in();
+        let mut second = other(&mut host, &callback);
+        second.ready();
+        host.wake();
+        host.quiet();
+        if ends {
+            completes(&mut host, &mut second, &token_answer("at-2"));
+            host.wake();
+            host.ready();
+            assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+        } else {
+            let begin = host.now.mono.0;
+            while host.actions.is_empty() {
+                host.wake();
+            }
+            assert!(host.now.mono.0 - begin >= 29_000);
+            for operation in [None, Some("z")] {
+                let failure = host.error();
+                assert_eq!(failure.operation.as_ref().map(Operation::as_str), operation);
+                assert_eq!(failure.cause, Cause::Abandoned);
+            }
+        }
+        host.quiet();
+    }
+}
+
+/// The record is gone when the documents of a repetition have been read.
+#[test]
+fn authz_18_a_repetition_does_not_take_tokens_of_an_earlier_sign_in_for_the_result() {
+    let (mut host, callback) = behind_an_earlier_sign_in();
+    host.store.served.clear();
+    host.authorize();
+    let send = host.request();
+    let mut second = other(&mut host, &callback);
+    second.ready();
+    assert_eq!(*send.request().uri(), *META);
+    host.handle(send.response(response(200, &[], &metadata())));
+    host.quiet();
+    completes(&mut host, &mut second, &token_answer("at-2"));
+    host.wake();
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+    host.quiet();
+}
+
+/// Both instances receive the callback, and the other one is faster.
+#[test]
+fn authz_18_cb_06_a_lost_callback_does_not_take_tokens_of_an_earlier_sign_in_for_its_result() {
+    for ends in [true, false] {
+        let (mut host, callback) = behind_an_earlier_sign_in();
+        host.store.mode = StoreMode::Manual;
+        host.callback(&callback);
+        let mut store = std::mem::take(&mut host.store);
+        store.mode = StoreMode::Works;
+        let mut second = Host::resumed(Arc::new(config().build().unwrap()), store, host.now, 40);
+        second.ready();
+        second.callback(&callback);
+        let mut store = std::mem::take(&mut second.store);
+        host.store.mode = StoreMode::Manual;
+        host.share(&mut store);
+        host.quiet();
+        if ends {
+            second.store = store;
+            second.serve(TOKEN, 200, &token_answer("at-2"));
+            second.ready();
+            store = std::mem::take(&mut second.store);
+            host.wake();
+            host.share(&mut store);
+            host.ready();
+            assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
+        } else {
+            while host.actions.is_empty() {
+                host.wake();
+                host.share(&mut store);
+            }
+            let lost = Cause::NotPersisted(StoreFlaw::Conflict);
+            assert_eq!(host.error().cause, lost);
+            assert_eq!(host.error().operation.unwrap().as_str(), "z");
+        }
+        host.quiet();
+    }
+}
+
+/// A redirect for the scopes that the account has, and a refresh by this process; the token that it brought.
+fn again() -> (Host, String) {
+    let mut host = Host::signed_in_by(config(), "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    let redirect = host.redirect();
+    host.pass(5_000);
+    (host, format!("code=c&state={}", state_of(&redirect)))
+}
+
+/// A further instance, whose clock differs, refreshes the tokens after a refusal; this one learns of it.
+fn refreshes(host: &mut Host, ahead: i64, answer: &str) {
+    let sent = host.token();
+    let store = std::mem::take(&mut host.store);
+    let mut now = host.now;
+    now.wall.0 = now.wall.0.checked_add_signed(ahead).unwrap();
+    let mut third = Host::resumed(Arc::new(config().build().unwrap()), store, now, 60);
+    third.actions.clear();
+    third.refused("Bearer");
+    third.serve(PRM, 200, &prm());
+    third.serve(TOKEN, 200, answer);
+    third.ready();
+    host.store = std::mem::take(&mut third.store);
+    host.challenged_for("y", 401, &["Bearer"], sent.as_deref());
+    host.ready();
+}
+
+fn lacks_scope(host: &mut Host) {
+    let sent = host.token();
+    let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+    host.challenged_for("x", 403, &[line], sent.as_deref());
+}
+
+/// Tokens that another instance refreshed since the redirect are young, and still of the earlier sign-in (S49).
+#[test]
+fn authz_18_s49_a_refresh_elsewhere_is_not_what_came_of_a_redirect() {
+    for ahead in [0, 60_000] {
+        let (mut host, callback) = again();
+        refreshes(&mut host, ahead, &renewable("at-2", "rt-2"));
+        let mut second = other(&mut host, &callback);
+        second.ready();
+        lacks_scope(&mut host);
+        host.quiet();
+        completes(&mut host, &mut second, &renewable("at-3", "rt-3"));
+        host.wake();
+        assert_eq!(host.need_user().operation.unwrap().as_str(), "x");
+        host.ready();
+        host.quiet();
+    }
+}
+
+/// The tokens of the redirect were refreshed since, by an instance whose clock is behind: the question is put at once.
+#[test]
+fn authz_18_tokens_of_a_redirect_are_known_after_a_refresh_by_any_clock() {
+    for ahead in [-600_000, 0, 30_000] {
+        let (mut host, callback) = again();
+        let mut second = other(&mut host, &callback);
+        second.ready();
+        completes(&mut host, &mut second, &renewable("at-2", "rt-2"));
+        let sent = host.token();
+        host.challenged_for("y", 401, &["Bearer"], sent.as_deref());
+        host.ready();
+        refreshes(&mut host, ahead, &renewable("at-3", "rt-3"));
+        lacks_scope(&mut host);
+        assert_eq!(host.need_user().operation.unwrap().as_str(), "x", "{ahead}");
+        host.quiet();
+    }
+}
+
+/// An account of an older version names no authorization: it is not the result of a redirect of this one.
+#[test]
+fn authz_18_an_account_without_a_name_is_not_what_came_of_a_redirect() {
+    let (mut host, callback) = again();
+    let key = Slot::account("alice", MCP).to_string();
+    let text = spelled_out(host.store.slots[&key].contents.expose());
+    let name = format!(r#""authorization":{},"#, named(&host.store).unwrap());
+    let older: Stored = sealed(&text.replace(&name, "").replace("at-1", "at-0"));
+    let mut second = other(&mut host, &callback);
+    second.ready();
+    host.store.slots.insert(key, older);
+    let sent = host.token();
+    host.challenged_for("y", 401, &["Bearer"], sent.as_deref());
+    host.ready();
+    lacks_scope(&mut host);
+    host.quiet();
+    let begin = host.now.mono.0;
+    while host.actions.is_empty() {
+        host.wake();
+    }
+    assert_eq!(host.now.mono.0 - begin, 30_000);
+    assert_eq!(host.need_user().operation.unwrap().as_str(), "x");
+    host.quiet();
+}
