@@ -1,6 +1,7 @@
 //! Slots: the records of durable state, which the host stores.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use base64::Engine;
@@ -204,7 +205,7 @@ impl fmt::Debug for Slot {
 /// The name of one authorization: half of the name of its pending slot, which is a digest of its `state`. It costs no further
 /// hash, and tells the tokens that this authorization brought from all others (AUTHZ-18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AuthorizationId(pub(crate) u64);
+pub(crate) struct AuthorizationId(pub(crate) NonZeroU64);
 
 impl AuthorizationId {
     /// Returns the name of the authorization with this pending slot.
@@ -219,7 +220,8 @@ impl AuthorizationId {
 
     fn half_of(digest: &[u8; 16]) -> Self {
         let half = digest.first_chunk().copied().unwrap_or_default();
-        Self(u64::from_le_bytes(half))
+        let number = NonZeroU64::new(u64::from_le_bytes(half));
+        Self(number.unwrap_or(NonZeroU64::MIN))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The account record: client and tokens, written together.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use serde::Deserialize;
 
@@ -41,7 +42,7 @@ struct AccountRecord<'a> {
     obtained: Obtained,
     /// Unknown before version 3 (AUTHZ-18).
     #[serde(rename = "au", alias = "authorization")]
-    authorization: Option<u64>,
+    authorization: Option<NonZeroU64>,
     #[serde(rename = "r", alias = "resource")]
     resource: Cow<'a, str>,
     #[serde(default = "sent")]
@@ -124,7 +125,7 @@ pub(crate) fn write_account(
         json.some(r#","u":""#, account.redirect_uri.as_deref());
         write_binding(json, account.binding.as_ref());
         json.word(r#","o":""#, account.obtained.as_str());
-        let authorization = account.authorization.map(|id| id.0);
+        let authorization = account.authorization.map(|id| id.0.get());
         json.some_number(r#","au":"#, authorization);
         write_resource(json, &account.resource);
         json.word(r#","q":""#, account.requested.as_str());

@@ -10,7 +10,7 @@ use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::slot::{AuthorizationId, Revision, Slot};
-use crate::time::{MonoMillis, UnixMillis};
+use crate::time::MonoMillis;
 use crate::wire::scopes::Scopes;
 use crate::wish::Click;
 
@@ -45,7 +45,6 @@ pub(crate) struct WaitingParts {
     pub(crate) before: Option<AuthorizationId>,
     /// Whether scopes are requested that the account lacked.
     pub(crate) widens: bool,
-    pub(crate) expires: UnixMillis,
     pub(crate) new_issuer: bool,
 }
 

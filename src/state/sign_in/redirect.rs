@@ -120,7 +120,6 @@ pub(crate) fn redirect(
                 looks: 0,
                 before: core.held.authorization(),
                 widens,
-                expires,
                 new_issuer,
             },
         }),

@@ -33,7 +33,7 @@ impl Waiting {
             client_id: parts.client.id.clone(),
             scopes: parts.requested.clone(),
             new_issuer: self.rest.new_issuer,
-            expires: self.rest.expires,
+            expires: parts.expires,
             state: parts.state.clone(),
         };
         core.emit(Action::Redirect(redirect));
