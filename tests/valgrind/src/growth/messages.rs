@@ -203,7 +203,7 @@ pub fn at_callback(query: String, _: usize) -> Work {
 /// The text of an account record.
 pub fn account() -> String {
     let host = Host::signed_in(config(), &renewable("ACCESS", "REFRESH"));
-    spelled_out(host.store.of_kind("account")[0].contents.expose())
+    mcp_auth_testing::spelled_out(host.store.of_kind("account")[0].contents.expose())
 }
 
 fn sealed(json: &str) -> Stored {
