@@ -120,6 +120,13 @@ impl Callers {
         self.current() == Some(operation) || self.joins(operation)
     }
 
+    /// Returns true when a caller waits for which the stored token was not refused.
+    pub(crate) fn has_unrefused(&self) -> bool {
+        let joined = self.shared.iter().flat_map(|shared| &shared.joined);
+        let mut waiting = self.current.iter().chain(joined);
+        waiting.any(|caller| !caller.refused)
+    }
+
     /// Returns true when this operation waits for the result of the pending authorization.
     pub(crate) fn joins(&self, operation: &Operation) -> bool {
         let mut joined = self.shared.iter().flat_map(|shared| &shared.joined);

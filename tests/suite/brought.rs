@@ -249,3 +249,58 @@ fn authz_18_an_account_without_a_name_is_not_what_came_of_a_redirect() {
     assert_eq!(host.need_user().operation.unwrap().as_str(), "x");
     host.quiet();
 }
+
+/// The tokens of the other instance lack a scope for one operation, and serve another one that waits: each has its answer.
+#[test]
+fn authz_18_use_14_a_question_beside_the_result_leaves_it_to_those_whom_it_serves() {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let redirect = host.redirect();
+    host.wanted("x");
+    host.quiet();
+    let mut second = other(&mut host, &format!("code=c&state={}", state_of(&redirect)));
+    completes(&mut host, &mut second, &token_answer("at-1"));
+    let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+    host.challenged_for("y", 403, &[line], Some("Bearer at-1"));
+    assert_eq!(host.need_user().operation.unwrap().as_str(), "y");
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-1"));
+    host.quiet();
+}
+
+/// A redirect ends without a result, but a later sign-in has brought a token meanwhile: it serves the operation that it was not
+/// refused for.
+#[test]
+fn authz_18_use_14_a_redirect_without_a_result_ends_with_the_token_that_is_there() {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let redirect = host.redirect();
+    host.wanted("x");
+    host.quiet();
+    let store = std::mem::take(&mut host.store);
+    let mut third = Host::resumed(Arc::new(config().build().unwrap()), store, host.now, 30);
+    third.discover(&prm(), &metadata());
+    let again = third.redirect();
+    third.callback(&format!("code=c&state={}", state_of(&again)));
+    third.serve(TOKEN, 200, &token_answer("at-c"));
+    third.ready();
+    host.store = std::mem::take(&mut third.store);
+    host.challenged_for("z", 401, &["Bearer"], Some("Bearer at-c"));
+    host.serve(PRM, 200, &prm());
+    host.quiet();
+    let second = other(&mut host, &format!("code=c&state={}", state_of(&redirect)));
+    drop(second);
+    while host.actions.is_empty() {
+        host.wake();
+    }
+    host.ready();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-c"));
+    for operation in [None, Some("z")] {
+        let failure = host.error();
+        assert_eq!(failure.operation.as_ref().map(Operation::as_str), operation);
+        assert_eq!(failure.cause, Cause::Abandoned);
+    }
+    host.quiet();
+}

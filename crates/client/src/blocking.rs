@@ -148,7 +148,7 @@ impl<S: Store> Driver<S> {
         self
     }
 
-    /// Sets other clocks, for tests.
+    /// Sets other clocks, for tests. Call it before the first event: it creates the machine again, at the time of these clocks.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.around.clock = Some(Arc::new(clock));

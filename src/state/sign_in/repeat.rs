@@ -160,10 +160,11 @@ impl CheckingPending {
                 cause: Cause::NotPersisted(StoreFlaw::Load),
                 seen: Vec::new(),
             }),
-            // The tokens of the other instance have arrived, and do not suffice for this caller.
+            // The tokens of the other instance have arrived, and do not suffice for this caller, but perhaps for others.
             (Then::Ask(why, operation), Ok(false)) if has_led_to_it => {
                 core.waiting = None;
                 put(core, why, operation);
+                serve_others(core);
                 done()
             }
             (Then::Ask(why, operation), Ok(false)) => {
@@ -184,6 +185,13 @@ impl CheckingPending {
             // Every caller receives the result of the pending authorization.
             (Then::Ask(..), Ok(true) | Err(())) => done(),
         }
+    }
+}
+
+/// Emits `Ready` if callers wait that the stored token was not refused for.
+pub(crate) fn serve_others(core: &mut Core) {
+    if core.callers.has_unrefused() {
+        core.ready();
     }
 }
 
