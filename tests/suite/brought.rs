@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcp_auth_machine::Action;
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::slot::{Slot, Stored};
@@ -302,5 +303,30 @@ fn authz_18_use_14_a_redirect_without_a_result_ends_with_the_token_that_is_there
         assert_eq!(failure.operation.as_ref().map(Operation::as_str), operation);
         assert_eq!(failure.cause, Cause::Abandoned);
     }
+    host.quiet();
+}
+
+/// The account says that the code was exchanged: a question does not wait for the record, which cannot be read.
+#[test]
+fn authz_18_a_question_about_the_result_needs_no_record() {
+    let mut host = Host::new(config());
+    host.discover(&prm(), &metadata());
+    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
+    let redirect = host.redirect();
+    let mut second = other(&mut host, &format!("code=c&state={}", state_of(&redirect)));
+    completes(&mut host, &mut second, &token_answer("at-1"));
+    let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+    host.store.mode = StoreMode::Manual;
+    host.challenged_for("y", 403, &[line], Some("Bearer at-1"));
+    let Action::LoadSlot(load) = host.next() else {
+        panic!("the account is read")
+    };
+    let account = host.store.slots.get(&load.slot().to_string()).cloned();
+    host.handle(load.found(account));
+    let Action::LoadSlot(load) = host.next() else {
+        panic!("the record of the redirect is read")
+    };
+    host.handle(load.failed());
+    assert_eq!(host.need_user().operation.unwrap().as_str(), "y");
     host.quiet();
 }

@@ -161,7 +161,7 @@ impl CheckingPending {
                 seen: Vec::new(),
             }),
             // The tokens of the other instance have arrived, and do not suffice for this caller, but perhaps for others.
-            (Then::Ask(why, operation), Ok(false)) if has_led_to_it => {
+            (Then::Ask(why, operation), Ok(false) | Err(())) if has_led_to_it => {
                 core.waiting = None;
                 put(core, why, operation);
                 serve_others(core);
