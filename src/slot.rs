@@ -202,8 +202,8 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// The name of one authorization: half of the name of its pending slot, which is a digest of its `state`. It costs no further
-/// hash, and tells the tokens that this authorization brought from all others (AUTHZ-18).
+/// An identifier of one authorization, by which an account names where its tokens came from (AUTHZ-18): the first 8
+/// bytes of the digest in the key of its pending slot (principal and `state`), or of the digest of its device code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AuthorizationId(pub(crate) NonZeroU64);
 

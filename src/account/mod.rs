@@ -92,8 +92,8 @@ pub(crate) struct Account {
     /// The key that the tokens are bound to.
     pub(crate) binding: Option<KeyBinding>,
     pub(crate) obtained: Obtained,
-    /// The authorization whose code brought the tokens; refreshes keep it. `None` for tokens that were obtained without a user,
-    /// and in records of versions 1 and 2.
+    /// The authorization whose code brought the tokens; refreshes keep it. `None` for tokens obtained without a user,
+    /// and for those of a sign-in recorded in version 1 or 2.
     pub(crate) authorization: Option<AuthorizationId>,
     pub(crate) resource: Resource,
     pub(crate) requested: Scopes,

@@ -30,9 +30,9 @@ pub struct AuthMachine {
 }
 
 impl AuthMachine {
-    /// Creates a machine for one principal, at this time. The first action reads the account slot, so that a stored token
-    /// is found; the store has its time for it from `now` on. A callback of an authorization that another instance prepared
-    /// may be passed at once.
+    /// Creates a machine for one principal; `now` is the current time. The first action reads the account slot, so
+    /// that a stored token is found. The time limit of this read, 30 seconds, starts at `now`. A callback of an
+    /// authorization that another instance prepared may be passed at once.
     ///
     /// A principal without a name has no account: every event that needs one fails with
     /// [`Misconfiguration::NoPrincipal`](crate::error::Misconfiguration::NoPrincipal), and no slot is touched.

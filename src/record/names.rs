@@ -1,5 +1,5 @@
-//! The names of members in records. Since version 3 they are short, because names were 40 % of a record: of the bytes that a
-//! store keeps for each pending authorization, and of those that are read, written and hashed for each token.
+//! The short and the full names of record members. Records have short names since version 3, because full names took
+//! 40 % of the bytes that are stored, hashed and parsed.
 
 /// Each short name with its full name, which versions 1 and 2 wrote and every version reads. A short name has one meaning in
 /// all records. Members that few records have keep their full names.

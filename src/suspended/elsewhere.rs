@@ -22,16 +22,18 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Awaited {
     /// The authorization whose record is gone.
     pub(crate) own: AuthorizationId,
-    /// The authorization that brought the tokens of the account as it was when the record was found gone: an earlier one,
-    /// whose tokens are not awaited.
+    /// The authorization that the account named when the wait was decided: when the record was found gone, when a
+    /// callback started to consume it, or, for a timer without callers, when the redirect was emitted. Its tokens are
+    /// not awaited.
     pub(crate) before: Option<AuthorizationId>,
     /// The requested scopes.
     pub(crate) requested: Scopes,
 }
 
 impl Awaited {
-    /// Returns true when these are the tokens of the authorization, or of another one since. An account without a name is of an
-    /// older version, which can complete no authorization of this one.
+    /// Returns true when the account names the awaited authorization, or one other than `before`. An account without a
+    /// name never counts: its tokens were obtained without a user, or by a sign-in of an older version, which cannot
+    /// complete a redirect of this version.
     pub(crate) fn has_come(&self, account: &Account) -> bool {
         let brought = account.authorization;
         brought.is_some() && (brought == Some(self.own) || brought != self.before)

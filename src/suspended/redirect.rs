@@ -80,8 +80,8 @@ impl WaitingParts {
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
 impl Waiting {
-    /// Returns true when this account has the tokens that the redirect has brought, at another instance. Refreshes keep its
-    /// name, and no clock decides.
+    /// Returns true when the account names this authorization: another instance has exchanged its code. A refresh
+    /// keeps the name.
     pub(crate) fn has_led_to(&self, account: &Account) -> bool {
         account.authorization == Some(self.rest.authorization())
     }

@@ -10,8 +10,8 @@ use super::json::{MAX_ITEMS, Text};
 
 /// A closed set of registered values. `ALL` lists them with their spelling, in order of preference.
 pub trait Word: Copy + PartialEq + 'static {
-    /// Every value with its registered spelling; at most 16. Records contain places of this list, so a new value goes to
-    /// its end.
+    /// Every value with its registered spelling; at most 16. A record stores a list as a bit mask of positions in
+    /// `ALL`: append new values, whatever their preference, and never reorder or remove one.
     const ALL: &'static [(&'static str, Self)];
 }
 

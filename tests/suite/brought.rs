@@ -25,8 +25,8 @@ fn completes(host: &mut Host, second: &mut Host, answer: &str) {
     std::mem::swap(&mut host.store, &mut second.store);
 }
 
-/// An instance that knew of no account has sent the user away. Then it learns of the tokens of an earlier sign-in with the same
-/// scopes, and a request with these tokens is refused: it waits for the result of the redirect.
+/// An instance that has loaded no account has emitted a redirect. Then it learns of the tokens of an earlier sign-in
+/// with the same scopes, and a request with these tokens is refused: it waits for the result of the redirect.
 fn behind_an_earlier_sign_in() -> (Host, String) {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata());
@@ -156,7 +156,7 @@ fn authz_18_cb_06_a_lost_callback_does_not_take_tokens_of_an_earlier_sign_in_for
     }
 }
 
-/// A redirect for the scopes that the account has, and a refresh by this process; the token that it brought.
+/// Signs in, then emits a second redirect for the scopes that the account has. Returns the query of its callback.
 fn again() -> (Host, String) {
     let mut host = Host::signed_in_by(config(), "Bearer scope=\"r\"", &renewable("at-1", "rt-1"));
     host.authorize();
@@ -208,7 +208,8 @@ fn authz_18_s49_a_refresh_elsewhere_is_not_what_came_of_a_redirect() {
     }
 }
 
-/// The tokens of the redirect were refreshed since, by an instance whose clock is behind: the question is put at once.
+/// The tokens of the redirect were refreshed since, by an instance whose clock is behind, equal or ahead: `NeedUser`
+/// is emitted at once.
 #[test]
 fn authz_18_tokens_of_a_redirect_are_known_after_a_refresh_by_any_clock() {
     for ahead in [-600_000, 0, 30_000] {
@@ -253,7 +254,7 @@ fn authz_18_an_account_without_a_name_is_not_what_came_of_a_redirect() {
 
 /// The tokens of the other instance lack a scope for one operation, and serve another one that waits: each has its answer.
 #[test]
-fn authz_18_use_14_a_question_beside_the_result_leaves_it_to_those_whom_it_serves() {
+fn authz_18_use_14_a_missing_scope_of_one_operation_does_not_keep_ready_from_the_others() {
     let mut host = Host::new(config());
     host.discover(&prm(), &metadata());
     host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);

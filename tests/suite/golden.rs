@@ -189,7 +189,7 @@ fn v3_spelled_out_is_v2_but_for_lists() {
     }
 }
 
-/// A place in a list is part of the format: a value that is added goes to the end.
+/// The position of a value in `ALL` is part of the record format: new values are appended.
 #[test]
 fn v3_the_places_of_registered_values() {
     fn places<W: Word>() -> String {

@@ -188,7 +188,7 @@ impl CheckingPending {
     }
 }
 
-/// Emits `Ready` if callers wait that the stored token was not refused for.
+/// Emits `Ready` if a caller waits whose request was not refused with the stored token.
 pub(crate) fn serve_others(core: &mut Core) {
     if core.callers.has_unrefused() {
         core.ready();
