@@ -122,15 +122,18 @@ impl Callers {
 
     /// Returns true when a caller waits for which the stored token was not refused.
     pub(crate) fn has_unrefused(&self) -> bool {
-        let joined = self.shared.iter().flat_map(|shared| &shared.joined);
-        let mut waiting = self.current.iter().chain(joined);
+        let mut waiting = self.current.iter().chain(self.joined());
         waiting.any(|caller| !caller.refused)
     }
 
     /// Returns true when this operation waits for the result of the pending authorization.
     pub(crate) fn joins(&self, operation: &Operation) -> bool {
-        let mut joined = self.shared.iter().flat_map(|shared| &shared.joined);
-        joined.any(|caller| caller.operation == *operation)
+        self.joined().any(|caller| caller.operation == *operation)
+    }
+
+    /// Returns the callers that wait for the result of the pending authorization.
+    fn joined(&self) -> impl Iterator<Item = &Caller> {
+        self.shared.iter().flat_map(|shared| &shared.joined)
     }
 
     /// Takes the answers since the last call, for the queue.
@@ -144,8 +147,7 @@ impl Callers {
 
     /// Returns true when no caller waits.
     pub(crate) fn is_empty(&self) -> bool {
-        let shared = self.shared.as_ref();
-        self.current.is_none() && shared.is_none_or(|shared| shared.joined.is_empty())
+        self.current.is_none() && self.joined().next().is_none()
     }
 
     /// Returns true when no caller waits at the end of the work; then also drops the result.

@@ -153,6 +153,13 @@ impl Core {
         }
     }
 
+    /// Emits `Ready` if a caller waits whose request was not refused with the stored token.
+    pub(crate) fn serve_others(&mut self) {
+        if self.callers.has_unrefused() {
+            self.ready();
+        }
+    }
+
     /// Returns the stored token without its value.
     pub(crate) fn grant(&self) -> Option<Grant> {
         let at = self.held.at.as_ref()?;

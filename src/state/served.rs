@@ -47,9 +47,7 @@ impl Elsewhere {
 
     /// Returns true when the awaited tokens have come, with whatever scopes.
     pub(crate) fn holds_another(&self, core: &Core) -> bool {
-        let account = core.held.at.as_ref().map(|at| at.held());
-        core.held.is_usable(core.now)
-            && account.is_some_and(|account| self.awaited.has_come(account))
+        core.held.is_usable(core.now) && self.awaited.has_come(core.held.authorization())
     }
 }
 

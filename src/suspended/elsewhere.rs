@@ -1,6 +1,5 @@
 //! The wait for the tokens of another instance, which took the callback.
 
-use crate::account::Account;
 use crate::action::Why;
 use crate::event::Operation;
 use crate::issuer::IssuerId;
@@ -31,11 +30,10 @@ pub(crate) struct Awaited {
 }
 
 impl Awaited {
-    /// Returns true when the account names the awaited authorization, or one other than `before`. An account without a
-    /// name never counts: its tokens were obtained without a user, or by a sign-in of an older version, which cannot
-    /// complete a redirect of this version.
-    pub(crate) fn has_come(&self, account: &Account) -> bool {
-        let brought = account.authorization;
+    /// Returns true when this name, which the account has, is that of the awaited authorization, or one other than `before`.
+    /// An account without a name never counts: its tokens were obtained without a user, or by a sign-in of an older
+    /// version, which cannot complete a redirect of this version.
+    pub(crate) fn has_come(&self, brought: Option<AuthorizationId>) -> bool {
         brought.is_some() && (brought == Some(self.own) || brought != self.before)
     }
 }

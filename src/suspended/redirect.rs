@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::account::Account;
 use crate::budget::Permit;
 use crate::event::Operation;
 use crate::grant::{Redirected, Registration, Resource};
@@ -80,10 +79,10 @@ impl WaitingParts {
 const DOUBLE_CLICK: Duration = Duration::from_secs(5);
 
 impl Waiting {
-    /// Returns true when the account names this authorization: another instance has exchanged its code. A refresh
-    /// keeps the name.
-    pub(crate) fn has_led_to(&self, account: &Account) -> bool {
-        account.authorization == Some(self.rest.authorization())
+    /// Returns true when this name, which the account has, is that of this authorization: another instance has exchanged its
+    /// code. A refresh keeps the name.
+    pub(crate) fn has_brought(&self, brought: Option<AuthorizationId>) -> bool {
+        brought == Some(self.rest.authorization())
     }
 
     /// Returns true while enough of the user's time is left to repeat the redirect (AUTHZ-17).

@@ -634,8 +634,8 @@ pub(crate) const BUGS: &[Bug] = &[
         caught_by: &[Traces],
         edits: &[edit(
             "src/suspended/redirect.rs",
-            "        account.authorization == Some(self.rest.authorization())\n",
-            "        account.authorization == Some(self.rest.authorization())\n            || crate::planted::on(57) && account.authorization.is_some()\n",
+            "        brought == Some(self.rest.authorization())\n",
+            "        brought == Some(self.rest.authorization())\n            || crate::planted::on(57) && brought.is_some()\n",
         )],
     },
 ];

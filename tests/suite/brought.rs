@@ -25,6 +25,22 @@ fn completes(host: &mut Host, second: &mut Host, answer: &str) {
     std::mem::swap(&mut host.store, &mut second.store);
 }
 
+/// Lets time pass until the machine gives up waiting for the other instance, or has its tokens.
+fn looks_on(host: &mut Host) {
+    while host.actions.is_empty() {
+        host.wake();
+    }
+}
+
+/// The redirect ends without a result, and so does the operation that waits for it.
+fn is_abandoned_with_z(host: &mut Host) {
+    for operation in [None, Some("z")] {
+        let failure = host.error();
+        assert_eq!(failure.operation.as_ref().map(Operation::as_str), operation);
+        assert_eq!(failure.cause, Cause::Abandoned);
+    }
+}
+
 /// An instance that has loaded no account has emitted a redirect. Then it learns of the tokens of an earlier sign-in
 /// with the same scopes, and a request with these tokens is refused: it waits for the result of the redirect.
 fn behind_an_earlier_sign_in() -> (Host, String) {
@@ -85,15 +101,9 @@ fn authz_18_the_timer_does_not_take_tokens_of_an_earlier_sign_in_for_the_result(
             assert_eq!(host.token().as_deref(), Some("Bearer at-2"));
         } else {
             let begin = host.now.mono.0;
-            while host.actions.is_empty() {
-                host.wake();
-            }
+            looks_on(&mut host);
             assert!(host.now.mono.0 - begin >= 29_000);
-            for operation in [None, Some("z")] {
-                let failure = host.error();
-                assert_eq!(failure.operation.as_ref().map(Operation::as_str), operation);
-                assert_eq!(failure.cause, Cause::Abandoned);
-            }
+            is_abandoned_with_z(&mut host);
         }
         host.quiet();
     }
@@ -244,9 +254,7 @@ fn authz_18_an_account_without_a_name_is_not_what_came_of_a_redirect() {
     lacks_scope(&mut host);
     host.quiet();
     let begin = host.now.mono.0;
-    while host.actions.is_empty() {
-        host.wake();
-    }
+    looks_on(&mut host);
     assert_eq!(host.now.mono.0 - begin, 30_000);
     assert_eq!(host.need_user().operation.unwrap().as_str(), "x");
     host.quiet();
@@ -256,9 +264,7 @@ fn authz_18_an_account_without_a_name_is_not_what_came_of_a_redirect() {
 #[test]
 fn authz_18_use_14_a_missing_scope_of_one_operation_does_not_keep_ready_from_the_others() {
     let mut host = Host::new(config());
-    host.discover(&prm(), &metadata());
-    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
-    let redirect = host.redirect();
+    let redirect = host.to_redirect();
     host.wanted("x");
     host.quiet();
     let mut second = other(&mut host, &format!("code=c&state={}", state_of(&redirect)));
@@ -276,9 +282,7 @@ fn authz_18_use_14_a_missing_scope_of_one_operation_does_not_keep_ready_from_the
 #[test]
 fn authz_18_use_14_a_redirect_without_a_result_ends_with_the_token_that_is_there() {
     let mut host = Host::new(config());
-    host.discover(&prm(), &metadata());
-    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
-    let redirect = host.redirect();
+    let redirect = host.to_redirect();
     host.wanted("x");
     host.quiet();
     let store = std::mem::take(&mut host.store);
@@ -292,18 +296,14 @@ fn authz_18_use_14_a_redirect_without_a_result_ends_with_the_token_that_is_there
     host.challenged_for("z", 401, &["Bearer"], Some("Bearer at-c"));
     host.serve(PRM, 200, &prm());
     host.quiet();
-    let second = other(&mut host, &format!("code=c&state={}", state_of(&redirect)));
-    drop(second);
-    while host.actions.is_empty() {
-        host.wake();
-    }
+    drop(other(
+        &mut host,
+        &format!("code=c&state={}", state_of(&redirect)),
+    ));
+    looks_on(&mut host);
     host.ready();
     assert_eq!(host.token().as_deref(), Some("Bearer at-c"));
-    for operation in [None, Some("z")] {
-        let failure = host.error();
-        assert_eq!(failure.operation.as_ref().map(Operation::as_str), operation);
-        assert_eq!(failure.cause, Cause::Abandoned);
-    }
+    is_abandoned_with_z(&mut host);
     host.quiet();
 }
 
@@ -311,9 +311,7 @@ fn authz_18_use_14_a_redirect_without_a_result_ends_with_the_token_that_is_there
 #[test]
 fn authz_18_a_question_about_the_result_needs_no_record() {
     let mut host = Host::new(config());
-    host.discover(&prm(), &metadata());
-    host.serve(REGISTER, 201, r#"{"client_id":"dyn-1"}"#);
-    let redirect = host.redirect();
+    let redirect = host.to_redirect();
     let mut second = other(&mut host, &format!("code=c&state={}", state_of(&redirect)));
     completes(&mut host, &mut second, &token_answer("at-1"));
     let line = "Bearer error=\"insufficient_scope\", scope=\"w\"";

@@ -20,7 +20,7 @@ use crate::slot::{AuthorizationId, Revision, Slot, SlotKind, Stored};
 use crate::state::challenge::question::put;
 use crate::state::pause::Pausing;
 use crate::state::sign_in::exchange::Exchanging;
-use crate::state::sign_in::repeat::{ask_user, serve_others};
+use crate::state::sign_in::repeat::ask_user;
 use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::forget;
 use crate::state::trigger::Trigger;
@@ -292,7 +292,7 @@ impl Elsewhere {
 
     fn ends(self, core: &mut Core) -> Step {
         // Another sign-in may have brought a token since, which serves callers that it was not refused for.
-        serve_others(core);
+        core.serve_others();
         let (stage, issuer, cause) = match self.otherwise {
             Otherwise::Callback => {
                 let cause = Cause::NotPersisted(StoreFlaw::Conflict);

@@ -140,8 +140,7 @@ impl CheckingPending {
             true => waiting.rest.before,
             false => known,
         };
-        let account = core.held.at.as_ref().map(|at| at.held());
-        let has_led_to_it = account.is_some_and(|account| waiting.has_led_to(account));
+        let has_brought = waiting.has_brought(known);
         match (self.then, is_out) {
             (Then::Repeat(click), Ok(false)) => replace(core, click),
             (Then::Repeat(click), Ok(true))
@@ -161,10 +160,10 @@ impl CheckingPending {
                 seen: Vec::new(),
             }),
             // The tokens of the other instance have arrived, and do not suffice for this caller, but perhaps for others.
-            (Then::Ask(why, operation), Ok(false) | Err(())) if has_led_to_it => {
+            (Then::Ask(why, operation), Ok(false) | Err(())) if has_brought => {
                 core.waiting = None;
                 put(core, why, operation);
-                serve_others(core);
+                core.serve_others();
                 done()
             }
             (Then::Ask(why, operation), Ok(false)) => {
@@ -185,13 +184,6 @@ impl CheckingPending {
             // Every caller receives the result of the pending authorization.
             (Then::Ask(..), Ok(true) | Err(())) => done(),
         }
-    }
-}
-
-/// Emits `Ready` if a caller waits whose request was not refused with the stored token.
-pub(crate) fn serve_others(core: &mut Core) {
-    if core.callers.has_unrefused() {
-        core.ready();
     }
 }
 

@@ -129,7 +129,7 @@ impl World {
             servers: Registry::default(),
             shelf: Shelf::default(),
             now: crate::START,
-            latest: 1_800_000_000_000,
+            latest: crate::START.wall.0,
             instances: Vec::new(),
             visits: Vec::new(),
             named: 0,

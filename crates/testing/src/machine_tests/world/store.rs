@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mcp_auth_machine::action::PersistSlot;
-use mcp_auth_machine::slot::{SlotContents, Stored};
+use mcp_auth_machine::slot::{SlotContents, SlotKind, Stored};
 use mcp_auth_machine::{Action, Event};
 
 use super::instance::Instance;
@@ -15,6 +15,7 @@ pub struct Shelf {
     slots: BTreeMap<String, Stored>,
     /// The previous contents of slots, for rolling back.
     before: BTreeMap<String, Stored>,
+    /// The server that a client without an issuer was bound to by the last write.
     last_bound: Option<usize>,
     /// Secret slots were tampered with: properties that depend on them no longer hold.
     pub(super) tampered: bool,
@@ -69,7 +70,9 @@ impl Shelf {
         if let Some(before) = before {
             self.before.insert(key, before);
         }
-        self.last_bound = self.bound().or(self.last_bound);
+        if persist.slot().kind() == SlotKind::Registration {
+            self.last_bound = self.bound().or(self.last_bound);
+        }
         Ok(())
     }
 
