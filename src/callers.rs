@@ -14,16 +14,52 @@
 //! received `NeedUser` long before. An answer also serves the earlier, queued requests of its operation; a later request
 //! is a new one.
 
+use crate::account::Tokens;
 use crate::action::{Action, NeedUser, Why};
 use crate::budget::EVENTS_QUEUED;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::Operation;
+use crate::secret::Secret;
+use crate::time::UnixMillis;
 
 /// An operation that waits for an answer.
 pub(crate) struct Caller {
     pub(crate) operation: Operation,
-    /// Whether the MCP server refused the stored token for this operation: then only another token answers it.
-    pub(crate) refused: bool,
+    /// The token that the MCP server refused for this operation: only another one answers it.
+    pub(crate) refused: Option<Box<RefusedToken>>,
+}
+
+impl Caller {
+    /// Returns true when these tokens answer the operation.
+    fn is_served_by(&self, tokens: &Tokens) -> bool {
+        let refused = self.refused.as_ref();
+        refused.is_none_or(|refused| !refused.is(tokens))
+    }
+}
+
+/// An access token that the MCP server refused.
+pub(crate) struct RefusedToken {
+    token: Secret,
+    /// When this machine's account received it: a server may issue the same text again, and that is another token. `None` while
+    /// the account holds no such token: then every token of this text counts as refused.
+    received: Option<UnixMillis>,
+}
+
+impl RefusedToken {
+    /// Returns the identity of a token that was refused, by the tokens that are stored.
+    pub(crate) fn among(token: &Secret, stored: Option<&Tokens>) -> Box<Self> {
+        let same = stored.filter(|stored| stored.access.secret().same(token.expose()));
+        Box::new(Self {
+            token: token.clone(),
+            received: same.map(|stored| stored.received),
+        })
+    }
+
+    /// Returns true when the access token of these is the refused one.
+    fn is(&self, tokens: &Tokens) -> bool {
+        let is_it = self.received.is_none_or(|at| at == tokens.received);
+        is_it && tokens.access.secret().same(self.token.expose())
+    }
 }
 
 /// The result of the work, for the callers that have received no answer during it.
@@ -57,9 +93,9 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// Returns true when these answers serve the request of this caller.
-    pub(crate) fn serve(&self, caller: &Caller) -> bool {
-        self.operations.contains(&caller.operation) || self.ready && !caller.refused
+    /// Returns true when these answers serve a request of this operation; `refused`: with the stored token.
+    pub(crate) fn serve(&self, operation: &Operation, refused: bool) -> bool {
+        self.operations.contains(operation) || self.ready && !refused
     }
 }
 
@@ -93,20 +129,10 @@ impl Callers {
         self.current.take().is_some()
     }
 
-    /// Notes whether the MCP server refused the stored token for the current operation.
-    pub(crate) fn judged(&mut self, refused: bool) {
+    /// Notes the token that the MCP server refused for the current operation; `None` if any token answers it.
+    pub(crate) fn judged(&mut self, refused: Option<Box<RefusedToken>>) {
         if let Some(caller) = &mut self.current {
             caller.refused = refused;
-        }
-    }
-
-    /// Notes that the stored token was replaced or erased: no caller was refused with the present one.
-    pub(crate) fn token_changed(&mut self) {
-        if let Some(caller) = &mut self.current {
-            caller.refused = false;
-        }
-        for caller in self.shared.iter_mut().flat_map(|shared| &mut shared.joined) {
-            caller.refused = false;
         }
     }
 
@@ -120,10 +146,10 @@ impl Callers {
         self.current() == Some(operation) || self.joins(operation)
     }
 
-    /// Returns true when a caller waits for which the stored token was not refused.
-    pub(crate) fn has_unrefused(&self) -> bool {
+    /// Returns true when a caller waits that these tokens answer.
+    pub(crate) fn has_one_for(&self, tokens: &Tokens) -> bool {
         let mut waiting = self.current.iter().chain(self.joined());
-        waiting.any(|caller| !caller.refused)
+        waiting.any(|caller| caller.is_served_by(tokens))
     }
 
     /// Returns true when this operation waits for the result of the pending authorization.
@@ -157,10 +183,10 @@ impl Callers {
         rests
     }
 
-    /// Marks all callers as answered by `Ready`, except those for which the stored token was refused.
-    pub(crate) fn ready(&mut self) {
-        self.current.take_if(|caller| !caller.refused);
-        self.keep_joined(|caller| caller.refused);
+    /// Marks all callers as answered by `Ready` with these tokens, except those for which the access token was refused.
+    pub(crate) fn ready(&mut self, tokens: &Tokens) {
+        self.current.take_if(|caller| caller.is_served_by(tokens));
+        self.keep_joined(|caller| !caller.is_served_by(tokens));
         self.person = false;
         self.ready = true;
     }

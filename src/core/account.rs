@@ -50,7 +50,6 @@ impl Core {
         };
         if !unchanged {
             self.held.proof = Proof::Assumed;
-            self.callers.token_changed();
         }
         self.held.validity = Some(self.held.validity_of(tokens, self.now));
         self.held.at = at;

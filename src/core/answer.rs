@@ -146,7 +146,9 @@ impl Core {
         };
         let has_all = self.has_what_was_demanded();
         self.memory.question.answered_by_a_token(has_all);
-        self.callers.ready();
+        if let Some(tokens) = self.held.tokens() {
+            self.callers.ready(tokens);
+        }
         if !self.said_ready() {
             self.said_ready = NonZeroU64::new(self.event);
             self.emit(Action::Ready(grant));
@@ -155,7 +157,8 @@ impl Core {
 
     /// Emits `Ready` if a caller waits whose request was not refused with the stored token.
     pub(crate) fn serve_others(&mut self) {
-        if self.callers.has_unrefused() {
+        let tokens = self.held.tokens();
+        if tokens.is_some_and(|tokens| self.callers.has_one_for(tokens)) {
             self.ready();
         }
     }

@@ -235,8 +235,9 @@ impl AuthMachine {
         let core = &self.core;
         let mut renews = self.inbox.iter().any(Trigger::renews_for_nobody);
         self.inbox.retain_mut(|trigger| {
-            let caller = trigger.caller(core);
-            let served = caller.is_some_and(|caller| answers.serve(&caller));
+            let operation = trigger.operation();
+            let refused = trigger.refuses_the_stored_token(core);
+            let served = operation.is_some_and(|own| answers.serve(own, refused));
             !served || trigger.goes_on(core, answers.ready, &mut renews)
         });
     }

@@ -1,6 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
-use crate::account::{Account, Standing, Tokens};
+use crate::account::{Account, Standing};
 use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
@@ -167,9 +167,6 @@ impl SavingAccount {
     /// Adopts the account that another process wrote.
     fn gives_way(self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
-        if let Some(caller) = self.rest.then.as_ref().and_then(|then| then.caller(core)) {
-            core.callers.judged(caller.refused);
-        }
         match (self.kept, self.rest.then) {
             (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
                 renewal.again(core)
@@ -232,14 +229,7 @@ impl SavingAccount {
     fn committed(self, core: &mut Core) -> Step {
         let tokens = self.at.held().tokens.as_ref();
         core.held.validity = Some(core.held.validity_of(tokens, core.now));
-        let old = core.held.tokens();
-        // A refresh token that was dropped, or replaced alone, leaves the access token that may have been refused.
-        let kept = |old: &Tokens| tokens.is_some_and(|new| new.is(&old.access, old.received));
-        let same = self.kept.is_of_the_refresh_token() && old.is_some_and(kept);
         core.held.at = Some(self.at);
-        if !same {
-            core.callers.token_changed();
-        }
         core.held.is_stored_as(self.revision);
         core.held.lease = None;
         core.held.read_at = Some(core.event);
@@ -247,9 +237,6 @@ impl SavingAccount {
         let now = core.now.mono;
         let usable = core.held.is_usable(core.now);
         let Rest { late, then, .. } = self.rest;
-        if let Some(caller) = then.as_ref().and_then(|then| then.caller(core)) {
-            core.callers.judged(caller.refused);
-        }
         match (self.kept, then) {
             (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);

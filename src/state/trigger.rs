@@ -1,11 +1,12 @@
 //! The causes of work: what waits in the queue, and what a pause or a write continues with.
 
 use crate::account::Account;
-use crate::callers::Caller;
+use crate::callers::{Caller, RefusedToken};
 use crate::core::Core;
 use crate::event::Operation;
 use crate::grant::CodeGrant;
 use crate::issuer::AtIssuer;
+use crate::secret::Secret;
 use crate::state::challenge::read::Judged;
 use crate::state::{Next, Step, done};
 use crate::suspended::{Elsewhere, Leaving, Obtaining, Renewal, Renewed};
@@ -87,12 +88,26 @@ impl Trigger {
 
     /// Returns the caller that waits for it.
     pub(crate) fn caller(&self, core: &Core) -> Option<Caller> {
-        let operation = self.operation()?.clone();
-        let refused = match self {
-            Self::Renew(renewal) => renewal.refuses_the_stored_token(core),
-            Self::Obtain(obtaining) => obtaining.refuses_the_stored_token(core),
+        let refused = self.refused();
+        Some(Caller {
+            operation: self.operation()?.clone(),
+            refused: refused.map(|token| RefusedToken::among(token, core.held.tokens())),
+        })
+    }
+
+    /// Returns true when it reports that the stored token was refused.
+    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+        let refused = self.refused();
+        refused.is_some_and(|token| core.held.has_access(token))
+    }
+
+    /// Returns the token that was refused.
+    fn refused(&self) -> Option<&Secret> {
+        match self {
+            Self::Renew(renewal) => renewal.refused.as_ref()?.token.as_ref(),
+            Self::Obtain(obtaining) => obtaining.refused.as_ref(),
             // It waits on beside a `Ready` that comes while the account is read.
-            Self::Challenged(judged) => judged.refuses_the_stored_token(core),
+            Self::Challenged(judged) => judged.sent.as_ref(),
             Self::Wanted(_)
             | Self::Authorize(_)
             | Self::Renewed(_)
@@ -104,9 +119,8 @@ impl Trigger {
             | Self::TakenElsewhere(_)
             | Self::Reset
             | Self::SignOut(_)
-            | Self::Revoke(_) => false,
-        };
-        Some(Caller { operation, refused })
+            | Self::Revoke(_) => None,
+        }
     }
 
     /// Returns the authorization request.

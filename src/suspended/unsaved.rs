@@ -40,15 +40,6 @@ pub(crate) struct Again {
 }
 
 impl Kept {
-    /// Returns true if the write changes the refresh token and leaves the access token.
-    pub(crate) fn is_of_the_refresh_token(&self) -> bool {
-        match self {
-            Self::Dropped { .. } => true,
-            Self::Refreshed { renewal, .. } => renewal.is_for_others,
-            Self::Authorized { .. } | Self::ClientForgotten { .. } => false,
-        }
-    }
-
     /// Returns true if the tokens of another account are newer than the start of this authorization.
     pub(crate) fn is_overtaken_by(&self, other: &Account) -> bool {
         match (self, &other.tokens) {

@@ -638,4 +638,21 @@ pub(crate) const BUGS: &[Bug] = &[
             "        brought == Some(self.rest.authorization())\n            || crate::planted::on(57) && brought.is_some()\n",
         )],
     },
+    Bug {
+        number: 58,
+        name: "a damaged read makes an old token new",
+        caught_by: &[Histories, Simulation],
+        edits: &[
+            edit(
+                "src/core/account.rs",
+                "            self.held.proof = Proof::Assumed;\n",
+                "            self.held.proof = Proof::Assumed;\n            if crate::planted::on(58) {\n                self.callers.forget();\n            }\n",
+            ),
+            edit(
+                "src/callers.rs",
+                "    /// Returns true when a caller waits that these tokens answer.\n",
+                "    pub(crate) fn forget(&mut self) {\n        self.judged(None);\n        for caller in self.shared.iter_mut().flat_map(|shared| &mut shared.joined) {\n            caller.refused = None;\n        }\n    }\n\n    /// Returns true when a caller waits that these tokens answer.\n",
+            ),
+        ],
+    },
 ];

@@ -3,6 +3,7 @@
 
 use mcp_auth_machine::error::{Cause, Stage, StoreFlaw};
 use mcp_auth_machine::event::Abandon;
+use mcp_auth_machine::slot::{Slot, SlotContents, Stored};
 use mcp_auth_machine::{Action, Event};
 
 use crate::support::*;
@@ -131,6 +132,43 @@ fn use_14_ready_answers_nobody_for_whom_its_token_was_refused() {
         state_of(&redirect)
     ));
     assert_eq!(answered(&mut host), ["two"]);
+    assert_eq!(host.error().operation, None);
+    host.quiet();
+}
+
+/// The account cannot be read for a moment, and then holds the same token: an operation that was refused with that token still
+/// waits.
+#[test]
+fn use_14_a_damaged_read_makes_no_token_a_new_one() {
+    let mut host = Host::signed_in(config(), &renewable("at-1", "rt-1"));
+    let challenge = "Bearer error=\"insufficient_scope\", scope=\"w\"";
+    let sent = host.token();
+    host.challenged_for("tools/call x", 403, &[challenge], sent.as_deref());
+    host.need_user();
+    host.authorize();
+    let redirect = host.redirect();
+    host.challenged_for("two", 403, &[challenge], sent.as_deref());
+    host.quiet();
+    let key = Slot::account("alice", MCP).to_string();
+    let good = host.store.slots.get(&key).cloned().unwrap();
+    let damaged = Stored {
+        contents: SlotContents::new("damaged"),
+        revision: good.revision,
+    };
+    host.store.slots.insert(key.clone(), damaged);
+    host.challenged_for("three", 401, &["Bearer"], sent.as_deref());
+    host.quiet();
+    assert_eq!(host.token(), None);
+    host.store.slots.insert(key, good);
+    host.challenged_for("four", 401, &["Bearer"], None);
+    host.ready();
+    assert_eq!(host.token(), sent);
+    host.quiet();
+    host.callback(&format!(
+        "error=access_denied&state={}",
+        state_of(&redirect)
+    ));
+    assert_eq!(answered(&mut host), ["three", "two"]);
     assert_eq!(host.error().operation, None);
     host.quiet();
 }

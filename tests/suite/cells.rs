@@ -289,7 +289,12 @@ impl World {
         };
         self.kicks += 1;
         match kick {
-            Kick::Refused => self.host.refused("Bearer"),
+            Kick::Refused => {
+                // The server issues the same text again: another token, since it is received later.
+                self.host.now.wall.0 += 1;
+                self.host.now.mono.0 += 1;
+                self.host.refused("Bearer");
+            }
             Kick::Wanted => self.host.wanted("tools/call x"),
             Kick::CallBack => {
                 let state = self.state.clone().unwrap();

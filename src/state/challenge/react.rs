@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::action::Why;
+use crate::callers::RefusedToken;
 use crate::config::{DpopPolicy, SignIn};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
@@ -169,7 +170,10 @@ impl Judged {
     pub(crate) fn decide(self, core: &mut Core) -> Step {
         let reaction = self.react(core);
         // A request without the stored token is answered by that one, where it turns out to be usable.
-        let refused = reaction.needs_another_token() && self.refuses_the_stored_token(core);
+        let sent = self.sent.as_ref();
+        let refused = sent.filter(|_| reaction.needs_another_token());
+        let stored = core.held.tokens();
+        let refused = refused.map(|token| RefusedToken::among(token, stored));
         core.callers.judged(refused);
         match reaction {
             Reaction::Retry => {

@@ -166,7 +166,6 @@ fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Rev
         doomed.meets(at);
     }
     core.held = crate::core::Held::erased(core.event);
-    core.callers.token_changed();
     if only.is_some() {
         // Another process may have written since.
         core.held.read_at = None;

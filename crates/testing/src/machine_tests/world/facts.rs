@@ -95,6 +95,7 @@ const SOMETIMES: &[&str] = &[
     "two operations at once",
     "scopes named beside an authorization",
     "scopes missing beside an authorization",
+    "damaged for a moment",
 ];
 
 /// Rarer ones: what the figures of each run must meet.

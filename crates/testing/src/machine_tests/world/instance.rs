@@ -33,6 +33,8 @@ pub struct Instance {
     pub(super) wishes: BTreeMap<String, Option<String>>,
     /// The same for every request: an operation may have several, for which different tokens were refused.
     asked: BTreeMap<String, BTreeSet<Option<String>>>,
+    /// The operations that still wait although a `Ready` came: its token was refused for them (S52).
+    refused_again: BTreeSet<String>,
     /// A person asked to sign in, and has no answer yet.
     pub(super) clicked: bool,
     /// A redirect was out before the last event.
@@ -55,6 +57,7 @@ impl Instance {
             seen: BTreeSet::new(),
             wishes: BTreeMap::new(),
             asked: BTreeMap::new(),
+            refused_again: BTreeSet::new(),
             clicked: false,
             pends: false,
             at_store: false,
@@ -75,6 +78,7 @@ impl Instance {
         let beside = self.asked.len() > 1;
         let waited = operation.map(|own| {
             self.wishes.remove(own.as_str());
+            self.refused_again.remove(own.as_str());
             self.asked.remove(own.as_str()).is_some()
         });
         assert!(
@@ -116,6 +120,11 @@ impl World {
                 }
                 let rests = phase == Phase::Resting && instance.machine.deadline().is_none();
                 let waiting = &instance.wishes;
+                assert!(
+                    !rests || instance.refused_again.is_empty(),
+                    "S52: nothing is under way, and these were answered with the token that was refused for them: {:?}",
+                    instance.refused_again
+                );
                 assert!(
                     !rests || waiting.is_empty() && !instance.clicked,
                     "S43: nothing is under way, and these have no answer: {waiting:?}, a click: {}",
@@ -172,11 +181,9 @@ impl World {
                 }
                 Action::Ready(grant) => {
                     let bearer = instance.presents(now);
-                    // A store that loses the account and finds it again makes an old token a new one.
-                    let exact = !self.shelf.tampered;
-                    let refused =
-                        |sent: &Option<String>| exact && sent.is_some() && *sent == bearer;
+                    let refused = |sent: &Option<String>| sent.is_some() && *sent == bearer;
                     instance.wishes.retain(|_, sent| refused(sent));
+                    instance.refused_again = instance.wishes.keys().cloned().collect();
                     instance.asked.retain(|_, asked| {
                         asked.retain(refused);
                         !asked.is_empty()

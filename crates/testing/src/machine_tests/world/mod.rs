@@ -42,6 +42,8 @@ pub const PRM: &str = "https://mcp.example/.well-known/oauth-protected-resource/
 pub const OPERATION: &str = "tools/call x";
 /// Another operation, which asks while the machine is at work for the first.
 pub const SECOND: &str = "tools/call y";
+/// A third one, for whose refusals the account is read.
+pub const THIRD: &str = "tools/call z";
 /// The first says `iss` and advertises it, the last never does; the one between lies.
 pub const ISSUERS: [&str; 3] = [
     "https://a.example",
@@ -224,6 +226,7 @@ impl World {
             Move::RollBack(slot) => self.shelf.roll_back(slot, &mut self.facts),
             Move::Damage(slot) => self.shelf.damage(slot, &mut self.facts),
             Move::Confuse => self.shelf.confuse(&mut self.facts),
+            Move::Blink(at) => self.blink(at),
         }
     }
 

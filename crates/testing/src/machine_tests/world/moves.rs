@@ -130,6 +130,8 @@ pub enum Move {
     RollBack(usize),
     Damage(usize),
     Confuse,
+    /// The account is damaged when an instance reads it, and good again when it reads it next.
+    Blink(usize),
 }
 
 /// Unsolicited events: each alone, and in pairs, in every state.
@@ -272,6 +274,7 @@ impl Move {
             Self::Click(_) => Self::Click(at),
             Self::Reset(_) => Self::Reset(at),
             Self::SignOut(_) => Self::SignOut(at),
+            Self::Blink(_) => Self::Blink(at),
             Self::Names(_)
             | Self::Lists(..)
             | Self::Document { .. }
@@ -378,6 +381,7 @@ impl World {
             18 => Move::Reset(at),
             19 => Move::Suspend([1, 100, 700][slot % 3]),
             20 if slot.is_multiple_of(3) => Move::Click(at),
+            21 if slot.is_multiple_of(2) => Move::Blink(at),
             _ => {
                 let said = Said::Honest;
                 Move::Resource { at, said }

@@ -5,7 +5,7 @@ use mcp_auth_machine::action::{AssertionKind, SubjectTokenKind};
 use mcp_auth_machine::event::{Authorization, Challenge, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
-use super::{Habit, How, OPERATION, PRM, PROVIDER, SECOND, Said, World, issuer_named};
+use super::{Habit, How, OPERATION, PRM, PROVIDER, SECOND, Said, THIRD, World, issuer_named};
 
 /// The scopes that operations need.
 pub const SCOPES: [&str; 4] = ["read", "write", "read admin", "write"];
@@ -128,6 +128,32 @@ impl World {
             challenge = challenge.sent(sent);
         }
         self.tell(at, Event::Challenged(challenge));
+    }
+
+    /// Two requests are refused, of which the first was sent with the current token and the second with none. The account that
+    /// the instance reads for the first one is damaged; the second time it is as it was.
+    pub(super) fn blink(&mut self, at: usize) {
+        let mut sent = self.token(at);
+        let mut how = How::Says(1);
+        while !self.is_busy(at) && (sent.is_some() || how == How::Honest) {
+            self.ledger.external(at);
+            let line = format!("Bearer resource_metadata=\"{PRM}\"");
+            self.challenge(at, THIRD, 401, &line, sent.take().as_deref());
+            let is_account = |action: &Action| match action {
+                Action::LoadSlot(load) => load.slot().to_string().starts_with("account/"),
+                _ => false,
+            };
+            let Some(action) = self.instances[at].actions.iter().position(is_account) else {
+                return;
+            };
+            // The slot itself is as it was.
+            let tampered = self.shelf.tampered;
+            self.answer(at, action, how);
+            self.shelf.tampered = tampered;
+            if std::mem::replace(&mut how, How::Honest) == How::Honest {
+                return self.facts.note("damaged for a moment");
+            }
+        }
     }
 
     /// An outstanding action gets its answer.
