@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -52,7 +53,17 @@ fn browse(url: &str) -> String {
     )
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let config = Config::builder(MCP, "http://127.0.0.1:3000/callback").build()?;
     let now = Moment::new(SystemTime::now(), Duration::ZERO); // the system's time, and the time since a fixed point
     let mut machine = AuthMachine::new(config, "alice", now);

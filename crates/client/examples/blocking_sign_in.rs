@@ -1,6 +1,7 @@
 //! Signs in to an MCP server and prints the headers of the next request.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::{sync::mpsc, thread};
 
 use http::Method;
@@ -9,7 +10,17 @@ use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::{Config, Event};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let url = std::env::args()
         .nth(1)
         .ok_or("usage: blocking_sign_in URL")?;

@@ -6,6 +6,7 @@
 //! ```
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,7 +24,17 @@ const PRM: &str =
     r#"{"resource":"https://mcp.example/mcp","authorization_servers":["https://as.example"]}"#;
 const METADATA: &str = r#"{"issuer":"https://as.example","authorization_endpoint":"https://as.example/authorize","token_endpoint":"https://as.example/token","registration_endpoint":"https://as.example/register","code_challenge_methods_supported":["S256"],"dpop_signing_alg_values_supported":["ES256","EdDSA","Ed25519","PS256","RS256"]}"#;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let file = std::env::args().nth(1).ok_or("which key?")?;
     let key = SoftwareKey::from_pem("key", &std::fs::read_to_string(file)?)?;
     let config = Config::builder(MCP, "http://127.0.0.1:3000/callback")

@@ -8,13 +8,12 @@ use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, cmd, pipe};
 
 use super::async_store::{AsyncStore, in_time};
-use super::redis_store::{Found, SWAP, Swapped, load_command, stored, swap_arguments, swapped};
+use super::redis_store::{
+    Found, PATIENCE, SWAP, Swapped, load_command, redis_failed, stored, swap_arguments, swapped,
+};
 use super::store::{StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, Stored};
 use mcp_auth_machine::time::UnixMillis;
-
-/// How long Redis may take to connect, and to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long one operation may take, on any connection: the script may have to be sent first.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -26,7 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// connection is made again when it breaks. Slots are those of [`RedisStore`](super::RedisStore): the two can be used
 /// side by side.
 ///
-/// An operation that fails is not repeated, because its result is unknown. Redis replicates asynchronously: a failover
+/// An operation that fails is not repeated, because its result is unknown; only where the connection was refused, so that
+/// nothing was sent, it is tried once more at once. Redis replicates asynchronously: a failover
 /// loses the writes that the new master never received, unless [`replicated`](Self::replicated) asks for them to have
 /// arrived. What that means for accounts is in `docs/scale.md`.
 #[derive(Clone)]
@@ -64,6 +64,8 @@ impl AsyncRedisStore {
     /// [`StoreError`] when the client cannot be used.
     pub fn with_client(client: Client, prefix: impl Into<Arc<str>>) -> Result<Self, StoreError> {
         let settings = ConnectionManagerConfig::new()
+            // A Redis that is away is an error now. The default tries for nine seconds, and callers repeat reads.
+            .set_number_of_retries(0)
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
         let connection = ConnectionManager::new_lazy_with_config(client, settings);
@@ -115,6 +117,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     }
 }
 
+/// Returns true for a command that was not sent. The connection keeps the error of its last attempt to connect, however old
+/// it is, until a command comes: a second command says how Redis is now.
+fn is_unsent<T>(told: &RedisResult<T>) -> bool {
+    matches!(told, Err(error) if error.is_connection_refusal())
+}
+
 fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
@@ -138,8 +146,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedi
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     async fn get(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let get = load_command(&self.key(slot));
-        let found: RedisResult<Found> = get.query_async(&mut self.connection.clone()).await;
-        stored(found.map_err(failed)?)
+        let mut found: RedisResult<Found> = get.query_async(&mut self.connection.clone()).await;
+        if is_unsent(&found) {
+            found = get.query_async(&mut self.connection.clone()).await;
+        }
+        stored(found.map_err(redis_failed)?)
     }
 
     async fn put(
@@ -152,15 +163,16 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         let mut swap = cmd("EVALSHA");
         swap.arg(self.script.get_hash());
         swap_arguments(&mut swap, &self.key(slot), expected, write, expires);
-        let answer = match self.swap(&swap).await {
-            // A server that does not know the script has done nothing.
-            Err(error) if is_unknown_script(&error) => {
-                self.load_script().await.map_err(failed)?;
-                self.swap(&swap).await
-            }
-            other => other,
-        };
-        let (answer, reached) = answer.map_err(failed)?;
+        let mut answer = self.swap(&swap).await;
+        if is_unsent(&answer) {
+            answer = self.swap(&swap).await;
+        }
+        // A server that does not know the script has done nothing.
+        if matches!(&answer, Err(error) if is_unknown_script(error)) {
+            self.load_script().await.map_err(redis_failed)?;
+            answer = self.swap(&swap).await;
+        }
+        let (answer, reached) = answer.map_err(redis_failed)?;
         match (swapped(answer)?, self.replicas, reached) {
             (Swap::Done, Some((wanted, _)), Some(reached)) if reached < wanted => {
                 Err(failed(NotReplicated { wanted, reached }))

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::{Client, Cmd, Connection, RedisResult, cmd};
+use redis::{Client, Cmd, Connection, RedisError, RedisResult, cmd};
 
 use super::store::{Store, StoreError, Swap, failed};
 use mcp_auth_machine::slot::{Revision, Slot, SlotContents, Stored};
 use mcp_auth_machine::time::UnixMillis;
 
 /// The time limit for connecting and for each reply.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The number of idle connections that are kept.
 const KEPT: usize = 8;
@@ -82,7 +82,7 @@ impl RedisStore {
 
     /// Runs an operation on a live connection, and keeps the connection on success.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
-        let mut connection = match self.kept() {
+        let mut connection = match self.kept()? {
             Some(connection) => connection,
             None => self.connect()?,
         };
@@ -94,12 +94,17 @@ impl RedisStore {
         Ok(done)
     }
 
-    /// Returns an idle connection on which Redis still replies.
-    fn kept(&self) -> Option<Connection> {
+    /// Returns an idle connection on which Redis still replies. A Redis that hangs is asked once: the other connections
+    /// would each take as long.
+    fn kept(&self) -> RedisResult<Option<Connection>> {
         loop {
-            let mut connection = self.lock().pop()?;
-            if cmd("PING").exec(&mut connection).is_ok() {
-                return Some(connection);
+            let Some(mut connection) = self.lock().pop() else {
+                return Ok(None);
+            };
+            match cmd("PING").exec(&mut connection) {
+                Ok(()) => return Ok(Some(connection)),
+                Err(error) if error.is_timeout() => return Err(error),
+                Err(_) => {}
             }
         }
     }
@@ -122,7 +127,7 @@ impl Store for RedisStore {
     fn load(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let get = load_command(&self.key(slot));
         let found = self.with(|connection| get.query(connection));
-        stored(found.map_err(failed)?)
+        stored(found.map_err(redis_failed)?)
     }
 
     fn persist_until(
@@ -136,8 +141,17 @@ impl Store for RedisStore {
         swap.arg(SWAP);
         swap_arguments(&mut swap, &self.key(slot), expected, write, expires);
         let answer = self.with(|connection| swap.query(connection));
-        swapped(answer.map_err(failed)?)
+        swapped(answer.map_err(redis_failed)?)
     }
+}
+
+/// Wraps an error of Redis. One about time is [`StoreTimedOut`](super::store::StoreTimedOut), as with any other store.
+pub(super) fn redis_failed(error: RedisError) -> StoreError {
+    #[cfg(feature = "async-store")]
+    if error.is_timeout() {
+        return failed(super::store::StoreTimedOut { limit: PATIENCE });
+    }
+    failed(error)
 }
 
 /// Returns the command that reads a slot; its reply is a [`Found`].

@@ -8,6 +8,7 @@
 //! The tool `echo` needs the scope `mcp:echo` besides the one of every request.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
@@ -61,7 +62,17 @@ impl ServerHandler for Echo {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let server = authorization::start(Options {
         iss: Iss::Honest,
         access_token_seconds: 300,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::future::IntoFuture as _;
+use std::process::ExitCode;
 
 use axum::Router;
 use axum::http::Uri;
@@ -35,7 +36,17 @@ impl User for Me {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().ok_or("usage: sign_in URL [TOOL]")?;
 

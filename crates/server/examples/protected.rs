@@ -9,6 +9,7 @@
 //! tool `write` also requires `files:write`.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::routing::post;
@@ -27,7 +28,17 @@ async fn call(Extension(token): Extension<AccessToken>, Json(message): Json<Valu
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let issuer = arguments.next().ok_or("the issuer is missing")?;
     let keys = arguments.next().ok_or("the URL of its keys is missing")?;

@@ -9,6 +9,7 @@
 //! is complete.
 
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
@@ -67,7 +68,17 @@ async fn authorize(
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> io::Result<()> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let issuer = format!("http://{}", listener.local_addr()?);
     let server = AuthorizationServer::new(&issuer).map_err(io::Error::other)?;

@@ -9,6 +9,7 @@
 //! introspects the token.
 
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
@@ -65,7 +66,17 @@ async fn call(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> io::Result<()> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}/mcp", listener.local_addr()?);
     let resource = ProtectedResource::new(&url, "https://as.example")

@@ -1,40 +1,22 @@
 //! The checks and headers of every request and response: host, origin, and headers against caching, framing
 //! and content sniffing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, LOCATION, ORIGIN, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// The origins under which browsers reach this gateway.
-pub(crate) struct Origins(Vec<String>);
+use crate::origins::Origins;
 
-impl Origins {
-    pub(crate) fn new(origins: impl IntoIterator<Item = String>) -> Self {
-        let bare = |origin: String| origin.trim_end_matches('/').to_ascii_lowercase();
-        Self(origins.into_iter().map(bare).collect())
-    }
-
-    /// Returns true for a known host; another one indicates DNS rebinding.
-    fn is_host(&self, headers: &HeaderMap) -> bool {
-        let host = single(headers, &HOST).map(str::to_ascii_lowercase);
-        host.is_some_and(|host| {
-            let mut own = self.0.iter().filter_map(|origin| origin.split_once("://"));
-            own.any(|(_, authority)| authority == host)
-        })
-    }
-
-    /// Returns true for a known origin. Browsers send `Origin` with every POST, so a request without it is
-    /// not from this gateway's pages.
-    fn is_origin(&self, headers: &HeaderMap) -> bool {
-        single(headers, &ORIGIN).is_some_and(|sent| self.0.iter().any(|origin| origin == sent))
-    }
-}
+/// The part of a header that messages show.
+const SHOWN: usize = 100;
 
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
@@ -42,10 +24,112 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(first)
 }
 
-/// Returns true for a sign-in that another site started.
-fn is_of_another_site(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site");
-    site.is_some_and(|site| site != "same-origin" && site != "none")
+/// Why a request is refused.
+#[derive(Debug)]
+enum Refusal {
+    /// The header `Host` names no host of this gateway, as with DNS rebinding.
+    Host(Seen),
+    /// A POST is not from a page of this gateway, as with cross-site request forgery.
+    Origin(Seen),
+    /// Another site started a sign-in.
+    Site(Seen),
+}
+
+/// The value of a header, for messages: shortened, and without control characters.
+#[derive(Debug)]
+struct Seen(String);
+
+impl Seen {
+    fn of(headers: &HeaderMap, name: &HeaderName) -> Self {
+        let shown = |value: &HeaderValue| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let start: String = text.chars().take(SHOWN).collect();
+            format!("`{}`", start.escape_debug())
+        };
+        let values: Vec<_> = headers.get_all(name).iter().take(2).map(shown).collect();
+        if values.is_empty() {
+            return Self("none".to_owned());
+        }
+        Self(values.join(" and "))
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Refusal {
+    /// Returns the text for the client. It names the public origin alone: with DNS rebinding its reader is another site.
+    fn told(&self, public: &str) -> String {
+        match self {
+            Self::Host(seen) => format!(
+                "This gateway does not serve this host. Header Host: {seen}. Expected: that of {public}. Open {public}, or \
+                 name the origin with --public.\n"
+            ),
+            Self::Origin(seen) => format!(
+                "A POST has to come from a page of this gateway. Header Origin: {seen}. Expected: {public}. Browsers send \
+                 it by themselves; a program adds it: curl -H 'Origin: {public}'.\n"
+            ),
+            Self::Site(seen) => format!(
+                "A sign-in starts on a page of this gateway. Header Sec-Fetch-Site: {seen}. Expected: `same-origin` or \
+                 `none`. Open {public} and connect there.\n"
+            ),
+        }
+    }
+
+    /// Returns the text for the log.
+    fn logged(&self, method: &Method, uri: &Uri, origins: &Origins) -> String {
+        let path: String = uri.path().chars().take(SHOWN).collect();
+        let (header, seen, expected) = match self {
+            Self::Host(seen) => ("Host", seen, origins.hosts()),
+            Self::Origin(seen) => ("Origin", seen, origins.to_string()),
+            Self::Site(seen) => ("Sec-Fetch-Site", seen, "same-origin or none".to_owned()),
+        };
+        format!(
+            "403 for {method} {}: {header}: {seen}, expected: {expected}",
+            path.escape_debug()
+        )
+    }
+}
+
+/// The decision about a request.
+enum Passes {
+    Yes,
+    /// To the same page at the host that has the cookies.
+    Elsewhere(String),
+    No(Refusal),
+}
+
+/// Returns whether a request passes, given its headers.
+fn judge(origins: &Origins, method: &Method, uri: &Uri, headers: &HeaderMap) -> Passes {
+    let Some(host) = single(headers, &HOST).map(str::to_ascii_lowercase) else {
+        return Passes::No(Refusal::Host(Seen::of(headers, &HOST)));
+    };
+    if !origins.is_host(&host) {
+        return Passes::No(Refusal::Host(Seen::of(headers, &HOST)));
+    }
+    // Browsers send `Origin` with every POST: without it, a request is not from this gateway's pages.
+    let has_origin =
+        single(headers, &ORIGIN).is_some_and(|origin| origins.is_origin(origin, &host));
+    if method == Method::POST && !has_origin {
+        return Passes::No(Refusal::Origin(Seen::of(headers, &ORIGIN)));
+    }
+    let site = HeaderName::from_static("sec-fetch-site");
+    let is_of_another_site = headers
+        .get(&site)
+        .is_some_and(|site| site != "same-origin" && site != "none");
+    if uri.path() == "/connect" && is_of_another_site {
+        return Passes::No(Refusal::Site(Seen::of(headers, &site)));
+    }
+    match origins.elsewhere(&host) {
+        Some(origin) if method == Method::GET => {
+            let page = uri.path_and_query().map_or("/", |page| page.as_str());
+            Passes::Elsewhere(format!("{origin}{page}"))
+        }
+        Some(_) | None => Passes::Yes,
+    }
 }
 
 pub(crate) async fn check(
@@ -53,20 +137,23 @@ pub(crate) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let headers = request.headers();
-    let refused = !origins.is_host(headers)
-        || request.method() == Method::POST && !origins.is_origin(headers)
-        || request.uri().path() == "/connect" && is_of_another_site(headers);
+    let (method, uri) = (request.method(), request.uri());
     // The page with the forms keeps its address to this site: from a page without any referrer, browsers send
     // `Origin: null`, which is nobody's.
-    let referrer = match request.uri().path() {
+    let referrer = match uri.path() {
         "/" => "same-origin",
         _other => "no-referrer",
     };
-    let mut response = if refused {
-        StatusCode::FORBIDDEN.into_response()
-    } else {
-        next.run(request).await
+    let mut response = match judge(&origins, method, uri, request.headers()) {
+        Passes::Yes => next.run(request).await,
+        Passes::Elsewhere(place) => {
+            (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, place)]).into_response()
+        }
+        Passes::No(refusal) => {
+            eprintln!("{}", refusal.logged(method, uri, &origins));
+            // As text: what was seen comes from the request.
+            (StatusCode::FORBIDDEN, refusal.told(origins.public())).into_response()
+        }
     };
     let policy = "default-src 'none'; form-action 'self'; frame-ancestors 'none'";
     for (name, value) in [

@@ -17,23 +17,56 @@ const SESSION_SECONDS: u64 = 8 * 60 * 60;
 /// The version of sealed contents. A new key gets a new version; the old key stays for reading.
 const VERSION: &str = "1.";
 
-/// The secret is invalid, or no random bytes are available.
-#[derive(Clone, Copy, Debug)]
-pub struct NoKey;
+/// Why there are no keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// The secret is not text in base64url.
+    Encoding,
+    /// The secret has this many bytes.
+    Short(usize),
+    /// No random bytes are available, or the keys cannot be derived.
+    Unavailable,
+}
 
-impl std::fmt::Display for NoKey {
+impl std::fmt::Display for KeyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no key: a secret of 32 bytes in base64url is needed")
+        let expected = "32 random bytes in base64url without padding are expected, which are 43 characters.\n\
+             Next: export GATEWAY_KEY=$(openssl rand -base64 32 | tr +/ -_ | tr -d =)";
+        match self {
+            Self::Encoding => {
+                write!(
+                    f,
+                    "the secret has characters other than A-Z, a-z, 0-9, - and _, or a length that base64url \
+                           cannot have; {expected}"
+                )
+            }
+            Self::Short(bytes) => write!(f, "the secret has {bytes} bytes; {expected}"),
+            Self::Unavailable => f.write_str("the operating system has no random bytes"),
+        }
     }
 }
 
-impl std::error::Error for NoKey {}
+impl std::error::Error for KeyError {}
 
-impl From<ring::error::Unspecified> for NoKey {
+impl From<ring::error::Unspecified> for KeyError {
     fn from(_: ring::error::Unspecified) -> Self {
-        Self
+        Self::Unavailable
     }
 }
+
+/// A stored record that these keys do not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotOpened;
+
+impl std::fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "a stored record was sealed with another GATEWAY_KEY, or was changed: all instances need the same key",
+        )
+    }
+}
+
+impl std::error::Error for NotOpened {}
 
 /// The keys of one secret.
 pub struct Keys {
@@ -63,11 +96,12 @@ impl Keys {
     /// Creates keys from 32 random bytes in base64url.
     ///
     /// # Errors
-    /// [`NoKey`] for anything else.
-    pub fn new(secret: &str) -> Result<Self, NoKey> {
-        let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| NoKey)?;
+    /// [`KeyError`] for anything else.
+    pub fn new(secret: &str) -> Result<Self, KeyError> {
+        let secret = URL_SAFE_NO_PAD.decode(secret);
+        let secret = secret.map_err(|_| KeyError::Encoding)?;
         if secret.len() < 32 {
-            return Err(NoKey);
+            return Err(KeyError::Short(secret.len()));
         }
         Self::from_secret(&secret)
     }
@@ -75,14 +109,14 @@ impl Keys {
     /// Creates keys for the instances of this process only.
     ///
     /// # Errors
-    /// [`NoKey`] when no random bytes are available.
-    pub fn random() -> Result<Self, NoKey> {
+    /// [`KeyError`] when no random bytes are available.
+    pub fn random() -> Result<Self, KeyError> {
         let mut secret = [0; 32];
         SystemRandom::new().fill(&mut secret)?;
         Self::from_secret(&secret)
     }
 
-    fn from_secret(secret: &[u8]) -> Result<Self, NoKey> {
+    fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"mcp gateway");
         let secret = salt.extract(secret);
         let cookies = secret.expand(&[b"cookies"], hmac::HMAC_SHA256)?;
@@ -97,8 +131,8 @@ impl Keys {
     /// Returns a new session cookie: user, expiry, an unguessable number, and a MAC of this gateway.
     ///
     /// # Errors
-    /// [`NoKey`] when no random bytes are available.
-    pub fn session(&self, user: &str) -> Result<String, NoKey> {
+    /// [`KeyError`] when no random bytes are available.
+    pub fn session(&self, user: &str) -> Result<String, KeyError> {
         let mut unique = [0; 16];
         self.random.fill(&mut unique)?;
         let (user, unique) = (URL_SAFE_NO_PAD.encode(user), URL_SAFE_NO_PAD.encode(unique));
@@ -123,7 +157,7 @@ impl Keys {
     }
 
     /// Returns a number for a browser without one.
-    pub(crate) fn new_browser(&self) -> Result<String, NoKey> {
+    pub(crate) fn new_browser(&self) -> Result<String, KeyError> {
         let mut unique = [0; 16];
         self.random.fill(&mut unique)?;
         Ok(URL_SAFE_NO_PAD.encode(unique))
@@ -149,24 +183,24 @@ fn seconds() -> u64 {
 impl Seal for Keys {
     fn seal(&self, slot: Slot, contents: &str) -> Result<String, SealError> {
         let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| NoKey)?;
+        self.random.fill(&mut nonce).map_err(KeyError::from)?;
         let mut sealed = contents.as_bytes().to_vec();
         let aad = Aad::from(slot.to_string());
         let key = Nonce::assume_unique_for_key(nonce);
         let tag = self.store.seal_in_place_separate_tag(key, aad, &mut sealed);
-        let tag = tag.map_err(|_| NoKey)?;
+        let tag = tag.map_err(KeyError::from)?;
         let whole = [&nonce, sealed.as_slice(), tag.as_ref()].concat();
         Ok(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode(whole)))
     }
 
     fn open(&self, slot: Slot, sealed: &str) -> Result<SlotContents, SealError> {
-        let sealed = sealed.strip_prefix(VERSION).ok_or(NoKey)?;
-        let mut whole = URL_SAFE_NO_PAD.decode(sealed)?;
-        let (nonce, sealed) = whole.split_first_chunk_mut().ok_or(NoKey)?;
+        let sealed = sealed.strip_prefix(VERSION).ok_or(NotOpened)?;
+        let mut whole = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| NotOpened)?;
+        let (nonce, sealed) = whole.split_first_chunk_mut().ok_or(NotOpened)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let aad = Aad::from(slot.to_string());
         let opened = self.store.open_in_place(nonce, aad, sealed);
-        let opened = opened.map_err(|_| NoKey)?;
+        let opened = opened.map_err(|_| NotOpened)?;
         Ok(SlotContents::new(std::str::from_utf8(opened)?))
     }
 }

@@ -6,26 +6,36 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, COOKIE, LOCATION, ORIGIN, SET_COOKIE};
-use mcp_auth_testing::authorization::{self, Iss, Options};
+use mcp_auth_testing::authorization::{self, AuthorizationServer, Iss, Options};
 use mcp_auth_testing::resource::{Tool, start_mcp};
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use crate::{Failed, Settings, serve_until};
+use crate::serve::{asked_to_end, serve_until};
+use crate::{Failed, Settings, store};
 
 /// The number of MCP servers.
 const SERVERS: usize = 3;
 /// How many users act at the same moment.
 const AT_ONCE: usize = 32;
-/// How many tools each user calls at each server.
-const CALLS: usize = 5;
+/// How many times each user calls a tool at each server.
+const ROUNDS: usize = 4;
 
-/// The lifetime of access tokens in seconds: some are refreshed meanwhile.
-const TOKEN_SECONDS: u64 = 30;
+/// The lifetime of access tokens, which is that of a pause between two rounds too: all tokens are refreshed in each round
+/// but the first.
+const TOKEN: Duration = Duration::from_secs(3);
 
 struct Load {
     gateway: String,
     http: reqwest::Client,
+    turns: Semaphore,
+}
+
+/// A signed-in user.
+struct User {
+    name: String,
+    cookie: String,
 }
 
 /// The times of one kind of request.
@@ -47,11 +57,34 @@ impl Times {
     }
 }
 
-/// Starts everything, lets the users act, and prints how long that took.
+/// Drives a gateway, until that ends or the process is asked to end; its records in Redis are removed in either case.
 pub(crate) async fn run(users: usize, settings: Settings) -> Result<(), Failed> {
+    let mut unique = [0; 8];
+    let random = SystemRandom::new().fill(&mut unique);
+    random.map_err(|_| "the operating system has no random bytes")?;
+    let prefix = format!("mcp-gateway-load-{:016x}:", u64::from_be_bytes(unique));
+    let redis = settings.redis.clone();
+    if redis.is_some() {
+        println!("its keys in Redis begin with {prefix}, and are removed at the end");
+    }
+    let told = drive(users, settings, &prefix).await;
+    if let Some(redis) = redis {
+        match store::empty(&redis, &prefix).await {
+            Ok(removed) => println!("{:<24} {removed:>8}", "keys removed from Redis"),
+            Err(error) => eprintln!(
+                "keys that begin with {prefix} stay in Redis: {error}. Next: redis-cli --scan --pattern '{prefix}*' | \
+                 xargs redis-cli unlink"
+            ),
+        }
+    }
+    told
+}
+
+/// Starts everything, lets the users act, and prints how long that took.
+async fn drive(users: usize, settings: Settings, prefix: &str) -> Result<(), Failed> {
     let server = authorization::start(Options {
         iss: Iss::Honest,
-        access_token_seconds: TOKEN_SECONDS,
+        access_token_seconds: TOKEN.as_secs(),
         ..Options::default()
     });
     let server = server.await?;
@@ -73,59 +106,101 @@ pub(crate) async fn run(users: usize, settings: Settings) -> Result<(), Failed> 
     let gateway = format!("http://127.0.0.1:{port}");
     let settings = Settings {
         mcp,
-        public: gateway.clone(),
+        public: None,
         listen: vec![([127, 0, 0, 1], port).into()],
-        load: None,
         ..settings
     };
-    let (end, ended) = oneshot::channel::<()>();
-    let serving = tokio::spawn(serve_until(settings, async { drop(ended.await) }));
     let load = Arc::new(Load {
         gateway,
         http: reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()?,
+        turns: Semaphore::new(AT_ONCE),
     });
-    while load.http.get(&load.gateway).send().await.is_err() {
-        if serving.is_finished() {
-            return serving.await?;
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = serve_until(settings, prefix, async { drop(ended.await) });
+    tokio::pin!(serving);
+    let acting = async {
+        while load.http.get(&load.gateway).send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    println!(
-        "{users} users, {SERVERS} MCP servers, {AT_ONCE} users at once, tokens of {TOKEN_SECONDS} s"
-    );
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    let since = Instant::now();
-    let mut tasks = JoinSet::new();
-    for number in 0..users {
-        let (load, turns) = (Arc::clone(&load), Arc::clone(&turns));
-        tasks.spawn(async move {
-            let _turn = turns.acquire().await?;
-            load.user(&format!("user-{number}")).await
-        });
-    }
-    let (mut sign_ins, mut calls) = (Times(Vec::new()), Times(Vec::new()));
-    while let Some(told) = tasks.join_next().await {
-        let (signed_in, called) = told??;
-        sign_ins.0.extend(signed_in);
-        calls.0.extend(called);
-    }
-    let whole = since.elapsed();
-    sign_ins.print("sign-ins", whole);
-    calls.print("tool calls", whole);
-    println!("{:<24} {:>8}", "refreshes", server.refreshes());
-    println!("{:<24} {:>8}", "refresh tokens reused", server.reuses());
-    println!("{:<24} {:>10.1?}", "altogether", whole);
+        load.act(users, &server).await
+    };
+    let told = tokio::select! {
+        served = &mut serving => return served,
+        told = acting => told,
+        () = asked_to_end() => Err("interrupted".into()),
+    };
+    // The gateway ends gracefully: after that it writes nothing to the store.
     drop(end);
-    serving.await?
+    told.and(serving.await)
 }
 
 impl Load {
-    /// One user: signs in everywhere and calls tools. Returns how long each took.
-    async fn user(&self, name: &str) -> Result<(Vec<Duration>, Vec<Duration>), Failed> {
-        let (mut sign_ins, mut calls) = (Vec::new(), Vec::new());
+    /// All users sign in, and call tools in several rounds.
+    async fn act(
+        self: &Arc<Self>,
+        users: usize,
+        server: &AuthorizationServer,
+    ) -> Result<(), Failed> {
+        println!(
+            "{users} users, {SERVERS} MCP servers, {AT_ONCE} users at once, {ROUNDS} rounds of tool calls, tokens of {} s",
+            TOKEN.as_secs()
+        );
+        let since = Instant::now();
+        let (mut sign_ins, mut calls) = (Times(Vec::new()), Times(Vec::new()));
+        let mut tasks = JoinSet::new();
+        for number in 0..users {
+            let load = Arc::clone(self);
+            tasks.spawn(async move {
+                let _turn = load.turns.acquire().await?;
+                load.sign_in(format!("user-{number}")).await
+            });
+        }
+        let mut present = Vec::new();
+        while let Some(told) = tasks.join_next().await {
+            let (user, times) = told??;
+            sign_ins.0.extend(times);
+            present.push(Arc::new(user));
+        }
+        sign_ins.print("sign-ins", since.elapsed());
+        let mut calling = Duration::ZERO;
+        for round in 0..ROUNDS {
+            if round > 0 {
+                tokio::time::sleep(TOKEN).await;
+            }
+            let since = Instant::now();
+            let mut tasks = JoinSet::new();
+            for user in &present {
+                let (load, user) = (Arc::clone(self), Arc::clone(user));
+                tasks.spawn(async move {
+                    let _turn = load.turns.acquire().await?;
+                    load.calls(&user, round).await
+                });
+            }
+            while let Some(told) = tasks.join_next().await {
+                calls.0.extend(told??);
+            }
+            calling = calling.saturating_add(since.elapsed());
+        }
+        calls.print("tool calls", calling);
+        let (refreshes, reuses) = (server.refreshes(), server.reuses());
+        println!("{:<24} {refreshes:>8}", "refreshes");
+        println!("{:<24} {reuses:>8}", "refresh tokens reused");
+        println!("{:<24} {:>10.1?}", "altogether", since.elapsed());
+        if refreshes == 0 {
+            return Err("no token was refreshed: that none was reused shows nothing".into());
+        }
+        if reuses > 0 {
+            return Err(format!("{reuses} refresh tokens were used twice, expected: none").into());
+        }
+        Ok(())
+    }
+
+    /// Signs a user in everywhere. Returns how long each sign-in took.
+    async fn sign_in(&self, name: String) -> Result<(User, Vec<Duration>), Failed> {
+        let mut sign_ins = Vec::new();
         let (_, headers, _) = self.post("login", "", &format!("user={name}")).await?;
         let mut cookie = cookie(&headers)?;
         for server in 0..SERVERS {
@@ -142,20 +217,24 @@ impl Load {
             callback.header(COOKIE, &cookie).send().await?;
             sign_ins.push(since.elapsed());
         }
-        for number in 0..CALLS {
-            for server in 0..SERVERS {
-                let since = Instant::now();
-                let text = format!("{name}-{number}-{server}");
-                let form = format!("server={server}&tool=echo&text={text}");
-                let (status, _, answer) = self.post("call", &cookie, &form).await?;
-                // Each user gets the answer to the own question.
-                if status != StatusCode::OK || !answer.contains(&text) {
-                    return Err(format!("{name}: {status}: {answer}").into());
-                }
-                calls.push(since.elapsed());
+        Ok((User { name, cookie }, sign_ins))
+    }
+
+    /// Calls a tool at each server. Returns how long each call took.
+    async fn calls(&self, user: &User, round: usize) -> Result<Vec<Duration>, Failed> {
+        let mut calls = Vec::new();
+        for server in 0..SERVERS {
+            let since = Instant::now();
+            let text = format!("{}-{round}-{server}", user.name);
+            let form = format!("server={server}&tool=echo&text={text}");
+            let (status, _, answer) = self.post("call", &user.cookie, &form).await?;
+            // Each user gets the answer to the own question.
+            if status != StatusCode::OK || !answer.contains(&text) {
+                return Err(format!("{}: {status}: {answer}", user.name).into());
             }
+            calls.push(since.elapsed());
         }
-        Ok((sign_ins, calls))
+        Ok(calls)
     }
 
     async fn post(

@@ -1,9 +1,17 @@
 //! The gateway as a program.
 
+use std::process::ExitCode;
+
 use clap::Parser;
-use example_gateway::{Failed, Settings, run};
+use example_gateway::{Settings, run};
 
 #[tokio::main]
-async fn main() -> Result<(), Failed> {
-    run(Settings::parse()).await
+async fn main() -> ExitCode {
+    match run(Settings::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

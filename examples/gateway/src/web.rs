@@ -21,8 +21,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::cookies::{Cookies, Name};
-use crate::guard::{Origins, check};
+use crate::guard::check;
 use crate::keys::{Browser, Keys, Session};
+use crate::origins::Origins;
 use crate::pages::{Problem, came_back, home, status};
 
 /// The number of users whose questions and browsers this instance remembers. Their accounts are in the store.
@@ -155,9 +156,9 @@ impl Gateway {
     /// Remembers the question to the user.
     fn stopped(&self, account: Account, stopped: Stopped) -> Problem {
         if let Stopped::NeedUser(need) = &stopped {
-            self.needs.insert(account, need.clone());
+            self.needs.insert(account.clone(), need.clone());
         }
-        stopped.into()
+        Problem::stopped(stopped, account.1)
     }
 }
 
@@ -171,8 +172,9 @@ async fn start(State(gateway): Shared) -> Response {
 async fn accounts(State(gateway): Shared, headers: HeaderMap) -> Result<Response, Problem> {
     let session = gateway.session(&headers)?;
     let mut found = Vec::new();
-    for server in &gateway.servers {
-        let grant = gateway.accounts.grant(server, &session.user).await?;
+    for (number, server) in gateway.servers.iter().enumerate() {
+        let grant = gateway.accounts.grant(server, &session.user).await;
+        let grant = grant.map_err(|stopped| Problem::stopped(stopped, number))?;
         found.push((server.url().to_owned(), grant));
     }
     Ok(status(&found, gateway.accounts.counts()))
@@ -221,7 +223,8 @@ async fn connect(
     {
         // Cancels an authorization from another browser, which only that browser could complete.
         let how = Abandon::Cancelled;
-        gateway.accounts.abandon(server, &session.user, how).await?;
+        let abandoned = gateway.accounts.abandon(server, &session.user, how).await;
+        abandoned.map_err(|stopped| Problem::stopped(stopped, which.server))?;
         redirect = begin().await?;
     }
     if let Some(to) = &redirect {
@@ -256,7 +259,13 @@ async fn callback(
         Ok(Returned::Unknown) => {
             eprintln!("a callback that belongs to no sign-in of this browser");
         }
-        Err(stopped) => eprintln!("{stopped}"),
+        Err(stopped) => match Problem::stopped(stopped, 0) {
+            // The code was not used: the same callback may still succeed.
+            away @ (Problem::StoreAway(_) | Problem::Busy) => return Err(away),
+            Problem::Failed(why) => eprintln!("{why}"),
+            Problem::Connect(..) => eprintln!("the callback did not connect the MCP server"),
+            Problem::NoSession | Problem::NoServer => {}
+        },
     }
     Ok(came_back())
 }
@@ -309,6 +318,7 @@ async fn disconnect(
 ) -> Result<Response, Problem> {
     let session = gateway.session(&headers)?;
     let server = gateway.server(which.server)?;
-    gateway.accounts.sign_out(server, &session.user).await?;
+    let ended = gateway.accounts.sign_out(server, &session.user).await;
+    ended.map_err(|stopped| Problem::stopped(stopped, which.server))?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response())
 }

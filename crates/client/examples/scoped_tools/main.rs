@@ -11,6 +11,7 @@
 
 mod client;
 use std::error::Error;
+use std::process::ExitCode;
 
 use mcp_auth_machine::error::{Cause, Refusal};
 use tokio::runtime::Builder;
@@ -38,7 +39,17 @@ const TOOLS: [Tool; 4] = [
     },
 ];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     // The servers run on their own thread, so the client may block.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)

@@ -15,6 +15,7 @@ mod store;
 
 use std::error::Error;
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -73,7 +74,17 @@ async fn call(Extension(token): Extension<AccessToken>, Json(message): Json<Valu
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let _first = rustls::crypto::ring::default_provider().install_default();
     let mut arguments = std::env::args().skip(1);
     let mut argument = |name: &str| arguments.next().ok_or(format!("{name} is missing"));

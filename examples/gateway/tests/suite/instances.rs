@@ -147,10 +147,11 @@ async fn alone(servers: &Servers) -> String {
     let gateway = format!("http://127.0.0.1:{port}");
     let settings = Settings {
         mcp: vec![servers.url().to_owned()],
-        public: gateway.clone(),
+        public: None,
         listen: vec![([127, 0, 0, 1], port).into()],
         redis: None,
         key: None,
+        grace: Duration::from_secs(30),
         load: None,
     };
     let serving = tokio::spawn(serve(settings));
@@ -186,7 +187,17 @@ async fn a_tool_that_needs_more_is_allowed_by_connecting_again() {
     alice.connects(&gateway).await;
     assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
     servers.mcp().set_tool_scope("read", "more").unwrap();
-    assert_eq!(alice.calls(&gateway).await, StatusCode::FORBIDDEN);
+    let (status, _, text) = alice.post(&gateway, "call", "tool=read&text=hello").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    // The page says what is missing, and leads there.
+    assert!(
+        text.contains("granted: ") && text.contains("more"),
+        "{text}"
+    );
+    assert!(
+        text.contains("<a href=\"/connect\">Grant them</a>"),
+        "{text}"
+    );
     alice.connects(&gateway).await;
     assert_eq!(alice.calls(&gateway).await, StatusCode::OK);
 }

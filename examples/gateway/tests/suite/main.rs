@@ -10,4 +10,5 @@
 
 mod browser;
 mod instances;
+mod program;
 mod sealed;

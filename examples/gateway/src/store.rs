@@ -1,0 +1,93 @@
+//! The store of a gateway: opened, watched until it answers, and emptied after a load test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcp_auth_client::{AsyncRedisStore, AsyncStore, MemoryStore, Sealed, SharedStore};
+use mcp_auth_machine::slot::Slot;
+use redis::AsyncCommands;
+use reqwest::Url;
+
+use crate::Failed;
+use crate::keys::Keys;
+
+/// The keys of a gateway in Redis begin with this.
+pub(crate) const PREFIX: &str = "mcp-gateway:";
+
+/// The time limit of each call of the store: a page needs one or two.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// The pause between questions to a store that does not answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many keys are removed from Redis at a time.
+const AT_ONCE: usize = 500;
+
+/// Opens the store: Redis, sealed, or memory.
+pub(crate) fn open(
+    redis: Option<&str>,
+    prefix: &str,
+    keys: &Arc<Keys>,
+) -> Result<SharedStore, Failed> {
+    let Some(url) = redis else {
+        return Ok(SharedStore::new(MemoryStore::default()));
+    };
+    // The text may have a password in it.
+    let redis = AsyncRedisStore::open(url, prefix).map_err(|error| {
+        let expected = "a URL such as redis://127.0.0.1:6379 is expected";
+        format!("REDIS_URL (or --redis): {expected}; {error}")
+    })?;
+    Ok(SharedStore::new(Sealed::new(redis, Arc::clone(keys))).time_limit(LIMIT))
+}
+
+/// Says that the store does not answer, once, and that it does, once. The gateway serves meanwhile: it may have been
+/// started together with its store.
+pub(crate) async fn watch(store: SharedStore, redis: &str) {
+    let place = place(redis);
+    let slot = Slot::account("", "");
+    let Err(error) = store.load(slot).await else {
+        return;
+    };
+    eprintln!(
+        "Redis at {place} cannot be read: {}. Requests that need it get 503 until it answers. Next: start Redis there, \
+         or correct REDIS_URL.",
+        error.0
+    );
+    tokio::spawn(async move {
+        while store.load(slot).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        eprintln!("Redis at {place} answers.");
+    });
+}
+
+/// Returns the host and the port of a URL, without its password.
+fn place(url: &str) -> String {
+    let Ok(url) = Url::parse(url) else {
+        return "the place that REDIS_URL names".to_owned();
+    };
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => url.path().to_owned(),
+    }
+}
+
+/// Removes all keys with this prefix from Redis, and returns how many they were.
+pub(crate) async fn empty(url: &str, prefix: &str) -> Result<usize, Failed> {
+    let client = redis::Client::open(url)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut keys = Vec::new();
+    {
+        let mut found = connection
+            .scan_match::<_, String>(format!("{prefix}*"))
+            .await?;
+        while let Some(key) = found.next_item().await {
+            keys.push(key?);
+        }
+    }
+    for some in keys.chunks(AT_ONCE) {
+        let () = connection.unlink(some).await?;
+    }
+    Ok(keys.len())
+}
