@@ -332,6 +332,13 @@ pub(super) struct State {
     refresh: HashMap<String, Refresh>,
 }
 
+/// Removes what has expired, before a map grows: each insertion would otherwise cost as much as there is in the map.
+fn make_room<V>(map: &mut HashMap<String, V>, is_valid: impl Fn(&V) -> bool) {
+    if map.len() == map.capacity() || map.len() >= MAX_KEPT {
+        map.retain(|_, value| is_valid(value));
+    }
+}
+
 impl State {
     fn new(lifetime: Duration) -> Self {
         Self {
@@ -351,10 +358,10 @@ impl State {
     /// Issues a code for a grant.
     pub(super) fn issue_code(&mut self, grant: CodeGrant) -> Result<String, Refusal> {
         let code = random()?;
+        make_room(&mut self.codes, |code| code.issued.elapsed() < CODE_MEMORY);
         if self.codes.len() >= MAX_KEPT {
             return Err(FULL);
         }
-        self.codes.retain(|_, c| c.issued.elapsed() < CODE_MEMORY);
         self.codes.insert(
             code.clone(),
             Code {
@@ -501,6 +508,8 @@ impl State {
         scopes: Vec<String>,
         successor: Option<String>,
     ) -> Result<Issued, Refusal> {
+        let lifetime = self.lifetime;
+        make_room(&mut self.access, |token| token.issued.elapsed() < lifetime);
         if self.access.len() >= MAX_KEPT || self.refresh.len() >= MAX_KEPT {
             return Err(FULL);
         }
@@ -511,8 +520,6 @@ impl State {
             None if refreshes => Some(random()?),
             None => None,
         };
-        let lifetime = self.lifetime;
-        self.access.retain(|_, a| a.issued.elapsed() < lifetime);
         self.access.insert(
             access_token.clone(),
             Access {

@@ -16,6 +16,7 @@
     missing_docs
 )]
 
+mod evicted;
 mod known;
 mod machines;
 mod records;
@@ -103,6 +104,7 @@ async fn main() {
     }
     if runs("storms") {
         tokens::storms(&world).await;
+        tokens::many(&world).await;
     }
     if !runs("evicted") && !runs("known") {
         return;
@@ -112,7 +114,7 @@ async fn main() {
         Err(error) => return println!("{error}; its figures are left out"),
     };
     if runs("evicted") {
-        tokens::evicted(&world, &redis, users).await;
+        evicted::evicted(&world, &redis, users).await;
     }
     if runs("known") {
         known::known(&world, &redis, number("SCALE_KNOWN", 100_000)).await;

@@ -1,4 +1,4 @@
-//! Tokens in memory, refused tokens, and tokens that are read from Redis.
+//! Tokens in memory, and refused tokens.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,17 +7,15 @@ use std::time::{Duration, Instant};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use mcp_auth_client::asynchronous::{Accounts, Server};
-use mcp_auth_client::{AsyncRedisStore, AsyncStore, MemoryStore, SharedStore, Swap};
+use mcp_auth_client::{MemoryStore, SharedStore};
 use stats_alloc::Region;
 use tokio::task::JoinSet;
 
-use crate::records::Template;
-use crate::world::{Gateway, World};
+use crate::world::World;
 use crate::{ALLOCATOR, for_each, number, resident_mib, row, user};
-use mcp_auth_testing::RedisServer;
 
 /// How often a figure is measured that other programs disturb: the best one counts.
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     number("SCALE_ROUNDS", 5)
 }
 
@@ -100,6 +98,103 @@ pub(crate) async fn storms(world: &Arc<World>) {
     accounts.close().await.unwrap();
 }
 
+/// Many principals whose tokens are refused at the same moment, beside the same refreshes by a plain client.
+pub(crate) async fn many(world: &Arc<World>) {
+    const PRINCIPALS: usize = 1_000;
+    let store = SharedStore::new(MemoryStore::default());
+    let (accounts, server) = world.accounts(store, Duration::from_secs(600), 10_000);
+    let client: Arc<str> = world.sign_in(&accounts, &server, &user(0)).await.into();
+    for_each(PRINCIPALS, |number| {
+        let (world, accounts, server) = (Arc::clone(world), accounts.clone(), server.clone());
+        async move {
+            world.sign_in(&accounts, &server, &user(number)).await;
+        }
+    })
+    .await;
+    let (mut all, mut plain, mut same) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds() {
+        let mut refused = Vec::new();
+        for number in 0..PRINCIPALS {
+            let name = user(number);
+            let mut call = accounts.call(&server, &name, "read", Method::POST);
+            let token = call.headers().await.unwrap();
+            let token = token.get(AUTHORIZATION).unwrap().clone();
+            // A token that was never accepted is not refreshed (E08).
+            call.again(http::StatusCode::OK, &HeaderMap::new())
+                .await
+                .unwrap();
+            world.revoke(&token, &client).await;
+            refused.push(name);
+        }
+        let challenge = refusal(world, &HeaderValue::from_static("Bearer unknown")).await;
+        let before = world.server.refreshes();
+        let since = Instant::now();
+        let mut tasks = JoinSet::new();
+        for name in refused {
+            let (accounts, server, challenge) =
+                (accounts.clone(), server.clone(), challenge.clone());
+            tasks.spawn(async move {
+                let mut call = accounts.call(&server, &name, "read", Method::POST);
+                call.headers().await.unwrap();
+                let status = http::StatusCode::UNAUTHORIZED;
+                assert!(call.again(status, &challenge).await.unwrap());
+                call.headers().await.unwrap();
+            });
+        }
+        tasks.join_all().await;
+        all.push(since.elapsed());
+        assert_eq!(world.server.refreshes() - before, PRINCIPALS as u64);
+        plain.push(requests(world, &client, PRINCIPALS, PRINCIPALS).await);
+        same.push(requests(world, &client, PRINCIPALS, 1).await / PRINCIPALS as u32);
+    }
+    let middle = |times: &mut Vec<Duration>| {
+        times.sort();
+        *times.get(times.len() / 2).unwrap()
+    };
+    let (all, plain, same) = (middle(&mut all), middle(&mut plain), middle(&mut same));
+    let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64();
+    row(
+        "401 storm: 1,000 principals, 1,000 refreshes",
+        &format!("{all:?}, {:.1} x", ratio(all, plain)),
+        &format!("the same 2,000 requests by reqwest ({plain:?})"),
+    );
+    row(
+        "  of them: each, and its two requests by themselves",
+        &format!("{:?}, {same:?}", all / PRINCIPALS as u32),
+        "",
+    );
+    accounts.close().await.unwrap();
+}
+
+/// The time of as many pairs of requests as a refused token causes, so many pairs at a time: the metadata of the MCP server,
+/// which may name another authorization server now, and a token request. That has an unknown refresh token, for which the
+/// server does a little less.
+async fn requests(world: &Arc<World>, client: &Arc<str>, count: usize, at_once: usize) -> Duration {
+    // As many as the network of this crate sends at once.
+    let turns = Arc::new(tokio::sync::Semaphore::new(at_once.min(100)));
+    let since = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let (world, client, turns) = (Arc::clone(world), Arc::clone(client), Arc::clone(&turns));
+        tasks.spawn(async move {
+            let _turn = turns.acquire().await.unwrap();
+            let mcp = world.mcp.url();
+            let mcp = mcp.trim_end_matches("/mcp");
+            let place = format!("{mcp}/.well-known/oauth-protected-resource/mcp");
+            let answer = world.http.get(place).send().await.unwrap();
+            assert!(answer.status().is_success());
+            answer.bytes().await.unwrap();
+            let body = format!("grant_type=refresh_token&refresh_token=none&client_id={client}");
+            let request = world.http.post(format!("{}/token", world.server.issuer()));
+            let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let answer = request.body(body).send().await.unwrap();
+            answer.bytes().await.unwrap();
+        });
+    }
+    tasks.join_all().await;
+    since.elapsed()
+}
+
 /// The time from a refused token to the answers of all callers, who have another one then.
 async fn storm(
     world: &World,
@@ -172,106 +267,4 @@ async fn post(world: &World, token: &HeaderValue) -> reqwest::Response {
     let request = request.header(AUTHORIZATION, token);
     let request = request.header(CONTENT_TYPE, "application/json").body(body);
     request.send().await.unwrap()
-}
-
-/// The cost of reading an account beside the store: the same from a store in memory, in one task.
-async fn at_rest(template: &Template) {
-    const READS: usize = 100_000;
-    let store = SharedStore::new(MemoryStore::default());
-    let (slot, stored) = template.of("alice");
-    let written = store.persist_until(slot, None, Some(&stored), None);
-    assert!(matches!(written.await.unwrap(), Swap::Done));
-    let gateway = Gateway::to(template.mcp_url());
-    let (accounts, server) = gateway.accounts(store, Duration::ZERO, 0);
-    let mut best = Duration::MAX;
-    let region = Region::new(ALLOCATOR);
-    for _ in 0..rounds() {
-        let since = Instant::now();
-        for _ in 0..READS {
-            let headers = accounts.authorize(&server, "alice", "read", &Method::POST);
-            black_box(headers.await.unwrap());
-        }
-        best = best.min(since.elapsed() / READS as u32);
-    }
-    let allocations = region.change().allocations / READS / rounds();
-    row(
-        "token of an evicted principal, from memory",
-        &format!("{best:?}, {allocations} allocations"),
-        "",
-    );
-    accounts.close().await.unwrap();
-}
-
-/// Tokens of principals for whom there is nothing but their slot.
-pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
-    let template = Template::sign_in(world, redis, "scale:")
-        .await
-        .with_tls(world);
-    template.fill(redis, "scale:", (0..users).map(user));
-    at_rest(&template).await;
-    let store = AsyncRedisStore::open(&redis.url(), "scale:").unwrap();
-    let gateway = Gateway::to(template.mcp_url());
-    let (accounts, server) = gateway.accounts(SharedStore::new(store), Duration::ZERO, 0);
-    let reads = users.max(1_000) * 20;
-    let client = redis::Client::open(redis.url()).unwrap();
-    let connection = client.get_connection_manager().await.unwrap();
-    for number in 0..users {
-        let mut set = redis::cmd("SET");
-        set.arg(format!("plain:{number}")).arg("x".repeat(1_024));
-        set.exec_async(&mut connection.clone()).await.unwrap();
-    }
-    let (mut rate, mut plain) = (0.0_f64, 0.0_f64);
-    let mut allocations = 0;
-    for _ in 0..rounds() {
-        let (region, since) = (Region::new(ALLOCATOR), Instant::now());
-        for_each(reads, |number| {
-            let (accounts, server) = (accounts.clone(), server.clone());
-            async move {
-                let name = user(number % users);
-                let headers = accounts.authorize(&server, &name, "read", &Method::POST);
-                headers.await.unwrap();
-            }
-        })
-        .await;
-        rate = rate.max(reads as f64 / since.elapsed().as_secs_f64());
-        allocations = region.change().allocations / reads;
-        let since = Instant::now();
-        for_each(reads, |number| {
-            let mut connection = connection.clone();
-            async move {
-                let mut get = redis::cmd("GET");
-                get.arg(format!("plain:{}", number % users));
-                let found: String = get.query_async(&mut connection).await.unwrap();
-                black_box(found);
-            }
-        })
-        .await;
-        plain = plain.max(reads as f64 / since.elapsed().as_secs_f64());
-    }
-    row(
-        "token of an evicted principal, from Redis",
-        &format!("{rate:.0}/s, {:.2} x", rate / plain),
-        &format!("0.5 x plain GETs of 1 KiB ({plain:.0}/s)"),
-    );
-    row("  of it: allocations", &allocations.to_string(), "");
-    accounts.close().await.unwrap();
-    let mut connection = client.get_connection().unwrap();
-    let mut account = 0;
-    let mut keys: Vec<String> = redis::cmd("KEYS")
-        .arg("*account/*")
-        .query(&mut connection)
-        .unwrap();
-    keys.truncate(100);
-    for key in &keys {
-        let mut usage = redis::cmd("MEMORY");
-        let bytes: usize = usage.arg("USAGE").arg(key).query(&mut connection).unwrap();
-        account += bytes;
-    }
-    if let Some(each) = account.checked_div(keys.len()) {
-        row(
-            "an account in Redis: memory of its key",
-            &format!("{each} B"),
-            "",
-        );
-    }
 }

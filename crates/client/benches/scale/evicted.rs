@@ -1,0 +1,189 @@
+//! Tokens that are read from the store, in whose process there is nothing for their principal.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use mcp_auth_client::{AsyncRedisStore, AsyncStore, MemoryStore, SharedStore, Swap};
+use mcp_auth_machine::slot::Slot;
+use stats_alloc::Region;
+
+use crate::records::Template;
+use crate::tokens::rounds;
+use crate::world::{Gateway, World};
+use crate::{ALLOCATOR, for_each, row, user};
+use mcp_auth_testing::RedisServer;
+
+/// The middle of several times, each divided by the number of reads.
+fn middle(mut times: Vec<Duration>, reads: usize) -> Duration {
+    times.sort();
+    let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+    middle / reads as u32
+}
+
+/// The cost of reading an account beside the store: the same from a store in memory, in one task.
+async fn at_rest(template: &Template) {
+    const READS: usize = 100_000;
+    let store = SharedStore::new(MemoryStore::default());
+    let (slot, stored) = template.of("alice");
+    let written = store.persist_until(slot, None, Some(&stored), None);
+    assert!(matches!(written.await.unwrap(), Swap::Done));
+    let gateway = Gateway::to(template.mcp_url());
+    let (accounts, server) = gateway.accounts(store, Duration::ZERO, 0);
+    let mut best = Duration::MAX;
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..rounds() {
+        let since = Instant::now();
+        for _ in 0..READS {
+            let headers = accounts.authorize(&server, "alice", "read", &Method::POST);
+            black_box(headers.await.unwrap());
+        }
+        best = best.min(since.elapsed() / READS as u32);
+    }
+    let allocations = region.change().allocations / READS / rounds();
+    row(
+        "token of an evicted principal, from memory",
+        &format!("{best:?}, {allocations} allocations"),
+        "",
+    );
+    accounts.close().await.unwrap();
+}
+
+/// Tokens of principals for whom there is nothing but their slot.
+pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
+    let template = Template::sign_in(world, redis, "scale:")
+        .await
+        .with_tls(world);
+    template.fill(redis, "scale:", (0..users).map(user));
+    at_rest(&template).await;
+    let store = AsyncRedisStore::open(&redis.url(), "scale:").unwrap();
+    let gateway = Gateway::to(template.mcp_url());
+    let (accounts, server) = gateway.accounts(SharedStore::new(store.clone()), Duration::ZERO, 0);
+    let reads = users.max(1_000) * 20;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let connection = client.get_connection_manager().await.unwrap();
+    for number in 0..users {
+        let mut set = redis::cmd("SET");
+        set.arg(format!("plain:{number}")).arg("x".repeat(1_024));
+        set.exec_async(&mut connection.clone()).await.unwrap();
+    }
+    let slots: Vec<_> = (0..users)
+        .map(|number| Slot::account(&user(number), template.mcp_url()))
+        .collect();
+    let slots = std::sync::Arc::new(slots);
+    let shared = SharedStore::new(store.clone());
+    // Each layer has the one before it inside.
+    let mut layers = [(); 5].map(|()| Vec::new());
+    let mut allocations = 0;
+    for _ in 0..rounds() {
+        let [plain, slot, one, many, whole] = &mut layers;
+        let since = Instant::now();
+        for_each(reads, |number| {
+            let mut connection = connection.clone();
+            async move {
+                let mut get = redis::cmd("GET");
+                get.arg(format!("plain:{}", number % users));
+                let found: String = get.query_async(&mut connection).await.unwrap();
+                black_box(found);
+            }
+        })
+        .await;
+        plain.push(since.elapsed());
+        let since = Instant::now();
+        for_each(reads, |number| {
+            let (mut connection, slots) = (connection.clone(), slots.clone());
+            async move {
+                let mut get = redis::cmd("HMGET");
+                get.arg(format!("scale:{}", *slots.get(number % users).unwrap()));
+                get.arg("revision").arg("contents");
+                let found: (String, String) = get.query_async(&mut connection).await.unwrap();
+                black_box(found);
+            }
+        })
+        .await;
+        slot.push(since.elapsed());
+        let since = Instant::now();
+        for_each(reads, |number| {
+            let (store, slots) = (store.clone(), slots.clone());
+            async move {
+                black_box(
+                    store
+                        .load(*slots.get(number % users).unwrap())
+                        .await
+                        .unwrap()
+                        .unwrap(),
+                );
+            }
+        })
+        .await;
+        one.push(since.elapsed());
+        let since = Instant::now();
+        for_each(reads, |number| {
+            let (store, slots) = (shared.clone(), slots.clone());
+            async move {
+                black_box(
+                    store
+                        .load(*slots.get(number % users).unwrap())
+                        .await
+                        .unwrap()
+                        .unwrap(),
+                );
+            }
+        })
+        .await;
+        many.push(since.elapsed());
+        let (region, since) = (Region::new(ALLOCATOR), Instant::now());
+        for_each(reads, |number| {
+            let (accounts, server) = (accounts.clone(), server.clone());
+            async move {
+                let name = user(number % users);
+                let headers = accounts.authorize(&server, &name, "read", &Method::POST);
+                headers.await.unwrap();
+            }
+        })
+        .await;
+        whole.push(since.elapsed());
+        allocations = region.change().allocations / reads;
+    }
+    let [plain, slot, one, many, whole] = layers.map(|times| middle(times, reads));
+    let rate = |each: Duration| 1.0 / each.as_secs_f64();
+    row(
+        "token of an evicted principal, from Redis",
+        &format!("{:.0}/s, {:.2} x", rate(whole), rate(whole) / rate(plain)),
+        &format!("0.5 x plain GETs of 1 KiB ({:.0}/s)", rate(plain)),
+    );
+    row("  of it: allocations", &allocations.to_string(), "");
+    row("  a plain GET", &format!("{plain:?}"), "");
+    row(
+        "  the two fields of the account, plain",
+        &format!("{slot:?}"),
+        "",
+    );
+    row("  the same by AsyncRedisStore", &format!("{one:?}"), "");
+    row("  the same by SharedStore", &format!("{many:?}"), "");
+    row(
+        "  with the record checked: the token",
+        &format!("{whole:?}"),
+        "",
+    );
+    accounts.close().await.unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut account = 0;
+    let mut keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*account/*")
+        .query(&mut connection)
+        .unwrap();
+    keys.truncate(100);
+    for key in &keys {
+        let mut usage = redis::cmd("MEMORY");
+        let bytes: usize = usage.arg("USAGE").arg(key).query(&mut connection).unwrap();
+        account += bytes;
+    }
+    if let Some(each) = account.checked_div(keys.len()) {
+        row(
+            "an account in Redis: memory of its key",
+            &format!("{each} B"),
+            "",
+        );
+    }
+}
