@@ -253,6 +253,20 @@ impl Callers {
         None
     }
 
+    /// Removes and returns the callers that the work left without a result, because its token was refused for them: they need
+    /// another one.
+    pub(crate) fn left_with_a_refused_token(&mut self) -> Vec<(Operation, Secret)> {
+        let shared = self.shared.as_mut();
+        let Some(shared) = shared.filter(|shared| shared.outcome.is_none()) else {
+            return Vec::new();
+        };
+        let left = shared
+            .joined
+            .extract_if(.., |caller| caller.refused.is_some());
+        let left = left.filter_map(|caller| Some((caller.operation, caller.refused?.token)));
+        left.collect()
+    }
+
     /// Removes all callers that wait, and returns their answers: the result of the work.
     pub(crate) fn answers(&mut self) -> Vec<Action> {
         let shared = self.shared.as_mut();

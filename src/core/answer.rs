@@ -8,6 +8,7 @@ use crate::budget::Limited;
 use crate::callers::abandoned;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::Operation;
+use crate::secret::Secret;
 use crate::wish::Wish;
 
 use super::Core;
@@ -88,11 +89,11 @@ impl Core {
     }
 
     /// Answers the callers that the work left without an answer; called when no work is under way. They receive the result
-    /// of the work. Exception: if an authorization is pending, here or (`elsewhere`) with its callback at another instance,
-    /// they wait for its result (USE-14).
-    pub(crate) fn rest(&mut self, elsewhere: bool) {
+    /// of the work. Exceptions: if an authorization is pending, here or (`elsewhere`) with its callback at another instance,
+    /// they wait for its result (USE-14). Without a result, those for which a token was refused are returned, for a renewal.
+    pub(crate) fn rest(&mut self, elsewhere: bool) -> Vec<(Operation, Secret)> {
         if self.callers.is_at_rest() {
-            return;
+            return Vec::new();
         }
         if elsewhere || self.waits_at().is_some() {
             let now = self.now.mono;
@@ -102,11 +103,13 @@ impl Core {
             if let Some(operation) = self.callers.join() {
                 self.turn_away(operation);
             }
-            return;
+            return Vec::new();
         }
+        let left = self.callers.left_with_a_refused_token();
         for answer in self.callers.answers() {
             self.emit(answer);
         }
+        left
     }
 
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {

@@ -11,8 +11,9 @@ use crate::time::{Moment, MonoMillis, UnixMillis};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
 
-/// How long the contents of the account slot count as those that a user's request was made beside.
-const JUST_READ: Duration = Duration::from_secs(60);
+/// How long the contents of the account slot count as those that a user's request was made beside. Within that time no user
+/// completes a sign-in at another instance and requests one here.
+const JUST_READ: Duration = Duration::from_secs(1);
 
 /// The known contents of the account slot.
 #[derive(Default)]
@@ -65,9 +66,10 @@ pub(crate) enum Proof {
 
 impl Held {
     /// Returns an empty account slot.
-    pub(crate) fn erased(event: u64) -> Self {
+    pub(crate) fn erased(event: u64, now: MonoMillis) -> Self {
         Self {
             read_at: Some(event),
+            known_at: now,
             ..Self::default()
         }
     }

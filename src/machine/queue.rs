@@ -9,7 +9,7 @@ use crate::event::{Authorization, Where};
 use crate::memory::Erasure;
 use crate::report::Decision;
 use crate::state::{Trigger, Work, start};
-use crate::suspended::{Doomed, Leaving};
+use crate::suspended::{Doomed, Leaving, Renewal};
 use crate::wire::callback::Callback;
 use crate::wish::Click;
 
@@ -42,7 +42,7 @@ impl AuthMachine {
         let idle = matches!(self.work, Work::Idle) && self.inbox.is_empty();
         let served = trigger.is_served(&self.core);
         if idle && !served && self.core.memory.erasure == Erasure::Done {
-            self.core.rest(false);
+            self.rest(false);
             self.drop_answered();
             self.begin(trigger);
         } else {
@@ -149,12 +149,21 @@ impl AuthMachine {
             }
             let elsewhere = |trigger: &Trigger| matches!(trigger, Trigger::TakenElsewhere(_));
             let awaits = self.inbox.iter().any(elsewhere);
-            self.core.rest(awaits);
+            self.rest(awaits);
             self.drop_answered();
             let Some(trigger) = self.next_trigger() else {
                 return;
             };
             self.begin(trigger);
+        }
+    }
+
+    /// Answers the callers that are left when no work is under way. Queues a renewal for each one that needs another token
+    /// than the work has brought.
+    fn rest(&mut self, elsewhere: bool) {
+        for (operation, token) in self.core.rest(elsewhere) {
+            let renewal = Renewal::after_a_refusal(&self.core, operation, token);
+            self.inbox.push_back(Trigger::Renew(renewal));
         }
     }
 

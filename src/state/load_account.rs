@@ -137,8 +137,8 @@ pub(crate) fn start(core: &mut Core, trigger: Trigger) -> Step {
         // The account may have been erased since: the authorization is then one of a first sign-in (REFR-12). A pending
         // authorization is looked at first.
         Trigger::Authorize(_) => {
-            let nothing = core.held.at.is_none() || core.waits_at().is_some();
-            core.held.is_read() && (nothing || core.held.is_just_read(core.now.mono))
+            let pending = core.waits_at().is_some();
+            core.held.is_read() && (pending || core.held.is_just_read(core.now.mono))
         }
         Trigger::CameBack(_)
         | Trigger::Redeem(_)

@@ -7,11 +7,11 @@ use crate::slot::AuthorizationId;
 use crate::time::MonoMillis;
 use crate::wire::scopes::Scopes;
 
-/// Waits for the tokens of another instance, which took the callback: the account is read before anything is reported
-/// (AUTHZ-18, CB-06).
+/// Waits for the tokens of another instance, which took the callback or completed another redirect: the account is read before
+/// anything is reported (AUTHZ-18, CB-06).
 pub(crate) struct Elsewhere {
     pub(crate) awaited: Awaited,
-    /// The other instance has its answer from the token endpoint by then.
+    /// The other instance has its answer from the token endpoint by then, or the user's time has ended.
     pub(crate) until: MonoMillis,
     pub(crate) looks: u8,
     pub(crate) otherwise: Otherwise,
@@ -42,6 +42,8 @@ impl Awaited {
 pub(crate) enum Otherwise {
     /// Two instances received the callback, and the other one took it.
     Callback,
+    /// The record of the redirect is there, so the redirect stays pending.
+    Pending,
     /// The record of the redirect was gone. A caller for whom the user was needed may have found that out.
     Redirect(IssuerId, Option<(Why, Option<Operation>)>),
 }

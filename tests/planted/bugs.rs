@@ -631,7 +631,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 57,
         name: "tokens of an earlier sign-in pass for the result",
-        caught_by: &[Traces],
+        caught_by: &[Histories, Simulation, Traces],
         edits: &[edit(
             "src/suspended/redirect.rs",
             "        brought == Some(self.rest.authorization())\n",
@@ -654,5 +654,15 @@ pub(crate) const BUGS: &[Bug] = &[
                 "    pub(crate) fn forget(&mut self) {\n        self.judged(None);\n        for caller in self.shared.iter_mut().flat_map(|shared| &mut shared.joined) {\n            caller.refused = None;\n        }\n    }\n\n    /// Returns true when a caller waits that these tokens answer.\n",
             ),
         ],
+    },
+    Bug {
+        number: 59,
+        name: "another redirect serves no operation",
+        caught_by: &[Histories],
+        edits: &[edit(
+            "src/state/sign_in/repeat.rs",
+            "            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),\n",
+            "            (Then::Look, Ok(true) | Err(())) if crate::planted::on(59) => looked(core),\n            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),\n",
+        )],
     },
 ];

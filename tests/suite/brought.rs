@@ -11,7 +11,7 @@ use crate::elsewhere::other;
 use crate::support::*;
 
 /// The authorization that the account names.
-fn named(store: &Store) -> Option<u64> {
+pub(crate) fn named(store: &Store) -> Option<u64> {
     let account = spelled_out(store.of_kind("account")[0].contents.expose());
     let record: serde_json::Value = serde_json::from_str(&account).unwrap();
     record["authorization"].as_u64()
@@ -26,7 +26,7 @@ fn completes(host: &mut Host, second: &mut Host, answer: &str) {
 }
 
 /// Lets time pass until the machine gives up waiting for the other instance, or has its tokens.
-fn looks_on(host: &mut Host) {
+pub(crate) fn looks_on(host: &mut Host) {
     while host.actions.is_empty() {
         host.wake();
     }

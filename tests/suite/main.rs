@@ -48,6 +48,7 @@ mod flow;
 mod forgotten;
 mod giving_up;
 mod golden;
+mod instead;
 mod json_types;
 mod kept_scopes;
 mod left;

@@ -2,6 +2,7 @@
 
 use mcp_auth_machine::error::{Cause, StoreFlaw};
 
+use crate::instead::signs_in;
 use crate::support::*;
 
 /// A refresh whose tokens the store did not take.
@@ -101,4 +102,35 @@ fn tok_16_use_08_what_is_saved_after_its_end_is_refreshed() {
     let form = body(&host.serve(TOKEN, 200, &renewable("at-3", "rt-3")));
     assert_eq!(get(&form, "refresh_token").as_deref(), Some("rt-2"));
     host.ready();
+}
+
+/// Another instance has taken the callback of the redirect that is pending here, and the account holds tokens of a later
+/// sign-in: tokens that were not saved yet do not replace them.
+#[test]
+fn iso_09_authz_18_what_is_saved_late_does_not_replace_the_result_of_a_redirect() {
+    let mut host = Host::signed_in(config(), &renewable_for("at-1", "rt-1", "120"));
+    host.authorize();
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &metadata());
+    host.redirect();
+    host.pass(120_000);
+    host.wanted("x");
+    host.store.mode = StoreMode::WritesFail;
+    host.serve(TOKEN, 200, &renewable_for("at-2", "rt-2", "3600"));
+    assert_eq!(host.error().cause, Cause::NotPersisted(StoreFlaw::Write));
+    for _ in 0..10 {
+        host.wake();
+    }
+    host.store.mode = StoreMode::Works;
+    signs_in(&mut host, &token_answer("at-c"));
+    host.store
+        .slots
+        .retain(|key, _| !key.starts_with("pending"));
+    host.wake();
+    host.ready();
+    host.wanted("y");
+    host.ready();
+    host.quiet();
+    assert_eq!(host.token().as_deref(), Some("Bearer at-c"));
+    assert!(!host.machine.has_unsaved());
 }

@@ -7,6 +7,7 @@ use crate::callers::RefusedToken;
 use crate::config::{DpopPolicy, SignIn};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
+use crate::event::Operation;
 use crate::state::challenge::ask::{adds, ask, too_many};
 use crate::state::challenge::read::{Judged, Token};
 use crate::state::sign_in::repeat::ask_user;
@@ -187,10 +188,8 @@ impl Judged {
             }
             Reaction::StepUp => self.step_up(core),
             Reaction::Renew => {
-                let now = core.now.mono;
                 let refused = Refused {
-                    may_refresh: !just_refreshed(core)
-                        && !core.memory.was_refreshed(&self.operation, now),
+                    may_refresh: may_refresh(core, &self.operation),
                     event: self.event,
                     named_place: self.named_place,
                     token: self.sent,
@@ -248,6 +247,11 @@ impl Judged {
             }
         }
     }
+}
+
+/// Returns true when a refresh may help this operation, whose request was refused: none was made for it (USE-08).
+pub(crate) fn may_refresh(core: &Core, operation: &Operation) -> bool {
+    !just_refreshed(core) && !core.memory.was_refreshed(operation, core.now.mono)
 }
 
 /// Returns true when the stored token was refreshed a moment ago.

@@ -10,6 +10,8 @@ use crate::error::{Cause, Stage, StoreFlaw};
 use crate::event::Operation;
 use crate::grant::CLOCK_SKEW_MILLIS;
 use crate::report::Decision;
+use crate::secret::Secret;
+use crate::state::challenge::react::may_refresh;
 use crate::state::{Next, Step, done};
 use crate::suspended::{Effort, Refused, Renewal};
 use crate::time::{MonoMillis, millis};
@@ -37,6 +39,17 @@ impl Renewal {
             is_for_others: false,
             refusal: None,
         })
+    }
+
+    /// Creates the renewal for an operation that still waits although this token, which was refused for it, is stored.
+    pub(crate) fn after_a_refusal(core: &Core, operation: Operation, token: Secret) -> Box<Self> {
+        let refused = Refused {
+            may_refresh: may_refresh(core, &operation),
+            event: core.event,
+            named_place: false,
+            token: Some(token),
+        };
+        Self::new(core, operation, Some(refused))
     }
 
     /// Handles a token request of the host that no challenge caused.

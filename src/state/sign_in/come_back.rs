@@ -20,12 +20,12 @@ use crate::slot::{AuthorizationId, Revision, Slot, SlotKind, Stored};
 use crate::state::challenge::question::put;
 use crate::state::pause::Pausing;
 use crate::state::sign_in::exchange::Exchanging;
-use crate::state::sign_in::repeat::ask_user;
+use crate::state::sign_in::repeat::{ask_user, beside_the_record};
 use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::forget;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, done, wait_in};
-use crate::suspended::{After, Awaited, Elsewhere, Otherwise, Word};
+use crate::suspended::{After, Awaited, Elsewhere, Otherwise, WaitingParts, Word};
 use crate::wire::callback::{Callback, IssBinding, Parameters};
 use crate::wire::token::OAuthError;
 
@@ -66,15 +66,14 @@ pub(crate) fn come_back(core: &mut Core, callback: Callback) -> Step {
         core.waiting = Some(waiting);
         return ignored(core);
     }
-    let (slot, revision) = (waiting.rest.slot, waiting.rest.revision);
-    take(
-        core,
-        waiting.at,
-        Prepared::Here,
+    let WaitingParts {
         slot,
         revision,
-        &parameters,
-    )
+        before,
+        ..
+    } = waiting.rest;
+    let place = (slot, revision);
+    take(core, waiting.at, Prepared::Here, place, before, &parameters)
 }
 
 /// Returns the outcome that the callback reports, if the callback belongs to this authorization.
@@ -95,8 +94,8 @@ fn take(
     core: &mut Core,
     at: AtIssuer<Redirected>,
     prepared: Prepared,
-    slot: Slot,
-    revision: Revision,
+    (slot, revision): (Slot, Revision),
+    before: Option<AuthorizationId>,
     parameters: &Parameters<'_>,
 ) -> Step {
     let issuer = at.issuer().clone();
@@ -108,7 +107,7 @@ fn take(
     let matched = at.answer(parameters, policy, authorization);
     let awaited = Awaited {
         own: authorization,
-        before: core.held.authorization(),
+        before: core.held.authorization().or(before),
         requested,
     };
     let from = Request {
@@ -153,8 +152,8 @@ impl FindingPending {
                     if let Some(key) = key_of(&stored, SlotKind::Pending) {
                         core.identity.seal_with(key);
                     }
-                    let (slot, revision) = (self.slot, stored.revision);
-                    take(core, at, Prepared::Elsewhere, slot, revision, &parameters)
+                    let place = (self.slot, stored.revision);
+                    take(core, at, Prepared::Elsewhere, place, None, &parameters)
                 }
                 Some(_) | None => {
                     if at.held().0.expires <= core.now.wall {
@@ -256,18 +255,25 @@ impl Elsewhere {
             looks: 0,
             otherwise,
         });
-        Ok(Next::Read(Trigger::TakenElsewhere(elsewhere)))
+        let trigger = Trigger::TakenElsewhere(elsewhere);
+        // Unsaved tokens are saved first: their write is compared with the account that they are to replace.
+        Ok(match core.held.unsaved {
+            Some(_) => Next::Start(trigger),
+            None => Next::Read(trigger),
+        })
     }
 
     /// Continues after the account was read, or could not be read.
     pub(crate) fn go(mut self: Box<Self>, core: &mut Core) -> Step {
-        if self.is_served(core) {
+        let is_over = core.now.mono >= self.until;
+        let has_come = self.is_served(core) || is_over && self.holds_another(core);
+        if matches!(self.otherwise, Otherwise::Pending) {
+            return beside_the_record(core, has_come);
+        }
+        if has_come {
             return self.serves(core);
         }
-        if core.now.mono >= self.until {
-            if self.holds_another(core) {
-                return self.serves(core);
-            }
+        if is_over {
             return self.ends(core);
         }
         let wait = Duration::from_millis(100_u64 << self.looks.min(4));
@@ -294,6 +300,7 @@ impl Elsewhere {
         // Another sign-in may have brought a token since, which serves callers that it was not refused for.
         core.serve_others();
         let (stage, issuer, cause) = match self.otherwise {
+            Otherwise::Pending => return done(),
             Otherwise::Callback => {
                 let cause = Cause::NotPersisted(StoreFlaw::Conflict);
                 (Stage::Callback, None, cause)

@@ -138,7 +138,7 @@ impl CheckingPending {
         // Without callers, no request was refused with the tokens that have come since the redirect: the user is signed in.
         let by_then = match core.callers.is_empty() {
             true => waiting.rest.before,
-            false => known,
+            false => known.or(waiting.rest.before),
         };
         let has_brought = waiting.has_brought(known);
         match (self.then, is_out) {
@@ -174,11 +174,12 @@ impl CheckingPending {
                 taken_elsewhere(core, known, Some((why, operation)))
             }
             (Then::Look, Ok(false)) => taken_elsewhere(core, by_then, None),
-            (Then::Look, Ok(true) | Err(())) => looked(core),
+            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),
             // The user's time has ended, but the timer has not been sent yet.
             (Then::Ask(why, operation), Ok(true) | Err(())) if waiting.is_over(core.now.mono) => {
                 core.stop_waiting();
                 put(core, why, operation);
+                core.serve_others();
                 done()
             }
             // Every caller receives the result of the pending authorization.
@@ -204,6 +205,49 @@ fn taken_elsewhere(
         requested: waiting.at.held().0.requested.clone(),
     };
     Elsewhere::begin(core, awaited, otherwise)
+}
+
+/// Reads the account, because the record of the redirect is there: the user may have completed another redirect instead.
+fn look_at_the_account(core: &mut Core) -> Step {
+    let Some(waiting) = &core.waiting else {
+        return done();
+    };
+    // Unsaved tokens are compared with the account that they are to replace, so it is not read before they are saved.
+    if core.held.unsaved.is_some() {
+        return looked(core);
+    }
+    let rest = &waiting.rest;
+    let elsewhere = Elsewhere {
+        awaited: Awaited {
+            own: rest.authorization(),
+            before: rest.before,
+            requested: waiting.at.held().0.requested.clone(),
+        },
+        until: rest.until,
+        looks: 0,
+        otherwise: Otherwise::Pending,
+    };
+    Ok(Next::Read(Trigger::TakenElsewhere(Box::new(elsewhere))))
+}
+
+/// Continues after the account was read beside the record of a redirect. If the tokens of another authorization have come, and
+/// serve every caller, the redirect is dropped. Otherwise the stored token serves those that it can.
+pub(crate) fn beside_the_record(core: &mut Core, has_come: bool) -> Step {
+    let Some(waiting) = &core.waiting else {
+        // The authorization was cancelled meanwhile.
+        return done();
+    };
+    let suffices = core.held.has_scopes(&waiting.at.held().0.requested);
+    let is_over = waiting.is_over(core.now.mono);
+    if suffices || is_over {
+        core.serve_others();
+    }
+    if has_come && core.callers.is_empty() {
+        core.stop_waiting();
+        core.ready();
+        return done();
+    }
+    looked(core)
 }
 
 /// Keeps waiting, because the record is there or could not be read; fails when the user's time has passed.

@@ -165,7 +165,7 @@ fn finish(core: &mut Core, leaving: Leaving, flaw: Option<(StoreFlaw, Option<Rev
     for at in &accounts {
         doomed.meets(at);
     }
-    core.held = crate::core::Held::erased(core.event);
+    core.held = crate::core::Held::erased(core.event, core.now.mono);
     if only.is_some() {
         // Another process may have written since.
         core.held.read_at = None;

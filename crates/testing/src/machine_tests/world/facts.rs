@@ -96,6 +96,7 @@ const SOMETIMES: &[&str] = &[
     "scopes named beside an authorization",
     "scopes missing beside an authorization",
     "damaged for a moment",
+    "served by another redirect",
 ];
 
 /// Rarer ones: what the figures of each run must meet.

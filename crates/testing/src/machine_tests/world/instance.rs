@@ -9,6 +9,7 @@ use mcp_auth_machine::budget::SLOT_TIME;
 use mcp_auth_machine::error::Stage;
 use mcp_auth_machine::event::Operation;
 use mcp_auth_machine::present::Presentation;
+use mcp_auth_machine::slot::SlotKind;
 use mcp_auth_machine::{Action, AuthMachine, Config, Moment, Phase};
 
 use super::checks::Ledger;
@@ -39,6 +40,8 @@ pub struct Instance {
     pub(super) clicked: bool,
     /// A redirect was out before the last event.
     pub(super) pends: bool,
+    /// When it wrote the record of its last redirect, in milliseconds.
+    opened: u64,
     /// The last thing that it asked for is an operation of the store, not answered yet.
     pub(super) at_store: bool,
 }
@@ -60,6 +63,7 @@ impl Instance {
             refused_again: BTreeSet::new(),
             clicked: false,
             pends: false,
+            opened: now.mono.0,
             at_store: false,
         }
     }
@@ -99,6 +103,21 @@ impl Instance {
     }
 }
 
+/// How long the user has for a redirect, in milliseconds.
+const USER_TIME: u64 = 600_000;
+
+/// Whether a question for this reason waits for the redirect that is out. For the other reasons that was of no use.
+fn waits_for_a_redirect(why: &Why) -> bool {
+    matches!(
+        why,
+        Why::NoCredentials
+            | Why::TokenOver
+            | Why::RenewalRefused { .. }
+            | Why::ScopeMissing { .. }
+            | Why::ServerChanged { .. }
+    )
+}
+
 impl World {
     /// Takes out what the machine asks for, and judges it there and then.
     pub(super) fn collect(&mut self, at: usize) {
@@ -109,6 +128,7 @@ impl World {
                 && self.instances[at].pends
             {
                 self.is_not_exchanged_elsewhere(at, need);
+                self.is_not_open(at, need);
             }
             let instance = &mut self.instances[at];
             let Some(action) = polled else {
@@ -162,6 +182,9 @@ impl World {
                     self.ledger
                         .waits(at, &persist.slot().to_string(), persist.id());
                     self.ledger.writes(at, persist, self.shelf.tampered);
+                    if persist.slot().kind() == SlotKind::Pending && persist.write().is_some() {
+                        instance.opened = now.mono.0;
+                    }
                 }
                 Action::Redirect(redirect) => {
                     let issuer = issuer_named(redirect.issuer.as_str());
@@ -192,6 +215,12 @@ impl World {
                     let issuer = grant.issuer.as_str();
                     self.ledger.acts_at(issuer_named(issuer), &self.shelf);
                     let granted: Vec<String> = grant.scopes.iter().map(str::to_owned).collect();
+                    if instance.pends
+                        && !instance.machine.has_pending_authorization()
+                        && self.ledger.is_open(at, &self.shelf)
+                    {
+                        self.facts.note("served by another redirect");
+                    }
                     let bearer = bearer.as_deref();
                     self.ledger
                         .ready(at, issuer, &granted, bearer, now, &mut self.facts);
@@ -204,6 +233,8 @@ impl World {
                 }
                 Action::Error(failure) => {
                     let exact = !self.shelf.tampered;
+                    let own = failure.operation.as_ref().map(Operation::as_str);
+                    let refused = own.and_then(|own| instance.asked.get(own)).cloned();
                     if instance.hears(failure.operation.as_ref(), exact) {
                         self.facts.note("told beside another operation");
                     }
@@ -218,6 +249,10 @@ impl World {
                     }
                     if text == "OutOfPatience(UserTime)" && !self.setup.has(Habit::OtherDevice) {
                         self.ledger.runs_out_of_time(at, &self.shelf);
+                        let jumped = self.facts.count("wall clock jumped") > 0;
+                        if let Some(refused) = refused.filter(|_| !jumped) {
+                            self.ledger.has_no_other(at, &refused, now, &self.shelf);
+                        }
                     }
                     scanner::diagnostic("a failure", &failure.to_string());
                     Ledger::failed(&format!("{failure:?} {failure}"));
@@ -239,14 +274,7 @@ impl World {
     /// The machine asks for the user, and had a redirect out: its code is not being exchanged at another instance (S49). A
     /// reason for which the redirect itself was of no use does not wait.
     fn is_not_exchanged_elsewhere(&self, at: usize, need: &NeedUser) {
-        let waits = matches!(
-            need.why,
-            Why::NoCredentials
-                | Why::TokenOver
-                | Why::RenewalRefused { .. }
-                | Why::ScopeMissing { .. }
-                | Why::ServerChanged { .. }
-        );
+        let waits = waits_for_a_redirect(&need.why);
         let exchanges = |(other, instance): (usize, &Instance)| {
             let phase = instance.machine.phase();
             other != at
@@ -256,6 +284,18 @@ impl World {
         assert!(
             !waits || !self.instances.iter().enumerate().any(exchanges),
             "S49: the user is asked for, and another instance is exchanging the code: {need:?}"
+        );
+    }
+
+    /// The machine asks for the user, and had a redirect out: that is not open any more (S53).
+    fn is_not_open(&self, at: usize, need: &NeedUser) {
+        let left = self.now.mono.0 < self.instances[at].opened + USER_TIME;
+        let open = left && self.ledger.is_open(at, &self.shelf);
+        // A question for no operation reports that a sign-out elsewhere ended another authorization.
+        let open = open && need.operation.is_some();
+        assert!(
+            !open || !waits_for_a_redirect(&need.why) || self.setup.has(Habit::OtherDevice),
+            "S53: the user is asked for, and the callback of the redirect may still arrive: {need:?}"
         );
     }
 

@@ -1,11 +1,14 @@
 //! Records: whose they are, and what becomes of them (S03, S17 to S20).
 
+use std::collections::BTreeSet;
+
+use mcp_auth_machine::Moment;
 use mcp_auth_machine::action::PersistSlot;
 
 use super::super::ISSUERS;
 use super::super::scanner::in_text;
 use super::super::store::Shelf;
-use super::{Ledger, account};
+use super::{Ledger, Token, account};
 
 impl Ledger {
     /// One record holds what one server issued, and nothing of another (S03).
@@ -133,6 +136,41 @@ impl Ledger {
             seat.account = contents.map(str::to_owned);
             self.bound_by_others(at);
         }
+    }
+
+    /// Whether the record of the last redirect of an instance is in the store.
+    pub(in crate::machine_tests::world) fn is_open(&self, at: usize, shelf: &Shelf) -> bool {
+        let pending = self.seats.get(at).and_then(|seat| seat.pending.as_ref());
+        pending.is_some_and(|pending| shelf.holds(pending))
+    }
+
+    /// An operation whose requests were refused with these tokens receives the error that the user took too long: the account has no other
+    /// token that is valid (S54).
+    pub(in crate::machine_tests::world) fn has_no_other(
+        &mut self,
+        at: usize,
+        refused: &BTreeSet<Option<String>>,
+        now: Moment,
+        shelf: &Shelf,
+    ) {
+        let held = account(shelf.account().unwrap_or_default());
+        let access = held["tokens"]["access"].as_str().unwrap_or_default();
+        let known = self.tokens.iter().find(|token| token.text == access);
+        let is_live = |token: &Token| {
+            let age = now.mono.0.saturating_sub(token.received);
+            let seconds = token.seconds.unwrap_or(u64::MAX / 1_000);
+            age < seconds.saturating_mul(1_000)
+        };
+        let was_refused = |sent: &String| sent.rsplit(' ').next() == Some(access);
+        let was_refused = refused.iter().flatten().any(was_refused);
+        assert!(
+            was_refused
+                || !known.is_some_and(is_live)
+                || self.seat(at).store_failed
+                || self.seat(at).account_unsaved
+                || shelf.tampered,
+            "S54: the user took too long, and {access} would serve the operation"
+        );
     }
 
     /// The user is said to have taken too long only while the record of the redirect is there: otherwise the callback has

@@ -76,6 +76,8 @@ impl Ledger {
         seat.lacks.clear();
         seat.stepping_up = false;
         seat.signing_out = false;
+        // The callback has its result: what follows is other work.
+        seat.after_callback = false;
         self.answers_question(at, granted);
         if let Some(bearer) = bearer {
             let own = in_text(bearer).all(|found| found.kind == "at" && found.issuer == issuer);
