@@ -11,7 +11,7 @@ use crate::budget::Limited;
 use crate::issuer::MetadataFlaw;
 use crate::wire::callback::IssFlaw;
 use crate::wire::text::Untrusted;
-use crate::wire::token::OAuthError;
+use crate::wire::token::{OAuthError, UnexpectedToken};
 
 pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
     reason(&failure.cause, failure.stage, f)?;
@@ -130,9 +130,9 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         Violation::AuthorizationOrigin { endpoint } => {
             return write!(
                 f,
-                "the authorization endpoint {endpoint} is on another origin than its issuer, and \
-                 the server does not advertise `iss`, so that another server could respond in its \
-                 place; configure its origin if that is known to be correct"
+                "the authorization server signs users in at {endpoint}, on another origin than its own, and does not advertise \
+                 `iss`, so that another server could respond in its place; configure its origin if it is known to \
+                 belong to the server",
             );
         }
         Violation::NoPkce => {
@@ -181,7 +181,14 @@ fn violation(violation: &Violation, f: &mut Formatter<'_>) -> fmt::Result {
         }
         Violation::RegistrationMethod(flaw) => return write!(f, "{flaw} (REG-23)"),
         Violation::Token(flaw) => {
-            return write!(f, "the token response is unusable: {flaw} (TOK-11)");
+            let rule = match flaw {
+                UnexpectedToken::TokenType => "TOK-12",
+                UnexpectedToken::Body
+                | UnexpectedToken::Status(_)
+                | UnexpectedToken::NoToken
+                | UnexpectedToken::TokenText => "TOK-11",
+            };
+            return write!(f, "the token response is unusable: {flaw} ({rule})");
         }
         Violation::Redirected => {
             "the server redirected a request that must not be redirected (SEC-09)"
@@ -342,8 +349,8 @@ fn misconfiguration(found: &Misconfiguration, f: &mut Formatter<'_>) -> fmt::Res
     match found {
         Misconfiguration::NoClient { issuer } => write!(
             f,
-            "no client identifier for {issuer}: configure a pre-registered client, a client \
-             metadata URL, or dynamic registration"
+            "no client identifier for {issuer}, and none can be registered there: it offers no dynamic registration that \
+             this client may use; configure a pre-registered client, or a client metadata URL if the server takes one"
         ),
         Misconfiguration::OtherIssuer { configured, found } => {
             f.write_str("clients are configured for")?;

@@ -4,6 +4,7 @@ use super::{Cause, Failure, Next, Party, PlaceFlaw, Refusal, Stage, StoreFlaw, V
 use crate::budget::Limited;
 use crate::issuer::MetadataFlaw;
 use crate::wire::callback::IssFlaw;
+use crate::wire::text::Untrusted;
 use crate::wire::token::OAuthError;
 
 impl Failure {
@@ -128,12 +129,32 @@ impl Cause {
     }
 }
 
+/// Returns true for URLs that differ in the last slash, or in `http` for `https`: a slip of the operator. The same server
+/// wrote both.
+fn is_slip(expected: &str, got: &Untrusted) -> bool {
+    let bare = |url: &str| {
+        let rest = url
+            .strip_prefix("https://")
+            .or(url.strip_prefix("http://"))?;
+        Some(rest.strip_suffix('/').unwrap_or(rest).to_owned())
+    };
+    let expected = bare(expected);
+    expected.is_some() && expected == bare(got.as_plain())
+}
+
 impl Violation {
     fn next(&self) -> Next {
         match self {
+            Self::OtherResource { expected, got } if is_slip(expected, got) => {
+                Next::FixConfiguration
+            }
+            Self::Metadata(MetadataFlaw::Issuer { expected, got })
+                if is_slip(expected.as_str(), got) =>
+            {
+                Next::FixConfiguration
+            }
             Self::OtherResource { .. }
             | Self::Metadata(MetadataFlaw::Issuer { .. })
-            | Self::AuthorizationOrigin { .. }
             | Self::VerificationOrigin { .. }
             | Self::Iss(IssFlaw::Missing | IssFlaw::Different)
             | Self::IssUnverifiable
@@ -158,6 +179,8 @@ impl Violation {
             | Self::RequestTooLong { .. }
             | Self::Metadata(_)
             | Self::NoAuthorizationEndpoint
+            // No standard forbids it, and official servers do it: the user may know the other host.
+            | Self::AuthorizationOrigin { .. }
             | Self::NoPkce
             | Self::NoCodeGrant
             | Self::NotOneAnswer

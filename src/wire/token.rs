@@ -227,7 +227,7 @@ pub enum UnexpectedToken {
     #[error("the access token cannot be put into a header")]
     TokenText,
     /// The token has another type than requested.
-    #[error("a token type that was not requested")]
+    #[error("its token_type is none that was requested: Bearer, or DPoP with a proof")]
     TokenType,
 }
 

@@ -181,3 +181,33 @@ fn the_culprit_is_the_one_who_can_change_it() {
     let lie = Violation::Iss(IssFlaw::Missing);
     assert_eq!(next(Cause::Violation(lie)), Next::DoNotTrust);
 }
+
+/// One slash, or `http` for `https`, is a slip of the operator; another host or path is not.
+#[test]
+fn a_slip_in_a_url_is_no_reason_to_distrust() {
+    let next = |expected: &str, got: &str| {
+        let violation = Violation::OtherResource {
+            expected: expected.into(),
+            got: Untrusted::new(got),
+        };
+        failure(Cause::Violation(violation)).next()
+    };
+    let own = "https://mcp.example/mcp";
+    for got in [
+        "https://mcp.example/mcp/",
+        "http://mcp.example/mcp",
+        "http://mcp.example/mcp/",
+    ] {
+        assert_eq!(next(own, got), Next::FixConfiguration, "{got}");
+    }
+    for got in [
+        "https://evil.example/mcp",
+        "https://mcp.example/mcp//",
+        "https://mcp.example/other",
+        "ftp://mcp.example/mcp",
+        "",
+    ] {
+        assert_eq!(next(own, got), Next::DoNotTrust, "{got}");
+    }
+    assert_eq!(next("", ""), Next::DoNotTrust);
+}

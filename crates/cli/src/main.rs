@@ -4,10 +4,12 @@
 mod output;
 
 mod account;
+mod advice;
 mod begun;
 mod demo;
 mod describe;
 mod doctor;
+mod facts;
 mod lines;
 mod listener;
 mod manual;
@@ -18,6 +20,7 @@ mod proxy;
 mod remedy;
 mod report;
 mod runtime;
+mod setting;
 mod setup;
 mod shell;
 mod signals;
@@ -86,7 +89,7 @@ enum Command {
     Logout(account::logout::Options),
     /// Examine the set-up of an MCP server, without signing in or registering.
     #[command(after_help = STATUSES)]
-    Doctor(doctor::Options),
+    Doctor(Box<doctor::Options>),
     /// Sign in over loopback HTTP to a built-in MCP server and authorization server.
     ///
     /// Needs no set-up. Prints each event and action of the machine as one line. Exit status 0 if the demo

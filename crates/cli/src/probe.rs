@@ -171,12 +171,46 @@ pub(crate) fn initialize(
     if body.get("jsonrpc").is_some() {
         return Ok(Answer::Mcp);
     }
+    if let Some(answer) = older_transport(http, url, token, (status, end)) {
+        return Ok(answer);
+    }
     Ok(Answer::Other(Other {
         url: url.to_owned(),
         status,
         content_type,
         location: location.map(|to| resolve(url, &to)),
     }))
+}
+
+/// Asks a server that takes no POST for the event stream of the HTTP+SSE transport of revision 2024-11-05: its refusal is a
+/// challenge. `None` for any other answer.
+fn older_transport(
+    http: &HttpClient,
+    url: &str,
+    token: &HeaderMap,
+    (status, end): (u16, Instant),
+) -> Option<Answer> {
+    // The proof of a token that is bound to a key is for POST.
+    if !matches!(status, 400 | 404 | 405) || token.contains_key("dpop") {
+        return None;
+    }
+    let request = http::Request::get(url)
+        .header(ACCEPT, "text/event-stream")
+        .header(http::header::USER_AGENT, USER_AGENT)
+        .body(String::new());
+    let mut request = request.ok()?;
+    for (name, value) in token {
+        request.headers_mut().insert(name.clone(), value.clone());
+    }
+    let left = end.saturating_duration_since(Instant::now());
+    let answer = http.run(request, left.min(Duration::from_secs(10))).ok()?;
+    let found = answer.status().as_u16();
+    if matches!(found, 401 | 403) {
+        return Some(Answer::Refused(found, answer.headers().clone()));
+    }
+    let kind = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let streams = kind.to_ascii_lowercase().starts_with("text/event-stream");
+    (streams && (200..300).contains(&found)).then_some(Answer::Mcp)
 }
 
 /// Resolves a location that is a path.

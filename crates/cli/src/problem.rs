@@ -3,6 +3,8 @@
 
 mod words;
 
+pub(crate) use words::of_error_page;
+
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::Path;

@@ -7,10 +7,15 @@ use mcp_auth_machine::error::{Next, Stage};
 use mcp_auth_machine::remedy::Remedy;
 use mcp_auth_machine::wire::text::Untrusted;
 
+use crate::advice;
+use crate::setting::{known, setting};
 use crate::speaker;
 
 /// Returns the next step after this failure, as a sentence for the user of the command that speaks.
 pub(crate) fn next_step(failure: &Failure) -> String {
+    if let Some(words) = advice::scheme(failure) {
+        return words;
+    }
     let advice = option(failure).map(|option| {
         if option.starts_with("--") {
             speaker::again(&option)
@@ -34,6 +39,12 @@ pub(crate) fn next_step(failure: &Failure) -> String {
 
 /// Returns the options of `login` that may help after this failure, or another step.
 pub(crate) fn option(failure: &Failure) -> Option<String> {
+    if advice::scheme(failure).is_some() {
+        return None;
+    }
+    if let Some(option) = advice::option(failure) {
+        return Some(option);
+    }
     if let Some(option) = of_registration(failure) {
         return Some(option.to_owned());
     }
@@ -101,8 +112,8 @@ fn of_registration(failure: &Failure) -> Option<&'static str> {
         )
     } else if of_a_firewall {
         Some(
-            "--redirect-host localhost, since a firewall may refuse a request that contains an IP address; or --client-id \
-             with a client that is registered there",
+            "--client-id with a client that is registered there, since the server may register only clients that it has \
+             approved; or with --redirect-host localhost, since a firewall may refuse a request that contains an IP address",
         )
     } else {
         None
@@ -140,30 +151,15 @@ fn of_words(failure: &Failure) -> Option<String> {
             format!("--authorization-server {issuer}, if that is known to be the server's name")
         });
     }
-    let (member, value) = of_renewal(&details.description?)?;
-    Some(known(failure.issuer.as_ref()?.as_str(), member, value))
+    of_renewal(&details.description?).map(str::to_owned)
 }
 
-/// Returns the setting that a refusal calls for in the words of Entra, whose codes do not tell.
-fn of_renewal(words: &Untrusted) -> Option<(&'static str, &'static str)> {
-    let words = words.as_plain().to_ascii_lowercase();
-    if words.contains("resource parameter") || words.contains("aadsts9010010") {
-        Some(("resource_parameter", "omit"))
-    } else {
-        None
-    }
-}
+/// The option for a server that refuses the `resource` parameter.
+const WITHOUT_RESOURCE: &str = "--no-resource, if that server is known to be right";
 
-fn known(issuer: &str, member: &str, value: &str) -> String {
-    setting(issuer, member, &format!("\"{value}\""))
-}
-
-/// Returns the option for a setting of one issuer, with its value in JSON.
-pub(crate) fn setting(issuer: &str, member: &str, value: &str) -> String {
-    format!(
-        "--issuer-settings FILE, where the file has [{{\"issuer\":\"{issuer}\",\"{member}\":{value}}}], \
-         if that server is known to be right"
-    )
+/// Returns the option that a refusal calls for in the words of Entra, whose codes do not tell.
+fn of_renewal(words: &Untrusted) -> Option<&'static str> {
+    advice::speaks_of_resource(words.as_plain()).then_some(WITHOUT_RESOURCE)
 }
 
 /// Returns the option for a host that the address policy forbids.
@@ -174,14 +170,14 @@ pub(crate) fn allow_host(host: &str) -> String {
 /// Returns the option for a library setting; the enum may grow.
 fn of_setting(remedy: Remedy, failure: &Failure) -> Option<String> {
     Some(match remedy {
-        Remedy::AuthorizationOrigin { issuer, origin } => {
-            known(issuer.as_str(), "authorization_origin", &origin)
+        Remedy::AuthorizationOrigin { origin, .. } => {
+            format!("--authorization-origin {origin}, if that host is known to belong to the server")
         }
         Remedy::VerificationOrigin { issuer, origin } => {
             known(issuer.as_str(), "verification_origin", &origin)
         }
-        Remedy::Pkce { issuer } => known(issuer.as_str(), "pkce", "s256_asserted"),
-        Remedy::OmitResource { issuer } => known(issuer.as_str(), "resource_parameter", "omit"),
+        Remedy::Pkce { .. } => "--assume-pkce, if that server is known to check PKCE".to_owned(),
+        Remedy::OmitResource { .. } => WITHOUT_RESOURCE.to_owned(),
         Remedy::FormAnswers { issuer } => known(issuer.as_str(), "token_answers", "json_or_form"),
         Remedy::AllowHost => {
             let place = failure.details().found;
@@ -234,10 +230,7 @@ fn of_code(code: &str, stage: Stage) -> Option<&'static str> {
         "client_method" => "--auth-method, --client-key or --client-secret-prompt",
         "key_missing" => "--dpop-key FILE",
         "signer_failed" => "--client-key or --dpop-key with another key",
-        "fresh_token_refused" => {
-            "--authorization-parameter audience=…, for an authorization server that takes no `resource` parameter, such \
-             as Auth0"
-        }
+        "fresh_token_refused" => advice::OTHER_AUDIENCE,
         "request_too_long" => "--scope with fewer scopes",
         "no_device_grant" => {
             "--no-browser where no browser can be opened here, in place of --device"
@@ -254,6 +247,19 @@ pub(crate) fn refused(asked: &str, left_out: &str) -> String {
     )
 }
 
+/// Returns the sign-in that ends the need for the user.
+pub(crate) fn sign_in_for(why: &Why) -> String {
+    let option = if let Why::RenewalRefused { cause } = why {
+        cause.details().description.as_ref().and_then(of_renewal)
+    } else {
+        None
+    };
+    match option {
+        Some(option) => format!("sign in again: {}", speaker::login(option)),
+        None => format!("sign in again: {}", speaker::login("")),
+    }
+}
+
 /// Returns the reason why the user is needed.
 pub(crate) fn why(why: &Why) -> String {
     match why {
@@ -264,14 +270,7 @@ pub(crate) fn why(why: &Why) -> String {
             let error = details.error.map_or(String::new(), |error| format!(": {error:?}"));
             let words = details.description.as_ref();
             let words = words.map_or(String::new(), |words| format!(", saying {words:?}"));
-            let option = details.description.as_ref().and_then(of_renewal);
-            let option = option.map_or(String::new(), |(member, value)| {
-                let settings = known("ISSUER", member, value);
-                let status = speaker::command("status", "");
-                let again = speaker::again(&settings);
-                format!("; {again}. ISSUER is the authorization server that this names: {status}")
-            });
-            format!("the authorization server does not renew the token{error}{words}{option}")
+            format!("the authorization server does not renew the token{error}{words}")
         }
         Why::ScopeMissing {
             scopes,

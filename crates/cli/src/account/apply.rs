@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{Keys, read};
 use super::sealing;
 use super::settings::Settings;
+use crate::facts;
 use crate::lines::record::key_json;
 use crate::problem::Problem;
 
@@ -34,7 +35,9 @@ impl Settings {
         let mut keys = Keys::default();
         if let Some(id) = &self.client_id {
             let mut client = PreRegistered::new(id);
-            if let Some(secret) = self.secret_text()? {
+            let secret = self.secret_text()?;
+            facts::has_client(secret.is_some() || self.client_key.is_some());
+            if let Some(secret) = secret {
                 client = client.secret(Secret::from(secret));
             }
             if let Some(path) = &self.client_key {

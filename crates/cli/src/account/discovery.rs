@@ -6,7 +6,9 @@ use mcp_auth_machine::config::{ConfigBuilder, Legacy, ResourceParameter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::assumed::{Assumed, Told};
 use super::keys::read;
+use crate::facts;
 use crate::lines::config::issuer_settings;
 use crate::problem::Problem;
 
@@ -46,6 +48,13 @@ pub(crate) struct Discovery {
     /// `issuer` for each, as in the configuration of `drive`
     #[arg(long, value_name = "FILE")]
     pub(super) issuer_settings: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) told: Told,
+    /// The statements of the user about one authorization server.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) assumed: Option<Assumed>,
 }
 
 /// Accepts the URL of a server. The text stays as it is: an issuer is compared by its bytes.
@@ -98,6 +107,7 @@ impl Discovery {
             self.issuer_settings = given.issuer_settings;
         }
         self.legacy |= given.legacy;
+        self.told = given.told;
     }
 
     /// Returns the options by which a user lets hosts of a network be contacted, with the authorization
@@ -141,14 +151,31 @@ impl Discovery {
         } else {
             Legacy::Published { resource }
         });
-        if let Some(path) = &self.issuer_settings {
-            let found = issuer_settings(&read(path)?);
-            let found = found.map_err(|flaw| format!("{}: {flaw}", path.display()))?;
-            for (issuer, settings) in found {
-                to = to.issuer_settings(issuer, settings);
-            }
+        let settings = self.settings_of_issuers()?;
+        facts::configured(&settings);
+        let found = issuer_settings(&Value::from(settings).to_string());
+        for (issuer, settings) in found.map_err(|flaw| flaw.to_string())? {
+            to = to.issuer_settings(issuer, settings);
         }
         Ok(to)
+    }
+
+    /// Returns the settings of issuers: those of the file, with what the user said of one.
+    ///
+    /// # Errors
+    /// Names the unusable file.
+    fn settings_of_issuers(&self) -> Result<Vec<Value>, Problem> {
+        let mut settings = Vec::new();
+        if let Some(path) = &self.issuer_settings {
+            let text = read(path)?;
+            let name = |flaw: &dyn std::fmt::Display| format!("{}: {flaw}", path.display());
+            issuer_settings(&text).map_err(|flaw| name(&flaw))?;
+            settings = serde_json::from_str(&text).map_err(|flaw| name(&flaw))?;
+        }
+        if let Some(assumed) = &self.assumed {
+            assumed.add(&mut settings);
+        }
+        Ok(settings)
     }
 
     /// Returns the issuer of the authorization server that the options give.
@@ -231,12 +258,9 @@ impl Discovery {
             json!("published")
         };
         put("legacy", legacy);
-        let adapted = self
-            .issuer_settings
-            .as_deref()
-            .and_then(|path| read(path).ok());
-        if let Some(adapted) = adapted.and_then(|text| serde_json::from_str(&text).ok()) {
-            put("issuer_settings", adapted);
+        let settings = self.settings_of_issuers().unwrap_or_default();
+        if !settings.is_empty() {
+            put("issuer_settings", settings.into());
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
@@ -21,6 +21,7 @@ use super::profile::{Profile, name};
 use super::records;
 use super::root::Remembered;
 use super::settings::Settings;
+use super::settle;
 use super::slots;
 use super::told::{ends_soon, grant_json, grant_words};
 use super::turn::Wanted;
@@ -31,6 +32,7 @@ use crate::problem::{Presented, Problem};
 use crate::signals;
 use crate::style::is_quiet;
 use crate::waits;
+use crate::{advice, facts};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -157,6 +159,10 @@ fn sign_in(
     if profile.settings.keyring {
         key::prepare(&root)?;
     }
+    let issuer = profile.settings.issuer.clone();
+    let trust = profile.settings.tls.trust()?;
+    let discovery = &mut profile.settings.discovery;
+    settle::settle(&profile.url, discovery, issuer, &trust, end)?;
     overruled::tell(&profile, end)?;
     signals::listen().map_err(Problem::system("signals cannot be handled"))?;
     let person = if profile.settings.has_person() {
@@ -192,7 +198,7 @@ fn sign_in(
         new_client = true;
         used = true;
     }
-    let registered = if new_client {
+    let own_registrations = if new_client {
         let registered =
             || records::registered_for(&root.slots(), account, &profile.redirect_uri());
         if profile.settings.keyring {
@@ -204,38 +210,54 @@ fn sign_in(
         BTreeSet::new()
     };
 
-    let journal = Journal::begin(&root, (url, account)).map_err(Problem::store)?;
-    signals::before_the_end(journal.undo());
     let desk = Desk {
         root: &root,
         verbose: selected.place.verbose,
         recorder,
         end,
     };
-    let mut host = Host::open(&desk, &asking(&profile, named.as_deref()))?;
-    // A failed login leaves the former registration, and the mark that it led to no callback.
-    let registered = host.replace(registered);
-    let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
-    let replaced = Arc::clone(&registered);
-    signals::before_the_end(move || {
-        marks.mark(
-            &whose,
-            seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
-        );
-    });
-    host.adds(named.as_deref());
-    let undo = journal.undo();
+    let mut turn = turn;
+    let mut registered: Arc<AtomicBool>;
     let port = profile.port;
-    host.change(&root, journal, profile)?;
-    if let Some(turn) = turn {
-        wanted.watch(host.take_turn(turn), undo);
-    }
-    let signed_in = anew(&mut host, another, person.as_ref())
-        .and_then(|()| accepted(&mut host, person.as_ref()))
-        .and_then(|()| match (&named, &person) {
-            (Some(scopes), Some(person)) => host.widen(scopes, person),
-            (None, _) | (_, None) => Ok(()),
+    let (mut host, signed_in) = loop {
+        let journal = Journal::begin(&root, (url, account)).map_err(Problem::store)?;
+        signals::before_the_end(journal.undo());
+        let mut host = Host::open(&desk, &asking(&profile, named.as_deref()))?;
+        // A failed login leaves the former registration, and the mark that it led to no callback.
+        registered = host.replace(own_registrations.clone());
+        let (seen, marks, whose) = (host.seen(), root.clone(), own.clone());
+        let replaced = Arc::clone(&registered);
+        signals::before_the_end(move || {
+            marks.mark(
+                &whose,
+                seen.used_old_client() || used && !replaced.load(Ordering::Relaxed),
+            );
         });
+        host.adds(named.as_deref());
+        let undo = journal.undo();
+        host.change(&root, journal, profile.clone())?;
+        if let Some(turn) = turn.take() {
+            wanted.clone().watch(host.take_turn(turn), undo);
+        }
+        let signed_in = anew(&mut host, another, person.as_ref())
+            .and_then(|()| accepted(&mut host, person.as_ref()))
+            .and_then(|()| match (&named, &person) {
+                (Some(scopes), Some(person)) => host.widen(scopes, person),
+                (None, _) | (_, None) => Ok(()),
+            });
+        // That failure precedes each registration and each write.
+        let elsewhere = match &signed_in {
+            Err(Problem::Failed { failure, .. }) => advice::elsewhere(failure),
+            Ok(()) | Err(_) => None,
+        };
+        if let (Some((issuer, origin)), Some(person)) = (elsewhere, &person)
+            && person.knows(&issuer, &origin)
+        {
+            settle::agree(&mut profile.settings.discovery, &issuer, &origin);
+            continue;
+        }
+        break (host, signed_in);
+    };
     match signed_in {
         Ok(()) => {}
         // The token is valid and stored; only the MCP server does not respond.
@@ -357,6 +379,7 @@ fn accepted(host: &mut Host, person: Option<&Person>) -> Result<(), Problem> {
                 };
             }
         };
+        facts::refuses(status, &headers, host.has_committed());
         let sent = presented.get(AUTHORIZATION).map(|sent| sent.to_str());
         host.challenged(PROBE, (status, &headers), sent.transpose()?, person)?;
     }

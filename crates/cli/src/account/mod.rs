@@ -1,6 +1,7 @@
 //! Accounts at MCP servers, stored between runs.
 
 mod apply;
+mod assumed;
 pub(crate) mod bridge;
 pub(crate) mod choice;
 mod conversion;
@@ -24,6 +25,7 @@ mod sealing;
 mod secret;
 mod seen;
 mod settings;
+pub(crate) mod settle;
 mod slots;
 pub(crate) mod status;
 pub(crate) mod tls;

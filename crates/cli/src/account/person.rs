@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, stdin};
 use std::sync::Once;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mcp_auth_client::{LoopbackHost, LoopbackPort, now};
 use mcp_auth_machine::action::{Redirect, ShowCode};
@@ -11,9 +12,10 @@ use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::Callback;
 use mcp_auth_machine::wire::scopes::Scopes;
 
+use crate::advice;
 use crate::listener::{Incoming, Listener};
 use crate::pasted::{Line, Pasted};
-use crate::problem::Problem;
+use crate::problem::{Presented, Problem, of_error_page};
 use crate::speaker;
 
 pub(super) struct Person {
@@ -23,7 +25,12 @@ pub(super) struct Person {
     has_input: bool,
     end: Instant,
     reads: Once,
+    /// The user was told what an error page means.
+    hinted: AtomicBool,
 }
+
+/// How long a sign-in is waited for before an error page is supposed.
+const HINT_AFTER: Duration = Duration::from_secs(20);
 
 /// How the user reaches the authorization server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +57,7 @@ impl Person {
             has_input,
             end,
             reads: Once::new(),
+            hinted: AtomicBool::default(),
         })
     }
 
@@ -143,14 +151,32 @@ impl Person {
         note!("Waiting for that. The code is valid for {minutes} minutes.");
     }
 
-    /// Returns the next callback; `None` after the deadline. `route`: that of the latest authorization.
-    pub(super) fn come_back(&self, route: Slot) -> Option<String> {
+    /// Returns the next callback; `None` after the deadline. `route`: that of the latest authorization. After a while it tells
+    /// what an error page in the browser means.
+    pub(super) fn come_back(&self, route: Slot, client: Presented) -> Option<String> {
         let mut pasted = Pasted::default();
+        let begin = Instant::now();
+        let hint = self
+            .end
+            .saturating_duration_since(begin)
+            .div_f32(2.0)
+            .min(HINT_AFTER);
         loop {
             let left = self.end.saturating_duration_since(Instant::now());
-            let line = match self.listener.wait(left).ok()? {
-                Incoming::Callback(url) => return Some(url),
-                Incoming::Line(line) => line,
+            let to_hint = hint.saturating_sub(begin.elapsed());
+            let is_told = self.hinted.load(Ordering::Relaxed);
+            let line = match self
+                .listener
+                .wait(if is_told { left } else { to_hint.min(left) })
+            {
+                Ok(Incoming::Callback(url)) => return Some(url),
+                Ok(Incoming::Line(line)) => line,
+                Err(_) if is_told || left <= to_hint => return None,
+                Err(_) => {
+                    self.hinted.store(true, Ordering::Relaxed);
+                    note!("Still waiting. {}", of_error_page(client));
+                    continue;
+                }
             };
             match pasted.line(&line, self.listener.redirect_uri()) {
                 Line::Callback(url) if is_of(&url, route) => return Some(url),
@@ -162,6 +188,18 @@ impl Person {
                 Line::Nothing => {}
             }
         }
+    }
+
+    /// Asks whether the user knows the other host at which an authorization server signs users in. Without a terminal, no.
+    pub(super) fn knows(&self, issuer: &str, origin: &str) -> bool {
+        if !self.has_input || !stdin().is_terminal() {
+            return false;
+        }
+        eprint!(
+            "{}. Continue? [y/N] ",
+            advice::elsewhere_words(issuer, origin)
+        );
+        self.says_yes()
     }
 
     /// Asks whether the user agrees to another authorization server.
@@ -176,6 +214,11 @@ impl Person {
             return false;
         }
         eprint!("Sign in there? Nothing of the first server is shown to it. [y/N] ");
+        self.says_yes()
+    }
+
+    /// Reads the answer to a question.
+    fn says_yes(&self) -> bool {
         self.read();
         loop {
             let left = self.end.saturating_duration_since(Instant::now());

@@ -222,6 +222,7 @@ impl Settings {
             || client(self) != client(former)
             || self.client_secret_env != former.client_secret_env
             || self.authorization_parameter != former.authorization_parameter
+            || self.discovery.assumed != former.discovery.assumed
     }
 
     /// Drops the settings of the configured client.

@@ -29,6 +29,12 @@ pub(super) fn judge_form(headers: &HeaderMap, mcp_url: &str) -> Vec<Finding> {
     findings
 }
 
+/// Returns true if a challenge names scopes.
+pub(super) fn names_scopes(headers: &HeaderMap) -> bool {
+    let selected = challenge::parse(headers).select(401, &|_| true);
+    selected.is_some_and(|selected| selected.scope.is_some())
+}
+
 /// Returns the finding for values without the quotes that they need.
 fn unquoted(found: &AuthChallenge<'_>, line: &str) -> Option<Finding> {
     let lacks_quotes = |name: &str, value: &str| {

@@ -13,7 +13,7 @@ use super::operator;
 use crate::account::choice;
 use crate::account::overruled::Named;
 use crate::probe::Other;
-use crate::remedy;
+use crate::{advice, remedy};
 
 /// The severity of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -337,6 +337,18 @@ pub(super) fn finding(decision: &Decision) -> Option<Finding> {
     Some(found)
 }
 
+/// Returns the finding for an authorization server whose users sign in at another host, which its `iss` does not bind: no
+/// standard forbids it.
+pub(super) fn judge_elsewhere(failure: &Failure, issuer: &str, origin: &str) -> Finding {
+    let words = advice::elsewhere_words(issuer, origin);
+    let mut finding = Finding::new(Mark::Warning, "QUIRK-32", words);
+    if let Some(fix) = operator::of_failure(failure) {
+        finding = finding.fix(fix);
+    }
+    finding.option = remedy::option(failure);
+    finding
+}
+
 /// Returns the finding for a failure: the violated rule and the responsible party.
 pub(super) fn judge_failure(failure: &Failure) -> Finding {
     let rule = match failure.stage {
@@ -353,7 +365,15 @@ pub(super) fn judge_failure(failure: &Failure) -> Finding {
         | Stage::Revocation => "",
     };
     let mut finding = Finding::new(Mark::Broken, rule, failure.to_string());
-    match operator::of_failure(failure) {
+    let slip = advice::scheme(failure).map(|words| {
+        let place = if failure.stage == Stage::ResourceMetadata {
+            Place::ResourceMetadata
+        } else {
+            Place::ServerMetadata
+        };
+        Fix::new(place, words)
+    });
+    match slip.or_else(|| operator::of_failure(failure)) {
         Some(fix) => finding = finding.fix(fix),
         None => finding.fix = Some("change the configuration of the client".to_owned()),
     }

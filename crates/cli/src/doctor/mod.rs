@@ -25,18 +25,19 @@ use mcp_auth_machine::wire::text::Untrusted;
 use mcp_auth_machine::{Action, Config, Event, Failure};
 use serde_json::{Value, json};
 
-use challenge::judge_form;
+use challenge::{judge_form, names_scopes};
 use device::judge_device;
 use findings::{
-    Finding, Mark, finding, judge_challenge, judge_failure, judge_given, judge_missing_resource,
-    judge_other,
+    Finding, Mark, finding, judge_challenge, judge_elsewhere, judge_failure, judge_given,
+    judge_missing_resource, judge_other,
 };
 use known::judge_known;
-use server::{judge_choice, judge_passed_over, judge_scopes, judge_server};
+use server::{judge_choice, judge_passed_over, judge_scopes, judge_server, judge_unnamed_scopes};
 
 use crate::account::choice::document;
 use crate::account::discovery::Discovery;
 use crate::account::overruled;
+use crate::account::settle;
 use crate::account::status::ends_with_token;
 use crate::account::tls::Tls;
 use crate::account::{Selected, after};
@@ -45,6 +46,7 @@ use crate::probe::{Answer, USER_AGENT, initialize};
 use crate::problem::Problem;
 use crate::report::Examination;
 use crate::speaker;
+use crate::{advice, facts};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -99,6 +101,7 @@ impl Seen {
     }
 
     fn note(&mut self, note: &Note<'_>) {
+        facts::see(note);
         match note {
             Note::Out(Action::SendRequest(send)) => {
                 let url = send.request().uri().to_string();
@@ -140,6 +143,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
     let (mut tls, mut discovery) = options.selected.remembered_network();
     tls.over(options.tls.clone());
     discovery.over(options.discovery.clone());
+    let end = after(options.timeout);
+    let trust = tls.trust()?;
+    settle::settle(&url, &mut discovery, None, &trust, end)?;
     let config = Config::builder(&url, REDIRECT_URI)
         .client_name("mcp-auth doctor")
         .user_agent(USER_AGENT)
@@ -147,8 +153,6 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         .metadata_cache(MetadataCache::Off)
         .reports(true);
     let config = discovery.apply(config)?.build()?;
-    let end = after(options.timeout);
-    let trust = tls.trust()?;
     let http = HttpClient::new(trust.clone());
     let answer =
         initialize(&http, &url, &HeaderMap::new(), end).map_err(|error| Problem::NoAnswer {
@@ -213,10 +217,13 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         .and_then(|(server, _)| text(server, "issuer"));
     let issuer = issuer.map(|issuer| Untrusted::new(issuer).as_plain().to_owned());
     let issuer = issuer.or_else(|| failure.issuer.as_ref().map(ToString::to_string));
-    let passed = matches!(
-        failure.cause,
-        Cause::Misconfigured(Misconfiguration::NoClient { .. })
-    );
+    // The machine stops there until the user agrees; the rest of the set-up is examined.
+    let elsewhere = advice::elsewhere(&failure);
+    let passed = elsewhere.is_some()
+        || matches!(
+            failure.cause,
+            Cause::Misconfigured(Misconfiguration::NoClient { .. })
+        );
     if passed || failure.stage == Stage::ServerMetadata {
         findings.push(match &seen.resource {
             Some(_) => Finding::new(
@@ -243,6 +250,9 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
             "it has the endpoints that a sign-in needs",
         ));
         findings.push(Finding::new(Mark::Ok, "PKCE-05", "it offers S256"));
+        if let Some((issuer, origin)) = &elsewhere {
+            findings.push(judge_elsewhere(&failure, issuer, origin));
+        }
         for passed_over in server.iter().flat_map(|(_, before)| before) {
             findings.push(judge_passed_over(passed_over));
         }
@@ -252,6 +262,11 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         findings.extend(judge_known(issuer));
         let both = seen.resource.as_ref().zip(server);
         findings.extend(both.and_then(|(resource, server)| judge_scopes(resource, server)));
+        let asks = names_scopes(&headers);
+        findings.extend(
+            both.filter(|_| !asks)
+                .and_then(|(resource, server)| judge_unnamed_scopes(resource, server)),
+        );
     } else if open
         && matches!(
             failure.cause,

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::findings::{Finding, Mark};
 use super::fix::{Fix, Place};
+use crate::advice::listed_scopes;
+use crate::shell::quoted;
 use crate::speaker;
 
 /// Returns the findings about the authorization server's metadata.
@@ -272,6 +274,43 @@ pub(super) fn judge_scopes(resource: &Value, server: &Value) -> Option<Finding> 
         .option(
             "--scope with the scopes that the authorization server knows, where it refuses these",
         );
+    Some(finding)
+}
+
+/// The scopes of OpenID Connect, which say nothing of an MCP server.
+const OPENID: [&str; 6] = [
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    "offline_access",
+];
+
+/// Returns the finding about scopes that only the authorization server lists: clients that ask for what the MCP server names
+/// ask for none.
+pub(super) fn judge_unnamed_scopes(resource: &Value, server: &Value) -> Option<Finding> {
+    let mut listed = listed_scopes(server);
+    listed.retain(|scope| !OPENID.contains(&scope.as_str()));
+    let named = listed_scopes(resource);
+    if listed.is_empty() || !named.is_empty() {
+        return None;
+    }
+    let words = "only the authorization server lists scopes, and clients ask for those that the MCP server names: a sign-in asks \
+                 for none, which some servers refuse";
+    let finding = Finding::new(Mark::Warning, "SCOPE-05", words)
+        .fix(
+            Fix::member(
+                Place::ResourceMetadata,
+                "scopes_supported",
+                "list the scopes that clients of this MCP server need",
+            )
+            .source("RFC 9728 section 2"),
+        )
+        .option(&format!(
+            "--scope {}, or with some of them",
+            quoted(&listed.join(" "))
+        ));
     Some(finding)
 }
 

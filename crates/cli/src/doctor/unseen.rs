@@ -2,7 +2,7 @@
 
 use super::findings::{Finding, Mark};
 use super::fix::{Fix, Place};
-use crate::remedy::setting;
+use crate::setting::setting;
 
 /// Returns what was not examined, for an authorization server; each with its fix and option.
 pub(super) fn list(issuer: &str) -> Vec<Finding> {
@@ -69,7 +69,7 @@ pub(super) fn list(issuer: &str) -> Vec<Finding> {
             Fix::member(Place::TokenResponse, "resource", "accept the URL of the MCP server, or ignore it")
                 .source("RFC 8707 section 2"),
         )
-        .option(&set("resource_parameter", "\"omit\"")),
+        .option("--no-resource, if that server is known to be right"),
         unseen(
             "QUIRK-05",
             "an authorization server that ignores `resource` issues tokens that the MCP server refuses",
@@ -239,9 +239,15 @@ mod tests {
         let mut options: Vec<String> = found.filter_map(|finding| finding.option).collect();
         // The failures that public metadata causes.
         options.push(include_str!("../remedy.rs").to_owned());
+        options.push(include_str!("../advice.rs").to_owned());
         options.push(include_str!("server.rs").to_owned());
         for member in &members {
-            let named = format!("{member}\"");
+            let named = match member.as_str() {
+                "pkce" => "--assume-pkce".to_owned(),
+                "authorization_origin" => "--authorization-origin ".to_owned(),
+                "resource_parameter" => "--no-resource".to_owned(),
+                _ => format!("{member}\""),
+            };
             assert!(
                 options.iter().any(|option| option.contains(&named)),
                 "{member}"
@@ -290,6 +296,7 @@ mod tests {
             include_str!("unseen.rs"),
             include_str!("known.rs"),
             include_str!("../remedy.rs"),
+            include_str!("../advice.rs"),
             include_str!("../probe.rs"),
         ]
         .concat();

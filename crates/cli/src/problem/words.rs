@@ -2,11 +2,12 @@
 
 use std::io::ErrorKind;
 
+use mcp_auth_machine::Failure;
 use mcp_auth_machine::action::Why;
 
-use super::{Detail, Presented, Problem};
-use crate::remedy;
+use super::{Presented, Problem};
 use crate::speaker;
+use crate::{advice, facts, remedy};
 
 impl Problem {
     pub(crate) fn words(&self) -> String {
@@ -35,8 +36,7 @@ impl Problem {
                 speaker::login("")
             ),
             Self::SignInNeeded { why } => {
-                let login = speaker::login("");
-                format!("{}; sign in again: {login}", remedy::why(why))
+                format!("{}; {}", remedy::why(why), remedy::sign_in_for(why))
             }
             Self::Unknown => format!("not signed in; run: {}", speaker::login("")),
             Self::ClientLost { client } => format!(
@@ -59,29 +59,11 @@ impl Problem {
                      longer {limit} gives more time"
                 )
             }
-            Self::TimedOut { client } => {
-                let forgotten = match client {
-                    Presented::Earlier => {
-                        "If the browser ended at an error page of the authorization server, that \
-                         server may have forgotten the client: the next login registers a new one. If \
-                         the page is about the redirect URI:"
-                    }
-                    Presented::Configured => {
-                        "If the browser ended at an error page of the authorization server, that \
-                         server may not know the client: compare --client-id of the login with what \
-                         is registered there. If the page is about the redirect URI:"
-                    }
-                    Presented::New | Presented::Code => {
-                        "If the browser ended at an error page about the redirect URI:"
-                    }
-                };
-                let options = "--redirect-host localhost, or --port with a port that is registered";
-                format!(
-                    "there was no callback in time ({}); the account was not changed. {forgotten} {}",
-                    speaker::limit(),
-                    speaker::again(options)
-                )
-            }
+            Self::TimedOut { client } => format!(
+                "there was no callback in time ({}); the account was not changed. {}",
+                speaker::limit(),
+                of_error_page(*client)
+            ),
             Self::OutOfTime {
                 lease: Some(seconds),
                 ..
@@ -117,10 +99,14 @@ impl Problem {
                 others,
             } => {
                 let mut words = format!("{failure:#}");
-                if let Some(Detail { words: detail, .. }) = detail {
+                let forbidden = advice::forbidden(failure);
+                let said = forbidden.as_ref().map(|(words, _)| words.clone());
+                let own = detail.as_ref().map(|detail| detail.words.clone());
+                if let Some(detail) = own.or(said).or_else(|| said_for(failure)) {
                     words.push_str(&format!(" [{detail}]"));
                 }
                 let step = detail.as_ref().and_then(|detail| detail.step.clone());
+                let step = step.or_else(|| forbidden.and_then(|(_, step)| step));
                 let step = step.unwrap_or_else(|| remedy::next_step(failure));
                 words.push_str(&format!("; {step}"));
                 if !others.is_empty() {
@@ -135,6 +121,42 @@ impl Problem {
             Self::Other(error) => error.to_string(),
         }
     }
+}
+
+/// Returns what a response said that is not an OAuth error, where it explains the failure.
+fn said_for(failure: &Failure) -> Option<String> {
+    match failure.cause.code() {
+        "redirect_uri_not_registered" => facts::registered(),
+        "token_answer_invalid" | "registration_invalid" | "registration_method" => facts::said(),
+        "refused" if failure.details().description.is_none() => facts::said(),
+        _ => None,
+    }
+}
+
+/// Returns the words about a browser that ends at an error page of the authorization server: its text names the cause, and
+/// reaches the user alone.
+pub(crate) fn of_error_page(client: Presented) -> String {
+    let forgotten = match client {
+        Presented::Earlier => {
+            ", that server may have forgotten the client: the next login registers a new one. Otherwise its text names the cause."
+        }
+        Presented::Configured => {
+            ", that server may not know the client: compare --client-id of the login with what is registered there. Otherwise \
+             its text names the cause."
+        }
+        Presented::New | Presented::Code => ", its text names the cause.",
+    };
+    let asked = match facts::scopes().as_deref() {
+        None | Some("") => "none was asked for".to_owned(),
+        Some(scopes) => format!("`{scopes}` was asked for"),
+    };
+    format!(
+        "If the browser ended at an error page of the authorization server{forgotten} The redirect URI: {}. A scope \
+         ({asked}): {}. The resource: {}",
+        speaker::again("--redirect-host localhost, or --port with a port that is registered"),
+        speaker::with("--scope with the scopes that the server knows"),
+        speaker::with("--no-resource")
+    )
 }
 
 /// Returns the next step after an error of the store.

@@ -253,10 +253,6 @@ const BROKEN: &[(&str, Break)] = &[
         let page = "content-type: text/html\r\n".to_owned();
         s.more.insert(SERVER.into(), (403, page, "<html>".into()));
     }),
-    ("authorization_origin", |s| {
-        s.server["authorization_endpoint"] = "https://login.example/authorize".into();
-        drop(s.server["authorization_response_iss_parameter_supported"].take());
-    }),
     ("reserved_parameter", |s| {
         s.server["authorization_endpoint"] = format!("{}/authorize?client_id=x", s.origin).into();
     }),
@@ -360,6 +356,13 @@ fn the_operator_reads_what_to_change() {
 
 /// Set-ups that work with a deviation, and the rule.
 const FLAWED: &[(&str, Break)] = &[
+    ("QUIRK-32", |s| {
+        s.server["authorization_endpoint"] = "https://login.example/authorize".into();
+        drop(s.server["authorization_response_iss_parameter_supported"].take());
+    }),
+    ("SCOPE-05", |s| {
+        s.server["scopes_supported"] = json!(["openid", "files"])
+    }),
     ("RS-02", |s| {
         s.challenge = (401, "www-authenticate: Bearer\r\n".into())
     }),
@@ -443,7 +446,20 @@ fn findings_name_the_option_for_the_user() {
     };
     option(
         |s| drop(s.server["code_challenge_methods_supported"].take()),
-        "\"pkce\":\"s256_asserted\"",
+        "--assume-pkce",
+    );
+    // Both at once: the next sign-in does not fail for the next reason.
+    option(
+        |s| {
+            drop(s.server["code_challenge_methods_supported"].take());
+            drop(s.server["authorization_response_iss_parameter_supported"].take());
+            s.server["authorization_endpoint"] = "https://login.example/authorize".into();
+        },
+        "--assume-pkce --authorization-origin https://login.example",
+    );
+    option(
+        |s| s.server["scopes_supported"] = json!(["openid", "files", "mail"]),
+        "--scope 'files mail'",
     );
     option(
         |s| s.resource["authorization_servers"] = json!([s.origin, "https://other.example"]),

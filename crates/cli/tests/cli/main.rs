@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod advice;
 mod bridge;
 mod command;
 mod crashes;

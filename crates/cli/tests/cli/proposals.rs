@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::fake::{Fake, object};
 use crate::remedies::{
     Case, RESOURCE, SERVER, Transcript, file, leads_to_a_sign_in, metadata,
-    names_complete_commands, page, settings, words,
+    names_complete_commands, page, words,
 };
 use crate::support::Desk;
 use crate::tls::{path, server};
@@ -74,11 +74,11 @@ const CASES: &[Case] = &[
             });
             (request.path == SERVER).then(|| object(200, &metadata(issuer, &changes)))
         },
-        status: 5,
-        proposes: "\"authorization_origin\"",
-        then: |desk, issuer| {
+        status: 1,
+        proposes: "--authorization-origin",
+        then: |_, issuer| {
             let there = issuer.replace("127.0.0.1", "localhost");
-            settings(desk, issuer, "authorization_origin", &there)
+            words(&["--authorization-origin", &there])
         },
     },
     Case {

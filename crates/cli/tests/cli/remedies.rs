@@ -33,7 +33,13 @@ impl<'a> Transcript<'a> {
                 ))
             })
             .collect();
+        let local_hosts = hosts.iter().map(|(host, _)| {
+            let host = host.replace("127.0.0.1", "localhost");
+            (format!(" {host},"), " elsewhere.example,")
+        });
+        let local_hosts: Vec<_> = local_hosts.collect();
         names.extend(hosts);
+        names.extend(local_hosts);
         let local: Vec<_> = fakes
             .iter()
             .map(|(fake, _)| fake.issuer().replace("127.0.0.1", "localhost"))
@@ -156,14 +162,6 @@ pub(crate) fn file(desk: &Desk, name: &str, content: &Value) -> String {
     path.display().to_string()
 }
 
-pub(crate) fn settings(desk: &Desk, issuer: &str, member: &str, value: &str) -> Vec<String> {
-    let content = json!([{ "issuer": issuer, member: value }]);
-    vec![
-        "--issuer-settings".into(),
-        file(desk, "settings.json", &content),
-    ]
-}
-
 pub(crate) fn words(options: &[&str]) -> Vec<String> {
     options.iter().map(|&word| word.to_owned()).collect()
 }
@@ -224,8 +222,8 @@ const CASES: &[Case] = &[
             (request.path == SERVER).then(|| object(200, &metadata(issuer, &changes)))
         },
         status: 1,
-        proposes: "\"pkce\":\"s256_asserted\"",
-        then: |desk, issuer| settings(desk, issuer, "pkce", "s256_asserted"),
+        proposes: "--assume-pkce",
+        then: |_, _| words(&["--assume-pkce"]),
     },
     Case {
         name: "registration_refused",
@@ -288,8 +286,8 @@ const CASES: &[Case] = &[
             refused.then(|| object(400, &refusal))
         },
         status: 1,
-        proposes: "\"resource_parameter\":\"omit\"",
-        then: |desk, issuer| settings(desk, issuer, "resource_parameter", "omit"),
+        proposes: "--no-resource",
+        then: |_, _| words(&["--no-resource"]),
     },
     Case {
         name: "redirect_uri_changed",

@@ -16,6 +16,7 @@ use super::super::choice::same_but_slash;
 use super::super::in_words;
 use super::super::person::Person;
 use super::Host;
+use crate::advice;
 use crate::problem::{Presented, Problem};
 use crate::remedy;
 use crate::speaker;
@@ -23,9 +24,15 @@ use crate::style::Waiting;
 
 /// Returns the issuer that a callback names.
 fn issuer_of(callback: &str) -> Option<Untrusted> {
+    parameter(callback, "iss").map(|issuer| Untrusted::new(&issuer))
+}
+
+/// Returns a parameter of a callback.
+fn parameter(callback: &str, name: &str) -> Option<String> {
     let callback = url::Url::parse(callback).ok()?;
-    let found = callback.query_pairs().find(|(name, _)| name == "iss");
-    found.map(|(_, issuer)| Untrusted::new(&issuer))
+    let mut pairs = callback.query_pairs();
+    let found = pairs.find(|(found, _)| found == name);
+    found.map(|(_, value)| value.into_owned())
 }
 
 impl Host {
@@ -129,6 +136,9 @@ impl Host {
                     let others = self.choice.others(redirect.issuer.as_str());
                     self.scopes = Some(redirect.scopes.as_str().to_owned());
                     let is_old = self.seen.presented() == Presented::Earlier;
+                    if let Some(words) = advice::secret_missing(redirect.issuer.as_str()) {
+                        eprintln!("mcp-auth: {words}");
+                    }
                     person.send(&redirect, &others, is_old);
                     if let Some(turn) = &self.turn {
                         turn.share(redirect.url.as_str());
@@ -184,7 +194,7 @@ impl Host {
     fn come_back(&mut self, person: &Person, route: Slot) -> Result<Pause, Problem> {
         loop {
             self.waits_since(Some(self.ledger.own_end()));
-            let callback = person.come_back(route);
+            let callback = person.come_back(route, self.seen.presented());
             self.waits_since(None);
             let Some(callback) = callback else {
                 self.abandon();
@@ -194,13 +204,19 @@ impl Host {
             };
             self.recorder.callback(&callback);
             self.came_from = issuer_of(&callback);
+            let has_state = parameter(&callback, "state").is_some();
             self.ledger.signing_in();
             let event = Event::CallbackParams(Callback::from_url(callback));
             let pause = self.handle(event);
             if !matches!(pause, Pause::Idle) {
                 return Ok(pause);
             }
-            eprintln!("that was not the answer to this sign-in; still waiting");
+            let without_state = if has_state {
+                ""
+            } else {
+                ": it has no `state`, which the authorization server must send back as it was sent (RFC 6749 section 4.1.2)"
+            };
+            eprintln!("that was not the answer to this sign-in{without_state}; still waiting");
         }
     }
 }
