@@ -1,6 +1,5 @@
 //! Answers to the callers: `Ready`, `Error` or `NeedUser`.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::action::{Action, Grant, NeedUser, Why};
@@ -137,8 +136,7 @@ impl Core {
 
     /// Returns true if `Ready` was emitted during this event.
     pub(crate) fn said_ready(&self) -> bool {
-        self.said_ready
-            .is_some_and(|event| event.get() == self.event)
+        self.said_ready == Some(self.event)
     }
 
     /// Emits `Ready`, once per event and never for an expired token.
@@ -153,7 +151,7 @@ impl Core {
             self.callers.ready(tokens);
         }
         if !self.said_ready() {
-            self.said_ready = NonZeroU64::new(self.event);
+            self.said_ready = Some(self.event);
             self.emit(Action::Ready(grant));
         }
     }

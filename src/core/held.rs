@@ -1,5 +1,7 @@
 //! The account of this machine, as the store and this process know it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::account::{Account, Tokens, Validity};
@@ -27,7 +29,7 @@ pub(crate) struct Held {
     /// The account that the store failed to keep: retained, but not used (TOK-16).
     pub(crate) unsaved: Option<Box<Unsaved>>,
     /// The event in which the slot was last read.
-    pub(crate) read_at: Option<u64>,
+    pub(crate) read_at: Option<NonZeroU64>,
     /// When the slot was last read or written.
     pub(crate) known_at: MonoMillis,
     pub(crate) validity: Option<Validity>,
@@ -47,9 +49,24 @@ pub(crate) struct Lease {
 }
 
 struct Received {
-    access: AccessToken,
+    /// A digest of the access token, so that no second copy of it is in memory.
+    digest: u64,
     at: UnixMillis,
     validity: Validity,
+}
+
+impl Received {
+    /// Returns true if these are the received tokens. The time of receipt is compared too, because a server may reissue
+    /// an identical token.
+    fn is(&self, tokens: &Tokens) -> bool {
+        self.at == tokens.received && self.digest == digest(&tokens.access)
+    }
+}
+
+fn digest(token: &AccessToken) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    token.secret().expose().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The evidence about the stored token.
@@ -66,7 +83,7 @@ pub(crate) enum Proof {
 
 impl Held {
     /// Returns an empty account slot.
-    pub(crate) fn erased(event: u64, now: MonoMillis) -> Self {
+    pub(crate) fn erased(event: NonZeroU64, now: MonoMillis) -> Self {
         Self {
             read_at: Some(event),
             known_at: now,
@@ -123,14 +140,13 @@ impl Held {
     /// Returns the validity of these tokens: the known one of the same issuance, or one derived from the
     /// record.
     pub(crate) fn validity_of(&self, tokens: Option<&Tokens>, now: Moment) -> Validity {
-        let same = |access: &AccessToken, received| tokens.is_some_and(|t| t.is(access, received));
         if let (Some(held), Some(validity)) = (self.tokens(), self.validity)
-            && same(&held.access, held.received)
+            && tokens.is_some_and(|tokens| tokens.is(&held.access, held.received))
         {
             return validity;
         }
         match &self.received {
-            Some(known) if same(&known.access, known.at) => known.validity,
+            Some(known) if tokens.is_some_and(|tokens| known.is(tokens)) => known.validity,
             Some(_) | None => Validity::of(tokens, now),
         }
     }
@@ -142,13 +158,10 @@ impl Held {
         };
         let held = self.tokens();
         let known = held.is_some_and(|held| tokens.is(&held.access, held.received))
-            || self
-                .received
-                .as_ref()
-                .is_some_and(|known| tokens.is(&known.access, known.at));
+            || self.received.as_ref().is_some_and(|known| known.is(tokens));
         if !known {
             self.received = Some(Box::new(Received {
-                access: tokens.access.clone(),
+                digest: digest(&tokens.access),
                 at: tokens.received,
                 validity: Validity::on_receipt(tokens, now),
             }));

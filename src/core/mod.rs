@@ -33,7 +33,7 @@ pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) now: Moment,
     /// Counts events, to tell whether data was read during the current one.
-    pub(crate) event: u64,
+    pub(crate) event: NonZeroU64,
     pub(crate) owner: Arc<Owner>,
     next_id: u64,
     /// The event in which `Ready` was last emitted.
@@ -44,7 +44,7 @@ pub(crate) struct Core {
     /// The pending device authorization, which excludes a pending redirect.
     pub(crate) device: Option<Box<Pending>>,
     /// Token requests in flight at a sign-out, until they are answered.
-    pub(crate) parting: Vec<Parting>,
+    pub(crate) parting: Box<[Parting]>,
     pub(crate) memory: Memory,
     /// The requests of the current attempt, with their responses.
     pub(crate) watch: Watch,
@@ -57,7 +57,7 @@ impl Core {
         Self {
             identity,
             now,
-            event: 0,
+            event: NonZeroU64::MIN,
             owner: Arc::new(Owner),
             next_id: 0,
             said_ready: None,
@@ -65,7 +65,7 @@ impl Core {
             held: Held::default(),
             waiting: None,
             device: None,
-            parting: Vec::new(),
+            parting: Box::default(),
             memory: Memory::default(),
             watch: Watch::default(),
             callers: Callers::default(),
@@ -78,10 +78,12 @@ impl Core {
 
     /// Remembers a token request that is still in flight, to revoke what its answer brings.
     pub(crate) fn part(&mut self, parting: Parting) {
-        if self.parting.len() >= PARTINGS_REMEMBERED {
-            self.parting.remove(0);
+        let mut parted = std::mem::take(&mut self.parting).into_vec();
+        if parted.len() >= PARTINGS_REMEMBERED {
+            parted.remove(0);
         }
-        self.parting.push(parting);
+        parted.push(parting);
+        self.parting = parted.into();
     }
 
     pub(crate) fn poll(&mut self) -> Option<Action> {

@@ -222,8 +222,11 @@ impl AuthMachine {
     /// Takes the request that a sign-out left behind with this ticket.
     fn parting(&mut self, ticket: &Ticket) -> Option<Parting> {
         let id = ticket.is_of(&self.core.owner).then(|| ticket.id())?;
-        let partings = &mut self.core.parting;
-        partings.extract_if(.., |parting| parting.id == id).next()
+        let at = self.core.parting.iter().position(|left| left.id == id)?;
+        let mut parted = std::mem::take(&mut self.core.parting).into_vec();
+        let found = parted.remove(at);
+        self.core.parting = parted.into();
+        Some(found)
     }
 
     fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {

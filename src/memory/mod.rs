@@ -27,7 +27,7 @@ pub(crate) use rest::Rest;
 #[derive(Default)]
 pub(crate) struct Memory {
     /// The metadata locations that the MCP server announced. A challenge without one erases none.
-    pub(crate) resource_metadata: Vec<WebUrl>,
+    pub(crate) resource_metadata: Box<[WebUrl]>,
     /// The scopes that the MCP server demanded.
     pub(crate) demanded: Demanded,
     /// The operation of the latest request for a token or an authorization.
@@ -40,8 +40,8 @@ pub(crate) struct Memory {
     /// Whether the server rejected scopes: the next authorization registers for them, or omits those of
     /// earlier requests. At most once between two successes (9.1).
     pub(crate) scopes_refused: bool,
-    /// The scopes of the last authorization request that another one could omit or register for.
-    pub(crate) disputable: Disputable,
+    /// The scopes of the last authorization request that another one could omit or register for; `None` without any.
+    pub(crate) disputable: Option<Box<Disputable>>,
     /// Until when no further registration is erased: ten minutes, or until a success (C08).
     client_forgotten: MonoMillis,
     /// Whether resource metadata was seen, fetched or cached: such a server is not a legacy server
@@ -77,7 +77,6 @@ pub(crate) struct Memory {
 }
 
 /// The scopes of an authorization request that may cause `invalid_scope`.
-#[derive(Default)]
 pub(crate) struct Disputable {
     /// Scopes of earlier requests only.
     pub(crate) extras: Scopes,

@@ -4,7 +4,7 @@ use crate::budget::ORIGINS_REMEMBERED;
 
 /// The DPoP nonces of servers, by origin: a nonce is only sent to the server that issued it (DPOP-12).
 #[derive(Default)]
-pub(crate) struct Nonces(Vec<Nonce>);
+pub(crate) struct Nonces(Box<[Nonce]>);
 
 struct Nonce {
     origin: Box<str>,
@@ -35,14 +35,16 @@ impl Nonces {
     }
 
     pub(crate) fn keep(&mut self, origin: &str, nonce: Box<str>) {
-        self.0.retain(|known| *known.origin != *origin);
-        if self.0.len() >= ORIGINS_REMEMBERED {
-            self.0.remove(0);
+        let mut nonces = std::mem::take(&mut self.0).into_vec();
+        nonces.retain(|known| *known.origin != *origin);
+        if nonces.len() >= ORIGINS_REMEMBERED {
+            nonces.remove(0);
         }
-        self.0.push(Nonce {
+        nonces.push(Nonce {
             origin: origin.into(),
             text: nonce,
             presented: false,
         });
+        self.0 = nonces.into();
     }
 }

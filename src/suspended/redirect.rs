@@ -9,7 +9,7 @@ use crate::grant::{Redirected, Registration, Resource};
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
 use crate::slot::{AuthorizationId, Revision, Slot};
-use crate::time::MonoMillis;
+use crate::time::{MonoMillis, half};
 use crate::wire::scopes::Scopes;
 use crate::wish::Click;
 
@@ -33,8 +33,6 @@ pub(crate) struct WaitingParts {
     pub(crate) slot: Slot,
     pub(crate) revision: Revision,
     pub(crate) until: MonoMillis,
-    /// The redirect may be repeated until this time, at which half of the user's time is left.
-    pub(crate) repeated_until: MonoMillis,
     /// When the documents were read from which the redirect was made.
     pub(crate) read_at: MonoMillis,
     /// When to read the record next: the callback may have reached another instance. `None` while a read is due.
@@ -85,9 +83,11 @@ impl Waiting {
         brought == Some(self.rest.authorization())
     }
 
-    /// Returns true while enough of the user's time is left to repeat the redirect (AUTHZ-17).
+    /// Returns true while half of the user's time is left, which is enough to repeat the redirect (AUTHZ-17).
     pub(crate) fn is_timely(&self, now: MonoMillis) -> bool {
-        now < self.rest.repeated_until
+        let parts = &self.at.held().0;
+        let user_time = parts.expires.0.saturating_sub(parts.created.0);
+        now.plus(half(Duration::from_millis(user_time))) < self.rest.until
     }
 
     /// Returns true when the user's time has ended, even if the host has not sent the timer yet.

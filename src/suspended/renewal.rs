@@ -1,5 +1,7 @@
 //! A renewal of tokens, with its budgets.
 
+use std::num::NonZeroU64;
+
 use crate::account::Naming;
 use crate::budget::Budget;
 use crate::error::{Cause, Failure};
@@ -48,7 +50,7 @@ pub(crate) struct Refused {
     /// The token that was sent; `None` for a request without one.
     pub(crate) token: Option<Secret>,
     /// The event that reported it.
-    pub(crate) event: u64,
+    pub(crate) event: NonZeroU64,
     /// Whether the challenge named a metadata location.
     pub(crate) named_place: bool,
     /// Whether a refresh is allowed: false after one for this operation (USE-08).

@@ -1,5 +1,7 @@
 //! Reading a challenge of the MCP server (CHAL, USE-12).
 
+use std::num::NonZeroU64;
+
 use crate::config::MetadataOrigin;
 use crate::core::Core;
 use crate::event::{Challenge, Operation};
@@ -27,7 +29,7 @@ pub(crate) struct Judged {
     pub(crate) named_place: bool,
     pub(crate) description: Option<Untrusted>,
     /// The event that reported it.
-    pub(crate) event: u64,
+    pub(crate) event: NonZeroU64,
     /// The MCP server requires its nonce in the proof, and supplied one.
     pub(crate) wants_nonce: bool,
     /// The request was made before the nonce known until now was: its proof carried none, or an older one.
@@ -128,7 +130,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge, at_rest: bool) -> Opt
     judged.description = selected.error_description;
     places.truncate(MAX_PLACES);
     if !places.is_empty() {
-        core.memory.resource_metadata = places;
+        core.memory.resource_metadata = places.into();
     }
     if let Some(scopes) = judged.scope.as_ref().filter(|_| !judged.wants_scope()) {
         // The scopes that an open question named are part of its answer (STEP-12, STEP-13).

@@ -26,7 +26,7 @@ use crate::wire::well_known::resource_locations;
 /// The position in the ordered list of locations: announced ones, then well-known ones.
 struct Plan {
     /// The locations that were announced when the search began.
-    announced: Vec<WebUrl>,
+    announced: Box<[WebUrl]>,
     tried: usize,
     well_known: usize,
     /// The host configured the only location (DISC-20).
@@ -89,7 +89,7 @@ impl FetchingResource {
     /// other machines may not use it.
     pub(crate) fn begin_at(core: &mut Core, errand: Errand, url: WebUrl) -> Step {
         let plan = Plan {
-            announced: Vec::new(),
+            announced: Box::default(),
             tried: 0,
             well_known: 0,
             configured: true,
@@ -257,7 +257,7 @@ fn found(
     headers: &HeaderMap,
 ) -> Step {
     core.memory.resource_metadata_seen = true;
-    core.memory.resource_read = std::num::NonZeroU64::new(core.event);
+    core.memory.resource_read = Some(core.event);
     heard(core, &facts);
     if let Cached::Replaced(found) = cached {
         let seconds = freshness(headers, core.now.wall.seconds());

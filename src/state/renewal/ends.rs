@@ -1,6 +1,5 @@
 //! A renewal from its start to its end: its budgets, the lease of another process, and what a failure leaves.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::account::Naming;
@@ -23,7 +22,7 @@ impl Renewal {
     pub(crate) fn new(core: &Core, operation: Operation, refused: Option<Refused>) -> Box<Self> {
         let resource_known = refused
             .as_ref()
-            .is_some_and(|refused| core.memory.resource_read >= NonZeroU64::new(refused.event));
+            .is_some_and(|refused| core.memory.resource_read >= Some(refused.event));
         Box::new(Self {
             effort: Effort::new(core, Some(operation)),
             refused,
@@ -93,7 +92,7 @@ impl Renewal {
     /// removed before stays removed.
     pub(crate) fn nowhere(mut self: Box<Self>, core: &mut Core) -> Step {
         self.resource_known = true;
-        core.memory.resource_read = NonZeroU64::new(core.event);
+        core.memory.resource_read = Some(core.event);
         Ok(Next::Renew(self))
     }
 

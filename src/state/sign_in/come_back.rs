@@ -13,7 +13,6 @@ use crate::event::{Operation, Persistence};
 use crate::frame::key_of;
 use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
-use crate::memory::Disputable;
 use crate::record::read_pending;
 use crate::report::Decision;
 use crate::slot::{AuthorizationId, Revision, Slot, SlotKind, Stored};
@@ -377,7 +376,7 @@ impl Request {
     /// scopes in its record are known.
     fn other_scopes(&self, core: &mut Core) -> Option<Why> {
         if self.prepared == Prepared::Elsewhere {
-            core.memory.disputable = Disputable::default();
+            core.memory.disputable = None;
         }
         without_refused_scopes(core, self.added_offline_access)
     }

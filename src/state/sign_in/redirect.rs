@@ -13,7 +13,7 @@ use crate::state::client::flow::{is_new, is_pushed};
 use crate::state::sign_in::pushed::{Pushing, SentAway};
 use crate::state::{Step, Work, done, wait_in};
 use crate::suspended::{Agreed, Chosen, Waiting, WaitingParts};
-use crate::time::{UnixMillis, half, millis};
+use crate::time::{UnixMillis, millis};
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::Seed;
 
@@ -114,7 +114,6 @@ pub(crate) fn redirect(
                 slot,
                 revision,
                 until: now.mono.plus(user_time),
-                repeated_until: now.mono.plus(half(user_time)),
                 read_at: now.mono,
                 next: Some(now.mono.plus(user_time)),
                 looks: 0,

@@ -155,27 +155,32 @@ fn requested_before<T>(
     }
 }
 
-/// Returns those of the scopes that another request could omit, or register for.
+/// Returns those of the scopes that another request could omit, or register for; `None` if there are none.
 pub(crate) fn disputable(
     core: &Core,
     scopes: &Scopes,
     facts: &ResourceFacts,
     at: &AtIssuer<Registration>,
-) -> Disputable {
+) -> Option<Box<Disputable>> {
     let (needed, _) = asked_now(core, facts, at, &Scopes::default());
     let known = at.held();
-    Disputable {
-        // Without required scopes, no smaller request exists.
-        extras: if needed.is_empty() {
-            Scopes::default()
-        } else {
-            scopes.minus(&needed).without(OFFLINE_ACCESS)
-        },
-        unregistered: match known.client.origin {
-            ClientOrigin::Dynamic => known.lacks(scopes, true),
-            ClientOrigin::PreRegistered | ClientOrigin::MetadataDocument => Scopes::default(),
-        },
-    }
+    // Without required scopes, no smaller request exists.
+    let extras = if needed.is_empty() {
+        Scopes::default()
+    } else {
+        scopes.minus(&needed).without(OFFLINE_ACCESS)
+    };
+    let unregistered = match known.client.origin {
+        ClientOrigin::Dynamic => known.lacks(scopes, true),
+        ClientOrigin::PreRegistered | ClientOrigin::MetadataDocument => Scopes::default(),
+    };
+    let some = !extras.is_empty() || !unregistered.is_empty();
+    some.then(|| {
+        Box::new(Disputable {
+            extras,
+            unregistered,
+        })
+    })
 }
 
 /// Returns the reason for another authorization after the server rejected scopes: one without the
@@ -186,14 +191,11 @@ pub(crate) fn without_refused_scopes(core: &mut Core, added_offline_access: bool
         core.memory.offline_access_refused = true;
         return Some(Why::OfflineAccessRefused);
     }
-    let Disputable {
-        extras,
-        unregistered,
-    } = std::mem::take(&mut core.memory.disputable);
-    let disputed = unregistered.union(&extras);
-    if core.memory.scopes_refused || disputed.is_empty() {
+    let disputable = core.memory.disputable.take()?;
+    if core.memory.scopes_refused {
         return None;
     }
     core.memory.scopes_refused = true;
+    let disputed = disputable.unregistered.union(&disputable.extras);
     Some(Why::ScopesRefused { scopes: disputed })
 }
