@@ -2,7 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::account::TokenKind;
+pub use crate::account::TokenKind;
+use crate::error::Failure;
 use crate::grant::ClientOrigin;
 use crate::issuer::{IssuerId, ServerSource};
 use crate::wire::scopes::Scopes;
@@ -221,8 +222,9 @@ pub enum Decision {
         issuer: IssuerId,
         /// The kind of the token.
         token: TokenKind,
-        /// The reason code of a failure; `None`: revoked.
-        refused: Option<&'static str>,
+        /// Why not; `None`: revoked. A report names the code of the cause.
+        #[serde(serialize_with = "code")]
+        refused: Option<Box<Failure>>,
     },
     /// A proof was sent, but the issued token is not bound to its key; it is used as a bearer token
     /// (DPOP-13).
@@ -241,6 +243,11 @@ pub enum Decision {
         /// The lifetime in seconds, if known.
         seconds: Option<u64>,
     },
+}
+
+fn code<S: Serializer>(refused: &Option<Box<Failure>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let code = refused.as_ref().map(|failure| failure.cause.code());
+    code.serialize(serializer)
 }
 
 impl Serialize for IssuerId {

@@ -125,9 +125,9 @@ impl Progress {
         };
         let (issuer, kind) = (at.issuer().clone(), at.held().kind);
         core.report(|| Decision::Revoked {
-            issuer,
             token: kind,
-            refused: flaw.as_ref().map(Cause::code),
+            refused: flaw.clone().map(|cause| Box::new(fails(&issuer, cause))),
+            issuer,
         });
         let at = at.then(|revocation| revocation.account);
         let failed = self.failed.or(flaw);

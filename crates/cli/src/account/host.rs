@@ -4,7 +4,7 @@ mod attempt;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ use mcp_auth_client::{Driver, HttpClient, Note, Pause, Store};
 use mcp_auth_machine::action::Grant;
 use mcp_auth_machine::error::{Cause, Stage, Violation};
 use mcp_auth_machine::event::{Challenge, Operation};
-use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::time::UnixMillis;
 use mcp_auth_machine::wire::callback::IssFlaw;
 use mcp_auth_machine::wire::scopes::Scopes;
@@ -26,6 +25,7 @@ use super::ledger::Ledger;
 use super::person::Person;
 use super::profile::Profile;
 use super::records;
+use super::revocation::{Revocation, Unrevoked};
 use super::root::Root;
 use super::seen::Seen;
 use super::slots::Slots;
@@ -61,8 +61,8 @@ pub(super) struct Host {
     scopes: Option<String>,
     /// The authorization server refused the client at the revocation.
     client_is_unknown: bool,
-    /// A token was revoked, or should have been.
-    revokes: Arc<AtomicBool>,
+    /// What became of the access token at the authorization server.
+    revocation: Arc<Revocation>,
     /// The issuer of the last callback, by its own account.
     came_from: Option<Untrusted>,
     /// The scopes that the user added in this sign-in.
@@ -110,8 +110,8 @@ impl Host {
         let sees = Arc::clone(&seen);
         let choice = Arc::new(Choice::default());
         let chooses = Arc::clone(&choice);
-        let revokes = Arc::new(AtomicBool::new(false));
-        let revoked = Arc::clone(&revokes);
+        let revocation = Arc::new(Revocation::default());
+        let revoked = Arc::clone(&revocation);
         let mut warned = BTreeSet::new();
         let mut sent = Vec::new();
         let driver = Driver::new(config, profile.account.as_str(), store)
@@ -124,9 +124,7 @@ impl Host {
                 chooses.see(&note);
                 match &note {
                     Note::Out(Action::Report(decision)) => {
-                        if matches!(**decision, Decision::Revoked { .. }) {
-                            revoked.store(true, Ordering::Relaxed);
-                        }
+                        revoked.see(decision);
                         // A retry comes to the same decision.
                         if let Some(words) =
                             warning(decision).filter(|it| warned.insert(it.clone()))
@@ -159,7 +157,7 @@ impl Host {
             scopes: None,
             client_is_unknown: false,
             came_from: None,
-            revokes,
+            revocation,
             added: None,
             is_given: profile.settings.discovery.gives_server(),
             named: profile.settings.servers(),
@@ -396,9 +394,9 @@ impl Host {
         }
     }
 
-    /// Returns true if the authorization server has a way to revoke tokens, which the sign-out used.
-    pub(super) fn revokes(&self) -> bool {
-        self.revokes.load(Ordering::Relaxed)
+    /// Returns why the sign-out did not revoke the access token; `None` if it did.
+    pub(super) fn unrevoked(&self) -> Option<Unrevoked> {
+        self.revocation.unrevoked()
     }
 
     /// Returns true if the authorization server does not know the client any more, as it said at the sign-out.

@@ -113,10 +113,8 @@ pub(crate) fn run(options: &Options, as_json: bool, recorder: &Recorder) -> Resu
         // An account that cannot be read is erased, too.
         let held = host.stored().ok().flatten();
         host.sign_out()?;
-        if let Some(words) = held
-            .as_ref()
-            .filter(|_| !host.revokes())
-            .and_then(stays_valid)
+        if let (Some(grant), Some(unrevoked)) = (&held, host.unrevoked())
+            && let Some(words) = stays_valid(grant, unrevoked)
         {
             note!("{words}");
         }

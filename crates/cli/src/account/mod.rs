@@ -20,6 +20,7 @@ pub(crate) mod overruled;
 pub(crate) mod person;
 mod profile;
 mod records;
+mod revocation;
 mod root;
 mod sealing;
 mod secret;

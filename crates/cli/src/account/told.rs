@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::choice;
 use super::in_words;
+use super::revocation::Unrevoked;
 use crate::speaker;
 
 /// Returns the text of a decision that the user should know about.
@@ -17,13 +18,12 @@ use crate::speaker;
 pub(super) fn warning(decision: &Decision) -> Option<String> {
     Some(match decision {
         Decision::Revoked {
-            issuer,
             token,
-            refused: Some(reason),
+            refused: Some(failure),
+            ..
         } => format!(
-            "the {} was erased here, but not revoked at {issuer} ({})",
-            token.as_str().replace('_', " "),
-            reason.replace('_', " ")
+            "the {} was erased here, but not revoked: {failure}",
+            token.as_str().replace('_', " ")
         ),
         Decision::RecordUnusable { slot, reason }
             if slot.starts_with("account/") && reason.contains("another user") =>
@@ -144,16 +144,19 @@ pub(super) fn ends_soon(grant: &Grant, is_new: bool) -> Option<String> {
     ))
 }
 
-/// Returns the words about a token that was erased, where the server revokes none; `None` for an expired one.
-pub(super) fn stays_valid(grant: &Grant) -> Option<String> {
+/// Returns the words about an access token that was erased but not revoked; `None` for an expired one.
+pub(super) fn stays_valid(grant: &Grant, unrevoked: Unrevoked) -> Option<String> {
     let time = match left(grant) {
         Some(0) => return None,
         Some(seconds) => format!(", in {}", in_words(seconds)),
         None => String::new(),
     };
+    let cause = match unrevoked {
+        Unrevoked::NoEndpoint => format!("{} has no way to revoke tokens: ", grant.issuer),
+        Unrevoked::Failed => String::new(),
+    };
     Some(format!(
-        "{} has no way to revoke tokens: the access token, erased here, stays valid until it expires{time}",
-        grant.issuer
+        "{cause}the access token, erased here, stays valid until it expires{time}"
     ))
 }
 

@@ -173,3 +173,32 @@ fn a_sign_out_where_nothing_is_revoked_says_so() {
         );
     }
 }
+
+/// A server whose access tokens are only signed revokes the refresh token, and refuses to revoke the access token
+/// (RFC 7009 section 2.2.1).
+#[test]
+fn a_sign_out_says_why_the_access_token_was_not_revoked() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    let url = fake.url();
+    fake.state().hook = Some(Box::new(|request, _| {
+        let refused = json!({
+            "error": "unsupported_token_type",
+            "error_description": "JWT access tokens cannot be revoked",
+        });
+        let access = request.body.contains("token_type_hint=access_token");
+        access.then(|| object(400, &refused))
+    }));
+    assert!(desk.sign_in(&[&url], false).status.success());
+    let output = desk.run(&["logout", &url]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for words in [
+        "the access token was erased here, but not revoked",
+        "\"unsupported_token_type\", saying \"JWT access tokens cannot be revoked\"",
+        "the access token, erased here, stays valid until it expires, in ",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!said.contains("refresh token was erased"), "{said}");
+    assert!(!said.contains("has no way to revoke"), "{said}");
+}
