@@ -1,7 +1,7 @@
 //! The requests of the current attempt, from which a failure names those of its stage.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Request, Uri};
 
 use crate::action::Purpose;
@@ -18,6 +18,7 @@ struct Exchange {
     purpose: Purpose,
     status: Option<u16>,
     content_type: Option<HeaderValue>,
+    content_encoding: Option<HeaderValue>,
     missing: &'static str,
 }
 
@@ -28,6 +29,7 @@ impl Exchange {
             purpose,
             status: None,
             content_type: None,
+            content_encoding: None,
             missing: "gave no answer",
         }
     }
@@ -37,6 +39,11 @@ impl Exchange {
             Outcome::Response { response, .. } => {
                 self.status = Some(response.status().as_u16());
                 self.content_type = response.headers().get(CONTENT_TYPE).cloned();
+                // A host that decompressed the body may have left the header.
+                let coding = response.headers().get(CONTENT_ENCODING);
+                self.content_encoding = coding
+                    .filter(|_| std::str::from_utf8(response.body()).is_err())
+                    .cloned();
                 self.missing = "";
             }
             Outcome::NeverSent | Outcome::MaybeSent => {}
@@ -46,12 +53,15 @@ impl Exchange {
     }
 
     fn seen(&self) -> Seen {
-        let kind = self.content_type.as_ref();
-        let kind = kind.and_then(|value| value.to_str().ok());
+        let text = |value: &Option<HeaderValue>| {
+            let text = value.as_ref().and_then(|value| value.to_str().ok());
+            text.map(Untrusted::new)
+        };
         Seen {
             url: self.uri.to_string().into(),
             status: self.status,
-            content_type: kind.map(Untrusted::new),
+            content_type: text(&self.content_type),
+            content_encoding: text(&self.content_encoding),
             missing: self.missing,
         }
     }

@@ -18,6 +18,10 @@ pub struct Seen {
     /// The `Content-Type` of the response, sanitised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<Untrusted>,
+    /// The `Content-Encoding` of the response, sanitised: the server compressed it, although the request asked for
+    /// `identity`, and the host did not decompress it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<Untrusted>,
     /// The reason for a missing status.
     #[serde(skip)]
     pub(crate) missing: &'static str,
@@ -31,6 +35,13 @@ impl fmt::Display for Seen {
             }
             (Some(status), None) => write!(f, "{} answered {status}", self.url),
             (None, _) => write!(f, "{} {}", self.url, self.missing),
+        }?;
+        match &self.content_encoding {
+            Some(coding) => write!(
+                f,
+                ", compressed ({coding:?}) although `identity` was asked for"
+            ),
+            None => Ok(()),
         }
     }
 }

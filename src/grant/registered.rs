@@ -104,7 +104,7 @@ pub(crate) fn registration_methods(
 }
 
 /// Returns the method of the registered client: that of the response; without one, the requested method, if
-/// the response has the necessary secret (REG-24).
+/// the response has the necessary secret, and no secret that a client without a method would not need (REG-24).
 pub(crate) fn registered_method(
     registered: &Registered<'_>,
     asked: AuthMethod,
@@ -120,7 +120,9 @@ pub(crate) fn registered_method(
     let listed = facts.auth_methods;
     let implied = match asked {
         AuthMethod::PrivateKeyJwt => true,
-        AuthMethod::None => listed.has(AuthMethod::None),
+        AuthMethod::None => {
+            listed.has(AuthMethod::None) && !(secret.is_some() && facts.takes_secrets())
+        }
         AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost => secret.is_some(),
     };
     let fixed = named.or(implied.then_some(asked));

@@ -2,7 +2,7 @@
 //! it is sent.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::CredentialEndpoint;
@@ -11,6 +11,8 @@ use crate::wire::url::WebUrl;
 
 pub(crate) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// No compression: without the header any coding is permitted (RFC 9110 section 12.5.3), and hosts need not know one.
+const PLAIN: HeaderValue = HeaderValue::from_static("identity");
 
 pub(crate) fn post(
     endpoint: CredentialEndpoint<'_>,
@@ -18,8 +20,9 @@ pub(crate) fn post(
     body: Bytes,
     authorization: Option<HeaderValue>,
 ) -> Request<Bytes> {
-    let mut headers = HeaderMap::with_capacity(4);
+    let mut headers = HeaderMap::with_capacity(5);
     headers.insert(ACCEPT, JSON);
+    headers.insert(ACCEPT_ENCODING, PLAIN);
     headers.insert(CONTENT_TYPE, content_type);
     if let Some(mut authorization) = authorization {
         authorization.set_sensitive(true);
@@ -33,8 +36,10 @@ pub(crate) fn discovery_request(
     url: &WebUrl,
     protocol_version: Option<&HeaderValue>,
 ) -> Request<Bytes> {
-    let mut headers = HeaderMap::with_capacity(3);
+    let more = usize::from(protocol_version.is_some());
+    let mut headers = HeaderMap::with_capacity(3_usize.saturating_add(more));
     headers.insert(ACCEPT, JSON);
+    headers.insert(ACCEPT_ENCODING, PLAIN);
     if let Some(version) = protocol_version {
         headers.insert("mcp-protocol-version", version.clone());
     }

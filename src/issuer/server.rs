@@ -66,6 +66,14 @@ pub(crate) struct Facts {
     pub(crate) grant_profiles: Words<GrantProfile>,
 }
 
+impl Facts {
+    /// Returns true if the token endpoint lists a method with a client secret.
+    pub(crate) fn takes_secrets(&self) -> bool {
+        let methods = self.auth_methods;
+        methods.has(AuthMethod::ClientSecretBasic) || methods.has(AuthMethod::ClientSecretPost)
+    }
+}
+
 /// The flaw in a metadata document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

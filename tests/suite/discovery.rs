@@ -120,14 +120,14 @@ fn disc_07_meta_06_sec_12_requests_carry_nothing_of_the_user() {
     let names: Vec<_> = request.headers().keys().map(|n| n.as_str()).collect();
     assert_eq!(
         (request.method().as_str(), names),
-        ("GET", vec!["accept", "user-agent"])
+        ("GET", vec!["accept", "accept-encoding", "user-agent"])
     );
     assert_eq!(request.headers()["accept"], "application/json");
     let request = host.serve(META, 200, &metadata());
     let names: Vec<_> = request.headers().keys().map(|n| n.as_str()).collect();
     assert_eq!(
         (request.method().as_str(), names),
-        ("GET", vec!["accept", "user-agent"])
+        ("GET", vec!["accept", "accept-encoding", "user-agent"])
     );
 }
 

@@ -84,6 +84,7 @@ mod round_trips;
 mod rules;
 mod saved_late;
 mod scopes;
+mod secrets_wanted;
 mod settings;
 mod several;
 mod sign_out;

@@ -57,7 +57,11 @@ fn tok_01_tok_02_tok_03_d18_the_request() {
         .map(|n| n.as_str().to_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["accept", "content-type", "user-agent"]);
+    assert_eq!(
+        names,
+        ["accept", "accept-encoding", "content-type", "user-agent"]
+    );
+    assert_eq!(request.headers()["accept-encoding"], "identity");
     assert_eq!(
         request.headers()["content-type"],
         "application/x-www-form-urlencoded"

@@ -50,6 +50,8 @@ impl HttpClient {
                 "/",
                 env!("CARGO_PKG_VERSION")
             ))
+            // Nothing here decompresses (QUIRK-35).
+            .accept_encoding("identity")
             .proxy(None)
             .build();
         let connector =

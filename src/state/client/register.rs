@@ -25,6 +25,7 @@ use crate::wire::registration::{
     Registered, RegistrationAnswer, RegistrationDocument, RegistrationRequest,
 };
 use crate::wire::scopes::Scopes;
+use crate::wire::text::Untrusted;
 use crate::wire::token::{MAX_TOKEN_BYTES, OAuthError};
 use crate::wire::words::{AuthMethod, GrantType, ResponseType};
 
@@ -39,6 +40,8 @@ pub(crate) struct Registering {
     method: AuthMethod,
     /// Whether the request named the scopes.
     with_scope: bool,
+    /// Whether the request named the grant `refresh_token`.
+    with_refresh: bool,
     form: Form,
 }
 
@@ -49,6 +52,8 @@ enum Form {
     Full,
     /// Names no scopes (REG-22); without a redirect, `redirect_uris` is empty (DEV-03).
     Reduced,
+    /// Same as `Full`, without the grant `refresh_token` (REG-19).
+    WithoutRefresh,
 }
 
 impl Registering {
@@ -60,14 +65,19 @@ impl Registering {
         let permit = met.attempt.registration(core)?;
         let config = core.config();
         let scopes = registration_scopes(core, &met.attempt, &met.facts, &at);
-        let with_scope = form == Form::Full && !scopes.is_empty();
+        let with_scope = form != Form::Reduced && !scopes.is_empty();
         let grants = [
             met.attempt.way.grant().as_str(),
             GrantType::RefreshToken.as_str(),
         ];
-        let wanted = match config.refresh_tokens {
-            RefreshTokens::Wanted => grants.as_slice(),
-            RefreshTokens::NotWanted => grants.get(..1).unwrap_or_default(),
+        let with_refresh = match config.refresh_tokens {
+            RefreshTokens::Wanted => form != Form::WithoutRefresh,
+            RefreshTokens::NotWanted => false,
+        };
+        let wanted = if with_refresh {
+            grants.as_slice()
+        } else {
+            grants.get(..1).unwrap_or_default()
         };
         let uri = met.attempt.way.redirect_uri();
         let uris = uri.map(RedirectUri::as_str);
@@ -112,6 +122,7 @@ impl Registering {
             scopes,
             method,
             with_scope,
+            with_refresh,
             form,
         }))
     }
@@ -158,10 +169,10 @@ impl Registering {
                 fail(&self.met.attempt, Cause::unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                let differs = self.with_scope || self.met.attempt.way.redirect_uri().is_none();
-                let again = self.form == Form::Full && differs;
-                if again && matches!(status, 400 | 403 | 422) {
-                    return Self::send(core, self.met, self.at, self.replaced, Form::Reduced);
+                if matches!(status, 400 | 403 | 422)
+                    && let Some(form) = self.next_form(code.as_ref(), description.as_ref())
+                {
+                    return Self::send(core, self.met, self.at, self.replaced, form);
                 }
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())
@@ -174,6 +185,28 @@ impl Registering {
                 };
                 fail(&self.met.attempt, Cause::Refused(refusal))
             }
+        }
+    }
+
+    /// Returns the form of a second request after a refusal, if one would differ. The server says which member it refuses
+    /// in words only; a grant that its metadata excludes is the more likely one.
+    fn next_form(&self, code: Option<&Untrusted>, words: Option<&Untrusted>) -> Option<Form> {
+        if self.form != Form::Full {
+            return None;
+        }
+        let is_metadata = code.is_some_and(|code| code.as_plain() == "invalid_client_metadata");
+        let listed = self.at.server().facts().grant_types;
+        let excluded = listed.is_listed() && !listed.has(GrantType::RefreshToken);
+        let named = words.is_some_and(|words| {
+            let words = words.as_plain();
+            words.contains("refresh_token") || words.contains("grant")
+        });
+        let is_grant = self.with_refresh && is_metadata && (excluded || named);
+        let without_redirect = self.met.attempt.way.redirect_uri().is_none();
+        if is_grant {
+            Some(Form::WithoutRefresh)
+        } else {
+            (self.with_scope || without_redirect).then_some(Form::Reduced)
         }
     }
 

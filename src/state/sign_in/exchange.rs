@@ -9,14 +9,14 @@ use crate::clients::Registered;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Unreachable, Violation};
 use crate::event::Outcome;
-use crate::grant::{ClientOrigin, CodeGrant, TokenGrant};
+use crate::grant::{ClientMethod, ClientOrigin, CodeGrant, TokenGrant};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::client::binding::before_code;
 use crate::state::save::SavingAccount;
-use crate::state::sign_out::forget::{client_refused, forget};
+use crate::state::sign_out::forget::{client_refused, forget, has_worked};
 use crate::state::sign_out::revoke::Revoking;
 use crate::state::{Step, Work, wait_in};
 use crate::suspended::{Kept, Word};
@@ -88,7 +88,9 @@ impl Exchanging {
             } => {
                 let cause = at.refused(error, Some(code), description);
                 let failure = fails(core, &issuer, cause);
-                refused(core, &at, error, failure)
+                let ends_client = error.refuses_client()
+                    || error == OAuthError::InvalidRequest && misses_secret(core, &at, response);
+                refused(core, &at, error, ends_client, failure)
             }
             TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
                 let now = core.now.wall;
@@ -96,11 +98,11 @@ impl Exchanging {
                     .map(|seconds| now.plus_seconds(seconds));
                 Err(fails(core, &issuer, spent(retry_at)))
             }
-            TokenAnswer::Unexpected(flaw) => Err(fails(
-                core,
-                &issuer,
-                Cause::Violation(Violation::Token(flaw)),
-            )),
+            TokenAnswer::Unexpected(flaw) => {
+                let failure = fails(core, &issuer, Cause::Violation(Violation::Token(flaw)));
+                let ends_client = misses_secret(core, &at, response);
+                refused(core, &at, OAuthError::Other, ends_client, failure)
+            }
         }
     }
 }
@@ -142,12 +144,18 @@ pub(crate) fn keep<G: TokenGrant>(
 
 /// Handles a refusal of the code or of the client. Either may mean that the server forgot a dynamic client
 /// (TOK-19, QUIRK-14).
-fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure: Failure) -> Step {
+fn refused(
+    core: &mut Core,
+    at: &AtIssuer<CodeGrant>,
+    error: OAuthError,
+    ends_client: bool,
+    failure: Failure,
+) -> Step {
     let parts = &at.held().redirected.0;
     if parts.client.origin != ClientOrigin::Dynamic {
         return Err(failure);
     }
-    if error.refuses_client() {
+    if ends_client {
         return client_refused(core, at, &parts.redirect_uri, failure);
     }
     if error == OAuthError::InvalidGrant {
@@ -160,6 +168,20 @@ fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure
         return forget(core, registered, word, Why::ClientForgotten, failure);
     }
     Err(failure)
+}
+
+/// Returns true when a refusal names the secret of a client that has none and has not worked yet, at a server that lists a
+/// method with one: the method is refused, in other words than those of the standard (QUIRK-34).
+fn misses_secret(core: &Core, at: &AtIssuer<CodeGrant>, response: &Response<Bytes>) -> bool {
+    let names_a_secret = |body: &[u8]| {
+        body.windows(b"secret".len())
+            .any(|part| part.eq_ignore_ascii_case(b"secret"))
+    };
+    matches!(at.held().client().method, ClientMethod::None)
+        && at.server().facts().takes_secrets()
+        && response.status().is_client_error()
+        && names_a_secret(response.body())
+        && !has_worked(core, at)
 }
 
 fn spent(retry_at: Option<UnixMillis>) -> Cause {

@@ -125,11 +125,8 @@ pub(crate) fn client_refused<G: TokenGrant>(
         redirect_uri: redirect_uri.into(),
         client_id: client.id.clone(),
     };
-    let worked = core.held.at.as_ref().is_some_and(|held| {
-        held.issuer() == at.issuer() && held.held().client.id == registered.client_id
-    });
     let mut why = Why::ClientForgotten;
-    if let (false, Some(refused)) = (worked, client.method.word()) {
+    if let (false, Some(refused)) = (has_worked(core, at), client.method.word()) {
         core.memory.clients.refuse(at.issuer(), refused);
         let key = core.config().client_metadata_key.as_ref();
         let next = registration_methods(at.server().facts(), key)
@@ -143,6 +140,13 @@ pub(crate) fn client_refused<G: TokenGrant>(
         }
     }
     forget(core, registered, Word::TokenEndpoint, why, failure)
+}
+
+/// Returns true when the account was obtained with this client.
+pub(crate) fn has_worked<G: TokenGrant>(core: &Core, at: &AtIssuer<G>) -> bool {
+    core.held.at.as_ref().is_some_and(|held| {
+        held.issuer() == at.issuer() && held.held().client.id == at.held().client().id
+    })
 }
 
 /// Starts to erase a registration that an attempt cannot use.

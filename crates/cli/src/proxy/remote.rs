@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use mcp_auth_client::asynchronous::{Connections, http_client};
 use url::Url;
@@ -97,6 +97,11 @@ impl Remote {
         let connections = Connections::new(move || {
             let settings = reqwest::Client::builder()
                 .user_agent(USER_AGENT)
+                // Nothing here decompresses (QUIRK-35).
+                .default_headers(HeaderMap::from_iter([(
+                    ACCEPT_ENCODING,
+                    HeaderValue::from_static("identity"),
+                )]))
                 .connect_timeout(CONNECT);
             http_client(settings, &trust, &server)
         })?;
