@@ -1,4 +1,4 @@
-//! What widely used servers answer beside the standards: a secret without a method, a secret that is required although the
+//! Answers of widely used servers beside the standards: a secret without a method, a secret that is required although the
 //! client is public, grants that are refused, and compressed documents (REG-19, REG-24, QUIRK-34, QUIRK-35).
 
 use mcp_auth_machine::action::Why;

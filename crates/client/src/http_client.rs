@@ -50,7 +50,7 @@ impl HttpClient {
                 "/",
                 env!("CARGO_PKG_VERSION")
             ))
-            // Nothing here decompresses (QUIRK-35).
+            // The response is not decompressed (QUIRK-35).
             .accept_encoding("identity")
             .proxy(None)
             .build();

@@ -61,7 +61,7 @@ pub(super) struct Host {
     scopes: Option<String>,
     /// The authorization server refused the client at the revocation.
     client_is_unknown: bool,
-    /// What became of the access token at the authorization server.
+    /// The fate of the access token at the authorization server.
     revocation: Arc<Revocation>,
     /// The issuer of the last callback, by its own account.
     came_from: Option<Untrusted>,

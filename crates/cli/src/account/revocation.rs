@@ -1,10 +1,10 @@
-//! What became of the access token at the authorization server, when the account was erased.
+//! The fate of the access token at the authorization server, when the account was erased.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_auth_machine::report::{Decision, TokenKind};
 
-/// What the machine reported about revocations.
+/// The reports of the machine about revocations.
 #[derive(Default)]
 pub(super) struct Revocation {
     /// There was an attempt, for whichever token.

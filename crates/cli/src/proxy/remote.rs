@@ -97,7 +97,7 @@ impl Remote {
         let connections = Connections::new(move || {
             let settings = reqwest::Client::builder()
                 .user_agent(USER_AGENT)
-                // Nothing here decompresses (QUIRK-35).
+                // The response is not decompressed (QUIRK-35).
                 .default_headers(HeaderMap::from_iter([(
                     ACCEPT_ENCODING,
                     HeaderValue::from_static("identity"),
