@@ -55,9 +55,11 @@ pub const LOOKS_PER_RENEWAL: u8 = 240;
 pub const RENEWAL_REST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// The time limit for an operation of the host's store.
 pub const SLOT_TIME: Duration = Duration::from_secs(30);
-/// The waits before tokens that the store did not take are saved again without an event, in milliseconds (TOK-16).
-pub(crate) const SAVE_WAITS: [u64; 10] = [
-    200, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 60_000, 60_000, 60_000,
+/// The waits before tokens that the store did not take are saved again without an event, in milliseconds (TOK-16). While
+/// the lease of the refresh lasts, at most 5 seconds: after it, another process sends the refresh token that was spent.
+pub(crate) const SAVE_WAITS: [u64; 14] = [
+    200, 1_000, 2_000, 5_000, 5_000, 5_000, 5_000, 5_000, 5_000, 20_000, 40_000, 60_000, 60_000,
+    60_000,
 ];
 /// The default time for the user to complete an authorization (AUTHZ-17).
 pub const USER_TIME: Duration = Duration::from_secs(10 * 60);

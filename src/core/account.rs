@@ -54,8 +54,8 @@ impl Core {
         self.held.validity = Some(self.held.validity_of(tokens, self.now));
         self.held.at = at;
         let known = self.held.lease.filter(|known| Some(known.until) == lease);
-        let seen = self.now.mono;
-        self.held.lease = lease.map(|until| known.unwrap_or(Lease { until, seen }));
+        let now = self.now;
+        self.held.lease = lease.map(|until| known.unwrap_or_else(|| Lease::first_seen(until, now)));
         self.held.revision = stored.map(|stored| stored.revision);
         self.held.read_at = Some(self.event);
         self.held.known_at = self.now.mono;

@@ -5,11 +5,13 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::account::{Account, Tokens, Validity};
+use crate::budget::LEASE_TIME;
+use crate::grant::CLOCK_SKEW_MILLIS;
 use crate::issuer::AtIssuer;
 use crate::secret::Secret;
 use crate::slot::{AuthorizationId, Revision};
 use crate::suspended::Unsaved;
-use crate::time::{Moment, MonoMillis, UnixMillis};
+use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::scopes::Scopes;
 use crate::wire::token::AccessToken;
 
@@ -39,13 +41,30 @@ pub(crate) struct Held {
     pub(crate) proof: Proof,
 }
 
-/// A refresh lease. Its holder's wall clock says when it ends early; how long it blocks this process is measured by
-/// the monotonic clock of this process, since the wall clocks of two hosts differ (D01).
+/// A refresh lease. The wall clocks are compared once, when this process first sees it: they may be set while it lasts,
+/// and a lease that seems over then would have the refresh token sent twice (D01, SEC-35).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lease {
+    /// Its end by the wall clock of its holder, which also tells two leases apart.
     pub(crate) until: UnixMillis,
-    /// When this process first saw it.
-    pub(crate) seen: MonoMillis,
+    /// Its end for this process.
+    pub(crate) ends: MonoMillis,
+}
+
+impl Lease {
+    /// Returns a lease that this process sees for the first time. It lasts for what is left of it by the wall clock, and
+    /// at most for the length of a lease, since the wall clocks of two hosts differ. A lease further in the future than
+    /// clocks differ is invalid.
+    pub(crate) fn first_seen(until: UnixMillis, now: Moment) -> Self {
+        let left = until.0.saturating_sub(now.wall.0);
+        let longest = millis(LEASE_TIME).saturating_add(CLOCK_SKEW_MILLIS);
+        let lasts = match left <= longest {
+            true => LEASE_TIME.min(Duration::from_millis(left)),
+            false => Duration::ZERO,
+        };
+        let ends = now.mono.plus(lasts);
+        Self { until, ends }
+    }
 }
 
 struct Received {

@@ -19,6 +19,9 @@ pub(crate) struct DeviceRequest {
     pub(crate) added_offline_access: bool,
     /// The key that the tokens will be bound to.
     pub(crate) binding: Option<KeyBinding>,
+    /// Whether an account was stored when the codes were requested: a slot without one means that the user has signed
+    /// out since (REFR-12).
+    pub(crate) beside_account: bool,
     pub(crate) created: UnixMillis,
 }
 

@@ -11,6 +11,10 @@ struct Nonce {
     text: Box<str>,
     /// Whether a proof for the MCP server was made with it.
     presented: bool,
+    /// Whether an unused nonce was known before the last response that carried this one.
+    beside_unused: bool,
+    /// Whether that response was reported by [`Observed`](crate::event::Observed): its refusal may be reported next.
+    observed: bool,
 }
 
 impl Nonces {
@@ -27,14 +31,31 @@ impl Nonces {
         }
     }
 
-    /// Returns true if a nonce of this server is known, and no proof was made with it: a request that is refused for
-    /// want of a nonce was made before it was known.
-    pub(crate) fn is_unused(&self, origin: &str) -> bool {
-        let found = self.0.iter().find(|nonce| *nonce.origin == *origin);
-        found.is_some_and(|nonce| !nonce.presented)
+    /// Keeps the nonce of a refusal. Returns true if another one was known before the refused response, and no proof was
+    /// made with it: then the refused request was made before any nonce was known. The host may have reported the same
+    /// response as observed.
+    pub(crate) fn refused_with(&mut self, origin: &str, nonce: Box<str>) -> bool {
+        let found = self.0.iter_mut().find(|known| *known.origin == *origin);
+        if let Some(known) = found
+            && known.observed
+            && known.text == nonce
+        {
+            known.observed = false;
+            return known.beside_unused && !known.presented;
+        }
+        self.learn(origin, nonce, false)
     }
 
+    /// Keeps the nonce of a response.
     pub(crate) fn keep(&mut self, origin: &str, nonce: Box<str>) {
+        self.learn(origin, nonce, true);
+    }
+
+    /// Keeps a nonce; returns whether an unused one was known. A nonce that is sent again stays presented.
+    fn learn(&mut self, origin: &str, nonce: Box<str>, observed: bool) -> bool {
+        let known = self.0.iter().find(|known| *known.origin == *origin);
+        let beside_unused = known.is_some_and(|known| !known.presented);
+        let presented = known.is_some_and(|known| known.presented && known.text == nonce);
         let mut nonces = std::mem::take(&mut self.0).into_vec();
         nonces.retain(|known| *known.origin != *origin);
         if nonces.len() >= ORIGINS_REMEMBERED {
@@ -43,8 +64,11 @@ impl Nonces {
         nonces.push(Nonce {
             origin: origin.into(),
             text: nonce,
-            presented: false,
+            presented,
+            beside_unused,
+            observed,
         });
         self.0 = nonces.into();
+        beside_unused
     }
 }

@@ -332,6 +332,36 @@ fn dpop_11_a_refusal_of_a_request_from_before_the_nonce_is_not_a_second_one() {
     assert_eq!(claims["nonce"], "rs-2");
 }
 
+/// A server that wants another nonce for each request, or the same one each time: the host reports each response before
+/// its refusal.
+#[test]
+fn dpop_11_a_nonce_that_never_suffices_ends_also_where_the_host_reports_each_response() {
+    for nonces in [["rs-1", "rs-2"], ["rs-1", "rs-1"]] {
+        let mut host = signed_in();
+        let refuse = |host: &mut Host, nonce: &'static str| {
+            let mut headers = HeaderMap::new();
+            let challenge = HeaderValue::from_static("DPoP error=\"use_dpop_nonce\"");
+            headers.insert("www-authenticate", challenge);
+            headers.insert("dpop-nonce", HeaderValue::from_static(nonce));
+            host.handle(Event::Observed(Observed::new(MCP, &headers)));
+            let challenge = mcp_auth_machine::event::Challenge::new("tools/call x", 401, headers);
+            host.handle(Event::Challenged(challenge.sent("DPoP at-1")));
+        };
+        let [first, second] = nonces;
+        refuse(&mut host, first);
+        host.ready();
+        // Another request, which was sent before the nonce was known.
+        refuse(&mut host, first);
+        host.ready();
+        present(&mut host, &Method::POST, MCP);
+        refuse(&mut host, second);
+        assert!(matches!(host.error().cause, Cause::Refused(_)));
+        host.quiet();
+        // The token stays.
+        present(&mut host, &Method::POST, MCP);
+    }
+}
+
 /// Many servers offer bearer tokens as well, and list that challenge first.
 #[test]
 fn dpop_11_dpop_12_the_error_of_a_proof_counts_beside_a_bearer_challenge() {

@@ -281,6 +281,45 @@ fn d01_refr_05_a_lease_from_a_clock_that_is_a_little_ahead_holds() {
     }
 }
 
+/// The wall clock of the process that waits is set while another process refreshes.
+#[test]
+fn d01_sec_35_a_lease_that_was_seen_outlasts_a_change_of_the_wall_clock() {
+    for change in [-600_000_i64, -40_000, 40_000, 600_000] {
+        let mut pair = pair();
+        pair.both_want();
+        let refresh = pair.a.request();
+        assert!(pair.b.actions.is_empty(), "{change}");
+        let wall = pair.b.now.wall.0.saturating_add_signed(change);
+        pair.b.now = mcp_auth_testing::moment(wall, pair.b.now.mono.0);
+        for _ in 0..3 {
+            pair.b.wake();
+            pair.b.share(&mut pair.store);
+            // The refresh token is not sent a second time.
+            assert!(pair.b.actions.is_empty(), "{change}");
+        }
+        pair.a
+            .handle(refresh.response(response(200, &[], &renewable("at-2", "rt-2"))));
+        pair.a.share(&mut pair.store);
+        pair.a.ready();
+        while pair.b.actions.is_empty() {
+            pair.b.wake();
+            pair.b.share(&mut pair.store);
+        }
+        if change.abs() < 60_000 {
+            pair.b.ready();
+            assert_eq!(pair.b.token().as_deref(), Some("Bearer at-2"), "{change}");
+        } else if let Some(Action::SendRequest(_)) = pair.b.actions.front() {
+            // By this clock the new token has expired, or is not yet issued: it is refreshed with the new refresh token.
+            let form = body(pair.b.request().request());
+            assert_eq!(
+                get(&form, "refresh_token").as_deref(),
+                Some("rt-2"),
+                "{change}"
+            );
+        }
+    }
+}
+
 /// A store that takes long leaves less of the lease: the request ends before the lease does, and no request is sent
 /// with what is left of a lease that is nearly over.
 #[test]

@@ -48,8 +48,16 @@ fn tok_16_the_tries_of_the_timer_are_bounded() {
         }
         waits.push(host.wake());
     }
-    assert_eq!(waits.len(), 10);
+    assert_eq!(waits.len(), 14);
     assert!(waits.is_sorted());
+    // While another process waits for the lease, a store that works again is found within 5 seconds.
+    let mut before_the_end = 0;
+    for wait in &waits {
+        if before_the_end + 5_000 < 35_000 {
+            assert!(*wait <= 5_000, "{waits:?}");
+        }
+        before_the_end += wait;
+    }
     assert!(host.machine.has_unsaved());
     host.quiet();
     host.store.mode = StoreMode::Works;

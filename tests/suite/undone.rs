@@ -3,7 +3,7 @@
 
 use mcp_auth_machine::action::Why;
 use mcp_auth_machine::error::Cause;
-use mcp_auth_machine::event::{Abandon, Operation};
+use mcp_auth_machine::event::{Abandon, Authorization, Operation};
 use mcp_auth_machine::{Action, Event, Phase};
 
 use crate::sign_out::{REVOKE, revocable, signed_in_at};
@@ -45,6 +45,57 @@ fn comes_back(host: &mut Host) {
     host.serve(META, 200, &revocable(""));
     let redirect = host.redirect();
     host.callback(&format!("code=c-2&state={}", state_of(&redirect)));
+}
+
+const DEVICE: &str = "https://as.example/device";
+
+/// Signed in, and a user code on the screen for a second authorization.
+fn showing_a_code() -> Host {
+    let offered = revocable(r#","device_authorization_endpoint":"https://as.example/device""#);
+    let mut host = signed_in_at(config(), &offered, &renewable("at-1", "rt-1"));
+    host.accepted("tools/call x");
+    let seed = host.next_seed();
+    host.authorize_with(Authorization::new(seed).on_other_device());
+    host.serve(PRM, 200, &prm());
+    host.serve(META, 200, &offered);
+    host.serve(REGISTER, 201, r#"{"client_id":"dev-1"}"#);
+    let codes = r#"{"device_code":"dc-1","user_code":"WDJB-MJHT",
+        "verification_uri":"https://as.example/code","expires_in":300,"interval":5}"#;
+    host.serve(DEVICE, 200, codes);
+    host.code();
+    host
+}
+
+#[test]
+fn refr_12_a_device_authorization_does_not_outlive_a_sign_out() {
+    for reads in [false, true] {
+        let mut host = showing_a_code();
+        signed_out_elsewhere(&mut host);
+        if reads {
+            // A request of another operation finds that the slot is empty.
+            host.pass(2 * HOUR / 60);
+            let sent = host.token();
+            host.challenged_for(
+                "y",
+                401,
+                &["Bearer error=\"invalid_token\""],
+                sent.as_deref(),
+            );
+        }
+        while host.actions.is_empty() {
+            host.wake();
+        }
+        host.serve(TOKEN, 200, &renewable("at-2", "rt-2"));
+        assert_eq!(host.need_user().why, Why::NoCredentials);
+        revokes(&mut host, &["rt-2", "at-2"]);
+        if reads {
+            let need = host.need_user();
+            assert_eq!(need.operation.unwrap().as_str(), "y");
+        }
+        host.quiet();
+        assert!(host.store.of_kind("account").is_empty());
+        assert_eq!(host.token(), None);
+    }
 }
 
 #[test]

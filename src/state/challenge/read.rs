@@ -110,8 +110,7 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge, at_rest: bool) -> Opt
     }
     if let Some(nonce) = nonce {
         let origin = core.config().mcp_url().origin().to_owned();
-        judged.nonce_unused = core.memory.nonces.is_unused(&origin);
-        core.memory.nonces.keep(&origin, nonce);
+        judged.nonce_unused = core.memory.nonces.refused_with(&origin, nonce);
     }
     let mut places = Vec::with_capacity(selected.resource_metadata.len());
     for text in &selected.resource_metadata {

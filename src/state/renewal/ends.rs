@@ -1,19 +1,16 @@
 //! A renewal from its start to its end: its budgets, the lease of another process, and what a failure leaves.
 
-use std::time::Duration;
-
 use crate::account::Naming;
-use crate::budget::{Budget, LEASE_TIME, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
+use crate::budget::{Budget, LOOKS_PER_RENEWAL, Limited, REFRESHES_PER_RENEWAL};
 use crate::core::Core;
 use crate::error::{Cause, Stage, StoreFlaw};
 use crate::event::Operation;
-use crate::grant::CLOCK_SKEW_MILLIS;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::challenge::react::may_refresh;
 use crate::state::{Next, Step, done};
 use crate::suspended::{Effort, Refused, Renewal};
-use crate::time::{MonoMillis, millis};
+use crate::time::MonoMillis;
 
 /// How many times in succession the lease is written against conflicts.
 pub(crate) const WRITES: u8 = 3;
@@ -96,18 +93,13 @@ impl Renewal {
         Ok(Next::Renew(self))
     }
 
-    /// Returns when another process's lease ends: by the wall clock, and at most one lease length after this process
-    /// first saw it. A lease further in the future than clocks differ is invalid.
+    /// Returns when another process's lease ends, while it lasts.
     pub(crate) fn foreign_lease(&self, core: &Core) -> Option<MonoMillis> {
         let lease = core.held.lease?;
         if self.lease.is_some() && self.lease == core.held.revision {
             return None;
         }
-        let left = lease.until.0.saturating_sub(core.now.wall.0);
-        let longest = millis(LEASE_TIME).saturating_add(CLOCK_SKEW_MILLIS);
-        let ends = core.now.mono.plus(Duration::from_millis(left));
-        let ends = ends.min(lease.seen.plus(LEASE_TIME));
-        (left <= longest && core.now.mono < ends).then_some(ends)
+        (core.now.mono < lease.ends).then_some(lease.ends)
     }
 
     /// Restarts after a conflict of the lease. Without the lease of another process, the third conflict in succession is a

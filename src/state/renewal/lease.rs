@@ -42,9 +42,7 @@ impl Leasing {
         match outcome {
             Persistence::Done => {
                 core.held.is_stored_as(self.revision);
-                let seen = core.now.mono;
-                let until = self.until.wall;
-                core.held.lease = Some(Lease { until, seen });
+                core.held.lease = Some(Lease::first_seen(self.until.wall, core.now));
                 // After a suspension or a slow write the lease may have expired, and another process may hold it.
                 if core.now.left_until(self.until) <= LEASE_RESERVE {
                     return self.renewal.again(core);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::Account;
-use crate::action::{Action, BrowserUrl, ShowCode};
+use crate::action::{Action, BrowserUrl, ShowCode, Why};
 use crate::budget::{Budget, Limited, POLLS_PER_CODE};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Violation};
@@ -21,6 +21,7 @@ use crate::state::client::flow::is_new;
 use crate::state::sign_in::exchange::{keep, read_answer};
 use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::client_refused;
+use crate::state::sign_out::revoke::Revoking;
 use crate::state::{Step, Work, done, wait_in};
 use crate::suspended::{After, Agreed, Chosen, Kept, Pending, Waits};
 use crate::time::{UnixMillis, half, millis};
@@ -56,12 +57,14 @@ impl RequestingCode {
         } = chosen;
         core.memory.operation.clone_from(&operation);
         let created = core.now.wall;
+        let beside_account = core.held.at.is_some();
         let at = at.then(|known| DeviceRequest {
             client: known.client,
             resource,
             requested: scopes,
             added_offline_access,
             binding,
+            beside_account,
             created,
         });
         let call = Call::begin(core, at, Budget::new(1, Limited::Requests));
@@ -295,16 +298,23 @@ impl Pending {
             retry_after(response.headers(), core.now.wall.seconds()).map(Duration::from_secs);
         match read_answer(core, response) {
             TokenAnswer::Granted(granted) => {
-                let begun = self.at.held().request.created;
+                let request = &self.at.held().request;
+                let (begun, beside) = (request.created, request.beside_account);
                 core.memory.operation = self.rest.operation;
+                // The user has signed out in another process, as a read has shown since (REFR-12).
+                if beside && core.held.is_read() && core.held.revision.is_none() {
+                    let waiting = core.callers.current().cloned();
+                    let operation = core.memory.operation.clone();
+                    core.need_user(Why::NoCredentials, waiting.or(operation));
+                    let at = self.at.redeemed(*granted, core.now);
+                    return Revoking::begin(core, at, None);
+                }
+                let kept = Kept::Authorized { begun, beside };
                 keep(
                     core,
                     self.at,
                     *granted,
-                    Kept::Authorized {
-                        begun,
-                        beside: false,
-                    },
+                    kept,
                     AtIssuer::<DeviceGrant>::redeemed,
                 )
             }

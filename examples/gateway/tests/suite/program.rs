@@ -166,7 +166,7 @@ async fn a_redis_that_is_away_is_named_at_the_start_and_answers_503_until_it_ret
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(headers[RETRY_AFTER], "5");
         assert!(text.contains("cannot read its store"), "{text}");
-        assert!(since.elapsed() < Duration::from_secs(3));
+        assert!(since.elapsed() < Duration::from_secs(15));
     }
     let (status, headers, _) = alice.post(&origin, "call", "tool=echo&text=x").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -181,7 +181,7 @@ async fn a_redis_that_is_away_is_named_at_the_start_and_answers_503_until_it_ret
     block_in_place(|| set.exec(&mut connection).unwrap());
     let since = Instant::now();
     while alice.get(&format!("{origin}/status")).await.0 != StatusCode::OK {
-        assert!(since.elapsed() < Duration::from_secs(20));
+        assert!(since.elapsed() < Duration::from_secs(60));
         sleep(Duration::from_millis(50)).await;
     }
     sleep(Duration::from_millis(1_500)).await;
