@@ -1,7 +1,7 @@
 //! Slots in Redis over one connection that many tasks share.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
@@ -31,7 +31,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// arrived. What that means for accounts is in `docs/scale.md`.
 #[derive(Clone)]
 pub struct AsyncRedisStore<C = ConnectionManager> {
-    connection: C,
+    connection: Arc<RwLock<C>>,
+    /// Makes another connection, in place of one that keeps the refusal of a login.
+    connect: Option<Arc<dyn Fn() -> RedisResult<C> + Send + Sync>>,
     prefix: Arc<str>,
     script: Script,
     replicas: Option<(usize, Duration)>,
@@ -63,13 +65,19 @@ impl AsyncRedisStore {
     /// # Errors
     /// [`StoreError`] when the client cannot be used.
     pub fn with_client(client: Client, prefix: impl Into<Arc<str>>) -> Result<Self, StoreError> {
-        let settings = ConnectionManagerConfig::new()
-            // A Redis that is away is an error now. The default tries for nine seconds, and callers repeat reads.
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
-        let connection = ConnectionManager::new_lazy_with_config(client, settings);
-        Ok(Self::on(connection.map_err(failed)?, prefix))
+        let settings = || {
+            ConnectionManagerConfig::new()
+                // A Redis that is away is an error now. The default tries for nine seconds, and callers repeat reads.
+                .set_number_of_retries(0)
+                .set_connection_timeout(Some(PATIENCE))
+                .set_response_timeout(Some(PATIENCE))
+        };
+        let connect = move || ConnectionManager::new_lazy_with_config(client.clone(), settings());
+        let connection = connect().map_err(failed)?;
+        Ok(Self {
+            connect: Some(Arc::new(connect)),
+            ..Self::on(connection, prefix)
+        })
     }
 }
 
@@ -78,7 +86,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     /// Redis will do. The connection reconnects by itself, and sends no command a second time.
     pub fn on(connection: C, prefix: impl Into<Arc<str>>) -> Self {
         Self {
-            connection,
+            connection: Arc::new(RwLock::new(connection)),
+            connect: None,
             prefix: prefix.into(),
             script: Script::new(SWAP),
             replicas: None,
@@ -97,8 +106,32 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         format!("{}{slot}", self.prefix)
     }
 
+    fn connection(&self) -> C {
+        let connection = self.connection.read();
+        connection.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns true for a command that was not sent, and that may be sent once more at once: the connection keeps the error
+    /// of its last attempt to connect, however old it is, until a command comes. It keeps the refusal of a login for ever;
+    /// then another connection takes its place, because the server may have been restarted or reconfigured since.
+    fn is_unsent<T>(&self, told: &RedisResult<T>) -> bool {
+        match told {
+            Err(error) if error.is_connection_refusal() => true,
+            Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
+                let connected = self.connect.as_ref().and_then(|connect| connect().ok());
+                let is_new = connected.is_some();
+                if let Some(connected) = connected {
+                    let place = self.connection.write();
+                    *place.unwrap_or_else(PoisonError::into_inner) = connected;
+                }
+                is_new
+            }
+            Err(_) | Ok(_) => false,
+        }
+    }
+
     async fn swap(&self, swap: &Cmd) -> RedisResult<(Swapped, Option<usize>)> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection();
         let Some((replicas, within)) = self.replicas else {
             return Ok((swap.query_async(&mut connection).await?, None));
         };
@@ -113,14 +146,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     async fn load_script(&self) -> RedisResult<()> {
         let mut load = cmd("SCRIPT");
         load.arg("LOAD").arg(SWAP);
-        load.exec_async(&mut self.connection.clone()).await
+        load.exec_async(&mut self.connection()).await
     }
-}
-
-/// Returns true for a command that was not sent. The connection keeps the error of its last attempt to connect, however old
-/// it is, until a command comes: a second command says how Redis is now.
-fn is_unsent<T>(told: &RedisResult<T>) -> bool {
-    matches!(told, Err(error) if error.is_connection_refusal())
 }
 
 fn is_unknown_script(error: &RedisError) -> bool {
@@ -146,9 +173,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncStore for AsyncRedi
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     async fn get(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let get = load_command(&self.key(slot));
-        let mut found: RedisResult<Found> = get.query_async(&mut self.connection.clone()).await;
-        if is_unsent(&found) {
-            found = get.query_async(&mut self.connection.clone()).await;
+        let mut found: RedisResult<Found> = get.query_async(&mut self.connection()).await;
+        if self.is_unsent(&found) {
+            found = get.query_async(&mut self.connection()).await;
         }
         stored(found.map_err(redis_failed)?)
     }
@@ -164,7 +191,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         swap.arg(self.script.get_hash());
         swap_arguments(&mut swap, &self.key(slot), expected, write, expires);
         let mut answer = self.swap(&swap).await;
-        if is_unsent(&answer) {
+        if self.is_unsent(&answer) {
             answer = self.swap(&swap).await;
         }
         // A server that does not know the script has done nothing.

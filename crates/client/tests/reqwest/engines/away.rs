@@ -42,14 +42,14 @@ async fn a_redis_that_is_away_fails_a_caller_after_a_third_of_a_second() {
         let (time, told) = waits(&accounts, &known).await;
         assert!(is_unread(&told), "{told:?}");
         // The pauses between three reads, and room for a machine with much to do.
-        let expected = Duration::from_millis(300)..Duration::from_secs(3);
+        let expected = Duration::from_millis(300)..Duration::from_secs(12);
         assert!(expected.contains(&time), "{time:?}");
     }
     let since = Instant::now();
     let first = stored("first");
     let lost = store.persist_until(slot("bob"), None, Some(&first), None);
     lost.await.unwrap_err();
-    assert!(since.elapsed() < Duration::from_secs(2));
+    assert!(since.elapsed() < Duration::from_secs(8));
 
     // The first operation after its return succeeds, even one that is not repeated.
     block_in_place(|| redis.start_again().unwrap());
@@ -57,6 +57,28 @@ async fn a_redis_that_is_away_fails_a_caller_after_a_third_of_a_second() {
     assert!(done(written.await.unwrap()));
     let told = accounts.authorize(&known, "alice", "read", &Method::POST);
     assert!(is_unknown(told.await));
+}
+
+/// A server that has not read its users yet, as after a restart, or whose password was changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_refused_a_login_is_asked_again() {
+    let redis = block_in_place(RedisServer::start).unwrap();
+    let url = redis.url().replace("redis://", "redis://:hidden@");
+    let store = AsyncRedisStore::open(&url, "test:").unwrap();
+    let other = store.clone();
+    for _ in 0..2 {
+        store.load(slot("bob")).await.unwrap_err();
+    }
+    block_in_place(|| {
+        let mut connection = redis::Client::open(redis.url()).unwrap().get_connection();
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("requirepass").arg("hidden");
+        set.exec(connection.as_mut().unwrap()).unwrap();
+    });
+    let first = stored("first");
+    let written = store.persist_until(slot("bob"), None, Some(&first), None);
+    assert!(done(written.await.unwrap()));
+    assert!(other.load(slot("bob")).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +94,7 @@ async fn a_redis_that_hangs_fails_a_caller_after_one_time_limit() {
     let (time, told) = waits(&accounts, &known).await;
     // One limit of five seconds, and not one for each of three reads.
     assert!(is_unread(&told), "{told:?}");
-    assert!(time < Duration::from_secs(9), "{time:?}");
+    assert!(time < Duration::from_secs(14), "{time:?}");
     assert!(store.load(slot("bob")).await.unwrap_err().is_timed_out());
     block_in_place(|| signal(&redis, "-CONT"));
     let told = accounts.authorize(&known, "alice", "read", &Method::POST);
@@ -108,6 +130,6 @@ fn a_redis_that_hangs_is_asked_on_one_of_the_kept_connections() {
     let time = since.elapsed();
     signal(&redis, "-CONT");
     assert!(error.is_timed_out(), "{error}");
-    assert!(time < Duration::from_secs(9), "{time:?}");
+    assert!(time < Duration::from_secs(14), "{time:?}");
     assert!(Store::load(&store, slot("alice")).unwrap().is_none());
 }
