@@ -12,7 +12,7 @@ pub(crate) struct Browser {
 impl Browser {
     /// Signs in at the gateway.
     pub(crate) async fn of(user: &str, gateway: &str) -> Self {
-        // A program of its own may run the gateway: then nobody else has chosen one here.
+        // A program may run the gateway instead of this process, so that nothing else has chosen a provider here.
         let _first = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
