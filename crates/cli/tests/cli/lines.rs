@@ -98,10 +98,13 @@ fn a_file_of_lines_in_makes_a_transcript() {
     let path = file.to_str().expect("a path");
     let kept = fs::read_to_string(&attacks()[0]).expect("a file");
     // The recording does not say which version made it.
-    let named = r#"["accept","application/json"],["user-agent","mcp-auth-machine/"#.to_owned()
+    let named = r#"["accept","application/json"],["accept-encoding","identity"],["user-agent","mcp-auth-machine/"#.to_owned()
         + env!("CARGO_PKG_VERSION")
         + r#""]"#;
-    let kept = kept.replace(r#"["accept","application/json"]"#, &named);
+    let kept = kept.replace(
+        r#"["accept","application/json"],["accept-encoding","identity"]"#,
+        &named,
+    );
     let ins: Vec<&str> = kept
         .lines()
         .filter(|line| !line.contains(r#""action""#))
