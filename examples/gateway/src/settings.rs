@@ -23,7 +23,7 @@ pub struct Settings {
     /// The address of an instance, such as 127.0.0.1:8080; repeat it for several instances in this process.
     #[arg(long, value_name = "ADDRESS:PORT", required_unless_present = "load", value_parser = address)]
     pub listen: Vec<SocketAddr>,
-    /// Where browsers reach the gateway, such as https://gateway.example. Callbacks arrive there, at /callback. The
+    /// Where browsers reach the gateway, such as `https://gateway.example`. Callbacks arrive there, at /callback. The
     /// first address that is listened on unless set.
     #[arg(long, value_name = "ORIGIN")]
     pub public: Option<String>,
