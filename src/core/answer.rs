@@ -111,6 +111,12 @@ impl Core {
         left
     }
 
+    /// Asks the user to sign in, because another process has signed out (REFR-12): for the operation that waits, or this one.
+    pub(crate) fn signed_out_elsewhere(&mut self, operation: Option<Operation>) {
+        let waiting = self.callers.current().cloned();
+        self.need_user(Why::NoCredentials, waiting.or(operation));
+    }
+
     pub(crate) fn need_user(&mut self, why: Why, operation: Option<Operation>) {
         let beside = self.held.is_usable(self.now);
         let asks_for_scopes = matches!(why, Why::ScopeMissing { .. });

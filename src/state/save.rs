@@ -1,7 +1,6 @@
 //! Commit before use (TOK-16): a token is returned only after the store holds it.
 
 use crate::account::{Account, Standing};
-use crate::action::Why;
 use crate::core::{Ask, Core, Proof};
 use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Operation, Persistence};
@@ -136,8 +135,7 @@ impl SavingAccount {
                     core.memory.operation.clone()
                 }
             };
-            let waiting = core.callers.current().cloned();
-            core.need_user(Why::NoCredentials, waiting.or(operation));
+            core.signed_out_elsewhere(operation);
         }
         Revoking::begin(core, *self.at, self.rest.then.filter(|_| !asks))
     }

@@ -20,7 +20,7 @@ impl Renewal {
 
     /// Returns true when the MCP server refused the stored token. Another one that has expired may be usable again, by a clock
     /// that was set back.
-    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+    fn refuses_the_stored_token(&self, core: &Core) -> bool {
         let refused = self.refused.as_ref().and_then(|r| r.token.as_ref());
         refused.is_some_and(|token| core.held.has_access(token))
     }
@@ -33,7 +33,7 @@ impl Obtaining {
     }
 
     /// Returns true when the MCP server refused the stored token.
-    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+    fn refuses_the_stored_token(&self, core: &Core) -> bool {
         let refused = self.refused.as_ref();
         refused.is_some_and(|token| core.held.has_access(token))
     }

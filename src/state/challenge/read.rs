@@ -185,7 +185,7 @@ impl Judged {
     }
 
     /// Returns true when the request was sent with the stored token, as far as the account is known.
-    pub(crate) fn refuses_the_stored_token(&self, core: &Core) -> bool {
+    fn refuses_the_stored_token(&self, core: &Core) -> bool {
         let sent = self.sent.as_ref();
         sent.is_some_and(|sent| core.held.has_access(sent))
     }

@@ -169,14 +169,14 @@ impl Registering {
                 fail(&self.met.attempt, Cause::unreachable(retry_at))
             }
             RegistrationAnswer::Refused { code, description } => {
-                if matches!(status, 400 | 403 | 422)
-                    && let Some(form) = self.next_form(code.as_ref(), description.as_ref())
-                {
-                    return Self::send(core, self.met, self.at, self.replaced, form);
-                }
                 let error = code.as_ref().map_or(OAuthError::Other, |code| {
                     OAuthError::from_code(code.as_plain())
                 });
+                if matches!(status, 400 | 403 | 422)
+                    && let Some(form) = self.next_form(error, description.as_ref())
+                {
+                    return Self::send(core, self.met, self.at, self.replaced, form);
+                }
                 let refusal = Refusal::OAuth {
                     error,
                     code,
@@ -190,11 +190,11 @@ impl Registering {
 
     /// Returns the form of a second request after a refusal, if one would differ. The server says which member it refuses
     /// in words only; a grant that its metadata excludes is the more likely one.
-    fn next_form(&self, code: Option<&Untrusted>, words: Option<&Untrusted>) -> Option<Form> {
+    fn next_form(&self, error: OAuthError, words: Option<&Untrusted>) -> Option<Form> {
         if self.form != Form::Full {
             return None;
         }
-        let is_metadata = code.is_some_and(|code| code.as_plain() == "invalid_client_metadata");
+        let is_metadata = error == OAuthError::InvalidClientMetadata;
         let listed = self.at.server().facts().grant_types;
         let excluded = listed.is_listed() && !listed.has(GrantType::RefreshToken);
         let named = words.is_some_and(|words| {

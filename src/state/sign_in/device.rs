@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::Account;
-use crate::action::{Action, BrowserUrl, ShowCode, Why};
+use crate::action::{Action, BrowserUrl, ShowCode};
 use crate::budget::{Budget, Limited, POLLS_PER_CODE};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Stage, Violation};
@@ -303,9 +303,7 @@ impl Pending {
                 core.memory.operation = self.rest.operation;
                 // The user has signed out in another process, as a read has shown since (REFR-12).
                 if beside && core.held.is_read() && core.held.revision.is_none() {
-                    let waiting = core.callers.current().cloned();
-                    let operation = core.memory.operation.clone();
-                    core.need_user(Why::NoCredentials, waiting.or(operation));
+                    core.signed_out_elsewhere(core.memory.operation.clone());
                     let at = self.at.redeemed(*granted, core.now);
                     return Revoking::begin(core, at, None);
                 }

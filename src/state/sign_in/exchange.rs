@@ -88,9 +88,14 @@ impl Exchanging {
             } => {
                 let cause = at.refused(error, Some(code), description);
                 let failure = fails(core, &issuer, cause);
-                let ends_client = error.refuses_client()
-                    || error == OAuthError::InvalidRequest && misses_secret(core, &at, response);
-                refused(core, &at, error, ends_client, failure)
+                let misses = error == OAuthError::InvalidRequest;
+                let misses = misses && misses_secret(core, &at, response);
+                let meant = if misses {
+                    OAuthError::InvalidClient
+                } else {
+                    error
+                };
+                refused(core, &at, meant, failure)
             }
             TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
                 let now = core.now.wall;
@@ -100,8 +105,10 @@ impl Exchanging {
             }
             TokenAnswer::Unexpected(flaw) => {
                 let failure = fails(core, &issuer, Cause::Violation(Violation::Token(flaw)));
-                let ends_client = misses_secret(core, &at, response);
-                refused(core, &at, OAuthError::Other, ends_client, failure)
+                if misses_secret(core, &at, response) {
+                    return refused(core, &at, OAuthError::InvalidClient, failure);
+                }
+                Err(failure)
             }
         }
     }
@@ -144,18 +151,12 @@ pub(crate) fn keep<G: TokenGrant>(
 
 /// Handles a refusal of the code or of the client. Either may mean that the server forgot a dynamic client
 /// (TOK-19, QUIRK-14).
-fn refused(
-    core: &mut Core,
-    at: &AtIssuer<CodeGrant>,
-    error: OAuthError,
-    ends_client: bool,
-    failure: Failure,
-) -> Step {
+fn refused(core: &mut Core, at: &AtIssuer<CodeGrant>, error: OAuthError, failure: Failure) -> Step {
     let parts = &at.held().redirected.0;
     if parts.client.origin != ClientOrigin::Dynamic {
         return Err(failure);
     }
-    if ends_client {
+    if error.refuses_client() {
         return client_refused(core, at, &parts.redirect_uri, failure);
     }
     if error == OAuthError::InvalidGrant {
@@ -173,14 +174,11 @@ fn refused(
 /// Returns true when a refusal names the secret of a client that has none and has not worked yet, at a server that lists a
 /// method with one: the method is refused, in other words than those of the standard (QUIRK-34).
 fn misses_secret(core: &Core, at: &AtIssuer<CodeGrant>, response: &Response<Bytes>) -> bool {
-    let names_a_secret = |body: &[u8]| {
-        body.windows(b"secret".len())
-            .any(|part| part.eq_ignore_ascii_case(b"secret"))
-    };
+    let mut parts = response.body().windows(b"secret".len());
     matches!(at.held().client().method, ClientMethod::None)
         && at.server().facts().takes_secrets()
         && response.status().is_client_error()
-        && names_a_secret(response.body())
+        && parts.any(|part| part.eq_ignore_ascii_case(b"secret"))
         && !has_worked(core, at)
 }
 
