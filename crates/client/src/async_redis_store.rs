@@ -25,8 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// connection is made again when it breaks. Slots are those of [`RedisStore`](super::RedisStore): the two can be used
 /// side by side.
 ///
-/// An operation that fails is not repeated, because its result is unknown; only where the connection was refused, so that
-/// nothing was sent, it is tried once more at once. Redis replicates asynchronously: a failover
+/// An operation that fails is not repeated, because its result is unknown; only where the connection or the login was
+/// refused, so that nothing was sent, it is tried once more at once. Redis replicates asynchronously: a failover
 /// loses the writes that the new master never received, unless [`replicated`](Self::replicated) asks for them to have
 /// arrived. What that means for accounts is in `docs/scale.md`.
 #[derive(Clone)]
@@ -111,23 +111,25 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         connection.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns true for a command that was not sent, and that may be sent once more at once: the connection keeps the error
-    /// of its last attempt to connect, however old it is, until a command comes. It keeps the refusal of a login for ever;
-    /// then another connection takes its place, because the server may have been restarted or reconfigured since.
-    fn is_unsent<T>(&self, told: &RedisResult<T>) -> bool {
+    /// Returns true for a command that was not sent, and that is sent once more at once: the connection keeps the error of
+    /// its last attempt to connect, however old it is, until a command comes. It keeps the refusal of a login for ever, so
+    /// that another connection has to take its place.
+    fn sends_again<T>(&self, told: &RedisResult<T>) -> bool {
         match told {
             Err(error) if error.is_connection_refusal() => true,
-            Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
-                let connected = self.connect.as_ref().and_then(|connect| connect().ok());
-                let is_new = connected.is_some();
-                if let Some(connected) = connected {
-                    let place = self.connection.write();
-                    *place.unwrap_or_else(PoisonError::into_inner) = connected;
-                }
-                is_new
-            }
+            Err(error) if error.kind() == ErrorKind::AuthenticationFailed => self.reconnects(),
             Err(_) | Ok(_) => false,
         }
+    }
+
+    /// Replaces the connection; false for one that the host made. The server may have been restarted or reconfigured since.
+    fn reconnects(&self) -> bool {
+        let Some(Ok(connected)) = self.connect.as_ref().map(|connect| connect()) else {
+            return false;
+        };
+        let place = self.connection.write();
+        *place.unwrap_or_else(PoisonError::into_inner) = connected;
+        true
     }
 
     async fn swap(&self, swap: &Cmd) -> RedisResult<(Swapped, Option<usize>)> {
@@ -174,7 +176,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
     async fn get(&self, slot: Slot) -> Result<Option<Stored>, StoreError> {
         let get = load_command(&self.key(slot));
         let mut found: RedisResult<Found> = get.query_async(&mut self.connection()).await;
-        if self.is_unsent(&found) {
+        if self.sends_again(&found) {
             found = get.query_async(&mut self.connection()).await;
         }
         stored(found.map_err(redis_failed)?)
@@ -191,7 +193,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> AsyncRedisStore<C> {
         swap.arg(self.script.get_hash());
         swap_arguments(&mut swap, &self.key(slot), expected, write, expires);
         let mut answer = self.swap(&swap).await;
-        if self.is_unsent(&answer) {
+        if self.sends_again(&answer) {
             answer = self.swap(&swap).await;
         }
         // A server that does not know the script has done nothing.
