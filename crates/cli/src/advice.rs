@@ -64,6 +64,11 @@ fn host(url: &str) -> Option<String> {
     )
 }
 
+/// Returns the name of the server of a URL for a sentence: host and port, or the URL as it is.
+fn name(url: &str) -> String {
+    host(url).unwrap_or_else(|| url.to_owned())
+}
+
 /// Returns an origin at which an issuer signs users in, other than its own.
 fn other_origin(issuer: &str, endpoint: &str) -> Option<String> {
     let (at, own) = (Url::parse(endpoint).ok()?, Url::parse(issuer).ok()?);
@@ -96,7 +101,6 @@ pub(crate) fn elsewhere(failure: &Failure) -> Option<(String, String)> {
 
 /// Returns the sentence about an authorization server whose users sign in at another host.
 pub(crate) fn elsewhere_words(issuer: &str, origin: &str) -> String {
-    let name = |url| host(url).unwrap_or_else(|| String::from(url));
     let (own, other) = (name(issuer), name(origin));
     format!(
         "{own} signs users in at {other}, another host: continue only if you know that {other} belongs to {own}"
@@ -129,7 +133,6 @@ fn of_metadata(failure: &Failure) -> Option<String> {
         known.get("authorization_origin").and_then(Value::as_str) != Some(origin.as_str())
     });
     let (mut options, mut conditions) = (Vec::new(), Vec::new());
-    let name = |url| host(url).unwrap_or_else(|| String::from(url));
     if lacks_pkce {
         options.push("--assume-pkce".to_owned());
         conditions.push(format!("that {} checks PKCE", name(issuer)));

@@ -139,10 +139,7 @@ pub(crate) fn initialize(
         .header(ACCEPT, "application/json, text/event-stream")
         .header(http::header::USER_AGENT, USER_AGENT)
         .body(message.to_string());
-    let mut request = request.map_err(|error| error.to_string())?;
-    for (name, value) in token {
-        request.headers_mut().insert(name.clone(), value.clone());
-    }
+    let request = with_token(request.map_err(|error| error.to_string())?, token);
     let time = left.min(Duration::from_secs(30));
     let mut answer = http.run(request, time).map_err(|error| {
         let fault = TlsFault::of(&error);
@@ -160,10 +157,7 @@ pub(crate) fn initialize(
     };
     let content_type = text(CONTENT_TYPE);
     let location = text(LOCATION).filter(|_| (300..400).contains(&status));
-    let streams = content_type
-        .as_deref()
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"));
-    if streams && (200..300).contains(&status) {
+    if is_stream(&answer) {
         return Ok(Answer::Mcp);
     }
     let body = answer.body_mut().with_config().limit(BODY).read_to_vec();
@@ -198,19 +192,31 @@ fn older_transport(
         .header(ACCEPT, "text/event-stream")
         .header(http::header::USER_AGENT, USER_AGENT)
         .body(String::new());
-    let mut request = request.ok()?;
-    for (name, value) in token {
-        request.headers_mut().insert(name.clone(), value.clone());
-    }
+    let request = with_token(request.ok()?, token);
     let left = end.saturating_duration_since(Instant::now());
     let answer = http.run(request, left.min(Duration::from_secs(10))).ok()?;
     let found = answer.status().as_u16();
     if matches!(found, 401 | 403) {
         return Some(Answer::Refused(found, answer.headers().clone()));
     }
-    let kind = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?;
-    let streams = kind.to_ascii_lowercase().starts_with("text/event-stream");
-    (streams && (200..300).contains(&found)).then_some(Answer::Mcp)
+    is_stream(&answer).then_some(Answer::Mcp)
+}
+
+/// Returns a request with the headers of a token.
+fn with_token(mut request: http::Request<String>, token: &HeaderMap) -> http::Request<String> {
+    for (name, value) in token {
+        request.headers_mut().insert(name.clone(), value.clone());
+    }
+    request
+}
+
+/// Returns true for an event stream.
+fn is_stream<T>(answer: &http::Response<T>) -> bool {
+    let kind = answer.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    let streams =
+        kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"));
+    streams && answer.status().is_success()
 }
 
 /// Resolves a location that is a path.
