@@ -1,6 +1,7 @@
 //! Tokens that are read from the store, in whose process there is nothing for their principal.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -9,16 +10,26 @@ use mcp_auth_machine::slot::Slot;
 use stats_alloc::Region;
 
 use crate::records::Template;
-use crate::tokens::rounds;
+use crate::tokens::{middle, rounds};
 use crate::world::{Gateway, World};
 use crate::{ALLOCATOR, for_each, row, user};
 use mcp_auth_testing::RedisServer;
 
-/// The middle of several times, each divided by the number of reads.
-fn middle(mut times: Vec<Duration>, reads: usize) -> Duration {
-    times.sort();
-    let middle = times.get(times.len() / 2).copied().unwrap_or_default();
-    middle / reads as u32
+/// The time of so many reads of these slots by a store.
+async fn loads<S>(store: &S, slots: &Arc<Vec<Slot>>, reads: usize) -> Duration
+where
+    S: AsyncStore + Clone + 'static,
+{
+    let since = Instant::now();
+    for_each(reads, |number| {
+        let (store, slots) = (store.clone(), Arc::clone(slots));
+        async move {
+            let slot = *slots.get(number % slots.len()).unwrap();
+            black_box(store.load(slot).await.unwrap().unwrap());
+        }
+    })
+    .await;
+    since.elapsed()
 }
 
 /// The cost of reading an account beside the store: the same from a store in memory, in one task.
@@ -70,7 +81,7 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
     let slots: Vec<_> = (0..users)
         .map(|number| Slot::account(&user(number), template.mcp_url()))
         .collect();
-    let slots = std::sync::Arc::new(slots);
+    let slots = Arc::new(slots);
     let shared = SharedStore::new(store.clone());
     // Each layer has the one before it inside.
     let mut layers = [(); 5].map(|()| Vec::new());
@@ -102,36 +113,8 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
         })
         .await;
         slot.push(since.elapsed());
-        let since = Instant::now();
-        for_each(reads, |number| {
-            let (store, slots) = (store.clone(), slots.clone());
-            async move {
-                black_box(
-                    store
-                        .load(*slots.get(number % users).unwrap())
-                        .await
-                        .unwrap()
-                        .unwrap(),
-                );
-            }
-        })
-        .await;
-        one.push(since.elapsed());
-        let since = Instant::now();
-        for_each(reads, |number| {
-            let (store, slots) = (shared.clone(), slots.clone());
-            async move {
-                black_box(
-                    store
-                        .load(*slots.get(number % users).unwrap())
-                        .await
-                        .unwrap()
-                        .unwrap(),
-                );
-            }
-        })
-        .await;
-        many.push(since.elapsed());
+        one.push(loads(&store, &slots, reads).await);
+        many.push(loads(&shared, &slots, reads).await);
         let (region, since) = (Region::new(ALLOCATOR), Instant::now());
         for_each(reads, |number| {
             let (accounts, server) = (accounts.clone(), server.clone());
@@ -145,7 +128,7 @@ pub(crate) async fn evicted(world: &World, redis: &RedisServer, users: usize) {
         whole.push(since.elapsed());
         allocations = region.change().allocations / reads;
     }
-    let [plain, slot, one, many, whole] = layers.map(|times| middle(times, reads));
+    let [plain, slot, one, many, whole] = layers.map(|times| middle(times) / reads as u32);
     let rate = |each: Duration| 1.0 / each.as_secs_f64();
     row(
         "token of an evicted principal, from Redis",

@@ -19,6 +19,12 @@ pub(crate) fn rounds() -> usize {
     number("SCALE_ROUNDS", 5)
 }
 
+/// The middle of several times.
+pub(crate) fn middle(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    *times.get(times.len() / 2).unwrap()
+}
+
 /// Tokens at hand.
 pub(crate) async fn warm(world: &Arc<World>, users: usize) {
     const READS: usize = 1_000_000;
@@ -147,11 +153,7 @@ pub(crate) async fn many(world: &Arc<World>) {
         plain.push(requests(world, &client, PRINCIPALS, PRINCIPALS).await);
         same.push(requests(world, &client, PRINCIPALS, 1).await / PRINCIPALS as u32);
     }
-    let middle = |times: &mut Vec<Duration>| {
-        times.sort();
-        *times.get(times.len() / 2).unwrap()
-    };
-    let (all, plain, same) = (middle(&mut all), middle(&mut plain), middle(&mut same));
+    let (all, plain, same) = (middle(all), middle(plain), middle(same));
     let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64();
     row(
         "401 storm: 1,000 principals, 1,000 refreshes",
