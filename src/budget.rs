@@ -72,6 +72,9 @@ pub const OPERATIONS_REMEMBERED: usize = 64;
 /// How long a shared registration is protected from refusals at the token endpoint after it was made. A
 /// registration made this long before an attempt counts as older than the attempt.
 pub const REGISTRATION_REST: Duration = Duration::from_secs(60);
+/// Clocks that differ by no more than this show the same time: `Date` has whole seconds, and the response
+/// has traveled (DPOP-20).
+pub const SAME_TIME: Duration = Duration::from_secs(2);
 /// The number of rejected authentication methods that are remembered, over all servers.
 pub const METHODS_REMEMBERED: usize = 16;
 /// The number of token requests in flight at sign-outs whose late tokens are revoked.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::action::Action;
-use crate::budget::PARTINGS_REMEMBERED;
+use crate::budget::{PARTINGS_REMEMBERED, SAME_TIME};
 use crate::callers::Callers;
 use crate::config::Config;
 use crate::event::{Observed, Operation};
@@ -154,14 +154,16 @@ impl Core {
         }
     }
 
-    /// Reports a clock difference after a rejected proof (DPOP-20).
+    /// Reports a clock difference of more than [`SAME_TIME`] after a rejected proof (DPOP-20).
     pub(crate) fn compare_clocks(&mut self, headers: &HeaderMap) {
         let Some(theirs) = crate::wire::http_fields::date(headers) else {
             return;
         };
         let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
         let seconds = signed(theirs).saturating_sub(signed(self.now.wall.seconds()));
-        self.report(|| Decision::ClockDiffers { seconds });
+        if seconds.unsigned_abs() > SAME_TIME.as_secs() {
+            self.report(|| Decision::ClockDiffers { seconds });
+        }
     }
 
     /// Stores the nonce for the next proof at a server (DPOP-12).

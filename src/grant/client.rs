@@ -228,6 +228,10 @@ pub enum MethodFlaw {
     /// A client without a user must authenticate (M2M-08).
     #[error("a client without a user needs a secret or a key")]
     Public,
+    /// The revocation endpoint lists the methods that it accepts, and refused a client with another one
+    /// (REV-01).
+    #[error("the server revokes no token of a client with this method")]
+    NotForRevocation,
 }
 
 /// Returns the assertion method for a key, if the server accepts it (TOK-08, TOK-09).

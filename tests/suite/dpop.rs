@@ -568,6 +568,27 @@ fn dpop_20_a_refused_proof_shows_how_the_clocks_differ_and_is_not_repeated() {
 }
 
 #[test]
+fn dpop_20_clocks_that_show_the_same_time_are_not_the_cause_of_a_refusal() {
+    // The host's clock stands at 08:00:00, and `Date` has whole seconds.
+    for (date, reported) in [
+        ("Fri, 15 Jan 2027 08:00:00 GMT", None),
+        ("Fri, 15 Jan 2027 07:59:58 GMT", None),
+        ("Fri, 15 Jan 2027 08:00:03 GMT", Some(3)),
+        ("Fri, 15 Jan 2027 07:59:57 GMT", Some(-3)),
+    ] {
+        let (mut host, _, _) = to_token(with(DpopPolicy::Require), &metadata_with(LISTED));
+        let refused = r#"{"error":"invalid_dpop_proof"}"#;
+        host.serve_with(TOKEN, 400, &[("date", date)], refused);
+        host.error();
+        let found = host.reports.iter().find_map(|decision| match decision {
+            mcp_auth_machine::report::Decision::ClockDiffers { seconds } => Some(*seconds),
+            _ => None,
+        });
+        assert_eq!(found, reported, "{date}");
+    }
+}
+
+#[test]
 fn iso_13_a_key_for_each_server() {
     let other = JWK.replace("l8tF", "m8tF");
     let own = SigningKey::new("own", [SigningAlgorithm::Es256])

@@ -2,9 +2,9 @@
 
 use mcp_auth_machine::action::Purpose;
 use mcp_auth_machine::config::PreRegistered;
-use mcp_auth_machine::error::{Cause, Refusal, Stage, StoreFlaw};
+use mcp_auth_machine::error::{Cause, Misconfiguration, Refusal, Stage, StoreFlaw};
 use mcp_auth_machine::wire::token::OAuthError;
-use mcp_auth_machine::{Action, Event, Phase};
+use mcp_auth_machine::{Action, Event, MethodFlaw, Phase};
 
 use crate::support::*;
 
@@ -109,6 +109,30 @@ fn rev_01_the_method_fits_the_list_of_the_revocation_endpoint() {
     let request = host.serve(REVOKE, 200, "");
     assert!(request.headers().contains_key("authorization"));
     assert_eq!(get(&body(&request), "client_secret"), None);
+}
+
+/// Servers let only clients with a secret revoke, and say `invalid_client` to others: that is about the method.
+#[test]
+fn rev_01_a_refusal_of_a_method_that_is_not_listed_says_nothing_of_the_client() {
+    let refused = r#"{"error":"invalid_client"}"#;
+    let list = |listed| format!(r#","revocation_endpoint_auth_methods_supported":["{listed}"]"#);
+    for (list, of_the_method) in [
+        (list("client_secret_basic"), true),
+        (String::new(), true),
+        (list("none"), false),
+    ] {
+        let mut host = signed_in_at(config(), &revocable(&list), &renewable("at-1", "rt-1"));
+        host.handle(Event::SignedOut);
+        host.serve(REVOKE, 401, refused);
+        host.serve(REVOKE, 401, refused);
+        let flaw = Misconfiguration::ClientMethod(MethodFlaw::NotForRevocation);
+        assert_eq!(
+            host.error().cause == Cause::Misconfigured(flaw),
+            of_the_method,
+            "{list}"
+        );
+        assert_eq!(host.store.of_kind("registration").len(), 1);
+    }
 }
 
 #[test]

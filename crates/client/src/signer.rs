@@ -20,8 +20,10 @@ use mcp_auth_machine::wire::words::SigningAlgorithm;
 /// The reason why a key is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SoftwareKeyFlaw {
-    /// The text is not a PKCS #8 private key in PEM.
-    #[error("not a PKCS #8 private key in PEM")]
+    /// The text is not a PKCS #8 private key in PEM, or the key is encrypted.
+    #[error(
+        "not a PKCS #8 private key in PEM; `openssl pkcs8 -topk8 -nocrypt -in FILE` makes one of other forms"
+    )]
     Pem,
     /// The key is not P-256, Ed25519, or RSA of at least 2048 bits.
     #[error("not a P-256, Ed25519 or RSA key")]

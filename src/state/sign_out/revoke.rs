@@ -6,8 +6,9 @@ use http::Response;
 use crate::account::{Account, Revocation, TokenKind};
 use crate::budget::{Budget, Limited};
 use crate::core::{Ask, Core};
-use crate::error::{Cause, Failure, Stage};
+use crate::error::{Cause, Failure, Misconfiguration, Stage};
 use crate::event::Outcome;
+use crate::grant::MethodFlaw;
 use crate::issuer::{AtIssuer, Endpoint, IssuerId};
 use crate::report::Decision;
 use crate::secret::Secret;
@@ -152,6 +153,10 @@ fn judge(core: &Core, at: &AtIssuer<Revocation>, response: &Response<Bytes>) -> 
                 Some((error, code, description)) => (error, Some(code), description),
                 None => (OAuthError::Other, None, None),
             };
+            if error == OAuthError::InvalidClient && at.misses_a_method() {
+                let flaw = MethodFlaw::NotForRevocation;
+                return Err(Cause::Misconfigured(Misconfiguration::ClientMethod(flaw)));
+            }
             Err(at.refused(error, code, description))
         }
     }

@@ -47,8 +47,11 @@ pub(super) fn warning(decision: &Decision) -> Option<String> {
             in_words(millis.div_ceil(1_000))
         ),
         Decision::ClockDiffers { seconds } => format!(
-            "the clock of the server differs from this machine's by {seconds} seconds; proofs are \
-             refused for that"
+            "the server refused a proof, whose time is that of this machine: the server's clock is {}",
+            match *seconds {
+                ahead @ 0.. => format!("{} ahead", in_words(ahead.unsigned_abs())),
+                behind => format!("{} behind", in_words(behind.unsigned_abs())),
+            }
         ),
         Decision::ServerPassedOver { issuer, reason } => format!(
             "the authorization server {issuer} is not used: {}",

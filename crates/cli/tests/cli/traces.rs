@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::bridge::{message, until};
 use crate::fake::{Fake, Mode, object, refused};
-use crate::remedies::{Transcript, returned};
+use crate::remedies::{SERVER, Transcript, metadata, returned};
 use crate::support::{Desk, text};
 use crate::transactions::{files, interrupted, is_ignored, kill};
 
@@ -225,6 +225,30 @@ fn a_client_that_is_unknown_at_the_sign_out_is_forgotten() {
     let output = desk.sign_in(&[&url], false);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(fake.state().registrations, 2);
+}
+
+/// Some servers let only clients with a secret revoke: they say `invalid_client` to one that they know.
+#[test]
+fn a_client_whose_method_cannot_revoke_is_kept_at_the_sign_out() {
+    let (fake, desk) = (Fake::start(), Desk::new());
+    fake.state().hook = Some(Box::new(|request, issuer| {
+        let changes = json!({ "revocation_endpoint": format!("{issuer}/revoke"),
+            "revocation_endpoint_auth_methods_supported": ["client_secret_basic"] });
+        (request.path == SERVER).then(|| object(200, &metadata(issuer, &changes)))
+    }));
+    let url = fake.url();
+    assert!(desk.sign_in(&[&url], false).status.success());
+    fake.state().revoke = Mode::Answers(401, "application/json", "{\"error\":\"invalid_client\"}");
+    let output = desk.run(&["logout", &url]);
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("revokes no token of a client with this method"),
+        "{said}"
+    );
+    assert!(!text(&output.stdout).contains("registration"));
+    assert!(desk.sign_in(&[&url], false).status.success());
+    assert_eq!(fake.state().registrations, 1);
 }
 
 /// Where the server refuses the scopes that a login adds, the account keeps those that it has.
