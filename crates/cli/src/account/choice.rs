@@ -12,7 +12,6 @@ use mcp_auth_machine::wire::url::UrlPolicy;
 use mcp_auth_machine::{Action, Event};
 use serde_json::Value;
 
-use crate::facts;
 use crate::remedy::{allow_host, host};
 use crate::speaker;
 
@@ -50,7 +49,6 @@ pub(crate) fn document(response: &Response<Bytes>) -> Option<&Bytes> {
 
 impl Choice {
     pub(super) fn see(&self, note: &Note<'_>) {
-        facts::see(note);
         let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match note {
             Note::Out(Action::SendRequest(send)) if send.purpose() == Purpose::ResourceMetadata => {

@@ -32,6 +32,7 @@ use super::slots::Slots;
 use super::told::warning;
 use super::turn::{Awaited, Turn};
 use crate::describe::describe;
+use crate::facts;
 use crate::lines::record::Recorder;
 use crate::problem::{Detail, Problem};
 use crate::signals;
@@ -121,10 +122,12 @@ impl Host {
             .deadline(desk.end)
             .watched(move |note| {
                 recorder.see(&note);
+                facts::see(&note);
                 chooses.see(&note);
                 match &note {
                     Note::Out(Action::Report(decision)) => {
                         revoked.see(decision);
+                        sees.decides(decision);
                         // A retry comes to the same decision.
                         if let Some(words) =
                             warning(decision).filter(|it| warned.insert(it.clone()))
@@ -397,6 +400,11 @@ impl Host {
     /// Returns why the sign-out did not revoke the access token; `None` if it did.
     pub(super) fn unrevoked(&self) -> Option<Unrevoked> {
         self.revocation.unrevoked()
+    }
+
+    /// Returns the issuer to which this sign-in bound the client identifier of the settings.
+    pub(super) fn bound(&self) -> Option<&str> {
+        self.seen.bound()
     }
 
     /// Returns true if the authorization server does not know the client any more, as it said at the sign-out.

@@ -296,6 +296,11 @@ fn sign_in(
             eprintln!("mcp-auth: not granted: {}", missing.join(" "));
         }
     }
+    if let Some(issuer) = host.bound().filter(|_| is_new) {
+        note!(
+            "with this sign-in the client identifier belongs to {issuer}, and is used nowhere else"
+        );
+    }
     if let Some(words) = grant.as_ref().and_then(|grant| ends_soon(grant, is_new)) {
         note!("mcp-auth: {words}");
     }

@@ -15,6 +15,7 @@ use super::after;
 use super::choice::{Choice, same_but_slash};
 use super::discovery::Discovery;
 use super::profile::Profile;
+use crate::facts;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
 use crate::speaker;
@@ -86,7 +87,10 @@ fn read(
     let mut driver = Driver::new(config, "named", Box::new(MemoryStore::default()))
         .trust(trust.clone())
         .deadline(end.min(after(SECONDS)))
-        .watched(move |note| sees.see(&note));
+        .watched(move |note| {
+            facts::see(&note);
+            sees.see(&note);
+        });
     let mut pause = driver.handle(Event::Challenged(Challenge::new("named", 401, headers)));
     if let Pause::NeedUser(_) = pause {
         pause = driver.handle(Event::Authorize(seed()?.into()));

@@ -1,8 +1,10 @@
 //! Observations about the requests of a sign-in.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mcp_auth_machine::action::Purpose;
+use mcp_auth_machine::report::Decision;
 
 use crate::problem::Presented;
 use crate::signals;
@@ -12,6 +14,8 @@ pub(super) struct Seen {
     /// The user was redirected to sign in.
     asked: AtomicBool,
     registered: AtomicBool,
+    /// The issuer to which the configured client was bound.
+    bound: OnceLock<String>,
     /// The user named the client.
     configured: bool,
 }
@@ -21,6 +25,7 @@ impl Seen {
         Self {
             asked: AtomicBool::default(),
             registered: AtomicBool::default(),
+            bound: OnceLock::new(),
             configured,
         }
     }
@@ -40,6 +45,17 @@ impl Seen {
             | Purpose::DeviceAuthorization
             | Purpose::Revocation => signals::release(),
         }
+    }
+
+    /// Notes the issuer to which the configured client is bound. The first note counts: a client has one issuer.
+    pub(super) fn decides(&self, decision: &Decision) {
+        if let Decision::ClientBound { issuer } = decision {
+            self.bound.get_or_init(|| issuer.as_str().to_owned());
+        }
+    }
+
+    pub(super) fn bound(&self) -> Option<&str> {
+        self.bound.get().map(String::as_str)
     }
 
     /// Notes that the user is redirected.

@@ -14,6 +14,7 @@ use super::after;
 use super::assumed::Told;
 use super::choice::{Choice, same_but_slash};
 use super::discovery::Discovery;
+use crate::facts;
 use crate::probe::{Answer, initialize};
 use crate::problem::Problem;
 
@@ -86,7 +87,10 @@ fn find(
     let mut driver = Driver::new(config, "assumed", Box::new(MemoryStore::default()))
         .trust(trust.clone())
         .deadline(end)
-        .watched(move |note| sees.see(&note));
+        .watched(move |note| {
+            facts::see(&note);
+            sees.see(&note);
+        });
     let mut pause = driver.handle(Event::Challenged(Challenge::new("assumed", 401, headers)));
     if let Pause::NeedUser(_) = pause {
         pause = driver.handle(Event::Authorize(seed()?.into()));

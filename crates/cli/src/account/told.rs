@@ -61,11 +61,6 @@ pub(super) fn warning(decision: &Decision) -> Option<String> {
             }
         ),
         Decision::EntryUnusable { entry, reason } => choice::unusable(entry, reason),
-        Decision::ClientBound { issuer } => {
-            format!(
-                "with this sign-in the client identifier belongs to {issuer}, and is used nowhere else"
-            )
-        }
         _ => return None,
     })
 }
