@@ -5,7 +5,7 @@
 use std::fmt::{self, Formatter};
 
 use super::{
-    Cause, Failure, Misconfiguration, Next, PlaceFlaw, Refusal, Stage, StoreFlaw, Violation,
+    Cause, Failure, Misconfiguration, Next, PlaceFlaw, Refusal, Seen, Stage, StoreFlaw, Violation,
 };
 use crate::budget::Limited;
 use crate::issuer::MetadataFlaw;
@@ -14,7 +14,7 @@ use crate::wire::text::Untrusted;
 use crate::wire::token::{OAuthError, UnexpectedToken};
 
 pub(crate) fn failure(failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
-    reason(&failure.cause, failure.stage, f)?;
+    reason(&failure.cause, failure, f)?;
     if let Some(issuer) = failure.issuer.as_ref().filter(|_| is_about_issuer(failure)) {
         write!(f, " (authorization server {issuer})")?;
     }
@@ -51,6 +51,17 @@ fn is_about_issuer(failure: &Failure) -> bool {
     }
 }
 
+/// Returns what the last request of an attempt got in place of an answer.
+fn no_answer(last: Option<&Seen>) -> &'static str {
+    match last.map(|seen| seen.status) {
+        None => "could not be reached, or sent no usable response",
+        Some(None) => "could not be reached",
+        Some(Some(429)) => "takes no more requests for now",
+        Some(Some(500..=599)) => "fails for now",
+        Some(Some(_)) => "sent no usable response",
+    }
+}
+
 /// Returns the server that a stage asks.
 const fn server_at(stage: Stage) -> &'static str {
     match stage {
@@ -67,20 +78,21 @@ const fn server_at(stage: Stage) -> &'static str {
     }
 }
 
-fn reason(cause: &Cause, stage: Stage, f: &mut Formatter<'_>) -> fmt::Result {
+/// Writes the cause: that of the failure, or the one that it repeats.
+fn reason(cause: &Cause, failure: &Failure, f: &mut Formatter<'_>) -> fmt::Result {
+    let stage = failure.stage;
     match cause {
         Cause::Violation(found) => violation(found, f),
         Cause::Refused(found) => refusal(found, stage, f),
         Cause::Unreachable(found) if found.code_spent => f.write_str(
             "the token endpoint sent no usable response; the code may have been consumed",
         ),
-        Cause::Unreachable(_) => write!(
-            f,
-            "{} could not be reached, or sent no usable response",
-            server_at(stage)
-        ),
+        Cause::Unreachable(_) => {
+            let missed = no_answer(failure.seen.last());
+            write!(f, "{} {missed}", server_at(stage))
+        }
         Cause::Resting(resting) => {
-            reason(&resting.after, stage, f)?;
+            reason(&resting.after, failure, f)?;
             f.write_str(" a moment ago, and the back-off has not ended")
         }
         Cause::NotPersisted(flaw) => match flaw {

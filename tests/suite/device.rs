@@ -643,32 +643,44 @@ fn dev_12_a_client_that_the_server_forgot_is_replaced() {
     }
 }
 
-/// Some servers demand the member, which this grant has no use for.
+/// Some servers demand the member, which this grant has no use for. The scopes stay where the server names its reason.
 #[test]
-fn dev_03_after_a_refusal_the_redirect_uris_are_an_empty_list_once() {
-    let mut host = Host::new(config());
-    on_device(&mut host);
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &metadata_with(OFFERED));
-    let refused = r#"{"error":"invalid_client_metadata"}"#;
+fn dev_03_after_a_refusal_the_client_has_a_redirect_uri_once() {
     let members = |request: http::Request<bytes::Bytes>| -> serde_json::Value {
         serde_json::from_slice(request.body()).unwrap()
     };
-    let first = members(host.serve(REGISTER, 400, refused));
-    assert_eq!(first.get("redirect_uris"), None);
-    let second = members(host.serve(REGISTER, 201, r#"{"client_id":"dev-1"}"#));
-    assert_eq!(second["redirect_uris"], serde_json::json!([]));
-    host.serve(DEVICE, 200, &codes(""));
-    host.code();
+    for (refused, scope) in [
+        (r#"{"error":"invalid_client_metadata"}"#, None),
+        (r#"{"error":"invalid_redirect_uri"}"#, Some("read")),
+        (
+            r#"{"error":"invalid_client_metadata","error_description":"redirect_uris: required"}"#,
+            Some("read"),
+        ),
+    ] {
+        let begun = || {
+            let mut host = Host::new(config().scopes("read"));
+            on_device(&mut host);
+            host.serve(PRM, 200, &prm());
+            host.serve(META, 200, &metadata_with(OFFERED));
+            let first = members(host.serve(REGISTER, 400, refused));
+            assert_eq!(first.get("redirect_uris"), None);
+            assert_eq!(first["scope"], "read");
+            host
+        };
+        let mut host = begun();
+        let second = members(host.serve(REGISTER, 201, r#"{"client_id":"dev-1"}"#));
+        let unused = serde_json::json!(["http://127.0.0.1/callback"]);
+        assert_eq!(second["redirect_uris"], unused, "{refused}");
+        let named = second.get("scope").and_then(serde_json::Value::as_str);
+        assert_eq!(named, scope, "{refused}");
+        host.serve(DEVICE, 200, &codes(""));
+        host.code();
 
-    let mut host = Host::new(config());
-    on_device(&mut host);
-    host.serve(PRM, 200, &prm());
-    host.serve(META, 200, &metadata_with(OFFERED));
-    host.serve(REGISTER, 400, refused);
-    host.serve(REGISTER, 400, refused);
-    host.error();
-    host.quiet();
+        let mut host = begun();
+        host.serve(REGISTER, 400, refused);
+        host.error();
+        host.quiet();
+    }
 }
 
 #[test]

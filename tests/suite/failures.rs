@@ -14,6 +14,8 @@ use mcp_auth_machine::wire::token::OAuthError;
 use mcp_auth_machine::wire::url::UrlFlaw;
 use mcp_auth_machine::{Failure, MethodFlaw, RecordFlaw};
 
+use crate::support::*;
+
 fn failure(cause: Cause) -> Failure {
     Failure {
         operation: None,
@@ -210,4 +212,22 @@ fn a_slip_in_a_url_is_no_reason_to_distrust() {
         assert_eq!(next(own, got), Next::DoNotTrust, "{got}");
     }
     assert_eq!(next("", ""), Next::DoNotTrust);
+}
+
+/// A server that answers is not said to be out of reach.
+#[test]
+fn the_sentence_about_a_missing_answer_is_that_of_the_last_response() {
+    for (status, words) in [
+        (
+            429,
+            "the authorization server takes no more requests for now",
+        ),
+        (503, "the authorization server fails for now"),
+    ] {
+        let mut host = Host::new(config());
+        host.discover(&prm(), &metadata());
+        host.serve(REGISTER, status, "<html>");
+        let said = host.error().to_string();
+        assert!(said.starts_with(words), "{said}");
+    }
 }

@@ -45,13 +45,19 @@ pub(crate) struct Registering {
     form: Form,
 }
 
+/// The redirect URI of a client for device authorizations at a server that registers no client without one (DEV-03).
+/// Nobody redirects there.
+const UNUSED_REDIRECT_URI: &str = "http://127.0.0.1/callback";
+
 /// The members of a registration request that some servers refuse, or miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// Names the scopes; without a redirect, `redirect_uris` is absent.
     Full,
-    /// Names no scopes (REG-22); without a redirect, `redirect_uris` is empty (DEV-03).
+    /// Names no scopes (REG-22); without a redirect, `redirect_uris` is [`UNUSED_REDIRECT_URI`] (DEV-03).
     Reduced,
+    /// Same as `Full`; without a redirect, `redirect_uris` is [`UNUSED_REDIRECT_URI`] (DEV-03).
+    WithRedirect,
     /// Same as `Full`, without the grant `refresh_token` (REG-19).
     WithoutRefresh,
 }
@@ -81,10 +87,12 @@ impl Registering {
         };
         let uri = met.attempt.way.redirect_uri();
         let uris = uri.map(RedirectUri::as_str);
+        let with_unused = matches!(form, Form::Reduced | Form::WithRedirect);
+        let listed = uris.or(with_unused.then_some(UNUSED_REDIRECT_URI));
         let own_key = config.client_metadata_key.as_ref();
         let method = method_to_ask(core, &at);
         let body = RegistrationRequest {
-            redirect_uris: (uri.is_some() || form == Form::Reduced).then_some(uris.as_slice()),
+            redirect_uris: listed.is_some().then_some(listed.as_slice()),
             grant_types: wanted,
             response_types: uris.and(Some(ResponseType::Code.as_str())).as_slice(),
             token_endpoint_auth_method: method.as_str(),
@@ -197,13 +205,14 @@ impl Registering {
         let is_metadata = error == OAuthError::InvalidClientMetadata;
         let listed = self.at.server().facts().grant_types;
         let excluded = listed.is_listed() && !listed.has(GrantType::RefreshToken);
-        let named = words.is_some_and(|words| {
-            let words = words.as_plain();
-            words.contains("refresh_token") || words.contains("grant")
-        });
+        let words = words.map_or("", Untrusted::as_plain);
+        let named = words.contains("refresh_token") || words.contains("grant");
         let is_grant = self.with_refresh && is_metadata && (excluded || named);
         let without_redirect = self.met.attempt.way.redirect_uri().is_none();
-        if is_grant {
+        let is_redirect = error == OAuthError::InvalidRedirectUri || words.contains("redirect");
+        if without_redirect && is_redirect {
+            Some(Form::WithRedirect)
+        } else if is_grant {
             Some(Form::WithoutRefresh)
         } else {
             (self.with_scope || without_redirect).then_some(Form::Reduced)

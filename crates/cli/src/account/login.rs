@@ -11,6 +11,7 @@ use http::{HeaderMap, Method};
 use mcp_auth_client::{LoopbackHost, LoopbackPort};
 use mcp_auth_machine::error::{Cause, Misconfiguration};
 
+use super::choice;
 use super::host::{Desk, Host};
 use super::journal::Journal;
 use super::key;
@@ -199,8 +200,12 @@ fn sign_in(
         used = true;
     }
     let own_registrations = if new_client {
-        let registered =
-            || records::registered_for(&root.slots(), account, &profile.redirect_uri());
+        let used_for = if device {
+            choice::DEVICE_CODE.to_owned()
+        } else {
+            profile.redirect_uri()
+        };
+        let registered = || records::registered_for(&root.slots(), account, &used_for);
         if profile.settings.keyring {
             registered()
         } else {

@@ -315,11 +315,11 @@ pub(super) fn unused_registrations(slots: &Path) -> Vec<Unused> {
     found
 }
 
-/// Returns the slots of the dynamic registrations of an account name for this redirect URI.
-pub(super) fn registered_for(slots: &Path, account: &str, redirect_uri: &str) -> BTreeSet<String> {
+/// Returns the slots of the dynamic registrations of an account name for this use: a redirect URI, or the device
+/// authorization grant, whose clients are registered apart (DEV-03).
+pub(super) fn registered_for(slots: &Path, account: &str, used_for: &str) -> BTreeSet<String> {
     let wanted = |record: Value| {
-        text(&record, "/owner") == Some(account)
-            && text(&record, "/redirect_uri") == Some(redirect_uri)
+        text(&record, "/owner") == Some(account) && text(&record, "/redirect_uri") == Some(used_for)
     };
     let found = files(slots, "registration").filter(|path| read(path).is_some_and(wanted));
     let named =

@@ -1,6 +1,8 @@
 //! Users without a browser at this machine: `doctor` says what a server offers them, and `login` proposes it.
 
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -64,18 +66,15 @@ fn a_login_without_a_display_proposes_a_code_where_the_server_offers_one() {
     }
 }
 
-/// A code that was not entered in time: the advice is about codes, and not about browsers.
-#[test]
-fn the_end_of_a_wait_for_a_code_is_not_about_a_browser() {
-    let fake = Fake::start();
+/// Offers the device authorization grant, with this answer to each poll; returns the number of registrations.
+fn gives_codes(fake: &Fake, (status, answer): (u16, Value)) -> Arc<AtomicUsize> {
+    let registered = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&registered);
+    fake.state().access.insert("at-1".to_owned());
     fake.state().hook = Some(Box::new(move |request, issuer| {
         let changes = json!({
             "device_authorization_endpoint": format!("{issuer}/device"),
             "grant_types_supported": ["urn:ietf:params:oauth:grant-type:device_code"],
-        });
-        let client = json!({
-            "client_id": "c", "token_endpoint_auth_method": "none",
-            "grant_types": ["urn:ietf:params:oauth:grant-type:device_code"],
         });
         let code = json!({
             "device_code": "d", "user_code": "ABCD", "verification_uri": format!("{issuer}/enter"),
@@ -83,12 +82,44 @@ fn the_end_of_a_wait_for_a_code_is_not_about_a_browser() {
         });
         match request.path.as_str() {
             SERVER => Some(object(200, &metadata(issuer, &changes))),
-            "/register" => Some(object(201, &client)),
+            "/register" => {
+                let count = counted.fetch_add(1, Ordering::Relaxed);
+                let client = json!({
+                    "client_id": format!("c-{count}"), "token_endpoint_auth_method": "none",
+                    "grant_types": ["urn:ietf:params:oauth:grant-type:device_code"],
+                });
+                Some(object(201, &client))
+            }
             "/device" => Some(object(200, &code)),
-            "/token" => Some(object(400, &json!({ "error": "authorization_pending" }))),
+            "/token" => Some(object(status, &answer)),
             _ => None,
         }
     }));
+    registered
+}
+
+#[test]
+fn a_new_client_for_codes_replaces_the_one_for_codes() {
+    let fake = Fake::start();
+    let answer = json!({ "access_token": "at-1", "token_type": "Bearer" });
+    let registered = gives_codes(&fake, (200, answer));
+    let desk = Desk::new();
+    let (url, mut counts) = (fake.url(), Vec::new());
+    for more in [None, Some("--new-client"), None] {
+        let login = ["login", "--device", "--timeout", "20", &url];
+        let output = desk.run(&login.iter().copied().chain(more).collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        counts.push(registered.load(Ordering::Relaxed));
+        assert!(desk.run(&["logout", &url]).status.success());
+    }
+    assert_eq!(counts, [1, 2, 2]);
+}
+
+/// A code that was not entered in time: the advice is about codes, and not about browsers.
+#[test]
+fn the_end_of_a_wait_for_a_code_is_not_about_a_browser() {
+    let fake = Fake::start();
+    gives_codes(&fake, (400, json!({ "error": "authorization_pending" })));
     let desk = Desk::new();
     let output = desk.run(&["login", "--device", "--timeout", "3", &fake.url()]);
     let said = text(&output.stderr);

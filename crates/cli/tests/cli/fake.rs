@@ -62,7 +62,7 @@ pub(crate) struct State {
     pub(crate) registrations: u32,
     codes: BTreeMap<String, (String, String)>,
     refresh: BTreeMap<String, (String, String)>,
-    access: BTreeSet<String>,
+    pub(crate) access: BTreeSet<String>,
     pub(crate) token_seconds: u64,
     /// Refresh tokens are issued only after an authorization request with `access_type=offline`, as at Google.
     pub(crate) online: bool,
