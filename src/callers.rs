@@ -19,6 +19,7 @@ use crate::action::{Action, NeedUser, Why};
 use crate::budget::EVENTS_QUEUED;
 use crate::error::{Cause, Failure, Stage};
 use crate::event::Operation;
+use crate::few::Few;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
 
@@ -81,13 +82,13 @@ pub(crate) struct Callers {
     ready: bool,
     shared: Option<Box<Shared>>,
     /// The operations of the errors and questions since then.
-    told: Vec<Operation>,
+    told: Few<Operation>,
 }
 
 /// The answers given, which also serve queued requests of the same operations.
 pub(crate) struct Answers {
     /// The operations of errors and questions.
-    operations: Vec<Operation>,
+    operations: Few<Operation>,
     /// Whether `Ready` was among them.
     pub(crate) ready: bool,
 }
@@ -163,12 +164,12 @@ impl Callers {
     }
 
     /// Takes the answers since the last call, for the queue.
+    #[inline]
     pub(crate) fn take_answers(&mut self) -> Option<Answers> {
-        let answers = Answers {
+        (self.ready || !self.told.is_empty()).then(|| Answers {
             operations: std::mem::take(&mut self.told),
             ready: std::mem::take(&mut self.ready),
-        };
-        (answers.ready || !answers.operations.is_empty()).then_some(answers)
+        })
     }
 
     /// Returns true when no caller waits.

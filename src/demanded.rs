@@ -47,12 +47,6 @@ impl Demanded {
         }
     }
 
-    /// Returns scopes, which share their text with those that were demanded if they are the same.
-    pub(crate) fn shared(&self, scopes: Scopes) -> Scopes {
-        let same = self.all().filter(|demanded| **demanded == scopes);
-        same.cloned().unwrap_or(scopes)
-    }
-
     /// Adds scopes that are demanded now.
     pub(crate) fn add(&mut self, scopes: &Scopes, now: MonoMillis) {
         match &mut self.0 {

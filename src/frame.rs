@@ -89,8 +89,3 @@ impl<'a> Opened<'a> {
         serde_json::from_str(self.json).map_err(|_| RecordFlaw::Damaged)
     }
 }
-
-/// Returns the key of a record, for the records written after it.
-pub(crate) fn key_of(stored: &Stored, kind: SlotKind) -> Option<RevisionKey> {
-    RevisionKey::parse(Frame::of(stored)?.key?, kind)
-}

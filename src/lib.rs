@@ -152,6 +152,7 @@ mod demanded;
 pub mod details;
 pub mod error;
 pub mod event;
+mod few;
 mod frame;
 mod grant;
 mod identity;

@@ -63,6 +63,7 @@ pub(crate) fn base64url<const N: usize>(bytes: &[u8]) -> [u8; N] {
     text
 }
 
+#[inline]
 fn digits([a, b, c]: [u8; 3]) -> [u8; 4] {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let digit = |bits: u8| DIGITS.get(usize::from(bits & 63)).copied().unwrap_or(b'A');

@@ -137,7 +137,8 @@ pub enum UrlSource {
 /// One HTTP request. Send it with TLS verification, without cookies, and without following redirects
 /// (SEC-03).
 pub struct SendRequest {
-    pub(crate) request: Request<Bytes>,
+    /// Boxed, because all actions would be as large, and they are moved often.
+    pub(crate) request: Box<Request<Bytes>>,
     pub(crate) purpose: Purpose,
     pub(crate) supplied_by: UrlSource,
     pub(crate) addresses: AddressPolicy,
@@ -243,7 +244,7 @@ impl fmt::Debug for SendRequest {
 /// A URL for a browser: `https`, or `http` on loopback, without characters that a shell interprets. Open it
 /// without a shell nevertheless (AUTHZ-11, AUTHZ-12).
 #[derive(Clone, PartialEq, Eq)]
-pub struct BrowserUrl(pub(crate) Box<str>);
+pub struct BrowserUrl(pub(crate) String);
 
 impl BrowserUrl {
     /// Returns the URL as text. It contains `state`: show it only to the user.
@@ -267,7 +268,7 @@ pub struct Redirect {
     /// The authorization server.
     pub issuer: IssuerId,
     /// The host and port of the MCP server that the user authorizes access to (AUTHZ-14).
-    pub mcp_host: Box<str>,
+    pub mcp_host: Arc<str>,
     /// The client identifier that the authorization server may show.
     pub client_id: Arc<str>,
     /// The requested scopes, which are opaque identifiers (SCOPE-13).
@@ -304,7 +305,7 @@ pub struct ShowCode {
     /// The authorization server.
     pub issuer: IssuerId,
     /// The host and port of the MCP server that the user authorizes access to (AUTHZ-14).
-    pub mcp_host: Box<str>,
+    pub mcp_host: Arc<str>,
     /// The client identifier that the authorization server may show.
     pub client_id: Box<str>,
     /// The requested scopes, which are opaque identifiers (SCOPE-13).

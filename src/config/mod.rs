@@ -16,13 +16,14 @@ pub use error::ConfigError;
 pub use machine::{Dpop, DpopPolicy, Enterprise, PushedRequests, WorkloadIdentity};
 pub(crate) use machine::{MachineFlow, SignIn};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use crate::client_metadata::ClientMetadataUrl;
 use crate::grant::ClientOrigin;
-use crate::issuer::{IssuerBound, IssuerId, SlashRule};
+use crate::issuer::{IssuerBound, IssuerId, RequestHeaders, SlashRule};
 use crate::key::SigningKey;
 use crate::slot::Slot;
 use crate::wire::registration::AboutClient;
@@ -214,6 +215,8 @@ pub(crate) struct Pin {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) mcp_url: WebUrl,
+    /// The host and port of the MCP server, for display.
+    pub(crate) mcp_host: Arc<str>,
     /// The slot of its cached metadata, the same for every machine.
     pub(crate) resource_slot: Slot,
     pub(crate) mcp_url_given: Box<str>,
@@ -251,7 +254,7 @@ pub struct Config {
     pub(crate) other_devices: bool,
     pub(crate) reports: bool,
     pub(crate) protocol_version: HeaderValue,
-    pub(crate) user_agent: HeaderValue,
+    pub(crate) request_headers: RequestHeaders,
     defaults: IssuerSettings,
 }
 

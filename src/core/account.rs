@@ -2,9 +2,9 @@
 
 use crate::account::{Account, Standing, Validity};
 use crate::config::Discovery;
-use crate::frame::{Opened, RecordFlaw, key_of};
+use crate::frame::{Opened, RecordFlaw};
 use crate::issuer::{AtIssuer, IssuerId};
-use crate::record::{read_account, write_account};
+use crate::record::{AccountAsRead, read_account, write_account};
 use crate::report::Decision;
 use crate::slot::{Slot, SlotKind, Stored};
 
@@ -26,15 +26,15 @@ impl Core {
             let client = &at.held().client;
             config.replaces(at.issuer(), &client.id, client.origin)
         };
-        let key = stored.filter(|_| read.is_ok());
-        let key = key.and_then(|stored| key_of(stored, SlotKind::Account));
         let moved = self.memory.left.is_some();
         self.held.is_exact = read.is_ok() && !moved;
-        let (at, lease, flaw) = match read {
-            Ok(Some((at, _))) if replaced(&at) => (None, None, Some(RecordFlaw::Foreign)),
-            Ok(Some((at, lease))) => (Some(at), lease, None),
-            Ok(None) => (None, None, None),
-            Err(flaw) => (None, None, Some(flaw)),
+        let (at, lease, key, flaw) = match read {
+            Ok(Some(read)) if replaced(&read.at) => {
+                (None, None, read.key, Some(RecordFlaw::Foreign))
+            }
+            Ok(Some(AccountAsRead { at, lease, key })) => (Some(at), lease, key, None),
+            Ok(None) => (None, None, None, None),
+            Err(flaw) => (None, None, None, Some(flaw)),
         };
         if let Some(key) = key {
             self.identity.seal_with(key);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http::header::USER_AGENT;
 
 use crate::action::{
     Action, AssertionKind, LoadSlot, ObtainAssertion, PersistSlot, Purpose, SendRequest, Sign,
@@ -40,14 +39,12 @@ impl Core {
     pub(crate) fn send(
         &mut self,
         _permit: Permit,
-        mut request: Request<Bytes>,
+        request: Box<Request<Bytes>>,
         purpose: Purpose,
         supplied_by: UrlSource,
         time_limit: Duration,
     ) -> Ask {
         let (ticket, ask) = self.ticket(time_limit);
-        let name = self.config().user_agent.clone();
-        request.headers_mut().insert(USER_AGENT, name);
         self.watch.asks(ask.id, &request, purpose);
         let addresses = self.config().url_policy().addresses(request.uri());
         self.emit(Action::SendRequest(SendRequest {

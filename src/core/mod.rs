@@ -175,7 +175,7 @@ impl Core {
     }
 
     /// Returns the host and port of the MCP server.
-    pub(crate) fn mcp_host(&self) -> &str {
-        self.config().mcp_url().authority()
+    pub(crate) fn mcp_host(&self) -> Arc<str> {
+        Arc::clone(&self.config().mcp_host)
     }
 }

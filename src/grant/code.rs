@@ -16,7 +16,7 @@ use crate::wire::form::{Form, pairs};
 use crate::wire::pkce::{State, Verifier};
 use crate::wire::reserved::is_reserved;
 use crate::wire::scopes::Scopes;
-use crate::wire::text::Untrusted;
+use crate::wire::text::{Untrusted, all_bytes, cut};
 use crate::wire::token::OAuthError;
 use crate::wire::url::{UrlPolicy, WebUrl};
 
@@ -78,7 +78,7 @@ impl Redirected {
         &self,
         endpoint: &WebUrl,
         settings: &IssuerSettings,
-    ) -> Result<Box<str>, RequestError> {
+    ) -> Result<String, RequestError> {
         let replaced = own_query(endpoint)? && self.0.resource.sent;
         let mut form = Form::after(before_parameters(endpoint, replaced, 512));
         self.push_request(&mut form);
@@ -91,7 +91,7 @@ impl Redirected {
         &self,
         endpoint: &WebUrl,
         reference: &str,
-    ) -> Result<Box<str>, RequestError> {
+    ) -> Result<String, RequestError> {
         let pushed = own_query(endpoint)?;
         let mut form = Form::after(before_parameters(endpoint, pushed, 256));
         form.parameter("client_id", &self.0.client.id);
@@ -187,10 +187,8 @@ fn own_query(endpoint: &WebUrl) -> Result<bool, RequestError> {
 /// Returns the endpoint's URL up to where parameters are added, in a buffer with space for them, on request without its
 /// own `resource` (RES-08).
 fn before_parameters(endpoint: &WebUrl, without_resource: bool, space: usize) -> String {
-    let (place, query) = match endpoint.as_str().split_once('?') {
-        Some((place, query)) => (place, query),
-        None => (endpoint.as_str(), ""),
-    };
+    let (place, query) = cut(endpoint.as_str(), b'?');
+    let query = query.unwrap_or_default();
     let mut url = String::with_capacity(endpoint.as_str().len().saturating_add(space));
     url.push_str(&plain(place));
     url.push('?');
@@ -205,17 +203,18 @@ fn before_parameters(endpoint: &WebUrl, without_resource: bool, space: usize) ->
     url
 }
 
-fn finish(form: Form) -> Result<Box<str>, RequestError> {
+fn finish(form: Form) -> Result<String, RequestError> {
     let url = form.into_string();
     if url.len() > MAX_REDIRECT_BYTES {
         return Err(RequestError::TooLong(url.len()));
     }
-    Ok(url.into_boxed_str())
+    Ok(url)
 }
 
 /// Escapes characters that a shell interprets (F02).
 pub(crate) fn plain(url: &str) -> Cow<'_, str> {
-    if !url.contains(['$', '\'', '(', ')']) {
+    let is_harmless = |byte| (byte != b'$') & (byte != b'\'') & (byte != b'(') & (byte != b')');
+    if all_bytes(url.as_bytes(), is_harmless) {
         return Cow::Borrowed(url);
     }
     let escaped = url
@@ -230,7 +229,7 @@ pub(crate) fn plain(url: &str) -> Cow<'_, str> {
 /// makes of it, with a lower-case host and without a default port. Other spellings differ, as for servers
 /// that compare redirect URIs by simple string comparison (RFC 3986 section 6.2.1, CB-07).
 fn is_target(target: &str, redirect_uri: &str) -> bool {
-    let expected = redirect_uri.split('?').next().unwrap_or_default();
+    let expected = cut(redirect_uri, b'?').0;
     target == expected || url::Url::parse(expected).is_ok_and(|url| url.as_str() == target)
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderValue, Request};
 
 use super::{Redirected, Registration, TokenGrant};
 use crate::issuer::{
-    AtIssuer, CredentialEndpoint, Endpoint, FORM, IssuerSettings, JSON, bearer, post,
+    AtIssuer, Body, CredentialEndpoint, Endpoint, IssuerSettings, RequestHeaders, bearer,
 };
 use crate::secret::Secret;
 use crate::wire::form::Form;
@@ -29,10 +29,11 @@ impl<G: TokenGrant> AtIssuer<G> {
     /// other function creates such requests (TOK-01, REV-05).
     pub(crate) fn request(
         &self,
+        headers: &RequestHeaders,
         settings: &IssuerSettings,
         assertion: Option<&Secret>,
         proof: Option<&Secret>,
-    ) -> Option<Request<Bytes>> {
+    ) -> Option<Box<Request<Bytes>>> {
         let mut form = Form::with_capacity(512);
         self.held().encode(&mut form);
         match G::ENDPOINT {
@@ -43,7 +44,8 @@ impl<G: TokenGrant> AtIssuer<G> {
         let client = self.held().client();
         let authorization = client.authenticate(&mut form, G::NAMES_CLIENT, assertion, settings);
         let body = form.into_body();
-        let mut request = post(self.endpoint()?, FORM, body, authorization);
+        let endpoint = self.endpoint()?;
+        let mut request = headers.post(endpoint, Body::Form, body, authorization);
         if let Some(proof) = proof.and_then(|proof| HeaderValue::try_from(proof.expose()).ok()) {
             request.headers_mut().insert("dpop", proof);
         }
@@ -56,12 +58,14 @@ impl AtIssuer<()> {
     /// REG-29).
     pub(crate) fn registration_request(
         &self,
+        headers: &RequestHeaders,
         body: String,
         settings: &IssuerSettings,
-    ) -> Option<Request<Bytes>> {
+    ) -> Option<Box<Request<Bytes>>> {
         let endpoint = self.registration_endpoint()?;
         let authorization = settings.initial_access_token().map(bearer);
-        Some(post(endpoint, JSON, Bytes::from(body), authorization))
+        let body = Bytes::from(body);
+        Some(headers.post(endpoint, Body::Json, body, authorization))
     }
 
     /// Returns true if a response came from the registration endpoint (H07).
@@ -83,7 +87,7 @@ impl AtIssuer<()> {
 impl AtIssuer<Redirected> {
     /// Returns the URL of the authorization request at this server's authorization endpoint (AUTHZ-01,
     /// AUTHZ-02).
-    pub(crate) fn redirect_url(&self, settings: &IssuerSettings) -> Result<Box<str>, RequestError> {
+    pub(crate) fn redirect_url(&self, settings: &IssuerSettings) -> Result<String, RequestError> {
         let Some(endpoint) = &self.server().facts().authorization_endpoint else {
             return Err(RequestError::NoEndpoint);
         };
@@ -91,7 +95,7 @@ impl AtIssuer<Redirected> {
     }
 
     /// Returns the URL of that endpoint with a reference to a pushed request.
-    pub(crate) fn reference_url(&self, reference: &str) -> Result<Box<str>, RequestError> {
+    pub(crate) fn reference_url(&self, reference: &str) -> Result<String, RequestError> {
         let Some(endpoint) = &self.server().facts().authorization_endpoint else {
             return Err(RequestError::NoEndpoint);
         };

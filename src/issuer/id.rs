@@ -38,7 +38,7 @@ impl IssuerId {
 
     /// Returns true if an endpoint is on the issuer's origin.
     pub(crate) fn is_at_origin_of(&self, endpoint: &WebUrl) -> bool {
-        self.is_origin(endpoint.origin())
+        endpoint.is_on(self.origin())
     }
 
     /// Returns true if this is the issuer's origin.

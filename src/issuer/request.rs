@@ -1,56 +1,89 @@
-//! HTTP requests, without cookies and without headers other than those set here and the `User-Agent` that every request gets when
-//! it is sent.
+//! HTTP requests, without cookies and without headers other than those set here.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 
 use super::CredentialEndpoint;
 use crate::wire::token::AccessToken;
-use crate::wire::url::WebUrl;
 
-pub(crate) const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// No compression: without the header any coding is permitted (RFC 9110 section 12.5.3), and hosts need not know one.
-const PLAIN: HeaderValue = HeaderValue::from_static("identity");
-
-pub(crate) fn post(
-    endpoint: CredentialEndpoint<'_>,
-    content_type: HeaderValue,
-    body: Bytes,
-    authorization: Option<HeaderValue>,
-) -> Request<Bytes> {
-    let mut headers = HeaderMap::with_capacity(5);
-    headers.insert(ACCEPT, JSON);
-    headers.insert(ACCEPT_ENCODING, PLAIN);
-    headers.insert(CONTENT_TYPE, content_type);
-    if let Some(mut authorization) = authorization {
-        authorization.set_sensitive(true);
-        headers.insert(AUTHORIZATION, authorization);
-    }
-    request(Method::POST, endpoint.to_uri(), headers, body)
+/// The headers of every request, by what the request carries. They are made once: a copy costs half as much.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestHeaders {
+    discovery: HeaderMap,
+    form: HeaderMap,
+    json: HeaderMap,
 }
 
-/// Returns a discovery request, without credentials, cookies and user data (DISC-07, META-06, SEC-12).
-pub(crate) fn discovery_request(
-    url: &WebUrl,
-    protocol_version: Option<&HeaderValue>,
-) -> Request<Bytes> {
-    let more = usize::from(protocol_version.is_some());
-    let mut headers = HeaderMap::with_capacity(3_usize.saturating_add(more));
-    headers.insert(ACCEPT, JSON);
-    headers.insert(ACCEPT_ENCODING, PLAIN);
-    if let Some(version) = protocol_version {
-        headers.insert("mcp-protocol-version", version.clone());
-    }
-    request(Method::GET, url.to_uri(), headers, Bytes::new())
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub(crate) enum Body {
+    Form,
+    Json,
 }
 
-fn request(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
-    let mut request = Request::new(body);
+impl RequestHeaders {
+    pub(crate) fn new(user_agent: &HeaderValue) -> Self {
+        let of = |content_type| {
+            let mut headers = HeaderMap::with_capacity(5);
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            // No compression: without the header any coding is permitted (RFC 9110 section 12.5.3), and hosts need not
+            // know one.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            if let Some(content_type) = content_type {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            }
+            headers.insert(USER_AGENT, user_agent.clone());
+            headers
+        };
+        Self {
+            discovery: of(None),
+            form: of(Some("application/x-www-form-urlencoded")),
+            json: of(Some("application/json")),
+        }
+    }
+
+    /// Returns a POST to an endpoint that receives a credential.
+    pub(crate) fn post(
+        &self,
+        endpoint: CredentialEndpoint<'_>,
+        kind: Body,
+        body: Bytes,
+        authorization: Option<HeaderValue>,
+    ) -> Box<Request<Bytes>> {
+        let headers = match kind {
+            Body::Form => &self.form,
+            Body::Json => &self.json,
+        };
+        let mut request = request(Method::POST, endpoint.to_uri(), headers, body);
+        if let Some(mut authorization) = authorization {
+            authorization.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        request
+    }
+
+    /// Returns a discovery request, without credentials, cookies and user data (DISC-07, META-06, SEC-12).
+    pub(crate) fn discovery(
+        &self,
+        uri: Uri,
+        protocol_version: Option<&HeaderValue>,
+    ) -> Box<Request<Bytes>> {
+        let mut request = request(Method::GET, uri, &self.discovery, Bytes::new());
+        if let Some(version) = protocol_version {
+            let headers = request.headers_mut();
+            headers.insert("mcp-protocol-version", version.clone());
+        }
+        request
+    }
+}
+
+/// Boxed, because it is handed on often.
+fn request(method: Method, uri: Uri, headers: &HeaderMap, body: Bytes) -> Box<Request<Bytes>> {
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
+    request.headers_mut().clone_from(headers);
     request
 }
 

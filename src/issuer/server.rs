@@ -148,17 +148,18 @@ impl Server {
                 got: Untrusted::new(named),
             });
         };
-        let endpoint = |member, text: Option<&str>| match text {
-            None => Ok(None),
-            Some(text) => policy
-                .check(text)
-                .map(Some)
-                .map_err(|flaw| MetadataFlaw::Endpoint {
-                    member,
-                    got: Untrusted::new(text),
-                    flaw,
+        let origin = asked.origin();
+        let endpoint =
+            |member, text: Option<&str>| match text {
+                None => Ok(None),
+                Some(text) => policy.check_beside(origin, text).map(Some).map_err(|flaw| {
+                    MetadataFlaw::Endpoint {
+                        member,
+                        got: Untrusted::new(text),
+                        flaw,
+                    }
                 }),
-        };
+            };
         let for_credentials = |of: Endpoint, text| {
             let found = endpoint(of.member(), text)?;
             match found.as_ref().and_then(reserved_in_query) {

@@ -11,6 +11,7 @@ use crate::clients::Clients;
 use crate::demanded::Demanded;
 use crate::error::Cause;
 use crate::event::Operation;
+use crate::few::Few;
 use crate::issuer::IssuerId;
 use crate::record::ResourceFacts;
 use crate::slot::{Revision, Slot};
@@ -27,7 +28,7 @@ pub(crate) use rest::Rest;
 #[derive(Default)]
 pub(crate) struct Memory {
     /// The metadata locations that the MCP server announced. A challenge without one erases none.
-    pub(crate) resource_metadata: Box<[WebUrl]>,
+    pub(crate) resource_metadata: Few<WebUrl>,
     /// The scopes that the MCP server demanded.
     pub(crate) demanded: Demanded,
     /// The operation of the latest request for a token or an authorization.

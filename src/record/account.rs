@@ -1,6 +1,5 @@
 //! The account record: client and tokens, written together.
 
-use std::borrow::Cow;
 use std::num::NonZeroU64;
 
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use super::seal;
 use super::shared::{
     ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
 };
+use super::text::Text;
 use crate::account::{Account, Obtained, Standing, Tokens};
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::Resource;
@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::key::KeyBinding;
 use crate::secret::Secret;
-use crate::slot::{AuthorizationId, SlotKind, Stored};
+use crate::slot::{AuthorizationId, RevisionKey, SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::callback::IssBinding;
 use crate::wire::scopes::Scopes;
@@ -28,15 +28,15 @@ struct AccountRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: Kind,
     #[serde(rename = "p", alias = "principal")]
-    principal: Cow<'a, str>,
+    principal: Text<'a>,
     #[serde(rename = "m", alias = "mcp_url")]
-    mcp_url: Cow<'a, str>,
+    mcp_url: Text<'a>,
     #[serde(rename = "s", alias = "server", borrow)]
     server: ServerRecord<'a>,
     #[serde(rename = "c", alias = "client", borrow)]
     client: ClientRecord<'a>,
     #[serde(rename = "u", alias = "redirect_uri")]
-    redirect_uri: Option<Cow<'a, str>>,
+    redirect_uri: Option<Text<'a>>,
     dpop: Option<KeyBinding>,
     #[serde(rename = "o", alias = "obtained")]
     obtained: Obtained,
@@ -44,13 +44,13 @@ struct AccountRecord<'a> {
     #[serde(rename = "au", alias = "authorization")]
     authorization: Option<NonZeroU64>,
     #[serde(rename = "r", alias = "resource")]
-    resource: Cow<'a, str>,
+    resource: Text<'a>,
     #[serde(default = "sent")]
     resource_sent: bool,
     #[serde(rename = "q", alias = "requested")]
-    requested: Cow<'a, str>,
+    requested: Text<'a>,
     #[serde(rename = "g", alias = "granted")]
-    granted: Cow<'a, str>,
+    granted: Text<'a>,
     /// Whether refresh requests name the requested scopes. Omitted where they do not; an older version, which would not name
     /// them, rejects a record with it.
     #[serde(default)]
@@ -81,9 +81,9 @@ struct TokensRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: TokenTypeRecord,
     #[serde(rename = "a", alias = "access", borrow)]
-    access: Cow<'a, str>,
+    access: Text<'a>,
     #[serde(rename = "f", alias = "refresh")]
-    refresh: Option<Cow<'a, str>>,
+    refresh: Option<Text<'a>>,
     #[serde(rename = "rc", alias = "received")]
     received: u64,
     #[serde(rename = "lt", alias = "lifetime")]
@@ -156,10 +156,18 @@ pub(crate) fn write_account(
     })
 }
 
+/// What an account record says.
+pub(crate) struct AccountAsRead {
+    pub(crate) at: AtIssuer<Account>,
+    pub(crate) lease: Option<UnixMillis>,
+    /// The key of the record, for the records written after it.
+    pub(crate) key: Option<RevisionKey>,
+}
+
 pub(crate) fn read_account(
     identity: &Identity,
     stored: &Stored,
-) -> Result<(AtIssuer<Account>, Option<UnixMillis>), RecordFlaw> {
+) -> Result<AccountAsRead, RecordFlaw> {
     let opened = Opened::open(stored, SlotKind::Account)?;
     let record: AccountRecord<'_> = opened.read()?;
     identity.check(&record.principal, &record.mcp_url)?;
@@ -203,14 +211,17 @@ pub(crate) fn read_account(
         standing,
         tokens,
     };
-    let lease = record.lease.map(UnixMillis);
-    Ok((AtIssuer::restore(server, account, &opened), lease))
+    Ok(AccountAsRead {
+        at: AtIssuer::restore(server, account, &opened),
+        lease: record.lease.map(UnixMillis),
+        key: opened.key,
+    })
 }
 
 fn restore(tokens: TokensRecord<'_>) -> Result<Tokens, RecordFlaw> {
     Ok(Tokens {
-        access: AccessToken::of(tokens.access).ok_or(RecordFlaw::Damaged)?,
-        refresh: tokens.refresh.map(Secret::new),
+        access: AccessToken::of(tokens.access.into_cow()).ok_or(RecordFlaw::Damaged)?,
+        refresh: tokens.refresh.map(Into::into),
         received: UnixMillis(tokens.received),
         lifetime: tokens.lifetime.map_or(Lifetime::Unknown, Lifetime::Seconds),
     })

@@ -1,6 +1,5 @@
 //! Public metadata with its lifetime (DISC-19, META-18).
 
-use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -9,6 +8,8 @@ use serde::Deserialize;
 use super::known::Known;
 use super::seal;
 use super::shared::{self, ServerRecord};
+use super::text::Text;
+use crate::few::Few;
 use crate::frame::{Opened, RecordFlaw};
 use crate::identity::Identity;
 use crate::issuer::{IssuerId, Server};
@@ -27,7 +28,7 @@ pub(crate) struct ResourceMembers {
     /// The `resource` value to send (RES-03).
     pub(crate) id: Arc<str>,
     /// The usable entries in document order.
-    pub(crate) servers: Vec<IssuerId>,
+    pub(crate) servers: Few<IssuerId>,
     pub(crate) scopes: Option<Scopes>,
     pub(crate) requires_dpop: bool,
     pub(crate) dpop_algorithms: Words<SigningAlgorithm>,
@@ -57,7 +58,7 @@ impl ResourceFacts {
     pub(crate) fn without_document(id: Arc<str>, issuer: IssuerId) -> Self {
         Self::from(ResourceMembers {
             id,
-            servers: vec![issuer],
+            servers: Few::One(issuer),
             scopes: None,
             requires_dpop: false,
             dpop_algorithms: Words::ABSENT,
@@ -96,14 +97,14 @@ impl ResourceFacts {
 struct ResourceRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: ResourceKind,
-    #[serde(rename = "m", alias = "mcp_url")]
-    mcp_url: Cow<'a, str>,
+    #[serde(rename = "m", alias = "mcp_url", borrow)]
+    mcp_url: Text<'a>,
     #[serde(rename = "r", alias = "resource")]
-    resource: Cow<'a, str>,
+    resource: Text<'a>,
     #[serde(rename = "as", alias = "authorization_servers")]
-    authorization_servers: Vec<Cow<'a, str>>,
+    authorization_servers: Vec<Text<'a>>,
     #[serde(rename = "sp", alias = "scopes")]
-    scopes: Option<Cow<'a, str>>,
+    scopes: Option<Text<'a>>,
     #[serde(rename = "rd", alias = "requires_dpop")]
     requires_dpop: bool,
     #[serde(rename = "da", alias = "dpop_algorithms", default)]
@@ -144,7 +145,7 @@ pub(crate) fn read_resource(
     let opened = Opened::open(stored, SlotKind::Metadata)?;
     let record: ResourceRecord<'_> = opened.read()?;
     let ResourceKind::ResourceMetadata = record.kind;
-    if record.mcp_url != identity.mcp_url() {
+    if *record.mcp_url != *identity.mcp_url() {
         return Err(RecordFlaw::Foreign);
     }
     let policy = identity.config().url_policy();
@@ -174,7 +175,7 @@ struct ServerMetadataRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: ServerKind,
     #[serde(rename = "ak", alias = "asked")]
-    asked: Cow<'a, str>,
+    asked: Text<'a>,
     #[serde(rename = "s", alias = "server", borrow)]
     server: ServerRecord<'a>,
 }
@@ -203,7 +204,7 @@ pub(crate) fn read_server(
     let opened = Opened::open(stored, SlotKind::Metadata)?;
     let record: ServerMetadataRecord<'_> = opened.read()?;
     let ServerKind::ServerMetadata = record.kind;
-    if record.asked != asked.as_str() {
+    if *record.asked != *asked.as_str() {
         return Err(RecordFlaw::Foreign);
     }
     if !record.server.fresh_until().is_fresh(now) {

@@ -12,8 +12,9 @@ mod names;
 mod pending;
 mod registration;
 mod shared;
+mod text;
 
-pub(crate) use account::{read_account, write_account};
+pub(crate) use account::{AccountAsRead, read_account, write_account};
 pub(crate) use metadata::{
     ResourceFacts, ResourceMembers, read_resource, read_server, write_resource, write_server,
 };
@@ -25,8 +26,10 @@ use crate::identity::Identity;
 use crate::slot::{Revision, SlotContents, SlotKind, Stored};
 use crate::wire::json_writer::JsonWriter;
 
-/// The length of a revision or a key, in characters.
-const TEXT_BYTES: usize = 22;
+/// What the revision follows.
+const VERSION: &str = "v3.";
+/// The length of a revision, in characters.
+const REVISION_BYTES: usize = 22;
 
 /// Writes a record with its revision.
 fn seal(
@@ -37,7 +40,7 @@ fn seal(
 ) -> Stored {
     let key = identity.revision_key().map(|key| key.for_kind(kind));
     let mut text = String::with_capacity(capacity);
-    text.push_str("v3.AAAAAAAAAAAAAAAAAAAAAA");
+    text.push_str(VERSION);
     if let Some(key) = &key {
         text.push('~');
         key.push_to(&mut text);
@@ -46,11 +49,12 @@ fn seal(
     let prefix = text.len();
     let mut json = JsonWriter::after(text);
     write(&mut json);
+    // A text that grew at the insertion would leave a copy of itself behind (I06).
+    json.make_room(REVISION_BYTES);
     let mut text = json.into_text();
     let body = text.as_bytes().get(prefix..).unwrap_or_default();
     let revision = Revision::under(key.as_ref(), body);
-    // The revision replaces its placeholder.
-    text.replace_range(3..TEXT_BYTES.saturating_add(3), &revision.text());
+    text.insert_str(VERSION.len(), &revision.text());
     Stored {
         contents: SlotContents::new(text),
         revision,

@@ -1,7 +1,5 @@
 //! The record of a pending authorization: all data for its callback (AUTHZ-16).
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -10,12 +8,13 @@ use super::seal;
 use super::shared::{
     ClientRecord, ServerRecord, sent, write_binding, write_client, write_resource, write_server,
 };
+use super::text::Text;
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::{Redirected, RedirectedParts, Resource};
 use crate::identity::Identity;
 use crate::issuer::AtIssuer;
 use crate::key::KeyBinding;
-use crate::slot::{SlotKind, Stored};
+use crate::slot::{RevisionKey, SlotKind, Stored};
 use crate::time::UnixMillis;
 use crate::wire::callback::BrowserBinding;
 use crate::wire::pkce::{State, Verifier};
@@ -27,9 +26,9 @@ struct PendingRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: Kind,
     #[serde(rename = "p", alias = "principal")]
-    principal: Cow<'a, str>,
+    principal: Text<'a>,
     #[serde(rename = "m", alias = "mcp_url")]
-    mcp_url: Cow<'a, str>,
+    mcp_url: Text<'a>,
     #[serde(rename = "s", alias = "server", borrow)]
     server: ServerRecord<'a>,
     #[serde(rename = "c", alias = "client", borrow)]
@@ -39,19 +38,19 @@ struct PendingRecord<'a> {
     #[serde(rename = "v", alias = "verifier")]
     verifier: &'a str,
     #[serde(rename = "u", alias = "redirect_uri")]
-    redirect_uri: Cow<'a, str>,
+    redirect_uri: Text<'a>,
     #[serde(rename = "r", alias = "resource")]
-    resource: Cow<'a, str>,
+    resource: Text<'a>,
     #[serde(default = "sent")]
     resource_sent: bool,
     #[serde(rename = "q", alias = "requested")]
-    requested: Cow<'a, str>,
+    requested: Text<'a>,
     #[serde(rename = "ai", alias = "advertises_iss")]
     advertises_iss: bool,
     #[serde(rename = "ao", alias = "added_offline_access", default)]
     added_offline_access: bool,
     #[serde(rename = "b", alias = "browser")]
-    browser: Option<Cow<'a, str>>,
+    browser: Option<Text<'a>>,
     dpop: Option<KeyBinding>,
     /// Omitted when false, as before this member existed.
     #[serde(rename = "ba", alias = "beside_account", default)]
@@ -97,10 +96,11 @@ pub(crate) fn write_pending(identity: &Identity, at: &AtIssuer<Redirected>) -> S
     })
 }
 
+/// Reads a record: the authorization, and the key for the records written after it.
 pub(crate) fn read_pending(
     identity: &Identity,
     stored: &Stored,
-) -> Result<AtIssuer<Redirected>, RecordFlaw> {
+) -> Result<(AtIssuer<Redirected>, Option<RevisionKey>), RecordFlaw> {
     let opened = Opened::open(stored, SlotKind::Pending)?;
     let record: PendingRecord<'_> = opened.read()?;
     identity.check(&record.principal, &record.mcp_url)?;
@@ -136,5 +136,6 @@ pub(crate) fn read_pending(
         created: UnixMillis(record.created),
         expires: UnixMillis(record.expires),
     }));
-    Ok(AtIssuer::restore(server, redirected, &opened))
+    let at = AtIssuer::restore(server, redirected, &opened);
+    Ok((at, opened.key))
 }

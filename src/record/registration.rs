@@ -1,12 +1,11 @@
 //! The records of a dynamic registration, and of the issuer that a client without a configured one is bound
 //! to.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 
 use super::seal;
 use super::shared::{ClientRecord, write_client};
+use super::text::Text;
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::{RegisteredScopes, Registration, StoredRegistration};
 use crate::identity::Identity;
@@ -21,28 +20,28 @@ struct RegistrationRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: Kind,
     #[serde(rename = "ow", alias = "owner")]
-    owner: Cow<'a, str>,
+    owner: Text<'a>,
     #[serde(rename = "u", alias = "redirect_uri")]
-    redirect_uri: Cow<'a, str>,
+    redirect_uri: Text<'a>,
     #[serde(rename = "i", alias = "issuer")]
-    issuer: Cow<'a, str>,
+    issuer: Text<'a>,
     #[serde(rename = "c", alias = "client", borrow)]
     client: ClientRecord<'a>,
     #[serde(default)]
-    scopes_left_out: Cow<'a, str>,
+    scopes_left_out: Text<'a>,
     /// The time of registration; missing in older records.
     #[serde(rename = "rg", alias = "registered", default)]
     registered: Option<u64>,
     /// The scopes of the response.
     #[serde(default)]
-    scopes_named: Option<Cow<'a, str>>,
+    scopes_named: Option<Text<'a>>,
     /// The scopes of the request, after a response without scopes.
     #[serde(default)]
-    scopes_asked: Option<Cow<'a, str>>,
+    scopes_asked: Option<Text<'a>>,
     /// The origins at which the client authenticates with its secret. Omitted where that is the issuer's own origin, as
     /// before this member existed; an older version rejects a record with it instead of sending the secret elsewhere.
     #[serde(default)]
-    secret_origins: Option<Vec<Cow<'a, str>>>,
+    secret_origins: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +96,7 @@ pub(crate) fn read_registration(
     let opened = Opened::open(stored, SlotKind::Registration)?;
     let record: RegistrationRecord<'_> = opened.read()?;
     let Kind::Registration = record.kind;
-    if record.owner != identity.registration_owner() || record.redirect_uri != redirect_uri {
+    if *record.owner != *identity.registration_owner() || *record.redirect_uri != *redirect_uri {
         return Err(RecordFlaw::Foreign);
     }
     let issuer = IssuerId::new(&record.issuer, identity.config().url_policy())
@@ -125,13 +124,13 @@ pub(crate) fn read_registration(
 struct BindingRecord<'a> {
     #[serde(rename = "k", alias = "kind")]
     kind: BindingKind,
-    #[serde(rename = "p", alias = "principal")]
-    principal: Cow<'a, str>,
+    #[serde(rename = "p", alias = "principal", borrow)]
+    principal: Text<'a>,
     #[serde(rename = "m", alias = "mcp_url")]
-    mcp_url: Cow<'a, str>,
-    client_id: Cow<'a, str>,
+    mcp_url: Text<'a>,
+    client_id: Text<'a>,
     #[serde(rename = "i", alias = "issuer")]
-    issuer: Cow<'a, str>,
+    issuer: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -159,7 +158,7 @@ pub(crate) fn read_binding(
     let record: BindingRecord<'_> = opened.read()?;
     let BindingKind::Binding = record.kind;
     identity.check(&record.principal, &record.mcp_url)?;
-    if record.client_id != client_id {
+    if *record.client_id != *client_id {
         return Err(RecordFlaw::Foreign);
     }
     IssuerId::new(&record.issuer, identity.config().url_policy()).map_err(|_| RecordFlaw::Url)

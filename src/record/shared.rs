@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::known::Known;
+use super::text::Text;
 use crate::frame::{Opened, RecordFlaw};
 use crate::grant::{AssertionKey, Client, ClientMethod, ClientOrigin, Resource};
 use crate::issuer::{
@@ -10,7 +11,6 @@ use crate::issuer::{
     ServerSource,
 };
 use crate::key::KeyBinding;
-use crate::secret::Secret;
 use crate::time::UnixMillis;
 use crate::wire::json_writer::JsonWriter;
 use crate::wire::url::{UrlPolicy, WebUrl};
@@ -111,9 +111,13 @@ impl ServerRecord<'_> {
         policy: &UrlPolicy,
         opened: &Opened<'_>,
     ) -> Result<Server, RecordFlaw> {
-        let url = |text: &str| policy.check(text).map_err(|_| RecordFlaw::Url);
+        let issuer = IssuerId::new(self.issuer, policy).map_err(|_| RecordFlaw::Url)?;
+        let origin = issuer.origin();
+        let url = |text: &str| {
+            let url = policy.check_beside(origin, text);
+            url.map_err(|_| RecordFlaw::Url)
+        };
         let facts = Facts {
-            issuer: IssuerId::new(self.issuer, policy).map_err(|_| RecordFlaw::Url)?,
             source: self.source,
             fresh_until: UnixMillis(self.fresh_until),
             authorization_endpoint: self.authorization_endpoint.map(url).transpose()?,
@@ -143,6 +147,7 @@ impl ServerRecord<'_> {
             assertion_algorithms: self.assertion_algorithms.0,
             dpop_algorithms: self.dpop_algorithms.0,
             grant_profiles: self.grant_profiles.0,
+            issuer: issuer.clone(),
         };
         Ok(Server::restore(facts, opened))
     }
@@ -151,7 +156,8 @@ impl ServerRecord<'_> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientRecord<'a> {
-    id: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    id: Text<'a>,
     #[serde(rename = "og", alias = "origin")]
     origin: ClientOrigin,
     #[serde(rename = "mt", alias = "method")]
@@ -165,19 +171,20 @@ pub(super) struct ClientRecord<'a> {
 enum MethodRecord<'a> {
     None,
     Basic {
-        secret: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        secret: Text<'a>,
         encoding: BasicEncoding,
     },
     Post {
-        secret: std::borrow::Cow<'a, str>,
+        secret: Text<'a>,
     },
     PrivateKeyJwt {
-        key: std::borrow::Cow<'a, str>,
+        key: Text<'a>,
         algorithm: SigningAlgorithm,
-        kid: Option<std::borrow::Cow<'a, str>>,
+        kid: Option<Text<'a>>,
     },
     StaticAssertion {
-        assertion: std::borrow::Cow<'a, str>,
+        assertion: Text<'a>,
     },
     Unnamed,
 }
@@ -241,9 +248,9 @@ impl ClientRecord<'_> {
             method: match self.method {
                 MethodRecord::None => ClientMethod::None,
                 MethodRecord::Basic { secret, encoding } => {
-                    ClientMethod::Basic(Secret::new(secret), encoding)
+                    ClientMethod::Basic(secret.into(), encoding)
                 }
-                MethodRecord::Post { secret } => ClientMethod::Post(Secret::new(secret)),
+                MethodRecord::Post { secret } => ClientMethod::Post(secret.into()),
                 MethodRecord::PrivateKeyJwt {
                     key,
                     algorithm,
@@ -251,10 +258,10 @@ impl ClientRecord<'_> {
                 } => ClientMethod::PrivateKeyJwt(Box::new(AssertionKey {
                     name: key.into(),
                     algorithm,
-                    kid: kid.map(Into::into),
+                    kid: kid.map(|kid| kid.into_cow().into()),
                 })),
                 MethodRecord::StaticAssertion { assertion } => {
-                    ClientMethod::StaticAssertion(Secret::new(assertion))
+                    ClientMethod::StaticAssertion(assertion.into())
                 }
                 MethodRecord::Unnamed => ClientMethod::Unnamed,
             },

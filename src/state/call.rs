@@ -177,9 +177,10 @@ impl<G: TokenGrant> Call<G> {
             }
         };
         let settings = core.config().settings(self.at.issuer());
+        let headers = &core.config().request_headers;
         let request = self
             .at
-            .request(settings, assertion.as_ref(), proof.as_ref());
+            .request(headers, settings, assertion.as_ref(), proof.as_ref());
         let Some(request) = request else {
             let cause = Cause::Violation(Violation::NoEndpoint);
             return Called::Failed(*self.at, CallFlaw::Final(cause));

@@ -49,7 +49,7 @@ impl Next {
                 Bound::Obtain(obtaining, facts, client) => {
                     obtaining.pre_registered(core, facts, client)
                 }
-                Bound::Code(grant) => Exchanging::send(core, *grant),
+                Bound::Code(grant) => Exchanging::send(core, grant),
             },
             Self::SendUser(met, at) => send_user(core, met, at),
             Self::Renew(renewal) => renewal.go(core),

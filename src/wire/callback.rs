@@ -83,7 +83,7 @@ impl Callback {
         match self.form {
             Form::Url => {
                 let text = self.text.as_str();
-                let text = text.split_once('#').map_or(text, |(before, _)| before);
+                let text = cut(text, b'#').0;
                 (Some(text), cut(text, b'?').1.unwrap_or_default())
             }
             Form::Parameters => (None, self.text.as_str()),

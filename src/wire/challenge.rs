@@ -7,7 +7,8 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 
 use super::scopes::Scopes;
-use super::text::Untrusted;
+use super::text::{Untrusted, first_byte};
+use crate::few::Few;
 
 /// Largest header text that is parsed, in bytes (CHAL-11).
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -45,7 +46,7 @@ impl AuthChallenge<'_> {
 /// All challenges of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed<'h> {
-    challenges: Vec<AuthChallenge<'h>>,
+    challenges: Few<AuthChallenge<'h>>,
 }
 
 /// The supported authentication schemes.
@@ -62,8 +63,7 @@ pub enum Scheme {
 pub struct Selected {
     /// The scheme; `None` when only a metadata location was found, under an unsupported scheme.
     pub scheme: Option<Scheme>,
-    /// The resource metadata locations as sent, in order (RFC 9728 section 5.1, CHAL-08).
-    pub resource_metadata: Vec<String>,
+    resource_metadata: Few<String>,
     /// The required scopes (CHAL-12).
     pub scope: Option<Scopes>,
     /// The error code.
@@ -74,6 +74,13 @@ pub struct Selected {
     pub algs: Option<Box<str>>,
     /// The parameters that were ignored because they were repeated with different values (CHAL-08).
     pub dropped: Vec<&'static str>,
+}
+
+impl Selected {
+    /// Returns the resource metadata locations as sent, in order (RFC 9728 section 5.1, CHAL-08).
+    pub fn resource_metadata(&self) -> &[String] {
+        &self.resource_metadata
+    }
 }
 
 /// Parses all `WWW-Authenticate` lines as one list (CHAL-01).
@@ -97,9 +104,9 @@ pub fn parse(headers: &HeaderMap) -> Parsed<'_> {
                 };
                 let mut line = Parsed::default();
                 Reader::new(&text).read(&mut line, whole);
-                own.challenges
-                    .extend(line.challenges.into_iter().map(owned));
-                own.challenges.truncate(MAX_CHALLENGES);
+                let left = MAX_CHALLENGES.saturating_sub(own.challenges.len());
+                let read = line.challenges.iter().take(left);
+                own.challenges.extend(read.map(owned));
                 parsed = own;
             }
         }
@@ -110,16 +117,16 @@ pub fn parse(headers: &HeaderMap) -> Parsed<'_> {
     parsed
 }
 
-fn owned<'o>(challenge: AuthChallenge<'_>) -> AuthChallenge<'o> {
-    fn own<'o>(text: Cow<'_, str>) -> Cow<'o, str> {
-        Cow::Owned(text.into_owned())
+fn owned<'o>(challenge: &AuthChallenge<'_>) -> AuthChallenge<'o> {
+    fn own<'o>(text: &str) -> Cow<'o, str> {
+        Cow::Owned(text.to_owned())
     }
     AuthChallenge {
-        scheme: own(challenge.scheme),
-        token68: challenge.token68.map(own),
+        scheme: own(&challenge.scheme),
+        token68: challenge.token68.as_deref().map(own),
         parameters: challenge
             .parameters
-            .into_iter()
+            .iter()
             .map(|(name, value)| (own(name), own(value)))
             .collect(),
     }
@@ -249,9 +256,7 @@ impl<'h> Reader<'h> {
     }
 
     fn quoted(&mut self, inner: &'h str) -> Option<Cow<'h, str>> {
-        let stop = inner
-            .bytes()
-            .position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let stop = first_byte(inner.as_bytes(), |byte| (byte == b'"') | (byte == b'\\'))?;
         let (plain, tail) = inner.split_at_checked(stop)?;
         if let Some(rest) = tail.strip_prefix('"') {
             self.rest = rest;
@@ -353,19 +358,15 @@ impl<'h> Parsed<'h> {
 }
 
 /// Returns the values of a parameter in their order, each once.
-fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Vec<String> {
-    let mut values = challenge.values(name);
-    let Some(first) = values.next() else {
-        return Vec::new();
-    };
-    let mut known = vec![first.to_owned()];
+fn distinct(challenge: &AuthChallenge<'_>, name: &str) -> Few<String> {
+    let mut known = Few::new();
     // One value, the usual case, needs no set.
     let mut seen = BTreeSet::new();
+    let mut values = challenge.values(name);
+    let first = values.next();
+    known.extend(first.map(str::to_owned));
     for value in values {
-        if seen.is_empty() {
-            seen.insert(first);
-        }
-        if seen.insert(value) {
+        if first != Some(value) && seen.insert(value) {
             known.push(value.to_owned());
         }
     }

@@ -163,14 +163,22 @@ impl Form {
         if all_bytes(text.as_bytes(), is_plain) {
             return self.text.extend_from_slice(text.as_bytes());
         }
-        self.text.reserve(text.len());
-        for byte in text.bytes() {
-            match PLAIN.get(usize::from(byte)) {
-                Some(true) => self.text.push(byte),
-                Some(false) | None if byte == b' ' => self.text.push(b'+'),
-                Some(false) | None => {
+        let needs_escape = |byte: &u8| PLAIN.get(usize::from(*byte)) != Some(&true);
+        let mut rest = text.as_bytes();
+        loop {
+            let run = rest.iter().position(needs_escape).unwrap_or(rest.len());
+            let (plain, others) = rest.split_at_checked(run).unwrap_or((rest, &[]));
+            self.text.extend_from_slice(plain);
+            match others {
+                [] => return,
+                [b' ', after @ ..] => {
+                    self.text.push(b'+');
+                    rest = after;
+                }
+                [byte, after @ ..] => {
                     let escape = [b'%', digit(byte >> 4), digit(byte & 0x0F)];
                     self.text.extend_from_slice(&escape);
+                    rest = after;
                 }
             }
         }

@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::few::Few;
+
 /// Largest body of a metadata, registration or token response, in bytes (SEC-13).
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Deepest nesting of arrays and objects (SEC-14).
@@ -167,24 +169,14 @@ pub struct Demand(pub bool);
 /// A list of strings. Absent when missing or `null`; empty when not an array. Items of other types are
 /// skipped, and at most [`MAX_ITEMS`] are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Texts<'a>(Option<Items<'a>>);
-
-/// The items of a list. One, the usual number, needs no allocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Items<'a> {
-    One(Cow<'a, str>),
-    Many(Vec<Cow<'a, str>>),
-}
+pub struct Texts<'a>(Option<Few<Cow<'a, str>>>);
 
 impl<'a> Texts<'a> {
-    const EMPTY: Self = Self(Some(Items::Many(Vec::new())));
+    const EMPTY: Self = Self(Some(Few::new()));
 
     /// Returns the items, if there was a value.
     pub fn get(&self) -> Option<&[Cow<'a, str>]> {
-        match self.0.as_ref()? {
-            Items::One(item) => Some(std::slice::from_ref(item)),
-            Items::Many(items) => Some(items),
-        }
+        self.0.as_deref()
     }
 }
 
@@ -289,21 +281,11 @@ lenient!('de, 'a, Texts<'a>, Texts(None), Texts::EMPTY, {
         Ok(Texts::EMPTY)
     }
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Texts<'a>, S::Error> {
-        let (mut first, mut items, mut seen) = (None, Vec::new(), 0_usize);
+        let (mut items, mut seen) = (Few::new(), 0_usize);
         while let Some(item) = seq.next_element::<Text<'a>>()? {
             seen = seen.saturating_add(1);
-            match item.into_text().filter(|_| seen <= MAX_ITEMS) {
-                Some(item) if first.is_none() && items.is_empty() => first = Some(item),
-                Some(item) => {
-                    items.extend(first.take());
-                    items.push(item);
-                }
-                None => {}
-            }
+            items.extend(item.into_text().filter(|_| seen <= MAX_ITEMS));
         }
-        Ok(Texts(Some(match first {
-            Some(only) => Items::One(only),
-            None => Items::Many(items),
-        })))
+        Ok(Texts(Some(items)))
     }
 });

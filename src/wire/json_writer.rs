@@ -25,29 +25,40 @@ impl JsonWriter {
         self.text
     }
 
-    #[inline]
+    /// Appends a piece. Inlined, because most pieces are leads of a known length: their copy is a move or two.
+    #[inline(always)]
     fn push(&mut self, piece: &str) {
-        self.make_room(piece.len());
+        if self.lacks(piece.len()) {
+            return self.push_to_larger(piece);
+        }
         self.text.push_str(piece);
+    }
+
+    /// The condition on which `String` grows, so that it is checked once.
+    #[inline(always)]
+    fn lacks(&self, bytes: usize) -> bool {
+        bytes > self.text.capacity().wrapping_sub(self.text.len())
+    }
+
+    #[cold]
+    fn push_to_larger(&mut self, piece: &str) {
+        self.make_room(piece.len());
+        self.push(piece);
     }
 
     /// Makes room for so many bytes. A text that grows leaves no copy of itself behind, because it may contain secrets
     /// (I06).
-    fn make_room(&mut self, bytes: usize) {
-        if self.text.capacity().saturating_sub(self.text.len()) < bytes {
-            self.grow(bytes);
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        if self.lacks(bytes) {
+            let capacity = self.text.len().saturating_add(bytes).saturating_mul(2);
+            let mut larger = String::with_capacity(capacity);
+            larger.push_str(&self.text);
+            let _cleared = Cleared::new(std::mem::replace(&mut self.text, larger));
         }
     }
 
-    #[cold]
-    fn grow(&mut self, bytes: usize) {
-        let capacity = self.text.len().saturating_add(bytes).saturating_mul(2);
-        let mut larger = String::with_capacity(capacity);
-        larger.push_str(&self.text);
-        let _cleared = Cleared::new(std::mem::replace(&mut self.text, larger));
-    }
-
     /// Appends literal JSON.
+    #[inline]
     pub(crate) fn raw(&mut self, json: &'static str) {
         self.push(json);
     }
@@ -59,6 +70,7 @@ impl JsonWriter {
     }
 
     /// Appends a string. The lead ends with its opening quote.
+    #[inline]
     pub(crate) fn text(&mut self, lead: &'static str, value: &str) {
         debug_assert!(lead.ends_with('"'));
         self.push(lead);
@@ -71,6 +83,7 @@ impl JsonWriter {
     }
 
     /// Appends a string, if there is one.
+    #[inline]
     pub(crate) fn some(&mut self, lead: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(lead, value);
@@ -79,6 +92,7 @@ impl JsonWriter {
 
     /// Appends a string of a kind that needs no escapes: the spelling of a value, scopes, a URL that passed the policy. The
     /// lead ends with the opening quote.
+    #[inline]
     pub(crate) fn word(&mut self, lead: &'static str, word: &str) {
         debug_assert!(lead.ends_with('"') && all_bytes(word.as_bytes(), is_plain));
         self.push(lead);
@@ -87,6 +101,7 @@ impl JsonWriter {
     }
 
     /// Same as [`word`](Self::word), if there is one.
+    #[inline]
     pub(crate) fn some_word(&mut self, lead: &'static str, word: Option<&str>) {
         if let Some(word) = word {
             self.word(lead, word);
@@ -94,12 +109,14 @@ impl JsonWriter {
     }
 
     /// Appends a number.
+    #[inline]
     pub(crate) fn number(&mut self, lead: &'static str, value: u64) {
         self.push(lead);
         self.push(itoa::Buffer::new().format(value));
     }
 
     /// Appends a number, if there is one.
+    #[inline]
     pub(crate) fn some_number(&mut self, lead: &'static str, value: Option<u64>) {
         if let Some(value) = value {
             self.number(lead, value);
@@ -107,12 +124,14 @@ impl JsonWriter {
     }
 
     /// Appends a boolean.
+    #[inline]
     pub(crate) fn flag(&mut self, lead: &'static str, value: bool) {
         self.push(lead);
         self.push(if value { "true" } else { "false" });
     }
 
     /// Appends the number of a list, if the document has the list.
+    #[inline]
     pub(crate) fn words<W: Word>(&mut self, lead: &'static str, words: Words<W>) {
         self.some_number(lead, words.bits().map(u64::from));
     }

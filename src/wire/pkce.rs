@@ -66,9 +66,8 @@ impl Seed {
 }
 
 fn all_equal(bytes: &[u8]) -> bool {
-    bytes
-        .windows(2)
-        .all(|pair| matches!(pair, [a, b] if a == b))
+    let first = bytes.first().copied().unwrap_or_default();
+    all_bytes(bytes, |byte| byte == first)
 }
 
 impl TryFrom<&[u8]> for Seed {

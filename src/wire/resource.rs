@@ -62,8 +62,13 @@ impl<'a> ResourceDocument<'a> {
 
     /// Returns the listed scopes; `None` when the list is missing or empty (SCOPE-02).
     pub fn scopes_supported(&self) -> Option<Scopes> {
+        self.scopes_like(None)
+    }
+
+    /// Same as [`scopes_supported`](Self::scopes_supported); the text is shared with known scopes if it is the same.
+    pub(crate) fn scopes_like(&self, known: Option<&Scopes>) -> Option<Scopes> {
         let listed = self.scopes_supported.get()?;
-        let scopes = Scopes::from_items(listed.iter().map(Cow::as_ref));
+        let scopes = Scopes::like(known, listed.iter().map(Cow::as_ref));
         (!scopes.is_empty()).then_some(scopes)
     }
 

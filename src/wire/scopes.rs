@@ -50,6 +50,15 @@ impl Scopes {
         }
     }
 
+    /// Returns a list of single items, which shares its text with a known list if it is the same.
+    pub(crate) fn like<'a>(
+        known: Option<&Self>,
+        items: impl Iterator<Item = &'a str> + Clone,
+    ) -> Self {
+        let same = known.filter(|known| known.iter().eq(items.clone()));
+        same.map_or_else(|| Self::from_items(items), Self::clone)
+    }
+
     fn collect<'a>(items: impl Iterator<Item = &'a str>, expected: usize) -> Self {
         let mut text = String::with_capacity(expected.min(MAX_SCOPE_BYTES));
         // The set is created at the second item: most lists have one.
@@ -112,6 +121,9 @@ impl Scopes {
 
     /// Returns true if the list contains exactly this item.
     pub fn contains(&self, scope: &str) -> bool {
+        if scope.len() >= self.0.len() {
+            return *self.0 == *scope && !scope.is_empty() && !self.has_several();
+        }
         self.iter().any(|item| item == scope)
     }
 

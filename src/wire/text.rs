@@ -5,30 +5,52 @@ use std::fmt;
 /// Longest text that is kept, in characters (CB-10).
 pub const MAX_TEXT_CHARS: usize = 512;
 
-/// Splits a text at the first occurrence of a byte. A simple loop, because the texts are short.
+/// Splits a text at the first occurrence of a byte.
 pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     debug_assert!(at.is_ascii());
-    let place = text.bytes().position(|byte| byte == at);
+    let place = first_byte(text.as_bytes(), |byte| byte == at);
     let before = place.and_then(|place| text.get(..place));
     let after = place.and_then(|place| text.get(place.saturating_add(1)..));
     (before.unwrap_or(text), after)
 }
 
 /// Returns true if every byte passes a test, which is branch-free: pieces of 16 bytes then compare at once. The last one
-/// overlaps the one before; a short text is filled up with its first byte.
-pub(crate) fn all_bytes(text: &[u8], passes: impl Fn(u8) -> bool) -> bool {
-    let all = |piece: &[u8; 16]| piece.iter().fold(true, |all, byte| all & passes(*byte));
-    match (text.last_chunk::<16>(), text.first()) {
-        (Some(last), _) => text.as_chunks::<16>().0.iter().all(all) && all(last),
-        (None, Some(first)) => {
-            let mut piece = [*first; 16];
-            if let Some(start) = piece.get_mut(..text.len()) {
-                start.copy_from_slice(text);
-            }
-            all(&piece)
-        }
-        (None, None) => true,
+/// overlaps the one before; a shorter text is one of 8 or 4 bytes with its overlap, or single bytes.
+#[inline]
+pub(crate) fn all_bytes(text: &[u8], passes: impl Fn(u8) -> bool + Copy) -> bool {
+    if let Some(last) = text.last_chunk::<16>() {
+        let mut pieces = text.as_chunks::<16>().0.iter();
+        pieces.all(|piece| all_of(piece, passes)) && all_of(last, passes)
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        all_of(first, passes) & all_of(last, passes)
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        all_of(first, passes) & all_of(last, passes)
+    } else {
+        text.iter().all(|byte| passes(*byte))
     }
+}
+
+/// The test is passed by value: a reference to it is not always followed by the compiler, which then calls it for each byte.
+#[inline]
+fn all_of<const N: usize>(piece: &[u8; N], passes: impl Fn(u8) -> bool + Copy) -> bool {
+    piece.iter().fold(true, |all, byte| all & passes(*byte))
+}
+
+/// Returns the place of the first byte that passes a test, which is branch-free: pieces of 16 bytes without one are
+/// skipped at once.
+#[inline]
+pub(crate) fn first_byte(text: &[u8], passes: impl Fn(u8) -> bool + Copy) -> Option<usize> {
+    let fails = move |byte| !passes(byte);
+    let (pieces, rest) = text.as_chunks::<16>();
+    let skipped = match pieces.iter().position(|piece| !all_of(piece, fails)) {
+        Some(piece) => piece,
+        None if all_bytes(rest, fails) => return None,
+        None => pieces.len(),
+    };
+    let skipped = skipped.saturating_mul(16);
+    let mut rest = text.get(skipped..)?.iter();
+    let place = rest.position(|byte| passes(*byte))?;
+    Some(skipped.saturating_add(place))
 }
 
 /// Returns true for a letter or a digit, without a branch.

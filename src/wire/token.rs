@@ -196,7 +196,7 @@ impl Granted {
 #[derive(Debug)]
 pub enum TokenAnswer {
     /// A token.
-    Granted(Box<Granted>),
+    Granted(Granted),
     /// An OAuth error, with any status that is not temporary itself (TOK-18).
     Refused {
         /// The error code.
@@ -287,7 +287,7 @@ pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer 
         return TokenAnswer::Unexpected(UnexpectedToken::Status(status));
     }
     match granted(&document, missing_type) {
-        Ok(granted) => TokenAnswer::Granted(Box::new(granted)),
+        Ok(granted) => TokenAnswer::Granted(granted),
         Err(flaw) => TokenAnswer::Unexpected(flaw),
     }
 }

@@ -9,7 +9,7 @@ use http::Uri;
 use url::{Host, Url};
 
 use super::address::{AddressClass, AddressPolicy, classify, is_local_name};
-use super::text::{all_bytes, cut, is_alphanumeric};
+use super::text::{all_bytes, cut, first_byte, is_alphanumeric};
 
 /// Longest URL that a server may supply, in bytes (SEC-04).
 pub const MAX_URL_BYTES: usize = 8 * 1024;
@@ -28,6 +28,12 @@ impl WebUrl {
     /// Returns scheme, host and port.
     pub fn origin(&self) -> &str {
         cut_at_origin(&self.0).0
+    }
+
+    /// Returns true if this is the URL's origin.
+    pub(crate) fn is_on(&self, origin: &str) -> bool {
+        let rest = self.0.strip_prefix(origin).map(str::as_bytes);
+        matches!(rest, Some([] | [b'/' | b'?', ..]))
     }
 
     /// Returns host and port, for display.
@@ -67,7 +73,7 @@ impl WebUrl {
 
     /// Returns the query without the question mark.
     pub fn query(&self) -> Option<&str> {
-        split(&self.0).2
+        cut(&self.0, b'?').1
     }
 }
 
@@ -92,11 +98,14 @@ pub(crate) fn split(text: &str) -> (&str, &str, Option<&str>) {
 
 /// Splits a canonical absolute URL after its origin.
 fn cut_at_origin(text: &str) -> (&str, &str) {
-    let bytes = text.as_bytes();
-    let colon = bytes.iter().position(|byte| *byte == b':');
-    let host = colon.map_or(0, |colon| colon.saturating_add("://".len()));
-    let mut rest = bytes.get(host..).unwrap_or_default().iter();
-    let end = rest.position(|byte| matches!(byte, b'/' | b'?'));
+    let host = if text.starts_with("https://") {
+        "https://".len()
+    } else {
+        let colon = text.bytes().position(|byte| byte == b':');
+        colon.map_or(0, |colon| colon.saturating_add("://".len()))
+    };
+    let rest = text.as_bytes().get(host..).unwrap_or_default();
+    let end = first_byte(rest, |byte| (byte == b'/') | (byte == b'?'));
     let end = end.map_or(text.len(), |end| host.saturating_add(end));
     text.split_at_checked(end).unwrap_or((text, ""))
 }
@@ -145,6 +154,8 @@ pub struct UrlPolicy {
     /// Host and port of the MCP URL, and of what else the configuration names.
     named: Vec<(Box<str>, u16)>,
     allowed_hosts: BTreeSet<Box<str>>,
+    /// A URL that many servers announce, checked already.
+    known: Option<(WebUrl, Uri)>,
 }
 
 impl UrlPolicy {
@@ -163,6 +174,7 @@ impl UrlPolicy {
             class,
             named: Vec::new(),
             allowed_hosts: BTreeSet::new(),
+            known: None,
         };
         policy.name(&url);
         Ok((policy, WebUrl(String::from(url).into())))
@@ -188,8 +200,23 @@ impl UrlPolicy {
         }
     }
 
+    /// Checks a URL that many servers announce; the result is shared.
+    pub(crate) fn remember(&mut self, text: &str) {
+        let checked = self.check(text).ok();
+        self.known = checked.map(|url| (url.clone(), url.to_uri()));
+    }
+
+    /// Returns the URL of a request.
+    pub(crate) fn uri_of(&self, url: &WebUrl) -> Uri {
+        match &self.known {
+            Some((known, uri)) if known == url => uri.clone(),
+            Some(_) | None => url.to_uri(),
+        }
+    }
+
     /// Permits public addresses alone, and hosts on the host's list.
     pub(crate) fn public_only(&mut self) {
+        self.known = None;
         self.class = AddressClass::Public;
         self.named.clear();
     }
@@ -208,10 +235,9 @@ impl UrlPolicy {
             Some(_) | None => None,
         };
         // Most authorities are a host alone.
+        let is_of_name = |byte| (byte != b':') & (byte != b'@') & (byte != b'[');
         match to.authority().map(http::uri::Authority::as_str) {
-            Some(host) if !host.bytes().any(|byte| matches!(byte, b':' | b'@' | b'[')) => {
-                self.at(Some(host), default())
-            }
+            Some(host) if all_bytes(host.as_bytes(), is_of_name) => self.at(Some(host), default()),
             Some(_) | None => self.at(to.host(), to.port_u16().or_else(default)),
         }
     }
@@ -231,6 +257,11 @@ impl UrlPolicy {
     /// # Errors
     /// The first [`UrlFlaw`] found.
     pub fn check(&self, text: &str) -> Result<WebUrl, UrlFlaw> {
+        if let Some((known, _)) = &self.known
+            && known.as_str() == text
+        {
+            return Ok(known.clone());
+        }
         if let Some(plain) = self.plain(text) {
             return plain.map(|plain| plain.url());
         }
@@ -244,6 +275,18 @@ impl UrlPolicy {
             Ok(WebUrl(String::from(url).into()))
         } else {
             Err(UrlFlaw::Address(class))
+        }
+    }
+
+    /// Same as [`check`](Self::check), beside the origin of a URL that passed this policy: most endpoints are on the origin
+    /// of their issuer, whose name needs no second check.
+    pub(crate) fn check_beside(&self, origin: &str, text: &str) -> Result<WebUrl, UrlFlaw> {
+        let path = text.strip_prefix(origin).map(str::as_bytes);
+        let is_plain = |path: &[u8]| path.starts_with(b"/") && is_plain_path(path);
+        if path.is_some_and(is_plain) && text.len() < MAX_URL_BYTES {
+            Ok(WebUrl(text.into()))
+        } else {
+            self.check(text)
         }
     }
 

@@ -31,7 +31,7 @@ fn scopes(selected: &Option<Selected>) -> Vec<String> {
 fn places(selected: &Option<Selected>) -> Vec<String> {
     selected
         .as_ref()
-        .map_or(Vec::new(), |s| s.resource_metadata.clone())
+        .map_or(Vec::new(), |s| s.resource_metadata().to_vec())
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn chal_07_dpop_22_one_challenge_is_selected() {
     let lines =
         [r#"Bearer resource_metadata="https://h/p", Bearer error="insufficient_scope", scope="w""#];
     let selected = select(403, &lines).unwrap();
-    assert_eq!(selected.scope.unwrap().as_str(), "w");
-    assert!(selected.resource_metadata.is_empty());
+    assert_eq!(selected.scope.as_ref().unwrap().as_str(), "w");
+    assert!(selected.resource_metadata().is_empty());
     // (b) on 401 the one with a usable place; (c) else the first.
     assert_eq!(places(&select(401, &lines)), ["https://h/p"]);
     let unusable = [r#"Bearer scope="a", Bearer resource_metadata="ftp://x", scope="b""#];

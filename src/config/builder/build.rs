@@ -11,10 +11,11 @@ use super::super::{
 use super::{ConfigBuilder, Supplied};
 use crate::budget::{AUTHORIZATIONS_PER_OPERATION, REQUESTS_PER_FLOW};
 use crate::client_metadata::{ClientMetadataUrl, check_link};
-use crate::issuer::{IssuerBound, IssuerId};
+use crate::issuer::{IssuerBound, IssuerId, RequestHeaders};
 use crate::slot::Slot;
 use crate::wire::reserved::RESERVED_IN_EXCHANGE;
 use crate::wire::url::{UrlPolicy, WebUrl};
+use crate::wire::well_known::resource_locations;
 
 /// The clients of issuers, and the one without an issuer.
 type Clients = (Vec<IssuerBound<PreRegistered>>, Option<PreRegistered>);
@@ -45,6 +46,9 @@ impl ConfigBuilder {
                     .check(mcp_url.as_str())
                     .map_err(ConfigError::McpUrl)?;
             }
+        }
+        if let Some(place) = resource_locations(&mcp_url).next() {
+            policy.remember(&place);
         }
         Ok((policy, mcp_url))
     }
@@ -144,6 +148,7 @@ impl ConfigBuilder {
             mcp_url_given: self.mcp_url.into_boxed_str(),
             redirect_uri,
             resource_slot: Slot::resource_metadata(mcp_url.as_str()),
+            mcp_host: mcp_url.authority().into(),
             mcp_url,
             client_name: self.client_name,
             client_uri: self.client_uri,
@@ -179,7 +184,7 @@ impl ConfigBuilder {
             other_devices: self.other_devices,
             reports: self.reports,
             protocol_version: HeaderValue::from_static("2025-03-26"),
-            user_agent,
+            request_headers: RequestHeaders::new(&user_agent),
             defaults: self.defaults,
             policy,
         })

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use crate::config::MetadataOrigin;
 use crate::core::Core;
 use crate::event::{Challenge, Operation};
+use crate::few::Few;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::wire::challenge::{Scheme, parse};
@@ -112,10 +113,11 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge, at_rest: bool) -> Opt
         let origin = core.config().mcp_url().origin().to_owned();
         judged.nonce_unused = core.memory.nonces.refused_with(&origin, nonce);
     }
-    let mut places = Vec::with_capacity(selected.resource_metadata.len());
-    for text in &selected.resource_metadata {
+    let mut places = Few::new();
+    for text in selected.resource_metadata() {
         match place(core, text) {
-            Ok(url) => places.push(url),
+            Ok(url) if places.len() < MAX_PLACES => places.push(url),
+            Ok(_) => {}
             Err(flaw) => core.report(|| Decision::PlaceRefused {
                 place: Untrusted::new(text),
                 reason: flaw.to_string(),
@@ -127,9 +129,8 @@ pub(crate) fn judge(core: &mut Core, challenge: Challenge, at_rest: bool) -> Opt
     judged.scope = selected.scope.filter(|scope| !scope.is_empty());
     judged.named_place = !places.is_empty();
     judged.description = selected.error_description;
-    places.truncate(MAX_PLACES);
-    if !places.is_empty() {
-        core.memory.resource_metadata = places.into();
+    if judged.named_place {
+        core.memory.resource_metadata = places;
     }
     if let Some(scopes) = judged.scope.as_ref().filter(|_| !judged.wants_scope()) {
         // The scopes that an open question named are part of its answer (STEP-12, STEP-13).

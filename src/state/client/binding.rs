@@ -26,7 +26,7 @@ pub(crate) enum Bound {
     /// A token request without a user.
     Obtain(Box<Obtaining>, ResourceFacts, AtIssuer<PreRegistered>),
     /// The exchange of a code for the client.
-    Code(Box<AtIssuer<CodeGrant>>),
+    Code(AtIssuer<CodeGrant>),
 }
 
 /// The flow for which a client is bound to an issuer.
@@ -104,7 +104,7 @@ impl Then {
             Self::Obtain(obtaining, facts, at, client) => {
                 open(client, &at).map(|client| Bound::Obtain(obtaining, facts, client))
             }
-            Self::Code(grant) => Some(Bound::Code(grant)),
+            Self::Code(grant) => Some(Bound::Code(*grant)),
         };
         bound.map_or_else(done, |bound| Ok(Next::Bound(bound)))
     }
@@ -163,7 +163,7 @@ pub(crate) fn before_code(core: &mut Core, grant: AtIssuer<CodeGrant>) -> Step {
         let then = Then::Code(Box::new(grant));
         wait_in(SavingBinding::begin(core, then))
     } else {
-        Ok(Next::Bound(Bound::Code(Box::new(grant))))
+        Ok(Next::Bound(Bound::Code(grant)))
     }
 }
 

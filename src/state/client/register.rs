@@ -113,7 +113,7 @@ impl Registering {
         }
         .to_json();
         let settings = config.settings(at.issuer());
-        let Some(request) = at.registration_request(body, settings) else {
+        let Some(request) = at.registration_request(&config.request_headers, body, settings) else {
             let issuer = at.issuer().clone();
             let cause = Cause::Misconfigured(Misconfiguration::NoClient {
                 issuer: issuer.clone(),

@@ -11,7 +11,6 @@ use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, PlaceFlaw, Stage, Violation};
 use crate::event::Outcome;
 use crate::frame::RecordFlaw;
-use crate::issuer::discovery_request;
 use crate::report::{Decision, Verdict};
 use crate::slot::{Found, Revision, Slot};
 use crate::suspended::Effort;
@@ -99,8 +98,10 @@ impl Fetch {
         hops_left: u8,
     ) -> Result<Self, Failure> {
         let permit = effort.request(core, place.stage)?;
-        let version = place.legacy.then_some(&core.config().protocol_version);
-        let request = discovery_request(&url, version);
+        let config = core.config();
+        let version = place.legacy.then_some(&config.protocol_version);
+        let uri = config.url_policy().uri_of(&url);
+        let request = config.request_headers.discovery(uri, version);
         let ask = core.send(permit, request, place.purpose, place.source, DISCOVERY_TIME);
         Ok(Self {
             ask,

@@ -8,6 +8,7 @@ use crate::config::{DpopPolicy, Legacy, Strictness};
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Stage, Violation};
 use crate::event::Outcome;
+use crate::few::Few;
 use crate::issuer::{IssuerId, ServerSource};
 use crate::record::{ResourceFacts, ResourceMembers, write_resource};
 use crate::report::{Decision, Verdict};
@@ -26,7 +27,7 @@ use crate::wire::well_known::resource_locations;
 /// The position in the ordered list of locations: announced ones, then well-known ones.
 struct Plan {
     /// The locations that were announced when the search began.
-    announced: Box<[WebUrl]>,
+    announced: Few<WebUrl>,
     tried: usize,
     well_known: usize,
     /// The host configured the only location (DISC-20).
@@ -89,7 +90,7 @@ impl FetchingResource {
     /// other machines may not use it.
     pub(crate) fn begin_at(core: &mut Core, errand: Errand, url: WebUrl) -> Step {
         let plan = Plan {
-            announced: Box::default(),
+            announced: Few::new(),
             tried: 0,
             well_known: 0,
             configured: true,
@@ -219,7 +220,7 @@ fn accept(
     if document.requires_dpop() && never {
         return Err(Cause::Misconfigured(Misconfiguration::DpopRequired));
     }
-    let mut servers = Vec::with_capacity(document.authorization_servers().count());
+    let mut servers = Few::new();
     for entry in document.authorization_servers() {
         if core.reports() && entry.contains("/.well-known/") {
             core.report(|| Decision::EntryLooksLikeDocument {
@@ -240,9 +241,7 @@ fn accept(
     let members = ResourceMembers {
         id: core.config().mcp_url().shared_as(resource),
         servers,
-        scopes: document
-            .scopes_supported()
-            .map(|scopes| core.memory.demanded.shared(scopes)),
+        scopes: document.scopes_like(core.memory.demanded.all()),
         requires_dpop: document.requires_dpop(),
         dpop_algorithms: document.dpop_algorithms(),
     };

@@ -95,7 +95,8 @@ impl FetchingServer {
         mut search: Search,
     ) -> Step {
         while let Some(location) = search.next_place() {
-            let url = match core.config().url_policy().check(&location) {
+            let policy = core.config().url_policy();
+            let url = match policy.check_beside(search.asked.origin(), &location) {
                 Ok(url) => url,
                 Err(flaw) => {
                     search.tried.refuse(&location, PlaceFlaw::Url(flaw));

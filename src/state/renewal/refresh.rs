@@ -38,7 +38,7 @@ pub(crate) struct Refreshing {
 
 /// The classification of a refresh response.
 enum Verdict {
-    Granted(Box<Granted>),
+    Granted(Granted),
     /// `invalid_grant`: drop the access and the refresh token (REFR-06).
     GrantOver,
     /// The refresh token is unusable; the access token may still work.
@@ -129,7 +129,7 @@ impl Refreshing {
         match verdict {
             Verdict::Granted(granted) => {
                 if may_name && at.held().is_for_others(&granted) {
-                    return wait_in(named_next_time(core, at, renewal, *granted));
+                    return wait_in(named_next_time(core, at, renewal, granted));
                 }
                 let seconds = granted.lifetime.seconds();
                 let sent = at.held().refresh.clone();
@@ -142,7 +142,7 @@ impl Refreshing {
                             return Self::judged(core, at, renewal, verdict);
                         }
                     };
-                let at = at.redeemed(*granted, core.now);
+                let at = at.redeemed(granted, core.now);
                 let naming = renewal.naming;
                 let at = at.then(|account| Account {
                     binding,
@@ -372,7 +372,7 @@ impl AtIssuer<RefreshGrant> {
     pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match judge(core, &self, &response) {
-            Verdict::Granted(granted) => Some(self.redeemed(*granted, core.now)),
+            Verdict::Granted(granted) => Some(self.redeemed(granted, core.now)),
             Verdict::GrantOver
             | Verdict::RefreshOver(_)
             | Verdict::Unexplained(_)

@@ -10,12 +10,11 @@ use crate::config::IssPolicy;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Failure, Refusal, Stage, StoreFlaw, Violation};
 use crate::event::{Operation, Persistence};
-use crate::frame::key_of;
 use crate::grant::{CallbackFlaw, ClientOrigin, CodeGrant, Redirected};
 use crate::issuer::{AtIssuer, IssuerId};
 use crate::record::read_pending;
 use crate::report::Decision;
-use crate::slot::{AuthorizationId, Revision, Slot, SlotKind, Stored};
+use crate::slot::{AuthorizationId, Revision, Slot, Stored};
 use crate::state::challenge::question::put;
 use crate::state::pause::Pausing;
 use crate::state::sign_in::exchange::Exchanging;
@@ -146,9 +145,9 @@ impl FindingPending {
             }
         };
         match read_pending(&core.identity, &stored) {
-            Ok(at) => match matching(&at, &self.callback) {
+            Ok((at, key)) => match matching(&at, &self.callback) {
                 Some(parameters) if at.held().is_alive(core.now.wall) => {
-                    if let Some(key) = key_of(&stored, SlotKind::Pending) {
+                    if let Some(key) = key {
                         core.identity.seal_with(key);
                     }
                     let place = (self.slot, stored.revision);

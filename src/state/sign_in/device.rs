@@ -203,7 +203,7 @@ impl Pending {
             verification_uri: browser_url(&rest.page),
             verification_uri_complete: rest.complete.as_ref().map(browser_url),
             issuer: at.issuer().clone(),
-            mcp_host: core.mcp_host().into(),
+            mcp_host: core.mcp_host(),
             client_id: (*request.client.id).into(),
             scopes: request.requested.clone(),
             new_issuer: rest.new_issuer,
@@ -304,14 +304,14 @@ impl Pending {
                 // The user has signed out in another process, as a read has shown since (REFR-12).
                 if beside && core.held.is_read() && core.held.revision.is_none() {
                     core.signed_out_elsewhere(core.memory.operation.clone());
-                    let at = self.at.redeemed(*granted, core.now);
+                    let at = self.at.redeemed(granted, core.now);
                     return Revoking::begin(core, at, None);
                 }
                 let kept = Kept::Authorized { begun, beside };
                 keep(
                     core,
                     self.at,
-                    *granted,
+                    granted,
                     kept,
                     AtIssuer::<DeviceGrant>::redeemed,
                 )
@@ -380,7 +380,7 @@ impl AtIssuer<DeviceGrant> {
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
-            TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, core.now)),
+            TokenAnswer::Granted(granted) => Some(self.redeemed(granted, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
     }

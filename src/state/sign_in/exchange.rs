@@ -79,7 +79,7 @@ impl Exchanging {
                 let parts = &at.held().redirected.0;
                 let (begun, beside) = (parts.created, parts.beside_account);
                 let kept = Kept::Authorized { begun, beside };
-                keep(core, at, *granted, kept, AtIssuer::<CodeGrant>::redeemed)
+                keep(core, at, granted, kept, AtIssuer::<CodeGrant>::redeemed)
             }
             TokenAnswer::Refused {
                 error,
@@ -200,7 +200,7 @@ impl AtIssuer<CodeGrant> {
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
-            TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, core.now)),
+            TokenAnswer::Granted(granted) => Some(self.redeemed(granted, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
     }

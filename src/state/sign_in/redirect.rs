@@ -130,7 +130,7 @@ pub(crate) struct SavingPending {
     pub(crate) ask: Ask,
     pub(crate) operation: Option<Operation>,
     /// `None` when the request is pushed.
-    url: Option<Box<str>>,
+    url: Option<String>,
     permit: Permit,
     waiting: Box<Waiting>,
 }

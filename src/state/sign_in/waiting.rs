@@ -20,16 +20,16 @@ impl WaitingParts {
 }
 
 impl Waiting {
-    pub(crate) fn announce(&self, core: &mut Core, url: Box<str>, _permit: Permit) {
+    pub(crate) fn announce(&self, core: &mut Core, url: String, _permit: Permit) {
         self.emit(core, url);
     }
 
-    pub(crate) fn emit(&self, core: &mut Core, url: Box<str>) {
+    pub(crate) fn emit(&self, core: &mut Core, url: String) {
         let parts = &self.at.held().0;
         let redirect = Redirect {
             url: BrowserUrl(url),
             issuer: self.at.issuer().clone(),
-            mcp_host: core.mcp_host().into(),
+            mcp_host: core.mcp_host(),
             client_id: parts.client.id.clone(),
             scopes: parts.requested.clone(),
             new_issuer: self.rest.new_issuer,

@@ -7,7 +7,7 @@ use crate::error::{Cause, Failure, Stage, StoreFlaw};
 use crate::event::{Outcome, Persistence};
 use crate::issuer::AtIssuer;
 use crate::memory::Erasure;
-use crate::record::read_account;
+use crate::record::{AccountAsRead, read_account};
 use crate::slot::{Revision, Stored};
 use crate::state::{Step, Work, wait_in};
 use crate::suspended::{Leaving, Parting, PartingGrant};
@@ -18,7 +18,7 @@ const WRITES: u8 = 3;
 impl Leaving {
     /// Takes over the contents of the slot, which are those of the known account or newer ones.
     fn finds(&mut self, core: &Core, stored: &Stored) {
-        let Ok((at, _lease)) = read_account(&core.identity, stored) else {
+        let Ok(AccountAsRead { at, .. }) = read_account(&core.identity, stored) else {
             return;
         };
         let at = match &self.known {

@@ -26,7 +26,7 @@ impl AtIssuer<MachineGrant> {
     pub(crate) fn late(self, core: &Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
-            TokenAnswer::Granted(granted) => Some(self.redeemed(*granted, None, core.now)),
+            TokenAnswer::Granted(granted) => Some(self.redeemed(granted, None, core.now)),
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
     }
@@ -100,7 +100,7 @@ fn answered(
             let seconds = granted.lifetime.seconds();
             match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
                 Ok(binding) => {
-                    let at = at.redeemed(*granted, binding, core.now);
+                    let at = at.redeemed(granted, binding, core.now);
                     core.report(|| Decision::TokenReceived {
                         issuer,
                         scopes: at.held().granted.clone(),
@@ -116,7 +116,7 @@ fn answered(
                     let (stage, cause) = (Stage::Token, Cause::Violation(flaw));
                     let failure = obtaining.effort.fails(stage, Some(&issuer), cause);
                     core.fail_current(failure);
-                    Revoking::begin(core, at.redeemed(*granted, None, core.now), None)
+                    Revoking::begin(core, at.redeemed(granted, None, core.now), None)
                 }
             }
         }

@@ -108,8 +108,8 @@ fn i06_secrets_are_cleared_on_drop() {
     let writer = source("src/wire/json_writer.rs");
     assert_eq!(writer.matches("self.text.push").count(), 1);
     assert!(writer.contains("Cleared::new(std::mem::replace(&mut self.text, larger))"));
-    let account = source("src/record/account.rs");
-    assert!(account.contains("alias = \"access\", borrow)]\n    access: Cow<'a, str>"));
+    assert!(source("src/record/account.rs").contains("access: Text<'a>"));
+    assert!(source("src/record/text.rs").contains("Text<'a>(#[serde(borrow)] Cow<'a, str>)"));
 }
 
 #[test]

@@ -120,16 +120,16 @@ pub(super) fn judge_challenge(
         found.any(|(_, verdict)| *verdict == Verdict::Absent)
     };
     match (status, selected) {
-        (401, Some(found)) if found.resource_metadata.iter().any(is_missing) => Finding::new(
+        (401, Some(found)) if found.resource_metadata().iter().any(is_missing) => Finding::new(
             Mark::Warning,
             "RS-02",
             format!(
                 "the challenge of the 401 names {}, where no resource metadata is",
-                Untrusted::new(&found.resource_metadata.join(", ")).as_plain()
+                Untrusted::new(&found.resource_metadata().join(", ")).as_plain()
             ),
         )
         .fix(announce()),
-        (401, Some(found)) if !found.resource_metadata.is_empty() => Finding::new(
+        (401, Some(found)) if !found.resource_metadata().is_empty() => Finding::new(
             Mark::Ok,
             "RS-02",
             "a request without a token gets 401 and a challenge that names the resource metadata",

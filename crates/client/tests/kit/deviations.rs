@@ -287,7 +287,11 @@ fn malformed_challenges_are_read() {
         let answer = answer.unwrap();
         let sent = answer.headers()["www-authenticate"].to_str().unwrap();
         let read = parse(answer.headers()).select(401, &|_| true).unwrap();
-        (sent.to_owned(), read.resource_metadata, read.scope)
+        (
+            sent.to_owned(),
+            read.resource_metadata().to_vec(),
+            read.scope,
+        )
     };
     let (ordinary, places, scope) = named(None);
     for deviation in READ_ALL_THE_SAME {

@@ -436,9 +436,9 @@ fn rs_02_rs_03_rs_04_rs_05_refusals_that_the_machine_understands() {
         let selected = parsed.select(status, &|_| true).unwrap();
         assert_eq!(selected.scheme, Some(Scheme::Bearer));
         assert_eq!(selected.error.as_deref(), error);
-        assert_eq!(selected.scope.unwrap().as_str(), scope);
-        assert_eq!(selected.resource_metadata.len(), 1);
-        assert_eq!(&*selected.resource_metadata[0], PRM);
+        assert_eq!(selected.scope.as_ref().unwrap().as_str(), scope);
+        assert_eq!(selected.resource_metadata().len(), 1);
+        assert_eq!(&*selected.resource_metadata()[0], PRM);
         assert!(selected.dropped.is_empty());
     }
 }
@@ -552,8 +552,8 @@ proptest! {
         let mut headers = HeaderMap::new();
         headers.insert("www-authenticate", answer.www_authenticate().unwrap());
         let selected = parse(&headers).select(403, &|_| true).unwrap();
-        prop_assert_eq!(selected.scope.unwrap_or_default(), wanted);
-        let place = selected.resource_metadata.first().map(ToString::to_string).unwrap();
+        prop_assert_eq!(selected.scope.clone().unwrap_or_default(), wanted);
+        let place = selected.resource_metadata().first().map(ToString::to_string).unwrap();
         prop_assert!(place.ends_with(resource.metadata_path()));
     }
 }
