@@ -459,8 +459,12 @@ fn tok_04_tok_05_one_method_by_the_rules() {
             Some(AuthMethod::ClientSecretPost),
             r#"["client_secret_basic"]"#
         ),
-        basic
+        post
     );
+    // The host knows its client, and lists are incomplete.
+    let fixed = AuthMethod::ClientSecretBasic;
+    assert_eq!(static_client(Some(fixed), r#"["none"]"#), basic);
+    assert_eq!(static_client(Some(AuthMethod::None), both), public);
     assert_eq!(static_client(None, r#"["client_secret_post"]"#), post);
     assert_eq!(static_client(None, "null"), basic);
     assert_eq!(static_client(None, r#"["none"]"#), public);

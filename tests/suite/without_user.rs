@@ -10,7 +10,7 @@ use mcp_auth_machine::key::SigningKey;
 use mcp_auth_machine::report::Decision;
 use mcp_auth_machine::wire::callback::IssBinding;
 use mcp_auth_machine::wire::token::OAuthError;
-use mcp_auth_machine::wire::words::SigningAlgorithm;
+use mcp_auth_machine::wire::words::{AuthMethod, SigningAlgorithm};
 use mcp_auth_machine::{Action, Event, Failure, MethodFlaw};
 
 use crate::support::*;
@@ -133,9 +133,17 @@ fn m2m_06_m2m_07_m2m_08_how_the_client_authenticates() {
     let mut host = to_token(m2m(), &machine_metadata(AS, r#""none""#, ""));
     assert!(matches!(
         misconfigured(host.error()),
-        Misconfiguration::ClientMethod(_)
+        Misconfiguration::ClientMethod(MethodFlaw::NothingListed)
     ));
     host.quiet();
+    // A method that the host fixed is used there: lists are incomplete.
+    let fixed = service()
+        .secret("s3cret")
+        .method(AuthMethod::ClientSecretPost);
+    let fixed = config().pre_registered(AS, fixed).client_credentials();
+    let mut host = to_token(fixed, &machine_metadata(AS, r#""none""#, ""));
+    let form = body(host.request().request());
+    assert_eq!(get(&form, "client_secret").as_deref(), Some("s3cret"));
     // A public client is none.
     let public = config().pre_registered(AS, PreRegistered::new("p"));
     let built = public.client_credentials().build();

@@ -105,7 +105,7 @@ pub(crate) fn authenticating(
     })
 }
 
-/// Prefers a usable key, then a supplied assertion, then a secret (TOK-04, M2M-05).
+/// Prefers a usable key, then a supplied assertion, then the method that the host fixed, then a secret (TOK-04, M2M-05).
 fn configured_method(
     configured: &PreRegistered,
     facts: &Facts,
@@ -119,12 +119,17 @@ fn configured_method(
         (Some(Ok(method)), _, _) => Ok(method),
         (_, Some(assertion), _) => Ok(ClientMethod::StaticAssertion(assertion.clone())),
         (Some(Err(flaw)), None, None) => Err(flaw),
-        (Some(Err(_)) | None, None, secret) => choose_method(
-            &configured.client_id,
-            secret.clone(),
-            configured.method,
-            facts.auth_methods,
-            encoding,
-        ),
+        (Some(Err(_)) | None, None, secret) => match (configured.method, secret.clone()) {
+            // The host knows its client; lists are incomplete.
+            (Some(AuthMethod::ClientSecretBasic), Some(secret)) => {
+                Ok(ClientMethod::Basic(secret, encoding))
+            }
+            (Some(AuthMethod::ClientSecretPost), Some(secret)) => Ok(ClientMethod::Post(secret)),
+            (Some(AuthMethod::None), _) => Ok(ClientMethod::None),
+            (fixed, secret) => {
+                let id = &configured.client_id;
+                choose_method(id, secret, fixed, facts.auth_methods, encoding)
+            }
+        },
     }
 }

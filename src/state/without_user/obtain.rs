@@ -149,18 +149,28 @@ impl Obtaining {
         client: AtIssuer<PreRegistered>,
     ) -> Step {
         let issuer = client.issuer().clone();
+        let has_secret = client.held().secret.is_some();
         match authenticating(core, client) {
-            Ok(client) => self.known(core, facts, client),
+            Ok(client) => {
+                // Only a secret that the server offers no way to use is left out.
+                let flaw = if has_secret {
+                    MethodFlaw::NothingListed
+                } else {
+                    MethodFlaw::Public
+                };
+                self.known(core, facts, client, flaw)
+            }
             Err(flaw) => self.unusable(core, &issuer, Misconfiguration::ClientMethod(flaw)),
         }
     }
 
-    /// Continues with the client for the resource's server.
+    /// Continues with the client for the resource's server. The flaw is that of a client that does not authenticate.
     fn known(
         self: Box<Self>,
         core: &mut Core,
         facts: ResourceFacts,
         client: AtIssuer<Client>,
+        flaw: MethodFlaw,
     ) -> Step {
         match self.flow.clone() {
             MachineFlow::Enterprise(_) => {
@@ -172,8 +182,7 @@ impl Obtaining {
                 if is_public(client.held()) =>
             {
                 let issuer = client.issuer().clone();
-                let flaw = Misconfiguration::ClientMethod(MethodFlaw::Public);
-                self.misconfigured(&issuer, flaw)
+                self.misconfigured(&issuer, Misconfiguration::ClientMethod(flaw))
             }
             MachineFlow::ClientCredentials | MachineFlow::Workload(_) => {
                 let at = self.asked(core, facts, client)?;
@@ -292,7 +301,7 @@ impl Obtaining {
                             method,
                             secret_expires_at: None,
                         });
-                        self.known(core, facts, client)
+                        self.known(core, facts, client, MethodFlaw::Public)
                     }
                     Err(flaw) => self.unusable(core, &issuer, Misconfiguration::ClientMethod(flaw)),
                 }
