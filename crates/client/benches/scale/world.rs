@@ -4,9 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
-use mcp_auth_client::asynchronous::{Accounts, Network, Server};
+use http::{HeaderValue, Request, Response};
+use mcp_auth_client::asynchronous::{Accounts, HostHttp, Limits, Network, Server, Undelivered};
 use mcp_auth_client::{SharedStore, seed};
 use mcp_auth_machine::Config;
 use mcp_auth_machine::config::RegistrationSharing;
@@ -33,6 +34,29 @@ impl Deref for World {
 
     fn deref(&self) -> &Gateway {
         &self.gateway
+    }
+}
+
+/// The client of a host whose servers are not on the same machine.
+struct Distant {
+    http: reqwest::Client,
+    away: Duration,
+}
+
+impl HostHttp for Distant {
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        _limits: Limits,
+    ) -> Result<Response<Bytes>, Undelivered> {
+        tokio::time::sleep(self.away).await;
+        let request = reqwest::Request::try_from(request).unwrap();
+        let answer = self.http.execute(request).await.unwrap();
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = answer.headers().clone();
+        *response.body_mut() = answer.bytes().await.unwrap();
+        Ok(response)
     }
 }
 
@@ -80,6 +104,16 @@ impl Gateway {
                 .build()
                 .unwrap(),
             network: Network::builder().http(settings).build().unwrap(),
+        }
+    }
+
+    /// Reaches the servers over a network that takes this long for each request.
+    pub(crate) fn distant(mcp_url: &str, away: Duration) -> Self {
+        let near = Self::to(mcp_url);
+        let http = near.http.clone();
+        Self {
+            network: Network::of(Distant { http, away }),
+            ..near
         }
     }
 
