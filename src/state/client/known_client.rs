@@ -12,6 +12,7 @@ use crate::record::read_registration;
 use crate::slot::{Slot, Stored};
 use crate::state::attempt::{Attempt, Way};
 use crate::wire::registration::MAX_CLIENT_ID_BYTES;
+use crate::wire::words::AuthMethod;
 
 /// Returns the slot of a dynamic registration at an issuer.
 pub(crate) fn registration_slot(core: &Core, issuer: &IssuerId, way: &str) -> Slot {
