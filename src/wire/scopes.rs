@@ -140,6 +140,15 @@ impl Scopes {
         Self::collect(self.iter().chain(other.iter()), expected)
     }
 
+    /// Same as [`union`](Self::union), for a list that is not needed any more.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        if other.is_empty() || self == *other {
+            self
+        } else {
+            self.union(other)
+        }
+    }
+
     /// Returns the list without one item.
     #[must_use]
     pub fn without(&self, scope: &str) -> Self {

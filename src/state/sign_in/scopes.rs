@@ -28,18 +28,18 @@ pub(crate) fn registration_scopes(
     let configured = core.config().scopes.as_ref().unwrap_or(&none);
     let challenged = core.memory.demanded.all().unwrap_or(&none);
     selected
-        .union(configured)
-        .union(challenged)
-        .union(&listed)
-        .union(&attempt.registered)
+        .and(configured)
+        .and(challenged)
+        .and(&listed)
+        .and(&attempt.registered)
 }
 
 /// Returns the scopes that the resource lists. A listed `offline_access` alone does not request refresh
 /// tokens (SCOPE-07, E07).
 fn listed_scopes<T>(core: &Core, facts: &ResourceFacts, at: &AtIssuer<T>) -> Option<Scopes> {
-    let listed = facts.scopes.clone()?;
+    let listed = facts.scopes.as_ref()?;
     Some(if wants_offline_access(core, at) {
-        listed
+        listed.clone()
     } else {
         listed.without(OFFLINE_ACCESS)
     })
@@ -67,7 +67,7 @@ pub(crate) fn select_scopes<T>(
         requested_before(core, facts, at, known)
     };
     let (asked, source) = asked_now(core, facts, at, left_out);
-    let scopes = before.union(&asked);
+    let scopes = before.and(&asked);
     let adds = !left_out.contains(OFFLINE_ACCESS)
         && wants_offline_access(core, at)
         && !scopes.is_empty()
@@ -96,7 +96,7 @@ pub(crate) fn asked_scopes(
     let none = Scopes::default();
     let before = requested_before(core, facts, at, Some((at.held(), &none)));
     let (asked, source) = asked_now(core, facts, at, &Scopes::default());
-    (before.union(&asked), source)
+    (before.and(&asked), source)
 }
 
 /// Returns the scopes of the host's configuration and of the challenge together, because a challenge is
