@@ -47,6 +47,9 @@ pub const LEASE_TIME: Duration = Duration::from_secs(35);
 /// How much earlier than its lease a refresh request ends, so that its tokens can be stored; a lease with less than
 /// this left is written again instead of being used (D01).
 pub(crate) const LEASE_RESERVE: Duration = Duration::from_secs(2);
+/// The number of refreshes per operation since its last success, where its late refusals are those of older tokens: the
+/// stored token has expired, and nothing was heard about it. One that was refused itself is refreshed once (USE-08).
+pub(crate) const REFRESHES_PER_OPERATION: u8 = 4;
 /// The number of refresh requests per refresh (TOK-21).
 pub const REFRESHES_PER_RENEWAL: u8 = 3;
 /// How many times a refresh polls the store while another process holds the lease or writes first.

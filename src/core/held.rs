@@ -69,7 +69,7 @@ impl Lease {
 
 struct Received {
     /// A digest of the access token, so that no second copy of it is in memory.
-    digest: u64,
+    digest: NonZeroU64,
     at: UnixMillis,
     validity: Validity,
 }
@@ -82,10 +82,10 @@ impl Received {
     }
 }
 
-fn digest(token: &AccessToken) -> u64 {
+fn digest(token: &AccessToken) -> NonZeroU64 {
     let mut hasher = DefaultHasher::new();
     token.secret().expose().hash(&mut hasher);
-    hasher.finish()
+    NonZeroU64::MIN | hasher.finish()
 }
 
 /// The evidence about the stored token.
@@ -137,6 +137,11 @@ impl Held {
 
     pub(crate) fn tokens(&self) -> Option<&Tokens> {
         self.at.as_ref()?.held().tokens.as_ref()
+    }
+
+    /// Returns a digest of the stored access token, to recognise it later without a second copy of it.
+    pub(crate) fn digest(&self) -> Option<NonZeroU64> {
+        self.tokens().map(|tokens| digest(&tokens.access))
     }
 
     /// Returns the authorization that brought the tokens.

@@ -11,16 +11,17 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::account::Account;
 use crate::action::Action;
 use crate::budget::{PARTINGS_REMEMBERED, SAME_TIME};
 use crate::callers::Callers;
 use crate::config::Config;
 use crate::event::{Observed, Operation};
 use crate::identity::Identity;
-use crate::issuer::IssuerId;
+use crate::issuer::{AtIssuer, IssuerId};
 use crate::memory::Memory;
 use crate::report::Decision;
-use crate::suspended::{Parting, Pending, Waiting};
+use crate::suspended::{Overdue, Parting, PartingGrant, Pending, Waiting};
 use crate::ticket::Owner;
 use crate::time::Moment;
 use crate::watch::Watch;
@@ -43,7 +44,8 @@ pub(crate) struct Core {
     pub(crate) waiting: Option<Box<Waiting>>,
     /// The pending device authorization, which excludes a pending redirect.
     pub(crate) device: Option<Box<Pending>>,
-    /// Token requests in flight at a sign-out, until they are answered.
+    /// Token requests in flight at a sign-out, and an overdue refresh, until they are answered; discarded tokens, until they
+    /// are revoked.
     pub(crate) parting: Box<[Parting]>,
     pub(crate) memory: Memory,
     /// The requests of the current attempt, with their responses.
@@ -84,6 +86,56 @@ impl Core {
         }
         parted.push(parting);
         self.parting = parted.into();
+    }
+
+    /// Remembers the tokens of an answer that cannot be used, to revoke them once the work is done.
+    pub(crate) fn discard(&mut self, at: AtIssuer<Account>) {
+        let grant = PartingGrant::Discarded(Box::new(at));
+        self.part(Parting { id: 0, grant });
+    }
+
+    /// Removes and returns discarded tokens.
+    pub(crate) fn take_discarded(&mut self) -> Option<Box<AtIssuer<Account>>> {
+        let mut parted = self.parting.iter();
+        let at = parted.position(|left| matches!(left.grant, PartingGrant::Discarded(_)))?;
+        match self.take_parting(at)?.grant {
+            PartingGrant::Discarded(at) => Some(at),
+            PartingGrant::Code(_)
+            | PartingGrant::Device(_)
+            | PartingGrant::Refresh(_)
+            | PartingGrant::Machine(_)
+            | PartingGrant::Overdue(_) => None,
+        }
+    }
+
+    /// Remembers a refresh whose time limit has passed, in the place of an earlier one.
+    pub(crate) fn overdue(&mut self, id: u64, overdue: Overdue) {
+        self.forget_overdue();
+        let grant = PartingGrant::Overdue(Box::new(overdue));
+        self.part(Parting { id, grant });
+    }
+
+    /// Forgets the overdue refresh, because the account has changed since.
+    pub(crate) fn forget_overdue(&mut self) {
+        let is_overdue = |left: &Parting| matches!(left.grant, PartingGrant::Overdue(_));
+        if self.parting.iter().any(is_overdue) {
+            let mut parted = std::mem::take(&mut self.parting).into_vec();
+            parted.retain(|left| !is_overdue(left));
+            self.parting = parted.into();
+        }
+    }
+
+    /// Takes the request that a sign-out or a time limit left behind with this ticket.
+    pub(crate) fn parted(&mut self, id: u64) -> Option<Parting> {
+        let at = self.parting.iter().position(|left| left.id == id)?;
+        self.take_parting(at)
+    }
+
+    fn take_parting(&mut self, at: usize) -> Option<Parting> {
+        let mut parted = std::mem::take(&mut self.parting).into_vec();
+        let found = (at < parted.len()).then(|| parted.remove(at));
+        self.parting = parted.into();
+        found
     }
 
     pub(crate) fn poll(&mut self) -> Option<Action> {

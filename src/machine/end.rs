@@ -13,7 +13,13 @@ impl AuthMachine {
     pub(super) fn time_passed(&mut self) {
         let now = self.core.now.mono;
         if self.work.ask().is_some_and(|ask| ask.until <= now) {
-            self.step(Work::timed_out);
+            self.step(|work, core| {
+                if let Work::Refreshing(state) = work {
+                    state.overdue(core)
+                } else {
+                    work.timed_out(core)
+                }
+            });
         }
         if let Some(waiting) = &mut self.core.waiting
             && waiting.rest.next.take_if(|next| *next <= now).is_some()
@@ -30,7 +36,7 @@ impl AuthMachine {
         let unsaved = self.core.held.unsaved.as_ref();
         let again = unsaved.and_then(|unsaved| unsaved.again.at);
         if again.is_some_and(|at| at <= now) && matches!(self.work, Work::Idle) {
-            self.inbox.push_back(Trigger::Save);
+            self.inbox.push_back(Trigger::Save(None));
         }
     }
 
@@ -136,6 +142,13 @@ impl AuthMachine {
         let loading = matches!(&self.work, Work::LoadingAccount(state) if state.is_for_a_reset());
         let resetting = loading || self.inbox.iter().any(resets);
         self.answer_all();
+        for trigger in &mut self.inbox {
+            if let Trigger::Save(late) = trigger
+                && let Some(late) = late.take()
+            {
+                *trigger = Trigger::Revoke(late.at);
+            }
+        }
         self.inbox.retain(|trigger| {
             matches!(trigger, Trigger::SignOut(_) | Trigger::Revoke(_))
                 || signing_out && resets(trigger)
@@ -167,6 +180,8 @@ impl AuthMachine {
             }
         }
         self.core.stop_waiting();
+        let parted = std::mem::take(&mut self.core.parting).into_iter();
+        self.core.parting = parted.map(Parting::after_sign_out).collect();
         self.core.memory = self.core.memory.after_sign_out();
         let leaving = Box::new(Leaving {
             known,

@@ -185,11 +185,9 @@ impl AuthMachine {
         if self.is_pending(&ticket) {
             self.core.watch.answered(ticket.id(), &outcome);
             self.step(|work, core| work.replied(core, outcome));
-        } else if let Some(parting) = self.parting(&ticket)
-            && let Some(at) = parting.granted(&mut self.core, outcome)
-        {
-            // New tokens that arrive after sign-out are revoked (REFR-12).
-            self.inbox.push_back(Trigger::Revoke(Box::new(at)));
+        } else if let Some(parting) = self.parting(&ticket) {
+            let trigger = parting.answered(&mut self.core, outcome);
+            self.inbox.extend(trigger);
         }
     }
 
@@ -219,14 +217,10 @@ impl AuthMachine {
         self.work.ask().is_some_and(is_its) && ticket.is_of(&self.core.owner)
     }
 
-    /// Takes the request that a sign-out left behind with this ticket.
+    /// Takes the request that a sign-out or a time limit left behind with this ticket.
     fn parting(&mut self, ticket: &Ticket) -> Option<Parting> {
         let id = ticket.is_of(&self.core.owner).then(|| ticket.id())?;
-        let at = self.core.parting.iter().position(|left| left.id == id)?;
-        let mut parted = std::mem::take(&mut self.core.parting).into_vec();
-        let found = parted.remove(at);
-        self.core.parting = parted.into();
-        Some(found)
+        self.core.parted(id)
     }
 
     fn step(&mut self, step: impl FnOnce(Work, &mut Core) -> Step) {

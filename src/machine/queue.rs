@@ -151,6 +151,9 @@ impl AuthMachine {
             let awaits = self.inbox.iter().any(elsewhere);
             self.rest(awaits);
             self.drop_answered();
+            while let Some(at) = self.core.take_discarded() {
+                self.inbox.push_back(Trigger::Revoke(at));
+            }
             let Some(trigger) = self.next_trigger() else {
                 return;
             };

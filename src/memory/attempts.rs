@@ -1,5 +1,7 @@
 //! The attempts for each operation since its last success, and the caps on them.
 
+use std::num::NonZeroU64;
+
 use crate::budget::{
     Budget, FAILURE_MEMORY, Limited, OPERATIONS_REMEMBERED, Permit, REDIRECT_WINDOW,
     REDIRECTS_PER_WINDOW,
@@ -15,10 +17,10 @@ pub(super) struct Attempts {
     operation: Operation,
     /// The number of authorizations (STEP-07).
     made: u8,
-    /// Whether the token was refreshed for it (USE-08).
-    refreshed: bool,
-    /// Whether a token was authorized for it (USE-08).
-    authorized: bool,
+    /// The number of refreshes for it (USE-08).
+    refreshes: u8,
+    /// The token that was last authorized for it, by its digest (USE-08).
+    authorized: Option<NonZeroU64>,
     /// Whether it was authorized although all its scopes were granted (STEP-09).
     repeated: bool,
     /// Whether a request was retried with the MCP server's nonce (DPOP-11).
@@ -41,15 +43,20 @@ impl Memory {
         self.of(operation, now).map_or(0, |known| known.made)
     }
 
-    /// Returns true if the token was refreshed for an operation since its last success.
-    pub(crate) fn was_refreshed(&self, operation: &Operation, now: MonoMillis) -> bool {
-        self.of(operation, now).is_some_and(|known| known.refreshed)
+    /// Returns the number of refreshes for an operation since its last success.
+    pub(crate) fn refreshes(&self, operation: &Operation, now: MonoMillis) -> u8 {
+        self.of(operation, now).map_or(0, |known| known.refreshes)
     }
 
-    /// Returns true if a token was authorized for an operation since its last success.
-    pub(crate) fn was_authorized(&self, operation: &Operation, now: MonoMillis) -> bool {
-        self.of(operation, now)
-            .is_some_and(|known| known.authorized)
+    /// Returns true if the token with this digest was authorized for an operation since its last success.
+    pub(crate) fn was_authorized(
+        &self,
+        operation: &Operation,
+        token: Option<NonZeroU64>,
+        now: MonoMillis,
+    ) -> bool {
+        let known = self.of(operation, now).and_then(|known| known.authorized);
+        known.is_some() && known == token
     }
 
     /// Returns true if a request of an operation was retried with the MCP server's nonce.
@@ -86,8 +93,8 @@ impl Memory {
             self.operations.push(Attempts {
                 operation: operation.clone(),
                 made: 0,
-                refreshed: false,
-                authorized: false,
+                refreshes: 0,
+                authorized: None,
                 repeated: false,
                 nonce_retried: false,
                 declined: false,
@@ -102,15 +109,15 @@ impl Memory {
     /// Records a refresh for an operation.
     pub(super) fn refreshed_for(&mut self, operation: &Operation, now: MonoMillis) {
         if let Some(known) = self.entry(operation, now) {
-            known.refreshed = true;
+            known.refreshes = known.refreshes.saturating_add(1);
         }
     }
 
-    /// Records that a token was authorized for the current operation.
-    pub(super) fn authorized(&mut self, now: MonoMillis) {
+    /// Records that the token with this digest was authorized for the current operation.
+    pub(super) fn authorized(&mut self, token: Option<NonZeroU64>, now: MonoMillis) {
         let operation = self.operation.clone();
         if let Some(known) = operation.and_then(|operation| self.entry(&operation, now)) {
-            known.authorized = true;
+            known.authorized = token;
             known.declined = false;
         }
     }

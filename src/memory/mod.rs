@@ -172,10 +172,10 @@ impl Memory {
         now < self.client_forgotten
     }
 
-    /// Records that an authorized token was stored; the account contains the requested scopes, and all that were demanded,
+    /// Records that an authorized token, of this digest, was stored; the account contains the requested scopes, and all that were demanded,
     /// or not: the sign-in may be one that another instance began.
-    pub(crate) fn succeeded(&mut self, now: MonoMillis, has_all: bool) {
-        self.authorized(now);
+    pub(crate) fn succeeded(&mut self, token: Option<NonZeroU64>, now: MonoMillis, has_all: bool) {
+        self.authorized(token, now);
         self.rest = Rest::default();
         self.renewal_refused = None;
         self.believe();

@@ -83,6 +83,16 @@ impl<G: TokenGrant> Call<G> {
         self.at.held()
     }
 
+    /// Returns true when the request is in flight.
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(self.step, CallStep::Sent)
+    }
+
+    /// Returns the end of the lease that the request needs.
+    pub(crate) fn lease(&self) -> Option<Moment> {
+        self.lease
+    }
+
     /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<G>) {
         (self.ask, *self.at)

@@ -232,6 +232,7 @@ impl SavingAccount {
         core.held.lease = None;
         core.held.read_at = Some(core.event);
         core.held.known_at = core.now.mono;
+        core.forget_overdue();
         let now = core.now.mono;
         let usable = core.held.is_usable(core.now);
         let Rest { late, then, .. } = self.rest;
@@ -239,7 +240,7 @@ impl SavingAccount {
             (Kept::Authorized { .. }, then) => {
                 core.held.proof = Proof::Authorized(now);
                 let has_all = core.has_what_was_demanded();
-                core.memory.succeeded(now, has_all);
+                core.memory.succeeded(core.held.digest(), now, has_all);
                 let operation = core.memory.operation.clone();
                 ready_or_slow(core, Stage::Token, operation, late, then)
             }
@@ -324,6 +325,23 @@ fn ready_or_slow(
 /// Returns true when no event waits for the write, or one that asks for a token.
 fn is_of_a_caller(then: &Option<Box<Trigger>>) -> bool {
     then.as_ref().is_none_or(|then| then.operation().is_some())
+}
+
+/// Saves the tokens of a refresh that was answered after its time limit, while the account still holds the refresh token that
+/// was sent (REFR-07). Otherwise they are dropped, and not revoked: the server would end the tokens of the refresh after it.
+pub(crate) fn save_late(core: &mut Core, late: Unsaved) -> Step {
+    let is_due = match &late.kept {
+        Kept::Refreshed { sent, .. } => {
+            let mut held = core.held.at.iter();
+            core.held.unsaved.is_none() && held.any(|at| at.held().has_refresh(sent))
+        }
+        Kept::Authorized { .. } | Kept::Dropped { .. } | Kept::ClientForgotten { .. } => false,
+    };
+    if !is_due {
+        return done();
+    }
+    core.held.unsaved = Some(Box::new(late));
+    save_again(core, None)
 }
 
 /// Retries a failed write, for an event that needs its result or by a timer.

@@ -16,7 +16,7 @@ pub(crate) use device::{Pending, Waits};
 pub(crate) use elsewhere::{Awaited, Elsewhere, Otherwise};
 pub(crate) use leaving::{Doomed, Leaving, Order, Word};
 pub(crate) use obtaining::{AtIdp, Obtaining, Occasion};
-pub(crate) use parting::{Parting, PartingGrant};
+pub(crate) use parting::{Overdue, Parting, PartingGrant};
 pub(crate) use redirect::{Agreed, Chosen, Renewed, Waiting, WaitingParts};
 pub(crate) use renewal::{Effort, Refused, Renewal};
 pub(crate) use unsaved::{After, Again, Kept, Unsaved};

@@ -206,8 +206,21 @@ pub enum TokenAnswer {
         /// The description, sanitised.
         description: Option<Untrusted>,
     },
+    /// A success whose access token cannot be used.
+    Unusable(Box<UnusableTokens>),
     /// Any other response; its body is dropped.
     Unexpected(UnexpectedToken),
+}
+
+/// The tokens of a success whose access token cannot be used.
+#[derive(Debug)]
+pub struct UnusableTokens {
+    /// The flaw.
+    pub flaw: UnexpectedToken,
+    /// The tokens, to revoke them. `None` without an access token, or where one of the tokens has a text that is sent nowhere.
+    pub(crate) granted: Option<Granted>,
+    /// The refresh token that came with it: the one that was sent, if any, is spent.
+    pub(crate) refresh_token: Option<Secret>,
 }
 
 /// The flaw in a response that is neither a token nor an OAuth error.
@@ -288,7 +301,28 @@ pub fn read(status: u16, body: &[u8], missing_type: MissingType) -> TokenAnswer 
     }
     match granted(&document, missing_type) {
         Ok(granted) => TokenAnswer::Granted(granted),
-        Err(flaw) => TokenAnswer::Unexpected(flaw),
+        Err(flaw) => TokenAnswer::Unusable(Box::new(unusable(&document, flaw))),
+    }
+}
+
+/// Returns the tokens of a success with this flaw.
+fn unusable(document: &TokenDocument<'_>, flaw: UnexpectedToken) -> UnusableTokens {
+    let text = document.refresh_token.non_empty();
+    let refresh_token = text.filter(|text| text.len() <= MAX_TOKEN_BYTES);
+    let access_token = document.access_token.non_empty();
+    let access_token = access_token.filter(|_| refresh_token.is_some() || text.is_none());
+    let access_token = access_token.and_then(AccessToken::new);
+    UnusableTokens {
+        flaw,
+        granted: access_token.map(|access_token| Granted {
+            access_token,
+            refresh_token: refresh_token.map(Secret::new),
+            lifetime: Lifetime::Unknown,
+            scope: None,
+            token_type: TokenType::Bearer,
+            type_assumed: true,
+        }),
+        refresh_token: text.map(Secret::new),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::action::Why;
+use crate::budget::REFRESHES_PER_OPERATION;
 use crate::callers::RefusedToken;
 use crate::config::{DpopPolicy, SignIn};
 use crate::core::{Core, Proof};
 use crate::error::{Cause, Failure, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Operation;
+use crate::secret::Secret;
 use crate::state::challenge::ask::{adds, ask, too_many};
 use crate::state::challenge::read::{Judged, Token};
 use crate::state::sign_in::repeat::ask_user;
@@ -55,6 +57,10 @@ impl Judged {
                 description: self.description.clone(),
             })),
             (_, Token::Newer) => Reaction::Retry,
+            // The account has received these scopes since the refused request was made.
+            (_, Token::Refused) if self.wants_scope() && self.wants_what_came_since(core) => {
+                self.renew(core)
+            }
             (_, Token::Refused) if self.wants_scope() && self.sent.is_some() => Reaction::StepUp,
             (_, Token::None | Token::Refused) if self.wants_scope() && no_step_ups => {
                 Reaction::StepUp
@@ -94,6 +100,12 @@ impl Judged {
         }
     }
 
+    /// Returns true when an older token was refused for want of scopes that the account has.
+    fn wants_what_came_since(&self, core: &Core) -> bool {
+        let granted = |scopes| !adds(core, scopes);
+        self.is_about_an_older_token(core) && self.scope.as_ref().is_some_and(granted)
+    }
+
     /// Returns true when an unexpired token was refused without an error code and the challenge names
     /// scopes never requested: a refresh adds no scopes (STEP-05). Without a permitted step-up the usual
     /// rows apply.
@@ -118,15 +130,16 @@ impl Judged {
     /// Refreshes, unless the refused token was authorized just now: a refresh would not help (USE-08, E08).
     fn renew(&self, core: &Core) -> Reaction {
         let now = core.now.mono;
-        let fresh = match core.held.proof {
-            Proof::Authorized(since) => {
-                now < since.plus(FRESH) || core.memory.was_authorized(&self.operation, now)
-            }
-            Proof::Assumed | Proof::Refreshed(_) => {
-                core.memory.was_authorized(&self.operation, now)
-            }
+        let just_authorized = match core.held.proof {
+            Proof::Authorized(since) => now < since.plus(FRESH),
+            Proof::Assumed | Proof::Refreshed(_) => false,
         };
-        if fresh && self.sent.is_some() && core.held.is_usable(core.now) {
+        // A token that was authorized before the stored one says nothing about that.
+        let is_fresh = || {
+            let token = core.held.digest();
+            just_authorized || core.memory.was_authorized(&self.operation, token, now)
+        };
+        if self.sent.is_some() && core.held.is_usable(core.now) && is_fresh() {
             Reaction::Final(Cause::Violation(Violation::FreshTokenRefused {
                 description: self.description.clone(),
             }))
@@ -189,7 +202,7 @@ impl Judged {
             Reaction::StepUp => self.step_up(core),
             Reaction::Renew => {
                 let refused = Refused {
-                    may_refresh: may_refresh(core, &self.operation),
+                    may_refresh: may_refresh(core, &self.operation, self.sent.as_ref()),
                     event: self.event,
                     named_place: self.named_place,
                     token: self.sent,
@@ -249,9 +262,16 @@ impl Judged {
     }
 }
 
-/// Returns true when a refresh may help this operation, whose request was refused: none was made for it (USE-08).
-pub(crate) fn may_refresh(core: &Core, operation: &Operation) -> bool {
-    !just_refreshed(core) && !core.memory.was_refreshed(operation, core.now.mono)
+/// Returns true when a refresh may help this operation, whose request was refused with this token: none was made for it
+/// (USE-08). Where the refused token is older than the stored one, which has expired meanwhile, a refresh is due in any case;
+/// a host that reports other tokens than it sent gets only a few of these.
+pub(crate) fn may_refresh(core: &Core, operation: &Operation, refused: Option<&Secret>) -> bool {
+    let refreshes = core.memory.refreshes(operation, core.now.mono);
+    let is_older = refused.is_some_and(|token| !core.held.has_access(token));
+    match is_older && !core.held.is_usable(core.now) {
+        true => refreshes < REFRESHES_PER_OPERATION,
+        false => refreshes == 0 && !just_refreshed(core),
+    }
 }
 
 /// Returns true when the stored token was refreshed a moment ago.

@@ -191,6 +191,14 @@ impl Judged {
         sent.is_some_and(|sent| core.held.has_access(sent))
     }
 
+    /// Returns true when the stored token, which has expired, is not the one that was refused: the challenge says nothing
+    /// about it (USE-09).
+    pub(crate) fn is_about_an_older_token(&self, core: &Core) -> bool {
+        self.token(core) == Token::Refused
+            && self.sent.is_some()
+            && !self.refuses_the_stored_token(core)
+    }
+
     /// Returns true when the stored token differs from the refused one, so that a retry suffices.
     pub(crate) fn is_served(&self, core: &Core) -> bool {
         self.status != 400 && self.token(core) == Token::Newer

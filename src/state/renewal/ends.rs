@@ -40,7 +40,7 @@ impl Renewal {
     /// Creates the renewal for an operation that still waits although this token, which was refused for it, is stored.
     pub(crate) fn after_a_refusal(core: &Core, operation: Operation, token: Secret) -> Box<Self> {
         let refused = Refused {
-            may_refresh: may_refresh(core, &operation),
+            may_refresh: may_refresh(core, &operation, Some(&token)),
             event: core.event,
             named_place: false,
             token: Some(token),

@@ -4,3 +4,4 @@ pub(crate) mod ends;
 pub(crate) mod lease;
 pub(crate) mod next_step;
 pub(crate) mod refresh;
+mod remains;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::account::{Account, Naming, RefreshGrant};
+use crate::budget::LEASE_TIME;
 use crate::core::{Ask, Core};
 use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
@@ -16,16 +17,17 @@ use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::delay::{asked_wait, back_off};
 use crate::state::pause::Pausing;
+use crate::state::renewal::remains::{discard, end_grant, end_refresh, named_next_time, refused};
 use crate::state::save::SavingAccount;
 use crate::state::sign_in::exchange::read_answer;
 use crate::state::sign_out::forget::client_refused;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, wait_in};
-use crate::suspended::{Kept, Renewal};
-use crate::time::{Moment, millis};
+use crate::suspended::{Again, Kept, Overdue, Renewal, Unsaved};
+use crate::time::{Moment, UnixMillis, millis};
 use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, UnusableTokens};
 
 /// Longest pause during which the refresh lease is kept.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ pub(crate) struct Refreshing {
 /// The classification of a refresh response.
 enum Verdict {
     Granted(Granted),
+    /// A success whose access token cannot be used.
+    Unusable(Box<UnusableTokens>),
     /// `invalid_grant`: drop the access and the refresh token (REFR-06).
     GrantOver,
     /// The refresh token is unusable; the access token may still work.
@@ -80,6 +84,22 @@ impl Refreshing {
     /// Returns the pending action and the grant, for a response that arrives after the flow was dropped.
     pub(crate) fn into_grant(self) -> (Ask, AtIssuer<RefreshGrant>) {
         self.call.into_grant()
+    }
+
+    /// Handles the end of the time limit: like no response, but the request is remembered.
+    pub(crate) fn overdue(self, core: &mut Core) -> Step {
+        let Some(until) = self.call.lease().filter(|_| self.call.is_sent()) else {
+            return self.replied(core, Outcome::MaybeSent);
+        };
+        let (ask, at) = self.call.into_grant();
+        let taken = until.wall.0.saturating_sub(millis(LEASE_TIME));
+        let overdue = Overdue {
+            at,
+            asked: UnixMillis(taken),
+            operation: self.renewal.operation().cloned(),
+        };
+        core.overdue(ask.id, overdue);
+        later(core, self.renewal, None)
     }
 
     pub(crate) fn replied(self, core: &mut Core, outcome: Outcome) -> Step {
@@ -138,8 +158,9 @@ impl Refreshing {
                     match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
                         Ok(binding) => binding,
                         Err(flaw) => {
-                            let verdict = Verdict::Final(Cause::Violation(flaw));
-                            return Self::judged(core, at, renewal, verdict);
+                            let cause = Cause::Violation(flaw);
+                            let came = granted.refresh_token.clone();
+                            return discard(core, at, renewal, cause, Some(granted), came);
                         }
                     };
                 let at = at.redeemed(granted, core.now);
@@ -157,21 +178,21 @@ impl Refreshing {
                 let kept = Kept::Refreshed { renewal, sent };
                 wait_in(SavingAccount::begin(core, at, kept))
             }
-            Verdict::GrantOver => wait_in(drop_tokens(core, at, renewal, |account| {
-                account.tokens = None;
-            })),
+            Verdict::Unusable(tokens) => {
+                let cause = Cause::Violation(Violation::Token(tokens.flaw));
+                let UnusableTokens {
+                    granted,
+                    refresh_token,
+                    ..
+                } = *tokens;
+                discard(core, at, renewal, cause, granted, refresh_token)
+            }
+            Verdict::GrantOver => wait_in(end_grant(core, at, renewal)),
             // The machine's own repetition may have named scopes that were never granted.
             Verdict::RefreshOver(cause) if renewal.naming == Naming::AfterBadRequest => {
                 refused(core, renewal, cause)
             }
-            Verdict::RefreshOver(cause) => {
-                renewal.refusal = Some(Box::new(cause));
-                wait_in(drop_tokens(core, at, renewal, |account| {
-                    if let Some(tokens) = &mut account.tokens {
-                        tokens.refresh = None;
-                    }
-                }))
-            }
+            Verdict::RefreshOver(cause) => end_refresh(core, at, renewal, cause),
             Verdict::Unexplained(cause) => refused(core, renewal, cause),
             Verdict::ClientUnknown(code) => {
                 let refusal = Refusal::OAuth {
@@ -217,62 +238,12 @@ fn error_of(verdict: &Verdict) -> Option<OAuthError> {
         Verdict::RefreshOver(_)
         | Verdict::Unexplained(_)
         | Verdict::Granted(_)
+        | Verdict::Unusable(_)
         | Verdict::GrantOver
         | Verdict::ClientUnknown(_)
         | Verdict::Later(_)
         | Verdict::Final(_) => None,
     }
-}
-
-/// Saves the refresh token of an answer whose access token is for other scopes, and repeats the request with the
-/// account's. The access token of the answer is not stored.
-fn named_next_time(
-    core: &mut Core,
-    at: AtIssuer<RefreshGrant>,
-    mut renewal: Box<Renewal>,
-    granted: Granted,
-) -> Work {
-    let issuer = at.issuer().clone();
-    core.report(|| Decision::RefreshNamesScopes { issuer });
-    let sent = at.held().refresh.clone();
-    let at = at.then(|grant| {
-        let mut account = grant.account;
-        if let Some(tokens) = &mut account.tokens
-            && granted.refresh_token.is_some()
-        {
-            tokens.refresh = granted.refresh_token;
-        }
-        account
-    });
-    renewal.naming = Naming::AfterAnswer;
-    renewal.is_for_others = true;
-    SavingAccount::begin(core, at, Kept::Refreshed { renewal, sent })
-}
-
-/// Asks the user after a refusal that drops no token. The refresh token is not sent again before a pause has ended.
-fn refused(core: &mut Core, renewal: Box<Renewal>, cause: Cause) -> Step {
-    core.release_lease();
-    core.refresh_failed(None, &cause);
-    core.memory.renewal_refused = Some(Box::new(cause.clone()));
-    renewal.ends_refused(core, cause)
-}
-
-/// Erases the tokens that were sent: the compare-and-swap fails when the slot holds newer ones.
-fn drop_tokens(
-    core: &mut Core,
-    at: AtIssuer<RefreshGrant>,
-    renewal: Box<Renewal>,
-    change: impl FnOnce(&mut Account),
-) -> Work {
-    let sent = at.held().refresh.clone();
-    let issuer = at.issuer().clone();
-    core.report(|| Decision::TokensDropped { issuer });
-    let at = at.then(|grant| {
-        let mut account = grant.account;
-        change(&mut account);
-        account
-    });
-    SavingAccount::begin(core, at, Kept::Dropped { renewal, sent })
 }
 
 /// Retries after a pause, at most twice; both tokens are kept (REFR-07).
@@ -354,6 +325,7 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
             | OAuthError::ExpiredDeviceCode
             | OAuthError::Other => Verdict::RefreshOver(at.refused(error, Some(code), description)),
         },
+        TokenAnswer::Unusable(tokens) => Verdict::Unusable(tokens),
         TokenAnswer::Unexpected(UnexpectedToken::Body) => {
             Verdict::Later(asked_wait(core, response))
         }
@@ -367,12 +339,63 @@ fn judge(core: &mut Core, at: &AtIssuer<RefreshGrant>, response: &Response<Bytes
     }
 }
 
+impl Overdue {
+    /// Reads the tokens of an answer that came after the time limit, to save them. Anything else is ignored: a refresh that
+    /// follows hears the same.
+    pub(crate) fn answered(self, core: &mut Core, outcome: Outcome) -> Option<Unsaved> {
+        let Self {
+            at,
+            asked,
+            operation,
+        } = self;
+        let response = answer_to(core, &at, outcome).ok()?;
+        let granted = match judge(core, &at, &response) {
+            Verdict::Granted(granted) if !at.held().is_for_others(&granted) => granted,
+            Verdict::Granted(_)
+            | Verdict::Unusable(_)
+            | Verdict::GrantOver
+            | Verdict::RefreshOver(_)
+            | Verdict::Unexplained(_)
+            | Verdict::ClientUnknown(_)
+            | Verdict::Later(_)
+            | Verdict::Final(_) => return None,
+        };
+        let (kind, assumed) = (granted.token_type, granted.type_assumed);
+        let binding = crate::state::dpop::judge(core, at.held().binding(), kind, assumed).ok()?;
+        let issuer = at.issuer().clone();
+        let seconds = granted.lifetime.seconds();
+        let sent = at.held().refresh.clone();
+        let asked = Moment {
+            wall: asked,
+            mono: core.now.mono,
+        };
+        let at = at.redeemed(granted, asked);
+        let at = at.then(|account| Account { binding, ..account });
+        core.report(|| Decision::TokenRefreshed {
+            issuer,
+            scopes: at.held().granted.clone(),
+            seconds,
+        });
+        let operation = operation.unwrap_or_else(|| "refresh".into());
+        let renewal = Renewal::new(core, operation, None);
+        Some(Unsaved {
+            at: Box::new(at),
+            kept: Kept::Refreshed { renewal, sent },
+            again: Again::default(),
+        })
+    }
+}
+
 impl AtIssuer<RefreshGrant> {
     /// Reads the tokens of a late response, which are to be revoked (REFR-12).
     pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
         match judge(core, &self, &response) {
             Verdict::Granted(granted) => Some(self.redeemed(granted, core.now)),
+            Verdict::Unusable(tokens) => {
+                let granted = tokens.granted?;
+                Some(self.redeemed(granted, core.now))
+            }
             Verdict::GrantOver
             | Verdict::RefreshOver(_)
             | Verdict::Unexplained(_)

@@ -18,7 +18,7 @@ use crate::issuer::{AtIssuer, IssuerId};
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
 use crate::state::client::flow::is_new;
-use crate::state::sign_in::exchange::{keep, read_answer};
+use crate::state::sign_in::exchange::{discard, keep, read_answer};
 use crate::state::sign_in::scopes::without_refused_scopes;
 use crate::state::sign_out::forget::client_refused;
 use crate::state::sign_out::revoke::Revoking;
@@ -302,7 +302,7 @@ impl Pending {
                 let (begun, beside) = (request.created, request.beside_account);
                 core.memory.operation = self.rest.operation;
                 // The user has signed out in another process, as a read has shown since (REFR-12).
-                if beside && core.held.is_read() && core.held.revision.is_none() {
+                if beside && core.held.revision.is_none() {
                     core.signed_out_elsewhere(core.memory.operation.clone());
                     let at = self.at.redeemed(granted, core.now);
                     return Revoking::begin(core, at, None);
@@ -343,6 +343,10 @@ impl Pending {
                 let added_offline_access = at.held().request.added_offline_access;
                 refused(core, &at, Some(error), added_offline_access, failure)
             }
+            TokenAnswer::Unusable(tokens) => {
+                core.memory.operation = self.rest.operation;
+                discard(core, self.at, *tokens, AtIssuer::<DeviceGrant>::redeemed)
+            }
             TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
                 self.back_off(core, asked)
             }
@@ -381,6 +385,10 @@ impl AtIssuer<DeviceGrant> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(granted, core.now)),
+            TokenAnswer::Unusable(tokens) => {
+                let granted = tokens.granted?;
+                Some(self.redeemed(granted, core.now))
+            }
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
     }

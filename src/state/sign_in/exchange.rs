@@ -22,7 +22,7 @@ use crate::state::{Step, Work, wait_in};
 use crate::suspended::{Kept, Word};
 use crate::time::{Moment, UnixMillis};
 use crate::wire::http_fields::{is_transient, retry_after};
-use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, read};
+use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, UnusableTokens, read};
 
 /// Waits for the response to the only token request that a code allows.
 pub(crate) struct Exchanging {
@@ -97,6 +97,9 @@ impl Exchanging {
                 };
                 refused(core, &at, meant, failure)
             }
+            TokenAnswer::Unusable(tokens) => {
+                discard(core, at, *tokens, AtIssuer::<CodeGrant>::redeemed)
+            }
             TokenAnswer::Unexpected(UnexpectedToken::Status(status)) if is_transient(status) => {
                 let now = core.now.wall;
                 let retry_at = retry_after(response.headers(), now.seconds())
@@ -147,6 +150,22 @@ pub(crate) fn keep<G: TokenGrant>(
             Revoking::begin(core, at, None)
         }
     }
+}
+
+/// Fails an authorization whose access token cannot be used, and revokes what came, so that no other party can use it.
+pub(crate) fn discard<G: TokenGrant>(
+    core: &mut Core,
+    at: AtIssuer<G>,
+    tokens: UnusableTokens,
+    redeem: impl FnOnce(AtIssuer<G>, Granted, Moment) -> AtIssuer<Account>,
+) -> Step {
+    let cause = Cause::Violation(Violation::Token(tokens.flaw));
+    let failure = fails(core, at.issuer(), cause);
+    if let Some(granted) = tokens.granted {
+        let at = redeem(at, granted, core.now);
+        core.discard(at);
+    }
+    Err(failure)
 }
 
 /// Handles a refusal of the code or of the client. Either may mean that the server forgot a dynamic client
@@ -201,6 +220,10 @@ impl AtIssuer<CodeGrant> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(granted, core.now)),
+            TokenAnswer::Unusable(tokens) => {
+                let granted = tokens.granted?;
+                Some(self.redeemed(granted, core.now))
+            }
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use crate::issuer::AtIssuer;
 use crate::memory::Erasure;
 use crate::record::{AccountAsRead, read_account};
 use crate::slot::{Revision, Stored};
-use crate::state::{Step, Work, wait_in};
+use crate::state::{Step, Trigger, Work, wait_in};
 use crate::suspended::{Leaving, Parting, PartingGrant};
 
 /// How many times the erasure is attempted against concurrent writes of other processes.
@@ -141,13 +141,30 @@ impl Parting {
         Some(Self { id: ask.id, grant })
     }
 
-    /// Returns the tokens of a response that arrives after sign-out.
-    pub(crate) fn granted(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
-        match self.grant {
+    /// Returns what is to be done with the tokens of a late response: those that arrive after a sign-out are revoked
+    /// (REFR-12), those of an overdue refresh are saved.
+    pub(crate) fn answered(self, core: &mut Core, outcome: Outcome) -> Option<Trigger> {
+        let at = match self.grant {
+            PartingGrant::Overdue(overdue) => {
+                let late = overdue.answered(core, outcome)?;
+                return Some(Trigger::Save(Some(Box::new(late))));
+            }
             PartingGrant::Code(at) => at.late(core, outcome),
             PartingGrant::Device(at) => at.late(core, outcome),
             PartingGrant::Refresh(at) => at.late(core, outcome),
             PartingGrant::Machine(at) => at.late(core, outcome),
+            PartingGrant::Discarded(at) => Some(*at),
+        };
+        Some(Trigger::Revoke(Box::new(at?)))
+    }
+
+    /// After a sign-out the tokens of an overdue refresh are revoked, like those of any other.
+    pub(crate) fn after_sign_out(self) -> Self {
+        if let PartingGrant::Overdue(overdue) = self.grant {
+            let grant = PartingGrant::Refresh(overdue.at);
+            Self { grant, ..self }
+        } else {
+            self
         }
     }
 }

@@ -27,6 +27,10 @@ impl AtIssuer<MachineGrant> {
         let response = answer_to(core, &self, outcome).ok()?;
         match read_answer(core, &response) {
             TokenAnswer::Granted(granted) => Some(self.redeemed(granted, None, core.now)),
+            TokenAnswer::Unusable(tokens) => {
+                let granted = tokens.granted?;
+                Some(self.redeemed(granted, None, core.now))
+            }
             TokenAnswer::Refused { .. } | TokenAnswer::Unexpected(_) => None,
         }
     }
@@ -155,6 +159,13 @@ fn answered(
         } => {
             let cause = at.refused(error, Some(code), description);
             core.memory.rest.failed(core.now, None, &cause);
+            obtaining.fails(Stage::Token, &issuer, cause)
+        }
+        TokenAnswer::Unusable(tokens) => {
+            if let Some(granted) = tokens.granted {
+                core.discard(at.redeemed(granted, None, core.now));
+            }
+            let cause = Cause::Violation(Violation::Token(tokens.flaw));
             obtaining.fails(Stage::Token, &issuer, cause)
         }
         TokenAnswer::Unexpected(flaw) => {

@@ -143,6 +143,11 @@ pub fn token(data: &[u8]) {
                 } => {
                     plain(&format!("{code:?}{description:?}"));
                 }
+                TokenAnswer::Unusable(tokens) => {
+                    assert!(matches!(status, 200 | 201));
+                    let shown = format!("{tokens:?}");
+                    discreet(data, &["access_token", "refresh_token"], &shown);
+                }
                 TokenAnswer::Unexpected(_) => {}
             }
         }
