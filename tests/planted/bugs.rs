@@ -377,7 +377,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 29,
         name: "a person's clicks are counted",
-        caught_by: &[Histories, Simulation],
+        caught_by: &[Histories],
         edits: &[edit(
             "src/memory/attempts.rs",
             "            Wish::Person => return Ok(Permit::for_a_person()),\n",
@@ -471,7 +471,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 37,
         name: "a callback ends tokens",
-        caught_by: &[Answers, Simulation, Traces],
+        caught_by: &[Answers, Traces],
         edits: &[edit(
             "src/state/sign_in/come_back.rs",
             "            return forget(core, registered, Word::FrontChannel, why, failure);\n",
@@ -571,7 +571,7 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         number: 51,
         name: "a refusal replaces an agreement",
-        caught_by: &[Histories, Simulation, Traces],
+        caught_by: &[Histories, Traces],
         edits: &[edit(
             "src/state/challenge/read.rs",
             "        match at_rest && !core.memory.question.is_open() {\n",
@@ -663,6 +663,66 @@ pub(crate) const BUGS: &[Bug] = &[
             "src/state/sign_in/repeat.rs",
             "            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),\n",
             "            (Then::Look, Ok(true) | Err(())) if crate::planted::on(59) => looked(core),\n            (Then::Look, Ok(true) | Err(())) => look_at_the_account(core),\n",
+        )],
+    },
+    Bug {
+        number: 60,
+        name: "each nonce is a new one",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/memory/nonces.rs",
+            "            return known.beside_unused && !known.presented;\n",
+            "            return (known.beside_unused || crate::planted::on(60)) && !known.presented;\n",
+        )],
+    },
+    Bug {
+        number: 61,
+        name: "a shown code outlives a sign-out",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/sign_in/device.rs",
+            "        let beside_account = core.held.at.is_some();\n",
+            "        let beside_account = core.held.at.is_some() && !crate::planted::on(61);\n",
+        )],
+    },
+    Bug {
+        number: 62,
+        name: "the wall clock ends a lease",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/renewal/ends.rs",
+            "        (core.now.mono < lease.ends).then_some(lease.ends)\n",
+            "        if crate::planted::on(62) && lease.until <= core.now.wall {\n            return None;\n        }\n        (core.now.mono < lease.ends).then_some(lease.ends)\n",
+        )],
+    },
+    Bug {
+        number: 63,
+        name: "the lease ends between two tries to save",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/suspended/unsaved.rs",
+            "        let wait = SAVE_WAITS.get(self.tries).filter(|_| due);\n",
+            "        const LONGER: [u64; 6] = [200, 1_000, 2_000, 5_000, 10_000, 20_000];\n        let waits: &[u64] = if crate::planted::on(63) {\n            &LONGER\n        } else {\n            &SAVE_WAITS\n        };\n        let wait = waits.get(self.tries).filter(|_| due);\n",
+        )],
+    },
+    Bug {
+        number: 64,
+        name: "a late answer is dropped",
+        caught_by: &[Histories, Simulation, Traces],
+        edits: &[edit(
+            "src/state/renewal/refresh.rs",
+            "        core.overdue(ask.id, overdue);\n",
+            "        if !crate::planted::on(64) {\n            core.overdue(ask.id, overdue);\n        }\n",
+        )],
+    },
+    Bug {
+        number: 65,
+        name: "a spent refresh token is kept",
+        caught_by: &[Histories],
+        edits: &[edit(
+            "src/state/renewal/remains.rs",
+            "    if came.is_none_or(|came| came.same(sent.expose())) {\n",
+            "    if crate::planted::on(65) || came.is_none_or(|came| came.same(sent.expose())) {\n",
         )],
     },
 ];

@@ -97,6 +97,11 @@ const SOMETIMES: &[&str] = &[
     "scopes missing beside an authorization",
     "damaged for a moment",
     "served by another redirect",
+    "a nonce that does not suffice",
+    "signed out while a code was shown",
+    "the clock was set during a lease",
+    "the store took no writes after a refresh",
+    "a late answer to a refresh",
 ];
 
 /// Rarer ones: what the figures of each run must meet.

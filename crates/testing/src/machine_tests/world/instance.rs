@@ -175,6 +175,9 @@ impl World {
             match &action {
                 Action::SendRequest(send) => {
                     self.ledger.sent(at, send, &self.shelf, &mut self.facts);
+                    let alone = self.setup.instances == 1;
+                    self.ledger
+                        .refreshes(at, send, now, (self.shelf.tampered, alone));
                 }
                 Action::PersistSlot(persist) => {
                     let written = persist.write().map(|stored| stored.revision.to_string());
@@ -182,6 +185,7 @@ impl World {
                     self.ledger
                         .waits(at, &persist.slot().to_string(), persist.id());
                     self.ledger.writes(at, persist, self.shelf.tampered);
+                    self.ledger.leases(at, persist, now, self.shelf.tampered);
                     if persist.slot().kind() == SlotKind::Pending && persist.write().is_some() {
                         instance.opened = now.mono.0;
                     }

@@ -12,6 +12,7 @@ pub mod documents;
 pub mod facts;
 mod heal;
 mod instance;
+mod moments;
 mod moves;
 mod resource;
 pub mod scanner;
@@ -227,6 +228,10 @@ impl World {
             Move::Damage(slot) => self.shelf.damage(slot, &mut self.facts),
             Move::Confuse => self.shelf.confuse(&mut self.facts),
             Move::Blink(at) => self.blink(at),
+            Move::Outage { at, seconds } => self.outage(at, seconds),
+            Move::SetClock { at, forward } => self.set_clock(at, forward),
+            Move::SignOutBeside(at) => self.sign_out_beside(at),
+            Move::Nonces(at) => self.nonces(at),
         }
     }
 
@@ -261,6 +266,10 @@ impl World {
         let day = 24 * 3_600_000;
         let wall = self.now.wall.0;
         let wall = if forward { wall + day } else { wall - day };
+        self.set_wall(wall);
+    }
+
+    fn set_wall(&mut self, wall: u64) {
         self.now = crate::moment(wall, self.now.mono.0);
         self.latest = self.latest.max(wall);
         self.facts.note("wall clock jumped");

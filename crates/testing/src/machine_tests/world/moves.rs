@@ -132,6 +132,20 @@ pub enum Move {
     Confuse,
     /// The account is damaged when an instance reads it, and good again when it reads it next.
     Blink(usize),
+    /// The store takes no writes for so many seconds after a refresh.
+    Outage {
+        at: usize,
+        seconds: u16,
+    },
+    /// The wall clock is set while an instance waits for the lease of another one.
+    SetClock {
+        at: usize,
+        forward: bool,
+    },
+    /// The user signs out while another instance shows a code for another device.
+    SignOutBeside(usize),
+    /// The MCP server wants another nonce for each request.
+    Nonces(usize),
 }
 
 /// Unsolicited events: each alone, and in pairs, in every state.
@@ -275,6 +289,10 @@ impl Move {
             Self::Reset(_) => Self::Reset(at),
             Self::SignOut(_) => Self::SignOut(at),
             Self::Blink(_) => Self::Blink(at),
+            Self::Outage { seconds, .. } => Self::Outage { at, seconds },
+            Self::SetClock { forward, .. } => Self::SetClock { at, forward },
+            Self::SignOutBeside(_) => Self::SignOutBeside(at),
+            Self::Nonces(_) => Self::Nonces(at),
             Self::Names(_)
             | Self::Lists(..)
             | Self::Document { .. }
@@ -328,6 +346,9 @@ impl World {
     fn mischief(&self, choice: usize) -> Move {
         let at = choice % self.instances.len();
         let pick = choice >> 2;
+        if let Some(next) = self.of_the_moment(at, pick) {
+            return next;
+        }
         let outstanding = self.instances[at].actions.len();
         // Outstanding actions receive most of the faults.
         if outstanding > 0 && !pick.is_multiple_of(3) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::Request;
 use mcp_auth_machine::action::SendRequest;
 use mcp_auth_machine::error::Cause;
-use mcp_auth_machine::{Action, Event};
+use mcp_auth_machine::{Action, Event, Phase};
 use sha2::{Digest, Sha256};
 
 use super::documents::odd;
@@ -169,6 +169,7 @@ impl World {
         }
         // An answer that the instance no longer waits for says nothing of what it does now.
         let unreached = !waited && self.ledger.is_unreached(at);
+        let (mut late, mut came) = (false, String::new());
         let event = match how {
             How::NeverSent => {
                 self.ledger.unreached(at);
@@ -227,6 +228,8 @@ impl World {
             | How::Slow(_)
             | How::Says(_)
             | How::Forgotten => {
+                late = how == How::Honest && self.is_late(at, send.id(), &request, to);
+                let waits = waited && self.is_refreshing(at);
                 let (status, mut text) = self.reply(&request, &url, to, how);
                 let mut counts = true;
                 if let How::Odd { member, kind } = how {
@@ -242,6 +245,10 @@ impl World {
                     self.ledger.describes(at, &url, &text);
                 }
                 self.told(at, &request, waited && counts, status, &text);
+                if waits && status == 200 {
+                    self.ledger.replaced(at, &body(&request), &text);
+                }
+                came = text.clone();
                 let mut headers = vec![("content-type", "application/json")];
                 if self.setup.has(Habit::KeptForADay) {
                     headers.push(("cache-control", "max-age=86400"));
@@ -254,6 +261,9 @@ impl World {
         }
         let queued = self.instances[at].actions.len();
         self.tell(at, event);
+        if late {
+            self.is_taken(at, queued, &came);
+        }
         let late = |action: &Action| match action {
             Action::Error(failure) => !matches!(failure.cause, Cause::Refused(_)),
             _ => false,
@@ -262,6 +272,58 @@ impl World {
             // The document was rejected, or arrived too late.
             self.ledger.unheard(at, before);
         }
+    }
+
+    fn is_refreshing(&self, at: usize) -> bool {
+        self.instances[at].machine.phase() == Phase::Working("refreshing")
+    }
+
+    /// Whether this is the answer of an honest server to a refresh whose time limit has passed, and may still be taken.
+    fn is_late(
+        &mut self,
+        at: usize,
+        id: u64,
+        request: &Request<bytes::Bytes>,
+        to: Option<usize>,
+    ) -> bool {
+        let machine = &self.instances[at].machine;
+        let free = match machine.phase() {
+            Phase::Resting => true,
+            Phase::Working(name) => name == "pausing",
+            Phase::AwaitingUser | Phase::AwaitingDevice => false,
+        };
+        let free = free && !machine.has_unsaved() && !self.shelf.tampered;
+        let honest = to.is_some_and(|to| to == 0 || to == 2);
+        let form = body(request);
+        let grant = get(&form, "grant_type");
+        let refreshes = grant.as_deref() == Some("refresh_token");
+        let stored = self.shelf.account();
+        free && honest && refreshes && self.ledger.takes_late(at, id, &form, stored)
+    }
+
+    /// The tokens of a late answer are written to the account (S59).
+    fn is_taken(&mut self, at: usize, queued: usize, answer: &str) {
+        let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
+        let Some(access) = answer["access_token"].as_str() else {
+            return;
+        };
+        if answer["scope"].is_string() {
+            // The token may be for other scopes, and is then of no use (REFR-03).
+            return;
+        }
+        self.facts.note("a late answer to a refresh");
+        let writes = |action: &Action| match action {
+            Action::PersistSlot(persist) => {
+                let written = persist.write();
+                written.is_some_and(|stored| stored.contents.expose().contains(access))
+            }
+            _ => false,
+        };
+        let mut actions = self.instances[at].actions.iter().skip(queued);
+        assert!(
+            actions.any(writes),
+            "S59: the late answer to a refresh is dropped, and the account holds the token that was sent"
+        );
     }
 
     /// An instance hears a whole answer; whether it still waits for it.
@@ -287,6 +349,9 @@ impl World {
         }
         if let (Some(code), Some(server)) = (answer["device_code"].as_str(), server_of(&url)) {
             self.ledger.device(at, server, code);
+            if self.instances[at].machine.grant().is_some() && self.shelf.account().is_some() {
+                self.ledger.device_beside(code);
+            }
         }
         if let (Some(secret), Some(server)) = (answer["client_secret"].as_str(), server_of(&url)) {
             self.ledger.issues(at, server, secret);

@@ -156,6 +156,9 @@ impl super::World {
         match self.shelf.swap(&persist) {
             Ok(()) => {
                 if let (true, Some(stored)) = (key.starts_with("account/"), persist.write()) {
+                    if persist.expected().is_none() && !self.shelf.tampered {
+                        self.ledger.revives(stored.contents.expose());
+                    }
                     self.ledger.kept(stored.contents.expose());
                     self.ledger.relists(at, stored.contents.expose());
                     self.ledger.saves(at, true);
@@ -165,7 +168,7 @@ impl super::World {
                     self.ledger.store_failed(at);
                     return persist.failed();
                 }
-                self.saw(at, &key, persist.id(), persist.write());
+                self.saw_own(at, &key, persist.id(), persist.write());
                 persist.done()
             }
             Err(current) => {
@@ -195,7 +198,17 @@ impl super::World {
     }
 
     pub(super) fn saw(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>) {
+        self.sees(at, key, id, stored, false);
+    }
+
+    /// An instance hears that its write was done.
+    fn saw_own(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>) {
+        self.sees(at, key, id, stored, true);
+    }
+
+    fn sees(&mut self, at: usize, key: &str, id: u64, stored: Option<&Stored>, own: bool) {
         let contents = stored.map(|stored| stored.contents.expose());
+        self.ledger.sees_lease(at, key, id, contents, self.now, own);
         self.ledger.sees(at, key, id, contents);
         let seen = stored.map(|stored| stored.revision.to_string());
         self.instances[at].seen.extend(seen);

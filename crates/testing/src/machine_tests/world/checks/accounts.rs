@@ -307,14 +307,17 @@ impl Ledger {
     pub(super) fn may_go(&self, kind: &str, issuer: usize, text: &str, url: &str) -> bool {
         let bare = url.split('?').next().unwrap_or_default();
         let quoted = format!("\"{bare}\"");
+        let host = bare.split('/').nth(2).unwrap_or_default();
+        let origin = format!("\"https://{host}/");
         let of = |server: &usize| *server == issuer || issuer == 9;
         let mut named = self.named.iter().filter(|(server, _)| of(server));
         let named = named.any(|(_, named)| named.contains(bare));
         match kind {
+            // An origin that had a credential endpoint then may have another one since (REFR-11).
             "rt" => self
                 .basis
                 .get(text)
-                .is_some_and(|record| record.contains(&quoted)),
+                .is_some_and(|record| record.contains(&origin)),
             "code" => {
                 let delivered = self.delivered.iter().find(|known| known.code == text);
                 let sent =

@@ -3,6 +3,7 @@
 mod accounts;
 mod consent;
 mod documents;
+mod leases;
 mod records;
 mod redirects;
 mod requests;
@@ -86,6 +87,11 @@ struct Seat {
     ready_at: Option<usize>,
     /// The account as it last saw it.
     account: Option<String>,
+    /// The lease in it (S57).
+    lease: Option<leases::Lease>,
+    /// The refresh request that it made last, and the refresh tokens that were replaced (S59, S60).
+    last_refresh: Option<u64>,
+    spent: BTreeSet<String>,
     waits_for: Option<u64>,
     /// The request that it made last, while it waits for nothing else.
     newest: Option<u64>,
@@ -144,6 +150,8 @@ pub struct Ledger {
     documents: BTreeMap<(usize, usize), String>,
     /// For every secret that a client was registered with, where clients authenticated then (S42).
     secrets: BTreeMap<String, BTreeSet<String>>,
+    /// Device codes that were issued beside an account, and the tokens that they brought (S56).
+    beside: BTreeSet<String>,
     /// For every device code, the document of its server that was in force (S36).
     devices: BTreeMap<String, String>,
     /// Every scope that a redirect has requested (S48).
@@ -190,6 +198,7 @@ impl Ledger {
 
     pub(in crate::machine_tests::world) fn signed_out(&mut self, at: usize) {
         self.seat(at).signing_out = true;
+        self.seat(at).lease = None;
         self.ends_consent(at);
         // A sign-out comes before the forgetting of a registration, and the machine forgets that too.
         self.seat(at).dead.clear();

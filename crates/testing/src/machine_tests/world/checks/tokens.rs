@@ -32,6 +32,13 @@ impl Ledger {
                 || kind.eq_ignore_ascii_case("dpop"),
         });
         self.seat(at).unreached = false;
+        let fits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_of_use = |token: &Token| token.typed && fits(&token.text);
+        if !self.tokens.last().is_some_and(is_of_use) && !text("refresh_token").is_empty() {
+            // The refresh token was spent for a token that is of no use (REFR-14).
+            self.refused.extend(get(form, "refresh_token"));
+        }
         // A new sign-in at a server counts, whatever was listed before it.
         if let Some(code) = get(form, "code")
             .as_deref()
@@ -45,6 +52,7 @@ impl Ledger {
             }
         }
         self.issued(form, &text("refresh_token"));
+        self.redeemed(form, text("access_token"));
     }
 
     pub(in crate::machine_tests::world) fn ready(
