@@ -111,7 +111,7 @@ fn refr_07_refr_05_a_late_answer_replaces_no_other_tokens() {
     );
     other.pass(40_000);
     other.wanted("x");
-    while !matches!(other.actions.front(), Some(mcp_auth_machine::Action::SendRequest(send)) if send.request().uri().to_string() == TOKEN)
+    while !matches!(other.actions.front(), Some(mcp_auth_machine::Action::SendRequest(send)) if *send.request().uri() == TOKEN)
     {
         other.serve(META, 200, &revocable(""));
     }
