@@ -88,8 +88,12 @@ impl Core {
         self.parting = parted.into();
     }
 
-    /// Remembers the tokens of an answer that cannot be used, to revoke them once the work is done.
+    /// Remembers the tokens of an answer that cannot be used, to revoke them once the work is done. Beside a valid token none is
+    /// revoked: a server may end that one too (RFC 7009 section 2.1), and its callers would wait for the revocation.
     pub(crate) fn discard(&mut self, at: AtIssuer<Account>) {
+        if self.held.is_usable(self.now) {
+            return;
+        }
         let grant = PartingGrant::Discarded(Box::new(at));
         self.part(Parting { id: 0, grant });
     }
@@ -108,14 +112,14 @@ impl Core {
         }
     }
 
-    /// Remembers a refresh whose time limit has passed, in the place of an earlier one.
+    /// Remembers a refresh whose time limit has passed. Those before it are kept: a server that rotates honours the first one
+    /// that reached it.
     pub(crate) fn overdue(&mut self, id: u64, overdue: Overdue) {
-        self.forget_overdue();
         let grant = PartingGrant::Overdue(Box::new(overdue));
         self.part(Parting { id, grant });
     }
 
-    /// Forgets the overdue refresh, because the account has changed since.
+    /// Forgets the overdue refreshes, because the account has changed since.
     pub(crate) fn forget_overdue(&mut self) {
         let is_overdue = |left: &Parting| matches!(left.grant, PartingGrant::Overdue(_));
         if self.parting.iter().any(is_overdue) {

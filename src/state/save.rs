@@ -166,9 +166,13 @@ impl SavingAccount {
     fn gives_way(self, core: &mut Core) -> Step {
         let usable = core.held.is_usable(core.now);
         match (self.kept, self.rest.then) {
-            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None) => {
+            (Kept::Refreshed { renewal, .. } | Kept::Dropped { renewal, .. }, None)
+                if !self.rest.late =>
+            {
                 renewal.again(core)
             }
+            // No caller waits, and nothing is refreshed without one.
+            (Kept::Refreshed { .. } | Kept::Dropped { .. }, None) if !usable => done(),
             (Kept::ClientForgotten { after, .. }, then) if !usable && is_of_a_caller(&then) => {
                 after.run(core)
             }

@@ -4,7 +4,7 @@ use crate::account::{Account, MachineGrant, RefreshGrant};
 use crate::event::Operation;
 use crate::grant::{CodeGrant, DeviceGrant};
 use crate::issuer::AtIssuer;
-use crate::time::UnixMillis;
+use crate::time::Moment;
 
 /// A token request that was in flight at sign-out or is overdue, or tokens to revoke.
 pub(crate) struct Parting {
@@ -20,7 +20,7 @@ pub(crate) enum PartingGrant {
     Machine(AtIssuer<MachineGrant>),
     /// Tokens of an answer that was discarded, until the work is done.
     Discarded(Box<AtIssuer<Account>>),
-    /// A refresh whose time limit has passed. At most one.
+    /// A refresh whose time limit has passed.
     Overdue(Box<Overdue>),
 }
 
@@ -29,6 +29,6 @@ pub(crate) enum PartingGrant {
 pub(crate) struct Overdue {
     pub(crate) at: AtIssuer<RefreshGrant>,
     /// When the request was sent, or a little earlier: the lifetime of its tokens counts from then.
-    pub(crate) asked: UnixMillis,
+    pub(crate) asked: Moment,
     pub(crate) operation: Option<Operation>,
 }

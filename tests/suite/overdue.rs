@@ -44,20 +44,32 @@ fn refr_07_a_late_answer_is_taken_before_the_next_try() {
 /// The machine has given up; the answer comes hours later. The lifetime counts from the request.
 #[test]
 fn refr_07_s30_a_late_answer_keeps_the_session_and_lengthens_no_life() {
+    for honoured in 0..3 {
+        keeps_the_session(honoured);
+    }
+}
+
+fn keeps_the_session(honoured: usize) {
     let (mut host, first) = overdue();
     // The process sleeps through all tries; no network.
-    let mut last = None;
+    let mut tries = vec![first];
     for _ in 0..2 {
         host.wake();
-        last = Some(host.request_to(TOKEN));
+        tries.push(host.request_to(TOKEN));
         host.wake();
     }
     assert!(matches!(host.error().cause, Cause::Unreachable(_)));
     host.pass(HOUR);
-    // One is remembered, the last.
-    answers(&mut host, first, &renewable("at-9", "rt-9"));
+    // The server honoured the first try that reached it, whichever that was, and takes the others for replays.
+    let honoured = tries.remove(honoured);
+    let replayed = tries.pop().unwrap();
+    let refused = response(400, &[], r#"{"error":"invalid_grant"}"#);
+    host.handle(replayed.response(refused));
     host.quiet();
-    answers(&mut host, last.unwrap(), &renewable("at-2", "rt-2"));
+    answers(&mut host, honoured, &renewable("at-2", "rt-2"));
+    host.quiet();
+    // The account has changed since: the rest is forgotten.
+    answers(&mut host, tries.pop().unwrap(), &renewable("at-9", "rt-9"));
     host.quiet();
     assert_eq!(host.token(), None);
     assert!(account(&host).contains("rt-2"));
@@ -101,29 +113,51 @@ fn refr_07_refr_05_a_late_answer_replaces_no_other_tokens() {
     answers(&mut host, send, &renewable("at-2", "rt-2"));
     host.quiet();
     assert_eq!(host.token(), None);
-    // Another process has refreshed.
-    let (mut host, send) = overdue();
-    let mut other = Host::resumed(
-        std::sync::Arc::new(config().build().unwrap()),
-        std::mem::take(&mut host.store),
-        host.now,
-        host.seeds,
-    );
-    other.pass(40_000);
-    other.wanted("x");
-    while !matches!(other.actions.front(), Some(mcp_auth_machine::Action::SendRequest(send)) if *send.request().uri() == TOKEN)
-    {
-        other.serve(META, 200, &revocable(""));
+}
+
+/// Another process has refreshed: its tokens are taken over, and nothing is refreshed where nobody asks.
+#[test]
+fn refr_07_refr_05_a_late_answer_gives_way_to_another_process() {
+    for expired in [false, true] {
+        let (mut host, send) = overdue();
+        if expired {
+            // The machine gives up first.
+            for _ in 0..2 {
+                host.wake();
+                host.request_to(TOKEN);
+                host.wake();
+            }
+            host.error();
+        }
+        let mut other = Host::resumed(
+            std::sync::Arc::new(config().build().unwrap()),
+            std::mem::take(&mut host.store),
+            host.now,
+            host.seeds,
+        );
+        other.pass(40_000);
+        other.wanted("x");
+        while !matches!(other.actions.front(), Some(mcp_auth_machine::Action::SendRequest(send)) if *send.request().uri() == TOKEN)
+        {
+            other.serve(META, 200, &revocable(""));
+        }
+        other.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
+        other.ready();
+        host.store = std::mem::take(&mut other.store);
+        host.now = other.now;
+        if expired {
+            host.pass(2 * HOUR);
+        }
+        answers(&mut host, send, &renewable("at-2", "rt-2"));
+        if expired {
+            host.quiet();
+        } else {
+            host.ready();
+            host.quiet();
+            assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
+        }
+        assert!(account(&host).contains("rt-3"));
     }
-    other.serve(TOKEN, 200, &renewable("at-3", "rt-3"));
-    other.ready();
-    host.store = std::mem::take(&mut other.store);
-    host.now = other.now;
-    answers(&mut host, send, &renewable("at-2", "rt-2"));
-    host.ready();
-    host.quiet();
-    assert_eq!(host.token().as_deref(), Some("Bearer at-3"));
-    assert!(account(&host).contains("rt-3"));
 }
 
 #[test]

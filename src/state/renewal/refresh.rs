@@ -24,7 +24,7 @@ use crate::state::sign_out::forget::client_refused;
 use crate::state::trigger::Trigger;
 use crate::state::{Next, Step, Work, wait_in};
 use crate::suspended::{Again, Kept, Overdue, Renewal, Unsaved};
-use crate::time::{Moment, UnixMillis, millis};
+use crate::time::{Moment, MonoMillis, UnixMillis, millis};
 use crate::wire::http_fields::is_transient;
 use crate::wire::text::Untrusted;
 use crate::wire::token::{Granted, OAuthError, TokenAnswer, UnexpectedToken, UnusableTokens};
@@ -92,10 +92,14 @@ impl Refreshing {
             return self.replied(core, Outcome::MaybeSent);
         };
         let (ask, at) = self.call.into_grant();
-        let taken = until.wall.0.saturating_sub(millis(LEASE_TIME));
+        let lease = millis(LEASE_TIME);
+        let asked = Moment {
+            wall: UnixMillis(until.wall.0.saturating_sub(lease)),
+            mono: MonoMillis(until.mono.0.saturating_sub(lease)),
+        };
         let overdue = Overdue {
             at,
-            asked: UnixMillis(taken),
+            asked,
             operation: self.renewal.operation().cloned(),
         };
         core.overdue(ask.id, overdue);
@@ -365,10 +369,6 @@ impl Overdue {
         let issuer = at.issuer().clone();
         let seconds = granted.lifetime.seconds();
         let sent = at.held().refresh.clone();
-        let asked = Moment {
-            wall: asked,
-            mono: core.now.mono,
-        };
         let at = at.redeemed(granted, asked);
         let at = at.then(|account| Account { binding, ..account });
         core.report(|| Decision::TokenRefreshed {
