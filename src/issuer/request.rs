@@ -15,7 +15,7 @@ pub(crate) struct RequestHeaders {
     json: HeaderMap,
 }
 
-/// What a request carries.
+/// The content of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Body {
     Form,

@@ -156,7 +156,7 @@ pub(crate) fn write_account(
     })
 }
 
-/// What an account record says.
+/// The content of an account record.
 pub(crate) struct AccountAsRead {
     pub(crate) at: AtIssuer<Account>,
     pub(crate) lease: Option<UnixMillis>,

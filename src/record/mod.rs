@@ -26,7 +26,7 @@ use crate::identity::Identity;
 use crate::slot::{Revision, SlotContents, SlotKind, Stored};
 use crate::wire::json_writer::JsonWriter;
 
-/// What the revision follows.
+/// The version of a record, before its revision.
 const VERSION: &str = "v3.";
 /// The length of a revision, in characters.
 const REVISION_BYTES: usize = 22;

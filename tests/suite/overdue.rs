@@ -115,7 +115,7 @@ fn refr_07_refr_05_a_late_answer_replaces_no_other_tokens() {
     assert_eq!(host.token(), None);
 }
 
-/// Another process has refreshed: its tokens are taken over, and nothing is refreshed where nobody asks.
+/// Another process has refreshed: its tokens are taken over, and without an event nothing is refreshed.
 #[test]
 fn refr_07_refr_05_a_late_answer_gives_way_to_another_process() {
     for expired in [false, true] {

@@ -46,7 +46,7 @@ pub(crate) struct Registering {
 }
 
 /// The redirect URI of a client for device authorizations at a server that registers no client without one (DEV-03).
-/// Nobody redirects there.
+/// It is never used.
 const UNUSED_REDIRECT_URI: &str = "http://127.0.0.1/callback";
 
 /// The members of a registration request that some servers refuse, or miss.

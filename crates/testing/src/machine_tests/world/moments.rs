@@ -1,4 +1,4 @@
-//! Moves for moments that random moves seldom meet: each goes on until the moment has passed.
+//! Moves for moments that random moves seldom meet: each continues until the moment has passed.
 
 use http::{HeaderMap, HeaderValue};
 use mcp_auth_machine::action::PersistSlot;

@@ -60,7 +60,7 @@ impl Ledger {
         lease.is_some_and(|lease| !lease.own && now.mono.0 < lease.ends)
     }
 
-    /// What is left of the lease of an instance, in milliseconds.
+    /// The rest of the lease of an instance, in milliseconds.
     pub(in crate::machine_tests::world) fn own_lease(&self, at: usize, now: Moment) -> Option<u64> {
         let lease = self
             .seats
