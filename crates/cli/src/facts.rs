@@ -184,7 +184,10 @@ impl Facts {
         secrets.extend(credentials.map(str::to_owned));
         let parts = basic.iter().flat_map(|text| text.split(':'));
         secrets.extend(parts.map(str::to_owned));
-        self.said = None;
+        // Tokens that cannot be used are revoked: the words of their own response remain.
+        if purpose != Purpose::Revocation {
+            self.said = None;
+        }
         self.asked.push((id, purpose, secrets));
     }
 
@@ -213,10 +216,13 @@ impl Facts {
                 self.registered = redirect_uris(&body).filter(|_| is_success);
                 self.said = said_in(&body, &secrets);
             }
-            Purpose::Token
-            | Purpose::PushedAuthorization
-            | Purpose::DeviceAuthorization
-            | Purpose::Revocation => self.said = said_in(&body, &secrets),
+            Purpose::Token | Purpose::PushedAuthorization | Purpose::DeviceAuthorization => {
+                self.said = said_in(&body, &secrets)
+            }
+            Purpose::Revocation => {
+                let said = self.said.take();
+                self.said = said.or_else(|| said_in(&body, &secrets));
+            }
         }
     }
 }
