@@ -5,7 +5,6 @@ use crate::grant::{Client, TokenGrant};
 use crate::issuer::{AtIssuer, Endpoint};
 use crate::secret::Secret;
 use crate::wire::form::Form;
-use crate::wire::words::AuthMethod;
 
 /// The revocation of one token, by a client that authenticates as the revocation endpoint requires.
 pub(crate) struct Revocation {
@@ -30,18 +29,12 @@ impl AtIssuer<Account> {
 }
 
 impl AtIssuer<Revocation> {
-    /// Returns true if the revocation endpoint does not list the client's authentication method; without a
-    /// list, Basic is listed (META-13). A refusal of the client is about the method then, and tells nothing
+    /// Returns true if the revocation endpoint does not list the client's authentication method. A refusal of the client is about the method then, and tells nothing
     /// of the client (REV-01).
     pub(crate) fn misses_a_method(&self) -> bool {
         let listed = self.server().facts().revocation_auth_methods;
         let method = self.held().client.method.word();
-        method.is_some_and(|method| match method {
-            AuthMethod::ClientSecretBasic => !listed.allows(method),
-            AuthMethod::None | AuthMethod::ClientSecretPost | AuthMethod::PrivateKeyJwt => {
-                !listed.has(method)
-            }
-        })
+        method.is_some_and(|method| !listed.accepts(method))
     }
 }
 

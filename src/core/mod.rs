@@ -80,12 +80,26 @@ impl Core {
 
     /// Remembers a token request that is still in flight, to revoke what its answer brings.
     pub(crate) fn part(&mut self, parting: Parting) {
+        self.change_parting(|parted| {
+            if parted.len() >= PARTINGS_REMEMBERED {
+                parted.remove(0);
+            }
+            parted.push(parting);
+        });
+    }
+
+    /// Changes the list, which has no spare capacity at rest.
+    fn change_parting<T>(&mut self, change: impl FnOnce(&mut Vec<Parting>) -> T) -> T {
         let mut parted = std::mem::take(&mut self.parting).into_vec();
-        if parted.len() >= PARTINGS_REMEMBERED {
-            parted.remove(0);
-        }
-        parted.push(parting);
+        let found = change(&mut parted);
         self.parting = parted.into();
+        found
+    }
+
+    /// Takes the first one of this kind.
+    fn take_parting(&mut self, wanted: impl Fn(&Parting) -> bool) -> Option<Parting> {
+        let at = self.parting.iter().position(wanted)?;
+        self.change_parting(|parted| (at < parted.len()).then(|| parted.remove(at)))
     }
 
     /// Remembers the tokens of an answer that cannot be used, to revoke them once the work is done. Beside a valid token none is
@@ -100,9 +114,8 @@ impl Core {
 
     /// Removes and returns discarded tokens.
     pub(crate) fn take_discarded(&mut self) -> Option<Box<AtIssuer<Account>>> {
-        let mut parted = self.parting.iter();
-        let at = parted.position(|left| matches!(left.grant, PartingGrant::Discarded(_)))?;
-        match self.take_parting(at)?.grant {
+        let wanted = |left: &Parting| matches!(left.grant, PartingGrant::Discarded(_));
+        match self.take_parting(wanted)?.grant {
             PartingGrant::Discarded(at) => Some(at),
             PartingGrant::Code(_)
             | PartingGrant::Device(_)
@@ -121,25 +134,14 @@ impl Core {
 
     /// Forgets the overdue refreshes, because the account has changed since.
     pub(crate) fn forget_overdue(&mut self) {
-        let is_overdue = |left: &Parting| matches!(left.grant, PartingGrant::Overdue(_));
-        if self.parting.iter().any(is_overdue) {
-            let mut parted = std::mem::take(&mut self.parting).into_vec();
-            parted.retain(|left| !is_overdue(left));
-            self.parting = parted.into();
-        }
+        self.change_parting(|parted| {
+            parted.retain(|left| !matches!(left.grant, PartingGrant::Overdue(_)));
+        });
     }
 
     /// Takes the request that a sign-out or a time limit left behind with this ticket.
     pub(crate) fn parted(&mut self, id: u64) -> Option<Parting> {
-        let at = self.parting.iter().position(|left| left.id == id)?;
-        self.take_parting(at)
-    }
-
-    fn take_parting(&mut self, at: usize) -> Option<Parting> {
-        let mut parted = std::mem::take(&mut self.parting).into_vec();
-        let found = (at < parted.len()).then(|| parted.remove(at));
-        self.parting = parted.into();
-        found
+        self.take_parting(|left| left.id == id)
     }
 
     pub(crate) fn poll(&mut self) -> Option<Action> {

@@ -164,14 +164,14 @@ impl Client {
     pub(crate) fn fitting(&self, listed: Words<AuthMethod>) -> Self {
         let method = match &self.method {
             ClientMethod::Basic(secret, _)
-                if !listed.allows(AuthMethod::ClientSecretBasic)
-                    && listed.has(AuthMethod::ClientSecretPost) =>
+                if !listed.accepts(AuthMethod::ClientSecretBasic)
+                    && listed.accepts(AuthMethod::ClientSecretPost) =>
             {
                 ClientMethod::Post(secret.clone())
             }
             ClientMethod::Post(secret)
-                if !listed.has(AuthMethod::ClientSecretPost)
-                    && listed.allows(AuthMethod::ClientSecretBasic) =>
+                if !listed.accepts(AuthMethod::ClientSecretPost)
+                    && listed.accepts(AuthMethod::ClientSecretBasic) =>
             {
                 ClientMethod::Basic(secret.clone(), BasicEncoding::Form)
             }

@@ -13,13 +13,7 @@ impl AuthMachine {
     pub(super) fn time_passed(&mut self) {
         let now = self.core.now.mono;
         if self.work.ask().is_some_and(|ask| ask.until <= now) {
-            self.step(|work, core| {
-                if let Work::Refreshing(state) = work {
-                    state.overdue(core)
-                } else {
-                    work.timed_out(core)
-                }
-            });
+            self.step(Work::timed_out);
         }
         if let Some(waiting) = &mut self.core.waiting
             && waiting.rest.next.take_if(|next| *next <= now).is_some()

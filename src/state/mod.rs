@@ -222,8 +222,12 @@ macro_rules! states {
                 }
             }
 
-            /// Continues after the host reported no result in time: the same as an unusable result.
+            /// Continues after the host reported no result in time: the same as an unusable result. The request of a refresh
+            /// is remembered.
             pub(crate) fn timed_out(self, core: &mut Core) -> Step {
+                if let Self::Refreshing(state) = self {
+                    return state.overdue(core);
+                }
                 match self {
                     $(Self::$http(_))|* $(| Self::$call(_))* $(| Self::$fetch(_))* => {
                         self.replied(core, Outcome::MaybeSent)

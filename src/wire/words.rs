@@ -95,6 +95,18 @@ fn mask<W: Word>(matches: impl Fn(&str, W) -> bool) -> u16 {
     found
 }
 
+impl Words<AuthMethod> {
+    /// Returns true if an endpoint with this list takes the method: without a list, Basic alone (META-13).
+    pub(crate) fn accepts(self, method: AuthMethod) -> bool {
+        match method {
+            AuthMethod::ClientSecretBasic => self.allows(method),
+            AuthMethod::None | AuthMethod::ClientSecretPost | AuthMethod::PrivateKeyJwt => {
+                self.has(method)
+            }
+        }
+    }
+}
+
 impl<W> Default for Words<W> {
     fn default() -> Self {
         Self {

@@ -268,9 +268,10 @@ impl Judged {
 pub(crate) fn may_refresh(core: &Core, operation: &Operation, refused: Option<&Secret>) -> bool {
     let refreshes = core.memory.refreshes(operation, core.now.mono);
     let is_older = refused.is_some_and(|token| !core.held.has_access(token));
-    match is_older && !core.held.is_usable(core.now) {
-        true => refreshes < REFRESHES_PER_OPERATION,
-        false => refreshes == 0 && !just_refreshed(core),
+    if is_older && !core.held.is_usable(core.now) {
+        refreshes < REFRESHES_PER_OPERATION
+    } else {
+        refreshes == 0 && !just_refreshed(core)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::{Cause, Misconfiguration, Refusal, Stage, Violation};
 use crate::event::Outcome;
 use crate::grant::{ClientOrigin, TokenGrant};
 use crate::issuer::AtIssuer;
+use crate::key::KeyBinding;
 use crate::report::Decision;
 use crate::secret::Secret;
 use crate::state::call::{Call, CallFlaw, Called, answer_to, requests_for};
@@ -155,8 +156,6 @@ impl Refreshing {
                 if may_name && at.held().is_for_others(&granted) {
                     return wait_in(named_next_time(core, at, renewal, granted));
                 }
-                let seconds = granted.lifetime.seconds();
-                let sent = at.held().refresh.clone();
                 let (kind, assumed) = (granted.token_type, granted.type_assumed);
                 let binding =
                     match crate::state::dpop::judge(core, at.held().binding(), kind, assumed) {
@@ -167,17 +166,11 @@ impl Refreshing {
                             return discard(core, at, renewal, cause, Some(granted), came);
                         }
                     };
-                let at = at.redeemed(granted, core.now);
+                let (at, sent) = at.refreshed(core, granted, binding, core.now);
                 let naming = renewal.naming;
                 let at = at.then(|account| Account {
-                    binding,
                     names_scopes: naming.names(account.names_scopes),
                     ..account
-                });
-                core.report(|| Decision::TokenRefreshed {
-                    issuer,
-                    scopes: at.held().granted.clone(),
-                    seconds,
                 });
                 let kept = Kept::Refreshed { renewal, sent };
                 wait_in(SavingAccount::begin(core, at, kept))
@@ -366,16 +359,7 @@ impl Overdue {
         };
         let (kind, assumed) = (granted.token_type, granted.type_assumed);
         let binding = crate::state::dpop::judge(core, at.held().binding(), kind, assumed).ok()?;
-        let issuer = at.issuer().clone();
-        let seconds = granted.lifetime.seconds();
-        let sent = at.held().refresh.clone();
-        let at = at.redeemed(granted, asked);
-        let at = at.then(|account| Account { binding, ..account });
-        core.report(|| Decision::TokenRefreshed {
-            issuer,
-            scopes: at.held().granted.clone(),
-            seconds,
-        });
+        let (at, sent) = at.refreshed(core, granted, binding, asked);
         let operation = operation.unwrap_or_else(|| "refresh".into());
         let renewal = Renewal::new(core, operation, None);
         Some(Unsaved {
@@ -387,6 +371,28 @@ impl Overdue {
 }
 
 impl AtIssuer<RefreshGrant> {
+    /// Returns the account with the tokens of an answer, whose lifetime counts from this moment, and the refresh token that was
+    /// sent.
+    fn refreshed(
+        self,
+        core: &mut Core,
+        granted: Granted,
+        binding: Option<KeyBinding>,
+        asked: Moment,
+    ) -> (AtIssuer<Account>, Secret) {
+        let issuer = self.issuer().clone();
+        let seconds = granted.lifetime.seconds();
+        let sent = self.held().refresh.clone();
+        let at = self.redeemed(granted, asked);
+        let at = at.then(|account| Account { binding, ..account });
+        core.report(|| Decision::TokenRefreshed {
+            issuer,
+            scopes: at.held().granted.clone(),
+            seconds,
+        });
+        (at, sent)
+    }
+
     /// Reads the tokens of a late response, which are to be revoked (REFR-12).
     pub(crate) fn late(self, core: &mut Core, outcome: Outcome) -> Option<AtIssuer<Account>> {
         let response = answer_to(core, &self, outcome).ok()?;
